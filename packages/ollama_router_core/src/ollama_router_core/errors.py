@@ -1,0 +1,283 @@
+"""Every error of ollama-router, in one tree.
+
+Belongs here: error classes with a stable `code`, a `status_hint` and a text for the operator.
+Does not belong here: HTTP objects, dialects (see `dialects`), logging.
+
+    RouterError
+    |-- ConfigError                 config_invalid          500   every problem of a config file at once
+    |-- RequestError
+    |   |-- InvalidBody             invalid_body            400   not JSON, not UTF-8, trailing data, wrong type
+    |   |-- AmbiguousKey            ambiguous_key           400   duplicate or case-variant key
+    |   |-- MissingModel            model_required          400
+    |   |-- InvalidModelName        invalid_model_name      400
+    |   |-- InvalidTarget           invalid_target          400   a path or query that cannot be forwarded safely
+    |   |-- BodyTooLarge            body_too_large          413
+    |   |-- UnsupportedEncoding     unsupported_encoding    415
+    |   |-- UnknownRoute            unknown_route           404
+    |   `-- MethodNotAllowed        method_not_allowed      405
+    |-- AccessError
+    |   |-- MissingCredential       missing_credential      401
+    |   |-- InvalidCredential       invalid_credential      401
+    |   |-- AmbiguousCredential     ambiguous_credential    400   more than one credential in a request
+    |   |-- UserInactive            user_inactive           403
+    |   |-- Forbidden               forbidden               403   this user may not do this
+    |   `-- LimitExceeded           limit_exceeded          429
+    |-- SelectionError
+    |   |-- ModelNotFound           model_not_found         404   no server has the model
+    |   |-- NoServerFits            no_server_fits          503   servers have it, none can take it now
+    |   `-- Overloaded              overloaded              503   the router's own queue or a pool is full
+    |-- UpstreamError
+    |   |-- ConnectFailed           upstream_unreachable    502   nothing was sent
+    |   |-- UpstreamTimeout         upstream_timeout        504
+    |   |-- UpstreamDisconnected    upstream_disconnected   502   cut while a request or an answer was on its way
+    |   `-- UpstreamProtocolError   upstream_protocol       502   not HTTP/1.1 that we can trust
+    `-- StorageUnavailable          storage_unavailable     503   the database cannot answer
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+__all__ = [
+    "AccessError",
+    "AmbiguousCredential",
+    "AmbiguousKey",
+    "BodyTooLarge",
+    "ConfigError",
+    "ConnectFailed",
+    "Forbidden",
+    "InvalidBody",
+    "InvalidCredential",
+    "InvalidModelName",
+    "InvalidTarget",
+    "LimitExceeded",
+    "MethodNotAllowed",
+    "MissingCredential",
+    "MissingModel",
+    "ModelNotFound",
+    "NoServerFits",
+    "Overloaded",
+    "RequestError",
+    "RouterError",
+    "SelectionError",
+    "StorageUnavailable",
+    "UnknownRoute",
+    "UnsupportedEncoding",
+    "UpstreamDisconnected",
+    "UpstreamError",
+    "UpstreamProtocolError",
+    "UpstreamTimeout",
+    "UserInactive",
+]
+
+
+class RouterError(Exception):
+    """The root. `str(error)` is safe to show to a client: it never holds a token, a key or a prompt.
+
+    Args:
+        message: what is wrong and what to do about it.
+        retry_after: seconds after which trying again makes sense, or None when it does not.
+    """
+
+    code: ClassVar[str] = "router_error"
+    status_hint: ClassVar[int] = 500
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
+
+
+class ConfigError(RouterError):
+    """A config that cannot be used; `problems` lists every finding, already written for a reader."""
+
+    code = "config_invalid"
+
+    def __init__(self, message: str, *, problems: tuple[object, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems
+
+
+class RequestError(RouterError):
+    """The request itself is at fault; sending it again unchanged will not help."""
+
+    code = "invalid_request"
+    status_hint = 400
+
+
+class InvalidBody(RequestError):
+    """The body is not what the route takes."""
+
+    code = "invalid_body"
+
+
+class AmbiguousKey(RequestError):
+    """Two keys that a server may read as one: a server could act on another value than the one checked."""
+
+    code = "ambiguous_key"
+
+
+class MissingModel(RequestError):
+    """The route needs a model and the request names none."""
+
+    code = "model_required"
+
+
+class InvalidModelName(RequestError):
+    """The text cannot be a model name by Ollama's own rules."""
+
+    code = "invalid_model_name"
+
+
+class InvalidTarget(RequestError):
+    """A path or query string that cannot be forwarded without guessing what a server makes of it."""
+
+    code = "invalid_target"
+
+
+class BodyTooLarge(RequestError):
+    """More bytes than the configured limit."""
+
+    code = "body_too_large"
+    status_hint = 413
+
+
+class UnsupportedEncoding(RequestError):
+    """A Content-Encoding that the router cannot look into."""
+
+    code = "unsupported_encoding"
+    status_hint = 415
+
+
+class UnknownRoute(RequestError):
+    """A path outside the endpoint table."""
+
+    code = "unknown_route"
+    status_hint = 404
+
+
+class MethodNotAllowed(RequestError):
+    """A known path with a method it does not take; `allowed` lists those it takes."""
+
+    code = "method_not_allowed"
+    status_hint = 405
+
+    def __init__(self, message: str, *, allowed: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+class AccessError(RouterError):
+    """Who asks may not do this, or did not say who asks."""
+
+    code = "access_denied"
+    status_hint = 403
+
+
+class MissingCredential(AccessError):
+    """No credential in any accepted place."""
+
+    code = "missing_credential"
+    status_hint = 401
+
+
+class InvalidCredential(AccessError):
+    """A credential that belongs to nobody."""
+
+    code = "invalid_credential"
+    status_hint = 401
+
+
+class AmbiguousCredential(AccessError):
+    """More than one credential: which one counts must not be a guess."""
+
+    code = "ambiguous_credential"
+    status_hint = 400
+
+
+class UserInactive(AccessError):
+    """A known user who has been deactivated."""
+
+    code = "user_inactive"
+
+
+class Forbidden(AccessError):
+    """A known user who may not do this to this model."""
+
+    code = "forbidden"
+
+
+class LimitExceeded(AccessError):
+    """A rate, concurrency or token limit of this user is used up for now."""
+
+    code = "limit_exceeded"
+    status_hint = 429
+
+
+class SelectionError(RouterError):
+    """No server can be given this request."""
+
+    code = "no_server"
+    status_hint = 503
+
+
+class ModelNotFound(SelectionError):
+    """No server has the model."""
+
+    code = "model_not_found"
+    status_hint = 404
+
+
+class NoServerFits(SelectionError):
+    """Servers have the model, but none can take the request; the text lists each with its reason."""
+
+    code = "no_server_fits"
+
+
+class Overloaded(SelectionError):
+    """A bounded queue of the router itself is full."""
+
+    code = "overloaded"
+
+
+class UpstreamError(RouterError):
+    """A server failed us."""
+
+    code = "upstream_error"
+    status_hint = 502
+
+
+class ConnectFailed(UpstreamError):
+    """No connection was made, so nothing was sent: another server may be tried."""
+
+    code = "upstream_unreachable"
+
+
+class UpstreamTimeout(UpstreamError):
+    """A server was silent for too long; `phase` says in which part of the exchange."""
+
+    code = "upstream_timeout"
+    status_hint = 504
+
+    def __init__(self, message: str, *, phase: Literal["send", "first_byte", "idle"]) -> None:
+        super().__init__(message)
+        self.phase = phase
+
+
+class UpstreamDisconnected(UpstreamError):
+    """The connection ended before the answer was complete; the request may have run."""
+
+    code = "upstream_disconnected"
+
+
+class UpstreamProtocolError(UpstreamError):
+    """The server's bytes are not HTTP/1.1 that can be relayed safely; the request may have run."""
+
+    code = "upstream_protocol"
+
+
+class StorageUnavailable(RouterError):
+    """The database cannot answer; who needs it must fail closed."""
+
+    code = "storage_unavailable"
+    status_hint = 503

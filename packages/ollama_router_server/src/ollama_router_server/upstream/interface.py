@@ -1,0 +1,103 @@
+"""What the relay needs from an HTTP client, and nothing more.
+
+Belongs here: the interface between relay and engine.
+Does not belong here: an implementation.
+
+An engine never retries, never follows redirects, never stores cookies, never reads proxy settings from the
+environment, never decompresses, and adds no header but `Host`, `Content-Length` or `Transfer-Encoding`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["Headers", "Origin", "Timeouts", "Upstream", "UpstreamRequest", "UpstreamResponse"]
+
+Headers = tuple[tuple[bytes, bytes], ...]
+"""Header fields in order; names are lower case, values are stripped of surrounding white space."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where connections go; two requests share a pooled connection only if their origins are equal."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """`host:port` for the Host field; the port is always written, an IPv6 address gets brackets."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds for each phase of an exchange; None waits without end. There is no cap on the whole."""
+
+    connect: float | None = 3.0
+    first_byte: float | None = 300.0
+    idle: float | None = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamRequest:
+    """One request to one origin.
+
+    `target` is the origin-form path with query, already built from the endpoint table. `headers` hold neither
+    Host nor framing fields: the engine writes them. A `bytes` body is sent with Content-Length; an iterator with
+    `body_length` is sent with that Content-Length (ending early or late is an error), and without it chunked.
+    """
+
+    origin: Origin
+    method: str
+    target: str
+    headers: Headers = ()
+    body: bytes | AsyncIterator[bytes] = b""
+    body_length: int | None = None
+    timeouts: Timeouts = Timeouts()
+
+
+class UpstreamResponse(Protocol):
+    """An answer whose head has arrived."""
+
+    @property
+    def status(self) -> int:
+        """The final status code (1xx answers are swallowed)."""
+
+    @property
+    def headers(self) -> Headers:
+        """The answer's fields as sent, framing and hop-by-hop ones included; the relay filters them."""
+
+    async def read(self) -> bytes:
+        """The next piece of the body as soon as any is there, at most 256 KiB; b"" exactly at a complete end.
+
+        Raises:
+            UpstreamTimeout: nothing came for `timeouts.idle` seconds.
+            UpstreamDisconnected: the connection ended before the body was complete.
+            UpstreamProtocolError: the body's framing is broken.
+        """
+
+    def close(self) -> None:
+        """Give the connection back if the body was read to its end, else cut it at once. Never blocks."""
+
+
+class Upstream(Protocol):
+    """An HTTP/1.1 client with pooled connections."""
+
+    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
+        """Send a request and wait for the head of the answer. Cancelling this cuts the connection.
+
+        Raises:
+            ConnectFailed: no connection within `timeouts.connect`; nothing was sent.
+            UpstreamTimeout: no head within `timeouts.first_byte` after the request was sent.
+            UpstreamDisconnected: the connection ended first; the request may have run.
+            UpstreamProtocolError: the head is not acceptable HTTP/1.1.
+            Exception: whatever the body iterator raised; the connection has been cut.
+        """
+
+    async def aclose(self) -> None:
+        """Close every connection."""

@@ -1,0 +1,197 @@
+"""Every setting of the router, typed, with its default and its meaning.
+
+Belongs here: the shape of one environment's section of a config file.
+Does not belong here: reading files, the environment, YAML (see `loading`).
+
+The keys of the Rails application this project replaces keep their names, meanings and places. Sizes in `*_gb`
+are GiB (1024^3 bytes), as there. Durations are seconds unless the name says `_ms`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+__all__ = [
+    "Config",
+    "ExternalHost",
+    "Limits",
+    "Logging",
+    "MemoryPattern",
+    "ModelSettings",
+    "Server",
+    "Strategy",
+    "parse_size",
+]
+
+Strategy = Literal["priority_with_memory", "least_loaded", "round_robin"]
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE)
+_UNIT = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+
+
+def parse_size(text: str) -> int:
+    """Bytes in a text such as `100MB`, `1.5 GiB` or `4096`; every unit counts in steps of 1024.
+
+    Raises:
+        ValueError: the text is no size.
+    """
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"expected a size such as 100MB or 1GiB, got {text!r}")
+    return int(float(found[1]) * _UNIT[found[2].upper()])
+
+
+def _size(text: str) -> str:
+    parse_size(text)
+    return text
+
+
+def _regex(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return text
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+SizeText = Annotated[str, AfterValidator(_size)]
+Regex = Annotated[str, AfterValidator(_regex)]
+
+
+class _Section(BaseModel):
+    """Unknown keys are errors, values are taken as they are, and nothing changes after loading."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False
+    )
+
+
+class Server(_Section):
+    """One Ollama server."""
+
+    host: str = Field(min_length=1, description="Host name or address.")
+    port: Port = Field(default=11434, description="TCP port.")
+    protocol: Literal["http", "https"] = Field(default="http", description="How to speak to it.")
+    name: str | None = Field(default=None, description="A name for people; the key is what commands use.")
+    priority: int = Field(default=1, description="The smallest number wins among servers that fit.")
+    max_memory_gb: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Largest model (GiB, with its context) to place here; null sets no limit."
+    )
+    max_concurrent: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Requests in flight here at once; null sets no limit."
+    )
+    enabled: bool = Field(default=True, description="false takes the server out of all routing.")
+
+
+class ExternalHost(_Section):
+    """A paid or foreign service; only explicit assignments lead to it."""
+
+    host: str = Field(min_length=1, description="Host name or address.")
+    port: Port = Field(default=443, description="TCP port.")
+    protocol: Literal["http", "https"] = Field(default="https", description="How to speak to it.")
+    api_key_env: str | None = Field(
+        default=None, description="Environment variable that holds the key; read when the router starts."
+    )
+    name: str | None = Field(default=None, description="A name for people.")
+    enabled: bool = Field(default=True, description="false refuses what is assigned to it.")
+
+
+class MemoryPattern(_Section):
+    """Memory for every model whose name contains a match."""
+
+    pattern: Regex = Field(description="Regular expression, found anywhere in the name.")
+    memory_gb: float = Field(ge=0, description="GiB such a model needs.")
+
+
+class ModelSettings(_Section):
+    """Where models go and how much memory they need."""
+
+    explicit_assignments: dict[str, str] = Field(
+        default_factory=dict,
+        description="Model to the server or external host that serves it, whatever else holds.",
+    )
+    memory_overrides: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="Model to GiB; beats every other estimate."
+    )
+    memory_patterns: tuple[MemoryPattern, ...] = Field(
+        default=(), description="First match decides, after what servers report and what the name says."
+    )
+    default_memory_gb: float = Field(default=4.5, ge=0, description="GiB when nothing else is known.")
+    cache_model_info: bool = Field(
+        default=True, description="false asks for each server's models at every health check."
+    )
+    cache_ttl_seconds: Seconds = Field(
+        default=300.0, description="Age at which a server's list of models is asked for again."
+    )
+
+
+class Logging(_Section):
+    """Structured log files of the router itself; the request log lives in the database."""
+
+    enabled: bool = Field(default=True, description="false writes no log files.")
+    level: Literal["debug", "info", "warn", "warning", "error"] = Field(
+        default="info", description="Least level."
+    )
+    directory: str | None = Field(
+        default=None, description="Folder of the files; null logs to standard error only."
+    )
+    max_size: SizeText = Field(default="100MB", description="Size at which a file is rotated.")
+    max_files: Annotated[int, Field(ge=1)] = Field(
+        default=10, description="Files kept, the current one included."
+    )
+
+
+class Limits(_Section):
+    """Bounds on what a client may send and the router may hold."""
+
+    max_body: SizeText = Field(default="32MB", description="Largest JSON body; more is answered with 413.")
+    max_in_flight: Annotated[int, Field(ge=1)] = Field(
+        default=2048, description="Proxied requests at once; more are answered with 503."
+    )
+    shutdown_grace: Seconds = Field(
+        default=300.0, description="Seconds that streams get to finish on SIGTERM."
+    )
+
+
+class Config(_Section):
+    """One environment's settings."""
+
+    proxy_host: str = Field(
+        default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface."
+    )
+    proxy_port: Port = Field(default=11434, description="Port to listen on.")
+    servers: dict[str, Server] = Field(default_factory=dict, description="Ollama servers by name.")
+    external_hosts: dict[str, ExternalHost] = Field(
+        default_factory=dict, description="Other services by name."
+    )
+    models: ModelSettings = Field(
+        default=ModelSettings(), alias="model_config", description="Assignments and memory of models."
+    )
+    routing_strategy: Strategy = Field(
+        default="priority_with_memory", description="How to rank servers that can."
+    )
+    when_nothing_fits: Literal["refuse", "first_enabled"] = Field(
+        default="refuse",
+        description="first_enabled sends to the first enabled server even if it cannot hold it.",
+    )
+    request_timeout: Seconds = Field(
+        default=300.0, description="Seconds to wait for the first byte of an answer."
+    )
+    connect_timeout: Seconds = Field(default=3.0, description="Seconds to wait for a connection.")
+    idle_timeout: Seconds = Field(default=60.0, description="Seconds of silence allowed within an answer.")
+    health_check_interval: Seconds = Field(default=30.0, description="Seconds between probes of a server.")
+    server_busy_threshold_ms: Annotated[float, Field(gt=0)] = Field(
+        default=1000.0,
+        description="A server whose probe takes longer is chosen only when nothing else is left.",
+    )
+    model_info_timeout: Seconds = Field(default=10.0, description="Seconds to wait for a server's facts.")
+    logging: Logging = Field(default=Logging(), description="Log files.")
+    limits: Limits = Field(default=Limits(), description="Bounds.")
+    database_url: str | None = Field(
+        default=None, description="SQLAlchemy URL; null keeps a SQLite file in the user's data directory."
+    )

@@ -1,0 +1,44 @@
+"""Where log records go: a protocol and two sinks without any policy.
+
+Belongs here: `LogSink`, a sink in memory, a sink that writes JSON lines to a stream it is given.
+Does not belong here: files, databases, rotation (the server's rooms).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Protocol, TextIO
+
+from ollama_router_core.records import RequestRecord
+
+__all__ = ["LogSink", "MemorySink", "StreamSink"]
+
+
+class LogSink(Protocol):
+    """Takes each record once. It must return at once and must not raise: it is called on a request's path."""
+
+    def write(self, record: RequestRecord) -> None:
+        """Take one record."""
+
+
+class MemorySink:
+    """Keeps records in a list; for tests and for programs that look at their own traffic."""
+
+    def __init__(self) -> None:
+        self.records: list[RequestRecord] = []
+
+    def write(self, record: RequestRecord) -> None:
+        """Append one record."""
+        self.records.append(record)
+
+
+class StreamSink:
+    """Writes each record as one line of JSON to a text stream that the caller opened and closes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, record: RequestRecord) -> None:
+        """Write one line."""
+        self._stream.write(json.dumps(asdict(record), separators=(",", ":")) + "\n")

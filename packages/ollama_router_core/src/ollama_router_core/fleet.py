@@ -1,0 +1,120 @@
+"""What is believed about each server, and as of when: immutable snapshots.
+
+Belongs here: the values that decisions read.
+Does not belong here: how replies become facts (`observations`), what follows from them (`selection`, `decision`).
+
+Times are seconds of one monotonic clock that the caller chose; sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from ollama_router_core.names import CanonicalName
+
+__all__ = [
+    "EMPTY",
+    "FleetSnapshot",
+    "InstalledModel",
+    "LoadedModel",
+    "ModelFacts",
+    "ServerFacts",
+]
+
+EMPTY: Mapping[Any, Any] = MappingProxyType({})
+"""The shared empty mapping."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """Architecture facts from `/api/show`: what the memory formulas need.
+
+    `head_counts_kv` has one entry a layer, or a single one that holds for all. None means the server did not say.
+    """
+
+    architecture: str | None = None
+    parameter_count: int | None = None
+    block_count: int | None = None
+    context_length: int | None = None
+    embedding_length: int | None = None
+    head_count: int | None = None
+    head_counts_kv: tuple[int, ...] = ()
+    key_length: int | None = None
+    value_length: int | None = None
+    sliding_window: int | None = None
+    vocabulary: int | None = None
+    capabilities: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledModel:
+    """A model that a server has on disk, from `/api/tags`.
+
+    `spelling` is the name as that server writes it. `size` is the sum of its layers. `capabilities` is None where
+    the server is too old to tell.
+    """
+
+    name: CanonicalName
+    spelling: str
+    size: int
+    digest: str
+    parameter_size: str | None = None
+    quantization: str | None = None
+    family: str | None = None
+    context_length: int | None = None
+    capabilities: frozenset[str] | None = None
+    remote_host: str | None = None
+    facts: ModelFacts | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model in a server's memory, from `/api/ps`; `expires_at` is None when it never expires or is not known."""
+
+    name: CanonicalName
+    size: int
+    size_vram: int
+    digest: str = ""
+    context_length: int | None = None
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    """One server. `up` is None until the first probe; `error` says why it is down; `probe_ms` is the last probe's time.
+
+    `loading` maps a model to when its load was first seen by our own traffic.
+    """
+
+    name: str
+    up: bool | None = None
+    error: str | None = None
+    probe_ms: float | None = None
+    probed_at: float | None = None
+    version: str | None = None
+    installed: Mapping[CanonicalName, InstalledModel] | None = None
+    installed_at: float | None = None
+    loaded: Mapping[CanonicalName, LoadedModel] = field(default_factory=lambda: EMPTY)
+    loaded_at: float | None = None
+    loading: Mapping[CanonicalName, float] = field(default_factory=lambda: EMPTY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetSnapshot:
+    """All servers at one moment. Readers keep a snapshot as long as they like; writers swap in a new one.
+
+    `in_flight` counts the router's own unfinished requests by server. `suspended` maps a server that its circuit
+    breaker keeps out to the time when it may be tried again. `draining` servers take no new requests.
+    """
+
+    servers: Mapping[str, ServerFacts] = field(default_factory=lambda: EMPTY)
+    in_flight: Mapping[str, int] = field(default_factory=lambda: EMPTY)
+    suspended: Mapping[str, float] = field(default_factory=lambda: EMPTY)
+    draining: frozenset[str] = frozenset()
+
+    def with_server(self, facts: ServerFacts) -> FleetSnapshot:
+        """The same fleet with one server's facts replaced or added."""
+        return replace(self, servers=MappingProxyType({**self.servers, facts.name: facts}))

@@ -1,0 +1,142 @@
+"""One strict look into a JSON object, and edits that leave every other byte alone.
+
+Belongs here: reading the top level of a JSON object with the place of each value, replacing values in the text.
+Does not belong here: what keys mean (`requests`).
+
+Why not `json.loads` and `json.dumps`: Go (Ollama) matches keys without regard to case, lets the last duplicate win
+and ignores what follows the first value. Here duplicates and trailing data are refused, and what is sent upstream is
+the client's own text with only the edited values replaced, so lone surrogates, `1e400` and 30-digit integers survive.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ollama_router_core.errors import AmbiguousKey, InvalidBody
+
+__all__ = ["JsonObject", "parse_object"]
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+_MAX_DEPTH_HINT = "the JSON is nested too deeply"
+
+
+def _no_constant(name: str) -> float:
+    raise InvalidBody(f"{name} is not JSON")
+
+
+def _any_int(digits: str) -> int | float:
+    """Python refuses integers beyond 4,300 digits; their value does not matter here, only that they are numbers."""
+    return int(digits) if len(digits) <= 4300 else float("inf")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_PATIENT_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_int=_any_int)
+
+
+@dataclass(frozen=True, slots=True)
+class JsonObject:
+    """A JSON object: its text, its values by key, and where each value stands in the text."""
+
+    text: str
+    values: Mapping[str, Any]
+    spans: Mapping[str, tuple[int, int]]
+
+    def get(self, key: str) -> Any:
+        """The value of a key, None when it is absent or null."""
+        return self.values.get(key)
+
+    def child(self, key: str) -> JsonObject:
+        """The object under a key, read as strictly as this one.
+
+        Raises:
+            InvalidBody, AmbiguousKey: as `parse_object`.
+        """
+        start, end = self.spans[key]
+        return _parse_text(self.text[start:end])
+
+    def replace(self, changes: Mapping[str, str]) -> str:
+        """The text with the values of some keys replaced or appended; `changes` maps keys to JSON text."""
+        pieces: list[str] = []
+        position = 0
+        known = sorted((self.spans[key], text) for key, text in changes.items() if key in self.spans)
+        for (start, end), text in known:
+            pieces += (self.text[position:start], text)
+            position = end
+        pieces.append(self.text[position:])
+        added = [f"{json.dumps(key)}:{text}" for key, text in changes.items() if key not in self.spans]
+        whole = "".join(pieces)
+        if not added:
+            return whole
+        head = whole.rstrip(" \t\n\r")[:-1]
+        return f"{head}{',' if self.spans else ''}{','.join(added)}}}"
+
+
+def parse_object(body: bytes) -> JsonObject:
+    """Read a body that must be exactly one JSON object in UTF-8.
+
+    Raises:
+        InvalidBody: empty, not UTF-8, not JSON, not an object, or followed by more.
+        AmbiguousKey: a key of the object stands in it twice.
+    """
+    if not body:
+        raise InvalidBody("missing request body")
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidBody(f"the body is not UTF-8: byte {error.start} cannot be decoded") from None
+    return _parse_text(text)
+
+
+def _parse_text(text: str) -> JsonObject:
+    try:
+        return _walk(text, _DECODER)
+    except json.JSONDecodeError as error:
+        raise InvalidBody(f"invalid JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+    except RecursionError:
+        raise InvalidBody(_MAX_DEPTH_HINT) from None
+    except ValueError:
+        return _walk(text, _PATIENT_DECODER)
+
+
+def _walk(text: str, decoder: json.JSONDecoder) -> JsonObject:
+    position = _space(text, 0)
+    if text[position : position + 1] != "{":
+        decoder.raw_decode(text, position)
+        raise InvalidBody("the body must be a JSON object")
+    values: dict[str, Any] = {}
+    spans: dict[str, tuple[int, int]] = {}
+    position = _space(text, position + 1)
+    more = text[position : position + 1] != "}"
+    while more:
+        key, position = _key(text, position, decoder)
+        if key in spans:
+            raise AmbiguousKey(f"the key {key[:64]!r} stands in the body twice")
+        values[key], end = decoder.raw_decode(text, position)
+        spans[key] = (position, end)
+        position = _space(text, end)
+        more = text[position : position + 1] == ","
+        position = _space(text, position + 1) if more else position
+    if text[position : position + 1] != "}":
+        raise json.JSONDecodeError("expected ',' or '}'", text, position)
+    if _space(text, position + 1) != len(text):
+        raise InvalidBody("invalid JSON: more data after the end of the object")
+    return JsonObject(text, values, spans)
+
+
+def _space(text: str, position: int) -> int:
+    found = _SPACE.match(text, position)
+    return found.end() if found else position
+
+
+def _key(text: str, position: int, decoder: json.JSONDecoder) -> tuple[str, int]:
+    if text[position : position + 1] != '"':
+        raise json.JSONDecodeError("expected a key in double quotes", text, position)
+    key, position = decoder.raw_decode(text, position)
+    position = _space(text, position)
+    if text[position : position + 1] != ":":
+        raise json.JSONDecodeError("expected ':'", text, position)
+    return key, _space(text, position + 1)

@@ -10,6 +10,7 @@ Does not belong here: HTTP objects, dialects (see `dialects`), logging.
     |   |-- AmbiguousKey            ambiguous_key           400   duplicate or case-variant key
     |   |-- MissingModel            model_required          400
     |   |-- InvalidModelName        invalid_model_name      400
+    |   |-- ModelIncapable          model_incapable         400   the model cannot do what is asked
     |   |-- InvalidTarget           invalid_target          400   a path or query that cannot be forwarded safely
     |   |-- BodyTooLarge            body_too_large          413
     |   |-- UnsupportedEncoding     unsupported_encoding    415
@@ -54,6 +55,7 @@ __all__ = [
     "MethodNotAllowed",
     "MissingCredential",
     "MissingModel",
+    "ModelIncapable",
     "ModelNotFound",
     "NoServerFits",
     "Overloaded",
@@ -127,6 +129,12 @@ class InvalidModelName(RequestError):
     """The text cannot be a model name by Ollama's own rules."""
 
     code = "invalid_model_name"
+
+
+class ModelIncapable(RequestError):
+    """Servers have the model, but it cannot do what the request asks (tools, vision, embedding, completion)."""
+
+    code = "model_incapable"
 
 
 class InvalidTarget(RequestError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ollama_router_core.config.settings import Config, Server
-from ollama_router_core.fleet import FleetSnapshot, InstalledModel, ServerFacts
+from ollama_router_core.fleet import InstalledModel, ServerFacts
 from ollama_router_core.memory import GIB, MemoryEstimate
 from ollama_router_core.requests import RouteRequest
 
@@ -134,8 +134,8 @@ class NotFull:
         return Reason("full", f"is full: {candidate.in_flight} of {slots} requests in flight")
 
 
-FILTERS: tuple[Filter, ...] = (Enabled(), Up(), HasModel(), Capable(), FitsMemory(), NotFull())
-"""In the order in which their reasons are given."""
+FILTERS: tuple[Filter, ...] = (Enabled(), HasModel(), Up(), Capable(), FitsMemory(), NotFull())
+"""In the order in which their reasons are given: a server that is down and never had the model says the latter."""
 
 
 def installed_model(facts: ServerFacts, request: RouteRequest) -> InstalledModel | None:

@@ -1,0 +1,49 @@
+"""How each API family writes an error, whole or in the middle of a stream.
+
+Belongs here: error bodies and error lines of Ollama, OpenAI and Anthropic.
+Does not belong here: conversations (`translate`), status codes (each error has its `status_hint`).
+"""
+
+from __future__ import annotations
+
+import json
+
+from ollama_router_core.endpoints import Family
+
+__all__ = ["error_body", "error_tail"]
+
+_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    529: "overloaded_error",
+}
+
+
+def error_body(family: Family, status: int, message: str, *, code: str, request_id: str) -> bytes:
+    """The JSON body of an error answer; `code` is the router's stable code where the dialect has a place for it."""
+    return json.dumps(_error(family, status, message, code, request_id), separators=(",", ":")).encode()
+
+
+def error_tail(family: Family, status: int, message: str, *, code: str, request_id: str) -> bytes:
+    """What is written into a stream that has begun and cannot go on: the dialect's own error line or event."""
+    body = error_body(family, status, message, code=code, request_id=request_id)
+    if family is Family.OLLAMA:
+        return body + b"\n"
+    event = b"event: error\n" if family is Family.ANTHROPIC else b""
+    return event + b"data: " + body + b"\n\n"
+
+
+def _error(family: Family, status: int, message: str, code: str, request_id: str) -> dict[str, object]:
+    if family is Family.OPENAI:
+        kind = _OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+        return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    if family is Family.ANTHROPIC:
+        kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+        return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
+    return {"error": message}

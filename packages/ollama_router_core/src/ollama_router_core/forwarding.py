@@ -1,0 +1,164 @@
+"""Try servers in turn: one generator that server and client drive alike.
+
+Belongs here: retry, next or give up.
+Does not belong here: sending, which server is better (`decision`), whether a server is healthy (`breaker`).
+
+    the generator yields            the driver answers with
+    SendTo(server, attempt)         Unreachable    nothing was sent: another server may be tried
+                                    Rejected       a complete head with 429, 503 or 529: not processed, another may be
+                                    Answered       any other head: this is the answer
+                                    Broken         anything may have happened to the request: no second try
+                                    Abandoned      the client left
+
+and it returns `Relay` (give the client the answer that the last attempt holds) or `GiveUp` (with the error). A server
+is tried at most once. Rules: RFC 9110 9.2.2 (no automatic retry of what may have run).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from ollama_router_core.errors import ConnectFailed, NoServerFits, RouterError
+
+__all__ = [
+    "REJECTIONS",
+    "Abandoned",
+    "Answered",
+    "Broken",
+    "Forwarding",
+    "ForwardingLimits",
+    "GiveUp",
+    "Outcome",
+    "Rejected",
+    "Relay",
+    "SendTo",
+    "Unreachable",
+    "forward",
+    "outcome_of_status",
+]
+
+REJECTIONS = frozenset({429, 503, 529})
+"""Statuses by which a server says that it did not start on the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendTo:
+    """Send the request to this server; `attempt` counts from 1."""
+
+    server: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """No connection came about; `seconds` were spent on it."""
+
+    error: RouterError
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The server refused to start on the request."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The server answered."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The exchange failed after something was sent."""
+
+    error: RouterError
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """The client left before there was an answer."""
+
+
+Outcome = Unreachable | Rejected | Answered | Broken | Abandoned
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """Give the client the answer of the last attempt."""
+
+    server: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """No answer; `error` says why and is None when the client left."""
+
+    error: RouterError | None
+    attempts: int
+
+
+Forwarding = Generator[SendTo, Outcome, Relay | GiveUp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardingLimits:
+    """Bounds on one request's attempts; `connect_seconds` is for all connecting together."""
+
+    attempts: int = 3
+    connect_seconds: float = 10.0
+
+
+DEFAULT_LIMITS = ForwardingLimits()
+
+
+def outcome_of_status(status: int) -> Rejected | Answered:
+    """What a complete head means for forwarding."""
+    return Rejected(status) if status in REJECTIONS else Answered(status)
+
+
+def forward(
+    ranking: Sequence[str],
+    *,
+    limits: ForwardingLimits = DEFAULT_LIMITS,
+    may_retry: Callable[[], bool] = lambda: True,
+) -> Forwarding:
+    """Walk a decision's ranking. `may_retry` asks the retry budget before every attempt but the first."""
+    connecting = 0.0
+    attempts = 0
+    last: Outcome | None = None
+    server = ""
+    for server in tuple(dict.fromkeys(ranking))[: limits.attempts]:
+        if attempts and (connecting >= limits.connect_seconds or not may_retry()):
+            break
+        attempts += 1
+        last = yield SendTo(server, attempts)
+        match last:
+            case Answered():
+                return Relay(server, attempts)
+            case Rejected():
+                pass
+            case Unreachable():
+                connecting += last.seconds
+            case Broken():
+                return GiveUp(last.error, attempts)
+            case Abandoned():
+                return GiveUp(None, attempts)
+            case _:
+                assert_never(last)
+    if isinstance(last, Rejected):
+        return Relay(server, attempts)
+    if isinstance(last, Unreachable):
+        return GiveUp(_unreachable(last, attempts), attempts)
+    return GiveUp(NoServerFits("no server was left to try", retry_after=5), attempts)
+
+
+def _unreachable(last: Unreachable, attempts: int) -> RouterError:
+    tried = "1 server was tried" if attempts == 1 else f"{attempts} servers were tried"
+    return ConnectFailed(f"no server could be reached ({tried}, the last: {last.error.message})", retry_after=5)

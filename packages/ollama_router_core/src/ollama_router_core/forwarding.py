@@ -132,31 +132,41 @@ def forward(
     """Walk a decision's ranking. `may_retry` asks the retry budget before every attempt but the first."""
     connecting = 0.0
     attempts = 0
-    last: Outcome | None = None
-    server = ""
+    last: Unreachable | Rejected | None = None
+    holder = ""
     for server in tuple(dict.fromkeys(ranking))[: limits.attempts]:
         if attempts and (connecting >= limits.connect_seconds or not may_retry()):
             break
         attempts += 1
-        last = yield SendTo(server, attempts)
-        match last:
+        outcome = yield SendTo(server, attempts)
+        match outcome:
             case Answered():
                 return Relay(server, attempts)
-            case Rejected():
-                pass
-            case Unreachable():
-                connecting += last.seconds
             case Broken():
-                return GiveUp(last.error, attempts)
+                return GiveUp(outcome.error, attempts)
             case Abandoned():
                 return GiveUp(None, attempts)
+            case Rejected():
+                holder, last = server, outcome
+            case Unreachable():
+                connecting += outcome.seconds
+                last = outcome
             case _:
-                assert_never(last)
-    if isinstance(last, Rejected):
-        return Relay(server, attempts)
-    if isinstance(last, Unreachable):
-        return GiveUp(_unreachable(last, attempts), attempts)
-    return GiveUp(NoServerFits("no server was left to try", retry_after=5), attempts)
+                assert_never(outcome)
+    return _exhausted(last, holder, attempts)
+
+
+def _exhausted(last: Unreachable | Rejected | None, holder: str, attempts: int) -> Relay | GiveUp:
+    """A server's own refusal is a better answer than ours, as long as its connection is the last one held."""
+    match last:
+        case Rejected():
+            return Relay(holder, attempts)
+        case Unreachable():
+            return GiveUp(_unreachable(last, attempts), attempts)
+        case None:
+            return GiveUp(NoServerFits("no server was left to try", retry_after=5), attempts)
+        case _:
+            assert_never(last)
 
 
 def _unreachable(last: Unreachable, attempts: int) -> RouterError:

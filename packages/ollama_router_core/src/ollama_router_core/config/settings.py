@@ -10,9 +10,13 @@ are GiB (1024^3 bytes), as there. Durations are seconds unless the name says `_m
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+import warnings
+from decimal import Decimal
+from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from ollama_router_core.config.words import Words, value_words
 
 __all__ = [
     "Config",
@@ -28,7 +32,12 @@ __all__ = [
 
 Strategy = Literal["priority_with_memory", "least_loaded", "round_robin"]
 
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE | re.ASCII)
+_HOST = re.compile(
+    r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,251}[A-Za-z0-9_.])?|[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]+)?", re.ASCII
+)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,98}[A-Za-z0-9_.\-]|[A-Za-z0-9_]", re.ASCII)
 _UNIT = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
@@ -40,41 +49,83 @@ def parse_size(text: str) -> int:
     """
     found = _SIZE.fullmatch(text)
     if found is None:
-        raise ValueError(f"expected a size such as 100MB or 1GiB, got {text!r}")
-    return int(float(found[1]) * _UNIT[found[2].upper()])
+        raise ValueError(f"expected a size such as 100MB or 1GiB, got {value_words(text)}")
+    return int(Decimal(found[1]) * _UNIT[found[2].upper()])
 
 
 def _size(text: str) -> str:
-    parse_size(text)
+    if parse_size(text) < 1:
+        raise ValueError(f"expected a size above 0, such as 100MB, got {value_words(text)}")
     return text
 
 
 def _regex(text: str) -> str:
     try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from None
+        with warnings.catch_warnings():
+            # A pattern that a later Python reads otherwise is not a rule to route by.
+            warnings.simplefilter("error")
+            re.compile(text)
+    except (re.error, Warning, OverflowError, RecursionError) as error:
+        raise ValueError(f"expected a regular expression: {error}") from None
+    return text
+
+
+def _host(text: str) -> str:
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if not _HOST.fullmatch(bare):
+        # The text is not repeated: people paste whole URLs here, with a password inside.
+        raise ValueError("expected a host name or address alone, without scheme, port, path or user")
+    return bare
+
+
+def _variable(text: str) -> str:
+    if not _VARIABLE.fullmatch(text):
+        # The text is not repeated: it may be the key itself.
+        raise ValueError("expected the name of an environment variable that holds the key, not the key itself")
+    return text
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("expected a name of at most 100 letters, digits and . _ - that can stand in a header")
     return text
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
-SizeText = Annotated[str, AfterValidator(_size)]
-Regex = Annotated[str, AfterValidator(_regex)]
+SizeText = Annotated[str, AfterValidator(_size), Words("a size such as 100MB")]
+Regex = Annotated[str, AfterValidator(_regex), Words("a regular expression")]
+Host = Annotated[str, AfterValidator(_host), Words("a host name or address")]
+VariableName = Annotated[str, AfterValidator(_variable), Words("the name of an environment variable")]
+DestinationName = Annotated[str, AfterValidator(_name), Words("a name")]
 
 
 class _Section(BaseModel):
     """Unknown keys are errors, values are taken as they are, and nothing changes after loading."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, values: Any) -> Any:
+        """A key with nothing but comments under it is null in YAML; where a table is expected it means none."""
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if value is not None or not cls._is_table(key)}
+
+    @classmethod
+    def _is_table(cls, key: str) -> bool:
+        for name, field in cls.model_fields.items():
+            if key in (name, field.alias):
+                kind = get_origin(field.annotation) or field.annotation
+                return isinstance(kind, type) and issubclass(kind, dict | tuple | _Section)
+        return False
 
 
 class Server(_Section):
     """One Ollama server."""
 
-    host: str = Field(min_length=1, description="Host name or address.")
+    host: Host = Field(description="Host name or address.")
     port: Port = Field(default=11434, description="TCP port.")
     protocol: Literal["http", "https"] = Field(default="http", description="How to speak to it.")
     name: str | None = Field(default=None, description="A name for people; the key is what commands use.")
@@ -91,10 +142,10 @@ class Server(_Section):
 class ExternalHost(_Section):
     """A paid or foreign service; only explicit assignments lead to it."""
 
-    host: str = Field(min_length=1, description="Host name or address.")
+    host: Host = Field(description="Host name or address.")
     port: Port = Field(default=443, description="TCP port.")
     protocol: Literal["http", "https"] = Field(default="https", description="How to speak to it.")
-    api_key_env: str | None = Field(
+    api_key_env: VariableName | None = Field(
         default=None, description="Environment variable that holds the key; read when the router starts."
     )
     name: str | None = Field(default=None, description="A name for people.")
@@ -119,7 +170,9 @@ class ModelSettings(_Section):
         default_factory=dict, description="Model to GiB; beats every other estimate."
     )
     memory_patterns: tuple[MemoryPattern, ...] = Field(
-        default=(), description="First match decides, after what servers report and what the name says."
+        default=(),
+        strict=False,  # YAML's lists are lists; the entries stay strict
+        description="First match decides, after what servers report and what the name says.",
     )
     default_memory_gb: float = Field(default=4.5, ge=0, description="GiB when nothing else is known.")
     cache_model_info: bool = Field(
@@ -134,16 +187,10 @@ class Logging(_Section):
     """Structured log files of the router itself; the request log lives in the database."""
 
     enabled: bool = Field(default=True, description="false writes no log files.")
-    level: Literal["debug", "info", "warn", "warning", "error"] = Field(
-        default="info", description="Least level."
-    )
-    directory: str | None = Field(
-        default=None, description="Folder of the files; null logs to standard error only."
-    )
+    level: Literal["debug", "info", "warn", "warning", "error"] = Field(default="info", description="Least level.")
+    directory: str | None = Field(default=None, description="Folder of the files; null logs to standard error only.")
     max_size: SizeText = Field(default="100MB", description="Size at which a file is rotated.")
-    max_files: Annotated[int, Field(ge=1)] = Field(
-        default=10, description="Files kept, the current one included."
-    )
+    max_files: Annotated[int, Field(ge=1)] = Field(default=10, description="Files kept, the current one included.")
 
 
 class Limits(_Section):
@@ -153,35 +200,27 @@ class Limits(_Section):
     max_in_flight: Annotated[int, Field(ge=1)] = Field(
         default=2048, description="Proxied requests at once; more are answered with 503."
     )
-    shutdown_grace: Seconds = Field(
-        default=300.0, description="Seconds that streams get to finish on SIGTERM."
-    )
+    shutdown_grace: Seconds = Field(default=300.0, description="Seconds that streams get to finish on SIGTERM.")
 
 
 class Config(_Section):
     """One environment's settings."""
 
-    proxy_host: str = Field(
-        default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface."
-    )
+    proxy_host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     proxy_port: Port = Field(default=11434, description="Port to listen on.")
-    servers: dict[str, Server] = Field(default_factory=dict, description="Ollama servers by name.")
-    external_hosts: dict[str, ExternalHost] = Field(
+    servers: dict[DestinationName, Server] = Field(default_factory=dict, description="Ollama servers by name.")
+    external_hosts: dict[DestinationName, ExternalHost] = Field(
         default_factory=dict, description="Other services by name."
     )
     models: ModelSettings = Field(
         default=ModelSettings(), alias="model_config", description="Assignments and memory of models."
     )
-    routing_strategy: Strategy = Field(
-        default="priority_with_memory", description="How to rank servers that can."
-    )
+    routing_strategy: Strategy = Field(default="priority_with_memory", description="How to rank servers that can.")
     when_nothing_fits: Literal["refuse", "first_enabled"] = Field(
         default="refuse",
         description="first_enabled sends to the first enabled server even if it cannot hold it.",
     )
-    request_timeout: Seconds = Field(
-        default=300.0, description="Seconds to wait for the first byte of an answer."
-    )
+    request_timeout: Seconds = Field(default=300.0, description="Seconds to wait for the first byte of an answer.")
     connect_timeout: Seconds = Field(default=3.0, description="Seconds to wait for a connection.")
     idle_timeout: Seconds = Field(default=60.0, description="Seconds of silence allowed within an answer.")
     health_check_interval: Seconds = Field(default=30.0, description="Seconds between probes of a server.")
@@ -193,5 +232,5 @@ class Config(_Section):
     logging: Logging = Field(default=Logging(), description="Log files.")
     limits: Limits = Field(default=Limits(), description="Bounds.")
     database_url: str | None = Field(
-        default=None, description="SQLAlchemy URL; null keeps a SQLite file in the user's data directory."
+        default=None, repr=False, description="SQLAlchemy URL; null keeps a SQLite file in the user's data directory."
     )

@@ -1,0 +1,124 @@
+"""Settings that are each well-formed but cannot be meant together.
+
+Belongs here: rules over more than one setting of a section.
+Does not belong here: the type and range of one setting (`settings`).
+
+The rules read plain values, not a `Config`, so that they report in the same run as wrong types; a value of a wrong
+type is passed over here, its problem is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ollama_router_core.config.problems import KeyPath
+from ollama_router_core.config.settings import Config, Server
+from ollama_router_core.config.words import nearest
+from ollama_router_core.names import canonical_name
+
+__all__ = ["Finding", "check_section"]
+
+Finding = tuple[KeyPath, str]
+"""Where, and what is wrong."""
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_ANY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  (compared, not bound)
+_DESTINATIONS = ("servers", "external_hosts")
+_DEFAULT_PORT: int = Server.model_fields["port"].default
+
+
+def check_section(section: Mapping[str, Any]) -> Iterator[Finding]:
+    """Every contradiction within one section of plain values."""
+    yield from _no_destination(section)
+    yield from _shared_names(section)
+    yield from _shared_addresses(section)
+    yield from _calls_itself(section)
+    yield from _unknown_assignments(section)
+    yield from _one_model_twice(section)
+
+
+def _no_destination(section: Mapping[str, Any]) -> Iterator[Finding]:
+    destinations = [section.get(key) or {} for key in _DESTINATIONS]
+    misspelt = any(key not in _DESTINATIONS and nearest(key, Config.model_fields) in _DESTINATIONS for key in section)
+    if misspelt or not all(isinstance(entries, dict) for entries in destinations):
+        return
+    entries = [entry for group in destinations for entry in group.values()]
+    if any(not isinstance(entry, dict) or entry.get("enabled", True) is not False for entry in entries):
+        return
+    yield ("servers",), "no server and no external host is enabled; the router needs at least one"
+
+
+def _shared_names(section: Mapping[str, Any]) -> Iterator[Finding]:
+    servers = _mapping(section, "servers")
+    for name in _mapping(section, "external_hosts"):
+        if name in servers:
+            yield ("external_hosts", name), "a server has this name too; names must tell them apart"
+
+
+def _shared_addresses(section: Mapping[str, Any]) -> Iterator[Finding]:
+    first: dict[tuple[str, int], str] = {}
+    for name, address in _addresses(section):
+        other = first.setdefault(address, name)
+        if other != name:
+            message = f"the same host and port as servers.{other}: its memory and load would count twice"
+            yield ("servers", name), message
+
+
+def _calls_itself(section: Mapping[str, Any]) -> Iterator[Finding]:
+    listen = section.get("proxy_host", Config.model_fields["proxy_host"].default)
+    port = section.get("proxy_port", Config.model_fields["proxy_port"].default)
+    own = {_host(listen)} if isinstance(listen, str) else set()
+    if own & _ANY_ADDRESS:
+        own |= {"localhost"}
+    for name, address in _addresses(section):
+        if address[0] in own and address[1] == port:
+            message = f"the router would call itself: it listens on port {port} here; change proxy_port"
+            yield ("servers", name), message
+
+
+def _unknown_assignments(section: Mapping[str, Any]) -> Iterator[Finding]:
+    known = [*_mapping(section, "servers"), *_mapping(section, "external_hosts")]
+    for model, target in _models(section, "explicit_assignments").items():
+        if isinstance(target, str) and target not in known:
+            near = nearest(target, known)
+            hint = f"did you mean {near!r}?" if near else f"known are {', '.join(known) or 'none'}"
+            path = (_models_key(section), "explicit_assignments", model)
+            yield path, f"expected the name of a server or an external host; {hint}"
+
+
+def _one_model_twice(section: Mapping[str, Any]) -> Iterator[Finding]:
+    for table in ("explicit_assignments", "memory_overrides"):
+        seen: dict[str, str] = {}
+        values = _models(section, table)
+        for model, value in values.items():
+            other = seen.setdefault(canonical_name(model), model)
+            if values[other] != value:
+                yield (_models_key(section), table, model), f"the same model as {other!r}, with another value"
+
+
+def _addresses(section: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, int]]]:
+    for name, entry in _mapping(section, "servers").items():
+        if not isinstance(entry, dict) or entry.get("enabled") is False:
+            continue
+        host, port = entry.get("host"), entry.get("port", _DEFAULT_PORT)
+        if isinstance(host, str) and type(port) is int:
+            yield name, (_host(host), port)
+
+
+def _host(text: str) -> str:
+    folded = text.lower().strip("[]")
+    return "localhost" if folded in _LOOPBACK else folded
+
+
+def _models_key(section: Mapping[str, Any]) -> str:
+    return "models" if "models" in section else "model_config"
+
+
+def _models(section: Mapping[str, Any], table: str) -> Mapping[str, Any]:
+    return _mapping(_mapping(section, _models_key(section)), table)
+
+
+def _mapping(section: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = section.get(key)
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,52 @@
+"""Environment variables inside values: `${NAME}` and `${NAME:-default}`.
+
+Belongs here: the replacement of references in one text, and its inverse.
+Does not belong here: where texts come from, what type the result has (see `nodes`).
+
+As in a shell, the default also stands in for an empty variable. `$${` writes a literal `${`. There is no nesting and
+the result is not looked at again, so a variable's value can never bring in further references.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["Expanded", "escape", "expand"]
+
+_REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\})?")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expanded:
+    """A text after replacement; with `problems` the text is not to be used."""
+
+    text: str
+    problems: tuple[str, ...] = ()
+
+
+def expand(text: str, env: Mapping[str, str]) -> Expanded:
+    """Replace every reference by its value in `env`."""
+    problems: list[str] = []
+
+    def replace(found: re.Match[str]) -> str:
+        if found[0] == "$${":
+            return "${"
+        name, dash, default = found[1].partition(":-")
+        if not found[2] or not _NAME.fullmatch(name) or "${" in default:
+            problems.append("expected ${NAME} or ${NAME:-default} after a $ (write $${ for a literal ${)")
+            return ""
+        if name not in env and not dash:
+            problems.append(f"the environment variable {name} is not set; set it or write ${{{name}:-default}}")
+        value = env.get(name, "")
+        return value or default
+
+    expanded = _REFERENCE.sub(replace, text)
+    return Expanded(text=expanded, problems=tuple(dict.fromkeys(problems)))
+
+
+def escape(text: str) -> str:
+    """The text that `expand` turns into `text`, whatever the environment."""
+    return text.replace("${", "$${")

@@ -1,0 +1,153 @@
+"""Text to a `Config`, or every problem at once; and back.
+
+Belongs here: the order of the steps, and pydantic's findings in our words.
+Does not belong here: opening files, reading the process environment (both are arguments).
+
+    text --compose--> nodes --choose_section--> one section --NodeReader--> plain values --settings + checks--> Config
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from ollama_router_core.config.checks import check_section
+from ollama_router_core.config.environments import choose_section
+from ollama_router_core.config.expansion import escape
+from ollama_router_core.config.nodes import BROKEN, NodeReader
+from ollama_router_core.config.problems import KeyPath, Problem, config_error, render_path
+from ollama_router_core.config.settings import Config
+from ollama_router_core.config.words import nearest, type_at, type_words, value_words
+from ollama_router_core.config.yaml_document import compose, line_of
+
+__all__ = ["dump_config", "load_config"]
+
+_NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
+
+
+def load_config(text: str, *, environment: str = "production", env: Mapping[str, str] = _NO_VARIABLES) -> Config:
+    """Read one environment's settings out of a config file's text.
+
+    Args:
+        text: YAML; either flat settings or a mapping of environments.
+        environment: which section to read; a flat file holds in every environment.
+        env: environment variables for `${NAME}` and `${NAME:-default}`.
+
+    Raises:
+        ConfigError: its `problems` are all `Problem`s of the section, in the order of the file.
+    """
+    root = compose(text)
+    reader = NodeReader(env)
+    section = choose_section(root, environment, reader)
+    values = {} if section is None else reader.read(section)
+    found = _Findings(reader, values, None if section is None else line_of(section))
+    if not isinstance(values, dict):
+        if values is not BROKEN:
+            found.add((), "expected a mapping of settings")
+        raise config_error(found.problems)
+    for path, message in check_section(values):
+        found.add(path, message)
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        found.add_validation(error)
+        raise config_error(found.problems) from None
+    if found.problems:
+        raise config_error(found.problems)
+    return config
+
+
+def dump_config(config: Config) -> str:
+    """Every setting as YAML that `load_config` reads back equal.
+
+    It holds names of variables instead of provider keys, but `database_url` as it is: see `redacted`.
+    """
+    values = _escaped(config.model_dump(mode="python", by_alias=True))
+    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    return text
+
+
+class _Findings:
+    """Problems under way: knows the line of each path and which values must not be shown."""
+
+    def __init__(self, reader: NodeReader, values: Any, line: int | None) -> None:
+        self._reader = reader
+        self._values = values
+        self._line = line
+        self.problems = list(reader.problems)
+
+    def add(self, path: KeyPath, message: str) -> None:
+        if self._at(path) is not BROKEN:
+            self.problems.append(Problem(line=self._line_at(path), path=render_path(path), message=message))
+
+    def add_validation(self, error: ValidationError) -> None:
+        for item in error.errors(include_url=False):
+            path = tuple(part for part in item["loc"] if part != "[key]")
+            if self._at(path) is not BROKEN:
+                self.add(path, self._message(item["type"], path, item.get("ctx", {})))
+
+    def _message(self, kind: str, path: KeyPath, context: Mapping[str, Any]) -> str:
+        if kind == "extra_forbidden":
+            return _unknown_key(path)
+        expected = type_words(type_at(Config, path))
+        if kind == "missing":
+            return f"missing; expected {expected}"
+        if kind == "value_error" and path not in self._reader.variables:
+            return str(context["error"])
+        return f"expected {expected}, got {self._shown(path)}"
+
+    def _shown(self, path: KeyPath) -> str:
+        variable = self._reader.variables.get(path)
+        return value_words(self._at(path)) if variable is None else f"what {variable} stands for"
+
+    def _at(self, path: KeyPath) -> Any:
+        value = self._values
+        for part in path:
+            try:
+                value = value[part]
+            except (LookupError, TypeError):
+                return BROKEN if value is BROKEN else None
+        return value
+
+    def _line_at(self, path: KeyPath) -> int | None:
+        for length in range(len(path), 0, -1):
+            line = self._reader.lines.get(path[:length])
+            if line is not None:
+                return line
+        return self._line
+
+
+def _unknown_key(path: KeyPath) -> str:
+    *parents, key = path
+    section = type_at(Config, parents)
+    known = [field.alias or name for name, field in section.model_fields.items()]
+    near = nearest(str(key), known)
+    if near:
+        return f"unknown key; did you mean {near!r}?"
+    homes = [home for home in _homes(Config) if home.rpartition(".")[2] == key]
+    if homes:
+        return f"unknown key here; did you mean {' or '.join(homes)}?"
+    return f"unknown key; known here: {', '.join(known)}"
+
+
+def _homes(section: Any, prefix: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        path = f"{prefix}{field.alias or name}"
+        yield path
+        below = field.annotation
+        if isinstance(below, type) and issubclass(below, BaseModel):
+            yield from _homes(below, f"{path}.")
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return escape(value)
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(item) for item in value]
+    return value

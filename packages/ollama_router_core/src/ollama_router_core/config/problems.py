@@ -1,0 +1,62 @@
+"""What is wrong with a config, written for the person who has to mend it.
+
+Belongs here: one finding, where it stands, how it reads, and the error that carries all of them.
+Does not belong here: how findings are made (`loading`, `checks`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ollama_router_core.errors import ConfigError
+
+__all__ = ["KeyPath", "Problem", "config_error", "render_path"]
+
+KeyPath = tuple[str | int, ...]
+"""Keys and list positions (from 0) from the root of a section down to a value."""
+
+_BARE = re.compile(r"[A-Za-z0-9_\-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One finding. `line` counts from 1 and is None when the finding has no place; `path` may be empty."""
+
+    line: int | None
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"line {self.line}" if self.line is not None else ""
+        return ": ".join(part for part in (place, self.path, self.message) if part)
+
+
+def render_path(path: KeyPath) -> str:
+    """`servers.big.port`, `memory_patterns[2].pattern`, `memory_overrides["llama3.1:70b"]`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif _BARE.fullmatch(part):
+            text += f".{part}" if text else part
+        else:
+            text += f'["{_printable(part)}"]'
+    return text
+
+
+def config_error(problems: Iterable[Problem]) -> ConfigError:
+    """The error that lists every problem once, in the order of the file."""
+    ordered = tuple(sorted(dict.fromkeys(problems), key=_position))
+    count = "1 problem" if len(ordered) == 1 else f"{len(ordered)} problems"
+    text = "\n".join(f"  {problem}" for problem in ordered)
+    return ConfigError(f"the configuration has {count}:\n{text}", problems=ordered)
+
+
+def _position(problem: Problem) -> tuple[int, str, str]:
+    return (problem.line or 0, problem.path, problem.message)
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -1,0 +1,128 @@
+"""Types and values in plain words: what was expected, what was found, which known word is near.
+
+Belongs here: the wording shared by problems and by the reference of settings.
+Does not belong here: which settings exist (`settings`), where a value stands (`nodes`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import types
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+__all__ = ["Words", "field_type", "nearest", "type_at", "type_words", "value_words"]
+
+_LONGEST = 40
+_HUGE = 10**30
+_SIMPLE = {bool: "true or false", str: "text", int: "a whole number", float: "a number", type(None): "null"}
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """In an `Annotated` type: what such a value is called, where the type alone would say too little."""
+
+    text: str
+
+
+def field_type(field: FieldInfo) -> Any:
+    """The field's type as it was annotated, bounds included."""
+    return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+
+
+def type_at(root: Any, path: Iterable[str | int]) -> Any:
+    """The type of the value at `path` below `root`, or None where no setting is."""
+    found = root
+    for part in path:
+        found = _step(found, part)
+        if found is None:
+            return None
+    return found
+
+
+def type_words(annotation: Any) -> str:
+    """`a whole number from 1 to 65535`, `one of http, https`, `a number above 0, or null`."""
+    base, metadata = _unwrap(annotation)
+    named = [item.text for item in metadata if isinstance(item, Words)]
+    if named:
+        return named[-1]
+    origin = get_origin(base)
+    if origin is Literal:
+        return "one of " + ", ".join(str(option) for option in get_args(base))
+    if origin in (Union, types.UnionType):
+        return ", or ".join(type_words(option) for option in get_args(base))
+    if origin is tuple:
+        return "a list"
+    if base not in _SIMPLE:
+        return "a mapping"
+    return _SIMPLE[base] + _bounds(metadata)
+
+
+def value_words(value: Any) -> str:
+    """`the text "abc"`, `true`, `70000`, `nothing`, `a list`, `a mapping`; long texts are cut."""
+    if isinstance(value, str):
+        shown = value if len(value) <= _LONGEST else value[: _LONGEST - 3] + "..."
+        return f"the text {json.dumps(shown, ensure_ascii=not shown.isprintable())}"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, float) or abs(value) < _HUGE else "a huge number"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that `word` most looks like, or None when none is near."""
+    by_folded = {option.casefold(): option for option in known}
+    found = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6)
+    return by_folded[found[0]] if found else None
+
+
+def _step(annotation: Any, part: str | int) -> Any:
+    for base in _options(annotation):
+        origin, arguments = get_origin(base), get_args(base)
+        if origin is dict and isinstance(part, str):
+            return arguments[1]
+        if origin is tuple and isinstance(part, int):
+            return arguments[0]
+        if isinstance(base, type) and issubclass(base, BaseModel):
+            for name, field in base.model_fields.items():
+                if part in (name, field.alias):
+                    return field_type(field)
+    return None
+
+
+def _options(annotation: Any) -> Iterator[Any]:
+    base, _ = _unwrap(annotation)
+    if get_origin(base) in (Union, types.UnionType):
+        for option in get_args(base):
+            yield from _options(option)
+    else:
+        yield base
+
+
+def _unwrap(annotation: Any) -> tuple[Any, list[Any]]:
+    metadata: list[Any] = []
+    base = annotation
+    while get_origin(base) is Annotated:
+        base, *more = get_args(base)
+        for item in more:
+            metadata.extend(item.metadata if isinstance(item, FieldInfo) else [item])
+    return base, metadata
+
+
+def _bounds(metadata: list[Any]) -> str:
+    bound = {key: getattr(item, key) for item in metadata for key in ("ge", "gt", "le") if hasattr(item, key)}
+    if "ge" in bound and "le" in bound:
+        return f" from {bound['ge']} to {bound['le']}"
+    if "gt" in bound:
+        return f" above {bound['gt']}"
+    return f" of at least {bound['ge']}" if "ge" in bound else ""

@@ -1,0 +1,210 @@
+"""One database: its URL, its connections, its transactions.
+
+Belongs here: engines, connection settings, the translation of driver errors into `StorageUnavailable`.
+Does not belong here: tables and statements, migrations, reading settings or the environment.
+
+SQLite runs in WAL mode with `synchronous=NORMAL`: a killed process loses nothing that was committed, a power
+failure may lose the last commits but never the file.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import platformdirs
+from sqlalchemy import URL, event, make_url
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import DataError as SqlDataError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from ollama_router_core.errors import ConfigError, StorageUnavailable
+
+__all__ = ["Database", "create_sqlite_file", "default_database_url", "describe_url"]
+
+_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+# The statement or a value is at fault; trying again later would not help.
+_CALLERS_FAULT = (IntegrityError, SqlDataError, ProgrammingError)
+
+
+def default_database_url() -> str:
+    """A SQLite file in the platform's data directory of this user."""
+    path = Path(platformdirs.user_data_dir("ollama-router", appauthor=False)) / "router.sqlite3"
+    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+
+
+def describe_url(url: str) -> str:
+    """The URL for people and logs: its password is hidden."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "(not a URL)"
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = None
+    if parsed is None or parsed.drivername not in _DRIVERS:
+        raise ConfigError(
+            "the database URL must look like sqlite:////path/to/router.sqlite3 "
+            "or postgresql://USER:PASSWORD@HOST/DATABASE"
+        )
+    parsed = parsed.set(drivername=_DRIVERS[parsed.drivername])
+    if parsed.get_backend_name() == "sqlite" and parsed.database in {None, "", ":memory:"}:
+        raise ConfigError("the database URL must name a file: a database in memory is not shared or kept")
+    return parsed
+
+
+def create_sqlite_file(path: Path) -> None:
+    """Create the file and its folder, readable by their owner alone, and switch it to WAL (which lasts).
+
+    Raises:
+        StorageUnavailable: the file cannot be made or is no SQLite database.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        with closing(sqlite3.connect(path, timeout=5.0)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+    except (OSError, sqlite3.Error) as error:
+        raise StorageUnavailable(f"cannot open the database {path}: {error}") from error
+
+
+class Database:
+    """Connections to one database, opened when first needed.
+
+    Args:
+        url: a SQLAlchemy URL; `sqlite` and `postgresql` get the driver this package uses.
+        busy_timeout: seconds to wait for a lock of SQLite or a connection of PostgreSQL.
+
+    Raises:
+        ConfigError: the URL is of no database we know.
+    """
+
+    def __init__(self, url: str, *, busy_timeout: float = 5.0) -> None:
+        self._url = _parse(url)
+        self._inode: int | None = None
+        self.backend = self._url.get_backend_name()
+        self.path = Path(str(self._url.database)).absolute() if self.backend == "sqlite" else None
+        if self.path is None:
+            self._engine = _postgresql_engine(self._url, busy_timeout)
+        else:
+            self._engine = _sqlite_engine(self._url, self.path, busy_timeout)
+
+    def __repr__(self) -> str:
+        return f"Database({self._url.render_as_string(hide_password=True)!r})"
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection in a transaction that sees one state of the database, and is rolled back at the end.
+
+        Raises:
+            StorageUnavailable: the database cannot answer.
+        """
+        async with self._connection(sqlite_begin="BEGIN", isolation_level="REPEATABLE READ") as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A connection in a transaction that is committed if the block ends well, and rolled back otherwise.
+
+        Raises:
+            StorageUnavailable: the database cannot take it; nothing was written.
+        """
+        async with self._connection(sqlite_begin="BEGIN IMMEDIATE") as connection:
+            yield connection
+            await connection.commit()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def _connection(self, **options: Any) -> AsyncIterator[AsyncConnection]:
+        if self.path is not None:
+            options.pop("isolation_level", None)  # SQLite has one level
+            await self._follow_file(self.path)
+        try:
+            async with self._engine.connect() as connection:
+                await connection.execution_options(**options)
+                yield connection
+        except _CALLERS_FAULT as error:
+            if not _schema_is_missing(error):
+                raise
+            raise StorageUnavailable("the database has no tables yet; run: orouter db upgrade") from error
+        except (SQLAlchemyError, OSError) as error:
+            raise StorageUnavailable(f"the database cannot answer: {_reason(error)}") from error
+
+    async def _follow_file(self, path: Path) -> None:
+        """Notice a file that was deleted or replaced: writes to the old one would be lost without a word."""
+        inode = _inode_of(path)
+        if self._inode is not None and self._inode != inode:
+            await self._engine.dispose()
+        self._inode = inode
+
+
+def _inode_of(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except OSError as error:
+        raise StorageUnavailable(f"the database file {path} is gone") from error
+
+
+def _reason(error: Exception) -> str:
+    """The driver's own words, without the statement."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+
+
+def _schema_is_missing(error: DBAPIError) -> bool:
+    return getattr(error.orig, "sqlstate", None) == "42P01"
+
+
+def _postgresql_engine(url: URL, timeout: float) -> AsyncEngine:
+    return create_async_engine(
+        url,
+        hide_parameters=True,
+        pool_size=5,
+        max_overflow=5,
+        pool_timeout=timeout,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": max(1, round(timeout))},
+    )
+
+
+def _sqlite_engine(url: URL, path: Path, busy_timeout: float) -> AsyncEngine:
+    # mode=rw: a missing file is an error here; only a migration creates one.
+    mode = url.query.get("mode", "rw")
+    file_url = url.set(database=f"file:{quote(str(path))}", query={"mode": mode, "uri": "true"})
+    engine = create_async_engine(
+        file_url, hide_parameters=True, pool_timeout=busy_timeout, connect_args={"timeout": busy_timeout}
+    )
+    event.listen(engine.sync_engine, "connect", _configure_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves: sqlite3 would leave DDL out of transactions
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))

@@ -1,0 +1,19 @@
+"""Alembic's entry point: runs the steps on the connection that `storage.upgrade` hands over.
+
+Belongs here: nothing but the call.
+Does not belong here: engines and URLs.
+"""
+
+from __future__ import annotations
+
+from alembic import context
+
+from ollama_router_server.storage.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,  # SQLite cannot alter a column in place
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,114 @@
+"""The tables of the first release."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+_SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    """Create everything, and the epoch's one row."""
+    _create_users()
+    _create_tokens()
+    _create_request_log()
+    op.create_table(
+        "log_drops",
+        sa.Column("id", _SERIAL, primary_key=True),
+        sa.Column("recorded_at", sa.Double(), nullable=False),
+        sa.Column("dropped", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_log_drops"),
+    )
+    op.create_index("ix_log_drops_recorded_at", "log_drops", ["recorded_at"])
+    epoch = op.create_table(
+        "auth_epoch",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("id = 1", name=op.f("ck_auth_epoch_single_row")),
+        sa.PrimaryKeyConstraint("id", name="pk_auth_epoch"),
+    )
+    op.bulk_insert(epoch, [{"id": 1, "epoch": 1}])
+
+
+def downgrade() -> None:
+    """Drop everything."""
+    for table in ("log_drops", "request_log", "tokens", "users", "auth_epoch"):
+        op.drop_table(table)
+
+
+def _create_users() -> None:
+    op.create_table(
+        "users",
+        sa.Column("id", _SERIAL, nullable=False),
+        sa.Column("name", sa.String(100), nullable=False),
+        sa.Column("role", sa.String(16), nullable=False),
+        sa.Column("active", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("updated_at", sa.Double(), nullable=False),
+        sa.CheckConstraint("role IN ('admin', 'user', 'viewer')", name=op.f("ck_users_role")),
+        sa.PrimaryKeyConstraint("id", name="pk_users"),
+        sa.UniqueConstraint("name", name="uq_users_name"),
+        sqlite_autoincrement=True,
+    )
+
+
+def _create_tokens() -> None:
+    op.create_table(
+        "tokens",
+        sa.Column("id", _SERIAL, nullable=False),
+        sa.Column("user_id", _SERIAL, nullable=False),
+        sa.Column("name", sa.String(100), nullable=False),
+        sa.Column("lookup", sa.String(8), nullable=False),
+        sa.Column("digest", sa.String(60), nullable=False),
+        sa.Column("imported", sa.Boolean(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("last_used_at", sa.Double()),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_tokens_user_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name="pk_tokens"),
+        sa.UniqueConstraint("user_id", "name", name="uq_tokens_user_id_name"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_tokens_lookup", "tokens", ["lookup"])
+
+
+def _create_request_log() -> None:
+    op.create_table(
+        "request_log",
+        sa.Column("seq", _SERIAL, nullable=False),
+        sa.Column("id", sa.String(64), nullable=False),
+        sa.Column("started_at", sa.Double(), nullable=False),
+        sa.Column("user", sa.String(100)),
+        sa.Column("client", sa.Text()),
+        sa.Column("method", sa.String(16), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("model_asked", sa.Text()),
+        sa.Column("model_served", sa.Text()),
+        sa.Column("server", sa.Text()),
+        sa.Column("status", sa.Integer(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("streamed", sa.Boolean(), nullable=False),
+        sa.Column("queue_ms", sa.Double()),
+        sa.Column("queue_position", sa.Integer()),
+        sa.Column("expected_wait_ms", sa.Double()),
+        sa.Column("ttft_ms", sa.Double()),
+        sa.Column("total_ms", sa.Double(), nullable=False),
+        sa.Column("load_ms", sa.Double()),
+        sa.Column("prompt_tokens", sa.BigInteger()),
+        sa.Column("completion_tokens", sa.BigInteger()),
+        sa.Column("num_ctx", sa.BigInteger()),
+        sa.Column("bytes_in", sa.BigInteger(), nullable=False),
+        sa.Column("bytes_out", sa.BigInteger(), nullable=False),
+        sa.Column("reason", sa.Text()),
+        sa.Column("error_code", sa.String(64)),
+        sa.Column("error", sa.Text()),
+        sa.PrimaryKeyConstraint("seq", name="pk_request_log"),
+        sa.UniqueConstraint("id", name="uq_request_log_id"),
+    )
+    op.create_index("ix_request_log_started_at", "request_log", ["started_at"])
+    op.create_index("ix_request_log_user_started_at", "request_log", ["user", "started_at"])

@@ -1,0 +1,127 @@
+"""Bringing a database to the schema of this release.
+
+Belongs here: running Alembic's steps, and saying where a database stands.
+Does not belong here: the steps themselves (`migrations`).
+
+SQLite files are upgraded when the router starts; PostgreSQL only when an operator says so, because several
+routers of different releases may share it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from ollama_router_core.errors import ConfigError
+from ollama_router_server.storage.database import Database, create_sqlite_file
+
+__all__ = ["SchemaState", "check_database", "prepare_database", "upgrade_database"]
+
+_LOCK = 0x6F726F75  # any number that nothing else on the server locks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaState:
+    """Where a database stands: `current` is None before its first upgrade."""
+
+    current: str | None
+    newest: str
+    known: bool
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether this release can use the database as it is."""
+        return self.current == self.newest
+
+
+async def check_database(url: str) -> SchemaState:
+    """Read a database's revision; changes nothing.
+
+    Raises:
+        ConfigError: the URL is of no database we know.
+        StorageUnavailable: there is no such database, or it cannot answer.
+    """
+    database = Database(url)
+    try:
+        async with database.read() as connection:
+            return await connection.run_sync(_state)
+    finally:
+        await database.aclose()
+
+
+async def upgrade_database(url: str) -> SchemaState:
+    """Bring a database to the newest revision, in one transaction; a missing SQLite file is created.
+
+    Several processes may call this at once: one works, the others wait and find nothing left to do.
+
+    Raises:
+        ConfigError: as `check_database`, or the database belongs to a newer release.
+        StorageUnavailable: the database cannot be made or cannot answer.
+    """
+    database = Database(url, busy_timeout=30.0)
+    if database.path is not None:
+        create_sqlite_file(database.path)
+    try:
+        async with database.write() as connection:
+            return await connection.run_sync(_upgrade)
+    finally:
+        await database.aclose()
+
+
+async def prepare_database(url: str) -> SchemaState:
+    """What a starting router calls: upgrade SQLite, check PostgreSQL.
+
+    Raises:
+        ConfigError: as `upgrade_database`, or a PostgreSQL database needs `orouter db upgrade` first.
+        StorageUnavailable: the database cannot be made or cannot answer.
+    """
+    database = Database(url)
+    await database.aclose()
+    if database.path is not None:
+        return await upgrade_database(url)
+    state = await check_database(url)
+    if not state.up_to_date:
+        _refuse_unknown(state)
+        raise ConfigError(
+            f"the database is at revision {state.current or 'none'}, this release needs {state.newest}; "
+            "run: orouter db upgrade"
+        )
+    return state
+
+
+def _alembic(connection: Connection) -> AlembicConfig:
+    config = AlembicConfig(attributes={"connection": connection})
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    return config
+
+
+def _state(connection: Connection) -> SchemaState:
+    current = MigrationContext.configure(connection).get_current_revision()
+    script = ScriptDirectory.from_config(_alembic(connection))
+    known = {revision.revision for revision in script.walk_revisions()}
+    newest = script.get_current_head()
+    return SchemaState(current=current, newest=str(newest), known=current is None or current in known)
+
+
+def _upgrade(connection: Connection) -> SchemaState:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    state = _state(connection)
+    _refuse_unknown(state)
+    if not state.up_to_date:
+        command.upgrade(_alembic(connection), "head")
+    return _state(connection)
+
+
+def _refuse_unknown(state: SchemaState) -> None:
+    if not state.known:
+        raise ConfigError(
+            f"the database is at revision {state.current}, which this release does not know; use a newer release"
+        )

@@ -1,0 +1,415 @@
+"""Users and the digests of their tokens.
+
+Belongs here: every statement about users and tokens; each change moves `auth_epoch` in its own transaction, so
+that no process can miss it.
+Does not belong here: verifying a credential (`auth`), what a role may do (the core's `access`), asking "really?".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from sqlalchemy import Row, bindparam, case, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ollama_router_core.errors import RouterError
+from ollama_router_core.records import RequestRecord
+from ollama_router_core.tokens import Token, hash_token, lookup_of, mint_token
+from ollama_router_server.storage import request_log as log
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.schema import auth_epoch, request_log, tokens, users
+from ollama_router_server.system import Clock, random_below, random_bytes
+
+__all__ = [
+    "DEFAULT_TOKEN_NAME",
+    "CreatedToken",
+    "DuplicateName",
+    "Identities",
+    "InvalidUserName",
+    "KnownToken",
+    "Role",
+    "TokenInfo",
+    "UnknownUser",
+    "User",
+    "UserDetails",
+    "UserStore",
+    "UserSummary",
+]
+
+Role = Literal["admin", "user", "viewer"]
+
+DEFAULT_TOKEN_NAME = "default"  # noqa: S105 - the name of a token, not a token
+_NAMES_SHOWN = 20
+_LAST_REQUESTS = 10
+
+
+class UnknownUser(RouterError):
+    """No user (or no token of the user) has this name; the text lists the nearest known names."""
+
+    code = "unknown_user"
+    status_hint = 404
+
+
+class DuplicateName(RouterError):
+    """The name is taken."""
+
+    code = "duplicate_name"
+    status_hint = 409
+
+
+class InvalidUserName(RouterError):
+    """A name that could not be typed, printed or logged safely."""
+
+    code = "invalid_user_name"
+    status_hint = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Who asks: a user as seen through one of the user's tokens."""
+
+    id: int
+    name: str
+    role: Role
+    active: bool
+    token_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownToken:
+    """A token's digest and whose it is. `imported` tokens need not have our format."""
+
+    lookup: str
+    digest: str = field(repr=False)
+    imported: bool
+    user: User
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identities:
+    """Every token of every user as of one epoch."""
+
+    epoch: int
+    tokens: tuple[KnownToken, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatedToken:
+    """A new token, to be shown once."""
+
+    user: str
+    role: Role
+    token: Token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenInfo:
+    """What may be shown of a token; times are seconds since 1970."""
+
+    name: str
+    lookup: str
+    created_at: float
+    last_used_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserSummary:
+    """One line of the list of users; times are seconds since 1970."""
+
+    name: str
+    role: Role
+    active: bool
+    created_at: float
+    requests: int
+    tokens: tuple[TokenInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserDetails:
+    """One user with figures over all logged requests; `mean_ms` is None before the first."""
+
+    summary: UserSummary
+    errors: int
+    mean_ms: float | None
+    prompt_tokens: int
+    completion_tokens: int
+    last_requests: tuple[RequestRecord, ...]
+
+
+class UserStore:
+    """Users of one database.
+
+    Args:
+        database: where they are kept.
+        clock: for the times of rows.
+        cost: bcrypt's cost for new digests; tests lower it.
+    """
+
+    def __init__(self, database: Database, *, clock: Clock, cost: int = 12) -> None:
+        self._database = database
+        self._clock = clock
+        self._cost = cost
+
+    async def create(self, name: str, *, role: Role = "user") -> CreatedToken:
+        """Add a user with one token.
+
+        Raises:
+            InvalidUserName: empty, over 100 characters, unprintable, or with white space at an end.
+            DuplicateName: there is such a user.
+        """
+        _check_name(name)
+        _check_role(role)
+        token, digest = await self._mint()
+        now = self._clock.wall()
+        try:
+            async with self._change() as connection:
+                row = {"name": name, "role": role, "active": True, "created_at": now, "updated_at": now}
+                created = await connection.execute(insert(users).values(row).returning(users.c.id))
+                await _insert_token(connection, created.scalar_one(), DEFAULT_TOKEN_NAME, token, digest, now)
+        except IntegrityError:
+            raise DuplicateName(f"there is a user named {name!r} already") from None
+        return CreatedToken(user=name, role=role, token=token)
+
+    async def count(self) -> int:
+        """How many users there are."""
+        async with self._database.read() as connection:
+            return (await connection.execute(select(func.count()).select_from(users))).scalar_one()
+
+    async def list(self) -> tuple[UserSummary, ...]:
+        """Every user, by name."""
+        counting = select(request_log.c.user, func.count().label("requests")).group_by(request_log.c.user)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(users).order_by(users.c.name))).all()
+            infos = await _token_infos(connection)
+            counts = {row.user: row.requests for row in await connection.execute(counting)}
+        return tuple(_summary(row, infos.get(row.id, ()), counts.get(row.name, 0)) for row in rows)
+
+    async def show(self, name: str) -> UserDetails:
+        """One user with totals and the last 10 requests, newest first.
+
+        Raises:
+            UnknownUser: no such user.
+        """
+        columns = request_log.c
+        totals = select(
+            func.count(),
+            func.coalesce(func.sum(case((log.IS_ERROR, 1), else_=0)), 0),
+            func.avg(columns.total_ms),
+            func.coalesce(func.sum(columns.prompt_tokens), 0),
+            func.coalesce(func.sum(columns.completion_tokens), 0),
+        ).where(columns.user == name)
+        async with self._database.read() as connection:
+            row = await _require(connection, name)
+            infos = await _token_infos(connection, row.id)
+            requests, errors, mean_ms, prompt, completion = (await connection.execute(totals)).one()
+            last = await log.select_records(connection, log.LogFilter(user=name), limit=_LAST_REQUESTS)
+        return UserDetails(
+            summary=_summary(row, infos.get(row.id, ()), requests),
+            errors=int(errors),
+            mean_ms=None if mean_ms is None else float(mean_ms),
+            prompt_tokens=int(prompt),
+            completion_tokens=int(completion),
+            last_requests=last,
+        )
+
+    async def activate(self, name: str) -> None:
+        """Let a user in again.
+
+        Raises:
+            UnknownUser: no such user.
+        """
+        await self._update(name, active=True)
+
+    async def deactivate(self, name: str) -> None:
+        """Keep a user out; tokens and log stay.
+
+        Raises:
+            UnknownUser: no such user.
+        """
+        await self._update(name, active=False)
+
+    async def set_role(self, name: str, role: Role) -> None:
+        """Give a user another role.
+
+        Raises:
+            UnknownUser: no such user.
+        """
+        _check_role(role)
+        await self._update(name, role=role)
+
+    async def regenerate_token(self, name: str, *, token_name: str = DEFAULT_TOKEN_NAME) -> CreatedToken:
+        """Replace a user's token of this name (the old one ends at once), or add one if there is none.
+
+        Raises:
+            UnknownUser: no such user.
+            InvalidUserName: the token's name breaks the rules for names.
+        """
+        _check_name(token_name)
+        token, digest = await self._mint()
+        async with self._change() as connection:
+            row = await _require(connection, name)
+            await connection.execute(delete(tokens).where(tokens.c.user_id == row.id, tokens.c.name == token_name))
+            await _insert_token(connection, row.id, token_name, token, digest, self._clock.wall())
+        return CreatedToken(user=name, role=row.role, token=token)
+
+    async def revoke_token(self, name: str, token_name: str) -> None:
+        """End one of a user's tokens.
+
+        Raises:
+            UnknownUser: no such user, or the user has no token of this name.
+        """
+        async with self._change() as connection:
+            row = await _require(connection, name)
+            infos = (await _token_infos(connection, row.id)).get(row.id, ())
+            if token_name not in {info.name for info in infos}:
+                known = ", ".join(info.name for info in infos) or "none"
+                raise UnknownUser(f"{name} has no token named {token_name!r}; known: {known}")
+            await connection.execute(delete(tokens).where(tokens.c.user_id == row.id, tokens.c.name == token_name))
+
+    async def delete(self, name: str) -> int:
+        """Remove a user, the user's tokens and log rows; returns how many rows of the log went.
+
+        Raises:
+            UnknownUser: no such user.
+        """
+        async with self._change() as connection:
+            row = await _require(connection, name)
+            await connection.execute(delete(users).where(users.c.id == row.id))
+            gone = await connection.execute(delete(request_log).where(request_log.c.user == name))
+        return gone.rowcount
+
+    async def epoch(self) -> int:
+        """The number that every change of users or tokens moves."""
+        async with self._database.read() as connection:
+            return await _epoch(connection)
+
+    async def identities(self) -> Identities:
+        """All tokens with their users, as of one epoch.
+
+        The epoch is read first: were the rows newer, the next look at the epoch would say so.
+        """
+        joined = select(
+            tokens.c.id.label("token_id"),
+            tokens.c.lookup,
+            tokens.c.digest,
+            tokens.c.imported,
+            users.c.id.label("user_id"),
+            users.c.name,
+            users.c.role,
+            users.c.active,
+        ).join(users, users.c.id == tokens.c.user_id)
+        async with self._database.read() as connection:
+            epoch = await _epoch(connection)
+            rows = (await connection.execute(joined)).all()
+        return Identities(epoch=epoch, tokens=tuple(_known_token(row) for row in rows))
+
+    async def note_use(self, last_used: Mapping[int, float]) -> None:
+        """Write when tokens were last used: token id to seconds since 1970. Moves no epoch."""
+        if not last_used:
+            return
+        statement = update(tokens).where(tokens.c.id == bindparam("token"))
+        async with self._database.write() as connection:
+            await connection.execute(
+                statement.values(last_used_at=bindparam("used")),
+                [{"token": token, "used": used} for token, used in last_used.items()],
+            )
+
+    async def _mint(self) -> tuple[Token, str]:
+        token = mint_token(random_below)
+        digest = await asyncio.to_thread(hash_token, token, salt=random_bytes(16), cost=self._cost)
+        return token, digest
+
+    @asynccontextmanager
+    async def _change(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that also moves the epoch: whoever sees the change sees the new epoch."""
+        async with self._database.write() as connection:
+            await connection.execute(update(auth_epoch).values(epoch=auth_epoch.c.epoch + 1))
+            yield connection
+
+    async def _update(self, name: str, **values: object) -> None:
+        async with self._change() as connection:
+            row = await _require(connection, name)
+            changed = {**values, "updated_at": self._clock.wall()}
+            await connection.execute(update(users).where(users.c.id == row.id).values(changed))
+
+
+def _check_name(name: str) -> None:
+    if not 0 < len(name) <= 100 or not name.isprintable() or name != name.strip():
+        raise InvalidUserName("a name has 1 to 100 printable characters and no white space at its ends")
+
+
+def _check_role(role: str) -> None:
+    if role not in get_args(Role):
+        raise ValueError(f"expected a role among {', '.join(get_args(Role))}, got {role!r}")
+
+
+async def _epoch(connection: AsyncConnection) -> int:
+    return int((await connection.execute(select(auth_epoch.c.epoch))).scalar_one())
+
+
+async def _require(connection: AsyncConnection, name: str) -> Row[Any]:
+    row = (await connection.execute(select(users).where(users.c.name == name))).one_or_none()
+    if row is None:
+        names = (await connection.execute(select(users.c.name).order_by(users.c.name))).scalars().all()
+        raise UnknownUser(f"no user is named {name!r}; {_known_names(name, names)}")
+    return row
+
+
+def _known_names(name: str, names: Sequence[str]) -> str:
+    if not names:
+        return "there are no users yet"
+    if len(names) <= _NAMES_SHOWN:
+        return f"known: {', '.join(names)}"
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    shown = near + [known for known in names if known not in near][: _NAMES_SHOWN - len(near)]
+    return f"known: {', '.join(shown)} and {len(names) - len(shown)} more"
+
+
+async def _insert_token(
+    connection: AsyncConnection, user_id: int, name: str, token: Token, digest: str, now: float
+) -> None:
+    row = {
+        "user_id": user_id,
+        "name": name,
+        "lookup": lookup_of(token.reveal()),
+        "digest": digest,
+        "imported": False,
+        "created_at": now,
+    }
+    await connection.execute(insert(tokens).values(row))
+
+
+async def _token_infos(connection: AsyncConnection, user_id: int | None = None) -> dict[int, tuple[TokenInfo, ...]]:
+    columns = tokens.c
+    query = select(columns.user_id, columns.name, columns.lookup, columns.created_at, columns.last_used_at).order_by(
+        columns.id
+    )
+    if user_id is not None:
+        query = query.where(columns.user_id == user_id)
+    infos: dict[int, tuple[TokenInfo, ...]] = {}
+    for owner, name, lookup, created_at, last_used_at in await connection.execute(query):
+        info = TokenInfo(name=name, lookup=lookup, created_at=created_at, last_used_at=last_used_at)
+        infos[owner] = (*infos.get(owner, ()), info)
+    return infos
+
+
+def _summary(row: Row[Any], infos: tuple[TokenInfo, ...], requests: int) -> UserSummary:
+    return UserSummary(
+        name=row.name,
+        role=row.role,
+        active=row.active,
+        created_at=row.created_at,
+        requests=requests,
+        tokens=infos,
+    )
+
+
+def _known_token(row: Any) -> KnownToken:
+    user = User(id=row.user_id, name=row.name, role=row.role, active=row.active, token_id=row.token_id)
+    return KnownToken(lookup=row.lookup, digest=row.digest, imported=row.imported, user=user)

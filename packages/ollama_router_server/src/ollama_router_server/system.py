@@ -1,0 +1,63 @@
+"""The real world: clocks, randomness, the environment.
+
+Belongs here: every read of a clock, of the operating system's randomness and of the environment.
+Does not belong here: anything that decides. Whoever needs one of these takes it as an argument, so that tests
+can hand in their own.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+__all__ = ["Clock", "SystemClock", "environment", "new_request_id", "random_below", "random_bytes"]
+
+
+class Clock(Protocol):
+    """Two clocks that must not be mixed."""
+
+    def monotonic(self) -> float:
+        """Seconds from some start; never goes back. For durations and deadlines."""
+
+    def wall(self) -> float:
+        """Seconds since 1970 (UTC); may jump. For what people and databases read."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    __slots__ = ()
+
+    def monotonic(self) -> float:
+        """Seconds from some start; never goes back."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Seconds since 1970 (UTC)."""
+        return time.time()
+
+
+def new_request_id() -> str:
+    """28 hexadecimal digits: 12 of the time in milliseconds, 16 random.
+
+    Ids of a process sort by time, so the request log's index of ids grows at its end.
+    """
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(8)}"
+
+
+def random_below(bound: int) -> int:
+    """An unpredictable integer in `range(bound)`."""
+    return secrets.randbelow(bound)
+
+
+def random_bytes(count: int) -> bytes:
+    """That many unpredictable bytes."""
+    return secrets.token_bytes(count)
+
+
+def environment() -> Mapping[str, str]:
+    """A copy of the process's environment."""
+    return dict(os.environ)

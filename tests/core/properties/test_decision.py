@@ -1,0 +1,111 @@
+"""Laws of `decide`, for any fleet and any request."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ollama_router_core.decision import Decision, decide
+from ollama_router_core.fleet import FleetSnapshot
+from support.routing_strategies import NAMES, fleets, requests
+
+NOW = 50.0
+
+
+def comparable(decision: Decision) -> tuple:
+    """What two equal answers must share."""
+    return decision.ranking, sorted((one.server, one.verdict, one.text) for one in decision.verdicts)
+
+
+@given(fleets(), requests, st.integers(0, 9), st.randoms(use_true_random=False))
+def test_the_order_of_servers_plays_no_part(fleet, request, tiebreak, random):
+    """Shuffling the facts changes nothing; shuffling the config neither, unless `first_enabled` speaks of order."""
+    config, snapshot = fleet
+    config = config.model_copy(update={"when_nothing_fits": "refuse"})
+    names = list(config.servers)
+    random.shuffle(names)
+    shuffled = config.model_copy(update={"servers": {name: config.servers[name] for name in names}})
+    facts = FleetSnapshot(
+        servers={name: snapshot.servers[name] for name in names},
+        in_flight=snapshot.in_flight,
+        suspended=snapshot.suspended,
+        draining=snapshot.draining,
+    )
+    first = decide(request, snapshot, config, now=NOW, tiebreak=tiebreak)
+    assert comparable(decide(request, facts, shuffled, now=NOW, tiebreak=tiebreak)) == comparable(first)
+
+
+@given(fleets(), requests)
+def test_every_server_is_in_the_trace_exactly_once(fleet, request):
+    """Nobody is left out and nobody is judged twice."""
+    config, snapshot = fleet
+    decision = decide(request, snapshot, config, now=NOW)
+    assert sorted(verdict.server for verdict in decision.verdicts) == sorted(config.servers)
+
+
+@given(fleets(), requests)
+def test_each_ranked_server_passed_every_filter(fleet, request):
+    """Ranked servers are exactly those whose verdict is not a refusal, the chosen one first."""
+    config, snapshot = fleet
+    decision = decide(request, snapshot, config, now=NOW)
+    able = [verdict.server for verdict in decision.verdicts if verdict.verdict in {"chosen", "possible"}]
+    assert sorted(able) == sorted(decision.ranking)
+    chosen = [verdict.server for verdict in decision.verdicts if verdict.verdict == "chosen"]
+    assert chosen == ([decision.server] if decision.server else [])
+
+
+@given(fleets(), requests)
+def test_refused_alone_means_refused_in_company(fleet, request):
+    """A filter looks at one server: what the others are like never lets a refused one in."""
+    config, snapshot = fleet
+    config = config.model_copy(update={"when_nothing_fits": "refuse"})
+    together = decide(request, snapshot, config, now=NOW).ranking
+    for name in config.servers:
+        single = config.model_copy(update={"servers": {name: config.servers[name]}})
+        assert (name in together) == (decide(request, snapshot, single, now=NOW).server == name)
+
+
+@given(fleets(), requests)
+def test_a_disabled_or_down_server_never_wins(fleet, request):
+    """Not by strategy, whatever the rest looks like."""
+    config, snapshot = fleet
+    config = config.model_copy(update={"when_nothing_fits": "refuse"})
+    server = decide(request, snapshot, config, now=NOW).server
+    if server is not None:
+        assert config.servers[server].enabled
+        assert snapshot.servers[server].up
+        assert server not in snapshot.draining
+        assert snapshot.suspended.get(server, 0.0) <= NOW
+
+
+@given(fleets(), requests, st.sampled_from(NAMES), st.floats(0.1, 100.0))
+def test_raising_a_memory_limit_removes_no_candidate(fleet, request, name, more):
+    """More room never makes a server unfit."""
+    config, snapshot = fleet
+    config = config.model_copy(update={"when_nothing_fits": "refuse"})
+    server = config.servers.get(name)
+    if server is None or server.max_memory_gb is None:
+        return
+    roomier = server.model_copy(update={"max_memory_gb": server.max_memory_gb + more})
+    raised = config.model_copy(update={"servers": {**config.servers, name: roomier}})
+    before = set(decide(request, snapshot, config, now=NOW).ranking)
+    assert before <= set(decide(request, snapshot, raised, now=NOW).ranking)
+
+
+@given(fleets(), requests, st.integers(0, 100))
+def test_deciding_twice_gives_the_same_answer(fleet, request, tiebreak):
+    """No hidden state: an equal snapshot, built anew, gives an equal decision."""
+    config, snapshot = fleet
+    again = replace(snapshot, servers=dict(snapshot.servers))
+    first = decide(request, snapshot, config, now=NOW, tiebreak=tiebreak)
+    assert comparable(decide(request, again, config, now=NOW, tiebreak=tiebreak)) == comparable(first)
+
+
+@given(fleets(), requests)
+def test_an_empty_ranking_has_an_error_and_the_other_way_round(fleet, request):
+    """Callers may rely on one or the other."""
+    config, snapshot = fleet
+    decision = decide(request, snapshot, config, now=NOW)
+    assert (decision.error is None) == bool(decision.ranking)

@@ -10,6 +10,7 @@ compare without regard to case.
 from __future__ import annotations
 
 import re
+import string
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NewType
@@ -25,6 +26,7 @@ DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
 
+_ASCII_LOWER = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\-]{0,349}", re.ASCII)
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-]{0,79}", re.ASCII)
 _MODEL_OR_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79}", re.ASCII)
@@ -62,26 +64,34 @@ class ModelName:
         return self.short
 
 
+def _tag(text: str) -> str | None:
+    _, colon, last = text.rpartition(":")
+    return last.lower() if colon and "/" not in last else None
+
+
 def _split_source(text: str) -> tuple[str, Literal["cloud", "local"] | None]:
-    head, colon, last = text.rpartition(":")
-    if not colon or "/" in last:
-        return text, None
-    lowered = last.lower()
-    if lowered == "local":
+    tag = _tag(text)
+    if tag not in ("cloud", "local"):
+        return text, "cloud" if tag is not None and tag.endswith("-cloud") else None
+    head = text[: -len(tag) - 1]
+    inner = _tag(head)
+    if inner in ("cloud", "local") or (inner is not None and inner.endswith("-cloud")):
+        # `x:cloud:local` would be a cloud model for whoever parses the result again.
+        raise InvalidModelName("invalid model name")
+    if tag == "local":
         return head, "local"
-    if lowered == "cloud":
-        return (f"{head}-cloud" if ":" in head.rpartition("/")[2] else text), "cloud"
-    return text, "cloud" if lowered.endswith("-cloud") else None
+    return (text if inner is None else f"{head}-cloud"), "cloud"
 
 
 @lru_cache(maxsize=4096)
 def parse_model_name(text: str) -> ModelName:
     """Parse a model name as Ollama does.
 
-    Parsing what `ModelName.short` gives back changes nothing, and `x:20b:cloud` means `x:20b-cloud`.
+    Parsing what `ModelName.short` gives back changes nothing but a `local` source, which only the client's own text
+    carries. `x:20b:cloud` means `x:20b-cloud`.
 
     Raises:
-        InvalidModelName: Ollama would answer `invalid model name`.
+        InvalidModelName: Ollama would answer `invalid model name`, or the text names two sources.
     """
     rest, source = _split_source(text)
     tag, host, namespace = DEFAULT_TAG, DEFAULT_HOST, DEFAULT_NAMESPACE
@@ -100,8 +110,12 @@ def parse_model_name(text: str) -> ModelName:
 
 @lru_cache(maxsize=4096)
 def canonical_name(text: str) -> CanonicalName:
-    """The key for any model id, also for foreign ones that are no Ollama names (those in lower case as they are)."""
+    """The key for any model id, also for foreign ones that are no Ollama names.
+
+    Those only have their ASCII letters put into lower case: full lower-casing would turn some of them into the name
+    of another model (the Kelvin sign into `k`).
+    """
     try:
         return parse_model_name(text).canonical
     except InvalidModelName:
-        return CanonicalName(text.lower())
+        return CanonicalName(text.translate(_ASCII_LOWER))

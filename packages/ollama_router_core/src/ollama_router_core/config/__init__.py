@@ -6,8 +6,10 @@ Does not belong here: opening files, reading the process environment.
 
 from __future__ import annotations
 
-from ollama_router_core.config.loading import dump_config, load_config
+from ollama_router_core.config.defaults import default_config, parse_ollama_host
+from ollama_router_core.config.loading import dump_config, load_config, redacted
 from ollama_router_core.config.problems import Problem
+from ollama_router_core.config.reference import Setting, render_reference, settings_reference
 from ollama_router_core.config.settings import (
     Config,
     ExternalHost,
@@ -18,7 +20,9 @@ from ollama_router_core.config.settings import (
     Server,
     Strategy,
     parse_size,
+    safe_name,
 )
+from ollama_router_core.config.template import ProbedServer, render_template
 
 __all__ = [
     "Config",
@@ -27,10 +31,19 @@ __all__ = [
     "Logging",
     "MemoryPattern",
     "ModelSettings",
+    "ProbedServer",
     "Problem",
     "Server",
+    "Setting",
     "Strategy",
+    "default_config",
     "dump_config",
     "load_config",
+    "parse_ollama_host",
     "parse_size",
+    "redacted",
+    "render_reference",
+    "render_template",
+    "safe_name",
+    "settings_reference",
 ]

@@ -17,13 +17,16 @@ from ollama_router_core.config.settings import Config, Server
 from ollama_router_core.config.words import nearest
 from ollama_router_core.names import canonical_name
 
-__all__ = ["Finding", "check_section"]
+__all__ = ["LOCALHOST", "Finding", "check_section", "folded_host"]
 
 Finding = tuple[KeyPath, str]
 """Where, and what is wrong."""
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_ANY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  (compared, not bound)
+LOCALHOST = "localhost"
+"""What `folded_host` calls this machine."""
+
+_LOOPBACK = frozenset({LOCALHOST, "127.0.0.1", "::1"})
+_ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104  (compared, not bound)
 _DESTINATIONS = ("servers", "external_hosts")
 _DEFAULT_PORT: int = Server.model_fields["port"].default
 
@@ -68,9 +71,9 @@ def _shared_addresses(section: Mapping[str, Any]) -> Iterator[Finding]:
 def _calls_itself(section: Mapping[str, Any]) -> Iterator[Finding]:
     listen = section.get("proxy_host", Config.model_fields["proxy_host"].default)
     port = section.get("proxy_port", Config.model_fields["proxy_port"].default)
-    own = {_host(listen)} if isinstance(listen, str) else set()
+    own = {folded_host(listen)} if isinstance(listen, str) else set()
     if own & _ANY_ADDRESS:
-        own |= {"localhost"}
+        own |= {LOCALHOST}
     for name, address in _addresses(section):
         if address[0] in own and address[1] == port:
             message = f"the router would call itself: it listens on port {port} here; change proxy_port"
@@ -103,12 +106,13 @@ def _addresses(section: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, int
             continue
         host, port = entry.get("host"), entry.get("port", _DEFAULT_PORT)
         if isinstance(host, str) and type(port) is int:
-            yield name, (_host(host), port)
+            yield name, (folded_host(host), port)
 
 
-def _host(text: str) -> str:
+def folded_host(text: str) -> str:
+    """One spelling for a host, so that `localhost`, `127.0.0.1` and `[::1]` count as the same machine."""
     folded = text.lower().strip("[]")
-    return "localhost" if folded in _LOOPBACK else folded
+    return LOCALHOST if folded in _LOOPBACK else folded
 
 
 def _models_key(section: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ Does not belong here: opening files, reading the process environment (both are a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -24,8 +25,12 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.config.words import nearest, type_at, type_words, value_words
 from ollama_router_core.config.yaml_document import compose, line_of
 
-__all__ = ["dump_config", "load_config"]
+__all__ = ["dump_config", "load_config", "redacted"]
 
+_PASSWORDS = (
+    re.compile(r"(://[^/@:]*:).*(?=@)", re.DOTALL),
+    re.compile(r"(pass(?:word|wd)?=)[^&]*", re.IGNORECASE),
+)
 _NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -69,6 +74,16 @@ def dump_config(config: Config) -> str:
     values = _escaped(config.model_dump(mode="python", by_alias=True))
     text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
     return text
+
+
+def redacted(config: Config) -> Config:
+    """The config as it may be shown: a password in `database_url` is `***`."""
+    if config.database_url is None:
+        return config
+    shown = config.database_url
+    for password in _PASSWORDS:
+        shown = password.sub(r"\1***", shown)
+    return config.model_copy(update={"database_url": shown})
 
 
 class _Findings:

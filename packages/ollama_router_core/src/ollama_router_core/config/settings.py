@@ -28,6 +28,7 @@ __all__ = [
     "Server",
     "Strategy",
     "parse_size",
+    "safe_name",
 ]
 
 Strategy = Literal["priority_with_memory", "least_loaded", "round_robin"]
@@ -51,6 +52,11 @@ def parse_size(text: str) -> int:
     if found is None:
         raise ValueError(f"expected a size such as 100MB or 1GiB, got {value_words(text)}")
     return int(Decimal(found[1]) * _UNIT[found[2].upper()])
+
+
+def safe_name(text: str) -> str:
+    """The nearest text that may name a server: other characters become `-`, and nothing becomes `server`."""
+    return re.sub(r"[^A-Za-z0-9_.\-]+", "-", text)[:80].strip("-.") or "server"
 
 
 def _size(text: str) -> str:
@@ -92,7 +98,7 @@ def _name(text: str) -> str:
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0), Words("a number of seconds above 0")]
 SizeText = Annotated[str, AfterValidator(_size), Words("a size such as 100MB")]
 Regex = Annotated[str, AfterValidator(_regex), Words("a regular expression")]
 Host = Annotated[str, AfterValidator(_host), Words("a host name or address")]
@@ -206,7 +212,7 @@ class Limits(_Section):
 class Config(_Section):
     """One environment's settings."""
 
-    proxy_host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
+    proxy_host: Host = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     proxy_port: Port = Field(default=11434, description="Port to listen on.")
     servers: dict[DestinationName, Server] = Field(default_factory=dict, description="Ollama servers by name.")
     external_hosts: dict[DestinationName, ExternalHost] = Field(

@@ -1,0 +1,83 @@
+"""The config that holds when there is no file.
+
+Belongs here: one server at `OLLAMA_HOST`, read by Ollama's own rules, and a free port for the router.
+Does not belong here: the default of each setting (`settings`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import ValidationError
+
+from ollama_router_core.config.problems import Problem, config_error
+from ollama_router_core.config.settings import Config, Server
+from ollama_router_core.errors import ConfigError
+
+__all__ = ["OLLAMA_PORT", "ROUTER_PORT", "default_config", "parse_ollama_host"]
+
+OLLAMA_PORT = 11434
+"""Where an Ollama listens unless told otherwise."""
+
+ROUTER_PORT = 11435
+"""Where the router listens when an Ollama may already have 11434 on this machine."""
+
+_CONNECTABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (what a server binds, turned into what to call)
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def default_config(env: Mapping[str, str]) -> Config:
+    """Built-in defaults: one server, `local`, at `OLLAMA_HOST` or 127.0.0.1:11434.
+
+    The router itself listens on 11435, not on the setting's default of 11434: there it would fight the local Ollama
+    for the port, or call itself. Where `OLLAMA_HOST` names 11435 on this machine, the two change places.
+
+    Raises:
+        ConfigError: `OLLAMA_HOST` cannot be a server's address.
+    """
+    server = parse_ollama_host(env.get("OLLAMA_HOST", ""))
+    taken = server.host in _LOOPBACK and server.port == ROUTER_PORT
+    return Config(servers={"local": server}, proxy_port=OLLAMA_PORT if taken else ROUTER_PORT)
+
+
+def parse_ollama_host(text: str) -> Server:
+    """The server that `OLLAMA_HOST=text` means to Ollama's own programs (its envconfig.Host).
+
+    Without a scheme the port is 11434, with `http://` 80 and with `https://` 443, unless written; `ollama.com` alone
+    is meant as https. A port that is no port counts as not written. An address to listen on (0.0.0.0, ::)
+    means this machine.
+
+    Raises:
+        ConfigError: another scheme, a path, or a user: a server's settings have no place for them.
+    """
+    scheme, found, rest = text.strip(" \t\r\n\"'").partition("://")
+    if not found:
+        scheme, rest = "http", scheme
+        if rest == "ollama.com":
+            return Server(host=rest, port=443, protocol="https")
+    default_port = {"http": 80, "https": 443}.get(scheme.lower()) if found else None
+    address, _, path = rest.partition("/")
+    if scheme.lower() not in ("http", "https") or path.strip("/") or "@" in address:
+        raise _unusable("expected [http://|https://]HOST[:PORT] without user and path")
+    host, port = _split_port(address, default_port or OLLAMA_PORT)
+    protocol: Literal["http", "https"] = "https" if scheme.lower() == "https" else "http"
+    try:
+        return Server(host=_CONNECTABLE.get(host, host) or "127.0.0.1", port=port, protocol=protocol)
+    except ValidationError:
+        raise _unusable("expected a host name or address, and a port if need be") from None
+
+
+def _split_port(address: str, default: int) -> tuple[str, int]:
+    if address.count(":") > 1 and not address.startswith("["):
+        return address, default
+    head, colon, tail = address.rpartition(":")
+    if not colon or "]" in tail:
+        return address.strip("[]"), default
+    valid = tail.isascii() and tail.isdigit() and 0 < int(tail[:6]) <= 65535
+    return head.strip("[]"), int(tail) if valid else default
+
+
+def _unusable(expected: str) -> ConfigError:
+    # The value is not repeated: some clients put a token into its path.
+    return config_error([Problem(line=None, path="OLLAMA_HOST", message=f"{expected}; or write a config file")])

@@ -1,0 +1,85 @@
+"""Every setting with its place, type, default and meaning, read from the models themselves.
+
+Belongs here: the walk over `settings`, and the page that documents it.
+Does not belong here: wording of types (`words`), the file that `orouter init` writes (`template`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from ollama_router_core.config.settings import Config
+from ollama_router_core.config.words import field_type, type_words
+
+__all__ = ["Setting", "render_reference", "settings_reference"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One key of a config file.
+
+    `path` is dotted; `<name>` stands for a name of the operator's choice and `[]` for each entry of a list.
+    `default` is YAML, or None when the key must be written.
+    """
+
+    path: str
+    type: str
+    default: str | None
+    description: str
+
+
+def settings_reference() -> Iterator[Setting]:
+    """Every setting in the order of a file, tables before what is inside them."""
+    yield from _walk(Config, "")
+
+
+def render_reference() -> str:
+    """The settings as a Markdown table, one row each."""
+    rows = ["| setting | value | default | meaning |", "|---|---|---|---|"]
+    for setting in settings_reference():
+        default = "required" if setting.default is None else f"`{setting.default}`"
+        rows.append(f"| `{setting.path}` | {setting.type} | {default} | {setting.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def _walk(section: type[BaseModel], prefix: str) -> Iterator[Setting]:
+    for name, field in section.model_fields.items():
+        path = f"{prefix}{field.alias or name}"
+        yield Setting(
+            path=path,
+            type=type_words(field_type(field)),
+            default=_default(field),
+            description=field.description or "",
+        )
+        below, suffix = _below(field.annotation)
+        if below is not None:
+            yield from _walk(below, f"{path}{suffix}.")
+
+
+def _below(annotation: Any) -> tuple[type[BaseModel] | None, str]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is dict and _is_section(arguments[1]):
+        return arguments[1], ".<name>"
+    if origin is tuple and _is_section(arguments[0]):
+        return arguments[0], "[]"
+    return (annotation, "") if _is_section(annotation) else (None, "")
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _default(field: FieldInfo) -> str | None:
+    value = field.get_default(call_default_factory=True)
+    if value is PydanticUndefined:
+        return None
+    if isinstance(value, BaseModel):
+        return "{}"
+    return value if isinstance(value, str) else json.dumps(value)

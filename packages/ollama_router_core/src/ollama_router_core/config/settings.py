@@ -143,6 +143,22 @@ class Server(_Section):
         default=None, description="Requests in flight here at once; null sets no limit."
     )
     enabled: bool = Field(default=True, description="false takes the server out of all routing.")
+    default_context: Annotated[int, Field(ge=4)] | None = Field(
+        default=None,
+        description="Context in tokens of requests that ask for none (its OLLAMA_CONTEXT_LENGTH); null: automatic.",
+    )
+    num_parallel: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="Requests one loaded model serves at once there (its OLLAMA_NUM_PARALLEL)."
+    )
+    kv_cache_type: Literal["f16", "q8_0", "q4_0"] = Field(
+        default="f16", description="Its OLLAMA_KV_CACHE_TYPE."
+    )
+    flash_attention: bool = Field(
+        default=True, description="false when it runs with OLLAMA_FLASH_ATTENTION=0: more scratch memory."
+    )
+    gpu_overhead_gb: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="GiB it keeps free (its OLLAMA_GPU_OVERHEAD)."
+    )
 
 
 class ExternalHost(_Section):

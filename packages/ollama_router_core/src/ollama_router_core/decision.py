@@ -174,7 +174,9 @@ def _candidate(name: str, request: RouteRequest, snapshot: FleetSnapshot, config
         name=name,
         server=config.servers[name],
         facts=facts,
-        estimate=estimate_memory(request.model, facts, snapshot, config.models, num_ctx=request.num_ctx),
+        estimate=estimate_memory(
+            request.model, facts, snapshot, config.models, num_ctx=request.num_ctx, host=config.servers[name]
+        ),
         in_flight=snapshot.in_flight.get(name, 0),
         suspended_until=snapshot.suspended.get(name),
         draining=name in snapshot.draining,

@@ -47,6 +47,12 @@ class ModelFacts:
     sliding_window: int | None = None
     vocabulary: int | None = None
     capabilities: frozenset[str] | None = None
+    expert_count: int | None = None
+    expert_used_count: int | None = None
+    ssm_conv_kernel: int | None = None
+    ssm_inner_size: int | None = None
+    ssm_state_size: int | None = None
+    ssm_group_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +92,8 @@ class LoadedModel:
 class ServerFacts:
     """One server. `up` is None until the first probe; `error` says why it is down; `probe_ms` is the last probe's time.
 
-    `loading` maps a model to when its load was first seen by our own traffic.
+    `loading` maps a model to when its load was first seen by our own traffic. `measured` keeps the sizes that
+    `/api/ps` reported for models since unloaded, by model and context length (also under None: the latest).
     """
 
     name: str
@@ -100,6 +107,7 @@ class ServerFacts:
     loaded: Mapping[CanonicalName, LoadedModel] = field(default_factory=lambda: EMPTY)
     loaded_at: float | None = None
     loading: Mapping[CanonicalName, float] = field(default_factory=lambda: EMPTY)
+    measured: Mapping[tuple[CanonicalName, int | None], int] = field(default_factory=lambda: EMPTY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,70 @@
+"""Laws of memory estimates."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ollama_router_core.config.settings import ModelSettings
+from ollama_router_core.fleet import ModelFacts
+from ollama_router_core.memory import estimate_memory, kv_cache_size, parse_size_from_name, predicted_vram
+from support.fleets import GIB, installed, make_facts, make_fleet
+from support.routing_strategies import fleets, requests
+
+facts = st.builds(
+    ModelFacts,
+    architecture=st.sampled_from(["llama", "gemma3", "gptoss", "qwen2", "unheard-of"]),
+    block_count=st.integers(1, 100),
+    context_length=st.none() | st.integers(2048, 1 << 20),
+    embedding_length=st.integers(256, 16_384),
+    head_count=st.integers(1, 128),
+    head_counts_kv=st.integers(1, 32).map(lambda count: (count,)),
+    sliding_window=st.none() | st.integers(128, 8192),
+)
+contexts = st.integers(1, 1 << 18)
+
+
+@given(facts, contexts, contexts, st.integers(1, 8))
+def test_more_context_never_needs_less(facts, one, other, parallel):
+    """The cache grows with the context, or stays."""
+    small, large = sorted((one, other))
+    assert kv_cache_size(facts, small, parallel=parallel) <= kv_cache_size(facts, large, parallel=parallel)
+    assert predicted_vram(GIB, facts, small) <= predicted_vram(GIB, facts, large)
+
+
+@given(facts, contexts, st.integers(1, 8))
+def test_more_slots_never_need_less(facts, context, parallel):
+    """The cache grows with the slots."""
+    fewer, more = (kv_cache_size(facts, context, parallel=count) for count in (parallel, parallel + 1))
+    assert fewer <= more
+
+
+@given(facts, st.integers(1, 100 * GIB), st.integers(1, 100 * GIB), contexts)
+def test_larger_files_need_more(facts, one, other, context):
+    """The estimate grows with the size on disk."""
+    small, large = sorted((one, other))
+    sizes = []
+    for size in (small, large):
+        server = make_facts("a", (installed("m", size, facts=facts),))
+        sizes.append(estimate_memory("m:latest", server, make_fleet(server), ModelSettings(), num_ctx=context).size)
+    assert sizes[0] <= sizes[1]
+
+
+@given(fleets(), requests, st.floats(0.0, 500.0))
+def test_an_override_beats_everything(fleet, request, gib):
+    """Whatever the servers report."""
+    config, snapshot = fleet
+    if request.model is None:
+        return
+    settings = config.models.model_copy(update={"memory_overrides": {request.model: gib}})
+    for server in snapshot.servers.values():
+        found = estimate_memory(request.model, server, snapshot, settings, num_ctx=request.num_ctx)
+        assert found.source == "override"
+        assert found.size == round(gib * GIB)
+
+
+@given(st.integers(1, 999), st.sampled_from(["", "-q4_K_M", "-instruct-q8_0", "-fp16"]))
+def test_the_size_in_a_name_is_read(billions, rest):
+    """More parameters, more bytes; at least two bits and at most sixteen each."""
+    size = parse_size_from_name(f"model:{billions}b{rest}")
+    assert billions * 1e9 / 4 <= size <= billions * 2e9

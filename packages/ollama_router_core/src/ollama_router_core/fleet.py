@@ -15,14 +15,7 @@ from typing import Any
 
 from ollama_router_core.names import CanonicalName
 
-__all__ = [
-    "EMPTY",
-    "FleetSnapshot",
-    "InstalledModel",
-    "LoadedModel",
-    "ModelFacts",
-    "ServerFacts",
-]
+__all__ = ["FleetSnapshot", "InstalledModel", "LoadedModel", "ModelFacts", "ServerFacts"]
 
 EMPTY: Mapping[Any, Any] = MappingProxyType({})
 """The shared empty mapping."""

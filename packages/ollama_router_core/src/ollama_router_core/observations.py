@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -30,6 +30,7 @@ __all__ = [
     "observe_tags",
     "observe_unloaded",
     "observe_version",
+    "with_facts",
 ]
 
 _NEVER_EXPIRES = 50 * 365 * 86400
@@ -42,7 +43,7 @@ def observe_version(facts: ServerFacts, body: bytes, *, probe_ms: float, now: fl
         version = _object(body).get("version")
     except UpstreamProtocolError:
         version = None
-    known = version if isinstance(version, str) else facts.version
+    known = _text(version) or facts.version
     return replace(facts, up=True, error=None, probe_ms=probe_ms, probed_at=now, version=known)
 
 
@@ -87,9 +88,14 @@ def observe_show(facts: ServerFacts, name: CanonicalName, body: bytes) -> Server
     Raises:
         UpstreamProtocolError: the body is not what the route answers.
     """
+    return with_facts(facts, name, _model_facts(_object(body)))
+
+
+def with_facts(facts: ServerFacts, name: CanonicalName, model_facts: ModelFacts) -> ServerFacts:
+    """Architecture facts of one model, learned here or from a server that holds the same digest."""
     if not facts.installed or name not in facts.installed:
         return facts
-    model = replace(facts.installed[name], facts=_model_facts(_object(body)))
+    model = replace(facts.installed[name], facts=model_facts)
     return replace(facts, installed=MappingProxyType({**facts.installed, name: model}))
 
 
@@ -139,8 +145,9 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _rows(body: bytes) -> list[dict[str, Any]]:
-    models = _object(body).get("models")
-    if not isinstance(models, list | None):
+    document = _object(body)
+    models = document.get("models")
+    if "models" not in document or not isinstance(models, list | None):
         raise UpstreamProtocolError("the server's answer has no list of models")
     return [row for row in models or [] if isinstance(row, dict) and _name_of(row)]
 
@@ -150,15 +157,17 @@ def _name_of(row: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    """A text that can be shown; lone surrogates and control characters would break who writes it down."""
+    return value if isinstance(value, str) and value and value.isprintable() else None
 
 
 def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """A count or a size; Go's are int64, so anything beyond is not one."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63 else None
 
 
 def _names(value: Any) -> frozenset[str] | None:
-    return frozenset(item for item in value if isinstance(item, str)) if isinstance(value, list) else None
+    return frozenset(item for item in value if _text(item)) if isinstance(value, list) else None
 
 
 def _installed(row: Mapping[str, Any]) -> InstalledModel:
@@ -194,7 +203,8 @@ def _loaded(row: Mapping[str, Any], now: float, wall: float) -> LoadedModel:
 
 def _expiry(value: Any, now: float, wall: float) -> float | None:
     try:
-        left = datetime.fromisoformat(value).timestamp() - wall
+        moment = datetime.fromisoformat(value)
+        left = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - wall
     except (TypeError, ValueError, OverflowError):
         return None
     return None if left > _NEVER_EXPIRES else now + left

@@ -9,11 +9,13 @@ What was checked is what is sent: `ParsedRequest.body` is the client's own text,
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import UnionType
 from typing import Any
 
 from ollama_router_core.endpoints import Endpoint, Family, Match
-from ollama_router_core.errors import AmbiguousKey, InvalidBody, MissingModel
+from ollama_router_core.errors import AmbiguousKey, InvalidBody, InvalidModelName, MissingModel
 from ollama_router_core.names import CanonicalName, canonical_name
 from ollama_router_core.strict_json import JsonObject, parse_object
 
@@ -23,6 +25,18 @@ _READ_KEYS = frozenset({"model", "name", "stream", "options", "keep_alive", "mes
                         "source", "destination", "from", "think", "images", "max_tokens", "max_completion_tokens",
                         "suffix", "system", "template", "files", "adapters", "stream_options"})  # fmt: skip
 _READ_OPTIONS = frozenset({"num_ctx", "num_predict"})
+_TYPES: Mapping[str, tuple[type | UnionType, str]] = {
+    "model": (str, "a text"),
+    "name": (str, "a text"),
+    "options": (dict, "an object"),
+    "messages": (list, "a list"),
+    "tools": (list, "a list"),
+    "images": (list, "a list"),
+    "keep_alive": (str | int | float, "a number of seconds or a text such as '5m'"),
+}
+_INT64 = 1 << 63
+_LONGEST_NAME = 1024  # characters; Ollama's own names end at 593, other servers' ids far earlier
+_SMALLEST_CONTEXT = 4  # tokens; Ollama raises what is below
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,23 +86,25 @@ def parse_request(match: Match, body: bytes) -> ParsedRequest:
         InvalidBody: not one JSON object in UTF-8, or a key the router reads has the wrong type.
         AmbiguousKey: a key twice, or a key that Ollama would take for one the router reads.
         MissingModel: the endpoint needs a model and none is named.
+        InvalidModelName: the name is endless or holds characters that cannot be shown.
     """
     endpoint = match.endpoint
     if not endpoint.model_keys:
         return ParsedRequest(endpoint=endpoint, route=RouteRequest(family=endpoint.family), body=b"")
     document = parse_object(body)
     _refuse_lookalikes(document, _READ_KEYS)
+    _refuse_wrong_types(document)
     text = _model_text(document, endpoint)
-    options = _options(document)
+    options = _options(document, endpoint)
     route = RouteRequest(
         model_text=text,
         model=canonical_name(text),
         family=endpoint.family,
         stream=_stream(document, endpoint),
-        num_ctx=_whole(options, "num_ctx"),
+        num_ctx=_num_ctx(options),
         needs=_needs(document, endpoint),
         prompt_bytes=len(body),
-        max_tokens=_max_tokens(document, options),
+        max_tokens=_max_tokens(document, options, endpoint),
         unloads=_unloads(document, endpoint),
     )
     return ParsedRequest(endpoint=endpoint, route=route, body=body, document=document)
@@ -100,18 +116,25 @@ def _refuse_lookalikes(document: JsonObject, read: frozenset[str]) -> None:
             raise AmbiguousKey(f"the key {key!r} would be read as {key.casefold()!r} by some servers; write the latter")
 
 
+def _refuse_wrong_types(document: JsonObject) -> None:
+    for key, (kinds, words) in _TYPES.items():
+        value = document.get(key)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            raise InvalidBody(f"{key} must be {words}, got {_type_name(value)}")
+
+
 def _model_key(document: JsonObject, endpoint: Endpoint) -> str | None:
     return next((key for key in endpoint.model_keys if document.get(key) not in {None, ""}), None)
 
 
 def _model_text(document: JsonObject, endpoint: Endpoint) -> str:
-    for key in endpoint.model_keys:
-        if not isinstance(document.values.get(key, ""), str | None):
-            raise InvalidBody(f"{key} must be a text, got {_type_name(document.get(key))}")
     found = _model_key(document, endpoint)
     if found is None:
         raise MissingModel("model is required")
-    return str(document.values[found])
+    text = str(document.values[found])
+    if len(text) > _LONGEST_NAME or not text.isprintable():
+        raise InvalidModelName("invalid model name")
+    return text
 
 
 def _stream(document: JsonObject, endpoint: Endpoint) -> bool:
@@ -125,31 +148,38 @@ def _stream(document: JsonObject, endpoint: Endpoint) -> bool:
     return value
 
 
-def _options(document: JsonObject) -> JsonObject | None:
-    value = document.get("options")
-    if value is None:
+def _options(document: JsonObject, endpoint: Endpoint) -> JsonObject | None:
+    """Ollama's own routes read `options`; on its compatible ones they mean nothing."""
+    if endpoint.family is not Family.OLLAMA or document.get("options") is None:
         return None
-    if not isinstance(value, dict):
-        raise InvalidBody(f"options must be an object, got {_type_name(value)}")
     options = document.child("options")
     _refuse_lookalikes(options, _READ_OPTIONS)
     return options
 
 
-def _whole(options: JsonObject | None, key: str) -> int | None:
-    value = options.get(key) if options else None
+def _num_ctx(options: JsonObject | None) -> int | None:
+    value = _whole(options, "num_ctx", "options.num_ctx")
+    return None if value is None else max(value, _SMALLEST_CONTEXT)
+
+
+def _max_tokens(document: JsonObject, options: JsonObject | None, endpoint: Endpoint) -> int | None:
+    if endpoint.family is Family.OLLAMA:
+        found = _whole(options, "num_predict", "options.num_predict")
+    else:
+        asked = (_whole(document, key, key) for key in ("max_completion_tokens", "max_tokens"))
+        found = next((value for value in asked if value is not None), None)
+    return found if found is not None and found > 0 else None
+
+
+def _whole(document: JsonObject | None, key: str, label: str) -> int | None:
+    value = document.get(key) if document else None
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
-        raise InvalidBody(f"options.{key} must be a whole number, got {_type_name(value)}")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidBody(f"{label} must be a whole number, got {_type_name(value)}")
+    if abs(value) >= _INT64 or value != value // 1:
+        raise InvalidBody(f"{label} must be a whole number of at most 64 bits")
     return int(value)
-
-
-def _max_tokens(document: JsonObject, options: JsonObject | None) -> int | None:
-    found = options.get("num_predict") if options else None
-    for key in ("max_completion_tokens", "max_tokens"):
-        found = document.get(key) if found is None else found
-    return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
 
 
 def _needs(document: JsonObject, endpoint: Endpoint) -> frozenset[str]:
@@ -184,8 +214,7 @@ def _messages_have_images(messages: Any) -> bool:
 def _unloads(document: JsonObject, endpoint: Endpoint) -> bool:
     """Ollama's way to unload a model: `keep_alive: 0` and nothing to answer."""
     keep_alive = document.get("keep_alive")
-    zero = keep_alive in {"0", "0s", "0m", "0h"} if isinstance(keep_alive, str) else keep_alive == 0
-    if not zero or isinstance(keep_alive, bool) or keep_alive is None:
+    if keep_alive not in {0, "0", "0s", "0m", "0h"}:
         return False
     return endpoint.name in {"generate", "chat"} and not document.get("prompt") and not document.get("messages")
 

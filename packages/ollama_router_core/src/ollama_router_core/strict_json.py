@@ -21,7 +21,6 @@ from ollama_router_core.errors import AmbiguousKey, InvalidBody
 __all__ = ["JsonObject", "parse_object"]
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-_MAX_DEPTH_HINT = "the JSON is nested too deeply"
 
 
 def _no_constant(name: str) -> float:
@@ -29,8 +28,11 @@ def _no_constant(name: str) -> float:
 
 
 def _any_int(digits: str) -> int | float:
-    """Python refuses integers beyond 4,300 digits; their value does not matter here, only that they are numbers."""
-    return int(digits) if len(digits) <= 4300 else float("inf")
+    """Python converts no integer of thousands of digits; that one's value does not matter, only that it is a number."""
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
@@ -71,8 +73,8 @@ class JsonObject:
         whole = "".join(pieces)
         if not added:
             return whole
-        head = whole.rstrip(" \t\n\r")[:-1]
-        return f"{head}{',' if self.spans else ''}{','.join(added)}}}"
+        end = whole.rindex("}")
+        return f"{whole[:end]}{',' if self.spans else ''}{','.join(added)}{whole[end:]}"
 
 
 def parse_object(body: bytes) -> JsonObject:
@@ -93,11 +95,19 @@ def parse_object(body: bytes) -> JsonObject:
 
 def _parse_text(text: str) -> JsonObject:
     try:
-        return _walk(text, _DECODER)
+        return _walk_any_integers(text)
     except json.JSONDecodeError as error:
         raise InvalidBody(f"invalid JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
     except RecursionError:
-        raise InvalidBody(_MAX_DEPTH_HINT) from None
+        raise InvalidBody("the JSON is nested too deeply") from None
+
+
+def _walk_any_integers(text: str) -> JsonObject:
+    """The second, slower reading is only for bodies with an integer longer than Python converts."""
+    try:
+        return _walk(text, _DECODER)
+    except json.JSONDecodeError:
+        raise
     except ValueError:
         return _walk(text, _PATIENT_DECODER)
 

@@ -1,0 +1,56 @@
+"""Doubles for testing against: a simulated Ollama server.
+
+`OllamaSimulator` speaks HTTP/1.1 on a loopback port, answers as a real Ollama 0.32 does, records what reaches it
+and misbehaves on command. Three ways to run it::
+
+    async with OllamaSimulator(models=["llama3.1:8b"]) as simulator:  # in this event loop
+        ...
+    with SimulatorThread(models=["llama3.1:8b"]) as simulator:  # in a thread
+        ...
+
+    python -m ollama_router_core.testing --port 11434 --models llama3.1:8b qwen3:8b
+"""
+
+from __future__ import annotations
+
+from ollama_router_core.testing.clock import SimulatedClock
+from ollama_router_core.testing.faults import (
+    Answer,
+    Cut,
+    Delay,
+    Drip,
+    EndEarly,
+    ExtraHeaders,
+    Fault,
+    FaultRules,
+    Garbage,
+    Reset,
+    Silence,
+    StreamError,
+)
+from ollama_router_core.testing.models import SimulatedModel, known_models, model
+from ollama_router_core.testing.recording import RecordedRequest
+from ollama_router_core.testing.simulator import OllamaSimulator
+from ollama_router_core.testing.threads import SimulatorThread
+
+__all__ = [
+    "Answer",
+    "Cut",
+    "Delay",
+    "Drip",
+    "EndEarly",
+    "ExtraHeaders",
+    "Fault",
+    "FaultRules",
+    "Garbage",
+    "OllamaSimulator",
+    "RecordedRequest",
+    "Reset",
+    "Silence",
+    "SimulatedClock",
+    "SimulatedModel",
+    "SimulatorThread",
+    "StreamError",
+    "known_models",
+    "model",
+]

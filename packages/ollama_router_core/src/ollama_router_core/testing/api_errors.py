@@ -1,0 +1,59 @@
+"""What a handler raises to answer with an error, and the three shapes an error has on the wire."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["ApiError", "ErrorShape", "anthropic_error", "native_error", "openai_error"]
+
+ErrorShape = Callable[["ApiError"], dict[str, Any]]
+
+_OPENAI_TYPES = {400: "invalid_request_error", 404: "not_found_error"}
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    529: "overloaded_error",
+}
+
+
+class ApiError(Exception):
+    """An error answer.
+
+    `extra` are more members of the native object; `native` keeps the native shape even on /v1 (errors about
+    ollama.com are raised before the shape is known); `bound` says that the body could not be read.
+    """
+
+    def __init__(self, status: int, message: str, *, extra: dict[str, Any] | None = None, native: bool = False) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.extra = extra or {}
+        self.native = native
+
+
+def native_error(error: ApiError) -> dict[str, Any]:
+    """Ollama's shape: the message as a string."""
+    return {"error": error.message, **error.extra}
+
+
+def openai_error(error: ApiError) -> dict[str, Any]:
+    """OpenAI's shape."""
+    kind = _OPENAI_TYPES.get(error.status, "api_error")
+    return {"error": {"message": error.message, "type": kind, "param": None, "code": None}}
+
+
+def anthropic_error(error: ApiError) -> dict[str, Any]:
+    """Anthropic's shape, with a request id derived from the message."""
+    kind = _ANTHROPIC_TYPES.get(error.status, "api_error")
+    request_id = "req_" + hashlib.sha256(error.message.encode()).hexdigest()[:24]
+    return {
+        "type": "error",
+        "error": {"type": kind, "message": error.message},
+        "request_id": request_id,
+    }

@@ -1,0 +1,87 @@
+"""The simulator's time: virtual seconds, spent in a fraction of real ones.
+
+Here: the scale between the two, the wall clock that tests can push forward, Go's time formats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+__all__ = ["FAR_FUTURE", "Pacer", "SimulatedClock", "parse_go_duration", "rfc3339"]
+
+FAR_FUTURE = "2318-01-01T00:00:00Z"
+"""What `expires_at` shows for a model that never expires (Go adds the largest int64 of nanoseconds)."""
+
+_SHORTEST_SLEEP = 0.001
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
+
+
+@dataclass(slots=True, kw_only=True)
+class SimulatedClock:
+    """Virtual time.
+
+    `time_scale` is how many real seconds one virtual second of loading, prefill or decoding takes (0: none).
+    `sleep` and `now` (seconds since the epoch) can be replaced. Keep-alive runs on `now`, unscaled.
+    """
+
+    time_scale: float = 0.001
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    wall: Callable[[], float] = time.time
+    offset: float = 0.0
+
+    def now(self) -> float:
+        """Seconds since the epoch, as the simulator believes."""
+        return self.wall() + self.offset
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` of keep-alive time pass at once."""
+        self.offset += seconds
+
+    def pacer(self) -> Pacer:
+        """A new stretch of work."""
+        return Pacer(self)
+
+
+class Pacer:
+    """Spends virtual seconds; sleeps are saved up until they are long enough for a timer."""
+
+    __slots__ = ("_clock", "_owed")
+
+    def __init__(self, clock: SimulatedClock) -> None:
+        self._clock = clock
+        self._owed = 0.0
+
+    async def spend(self, seconds: float) -> None:
+        """Let `seconds` of virtual time pass; always gives other tasks a turn."""
+        self._owed += seconds * self._clock.time_scale
+        due = self._owed if self._owed >= _SHORTEST_SLEEP else 0.0
+        self._owed -= due
+        await self._clock.sleep(due)
+
+
+def rfc3339(seconds: float) -> str:
+    """Seconds since the epoch as Go writes a UTC time; infinity is the far future."""
+    if math.isinf(seconds):
+        return FAR_FUTURE
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    fraction = f".{moment.microsecond:06d}".rstrip("0") if moment.microsecond else ""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}Z"
+
+
+def parse_go_duration(text: str) -> float | None:
+    """Seconds of a Go duration such as `1h30m` or `-1s`; None when it is not one."""
+    sign = -1.0 if text.startswith("-") else 1.0
+    body = text.lstrip("+-")
+    if body == "0":
+        return 0.0
+    parts = _PART.findall(body)
+    if not parts or "".join(number + unit for number, unit in parts) != body:
+        return None
+    return sign * sum(float(number) * _UNITS[unit] for number, unit in parts)

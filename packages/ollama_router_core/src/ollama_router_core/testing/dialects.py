@@ -1,0 +1,178 @@
+"""How native messages look to a client: Ollama's own way and OpenAI's two older ways.
+
+A dialect turns each native message into the HTTP chunks that carry it. The event streams with a life of their own
+are in `dialect_messages` and `dialect_responses`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ollama_router_core.testing.api_errors import ErrorShape, native_error, openai_error
+from ollama_router_core.testing.exchange import JSON, JSON_UTF8, NDJSON, SSE
+from ollama_router_core.testing.gojson import dumps
+
+__all__ = ["ChatCompletions", "Completions", "Dialect", "Native", "openai_tool_calls", "openai_usage"]
+
+
+class Dialect(Protocol):
+    """The wire form of an answer."""
+
+    stream_type: str
+    stream_headers: tuple[tuple[str, str], ...]
+    whole_type: str
+    error: ErrorShape
+
+    def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
+        """The HTTP chunks for one native message of a stream."""
+
+    def whole(self, native: Mapping[str, Any]) -> Any:
+        """The JSON of an answer that is not streamed."""
+
+    def failure(self, message: str) -> list[bytes]:
+        """The HTTP chunks for an error in the middle of a stream."""
+
+
+class Native:
+    """Ollama's NDJSON."""
+
+    stream_type = NDJSON
+    stream_headers: tuple[tuple[str, str], ...] = ()
+    whole_type = JSON_UTF8
+    error: ErrorShape = staticmethod(native_error)
+
+    def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
+        """One line."""
+        return [dumps(native) + b"\n"]
+
+    def whole(self, native: Mapping[str, Any]) -> Any:
+        """The message itself."""
+        return native
+
+    def failure(self, message: str) -> list[bytes]:
+        """An error line; the status was sent long ago."""
+        return [dumps({"error": message}) + b"\n"]
+
+
+class _OpenAI:
+    stream_type = SSE
+    stream_headers: tuple[tuple[str, str], ...] = ()
+    whole_type = JSON
+    error: ErrorShape = staticmethod(openai_error)
+
+    def __init__(self, *, identity: str, include_usage: bool, created: int) -> None:
+        self._id = identity
+        self._include_usage = include_usage
+        self._created = created
+
+    def _envelope(self, kind: str, native: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "id": self._id,
+            "object": kind,
+            "created": self._created,
+            "model": native.get("model", ""),
+            "system_fingerprint": "fp_ollama",
+        }
+
+    def _finish(self, chunk: dict[str, Any], native: Mapping[str, Any]) -> list[bytes]:
+        """The chunk, and after the last one the usage and the end mark, in one write."""
+        data = _event(chunk)
+        if native.get("done"):
+            if self._include_usage:
+                data += _event({**chunk, "choices": [], "usage": openai_usage(native)})
+            data += b"data: [DONE]\n\n"
+        return [data]
+
+
+class ChatCompletions(_OpenAI):
+    """/v1/chat/completions."""
+
+    def __init__(self, *, identity: str, include_usage: bool, created: int) -> None:
+        super().__init__(identity=identity, include_usage=include_usage, created=created)
+        self._called = False
+
+    def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
+        """A `chat.completion.chunk`."""
+        delta = self._message(native)
+        self._called = self._called or "tool_calls" in delta
+        reason = native.get("done_reason") or None
+        choice = {"index": 0, "delta": delta, "finish_reason": self._reason(reason)}
+        chunk = {**self._envelope("chat.completion.chunk", native), "choices": [choice]}
+        return self._finish(chunk, native)
+
+    def whole(self, native: Mapping[str, Any]) -> Any:
+        """A `chat.completion`."""
+        message = self._message(native)
+        self._called = "tool_calls" in message
+        reason = native.get("done_reason") or None
+        choice = {"index": 0, "message": message, "finish_reason": self._reason(reason)}
+        envelope = self._envelope("chat.completion", native)
+        return {**envelope, "choices": [choice], "usage": openai_usage(native)}
+
+    def failure(self, message: str) -> list[bytes]:  # noqa: ARG002 - the text is lost, as in Ollama
+        """An empty delta, then nothing: no error, no finish, no end mark."""
+        return self.chunks({})
+
+    def _reason(self, reason: str | None) -> str | None:
+        return "tool_calls" if reason and self._called else reason
+
+    def _message(self, native: Mapping[str, Any]) -> dict[str, Any]:
+        message = native.get("message", {})
+        shown: dict[str, Any] = {"role": "assistant", "content": message.get("content", "")}
+        if message.get("thinking"):
+            shown["reasoning"] = message["thinking"]
+        if message.get("tool_calls"):
+            shown["tool_calls"] = openai_tool_calls(message["tool_calls"])
+        return shown
+
+
+class Completions(_OpenAI):
+    """/v1/completions."""
+
+    def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
+        """A `text_completion` chunk; with usage wanted, every chunk carries zeros before the real numbers."""
+        chunk = {**self._envelope("text_completion", native), "choices": [self._choice(native)]}
+        if self._include_usage:
+            chunk["usage"] = openai_usage({})
+        return self._finish(chunk, native)
+
+    def whole(self, native: Mapping[str, Any]) -> Any:
+        """A `text_completion`."""
+        envelope = self._envelope("text_completion", native)
+        return {**envelope, "choices": [self._choice(native)], "usage": openai_usage(native)}
+
+    def failure(self, message: str) -> list[bytes]:  # noqa: ARG002 - the text is lost, as in Ollama
+        """An empty chunk, then nothing."""
+        return self.chunks({})
+
+    def _choice(self, native: Mapping[str, Any]) -> dict[str, Any]:
+        reason = native.get("done_reason") or None
+        return {"text": native.get("response", ""), "index": 0, "finish_reason": reason}
+
+
+def openai_usage(native: Mapping[str, Any]) -> dict[str, int]:
+    """The `usage` object of a final native message."""
+    prompt, answer = native.get("prompt_eval_count", 0), native.get("eval_count", 0)
+    return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
+
+
+def openai_tool_calls(calls: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Native tool calls as OpenAI shows them: the arguments are a text."""
+    return [
+        {
+            "id": call["id"],
+            "index": call["function"]["index"],
+            "type": "function",
+            "function": {
+                "name": call["function"]["name"],
+                "arguments": json.dumps(call["function"]["arguments"], separators=(",", ":")),
+            },
+        }
+        for call in calls
+    ]
+
+
+def _event(value: Any) -> bytes:
+    return b"data: " + dumps(value) + b"\n\n"

@@ -1,0 +1,235 @@
+"""One request and its answer, as the routes see it.
+
+Here: the body, whole and streamed answers, and how a fault changes them on their way. Not here: the socket (wire).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from email.utils import formatdate
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+import h11
+
+from ollama_router_core.testing.faults import (
+    Answer,
+    Cut,
+    Delay,
+    Drip,
+    EndEarly,
+    ExtraHeaders,
+    Fault,
+    Garbage,
+    Reset,
+    Silence,
+    StreamError,
+)
+from ollama_router_core.testing.gojson import dumps
+from ollama_router_core.testing.recording import RecordedRequest
+
+__all__ = ["JSON", "JSON_UTF8", "NDJSON", "SSE", "TEXT", "Exchange", "HangUp", "StreamEnded", "StreamFailed"]
+
+JSON = "application/json"
+JSON_UTF8 = "application/json; charset=utf-8"
+NDJSON = "application/x-ndjson"
+SSE = "text/event-stream"
+TEXT = "text/plain; charset=utf-8"
+
+_GO_BUFFER = 2048  # Go sends a Content-Length by itself only for answers up to this size
+
+
+class HangUp(Exception):
+    """End the connection now, with an RST or a FIN."""
+
+    def __init__(self, *, reset: bool) -> None:
+        super().__init__("reset" if reset else "close")
+        self.reset = reset
+
+
+class StreamEnded(Exception):
+    """A fault wants the stream to end here, well framed, without its final message."""
+
+
+class StreamFailed(Exception):
+    """A fault wants an error message here in the stream."""
+
+
+class Channel(Protocol):
+    """What an exchange needs of its connection."""
+
+    async def next_event(self) -> Any:
+        """The next h11 event of the client."""
+
+    async def want_body(self) -> None:
+        """Send `100 Continue` if the client waits for it."""
+
+    def frame(self, event: h11.Event) -> bytes:
+        """The bytes of an h11 event."""
+
+    async def write(self, data: bytes) -> None:
+        """Write bytes to the socket."""
+
+
+class Exchange:
+    """One request being answered."""
+
+    def __init__(self, *, connection: Channel, record: RecordedRequest, fault: Fault | None) -> None:
+        self.record = record
+        self.fault = fault
+        self.path = unquote(record.path)
+        self.query = record.target.partition("?")[2]
+        self.request_complete = asyncio.Event()
+        self.params: dict[str, str] = {}
+        self._channel = connection
+        self._chunks = 0
+        self._stream_head: tuple[str, list[tuple[str, str]]] = (TEXT, [])
+
+    @property
+    def started(self) -> bool:
+        """Whether the head of the answer was sent."""
+        return self.record.status is not None
+
+    async def body(self) -> bytes:
+        """The whole request body."""
+        if not self.record.complete:
+            await self._channel.want_body()
+        while not self.record.complete:
+            event = await self._channel.next_event()
+            if isinstance(event, h11.Data):
+                self.record.body += event.data
+                self._check_request_bytes()
+            elif isinstance(event, h11.EndOfMessage):
+                self.record.complete = True
+                self.request_complete.set()
+            else:
+                raise HangUp(reset=False)
+        return bytes(self.record.body)
+
+    def _check_request_bytes(self) -> None:
+        limit = self.fault.after_request_bytes if isinstance(self.fault, Reset) else None
+        if limit is not None and len(self.record.body) >= limit:
+            raise HangUp(reset=True)
+
+    async def json(self, status: int, value: Any, *, content_type: str = JSON_UTF8, newline: bool = False) -> None:
+        """A whole JSON answer."""
+        await self.whole(status, dumps(value) + (b"\n" if newline else b""), content_type)
+
+    async def text(self, status: int, text: str) -> None:
+        """A whole text answer."""
+        await self.whole(status, text.encode(), TEXT)
+
+    async def whole(
+        self, status: int, body: bytes, content_type: str = "", headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        """A whole answer: with a Content-Length when it is small, in one chunk otherwise, as Go does."""
+        small = len(body) <= _GO_BUFFER
+        framing = ("Content-Length", str(len(body))) if small else ("Transfer-Encoding", "chunked")
+        head = self._head(status, content_type, [framing, *headers])
+        parts = [] if self.record.method == "HEAD" or not body else [self._channel.frame(h11.Data(data=body))]
+        if self._breaks_body():
+            await self._transmit(head + b"".join(parts)[: len(body) // 2])
+            raise HangUp(reset=isinstance(self.fault, Reset))
+        parts.append(self._channel.frame(h11.EndOfMessage()))
+        await self._transmit(head + b"".join(parts))
+        self.record.finished = True
+
+    def _breaks_body(self) -> bool:
+        return isinstance(self.fault, Cut) or (isinstance(self.fault, Reset) and self.fault.after_chunks is not None)
+
+    def begin_stream(self, content_type: str, headers: Iterable[tuple[str, str]] = ()) -> None:
+        """Choose the head of a streamed answer; it leaves with the first chunk, as Go's does."""
+        self._stream_head = (content_type, [*headers, ("Transfer-Encoding", "chunked")])
+
+    async def chunk(self, data: bytes) -> None:
+        """One chunk of a streamed answer, flushed.
+
+        Raises:
+            HangUp, StreamEnded, StreamFailed: a fault wants the stream to stop before this chunk.
+        """
+        self._check_chunk()
+        self._chunks += 1
+        await self._transmit(self._late_head() + self._channel.frame(h11.Data(data=data)))
+
+    async def end_stream(self) -> None:
+        """The terminating chunk."""
+        await self._transmit(self._late_head() + self._channel.frame(h11.EndOfMessage()))
+        self.record.finished = True
+
+    def _late_head(self) -> bytes:
+        if self.started:
+            return b""
+        content_type, headers = self._stream_head
+        return self._head(200, content_type, headers)
+
+    def _check_chunk(self) -> None:
+        fault = self.fault
+        if isinstance(fault, Cut | EndEarly | StreamError | Reset) and fault.after_chunks == self._chunks:
+            if isinstance(fault, EndEarly):
+                raise StreamEnded
+            if isinstance(fault, StreamError):
+                self.fault = None
+                raise StreamFailed(fault.message)
+            raise HangUp(reset=isinstance(fault, Reset))
+
+    async def misbehave(self) -> bool:
+        """Carry out a fault that replaces or delays the answer; True when nothing is left to do."""
+        fault = self.fault
+        if isinstance(fault, Delay):
+            await asyncio.sleep(fault.seconds)
+        elif isinstance(fault, Silence):
+            await self.body()
+            await asyncio.Event().wait()
+        elif isinstance(fault, Garbage):
+            await self.body()
+            await self._channel.write(fault.data)
+            raise HangUp(reset=False)
+        elif isinstance(fault, Answer):
+            await self.body()
+            await self.whole(fault.status, fault.body, fault.content_type, fault.headers)
+            return True
+        elif isinstance(fault, Reset) and fault.after_chunks is None:
+            await self.body()
+            raise HangUp(reset=True)
+        return False
+
+    def _head(self, status: int, content_type: str, headers: Iterable[tuple[str, str]]) -> bytes:
+        self.record.status = status
+        every = [("Content-Type", content_type)] if content_type else []
+        every += [("Date", formatdate(usegmt=True)), *headers]
+        extra = self.fault.headers if isinstance(self.fault, ExtraHeaders) else ()
+        response = h11.Response(status_code=status, headers=every, reason=_reason(status))
+        head = self._channel.frame(response)
+        raw = "".join(f"{name}: {value}\r\n" for name, value in extra).encode("latin-1")
+        return head[:-2] + raw + head[-2:]
+
+    async def _transmit(self, data: bytes) -> None:
+        if not isinstance(self.fault, Drip):
+            await self._channel.write(data)
+            return
+        for start in range(0, len(data), self.fault.size):
+            await self._channel.write(data[start : start + self.fault.size])
+            await asyncio.sleep(self.fault.seconds)
+
+
+def _reason(status: int) -> bytes:
+    return _REASONS.get(status, b"")
+
+
+_REASONS = {
+    200: b"OK",
+    201: b"Created",
+    301: b"Moved Permanently",
+    302: b"Found",
+    307: b"Temporary Redirect",
+    400: b"Bad Request",
+    401: b"Unauthorized",
+    403: b"Forbidden",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    429: b"Too Many Requests",
+    500: b"Internal Server Error",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+}

@@ -1,0 +1,242 @@
+"""JSON as Go's `encoding/json` reads and writes it.
+
+Here: decoding a body into declared fields (keys without regard to case, the last duplicate wins, trailing data
+ignored, Go's error texts) and encoding with Go's escapes. Not here: what the fields mean, HTTP.
+
+The simulator is on purpose as easy to fool as the server it stands for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, Protocol
+
+__all__ = [
+    "ANY",
+    "BOOL",
+    "FLOAT",
+    "INT",
+    "MAP",
+    "STRING",
+    "EmptyBodyError",
+    "GoJSONError",
+    "Kind",
+    "ListOf",
+    "Struct",
+    "decode",
+    "dumps",
+]
+
+
+class GoJSONError(ValueError):
+    """The body cannot be decoded; the text is what Go would say."""
+
+
+class EmptyBodyError(GoJSONError):
+    """There is no JSON value in the body at all (Go: `io.EOF`)."""
+
+    def __init__(self) -> None:
+        super().__init__("EOF")
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object before anybody decided which duplicate wins."""
+
+
+class Kind(Protocol):
+    """How one declared field takes a JSON value."""
+
+    def take(self, value: Any, previous: Any, path: str) -> Any:
+        """The field's new value, given what an earlier duplicate left in `previous`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A Go string, bool, int or float64; `null` leaves what was there unless it is a pointer."""
+
+    go_type: str
+    accepts: tuple[type, ...]
+    pointer: bool = False
+
+    def take(self, value: Any, previous: Any, path: str) -> Any:
+        """`value` when it has the declared type."""
+        if value is None:
+            return None if self.pointer else previous
+        if type(value) not in self.accepts:
+            _mismatch(value, path, self.go_type)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Anything:
+    """A Go `any`: whatever was sent."""
+
+    def take(self, value: Any, previous: Any, path: str) -> Any:  # noqa: ARG002 - one signature for all kinds
+        """The value with duplicates resolved: the last one wins, case matters."""
+        return _plain(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """A Go `map[string]any`: duplicates of the field merge into the same map."""
+
+    def take(self, value: Any, previous: Any, path: str) -> Any:
+        """The map, merged with the one an earlier duplicate left."""
+        if value is None:
+            return None
+        if not isinstance(value, _Pairs):
+            _mismatch(value, path, "map[string]interface {}")
+        merged = dict(previous or {})
+        merged.update(_plain(value))
+        return merged
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """A Go slice of one kind."""
+
+    item: Kind
+    go_type: str = "[]string"
+
+    def take(self, value: Any, previous: Any, path: str) -> Any:  # noqa: ARG002 - one signature for all kinds
+        """Every item taken by the item's kind; a duplicate replaces the slice."""
+        if value is None:
+            return None
+        if isinstance(value, _Pairs) or not isinstance(value, list):
+            _mismatch(value, path, self.go_type)
+        return [self.item.take(one, None, path) for one in value]
+
+
+@dataclass(frozen=True, slots=True)
+class Struct:
+    """A Go struct: declared fields, found by folded name; unknown keys are ignored."""
+
+    name: str
+    fields: Mapping[str, Kind] = field(default_factory=dict)
+
+    def take(self, value: Any, previous: Any, path: str) -> Any:
+        """The struct's fields by their declared names; those never sent are absent."""
+        if value is None:
+            return previous
+        if not isinstance(value, _Pairs):
+            _mismatch(value, path or "", self.name)
+        taken: dict[str, Any] = dict(previous or {})
+        for key, raw in value:
+            name = self._field_named(key)
+            if name is not None:
+                where = f"{path or self.name}.{name}"
+                taken[name] = self.fields[name].take(raw, taken.get(name), where)
+        return taken
+
+    def _field_named(self, key: str) -> str | None:
+        if key in self.fields:
+            return key
+        folded = _fold(key)
+        return next((name for name in self.fields if _fold(name) == folded), None)
+
+
+ANY = Anything()
+MAP = Map()
+STRING = Scalar("string", (str,))
+BOOL = Scalar("bool", (bool,), pointer=True)
+INT = Scalar("int", (int,), pointer=True)
+FLOAT = Scalar("float64", (int, float), pointer=True)
+
+
+def decode(body: bytes, shape: Struct) -> dict[str, Any]:
+    """The first JSON value of `body` as the fields of `shape`.
+
+    Raises:
+        EmptyBodyError: nothing but white space was sent.
+        GoJSONError: a syntax error or a value of the wrong type.
+    """
+    text = body.decode("utf-8", errors="replace").lstrip(" \t\r\n")
+    if not text:
+        raise EmptyBodyError
+    taken: dict[str, Any] = shape.take(_parse(text), {}, "")
+    return taken
+
+
+def dumps(value: Any) -> bytes:
+    """Compact JSON with the characters escaped that Go escapes for HTML's sake."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character, escape in _ESCAPES:
+        if character in text:
+            text = text.replace(character, escape)
+    return text.encode("utf-8", errors="replace")
+
+
+_ESCAPES = (
+    ("<", "\\u003c"),
+    (">", "\\u003e"),
+    ("&", "\\u0026"),
+    ("\u2028", "\\u2028"),
+    ("\u2029", "\\u2029"),
+)
+
+
+def _fold(key: str) -> str:
+    """Go's folded name: ASCII case, plus the two letters outside ASCII that fold into it."""
+    return key.replace("\u212a", "k").replace("\u017f", "s").lower()
+
+
+def _parse(text: str) -> Any:
+    try:
+        value, _ = _DECODER.raw_decode(text)
+    except json.JSONDecodeError as error:
+        raise GoJSONError(_syntax_text(error)) from None
+    except RecursionError:
+        raise GoJSONError("exceeded max depth") from None
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise GoJSONError(f"invalid character {name[0]!r} looking for beginning of value")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_Pairs, parse_constant=_no_constant)
+
+_SYNTAX = {
+    "Expecting value": "looking for beginning of value",
+    "Expecting property name enclosed in double quotes": "looking for beginning of object key string",
+    "Illegal trailing comma before end of object": "looking for beginning of object key string",
+    "Illegal trailing comma before end of array": "looking for beginning of value",
+    "Expecting ':' delimiter": "after object key",
+    "Expecting ',' delimiter": "after object key:value pair",
+    "Invalid control character at": "in string literal",
+    "Invalid \\escape": "in string escape code",
+}
+
+
+def _syntax_text(error: json.JSONDecodeError) -> str:
+    if error.pos >= len(error.doc) or error.msg.startswith("Unterminated"):
+        return "unexpected EOF"
+    reason = next((text for start, text in _SYNTAX.items() if error.msg.startswith(start)), "in literal")
+    return f"invalid character {error.doc[error.pos]!r} {reason}"
+
+
+def _mismatch(value: Any, path: str, go_type: str) -> NoReturn:
+    where = f"Go struct field {path}" if path else "Go value"
+    raise GoJSONError(f"json: cannot unmarshal {_json_type(value)} into {where} of type {go_type}")
+
+
+def _json_type(value: Any) -> str:
+    if isinstance(value, _Pairs):
+        return "object"
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, list):
+        return "array"
+    if isinstance(value, str):
+        return "string"
+    return f"number {value}" if isinstance(value, float) else "number"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Pairs):
+        return {key: _plain(one) for key, one in value}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return value

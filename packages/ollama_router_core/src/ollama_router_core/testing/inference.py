@@ -1,0 +1,254 @@
+"""Generating: from a checked native request to the native messages of its answer.
+
+Here: the checks of /api/generate and /api/chat in Ollama's order, the slot, prefill and decode in virtual time, the
+metrics. Not here: how messages look on the wire (dialects) and where requests come from (routes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ollama_router_core.testing.api_errors import ApiError
+from ollama_router_core.testing.clock import SimulatedClock, parse_go_duration, rfc3339
+from ollama_router_core.testing.generation import Piece, Script, script_for
+from ollama_router_core.testing.library import ModelLibrary
+from ollama_router_core.testing.model_names import is_cloud, parse_name
+from ollama_router_core.testing.models import SimulatedModel
+from ollama_router_core.testing.scheduler import (
+    LoadFailedError,
+    Scheduler,
+    ServerBusyError,
+    runner_options,
+)
+
+__all__ = ["Engine", "Job", "Kind", "keep_alive_seconds"]
+
+Kind = Literal["generate", "chat"]
+_NANOSECONDS = 1_000_000_000
+_EFFORTS = ("low", "medium", "high", "max")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A checked request: what to run, and the model's name as the client wrote it."""
+
+    kind: Kind
+    model: SimulatedModel
+    named: str
+    options: Mapping[str, Any]
+    keep_alive: float | None
+    script: Script | None
+    raw: bool = False
+    early_reason: str = ""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Engine:
+    """One server's models at work. `answer_tokens` is how much a model says by itself."""
+
+    library: ModelLibrary
+    scheduler: Scheduler
+    clock: SimulatedClock
+    answer_tokens: int = 16
+    cloud_disabled: bool = False
+
+    def find(self, name: str, *, quoted_hint: bool = False) -> SimulatedModel:
+        """The model of that name.
+
+        Raises:
+            ApiError: 400 for an unreadable name, 404 when it is not here, 401 or 403 for one of ollama.com.
+        """
+        if is_cloud(name):
+            raise self._cloud_error()
+        if name and parse_name(name) is None:
+            raise ApiError(400, "invalid model name")
+        found = self.library.find(name) if name else None
+        if found is None:
+            hinted = f'model "{name}" not found, try pulling it first'
+            raise ApiError(404, hinted if quoted_hint else f"model '{name}' not found")
+        return found
+
+    def prepare(self, kind: Kind, request: Mapping[str, Any], *, relaxed: bool = False) -> Job:
+        """Check a native request; `relaxed` ignores thinking the model cannot do.
+
+        Raises:
+            ApiError: what Ollama would answer at once.
+        """
+        name = request.get("model") or ""
+        if kind == "chat" and not name:
+            raise ApiError(400, "model is required")
+        if not 0 <= (request.get("top_logprobs") or 0) <= 20:
+            raise ApiError(400, "top_logprobs must be between 0 and 20")
+        model, keep_alive = self.find(name), keep_alive_seconds(request.get("keep_alive"))
+        empty = not request.get("messages" if kind == "chat" else "prompt")
+        unload = empty and keep_alive == 0
+        thinks = False if unload else self._check_capabilities(kind, model, request, relaxed=relaxed)
+        options = runner_options(request.get("options"))
+        if request.get("shift") is False:
+            options["shift"] = False
+        return Job(
+            kind=kind,
+            model=model,
+            named=name,
+            options=options,
+            keep_alive=keep_alive,
+            script=None if empty else self._script(kind, model, request, thinks=thinks),
+            raw=bool(request.get("raw")),
+            early_reason="unload" if unload else "load" if empty else "",
+        )
+
+    async def early(self, job: Job) -> dict[str, Any]:
+        """Carry out a request without a prompt: load the model or unload it."""
+        if job.early_reason == "unload":
+            self.scheduler.unload(job.model)
+        else:
+            async with self.slot(job):
+                pass
+        return {**self._message(job, Piece(kind="content")), "done": True, "done_reason": job.early_reason}
+
+    async def run(self, job: Job) -> AsyncGenerator[dict[str, Any], None]:
+        """The native messages of an answer, one for each token and the final one.
+
+        Raises:
+            ApiError: 503 for a full queue, 500 for a failed load; both before the first message.
+        """
+        script = job.script
+        if script is None:
+            raise ValueError("a job without a prompt has no answer")
+        async with self.slot(job) as load_seconds:
+            pacer = self.clock.pacer()
+            prefill = script.prompt_tokens / job.model.prefill_speed
+            step = 1.0 / job.model.decode_speed
+            await pacer.spend(prefill)
+            for piece in script.pieces():
+                await pacer.spend(step)
+                yield {**self._message(job, piece), "done": False}
+            yield self._final(job, script, load_seconds, prefill, step * script.answer_tokens)
+
+    @asynccontextmanager
+    async def slot(self, job: Job) -> AsyncIterator[float]:
+        """Hold a slot; gives the load time in virtual seconds."""
+        try:
+            async with self.scheduler.lease(job.model, job.options, job.keep_alive) as lease:
+                yield lease.load_seconds
+        except ServerBusyError as error:
+            raise ApiError(503, str(error)) from None
+        except LoadFailedError as error:
+            raise ApiError(500, str(error)) from None
+
+    def _message(self, job: Job, piece: Piece) -> dict[str, Any]:
+        head = {"model": job.named, "created_at": rfc3339(self.clock.now())}
+        text = piece.text if piece.kind == "content" else ""
+        thinking = {"thinking": piece.text} if piece.kind == "thinking" else {}
+        if job.kind == "generate":
+            return {**head, "response": text, **thinking}
+        message: dict[str, Any] = {"role": "assistant", "content": text, **thinking}
+        if piece.tool_calls:
+            message["tool_calls"] = list(piece.tool_calls)
+        return {**head, "message": message}
+
+    def _final(self, job: Job, script: Script, load: float, prefill: float, decode: float) -> dict[str, Any]:
+        metrics = {
+            "total_duration": _nanoseconds(load + prefill + decode),
+            "load_duration": _nanoseconds(load),
+            "prompt_eval_count": script.prompt_tokens,
+            "prompt_eval_duration": _nanoseconds(prefill),
+            "eval_count": script.answer_tokens,
+            "eval_duration": _nanoseconds(decode),
+        }
+        context = list(range(script.prompt_tokens + script.answer_tokens))
+        return {
+            **self._message(job, Piece(kind="content")),
+            "done": True,
+            "done_reason": script.done_reason,
+            **({"context": context} if job.kind == "generate" and not job.raw else {}),
+            **{key: value for key, value in metrics.items() if value},
+        }
+
+    def _script(self, kind: Kind, model: SimulatedModel, request: Mapping[str, Any], *, thinks: bool) -> Script:
+        messages = request.get("messages") or [] if kind == "chat" else []
+        texts = [str(one.get("content") or "") for one in messages]
+        prompt = " ".join(texts) if kind == "chat" else f"{request.get('system') or ''} {request['prompt']}"
+        last = messages[-1] if messages else {}
+        num_predict = (request.get("options") or {}).get("num_predict")
+        return script_for(
+            prompt=prompt,
+            last_user_text=str(last.get("content") or "") if last.get("role") == "user" else "",
+            length=model.answer_tokens or self.answer_tokens,
+            num_predict=num_predict if isinstance(num_predict, int) else None,
+            thinks=thinks,
+            tools=request.get("tools") or (),
+            wanted_format=request.get("format"),
+        )
+
+    def _check_capabilities(
+        self, kind: Kind, model: SimulatedModel, request: Mapping[str, Any], *, relaxed: bool
+    ) -> bool:
+        """Refuse what the model cannot do; whether it will think."""
+        name, can = request.get("model") or "", model.capabilities
+        if "completion" not in can:
+            raise ApiError(400, f'"{name}" does not support {kind}')
+        if request.get("tools") and "tools" not in can:
+            raise ApiError(400, f"{_full(model)} does not support tools")
+        if request.get("suffix") and "insert" not in can:
+            raise ApiError(400, f"{_full(model)} does not support insert")
+        if "vision" not in can and _has_images(request):
+            raise ApiError(400, f"{_full(model)} does not support vision")
+        think = _think(request.get("think"))
+        if "thinking" not in can:
+            if think and not relaxed:
+                raise ApiError(400, f'"{name}" does not support thinking')
+            return False
+        return think is not False
+
+    def _cloud_error(self) -> ApiError:
+        if self.cloud_disabled:
+            text = "ollama cloud is disabled: remote inference is unavailable"
+            return ApiError(403, text, native=True)
+        url = "https://ollama.com/connect?name=simulator"
+        return ApiError(401, "unauthorized", extra={"signin_url": url}, native=True)
+
+
+def keep_alive_seconds(value: Any) -> float | None:
+    """A keep-alive as seconds: a number of seconds or a Go duration; negative is forever.
+
+    Raises:
+        ApiError: 400 for anything else.
+    """
+    if value is None:
+        return None
+    seconds: float | None
+    if isinstance(value, str):
+        seconds = parse_go_duration(value)
+        if seconds is None:
+            raise ApiError(400, f'time: invalid duration "{value}"')
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+    else:
+        raise ApiError(400, f"Unsupported type: '{value}'")
+    return float("inf") if seconds < 0 else seconds
+
+
+def _think(value: Any) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    if value in _EFFORTS:
+        return True
+    listed = '(must be "high", "medium", "low", "max", true, or false)'
+    raise ApiError(400, f'invalid think value: "{value}" {listed}')
+
+
+def _has_images(request: Mapping[str, Any]) -> bool:
+    return bool(request.get("images")) or any(one.get("images") for one in request.get("messages") or ())
+
+
+def _full(model: SimulatedModel) -> str:
+    parsed = parse_name(model.name)
+    return parsed.full if parsed else model.name
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * _NANOSECONDS)

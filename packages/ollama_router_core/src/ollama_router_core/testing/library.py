@@ -1,0 +1,63 @@
+"""What one simulated server has on its disk: models by name, and blobs.
+
+Here: looking names up as Ollama does, adding, copying, deleting. Not here: HTTP, memory, loading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from ollama_router_core.testing.model_names import Name, parse_name, strip_local
+from ollama_router_core.testing.models import SimulatedModel, model
+
+__all__ = ["ModelLibrary"]
+
+
+@dataclass(slots=True)
+class ModelLibrary:
+    """Models and blobs of one server."""
+
+    _models: dict[str, SimulatedModel] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def holding(cls, models: Iterable[SimulatedModel | str]) -> ModelLibrary:
+        """A library with these models; a text means `model(text)`."""
+        library = cls()
+        for one in models:
+            library.add(model(one) if isinstance(one, str) else one)
+        return library
+
+    def __iter__(self) -> Iterator[SimulatedModel]:
+        return iter(self._models.values())
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def add(self, one: SimulatedModel) -> None:
+        """Store a model; one of the same name is replaced."""
+        self._models[_key(one.name)] = one
+
+    def remove(self, name: str) -> bool:
+        """Forget a model; False when there is none of that name."""
+        return self._models.pop(_key(name), None) is not None
+
+    def find(self, text: str, *, exact_case: bool = False) -> SimulatedModel | None:
+        """The model a client means by `text`, case-insensitively unless told otherwise."""
+        parsed = parse_name(strip_local(text))
+        found = self._models.get(parsed.key) if parsed else None
+        if found is None or not exact_case:
+            return found
+        return found if _parsed(found.name) == parsed else None
+
+
+def _parsed(name: str) -> Name:
+    parsed = parse_name(name)
+    if parsed is None:
+        raise ValueError(f"not a model name: {name!r}")
+    return parsed
+
+
+def _key(name: str) -> str:
+    return _parsed(name).key

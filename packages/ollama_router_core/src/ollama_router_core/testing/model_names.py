@@ -1,0 +1,78 @@
+"""Model names as an Ollama server reads them.
+
+Here: the grammar, the short and full forms, sources (`:cloud`, `:local`). Written apart from
+`ollama_router_core.names` on purpose: a double that shares code with what it tests shares its mistakes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["Name", "is_cloud", "parse_name", "strip_local"]
+
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
+_NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
+_DEFAULT_HOST = "registry.ollama.ai"
+_DEFAULT_NAMESPACE = "library"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Name:
+    """A complete model name."""
+
+    host: str
+    namespace: str
+    model: str
+    tag: str
+
+    @property
+    def short(self) -> str:
+        """Without the default host and namespace, always with the tag."""
+        text = f"{self.model}:{self.tag}"
+        if self.host != _DEFAULT_HOST:
+            return f"{self.host}/{self.namespace}/{text}"
+        return text if self.namespace == _DEFAULT_NAMESPACE else f"{self.namespace}/{text}"
+
+    @property
+    def full(self) -> str:
+        """All four parts."""
+        return f"{self.host}/{self.namespace}/{self.model}:{self.tag}"
+
+    @property
+    def key(self) -> str:
+        """What two spellings of one model have in common."""
+        return self.full.lower()
+
+
+def parse_name(text: str) -> Name | None:
+    """The name `text` stands for, or None when the grammar refuses it."""
+    rest, tag = text, "latest"
+    if text.rfind(":") > text.rfind("/"):
+        rest, _, tag = text.rpartition(":")
+    rest, _, model = rest.rpartition("/")
+    host, _, namespace = rest.rpartition("/")
+    host = host.rpartition("://")[2]
+    name = Name(host=host or _DEFAULT_HOST, namespace=namespace or _DEFAULT_NAMESPACE, model=model, tag=tag)
+    return name if _is_valid(name) else None
+
+
+def is_cloud(text: str) -> bool:
+    """Whether the name asks for ollama.com instead of this server."""
+    tag = text.rpartition(":")[2].lower() if ":" in text else ""
+    return tag == "cloud" or tag.endswith("-cloud")
+
+
+def strip_local(text: str) -> str:
+    """The name without a trailing `:local`, which only forces this server."""
+    return text[: -len(":local")] if text.lower().endswith(":local") else text
+
+
+def _is_valid(name: Name) -> bool:
+    return bool(
+        _HOST.fullmatch(name.host)
+        and _NAMESPACE.fullmatch(name.namespace)
+        and _PART.fullmatch(name.model)
+        and _PART.fullmatch(name.tag)
+    )

@@ -1,0 +1,109 @@
+"""The native routes that use a model: generate, chat, embed, embeddings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ollama_router_core.testing.answering import answer_job
+from ollama_router_core.testing.api_errors import ApiError
+from ollama_router_core.testing.dialects import Native
+from ollama_router_core.testing.exchange import Exchange
+from ollama_router_core.testing.generation import count_tokens, embedding
+from ollama_router_core.testing.inference import Job, Kind, keep_alive_seconds
+from ollama_router_core.testing.models import SimulatedModel
+from ollama_router_core.testing.scheduler import runner_options
+from ollama_router_core.testing.shapes import CHAT, EMBED, EMBEDDINGS, GENERATE
+from ollama_router_core.testing.state import ServerState, native_body
+
+__all__ = ["chat", "embed", "embed_texts", "embeddings", "generate"]
+
+
+async def generate(server: ServerState, exchange: Exchange) -> None:
+    """/api/generate."""
+    await _infer(server, exchange, "generate", await native_body(exchange, GENERATE))
+
+
+async def chat(server: ServerState, exchange: Exchange) -> None:
+    """/api/chat."""
+    await _infer(server, exchange, "chat", await native_body(exchange, CHAT))
+
+
+async def embed(server: ServerState, exchange: Exchange) -> None:
+    """/api/embed."""
+    await exchange.json(200, await embed_texts(server, await native_body(exchange, EMBED)))
+
+
+async def embeddings(server: ServerState, exchange: Exchange) -> None:
+    """/api/embeddings, the deprecated one: a single vector, names with their exact case."""
+    request = await native_body(exchange, EMBEDDINGS)
+    name, prompt = request.get("model") or "", request.get("prompt") or ""
+    if not name:
+        raise ApiError(400, "model is required")
+    model = server.engine.find(name, quoted_hint=True)
+    if server.engine.library.find(name, exact_case=True) is None:
+        raise ApiError(404, f'model "{name}" not found, try pulling it first')
+    vector = await _vectors(server, model, request, [prompt]) if prompt else [[]]
+    await exchange.json(200, {"embedding": vector[0]})
+
+
+async def embed_texts(server: ServerState, request: dict[str, Any]) -> dict[str, Any]:
+    """The answer of /api/embed to a native request.
+
+    Raises:
+        ApiError: an unknown model, an input that is neither text nor texts, one that is too long.
+    """
+    texts, name = _inputs(request.get("input")), request.get("model") or ""
+    if not name:
+        raise ApiError(404, "model '' not found")
+    model = server.engine.find(name, quoted_hint=True)
+    if not texts:
+        return {"model": name, "embeddings": []}
+    limit = server.engine.scheduler.context_for(model, request.get("options") or {})
+    if request.get("truncate") is False and any(count_tokens(text) > limit for text in texts):
+        raise ApiError(400, "the input length exceeds the context length")
+    vectors = await _vectors(server, model, request, texts)
+    prefill = sum(min(count_tokens(text), limit) for text in texts)
+    duration = round(prefill / model.prefill_speed * 1e9)
+    return {
+        "model": name,
+        "embeddings": vectors,
+        "total_duration": duration,
+        "load_duration": 1,
+        "prompt_eval_count": prefill,
+    }
+
+
+async def _infer(server: ServerState, exchange: Exchange, kind: Kind, request: dict[str, Any]) -> None:
+    job = server.engine.prepare(kind, request)
+    stream = request.get("stream") is not False
+    await answer_job(exchange, server.engine, job, Native(), stream=stream)
+
+
+async def _vectors(
+    server: ServerState, model: SimulatedModel, request: dict[str, Any], texts: list[str]
+) -> list[list[float]]:
+    """One vector for each text, with a slot held and prefill time spent."""
+    dimensions = request.get("dimensions") or 0
+    length = min(dimensions, model.embedding_length) if dimensions > 0 else model.embedding_length
+    job = Job(
+        kind="generate",
+        model=model,
+        named=model.name,
+        options=runner_options(request.get("options")),
+        keep_alive=keep_alive_seconds(request.get("keep_alive")),
+        script=None,
+    )
+    async with server.engine.slot(job):
+        pacer = server.engine.clock.pacer()
+        await pacer.spend(sum(map(count_tokens, texts)) / model.prefill_speed)
+        return [embedding(text, length) for text in texts]
+
+
+def _inputs(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value] if value else []
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return value
+    if value is None:
+        return []
+    raise ApiError(400, "invalid input type")

@@ -1,0 +1,127 @@
+"""The OpenAI and Anthropic routes: each turns its request into a native one and answers in its dialect."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from ollama_router_core.testing.answering import answer_job
+from ollama_router_core.testing.api_errors import ApiError
+from ollama_router_core.testing.dialect_messages import Messages
+from ollama_router_core.testing.dialects import ChatCompletions, Completions
+from ollama_router_core.testing.exchange import JSON, Exchange
+from ollama_router_core.testing.gojson import GoJSONError, Struct, decode
+from ollama_router_core.testing.model_names import parse_name
+from ollama_router_core.testing.routes_infer import embed_texts
+from ollama_router_core.testing.routes_read import show_model
+from ollama_router_core.testing.shapes import MESSAGES, OPENAI_CHAT, OPENAI_COMPLETION, OPENAI_EMBED
+from ollama_router_core.testing.state import ServerState
+from ollama_router_core.testing.translation import chat_from_messages, chat_from_openai, generate_from_openai
+
+__all__ = ["chat_completions", "completions", "embeddings", "messages", "models", "one_model", "v1_body"]
+
+
+async def v1_body(exchange: Exchange, shape: Struct) -> dict[str, Any]:
+    """The body of a /v1 route.
+
+    Raises:
+        ApiError: 400 with what Go says, `EOF` for no body.
+    """
+    try:
+        return decode(await exchange.body(), shape)
+    except GoJSONError as error:
+        raise ApiError(400, str(error)) from None
+
+
+async def chat_completions(server: ServerState, exchange: Exchange) -> None:
+    """/v1/chat/completions."""
+    request = await v1_body(exchange, OPENAI_CHAT)
+    if not request.get("messages"):
+        raise ApiError(400, "[] is too short - 'messages'")
+    job = server.engine.prepare("chat", chat_from_openai(request))
+    dialect = ChatCompletions(
+        identity=server.identity("chatcmpl-"), include_usage=_wants_usage(request), created=_created(server)
+    )
+    await answer_job(exchange, server.engine, job, dialect, stream=bool(request.get("stream")))
+
+
+async def completions(server: ServerState, exchange: Exchange) -> None:
+    """/v1/completions."""
+    request = await v1_body(exchange, OPENAI_COMPLETION)
+    job = server.engine.prepare("generate", generate_from_openai(request))
+    dialect = Completions(
+        identity=server.identity("cmpl-"), include_usage=_wants_usage(request), created=_created(server)
+    )
+    await answer_job(exchange, server.engine, job, dialect, stream=bool(request.get("stream")))
+
+
+async def messages(server: ServerState, exchange: Exchange) -> None:
+    """/v1/messages."""
+    request = await v1_body(exchange, MESSAGES)
+    if not request.get("model"):
+        raise ApiError(400, "model is required")
+    if (request.get("max_tokens") or 0) <= 0:
+        raise ApiError(400, "max_tokens is required and must be positive")
+    if not request.get("messages"):
+        raise ApiError(400, "messages is required")
+    native = chat_from_messages(request)
+    job = server.engine.prepare("chat", native, relaxed=True)
+    estimate = max(1, sum(len(str(one.get("content") or "")) for one in native["messages"]) // 4)
+    dialect = Messages(identity=server.identity("msg_"), model=request["model"], estimate=estimate)
+    await answer_job(exchange, server.engine, job, dialect, stream=bool(request.get("stream")))
+
+
+async def embeddings(server: ServerState, exchange: Exchange) -> None:
+    """/v1/embeddings."""
+    request = await v1_body(exchange, OPENAI_EMBED)
+    encoding, wanted = (request.get("encoding_format") or "").lower(), request.get("input")
+    if encoding not in {"", "float", "base64"}:
+        text = f"Invalid value for 'encoding_format' = {request['encoding_format']}."
+        raise ApiError(400, f"{text} Supported values: ['float', 'base64'].")
+    if wanted is None or wanted == []:
+        raise ApiError(400, "invalid input")
+    native = await embed_texts(server, {**request, "input": [""] if wanted == "" else wanted})
+    tokens = native["prompt_eval_count"]
+    data = [
+        {"object": "embedding", "embedding": _encoded(vector, encoding), "index": index}
+        for index, vector in enumerate(native["embeddings"])
+    ]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    answer = {"object": "list", "data": data, "model": request.get("model") or "", "usage": usage}
+    await exchange.json(200, answer, content_type=JSON, newline=True)
+
+
+async def models(server: ServerState, exchange: Exchange) -> None:
+    """/v1/models; the list is null when it is empty."""
+    ordered = sorted(server.engine.library, key=lambda one: (-one.modified_at, one.name))
+    data = [_model(one.name, one.modified_at) for one in ordered]
+    await exchange.json(200, {"object": "list", "data": data or None}, content_type=JSON, newline=True)
+
+
+async def one_model(server: ServerState, exchange: Exchange) -> None:
+    """/v1/models/:model."""
+    name = exchange.params["model"]
+    found = show_model(server, name)
+    await exchange.json(200, _model(name, found.modified_at), content_type=JSON, newline=True)
+
+
+def _model(name: str, modified_at: float) -> dict[str, Any]:
+    parsed = parse_name(name)
+    owner = parsed.namespace if parsed else ""
+    return {"id": name, "object": "model", "created": int(modified_at), "owned_by": owner}
+
+
+def _encoded(vector: list[float], encoding: str) -> Any:
+    if encoding != "base64":
+        return vector
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")
+
+
+def _wants_usage(request: Mapping[str, Any]) -> bool:
+    return bool((request.get("stream_options") or {}).get("include_usage"))
+
+
+def _created(server: ServerState) -> int:
+    return int(server.engine.clock.now())

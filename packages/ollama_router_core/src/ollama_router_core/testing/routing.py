@@ -1,0 +1,122 @@
+"""The route table, and what happens to requests that are not in it, as gin and Go's ServeMux do it."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+
+from ollama_router_core.testing import routes_infer, routes_library, routes_read, routes_v1
+from ollama_router_core.testing.api_errors import (
+    ApiError,
+    ErrorShape,
+    anthropic_error,
+    native_error,
+    openai_error,
+)
+from ollama_router_core.testing.exchange import JSON, JSON_UTF8, Exchange
+from ollama_router_core.testing.state import Route, ServerState
+
+__all__ = ["INFERENCE_PATHS", "answer"]
+
+INFERENCE_PATHS = frozenset(
+    {
+        "/api/generate",
+        "/api/chat",
+        "/api/embed",
+        "/api/embeddings",
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/embeddings",
+        "/v1/messages",
+        "/v1/responses",
+        "/v1/audio/transcriptions",
+    }
+)
+
+_ROUTES: dict[str, Mapping[str, Route]] = {
+    "/": {"GET": routes_read.root, "HEAD": routes_read.root},
+    "/api/version": {"GET": routes_read.version, "HEAD": routes_read.version},
+    "/api/status": {"GET": routes_read.status},
+    "/api/tags": {"GET": routes_read.tags, "HEAD": routes_read.tags},
+    "/api/ps": {"GET": routes_read.ps},
+    "/api/show": {"POST": routes_read.show},
+    "/api/generate": {"POST": routes_infer.generate},
+    "/api/chat": {"POST": routes_infer.chat},
+    "/api/embed": {"POST": routes_infer.embed},
+    "/api/embeddings": {"POST": routes_infer.embeddings},
+    "/api/pull": {"POST": routes_library.pull},
+    "/api/push": {"POST": routes_library.push},
+    "/api/create": {"POST": routes_library.create},
+    "/api/copy": {"POST": routes_library.copy},
+    "/api/delete": {"DELETE": routes_library.delete},
+    "/api/blobs/:digest": {"HEAD": routes_library.head_blob, "POST": routes_library.post_blob},
+    "/v1/chat/completions": {"POST": routes_v1.chat_completions},
+    "/v1/completions": {"POST": routes_v1.completions},
+    "/v1/embeddings": {"POST": routes_v1.embeddings},
+    "/v1/models": {"GET": routes_v1.models},
+    "/v1/models/:model": {"GET": routes_v1.one_model},
+    "/v1/messages": {"POST": routes_v1.messages},
+}
+
+
+async def answer(server: ServerState, exchange: Exchange) -> None:
+    """Answer one request: carry out its fault, find its route, shape its errors."""
+    if await exchange.misbehave() or await _redirected(exchange):
+        return
+    methods = _match(exchange)
+    if methods is None:
+        await exchange.text(404, "404 page not found")
+        return
+    route = methods.get(exchange.record.method)
+    if route is None:
+        await exchange.text(405, "405 method not allowed")
+        return
+    try:
+        await route(server, exchange)
+    except ApiError as error:
+        await _refuse(exchange, error)
+
+
+async def _refuse(exchange: Exchange, error: ApiError) -> None:
+    shape: ErrorShape = native_error
+    if exchange.path.startswith("/v1/") and not error.native:
+        shape = anthropic_error if exchange.path == "/v1/messages" else openai_error
+    content_type = JSON_UTF8 if shape is native_error else JSON
+    await exchange.json(error.status, shape(error), content_type=content_type)
+
+
+def _match(exchange: Exchange) -> Mapping[str, Route] | None:
+    found = _ROUTES.get(exchange.path)
+    if found is not None:
+        return found
+    head, _, last = exchange.path.rpartition("/")
+    for pattern, methods in _ROUTES.items():
+        prefix, colon, parameter = pattern.rpartition("/:")
+        if colon and prefix == head and last:
+            exchange.params[parameter] = last
+            return methods
+    return None
+
+
+async def _redirected(exchange: Exchange) -> bool:
+    """Unclean paths and those with a slash too many or too few are sent elsewhere."""
+    path = exchange.path
+    clean = posixpath.normpath("/" + path.lstrip("/"))
+    if path.endswith("/") and clean != "/":
+        clean += "/"
+    if clean != path:
+        await _redirect(exchange, 301, clean)
+        return True
+    other = path[:-1] if path.endswith("/") else path + "/"
+    if path != "/" and path not in _ROUTES and other in _ROUTES:
+        await _redirect(exchange, 301 if exchange.record.method == "GET" else 307, other)
+        return True
+    return False
+
+
+async def _redirect(exchange: Exchange, status: int, path: str) -> None:
+    location = path + (f"?{exchange.query}" if exchange.query else "")
+    text = {301: "Moved Permanently", 307: "Temporary Redirect"}[status]
+    body = f'<a href="{location}">{text}</a>.\n\n' if exchange.record.method == "GET" else ""
+    content_type = "text/html; charset=utf-8" if body else ""
+    await exchange.whole(status, body.encode(), content_type, [("Location", location)])

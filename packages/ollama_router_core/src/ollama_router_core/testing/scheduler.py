@@ -1,0 +1,300 @@
+"""Which models are loaded: Ollama's scheduler in small.
+
+Here: one load at a time, slots per loaded model, eviction, reload on changed options, keep-alive, the full queue.
+Not here: HTTP and text. Memory is formula A of Ollama 0.30 and later: weights plus an f16 KV cache plus a batch
+surcharge, and a second model must fit into 80 % of what is free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from ollama_router_core.testing.clock import SimulatedClock
+from ollama_router_core.testing.models import SimulatedModel
+
+__all__ = ["Lease", "LoadFailedError", "Runner", "Scheduler", "ServerBusyError", "runner_options"]
+
+_GIB = 1 << 30
+_MIB = 1 << 20
+_RUNNER_KEYS = {"num_batch": None, "num_gpu": -1, "main_gpu": 0, "use_mmap": None, "num_thread": 0}
+_USABLE_SHARE = 0.8
+
+
+class ServerBusyError(Exception):
+    """The queue for loads is full (HTTP 503)."""
+
+    def __init__(self) -> None:
+        super().__init__("server busy, please try again.  maximum pending requests exceeded")
+
+
+class LoadFailedError(Exception):
+    """The model cannot be loaded (HTTP 500)."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Runner:
+    """A loaded model: memory in bytes, `keep_alive` in seconds (infinite: never expires)."""
+
+    model: SimulatedModel
+    options: Mapping[str, Any]
+    num_ctx: int
+    parallel: int
+    size: int
+    size_vram: int
+    keep_alive: float
+    expires_at: float
+    references: int = 0
+    slots: asyncio.Semaphore = field(init=False)
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    timer: asyncio.TimerHandle | None = None
+
+    def __post_init__(self) -> None:
+        self.slots = asyncio.Semaphore(self.parallel)
+        self.idle.set()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """One slot of a loaded model; `load_seconds` is virtual time, 0 when it was already loaded."""
+
+    runner: Runner
+    load_seconds: float
+
+
+def runner_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Those request options whose change reloads a model, without the ones that say what is default anyway."""
+    given = options or {}
+    kept = {key: given[key] for key, default in _RUNNER_KEYS.items() if given.get(key, default) != default}
+    if isinstance(kept.get("num_gpu"), int | float) and kept["num_gpu"] < 0:
+        del kept["num_gpu"]
+    extras = ("num_ctx", "draft_num_predict")
+    return kept | {key: given[key] for key in extras if given.get(key) is not None}
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Scheduler:
+    """The loaded models of one server.
+
+    `load_speed` is in bytes per virtual second; `vram` in bytes, 0 for a machine without a GPU;
+    `default_context` 0 lets the VRAM decide.
+    """
+
+    clock: SimulatedClock
+    vram: int = 24 * _GIB
+    num_parallel: int = 1
+    max_loaded_models: int = 3
+    max_queue: int = 512
+    keep_alive: float = 300.0
+    default_context: int = 0
+    load_speed: float = 2e9
+    loads: int = 0
+    aborted_loads: int = 0
+    evictions: int = 0
+    loaded: dict[str, Runner] = field(default_factory=dict)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _placing: int = 0
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for a load or are loading."""
+        return self._placing
+
+    @asynccontextmanager
+    async def lease(
+        self, model: SimulatedModel, options: Mapping[str, Any], keep_alive: float | None
+    ) -> AsyncIterator[Lease]:
+        """A slot of `model`, loaded with `options` when it is not.
+
+        Raises:
+            ServerBusyError: a load is needed and the queue is full.
+            LoadFailedError: the model cannot be loaded.
+        """
+        runner, load_seconds = await self._loaded_runner(model, options, keep_alive)
+        try:
+            async with runner.slots:
+                yield Lease(runner=runner, load_seconds=load_seconds)
+        finally:
+            self._release(runner)
+
+    def running(self) -> list[Runner]:
+        """Loaded models, the longest-lived first."""
+        self.expire()
+        return sorted(self.loaded.values(), key=lambda one: (-one.expires_at, one.model.name))
+
+    def expire(self) -> None:
+        """Unload what has been idle for longer than its keep-alive."""
+        now = self.clock.now()
+        for runner in list(self.loaded.values()):
+            if not runner.references and runner.expires_at <= now:
+                self._unload(runner)
+
+    def unload(self, model: SimulatedModel) -> None:
+        """Unload now, or as soon as the requests that run are finished."""
+        runner = self.loaded.get(_key(model))
+        if runner is not None:
+            runner.keep_alive = 0.0
+            runner.expires_at = self.clock.now()
+            self.expire()
+
+    def close(self) -> None:
+        """Forget every model and its timer."""
+        for runner in list(self.loaded.values()):
+            self._unload(runner)
+
+    def context_for(self, model: SimulatedModel, options: Mapping[str, Any]) -> int:
+        """The context a load would get: asked for or default, clamped to what the model can."""
+        asked = options.get("num_ctx")
+        wanted = int(asked) if isinstance(asked, int | float) else self._default_context()
+        floor = 2048 if "vision" in model.capabilities else 4
+        return max(floor, min(wanted, model.context_length))
+
+    async def _loaded_runner(
+        self, model: SimulatedModel, options: Mapping[str, Any], keep_alive: float | None
+    ) -> tuple[Runner, float]:
+        self.expire()
+        runner = self.loaded.get(_key(model))
+        if runner is not None and runner.options == options:
+            return self._use(runner, keep_alive), 0.0
+        if self._placing > self.max_queue:
+            raise ServerBusyError
+        self._placing += 1
+        try:
+            async with self._turn:
+                return await self._place(model, options, keep_alive)
+        finally:
+            self._placing -= 1
+
+    async def _place(
+        self, model: SimulatedModel, options: Mapping[str, Any], keep_alive: float | None
+    ) -> tuple[Runner, float]:
+        runner = self.loaded.get(_key(model))
+        if runner is not None and runner.options == options:
+            return self._use(runner, keep_alive), 0.0
+        await self._make_room(model, options)
+        runner, seconds = await self._load(model, options)
+        return self._use(runner, self.keep_alive if keep_alive is None else keep_alive), seconds
+
+    async def _make_room(self, model: SimulatedModel, options: Mapping[str, Any]) -> None:
+        while True:
+            outdated = self.loaded.get(_key(model))
+            if outdated is not None:
+                await self._unload_when_idle(outdated)
+            elif len(self.loaded) < self.max_loaded_models and self._fits(model, options):
+                return
+            else:
+                await self._unload_when_idle(self._victim())
+                self.evictions += 1
+
+    def _victim(self) -> Runner:
+        """Idle before busy, then the shortest keep-alive, then the name."""
+        return min(self.loaded.values(), key=lambda one: (one.references > 0, one.keep_alive, one.model.name))
+
+    async def _unload_when_idle(self, runner: Runner) -> None:
+        while runner.references:
+            await runner.idle.wait()
+        self._unload(runner)
+
+    async def _load(self, model: SimulatedModel, options: Mapping[str, Any]) -> tuple[Runner, float]:
+        self.loads += 1
+        seconds = model.size / self.load_speed
+        try:
+            await self.clock.pacer().spend(seconds)
+        except asyncio.CancelledError:
+            self.aborted_loads += 1
+            raise
+        if model.load_error is not None:
+            raise LoadFailedError(model.load_error)
+        num_ctx, parallel = self.context_for(model, options), self._parallel(model)
+        size = self._size(model, num_ctx * parallel)
+        runner = Runner(
+            model=model,
+            options=dict(options),
+            num_ctx=num_ctx,
+            parallel=parallel,
+            size=size,
+            size_vram=0 if options.get("num_gpu") == 0 else min(size, self._free()),
+            keep_alive=self.keep_alive,
+            expires_at=self.clock.now() + self.keep_alive,
+        )
+        self.loaded[_key(model)] = runner
+        return runner, seconds
+
+    def _use(self, runner: Runner, keep_alive: float | None) -> Runner:
+        runner.references += 1
+        runner.idle.clear()
+        if runner.timer is not None:
+            runner.timer.cancel()
+        if keep_alive is not None:
+            runner.keep_alive = keep_alive
+        runner.expires_at = self.clock.now() + runner.keep_alive
+        return runner
+
+    def _release(self, runner: Runner) -> None:
+        runner.references -= 1
+        if runner.references:
+            return
+        runner.idle.set()
+        runner.expires_at = self.clock.now() + runner.keep_alive
+        if runner.keep_alive <= 0:
+            self._unload(runner)
+        else:
+            self._arm(runner)
+
+    def _arm(self, runner: Runner) -> None:
+        left = runner.expires_at - self.clock.now()
+        if not math.isinf(left):
+            loop = asyncio.get_running_loop()
+            runner.timer = loop.call_later(min(max(left, 0.0), 86_400.0), self.expire)
+
+    def _unload(self, runner: Runner) -> None:
+        if runner.timer is not None:
+            runner.timer.cancel()
+        if self.loaded.get(_key(runner.model)) is runner:
+            del self.loaded[_key(runner.model)]
+
+    def _parallel(self, model: SimulatedModel) -> int:
+        return 1 if model.single_slot else max(1, self.num_parallel)
+
+    def _default_context(self) -> int:
+        if self.default_context:
+            return self.default_context
+        if self.vram >= 47 * _GIB:
+            return 262_144
+        return 32_768 if self.vram >= 23 * _GIB else 4096
+
+    def _free(self) -> int:
+        return max(0, self.vram - sum(one.size_vram for one in self.loaded.values()))
+
+    def _fits(self, model: SimulatedModel, options: Mapping[str, Any]) -> bool:
+        """Whether `model` may be loaded beside the others; the first one always may."""
+        if not self.loaded or not self.vram:
+            return True
+        context = self.context_for(model, options) * self._parallel(model)
+        return _predicted(model, context) <= _USABLE_SHARE * self._free()
+
+    def _size(self, model: SimulatedModel, context: int) -> int:
+        """Predicted bytes plus the largest batch surcharge that still fits."""
+        predicted = _predicted(model, context)
+        usable = _USABLE_SHARE * self._free()
+        surcharge = next((one for one in _surcharges(context) if predicted + one <= usable), 0)
+        return predicted + surcharge
+
+
+def _key(model: SimulatedModel) -> str:
+    return model.name.lower()
+
+
+def _predicted(model: SimulatedModel, context: int) -> int:
+    head = model.embedding_length // model.head_count
+    return model.size + 2 * model.block_count * max(1, model.head_count_kv) * head * context * 2
+
+
+def _surcharges(context: int) -> tuple[int, ...]:
+    if context <= 4096:
+        return (0,)
+    return (768 * _MIB, 0) if context <= 32_768 else (2 * _GIB, 768 * _MIB, 0)

@@ -1,0 +1,221 @@
+"""`OllamaSimulator`: a server to talk to, on a loopback port, in this event loop or in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from ollama_router_core.testing.clock import SimulatedClock
+from ollama_router_core.testing.exchange import Exchange
+from ollama_router_core.testing.faults import Fault, FaultRules
+from ollama_router_core.testing.inference import Engine
+from ollama_router_core.testing.library import ModelLibrary
+from ollama_router_core.testing.models import SimulatedModel
+from ollama_router_core.testing.recording import RecordedRequest
+from ollama_router_core.testing.routing import INFERENCE_PATHS, answer
+from ollama_router_core.testing.scheduler import Scheduler
+from ollama_router_core.testing.state import ServerState
+from ollama_router_core.testing.wire import Connection
+
+if TYPE_CHECKING:
+    from ollama_router_core.testing.threads import SimulatorThread
+
+__all__ = ["OllamaSimulator"]
+
+_GIB = 1 << 30
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class OllamaSimulator:
+    """One simulated Ollama server.
+
+    Sizes are bytes, times seconds. `time_scale` is how many real seconds a virtual second of work takes; the
+    durations in answers are always virtual. `keep_alive` runs in real time; `advance` pushes it forward.
+    `models` may hold names (then `model(name)` supplies the facts); `registry` is what `/api/pull` can find.
+    """
+
+    models: Sequence[SimulatedModel | str] = ("llama3.1:8b",)
+    registry: Sequence[SimulatedModel | str] = ()
+    host: str = "127.0.0.1"
+    port: int = 0
+    version: str = "0.32.15"
+    vram: int = 24 * _GIB
+    num_parallel: int = 1
+    max_loaded_models: int = 3
+    max_queue: int = 512
+    keep_alive: float = 300.0
+    default_context: int = 0
+    load_speed: float = 2e9
+    download_speed: float = 1e8
+    answer_tokens: int = 16
+    cloud_disabled: bool = False
+    time_scale: float = 0.001
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    wall: Callable[[], float] = time.time
+    faults: FaultRules = field(default_factory=FaultRules)
+    requests: list[RecordedRequest] = field(default_factory=list, init=False)
+    aborted: int = field(default=0, init=False)
+    in_flight: int = field(default=0, init=False)
+    max_in_flight: int = field(default=0, init=False)
+    connections: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        clock = SimulatedClock(time_scale=self.time_scale, sleep=self.sleep, wall=self.wall)
+        self.scheduler = Scheduler(
+            clock=clock,
+            vram=self.vram,
+            num_parallel=self.num_parallel,
+            max_loaded_models=self.max_loaded_models,
+            max_queue=self.max_queue,
+            keep_alive=self.keep_alive,
+            default_context=self.default_context,
+            load_speed=self.load_speed,
+        )
+        self.library = ModelLibrary.holding(self.models)
+        self.engine = Engine(
+            library=self.library,
+            scheduler=self.scheduler,
+            clock=clock,
+            answer_tokens=self.answer_tokens,
+            cloud_disabled=self.cloud_disabled,
+        )
+        self.state = ServerState(
+            engine=self.engine,
+            version=self.version,
+            registry=ModelLibrary.holding(self.registry),
+            download_speed=self.download_speed,
+        )
+        self._server: asyncio.Server | None = None
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a trailing slash."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def loads(self) -> int:
+        """Loads begun."""
+        return self.scheduler.loads
+
+    @property
+    def aborted_loads(self) -> int:
+        """Loads given up because the client that wanted them left."""
+        return self.scheduler.aborted_loads
+
+    @property
+    def evictions(self) -> int:
+        """Models unloaded to make room."""
+        return self.scheduler.evictions
+
+    @property
+    def loaded(self) -> list[str]:
+        """Names of the loaded models, the longest-lived first."""
+        return [one.model.name for one in self.scheduler.running()]
+
+    @property
+    def open_connections(self) -> int:
+        """Connections open now."""
+        return len(self._open)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen; port 0 becomes the port that was free."""
+        self._server = await asyncio.start_server(self._serve, self.host, self.port, backlog=1024)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Close the listener and every connection; nothing is left running."""
+        self.pause()
+        self.drop_connections()
+        await asyncio.gather(*self._open, return_exceptions=True)
+        self.scheduler.close()
+
+    def pause(self) -> None:
+        """Close the listener only: new connections are refused, open ones go on."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    async def resume(self) -> None:
+        """Listen again on the same port."""
+        if self._server is None:
+            await self.start()
+
+    def drop_connections(self) -> None:
+        """Abort every open connection, as a crash would."""
+        for task, writer in list(self._open.items()):
+            writer.transport.abort()
+            task.cancel()
+
+    def misbehave(self, *faults: Fault, path: str = "*", method: str = "*", times: int | None = None) -> None:
+        """Put faults in force for the next `times` matching requests (None: until `behave`)."""
+        self.faults.add(faults, path=path, method=method, times=times)
+
+    def behave(self) -> None:
+        """Lift every fault."""
+        self.faults.clear()
+
+    def advance(self, seconds: float) -> None:
+        """Let keep-alive time pass at once and unload what has expired."""
+        self.engine.clock.advance(seconds)
+        self.scheduler.expire()
+
+    def requests_to(self, path: str, method: str | None = None) -> list[RecordedRequest]:
+        """The recorded requests to one path."""
+        return [one for one in self.requests if one.path == path and method in {None, one.method}]
+
+    @classmethod
+    def in_thread(cls, **options: Any) -> SimulatorThread:
+        """The same server in a thread with a loop of its own, for synchronous callers."""
+        from ollama_router_core.testing.threads import SimulatorThread  # noqa: PLC0415 - the thread imports us
+
+        return SimulatorThread(**options)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("connections are served in a task")
+        self.connections += 1
+        self._open[task] = writer
+        connection = Connection(
+            number=self.connections,
+            reader=reader,
+            writer=writer,
+            handler=self._answer,
+            faults=self.faults,
+            requests=self.requests,
+        )
+        try:
+            await connection.run()
+        except asyncio.CancelledError:
+            if self._server is not None and not writer.transport.is_closing():
+                raise
+        finally:
+            self._open.pop(task, None)
+
+    async def _answer(self, exchange: Exchange) -> None:
+        busy = exchange.path in INFERENCE_PATHS
+        self.in_flight += busy
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        try:
+            await answer(self.state, exchange)
+        except (asyncio.CancelledError, ConnectionError):
+            if not exchange.record.finished:
+                exchange.record.aborted = True
+                self.aborted += 1
+            raise
+        finally:
+            self.in_flight -= busy

@@ -1,0 +1,48 @@
+"""What the routes of one simulated server share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ollama_router_core.testing.api_errors import ApiError
+from ollama_router_core.testing.exchange import Exchange
+from ollama_router_core.testing.gojson import EmptyBodyError, GoJSONError, Struct, decode
+from ollama_router_core.testing.inference import Engine
+from ollama_router_core.testing.library import ModelLibrary
+
+__all__ = ["Route", "ServerState", "native_body"]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class ServerState:
+    """One server: its engine, its version, what it could pull, and how fast (bytes per virtual second)."""
+
+    engine: Engine
+    version: str
+    registry: ModelLibrary = field(default_factory=ModelLibrary)
+    download_speed: float = 1e8
+    next_id: int = 0
+
+    def identity(self, prefix: str) -> str:
+        """An id no earlier answer of this server had."""
+        self.next_id += 1
+        return f"{prefix}{self.next_id}"
+
+
+Route = Callable[[ServerState, Exchange], Awaitable[None]]
+
+
+async def native_body(exchange: Exchange, shape: Struct) -> dict[str, Any]:
+    """The body of a native route.
+
+    Raises:
+        ApiError: 400, `missing request body` or what Go says about the JSON.
+    """
+    try:
+        return decode(await exchange.body(), shape)
+    except EmptyBodyError:
+        raise ApiError(400, "missing request body") from None
+    except GoJSONError as error:
+        raise ApiError(400, str(error)) from None

@@ -1,0 +1,148 @@
+"""OpenAI and Anthropic requests as native ones, the way Ollama reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ollama_router_core.testing.api_errors import ApiError
+
+__all__ = ["chat_from_messages", "chat_from_openai", "generate_from_openai"]
+
+_IMAGE_PREFIXES = ("data:;base64,", *(f"data:image/{one};base64," for one in ("jpeg", "jpg", "png", "webp")))
+
+
+def chat_from_openai(request: Mapping[str, Any]) -> dict[str, Any]:
+    """/v1/chat/completions to /api/chat.
+
+    Raises:
+        ApiError: 400 for a message Ollama cannot read.
+    """
+    effort = request.get("reasoning_effort") or (request.get("reasoning") or {}).get("effort")
+    native: dict[str, Any] = {
+        "model": request.get("model") or "",
+        "messages": [part for one in request["messages"] for part in _openai_parts(one)],
+        "options": _options(request),
+        "tools": request.get("tools"),
+        "format": _format(request.get("response_format") or {}),
+    }
+    if effort:
+        native["think"] = False if effort == "none" else effort
+    return native
+
+
+def generate_from_openai(request: Mapping[str, Any]) -> dict[str, Any]:
+    """/v1/completions to /api/generate."""
+    return {
+        "model": request.get("model") or "",
+        "prompt": request.get("prompt") or "",
+        "suffix": request.get("suffix"),
+        "options": _options(request),
+        "think": None,
+    }
+
+
+def chat_from_messages(request: Mapping[str, Any]) -> dict[str, Any]:
+    """/v1/messages to /api/chat.
+
+    Raises:
+        ApiError: 400 for a block Ollama cannot read.
+    """
+    messages: list[dict[str, Any]] = []
+    system = _text_of(request.get("system"))
+    if system:
+        messages.append({"role": "system", "content": system})
+    for one in request["messages"]:
+        messages += _anthropic_parts(one)
+    thinking = (request.get("thinking") or {}).get("type")
+    return {
+        "model": request.get("model") or "",
+        "messages": messages,
+        "options": {"num_predict": request.get("max_tokens")},
+        "tools": [_tool(one) for one in request.get("tools") or ()],
+        "think": {"enabled": True, "disabled": False}.get(thinking or ""),
+    }
+
+
+def _options(request: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"max_tokens": "num_predict", "seed": "seed", "temperature": "temperature", "top_p": "top_p"}
+    return {new: request[old] for old, new in names.items() if request.get(old) is not None}
+
+
+def _format(wanted: Mapping[str, Any]) -> Any:
+    if wanted.get("type") == "json_object":
+        return "json"
+    if wanted.get("type") == "json_schema":
+        return (wanted.get("json_schema") or {}).get("schema")
+    return None
+
+
+def _openai_parts(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    role, content = message.get("role", ""), message.get("content")
+    if isinstance(content, str):
+        yield {"role": role, "content": content}
+    elif isinstance(content, list):
+        for part in content:
+            yield {"role": role, **_openai_part(part)}
+    elif message.get("tool_calls") is None:
+        kind = "<nil>" if content is None else "map[string]interface {}"
+        raise ApiError(400, f"invalid message content type: {kind}")
+    else:
+        yield {"role": role, "content": "", "tool_calls": message["tool_calls"]}
+
+
+def _openai_part(part: Any) -> dict[str, Any]:
+    if isinstance(part, Mapping):
+        if part.get("type") == "text" and isinstance(part.get("text"), str):
+            return {"content": part["text"]}
+        if part.get("type") == "image_url":
+            image = part.get("image_url")
+            url = image.get("url") if isinstance(image, Mapping) else image
+            if isinstance(url, str):
+                return {"content": "", "images": [_image_data(url)]}
+    raise ApiError(400, "invalid message format")
+
+
+def _image_data(url: str) -> str:
+    prefix = next((one for one in _IMAGE_PREFIXES if url.startswith(one)), None)
+    if prefix is None:
+        raise ApiError(400, "invalid image input")
+    return url[len(prefix) :]
+
+
+def _text_of(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    blocks = content if isinstance(content, list) else []
+    return "".join(str(one.get("text", "")) for one in blocks if isinstance(one, Mapping))
+
+
+def _anthropic_parts(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    role, content = str(message.get("role", "")).lower(), message.get("content")
+    blocks = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
+    images, results, calls = [], [], []
+    for block in blocks:
+        kind = block.get("type") if isinstance(block, Mapping) else None
+        if kind == "image":
+            images.append(_anthropic_image(block.get("source")))
+        elif kind == "tool_result":
+            results.append({"role": "tool", "content": _text_of(block.get("content"))})
+        elif kind == "tool_use":
+            calls.append({"function": {"name": block.get("name"), "arguments": block.get("input")}})
+    own = {"role": role, "content": _text_of(blocks), "images": images, "tool_calls": calls}
+    spoken = [own] if own["content"] or images or calls else []
+    return [*results, *spoken] if role == "user" else [*spoken, *results]
+
+
+def _anthropic_image(source: Any) -> str:
+    if not isinstance(source, Mapping):
+        raise ApiError(400, "invalid image source")
+    if source.get("type") != "base64":
+        kind = source.get("type")
+        raise ApiError(400, f"invalid image source type: {kind}. Only base64 images are supported.")
+    return str(source.get("data", ""))
+
+
+def _tool(one: Mapping[str, Any]) -> dict[str, Any]:
+    function = {"name": one.get("name"), "parameters": one.get("input_schema") or {}}
+    return {"type": "function", "function": {**function, "description": one.get("description", "")}}

@@ -1,0 +1,104 @@
+"""The only wiring of the ASGI application: the relay for API routes, Falcon for everything else.
+
+Belongs here: which part serves a path, the lifespan.
+Does not belong here: what the parts do.
+
+Proxied traffic does not pass through Falcon's request and response objects: Falcon drains a stream after the client
+has gone and takes a broken upload for a complete one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon.asgi
+import structlog
+from falcon.asgi import Request, Response
+
+from ollama_router_core.errors import Forbidden, RouterError
+from ollama_router_server.relay.client import Receive, Send
+from ollama_router_server.relay.relay import RelayApp, RelayDeps
+from ollama_router_server.resources.fleet import ExplainResource, StatusResource
+from ollama_router_server.resources.health import HealthResource, LiveResource, ReadyResource
+from ollama_router_server.services import Services
+
+__all__ = ["RouterApp", "create_app"]
+
+_log = structlog.get_logger("app")
+_OWN_ROUTES = ("/health", "/up", "/livez", "/readyz", "/router/")
+
+
+class RouterApp:
+    """The ASGI application of one process."""
+
+    def __init__(self, services: Services, relay: RelayApp, falcon_app: Any) -> None:
+        self._services = services
+        self._relay = relay
+        self._falcon = falcon_app
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Serve one connection scope."""
+        if scope["type"] == "http":
+            own = scope["path"].startswith(_OWN_ROUTES)
+            await (self._falcon if own else self._relay)(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._services.start()
+        except RouterError as error:
+            await self._services.aclose()
+            await send({"type": "lifespan.startup.failed", "message": error.message})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._services.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+class _AdminOnly:
+    """Every route below `/router/` needs an admin's token."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def process_request(self, request: Request, _response: Response) -> None:
+        """Let only admins pass."""
+        if not request.path.startswith("/router/"):
+            return
+        headers = request.scope["headers"]
+        authenticator = self._services.authenticator
+        user = authenticator.authenticate_cached(headers) or await authenticator.authenticate(headers)
+        if user.role != "admin":
+            raise Forbidden("this route needs an admin's token")
+
+
+async def _answer_error(_request: Request, response: Response, error: RouterError, _params: Any, **_: Any) -> None:
+    response.status = error.status_hint
+    response.media = {"error": error.message, "code": error.code}
+    if error.status_hint == 401:
+        response.set_header("WWW-Authenticate", 'Bearer realm="ollama-router"')
+
+
+def create_app(services: Services) -> RouterApp:
+    """Wire the application. Its lifespan starts and stops the services."""
+    app: Any = falcon.asgi.App(middleware=[_AdminOnly(services)])
+    app.add_error_handler(RouterError, _answer_error)
+    app.add_route("/health", HealthResource(services))
+    app.add_route("/up", LiveResource())
+    app.add_route("/livez", LiveResource())
+    app.add_route("/readyz", ReadyResource(services))
+    app.add_route("/router/status", StatusResource(services))
+    app.add_route("/router/explain", ExplainResource(services))
+    deps = RelayDeps(
+        config=services.config,
+        targets=services.targets,
+        upstream=services.upstream,
+        fleet=services.fleet,
+        authenticator=services.authenticator,
+        sink=services.sink,
+        clock=services.clock,
+    )
+    return RouterApp(services, RelayApp(deps), app)

@@ -1,0 +1,237 @@
+"""Keeps the fleet snapshot fresh in the background, never on a request's path.
+
+Belongs here: when to ask a server for what, swapping snapshots, counting our own requests in flight.
+Does not belong here: what replies mean (`ollama_router_core.observations`), choosing servers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
+
+import structlog
+
+from ollama_router_core.config.settings import Config
+from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamProtocolError
+from ollama_router_core.fleet import FleetSnapshot, ModelFacts, ServerFacts
+from ollama_router_core.names import CanonicalName
+from ollama_router_core.observations import (
+    observe_down,
+    observe_ps,
+    observe_show,
+    observe_tags,
+    observe_version,
+    with_facts,
+)
+from ollama_router_server.system import Clock
+from ollama_router_server.targets import Target
+from ollama_router_server.upstream.interface import Timeouts, Upstream, UpstreamRequest
+
+__all__ = ["FleetService", "fetch"]
+
+_log = structlog.get_logger("fleet")
+
+_FAILURES_UNTIL_DOWN = 3
+_RECHECK_SECONDS = 1.0
+_REFRESH_SECONDS = 5.0
+_MAX_REPLY = 64 * 1024 * 1024
+
+
+async def fetch(
+    upstream: Upstream, target: Target, method: str, path: str, *, timeouts: Timeouts, body: bytes = b""
+) -> tuple[int, bytes]:
+    """One small exchange with a server: status and whole body.
+
+    Raises:
+        UpstreamError: as `Upstream.send` and `UpstreamResponse.read`, or the body is larger than 64 MiB.
+    """
+    headers = (*target.credential, (b"content-type", b"application/json")) if body else target.credential
+    request = UpstreamRequest(
+        origin=target.origin, method=method, target=path, headers=headers, body=body, timeouts=timeouts
+    )
+    response = await upstream.send(request)
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        while piece := await response.read():
+            pieces.append(piece)
+            size += len(piece)
+            if size > _MAX_REPLY:
+                raise UpstreamProtocolError(f"{target.name} answered {path} with more than {_MAX_REPLY} bytes")
+    finally:
+        response.close()
+    return response.status, b"".join(pieces)
+
+
+class FleetService:
+    """One background task a server; `snapshot` is what is believed now."""
+
+    def __init__(
+        self, *, config: Config, targets: Mapping[str, Target], upstream: Upstream, clock: Clock, jitter: float = 0.1
+    ) -> None:
+        self._config = config
+        self._targets = targets
+        self._upstream = upstream
+        self._clock = clock
+        self._jitter = jitter
+        self._servers: Mapping[str, ServerFacts] = MappingProxyType(
+            {name: ServerFacts(name=name) for name, server in config.servers.items() if server.enabled}
+        )
+        self._in_flight: dict[str, int] = {}
+        self._failures: dict[str, int] = {}
+        self._wake: dict[str, asyncio.Event] = {}
+        self._refreshed_at = float("-inf")
+        self._tasks: list[asyncio.Task[None]] = []
+        timeout = config.model_info_timeout
+        self._timeouts = Timeouts(connect=min(config.connect_timeout, timeout), first_byte=timeout, idle=timeout)
+
+    @property
+    def snapshot(self) -> FleetSnapshot:
+        """The fleet as believed now, our own requests in flight included."""
+        return FleetSnapshot(servers=self._servers, in_flight=dict(self._in_flight))
+
+    async def start(self) -> None:
+        """Ask every server once, then keep asking in the background. Servers that are down are reported."""
+        await asyncio.gather(*(self._round(name) for name in self._servers))
+        for name in self._servers:
+            self._wake[name] = asyncio.Event()
+            self._tasks.append(asyncio.create_task(self._watch(name), name=f"fleet-{name}"))
+
+    async def aclose(self) -> None:
+        """Stop asking."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def begin(self, name: str) -> None:
+        """A request was sent to a server."""
+        self._in_flight[name] = self._in_flight.get(name, 0) + 1
+
+    def end(self, name: str) -> None:
+        """A request to a server ended."""
+        self._in_flight[name] -= 1
+
+    def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> None:
+        """Swap in what our own traffic has shown about a server; names of external hosts are ignored."""
+        facts = self._servers.get(name)
+        if facts is not None:
+            self._servers = MappingProxyType({**self._servers, name: change(facts)})
+
+    def refresh_soon(self, name: str | None = None) -> None:
+        """Have the models of one server, or of all, asked for again at once, in the background."""
+        for server in self._servers if name is None else (name,):
+            self.update(server, lambda facts: replace(facts, installed_at=None, loaded_at=None))
+            if server in self._wake:
+                self._wake[server].set()
+
+    def refresh_unknown(self, model: CanonicalName | None) -> None:
+        """A request could not be placed: ask for the lists again, at most once in five seconds."""
+        now = self.now()
+        if model is not None and now - self._refreshed_at >= _REFRESH_SECONDS:
+            self._refreshed_at = now
+            self.refresh_soon()
+
+    def now(self) -> float:
+        """Seconds of the clock that the snapshot's times come from."""
+        return self._clock.monotonic()
+
+    async def _watch(self, name: str) -> None:
+        while True:
+            await self._pause(name)
+            with contextlib.suppress(RouterError):
+                await self._round(name)
+
+    async def _pause(self, name: str) -> None:
+        interval = self._config.health_check_interval
+        failing = 0 < self._failures.get(name, 0) < _FAILURES_UNTIL_DOWN
+        wait = min(_RECHECK_SECONDS, interval) if failing else interval * (1 + self._jitter * _phase(name))
+        wake = self._wake[name]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await wake.wait()
+                wake.clear()
+
+    async def _round(self, name: str) -> None:
+        """Probe a server and, when it answers, ask for what is due."""
+        try:
+            await self._probe(name)
+        except RouterError as error:
+            self._failed(name, error)
+            return
+        self._failures[name] = 0
+        for step in (self._ask_tags, self._ask_ps, self._ask_show):
+            try:
+                await step(name)
+            except RouterError as error:
+                _log.warning("server_facts_unavailable", server=name, step=step.__name__, error=error.message)
+
+    async def _probe(self, name: str) -> None:
+        started = self._clock.monotonic()
+        status, body = await fetch(self._upstream, self._targets[name], "GET", "/api/version", timeouts=self._timeouts)
+        now = self._clock.monotonic()
+        if status >= 500:
+            raise UpstreamProtocolError(f"answered its probe with {status}")
+        was_up = self._servers[name].up
+        self.update(name, lambda facts: observe_version(facts, body, probe_ms=(now - started) * 1000, now=now))
+        if not was_up:
+            self.update(name, lambda facts: replace(facts, installed_at=None))
+            _log.info("server_up", server=name, version=self._servers[name].version)
+
+    def _failed(self, name: str, error: RouterError) -> None:
+        count = self._failures[name] = self._failures.get(name, 0) + 1
+        facts = self._servers[name]
+        if facts.up is False or (facts.up and count < _FAILURES_UNTIL_DOWN and not isinstance(error, ConnectFailed)):
+            return
+        _log.warning("server_down", server=name, error=error.message)
+        self.update(name, lambda known: observe_down(known, error.message, now=self._clock.monotonic()))
+
+    async def _ask_tags(self, name: str) -> None:
+        facts = self._servers[name]
+        models = self._config.models
+        age = None if facts.installed_at is None else self._clock.monotonic() - facts.installed_at
+        if age is not None and models.cache_model_info and age < models.cache_ttl_seconds:
+            return
+        body = await self._get(name, "/api/tags")
+        self.update(name, lambda known: observe_tags(known, body, now=self._clock.monotonic()))
+
+    async def _ask_ps(self, name: str) -> None:
+        body = await self._get(name, "/api/ps")
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        self.update(name, lambda known: observe_ps(known, body, now=now, wall=wall))
+
+    async def _ask_show(self, name: str) -> None:
+        """Learn the architecture of models not yet known, once for each digest in the whole fleet."""
+        for model in tuple((self._servers[name].installed or {}).values()):
+            if model.facts is not None or model.remote_host is not None:
+                continue
+            known = self._facts_of_digest(model.digest)
+            if known is not None:
+                self.update(name, partial(with_facts, name=model.name, model_facts=known))
+                continue
+            body = json.dumps({"model": model.spelling}).encode()
+            status, reply = await fetch(
+                self._upstream, self._targets[name], "POST", "/api/show", timeouts=self._timeouts, body=body
+            )
+            if status == 200:
+                self.update(name, partial(observe_show, name=model.name, body=reply))
+
+    def _facts_of_digest(self, digest: str) -> ModelFacts | None:
+        models = (model for facts in self._servers.values() for model in (facts.installed or {}).values())
+        return next((model.facts for model in models if model.digest == digest and model.facts is not None), None)
+
+    async def _get(self, name: str, path: str) -> bytes:
+        status, body = await fetch(self._upstream, self._targets[name], "GET", path, timeouts=self._timeouts)
+        if status != 200:
+            raise UpstreamProtocolError(f"answered {path} with {status}")
+        return body
+
+
+def _phase(name: str) -> float:
+    """A fixed number in [-1, 1) for a name, so that servers are not all asked at the same moment."""
+    return zlib.crc32(name.encode()) / 2**31 - 1

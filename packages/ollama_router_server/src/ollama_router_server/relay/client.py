@@ -1,0 +1,108 @@
+"""The client's side of one exchange: its body, its leaving, and writing to it.
+
+Belongs here: all use of ASGI's `receive` and `send`.
+Does not belong here: what is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from ollama_router_core.errors import BodyTooLarge
+
+__all__ = ["Client", "ClientGone", "Message"]
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class ClientGone(Exception):
+    """The client closed its connection; nobody is left to answer."""
+
+
+class Client:
+    """One client for the length of one exchange.
+
+    `started` is True once a head was written; `bytes_out` counts body bytes handed to the HTTP server.
+    """
+
+    __slots__ = ("_finished", "_gone", "_receive", "_send", "bytes_in", "bytes_out", "started")
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._gone = False
+        self._finished = False
+        self.started = False
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    async def read_body(self, limit: int) -> bytes:
+        """The whole request body.
+
+        Raises:
+            BodyTooLarge: more than `limit` bytes.
+            ClientGone: the client left before the body was complete; what came is worth nothing.
+        """
+        pieces: list[bytes] = []
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            piece = message.get("body", b"")
+            self.bytes_in += len(piece)
+            if self.bytes_in > limit:
+                raise BodyTooLarge(f"the body is larger than the limit of {limit} bytes")
+            pieces.append(piece)
+            more = message.get("more_body", False)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Cancel what runs inside as soon as the client leaves. To be entered when the body has been read.
+
+        Raises:
+            ClientGone: the client left.
+        """
+        task = asyncio.current_task()
+        if task is None:  # pragma: no cover - there is always a task
+            raise RuntimeError("watched() needs a running task")
+        watcher = asyncio.ensure_future(self._wait_for_leaving(task))
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self._gone and task.uncancel() == 0:
+                raise ClientGone from None
+            raise
+        finally:
+            self._finished = True
+            watcher.cancel()
+
+    async def _wait_for_leaving(self, task: asyncio.Task[Any]) -> None:
+        message: Message = {}
+        while message.get("type") != "http.disconnect":
+            message = await self._receive()
+        if not self._finished:
+            self._gone = True
+            task.cancel()
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Write the head of the answer."""
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, piece: bytes) -> None:
+        """Write a piece of the body; waits while the client is slow."""
+        self.bytes_out += len(piece)
+        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def finish(self, piece: bytes = b"") -> None:
+        """Write the last piece; the answer is complete."""
+        self._finished = True
+        self.bytes_out += len(piece)
+        await self._send({"type": "http.response.body", "body": piece, "more_body": False})

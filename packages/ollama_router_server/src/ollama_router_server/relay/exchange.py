@@ -1,0 +1,97 @@
+"""What is known about one exchange while it runs, and the record it leaves.
+
+Belongs here: the mutable state of one request.
+Does not belong here: the steps (`relay`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ollama_router_core.decision import Decision
+from ollama_router_core.endpoints import Endpoint, Family
+from ollama_router_core.errors import RouterError
+from ollama_router_core.records import RequestRecord
+from ollama_router_core.requests import RouteRequest
+from ollama_router_core.usage import Usage, UsageReader
+from ollama_router_server.relay.client import Client
+from ollama_router_server.storage.users import User
+from ollama_router_server.system import Clock
+
+__all__ = ["Exchange"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Exchange:
+    """One request on its way; `started` and the other moments are seconds of the monotonic clock."""
+
+    id: str
+    scope: Any = field(repr=False)
+    client: Client
+    started: float
+    started_at: float
+    family: Family
+    user: User | None = None
+    endpoint: Endpoint | None = None
+    route: RouteRequest | None = None
+    decision: Decision | None = None
+    decided: float | None = None
+    first_byte: float | None = None
+    server: str | None = None
+    attempts: int = 0
+    status: int = 0
+    usage: UsageReader | None = None
+    error: RouterError | None = None
+
+    @property
+    def method(self) -> str:
+        """The request's method."""
+        return str(self.scope["method"])
+
+    @property
+    def path(self) -> str:
+        """The request's path as sent, without query; for the endpoint table only, never for logs."""
+        return str((self.scope.get("raw_path") or self.scope["path"].encode()).decode("latin-1"))
+
+    def router_headers(self) -> list[tuple[bytes, bytes]]:
+        """The fields that say what the router did."""
+        headers = [(b"x-router-request-id", self.id.encode())]
+        if self.attempts:
+            headers.append((b"x-router-attempts", str(self.attempts).encode()))
+        return headers
+
+    def record(self, clock: Clock) -> RequestRecord:
+        """The row for the log, at the moment the exchange ends."""
+        usage = self.usage.usage if self.usage else Usage()
+        route = self.route or RouteRequest()
+        address = self.scope.get("client")
+        return RequestRecord(
+            id=self.id,
+            started_at=self.started_at,
+            user=self.user.name if self.user else None,
+            client=address[0] if address else None,
+            method=self.method,
+            path=self.endpoint.path if self.endpoint else "(unknown)",
+            model_asked=route.model_text,
+            model_served=route.model if self.server else None,
+            server=self.server,
+            status=self.status,
+            attempts=self.attempts,
+            streamed=route.stream,
+            queue_ms=self._since_start(self.decided),
+            ttft_ms=self._since_start(self.first_byte),
+            total_ms=(clock.monotonic() - self.started) * 1000,
+            load_ms=None if usage.load_duration is None else usage.load_duration / 1e6,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            num_ctx=route.num_ctx,
+            bytes_in=self.client.bytes_in,
+            bytes_out=self.client.bytes_out,
+            reason=self.decision.reason if self.decision else None,
+            error_code=self.error.code if self.error else None,
+            error=self.error.message if self.error else None,
+        )
+
+    def _since_start(self, moment: float | None) -> float | None:
+        return None if moment is None else (moment - self.started) * 1000

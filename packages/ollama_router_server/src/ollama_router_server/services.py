@@ -1,0 +1,89 @@
+"""Everything that lives as long as the process: built in one place, started and stopped in order.
+
+Belongs here: construction and lifetime.
+Does not belong here: routes (`app`), process concerns such as sockets and signals (`serve`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import structlog
+
+from ollama_router_core.config.settings import Config
+from ollama_router_server.auth import Authenticator
+from ollama_router_server.fleet_service import FleetService
+from ollama_router_server.reachability import Reachability
+from ollama_router_server.sinks import DatabaseSink
+from ollama_router_server.storage.database import Database, default_database_url
+from ollama_router_server.storage.request_log import RequestLog
+from ollama_router_server.storage.upgrade import prepare_database
+from ollama_router_server.storage.users import CreatedToken, UserStore
+from ollama_router_server.system import Clock, SystemClock
+from ollama_router_server.targets import build_targets, missing_keys
+from ollama_router_server.upstream.aiohttp_engine import AiohttpUpstream
+
+__all__ = ["Services", "database_url_of"]
+
+_log = structlog.get_logger("services")
+
+
+def database_url_of(config: Config, environment: Mapping[str, str]) -> str:
+    """`OROUTER_DATABASE_URL`, else the config's `database_url`, else a SQLite file in the user's data directory."""
+    return environment.get("OROUTER_DATABASE_URL") or config.database_url or default_database_url()
+
+
+class Services:
+    """What one process holds. `draining` is True from the moment it was asked to stop."""
+
+    def __init__(self, config: Config, environment: Mapping[str, str], *, clock: Clock | None = None) -> None:
+        self.config = config
+        self.clock = clock or SystemClock()
+        self.draining = False
+        self.started = False
+        self._database_url = database_url_of(config, environment)
+        self._warnings = missing_keys(config, environment)
+        self.targets = build_targets(config, environment)
+        self.database = Database(self._database_url)
+        self.users = UserStore(self.database, clock=self.clock)
+        self.request_log = RequestLog(self.database)
+        self.authenticator = Authenticator(self.users, clock=self.clock)
+        self.sink = DatabaseSink(self.request_log, clock=self.clock)
+        self.upstream = AiohttpUpstream()
+        self.fleet = FleetService(config=config, targets=self.targets, upstream=self.upstream, clock=self.clock)
+        self.reachability = Reachability(config, self.targets, self.clock)
+
+    async def prepare(self) -> CreatedToken | None:
+        """Bring the database up to date; when there is no user yet, create an admin and return the token.
+
+        Raises:
+            ConfigError, StorageUnavailable: the database cannot be used.
+        """
+        await prepare_database(self._database_url)
+        if await self.users.count():
+            return None
+        return await self.users.create("admin", role="admin")
+
+    async def start(self) -> None:
+        """Begin to work; servers that are down are reported and do not prevent it.
+
+        Raises:
+            StorageUnavailable: users cannot be read.
+        """
+        for warning in self._warnings:
+            _log.warning("external_host_without_key", detail=warning)
+        await self.authenticator.start()
+        self.sink.start()
+        await self.fleet.start()
+        await self.reachability.start()
+        self.started = True
+
+    async def aclose(self) -> None:
+        """Stop in the reverse order; rows that wait are written."""
+        self.draining = True
+        await self.reachability.aclose()
+        await self.fleet.aclose()
+        await self.upstream.aclose()
+        await self.sink.aclose()
+        await self.authenticator.aclose()
+        await self.database.aclose()

@@ -13,7 +13,6 @@ and misbehaves on command. Three ways to run it::
 
 from __future__ import annotations
 
-from ollama_router_core.testing.clock import SimulatedClock
 from ollama_router_core.testing.faults import (
     Answer,
     Cut,
@@ -30,6 +29,7 @@ from ollama_router_core.testing.faults import (
 )
 from ollama_router_core.testing.models import SimulatedModel, known_models, model
 from ollama_router_core.testing.recording import RecordedRequest
+from ollama_router_core.testing.settings import Settings
 from ollama_router_core.testing.simulator import OllamaSimulator
 from ollama_router_core.testing.threads import SimulatorThread
 
@@ -46,8 +46,8 @@ __all__ = [
     "OllamaSimulator",
     "RecordedRequest",
     "Reset",
+    "Settings",
     "Silence",
-    "SimulatedClock",
     "SimulatedModel",
     "SimulatorThread",
     "StreamError",

@@ -10,9 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from ollama_router_core.testing.models import known_models
+from ollama_router_core.testing.settings import GIB
 from ollama_router_core.testing.simulator import OllamaSimulator
-
-_GIB = 1 << 30
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         host=options.host,
         port=options.port,
         version=options.ollama_version,
-        vram=int(options.vram_gib * _GIB),
+        vram=int(options.vram_gib * GIB),
         num_parallel=options.num_parallel,
         max_loaded_models=options.max_loaded_models,
         max_queue=options.max_queue,

@@ -5,13 +5,12 @@ Here: the scale between the two, the wall clock that tests can push forward, Go'
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
-import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from ollama_router_core.testing.settings import Settings
 
 __all__ = ["FAR_FUTURE", "Pacer", "SimulatedClock", "parse_go_duration", "rfc3339"]
 
@@ -25,20 +24,14 @@ _PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|ms|s|m|h)")
 
 @dataclass(slots=True, kw_only=True)
 class SimulatedClock:
-    """Virtual time.
+    """Virtual time of one server, as its settings want it; keep-alive runs on `now`, unscaled."""
 
-    `time_scale` is how many real seconds one virtual second of loading, prefill or decoding takes (0: none).
-    `sleep` and `now` (seconds since the epoch) can be replaced. Keep-alive runs on `now`, unscaled.
-    """
-
-    time_scale: float = 0.001
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-    wall: Callable[[], float] = time.time
+    settings: Settings
     offset: float = 0.0
 
     def now(self) -> float:
         """Seconds since the epoch, as the simulator believes."""
-        return self.wall() + self.offset
+        return self.settings.wall() + self.offset
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` of keep-alive time pass at once."""
@@ -60,10 +53,11 @@ class Pacer:
 
     async def spend(self, seconds: float) -> None:
         """Let `seconds` of virtual time pass; always gives other tasks a turn."""
-        self._owed += seconds * self._clock.time_scale
+        settings = self._clock.settings
+        self._owed += seconds * settings.time_scale
         due = self._owed if self._owed >= _SHORTEST_SLEEP else 0.0
         self._owed -= due
-        await self._clock.sleep(due)
+        await settings.sleep(due)
 
 
 def rfc3339(seconds: float) -> str:

@@ -23,6 +23,7 @@ from ollama_router_core.testing.scheduler import (
     ServerBusyError,
     runner_options,
 )
+from ollama_router_core.testing.settings import Settings
 
 __all__ = ["Engine", "Job", "Kind", "keep_alive_seconds"]
 
@@ -47,13 +48,12 @@ class Job:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Engine:
-    """One server's models at work. `answer_tokens` is how much a model says by itself."""
+    """One server's models at work."""
 
+    settings: Settings
     library: ModelLibrary
     scheduler: Scheduler
     clock: SimulatedClock
-    answer_tokens: int = 16
-    cloud_disabled: bool = False
 
     def find(self, name: str, *, quoted_hint: bool = False) -> SimulatedModel:
         """The model of that name.
@@ -177,7 +177,7 @@ class Engine:
         return script_for(
             prompt=prompt,
             last_user_text=str(last.get("content") or "") if last.get("role") == "user" else "",
-            length=model.answer_tokens or self.answer_tokens,
+            length=model.answer_tokens or self.settings.answer_tokens,
             num_predict=num_predict if isinstance(num_predict, int) else None,
             thinks=thinks,
             tools=request.get("tools") or (),
@@ -205,7 +205,7 @@ class Engine:
         return think is not False
 
     def _cloud_error(self) -> ApiError:
-        if self.cloud_disabled:
+        if self.settings.cloud_disabled:
             text = "ollama cloud is disabled: remote inference is unavailable"
             return ApiError(403, text, native=True)
         url = "https://ollama.com/connect?name=simulator"

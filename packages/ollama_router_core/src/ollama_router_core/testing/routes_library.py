@@ -137,7 +137,7 @@ async def _downloading(server: ServerState, found: SimulatedModel) -> Progress:
     digest = f"sha256:{found.digest}"
     head = {"status": f"pulling {found.digest[:12]}", "digest": digest, "total": found.size}
     held = any(one.digest == found.digest for one in server.engine.library)
-    seconds = 0.0 if held else found.size / server.download_speed
+    seconds = 0.0 if held else found.size / server.settings.download_speed
     ticks = max(1, min(_MAX_TICKS, int(seconds / _TICK_SECONDS))) if seconds else 0
     pacer = server.engine.clock.pacer()
     yield head
@@ -155,7 +155,7 @@ async def _pushing(server: ServerState, name: str) -> Progress:
         raise ApiError(500, f"couldn't retrieve manifest: model '{name}' not found")
     digest = f"sha256:{found.digest}"
     head = {"status": f"pushing {found.digest[:12]}", "digest": digest, "total": found.size}
-    await server.engine.clock.pacer().spend(found.size / server.download_speed)
+    await server.engine.clock.pacer().spend(found.size / server.settings.download_speed)
     yield {**head, "completed": found.size}
     yield {"status": "pushing manifest"}
     yield {"status": "success"}

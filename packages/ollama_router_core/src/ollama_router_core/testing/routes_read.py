@@ -22,12 +22,12 @@ async def root(_: ServerState, exchange: Exchange) -> None:
 
 async def version(server: ServerState, exchange: Exchange) -> None:
     """/api/version."""
-    await exchange.json(200, {"version": server.version})
+    await exchange.json(200, {"version": server.settings.version})
 
 
 async def status(server: ServerState, exchange: Exchange) -> None:
     """/api/status: whether ollama.com may be used."""
-    disabled = server.engine.cloud_disabled
+    disabled = server.settings.cloud_disabled
     await exchange.json(200, {"cloud": {"disabled": disabled, "source": "env" if disabled else "none"}})
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from ollama_router_core.testing.clock import SimulatedClock
 from ollama_router_core.testing.models import SimulatedModel
+from ollama_router_core.testing.settings import GIB, Settings
 
 __all__ = ["Lease", "LoadFailedError", "Runner", "Scheduler", "ServerBusyError", "runner_options"]
 
-_GIB = 1 << 30
 _MIB = 1 << 20
 _RUNNER_KEYS = {"num_batch": None, "num_gpu": -1, "main_gpu": 0, "use_mmap": None, "num_thread": 0}
 _USABLE_SHARE = 0.8
@@ -78,20 +78,10 @@ def runner_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Scheduler:
-    """The loaded models of one server.
+    """The loaded models of one server."""
 
-    `load_speed` is in bytes per virtual second; `vram` in bytes, 0 for a machine without a GPU;
-    `default_context` 0 lets the VRAM decide.
-    """
-
+    settings: Settings
     clock: SimulatedClock
-    vram: int = 24 * _GIB
-    num_parallel: int = 1
-    max_loaded_models: int = 3
-    max_queue: int = 512
-    keep_alive: float = 300.0
-    default_context: int = 0
-    load_speed: float = 2e9
     loads: int = 0
     aborted_loads: int = 0
     evictions: int = 0
@@ -160,7 +150,7 @@ class Scheduler:
         runner = self.loaded.get(_key(model))
         if runner is not None and runner.options == options:
             return self._use(runner, keep_alive), 0.0
-        if self._placing > self.max_queue:
+        if self._placing > self.settings.max_queue:
             raise ServerBusyError
         self._placing += 1
         try:
@@ -177,14 +167,14 @@ class Scheduler:
             return self._use(runner, keep_alive), 0.0
         await self._make_room(model, options)
         runner, seconds = await self._load(model, options)
-        return self._use(runner, self.keep_alive if keep_alive is None else keep_alive), seconds
+        return self._use(runner, self.settings.keep_alive if keep_alive is None else keep_alive), seconds
 
     async def _make_room(self, model: SimulatedModel, options: Mapping[str, Any]) -> None:
         while True:
             outdated = self.loaded.get(_key(model))
             if outdated is not None:
                 await self._unload_when_idle(outdated)
-            elif len(self.loaded) < self.max_loaded_models and self._fits(model, options):
+            elif len(self.loaded) < self.settings.max_loaded_models and self._fits(model, options):
                 return
             else:
                 await self._unload_when_idle(self._victim())
@@ -201,7 +191,7 @@ class Scheduler:
 
     async def _load(self, model: SimulatedModel, options: Mapping[str, Any]) -> tuple[Runner, float]:
         self.loads += 1
-        seconds = model.size / self.load_speed
+        seconds = model.size / self.settings.load_speed
         try:
             await self.clock.pacer().spend(seconds)
         except asyncio.CancelledError:
@@ -218,8 +208,8 @@ class Scheduler:
             parallel=parallel,
             size=size,
             size_vram=0 if options.get("num_gpu") == 0 else min(size, self._free()),
-            keep_alive=self.keep_alive,
-            expires_at=self.clock.now() + self.keep_alive,
+            keep_alive=self.settings.keep_alive,
+            expires_at=self.clock.now() + self.settings.keep_alive,
         )
         self.loaded[_key(model)] = runner
         return runner, seconds
@@ -258,21 +248,21 @@ class Scheduler:
             del self.loaded[_key(runner.model)]
 
     def _parallel(self, model: SimulatedModel) -> int:
-        return 1 if model.single_slot else max(1, self.num_parallel)
+        return 1 if model.single_slot else max(1, self.settings.num_parallel)
 
     def _default_context(self) -> int:
-        if self.default_context:
-            return self.default_context
-        if self.vram >= 47 * _GIB:
+        if self.settings.default_context:
+            return self.settings.default_context
+        if self.settings.vram >= 47 * GIB:
             return 262_144
-        return 32_768 if self.vram >= 23 * _GIB else 4096
+        return 32_768 if self.settings.vram >= 23 * GIB else 4096
 
     def _free(self) -> int:
-        return max(0, self.vram - sum(one.size_vram for one in self.loaded.values()))
+        return max(0, self.settings.vram - sum(one.size_vram for one in self.loaded.values()))
 
     def _fits(self, model: SimulatedModel, options: Mapping[str, Any]) -> bool:
         """Whether `model` may be loaded beside the others; the first one always may."""
-        if not self.loaded or not self.vram:
+        if not self.loaded or not self.settings.vram:
             return True
         context = self.context_for(model, options) * self._parallel(model)
         return _predicted(model, context) <= _USABLE_SHARE * self._free()
@@ -297,4 +287,4 @@ def _predicted(model: SimulatedModel, context: int) -> int:
 def _surcharges(context: int) -> tuple[int, ...]:
     if context <= 4096:
         return (0,)
-    return (768 * _MIB, 0) if context <= 32_768 else (2 * _GIB, 768 * _MIB, 0)
+    return (768 * _MIB, 0) if context <= 32_768 else (2 * GIB, 768 * _MIB, 0)

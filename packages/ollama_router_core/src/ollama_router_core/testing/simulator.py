@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -14,10 +12,10 @@ from ollama_router_core.testing.exchange import Exchange
 from ollama_router_core.testing.faults import Fault, FaultRules
 from ollama_router_core.testing.inference import Engine
 from ollama_router_core.testing.library import ModelLibrary
-from ollama_router_core.testing.models import SimulatedModel
 from ollama_router_core.testing.recording import RecordedRequest
 from ollama_router_core.testing.routing import INFERENCE_PATHS, answer
 from ollama_router_core.testing.scheduler import Scheduler
+from ollama_router_core.testing.settings import Settings
 from ollama_router_core.testing.state import ServerState
 from ollama_router_core.testing.wire import Connection
 
@@ -26,36 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = ["OllamaSimulator"]
 
-_GIB = 1 << 30
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class OllamaSimulator:
-    """One simulated Ollama server.
+class OllamaSimulator(Settings):
+    """One simulated Ollama server; takes the options of `Settings`, and they may be changed while it runs.
 
-    Sizes are bytes, times seconds. `time_scale` is how many real seconds a virtual second of work takes; the
-    durations in answers are always virtual. `keep_alive` runs in real time; `advance` pushes it forward.
-    `models` may hold names (then `model(name)` supplies the facts); `registry` is what `/api/pull` can find.
+    `requests` holds what arrived, oldest first. `aborted` counts requests whose client left before the answer was
+    complete; `in_flight` and `max_in_flight` count those that use a model; `connections` those ever accepted.
     """
 
-    models: Sequence[SimulatedModel | str] = ("llama3.1:8b",)
-    registry: Sequence[SimulatedModel | str] = ()
-    host: str = "127.0.0.1"
-    port: int = 0
-    version: str = "0.32.15"
-    vram: int = 24 * _GIB
-    num_parallel: int = 1
-    max_loaded_models: int = 3
-    max_queue: int = 512
-    keep_alive: float = 300.0
-    default_context: int = 0
-    load_speed: float = 2e9
-    download_speed: float = 1e8
-    answer_tokens: int = 16
-    cloud_disabled: bool = False
-    time_scale: float = 0.001
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-    wall: Callable[[], float] = time.time
     faults: FaultRules = field(default_factory=FaultRules)
     requests: list[RecordedRequest] = field(default_factory=list, init=False)
     aborted: int = field(default=0, init=False)
@@ -64,31 +41,12 @@ class OllamaSimulator:
     connections: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        clock = SimulatedClock(time_scale=self.time_scale, sleep=self.sleep, wall=self.wall)
-        self.scheduler = Scheduler(
-            clock=clock,
-            vram=self.vram,
-            num_parallel=self.num_parallel,
-            max_loaded_models=self.max_loaded_models,
-            max_queue=self.max_queue,
-            keep_alive=self.keep_alive,
-            default_context=self.default_context,
-            load_speed=self.load_speed,
-        )
+        clock = SimulatedClock(settings=self)
         self.library = ModelLibrary.holding(self.models)
-        self.engine = Engine(
-            library=self.library,
-            scheduler=self.scheduler,
-            clock=clock,
-            answer_tokens=self.answer_tokens,
-            cloud_disabled=self.cloud_disabled,
-        )
-        self.state = ServerState(
-            engine=self.engine,
-            version=self.version,
-            registry=ModelLibrary.holding(self.registry),
-            download_speed=self.download_speed,
-        )
+        self.scheduler = Scheduler(settings=self, clock=clock)
+        self.engine = Engine(settings=self, library=self.library, scheduler=self.scheduler, clock=clock)
+        registry = ModelLibrary.holding(self.registry)
+        self.state = ServerState(settings=self, engine=self.engine, registry=registry)
         self._server: asyncio.Server | None = None
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 

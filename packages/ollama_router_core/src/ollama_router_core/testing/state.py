@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ollama_router_core.testing.api_errors import ApiError
@@ -11,18 +11,18 @@ from ollama_router_core.testing.exchange import Exchange
 from ollama_router_core.testing.gojson import EmptyBodyError, GoJSONError, Struct, decode
 from ollama_router_core.testing.inference import Engine
 from ollama_router_core.testing.library import ModelLibrary
+from ollama_router_core.testing.settings import Settings
 
 __all__ = ["Route", "ServerState", "native_body"]
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class ServerState:
-    """One server: its engine, its version, what it could pull, and how fast (bytes per virtual second)."""
+    """One server: its settings, its engine, and what it could pull."""
 
+    settings: Settings
     engine: Engine
-    version: str
-    registry: ModelLibrary = field(default_factory=ModelLibrary)
-    download_speed: float = 1e8
+    registry: ModelLibrary
     next_id: int = 0
 
     def identity(self, prefix: str) -> str:

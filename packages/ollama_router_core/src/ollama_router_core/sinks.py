@@ -34,11 +34,19 @@ class MemorySink:
 
 
 class StreamSink:
-    """Writes each record as one line of JSON to a text stream that the caller opened and closes."""
+    """Writes each record as one line of JSON to a text stream that the caller opened and closes.
+
+    A stream that fails (closed, a broken pipe, a full disk) loses the line, and `dropped` counts it.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.dropped = 0
 
     def write(self, record: RequestRecord) -> None:
         """Write one line."""
-        self._stream.write(json.dumps(asdict(record), separators=(",", ":")) + "\n")
+        line = json.dumps(asdict(record), separators=(",", ":")) + "\n"
+        try:
+            self._stream.write(line)
+        except (OSError, ValueError):
+            self.dropped += 1

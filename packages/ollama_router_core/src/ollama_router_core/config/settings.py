@@ -38,7 +38,7 @@ _HOST = re.compile(
     r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,251}[A-Za-z0-9_.])?|[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]+)?", re.ASCII
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,98}[A-Za-z0-9_.\-]|[A-Za-z0-9_]", re.ASCII)
+_NAME = re.compile(r"[!-~](?:[ -~]{0,98}[!-~])?")
 _UNIT = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
@@ -93,7 +93,7 @@ def _variable(text: str) -> str:
 
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
-        raise ValueError("expected a name of at most 100 letters, digits and . _ - that can stand in a header")
+        raise ValueError("expected a name of at most 100 ASCII characters, since it is sent in a header")
     return text
 
 

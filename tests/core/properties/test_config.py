@@ -1,0 +1,184 @@
+"""Laws of reading and writing config files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.properties.strategies import configs, destination_names, hosts
+from ollama_router_core.config import (
+    Config,
+    ProbedServer,
+    Problem,
+    dump_config,
+    load_config,
+    redacted,
+    render_template,
+)
+from ollama_router_core.config.expansion import escape, expand
+from ollama_router_core.config.nodes import NodeReader
+from ollama_router_core.config.yaml_document import compose
+from ollama_router_core.errors import ConfigError
+
+EXAMPLE = (Path(__file__).parents[2] / "data" / "ollama_proxy.yml").read_text(encoding="utf-8")
+
+variables = st.dictionaries(st.sampled_from(["A", "B", "PORT"]), st.text(max_size=8))
+
+
+@given(configs(), variables)
+def test_dump_and_load_round_trip(config: Config, env: dict[str, str]):
+    """What `dump_config` writes, `load_config` reads back equal, whatever the environment variables are."""
+    assert load_config(dump_config(config), env=env) == config
+
+
+@given(configs(), st.sampled_from(["default", "development", "test", "production", "staging"]))
+def test_a_flat_file_holds_in_every_environment(config: Config, environment: str):
+    """A file without environments means the same under any environment's name."""
+    assert load_config(dump_config(config), environment=environment) == config
+
+
+@given(configs())
+def test_redaction_only_touches_the_database(config: Config):
+    """`redacted` changes nothing but `database_url`."""
+    assert redacted(config).model_copy(update={"database_url": config.database_url}) == config
+
+
+scalars = st.sampled_from(["1", "0x1F", "010", "1.5", "yes", "off", "~", "abc", "'1'", '"a b"', "1_000", "-3", "1:30"])
+keys = st.sampled_from(["a", "b", "c", "d", "'1'", "'on'"])
+
+
+@st.composite
+def merging_documents(draw: st.DrawFn) -> str:
+    """A document of anchored mappings that merge earlier ones, alone or in lists, and override some of their keys."""
+    lines = []
+    for number in range(draw(st.integers(1, 6))):
+        earlier = st.integers(0, number - 1).map("*m{}".format) if number else st.nothing()
+        pairs = [f"{key}: {draw(scalars)}" for key in draw(st.lists(keys, unique=True, max_size=4))]
+        if number and draw(st.booleans()):
+            pairs.append(f"nested: {draw(earlier)} ")
+        for _ in range(draw(st.integers(0, 2)) if number else 0):
+            several = ", ".join(draw(st.lists(earlier, min_size=1, max_size=3)))
+            merge = draw(st.sampled_from([f"<<: [{several}]", f"<<: {draw(earlier)} "]))
+            pairs.insert(draw(st.integers(0, len(pairs))), merge)
+        lines.append(f"m{number}: &m{number} {{{', '.join(pairs)}}}")
+    return "\n".join(lines)
+
+
+@given(merging_documents())
+def test_mappings_merge_as_yaml_merges(document: str):
+    """Anchors, aliases and merge keys give the values that PyYAML's own safe loader gives."""
+    reader = NodeReader({})
+    values = reader.read(compose(document))
+    assert reader.problems == []
+    assert values == yaml.safe_load(document)
+    assert list(values["m0"]) == list(yaml.safe_load(document)["m0"])
+
+
+overrides = st.fixed_dictionaries(
+    {},
+    optional={
+        "proxy_port": st.integers(1, 65535),
+        "request_timeout": st.integers(1, 900),
+        "servers": st.just({"other": {"host": "10.9.9.9"}}),
+        "model_config": st.fixed_dictionaries({"default_memory_gb": st.integers(1, 9)}),
+        "routing_strategy": st.just("round_robin"),
+    },
+)
+
+
+@given(st.lists(overrides, min_size=1, max_size=4))
+def test_environments_merge_as_yaml_merges(layers: list[dict[str, object]]):
+    """An environment that merges others is the section that YAML's own merge gives: whole keys, nothing deeper."""
+    base = {"servers": {"s": {"host": "10.0.0.1", "priority": 3}}}
+    parts = ["base: &base " + yaml.safe_dump(base, default_flow_style=True).strip()]
+    previous = "base"
+    for number, layer in enumerate(layers):
+        inside = yaml.safe_dump(layer, default_flow_style=True).strip()[1:-1]
+        parts.append(f"env{number}: &env{number} {{<<: *{previous} , {inside}}}".replace(", }", "}"))
+        previous = f"env{number}"
+    text = "\n".join(parts)
+    merged = yaml.safe_load(text)[previous]
+    assert load_config(text, environment=previous) == load_config(yaml.safe_dump(merged))
+
+
+_STRUCTURE = ("a: ", "- ", "\n", "  ", "\t", "{", "}", "[", "]", "'", '"', "| ", "> ", "? ", "---\n", "...", "%YAML 9")
+_REFERENCES = ("&a ", "*a", "<<: ", "!!int ", "!!float ", "!!binary ", "!!set ", "!x ", "${", "$${", ":-")
+_SETTINGS = ("servers: ", "host: h", "production:\n", "on: ", "model_config: ", "proxy_port: ")
+_VALUES = ("=", "~", "0b_", "\\U", "9" * 30, "2024-01-01", ".nan", "\ufeff", "\x85", "\u2028", "\x00")
+fragments = st.sampled_from(_STRUCTURE + _REFERENCES + _SETTINGS + _VALUES)
+
+
+def problems_of(text: str, env: dict[str, str]) -> tuple[Problem, ...]:
+    """The problems of a text; none when it loads."""
+    try:
+        load_config(text, env=env)
+    except ConfigError as error:
+        return error.problems
+    return ()
+
+
+@given(st.one_of(st.text(), st.lists(fragments, max_size=25).map("".join)), variables)
+def test_no_text_raises_anything_else(text: str, env: dict[str, str]):
+    """Whatever the text, the answer is a `Config` or a `ConfigError` with problems to show."""
+    for problem in problems_of(text, env):
+        assert problem.message
+        assert str(problem).isprintable()
+
+
+@given(st.data())
+def test_no_damage_to_a_good_file_raises_anything_else(data: st.DataObject):
+    """A good file with pieces cut out and others put in is read or refused, never a crash."""
+    text = EXAMPLE
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        text = text[:start] + data.draw(fragments) + text[start + data.draw(st.integers(0, 30)) :]
+    lines = [problem.line for problem in problems_of(text, {}) if problem.line is not None]
+    assert all(1 <= line <= len(text) for line in lines)
+
+
+@given(st.text(), variables)
+def test_expansion_undoes_escaping(text: str, env: dict[str, str]):
+    """`expand(escape(text))` is `text`, with no problem, whatever the variables are."""
+    expanded = expand(escape(text), env)
+    assert (expanded.text, expanded.problems) == (text, ())
+
+
+@given(st.text(), st.text(max_size=8))
+def test_values_of_variables_are_not_expanded_again(value: str, before: str):
+    """A variable's value goes in as it is: it cannot bring in another variable."""
+    expanded = expand(escape(before) + "-${A}", {"A": value, "SECRET": "hidden"})
+    assert expanded.text == before + "-" + value
+
+
+probed = st.builds(
+    ProbedServer,
+    name=st.one_of(destination_names(), st.text(max_size=10)),
+    host=st.one_of(hosts(), st.sampled_from(["localhost", "127.0.0.1", "::1"])),
+    port=st.sampled_from([11434, 11435, 8080]),
+    protocol=st.sampled_from(["http", "https"]),
+    version=st.none() | st.text(max_size=8),
+    models=st.lists(st.text(max_size=12), max_size=4).map(tuple),
+    error=st.none() | st.text(max_size=30),
+)
+
+
+@given(st.lists(probed, max_size=5))
+def test_the_template_loads_whatever_a_probe_found(servers: list[ProbedServer]):
+    """The file that `init` writes loads, also with every example uncommented, and holds each address once."""
+    text = render_template(servers)
+    addresses = {(server.host, server.port) for server in servers}
+    if not {host for host, _ in addresses} & {"localhost", "127.0.0.1", "::1"}:
+        assert {(s.host, s.port) for s in load_config(text).servers.values()} == (addresses or {("127.0.0.1", 11434)})
+    load_config(re.sub(r"(?m)^( *)#(\S)", r"\1\2", text))
+
+
+@pytest.mark.parametrize("environment", ["default", "development", "test", "production"])
+def test_the_example_round_trips(environment: str):
+    """Every environment of the original's file survives a dump and a load."""
+    config = load_config(EXAMPLE, environment=environment)
+    assert load_config(dump_config(config)) == config

@@ -1,0 +1,143 @@
+"""Connections: URLs, transactions, and a database that is locked, gone or replaced."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from ollama_router_core.errors import ConfigError, StorageUnavailable
+from ollama_router_server.storage.database import Database, default_database_url, describe_url
+from support.storage import delete_database, sqlite_url
+
+pytestmark = pytest.mark.anyio
+
+EPOCH = text("SELECT epoch FROM auth_epoch")
+MOVE = text("UPDATE auth_epoch SET epoch = epoch + 1")
+
+
+@pytest.fixture
+def sqlite_file(migrated_sqlite: Path, tmp_path: Path) -> Path:
+    """A migrated file."""
+    return Path(shutil.copyfile(migrated_sqlite, tmp_path / "router.sqlite3"))
+
+
+async def epoch_of(database: Database) -> int:
+    """Any read."""
+    async with database.read() as connection:
+        return int((await connection.execute(EPOCH)).scalar_one())
+
+
+async def move(database: Database) -> None:
+    """Any write."""
+    async with database.write() as connection:
+        await connection.execute(MOVE)
+
+
+async def move_and_fail(database: Database) -> None:
+    """A write whose block fails at its end."""
+    async with database.write() as connection:
+        await connection.execute(MOVE)
+        raise RuntimeError("halfway")
+
+
+async def test_writes_are_committed_whole_or_not_at_all(database: Database) -> None:
+    """An error in the block leaves nothing behind."""
+    await move(database)
+    with pytest.raises(RuntimeError, match="halfway"):
+        await move_and_fail(database)
+    assert await epoch_of(database) == 2
+
+
+async def test_a_read_sees_one_state(database: Database) -> None:
+    """What others commit meanwhile does not show."""
+    async with database.read() as reader:
+        before = (await reader.execute(EPOCH)).scalar_one()
+        await move(database)
+        assert (await reader.execute(EPOCH)).scalar_one() == before
+    assert await epoch_of(database) == before + 1
+
+
+async def test_a_connection_s_mode_does_not_stick(database: Database) -> None:
+    """A pooled connection that has read can write next."""
+    for _ in range(3):
+        await epoch_of(database)
+        await move(database)
+    assert await epoch_of(database) == 4
+
+
+async def test_a_locked_file_can_be_read_but_not_written(sqlite_file: Path) -> None:
+    """Another program's write lock costs writers `busy_timeout`, and readers nothing."""
+    database = Database(sqlite_url(sqlite_file), busy_timeout=0.05)
+    with closing(sqlite3.connect(sqlite_file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageUnavailable, match="locked"):
+            await move(database)
+        assert await epoch_of(database) == 1
+    await move(database)
+    assert await epoch_of(database) == 2
+    await database.aclose()
+
+
+async def test_a_deleted_file_is_noticed_and_not_made_again(sqlite_file: Path) -> None:
+    """Writes into a deleted file would vanish; an empty new one would forget all users."""
+    database = Database(sqlite_url(sqlite_file))
+    assert await epoch_of(database) == 1
+    delete_database(sqlite_file)
+    with pytest.raises(StorageUnavailable, match="is gone"):
+        await epoch_of(database)
+    assert os.listdir(sqlite_file.parent) == []  # noqa: PTH208 - Path blocks, says another rule
+    await database.aclose()
+
+
+async def test_a_replaced_file_is_followed(sqlite_file: Path) -> None:
+    """After a restore from a backup no restart is needed."""
+    database = Database(sqlite_url(sqlite_file))
+    backup = shutil.copyfile(sqlite_file, sqlite_file.with_name("backup"))
+    await move(database)
+    assert await epoch_of(database) == 2
+    delete_database(sqlite_file)
+    backup.rename(sqlite_file)
+    assert await epoch_of(database) == 1
+    await database.aclose()
+
+
+async def test_no_server_is_an_answer_in_time() -> None:
+    """A PostgreSQL that is not there is `StorageUnavailable`, and its password is in no text."""
+    database = Database("postgresql://router:canary@127.0.0.1:1/router", busy_timeout=1.0)
+    with pytest.raises(StorageUnavailable) as caught:
+        await epoch_of(database)
+    assert "canary" not in f"{caught.value} {caught.value!r} {database!r}"
+    await database.aclose()
+
+
+@pytest.mark.parametrize("url", ["", "router.sqlite3", "mysql://h/db", "sqlite://", "sqlite:///:memory:", "http://h"])
+def test_other_urls_are_refused(url: str) -> None:
+    """With a text that shows how one looks."""
+    with pytest.raises(ConfigError, match="the database URL must"):
+        Database(url)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_usual_spellings_of_postgresql(scheme: str) -> None:
+    """What hosting platforms hand out works unchanged."""
+    assert Database(f"{scheme}://u:p@h/d").backend == "postgresql"
+
+
+def test_the_default_is_a_file_of_this_user() -> None:
+    """In the platform's data directory."""
+    path = Database(default_database_url()).path
+    assert path is not None
+    assert path.name == "router.sqlite3"
+    assert "ollama-router" in path.parts
+
+
+def test_a_url_for_people_has_no_password() -> None:
+    """Also when it cannot be parsed."""
+    assert "canary" not in describe_url("postgresql://u:canary@h/d")
+    assert "canary" not in describe_url("canary")

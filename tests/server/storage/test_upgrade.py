@@ -1,0 +1,113 @@
+"""Bringing a database to this release's schema."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from ollama_router_core.errors import ConfigError, StorageUnavailable
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.schema import metadata
+from ollama_router_server.storage.upgrade import (
+    SchemaState,
+    check_database,
+    prepare_database,
+    upgrade_database,
+)
+from support.storage import sqlite_url
+
+pytestmark = pytest.mark.anyio
+
+NEWEST = "0001"
+
+
+def differences(connection: Connection) -> object:
+    """What Alembic would change to get from the database to the tables we declare."""
+    return compare_metadata(MigrationContext.configure(connection), metadata)
+
+
+async def test_the_steps_lead_to_the_declared_tables(database: Database) -> None:
+    """Migrations and `schema` say the same, on each database."""
+    async with database.read() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_a_missing_sqlite_file_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    """Folders, file and tables; the digests in it are nobody else's business."""
+    path = tmp_path / "new" / "a b%20#.sqlite3"
+    assert (await upgrade_database(sqlite_url(path))).up_to_date
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+async def test_sqlite_is_in_wal_mode(tmp_path: Path) -> None:
+    """Readers never wait for the writer."""
+    url = sqlite_url(tmp_path / "router.sqlite3")
+    await upgrade_database(url)
+    database = Database(url)
+    async with database.read() as connection:
+        assert (await connection.execute(text("PRAGMA journal_mode"))).scalar_one() == "wal"
+        assert (await connection.execute(text("PRAGMA synchronous"))).scalar_one() == 1
+        assert (await connection.execute(text("PRAGMA foreign_keys"))).scalar_one() == 1
+    await database.aclose()
+
+
+async def test_upgrading_twice_changes_nothing(database_url: str) -> None:
+    """And several processes may start at once."""
+    states = await asyncio.gather(*(upgrade_database(database_url) for _ in range(4)))
+    assert set(states) == {SchemaState(current=NEWEST, newest=NEWEST, known=True)}
+
+
+async def test_several_processes_may_create_the_same_file(tmp_path: Path) -> None:
+    """One works, the others wait for it."""
+    url = sqlite_url(tmp_path / "router.sqlite3")
+    states = await asyncio.gather(*(upgrade_database(url) for _ in range(4)))
+    assert all(state.up_to_date for state in states)
+
+
+async def test_postgresql_is_upgraded_only_when_told(empty_postgresql: str) -> None:
+    """Routers of two releases may share it, so starting one must not change it."""
+    with pytest.raises(ConfigError, match="orouter db upgrade"):
+        await prepare_database(empty_postgresql)
+    assert (await check_database(empty_postgresql)).current is None
+    await asyncio.gather(*(upgrade_database(empty_postgresql) for _ in range(3)))
+    assert (await prepare_database(empty_postgresql)).up_to_date
+
+
+async def test_sqlite_is_upgraded_on_start(tmp_path: Path) -> None:
+    """A single file belongs to a single release."""
+    assert (await prepare_database(sqlite_url(tmp_path / "router.sqlite3"))).up_to_date
+
+
+async def test_a_newer_release_s_database_is_left_alone(database_url: str, database: Database) -> None:
+    """An older router must not write into tables it does not know."""
+    async with database.write() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for refuse in (upgrade_database, prepare_database):
+        with pytest.raises(ConfigError, match="newer release"):
+            await refuse(database_url)
+    assert not (await check_database(database_url)).known
+
+
+async def test_checking_creates_nothing(tmp_path: Path) -> None:
+    """A typo in a path must not leave an empty database behind."""
+    path = tmp_path / "missing.sqlite3"
+    with pytest.raises(StorageUnavailable, match="is gone"):
+        await check_database(sqlite_url(path))
+    assert not path.exists()
+
+
+async def test_a_file_that_is_no_database_is_left_as_it_is(tmp_path: Path) -> None:
+    """It is named, and not overwritten."""
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database" * 100, encoding="utf-8")
+    with pytest.raises(StorageUnavailable, match=r"notes\.txt"):
+        await upgrade_database(sqlite_url(path))
+    assert path.read_text(encoding="utf-8") == "not a database" * 100

@@ -1,0 +1,99 @@
+"""A whole router in the test's own event loop: real sockets, a real database, any config."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from ollama_router_core.config import load_config
+from ollama_router_core.records import RequestRecord
+from ollama_router_core.testing import OllamaSimulator
+from ollama_router_server.app import create_app
+from ollama_router_server.serve import listen
+from ollama_router_server.services import Services
+from ollama_router_server.storage.request_log import LogFilter
+from ollama_router_server.storage.users import Role, UserStore
+from support.eventually import eventually
+
+
+@dataclass
+class RunningRouter:
+    """A router that accepts connections; `token` is the user alice's, `admin_token` the user root's."""
+
+    services: Services
+    port: int
+    token: str = field(repr=False)
+    admin_token: str = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        """Base URL without a trailing slash."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, token: str | None = None, **options: Any) -> httpx.AsyncClient:
+        """An HTTP client that identifies itself as alice, or by `token` ("" for nobody)."""
+        shown = self.token if token is None else token
+        headers = {"authorization": f"Bearer {shown}"} if shown else {}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20, trust_env=False, **options)
+
+    async def rows(self, count: int = 1) -> tuple[RequestRecord, ...]:
+        """The request log, newest first, once it holds at least `count` rows."""
+        await eventually(lambda: self.services.sink.pending == 0)
+        for _ in range(200):
+            rows = await self.services.request_log.list(LogFilter(), limit=1000)
+            if len(rows) >= count:
+                return rows
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"the request log never held {count} rows")
+
+
+def server_entry(simulator: OllamaSimulator, **settings: Any) -> dict[str, Any]:
+    """A config entry for a simulated server."""
+    return {"host": "127.0.0.1", "port": simulator.port, **settings}
+
+
+@asynccontextmanager
+async def running_router(
+    folder: Path,
+    servers: Mapping[str, dict[str, Any]],
+    *,
+    environment: Mapping[str, str] | None = None,
+    **config: Any,
+) -> AsyncIterator[RunningRouter]:
+    """Start a router over these servers; other keyword arguments are settings."""
+    settings = {"servers": dict(servers), "proxy_port": 1, **config}
+    url = f"sqlite:///{folder}/router.sqlite3"
+    services = Services(load_config(json.dumps(settings)), {"OROUTER_DATABASE_URL": url, **(environment or {})})
+    token, admin_token = await _users(services, ("alice", "user"), ("root", "admin"))
+    sock = listen("127.0.0.1", 0)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(services), access_log=False, log_config=None, lifespan="on", timeout_graceful_shutdown=2
+        )
+    )
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined,method-assign]
+    running = asyncio.create_task(server._serve(sockets=[sock]))
+    try:
+        await eventually(lambda: server.started or running.done())
+        assert server.started, "the router did not start"
+        yield RunningRouter(services, sock.getsockname()[1], token, admin_token)
+    finally:
+        server.should_exit = True
+        await running
+        sock.close()
+
+
+async def _users(services: Services, *names: tuple[str, Role]) -> list[str]:
+    from ollama_router_server.storage.upgrade import prepare_database
+
+    await prepare_database(services._database_url)
+    store = UserStore(services.database, clock=services.clock, cost=4)
+    return [(await store.create(name, role=role)).token.reveal() for name, role in names]

@@ -3,7 +3,7 @@
 Belongs here: finding usage in NDJSON lines, server-sent events and single JSON bodies.
 Does not belong here: relaying, pricing, quotas.
 
-Most pieces are tokens passing by: a few substring searches tell that they hold nothing, and they are let go. Lines
+Most pieces are tokens passing by: one search tells that they hold nothing, and they are let go. Lines
 that may hold something are parsed, so an answer that talks about `"eval_count"` is not taken for one that has it. At
 most 16 KiB of a line are held; of a longer one (Ollama's `context` list) the end, where every dialect puts its usage.
 """
@@ -64,10 +64,11 @@ _FIELDS: Mapping[Family, Mapping[str, str]] = {
     Family.OPENAI: {"prompt_tokens": "prompt_tokens", "completion_tokens": "completion_tokens"},
     Family.ANTHROPIC: {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"},
 }
-_MARKERS: Mapping[Family, tuple[bytes, ...]] = {
-    Family.OLLAMA: (b'_count"', b'_duration"', b'"done":true', b'"done": true', b'"error"'),
-    Family.OPENAI: (b'"usage"', b"[DONE]", b'"error"'),
-    Family.ANTHROPIC: (b'"usage"', b"message_stop", b'"error"'),
+# One search a piece; each pattern begins with a fixed character, which the regex engine skips to.
+_MARKERS: Mapping[Family, re.Pattern[bytes]] = {
+    Family.OLLAMA: re.compile(rb'"(?:done"\s*:\s*true|(?:prompt_)?eval_|load_duration"|error")'),
+    Family.OPENAI: re.compile(rb'["\[](?:usage"\s*:\s*\{|error"|DONE\])'),
+    Family.ANTHROPIC: re.compile(rb'"(?:usage"\s*:\s*\{|message_stop"|error")'),
 }
 _NUMBERS = {
     family: {name: re.compile(rb'"%s"\s*:\s*(\d{1,18})(?=\s*[,}])' % key.encode()) for name, key in fields.items()}
@@ -78,11 +79,11 @@ _NUMBERS = {
 class UsageReader:
     """Watches one answer. Feed it every piece, then ask for `usage`; how the bytes are cut makes no difference."""
 
-    __slots__ = ("_cut", "_family", "_held", "_lines", "_markers", "_seen")
+    __slots__ = ("_cut", "_family", "_held", "_lines", "_seen", "_tells")
 
     def __init__(self, family: Family, *, streamed: bool) -> None:
         self._family = family
-        self._markers = _MARKERS[family]
+        self._tells = _MARKERS[family].search
         self._lines = streamed
         self._held = b""
         self._cut = False
@@ -94,7 +95,7 @@ class UsageReader:
         if not self._lines:
             self._hold(data)
             return
-        if data.endswith(b"\n") and self._is_plain(data):
+        if data.endswith(b"\n") and not self._tells(data):  # the common case: a token passes by
             self._held, self._cut = b"", False
             return
         *lines, rest = data.split(b"\n")
@@ -118,14 +119,10 @@ class UsageReader:
         self._cut = self._cut or len(data) > _HELD
         self._held = data[-_HELD:]
 
-    def _is_plain(self, data: bytes) -> bool:
-        """Nothing here can be usage, an end or a failure: the common case of a token passing by."""
-        return not any(marker in data for marker in self._markers)
-
     def _line(self, line: bytes, *, cut: bool) -> _Seen:
         cut = cut or len(line) > _HELD
         line = line[-_HELD:].strip()
-        if self._is_plain(line):
+        if not self._tells(line):
             return _Seen({})
         if self._family is Family.OLLAMA or cut:
             return _read(self._family, line, cut=cut)

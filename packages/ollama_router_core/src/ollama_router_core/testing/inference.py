@@ -15,7 +15,7 @@ from ollama_router_core.testing.api_errors import ApiError
 from ollama_router_core.testing.clock import SimulatedClock, parse_go_duration, rfc3339
 from ollama_router_core.testing.generation import Piece, Script, script_for
 from ollama_router_core.testing.library import ModelLibrary
-from ollama_router_core.testing.model_names import is_cloud, parse_name
+from ollama_router_core.testing.model_names import is_cloud, parse_name, strip_local
 from ollama_router_core.testing.models import SimulatedModel
 from ollama_router_core.testing.scheduler import (
     LoadFailedError,
@@ -62,8 +62,8 @@ class Engine:
             ApiError: 400 for an unreadable name, 404 when it is not here, 401 or 403 for one of ollama.com.
         """
         if is_cloud(name):
-            raise self._cloud_error()
-        if name and parse_name(name) is None:
+            raise self.cloud_error()
+        if name and parse_name(strip_local(name)) is None:
             raise ApiError(400, "invalid model name")
         found = self.library.find(name) if name else None
         if found is None:
@@ -195,6 +195,8 @@ class Engine:
             raise ApiError(400, f"{_full(model)} does not support tools")
         if request.get("suffix") and "insert" not in can:
             raise ApiError(400, f"{_full(model)} does not support insert")
+        if _has_audio(request) and "audio" not in can:
+            raise ApiError(400, f"{_full(model)} does not support audio")
         if "vision" not in can and _has_images(request):
             raise ApiError(400, f"{_full(model)} does not support vision")
         think = _think(request.get("think"))
@@ -204,7 +206,8 @@ class Engine:
             return False
         return think is not False
 
-    def _cloud_error(self) -> ApiError:
+    def cloud_error(self) -> ApiError:
+        """What requests for ollama.com get: 403 when that is disabled, else 401, for nobody signed in."""
         if self.settings.cloud_disabled:
             text = "ollama cloud is disabled: remote inference is unavailable"
             return ApiError(403, text, native=True)
@@ -243,6 +246,10 @@ def _think(value: Any) -> bool | None:
 
 def _has_images(request: Mapping[str, Any]) -> bool:
     return bool(request.get("images")) or any(one.get("images") for one in request.get("messages") or ())
+
+
+def _has_audio(request: Mapping[str, Any]) -> bool:
+    return any(one.get("audio") for one in request.get("messages") or ())
 
 
 def _full(model: SimulatedModel) -> str:

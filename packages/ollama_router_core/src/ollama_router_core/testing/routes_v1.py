@@ -29,6 +29,8 @@ async def v1_body(exchange: Exchange, shape: Struct) -> dict[str, Any]:
     Raises:
         ApiError: 400 with what Go says, `EOF` for no body.
     """
+    if (exchange.record.header("Content-Encoding") or "").lower() == "zstd":
+        raise ApiError(400, "failed to decompress zstd body")  # a real server can; there is no decoder here
     try:
         return decode(await exchange.body(), shape)
     except GoJSONError as error:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping
 
-from ollama_router_core.testing import routes_infer, routes_library, routes_read, routes_v1
+from ollama_router_core.testing import (
+    routes_account,
+    routes_infer,
+    routes_library,
+    routes_more_v1,
+    routes_read,
+    routes_v1,
+)
 from ollama_router_core.testing.api_errors import (
     ApiError,
     ErrorShape,
@@ -14,6 +21,7 @@ from ollama_router_core.testing.api_errors import (
     openai_error,
 )
 from ollama_router_core.testing.exchange import JSON, JSON_UTF8, Exchange
+from ollama_router_core.testing.hosts import is_allowed_host, is_allowed_origin
 from ollama_router_core.testing.state import Route, ServerState
 
 __all__ = ["INFERENCE_PATHS", "answer"]
@@ -50,18 +58,29 @@ _ROUTES: dict[str, Mapping[str, Route]] = {
     "/api/copy": {"POST": routes_library.copy},
     "/api/delete": {"DELETE": routes_library.delete},
     "/api/blobs/:digest": {"HEAD": routes_library.head_blob, "POST": routes_library.post_blob},
+    "/api/me": {"POST": routes_account.me},
+    "/api/signout": {"POST": routes_account.signed_out},
+    "/api/user/keys/:key": {"DELETE": routes_account.signed_out},
+    "/api/experimental/web_search": {"POST": routes_account.cloud_only},
+    "/api/experimental/web_fetch": {"POST": routes_account.cloud_only},
+    "/api/experimental/model-recommendations": {"GET": routes_account.recommendations},
     "/v1/chat/completions": {"POST": routes_v1.chat_completions},
     "/v1/completions": {"POST": routes_v1.completions},
     "/v1/embeddings": {"POST": routes_v1.embeddings},
     "/v1/models": {"GET": routes_v1.models},
     "/v1/models/:model": {"GET": routes_v1.one_model},
     "/v1/messages": {"POST": routes_v1.messages},
+    "/v1/responses": {"POST": routes_more_v1.responses},
+    "/v1/audio/transcriptions": {"POST": routes_more_v1.transcriptions},
 }
 
 
 async def answer(server: ServerState, exchange: Exchange) -> None:
     """Answer one request: carry out its fault, find its route, shape its errors."""
     if await exchange.misbehave() or await _redirected(exchange):
+        return
+    if server.settings.allowed_hosts and not _welcome(exchange):
+        await exchange.whole(403, b"")
         return
     methods = _match(exchange)
     if methods is None:
@@ -83,6 +102,11 @@ async def _refuse(exchange: Exchange, error: ApiError) -> None:
         shape = anthropic_error if exchange.path == "/v1/messages" else openai_error
     content_type = JSON_UTF8 if shape is native_error else JSON
     await exchange.json(error.status, shape(error), content_type=content_type)
+
+
+def _welcome(exchange: Exchange) -> bool:
+    host, origin = exchange.record.header("Host") or "", exchange.record.header("Origin")
+    return is_allowed_host(host) and (origin is None or is_allowed_origin(origin, host))
 
 
 def _match(exchange: Exchange) -> Mapping[str, Route] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ollama_router_core.testing.api_errors import ApiError
 
-__all__ = ["chat_from_messages", "chat_from_openai", "generate_from_openai"]
+__all__ = ["chat_from_messages", "chat_from_openai", "chat_from_responses", "generate_from_openai"]
 
 _IMAGE_PREFIXES = ("data:;base64,", *(f"data:image/{one};base64," for one in ("jpeg", "jpg", "png", "webp")))
 
@@ -62,6 +62,47 @@ def chat_from_messages(request: Mapping[str, Any]) -> dict[str, Any]:
         "tools": [_tool(one) for one in request.get("tools") or ()],
         "think": {"enabled": True, "disabled": False}.get(thinking or ""),
     }
+
+
+def chat_from_responses(request: Mapping[str, Any]) -> dict[str, Any]:
+    """/v1/responses to /api/chat.
+
+    Raises:
+        ApiError: 400 for an input item or an effort Ollama does not know.
+    """
+    messages: list[dict[str, Any]] = []
+    if request.get("instructions"):
+        messages.append({"role": "system", "content": request["instructions"]})
+    given = request.get("input")
+    if isinstance(given, str):
+        messages.append({"role": "user", "content": given})
+    elif isinstance(given, list):
+        messages += [_response_item(index, one) for index, one in enumerate(given)]
+    elif given is not None:
+        raise ApiError(400, "input must be a string or array")
+    native: dict[str, Any] = {"model": request.get("model") or "", "messages": messages}
+    native["options"] = {"num_predict": request.get("max_output_tokens")}
+    native["tools"] = [{"type": "function", "function": one} for one in request.get("tools") or ()]
+    effort = (request.get("reasoning") or {}).get("effort")
+    if effort:
+        native["think"] = False if effort == "none" else effort
+    return native
+
+
+def _response_item(index: int, item: Any) -> dict[str, Any]:
+    if not isinstance(item, Mapping):
+        raise ApiError(400, f"input[{index}]: not an object")
+    kind = item.get("type") or ("message" if item.get("role") else "")
+    if kind == "message":
+        return {"role": item.get("role", ""), "content": _text_of(item.get("content"))}
+    if kind == "function_call":
+        return {"role": "assistant", "content": "", "tool_calls": [dict(item)]}
+    if kind == "function_call_output":
+        return {"role": "tool", "content": _text_of(item.get("output"))}
+    if kind == "reasoning":
+        return {"role": "assistant", "content": "", "thinking": item.get("encrypted_content", "")}
+    missing = "input item missing required 'type' field"
+    raise ApiError(400, f"input[{index}]: " + (f'unknown input item type: "{kind}"' if kind else missing))
 
 
 def _options(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,33 @@
+"""The routes about the server owner's ollama.com account: this server is signed in nowhere."""
+
+from __future__ import annotations
+
+from ollama_router_core.testing.api_errors import ApiError
+from ollama_router_core.testing.exchange import Exchange
+from ollama_router_core.testing.state import ServerState
+
+__all__ = ["cloud_only", "me", "recommendations", "signed_out"]
+
+
+async def me(server: ServerState, exchange: Exchange) -> None:
+    """/api/me."""
+    await exchange.body()
+    raise server.engine.cloud_error()
+
+
+async def signed_out(_: ServerState, exchange: Exchange) -> None:
+    """/api/signout and /api/user/keys/:key."""
+    await exchange.body()
+    await exchange.json(200, None)
+
+
+async def cloud_only(server: ServerState, exchange: Exchange) -> None:
+    """/api/experimental/web_search and web_fetch: proxied with the server's own key, which there is none of."""
+    if not await exchange.body():
+        raise ApiError(400, "missing request body")
+    raise server.engine.cloud_error()
+
+
+async def recommendations(_: ServerState, exchange: Exchange) -> None:
+    """/api/experimental/model-recommendations."""
+    await exchange.json(200, {"recommendations": []})

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import anyio
 from sqlalchemy import URL
 
 from ollama_router_core.records import RequestRecord
+from ollama_router_server.storage.upgrade import upgrade_database
 
-__all__ = ["FakeClock", "delete_database", "make_record", "sqlite_url"]
+__all__ = ["FakeClock", "back_up", "create_sqlite", "delete_database", "make_record", "restore", "sqlite_url"]
 
 
 @dataclass
@@ -36,6 +42,33 @@ class FakeClock:
 def sqlite_url(path: Path) -> str:
     """The URL of a SQLite file."""
     return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+
+
+def create_sqlite(path: Path) -> str:
+    """Put a migrated database at this path; returns its URL. Call it outside an event loop."""
+    path.write_bytes(_migrated())
+    return sqlite_url(path)
+
+
+@cache
+def _migrated() -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "router.sqlite3")
+        anyio.run(upgrade_database, sqlite_url(path))
+        return path.read_bytes()
+
+
+def back_up(path: Path) -> Path:
+    """A copy with everything that was committed, also what still stands in the write-ahead log."""
+    backup = path.with_name("backup")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("VACUUM INTO ?", (str(backup),))
+    return backup
+
+
+def restore(backup: Path, path: Path) -> None:
+    """Put a backup in the place of a database."""
+    backup.rename(path)
 
 
 def delete_database(path: Path) -> None:

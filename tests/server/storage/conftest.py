@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,7 +15,7 @@ import pytest
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.upgrade import upgrade_database
 from support.postgresql import find_binaries, running_cluster
-from support.storage import sqlite_url
+from support.storage import create_sqlite
 
 
 @pytest.fixture(scope="session")
@@ -35,36 +35,29 @@ def postgresql_server() -> Iterator[str]:
 @pytest.fixture
 def empty_postgresql(postgresql_server: str) -> Iterator[str]:
     """A new, empty database."""
-    yield from _fresh_database(postgresql_server, "router_empty", template="template0")
-
-
-@pytest.fixture(scope="session")
-def migrated_postgresql(postgresql_server: str) -> Iterator[str]:
-    """A database to copy."""
-    for url in _fresh_database(postgresql_server, "router_migrated", template="template0"):
-        anyio.run(upgrade_database, url)
+    with _fresh_database(postgresql_server, "router_empty") as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file to copy."""
-    path = tmp_path_factory.mktemp("migrated") / "router.sqlite3"
-    anyio.run(upgrade_database, sqlite_url(path))
-    return path
+def migrated_postgresql(postgresql_server: str) -> Iterator[str]:
+    """A migrated database, in which every test leaves its rows."""
+    with _fresh_database(postgresql_server, "router_test") as url:
+        anyio.run(upgrade_database, url)
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a migrated database without users."""
     if request.param == "sqlite":
-        path = tmp_path / "router.sqlite3"
-        shutil.copyfile(request.getfixturevalue("migrated_sqlite"), path)
-        yield sqlite_url(path)
-        return
-    server = request.getfixturevalue("postgresql_server")
-    request.getfixturevalue("migrated_postgresql")
-    yield from _fresh_database(server, "router_test", template="router_migrated")
+        return create_sqlite(tmp_path / "router.sqlite3")
+    url: str = request.getfixturevalue("migrated_postgresql")
+    with psycopg.connect(url) as connection:
+        connection.execute("TRUNCATE users, tokens, request_log, log_drops")
+        connection.execute("UPDATE auth_epoch SET epoch = 1")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    return url
 
 
 @pytest.fixture
@@ -75,9 +68,10 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     await database.aclose()
 
 
-def _fresh_database(server: str, name: str, *, template: str) -> Iterator[str]:
+@contextmanager
+def _fresh_database(server: str, name: str) -> Iterator[str]:
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {name}")
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
         yield urlsplit(server)._replace(path=f"/{name}").geturl()
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +12,7 @@ from sqlalchemy import text
 
 from ollama_router_core.errors import ConfigError, StorageUnavailable
 from ollama_router_server.storage.database import Database, default_database_url, describe_url
-from support.storage import delete_database, sqlite_url
+from support.storage import back_up, create_sqlite, delete_database, restore, sqlite_url
 
 pytestmark = pytest.mark.anyio
 
@@ -22,9 +21,11 @@ MOVE = text("UPDATE auth_epoch SET epoch = epoch + 1")
 
 
 @pytest.fixture
-def sqlite_file(migrated_sqlite: Path, tmp_path: Path) -> Path:
+def sqlite_file(tmp_path: Path) -> Path:
     """A migrated file."""
-    return Path(shutil.copyfile(migrated_sqlite, tmp_path / "router.sqlite3"))
+    path = tmp_path / "router.sqlite3"
+    create_sqlite(path)
+    return path
 
 
 async def epoch_of(database: Database) -> int:
@@ -98,11 +99,11 @@ async def test_a_deleted_file_is_noticed_and_not_made_again(sqlite_file: Path) -
 async def test_a_replaced_file_is_followed(sqlite_file: Path) -> None:
     """After a restore from a backup no restart is needed."""
     database = Database(sqlite_url(sqlite_file))
-    backup = shutil.copyfile(sqlite_file, sqlite_file.with_name("backup"))
+    backup = back_up(sqlite_file)
     await move(database)
     assert await epoch_of(database) == 2
     delete_database(sqlite_file)
-    backup.rename(sqlite_file)
+    restore(backup, sqlite_file)
     assert await epoch_of(database) == 1
     await database.aclose()
 

@@ -229,11 +229,11 @@ def test_a_load_is_counted_from_its_first_request() -> None:
 
 
 def test_an_answer_means_that_the_model_is_loaded() -> None:
-    """Until the next poll its size is that of its file, its context the one asked for."""
+    """Until the next poll its size is 0 (not measured), its context the one asked for."""
     facts = observe_load_started(observe_tags(NEW, tags(tag()), now=0), LLAMA, now=1)
     facts = observe_load_finished(facts, LLAMA, num_ctx=8192, now=2)
     assert facts.loading == {}
-    assert (facts.loaded[LLAMA].size, facts.loaded[LLAMA].context_length) == (4920753328, 8192)
+    assert (facts.loaded[LLAMA].size, facts.loaded[LLAMA].context_length) == (0, 8192)
 
 
 def test_an_answer_keeps_what_a_poll_has_measured() -> None:

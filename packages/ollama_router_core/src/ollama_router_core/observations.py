@@ -25,6 +25,7 @@ __all__ = [
     "observe_down",
     "observe_load_finished",
     "observe_load_started",
+    "observe_loads_ended",
     "observe_ps",
     "observe_show",
     "observe_tags",
@@ -107,16 +108,17 @@ def observe_load_started(facts: ServerFacts, name: CanonicalName, *, now: float)
 
 
 def observe_load_finished(facts: ServerFacts, name: CanonicalName, *, num_ctx: int | None, now: float) -> ServerFacts:
-    """An answer began: the model is in memory there, with the context that was asked for if one was."""
+    """An answer began: the model is in memory there, with the context that was asked for if one was.
+
+    Its size is 0, not measured, until `/api/ps` tells.
+    """
     before = facts.loaded.get(name)
+    warm = before is not None and num_ctx in {None, before.context_length}
+    if warm and name not in facts.loading:
+        return facts
     loading = {model: since for model, since in facts.loading.items() if model != name}
-    if before is not None and num_ctx in {None, before.context_length}:
-        loaded: Mapping[CanonicalName, LoadedModel] = facts.loaded
-    else:
-        installed = facts.installed.get(name) if facts.installed else None
-        size = installed.size if installed else 0
-        entry = LoadedModel(name=name, size=size, size_vram=size, context_length=num_ctx)
-        loaded = MappingProxyType({**facts.loaded, name: entry})
+    entry = LoadedModel(name=name, size=0, size_vram=0, context_length=num_ctx)
+    loaded = facts.loaded if warm else MappingProxyType({**facts.loaded, name: entry})
     return replace(facts, loaded=loaded, loaded_at=now, loading=MappingProxyType(loading) if loading else EMPTY)
 
 
@@ -125,6 +127,11 @@ def observe_unloaded(facts: ServerFacts, name: CanonicalName) -> ServerFacts:
     loaded = {model: row for model, row in facts.loaded.items() if model != name}
     loading = {model: since for model, since in facts.loading.items() if model != name}
     return replace(facts, loaded=MappingProxyType(loaded), loading=MappingProxyType(loading))
+
+
+def observe_loads_ended(facts: ServerFacts) -> ServerFacts:
+    """No request of ours waits there any more: what was being loaded for them is loaded or given up."""
+    return replace(facts, loading=EMPTY)
 
 
 def forget_model(facts: ServerFacts, name: CanonicalName) -> ServerFacts:

@@ -23,6 +23,7 @@ from ollama_router_core.fleet import FleetSnapshot, ModelFacts, ServerFacts
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.observations import (
     observe_down,
+    observe_loads_ended,
     observe_ps,
     observe_show,
     observe_tags,
@@ -39,6 +40,7 @@ _log = structlog.get_logger("fleet")
 
 _FAILURES_UNTIL_DOWN = 3
 _RECHECK_SECONDS = 1.0
+_RECHECK_DOWN_SECONDS = 5.0
 _REFRESH_SECONDS = 5.0
 _MAX_REPLY = 64 * 1024 * 1024
 
@@ -114,14 +116,29 @@ class FleetService:
         self._in_flight[name] = self._in_flight.get(name, 0) + 1
 
     def end(self, name: str) -> None:
-        """A request to a server ended."""
+        """A request to a server ended. With none left, nothing is being loaded there for us any more."""
         self._in_flight[name] -= 1
-
-    def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> None:
-        """Swap in what our own traffic has shown about a server; names of external hosts are ignored."""
         facts = self._servers.get(name)
-        if facts is not None:
-            self._servers = MappingProxyType({**self._servers, name: change(facts)})
+        if facts is not None and facts.loading and not self._in_flight[name]:
+            self.update(name, observe_loads_ended)
+
+    def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> bool:
+        """Swap in what our own traffic has shown about a server; says whether other models are now in memory there.
+
+        Names of external hosts are ignored.
+        """
+        facts = self._servers.get(name)
+        if facts is None:
+            return False
+        changed = change(facts)
+        if changed is not facts:
+            self._servers = MappingProxyType({**self._servers, name: changed})
+        return changed.loaded is not facts.loaded
+
+    def measure_soon(self, name: str) -> None:
+        """Ask a server what it holds in memory, now, in the background."""
+        if name in self._wake:
+            self._wake[name].set()
 
     def refresh_soon(self, name: str | None = None) -> None:
         """Have the models of one server, or of all, asked for again at once, in the background."""
@@ -150,7 +167,11 @@ class FleetService:
     async def _pause(self, name: str) -> None:
         interval = self._config.health_check_interval
         failing = 0 < self._failures.get(name, 0) < _FAILURES_UNTIL_DOWN
-        wait = min(_RECHECK_SECONDS, interval) if failing else interval * (1 + self._jitter * _phase(name))
+        wait = interval * (1 + self._jitter * _phase(name))
+        if failing:
+            wait = min(wait, _RECHECK_SECONDS)
+        elif not self._servers[name].up:
+            wait = min(wait, _RECHECK_DOWN_SECONDS)
         wake = self._wake[name]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -32,9 +32,7 @@ from ollama_router_core.errors import (
     UpstreamError,
     UpstreamProtocolError,
 )
-from ollama_router_core.fleet import ServerFacts
 from ollama_router_core.forwarding import Broken, GiveUp, Outcome, Relay, Unreachable, forward, outcome_of_status
-from ollama_router_core.names import CanonicalName
 from ollama_router_core.observations import (
     forget_model,
     observe_load_finished,
@@ -350,18 +348,13 @@ class RelayApp:
         if status == 404:
             fleet.update(name, partial(forget_model, name=model))
             fleet.refresh_soon(name)
-        elif request.route.unloads or status >= 400:
-            fleet.update(name, partial(_settled, model=model, unloaded=request.route.unloads and status == 200))
-        else:
+        elif request.route.unloads:
+            if status == 200:
+                fleet.update(name, partial(observe_unloaded, name=model))
+        elif status == 200:
             now, num_ctx = self._deps.clock.monotonic(), request.route.num_ctx
-            fleet.update(name, partial(observe_load_finished, name=model, num_ctx=num_ctx, now=now))
-
-
-def _settled(facts: ServerFacts, model: CanonicalName, *, unloaded: bool) -> ServerFacts:
-    if unloaded:
-        return observe_unloaded(facts, model)
-    loading = {name: since for name, since in facts.loading.items() if name != model}
-    return replace(facts, loading=loading)
+            if fleet.update(name, partial(observe_load_finished, name=model, num_ctx=num_ctx, now=now)):
+                fleet.measure_soon(name)
 
 
 def _error_content(exchange: Exchange, error: RouterError) -> tuple[bytes, bytes]:

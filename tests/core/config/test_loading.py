@@ -317,3 +317,12 @@ def test_the_database_password_is_not_shown():
     assert "canary" not in dump_config(redacted(config))
     assert "postgresql://router:***@db/x?password=***&a=b" in dump_config(redacted(config))
     assert redacted(Config()) == Config()
+
+
+@pytest.mark.parametrize(
+    "text", ["\x85", "a\u2028b", "\ufeff", "\x00\x7f", "B\u00fcro", "a: b # c", "null", "${X}", "\n "]
+)
+def test_a_dump_keeps_awkward_texts(text: str):
+    """Line separators, control characters, YAML's own signs and references survive a dump and a load."""
+    config = load_config(ONE_SERVER).model_copy(update={"database_url": text})
+    assert load_config(dump_config(config)).database_url == text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ollama_router_core.config import Setting, load_config, render_reference, settings_reference
 
 
@@ -39,3 +41,9 @@ def test_the_page_has_a_row_for_each_setting():
     """`render_reference` is the table in the documentation."""
     rows = render_reference().splitlines()
     assert len(rows) == 2 + len(list(settings_reference()))
+
+
+def test_the_documentation_holds_the_table_as_it_is():
+    """`docs/reference-settings.md` ends with what `render_reference()` returns; after a change, paste it there."""
+    page = Path(__file__).parents[3] / "docs" / "reference-settings.md"
+    assert page.read_text(encoding="utf-8").endswith("\n\n" + render_reference())

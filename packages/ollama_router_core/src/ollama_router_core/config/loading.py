@@ -72,7 +72,7 @@ def dump_config(config: Config) -> str:
     It holds names of variables instead of provider keys, but `database_url` as it is: see `redacted`.
     """
     values = _escaped(config.model_dump(mode="python", by_alias=True))
-    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
     return text
 
 
@@ -84,6 +84,17 @@ def redacted(config: Config) -> Config:
     for password in _PASSWORDS:
         shown = password.sub(r"\1***", shown)
     return config.model_copy(update={"database_url": shown})
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts with control characters in double quotes: plain and single quotes turn U+0085 into a space."""
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 class _Findings:

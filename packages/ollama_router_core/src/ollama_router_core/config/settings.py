@@ -150,9 +150,7 @@ class Server(_Section):
     num_parallel: Annotated[int, Field(ge=1)] = Field(
         default=1, description="Requests one loaded model serves at once there (its OLLAMA_NUM_PARALLEL)."
     )
-    kv_cache_type: Literal["f16", "q8_0", "q4_0"] = Field(
-        default="f16", description="Its OLLAMA_KV_CACHE_TYPE."
-    )
+    kv_cache_type: Literal["f16", "q8_0", "q4_0"] = Field(default="f16", description="Its OLLAMA_KV_CACHE_TYPE.")
     flash_attention: bool = Field(
         default=True, description="false when it runs with OLLAMA_FLASH_ATTENTION=0: more scratch memory."
     )

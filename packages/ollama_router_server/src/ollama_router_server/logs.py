@@ -35,12 +35,15 @@ _SECRET_KEYS = frozenset(
     {"api_key", "authorization", "cookie", "credential", "digest", "password", "secret", "token", "x-api-key"}
 )
 _POSSIBLE_TOKEN = re.compile(r"(?<![0-9A-Za-z])[0-9A-Za-z]{32}(?![0-9A-Za-z])")
-_SECRET_TEXT = re.compile(r"(?P<before>\b(?:bearer|basic)\s+|://[^\s:/@\"]+:|\bsk-)[^\s\"@\\,;]{6,}", re.IGNORECASE)
+_SECRET_TEXT = re.compile(
+    r"(?P<scheme>\b(?:bearer|basic)\s+|\bsk-)[^\s\"\\,;]{6,}|(?P<user>://[^\s:/@\"]*:)[^\s/@\"]+(?=@)",
+    re.IGNORECASE,
+)
 
 
 def redact(text: str) -> str:
     """The text without what looks like a secret: our tokens, credentials, `sk-` keys, passwords in URLs."""
-    text = _SECRET_TEXT.sub(r"\g<before>***", text)
+    text = _SECRET_TEXT.sub(lambda found: (found["scheme"] or found["user"]) + "***", text)
     return _POSSIBLE_TOKEN.sub(lambda found: "***" if check_format(found[0]) else found[0], text)
 
 

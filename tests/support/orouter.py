@@ -34,7 +34,9 @@ class Orouter:
 
     def environment(self) -> dict[str, str]:
         """The machine's environment without anything that configures us or Ollama, plus `variables`."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(_OURS)}
+        # Without PYTHONDONTWRITEBYTECODE each command starts in a fraction of the time.
+        dropped = (*_OURS, "PYTHONDONTWRITEBYTECODE")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
         return {
             **kept,
             "HOME": str(self.home),

@@ -1,1 +1,1 @@
-"""Placeholder docstring."""
+"""`orouter`: run and question ollama-router from the command line."""

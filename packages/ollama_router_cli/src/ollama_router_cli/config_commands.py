@@ -1,0 +1,64 @@
+"""`orouter config`: is this config right, and what holds?
+
+Belongs here: the commands. Does not belong here: the checks themselves (`ollama_router_core.config`).
+"""
+
+from __future__ import annotations
+
+import typer
+
+from ollama_router_cli.console import print_json, print_note, print_result
+from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.settings_source import read_settings
+from ollama_router_core.config import dump_config, redacted
+from ollama_router_core.errors import ConfigError
+from ollama_router_server.targets import missing_keys
+
+__all__ = ["app"]
+
+app = command_group("Check and show the config.")
+
+
+@app.command(epilog=examples("orouter config check", "orouter config check --config new.yml --environment staging"))
+def check(*, config: ConfigOption = None, environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
+    """Report every problem with its line.
+
+    Exit code 1 when there is one.
+    """
+    try:
+        settings = read_settings(config, environment)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        print_json({"ok": False, "problems": _problems_json(error)})
+        raise typer.Exit(1) from None
+    warnings = missing_keys(settings.config, settings.variables)
+    servers, hosts = len(settings.config.servers), len(settings.config.external_hosts)
+    if as_json:
+        found = {"ok": True, "problems": [], "warnings": warnings, "source": settings.source}
+        print_json({**found, "servers": servers, "external_hosts": hosts})
+        return
+    for warning in warnings:
+        print_note(f"warning: {warning}")
+    print_result(f"{settings.source}: no problems; {servers} servers, {hosts} external hosts")
+
+
+@app.command(epilog=examples("orouter config show", "orouter config show --environment development --json"))
+def show(*, config: ConfigOption = None, environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
+    """Print every setting that holds.
+
+    As YAML that can be used as a config, defaults included; passwords are hidden.
+    """
+    settings = read_settings(config, environment)
+    shown = redacted(settings.config)
+    if as_json:
+        print_json(shown.model_dump(mode="json", by_alias=True))
+        return
+    print_result(f"# {settings.source}")
+    print_result(dump_config(shown).rstrip("\n"))
+
+
+def _problems_json(error: ConfigError) -> list[dict[str, object]]:
+    if not error.problems:
+        return [{"line": None, "path": "", "message": error.message}]
+    return [{key: getattr(problem, key, None) for key in ("line", "path", "message")} for problem in error.problems]

@@ -1,0 +1,103 @@
+"""`orouter init`: write a config that a person can start from.
+
+Belongs here: asking servers, writing the file. Does not belong here: its text (`ollama_router_core.config`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ollama_router_cli.console import CommandFailed, print_json, print_note, print_result
+from ollama_router_cli.live import look
+from ollama_router_cli.options import JsonOption, command_group, examples
+from ollama_router_cli.settings_source import FILE_NAME
+from ollama_router_core.config import Config, ProbedServer, Server, parse_ollama_host, render_template
+from ollama_router_core.errors import ConfigError
+from ollama_router_core.fleet import ServerFacts
+
+__all__ = ["app"]
+
+app = command_group()
+
+
+@app.command(
+    epilog=examples(
+        "orouter init",
+        "orouter init --probe http://gpu1:11434 http://gpu2:11434",
+        "orouter init --config /etc/ollama-router/orouter.yml --probe gpu1 --force",
+    )
+)
+def init(
+    urls: Annotated[
+        list[str] | None, typer.Argument(metavar="[URL]...", help="More servers to ask.", show_default=False)
+    ] = None,
+    *,
+    probe: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="Ask this server for its version and models first.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", metavar="FILE", help="File to write; else orouter.yml here.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a commented config with the servers that were asked, or with one Ollama on this machine."""
+    path = config or Path(os.environ.get("OROUTER_CONFIG") or FILE_NAME)
+    if path.exists() and not force:
+        raise CommandFailed(f"{path} is there already; --force overwrites it")
+    probed = _ask([*(probe or ()), *(urls or ())])
+    for server in probed:
+        print_note(_found(server))
+    _write(path, render_template(probed))
+    if as_json:
+        servers = [{"host": each.host, "port": each.port, "error": each.error} for each in probed]
+        print_json({"path": str(path), "servers": servers})
+    else:
+        print_result(f"wrote {path}; next: orouter config check, then orouter serve")
+
+
+def _ask(urls: Sequence[str]) -> list[ProbedServer]:
+    servers = {f"server{number}": _address(url) for number, url in enumerate(urls, 1)}
+    if not servers:
+        return []
+    facts = look(Config(servers=servers), {}).snapshot.servers
+    return [_probed(server, facts[name]) for name, server in servers.items()]
+
+
+def _address(url: str) -> Server:
+    try:
+        return parse_ollama_host(url)
+    except ConfigError:
+        # The text is not repeated: it may hold a password.
+        raise CommandFailed("--probe: expected [http://|https://]HOST[:PORT], without user and path") from None
+
+
+def _probed(server: Server, facts: ServerFacts) -> ProbedServer:
+    return ProbedServer(
+        name=server.host,
+        host=server.host,
+        port=server.port,
+        protocol=server.protocol,
+        version=facts.version,
+        models=tuple(sorted(model.spelling for model in (facts.installed or {}).values())),
+        error=None if facts.up else facts.error or "no answer",
+    )
+
+
+def _found(server: ProbedServer) -> str:
+    where = f"{server.host}:{server.port}"
+    if server.error is not None:
+        return f"{where} did not answer ({server.error}); it is written all the same"
+    return f"{where} answered: Ollama {server.version or '(version unknown)'}, {len(server.models)} models"
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CommandFailed(f"cannot write {path}: {error.strerror}") from None

@@ -1,0 +1,60 @@
+"""Asking the servers of a config how they are, once, exactly as a running router would.
+
+Belongs here: one round of the server's own fleet service. Does not belong here: what replies mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from ollama_router_core.config import Config
+from ollama_router_core.fleet import FleetSnapshot
+from ollama_router_server.fleet_service import FleetService
+from ollama_router_server.system import SystemClock
+from ollama_router_server.targets import build_targets
+from ollama_router_server.upstream.aiohttp_engine import AiohttpUpstream
+
+__all__ = ["Sighting", "look"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """What one round showed; `now` is of the clock that the snapshot's times come from."""
+
+    snapshot: FleetSnapshot
+    now: float
+
+
+def look(config: Config, variables: Mapping[str, str]) -> Sighting:
+    """Ask every enabled server once. Servers that do not answer are down in the result, not an error here."""
+    with _quiet_log():
+        return asyncio.run(_look(config, variables))
+
+
+async def _look(config: Config, variables: Mapping[str, str]) -> Sighting:
+    clock = SystemClock()
+    upstream = AiohttpUpstream()
+    targets = build_targets(config, variables)
+    fleet = FleetService(config=config, targets=targets, upstream=upstream, clock=clock)
+    try:
+        await fleet.start()
+        return Sighting(snapshot=fleet.snapshot, now=clock.monotonic())
+    finally:
+        await fleet.aclose()
+        await upstream.aclose()
+
+
+@contextmanager
+def _quiet_log() -> Iterator[None]:
+    """The router's log has no place in a command's output: what it would say is in the result."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()

@@ -1,0 +1,134 @@
+"""`orouter`: the commands and what they have in common.
+
+Belongs here: which commands there are, errors to exit codes, the version.
+Does not belong here: what a command does (one module for each group).
+
+A command's module is imported when the command runs, so that `orouter --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ollama_router_cli.options import ConfigOption, EnvironmentOption, examples
+
+__all__ = ["COMMANDS", "app", "main"]
+
+COMMANDS = {
+    "serve": ("serve", "Run the router until Ctrl-C or SIGTERM."),
+    "demo": ("demo", "Show the main job on two simulated servers."),
+    "init": ("init", "Write a commented config file."),
+    "config": ("config_commands", "Check and show the config."),
+    "users": ("user_commands", "Create, list and change users."),
+    "route": ("route_commands", "Ask which server would get a request, and why."),
+    "status": ("status", "Ask the router and every server how they are."),
+    "logs": ("log_commands", "Read the request log."),
+    "db": ("database_commands", "Look after the database of users and log."),
+}
+"""Each command's module and what it is for, in the order of `--help`."""
+
+
+class _Commands(TyperGroup):
+    """Loads a command when it is asked for, and turns errors into one text on standard error and exit code 1."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        names: dict[str, Any] = dict.fromkeys(COMMANDS)
+        self.commands.update(names)  # for "did you mean"; the commands themselves come from `get_command`
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the base class's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command = typer.main.get_command(import_module(f"ollama_router_cli.{COMMANDS[cmd_name][0]}").app)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, purpose) for name, (_, purpose) in COMMANDS.items()])
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            text = None if os.environ.get("OROUTER_TRACEBACK") else _explain(error)
+            if text is None:
+                raise
+            typer.echo(f"orouter: {text}", err=True)
+            raise typer.Exit(1) from None
+
+
+def _explain(error: Exception) -> str | None:
+    """What the user should read; None leaves the error to Typer (wrong usage, exit, abort, a closed pipe)."""
+    from ollama_router_core.errors import RouterError  # noqa: PLC0415 - `--help` does not need it
+
+    if isinstance(error, RouterError):
+        return error.message
+    if isinstance(error, BrokenPipeError) or type(error).__module__.startswith(("typer", "click")):
+        return None
+    if isinstance(error, OSError):
+        return str(error)
+    return f"internal error: {type(error).__name__}: {error} (OROUTER_TRACEBACK=1 shows where)"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"orouter {version('ollama-router-cli')}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="orouter",
+    cls=_Commands,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 110},
+)
+
+
+@app.callback(
+    epilog=examples(
+        "orouter demo                         see it work; nothing else is needed",
+        "orouter init --probe gpu1 gpu2       write a config for these servers",
+        "orouter serve                        prints an admin's token the first time",
+        "orouter users create alice           prints her token and a curl to try",
+        "orouter route explain llama3.1:8b    which server would get this, and why",
+        title="First steps",
+    )
+)
+def _root(
+    *,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """One address in front of many Ollama servers: run it, ask it, manage its users.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage. Results go to standard output, all else to standard error.
+    """
+    # Given before the command's name these are defaults, exactly as the variables are.
+    if config is not None:
+        os.environ["OROUTER_CONFIG"] = str(config)
+    if environment is not None:
+        os.environ["OROUTER_ENV"] = environment
+
+
+def main() -> None:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # an answer with a `?` beats one that does not come
+    app()

@@ -1,0 +1,91 @@
+"""Tables and texts that a person reads; colours only on a terminal.
+
+Belongs here: how values look. Does not belong here: where values come from, JSON (`console`).
+
+Names of models and users come from elsewhere: whatever could move a terminal's cursor is replaced before it is shown.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["clean", "format_bytes", "format_count", "format_ms", "format_time", "print_table"]
+
+_PIPE_WIDTH = 10_000  # a pipe has no width: nothing is folded
+_NOTHING = "-"
+
+_STYLES = {
+    "chosen": "bold green",
+    "healthy": "green",
+    "active": "green",
+    "refused": "red",
+    "unhealthy": "bold red",
+    "inactive": "yellow",
+    "skipped": "dim",
+    "disabled": "dim",
+}
+
+
+def clean(text: object) -> str:
+    """The text with everything unprintable replaced by `?`."""
+    return "".join(char if char.isprintable() else "?" for char in str(text))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+    """Print rows under their headings; None shows as `-`. Columns named in `right` are aligned to the right.
+
+    A table without headings (all empty) is printed without the line for them.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns), padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        cells = [_NOTHING if cell is None else clean(cell) for cell in row]
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, width=_PIPE_WIDTH, no_color=True)
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():
+        sys.stdout.write(f"{line.rstrip()}\n")
+
+
+def format_time(seconds: float | None) -> str | None:
+    """Seconds since 1970 as local time, to the second."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def format_ms(milliseconds: float | None) -> str | None:
+    """`870 ms`, `4.1 s`, `2 min 5 s`."""
+    if milliseconds is None:
+        return None
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms"
+    if milliseconds < 60_000:
+        return f"{milliseconds / 1000:.1f} s"
+    minutes, seconds = divmod(round(milliseconds / 1000), 60)
+    return f"{minutes} min {seconds} s"
+
+
+def format_count(count: int | None) -> str | None:
+    """Digits in groups of three."""
+    return None if count is None else f"{count:,}"
+
+
+def format_bytes(size: int) -> str:
+    """`512 B`, `4.6 GiB`."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"

@@ -1,0 +1,45 @@
+"""`orouter serve`: run the router in this process.
+
+Belongs here: options. Does not belong here: the server itself (`ollama_router_server.serve`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ollama_router_cli.console import print_note
+from ollama_router_cli.options import ConfigOption, EnvironmentOption, command_group, examples
+from ollama_router_cli.settings_source import read_settings
+from ollama_router_server.serve import run
+
+__all__ = ["app"]
+
+app = command_group()
+
+
+@app.command(
+    epilog=examples(
+        "orouter serve",
+        "orouter serve --host 0.0.0.0 --port 11434",
+        "orouter serve --config /etc/ollama-router/orouter.yml --environment staging",
+    )
+)
+def serve(
+    *,
+    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address to listen on; else proxy_host.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on, 0 for a free one; else proxy_port.")
+    ] = None,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+) -> None:
+    """Run the router until Ctrl-C or SIGTERM; streams under way are finished first.
+
+    Prints one line when it accepts connections: listening on http://HOST:PORT. When there are no users yet, an
+    admin is created and the token printed, once.
+    """
+    settings = read_settings(config, environment)
+    print_note(f"settings: {settings.source}")
+    run(settings.config, settings.variables, host=host, port=port)

@@ -1,0 +1,119 @@
+"""`orouter status`: is the router running, and how are the servers?
+
+Belongs here: asking and showing. Does not belong here: what the answers mean (the server's fleet service).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import typer
+
+from ollama_router_cli.console import print_json, print_note, print_result
+from ollama_router_cli.live import look
+from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.render import format_bytes, format_ms, print_table
+from ollama_router_cli.settings_source import Settings, read_settings
+from ollama_router_core.config import Server
+from ollama_router_core.fleet import ServerFacts
+
+__all__ = ["app"]
+
+app = command_group()
+
+
+@app.command(epilog=examples("orouter status", "orouter status --config /etc/ollama-router/orouter.yml --json"))
+def status(*, config: ConfigOption = None, environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
+    """Ask the router and every enabled server; exit code 1 when no server answers.
+
+    External hosts are shown as the running router sees them.
+    """
+    settings = read_settings(config, environment)
+    router = _ask_router(settings)
+    facts = look(settings.config, settings.variables).snapshot.servers
+    servers = {name: _server_json(server, facts.get(name)) for name, server in settings.config.servers.items()}
+    hosts = router.pop("external_hosts", {})
+    if as_json:
+        print_json({"router": router, "servers": servers, "external_hosts": hosts})
+    else:
+        _print(settings, router, servers, hosts)
+    if settings.config.servers and not any(server["status"] == "healthy" for server in servers.values()):
+        print_note("no server answers")
+        raise typer.Exit(1)
+
+
+def _ask_router(settings: Settings) -> dict[str, Any]:
+    """What the router says of itself; whatever else listens on its port does not count."""
+    url = settings.router_url
+    timeout = settings.config.model_info_timeout
+    try:
+        answer = httpx.get(f"{url}/health", timeout=timeout, trust_env=False)
+        health = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        return {"url": url, "running": False, "error": str(error) or type(error).__name__}
+    if not isinstance(health, dict) or "request_log" not in health:
+        return {"url": url, "running": False, "error": "another program answers there"}
+    log = health["request_log"]
+    return {"url": url, "running": True, "request_log": log, "external_hosts": health.get("external_hosts", {})}
+
+
+def _server_json(server: Server, facts: ServerFacts | None) -> dict[str, Any]:
+    known = {
+        "address": f"{server.protocol}://{server.host}:{server.port}",
+        "priority": server.priority,
+        "max_memory_gb": server.max_memory_gb,
+    }
+    if not server.enabled:
+        return {"status": "disabled", **known}
+    if facts is None or not facts.up:
+        return {"status": "unhealthy", "error": (facts and facts.error) or "no answer", **known}
+    return {
+        "status": "healthy",
+        "response_time_ms": round(facts.probe_ms or 0.0, 2),
+        "version": facts.version,
+        "models": sorted(model.spelling for model in (facts.installed or {}).values()),
+        "loaded": [{"model": name, "bytes": row.size} for name, row in sorted(facts.loaded.items())],
+        **known,
+    }
+
+
+def _print(settings: Settings, router: dict[str, Any], servers: dict[str, Any], hosts: dict[str, Any]) -> None:
+    print_result(f"settings  {settings.source}")
+    print_result(f"router    {_router_line(router)}")
+    print_result()
+    print_table(
+        ("server", "status", "answers in", "priority", "limit", "version", "models", "loaded or error"),
+        [_row(name, server) for name, server in servers.items()],
+        right=("answers in", "priority", "limit", "models"),
+    )
+    if hosts:
+        print_result()
+        rows = [
+            (name, host.get("status"), format_ms(host.get("response_time_ms")), host.get("error"))
+            for name, host in hosts.items()
+        ]
+        print_table(("external host", "status", "answers in", "error"), rows, right=("answers in",))
+
+
+def _router_line(router: dict[str, Any]) -> str:
+    if not router["running"]:
+        return f"not running at {router['url']} ({router['error']})"
+    log = router["request_log"]
+    dropped = f", {log['dropped']} log rows lost" if log.get("dropped") else ""
+    return f"running at {router['url']}, request log {log.get('status')}{dropped}"
+
+
+def _row(name: str, server: dict[str, Any]) -> tuple[object, ...]:
+    limit = server["max_memory_gb"]
+    loaded = ", ".join(f"{row['model']} ({format_bytes(row['bytes'])})" for row in server.get("loaded", ()))
+    return (
+        name,
+        server["status"],
+        format_ms(server.get("response_time_ms")),
+        server["priority"],
+        None if limit is None else f"{limit:g} GiB",
+        server.get("version"),
+        len(server["models"]) if "models" in server else None,
+        server.get("error") or loaded or None,
+    )

@@ -1,0 +1,48 @@
+"""Opening the database for one command.
+
+Belongs here: preparing, opening and closing it. Does not belong here: statements (`ollama_router_server.storage`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ollama_router_cli.settings_source import Settings
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.request_log import RequestLog
+from ollama_router_server.storage.upgrade import prepare_database
+from ollama_router_server.storage.users import UserStore
+from ollama_router_server.system import SystemClock
+
+__all__ = ["open_database", "open_log", "open_users"]
+
+
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[Database]:
+    """The database that the settings name; a SQLite file is created and upgraded, PostgreSQL must be ready.
+
+    Raises:
+        ConfigError: the URL is of no database we know, or its schema is not of this release.
+        StorageUnavailable: it cannot answer.
+    """
+    await prepare_database(settings.database_url)
+    database = Database(settings.database_url)
+    try:
+        yield database
+    finally:
+        await database.aclose()
+
+
+@asynccontextmanager
+async def open_users(settings: Settings) -> AsyncIterator[UserStore]:
+    """The users of the database that the settings name."""
+    async with open_database(settings) as database:
+        yield UserStore(database, clock=SystemClock())
+
+
+@asynccontextmanager
+async def open_log(settings: Settings) -> AsyncIterator[RequestLog]:
+    """The request log of the database that the settings name."""
+    async with open_database(settings) as database:
+        yield RequestLog(database)

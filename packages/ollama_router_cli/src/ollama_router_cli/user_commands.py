@@ -1,0 +1,292 @@
+"""`orouter users`: who may ask, and with which token.
+
+Belongs here: the commands and how their results look. Does not belong here: statements (the server's `storage`).
+
+A running router notices every change within a second: nothing needs a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from ollama_router_cli.console import confirm_word, print_json, print_note, print_result
+from ollama_router_cli.log_commands import print_records
+from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, YesOption, command_group, examples
+from ollama_router_cli.render import clean, format_count, format_ms, format_time, print_table
+from ollama_router_cli.settings_source import Settings, read_settings
+from ollama_router_cli.storage_access import open_users
+from ollama_router_server.storage.users import CreatedToken, UserDetails, UserStore, UserSummary
+
+__all__ = ["app"]
+
+app = command_group("Create, list and change users; a token is shown once only.")
+
+
+class Role(StrEnum):
+    """What a user may do: admins manage the router, users ask models, viewers look at the router's figures."""
+
+    ADMIN = "admin"
+    USER = "user"
+    VIEWER = "viewer"
+
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The user's name.", show_default=False)]
+
+
+@app.command(
+    epilog=examples(
+        "orouter users create alice",
+        "orouter users create ops --role admin",
+        "TOKEN=$(orouter users create ci --json | jq -r .token)",
+    )
+)
+def create(
+    name: NameArgument,
+    *,
+    role: Annotated[Role, typer.Option(help="What the user may do.")] = Role.USER,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add a user and print the token, once.
+
+    A curl to try it follows.
+    """
+
+    async def add(users: UserStore) -> CreatedToken:
+        return await users.create(name, role=role.value)
+
+    settings, created = _with_users(config, environment, add)
+    _show_token(settings, created, f"user {created.user} created ({created.role})", as_json=as_json)
+
+
+@app.command("list", epilog=examples("orouter users list", "orouter users list --json"))
+def list_users(
+    *, config: ConfigOption = None, environment: EnvironmentOption = None, as_json: JsonOption = False
+) -> None:
+    """List all users.
+
+    With role, status, number of requests, the first 8 characters of the token, when created and last used.
+    """
+
+    async def read(users: UserStore) -> tuple[UserSummary, ...]:
+        return await users.list()
+
+    _, found = _with_users(config, environment, read)
+    if as_json:
+        print_json([_summary_json(user) for user in found])
+        return
+    if not found:
+        print_note("no users yet; orouter users create NAME adds one")
+        return
+    columns = ("name", "role", "status", "requests", "token", "created", "last used")
+    print_table(
+        columns,
+        [
+            (
+                user.name,
+                user.role,
+                _status(active=user.active),
+                format_count(user.requests),
+                ", ".join(f"{token.lookup}..." for token in user.tokens) or None,
+                format_time(user.created_at),
+                format_time(_last_used(user)),
+            )
+            for user in found
+        ],
+        right=("requests",),
+    )
+
+
+@app.command(epilog=examples("orouter users show alice"))
+def show(
+    name: NameArgument,
+    *,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one user and the last 10 requests.
+
+    With the number of requests and errors, the mean response time and the tokens used.
+    """
+
+    async def read(users: UserStore) -> UserDetails:
+        return await users.show(name)
+
+    _, details = _with_users(config, environment, read)
+    if as_json:
+        print_json(_details_json(details))
+    else:
+        _print_details(details)
+
+
+@app.command(epilog=examples("orouter users activate alice"))
+def activate(
+    name: NameArgument,
+    *,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a user in again."""
+
+    async def change(users: UserStore) -> None:
+        await users.activate(name)
+
+    _with_users(config, environment, change)
+    _report({"name": name, "active": True}, f"{name} is active", as_json=as_json)
+
+
+@app.command(epilog=examples("orouter users deactivate alice"))
+def deactivate(
+    name: NameArgument,
+    *,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep a user out.
+
+    Tokens and log rows stay, and activate lets the user in again.
+    """
+
+    async def change(users: UserStore) -> None:
+        await users.deactivate(name)
+
+    _with_users(config, environment, change)
+    _report({"name": name, "active": False}, f"{name} is inactive", as_json=as_json)
+
+
+@app.command("regenerate-token", epilog=examples("orouter users regenerate-token alice"))
+def regenerate_token(
+    name: NameArgument,
+    *,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replace a user's token.
+
+    The old one ends at once, the new one is shown once.
+    """
+
+    async def change(users: UserStore) -> CreatedToken:
+        return await users.regenerate_token(name)
+
+    settings, created = _with_users(config, environment, change)
+    _show_token(settings, created, f"{created.user} has a new token; the old one has ended", as_json=as_json)
+
+
+@app.command(epilog=examples("orouter users delete alice", "orouter users delete alice --yes"))
+def delete(
+    name: NameArgument,
+    *,
+    yes: YesOption = False,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a user, tokens and log rows.
+
+    Asks to type DELETE, unless --yes is given.
+    """
+
+    async def remove(users: UserStore) -> int:
+        details = await users.show(name)
+        if not yes:
+            rows = details.summary.requests
+            confirm_word(f"This deletes {name}, the user's tokens and {rows} log rows for good.", "DELETE")
+        return await users.delete(name)
+
+    _, rows = _with_users(config, environment, remove)
+    _report({"name": name, "deleted": True, "log_rows": rows}, f"{name} deleted, with {rows} log rows", as_json=as_json)
+
+
+def _with_users(config: Any, environment: str | None, action: Any) -> tuple[Settings, Any]:
+    """Run an action on the users of the database that the options lead to."""
+    settings = read_settings(config, environment)
+
+    async def run() -> Any:
+        async with open_users(settings) as users:
+            return await action(users)
+
+    return settings, asyncio.run(run())
+
+
+def _report(value: dict[str, Any], text: str, *, as_json: bool) -> None:
+
+    if as_json:
+        print_json(value)
+    else:
+        print_result(clean(text))
+
+
+def _show_token(settings: Settings, created: CreatedToken, headline: str, *, as_json: bool) -> None:
+
+    secret = created.token.reveal()
+    if as_json:
+        print_json({"name": created.user, "role": created.role, "token": secret})
+        return
+    print_result(headline)
+    print_result()
+    print_result(f"token: {secret}")
+    print_result("It is shown this once; keep it like a password. To try it while the router runs:")
+    print_result()
+    print_result(f'curl {settings.router_url}/api/tags -H "Authorization: Bearer {secret}"')
+
+
+def _status(*, active: bool) -> str:
+    return "active" if active else "inactive"
+
+
+def _last_used(user: UserSummary) -> float | None:
+    return max((token.last_used_at for token in user.tokens if token.last_used_at is not None), default=None)
+
+
+def _summary_json(user: UserSummary) -> dict[str, Any]:
+    return {
+        "name": user.name,
+        "role": user.role,
+        "active": user.active,
+        "requests": user.requests,
+        "created_at": user.created_at,
+        "tokens": [asdict(token) for token in user.tokens],
+    }
+
+
+def _details_json(details: UserDetails) -> dict[str, Any]:
+    return {
+        **_summary_json(details.summary),
+        "errors": details.errors,
+        "mean_ms": details.mean_ms,
+        "prompt_tokens": details.prompt_tokens,
+        "completion_tokens": details.completion_tokens,
+        "last_requests": [asdict(record) for record in details.last_requests],
+    }
+
+
+def _print_details(details: UserDetails) -> None:
+
+    user = details.summary
+    tokens = ", ".join(f"{token.lookup}... ({token.name})" for token in user.tokens)
+    facts = [
+        ("name", user.name),
+        ("role", user.role),
+        ("status", _status(active=user.active)),
+        ("created", format_time(user.created_at)),
+        ("last used", format_time(_last_used(user))),
+        ("tokens", tokens or None),
+        ("requests", f"{user.requests:,}, {details.errors:,} of them errors"),
+        ("mean time", format_ms(details.mean_ms)),
+        ("tokens used", f"{details.prompt_tokens:,} in, {details.completion_tokens:,} out"),
+    ]
+    print_table(("", ""), facts)
+    if details.last_requests:
+        print_result()
+        print_records(details.last_requests)

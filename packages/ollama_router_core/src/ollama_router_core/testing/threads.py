@@ -59,9 +59,10 @@ class SimulatorThread:
             raise self._failure
 
     def stop(self) -> None:
-        """Stop the server and end the thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        """Stop the server and end the thread; stopping twice is once."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
 
     def call(self, action: Callable[[OllamaSimulator], _T]) -> _T:
         """Run `action` with the simulator in its own loop and hand its result back."""

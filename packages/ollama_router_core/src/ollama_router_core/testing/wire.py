@@ -47,6 +47,7 @@ class Connection:
         self._handler = handler
         self._faults = faults
         self._requests = requests
+        self._holds_back = False  # the client waits for a 100 before it sends its body
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEADER_LIMIT)
 
     @property
@@ -85,6 +86,7 @@ class Connection:
         event = await self.next_event()
         if not isinstance(event, h11.Request):
             return False
+        self._holds_back = self._http.they_are_waiting_for_100_continue
         record = self._record(event)
         fault = self._faults.for_request(record.method, record.path)
         exchange = Exchange(connection=self, record=record, fault=fault)
@@ -146,12 +148,15 @@ class Connection:
     async def _drain_body(self) -> None:
         """Read away what the handler did not want, or close politely when that is too much."""
         drained = 0
-        if not self._http.they_are_waiting_for_100_continue:
-            while drained < _DRAIN_LIMIT:
-                event = await self.next_event()
-                if not isinstance(event, h11.Data):
-                    return
-                drained += len(event.data)
+        while drained < _DRAIN_LIMIT and not self._holds_back:
+            event = await self.next_event()
+            if not isinstance(event, h11.Data):
+                return
+            drained += len(event.data)
+        await self._linger()
+
+    async def _linger(self) -> None:
+        """End our half first and read on for a moment: closing with unread bytes would be an RST."""
         with contextlib.suppress(OSError, TimeoutError):
             self._writer.write_eof()
             async with asyncio.timeout(_LINGER_SECONDS):
@@ -173,6 +178,7 @@ class Connection:
     async def want_body(self) -> None:
         """Tell a client that waits for it to go on with the body."""
         if self._http.they_are_waiting_for_100_continue:
+            self._holds_back = False
             await self.send(h11.InformationalResponse(status_code=100, headers=[], reason="Continue"))
 
     async def send(self, event: h11.Event) -> None:
@@ -211,6 +217,7 @@ class Connection:
         head = "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
         with contextlib.suppress(ConnectionError):
             await self.write(f"HTTP/1.1 {status.partition(':')[0]}\r\n{head}{status}".encode("ascii"))
+            await self._linger()
 
 
 def _has_body(record: RecordedRequest) -> bool:

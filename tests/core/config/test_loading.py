@@ -58,6 +58,7 @@ def test_the_error_carries_problems_and_reads_well():
         ("request_timeout: soon", 'request_timeout: expected a number of seconds above 0, got the text "soon"'),
         ("request_timeout: 0", "request_timeout: expected a number of seconds above 0, got 0"),
         ("request_timeout: .inf", "request_timeout: expected a number of seconds above 0, got inf"),
+        ("proxy_port: 1" + "0" * 40, "proxy_port: expected a whole number from 1 to 65535, got a huge number"),
         ("request_timeout: [1]", "request_timeout: expected a number of seconds above 0, got a list"),
         ("logging: text", 'logging: expected a mapping, got the text "text"'),
         ("logging: {max_files: 0}", "logging.max_files: expected a whole number of at least 1, got 0"),
@@ -264,6 +265,15 @@ class TestEnvironments:
     def test_problems_of_other_sections_are_not_this_ones(self):
         """Only the chosen section must be right."""
         assert load_config(self.TEXT + "test:\n  proxy_port: ${UNSET}\n  bad key: 1\n").proxy_port == 2
+
+    def test_an_empty_environment_is_an_empty_section(self):
+        """A key with nothing under it is there, and has no server."""
+        assert "no server" in problems(self.TEXT + "test:\n", environment="test")[0]
+        assert "no server" in problems("~\n")[0]
+
+    def test_a_section_of_another_kind_is_a_problem(self):
+        """YAML's sets are mappings in shape only."""
+        assert problems("production: !!set {a}\n") == ["line 1: the tag 'tag:yaml.org,2002:set' is not supported"]
 
     def test_settings_beside_environments_are_a_problem(self):
         """They would hold nowhere."""

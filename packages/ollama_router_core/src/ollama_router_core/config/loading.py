@@ -48,12 +48,10 @@ def load_config(text: str, *, environment: str = "production", env: Mapping[str,
     root = compose(text)
     reader = NodeReader(env)
     section = choose_section(root, environment, reader)
-    values = {} if section is None else reader.read(section)
+    values = (None if section is None else reader.read(section)) or {}
+    if values is BROKEN:
+        raise config_error(reader.problems)
     found = _Findings(reader, values, None if section is None else line_of(section))
-    if not isinstance(values, dict):
-        if values is not BROKEN:
-            found.add((), "expected a mapping of settings")
-        raise config_error(found.problems)
     for path, message in check_section(values):
         found.add(path, message)
     try:

@@ -1,0 +1,58 @@
+"""One conversation between dialects: Ollama, OpenAI, Anthropic; requests, answers, streams and errors, purely.
+
+Belongs here: the public face. `translate_request` says a client's request in a host's dialect, `translate_reply` and
+`StreamTranslator` say the answer in the client's, `translate_error` an error; `listings` stands in for routes that
+external hosts lack.
+Does not belong here: sockets, clocks, random ids. Times, durations and ids are arguments (`Stamp`).
+
+    client --body--> read_* -> Conversation -> write_* --body--> host
+    client <-bytes-- write  <- Reply, Events <- read   <-bytes-- host
+
+What cannot be said in the other dialect is refused (`UntranslatableRequest`, 400). What is left behind without harm is
+listed in `TranslatedRequest.dropped`.
+"""
+
+from __future__ import annotations
+
+from ollama_router_core.translate.dialects import OPENAI_TRAITS, Dialect, TargetTraits, target_dialect
+from ollama_router_core.translate.errors import StreamEventTooLarge, UntranslatableReply, UntranslatableRequest
+from ollama_router_core.translate.incoming import (
+    StreamTranslator,
+    TranslatedError,
+    stream_content_type,
+    translate_error,
+    translate_reply,
+)
+from ollama_router_core.translate.listings import (
+    ExternalModel,
+    loading_reply,
+    openai_model,
+    show_reply,
+    tags_entry,
+)
+from ollama_router_core.translate.outgoing import ReplyOptions, TranslatedRequest, translate_request
+from ollama_router_core.translate.replies import Stamp
+
+__all__ = [
+    "OPENAI_TRAITS",
+    "Dialect",
+    "ExternalModel",
+    "ReplyOptions",
+    "Stamp",
+    "StreamEventTooLarge",
+    "StreamTranslator",
+    "TargetTraits",
+    "TranslatedError",
+    "TranslatedRequest",
+    "UntranslatableReply",
+    "UntranslatableRequest",
+    "loading_reply",
+    "openai_model",
+    "show_reply",
+    "stream_content_type",
+    "tags_entry",
+    "target_dialect",
+    "translate_error",
+    "translate_reply",
+    "translate_request",
+]

@@ -1,0 +1,149 @@
+"""Whole answers of messages.
+
+Belongs here: reading and writing them, and the parts their streams share.
+Does not belong here: requests (`requests`), streams (`streams`).
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any, assert_never
+
+from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
+from ollama_router_core.translate.errors import UntranslatableReply
+from ollama_router_core.translate.loosely import count_of, list_of, object_of, object_text, text_of
+from ollama_router_core.translate.parts import anthropic_id, reply_arguments
+from ollama_router_core.translate.replies import FinishReason, Reply, ReplyPart, Stamp, Usage
+from ollama_router_core.translate.stamps import call_id
+
+__all__ = ["head_fields", "read_finish", "read_reply", "read_usage", "stop_fields", "usage_fields", "write_reply"]
+
+_REASONS = MappingProxyType(
+    {
+        "end_turn": FinishReason.STOP,
+        "stop_sequence": FinishReason.STOP,
+        "pause_turn": FinishReason.STOP,
+        "max_tokens": FinishReason.LENGTH,
+        "model_context_window_exceeded": FinishReason.LENGTH,
+        "tool_use": FinishReason.TOOL_CALLS,
+        "refusal": FinishReason.CONTENT_FILTER,
+    }
+)
+_STOP_REASONS = MappingProxyType(
+    {
+        FinishReason.STOP: "end_turn",
+        FinishReason.LENGTH: "max_tokens",
+        FinishReason.TOOL_CALLS: "tool_use",
+        FinishReason.CONTENT_FILTER: "refusal",
+    }
+)
+
+
+def read_reply(body: dict[str, Any]) -> Reply:
+    """The answer of a messages request.
+
+    Raises:
+        UntranslatableReply: there is no content.
+    """
+    content = body.get("content")
+    if not isinstance(content, list):
+        raise UntranslatableReply("the server's answer has no content")
+    parts = [part for value in list_of(content) if (part := _read_block(object_of(value))) is not None]
+    called = any(isinstance(part, ToolCall) for part in parts)
+    return Reply(
+        parts=tuple(parts),
+        finish=read_finish(body.get("stop_reason"), called=called),
+        stop_sequence=text_of(body.get("stop_sequence")) or None,
+        usage=read_usage(body.get("usage")),
+    )
+
+
+def _read_block(block: dict[str, Any]) -> ReplyPart | None:
+    match block.get("type"):
+        case "text":
+            text = text_of(block.get("text"))
+            return Text(text) if text else None
+        case "thinking":
+            thinking = text_of(block.get("thinking"))
+            return Thinking(thinking, text_of(block.get("signature"))) if thinking else None
+        case "tool_use":
+            arguments = object_text(block.get("input"))
+            return ToolCall(text_of(block.get("id")), text_of(block.get("name")), arguments)
+        case _:
+            # Redacted thoughts and the work of Anthropic's own tools: nobody else can read them.
+            return None
+
+
+def read_finish(value: Any, *, called: bool) -> FinishReason:
+    """`stop_reason`."""
+    reason = _REASONS.get(text_of(value), FinishReason.STOP)
+    return FinishReason.TOOL_CALLS if called and reason is FinishReason.STOP else reason
+
+
+def read_usage(value: Any) -> Usage | None:
+    """The counts of tokens; Anthropic counts the cached part of the prompt apart."""
+    if not isinstance(value, dict):
+        return None
+    cached = count_of(value.get("cache_read_input_tokens"))
+    written = count_of(value.get("cache_creation_input_tokens"))
+    return Usage(
+        input_tokens=count_of(value.get("input_tokens")) + cached + written,
+        output_tokens=count_of(value.get("output_tokens")),
+        cached_tokens=cached,
+        cache_write_tokens=written,
+    )
+
+
+def usage_fields(usage: Usage | None) -> dict[str, Any]:
+    """The counts as Anthropic writes them; unknown ones are 0, since its clients need the object."""
+    usage = usage or Usage()
+    apart = usage.cached_tokens + usage.cache_write_tokens
+    fields = {"input_tokens": max(usage.input_tokens - apart, 0), "output_tokens": usage.output_tokens}
+    if apart:
+        fields["cache_creation_input_tokens"] = usage.cache_write_tokens
+        fields["cache_read_input_tokens"] = usage.cached_tokens
+    return fields
+
+
+def stop_fields(finish: FinishReason, stop_sequence: str | None) -> dict[str, Any]:
+    """`stop_reason` and `stop_sequence`, which is only known when Anthropic itself answered."""
+    if finish is FinishReason.STOP and stop_sequence is not None:
+        return {"stop_reason": "stop_sequence", "stop_sequence": stop_sequence}
+    return {"stop_reason": _STOP_REASONS[finish], "stop_sequence": None}
+
+
+def head_fields(stamp: Stamp) -> dict[str, Any]:
+    """What an answer begins with."""
+    return {"id": f"msg_{stamp.id}", "type": "message", "role": "assistant", "model": stamp.model}
+
+
+def write_reply(reply: Reply, stamp: Stamp) -> dict[str, Any]:
+    """The answer as messages give it.
+
+    Raises:
+        UntranslatableReply: the arguments of a call are not a JSON object.
+    """
+    content: list[dict[str, Any]] = []
+    calls = 0
+    for part in reply.parts:
+        content.append(_write_block(part, calls, stamp))
+        calls += isinstance(part, ToolCall)
+    return {
+        **head_fields(stamp),
+        "content": content,
+        **stop_fields(reply.finish, reply.stop_sequence),
+        "usage": usage_fields(reply.usage),
+    }
+
+
+def _write_block(part: ReplyPart, number: int, stamp: Stamp) -> dict[str, Any]:
+    match part:
+        case Text(text=text):
+            return {"type": "text", "text": text}
+        case Thinking(text=text, signature=signature):
+            return {"type": "thinking", "thinking": text, "signature": signature}
+        case ToolCall(id=given_id, name=name, arguments=arguments):
+            call = {"type": "tool_use", "id": anthropic_id(given_id or call_id(stamp, number)), "name": name}
+            return {**call, "input": reply_arguments(arguments)}
+        case _:
+            assert_never(part)

@@ -1,0 +1,210 @@
+"""The server-sent events of messages.
+
+Belongs here: reading them into events of the neutral kind and writing those as them.
+Does not belong here: cutting bytes into events (`framing`), whole answers (`replies`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+from ollama_router_core.endpoints import Family
+from ollama_router_core.translate.anthropic.replies import (
+    head_fields,
+    read_finish,
+    read_usage,
+    stop_fields,
+    usage_fields,
+)
+from ollama_router_core.translate.errors import UntranslatableReply
+from ollama_router_core.translate.json_text import encode
+from ollama_router_core.translate.loosely import object_of, object_text, reply_object, text_of
+from ollama_router_core.translate.parts import anthropic_id
+from ollama_router_core.translate.problems import UNKNOWN_STATUS, problem_of
+from ollama_router_core.translate.replies import (
+    Event,
+    Failed,
+    Finished,
+    Stamp,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+)
+from ollama_router_core.translate.stamps import call_id
+from ollama_router_core.translate.streaming import EARLY_END, failure_tail, next_call
+
+__all__ = ["AnthropicReader", "AnthropicWriter"]
+
+
+class AnthropicReader:
+    """Reads the events of messages. The end is `message_stop`, or the end of the bytes once a stop reason came."""
+
+    def __init__(self) -> None:
+        self._usage: dict[str, Any] | None = None
+        self._stop: dict[str, Any] = {}
+        self._call = -1
+        self._call_block: Any = None
+
+    def read(self, payload: bytes) -> list[Event]:
+        """See `StreamReader.read`."""
+        event = reply_object(payload)
+        events: list[Event] = []
+        match event.get("type"):
+            case "content_block_delta":
+                events = self._read_delta(event)
+            case "content_block_start":
+                events = self._read_start(event)
+            case "message_start":
+                self._add_usage(object_of(event.get("message")).get("usage"))
+                usage = read_usage(self._usage)
+                events = [Started(usage.input_tokens if usage else 0)]
+            case "message_delta":
+                self._add_usage(event.get("usage"))
+                self._stop = object_of(event.get("delta"))
+            case "message_stop":
+                events = [self._finished()]
+            case "error":
+                problem = problem_of(UNKNOWN_STATUS, event)
+                events = [Failed(problem.message, problem.status, problem.code)]
+            case _:
+                # `ping`, the ends of blocks, and what Anthropic may add one day.
+                pass
+        return events
+
+    def _add_usage(self, value: Any) -> None:
+        """Counts are running totals: a later one replaces an earlier one, one left out stays."""
+        if isinstance(value, dict):
+            known = {key: count for key, count in value.items() if count is not None}
+            self._usage = {**(self._usage or {}), **known}
+
+    def _read_start(self, event: dict[str, Any]) -> list[Event]:
+        block = object_of(event.get("content_block"))
+        match block.get("type"):
+            case "text":
+                return _text(block.get("text"))
+            case "thinking":
+                return _thinking(block.get("thinking"))
+            case "tool_use":
+                self._call += 1
+                self._call_block = event.get("index")
+                arguments = object_text(block.get("input"))
+                return [ToolCallDelta(self._call, text_of(block.get("id")), text_of(block.get("name")), arguments)]
+            case _:
+                return []
+
+    def _read_delta(self, event: dict[str, Any]) -> list[Event]:
+        delta = object_of(event.get("delta"))
+        match delta.get("type"):
+            case "text_delta":
+                return _text(delta.get("text"))
+            case "thinking_delta":
+                return _thinking(delta.get("thinking"))
+            case "input_json_delta":
+                return self._read_arguments(event, text_of(delta.get("partial_json")))
+            case _:
+                return []
+
+    def _read_arguments(self, event: dict[str, Any], text: str) -> list[Event]:
+        if self._call < 0 or not text:
+            return []
+        if event.get("index") != self._call_block:
+            raise UntranslatableReply("the server went back to an earlier tool call")
+        return [ToolCallDelta(self._call, arguments=text)]
+
+    def _finished(self) -> Finished:
+        finish = read_finish(self._stop.get("stop_reason"), called=self._call >= 0)
+        stop_sequence = text_of(self._stop.get("stop_sequence")) or None
+        return Finished(finish, stop_sequence, read_usage(self._usage))
+
+    def end(self) -> list[Event]:
+        """See `StreamReader.end`."""
+        return [self._finished()] if self._stop.get("stop_reason") else [Failed(EARLY_END)]
+
+
+def _text(value: Any) -> list[Event]:
+    text = text_of(value)
+    return [TextDelta(text)] if text else []
+
+
+def _thinking(value: Any) -> list[Event]:
+    text = text_of(value)
+    return [ThinkingDelta(text)] if text else []
+
+
+class AnthropicWriter:
+    """Writes the events of messages: every block is begun and ended, one after the other."""
+
+    def __init__(self, stamp: Stamp) -> None:
+        self._stamp = stamp
+        self._block = -1
+        self._open: str | int | None = None
+        self._text_head = b""
+        self._next_call = 0
+
+    def write(self, event: Event) -> bytes:
+        """See `StreamWriter.write`."""
+        match event:
+            case TextDelta(text=text):
+                written = self._write_text(text)
+            case ThinkingDelta(text=text):
+                written = self._begin("thinking", {"type": "thinking", "thinking": "", "signature": ""})
+                written += self._delta({"type": "thinking_delta", "thinking": text})
+            case ToolCallDelta():
+                written = self._write_call(event)
+            case Started(input_tokens=tokens):
+                usage = {"input_tokens": tokens, "output_tokens": 0}
+                message = {**head_fields(self._stamp), "content": [], "stop_reason": None, "stop_sequence": None}
+                written = _event("message_start", {"message": {**message, "usage": usage}})
+            case Finished():
+                written = self._end() + self._final(event)
+            case Failed():
+                written = failure_tail(event, Family.ANTHROPIC, self._stamp)
+            case _:
+                assert_never(event)
+        return written
+
+    def _write_text(self, text: str) -> bytes:
+        if self._open == "text":
+            return self._text_head + encode(text) + b"}}\n\n"
+        written = self._begin("text", {"type": "text", "text": ""})
+        self._text_head = (
+            b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,'
+            b'"delta":{"type":"text_delta","text":' % self._block
+        )
+        return written + self._text_head + encode(text) + b"}}\n\n"
+
+    def _begin(self, kind: str | int, block: dict[str, Any]) -> bytes:
+        if self._open == kind:
+            return b""
+        written = self._end()
+        self._block += 1
+        self._open = kind
+        return written + _event("content_block_start", {"index": self._block, "content_block": block})
+
+    def _end(self) -> bytes:
+        if self._open is None:
+            return b""
+        self._open = None
+        return _event("content_block_stop", {"index": self._block})
+
+    def _delta(self, delta: dict[str, Any]) -> bytes:
+        return _event("content_block_delta", {"index": self._block, "delta": delta})
+
+    def _write_call(self, delta: ToolCallDelta) -> bytes:
+        if self._open != delta.index:
+            self._next_call = next_call(delta, self._next_call)
+        call = anthropic_id(delta.id or call_id(self._stamp, delta.index))
+        written = self._begin(delta.index, {"type": "tool_use", "id": call, "name": delta.name, "input": {}})
+        if delta.arguments:
+            written += self._delta({"type": "input_json_delta", "partial_json": delta.arguments})
+        return written
+
+    def _final(self, event: Finished) -> bytes:
+        delta = stop_fields(event.finish, event.stop_sequence)
+        last = _event("message_delta", {"delta": delta, "usage": usage_fields(event.usage)})
+        return last + _event("message_stop", {})
+
+
+def _event(name: str, fields: dict[str, Any]) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (name.encode("ascii"), encode({"type": name, **fields}))

@@ -1,0 +1,110 @@
+"""How much a model should think, in Anthropic's terms: a budget of tokens or an effort.
+
+Belongs here: levels to budgets and back, and what Anthropic forbids beside thinking.
+Does not belong here: the thoughts themselves, which are parts of messages.
+
+Anthropic counts thoughts against `max_tokens`, which must be larger than the budget, and wants at least 1,024 tokens
+of it. While a model thinks, temperature and top_k must be left alone, no tool can be forced, and a turn that is being
+continued after a tool call must begin with its signed thoughts.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+from ollama_router_core.translate.conversation import (
+    Conversation,
+    RedactedThinking,
+    Role,
+    Thinking,
+    ThinkingLevel,
+)
+from ollama_router_core.translate.dialects import TargetTraits
+from ollama_router_core.translate.fields import Dropped, Fields
+
+__all__ = ["read_thinking", "write_thinking"]
+
+_MIN_BUDGET = 1024
+_BUDGETS = MappingProxyType(
+    {
+        ThinkingLevel.LOW: 1024,
+        ThinkingLevel.ON: 4096,
+        ThinkingLevel.MEDIUM: 4096,
+        ThinkingLevel.HIGH: 16384,
+        ThinkingLevel.MAX: 32768,
+    }
+)
+_EFFORTS = MappingProxyType(
+    {
+        "low": ThinkingLevel.LOW,
+        "medium": ThinkingLevel.MEDIUM,
+        "high": ThinkingLevel.HIGH,
+        "xhigh": ThinkingLevel.MAX,
+        "max": ThinkingLevel.MAX,
+    }
+)
+
+
+def read_thinking(body: Fields, output: Fields | None) -> ThinkingLevel | None:
+    """The level of a request's `thinking` and `output_config.effort`; None when it says neither.
+
+    Raises:
+        UntranslatableRequest: a type of thinking or an effort that is not known.
+    """
+    effort = output.text("effort") if output else None
+    if effort is not None and effort not in _EFFORTS:
+        raise body.wrong("output_config.effort", ", ".join(_EFFORTS))
+    fields = body.child("thinking")
+    if fields is None:
+        return None
+    match fields.text("type"):
+        case "disabled":
+            level = ThinkingLevel.OFF
+        case "adaptive" | "between_tools":
+            level = _EFFORTS[effort] if effort else ThinkingLevel.ON
+        case "enabled":
+            level = _level_of_budget(fields.whole("budget_tokens") or 0)
+        case _:
+            raise fields.wrong("type", "enabled, adaptive or disabled")
+    fields.close()
+    return level
+
+
+def _level_of_budget(tokens: int) -> ThinkingLevel:
+    levels = (ThinkingLevel.LOW, ThinkingLevel.MEDIUM, ThinkingLevel.HIGH)
+    return next((level for level in levels if tokens <= _BUDGETS[level]), ThinkingLevel.MAX)
+
+
+def write_thinking(conversation: Conversation, traits: TargetTraits, body: dict[str, Any], dropped: Dropped) -> None:
+    """Set `thinking` and `max_tokens`, and take out of `body` what Anthropic forbids beside thinking."""
+    asked = conversation.sampling.max_tokens
+    level = conversation.thinking
+    if level is None or level is ThinkingLevel.OFF:
+        if level is ThinkingLevel.OFF:
+            body["thinking"] = {"type": "disabled"}
+        body["max_tokens"] = traits.default_max_tokens if asked is None else asked
+        return
+    budget = _BUDGETS[level] if asked is None else min(_BUDGETS[level], asked - 1)
+    body["max_tokens"] = traits.default_max_tokens + budget if asked is None else asked
+    if budget < _MIN_BUDGET or _must_not_think(conversation):
+        dropped.add("think")
+        return
+    body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+    for key in ("temperature", "top_k"):
+        if body.pop(key, None) is not None:
+            dropped.add(key)
+
+
+def _must_not_think(conversation: Conversation) -> bool:
+    choice = conversation.tool_choice
+    if choice is not None and choice.mode in {"required", "named"} and conversation.tools:
+        return True
+    messages = conversation.messages
+    if not messages or messages[-1].role is not Role.TOOL:
+        return False
+    turn = next((message for message in reversed(messages) if message.role is Role.ASSISTANT), None)
+    if turn is None or not turn.parts:
+        return False
+    first = turn.parts[0]
+    return not (isinstance(first, RedactedThinking) or (isinstance(first, Thinking) and first.signature))

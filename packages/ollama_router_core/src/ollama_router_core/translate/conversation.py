@@ -1,0 +1,190 @@
+"""A conversation as such, in no dialect: what every request reader makes and every request writer takes.
+
+Belongs here: frozen values of a request.
+Does not belong here: JSON, dialects, answers (`replies`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+__all__ = [
+    "Conversation",
+    "Image",
+    "ImageUrl",
+    "JsonMode",
+    "JsonSchema",
+    "Message",
+    "Part",
+    "RedactedThinking",
+    "ResponseFormat",
+    "Role",
+    "Sampling",
+    "Text",
+    "Thinking",
+    "ThinkingLevel",
+    "Tool",
+    "ToolCall",
+    "ToolChoice",
+    "ToolResult",
+]
+
+
+class Role(StrEnum):
+    """Who says a message. A tool's result is a message of its own."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Plain text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image in the request itself: its media type (`image/png`) and its bytes in base64."""
+
+    media_type: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUrl:
+    """An image that the server has to fetch."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """What a model thought aloud; `signature` is Anthropic's proof that it did, empty elsewhere."""
+
+    text: str
+    signature: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RedactedThinking:
+    """Thoughts that only Anthropic can read."""
+
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call the model wants made; `arguments` is JSON text, empty for none."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a call gave; `call_id` names the call."""
+
+    call_id: str
+    parts: tuple[Text | Image | ImageUrl, ...]
+    is_error: bool = False
+
+
+Part = Text | Image | ImageUrl | Thinking | RedactedThinking | ToolCall | ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. A message of the role `tool` holds exactly one `ToolResult`, no other message holds any."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A function the model may call; `parameters` is a JSON schema, `strict` whether it must be kept to."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] | None = None
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolChoice:
+    """Whether tools may or must be called; `name` goes with the mode `named`."""
+
+    mode: Literal["auto", "none", "required", "named"]
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How tokens are chosen and when to stop; None means the server's default. `max_tokens` limits the answer."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JsonMode:
+    """Any JSON object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonSchema:
+    """JSON of a schema; `name` and `strict` are OpenAI's."""
+
+    schema: Mapping[str, Any]
+    name: str = ""
+    strict: bool | None = None
+
+
+ResponseFormat = JsonMode | JsonSchema
+
+
+class ThinkingLevel(StrEnum):
+    """How much a model should think before it answers; `ON` leaves the amount to the server."""
+
+    OFF = "off"
+    ON = "on"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    MAX = "max"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """A request for the next message.
+
+    `suffix` is the text after the gap of a fill-in-the-middle prompt. `include_usage` is OpenAI's wish for a usage
+    chunk at the end of a stream.
+    """
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_tools: bool | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    format: ResponseFormat | None = None
+    thinking: ThinkingLevel | None = None
+    stream: bool = False
+    include_usage: bool = False
+    suffix: str | None = None

@@ -1,0 +1,157 @@
+"""Reading a request that nobody has checked: each value with its type, and what nobody read.
+
+Belongs here: typed access to JSON objects of a request, errors that name the place, the list of what was left behind.
+Does not belong here: the keys of a dialect.
+
+A null counts as absent, as it does for every server. No text here ever holds a value of the request, only its keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from ollama_router_core.translate.errors import UntranslatableRequest
+
+__all__ = ["Dropped", "Fields"]
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_.$-]{1,64}")
+_INDEX = re.compile(r"\[\d+\]")
+_MAX_NAMES = 32
+
+
+class Dropped:
+    """The names of what could not be carried over, each once, in order, fit for a header."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, None] = {}
+
+    def add(self, name: str) -> None:
+        """Note a name, dotted for a nested one; a name that is not plain ASCII is noted as `?`."""
+        if len(self._names) < _MAX_NAMES:
+            self._names[name if _SAFE_NAME.fullmatch(name) else "?"] = None
+
+    def names(self) -> tuple[str, ...]:
+        """All names so far."""
+        return tuple(self._names)
+
+
+class Fields:
+    """One JSON object of a request. `where` is its place, empty for the body itself."""
+
+    def __init__(self, value: Any, where: str, dropped: Dropped) -> None:
+        self.where = where
+        self._dropped = dropped
+        self._read: set[str] = set()
+        if not isinstance(value, dict):
+            raise UntranslatableRequest(f"{where or 'the body'} must be an object")
+        self.values = value
+
+    def place(self, key: str) -> str:
+        """Where a key stands, for an error text."""
+        return f"{self.where}.{key}" if self.where else key
+
+    def raw(self, key: str) -> Any:
+        """The value as it is, None when absent."""
+        self._read.add(key)
+        return self.values.get(key)
+
+    def text(self, key: str) -> str | None:
+        """A text."""
+        value = self.raw(key)
+        if value is None or isinstance(value, str):
+            return value
+        raise self.wrong(key, "a text")
+
+    def need_text(self, key: str) -> str:
+        """A text that must be there and not be empty."""
+        return self.text(key) or self._missing(key)
+
+    def flag(self, key: str) -> bool | None:
+        """True or false."""
+        value = self.raw(key)
+        if value is None or isinstance(value, bool):
+            return value
+        raise self.wrong(key, "true or false")
+
+    def number(self, key: str) -> float | None:
+        """A number; a whole one stays whole."""
+        value = self.raw(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or value - value != 0:
+            raise self.wrong(key, "a number")
+        return value
+
+    def whole(self, key: str) -> int | None:
+        """A whole number; `5.0` is one."""
+        value = self.number(key)
+        if value is None:
+            return None
+        if value % 1:
+            raise self.wrong(key, "a whole number")
+        return int(value)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A text or a list of texts."""
+        value = self.raw(key)
+        if value is None:
+            return ()
+        if isinstance(value, str):
+            return (value,)
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise self.wrong(key, "a text or a list of texts")
+
+    def items(self, key: str) -> list[Any]:
+        """A list, empty when absent."""
+        value = self.raw(key)
+        if value is None:
+            return []
+        if isinstance(value, list):
+            return value
+        raise self.wrong(key, "a list")
+
+    def mapping(self, key: str) -> dict[str, Any] | None:
+        """An object that is carried over as it is: a schema, arguments."""
+        value = self.raw(key)
+        if value is None or isinstance(value, dict):
+            return value
+        raise self.wrong(key, "an object")
+
+    def child(self, key: str) -> Fields | None:
+        """An object to be read further."""
+        value = self.raw(key)
+        return None if value is None else Fields(value, self.place(key), self._dropped)
+
+    def need_child(self, key: str) -> Fields:
+        """An object that must be there."""
+        return Fields(self.raw(key), self.place(key), self._dropped)
+
+    def children(self, key: str) -> Iterator[Fields]:
+        """The objects of a list."""
+        for index, item in enumerate(self.items(key)):
+            yield Fields(item, f"{self.place(key)}[{index}]", self._dropped)
+
+    def drop(self, *keys: str) -> None:
+        """Leave keys behind on purpose; those that are there are listed."""
+        for key in keys:
+            if self.raw(key) is not None:
+                self._dropped.add(_INDEX.sub("", self.place(key)))
+
+    def refuse(self, key: str, why: str) -> None:
+        """Refuse the request if the key is there and means something."""
+        if self.raw(key):
+            raise UntranslatableRequest(f"{self.place(key)} {why}")
+
+    def close(self) -> None:
+        """List every key that nobody read."""
+        self.drop(*(key for key in self.values if key not in self._read))
+
+    def wrong(self, key: str, expected: str) -> UntranslatableRequest:
+        """The error for a value of the wrong type."""
+        return UntranslatableRequest(f"{self.place(key)} must be {expected}")
+
+    def _missing(self, key: str) -> str:
+        raise UntranslatableRequest(f"{self.place(key)} is missing or empty")

@@ -1,0 +1,139 @@
+"""Bytes to the payloads of a stream, however they are cut: lines of NDJSON, data of server-sent events.
+
+Belongs here: splitting, with a cap on what is held.
+Does not belong here: JSON, dialects.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html, without the lone carriage return as the end of
+a line, which no server writes and which cannot be told from the first half of CR LF at a cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from ollama_router_core.translate.errors import StreamEventTooLarge
+
+__all__ = ["MAX_EVENT_BYTES", "EventData", "Frames", "Lines"]
+
+MAX_EVENT_BYTES = 8 * 1024 * 1024
+"""The most bytes of one unfinished line or event that are held; Ollama's own client takes lines of this size."""
+
+
+class Frames(Protocol):
+    """Takes bytes as they come, gives the payloads that are complete."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The payloads that `data` completes, in order.
+
+        Raises:
+            StreamEventTooLarge: after the payloads before the one that is too large.
+        """
+        ...
+
+    def end(self) -> Iterator[bytes]:
+        """The payload that the end of the stream completes, if there is one.
+
+        Raises:
+            StreamEventTooLarge: as `feed`.
+        """
+        ...
+
+
+class Lines:
+    """Lines that end in LF or CR LF; empty ones are left out."""
+
+    def __init__(self, max_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._overflow = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """See `Frames.feed`."""
+        for line in self.split(data):
+            if line:
+                yield line
+        self.check()
+
+    def split(self, data: bytes) -> list[bytes]:
+        """The lines that `data` completes, the empty ones too, up to the first that is too large."""
+        lines = data.split(b"\n")
+        tail = lines.pop()
+        large = self._held + len(data) > self._max_bytes
+        if lines:
+            if self._pieces:
+                lines[0] = b"".join((*self._pieces, lines[0]))
+                self._pieces = []
+                self._held = 0
+            if b"\r" in data or lines[0].endswith(b"\r"):
+                lines = [line.removesuffix(b"\r") for line in lines]
+        if tail:
+            self._pieces.append(tail)
+            self._held += len(tail)
+        return self._within_cap(lines) if large else lines
+
+    def check(self) -> None:
+        """Object if the last `split` met a line that is too large.
+
+        Raises:
+            StreamEventTooLarge: it did.
+        """
+        if self._overflow:
+            raise _too_large(self._max_bytes)
+
+    def end(self) -> Iterator[bytes]:
+        """See `Frames.end`: a last line may lack its LF."""
+        if self._pieces:
+            yield from self.feed(b"\n")
+
+    def _within_cap(self, lines: list[bytes]) -> list[bytes]:
+        for index, line in enumerate(lines):
+            if len(line) > self._max_bytes:
+                self._overflow = True
+                return lines[:index]
+        # One byte more than the cap may be the CR of CR LF.
+        self._overflow = self._held > self._max_bytes + 1
+        return lines
+
+
+class EventData:
+    """The data of server-sent events; names, ids, comments and events without data are left out."""
+
+    def __init__(self, max_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._lines = Lines(max_bytes)
+        self._data: list[bytes] = []
+        self._held = 0
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """See `Frames.feed`."""
+        for line in self._lines.split(data):
+            if line[:5] == b"data:":
+                self._take(line[6:] if line[5:6] == b" " else line[5:])
+            elif not line and self._data:
+                yield self._dispatch()
+            elif line == b"data":
+                self._take(b"")
+        self._lines.check()
+
+    def end(self) -> Iterator[bytes]:
+        """See `Frames.end`: the last event may lack its empty line."""
+        yield from self.feed(b"\n\n")
+
+    def _take(self, value: bytes) -> None:
+        self._data.append(value)
+        self._held += len(value) + 1
+        # A single value is a line, which has the same cap of its own.
+        if self._held > self._max_bytes + 1:
+            raise _too_large(self._max_bytes)
+
+    def _dispatch(self) -> bytes:
+        payload = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+        self._data = []
+        self._held = 0
+        return payload
+
+
+def _too_large(max_bytes: int) -> StreamEventTooLarge:
+    return StreamEventTooLarge(f"a line or event of the server's stream is larger than {max_bytes} bytes")

@@ -1,0 +1,109 @@
+"""JSON text to values and back, for bodies and stream events.
+
+Belongs here: one decoder and one encoder with their slow but patient twins.
+Does not belong here: what keys mean; strict reading of untrusted top levels (`strict_json`).
+
+msgspec decodes and encodes a stream's chunk four to six times as fast as the standard library, but refuses lone
+surrogates and numbers beyond a double. Those rare texts are read and written by the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import msgspec
+
+__all__ = ["JsonError", "decode", "decode_patiently", "encode", "encode_exactly"]
+
+_DECODE = msgspec.json.Decoder().decode
+_ENCODE = msgspec.json.Encoder().encode
+_MSGSPEC_ERRORS = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+
+class JsonError(ValueError):
+    """The text is not JSON, or a value has no JSON text. Never leaves `translate`."""
+
+
+def decode(text: bytes | str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        JsonError: not JSON, not UTF-8, nested too deeply, or a number that a double cannot hold.
+    """
+    try:
+        return _DECODE(text)
+    except _MSGSPEC_ERRORS:
+        return _decode_slowly(text, float_of=_finite, constant_of=_refuse_constant)
+
+
+def decode_patiently(text: bytes | str) -> Any:
+    """As `decode`, but a number that is none (`NaN`, `1e400`) reads as None: servers write them into log probabilities.
+
+    Raises:
+        JsonError: not JSON, not UTF-8, or nested too deeply.
+    """
+    try:
+        return _DECODE(text)
+    except _MSGSPEC_ERRORS:
+        return _decode_slowly(text, float_of=_finite_or_none, constant_of=lambda _: None)
+
+
+def _decode_slowly(text: bytes | str, *, float_of: Any, constant_of: Any) -> Any:
+    try:
+        readable = text.decode("utf-8") if isinstance(text, bytes) else text
+        return json.loads(readable, parse_float=float_of, parse_constant=constant_of)
+    except RecursionError:
+        raise JsonError("nested too deeply") from None
+    except UnicodeDecodeError:
+        raise JsonError("not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise JsonError(f"not JSON: {error.msg} at character {error.pos}") from None
+    except ValueError:
+        raise JsonError("a number out of range") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(text)
+    return value
+
+
+def _finite_or_none(text: str) -> float | None:
+    value = float(text)
+    return None if math.isinf(value) else value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def encode(value: Any) -> bytes:
+    """The JSON text of a value that `decode` gave or that is made of texts, whole numbers and finite floats.
+
+    Raises:
+        JsonError: nested too deeply.
+    """
+    try:
+        return _ENCODE(value)
+    except _MSGSPEC_ERRORS:
+        return encode_exactly(value)
+
+
+def encode_exactly(value: Any) -> bytes:
+    """As `encode`, and refuses what has no JSON text instead of writing null for it.
+
+    Raises:
+        JsonError: nested too deeply, or a number out of range.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
+    except UnicodeEncodeError:
+        # A lone surrogate has no UTF-8; escaped it survives, as it came.
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+    except RecursionError:
+        raise JsonError("nested too deeply") from None
+    except ValueError:
+        raise JsonError("a number out of range") from None

@@ -1,0 +1,161 @@
+"""Whole answers of `/api/chat` and `/api/generate`.
+
+Belongs here: reading and writing them, and the parts their streams share.
+Does not belong here: requests (`requests`), streams (`streams`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
+from ollama_router_core.translate.errors import UntranslatableReply
+from ollama_router_core.translate.loosely import count_of, list_of, object_of, object_text, text_of
+from ollama_router_core.translate.parts import joined_text, joined_thinking, reply_arguments
+from ollama_router_core.translate.replies import FinishReason, Reply, ReplyPart, Stamp, Timings, Usage
+from ollama_router_core.translate.stamps import call_id, rfc3339
+
+__all__ = [
+    "final_fields",
+    "read_chat_reply",
+    "read_finish",
+    "read_generate_reply",
+    "read_timings",
+    "read_tool_call",
+    "read_usage",
+    "write_chat_reply",
+    "write_generate_reply",
+    "write_tool_call",
+]
+
+
+def read_chat_reply(body: dict[str, Any]) -> Reply:
+    """The answer of `/api/chat`.
+
+    Raises:
+        UntranslatableReply: there is no message.
+    """
+    message = body.get("message")
+    if not isinstance(message, dict):
+        raise UntranslatableReply("the server's answer has no message")
+    calls = [read_tool_call(value) for value in list_of(message.get("tool_calls"))]
+    return _reply(body, text_of(message.get("thinking")), text_of(message.get("content")), calls)
+
+
+def read_generate_reply(body: dict[str, Any]) -> Reply:
+    """The answer of `/api/generate`.
+
+    Raises:
+        UntranslatableReply: there is no response.
+    """
+    if not isinstance(body.get("response"), str):
+        raise UntranslatableReply("the server's answer has no response")
+    return _reply(body, text_of(body.get("thinking")), text_of(body.get("response")), [])
+
+
+def _reply(body: dict[str, Any], thinking: str, text: str, calls: list[ToolCall]) -> Reply:
+    parts: list[ReplyPart] = [Thinking(thinking)] if thinking else []
+    if text:
+        parts.append(Text(text))
+    return Reply(
+        parts=(*parts, *calls),
+        finish=read_finish(body, called=bool(calls)),
+        usage=read_usage(body),
+        timings=read_timings(body),
+    )
+
+
+def read_tool_call(value: Any) -> ToolCall:
+    """One entry of `tool_calls`; its id is empty when the server gave none."""
+    entry = object_of(value)
+    function = object_of(entry.get("function"))
+    arguments = object_text(function.get("arguments"))
+    return ToolCall(text_of(entry.get("id")), text_of(function.get("name")), arguments)
+
+
+def read_finish(body: dict[str, Any], *, called: bool) -> FinishReason:
+    """`done_reason`; Ollama says `stop` also when the model stopped to call a tool."""
+    reason = text_of(body.get("done_reason"))
+    if reason in {FinishReason.LENGTH, FinishReason.CONTENT_FILTER}:
+        return FinishReason(reason)
+    return FinishReason.TOOL_CALLS if called else FinishReason.STOP
+
+
+def read_usage(body: dict[str, Any]) -> Usage | None:
+    """The counts of tokens; a missing one is 0 to Ollama, both missing are no report."""
+    if "prompt_eval_count" not in body and "eval_count" not in body:
+        return None
+    return Usage(input_tokens=count_of(body.get("prompt_eval_count")), output_tokens=count_of(body.get("eval_count")))
+
+
+def read_timings(body: dict[str, Any]) -> Timings | None:
+    """The durations, None when the server reports none."""
+    timings = Timings(
+        total_ns=count_of(body.get("total_duration")),
+        load_ns=count_of(body.get("load_duration")),
+        prompt_eval_ns=count_of(body.get("prompt_eval_duration")),
+        eval_ns=count_of(body.get("eval_duration")),
+    )
+    return None if timings == Timings() else timings
+
+
+def write_chat_reply(reply: Reply, stamp: Stamp) -> dict[str, Any]:
+    """The answer as `/api/chat` gives it.
+
+    Raises:
+        UntranslatableReply: the arguments of a call are not a JSON object.
+    """
+    message: dict[str, Any] = {"role": "assistant", "content": joined_text(reply.parts, "")}
+    if thinking := joined_thinking(reply.parts):
+        message["thinking"] = thinking
+    calls = [part for part in reply.parts if isinstance(part, ToolCall)]
+    if calls:
+        message["tool_calls"] = [write_tool_call(call, index, stamp) for index, call in enumerate(calls)]
+    return {**_head(reply, stamp), "message": message, **final_fields(reply.finish, reply.usage, reply.timings)}
+
+
+def write_generate_reply(reply: Reply, stamp: Stamp) -> dict[str, Any]:
+    """The answer as `/api/generate` gives it.
+
+    Raises:
+        UntranslatableReply: the model called a tool.
+    """
+    if any(isinstance(part, ToolCall) for part in reply.parts):
+        raise UntranslatableReply("the model called a tool, which /api/generate cannot say")
+    body = {**_head(reply, stamp), "response": joined_text(reply.parts, "")}
+    if thinking := joined_thinking(reply.parts):
+        body["thinking"] = thinking
+    return {**body, **final_fields(reply.finish, reply.usage, reply.timings)}
+
+
+def _head(reply: Reply, stamp: Stamp) -> dict[str, Any]:
+    elapsed = reply.timings.total_ns if reply.timings else 0
+    return {"model": stamp.model, "created_at": rfc3339(stamp.created_ns + elapsed)}
+
+
+def write_tool_call(call: ToolCall, index: int, stamp: Stamp) -> dict[str, Any]:
+    """An entry of `tool_calls`.
+
+    Raises:
+        UntranslatableReply: the arguments are not a JSON object.
+    """
+    function = {"index": index, "name": call.name, "arguments": reply_arguments(call.arguments)}
+    return {"id": call.id or call_id(stamp, index), "function": function}
+
+
+def final_fields(finish: FinishReason, usage: Usage | None, timings: Timings | None) -> dict[str, Any]:
+    """What the last chunk and a whole answer say at their end; unknown counts and durations are left out."""
+    reason = "stop" if finish is FinishReason.TOOL_CALLS else finish.value
+    fields: dict[str, Any] = {"done_reason": reason, "done": True}
+    durations = timings or Timings()
+    numbers = {
+        "total_duration": durations.total_ns,
+        "load_duration": durations.load_ns,
+        "prompt_eval_count": usage.input_tokens if usage else 0,
+        "prompt_eval_duration": durations.prompt_eval_ns,
+        "eval_count": usage.output_tokens if usage else 0,
+        "eval_duration": durations.eval_ns,
+    }
+    # Ollama leaves out what is 0; a count that is known to be 0 is still worth saying.
+    counted = usage is not None
+    return fields | {key: number for key, number in numbers.items() if number or (counted and key.endswith("_count"))}

@@ -1,0 +1,381 @@
+"""Requests of `/api/chat` and `/api/generate`.
+
+Belongs here: reading them into a conversation and writing one as them.
+Does not belong here: answers (`replies`), streams (`streams`).
+
+Source: Ollama's api/types.go. Older Ollama has no ids for tool calls: the id is then made from the place of the call,
+and results belong to the calls in their order, or to the first open call of their `tool_name`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+from ollama_router_core.translate.conversation import (
+    Conversation,
+    Image,
+    ImageUrl,
+    JsonMode,
+    JsonSchema,
+    Message,
+    Part,
+    RedactedThinking,
+    ResponseFormat,
+    Role,
+    Sampling,
+    Text,
+    Thinking,
+    ThinkingLevel,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
+from ollama_router_core.translate.errors import UntranslatableRequest
+from ollama_router_core.translate.fields import Dropped, Fields
+from ollama_router_core.translate.parts import (
+    arguments_object,
+    arguments_text,
+    call_names,
+    image_of_base64,
+    joined_text,
+    joined_thinking,
+)
+
+__all__ = ["read_chat", "read_generate", "read_tools", "write_chat", "write_generate"]
+
+
+def read_chat(body: Fields) -> Conversation:
+    """The conversation of a `/api/chat` request.
+
+    Raises:
+        UntranslatableRequest: a value has the wrong type, or a tool's result belongs to no call.
+    """
+    body.drop("keep_alive", "truncate", "shift", "logprobs", "top_logprobs")
+    return Conversation(
+        messages=_read_messages(body),
+        tools=read_tools(body),
+        sampling=_read_options(body),
+        format=_read_format(body),
+        thinking=_read_think(body),
+        stream=_read_stream(body),
+    )
+
+
+def read_generate(body: Fields) -> Conversation:
+    """The conversation of a `/api/generate` request: its system prompt and its prompt.
+
+    Raises:
+        UntranslatableRequest: a value has the wrong type, or the request formats its prompt itself (`raw`, `template`)
+            or goes on from another one's `context`, which only an Ollama server knows.
+    """
+    for key in ("raw", "template", "context"):
+        body.refuse(key, "is known to Ollama servers alone; send the conversation to /api/chat instead")
+    body.drop("keep_alive", "truncate", "shift", "logprobs", "top_logprobs")
+    images = _read_images(body)
+    prompt = body.text("prompt")
+    system = body.text("system")
+    messages: list[Message] = []
+    if prompt or images:
+        if system:
+            messages.append(Message(Role.SYSTEM, (Text(system),)))
+        messages.append(Message(Role.USER, (*images, *((Text(prompt),) if prompt else ()))))
+    return Conversation(
+        messages=tuple(messages),
+        sampling=_read_options(body),
+        format=_read_format(body),
+        thinking=_read_think(body),
+        stream=_read_stream(body),
+        suffix=body.text("suffix") or None,
+    )
+
+
+def _read_stream(body: Fields) -> bool:
+    return body.flag("stream") is not False
+
+
+def _read_messages(body: Fields) -> tuple[Message, ...]:
+    calls = _OpenCalls()
+    return tuple(_read_message(fields, index, calls) for index, fields in enumerate(body.children("messages")))
+
+
+class _OpenCalls:
+    """The calls that have no result yet, in order."""
+
+    def __init__(self) -> None:
+        self._open: list[tuple[str, str]] = []
+
+    def add(self, call: ToolCall) -> None:
+        self._open.append((call.id, call.name))
+
+    def take(self, call_id: str | None, name: str | None, where: str) -> str:
+        """The id of the call a result belongs to: that of the same id, else of the same tool, else the first."""
+        by_id = [entry for entry in self._open if entry[0] == call_id]
+        by_name = [entry for entry in self._open if entry[1] == name]
+        entry = next(iter(by_id or by_name or self._open), None)
+        if entry is None:
+            raise UntranslatableRequest(f"{where} is a tool's result, but no tool call before it waits for one")
+        self._open.remove(entry)
+        return entry[0]
+
+
+def _read_message(fields: Fields, index: int, calls: _OpenCalls) -> Message:
+    role = fields.need_text("role").lower()
+    match role:
+        case Role.TOOL:
+            message = _read_result(fields, calls)
+        case Role.ASSISTANT:
+            message = _read_assistant(fields, index, calls)
+        case Role.SYSTEM | Role.USER:
+            text = fields.text("content")
+            message = Message(Role(role), (*_read_images(fields), *((Text(text),) if text else ())))
+        case _:
+            raise fields.wrong("role", "system, user, assistant or tool")
+    fields.close()
+    return message
+
+
+def _read_result(fields: Fields, calls: _OpenCalls) -> Message:
+    text = fields.text("content") or ""
+    name = fields.text("tool_name") or fields.text("name")
+    call_id = calls.take(fields.text("tool_call_id"), name, fields.where)
+    return Message(Role.TOOL, (ToolResult(call_id, (*_read_images(fields), Text(text))),))
+
+
+def _read_assistant(fields: Fields, index: int, calls: _OpenCalls) -> Message:
+    parts: list[Part] = []
+    if thinking := fields.text("thinking"):
+        parts.append(Thinking(thinking))
+    if text := fields.text("content"):
+        parts.append(Text(text))
+    parts.extend(_read_images(fields))
+    for number, child in enumerate(fields.children("tool_calls")):
+        call = _read_call(child, f"call_{index}_{number}")
+        calls.add(call)
+        parts.append(call)
+    return Message(Role.ASSISTANT, tuple(parts))
+
+
+def _read_call(fields: Fields, id_of_place: str) -> ToolCall:
+    function = fields.need_child("function")
+    function.raw("index")
+    arguments = arguments_text(function.raw("arguments"), function.place("arguments"))
+    fields.raw("type")
+    return ToolCall(fields.text("id") or id_of_place, function.need_text("name"), arguments)
+
+
+def _read_images(fields: Fields) -> tuple[Image, ...]:
+    return tuple(
+        image_of_base64(data, f"{fields.place('images')}[{index}]") for index, data in enumerate(fields.texts("images"))
+    )
+
+
+def read_tools(body: Fields) -> tuple[Tool, ...]:
+    """The tools, which OpenAI writes in the same way.
+
+    Raises:
+        UntranslatableRequest: a tool is not a function with a name.
+    """
+    return tuple(_read_tool(fields) for fields in body.children("tools"))
+
+
+def _read_tool(fields: Fields) -> Tool:
+    if (fields.text("type") or "function") != "function":
+        raise fields.wrong("type", "function: other tools run on the provider's own servers")
+    function = fields.need_child("function")
+    return Tool(
+        name=function.need_text("name"),
+        description=function.text("description") or "",
+        parameters=function.mapping("parameters"),
+        strict=function.flag("strict"),
+    )
+
+
+def _read_options(body: Fields) -> Sampling:
+    options = body.child("options")
+    if options is None:
+        return Sampling()
+    limit = options.whole("num_predict")
+    sampling = Sampling(
+        temperature=options.number("temperature"),
+        top_p=options.number("top_p"),
+        top_k=options.whole("top_k"),
+        min_p=options.number("min_p"),
+        repeat_penalty=options.number("repeat_penalty"),
+        presence_penalty=options.number("presence_penalty"),
+        frequency_penalty=options.number("frequency_penalty"),
+        seed=options.whole("seed"),
+        # Negative means no limit or "fill the context", which is what no limit means elsewhere.
+        max_tokens=limit if limit is not None and limit >= 0 else None,
+        stop=options.texts("stop"),
+    )
+    options.close()
+    return sampling
+
+
+def _read_format(body: Fields) -> ResponseFormat | None:
+    value = body.raw("format")
+    if value is None or value == "":
+        return None
+    if value == "json":
+        return JsonMode()
+    if isinstance(value, dict):
+        return JsonSchema(schema=value)
+    raise body.wrong("format", 'the text "json" or a JSON schema')
+
+
+def _read_think(body: Fields) -> ThinkingLevel | None:
+    value = body.raw("think")
+    match value:
+        case None | "":
+            return None
+        case True:
+            return ThinkingLevel.ON
+        case False:
+            return ThinkingLevel.OFF
+        case "low" | "medium" | "high" | "max":
+            return ThinkingLevel(value)
+        case _:
+            raise body.wrong("think", "true, false, low, medium, high or max")
+
+
+def write_chat(conversation: Conversation, dropped: Dropped) -> dict[str, Any]:
+    """The body of a `/api/chat` request, without the model.
+
+    Raises:
+        UntranslatableRequest: a forced tool call, an image by address, a text after the gap.
+    """
+    if conversation.suffix is not None:
+        raise UntranslatableRequest("suffix is for completions; a chat has no gap to fill")
+    names = call_names(conversation)
+    body: dict[str, Any] = {
+        "messages": [_write_message(message, names, dropped) for message in conversation.messages],
+        **_common(conversation),
+    }
+    if tools := _write_tools(conversation, dropped):
+        body["tools"] = tools
+    return body
+
+
+def write_generate(conversation: Conversation, dropped: Dropped) -> dict[str, Any]:
+    """The body of a `/api/generate` request, without the model.
+
+    Raises:
+        UntranslatableRequest: more than a system prompt and one prompt.
+    """
+    rest = list(conversation.messages)
+    body: dict[str, Any] = _common(conversation)
+    if rest and rest[0].role is Role.SYSTEM:
+        body["system"] = joined_text(rest.pop(0).parts, "\n")
+    if len(rest) != 1 or rest[0].role is not Role.USER or conversation.tools:
+        raise UntranslatableRequest("/api/generate takes one prompt; send a conversation to /api/chat")
+    body["prompt"] = joined_text(rest[0].parts, "\n")
+    if images := _write_images(rest[0].parts):
+        body["images"] = images
+    if conversation.suffix is not None:
+        body["suffix"] = conversation.suffix
+    _drop_parallel(conversation, dropped)
+    return body
+
+
+def _common(conversation: Conversation) -> dict[str, Any]:
+    body: dict[str, Any] = {"stream": conversation.stream}
+    if options := _write_options(conversation.sampling):
+        body["options"] = options
+    match conversation.format:
+        case None:
+            pass
+        case JsonMode():
+            body["format"] = "json"
+        case JsonSchema(schema=schema):
+            body["format"] = dict(schema)
+        case _:
+            assert_never(conversation.format)
+    match conversation.thinking:
+        case None:
+            pass
+        case ThinkingLevel.OFF | ThinkingLevel.ON:
+            body["think"] = conversation.thinking is ThinkingLevel.ON
+        case level:
+            body["think"] = level.value
+    return body
+
+
+def _write_options(sampling: Sampling) -> dict[str, Any]:
+    options = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
+        "repeat_penalty": sampling.repeat_penalty,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "seed": sampling.seed,
+        "num_predict": sampling.max_tokens,
+        "stop": list(sampling.stop) or None,
+    }
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def _write_message(message: Message, names: dict[str, str], dropped: Dropped) -> dict[str, Any]:
+    result = message.parts[0] if message.parts else None
+    if isinstance(result, ToolResult):
+        return _write_result(result, names, dropped)
+    separator = "" if message.role is Role.ASSISTANT else "\n"
+    written: dict[str, Any] = {"role": message.role.value, "content": joined_text(message.parts, separator)}
+    if thinking := joined_thinking(message.parts):
+        written["thinking"] = thinking
+    if any(isinstance(part, RedactedThinking) for part in message.parts):
+        dropped.add("messages.content.redacted_thinking")
+    if images := _write_images(message.parts):
+        written["images"] = images
+    if calls := [part for part in message.parts if isinstance(part, ToolCall)]:
+        written["tool_calls"] = [_write_call(call, index) for index, call in enumerate(calls)]
+    return written
+
+
+def _write_call(call: ToolCall, index: int) -> dict[str, Any]:
+    function = {"index": index, "name": call.name, "arguments": arguments_object(call)}
+    return {"id": call.id, "function": function}
+
+
+def _write_result(result: ToolResult, names: dict[str, str], dropped: Dropped) -> dict[str, Any]:
+    written: dict[str, Any] = {"role": "tool", "content": joined_text(result.parts, "\n")}
+    if name := names.get(result.call_id):
+        written["tool_name"] = name
+    written["tool_call_id"] = result.call_id
+    if images := _write_images(result.parts):
+        written["images"] = images
+    if result.is_error:
+        dropped.add("messages.content.is_error")
+    return written
+
+
+def _write_images(parts: tuple[Part, ...]) -> list[str]:
+    if any(isinstance(part, ImageUrl) for part in parts):
+        raise UntranslatableRequest("Ollama does not fetch images; send the image itself in base64")
+    return [part.data for part in parts if isinstance(part, Image)]
+
+
+def _write_tools(conversation: Conversation, dropped: Dropped) -> list[dict[str, Any]]:
+    _drop_parallel(conversation, dropped)
+    match conversation.tool_choice:
+        case None | ToolChoice(mode="auto"):
+            return [_write_tool(tool, dropped) for tool in conversation.tools]
+        case ToolChoice(mode="none"):
+            return []
+        case _:
+            raise UntranslatableRequest("tool_choice: Ollama cannot be made to call a tool; leave the choice on auto")
+
+
+def _drop_parallel(conversation: Conversation, dropped: Dropped) -> None:
+    if conversation.parallel_tools is False:
+        dropped.add("parallel_tool_calls")
+
+
+def _write_tool(tool: Tool, dropped: Dropped) -> dict[str, Any]:
+    if tool.strict:
+        dropped.add("tools.strict")
+    parameters = dict(tool.parameters) if tool.parameters is not None else {"type": "object", "properties": {}}
+    function = {"name": tool.name, "description": tool.description, "parameters": parameters}
+    return {"type": "function", "function": function}

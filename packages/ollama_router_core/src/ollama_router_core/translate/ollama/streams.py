@@ -1,0 +1,155 @@
+"""The NDJSON of `/api/chat` and `/api/generate`, chunk by chunk.
+
+Belongs here: reading chunks into events and writing events as chunks.
+Does not belong here: cutting bytes into lines (`framing`), whole answers (`replies`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+from ollama_router_core.endpoints import Family
+from ollama_router_core.translate.conversation import ToolCall
+from ollama_router_core.translate.errors import StreamEventTooLarge, UntranslatableReply
+from ollama_router_core.translate.framing import MAX_EVENT_BYTES
+from ollama_router_core.translate.json_text import encode
+from ollama_router_core.translate.loosely import list_of, object_of, reply_object, text_of
+from ollama_router_core.translate.ollama.replies import (
+    final_fields,
+    read_finish,
+    read_timings,
+    read_tool_call,
+    read_usage,
+    write_tool_call,
+)
+from ollama_router_core.translate.problems import UNKNOWN_STATUS, problem_of
+from ollama_router_core.translate.replies import (
+    Event,
+    Failed,
+    Finished,
+    Stamp,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+)
+from ollama_router_core.translate.stamps import rfc3339
+from ollama_router_core.translate.streaming import EARLY_END, failure_tail, next_call
+
+__all__ = ["OllamaReader", "OllamaWriter"]
+
+
+class OllamaReader:
+    """Reads the chunks of both routes; `chat` says which of them."""
+
+    def __init__(self, *, chat: bool) -> None:
+        self._chat = chat
+        self._started = False
+        self._calls = 0
+
+    def read(self, payload: bytes) -> list[Event]:
+        """See `StreamReader.read`."""
+        chunk = reply_object(payload)
+        if chunk.get("error") is not None:
+            problem = problem_of(UNKNOWN_STATUS, chunk)
+            return [Failed(problem.message, problem.status, problem.code)]
+        events: list[Event] = []
+        if not self._started:
+            self._started = True
+            events.append(Started())
+        message = object_of(chunk.get("message")) if self._chat else chunk
+        if thinking := text_of(message.get("thinking")):
+            events.append(ThinkingDelta(thinking))
+        if text := text_of(message.get("content" if self._chat else "response")):
+            events.append(TextDelta(text))
+        if "tool_calls" in message:
+            events.extend(self._read_calls(message["tool_calls"]))
+        if chunk.get("done") is True:
+            finish = read_finish(chunk, called=self._calls > 0)
+            events.append(Finished(finish, usage=read_usage(chunk), timings=read_timings(chunk)))
+        return events
+
+    def _read_calls(self, value: Any) -> list[Event]:
+        events: list[Event] = []
+        for entry in list_of(value):
+            call = read_tool_call(entry)
+            events.append(ToolCallDelta(self._calls, call.id, call.name, call.arguments))
+            self._calls += 1
+        return events
+
+    def end(self) -> list[Event]:
+        """See `StreamReader.end`: without `done` the answer is not complete."""
+        return [Failed(EARLY_END)]
+
+
+class OllamaWriter:
+    """Writes the chunks of both routes. A tool call is held until it is whole, as Ollama sends it."""
+
+    def __init__(self, stamp: Stamp, *, chat: bool, max_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._stamp = stamp
+        self._chat = chat
+        self._max_bytes = max_bytes
+        self._head = {"model": stamp.model, "created_at": rfc3339(stamp.created_ns)}
+        opening = encode(self._head)[:-1]
+        text_key = b',"message":{"role":"assistant","content":' if chat else b',"response":'
+        self._text_head = opening + text_key
+        self._text_tail = b'},"done":false}\n' if chat else b',"done":false}\n'
+        self._call: ToolCallDelta | None = None
+        self._next_call = 0
+        self._arguments: list[str] = []
+        self._held = 0
+
+    def write(self, event: Event) -> bytes:
+        """See `StreamWriter.write`."""
+        match event:
+            case TextDelta(text=text):
+                return self._close_call() + self._text_head + encode(text) + self._text_tail
+            case ThinkingDelta(text=text):
+                return self._close_call() + self._chunk({"thinking": text})
+            case ToolCallDelta():
+                return self._take_call(event)
+            case Started():
+                return b""
+            case Finished():
+                return self._close_call() + self._final(event)
+            case Failed():
+                return failure_tail(event, Family.OLLAMA, self._stamp)
+            case _:
+                assert_never(event)
+
+    def _chunk(self, fields: dict[str, Any]) -> bytes:
+        return encode({**self._head, **self._content(fields), "done": False}) + b"\n"
+
+    def _content(self, fields: dict[str, Any]) -> dict[str, Any]:
+        if self._chat:
+            return {"message": {"role": "assistant", "content": "", **fields}}
+        return {"response": "", **fields}
+
+    def _final(self, event: Finished) -> bytes:
+        elapsed = event.timings.total_ns if event.timings else 0
+        head = {"model": self._stamp.model, "created_at": rfc3339(self._stamp.created_ns + elapsed)}
+        return encode({**head, **self._content({}), **final_fields(event.finish, event.usage, event.timings)}) + b"\n"
+
+    def _take_call(self, delta: ToolCallDelta) -> bytes:
+        if not self._chat:
+            raise UntranslatableReply("the model called a tool, which /api/generate cannot say")
+        written = b""
+        if self._call is None or delta.index != self._call.index:
+            written = self._close_call()
+            self._next_call = next_call(delta, self._next_call)
+            self._call = delta
+        self._arguments.append(delta.arguments)
+        self._held += len(delta.arguments) + 1
+        if self._held > self._max_bytes:
+            raise StreamEventTooLarge(f"the arguments of a tool call are larger than {self._max_bytes} bytes")
+        return written
+
+    def _close_call(self) -> bytes:
+        if self._call is None:
+            return b""
+        first = self._call
+        call = ToolCall(first.id, first.name, "".join(self._arguments))
+        self._call = None
+        self._arguments = []
+        self._held = 0
+        return self._chunk({"tool_calls": [write_tool_call(call, first.index, self._stamp)]})

@@ -1,0 +1,66 @@
+"""Requests of `/v1/completions`: one plain prompt.
+
+Belongs here: reading them into a conversation of one message and writing one as them.
+Does not belong here: answers (`replies`), streams (`streams`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ollama_router_core.translate.conversation import Conversation, Message, Role, Text
+from ollama_router_core.translate.dialects import TargetTraits
+from ollama_router_core.translate.errors import UntranslatableRequest
+from ollama_router_core.translate.fields import Dropped, Fields
+from ollama_router_core.translate.openai.requests import (
+    read_sampling,
+    read_stream_options,
+    refuse_many,
+    write_sampling,
+)
+from ollama_router_core.translate.parts import joined_text
+
+__all__ = ["read_completion", "write_completion"]
+
+
+def read_completion(body: Fields) -> Conversation:
+    """The prompt as a conversation of one message.
+
+    Raises:
+        UntranslatableRequest: several prompts, a prompt in tokens, several answers, or the prompt echoed.
+    """
+    refuse_many(body, "n")
+    refuse_many(body, "best_of")
+    body.refuse("echo", "is known to OpenAI alone")
+    prompts = body.texts("prompt")
+    if len(prompts) > 1:
+        raise UntranslatableRequest("prompt: the other dialects take one prompt in a request")
+    return Conversation(
+        messages=tuple(Message(Role.USER, (Text(prompt),)) for prompt in prompts if prompt),
+        sampling=read_sampling(body),
+        stream=body.flag("stream") is True,
+        include_usage=read_stream_options(body),
+        suffix=body.text("suffix") or None,
+    )
+
+
+def write_completion(conversation: Conversation, traits: TargetTraits, dropped: Dropped) -> dict[str, Any]:
+    """The body of a completion, without the model.
+
+    Raises:
+        UntranslatableRequest: more than one prompt of plain text, or a wish for tools or for JSON.
+    """
+    messages = conversation.messages
+    if len(messages) != 1 or not all(isinstance(part, Text) for part in messages[0].parts):
+        raise UntranslatableRequest("/v1/completions takes one prompt of plain text")
+    if conversation.tools or conversation.format is not None:
+        raise UntranslatableRequest("/v1/completions knows neither tools nor formats")
+    if conversation.thinking is not None:
+        dropped.add("think")
+    body = write_sampling(conversation, traits, dropped)
+    if traits.max_tokens_key in body:
+        # The older route never learned the newer name.
+        body["max_tokens"] = body.pop(traits.max_tokens_key)
+    if conversation.suffix is not None:
+        body["suffix"] = conversation.suffix
+    return {"prompt": joined_text(messages[0].parts, "\n"), **body}

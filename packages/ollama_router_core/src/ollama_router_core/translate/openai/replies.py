@@ -1,0 +1,178 @@
+"""Whole answers of chat completions and completions.
+
+Belongs here: reading and writing them, and the parts their streams share.
+Does not belong here: requests (`requests`, `completions`), streams (`streams`).
+
+The thoughts of a model stand in `reasoning_content` (DeepSeek, llama.cpp, older vLLM) or `reasoning` (Ollama,
+OpenRouter, vLLM); both are read, the second is written, as Ollama's own `/v1` routes do.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
+from ollama_router_core.translate.errors import UntranslatableReply
+from ollama_router_core.translate.loosely import count_of, list_of, object_of, text_of
+from ollama_router_core.translate.parts import joined_text, joined_thinking
+from ollama_router_core.translate.replies import FinishReason, Reply, ReplyPart, Stamp, Usage
+from ollama_router_core.translate.stamps import call_id, created_seconds
+
+__all__ = [
+    "content_text",
+    "head_fields",
+    "read_chat_reply",
+    "read_completion_reply",
+    "read_finish",
+    "read_usage",
+    "reasoning_text",
+    "usage_fields",
+    "write_chat_reply",
+    "write_completion_reply",
+]
+
+_REASONS = MappingProxyType(
+    {
+        "stop": FinishReason.STOP,
+        "length": FinishReason.LENGTH,
+        "tool_calls": FinishReason.TOOL_CALLS,
+        "function_call": FinishReason.TOOL_CALLS,
+        "content_filter": FinishReason.CONTENT_FILTER,
+    }
+)
+
+
+def read_chat_reply(body: dict[str, Any]) -> Reply:
+    """The answer of a chat completion.
+
+    Raises:
+        UntranslatableReply: there is no choice with a message.
+    """
+    choice = _first_choice(body)
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        raise UntranslatableReply("the server's answer has no message")
+    parts: list[ReplyPart] = []
+    if thinking := reasoning_text(message):
+        parts.append(Thinking(thinking))
+    if text := content_text(message):
+        parts.append(Text(text))
+    calls = [_read_call(value) for value in list_of(message.get("tool_calls"))]
+    finish = read_finish(choice.get("finish_reason"), called=bool(calls))
+    return Reply(parts=(*parts, *calls), finish=finish, usage=read_usage(body.get("usage")))
+
+
+def read_completion_reply(body: dict[str, Any]) -> Reply:
+    """The answer of a completion.
+
+    Raises:
+        UntranslatableReply: there is no choice with a text.
+    """
+    choice = _first_choice(body)
+    text = choice.get("text")
+    if not isinstance(text, str):
+        raise UntranslatableReply("the server's answer has no text")
+    return Reply(
+        parts=(Text(text),) if text else (),
+        finish=read_finish(choice.get("finish_reason"), called=False),
+        usage=read_usage(body.get("usage")),
+    )
+
+
+def _first_choice(body: dict[str, Any]) -> dict[str, Any]:
+    choices = list_of(body.get("choices"))
+    return object_of(choices[0]) if choices else {}
+
+
+def _read_call(value: Any) -> ToolCall:
+    entry = object_of(value)
+    function = object_of(entry.get("function"))
+    return ToolCall(text_of(entry.get("id")), text_of(function.get("name")), text_of(function.get("arguments")))
+
+
+def reasoning_text(message: dict[str, Any]) -> str:
+    """What the model thought, of a message or a delta."""
+    return text_of(message.get("reasoning_content")) or text_of(message.get("reasoning"))
+
+
+def content_text(message: dict[str, Any]) -> str:
+    """What the model said, of a message or a delta; a refusal is what it said instead."""
+    return text_of(message.get("content")) or text_of(message.get("refusal"))
+
+
+def read_finish(value: Any, *, called: bool) -> FinishReason:
+    """`finish_reason`; some look-alikes say `stop` also when the model stopped to call a tool."""
+    reason = _REASONS.get(text_of(value), FinishReason.STOP)
+    return FinishReason.TOOL_CALLS if called and reason is FinishReason.STOP else reason
+
+
+def read_usage(value: Any) -> Usage | None:
+    """The counts of tokens, None when the server reports none."""
+    if not isinstance(value, dict):
+        return None
+    details = object_of(value.get("prompt_tokens_details"))
+    return Usage(
+        input_tokens=count_of(value.get("prompt_tokens")),
+        output_tokens=count_of(value.get("completion_tokens")),
+        cached_tokens=count_of(details.get("cached_tokens")),
+        cache_write_tokens=count_of(details.get("cache_write_tokens")),
+    )
+
+
+def usage_fields(usage: Usage | None) -> dict[str, Any]:
+    """The counts as OpenAI writes them; unknown ones are 0, since its clients need the object."""
+    usage = usage or Usage()
+    fields: dict[str, Any] = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+    if usage.cached_tokens or usage.cache_write_tokens:
+        details = {"cached_tokens": usage.cached_tokens}
+        if usage.cache_write_tokens:
+            details["cache_write_tokens"] = usage.cache_write_tokens
+        fields["prompt_tokens_details"] = details
+    return fields
+
+
+def head_fields(stamp: Stamp, kind: str) -> dict[str, Any]:
+    """What every answer and chunk begins with; `kind` is its `object`."""
+    prefix = "cmpl" if kind == "text_completion" else "chatcmpl"
+    return {
+        "id": f"{prefix}-{stamp.id}",
+        "object": kind,
+        "created": created_seconds(stamp),
+        "model": stamp.model,
+    }
+
+
+def write_chat_reply(reply: Reply, stamp: Stamp) -> dict[str, Any]:
+    """The answer as a chat completion."""
+    calls = [part for part in reply.parts if isinstance(part, ToolCall)]
+    text = joined_text(reply.parts, "")
+    message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
+    if thinking := joined_thinking(reply.parts):
+        message["reasoning"] = thinking
+    if calls:
+        message["tool_calls"] = [_write_call(call, index, stamp) for index, call in enumerate(calls)]
+    choice = {"index": 0, "message": message, "finish_reason": reply.finish.value}
+    return {**head_fields(stamp, "chat.completion"), "choices": [choice], "usage": usage_fields(reply.usage)}
+
+
+def _write_call(call: ToolCall, index: int, stamp: Stamp) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments or "{}"}
+    return {"id": call.id or call_id(stamp, index), "type": "function", "function": function}
+
+
+def write_completion_reply(reply: Reply, stamp: Stamp) -> dict[str, Any]:
+    """The answer as a completion, without the thoughts, for which it has no place.
+
+    Raises:
+        UntranslatableReply: the model called a tool.
+    """
+    if any(isinstance(part, ToolCall) for part in reply.parts):
+        raise UntranslatableReply("the model called a tool, which /v1/completions cannot say")
+    text = joined_text(reply.parts, "")
+    choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reply.finish.value}
+    return {**head_fields(stamp, "text_completion"), "choices": [choice], "usage": usage_fields(reply.usage)}

@@ -1,0 +1,151 @@
+"""Parts of messages, in the forms that more than one dialect shares.
+
+Belongs here: images as base64 and data URLs, the JSON text of a call's arguments, ids of calls, texts joined.
+Does not belong here: a dialect's own keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from ollama_router_core.translate.conversation import Conversation, Image, ImageUrl, Part, Text, Thinking, ToolCall
+from ollama_router_core.translate.errors import UntranslatableReply, UntranslatableRequest
+from ollama_router_core.translate.json_text import JsonError, decode, encode_exactly
+
+__all__ = [
+    "anthropic_id",
+    "arguments_object",
+    "arguments_text",
+    "call_names",
+    "data_url",
+    "image_of_base64",
+    "image_of_url",
+    "joined_text",
+    "joined_thinking",
+    "need_messages",
+    "reply_arguments",
+]
+
+# The first characters of base64 are the first bytes of the file: its signature.
+_SIGNATURES = (
+    ("iVBORw0KGgo", "image/png"),
+    ("/9j/", "image/jpeg"),
+    ("R0lGOD", "image/gif"),
+    ("UklGR", "image/webp"),
+)
+_DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]{1,32})?(;[^;,]{1,64})*;base64,", re.IGNORECASE)
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def image_of_base64(data: str, where: str) -> Image:
+    """An image whose type is told by its first bytes.
+
+    Raises:
+        UntranslatableRequest: it is not PNG, JPEG, GIF or WebP: the other dialects want to be told the type.
+    """
+    for start, media_type in _SIGNATURES:
+        if data.startswith(start):
+            return Image(media_type, data)
+    raise UntranslatableRequest(f"{where} is not the base64 of a PNG, JPEG, GIF or WebP image")
+
+
+def image_of_url(url: str, where: str) -> Image | ImageUrl:
+    """An image from a `data:` or `http(s):` address.
+
+    Raises:
+        UntranslatableRequest: another kind of address, or data that is no image in base64.
+    """
+    if url[:8].lower().startswith(("http://", "https://")):
+        return ImageUrl(url)
+    found = _DATA_URL.match(url[:512])
+    if found is None:
+        raise UntranslatableRequest(f"{where} must be an http(s) address or data:image/...;base64,...")
+    data = url[found.end() :]
+    return Image(found[1].lower(), data) if found[1] else image_of_base64(data, where)
+
+
+def data_url(image: Image) -> str:
+    """The image as OpenAI takes it."""
+    return f"data:{image.media_type};base64,{image.data}"
+
+
+def joined_text(parts: Iterable[Part], separator: str) -> str:
+    """All text of the parts. What a model said is joined without a separator: it was one text before it was cut."""
+    return separator.join(part.text for part in parts if isinstance(part, Text) and part.text)
+
+
+def joined_thinking(parts: Iterable[Part]) -> str:
+    """All that the model thought aloud."""
+    return "".join(part.text for part in parts if isinstance(part, Thinking))
+
+
+def arguments_text(value: Any, where: str) -> str:
+    """The JSON text of arguments that a dialect carries as an object.
+
+    Raises:
+        UntranslatableRequest: not an object.
+        JsonError: it has no JSON text.
+    """
+    if value is None:
+        return "{}"
+    if not isinstance(value, dict):
+        raise UntranslatableRequest(f"{where} must be an object")
+    return encode_exactly(value).decode("utf-8")
+
+
+def _object_of(text: str) -> dict[str, Any] | None:
+    try:
+        value = decode(text) if text.strip() else {}
+    except JsonError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def arguments_object(call: ToolCall) -> dict[str, Any]:
+    """The arguments of an earlier call for a dialect that carries them as an object.
+
+    Raises:
+        UntranslatableRequest: the text is not a JSON object.
+    """
+    value = _object_of(call.arguments)
+    if value is None:
+        raise UntranslatableRequest("the arguments of an earlier tool call are not the JSON text of an object")
+    return value
+
+
+def reply_arguments(text: str) -> dict[str, Any]:
+    """As `arguments_object`, for a call in an answer.
+
+    Raises:
+        UntranslatableReply: the model wrote something else than a JSON object.
+    """
+    value = _object_of(text)
+    if value is None:
+        raise UntranslatableReply("the model called a tool with arguments that are not a JSON object")
+    return value
+
+
+def call_names(conversation: Conversation) -> dict[str, str]:
+    """The tool's name by the id of each call."""
+    return {
+        part.id: part.name for message in conversation.messages for part in message.parts if isinstance(part, ToolCall)
+    }
+
+
+def anthropic_id(text: str) -> str:
+    """A call's id in Anthropic's alphabet (letters, digits, `-`, `_`); equal ids stay equal."""
+    if _PLAIN_ID.fullmatch(text):
+        return text
+    return "_" + "".join(char if _PLAIN_ID.fullmatch(char) and char != "_" else f"_{ord(char):x}_" for char in text)
+
+
+def need_messages(conversation: Conversation) -> None:
+    """Refuse a conversation in which nobody says anything, as OpenAI and Anthropic do.
+
+    Raises:
+        UntranslatableRequest: there is no message.
+    """
+    if not conversation.messages:
+        raise UntranslatableRequest("there is nothing to answer: the request has no message and no prompt")

@@ -1,0 +1,145 @@
+"""An answer as such, in no dialect: whole, or as the events of a stream.
+
+Belongs here: frozen values of answers and the closed union of stream events.
+Does not belong here: JSON, dialects, bytes.
+
+The contract of a stream: deltas in the order of the answer; the calls of tools one after the other, each begun by a
+delta with its name; exactly one `Finished` or `Failed` at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
+
+__all__ = [
+    "Event",
+    "Failed",
+    "FinishReason",
+    "Finished",
+    "Reply",
+    "ReplyPart",
+    "Stamp",
+    "Started",
+    "TextDelta",
+    "ThinkingDelta",
+    "Timings",
+    "ToolCallDelta",
+    "Usage",
+]
+
+
+class FinishReason(StrEnum):
+    """Why the model stopped."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CONTENT_FILTER = "content_filter"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens. `input_tokens` is the whole prompt, `cached_tokens` and `cache_write_tokens` are parts of it."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """How long an answer took, in whole nanoseconds; 0 means unknown, as in Ollama's own answers."""
+
+    total_ns: int = 0
+    load_ns: int = 0
+    prompt_eval_ns: int = 0
+    eval_ns: int = 0
+
+
+ReplyPart = Text | Thinking | ToolCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A whole answer; `usage` and `timings` are None when the server did not report them."""
+
+    parts: tuple[ReplyPart, ...]
+    finish: FinishReason
+    stop_sequence: str | None = None
+    usage: Usage | None = None
+    timings: Timings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The answer begins; `input_tokens` is 0 when the server does not say so at the start."""
+
+    input_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More text, never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingDelta:
+    """More of what the model thinks, never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """More of the call with number `index`: its first delta has `name`, all together the JSON text of its arguments.
+
+    `id` may be empty in the first delta when the server gives none. No text at all means no arguments.
+    """
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The answer is complete."""
+
+    finish: FinishReason
+    stop_sequence: str | None = None
+    usage: Usage | None = None
+    timings: Timings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The server gave up inside the answer; `status` is the HTTP status the error would have had."""
+
+    message: str
+    status: int = 502
+    code: str = "upstream_error"
+
+
+Event = TextDelta | ThinkingDelta | ToolCallDelta | Started | Finished | Failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """What an answer says about itself and the core cannot know: it has neither a clock nor random ids.
+
+    Attributes:
+        model: the model's name as the client asked for it.
+        id: any text of letters, digits, `-` and `_`, unique to this answer: the router's request id.
+        created_ns: when the answer began, in nanoseconds since 1970 (UTC).
+    """
+
+    model: str
+    id: str
+    created_ns: int

@@ -1,0 +1,354 @@
+"""Laws of translation: meaning is kept, a stream says what the whole says, nothing unforeseen is raised."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ollama_router_core.translate import (
+    Dialect,
+    ReplyOptions,
+    StreamTranslator,
+    UntranslatableReply,
+    UntranslatableRequest,
+    translate_error,
+    translate_reply,
+    translate_request,
+)
+from ollama_router_core.translate.replies import Failed
+from support.conversations import (
+    CHATS,
+    STAMP,
+    TALKS,
+    answer_of,
+    assembled,
+    body_of,
+    conversation_of,
+    conversations,
+    event_lists,
+    events_of,
+    meaning,
+    prompts,
+    replies,
+    reply_of,
+    said,
+    stream_of,
+    texts,
+)
+from support.conversations import objects as object_values
+from support.conversations import values as json_values
+from support.json_texts import cut, cuts
+
+chats = st.sampled_from(CHATS)
+talks = st.sampled_from(TALKS)
+embeddings = (Dialect.OLLAMA_EMBED, Dialect.OLLAMA_EMBEDDINGS, Dialect.OPENAI_EMBEDDINGS)
+
+
+def translated(stream: bytes, source: Dialect, target: Dialect, places: list[float]) -> bytes:
+    """The whole of a stream's translation when its bytes come in pieces."""
+    translator = StreamTranslator(source, target, stamp=STAMP, options=ReplyOptions(include_usage=True))
+    return b"".join(map(translator.feed, cut(stream, places))) + translator.finish()
+
+
+# --- meaning --------------------------------------------------------------------------------------
+
+
+@given(conversations(), chats, chats)
+def test_a_request_keeps_its_meaning(conversation, source, target) -> None:
+    """Messages, their order, tool calls, results, tools, sampling and schemas arrive as they were said."""
+    sent = translate_request(body_of(conversation, source), source=source, target=target, model="other")
+    body = json.loads(sent.body)
+    arrived = meaning(conversation_of(body, target))
+    expected = meaning(conversation)
+    if conversation.sampling.max_tokens is None and target is Dialect.ANTHROPIC_MESSAGES:
+        # Anthropic demands a limit; a default is the only thing that is ever added.
+        arrived["sampling"] = conversation.sampling
+    if source is Dialect.ANTHROPIC_MESSAGES and conversation.sampling.max_tokens is None:
+        arrived["sampling"] = conversation.sampling
+    assert body["model"] == "other"
+    assert arrived == expected
+    assert sent.dropped == ()
+    assert sent.stream == conversation.stream
+
+
+@given(prompts(), talks, talks)
+def test_a_prompt_keeps_its_meaning(conversation, source, target) -> None:
+    """A plain prompt can be said in every dialect, and comes back from each."""
+    there = translate_request(body_of(conversation, source), source=source, target=target, model="m")
+    back = translate_request(there.body, source=target, target=source, model="m")
+    messages = meaning(conversation_of(json.loads(back.body), source))["messages"]
+    assert messages == meaning(conversation)["messages"]
+    assert back.stream == conversation.stream
+
+
+@given(replies(), chats, chats)
+def test_an_answer_keeps_its_meaning(reply, source, target) -> None:
+    """Text, thoughts, calls, the reason to stop and the usage arrive as they were."""
+    body = translate_reply(answer_of(reply, source), source=source, target=target, stamp=STAMP)
+    assert said(reply_of(body, target)) == said(reply)
+
+
+# --- streams --------------------------------------------------------------------------------------
+
+
+@given(st.data(), chats, chats)
+def test_a_stream_says_what_the_whole_answer_says(data, source, target) -> None:
+    """However an answer is cut into events and bytes, the client ends up with the same answer."""
+    reply = data.draw(replies())
+    stream = stream_of(data.draw(event_lists(reply)), source)
+    streamed = assembled(events_of(translated(stream, source, target, data.draw(cuts())), target))
+    whole = translate_reply(answer_of(reply, source), source=source, target=target, stamp=STAMP)
+    assert said(streamed) == said(reply_of(whole, target)) == said(reply)
+
+
+@given(st.data(), talks, talks)
+def test_plain_answers_stream_between_all_dialects(data, source, target) -> None:
+    """The routes that take one prompt stream as the chats do, but for thoughts, which completions cannot say."""
+    reply = data.draw(replies(calls=False))
+    stream = stream_of(data.draw(event_lists(reply)), source)
+    streamed = said(assembled(events_of(translated(stream, source, target, []), target)))
+    expected = said(reply)
+    if Dialect.OPENAI_COMPLETIONS in {source, target}:
+        expected["thinking"] = ""
+    assert streamed == expected
+
+
+@given(st.data(), talks, talks)
+def test_where_the_bytes_are_cut_makes_no_difference(data, source, target) -> None:
+    """The same bytes in give the same bytes out, in total, also when the stream is broken or cut short."""
+    reply = data.draw(replies())
+    stream = stream_of(data.draw(event_lists(reply)), source if source in CHATS else Dialect.OLLAMA_CHAT)
+    place = data.draw(st.integers(0, len(stream)))
+    damage = data.draw(
+        st.sampled_from([b"", b"", b"\n", b"\r\n", b"\xff", b'{"error":"x"}\n', b"data: {\n\n", b"data"])
+    )
+    stream = data.draw(st.sampled_from([stream[:place] + damage + stream[place:], stream[:place] + damage]))
+    once = translated(stream, source, target, [])
+    assert translated(stream, source, target, data.draw(cuts())) == once
+    assert b"".join(map(bytes, [once])) == translated(stream, source, target, [i / 50 for i in range(50)])
+
+
+ENDS = {
+    Dialect.OLLAMA_CHAT: b'"done":true',
+    Dialect.OPENAI_CHAT: b'"finish_reason":"',
+    Dialect.ANTHROPIC_MESSAGES: b'"stop_reason":"',
+}
+
+
+@given(st.data(), chats, chats)
+def test_a_stream_cut_short_is_never_ended_as_if_complete(data, source, target) -> None:
+    """What was cut before its end ends with an error in the client's dialect, and the translator says so."""
+    if source is target:
+        return
+    stream = stream_of(data.draw(event_lists(data.draw(replies()))), source)
+    end = ENDS[source]
+    short = stream[: data.draw(st.integers(0, stream.rindex(end)))]
+    translator = StreamTranslator(source, target, stamp=STAMP)
+    written = translator.feed(short) + translator.finish()
+    assert translator.failure is not None
+    assert isinstance(events_of(written, target)[-1], Failed)
+
+
+# --- robustness -----------------------------------------------------------------------------------
+
+
+def mutated(draw: st.DrawFn, value: Any) -> Any:
+    """A value with something else in one of its places."""
+    if isinstance(value, dict) and value and draw(st.integers(0, 5)):
+        key = draw(st.sampled_from(sorted(value)))
+        return {**value, key: mutated(draw, value[key])}
+    if isinstance(value, list) and value and draw(st.integers(0, 5)):
+        index = draw(st.integers(0, len(value) - 1))
+        return [*value[:index], mutated(draw, value[index]), *value[index + 1 :]]
+    return draw(
+        st.one_of(json_values, st.sampled_from([10**400, -1, "", [], {}, [[]], [{}], {"": None}, float("inf")]))
+    )
+
+
+SAMPLES: dict[Dialect, list[dict[str, Any]]] = {
+    Dialect.OLLAMA_CHAT: [
+        {
+            "model": "m",
+            "messages": [
+                {"role": "user", "content": "x", "images": ["/9j/"]},
+                {"role": "assistant", "thinking": "t", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]},
+                {"role": "tool", "tool_name": "f", "content": "1"},
+            ],
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+            "options": {"temperature": 1, "stop": ["a"], "num_predict": -1, "num_ctx": 5},
+            "format": "json",
+            "think": "high",
+            "keep_alive": 0,
+        }
+    ],
+    Dialect.OLLAMA_GENERATE: [{"model": "m", "prompt": "x", "system": "s", "suffix": "", "context": [], "raw": False}],
+    Dialect.OPENAI_CHAT: [
+        {
+            "model": "m",
+            "messages": [
+                {"role": "developer", "content": [{"type": "text", "text": "s"}]},
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]},
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "reasoning": "t",
+                    "tool_calls": [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+                },
+                {"role": "tool", "tool_call_id": "a", "content": "1"},
+            ],
+            "tools": [{"type": "function", "function": {"name": "f", "strict": True}}],
+            "tool_choice": {"type": "function", "function": {"name": "f"}},
+            "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "strict": True}},
+            "reasoning_effort": "low",
+            "stream_options": {"include_usage": True},
+            "max_completion_tokens": 5,
+            "n": 1,
+            "modalities": ["text"],
+        }
+    ],
+    Dialect.OPENAI_COMPLETIONS: [{"model": "m", "prompt": ["x"], "suffix": "y", "best_of": 1, "echo": False}],
+    Dialect.ANTHROPIC_MESSAGES: [
+        {
+            "model": "m",
+            "max_tokens": 2000,
+            "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}],
+            "messages": [
+                {"role": "user", "content": [{"type": "image", "source": {"type": "url", "url": "https://x"}}]},
+                {
+                    "role": "assistant",
+                    "content": [
+                        {"type": "thinking", "thinking": "t", "signature": "s"},
+                        {"type": "redacted_thinking", "data": "d"},
+                        {"type": "tool_use", "id": "a", "name": "f", "input": {}},
+                    ],
+                },
+                {
+                    "role": "user",
+                    "content": [{"type": "tool_result", "tool_use_id": "a", "content": "1", "is_error": True}],
+                },
+            ],
+            "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+            "tool_choice": {"type": "any", "disable_parallel_tool_use": True},
+            "thinking": {"type": "enabled", "budget_tokens": 1024},
+            "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {}}},
+        }
+    ],
+    Dialect.OLLAMA_EMBED: [{"model": "m", "input": ["x"], "dimensions": 3, "truncate": True}],
+    Dialect.OLLAMA_EMBEDDINGS: [{"model": "m", "prompt": "x"}],
+    Dialect.OPENAI_EMBEDDINGS: [{"model": "m", "input": "x", "encoding_format": "base64"}],
+}
+
+
+@st.composite
+def odd_bodies(draw: st.DrawFn, source: Dialect) -> dict[str, Any] | bytes:
+    """Requests that are nearly right, and bytes that are not JSON at all."""
+    body = draw(st.sampled_from(SAMPLES[source]))
+    for _ in range(draw(st.integers(0, 2))):
+        body = mutated(draw, body)
+    if isinstance(body, dict) and draw(st.booleans()):
+        return body
+    return draw(st.sampled_from([json.dumps(body).encode(), json.dumps(body).encode()[:-1]]) | st.binary(max_size=30))
+
+
+@given(st.data(), st.sampled_from(list(Dialect)), st.sampled_from(list(Dialect)))
+def test_no_request_raises_anything_but_its_own_error(data, source, target) -> None:
+    """Whatever a client sends is translated into valid JSON or refused with a 400."""
+    body = data.draw(odd_bodies(source))
+    try:
+        sent = translate_request(body, source=source, target=target, model="m")
+    except UntranslatableRequest:
+        return
+    assert json.loads(sent.body)["model"] == "m"
+    assert all(name.isascii() and name.isprintable() for name in sent.dropped)
+
+
+ANSWERS = [
+    json.loads(answer_of(reply, dialect))
+    for dialect in TALKS
+    for reply in [reply_of(b'{"message":{"content":"x"},"eval_count":1}', Dialect.OLLAMA_CHAT)]
+]
+
+
+@given(st.data(), st.sampled_from(list(Dialect)), st.sampled_from(list(Dialect)))
+@example(None, Dialect.OPENAI_EMBEDDINGS, Dialect.OLLAMA_EMBED)
+def test_no_answer_raises_anything_but_its_own_error(data, source, target) -> None:
+    """Whatever a server answers is translated into valid JSON or called untranslatable."""
+    if data is None:
+        body: Any = {"data": [{"embedding": [1, "x"]}]}
+    else:
+        body = data.draw(
+            st.sampled_from([*ANSWERS, {"data": [{"index": 1, "embedding": [0.5]}]}, {"embeddings": [[1]]}])
+        )
+        for _ in range(data.draw(st.integers(0, 2))):
+            body = mutated(data.draw, body)
+    raw = json.dumps(body).encode()
+    if data is not None and data.draw(st.booleans()):
+        raw = data.draw(st.binary(max_size=30))
+    if source is target:
+        return
+    try:
+        written = translate_reply(
+            raw, source=source, target=target, stamp=STAMP, options=ReplyOptions(base64_vectors=True)
+        )
+    except UntranslatableReply:
+        return
+    assert isinstance(json.loads(written), dict)
+
+
+@given(st.data(), chats, talks)
+def test_no_stream_raises_and_what_is_written_can_always_be_read(data, source, target) -> None:
+    """Events that are nearly right, in any order, give a stream that a client can parse to its end."""
+    if source is target:
+        return
+    lines = [line for line in stream_of(data.draw(event_lists(data.draw(replies()))), source).split(b"\n") if line]
+    payloads = [json.loads(line.removeprefix(b"data: ")) for line in lines if line[-1:] == b"}"]
+    chosen = data.draw(st.lists(st.sampled_from(payloads), max_size=6))
+    odd = [mutated(data.draw, payload) if data.draw(st.booleans()) else payload for payload in chosen]
+    prefix, end = ("", "\n") if source is Dialect.OLLAMA_CHAT else ("data: ", "\n\n")
+    stream = "".join(f"{prefix}{json.dumps(payload)}{end}" for payload in odd).encode()
+    translator = StreamTranslator(source, target, stamp=STAMP)
+    written = translator.feed(stream) + translator.finish()
+    assert translator.done
+    assert isinstance(events_of(written, target)[-1], Failed) is (translator.failure is not None)
+
+
+@given(st.lists(st.binary(max_size=40), max_size=6), talks, talks)
+def test_no_bytes_make_a_stream_raise(chunks, source, target) -> None:
+    """Bytes that are no stream end in an error of the client's dialect."""
+    translator = StreamTranslator(source, target, stamp=STAMP)
+    for chunk in chunks:
+        translator.feed(chunk)
+    translator.finish()
+    assert translator.done or source is target
+
+
+@given(
+    st.integers(400, 599), object_values.map(json.dumps).map(str.encode) | st.binary(), st.sampled_from(list(Dialect))
+)
+def test_every_error_answer_is_put_into_the_clients_shape(status, body, target) -> None:
+    """Whatever the body of an error is, the client gets a text where its dialect has it."""
+    error = translate_error(status, body, target=target, request_id="r")
+    value = json.loads(error.body)
+    message = value["error"] if target.family == "ollama" else value["error"]["message"]
+    assert message
+    assert 400 <= error.status <= 599
+
+
+@given(texts, st.integers(0, 3))
+def test_what_is_refused_is_not_repeated(secret, place) -> None:
+    """The text of an error names places in the body and never what stands there: prompts stay out of logs."""
+    bad: list[dict[str, Any]] = [
+        {"messages": [{"role": "user", "content": {"prompt": secret}}]},
+        {"messages": [{"role": secret, "content": "x"}]},
+        {"messages": [{"role": "user", "content": "x", "images": [secret + "!"]}]},
+        {"messages": [{"role": "tool", "content": secret}]},
+    ]
+    try:
+        translate_request(bad[place], source=Dialect.OLLAMA_CHAT, target=Dialect.OPENAI_CHAT, model="m")
+        said = ""
+    except UntranslatableRequest as error:
+        said = str(error)
+    assert len(secret) < 4 or secret not in said

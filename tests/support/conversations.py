@@ -1,0 +1,263 @@
+"""Conversations and answers for the tests of translation: strategies, normal forms, streams taken apart.
+
+Belongs here: neutral values and how to compare them. Does not belong here: laws.
+
+A normal form keeps what a conversation means and forgets how a dialect cuts it: neighbouring messages of one side are
+one, arguments are values and not text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from itertools import groupby, pairwise
+from typing import Any
+
+from hypothesis import strategies as st
+
+from ollama_router_core.translate import Dialect, ReplyOptions, Stamp, TargetTraits
+from ollama_router_core.translate.conversation import (
+    Conversation,
+    Image,
+    JsonSchema,
+    Message,
+    Part,
+    Role,
+    Sampling,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
+from ollama_router_core.translate.fields import Dropped, Fields
+from ollama_router_core.translate.framing import MAX_EVENT_BYTES, EventData, Lines
+from ollama_router_core.translate.incoming import _read_reply, _reader, _write_reply, _writer
+from ollama_router_core.translate.outgoing import _read, _write
+from ollama_router_core.translate.parts import joined_text, joined_thinking
+from ollama_router_core.translate.replies import (
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Reply,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ToolCallDelta,
+    Usage,
+)
+
+CHATS = (Dialect.OLLAMA_CHAT, Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES)
+PROMPTS = (Dialect.OLLAMA_GENERATE, Dialect.OPENAI_COMPLETIONS)
+TALKS = CHATS + PROMPTS
+STAMP = Stamp(model="gpt-4", id="req-1", created_ns=1_700_000_000_123_456_789)
+PNG = "iVBORw0KGgoAAAANSUhEUg=="
+JPEG = "/9j/4AAQSkZJRg=="
+
+texts = st.text(st.characters(exclude_categories=[]), min_size=1, max_size=12)
+"""Texts with lone surrogates among them."""
+names = st.from_regex(r"[a-zA-Z0-9_-]{1,12}", fullmatch=True)
+numbers = st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False)
+values = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+objects = st.dictionaries(texts, values, max_size=3)
+images = st.builds(Image, st.just("image/png"), st.just(PNG)) | st.builds(Image, st.just("image/jpeg"), st.just(JPEG))
+
+
+# --- conversations --------------------------------------------------------------------------------
+
+
+@st.composite
+def turns(draw: st.DrawFn, number: int) -> list[Message]:
+    """What a user says, or what an assistant says with the results of the tools it calls."""
+    if draw(st.booleans()):
+        parts: list[Part] = list(draw(st.lists(images, max_size=2)))
+        return [Message(Role.USER, (*parts, Text(draw(texts))))]
+    calls = [
+        ToolCall(f"call-{number}-{index}", draw(names), json.dumps(draw(objects)))
+        for index in range(draw(st.integers(0, 3)))
+    ]
+    said = [Text(draw(texts))] if not calls or draw(st.booleans()) else []
+    results = [Message(Role.TOOL, (ToolResult(call.id, (Text(draw(texts)),)),)) for call in calls]
+    return [Message(Role.ASSISTANT, (*said, *calls)), *results]
+
+
+samplings = st.builds(
+    Sampling,
+    temperature=st.none() | st.floats(0, 1),
+    top_p=st.none() | st.floats(0, 1),
+    max_tokens=st.none() | st.integers(1, 10**6),
+    stop=st.lists(texts, max_size=3).map(tuple),
+)
+tools = st.lists(
+    st.builds(Tool, name=names, description=texts | st.just(""), parameters=objects.filter(bool)), max_size=3
+).map(tuple)
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> Conversation:
+    """A conversation that every chat dialect can say in full."""
+    messages: list[Message] = []
+    if draw(st.booleans()):
+        messages.append(Message(Role.SYSTEM, (Text(draw(texts)),)))
+    messages.append(Message(Role.USER, (Text(draw(texts)),)))
+    for number in range(draw(st.integers(0, 4))):
+        messages.extend(draw(turns(number)))
+    return Conversation(
+        messages=tuple(messages),
+        tools=draw(tools),
+        sampling=draw(samplings),
+        format=draw(st.none() | st.builds(JsonSchema, schema=objects.filter(bool))),
+        stream=draw(st.booleans()),
+    )
+
+
+@st.composite
+def prompts(draw: st.DrawFn) -> Conversation:
+    """A conversation of one prompt that every dialect can say in full."""
+    message = Message(Role.USER, (Text(draw(texts)),))
+    return Conversation(messages=(message,), sampling=draw(samplings), stream=draw(st.booleans()))
+
+
+def body_of(conversation: Conversation, dialect: Dialect, model: str = "m") -> dict[str, Any]:
+    """The request a client of the dialect would send."""
+    return {"model": model, **_write(conversation, dialect, TargetTraits(), Dropped())}
+
+
+def conversation_of(body: dict[str, Any], dialect: Dialect) -> Conversation:
+    """What a server of the dialect understands."""
+    return _read(Fields(body, "", Dropped()), dialect)
+
+
+def meaning(conversation: Conversation) -> dict[str, Any]:
+    """The normal form of a conversation."""
+    sides = [(message.role, [_part(part) for part in message.parts]) for message in conversation.messages]
+    merged = [(role, [part for _, parts in group for part in parts]) for role, group in groupby(sides, lambda x: x[0])]
+    wanted = conversation.format
+    return {
+        "messages": [(role, parts) for role, parts in merged if parts],
+        "tools": [(tool.name, tool.description, tool.parameters) for tool in conversation.tools],
+        "sampling": conversation.sampling,
+        "schema": wanted.schema if isinstance(wanted, JsonSchema) else wanted,
+        "stream": conversation.stream,
+    }
+
+
+def _part(part: Part) -> object:
+    match part:
+        case ToolCall():
+            return ("call", part.id, part.name, json.loads(part.arguments or "{}"))
+        case ToolResult():
+            return ("result", part.call_id, joined_text(part.parts, "\n"))
+        case _:
+            return part
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+@st.composite
+def replies(draw: st.DrawFn, *, calls: bool = True) -> Reply:
+    """An answer that the dialects can say in full: thoughts, then text, then calls."""
+    made = [
+        ToolCall(f"id-{index}", draw(names), json.dumps(draw(objects)))
+        for index in range(draw(st.integers(0, 3)) if calls else 0)
+    ]
+    thought = [Thinking(draw(texts))] if draw(st.booleans()) else []
+    said = [Text(draw(texts))] if draw(st.booleans()) else []
+    ends = [FinishReason.STOP, FinishReason.LENGTH, FinishReason.CONTENT_FILTER]
+    finish = FinishReason.TOOL_CALLS if made else draw(st.sampled_from(ends))
+    counts = st.integers(0, 10**9)
+    usage = Usage(input_tokens=draw(counts), output_tokens=draw(counts))
+    return Reply(parts=(*thought, *said, *made), finish=finish, usage=usage)
+
+
+def answer_of(reply: Reply, dialect: Dialect) -> bytes:
+    """The whole answer as a server of the dialect gives it."""
+    return json.dumps(_write_reply(reply, dialect, STAMP)).encode()
+
+
+def reply_of(body: bytes, dialect: Dialect) -> Reply:
+    """What a client of the dialect understands."""
+    return _read_reply(json.loads(body), dialect)
+
+
+def said(reply: Reply) -> dict[str, Any]:
+    """The normal form of an answer."""
+    calls = [part for part in reply.parts if isinstance(part, ToolCall)]
+    return {
+        "thinking": joined_thinking(reply.parts),
+        "text": joined_text(reply.parts, ""),
+        "calls": [(call.id, call.name, json.loads(call.arguments or "{}")) for call in calls],
+        "finish": reply.finish,
+        "usage": reply.usage,
+    }
+
+
+# --- streams --------------------------------------------------------------------------------------
+
+
+@st.composite
+def event_lists(draw: st.DrawFn, reply: Reply) -> list[Event]:
+    """The answer as a stream, its texts and arguments in any pieces."""
+    events: list[Event] = [Started()]
+    number = 0
+    for part in reply.parts:
+        if isinstance(part, ToolCall):
+            first, *rest = draw(pieces(part.arguments))
+            events.append(ToolCallDelta(number, part.id, part.name, first))
+            events.extend(ToolCallDelta(number, arguments=piece) for piece in rest)
+            number += 1
+        else:
+            kind = TextDelta if isinstance(part, Text) else ThinkingDelta
+            events.extend(kind(piece) for piece in draw(pieces(part.text)))
+    return [*events, Finished(reply.finish, usage=reply.usage)]
+
+
+@st.composite
+def pieces(draw: st.DrawFn, text: str) -> list[str]:
+    """A text cut in any places, without empty pieces."""
+    places = sorted(draw(st.sets(st.integers(1, len(text)), max_size=4))) if text else []
+    edges = [0, *(place for place in places if place < len(text)), len(text)]
+    return [text[start:end] for start, end in pairwise(edges)]
+
+
+def stream_of(events: Iterable[Event], dialect: Dialect) -> bytes:
+    """The stream as a server of the dialect writes it."""
+    writer = _writer(dialect, STAMP, ReplyOptions(include_usage=True), MAX_EVENT_BYTES)
+    return b"".join(writer.write(event) for event in events)
+
+
+def events_of(stream: bytes, dialect: Dialect) -> list[Event]:
+    """The events a client of the dialect sees, the end included."""
+    frames = Lines() if dialect.value.startswith("ollama") else EventData()
+    reader = _reader(dialect)
+    events = [event for payload in (*frames.feed(stream), *frames.end()) for event in reader.read(payload)]
+    ended = any(isinstance(event, Finished | Failed) for event in events)
+    return events if ended else [*events, *reader.end()]
+
+
+def assembled(events: Iterable[Event]) -> Reply:
+    """The whole answer of a stream that ended well."""
+    parts: list[Text | Thinking | ToolCall] = []
+    calls: dict[int, ToolCall] = {}
+    for event in events:
+        match event:
+            case TextDelta(text=text):
+                parts.append(Text(text))
+            case ThinkingDelta(text=text):
+                parts.append(Thinking(text))
+            case ToolCallDelta(index=index):
+                known = calls.get(index, ToolCall("", "", ""))
+                calls[index] = ToolCall(
+                    known.id or event.id, known.name or event.name, known.arguments + event.arguments
+                )
+            case Finished():
+                return Reply(parts=(*parts, *calls.values()), finish=event.finish, usage=event.usage)
+            case _:
+                assert isinstance(event, Started), event
+    raise AssertionError("the stream did not end")

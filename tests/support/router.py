@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,8 +21,11 @@ from ollama_router_core.testing import OllamaSimulator
 from ollama_router_server.app import create_app
 from ollama_router_server.serve import listen
 from ollama_router_server.services import Services
+from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.request_log import LogFilter
+from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import Role, UserStore
+from ollama_router_server.system import SystemClock
 from support.eventually import eventually
 
 
@@ -71,8 +76,8 @@ async def running_router(
     """Start a router over these servers; other keyword arguments are settings."""
     settings = {"servers": dict(servers), "proxy_port": 1, **config}
     url = f"sqlite:///{folder}/router.sqlite3"
+    token, admin_token = await _users(folder)
     services = Services(load_config(json.dumps(settings)), {"OROUTER_DATABASE_URL": url, **(environment or {})})
-    token, admin_token = await _users(services, ("alice", "user"), ("root", "admin"))
     sock = listen("127.0.0.1", 0)
     server = uvicorn.Server(
         uvicorn.Config(
@@ -91,9 +96,32 @@ async def running_router(
         sock.close()
 
 
-async def _users(services: Services, *names: tuple[str, Role]) -> list[str]:
-    from ollama_router_server.storage.upgrade import prepare_database
+@dataclass
+class _Template:
+    """A database with two users, made once: migrations and bcrypt take longer than most tests."""
 
-    await prepare_database(services._database_url)
-    store = UserStore(services.database, clock=services.clock, cost=4)
-    return [(await store.create(name, role=role)).token.reveal() for name, role in names]
+    folder: tempfile.TemporaryDirectory[str]
+    tokens: list[str]
+
+
+_templates: list[_Template] = []
+
+
+async def _users(folder: Path) -> list[str]:
+    """Put a database with alice and root into a folder; return their tokens."""
+    if not _templates:
+        _templates.append(await _make_template())
+    shutil.copy(Path(_templates[0].folder.name) / "router.sqlite3", folder / "router.sqlite3")
+    return _templates[0].tokens
+
+
+async def _make_template() -> _Template:
+    folder = tempfile.TemporaryDirectory()
+    url = f"sqlite:///{folder.name}/router.sqlite3"
+    await prepare_database(url)
+    database = Database(url)
+    store = UserStore(database, clock=SystemClock(), cost=4)
+    users: tuple[tuple[str, Role], ...] = (("alice", "user"), ("root", "admin"))
+    tokens = [(await store.create(name, role=role)).token.reveal() for name, role in users]
+    await database.aclose()
+    return _Template(folder, tokens)

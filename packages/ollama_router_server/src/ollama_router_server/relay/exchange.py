@@ -31,7 +31,7 @@ class Exchange:
     client: Client
     started: float
     started_at: float
-    family: Family
+    family: Family = Family.OLLAMA
     user: User | None = None
     endpoint: Endpoint | None = None
     route: RouteRequest | None = None

@@ -1,0 +1,64 @@
+"""Errors as answers: a whole one in the dialect of the route, or the end of a stream that cannot go on.
+
+Belongs here: writing a `RouterError` to a client.
+Does not belong here: what the dialects look like (`ollama_router_core.dialects`).
+"""
+
+from __future__ import annotations
+
+from ollama_router_core.dialects import error_body, error_tail
+from ollama_router_core.errors import (
+    InvalidCredential,
+    MethodNotAllowed,
+    MissingCredential,
+    RouterError,
+    UnknownRoute,
+)
+from ollama_router_server.relay.exchange import Exchange
+
+__all__ = ["answer_error", "cut_stream"]
+
+
+async def answer_error(exchange: Exchange, error: RouterError) -> None:
+    """Answer with an error, unless an answer has begun: then the connection is left unfinished, which cuts it."""
+    exchange.error = error
+    if exchange.client.started:
+        return
+    exchange.status = error.status_hint
+    body, content_type = _content(exchange, error)
+    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+    headers += [*_headers(error), *exchange.router_headers()]
+    await exchange.client.start(error.status_hint, headers)
+    await exchange.client.finish(b"" if exchange.method == "HEAD" else body)
+
+
+async def cut_stream(exchange: Exchange, error: RouterError, *, framed: bool) -> None:
+    """Say in the stream's own dialect that it ended early; the caller leaves it unfinished, which cuts it.
+
+    `framed` answers have a declared length, so nothing can be added to them.
+    """
+    exchange.error = error
+    if framed or exchange.route is None or not exchange.route.stream:
+        return
+    tail = error_tail(exchange.family, error.status_hint, error.message, code=error.code, request_id=exchange.id)
+    await exchange.client.write(tail)
+
+
+def _content(exchange: Exchange, error: RouterError) -> tuple[bytes, bytes]:
+    if isinstance(error, UnknownRoute | MethodNotAllowed):
+        return error.message.encode(), b"text/plain"
+    body = error_body(exchange.family, error.status_hint, error.message, code=error.code, request_id=exchange.id)
+    return body, b"application/json; charset=utf-8"
+
+
+def _headers(error: RouterError) -> list[tuple[bytes, bytes]]:
+    headers = [(b"x-router-error", error.code.encode())]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
+    if isinstance(error, MissingCredential | InvalidCredential):
+        headers.append((b"www-authenticate", b'Bearer realm="ollama-router"'))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(error.allowed).encode()))
+    if error.status_hint >= 500:
+        headers.append((b"x-should-retry", b"false"))
+    return headers

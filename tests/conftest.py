@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 
 # The machine is shared: a slow example says something about the neighbours, so there is no deadline.
 settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("deep", settings.get_profile("default"), max_examples=2000)
+settings.register_profile("deep", settings.get_profile("default"), max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

@@ -41,6 +41,7 @@ _log = structlog.get_logger("fleet")
 _FAILURES_UNTIL_DOWN = 3
 _RECHECK_SECONDS = 1.0
 _RECHECK_DOWN_SECONDS = 5.0
+_START_SECONDS = 3.0
 _REFRESH_SECONDS = 5.0
 _MAX_REPLY = 64 * 1024 * 1024
 
@@ -99,11 +100,15 @@ class FleetService:
         return FleetSnapshot(servers=self._servers, in_flight=dict(self._in_flight))
 
     async def start(self) -> None:
-        """Ask every server once, then keep asking in the background. Servers that are down are reported."""
-        await asyncio.gather(*(self._round(name) for name in self._servers))
-        for name in self._servers:
+        """Begin to ask. Returns when every server has answered or failed once, at the latest after 3 seconds."""
+        asked = {name: asyncio.Event() for name in self._servers}
+        for name, first in asked.items():
             self._wake[name] = asyncio.Event()
-            self._tasks.append(asyncio.create_task(self._watch(name), name=f"fleet-{name}"))
+            self._tasks.append(asyncio.create_task(self._watch(name, first), name=f"fleet-{name}"))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_START_SECONDS):
+                for first in asked.values():
+                    await first.wait()
 
     async def aclose(self) -> None:
         """Stop asking."""
@@ -158,11 +163,11 @@ class FleetService:
         """Seconds of the clock that the snapshot's times come from."""
         return self._clock.monotonic()
 
-    async def _watch(self, name: str) -> None:
+    async def _watch(self, name: str, first: asyncio.Event) -> None:
         while True:
+            await self._round(name)
+            first.set()
             await self._pause(name)
-            with contextlib.suppress(RouterError):
-                await self._round(name)
 
     async def _pause(self, name: str) -> None:
         interval = self._config.health_check_interval

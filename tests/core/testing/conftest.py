@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator
+from support.plain_http import async_client
 
 MODELS = ["llama3.1:8b", "qwen3:8b", "gemma3:12b", "nomic-embed-text"]
 
@@ -21,6 +22,6 @@ async def sim() -> AsyncIterator[OllamaSimulator]:
 
 @pytest.fixture
 async def http(sim: OllamaSimulator) -> AsyncIterator[httpx.AsyncClient]:
-    """A client that follows no redirect and waits at most ten seconds."""
-    async with httpx.AsyncClient(base_url=sim.url, timeout=10.0, trust_env=False) as client:
+    """A client that follows no redirect and waits at most 20 seconds."""
+    async with async_client(sim.url) as client:
         yield client

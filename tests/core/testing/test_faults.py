@@ -22,6 +22,7 @@ from ollama_router_core.testing import (
     StreamError,
 )
 from support.eventually import eventually
+from support.plain_http import async_client
 
 pytestmark = pytest.mark.anyio
 
@@ -203,7 +204,7 @@ def test_a_fault_before_the_request_cannot_know_the_path() -> None:
 async def test_pause_refuses_and_resume_listens_on_the_same_port(sim: OllamaSimulator) -> None:
     """A paused server refuses connections; open ones go on; the port stays."""
     port = sim.port
-    async with httpx.AsyncClient(base_url=sim.url, trust_env=False) as http:
+    async with async_client(sim.url) as http:
         assert (await http.get("/")).status_code == 200
         sim.pause()
         assert (await http.get("/")).status_code == 200

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator
+from support.plain_http import async_client
 
 pytestmark = pytest.mark.anyio
 
@@ -144,7 +145,7 @@ async def test_unclean_paths_are_redirected(
     sim: OllamaSimulator, method: str, path: str, status: int, location: str
 ) -> None:
     """A slash too many is a redirect by gin, an unclean path one by the mux in front of it."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with async_client(sim.url) as client:
         request = client.build_request(method, sim.url)
         request.url = httpx.URL(sim.url).copy_with(raw_path=path.encode())
         answer = await client.send(request)

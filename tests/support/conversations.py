@@ -135,11 +135,11 @@ def conversation_of(body: dict[str, Any], dialect: Dialect) -> Conversation:
 
 def meaning(conversation: Conversation) -> dict[str, Any]:
     """The normal form of a conversation."""
-    sides = [(message.role, [_part(part) for part in message.parts]) for message in conversation.messages]
-    merged = [(role, [part for _, parts in group for part in parts]) for role, group in groupby(sides, lambda x: x[0])]
+    groups = groupby(conversation.messages, lambda message: message.role)
+    merged = [(role, _side(role, [part for message in group for part in message.parts])) for role, group in groups]
     wanted = conversation.format
     return {
-        "messages": [(role, parts) for role, parts in merged if parts],
+        "messages": [(role, side) for role, side in merged if any(side)],
         "tools": [(tool.name, tool.description, tool.parameters) for tool in conversation.tools],
         "sampling": conversation.sampling,
         "schema": wanted.schema if isinstance(wanted, JsonSchema) else wanted,
@@ -147,14 +147,16 @@ def meaning(conversation: Conversation) -> dict[str, Any]:
     }
 
 
-def _part(part: Part) -> object:
-    match part:
-        case ToolCall():
-            return ("call", part.id, part.name, json.loads(part.arguments or "{}"))
-        case ToolResult():
-            return ("result", part.call_id, joined_text(part.parts, "\n"))
-        case _:
-            return part
+def _side(role: Role, parts: list[Part]) -> tuple[list[object], str, list[object]]:
+    """Images, text, calls and results of one side; Ollama keeps images apart from the text."""
+    calls: list[object] = []
+    for part in parts:
+        if isinstance(part, ToolCall):
+            calls.append(("call", part.id, part.name, json.loads(part.arguments or "{}")))
+        elif isinstance(part, ToolResult):
+            calls.append(("result", part.call_id, joined_text(part.parts, "\n")))
+    separator = "" if role is Role.ASSISTANT else "\n"
+    return [part for part in parts if isinstance(part, Image)], joined_text(parts, separator), calls
 
 
 # --- answers --------------------------------------------------------------------------------------

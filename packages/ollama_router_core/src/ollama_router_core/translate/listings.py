@@ -10,6 +10,7 @@ Honest means: only what the settings or the model's own name say. There is no si
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from ollama_router_core.translate.stamps import rfc3339
 
 __all__ = ["ExternalModel", "loading_reply", "openai_model", "show_reply", "tags_entry"]
 
+_ZERO_DURATION = re.compile(r"0[0hmsnu\u00b5.]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalModel:
@@ -123,5 +125,5 @@ def loading_reply(body: Mapping[str, Any], *, source: Dialect, stamp: Stamp) -> 
 
 def _is_zero(keep_alive: Any) -> bool:
     if isinstance(keep_alive, str):
-        return keep_alive.strip("0hmsun.") == "" and keep_alive.startswith("0")
+        return _ZERO_DURATION.fullmatch(keep_alive) is not None
     return not isinstance(keep_alive, bool) and keep_alive == 0

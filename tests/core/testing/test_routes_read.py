@@ -112,6 +112,22 @@ async def test_show_echoes_the_short_name_when_it_is_missing(http: httpx.AsyncCl
 
 
 @pytest.mark.parametrize(
+    ("version", "tags_tell_more", "ps_tells_context"),
+    [("0.33.0-rc2", True, True), ("0.30.0", True, True), ("0.29.9", False, True), ("0.9.6", False, False)],
+)
+async def test_older_servers_tell_less(
+    sim: OllamaSimulator, http: httpx.AsyncClient, version: str, tags_tell_more: bool, ps_tells_context: bool
+) -> None:
+    """Capabilities and lengths in /api/tags came with 0.30, the context in /api/ps with 0.9.7."""
+    sim.version = version
+    await http.post("/api/generate", json={"model": "llama3.1:8b"})
+    tag = (await http.get("/api/tags")).json()["models"][0]
+    loaded = (await http.get("/api/ps")).json()["models"][0]
+    assert ("capabilities" in tag, "context_length" in tag["details"]) == (tags_tell_more, tags_tell_more)
+    assert ("context_length" in loaded) == ps_tells_context
+
+
+@pytest.mark.parametrize(
     ("method", "path", "status", "text"),
     [
         ("GET", "/nope", 404, "404 page not found"),

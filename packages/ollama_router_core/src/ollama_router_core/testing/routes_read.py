@@ -34,7 +34,8 @@ async def status(server: ServerState, exchange: Exchange) -> None:
 async def tags(server: ServerState, exchange: Exchange) -> None:
     """/api/tags: every model, the newest first."""
     models = sorted(server.engine.library, key=lambda one: (-one.modified_at, one.name))
-    await exchange.json(200, {"models": [_tag(one) for one in models]})
+    summary = server.settings.at_least(0, 30)
+    await exchange.json(200, {"models": [_tag(one, summary=summary) for one in models]})
 
 
 async def ps(server: ServerState, exchange: Exchange) -> None:
@@ -48,7 +49,7 @@ async def ps(server: ServerState, exchange: Exchange) -> None:
             "details": one.model.details(),
             "expires_at": rfc3339(one.expires_at),
             "size_vram": one.size_vram,
-            "context_length": one.num_ctx,
+            **({"context_length": one.num_ctx} if server.settings.at_least(0, 9, 7) else {}),
         }
         for one in server.engine.scheduler.running()
     ]
@@ -80,16 +81,17 @@ def show_model(server: ServerState, name: str) -> SimulatedModel:
     return found
 
 
-def _tag(one: SimulatedModel) -> dict[str, Any]:
-    return {
+def _tag(one: SimulatedModel, *, summary: bool) -> dict[str, Any]:
+    """An entry of /api/tags; what shows the lengths and capabilities came with 0.30."""
+    entry: dict[str, Any] = {
         "name": one.name,
         "model": one.name,
         "modified_at": rfc3339(one.modified_at),
         "size": one.size,
         "digest": one.digest,
-        "details": one.details(summary=True),
-        "capabilities": list(one.capabilities),
+        "details": one.details(summary=summary),
     }
+    return entry | ({"capabilities": list(one.capabilities)} if summary else {})
 
 
 def _shown(one: SimulatedModel, *, verbose: bool) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Sizes are bytes, times seconds, speeds bytes per virtual second.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ class Settings:
     """What an operator chooses.
 
     models: what is on the disk; a text stands for `model(text)`. Later changes go through `library`.
+    version: what `/api/version` says; older ones leave out of `/api/tags` and `/api/ps` what came later.
     registry: what `/api/pull` can find besides.
     vram: 0 for a machine without a GPU.
     max_queue: requests that may wait for a load; one more is 503.
@@ -54,3 +56,8 @@ class Settings:
     time_scale: float = 0.001
     sleep: Callable[[float], Awaitable[object]] = field(default=asyncio.sleep)
     wall: Callable[[], float] = field(default=time.time)
+
+    def at_least(self, *version: int) -> bool:
+        """Whether the simulated server is that version or newer; what is no number counts as 0."""
+        parts = (re.match(r"\d+", part) for part in self.version.split("."))
+        return tuple(int(one[0]) if one else 0 for one in parts) >= version

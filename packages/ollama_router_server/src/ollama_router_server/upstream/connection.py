@@ -1,0 +1,379 @@
+"""One connection to one server: an asyncio protocol that carries one exchange at a time.
+
+Belongs here: bytes to and from the transport, whose turn it is, and every deadline of an exchange.
+Does not belong here: what the bytes mean (`framing`), which connection to take (`pool`), how to connect (`engine`).
+
+An exchange is begun by `exchange`, read through `receive` and ended by `release` or `abort`. Deadlines are kept by
+one lazy timer: moving a deadline is an assignment, and only when the timer fires is it compared with the clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import select
+from collections.abc import AsyncIterator
+from typing import Final, Literal, assert_never, cast
+
+from ollama_router_core.errors import UpstreamDisconnected, UpstreamProtocolError, UpstreamTimeout
+from ollama_router_server.upstream.framing import ResponseParser, encode_head
+from ollama_router_server.upstream.interface import Origin, Timeouts, UpstreamRequest
+from ollama_router_server.upstream.pool import Pool
+
+__all__ = ["READ_SIZE", "Connection"]
+
+READ_SIZE: Final = 64 * 1024
+"""Bytes of the buffer that all connections of one engine read into; see `Connection`."""
+
+_READ_HIGH: Final = 192 * 1024
+"""Reading pauses above this; with one more `READ_SIZE` that was on its way, at most 256 KiB are held."""
+_WRITE_HIGH: Final = 64 * 1024
+"""The upload waits above this until everything has been handed to the kernel."""
+_JOIN_LIMIT: Final = 64 * 1024
+"""Bodies up to this are sent in one piece with their head."""
+
+_Phase = Literal["send", "first_byte", "idle", "keepalive"]
+
+
+class Connection(asyncio.BufferedProtocol):
+    """A connection that `Pool` keeps between exchanges.
+
+    Args:
+        origin: the server.
+        loop: the running loop.
+        buffer: `READ_SIZE` bytes shared by all connections of one loop: a read is parsed before the next begins.
+        pool: told when the connection is free again, and when it is lost.
+        keepalive: seconds an idle connection is kept.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        loop: asyncio.AbstractEventLoop,
+        buffer: memoryview,
+        pool: Pool[Connection],
+        keepalive: float,
+    ) -> None:
+        self.origin = origin
+        self.parser = ResponseParser()
+        self.error: BaseException | None = None
+        self.lost = False
+        self._loop = loop
+        self._buffer = buffer
+        self._pool = pool
+        self._keepalive = keepalive
+        self._host_line = f"host: {origin.authority}\r\n".encode("ascii")
+        self._transport: asyncio.Transport | None = None
+        self._poll: select.poll | None = None
+        self._busy = True
+        self._timeouts = Timeouts()
+        self._waiter: asyncio.Future[None] | None = None
+        self._read_paused = False
+        self._write_paused = False
+        self._drained: asyncio.Future[None] | None = None
+        self._upload: asyncio.Task[None] | None = None
+        self._unsent = 0
+        self._phase: _Phase = "first_byte"
+        self._deadline = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_when = math.inf
+
+    # the exchange -------------------------------------------------------------------------------------
+
+    async def exchange(self, request: UpstreamRequest) -> None:
+        """Send a request and wait until the head of its answer is in `parser`; see `Upstream.send`."""
+        try:
+            head = encode_head(request, self._host_line)
+        except ValueError:
+            self._give_back()
+            raise
+        self._begin(request, head)
+        try:
+            while not self.parser.status:
+                self._raise_error()
+                await self._wait()
+        except BaseException:
+            self.abort()
+            raise
+        self._deadline = math.inf
+
+    async def receive(self) -> bytes:
+        """The next piece of the body, b"" at its end; see `UpstreamResponse.read`. Cancelling loses nothing."""
+        parser = self.parser
+        if not parser.readable():
+            self._resume_reading()
+            self._arm(self._timeouts.idle, "idle")
+            try:
+                while not parser.readable():
+                    self._raise_error()
+                    await self._wait()
+            finally:
+                self._deadline = math.inf
+        return parser.take()
+
+    def release(self) -> None:
+        """End the exchange: keep the connection if the answer is complete and nothing is in doubt, else cut it."""
+        parser = self.parser
+        reusable = parser.complete and parser.keep_alive and self.error is None
+        uploading = self._write_paused or (self._upload is not None and not self._upload.done())
+        if not reusable or uploading or self._transport is None or self._transport.is_closing():
+            self.abort()
+            return
+        parser.discard()
+        self._give_back()
+
+    def abort(self) -> None:
+        """Close at once; whoever waits is told that the connection is gone."""
+        self._deadline = math.inf
+        if not self._busy:
+            self._pool.forget(self)
+        if self._upload is not None:
+            self._upload.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def usable(self) -> bool:
+        """Whether the server has neither closed nor said anything since the last answer.
+
+        Asks the kernel, because the event loop may not have seen the end of the connection yet.
+        """
+        if self._transport is None or self._transport.is_closing():
+            return False
+        return self._poll is None or not self._poll.poll(0)
+
+    def _begin(self, request: UpstreamRequest, head: bytes) -> None:
+        transport = self._transport
+        self._busy = True
+        self._timeouts = request.timeouts
+        self.parser.begin(head_only=request.method == "HEAD")
+        if transport is None or transport.is_closing():
+            self._fail(UpstreamDisconnected(f"{self.origin.authority} closed the connection"))
+            return
+        body = request.body
+        if not isinstance(body, bytes):
+            transport.write(head)
+            self._upload = self._loop.create_task(self._send_body(body, request.body_length))
+        elif len(body) <= _JOIN_LIMIT:
+            transport.write(head + body)
+            self._sent()
+        else:
+            transport.write(head)
+            transport.write(body)
+            self._sent()
+
+    def _give_back(self) -> None:
+        self._busy = False
+        self._upload = None
+        self._resume_reading()
+        self._arm(self._keepalive, "keepalive")
+        self._pool.put(self)
+
+    def _fail(self, error: BaseException) -> None:
+        if self.error is None:
+            self.error = error
+        self.abort()
+        self._wake()
+
+    def _raise_error(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    async def _wait(self) -> None:
+        self._waiter = waiter = self._loop.create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # the upload ---------------------------------------------------------------------------------------
+
+    async def _send_body(self, body: AsyncIterator[bytes], length: int | None) -> None:
+        """Send a body as it comes; runs beside the wait for the answer, which may arrive first."""
+        try:
+            await self._send_chunks(body, length)
+            if not self.parser.status:
+                self._sent()
+        except asyncio.CancelledError:
+            self._fail(UpstreamDisconnected(f"the upload to {self.origin.authority} was cut"))
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever the source raised is raised by the exchange
+            self._fail(error)
+        finally:
+            close = getattr(body, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _send_chunks(self, body: AsyncIterator[bytes], length: int | None) -> None:
+        left = length
+        async for chunk in body:
+            if not chunk:
+                continue
+            if left is None:
+                self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            else:
+                left -= len(chunk)
+                if left < 0:
+                    raise ValueError("the request body is longer than its declared length")
+                self._write(chunk)
+            if self._write_paused:
+                await self._drain()
+        if left is None:
+            self._write(b"0\r\n\r\n")
+        elif left:
+            raise ValueError("the request body ended before its declared length")
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    async def _drain(self) -> None:
+        if not self.parser.status:
+            self._arm_send()
+        self._drained = self._loop.create_future()
+        try:
+            await self._drained
+        finally:
+            self._drained = None
+            if not self.parser.status:
+                self._deadline = math.inf
+
+    def _sent(self) -> None:
+        """Everything has been written: the server's time to answer begins, once the kernel has taken it."""
+        if self._write_paused:
+            self._arm_send()
+        else:
+            self._arm(self._timeouts.first_byte, "first_byte")
+
+    def _arm_send(self) -> None:
+        self._unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        self._arm(self._timeouts.idle, "send")
+
+    # deadlines ----------------------------------------------------------------------------------------
+
+    def _arm(self, seconds: float | None, phase: _Phase) -> None:
+        if seconds is None:
+            self._deadline = math.inf
+            return
+        self._phase = phase
+        self._deadline = when = self._loop.time() + seconds
+        if when < self._timer_when:
+            self._set_timer(when)
+
+    def _set_timer(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_when = when
+        self._timer = self._loop.call_at(when, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._timer_when = math.inf
+        if self._deadline == math.inf:
+            return
+        if self._loop.time() < self._deadline:
+            self._set_timer(self._deadline)
+            return
+        self._expire()
+
+    def _expire(self) -> None:
+        phase = self._phase
+        where = self.origin.authority
+        match phase:
+            case "send":
+                size = self._transport.get_write_buffer_size() if self._transport is not None else 0
+                if size < self._unsent:
+                    self._arm_send()
+                else:
+                    self._fail(UpstreamTimeout(f"{where} stopped taking the request", phase="send"))
+            case "first_byte":
+                self._fail(UpstreamTimeout(f"{where} did not begin to answer in time", phase="first_byte"))
+            case "idle":
+                self._fail(UpstreamTimeout(f"{where} fell silent in the middle of an answer", phase="idle"))
+            case "keepalive":
+                self.abort()
+            case _:
+                assert_never(phase)
+
+    # asyncio's protocol -------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The transport is ready."""
+        transport = cast("asyncio.Transport", transport)  # uvloop's transports do not inherit from it
+        self._transport = transport
+        transport.set_write_buffer_limits(high=_WRITE_HIGH, low=0)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and hasattr(select, "poll"):
+            self._poll = select.poll()
+            self._poll.register(sock.fileno(), select.POLLIN)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # asyncio's signature
+        """Where the next bytes go."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes have arrived: parse them, and wake who waits."""
+        if not self._busy:
+            self.abort()
+            return
+        parser = self.parser
+        parser.feed(self._buffer[:nbytes])
+        if parser.broken is not None:
+            self._fail(UpstreamProtocolError(f"{self.origin.authority} sent bad HTTP: {parser.broken}"))
+            return
+        if parser.buffered > _READ_HIGH and not self._read_paused and self._transport is not None:
+            self._read_paused = True
+            self._transport.pause_reading()
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _resume_reading(self) -> None:
+        if self._read_paused and self._transport is not None and not self._transport.is_closing():
+            self._read_paused = False
+            self._transport.resume_reading()
+
+    def eof_received(self) -> None:
+        """The server has closed its side: complete an answer without a length; the transport closes itself."""
+        if self._busy:
+            self.parser.feed_eof()
+            self._wake()
+        else:
+            self.abort()
+
+    def pause_writing(self) -> None:
+        """The transport holds more than `_WRITE_HIGH`."""
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        """The kernel has taken everything."""
+        self._write_paused = False
+        if self._drained is not None:
+            if not self._drained.done():
+                self._drained.set_result(None)
+        elif self._busy and not self.parser.status:
+            self._arm(self._timeouts.first_byte, "first_byte")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed: an exchange that is not complete has failed."""
+        if not self._busy:
+            self._pool.forget(self)
+        elif not self.parser.complete:
+            reason = "reset" if exc is not None else "closed"
+            self._fail(
+                UpstreamDisconnected(f"{self.origin.authority} {reason} the connection before its answer was complete")
+            )
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._transport = None
+        self._poll = None
+        self.lost = True
+        self.parser.release()
+        if self._upload is not None:
+            self._upload.cancel()
+        self._pool.lost(self)

@@ -1,0 +1,133 @@
+"""The upstream engine: `Upstream` on httptools over asyncio transports.
+
+Belongs here: how a connection is made, and the two objects that the relay sees.
+Does not belong here: bytes and deadlines (`connection`), parsing (`framing`), reuse (`pool`).
+
+A request is never sent twice. Before a pooled connection is used the kernel is asked whether the server has closed
+it, and nothing has been written then; whatever happens after the first byte was written is told to the caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from ollama_router_core.errors import ConnectFailed, UpstreamDisconnected
+from ollama_router_server.upstream.connection import READ_SIZE, Connection
+from ollama_router_server.upstream.interface import Headers, Origin, UpstreamRequest
+from ollama_router_server.upstream.pool import Pool
+
+__all__ = ["HttptoolsResponse", "HttptoolsUpstream"]
+
+
+class HttptoolsResponse:
+    """An answer whose head has arrived; see `UpstreamResponse`."""
+
+    __slots__ = ("_connection", "_ended", "headers", "status")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection: Connection | None = connection
+        self._ended = False
+        self.status: int = connection.parser.status
+        self.headers: Headers = connection.parser.headers
+
+    async def read(self) -> bytes:
+        """The next piece of the body, b"" at a complete end; see `UpstreamResponse.read`."""
+        connection = self._connection
+        if connection is None:
+            if self._ended:
+                return b""
+            raise UpstreamDisconnected("the answer was closed before its end")
+        piece = await connection.receive()
+        if not piece:
+            self._ended = True
+            self.close()
+        return piece
+
+    def close(self) -> None:
+        """Give the connection back after a complete answer, else cut it; see `UpstreamResponse.close`."""
+        connection = self._connection
+        if connection is not None:
+            self._connection = None
+            connection.release()
+
+
+class HttptoolsUpstream:
+    """`Upstream` for one event loop; make one for each loop.
+
+    Args:
+        ssl_context: for origins with scheme https; None verifies against the system's certificates.
+        keepalive: seconds an idle connection is kept for the next request.
+    """
+
+    def __init__(self, *, ssl_context: ssl.SSLContext | None = None, keepalive: float = 15.0) -> None:
+        self._ssl = ssl_context
+        self._keepalive = keepalive
+        self._buffer = memoryview(bytearray(READ_SIZE))
+        self._pool: Pool[Connection] = Pool()
+
+    @property
+    def open_connections(self) -> int:
+        """How many sockets are open, idle ones included."""
+        return len(self._pool)
+
+    @property
+    def idle_connections(self) -> int:
+        """How many open sockets wait for a request."""
+        return self._pool.idle
+
+    async def send(self, request: UpstreamRequest) -> HttptoolsResponse:
+        """Send a request and wait for the head of the answer; see `Upstream.send`."""
+        connection = self._pool.take(request.origin)
+        if connection is None:
+            connection = await self._connect(request.origin, request.timeouts.connect)
+        await connection.exchange(request)
+        return HttptoolsResponse(connection)
+
+    async def aclose(self) -> None:
+        """Close every connection; requests in flight fail, and no more are taken."""
+        await self._pool.aclose()
+
+    async def _connect(self, origin: Origin, seconds: float | None) -> Connection:
+        self._refuse_if_closed()
+        loop = asyncio.get_running_loop()
+        secure = self._secure(origin)
+        try:
+            async with asyncio.timeout(seconds):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(origin, loop, self._buffer, self._pool, self._keepalive),
+                    origin.host,
+                    origin.port,
+                    ssl=secure,
+                    server_hostname=origin.host if secure is not None else None,
+                )
+        except TimeoutError as error:
+            raise ConnectFailed(f"{origin.authority} did not accept a connection in time") from error
+        except (OSError, UnicodeError) as error:
+            raise ConnectFailed(f"cannot connect to {origin.authority}: {_reason(error)}") from error
+        # Only now: uvloop closes a connection whose making was cancelled without telling its protocol.
+        self._pool.opened(connection)
+        try:
+            self._refuse_if_closed()
+        except ConnectFailed:
+            connection.abort()
+            raise
+        return connection
+
+    def _refuse_if_closed(self) -> None:
+        if self._pool.closed:
+            raise ConnectFailed("the router is closing its connections")
+
+    def _secure(self, origin: Origin) -> ssl.SSLContext | None:
+        if origin.scheme != "https":
+            return None
+        if self._ssl is None:
+            self._ssl = ssl.create_default_context()
+            self._ssl.set_alpn_protocols(["http/1.1"])
+        return self._ssl
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message})"
+    return getattr(error, "strerror", None) or type(error).__name__

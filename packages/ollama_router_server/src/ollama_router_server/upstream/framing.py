@@ -1,0 +1,276 @@
+"""HTTP/1.1 as bytes: the head of a request, and a push parser for answers.
+
+Belongs here: what the bytes mean. `encode_head` writes the request line and fields, `ResponseParser` turns the
+pieces of an answer, cut anywhere, into a status, fields and a body.
+Does not belong here: sockets, event loops, timeouts, pooling.
+
+httptools (llhttp in its strict mode) does the parsing. What it lets pass and a relay must not is refused here:
+heads above 32 KiB, versions other than 1.0 and 1.1, transfer codings other than `chunked`, any transfer coding in
+HTTP/1.0, a protocol switch nobody asked for, bytes after the end of an answer.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httptools
+
+from ollama_router_server.upstream.interface import Headers, UpstreamRequest
+
+__all__ = ["MAX_HEAD", "MAX_PIECE", "ResponseParser", "encode_head"]
+
+MAX_HEAD: Final = 32 * 1024
+"""Bytes of an answer's head, interim (1xx) heads included; also of framing and trailers without body bytes."""
+MAX_PIECE: Final = 256 * 1024
+"""Bytes of the longest piece that `ResponseParser.take` returns, if no longer one was fed."""
+
+_ENGINE_FIELDS: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection"})
+_WITHOUT_BODY: Final = frozenset({204, 304})
+_NO_LENGTH_NEEDED: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+
+
+def encode_head(request: UpstreamRequest, host_line: bytes) -> bytes:
+    """The request line and fields, ready to be sent.
+
+    Args:
+        request: what to send; its framing follows from `body` and `body_length`.
+        host_line: the Host field with its line end, the same for every request to one origin.
+
+    Raises:
+        ValueError: the target or a field could be read as more than one, or a field is the engine's to write.
+    """
+    lines = [b"%b: %b\r\n" % field for field in request.headers]
+    framing = _framing_line(request)
+    if framing:
+        lines.append(framing)
+    start = f"{request.method} {request.target} HTTP/1.1\r\n".encode("ascii")
+    head = b"".join((start, host_line, *lines, b"\r\n"))
+    # One line end for each line written here; any more came from outside.
+    expected = len(lines) + 3
+    if head.count(b"\n") != expected or head.count(b"\r") != expected or b"\0" in head or start.count(b" ") != 2:
+        raise ValueError("the target or a field of an upstream request holds control characters or blanks")
+    if not _ENGINE_FIELDS.isdisjoint([name for name, _ in request.headers]):
+        raise ValueError("Host, Connection and framing fields are written by the engine")
+    return head
+
+
+def _framing_line(request: UpstreamRequest) -> bytes:
+    if isinstance(request.body, bytes):
+        if not request.body and request.method in _NO_LENGTH_NEEDED:
+            return b""
+        return b"content-length: %d\r\n" % len(request.body)
+    if request.body_length is None:
+        return b"transfer-encoding: chunked\r\n"
+    return b"content-length: %d\r\n" % request.body_length
+
+
+class _RefusedError(Exception):
+    """Stops httptools from inside a callback; the reason is in `ResponseParser.broken`."""
+
+
+class ResponseParser:
+    """One answer after another from one connection; the result does not depend on how the bytes were cut.
+
+    The `on_...` methods are httptools' protocol. Call `begin` before each request.
+
+    Attributes:
+        status: the final status code, 0 until its head has arrived.
+        headers: the fields of that head, names in lower case.
+        buffered: bytes of the body that `take` has not returned yet.
+        complete: the answer has ended as its framing says.
+        keep_alive: another request may follow on this connection; meaningful once `complete`.
+        broken: why the bytes cannot be trusted any further, or None.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_fields",
+        "_head_only",
+        "_head_size",
+        "_parser",
+        "_quiet",
+        "_until_close",
+        "broken",
+        "buffered",
+        "complete",
+        "headers",
+        "keep_alive",
+        "status",
+    )
+
+    def __init__(self) -> None:
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._head_only = False
+        self.complete = True
+        self.keep_alive = True
+        self._reset()
+
+    def _reset(self) -> None:
+        self._chunks: list[bytes] = []
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._head_size = 0
+        self._quiet = 0
+        self._until_close = False
+        self.broken: str | None = None
+        self.buffered = 0
+        self.headers: Headers = ()
+        self.status = 0
+
+    def begin(self, *, head_only: bool = False) -> None:
+        """Expect the answer to a new request; `head_only` says that its method is HEAD."""
+        if self._head_only:
+            # llhttp does not know the method and still waits for the body of the last answer.
+            self._parser = httptools.HttpResponseParser(self)
+        self._head_only = head_only
+        self.complete = self.keep_alive = False
+        self._reset()
+
+    def release(self) -> None:
+        """Break the reference cycle with httptools; the parser cannot be fed afterwards."""
+        self._parser = None
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Parse the next bytes; a failure is left in `broken`, what came before it stays readable."""
+        if not self.status:
+            self._feed_head(data)
+        else:
+            before = self.buffered
+            self._parse(data)
+            self._count_quiet(len(data), progress=self.buffered != before)
+
+    def feed_eof(self) -> None:
+        """The sender has closed: this completes an answer without a length, and truncates any other."""
+        self.keep_alive = False
+        if self._until_close and self.broken is None:
+            self.complete = True
+
+    def readable(self) -> bool:
+        """Whether `take` has something to return, the end of the answer included."""
+        return self.buffered > 0 or self.complete
+
+    def take(self) -> bytes:
+        """Remove and return what has been buffered, at most about `MAX_PIECE` bytes; b"" if there is nothing."""
+        chunks = self._chunks
+        if len(chunks) == 1:
+            self.buffered = 0
+            return chunks.pop()
+        if self.buffered <= MAX_PIECE:
+            self.buffered = 0
+            piece = b"".join(chunks)
+            chunks.clear()
+            return piece
+        size = count = 0
+        while not count or size + len(chunks[count]) <= MAX_PIECE:
+            size += len(chunks[count])
+            count += 1
+        piece = b"".join(chunks[:count])
+        del chunks[:count]
+        self.buffered -= size
+        return piece
+
+    def discard(self) -> None:
+        """Forget what has been buffered."""
+        self._chunks.clear()
+        self.buffered = 0
+
+    def _feed_head(self, data: bytes | memoryview) -> None:
+        """Parse what may be head, up to its limit, and the rest only when the head ended before that."""
+        room = MAX_HEAD - self._head_size
+        self._head_size += len(data)
+        if len(data) <= room:
+            self._parse(data)
+            return
+        self._parse(data[:room])
+        if self._fields_only():
+            self.broken = self.broken or f"a head of more than {MAX_HEAD} bytes"
+        else:
+            self._parse(data[room:])
+
+    def _fields_only(self) -> bool:
+        return self.status == 0
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        if self.complete or self.broken is not None or self._parser is None:
+            self.keep_alive = False
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._stopped(str(error))
+
+    def _stopped(self, reason: str) -> None:
+        if self.complete:
+            self.keep_alive = False
+        elif self.broken is None:
+            self.broken = reason
+
+    def _count_quiet(self, size: int, *, progress: bool) -> None:
+        """Trailers and chunk extensions are dropped, but not without end."""
+        if progress:
+            self._quiet = 0
+            return
+        self._quiet += size
+        if self._quiet > MAX_HEAD and not self.complete:
+            self.broken = self.broken or f"more than {MAX_HEAD} bytes of trailers or chunk extensions"
+
+    def _refuse(self, reason: str) -> None:
+        self.broken = reason
+        raise _RefusedError
+
+    # httptools' protocol ------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A new head begins: the first, one after an interim answer, or one that nobody asked for."""
+        if self.complete:
+            raise _RefusedError
+        self._fields = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of a head, or a trailer, which is dropped."""
+        if not self.status:
+            self._fields.append((name.lower(), value.strip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        """A head has ended: swallow an interim one, check the framing of a final one."""
+        parser = self._parser
+        assert parser is not None  # noqa: S101  # it is calling us
+        status = parser.get_status_code()
+        if 100 <= status < 200 and status != 101:
+            return
+        if not 200 <= status < 1000:
+            self._refuse(f"status {status} was not asked for")
+        self._check_framing(parser.get_http_version(), status)
+        self.headers = tuple(self._fields)
+        self.status = status
+        if self._head_only:
+            self.complete = True
+            self.keep_alive = parser.should_keep_alive()
+
+    def on_body(self, body: bytes) -> None:
+        """Bytes of the body, free of framing."""
+        if self._head_only:
+            self.keep_alive = False
+        else:
+            self._chunks.append(body)
+            self.buffered += len(body)
+
+    def on_message_complete(self) -> None:
+        """The answer has ended as its framing says."""
+        if self.status and not self._head_only and self._parser is not None:
+            self.complete = True
+            self.keep_alive = self._parser.should_keep_alive()
+
+    def _check_framing(self, version: str, status: int) -> None:
+        if version not in {"1.1", "1.0"}:
+            self._refuse(f"HTTP/{version}")
+        length = chunked = False
+        for name, value in self._fields:
+            if name == b"content-length":
+                length = True
+                if not value.isdigit():
+                    self._refuse("a Content-Length that is not a number")
+            elif name == b"transfer-encoding":
+                if chunked or version == "1.0" or value.lower() != b"chunked":
+                    self._refuse("a Transfer-Encoding other than one `chunked` in HTTP/1.1")
+                chunked = True
+        self._until_close = not (length or chunked or self._head_only or status in _WITHOUT_BODY)

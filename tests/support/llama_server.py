@@ -89,7 +89,8 @@ def _serve(model: str) -> None:
     params.port = 0
     params.api_keys = [os.environ[KEY_VARIABLE]]
     params.n_ctx = 2048
-    params.n_parallel = 2
+    params.n_parallel = 1
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1  # more spin for each other on a busy machine
     params.warmup = False
     params.verbosity = -1
     params.chat_template = _TEMPLATE

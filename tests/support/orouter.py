@@ -67,28 +67,28 @@ class Orouter:
 
     @contextmanager
     def serve(self, *arguments: str) -> Iterator[str]:
-        """Run `orouter serve` until the block ends; gives the URL it printed, and checks that it stops when asked."""
-        with self.start("serve", *arguments) as (process, output):
-            yield listening_url(process, output)
+        """Run `orouter serve` until the block ends; gives the URL it printed."""
+        with self.start("serve", *arguments) as running:
+            yield running.listening_url()
 
     @contextmanager
-    def start(self, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-        """Start a command that stays; its output of both kinds goes to the file."""
-        output = self.home / f"{arguments[0]}.out"
+    def start(self, *arguments: str) -> Iterator[Running]:
+        """Start a command that stays; it gets SIGTERM when the block ends, and must obey."""
+        output, errors = (self.home / f"{arguments[0]}.{suffix}" for suffix in ("out", "err"))
         with (
-            output.open("w") as stream,
+            output.open("w") as stdout,
+            errors.open("w") as stderr,
             subprocess.Popen(
                 [*_COMMAND, *arguments],
                 cwd=self.home,
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                text=True,
+                stdout=stdout,
+                stderr=stderr,
             ) as process,
         ):
             try:
-                yield process, output
+                yield Running(process=process, output=output, errors=errors)
             finally:
                 process.send_signal(signal.SIGTERM)
                 try:
@@ -98,16 +98,28 @@ class Orouter:
                     raise
 
 
-def listening_url(process: subprocess.Popen[str], output: Path) -> str:
-    """The URL in the line that says that connections are accepted."""
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A command under way, with the files that its two streams go to."""
 
-    def lines() -> list[str]:
-        return [line for line in output.read_text(errors="replace").splitlines() if _LISTENING in line]
+    process: subprocess.Popen[bytes]
+    output: Path
+    errors: Path
 
-    def ready() -> bool:
-        if process.poll() is not None:
-            raise RuntimeError(f"it ended with {process.returncode}: {output.read_text(errors='replace')[-4000:]}")
-        return bool(lines())
+    def wait_for(self, text: str, *, seconds: float = 60.0) -> str:
+        """Wait for a whole line of standard output with this text in it, and return the line."""
 
-    wait_until(ready, "the router prints that it listens", seconds=40)
-    return lines()[0].partition(_LISTENING)[2].split()[0]
+        def lines() -> list[str]:
+            return [line for line in self.output.read_text().splitlines(keepends=True) if text in line]
+
+        def printed() -> bool:
+            if self.process.poll() is not None and not lines():
+                raise RuntimeError(f"it ended with {self.process.returncode}: {self.errors.read_text()[-4000:]}")
+            return any(line.endswith("\n") for line in lines())
+
+        wait_until(printed, f"the command prints {text!r}", seconds=seconds)
+        return lines()[0].strip()
+
+    def listening_url(self) -> str:
+        """The URL in the line that says that connections are accepted."""
+        return self.wait_for(_LISTENING).partition(_LISTENING)[2].split()[0]

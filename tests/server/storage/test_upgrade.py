@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,22 @@ async def test_postgresql_is_upgraded_only_when_told(empty_postgresql: str) -> N
 
 async def test_sqlite_is_upgraded_on_start(tmp_path: Path) -> None:
     """A single file belongs to a single release."""
+    assert (await prepare_database(sqlite_url(tmp_path / "router.sqlite3"))).up_to_date
+
+
+async def test_a_locked_or_read_only_file_that_needs_nothing_is_enough(tmp_path: Path) -> None:
+    """Requests are served even if nothing can be written."""
+    path = tmp_path / "router.sqlite3"
+    await upgrade_database(sqlite_url(path))
+    assert (await prepare_database(sqlite_url(path) + "?mode=ro")).up_to_date
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert (await prepare_database(sqlite_url(path))).up_to_date
+
+
+async def test_an_empty_file_is_upgraded_on_start(tmp_path: Path) -> None:
+    """As `touch` leaves one."""
+    (tmp_path / "router.sqlite3").touch()
     assert (await prepare_database(sqlite_url(tmp_path / "router.sqlite3"))).up_to_date
 
 

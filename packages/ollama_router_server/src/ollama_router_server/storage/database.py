@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 import platformdirs
-from sqlalchemy import URL, event, make_url
+from sqlalchemy import URL, AsyncAdaptedQueuePool, event, make_url
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import DataError as SqlDataError
@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from ollama_router_core.errors import ConfigError, StorageUnavailable
 
-__all__ = ["Database", "create_sqlite_file", "default_database_url", "describe_url"]
+__all__ = ["Database", "create_sqlite_file", "default_database_url", "describe_url", "sqlite_path"]
 
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
@@ -69,6 +69,16 @@ def _parse(url: str) -> URL:
     return parsed
 
 
+def sqlite_path(url: str) -> Path | None:
+    """The file of a SQLite URL, None for PostgreSQL.
+
+    Raises:
+        ConfigError: the URL is of no database we know.
+    """
+    parsed = _parse(url)
+    return Path(str(parsed.database)).absolute() if parsed.get_backend_name() == "sqlite" else None
+
+
 def create_sqlite_file(path: Path) -> None:
     """Create the file and its folder, readable by their owner alone, and switch it to WAL (which lasts).
 
@@ -99,7 +109,7 @@ class Database:
         self._url = _parse(url)
         self._inode: int | None = None
         self.backend = self._url.get_backend_name()
-        self.path = Path(str(self._url.database)).absolute() if self.backend == "sqlite" else None
+        self.path = sqlite_path(url)
         if self.path is None:
             self._engine = _postgresql_engine(self._url, busy_timeout)
         else:
@@ -191,7 +201,11 @@ def _sqlite_engine(url: URL, path: Path, busy_timeout: float) -> AsyncEngine:
     mode = url.query.get("mode", "rw")
     file_url = url.set(database=f"file:{quote(str(path))}", query={"mode": mode, "uri": "true"})
     engine = create_async_engine(
-        file_url, hide_parameters=True, pool_timeout=busy_timeout, connect_args={"timeout": busy_timeout}
+        file_url,
+        hide_parameters=True,
+        poolclass=AsyncAdaptedQueuePool,  # not the default everywhere: SQLAlchemy before 2.0.38 opens each time
+        pool_timeout=busy_timeout,
+        connect_args={"timeout": busy_timeout},
     )
     event.listen(engine.sync_engine, "connect", _configure_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)

@@ -217,9 +217,7 @@ async def _usage_by(
     return tuple(sorted(usage, key=lambda row: (-row.requests, row.name or "")))
 
 
-async def _percentiles(
-    connection: AsyncConnection, chosen: LogFilter, column: ColumnElement[float | None]
-) -> Percentiles:
+async def _percentiles(connection: AsyncConnection, chosen: LogFilter, column: ColumnElement[Any]) -> Percentiles:
     """Nearest rank: the value at position ceil(p * n) of the sorted ones, counted from 1.
 
     Sorting millions of rows takes many times as long as counting them by whole milliseconds; after that only

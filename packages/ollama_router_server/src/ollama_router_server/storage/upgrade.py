@@ -20,7 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.errors import ConfigError
-from ollama_router_server.storage.database import Database, create_sqlite_file
+from ollama_router_server.storage.database import Database, create_sqlite_file, sqlite_path
 
 __all__ = ["SchemaState", "check_database", "prepare_database", "upgrade_database"]
 
@@ -78,16 +78,20 @@ async def upgrade_database(url: str) -> SchemaState:
 async def prepare_database(url: str) -> SchemaState:
     """What a starting router calls: upgrade SQLite, check PostgreSQL.
 
+    A database that needs nothing is only read: one that is locked or read-only must not keep a router from
+    starting.
+
     Raises:
         ConfigError: as `upgrade_database`, or a PostgreSQL database needs `orouter db upgrade` first.
         StorageUnavailable: the database cannot be made or cannot answer.
     """
-    database = Database(url)
-    await database.aclose()
-    if database.path is not None:
+    path = sqlite_path(url)
+    if path is not None and not path.exists():
         return await upgrade_database(url)
     state = await check_database(url)
     if not state.up_to_date:
+        if path is not None:
+            return await upgrade_database(url)
         _refuse_unknown(state)
         raise ConfigError(
             f"the database is at revision {state.current or 'none'}, this release needs {state.newest}; "

@@ -9,7 +9,6 @@ a line, which no server writes and which cannot be told from the first half of C
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Protocol
 
 from ollama_router_core.translate.errors import StreamEventTooLarge
@@ -23,19 +22,19 @@ MAX_EVENT_BYTES = 8 * 1024 * 1024
 class Frames(Protocol):
     """Takes bytes as they come, gives the payloads that are complete."""
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The payloads that `data` completes, in order.
-
-        Raises:
-            StreamEventTooLarge: after the payloads before the one that is too large.
-        """
+    def feed(self, data: bytes) -> list[bytes]:
+        """The payloads that `data` completes, in order, up to the first that is too large."""
         ...
 
-    def end(self) -> Iterator[bytes]:
-        """The payload that the end of the stream completes, if there is one.
+    def end(self) -> list[bytes]:
+        """The payload that the end of the stream completes, if there is one."""
+        ...
+
+    def check(self) -> None:
+        """Object if something was too large; to be called when the payloads before it have been used.
 
         Raises:
-            StreamEventTooLarge: as `feed`.
+            StreamEventTooLarge: it was.
         """
         ...
 
@@ -49,15 +48,12 @@ class Lines:
         self._held = 0
         self._overflow = False
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def feed(self, data: bytes) -> list[bytes]:
         """See `Frames.feed`."""
-        for line in self.split(data):
-            if line:
-                yield line
-        self.check()
+        return [line for line in self.split(data) if line]
 
     def split(self, data: bytes) -> list[bytes]:
-        """The lines that `data` completes, the empty ones too, up to the first that is too large."""
+        """As `feed`, with the empty lines."""
         lines = data.split(b"\n")
         tail = lines.pop()
         large = self._held + len(data) > self._max_bytes
@@ -73,19 +69,14 @@ class Lines:
             self._held += len(tail)
         return self._within_cap(lines) if large else lines
 
-    def check(self) -> None:
-        """Object if the last `split` met a line that is too large.
+    def end(self) -> list[bytes]:
+        """See `Frames.end`: a last line may lack its LF."""
+        return self.feed(b"\n") if self._pieces else []
 
-        Raises:
-            StreamEventTooLarge: it did.
-        """
+    def check(self) -> None:
+        """See `Frames.check`."""
         if self._overflow:
             raise _too_large(self._max_bytes)
-
-    def end(self) -> Iterator[bytes]:
-        """See `Frames.end`: a last line may lack its LF."""
-        if self._pieces:
-            yield from self.feed(b"\n")
 
     def _within_cap(self, lines: list[bytes]) -> list[bytes]:
         for index, line in enumerate(lines):
@@ -93,7 +84,7 @@ class Lines:
                 self._overflow = True
                 return lines[:index]
         # One byte more than the cap may be the CR of CR LF.
-        self._overflow = self._held > self._max_bytes + 1
+        self._overflow = self._overflow or self._held > self._max_bytes + 1
         return lines
 
 
@@ -106,27 +97,34 @@ class EventData:
         self._data: list[bytes] = []
         self._held = 0
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def feed(self, data: bytes) -> list[bytes]:
         """See `Frames.feed`."""
+        payloads: list[bytes] = []
         for line in self._lines.split(data):
             if line[:5] == b"data:":
                 self._take(line[6:] if line[5:6] == b" " else line[5:])
             elif not line and self._data:
-                yield self._dispatch()
+                payloads.append(self._dispatch())
             elif line == b"data":
                 self._take(b"")
-        self._lines.check()
+            if self._held > self._max_bytes:
+                break
+        return payloads
 
-    def end(self) -> Iterator[bytes]:
+    def end(self) -> list[bytes]:
         """See `Frames.end`: the last event may lack its empty line."""
-        yield from self.feed(b"\n\n")
+        return self.feed(b"\n\n")
+
+    def check(self) -> None:
+        """See `Frames.check`."""
+        self._lines.check()
+        if self._held > self._max_bytes:
+            raise _too_large(self._max_bytes)
 
     def _take(self, value: bytes) -> None:
         self._data.append(value)
+        # One more for each, lest empty lines be held without end.
         self._held += len(value) + 1
-        # A single value is a line, which has the same cap of its own.
-        if self._held > self._max_bytes + 1:
-            raise _too_large(self._max_bytes)
 
     def _dispatch(self) -> bytes:
         payload = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)

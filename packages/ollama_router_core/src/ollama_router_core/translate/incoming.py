@@ -6,7 +6,6 @@ Does not belong here: requests (`outgoing`), the readers and writers themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
@@ -168,38 +167,39 @@ class StreamTranslator:
         """The client's bytes for some of the host's. `elapsed_ns` is the time since the request was sent."""
         if self._same:
             return data
-        return self._run(self._events(self._frames.feed(data)), elapsed_ns)
+        return b"" if self.done else self._run(self._frames.feed(data), elapsed_ns, last=False)
 
     def finish(self, *, elapsed_ns: int = 0) -> bytes:
         """The client's last bytes when the host's have ended; an answer that was not complete is a failure."""
-        return b"" if self._same else self._run(self._last_events(), elapsed_ns)
+        return b"" if self._same or self.done else self._run(self._frames.end(), elapsed_ns, last=True)
 
     def abort(self, error: UpstreamError) -> bytes:
         """The client's last bytes when the host's connection failed: an error in the client's dialect."""
-        return b"" if self.done else self._fail(error)
-
-    def _events(self, payloads: Iterator[bytes]) -> Iterator[Event]:
-        for payload in payloads:
-            yield from self._reader.read(payload)
-
-    def _last_events(self) -> Iterator[Event]:
-        yield from self._events(self._frames.end())
-        yield from self._reader.end()
-
-    def _run(self, events: Iterator[Event], elapsed_ns: int) -> bytes:
         if self.done:
             return b""
+        self.failure = error
+        self.done = True
+        return self._writer.write(Failed(error.message, error.status_hint, error.code))
+
+    def _run(self, payloads: list[bytes], elapsed_ns: int, *, last: bool) -> bytes:
         written: list[bytes] = []
         try:
-            for event in events:
-                written.append(self._write(event, elapsed_ns))
-                if isinstance(event, Finished | Failed):
-                    break
+            for payload in payloads:
+                self._write_all(self._reader.read(payload), elapsed_ns, written)
+            self._frames.check()
+            if last:
+                self._write_all(self._reader.end(), elapsed_ns, written)
         except UpstreamError as error:
-            written.append(self._fail(error))
+            written.append(self.abort(error))
         except JsonError as error:
-            written.append(self._fail(UntranslatableReply(f"the server's answer cannot be carried over: {error}")))
+            written.append(self.abort(UntranslatableReply(f"the server's answer cannot be carried over: {error}")))
         return b"".join(written)
+
+    def _write_all(self, events: list[Event], elapsed_ns: int, written: list[bytes]) -> None:
+        for event in events:
+            if self.done:
+                return
+            written.append(self._write(event, elapsed_ns))
 
     def _write(self, event: Event, elapsed_ns: int) -> bytes:
         match event:
@@ -235,11 +235,6 @@ class StreamTranslator:
         first = elapsed_ns if self._first_ns is None else self._first_ns
         timings = Timings(total_ns=elapsed_ns, prompt_eval_ns=first, eval_ns=elapsed_ns - first)
         return replace(event, timings=timings)
-
-    def _fail(self, error: UpstreamError) -> bytes:
-        self.failure = error
-        self.done = True
-        return self._writer.write(Failed(error.message, error.status_hint, error.code))
 
 
 def _reader(source: Dialect) -> StreamReader:

@@ -24,6 +24,7 @@ __all__ = ["ExternalModel", "loading_reply", "openai_model", "show_reply", "tags
 
 _ZERO_DURATION = re.compile(r"0[0hmsnu\u00b5.]*")
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalModel:
     """A model of an external host.

@@ -75,6 +75,15 @@ async def test_options_may_change_while_it_runs(sim: OllamaSimulator, http: http
 
 
 @pytest.mark.anyio
+async def test_only_so_many_requests_are_kept(sim: OllamaSimulator, http: httpx.AsyncClient) -> None:
+    """A server that runs for long forgets its oldest records."""
+    sim.keep_requests = 2
+    for path in ("/api/tags", "/api/ps", "/api/version"):
+        await http.get(path)
+    assert [one.path for one in sim.requests] == ["/api/ps", "/api/version"]
+
+
+@pytest.mark.anyio
 async def test_nothing_is_left_running() -> None:
     """After stop there is no task and no connection of the simulator."""
     before = asyncio.all_tasks()

@@ -111,16 +111,17 @@ async def test_full_queue_is_503(stuck: OllamaSimulator, gate: Gate) -> None:
 
 
 async def test_loads_are_serial(stuck: OllamaSimulator, gate: Gate) -> None:
-    """A load blocks all other loads, and a loading model is not in /api/ps."""
+    """A load blocks all others, whose load_duration includes the wait; a loading model is not in /api/ps."""
     async with async_client(stuck.url) as http:
         names = ["llama3.1:8b", "qwen3:8b"]
-        asked = [asyncio.ensure_future(http.post("/api/generate", json={"model": name})) for name in names]
+        asked = [asyncio.ensure_future(http.post("/api/generate", json=ask(name))) for name in names]
         await eventually(lambda: stuck.scheduler.queued == 2)
         assert stuck.loads == 1
         assert (await http.get("/api/ps")).json() == {"models": []}
         gate.open.set()
-        await asyncio.gather(*asked)
+        durations = sorted(one.json()["load_duration"] for one in await asyncio.gather(*asked))
         assert stuck.loads == 2
+        assert durations[1] == round((4_920_753_328 + 5_225_388_164) / 2e9 * 1e9) + 1_000_000
 
 
 async def test_leaving_while_loading_aborts_the_load(stuck: OllamaSimulator, gate: Gate) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ollama_router_core.testing import SimulatorThread
 from ollama_router_core.testing.gojson import Kind, ListOf, Map, Scalar, Struct

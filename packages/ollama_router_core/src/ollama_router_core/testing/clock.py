@@ -9,6 +9,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from ollama_router_core.testing.settings import Settings
 
@@ -64,9 +65,15 @@ def rfc3339(seconds: float) -> str:
     """Seconds since the epoch as Go writes a UTC time; infinity is the far future."""
     if math.isinf(seconds):
         return FAR_FUTURE
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    fraction = f".{moment.microsecond:06d}".rstrip("0") if moment.microsecond else ""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}Z"
+    whole, microseconds = divmod(round(seconds * 1_000_000), 1_000_000)
+    fraction = f".{microseconds:06d}".rstrip("0") if microseconds else ""
+    return f"{_to_the_second(whole)}{fraction}Z"
+
+
+@lru_cache(maxsize=64)
+def _to_the_second(seconds: int) -> str:
+    """Cached: every token of a stream carries a time."""
+    return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}"
 
 
 def parse_go_duration(text: str) -> float | None:

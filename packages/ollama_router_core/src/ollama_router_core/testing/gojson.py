@@ -168,13 +168,14 @@ def decode(body: bytes, shape: Struct) -> dict[str, Any]:
 
 def dumps(value: Any) -> bytes:
     """Compact JSON with the characters escaped that Go escapes for HTML's sake."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = _ENCODER.encode(value)
     for character, escape in _ESCAPES:
         if character in text:
             text = text.replace(character, escape)
     return text.encode("utf-8", errors="replace")
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _ESCAPES = (
     ("<", "\\u003c"),
     (">", "\\u003e"),

@@ -29,6 +29,7 @@ __all__ = ["Engine", "Job", "Kind", "keep_alive_seconds"]
 
 Kind = Literal["generate", "chat"]
 _NANOSECONDS = 1_000_000_000
+_SCHEDULING_SECONDS = 0.001  # a real server's load_duration is never 0, not even for a loaded model
 _LONGEST_SECONDS = (1 << 63) / _NANOSECONDS
 _EFFORTS = ("low", "medium", "high", "max")
 
@@ -134,7 +135,7 @@ class Engine:
         """Hold a slot; gives the load time in virtual seconds."""
         try:
             async with self.scheduler.lease(job.model, job.options, job.keep_alive) as lease:
-                yield lease.load_seconds
+                yield lease.load_seconds + _SCHEDULING_SECONDS
         except ServerBusyError as error:
             raise ApiError(503, str(error)) from None
         except LoadFailedError as error:

@@ -42,8 +42,8 @@ async def embeddings(server: ServerState, exchange: Exchange) -> None:
     model = server.engine.find(name, quoted_hint=True)
     if server.engine.library.find(name, exact_case=True) is None:
         raise ApiError(404, f'model "{name}" not found, try pulling it first')
-    vector = await _vectors(server, model, request, [prompt]) if prompt else [[]]
-    await exchange.json(200, {"embedding": vector[0]})
+    vectors, _ = await _vectors(server, model, request, [prompt] if prompt else [])
+    await exchange.json(200, {"embedding": vectors[0] if vectors else []})
 
 
 async def embed_texts(server: ServerState, request: dict[str, Any]) -> dict[str, Any]:
@@ -61,15 +61,14 @@ async def embed_texts(server: ServerState, request: dict[str, Any]) -> dict[str,
     limit = server.engine.scheduler.context_for(model, request.get("options") or {})
     if request.get("truncate") is False and any(count_tokens(text) > limit for text in texts):
         raise ApiError(400, "the input length exceeds the context length")
-    vectors = await _vectors(server, model, request, texts)
-    prefill = sum(min(count_tokens(text), limit) for text in texts)
-    duration = round(prefill / model.prefill_speed * 1e9)
+    vectors, load = await _vectors(server, model, request, texts)
+    tokens = sum(min(count_tokens(text), limit) for text in texts)
     return {
         "model": name,
         "embeddings": vectors,
-        "total_duration": duration,
-        "load_duration": 1,
-        "prompt_eval_count": prefill,
+        "total_duration": round((load + tokens / model.prefill_speed) * 1e9),
+        "load_duration": round(load * 1e9),
+        "prompt_eval_count": tokens,
     }
 
 
@@ -81,8 +80,8 @@ async def _infer(server: ServerState, exchange: Exchange, kind: Kind, request: d
 
 async def _vectors(
     server: ServerState, model: SimulatedModel, request: dict[str, Any], texts: list[str]
-) -> list[list[float]]:
-    """One vector for each text, with a slot held and prefill time spent."""
+) -> tuple[list[list[float]], float]:
+    """One vector for each text, with a slot held and prefill time spent; and the load time in seconds."""
     dimensions = request.get("dimensions") or 0
     length = min(dimensions, model.embedding_length) if dimensions > 0 else model.embedding_length
     job = Job(
@@ -93,10 +92,10 @@ async def _vectors(
         keep_alive=keep_alive_seconds(request.get("keep_alive")),
         script=None,
     )
-    async with server.engine.slot(job):
+    async with server.engine.slot(job) as load:
         pacer = server.engine.clock.pacer()
         await pacer.spend(sum(map(count_tokens, texts)) / model.prefill_speed)
-        return [embedding(text, length) for text in texts]
+        return [embedding(text, length) for text in texts], load
 
 
 def _inputs(value: Any) -> list[str]:

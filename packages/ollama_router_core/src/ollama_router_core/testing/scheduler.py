@@ -60,7 +60,10 @@ class Runner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """One slot of a loaded model; `load_seconds` is virtual time, 0 when it was already loaded."""
+    """One slot of a loaded model.
+
+    `load_seconds` is virtual time: the model's own load and those it had to wait for, 0 when it was loaded.
+    """
 
     runner: Runner
     load_seconds: float
@@ -88,6 +91,7 @@ class Scheduler:
     loaded: dict[str, Runner] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _placing: int = 0
+    _loading_seconds: float = 0.0
 
     @property
     def queued(self) -> int:
@@ -153,21 +157,20 @@ class Scheduler:
         if self._placing > self.settings.max_queue:
             raise ServerBusyError
         self._placing += 1
+        before = self._loading_seconds
         try:
             async with self._turn:
-                return await self._place(model, options, keep_alive)
+                runner = await self._place(model, options, keep_alive)
+                return runner, self._loading_seconds - before
         finally:
             self._placing -= 1
 
-    async def _place(
-        self, model: SimulatedModel, options: Mapping[str, Any], keep_alive: float | None
-    ) -> tuple[Runner, float]:
+    async def _place(self, model: SimulatedModel, options: Mapping[str, Any], keep_alive: float | None) -> Runner:
         runner = self.loaded.get(_key(model))
         if runner is not None and runner.options == options:
-            return self._use(runner, keep_alive), 0.0
+            return self._use(runner, keep_alive)
         await self._make_room(model, options)
-        runner, seconds = await self._load(model, options)
-        return self._use(runner, self.settings.keep_alive if keep_alive is None else keep_alive), seconds
+        return self._use(await self._load(model, options), keep_alive)
 
     async def _make_room(self, model: SimulatedModel, options: Mapping[str, Any]) -> None:
         while True:
@@ -189,7 +192,7 @@ class Scheduler:
             await runner.idle.wait()
         self._unload(runner)
 
-    async def _load(self, model: SimulatedModel, options: Mapping[str, Any]) -> tuple[Runner, float]:
+    async def _load(self, model: SimulatedModel, options: Mapping[str, Any]) -> Runner:
         self.loads += 1
         seconds = model.size / self.settings.load_speed
         try:
@@ -197,6 +200,7 @@ class Scheduler:
         except asyncio.CancelledError:
             self.aborted_loads += 1
             raise
+        self._loading_seconds += seconds
         if model.load_error is not None:
             raise LoadFailedError(model.load_error)
         num_ctx, parallel = self.context_for(model, options), self._parallel(model)
@@ -212,7 +216,7 @@ class Scheduler:
             expires_at=self.clock.now() + self.settings.keep_alive,
         )
         self.loaded[_key(model)] = runner
-        return runner, seconds
+        return runner
 
     def _use(self, runner: Runner, keep_alive: float | None) -> Runner:
         runner.references += 1

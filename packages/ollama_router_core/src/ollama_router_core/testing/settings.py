@@ -32,6 +32,7 @@ class Settings:
     answer_tokens: how much a model says by itself.
     cloud_disabled: `:cloud` names are 403 instead of 401.
     allowed_hosts: whether the Host header is checked (a real server does so when it listens on loopback).
+    keep_requests: how many recorded requests are kept; the oldest are forgotten.
     time_scale: real seconds per virtual second of loading, prefill, decoding and downloading; the durations in
         answers are always virtual.
     sleep, wall: the event loop's sleep and the wall clock, to be replaced in tests of time itself.
@@ -53,6 +54,7 @@ class Settings:
     answer_tokens: int = 16
     cloud_disabled: bool = False
     allowed_hosts: bool = True
+    keep_requests: int = 100_000
     time_scale: float = 0.001
     sleep: Callable[[float], Awaitable[object]] = field(default=asyncio.sleep)
     wall: Callable[[], float] = field(default=time.time)

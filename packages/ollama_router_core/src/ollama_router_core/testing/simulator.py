@@ -154,7 +154,7 @@ class OllamaSimulator(Settings):
             writer=writer,
             handler=self._answer,
             faults=self.faults,
-            requests=self.requests,
+            record=self._record,
         )
         try:
             await connection.run()
@@ -163,6 +163,11 @@ class OllamaSimulator(Settings):
                 raise
         finally:
             self._open.pop(task, None)
+
+    def _record(self, request: RecordedRequest) -> None:
+        self.requests.append(request)
+        if len(self.requests) > self.keep_requests:
+            del self.requests[0]
 
     async def _answer(self, exchange: Exchange) -> None:
         busy = exchange.path in INFERENCE_PATHS

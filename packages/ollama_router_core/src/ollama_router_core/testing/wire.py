@@ -39,14 +39,14 @@ class Connection:
         writer: asyncio.StreamWriter,
         handler: Handler,
         faults: FaultRules,
-        requests: list[RecordedRequest],
+        record: Callable[[RecordedRequest], None],
     ) -> None:
         self._number = number
         self._reader = reader
         self._writer = writer
         self._handler = handler
         self._faults = faults
-        self._requests = requests
+        self._keep = record
         self._holds_back = False  # the client waits for a 100 before it sends its body
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEADER_LIMIT)
 
@@ -106,7 +106,7 @@ class Connection:
             ),
             connection=self._number,
         )
-        self._requests.append(record)
+        self._keep(record)
         return record
 
     async def _handle(self, exchange: Exchange) -> bool:

@@ -1,0 +1,219 @@
+"""`orouter demo`: the main job on two simulated servers, with nothing else needed.
+
+Belongs here: the stage and the script of the show. Does not belong here: the simulator
+(`ollama_router_core.testing`), the server, which runs as a process of its own exactly as `orouter serve` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import httpx
+import typer
+
+from ollama_router_cli.console import CommandFailed, print_note, print_result
+from ollama_router_cli.explanation import print_decision
+from ollama_router_cli.live import look
+from ollama_router_cli.log_commands import print_records
+from ollama_router_cli.options import command_group, examples
+from ollama_router_cli.settings_source import Settings
+from ollama_router_cli.storage_access import open_log, open_users
+from ollama_router_core.config import Config, Limits, Server, dump_config
+from ollama_router_core.decision import decide
+from ollama_router_core.names import canonical_name
+from ollama_router_core.records import RequestRecord
+from ollama_router_core.requests import RouteRequest
+from ollama_router_core.testing import SimulatorThread
+from ollama_router_server.storage.request_log import LogFilter
+
+__all__ = ["app"]
+
+app = command_group()
+
+_GIB = 1024**3
+_LARGE, _SMALL = "llama3.3:70b", "llama3.2:3b"
+_SECONDS_PER_SECOND = 0.1  # the simulated servers work ten times as fast as real ones would
+_LOG_SECONDS = 20.0
+
+
+@app.command(epilog=examples("orouter demo", "orouter demo --once"))
+def demo(
+    *, once: Annotated[bool, typer.Option("--once", help="End after the show instead of waiting for Ctrl-C.")] = False
+) -> None:
+    """Show the main job on two simulated servers.
+
+    Starts a server with 48 GiB and one with 8 GiB, speaking real HTTP, and a router in front of them; streams one
+    answer from each, and shows why each was chosen and what the log says. Nothing of yours is read or changed.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    with _stage() as stage:
+        _show(stage)
+        if not once:
+            _wait(stage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stage:
+    """A running router over two simulated servers, with one user."""
+
+    url: str
+    settings: Settings
+    router: subprocess.Popen[str]
+    token: str = field(repr=False)
+
+
+@contextmanager
+def _stage() -> Iterator[_Stage]:
+    print_note("starting two simulated Ollama servers and a router; this takes some seconds ...")
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orouter-demo-")))
+        servers = {
+            "big": Server(host="127.0.0.1", port=_simulate(stack, 48), max_memory_gb=48.0, priority=2),
+            "small": Server(host="127.0.0.1", port=_simulate(stack, 8), max_memory_gb=8.0, priority=1),
+        }
+        settings = _settings(home, Config(servers=servers, limits=Limits(shutdown_grace=2.0)))
+        token = asyncio.run(_create_user(settings))
+        router = stack.enter_context(_run_router(settings, home / "router.log"))
+        yield _Stage(url=_listening_url(router, home / "router.log"), settings=settings, router=router, token=token)
+
+
+def _simulate(stack: ExitStack, gib: int) -> int:
+    """Start a simulated server that has both models on disk; returns its port."""
+    simulator = SimulatorThread(
+        models=[_LARGE, _SMALL], vram=gib * _GIB, time_scale=_SECONDS_PER_SECOND, answer_tokens=24
+    )
+    return stack.enter_context(simulator).port
+
+
+def _settings(home: Path, config: Config) -> Settings:
+    path = home / "orouter.yml"
+    path.write_text(dump_config(config), encoding="utf-8")
+    variables = {**os.environ, "OROUTER_DATABASE_URL": f"sqlite:///{home / 'router.sqlite3'}"}
+    return Settings(config=config, path=path, environment="production", variables=variables)
+
+
+async def _create_user(settings: Settings) -> str:
+    async with open_users(settings) as users:
+        return (await users.create("demo", role="admin")).token.reveal()
+
+
+@contextmanager
+def _run_router(settings: Settings, log: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "ollama_router_cli", "serve", "--config", str(settings.path), "--port", "0"]
+    with (
+        log.open("w", encoding="utf-8") as errors,
+        subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            command, env=settings.variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as router,
+    ):
+        try:
+            yield router
+        finally:
+            router.terminate()
+
+
+def _listening_url(router: subprocess.Popen[str], log: Path) -> str:
+    """The URL in the router's first line."""
+    line = router.stdout.readline() if router.stdout is not None else ""
+    url = line.partition("listening on ")[2].strip()
+    if not url:
+        raise CommandFailed(f"the router did not start: {log.read_text(encoding='utf-8')[-2000:]}")
+    return url
+
+
+def _show(stage: _Stage) -> None:
+    print_result(f"router  {stage.url}   one address, one token")
+    for name, server in stage.settings.config.servers.items():
+        limit = f"{server.max_memory_gb:g} GiB"
+        print_result(f"  {name:<5} http://{server.host}:{server.port}   {limit}, priority {server.priority}")
+    for model in (_LARGE, _SMALL):
+        _explain(stage, model)
+        _ask(stage, model)
+    print_result("\n$ orouter logs list")
+    print_records(_logged(stage))
+    print_result("\nTry it:\n")
+    print_result(_curl(stage))
+    print_result()
+
+
+def _explain(stage: _Stage, model: str) -> None:
+    print_result(f"\n$ orouter route explain {model}")
+    seen = look(stage.settings.config, stage.settings.variables)
+    request = RouteRequest(model_text=model, model=canonical_name(model), needs=frozenset({"completion"}))
+    print_decision(decide(request, seen.snapshot, stage.settings.config, now=seen.now))
+
+
+def _ask(stage: _Stage, model: str) -> None:
+    """Stream one answer and print its pieces as they come."""
+    print_result(f"\n$ curl {stage.url}/api/chat   # {model}")
+    body = {"model": model, "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
+    with httpx.stream(
+        "POST", f"{stage.url}/api/chat", json=body, headers=_credential(stage), timeout=60, trust_env=False
+    ) as answer:
+        if answer.status_code != httpx.codes.OK:
+            raise CommandFailed(f"the router answered {answer.status_code}: {answer.read().decode(errors='replace')}")
+        for line in answer.iter_lines():
+            sys.stdout.write(_piece(json.loads(line)))
+            sys.stdout.flush()
+        headers = answer.headers
+    print_result(f"\n  X-Router-Server: {headers['x-router-server']}\n  X-Router-Reason: {headers['x-router-reason']}")
+
+
+def _piece(chunk: Mapping[str, object]) -> str:
+    message = chunk.get("message")
+    return str(message.get("content", "")) if isinstance(message, dict) else ""
+
+
+def _credential(stage: _Stage) -> dict[str, str]:
+    return {"Authorization": f"Bearer {stage.token}"}
+
+
+def _logged(stage: _Stage) -> tuple[RequestRecord, ...]:
+    """The rows of both requests; the router writes them in the background."""
+    deadline = time.monotonic() + _LOG_SECONDS
+    while True:
+        rows = asyncio.run(_read_log(stage.settings))
+        if len(rows) >= 2 or time.monotonic() > deadline:
+            return rows
+        time.sleep(0.1)
+
+
+async def _read_log(settings: Settings) -> tuple[RequestRecord, ...]:
+    async with open_log(settings) as log:
+        return await log.list(LogFilter())
+
+
+def _curl(stage: _Stage) -> str:
+    return (
+        f'curl {stage.url}/v1/chat/completions -H "Authorization: Bearer {stage.token}" \\\n'
+        f"  -d '"
+        + json.dumps({"model": _SMALL, "stream": True, "messages": [{"role": "user", "content": "Hello"}]})
+        + "'"
+    )
+
+
+def _wait(stage: _Stage) -> None:
+    print_note("the router stays up; Ctrl-C ends it")
+    try:
+        code = stage.router.wait()
+    except KeyboardInterrupt:
+        return
+    raise CommandFailed(f"the router ended with {code}")
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """A request to end is Ctrl-C: the router and the servers are stopped first."""
+    raise KeyboardInterrupt

@@ -1,0 +1,123 @@
+"""What is said about users: values and errors.
+
+Belongs here: the shapes that `users` returns and raises.
+Does not belong here: statements.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ollama_router_core.errors import RouterError
+from ollama_router_core.records import RequestRecord
+from ollama_router_core.tokens import Token
+
+__all__ = [
+    "CreatedToken",
+    "DuplicateName",
+    "Identities",
+    "InvalidUserName",
+    "KnownToken",
+    "Role",
+    "TokenInfo",
+    "UnknownUser",
+    "User",
+    "UserDetails",
+    "UserSummary",
+]
+
+Role = Literal["admin", "user", "viewer"]
+
+
+class UnknownUser(RouterError):
+    """No user (or no token of the user) has this name; the text lists the nearest known names."""
+
+    code = "unknown_user"
+    status_hint = 404
+
+
+class DuplicateName(RouterError):
+    """The name is taken."""
+
+    code = "duplicate_name"
+    status_hint = 409
+
+
+class InvalidUserName(RouterError):
+    """A name that could not be typed, printed or logged safely."""
+
+    code = "invalid_user_name"
+    status_hint = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Who asks: a user as seen through one of the user's tokens."""
+
+    id: int
+    name: str
+    role: Role
+    active: bool
+    token_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownToken:
+    """A token's digest and whose it is. `imported` tokens need not have our format."""
+
+    lookup: str
+    digest: str = field(repr=False)
+    imported: bool
+    user: User
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identities:
+    """Every token of every user as of one epoch."""
+
+    epoch: int
+    tokens: tuple[KnownToken, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatedToken:
+    """A new token, to be shown once."""
+
+    user: str
+    role: Role
+    token: Token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenInfo:
+    """What may be shown of a token; times are seconds since 1970."""
+
+    name: str
+    lookup: str
+    created_at: float
+    last_used_at: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserSummary:
+    """One line of the list of users; times are seconds since 1970."""
+
+    name: str
+    role: Role
+    active: bool
+    created_at: float
+    requests: int
+    tokens: tuple[TokenInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserDetails:
+    """One user with figures over all logged requests; `mean_ms` is None before the first."""
+
+    summary: UserSummary
+    errors: int
+    mean_ms: float | None
+    prompt_tokens: int
+    completion_tokens: int
+    last_requests: tuple[RequestRecord, ...]

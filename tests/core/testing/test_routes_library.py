@@ -136,4 +136,6 @@ async def test_the_account_is_nobodys(http: httpx.AsyncClient) -> None:
     me = await http.post("/api/me")
     assert (me.status_code, set(me.json())) == (401, {"error", "signin_url"})
     assert (await http.post("/api/signout")).json() is None
+    assert (await http.post("/api/experimental/web_search", json={"query": "x"})).status_code == 401
+    assert (await http.post("/api/experimental/web_search")).status_code == 400
     assert (await http.get("/api/experimental/model-recommendations")).json() == {"recommendations": []}

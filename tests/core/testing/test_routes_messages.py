@@ -170,3 +170,60 @@ async def test_response_errors(http: httpx.AsyncClient) -> None:
     answer = await http.post("/v1/responses", json=body)
     expected = 'input[0]: unknown input item type: "video"'
     assert (answer.status_code, answer.json()["error"]["message"]) == (400, expected)
+
+
+async def test_response_reasoning_comes_first(http: httpx.AsyncClient) -> None:
+    """Thoughts are an item of their own, closed before the message item opens."""
+    body = {"model": "qwen3:8b", "input": "hi", "stream": True, "max_output_tokens": 5}
+    found = events(await http.post("/v1/responses", json=body))
+    names = [name.removeprefix("response.") for name, _ in found]
+    assert names[2:9] == [
+        "output_item.added",
+        *["reasoning_summary_text.delta"] * 4,
+        "reasoning_summary_text.done",
+        "output_item.done",
+    ]
+    indexes = [data["output_index"] for _, data in found if "output_index" in data]
+    assert indexes == sorted(indexes)
+    assert [one["type"] for one in found[-1][1]["response"]["output"]] == ["reasoning", "message"]
+
+
+async def test_response_errors_in_the_stream_are_swallowed(sim: OllamaSimulator, http: httpx.AsyncClient) -> None:
+    """No error event and no response.completed."""
+    sim.misbehave(StreamError(after_chunks=5))
+    body = {"model": "llama3.1:8b", "input": "hi", "stream": True}
+    names = [name for name, _ in events(await http.post("/v1/responses", json=body))]
+    assert names[-1] == "response.output_text.delta"
+
+
+@pytest.mark.parametrize(
+    ("item", "status"),
+    [
+        ({"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}, 200),
+        ({"type": "function_call", "call_id": "c", "name": "now", "arguments": "{}"}, 200),
+        ({"type": "function_call_output", "call_id": "c", "output": "12:00"}, 200),
+        ({"type": "reasoning", "encrypted_content": "hm"}, 200),
+        ({"content": "hi"}, 400),
+        ("hi", 400),
+    ],
+)
+async def test_response_input_items(http: httpx.AsyncClient, item: object, status: int) -> None:
+    """The items of a conversation are read; one without type and role is refused."""
+    body = {"model": "llama3.1:8b", "input": [item]}
+    assert (await http.post("/v1/responses", json=body)).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("source", "status"),
+    [
+        ({"type": "base64", "media_type": "image/png", "data": "aGk="}, 200),
+        ({"type": "url", "url": "https://example.com/a.png"}, 400),
+        (None, 400),
+    ],
+)
+async def test_message_images(http: httpx.AsyncClient, source: object, status: int) -> None:
+    """Images come as base64 only, and a system prompt may be a list of blocks."""
+    content = [{"type": "text", "text": "what is this"}, {"type": "image", "source": source}]
+    body = {**MESSAGE, "model": "gemma3:12b", "messages": [{"role": "user", "content": content}]}
+    body |= {"system": [{"type": "text", "text": "be brief"}]}
+    assert (await http.post("/v1/messages", json=body)).status_code == status

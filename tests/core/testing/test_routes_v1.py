@@ -84,6 +84,32 @@ async def test_tool_calls_have_text_arguments(http: httpx.AsyncClient) -> None:
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
+@pytest.mark.parametrize(
+    ("wanted", "content"),
+    [
+        ({"type": "json_object"}, {"answer": "word0 word1 word2"}),
+        (
+            {
+                "type": "json_schema",
+                "json_schema": {"schema": {"type": "object", "properties": {"n": {"type": "integer"}}}},
+            },
+            {"n": 1},
+        ),
+    ],
+)
+async def test_response_formats(http: httpx.AsyncClient, wanted: dict[str, Any], content: object) -> None:
+    """JSON on request, free or by a schema."""
+    answer = await http.post("/v1/chat/completions", json={**CHAT, "response_format": wanted})
+    assert json.loads(answer.json()["choices"][0]["message"]["content"]) == content
+
+
+async def test_no_effort_means_no_thinking(http: httpx.AsyncClient) -> None:
+    """reasoning_effort none switches thinking off."""
+    body = {"model": "qwen3:8b", "messages": HI, "reasoning_effort": "none"}
+    answer = (await http.post("/v1/chat/completions", json=body)).json()
+    assert "reasoning" not in answer["choices"][0]["message"]
+
+
 async def test_content_parts(http: httpx.AsyncClient) -> None:
     """Text parts and data-URL images are read; other URLs are refused."""
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
@@ -189,5 +215,9 @@ async def test_transcription(query: str) -> None:
         assert (text.text, text.headers["content-type"]) == ("word0 word1", "text/plain")
         deaf = await http.post("/v1/audio/transcriptions", data={"model": "llama3.1:8b"}, files=file)
         assert deaf.status_code == 400
+        nameless = await http.post("/v1/audio/transcriptions", files=file)
+        assert nameless.json()["error"]["message"] == "model is required"
+        fileless = await http.post("/v1/audio/transcriptions", files={"model": (None, "hears")})
+        assert fileless.json()["error"]["message"] == "file is required: http: no such file"
         bare = await http.post("/v1/audio/transcriptions", json={"model": "hears"})
         assert bare.json()["error"]["message"].startswith("failed to parse multipart form")

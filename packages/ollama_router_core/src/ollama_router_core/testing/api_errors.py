@@ -26,7 +26,7 @@ class ApiError(Exception):
     """An error answer.
 
     `extra` are more members of the native object; `native` keeps the native shape even on /v1 (errors about
-    ollama.com are raised before the shape is known); `bound` says that the body could not be read.
+    ollama.com are raised before the shape is known).
     """
 
     def __init__(self, status: int, message: str, *, extra: dict[str, Any] | None = None, native: bool = False) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ollama_router_core.testing.api_errors import ErrorShape, anthropic_error
 from ollama_router_core.testing.exchange import JSON, SSE
 from ollama_router_core.testing.gojson import dumps
 
@@ -23,7 +22,6 @@ class Messages:
     stream_type = SSE
     stream_headers: tuple[tuple[str, str], ...] = (("Cache-Control", "no-cache"), ("Connection", "keep-alive"))
     whole_type = JSON
-    error: ErrorShape = staticmethod(anthropic_error)
 
     def __init__(self, *, identity: str, model: str, estimate: int) -> None:
         self._id = identity

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ollama_router_core.testing.api_errors import ErrorShape, openai_error
 from ollama_router_core.testing.dialect_messages import named_event
 from ollama_router_core.testing.dialects import openai_tool_calls
 from ollama_router_core.testing.exchange import JSON, SSE
@@ -24,7 +23,6 @@ class Responses:
         ("Connection", "keep-alive"),
     )
     whole_type = JSON
-    error: ErrorShape = staticmethod(openai_error)
 
     def __init__(self, *, number: str, request: Mapping[str, Any], created: int) -> None:
         self._number = number

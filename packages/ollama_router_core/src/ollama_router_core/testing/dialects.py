@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from ollama_router_core.testing.api_errors import ErrorShape, native_error, openai_error
 from ollama_router_core.testing.exchange import JSON, JSON_UTF8, NDJSON, SSE
 from ollama_router_core.testing.gojson import dumps
 
@@ -23,7 +22,6 @@ class Dialect(Protocol):
     stream_type: str
     stream_headers: tuple[tuple[str, str], ...]
     whole_type: str
-    error: ErrorShape
 
     def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
         """The HTTP chunks for one native message of a stream."""
@@ -41,7 +39,6 @@ class Native:
     stream_type = NDJSON
     stream_headers: tuple[tuple[str, str], ...] = ()
     whole_type = JSON_UTF8
-    error: ErrorShape = staticmethod(native_error)
 
     def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
         """One line."""
@@ -60,7 +57,6 @@ class _OpenAI:
     stream_type = SSE
     stream_headers: tuple[tuple[str, str], ...] = ()
     whole_type = JSON
-    error: ErrorShape = staticmethod(openai_error)
 
     def __init__(self, *, identity: str, include_usage: bool, created: int) -> None:
         self._id = identity

@@ -50,11 +50,6 @@ class Connection:
         self._holds_back = False  # the client waits for a 100 before it sends its body
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEADER_LIMIT)
 
-    @property
-    def writer(self) -> asyncio.StreamWriter:
-        """The stream's writing side, for the simulator to close."""
-        return self._writer
-
     async def run(self) -> None:
         """Serve until the client or a fault ends the connection."""
         try:

@@ -5,6 +5,8 @@ Belongs here: options. Does not belong here: the server itself (`ollama_router_s
 
 from __future__ import annotations
 
+import signal
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -42,4 +44,13 @@ def serve(
     """
     settings = read_settings(config, environment)
     print_note(f"settings: {settings.source}")
-    run(settings.config, settings.variables, host=host, port=port)
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        run(settings.config, settings.variables, host=host, port=port)
+    except KeyboardInterrupt:
+        print_note("stopped")
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    """Uvicorn raises the signal again once it has stopped: what is still to be closed after it must be."""
+    raise SystemExit(0)

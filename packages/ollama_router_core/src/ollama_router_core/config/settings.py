@@ -25,13 +25,14 @@ __all__ = [
     "Logging",
     "MemoryPattern",
     "ModelSettings",
+    "Queue",
     "Server",
     "Strategy",
     "parse_size",
     "safe_name",
 ]
 
-Strategy = Literal["priority_with_memory", "least_loaded", "round_robin"]
+Strategy = Literal["priority_with_memory", "least_loaded", "round_robin", "fastest"]
 
 _SIZE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE | re.ASCII)
 _HOST = re.compile(
@@ -223,6 +224,20 @@ class Limits(_Section):
     shutdown_grace: Seconds = Field(default=300.0, description="Seconds that streams get to finish on SIGTERM.")
 
 
+class Queue(_Section):
+    """Requests that wait in the router until a server can take them."""
+
+    max_waiting: Annotated[int, Field(ge=0)] = Field(
+        default=64, description="Requests that may wait at once; more are answered with 503 and Retry-After."
+    )
+    max_wait: Seconds = Field(
+        default=30.0, description="Seconds a request waits at most before it is answered with 503."
+    )
+    max_waiting_per_user: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Of those, requests of one user; null leaves it to the whole."
+    )
+
+
 class Config(_Section):
     """One environment's settings."""
 
@@ -251,6 +266,7 @@ class Config(_Section):
     model_info_timeout: Seconds = Field(default=10.0, description="Seconds to wait for a server's facts.")
     logging: Logging = Field(default=Logging(), description="Log files.")
     limits: Limits = Field(default=Limits(), description="Bounds.")
+    queue: Queue = Field(default=Queue(), description="Requests that wait for a server.")
     database_url: str | None = Field(
         default=None, repr=False, description="SQLAlchemy URL; null keeps a SQLite file in the user's data directory."
     )

@@ -2,23 +2,29 @@
 
 Belongs here: one pure function and the value it returns.
 Does not belong here: single rules (`selection`), trying servers in turn (`forwarding`), waiting (`admission`).
+
+What depends on facts alone is derived once for each `servers` mapping and kind of request and kept while that very
+mapping is in use; the texts of a decision are written when somebody reads them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ollama_router_core.candidates import Candidate, Reason, RequestKind, kind_of, make_candidate
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFits, SelectionError
+from ollama_router_core.expectation import HeldPrefix, Terms
 from ollama_router_core.fleet import FleetSnapshot, ServerFacts
-from ollama_router_core.memory import MemoryEstimate, estimate_memory
+from ollama_router_core.memory import MemoryEstimate
 from ollama_router_core.names import canonical_name
 from ollama_router_core.requests import RouteRequest
-from ollama_router_core.selection import FILTERS, RANKINGS, Candidate, Reason, Standing, spread_of
+from ollama_router_core.selection import FILTERS, LIVE_FILTERS, RANKINGS, Fastest, Moment
 
-__all__ = ["Decision", "Verdict", "decide"]
+__all__ = ["Decision", "Plan", "Verdict", "decide", "plan_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,13 +32,14 @@ class Verdict:
     """What was decided about one server or external host.
 
     `chosen`: gets the request. `possible`: would get it next. `refused`: a filter is against it. `skipped`: was not
-    considered, as an assignment decides or only an assignment could lead there.
+    considered, as an assignment decides or only an assignment could lead there. `terms` are expected seconds.
     """
 
     server: str
     verdict: Literal["chosen", "possible", "refused", "skipped"]
     reasons: tuple[Reason, ...]
     estimate: MemoryEstimate | None = None
+    terms: Terms | None = None
 
     @property
     def text(self) -> str:
@@ -47,14 +54,24 @@ class Decision:
     request: RouteRequest
     strategy: str
     ranking: tuple[str, ...]
-    verdicts: tuple[Verdict, ...]
-    reason: str
     error: SelectionError | ModelIncapable | None = field(default=None, compare=False)
+    _explain: Callable[[], tuple[Verdict, ...]] = field(compare=False, repr=False)
+    _headline: Callable[[], str] = field(compare=False, repr=False)
 
     @property
     def server(self) -> str | None:
         """The chosen server's name."""
         return self.ranking[0] if self.ranking else None
+
+    @property
+    def reason(self) -> str:
+        """Why the chosen server, or why none."""
+        return self._headline()
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Every server and external host, the ranked ones first and in order."""
+        return self._explain()
 
     def to_json(self) -> dict[str, Any]:
         """The decision in the nouns that library, command line and HTTP share."""
@@ -68,20 +85,90 @@ class Decision:
 
 
 def _verdict_json(verdict: Verdict) -> dict[str, Any]:
-    estimate = verdict.estimate
     return {
         "server": verdict.server,
         "verdict": verdict.verdict,
         "reasons": [{"code": reason.code, "text": reason.text} for reason in verdict.reasons],
-        "memory": None
-        if estimate is None
-        else {
-            "bytes": estimate.size,
-            "gib": round(estimate.gib, 3),
-            "source": str(estimate.source),
-            "terms": [{"name": term.name, "bytes": term.size, "source": term.source} for term in estimate.terms],
-        },
+        "memory": None if verdict.estimate is None else _memory_json(verdict.estimate),
+        "expected": None if verdict.terms is None else _terms_json(verdict.terms),
     }
+
+
+def _memory_json(estimate: MemoryEstimate) -> dict[str, Any]:
+    return {
+        "bytes": estimate.size,
+        "gib": round(estimate.gib, 3),
+        "source": str(estimate.source),
+        "terms": [{"name": term.name, "bytes": term.size, "source": term.source} for term in estimate.terms],
+    }
+
+
+def _terms_json(terms: Terms) -> dict[str, float]:
+    names = ("wait", "load", "prefill", "decode", "harm", "affinity", "ready", "done")
+    return {f"{name}_seconds": round(getattr(terms, name), 3) for name in names}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What facts alone decide about a kind of request: who may take it, and why the others may not.
+
+    `turns` is each able server's place among all, with a number of its own to break ties by.
+    """
+
+    able: tuple[Candidate, ...]
+    turns: tuple[tuple[int, int], ...]
+    refused: tuple[tuple[Candidate, Reason], ...]
+
+
+class _Plans:
+    """Plans by kind for one `servers` mapping and config; bounded, as kinds come from clients."""
+
+    MOST = 4096
+
+    def __init__(self, servers: Mapping[str, ServerFacts], config: Config) -> None:
+        self.servers = servers
+        self.config = config
+        self.names = sorted(config.servers)
+        self._plans: dict[RequestKind, Plan] = {}
+
+    def get(self, request: RouteRequest, snapshot: FleetSnapshot) -> Plan:
+        kind = kind_of(request)
+        plan = self._plans.get(kind)
+        if plan is None:
+            if len(self._plans) >= self.MOST:
+                self._plans.clear()
+            plan = self._plans[kind] = self._make(kind, request, snapshot)
+        return plan
+
+    def _make(self, kind: RequestKind, request: RouteRequest, snapshot: FleetSnapshot) -> Plan:
+        able: list[Candidate] = []
+        turns: list[tuple[int, int]] = []
+        refused: list[tuple[Candidate, Reason]] = []
+        for turn, name in enumerate(self.names):
+            candidate = make_candidate(name, kind, snapshot, self.config)
+            reason = next((found for rule in FILTERS if (found := rule.refuse(candidate, request))), None)
+            if reason is not None:
+                refused.append((candidate, reason))
+            else:
+                able.append(candidate)
+                turns.append((turn, zlib.crc32(name.encode())))
+        return Plan(able=tuple(able), turns=tuple(turns), refused=tuple(refused))
+
+
+_recent: list[_Plans] = []
+_KEPT = 4
+
+
+def plan_for(request: RouteRequest, snapshot: FleetSnapshot, config: Config) -> Plan:
+    """The plan for a request's kind, from memory when the same `servers` mapping and config were seen lately."""
+    servers = snapshot.servers
+    for plans in _recent:
+        if plans.servers is servers and plans.config is config:
+            return plans.get(request, snapshot)
+    plans = _Plans(servers, config)
+    _recent.insert(0, plans)
+    del _recent[_KEPT:]
+    return plans.get(request, snapshot)
 
 
 def decide(
@@ -91,61 +178,107 @@ def decide(
     *,
     now: float,
     tiebreak: int = 0,
+    prefix: HeldPrefix | None = None,
 ) -> Decision:
     """Rank every server for a request.
 
     `now` is seconds of the clock that the snapshot's times come from. `tiebreak` decides between equals; a caller
-    that counts it up gets round robin from the strategy of that name. The order of servers in the config plays no
-    part, except that `when_nothing_fits: first_enabled` takes the first one written.
+    that counts it up gets round robin from the strategy of that name. `prefix` says which server answered the
+    conversation before. The order of servers in the config plays no part, except that `when_nothing_fits:
+    first_enabled` takes the first one written.
     """
     assigned = _assigned(request, config)
     if assigned is not None:
         return _by_assignment(request, assigned, config)
-    candidates = [_candidate(name, request, snapshot, config) for name in sorted(config.servers)]
-    refused: list[Verdict] = []
-    able: list[tuple[Candidate, Standing]] = []
-    ranking = RANKINGS[config.routing_strategy]
-    for turn, candidate in enumerate(candidates):
-        reason = _refusal(candidate, request, now)
-        if reason is not None:
-            refused.append(_verdict(candidate, "refused", (reason,)))
+    plan = plan_for(request, snapshot, config)
+    moment = Moment(request=request, snapshot=snapshot, config=config, now=now, prefix=prefix)
+    ranked = _ranked(plan, moment, tiebreak, len(config.servers))
+    if not ranked:
+        return _nothing(plan, moment)
+    return Decision(
+        request=request,
+        strategy=config.routing_strategy,
+        ranking=tuple([candidate.name for candidate in ranked]),
+        _explain=lambda: _verdicts(plan, ranked, moment),
+        _headline=lambda: _text(RANKINGS[config.routing_strategy].reasons(ranked[0], moment)),
+    )
+
+
+def _text(reasons: Sequence[Reason]) -> str:
+    return ", ".join(reason.text for reason in reasons)
+
+
+def _ranked(plan: Plan, moment: Moment, tiebreak: int, count: int) -> list[Candidate]:
+    strategy = moment.config.routing_strategy
+    key = RANKINGS[strategy].key
+    in_turn = strategy == "round_robin"
+    snapshot, now = moment.snapshot, moment.now
+    excluding = bool(snapshot.draining or snapshot.suspended or snapshot.slots)
+    in_flight = snapshot.in_flight
+    found: list[tuple[tuple[float, ...], str, Candidate]] = []
+    for candidate, (turn, salt) in zip(plan.able, plan.turns, strict=True):
+        slots = candidate.server.max_concurrent
+        if slots is not None and in_flight.get(candidate.name, 0) >= slots:
             continue
-        spread = _spread(config, candidate.name, turn, len(candidates), tiebreak)
-        able.append((candidate, ranking.standing(candidate, request, config, spread)))
-    able.sort(key=lambda pair: (pair[1].key, pair[0].name))
-    verdicts = [
-        _verdict(candidate, "possible" if place else "chosen", standing.reasons)
-        for place, (candidate, standing) in enumerate(able)
-    ]
-    external = [
-        Verdict(server=name, verdict="skipped", reasons=(_ONLY_BY_ASSIGNMENT,))
-        for name in sorted(config.external_hosts)
-    ]
-    if able:
-        return Decision(
-            request=request,
-            strategy=config.routing_strategy,
-            ranking=tuple(candidate.name for candidate, _ in able),
-            verdicts=(*verdicts, *refused, *external),
-            reason=verdicts[0].text,
-        )
-    return _nothing(request, config, refused, external)
+        if excluding and _refused_now(candidate, snapshot, now) is not None:
+            continue
+        spread = ((turn - tiebreak) % count) / count if in_turn else _spread(salt, tiebreak)
+        found.append((key(candidate, moment, spread), candidate.name, candidate))
+    found.sort()
+    return [candidate for _, _, candidate in found]
+
+
+def _spread(salt: int, tiebreak: int) -> float:
+    """A number in [0, 1) that depends only on the server's name and the caller's tie-break."""
+    mixed = ((salt ^ (tiebreak * 0x9E3779B1)) * 0x85EBCA6B) & 0xFFFFFFFF
+    mixed = ((mixed ^ (mixed >> 13)) * 0xC2B2AE35) & 0xFFFFFFFF
+    return mixed / 2**32
+
+
+def _refused_now(candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
+    return next((found for rule in LIVE_FILTERS if (found := rule.refuse(candidate, snapshot, now))), None)
 
 
 _ONLY_BY_ASSIGNMENT = Reason("external", "external: only by assignment")
 
 
-def _spread(config: Config, name: str, turn: int, count: int, tiebreak: int) -> float:
-    if config.routing_strategy == "round_robin":
-        return ((turn - tiebreak) % count) / count
-    return spread_of(name, tiebreak)
+def _verdicts(plan: Plan, ranked: Sequence[Candidate], moment: Moment) -> tuple[Verdict, ...]:
+    ranking = RANKINGS[moment.config.routing_strategy]
+    able = [
+        Verdict(
+            server=candidate.name,
+            verdict="possible" if place else "chosen",
+            reasons=ranking.reasons(candidate, moment),
+            estimate=candidate.estimate,
+            terms=ranking.terms(candidate, moment) if isinstance(ranking, Fastest) else None,
+        )
+        for place, candidate in enumerate(ranked)
+    ]
+    return (*able, *_refusals(plan, moment), *_externals(moment.config))
+
+
+def _refusals(plan: Plan, moment: Moment) -> tuple[Verdict, ...]:
+    full = [(one, _refused_now(one, moment.snapshot, moment.now)) for one in plan.able]
+    refused = [*plan.refused, *((one, reason) for one, reason in full if reason is not None)]
+    refused.sort(key=lambda pair: pair[0].name)
+    return tuple(
+        Verdict(server=one.name, verdict="refused", reasons=(reason,), estimate=one.estimate) for one, reason in refused
+    )
+
+
+def _externals(config: Config) -> tuple[Verdict, ...]:
+    return tuple(
+        Verdict(server=name, verdict="skipped", reasons=(_ONLY_BY_ASSIGNMENT,))
+        for name in sorted(config.external_hosts)
+    )
 
 
 def _assigned(request: RouteRequest, config: Config) -> str | None:
     """The enabled server or host an assignment names; a disabled one leaves the model to the strategy, as it was."""
-    if request.model is None:
+    assignments = config.models.explicit_assignments
+    if request.model is None or not assignments:
         return None
-    for text, target in config.models.explicit_assignments.items():
+    for text, target in assignments.items():
         if text == request.model_text or canonical_name(text) == request.model:
             found = config.servers.get(target) or config.external_hosts.get(target)
             return target if found is not None and found.enabled else None
@@ -155,70 +288,43 @@ def _assigned(request: RouteRequest, config: Config) -> str | None:
 def _by_assignment(request: RouteRequest, assigned: str, config: Config) -> Decision:
     chosen = Reason("assigned", f"explicit assignment of {request.model_text} to {assigned}")
     others = Reason("assigned_elsewhere", f"{request.model_text} is assigned to {assigned}")
-    names = sorted({*config.servers, *config.external_hosts} - {assigned})
+
+    def explain() -> tuple[Verdict, ...]:
+        names = sorted({*config.servers, *config.external_hosts} - {assigned})
+        return (
+            Verdict(server=assigned, verdict="chosen", reasons=(chosen,)),
+            *(Verdict(server=name, verdict="skipped", reasons=(others,)) for name in names),
+        )
+
     return Decision(
         request=request,
         strategy="explicit_assignment",
         ranking=(assigned,),
-        verdicts=(
-            Verdict(server=assigned, verdict="chosen", reasons=(chosen,)),
-            *(Verdict(server=name, verdict="skipped", reasons=(others,)) for name in names),
-        ),
-        reason=chosen.text,
+        _explain=explain,
+        _headline=lambda: chosen.text,
     )
 
 
-def _candidate(name: str, request: RouteRequest, snapshot: FleetSnapshot, config: Config) -> Candidate:
-    facts = snapshot.servers.get(name) or ServerFacts(name=name)
-    return Candidate(
-        name=name,
-        server=config.servers[name],
-        facts=facts,
-        estimate=estimate_memory(
-            request.model, facts, snapshot, config.models, num_ctx=request.num_ctx, host=config.servers[name]
-        ),
-        in_flight=snapshot.in_flight.get(name, 0),
-        suspended_until=snapshot.suspended.get(name),
-        draining=name in snapshot.draining,
-    )
-
-
-def _refusal(candidate: Candidate, request: RouteRequest, now: float) -> Reason | None:
-    for rule in FILTERS:
-        reason = rule.refuse(candidate, request, now)
-        if reason is not None:
-            return reason
-    return None
-
-
-def _verdict(
-    candidate: Candidate, verdict: Literal["chosen", "possible", "refused"], reasons: tuple[Reason, ...]
-) -> Verdict:
-    return Verdict(server=candidate.name, verdict=verdict, reasons=reasons, estimate=candidate.estimate)
-
-
-def _nothing(
-    request: RouteRequest, config: Config, refused: Sequence[Verdict], external: Sequence[Verdict]
-) -> Decision:
+def _nothing(plan: Plan, moment: Moment) -> Decision:
+    config = moment.config
+    refused, external = _refusals(plan, moment), _externals(config)
     first = next((name for name, server in config.servers.items() if server.enabled), None)
+    ranking: tuple[str, ...] = ()
+    headline, verdicts, error = "no server can take it", (*refused, *external), None
     if config.when_nothing_fits == "first_enabled" and first is not None:
         why = Reason("nothing_fits", "nothing fits: the first enabled server, by when_nothing_fits")
-        kept = [verdict for verdict in refused if verdict.server != first]
+        kept = tuple(verdict for verdict in refused if verdict.server != first)
         chosen = Verdict(server=first, verdict="chosen", reasons=(why,))
-        return Decision(
-            request=request,
-            strategy=config.routing_strategy,
-            ranking=(first,),
-            verdicts=(chosen, *kept, *external),
-            reason=why.text,
-        )
+        ranking, headline, verdicts = (first,), why.text, (chosen, *kept, *external)
+    else:
+        error = _error(moment.request, refused)
     return Decision(
-        request=request,
+        request=moment.request,
         strategy=config.routing_strategy,
-        ranking=(),
-        verdicts=(*refused, *external),
-        reason="no server can take it",
-        error=_error(request, refused),
+        ranking=ranking,
+        error=error,
+        _explain=lambda: verdicts,
+        _headline=lambda: headline,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from ollama_router_core.names import CanonicalName
 
@@ -104,17 +104,59 @@ class ServerFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpeed:
+    """What a request for one model can expect on one server.
+
+    `load_seconds` from disk to ready, `prefill_rate` and `decode_rate` in tokens a second, `answer_tokens` the usual
+    length of an answer. `samples` finished requests stand behind it; 0 means that it is a guess from sizes.
+    """
+
+    load_seconds: float
+    prefill_rate: float
+    decode_rate: float
+    answer_tokens: float
+    samples: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelWeight:
+    """What a model's speeds rest on: bytes of weights, parameters, and the share of them that each token uses."""
+
+    size: float
+    parameters: float
+    active: float = 1.0
+
+
+class Speeds(Protocol):
+    """What the fleet is known to be capable of; see `speeds.SpeedBook`."""
+
+    def expect(self, server: str, model: CanonicalName, weight: ModelWeight) -> ModelSpeed:
+        """The expectation for one model on one server."""
+
+    def version(self, server: str) -> object:
+        """Another object whenever something about this server was learned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSnapshot:
     """All servers at one moment. Readers keep a snapshot as long as they like; writers swap in a new one.
 
-    `in_flight` counts the router's own unfinished requests by server. `suspended` maps a server that its circuit
-    breaker keeps out to the time when it may be tried again. `draining` servers take no new requests.
+    `in_flight` counts the router's own unfinished requests by server, `active` the same by server and model.
+    `suspended` maps a server that its circuit breaker keeps out to the time when it may be tried again; `slots` are
+    limits below `max_concurrent`, for servers that have just come back. `draining` servers take no new requests.
+    `speeds` is what was learned from finished requests, `demand` the requests a second of each model of late.
+
+    A snapshot of the same servers should share one `servers` mapping: what decisions derive from it is kept.
     """
 
     servers: Mapping[str, ServerFacts] = field(default_factory=lambda: EMPTY)
     in_flight: Mapping[str, int] = field(default_factory=lambda: EMPTY)
+    active: Mapping[str, Mapping[CanonicalName, int]] = field(default_factory=lambda: EMPTY)
     suspended: Mapping[str, float] = field(default_factory=lambda: EMPTY)
+    slots: Mapping[str, int] = field(default_factory=lambda: EMPTY)
     draining: frozenset[str] = frozenset()
+    speeds: Speeds | None = None
+    demand: Mapping[CanonicalName, float] = field(default_factory=lambda: EMPTY)
 
     def with_server(self, facts: ServerFacts) -> FleetSnapshot:
         """The same fleet with one server's facts replaced or added."""

@@ -2,106 +2,99 @@
 
 Belongs here: may this server take this request, and how do two that may compare.
 Does not belong here: walking over servers and explaining the whole (`decision`), waiting (`admission`).
+
+Filters come in two kinds: those whose answer holds as long as the facts do, and those that look at the current load.
+A ranking gives keys first and reasons only when asked: every request needs the former, few the latter.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from ollama_router_core.config.settings import Config, Server
-from ollama_router_core.fleet import InstalledModel, ServerFacts
-from ollama_router_core.memory import GIB, MemoryEstimate
+from ollama_router_core.candidates import Candidate, Reason
+from ollama_router_core.config.settings import Config
+from ollama_router_core.expectation import HeldPrefix, Terms, expect, expected_seconds
+from ollama_router_core.fleet import FleetSnapshot, InstalledModel, ServerFacts
+from ollama_router_core.memory import GIB
 from ollama_router_core.requests import RouteRequest
 
-__all__ = ["FILTERS", "RANKINGS", "Candidate", "Filter", "Ranking", "Reason", "Standing"]
+__all__ = [
+    "FILTERS",
+    "LIVE_FILTERS",
+    "RANKINGS",
+    "Candidate",
+    "Filter",
+    "LiveFilter",
+    "Moment",
+    "Ranking",
+    "Reason",
+    "slots_of",
+]
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why: a stable code for programs, a text for people."""
+class Moment(NamedTuple):
+    """What a ranking may look at beside the candidate; a tuple, as every request makes one."""
 
-    code: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """One server as a filter sees it: its settings, its facts, and what the request would need there."""
-
-    name: str
-    server: Server
-    facts: ServerFacts
-    estimate: MemoryEstimate
-    in_flight: int = 0
-    suspended_until: float | None = None
-    draining: bool = False
-
-    @property
-    def limit(self) -> int | None:
-        """`max_memory_gb` in bytes, None without a limit."""
-        limit = self.server.max_memory_gb
-        return None if limit is None else round(limit * GIB)
+    request: RouteRequest
+    snapshot: FleetSnapshot
+    config: Config
+    now: float
+    prefix: HeldPrefix | None = None
 
 
 class Filter(Protocol):
-    """Says why a server cannot take a request, or None when it can."""
+    """Says why a server cannot take a kind of request, or None when it can."""
 
-    def refuse(self, candidate: Candidate, request: RouteRequest, now: float) -> Reason | None:
+    def refuse(self, candidate: Candidate, request: RouteRequest) -> Reason | None:
         """The reason against this server, if there is one."""
+
+
+class LiveFilter(Protocol):
+    """The same, for what changes from one moment to the next."""
+
+    def refuse(self, candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
+        """The reason against this server now, if there is one."""
 
 
 class Enabled:
     """A server switched off by its operator takes nothing."""
 
-    def refuse(self, candidate: Candidate, request: RouteRequest, now: float) -> Reason | None:
-        """Refuse what is disabled or draining."""
-        del request, now
-        if not candidate.server.enabled:
-            return Reason("disabled", "is disabled in the config")
-        return (
-            Reason("draining", "is draining: it finishes what it has and takes nothing new")
-            if candidate.draining
-            else None
-        )
-
-
-class Up:
-    """A server that did not answer its last probe, or that its breaker keeps out, takes nothing."""
-
-    def refuse(self, candidate: Candidate, request: RouteRequest, now: float) -> Reason | None:
-        """Refuse what is down, unknown or suspended."""
+    def refuse(self, candidate: Candidate, request: RouteRequest) -> Reason | None:
+        """Refuse what is disabled."""
         del request
-        if candidate.facts.up is None:
-            return Reason("not_probed", "has not been probed yet")
-        if not candidate.facts.up:
-            return Reason("down", f"is down: {candidate.facts.error or 'does not answer'}")
-        if candidate.suspended_until is not None and candidate.suspended_until > now:
-            wait = candidate.suspended_until - now
-            return Reason("suspended", f"failed repeatedly, is tried again in {wait:.0f} s")
-        return None
+        return None if candidate.server.enabled else Reason("disabled", "is disabled in the config")
 
 
 class HasModel:
     """A server must have the model on disk; one whose list is not known yet gets the benefit of the doubt."""
 
-    def refuse(self, candidate: Candidate, request: RouteRequest, now: float) -> Reason | None:
+    def refuse(self, candidate: Candidate, request: RouteRequest) -> Reason | None:
         """Refuse a server whose list is known and lacks the model."""
-        del now
         installed = candidate.facts.installed
         if request.model is None or installed is None or request.model in installed:
             return None
         return Reason("model_missing", "does not have the model")
 
 
+class Up:
+    """A server that did not answer its last probe takes nothing."""
+
+    def refuse(self, candidate: Candidate, request: RouteRequest) -> Reason | None:
+        """Refuse what is down or unknown."""
+        del request
+        if candidate.facts.up is None:
+            return Reason("not_probed", "has not been probed yet")
+        if not candidate.facts.up:
+            return Reason("down", f"is down: {candidate.facts.error or 'does not answer'}")
+        return None
+
+
 class Capable:
     """The model must be able to do what is asked, where the server says what it can do."""
 
-    def refuse(self, candidate: Candidate, request: RouteRequest, now: float) -> Reason | None:
+    def refuse(self, candidate: Candidate, request: RouteRequest) -> Reason | None:
         """Refuse when a needed capability is known to be missing."""
-        del now
         known = _capabilities(candidate.facts, request)
         if known is None:
             return None
@@ -114,28 +107,63 @@ class Capable:
 class FitsMemory:
     """The model with its context must fit below the server's `max_memory_gb`."""
 
-    def refuse(self, candidate: Candidate, request: RouteRequest, now: float) -> Reason | None:
+    def refuse(self, candidate: Candidate, request: RouteRequest) -> Reason | None:
         """Refuse an estimate beyond the limit."""
-        del request, now
-        if candidate.limit is None or candidate.estimate.size <= candidate.limit:
+        del request
+        if candidate.limit is None or candidate.size <= candidate.limit:
             return None
         return Reason("memory", f"needs {candidate.estimate}, limit {candidate.limit / GIB:.1f} GiB")
 
 
-class NotFull:
-    """A server takes at most `max_concurrent` requests at once."""
-
-    def refuse(self, candidate: Candidate, request: RouteRequest, now: float) -> Reason | None:
-        """Refuse when every slot is taken."""
-        del request, now
-        slots = candidate.server.max_concurrent
-        if slots is None or candidate.in_flight < slots:
-            return None
-        return Reason("full", f"is full: {candidate.in_flight} of {slots} requests in flight")
-
-
-FILTERS: tuple[Filter, ...] = (Enabled(), HasModel(), Up(), Capable(), FitsMemory(), NotFull())
+FILTERS: tuple[Filter, ...] = (Enabled(), HasModel(), Up(), Capable(), FitsMemory())
 """In the order in which their reasons are given: a server that is down and never had the model says the latter."""
+
+
+class NotDraining:
+    """A draining server finishes what it has."""
+
+    def refuse(self, candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
+        """Refuse what is draining."""
+        del now
+        if candidate.name not in snapshot.draining:
+            return None
+        return Reason("draining", "is draining: it finishes what it has and takes nothing new")
+
+
+class NotSuspended:
+    """A server that failed repeatedly is left alone for a while."""
+
+    def refuse(self, candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
+        """Refuse what the breaker keeps out."""
+        until = snapshot.suspended.get(candidate.name)
+        if until is None or until <= now:
+            return None
+        return Reason("suspended", f"failed repeatedly, is tried again in {until - now:.0f} s")
+
+
+class NotFull:
+    """A server takes at most `max_concurrent` requests at once, fewer right after it came back."""
+
+    def refuse(self, candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
+        """Refuse when every slot is taken."""
+        del now
+        slots = slots_of(candidate, snapshot)
+        running = snapshot.in_flight.get(candidate.name, 0)
+        if slots is None or running < slots:
+            return None
+        return Reason("full", f"is full: {running} of {slots} requests in flight")
+
+
+LIVE_FILTERS: tuple[LiveFilter, ...] = (NotDraining(), NotSuspended(), NotFull())
+
+
+def slots_of(candidate: Candidate, snapshot: FleetSnapshot) -> int | None:
+    """How many requests the server takes at once now, None without a limit."""
+    slots = candidate.server.max_concurrent
+    fewer = snapshot.slots.get(candidate.name)
+    if fewer is None:
+        return slots
+    return fewer if slots is None else min(slots, fewer)
 
 
 def installed_model(facts: ServerFacts, request: RouteRequest) -> InstalledModel | None:
@@ -154,91 +182,109 @@ def _capabilities(facts: ServerFacts, request: RouteRequest) -> frozenset[str] |
     return model.capabilities
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a ranking puts a server: the smallest key wins; the reasons say what the key is made of."""
-
-    key: tuple[float, ...]
-    reasons: tuple[Reason, ...]
-
-
 class Ranking(Protocol):
     """Compares servers that may take a request."""
 
-    def standing(self, candidate: Candidate, request: RouteRequest, config: Config, spread: float) -> Standing:
-        """A server's key and what it is made of; `spread` in [0, 1) decides between equals."""
+    def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
+        """The smallest wins; `spread` in [0, 1) decides between equals."""
+
+    def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
+        """What the key is made of."""
 
 
-def _warmth(candidate: Candidate, request: RouteRequest) -> tuple[int, Reason]:
-    loaded = candidate.facts.loaded.get(request.model) if request.model is not None else None
-    if loaded is not None and request.num_ctx in {None, loaded.context_length}:
-        context = f" at {loaded.context_length} tokens" if loaded.context_length else ""
-        return 0, Reason("loaded", f"loaded{context}")
-    if request.model in candidate.facts.loading:
-        return 0, Reason("loading", "is loading it now")
-    held = sum(model.size for model in candidate.facts.loaded.values() if model is not loaded)
-    free = None if candidate.limit is None else candidate.limit - held
-    if loaded is not None:
-        return 1, Reason("reload", f"loaded at {loaded.context_length} tokens, must reload for {request.num_ctx}")
-    if free is None or candidate.estimate.size <= free:
-        return 1, Reason("cold", "not loaded, fits beside what is")
-    return 2, Reason("evicts", f"not loaded, must evict: {max(free, 0) / GIB:.1f} GiB free")
-
-
-def _responsiveness(candidate: Candidate, config: Config) -> tuple[int, tuple[Reason, ...]]:
+def _slow(candidate: Candidate, config: Config) -> bool:
     probe = candidate.facts.probe_ms
-    if probe is None or probe <= config.server_busy_threshold_ms:
-        return 0, ()
-    text = f"answers slowly ({probe:.0f} ms, threshold {config.server_busy_threshold_ms:.0f} ms)"
-    return 1, (Reason("busy", text),)
+    return probe is not None and probe > config.server_busy_threshold_ms
 
 
-def _in_flight(candidate: Candidate) -> Reason:
-    slots = candidate.server.max_concurrent
-    return Reason("in_flight", f"{candidate.in_flight}{f' of {slots}' if slots else ''} in flight")
+def _why_slow(candidate: Candidate, config: Config) -> tuple[Reason, ...]:
+    if not _slow(candidate, config):
+        return ()
+    probe, threshold = candidate.facts.probe_ms, config.server_busy_threshold_ms
+    return (Reason("busy", f"answers slowly ({probe:.0f} ms, threshold {threshold:.0f} ms)"),)
+
+
+def _in_flight(candidate: Candidate, snapshot: FleetSnapshot) -> Reason:
+    slots = slots_of(candidate, snapshot)
+    running = snapshot.in_flight.get(candidate.name, 0)
+    return Reason("in_flight", f"{running}{f' of {slots}' if slots else ''} in flight")
 
 
 class PriorityWithMemory:
     """Smallest priority number; inside one priority: warm, then fits without evicting, then fewest in flight."""
 
-    def standing(self, candidate: Candidate, request: RouteRequest, config: Config, spread: float) -> Standing:
-        """Order by responsiveness, priority, warmth, load, chance."""
-        slow, why_slow = _responsiveness(candidate, config)
-        warmth, why_warm = _warmth(candidate, request)
-        priority = candidate.server.priority
-        key = (slow, priority, warmth, candidate.in_flight, spread)
-        return Standing(key, (Reason("priority", f"priority {priority}"), why_warm, _in_flight(candidate), *why_slow))
+    def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
+        """Responsiveness, priority, warmth, load, chance."""
+        running = moment.snapshot.in_flight.get(candidate.name, 0)
+        slow = _slow(candidate, moment.config)
+        return (slow, candidate.server.priority, candidate.warmth, running, spread)
+
+    def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
+        """The same in words."""
+        priority = Reason("priority", f"priority {candidate.server.priority}")
+        running = _in_flight(candidate, moment.snapshot)
+        return (priority, candidate.warm_reason, running, *_why_slow(candidate, moment.config))
 
 
 class LeastLoaded:
     """Fewest in flight, as a share of the slots where they are known; then warm; then priority."""
 
-    def standing(self, candidate: Candidate, request: RouteRequest, config: Config, spread: float) -> Standing:
-        """Order by responsiveness, load, warmth, priority, chance."""
-        slow, why_slow = _responsiveness(candidate, config)
-        warmth, why_warm = _warmth(candidate, request)
-        share = candidate.in_flight / (candidate.server.max_concurrent or 1)
-        key = (slow, share, warmth, candidate.server.priority, spread)
-        return Standing(key, (_in_flight(candidate), why_warm, *why_slow))
+    def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
+        """Responsiveness, load, warmth, priority, chance."""
+        share = moment.snapshot.in_flight.get(candidate.name, 0) / (slots_of(candidate, moment.snapshot) or 1)
+        slow = _slow(candidate, moment.config)
+        return (slow, share, candidate.warmth, candidate.server.priority, spread)
+
+    def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
+        """The same in words."""
+        running = _in_flight(candidate, moment.snapshot)
+        return (running, candidate.warm_reason, *_why_slow(candidate, moment.config))
 
 
 class RoundRobin:
     """Each in turn: the caller's counter moves the start on with every request."""
 
-    def standing(self, candidate: Candidate, request: RouteRequest, config: Config, spread: float) -> Standing:
-        """Order by responsiveness, then by turn."""
-        _, why_warm = _warmth(candidate, request)
-        slow, why_slow = _responsiveness(candidate, config)
-        return Standing((slow, spread), (Reason("turn", "its turn"), why_warm, _in_flight(candidate), *why_slow))
+    def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
+        """Responsiveness, then the turn."""
+        return (_slow(candidate, moment.config), spread)
+
+    def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
+        """The same in words."""
+        running = _in_flight(candidate, moment.snapshot)
+        slow = _why_slow(candidate, moment.config)
+        return (Reason("turn", "its turn"), candidate.warm_reason, running, *slow)
+
+
+class Fastest:
+    """Least expected time to finish, with the time that an eviction costs others."""
+
+    def terms(self, candidate: Candidate, moment: Moment) -> Terms:
+        """The expected time, term by term."""
+        return expect(candidate, moment.request, moment.snapshot, now=moment.now, prefix=moment.prefix)
+
+    def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
+        """Responsiveness, expected cost, chance."""
+        cost = sum(expected_seconds(candidate, moment.request, moment.snapshot, moment.now, moment.prefix))
+        return (_slow(candidate, moment.config), cost, spread)
+
+    def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
+        """When it would be ready and done, the terms, and how well the speeds are known."""
+        terms = self.terms(candidate, moment)
+        speed = candidate.speed(moment.request.model, moment.snapshot.speeds)
+        known = f"{speed.samples} requests" if speed.samples else "a guess from its size"
+        return (
+            Reason("expected", f"ready in ~{terms.ready:.1f} s, done in ~{terms.done:.1f} s"),
+            Reason("terms", str(terms)),
+            candidate.warm_reason,
+            _in_flight(candidate, moment.snapshot),
+            Reason("speed", f"{speed.decode_rate:.0f} tok/s ({known})"),
+            *_why_slow(candidate, moment.config),
+        )
 
 
 RANKINGS: Mapping[str, Ranking] = {
     "priority_with_memory": PriorityWithMemory(),
     "least_loaded": LeastLoaded(),
     "round_robin": RoundRobin(),
+    "fastest": Fastest(),
 }
-
-
-def spread_of(name: str, tiebreak: int) -> float:
-    """A number in [0, 1) that depends only on the server's name and the caller's tie-break."""
-    return zlib.crc32(f"{tiebreak}:{name}".encode()) / 2**32

@@ -14,6 +14,7 @@ from ollama_router_core.memory.estimates import (
     MemoryTerm,
     context_on,
     estimate_memory,
+    known_model,
 )
 from ollama_router_core.memory.formulas import (
     GIB,
@@ -35,6 +36,7 @@ __all__ = [
     "context_on",
     "effective_context",
     "estimate_memory",
+    "known_model",
     "kv_cache_size",
     "parse_active_parameters",
     "parse_size_from_name",

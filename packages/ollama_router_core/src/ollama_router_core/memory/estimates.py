@@ -24,7 +24,7 @@ from ollama_router_core.memory.formulas import (
 from ollama_router_core.memory.names import parse_size_from_name
 from ollama_router_core.names import CanonicalName, canonical_name
 
-__all__ = ["MemoryEstimate", "MemorySource", "MemoryTerm", "context_on", "estimate_memory"]
+__all__ = ["MemoryEstimate", "MemorySource", "MemoryTerm", "context_on", "estimate_memory", "known_model"]
 
 _AUTOMATIC_CONTEXT = 4096
 """The least context Ollama falls back to by itself when a larger automatic one does not fit."""
@@ -99,7 +99,7 @@ def estimate_memory(
     override = _override(model, settings.memory_overrides)
     if override is not None:
         return _single(MemorySource.OVERRIDE, round(override * GIB))
-    installed = _installed(model, server, fleet.servers.values())
+    installed = known_model(model, server, fleet.servers.values())
     facts = _facts(model, installed, fleet.servers.values())
     measured = _measured(model, server, facts, num_ctx, host)
     if measured is not None:
@@ -124,12 +124,13 @@ def _override(model: CanonicalName, overrides: Mapping[str, float]) -> float | N
     return next((gib for text, gib in overrides.items() if canonical_name(text) == model), None)
 
 
-def _installed(model: CanonicalName, server: ServerFacts, others: Iterable[ServerFacts]) -> InstalledModel | None:
-    for facts in (server, *others):
-        found = facts.installed.get(model) if facts.installed else None
-        if found is not None:
-            return found
-    return None
+def known_model(model: CanonicalName, server: ServerFacts, others: Iterable[ServerFacts]) -> InstalledModel | None:
+    """The model as this server has it; else the largest that another server has under this name."""
+    own = server.installed.get(model) if server.installed else None
+    if own is not None:
+        return own
+    found = [facts.installed[model] for facts in others if facts.installed and model in facts.installed]
+    return max(found, key=lambda one: (one.size, one.digest), default=None)
 
 
 def _facts(model: CanonicalName, installed: InstalledModel | None, others: Iterable[ServerFacts]) -> ModelFacts | None:

@@ -1,0 +1,93 @@
+"""What one decision costs: `python benchmarks/decide.py`.
+
+Prints the median and the 99th percentile of `decide` in microseconds, one core, for three sizes of fleet and each
+strategy. Facts are indexed once a snapshot, not once a request: the first decision for each model after a change of
+facts is shown apart.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+from ollama_router_core.config.settings import Config
+from ollama_router_core.decision import decide
+from ollama_router_core.fleet import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
+from ollama_router_core.names import canonical_name
+from ollama_router_core.requests import RouteRequest
+from ollama_router_core.speeds import Sample, SpeedBook, model_weight
+
+GIB = 1024**3
+FLEETS = ((4, 20, 15.0), (10, 50, 40.0), (100, 500, 400.0))
+STRATEGIES = ("priority_with_memory", "least_loaded", "round_robin", "fastest")
+REPEATS = 2000
+
+
+def make_fleet(servers: int, models: int, strategy: str) -> tuple[Config, FleetSnapshot, list[RouteRequest]]:
+    """Servers that all have every model and hold a few of them, with speeds learned for some."""
+    names = [f"family{number % 7}:{1 + number % 30}b-v{number}" for number in range(models)]
+    installed = {
+        canonical_name(name): InstalledModel(
+            name=canonical_name(name), spelling=name, size=(1 + number % 30) * GIB // 2, digest=f"sha256:{number}"
+        )
+        for number, name in enumerate(names)
+    }
+    config = Config.model_validate(
+        {
+            "servers": {
+                f"server{number:03}": {
+                    "host": "127.0.0.1",
+                    "max_memory_gb": 24.0,
+                    "priority": number % 3,
+                    "max_concurrent": 8,
+                }
+                for number in range(servers)
+            },
+            "routing_strategy": strategy,
+        }
+    )
+    book, facts = SpeedBook(), {}
+    for number, server in enumerate(config.servers):
+        held = [installed[canonical_name(names[(number + step) % models])] for step in range(3)]
+        facts[server] = ServerFacts(
+            name=server,
+            up=True,
+            installed=installed,
+            loaded={one.name: LoadedModel(name=one.name, size=one.size, size_vram=one.size) for one in held},
+        )
+        for one in held:
+            sample = Sample(prompt_tokens=1000, prompt_ns=10**9, output_tokens=100, output_ns=2 * 10**9)
+            book = book.observe(server, one.name, model_weight(one.name, one), sample)
+    demand = dict.fromkeys(installed, 0.01)
+    snapshot = FleetSnapshot(servers=facts, in_flight=dict.fromkeys(list(facts)[::2], 1), speeds=book, demand=demand)
+    requests = [
+        RouteRequest(model_text=name, model=canonical_name(name), prompt_bytes=4000, needs=frozenset({"completion"}))
+        for name in names
+    ]
+    return config, snapshot, requests
+
+
+def timed(config: Config, snapshot: FleetSnapshot, request: RouteRequest, tiebreak: int) -> float:
+    """Microseconds of one decision."""
+    start = time.perf_counter_ns()
+    decision = decide(request, snapshot, config, now=0.0, tiebreak=tiebreak)
+    elapsed = time.perf_counter_ns() - start
+    assert decision.ranking
+    return elapsed / 1000
+
+
+def main() -> None:
+    """Measure and print."""
+    titles = ("median us", "p99 us", "first us", "promise us")
+    print(f"{'servers':>7} {'models':>6}  {'strategy':22} " + " ".join(f"{title:>10}" for title in titles))
+    for servers, models, promise in FLEETS:
+        for strategy in STRATEGIES:
+            config, snapshot, requests = make_fleet(servers, models, strategy)
+            first = [timed(config, snapshot, request, 0) for request in requests]
+            times = sorted(timed(config, snapshot, requests[turn % models], turn) for turn in range(REPEATS))
+            row = (statistics.median(times), times[int(0.99 * REPEATS)], statistics.median(first), promise)
+            print(f"{servers:7} {models:6}  {strategy:22} " + " ".join(f"{value:10.1f}" for value in row))
+
+
+if __name__ == "__main__":
+    main()

@@ -21,7 +21,7 @@ from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import CreatedToken, UserStore
 from ollama_router_server.system import Clock, SystemClock
 from ollama_router_server.targets import build_targets, missing_keys
-from ollama_router_server.upstream.aiohttp_engine import AiohttpUpstream
+from ollama_router_server.upstream.engine import HttptoolsUpstream
 
 __all__ = ["Services", "database_url_of"]
 
@@ -49,7 +49,7 @@ class Services:
         self.request_log = RequestLog(self.database)
         self.authenticator = Authenticator(self.users, clock=self.clock)
         self.sink = DatabaseSink(self.request_log, clock=self.clock)
-        self.upstream = AiohttpUpstream()
+        self.upstream = HttptoolsUpstream()
         self.fleet = FleetService(config=config, targets=self.targets, upstream=self.upstream, clock=self.clock)
         self.reachability = Reachability(config, self.targets, self.clock)
 

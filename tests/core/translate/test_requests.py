@@ -254,6 +254,8 @@ def test_a_schema_is_carried_and_json_without_one_is_not() -> None:
     written, _ = ask({"messages": HI, "response_format": wanted}, OPENAI, ANTHROPIC)
     assert written["output_config"] == {"format": {"type": "json_schema", "schema": schema}}
     assert ask({"messages": HI, "response_format": wanted}, OPENAI, OLLAMA)[0]["format"] == schema
+    with pytest.raises(UntranslatableRequest, match="does not keep to"):
+        ask({"messages": HI, "response_format": wanted}, OPENAI, ANTHROPIC, TargetTraits(schemas=False))
     free = {"type": "json_object"}
     assert ask({"messages": HI, "response_format": free}, OPENAI, OLLAMA)[0]["format"] == "json"
     assert "schema" in refusal({"messages": HI, "response_format": free}, OPENAI, ANTHROPIC)
@@ -463,3 +465,159 @@ def test_deep_nesting_is_refused() -> None:
         translate_request({"messages": HI, "format": {"a": deep}}, source=OLLAMA, target=OPENAI, model="m")
     with pytest.raises(UntranslatableRequest):
         translate_request(b'{"a":' + b"[" * 5000, source=OLLAMA, target=OPENAI, model="m")
+
+
+# --- wrong types ----------------------------------------------------------------------------------
+
+EMBED = Dialect.OPENAI_EMBEDDINGS
+
+
+@pytest.mark.parametrize(
+    ("source", "body", "place"),
+    [
+        (OLLAMA, {"messages": {}}, "messages must be a list"),
+        (OLLAMA, {"messages": ["x"]}, "messages[0] must be an object"),
+        (OLLAMA, {"messages": [{"content": "x"}]}, "messages[0].role is missing"),
+        (OLLAMA, {"messages": HI, "stream": "yes"}, "stream must be true or false"),
+        (OLLAMA, {"messages": HI, "options": {"temperature": "hot"}}, "options.temperature must be a number"),
+        (OLLAMA, {"messages": HI, "options": {"temperature": True}}, "options.temperature must be a number"),
+        (OLLAMA, {"messages": HI, "options": {"seed": 1.5}}, "options.seed must be a whole number"),
+        (OLLAMA, {"messages": HI, "options": {"stop": [1]}}, "options.stop must be a text or a list of texts"),
+        (OLLAMA, {"messages": HI, "format": "yaml"}, "format must be"),
+        (OLLAMA, {"messages": HI, "think": "hard"}, "think must be"),
+        (OLLAMA, {"messages": HI, "tools": [{"type": "function"}]}, "tools[0].function must be an object"),
+        (OLLAMA, {"messages": HI, "tools": [{"type": "web"}]}, "tools[0].type must be function"),
+        (
+            OLLAMA,
+            {"messages": HI, "tools": [{"function": {"name": "f", "parameters": 1}}]},
+            "parameters must be an obj",
+        ),
+        (
+            OLLAMA,
+            {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}]},
+            "messages[0].tool_calls[0].function.arguments must be an object",
+        ),
+        (OPENAI, {"messages": [{"role": "narrator"}]}, "messages[0].role must be"),
+        (OPENAI, {"messages": HI, "tool_choice": {"type": "allowed_tools"}}, "tool_choice must be"),
+        (OPENAI, {"messages": HI, "response_format": {"type": "grammar"}}, "response_format.type must be"),
+        (OPENAI, {"messages": HI, "reasoning_effort": "huge"}, "reasoning_effort must be"),
+        (
+            OPENAI,
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "ftp://x"}}]}]},
+            "messages[0].content[0].image_url.url must be",
+        ),
+        (
+            OPENAI,
+            {"messages": [{"role": "assistant", "tool_calls": [{"id": "a", "type": "custom"}]}]},
+            "messages[0].tool_calls[0].type must be function",
+        ),
+        (ANTHROPIC, {"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role must be"),
+        (
+            ANTHROPIC,
+            {"messages": [{"role": "assistant", "content": [{"type": "tool_result", "tool_use_id": "a"}]}]},
+            "messages[0].role must be user",
+        ),
+        (
+            ANTHROPIC,
+            {"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "file"}}]}]},
+            "messages[0].content[0].source.type must be",
+        ),
+        (ANTHROPIC, {"messages": HI, "tool_choice": {"type": "some"}}, "tool_choice.type must be"),
+        (ANTHROPIC, {"messages": HI, "thinking": {"type": "deep"}}, "thinking.type must be"),
+        (ANTHROPIC, {"messages": HI, "output_config": {"effort": "huge"}}, "output_config.effort must be"),
+        (
+            ANTHROPIC,
+            {"messages": HI, "output_config": {"format": {"type": "xml"}}},
+            "output_config.format.type must be",
+        ),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_with_its_place(source, body, place) -> None:
+    """The client can find it."""
+    target = OPENAI if source is not OPENAI else ANTHROPIC
+    assert place in refusal(body, source, target)
+
+
+@pytest.mark.parametrize(
+    ("body", "target", "text"),
+    [
+        ({"messages": [*HI, *HI]}, GENERATE, "one prompt"),
+        ({"messages": [*HI, *HI]}, COMPLETIONS, "one prompt"),
+        ({"messages": HI, "tools": [{"function": {"name": "f"}}]}, COMPLETIONS, "neither tools"),
+        ({"messages": [{"role": "user", "content": ""}]}, ANTHROPIC, "every message is empty"),
+        ({"messages": [{"role": "assistant", "content": "x", "images": [PNG]}]}, OPENAI, "cannot hold an image"),
+    ],
+)
+def test_what_a_route_cannot_hold_is_refused(body, target, text) -> None:
+    """One prompt is not a conversation, and nothing is not a turn."""
+    assert text in refusal(body, OLLAMA, target)
+
+
+def test_arguments_that_are_no_object_are_refused_where_an_object_is_needed() -> None:
+    """OpenAI's clients send back what a model wrote."""
+    calls = [{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{"}}]
+    body = {"messages": [*HI, {"role": "assistant", "content": None, "tool_calls": calls}]}
+    assert "not the JSON text of an object" in refusal(body, OPENAI, ANTHROPIC)
+    assert "not the JSON text of an object" in refusal(body, OPENAI, OLLAMA)
+
+
+def test_images_in_base64_pass_between_openai_and_anthropic() -> None:
+    """A data URL is a source in base64; without a type in it the type is told by the first bytes."""
+    url = {"type": "image_url", "image_url": {"url": f"data:;base64,{JPEG}"}}
+    there, _ = ask({"messages": [{"role": "user", "content": [url]}]}, OPENAI, ANTHROPIC)
+    source = {"type": "base64", "media_type": "image/jpeg", "data": JPEG}
+    assert there["messages"][0]["content"] == [{"type": "image", "source": source}]
+    back, _ = ask(there, ANTHROPIC, OPENAI)
+    assert back["messages"][0]["content"][0]["image_url"]["url"] == f"data:image/jpeg;base64,{JPEG}"
+
+
+def test_one_call_at_a_time_is_a_wish_of_both() -> None:
+    """Ollama has no such wish, so there it is dropped."""
+    tools = [{"type": "function", "function": {"name": "f", "strict": True}}]
+    body = {"messages": HI, "tools": tools, "parallel_tool_calls": False}
+    there, _ = ask(body, OPENAI, ANTHROPIC)
+    assert there["tool_choice"] == {"type": "auto", "disable_parallel_tool_use": True}
+    assert there["tools"][0]["strict"] is True
+    assert ask(there, ANTHROPIC, OPENAI)[0]["parallel_tool_calls"] is False
+    assert set(ask(body, OPENAI, OLLAMA)[1]) == {"parallel_tool_calls", "tools.strict"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "effort"),
+    [
+        ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "max"}}, "xhigh"),
+        ({"thinking": {"type": "adaptive"}}, "medium"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 9000}}, "high"),
+        ({"thinking": {"type": "disabled"}}, None),
+        ({"output_config": {"effort": "low"}}, None),
+    ],
+)
+def test_anthropics_ways_to_ask_for_thinking(asked, effort) -> None:
+    """A budget, or its own judgement with an effort; the effort alone asks for no thoughts."""
+    assert ask({"messages": HI, **asked}, ANTHROPIC, OPENAI)[0].get("reasoning_effort") == effort
+
+
+def test_signed_thoughts_let_a_turn_go_on_thinking() -> None:
+    """Anthropic's own history keeps its signatures; anybody else's loses the thoughts that cannot be read."""
+    thoughts = [
+        {"type": "thinking", "thinking": "hm", "signature": "s"},
+        {"type": "redacted_thinking", "data": "d"},
+        {"type": "tool_use", "id": "a", "name": "f", "input": {}},
+    ]
+    result = [{"type": "tool_result", "tool_use_id": "a", "content": "1"}]
+    messages = [{"role": "assistant", "content": thoughts}, {"role": "user", "content": result}]
+    body = {"messages": [*HI, *messages], "thinking": {"type": "enabled", "budget_tokens": 2000}, "max_tokens": 9000}
+    written, dropped = ask(body, ANTHROPIC, OLLAMA)
+    assert written["messages"][1]["thinking"] == "hm"
+    assert dropped == ("messages.content.redacted_thinking",)
+    assert ask(body, ANTHROPIC, OPENAI)[1] == ("messages.thinking",)
+
+
+def test_a_forced_call_and_thinking_do_not_go_together() -> None:
+    """Anthropic refuses both at once; the call was asked for by name, so it stays."""
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    body = {"messages": HI, "tools": tools, "tool_choice": "required", "reasoning_effort": "high"}
+    written, dropped = ask(body, OPENAI, ANTHROPIC)
+    assert written["tool_choice"] == {"type": "any"}
+    assert "thinking" not in written
+    assert dropped == ("think",)

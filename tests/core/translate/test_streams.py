@@ -236,3 +236,11 @@ def test_the_same_dialect_passes_byte_by_byte() -> None:
     assert translation.feed(b"\xff\n") == b"\xff\n"
     assert translation.finish() == b""
     assert translation.failure is None
+
+
+def test_what_is_nested_too_deeply_ends_the_stream() -> None:
+    """A thousand brackets must not exhaust the stack."""
+    for payload in (b"[" * 5000, b'{"message":{"tool_calls":' + b'{"a":' * 5000 + b"1" + b"}" * 5002):
+        translation = translator(OLLAMA, OPENAI)
+        translation.feed(payload + b"\n")
+        assert translation.failure is not None

@@ -101,11 +101,14 @@ class TargetTraits:
             reasoning models; many look-alikes know nothing else.
         extensions: whether an OpenAI host takes `top_k`, `min_p`, `repeat_penalty` and `reasoning_content` in earlier
             messages, as vLLM and llama.cpp do and OpenAI does not.
+        schemas: whether an Anthropic host keeps to the schema in `output_config.format`. Anthropic does; llama.cpp
+            takes it and ignores it, so a schema for such a host is refused instead.
         default_max_tokens: tokens; Anthropic demands a limit, this one is sent when the client gave none.
     """
 
     max_tokens_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     extensions: bool = False
+    schemas: bool = True
     default_max_tokens: int = 4096
 
 

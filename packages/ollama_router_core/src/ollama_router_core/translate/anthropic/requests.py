@@ -203,7 +203,7 @@ def write_messages(conversation: Conversation, traits: TargetTraits, dropped: Dr
     """The body of a messages request, without the model.
 
     Raises:
-        UntranslatableRequest: no message, JSON without a schema, a text after the gap.
+        UntranslatableRequest: no message, JSON without a schema or with one the host ignores, a text after the gap.
     """
     need_messages(conversation)
     if conversation.suffix is not None:
@@ -221,7 +221,7 @@ def write_messages(conversation: Conversation, traits: TargetTraits, dropped: Dr
         _write_tool_choice(conversation, body)
     write_thinking(conversation, traits, body, dropped)
     if conversation.format is not None:
-        body.setdefault("output_config", {})["format"] = _write_format(conversation.format, dropped)
+        body.setdefault("output_config", {})["format"] = _write_format(conversation.format, traits, dropped)
     return body
 
 
@@ -331,11 +331,13 @@ def _write_tool_choice(conversation: Conversation, body: dict[str, Any]) -> None
     body["tool_choice"] = written
 
 
-def _write_format(wanted: ResponseFormat, dropped: Dropped) -> dict[str, Any]:
+def _write_format(wanted: ResponseFormat, traits: TargetTraits, dropped: Dropped) -> dict[str, Any]:
     match wanted:
         case JsonMode():
             raise UntranslatableRequest("Anthropic has no JSON mode without a schema; send a JSON schema as the format")
         case JsonSchema(schema=schema):
+            if not traits.schemas:
+                raise UntranslatableRequest("this host does not keep to a JSON schema; leave the format out")
             if wanted.strict is False:
                 dropped.add("response_format.json_schema.strict")
             return {"type": "json_schema", "schema": dict(schema)}

@@ -2,6 +2,8 @@
 
 Belongs here: frozen values of a request.
 Does not belong here: JSON, dialects, answers (`replies`).
+
+Nothing that anybody said is part of a `repr`: it must not reach a log by way of a traceback.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ class Role(StrEnum):
 class Text:
     """Plain text."""
 
-    text: str
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +56,29 @@ class Image:
     """An image in the request itself: its media type (`image/png`) and its bytes in base64."""
 
     media_type: str
-    data: str
+    data: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageUrl:
     """An image that the server has to fetch."""
 
-    url: str
+    url: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
     """What a model thought aloud; `signature` is Anthropic's proof that it did, empty elsewhere."""
 
-    text: str
-    signature: str = ""
+    text: str = field(repr=False)
+    signature: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class RedactedThinking:
     """Thoughts that only Anthropic can read."""
 
-    data: str
+    data: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class ToolCall:
 
     id: str
     name: str
-    arguments: str
+    arguments: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +115,8 @@ class Tool:
     """A function the model may call; `parameters` is a JSON schema, `strict` whether it must be kept to."""
 
     name: str
-    description: str = ""
-    parameters: Mapping[str, Any] | None = None
+    description: str = field(default="", repr=False)
+    parameters: Mapping[str, Any] | None = field(default=None, repr=False)
     strict: bool | None = None
 
 
@@ -139,7 +141,7 @@ class Sampling:
     frequency_penalty: float | None = None
     seed: int | None = None
     max_tokens: int | None = None
-    stop: tuple[str, ...] = ()
+    stop: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ class JsonMode:
 class JsonSchema:
     """JSON of a schema; `name` and `strict` are OpenAI's."""
 
-    schema: Mapping[str, Any]
+    schema: Mapping[str, Any] = field(repr=False)
     name: str = ""
     strict: bool | None = None
 
@@ -187,4 +189,4 @@ class Conversation:
     thinking: ThinkingLevel | None = None
     stream: bool = False
     include_usage: bool = False
-    suffix: str | None = None
+    suffix: str | None = field(default=None, repr=False)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ollama_router_core.translate.dialects import Dialect
@@ -28,7 +28,7 @@ __all__ = ["EmbeddingReply", "EmbeddingRequest", "read_embedding", "read_vectors
 class EmbeddingRequest:
     """Texts to be embedded; `base64` is the wish for vectors as text."""
 
-    inputs: tuple[str, ...]
+    inputs: tuple[str, ...] = field(repr=False)
     dimensions: int | None = None
     base64: bool = False
 
@@ -37,7 +37,7 @@ class EmbeddingRequest:
 class EmbeddingReply:
     """A vector for each text, in order; `input_tokens` is 0 when the server does not count."""
 
-    vectors: tuple[tuple[float, ...], ...]
+    vectors: tuple[tuple[float, ...], ...] = field(repr=False)
     input_tokens: int = 0
     timings: Timings | None = None
 

@@ -6,7 +6,7 @@ Does not belong here: requests (`outgoing`), the readers and writers themselves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
 from ollama_router_core.dialects import error_body
@@ -115,7 +115,7 @@ class TranslatedError:
     """An error answer for the client. A host that refuses the router's own key is a 502 to the client, not a 401."""
 
     status: int
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 def translate_error(status: int, body: bytes, *, target: Dialect, request_id: str) -> TranslatedError:
@@ -214,8 +214,9 @@ class StreamTranslator:
                 written = self._begin(Started()) + self._writer.write(self._timed(event, elapsed_ns))
                 self.done = True
                 return written
-            case Failed(message=message):
-                self.failure = UpstreamError(message)
+            case Failed():
+                # The client gets the server's own words; they may quote the prompt, so nobody else does.
+                self.failure = UpstreamError("the server reported an error inside its stream")
                 self.done = True
                 return self._writer.write(event)
             case _:

@@ -7,7 +7,7 @@ Does not belong here: which dialect a host wants (`dialects`), the readers and w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ollama_router_core.translate.anthropic.requests import read_messages, write_messages
@@ -54,7 +54,7 @@ class TranslatedRequest:
 
     dialect: Dialect
     path: str
-    body: bytes
+    body: bytes = field(repr=False)
     stream: bool
     reply_options: ReplyOptions
     dropped: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ A server that refuses the router's key says so in words that may hold a part of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -46,7 +46,7 @@ _KEY_REFUSED = "the provider refuses the credential that the router is configure
 class Problem:
     """What went wrong: a text safe to show, the HTTP status a client should see, the server's code or our own."""
 
-    message: str
+    message: str = field(repr=False)
     status: int
     code: str
 

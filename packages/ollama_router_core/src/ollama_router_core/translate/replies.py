@@ -9,7 +9,7 @@ delta with its name; exactly one `Finished` or `Failed` at the end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
@@ -69,7 +69,7 @@ class Reply:
 
     parts: tuple[ReplyPart, ...]
     finish: FinishReason
-    stop_sequence: str | None = None
+    stop_sequence: str | None = field(default=None, repr=False)
     usage: Usage | None = None
     timings: Timings | None = None
 
@@ -85,14 +85,14 @@ class Started:
 class TextDelta:
     """More text, never empty."""
 
-    text: str
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ThinkingDelta:
     """More of what the model thinks, never empty."""
 
-    text: str
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class ToolCallDelta:
     index: int
     id: str = ""
     name: str = ""
-    arguments: str = ""
+    arguments: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Finished:
     """The answer is complete."""
 
     finish: FinishReason
-    stop_sequence: str | None = None
+    stop_sequence: str | None = field(default=None, repr=False)
     usage: Usage | None = None
     timings: Timings | None = None
 
@@ -122,7 +122,7 @@ class Finished:
 class Failed:
     """The server gave up inside the answer; `status` is the HTTP status the error would have had."""
 
-    message: str
+    message: str = field(repr=False)
     status: int = 502
     code: str = "upstream_error"
 

@@ -10,12 +10,11 @@ from typing import Protocol
 
 from ollama_router_core.dialects import error_tail
 from ollama_router_core.endpoints import Family
+from ollama_router_core.errors import UpstreamDisconnected
 from ollama_router_core.translate.errors import UntranslatableReply
 from ollama_router_core.translate.replies import Event, Failed, Stamp, ToolCallDelta
 
-__all__ = ["EARLY_END", "StreamReader", "StreamWriter", "failure_tail", "next_call"]
-
-EARLY_END = "the server's answer ended before it was complete"
+__all__ = ["StreamReader", "StreamWriter", "ended_early", "failure_tail", "next_call"]
 
 
 class StreamReader(Protocol):
@@ -30,7 +29,11 @@ class StreamReader(Protocol):
         ...
 
     def end(self) -> list[Event]:
-        """The events that the end of the bytes means: `Finished` or `Failed`."""
+        """The `Finished` that the end of the bytes means.
+
+        Raises:
+            UpstreamDisconnected: the answer was not complete.
+        """
         ...
 
 
@@ -55,6 +58,11 @@ def next_call(delta: ToolCallDelta, expected: int) -> int:
     if delta.index < expected:
         raise UntranslatableReply("the server went back to an earlier tool call")
     return delta.index + 1
+
+
+def ended_early() -> UpstreamDisconnected:
+    """The error for bytes that end before the answer does."""
+    return UpstreamDisconnected("the server's answer ended before it was complete")
 
 
 def failure_tail(event: Failed, family: Family, stamp: Stamp) -> bytes:

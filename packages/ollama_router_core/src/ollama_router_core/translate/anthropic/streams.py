@@ -32,7 +32,7 @@ from ollama_router_core.translate.replies import (
     ToolCallDelta,
 )
 from ollama_router_core.translate.stamps import call_id
-from ollama_router_core.translate.streaming import EARLY_END, failure_tail, next_call
+from ollama_router_core.translate.streaming import ended_early, failure_tail, next_call
 
 __all__ = ["AnthropicReader", "AnthropicWriter"]
 
@@ -119,7 +119,9 @@ class AnthropicReader:
 
     def end(self) -> list[Event]:
         """See `StreamReader.end`."""
-        return [self._finished()] if self._stop.get("stop_reason") else [Failed(EARLY_END)]
+        if not self._stop.get("stop_reason"):
+            raise ended_early()
+        return [self._finished()]
 
 
 def _text(value: Any) -> list[Event]:

@@ -34,7 +34,7 @@ from ollama_router_core.translate.replies import (
     ToolCallDelta,
 )
 from ollama_router_core.translate.stamps import rfc3339
-from ollama_router_core.translate.streaming import EARLY_END, failure_tail, next_call
+from ollama_router_core.translate.streaming import ended_early, failure_tail, next_call
 
 __all__ = ["OllamaReader", "OllamaWriter"]
 
@@ -79,7 +79,7 @@ class OllamaReader:
 
     def end(self) -> list[Event]:
         """See `StreamReader.end`: without `done` the answer is not complete."""
-        return [Failed(EARLY_END)]
+        raise ended_early()
 
 
 class OllamaWriter:

@@ -16,7 +16,7 @@ from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
 from ollama_router_core.translate.errors import UntranslatableReply
 from ollama_router_core.translate.loosely import count_of, list_of, object_of, text_of
 from ollama_router_core.translate.parts import joined_text, joined_thinking
-from ollama_router_core.translate.replies import FinishReason, Reply, ReplyPart, Stamp, Usage
+from ollama_router_core.translate.replies import FinishReason, Reply, ReplyPart, Stamp, Timings, Usage
 from ollama_router_core.translate.stamps import call_id, created_seconds
 
 __all__ = [
@@ -25,12 +25,15 @@ __all__ = [
     "read_chat_reply",
     "read_completion_reply",
     "read_finish",
+    "read_timings",
     "read_usage",
     "reasoning_text",
     "usage_fields",
     "write_chat_reply",
     "write_completion_reply",
 ]
+
+_MAX_MS = 1e12  # 30 years: beyond it a number is no duration
 
 _REASONS = MappingProxyType(
     {
@@ -60,7 +63,12 @@ def read_chat_reply(body: dict[str, Any]) -> Reply:
         parts.append(Text(text))
     calls = [_read_call(value) for value in list_of(message.get("tool_calls"))]
     finish = read_finish(choice.get("finish_reason"), called=bool(calls))
-    return Reply(parts=(*parts, *calls), finish=finish, usage=read_usage(body.get("usage")))
+    return Reply(
+        parts=(*parts, *calls),
+        finish=finish,
+        usage=read_usage(body.get("usage")),
+        timings=read_timings(body.get("timings")),
+    )
 
 
 def read_completion_reply(body: dict[str, Any]) -> Reply:
@@ -77,6 +85,7 @@ def read_completion_reply(body: dict[str, Any]) -> Reply:
         parts=(Text(text),) if text else (),
         finish=read_finish(choice.get("finish_reason"), called=False),
         usage=read_usage(body.get("usage")),
+        timings=read_timings(body.get("timings")),
     )
 
 
@@ -118,6 +127,20 @@ def read_usage(value: Any) -> Usage | None:
         cached_tokens=count_of(details.get("cached_tokens")),
         cache_write_tokens=count_of(details.get("cache_write_tokens")),
     )
+
+
+def read_timings(value: Any) -> Timings | None:
+    """The durations that llama.cpp adds, in milliseconds, to whole answers and last chunks; None from all others."""
+    timings = object_of(value)
+    prompt_ns, eval_ns = _nanoseconds(timings.get("prompt_ms")), _nanoseconds(timings.get("predicted_ms"))
+    if not prompt_ns and not eval_ns:
+        return None
+    return Timings(total_ns=prompt_ns + eval_ns, prompt_eval_ns=prompt_ns, eval_ns=eval_ns)
+
+
+def _nanoseconds(milliseconds: Any) -> int:
+    known = isinstance(milliseconds, int | float) and 0 <= milliseconds < _MAX_MS
+    return int(milliseconds * 1_000_000) if known else 0
 
 
 def usage_fields(usage: Usage | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ollama_router_core.translate.openai.replies import (
     content_text,
     head_fields,
     read_finish,
+    read_timings,
     read_usage,
     reasoning_text,
     usage_fields,
@@ -29,11 +30,12 @@ from ollama_router_core.translate.replies import (
     Started,
     TextDelta,
     ThinkingDelta,
+    Timings,
     ToolCallDelta,
     Usage,
 )
 from ollama_router_core.translate.stamps import call_id
-from ollama_router_core.translate.streaming import EARLY_END, failure_tail
+from ollama_router_core.translate.streaming import ended_early, failure_tail
 
 __all__ = ["OpenAIReader", "OpenAIWriter"]
 
@@ -48,6 +50,7 @@ class OpenAIReader:
         self._started = False
         self._finish: Any = None
         self._usage: Usage | None = None
+        self._timings: Timings | None = None
         self._call = -1
         self._call_index = 0
         self._call_id = ""
@@ -66,6 +69,8 @@ class OpenAIReader:
             events.append(Started())
         if (usage := chunk.get("usage")) is not None:
             self._usage = read_usage(usage) or self._usage
+        if "timings" in chunk:
+            self._timings = read_timings(chunk["timings"])
         choices = chunk.get("choices")
         if isinstance(choices, list) and choices:
             self._read_choice(object_of(choices[0]), events)
@@ -108,11 +113,14 @@ class OpenAIReader:
         return given_id in {"", self._call_id} and not (index is None and name)
 
     def _finished(self) -> Finished:
-        return Finished(read_finish(self._finish, called=self._call >= 0), usage=self._usage)
+        finish = read_finish(self._finish, called=self._call >= 0)
+        return Finished(finish, usage=self._usage, timings=self._timings)
 
     def end(self) -> list[Event]:
         """See `StreamReader.end`."""
-        return [Failed(EARLY_END)] if self._finish is None else [self._finished()]
+        if self._finish is None:
+            raise ended_early()
+        return [self._finished()]
 
 
 class OpenAIWriter:

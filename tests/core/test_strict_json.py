@@ -86,7 +86,7 @@ def test_a_child_is_read_as_strictly_as_its_parent() -> None:
     document = parse_object(b'{"options":{"num_ctx":1,"num_ctx":2},"fine":{"a":[{"b":1}]},"text":"x"}')
     with pytest.raises(AmbiguousKey):
         document.child("options")
-    assert document.child("fine").values == {"a": [{"b": 1}]}
+    assert document.child("fine") == {"a": [{"b": 1}]}
     with pytest.raises(InvalidBody):
         document.child("text")
 

@@ -92,7 +92,7 @@ def parse_request(match: Match, body: bytes) -> ParsedRequest:
     if not endpoint.model_keys:
         return ParsedRequest(endpoint=endpoint, route=RouteRequest(family=endpoint.family), body=b"")
     document = parse_object(body)
-    _refuse_lookalikes(document, _READ_KEYS)
+    _refuse_lookalikes(document.values, _READ_KEYS)
     _refuse_wrong_types(document)
     text = _model_text(document, endpoint)
     options = _options(document, endpoint)
@@ -110,16 +110,18 @@ def parse_request(match: Match, body: bytes) -> ParsedRequest:
     return ParsedRequest(endpoint=endpoint, route=route, body=body, document=document)
 
 
-def _refuse_lookalikes(document: JsonObject, read: frozenset[str]) -> None:
-    for key in document.values:
+def _refuse_lookalikes(members: Mapping[str, Any], read: frozenset[str]) -> None:
+    for key in members:
         if key not in read and key.casefold() in read:
             raise AmbiguousKey(f"the key {key!r} would be read as {key.casefold()!r} by some servers; write the latter")
 
 
 def _refuse_wrong_types(document: JsonObject) -> None:
-    for key, (kinds, words) in _TYPES.items():
-        value = document.get(key)
-        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+    for key, value in document.values.items():
+        if value is None or key not in _TYPES:
+            continue
+        kinds, words = _TYPES[key]
+        if not isinstance(value, kinds) or isinstance(value, bool):
             raise InvalidBody(f"{key} must be {words}, got {_type_name(value)}")
 
 
@@ -148,7 +150,7 @@ def _stream(document: JsonObject, endpoint: Endpoint) -> bool:
     return value
 
 
-def _options(document: JsonObject, endpoint: Endpoint) -> JsonObject | None:
+def _options(document: JsonObject, endpoint: Endpoint) -> Mapping[str, Any] | None:
     """Ollama's own routes read `options`; on its compatible ones they mean nothing."""
     if endpoint.family is not Family.OLLAMA or document.get("options") is None:
         return None
@@ -157,22 +159,22 @@ def _options(document: JsonObject, endpoint: Endpoint) -> JsonObject | None:
     return options
 
 
-def _num_ctx(options: JsonObject | None) -> int | None:
+def _num_ctx(options: Mapping[str, Any] | None) -> int | None:
     value = _whole(options, "num_ctx", "options.num_ctx")
     return None if value is None else max(value, _SMALLEST_CONTEXT)
 
 
-def _max_tokens(document: JsonObject, options: JsonObject | None, endpoint: Endpoint) -> int | None:
+def _max_tokens(document: JsonObject, options: Mapping[str, Any] | None, endpoint: Endpoint) -> int | None:
     if endpoint.family is Family.OLLAMA:
         found = _whole(options, "num_predict", "options.num_predict")
     else:
-        asked = (_whole(document, key, key) for key in ("max_completion_tokens", "max_tokens"))
+        asked = (_whole(document.values, key, key) for key in ("max_completion_tokens", "max_tokens"))
         found = next((value for value in asked if value is not None), None)
     return found if found is not None and found > 0 else None
 
 
-def _whole(document: JsonObject | None, key: str, label: str) -> int | None:
-    value = document.get(key) if document else None
+def _whole(members: Mapping[str, Any] | None, key: str, label: str) -> int | None:
+    value = members.get(key) if members else None
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ollama_router_core.errors import AmbiguousKey, InvalidBody
@@ -39,26 +38,51 @@ _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 _PATIENT_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_int=_any_int)
 
 
-@dataclass(frozen=True, slots=True)
+class _Repeating(dict[str, Any]):
+    """An object in which a key stands twice."""
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    return members if len(members) == len(pairs) else _Repeating(members)
+
+
+_QUICK_DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_members)
+"""Reads a whole object in C; what it cannot read, or reads with a key twice, `_walk` reads again and explains."""
+
+
 class JsonObject:
     """A JSON object: its text, its values by key, and where each value stands in the text."""
 
-    text: str
-    values: Mapping[str, Any]
-    spans: Mapping[str, tuple[int, int]]
+    __slots__ = ("_spans", "text", "values")
+
+    def __init__(self, text: str, values: Mapping[str, Any], spans: Mapping[str, tuple[int, int]] | None) -> None:
+        self.text = text
+        self.values = values
+        self._spans = spans
+
+    @property
+    def spans(self) -> Mapping[str, tuple[int, int]]:
+        """Start and end of each value in `text`; found when first asked for, as most bodies are sent unedited."""
+        if self._spans is None:
+            self._spans = _walk_any_integers(self.text).spans
+        return self._spans
 
     def get(self, key: str) -> Any:
         """The value of a key, None when it is absent or null."""
         return self.values.get(key)
 
-    def child(self, key: str) -> JsonObject:
-        """The object under a key, read as strictly as this one.
+    def child(self, key: str) -> Mapping[str, Any]:
+        """The members of the object under a key.
 
         Raises:
-            InvalidBody, AmbiguousKey: as `parse_object`.
+            AmbiguousKey: a key stands in it twice.
         """
-        start, end = self.spans[key]
-        return _parse_text(self.text[start:end])
+        value = self.values[key]
+        if isinstance(value, _Repeating) or self._spans is not None:
+            start, end = self.spans[key]
+            return _parse_text(self.text[start:end]).values
+        return dict(value)
 
     def replace(self, changes: Mapping[str, str]) -> str:
         """The text with the values of some keys replaced or appended; `changes` maps keys to JSON text."""
@@ -94,12 +118,28 @@ def parse_object(body: bytes) -> JsonObject:
 
 
 def _parse_text(text: str) -> JsonObject:
+    quick = _read_quickly(text)
+    if quick is not None:
+        return quick
     try:
         return _walk_any_integers(text)
     except json.JSONDecodeError as error:
         raise InvalidBody(f"invalid JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
     except RecursionError:
         raise InvalidBody("the JSON is nested too deeply") from None
+
+
+def _read_quickly(text: str) -> JsonObject | None:
+    start = _space(text, 0)
+    if text[start : start + 1] != "{":
+        return None
+    try:
+        values, end = _QUICK_DECODER.raw_decode(text, start)
+    except (ValueError, RecursionError, InvalidBody):
+        return None
+    if isinstance(values, _Repeating) or (end != len(text) and _space(text, end) != len(text)):
+        return None
+    return JsonObject(text, values, None)
 
 
 def _walk_any_integers(text: str) -> JsonObject:

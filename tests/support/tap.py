@@ -100,3 +100,11 @@ def _pump(source: socket.socket, sink: socket.socket, record: list[Piece]) -> No
             sink.sendall(data)
     with suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port of loopback that refuses connections and that nobody else gets before the block ends."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])

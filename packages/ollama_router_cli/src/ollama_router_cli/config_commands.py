@@ -40,7 +40,7 @@ def check(*, config: ConfigOption = None, environment: EnvironmentOption = None,
         return
     for warning in warnings:
         print_note(f"warning: {warning}")
-    print_result(f"{settings.source}: no problems; {servers} servers, {hosts} external hosts")
+    print_result(f"{settings.source}: no problems; {_count(servers, 'server')}, {_count(hosts, 'external host')}")
 
 
 @app.command(epilog=examples("orouter config show", "orouter config show --environment development --json"))
@@ -62,3 +62,7 @@ def _problems_json(error: ConfigError) -> list[dict[str, object]]:
     if not error.problems:
         return [{"line": None, "path": "", "message": error.message}]
     return [{key: getattr(problem, key, None) for key in ("line", "path", "message")} for problem in error.problems]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

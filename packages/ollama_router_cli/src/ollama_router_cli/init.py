@@ -46,7 +46,11 @@ def init(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a commented config with the servers that were asked, or with one Ollama on this machine."""
+    """Write a commented config file.
+
+    With the servers that were asked, or with one Ollama on this machine. A server that does not answer is written
+    too: the router starts without it.
+    """
     path = config or Path(os.environ.get("OROUTER_CONFIG") or FILE_NAME)
     if path.exists() and not force:
         raise CommandFailed(f"{path} is there already; --force overwrites it")

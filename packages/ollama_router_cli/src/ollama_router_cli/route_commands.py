@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ollama_router_cli.console import CommandFailed, print_json
+from ollama_router_cli.console import print_json
 from ollama_router_cli.explanation import print_decision
 from ollama_router_cli.live import look
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
@@ -23,7 +23,7 @@ from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
 
-app = command_group("Ask which server would get a request.")
+app = command_group("Ask which server would get a request, and why.")
 
 
 @app.command(
@@ -70,8 +70,6 @@ def explain(
 
 def _decide(request: RouteRequest, settings: Settings, file: Path | None) -> Decision:
     config = settings.config
-    if not config.servers and not config.external_hosts:
-        raise CommandFailed(f"{settings.source}: no servers; orouter init --probe URL writes some")
     if file is None:
         seen = look(config, settings.variables)
         return decide(request, seen.snapshot, config, now=seen.now)

@@ -25,9 +25,9 @@ app = command_group()
 
 @app.command(epilog=examples("orouter status", "orouter status --config /etc/ollama-router/orouter.yml --json"))
 def status(*, config: ConfigOption = None, environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
-    """Ask the router and every enabled server; exit code 1 when no server answers.
+    """Ask the router and every server how they are.
 
-    External hosts are shown as the running router sees them.
+    Exit code 1 when no server answers. External hosts are shown as the running router sees them.
     """
     settings = read_settings(config, environment)
     router = _ask_router(settings)
@@ -49,9 +49,12 @@ def _ask_router(settings: Settings) -> dict[str, Any]:
     timeout = settings.config.model_info_timeout
     try:
         answer = httpx.get(f"{url}/health", timeout=timeout, trust_env=False)
-        health = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
+    except httpx.HTTPError as error:
         return {"url": url, "running": False, "error": str(error) or type(error).__name__}
+    try:
+        health = answer.json()
+    except ValueError:
+        health = None
     if not isinstance(health, dict) or "request_log" not in health:
         return {"url": url, "running": False, "error": "another program answers there"}
     log = health["request_log"]

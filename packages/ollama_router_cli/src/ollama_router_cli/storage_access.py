@@ -6,10 +6,11 @@ Belongs here: preparing, opening and closing it. Does not belong here: statement
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from ollama_router_cli.settings_source import Settings
-from ollama_router_server.storage.database import Database
+from ollama_router_core.errors import StorageUnavailable
+from ollama_router_server.storage.database import Database, describe_url
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import UserStore
@@ -26,12 +27,13 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
         ConfigError: the URL is of no database we know, or its schema is not of this release.
         StorageUnavailable: it cannot answer.
     """
-    await prepare_database(settings.database_url)
-    database = Database(settings.database_url)
+    url = settings.database_url
     try:
-        yield database
-    finally:
-        await database.aclose()
+        await prepare_database(url)
+        async with aclosing(Database(url)) as database:
+            yield database
+    except StorageUnavailable as error:
+        raise StorageUnavailable(f"{error.message}; the database is {describe_url(url)}") from error
 
 
 @asynccontextmanager

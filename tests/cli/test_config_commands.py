@@ -1,0 +1,71 @@
+"""`orouter config`: every problem at once, and what holds."""
+
+from __future__ import annotations
+
+import yaml
+
+FIVE_MISTAKES = """\
+proxy_prt: 1
+servers:
+  big:
+    host: http://gpu1
+    port: 99999
+    max_memory_gb: lots
+routing_strategy: best
+"""
+
+
+def test_check_prints_every_problem_with_its_line(cli, write_config):
+    """Five mistakes are five lines, each with the line in the file and what was expected."""
+    write_config(FIVE_MISTAKES)
+    result = cli("config", "check")
+    assert result.code == 1
+    problems = [line.strip() for line in result.err.splitlines() if line.strip().startswith("line ")]
+    assert [problem.split(":")[0] for problem in problems] == ["line 1", "line 4", "line 5", "line 6", "line 7"]
+    assert "did you mean 'proxy_port'?" in problems[0]
+
+
+def test_check_prints_the_problems_as_json(cli, write_config):
+    """Programs get line, path and message of each problem, and exit code 1."""
+    write_config(FIVE_MISTAKES)
+    result = cli("config", "check", "--json")
+    assert result.code == 1
+    assert '"ok": false' in result.out
+    assert result.out.count('"message"') == 5
+
+
+def test_check_of_a_good_config_says_what_it_read(cli, write_config):
+    """The file, the section and the number of servers: nobody checks the wrong file unawares."""
+    path = write_config("staging: {servers: {big: {host: gpu1}}}\n")
+    result = cli("config", "check", "--environment", "staging")
+    assert result.code == 0
+    assert path.name in result.out
+    assert "staging" in result.out
+    assert "1 server," in result.out
+
+
+def test_check_warns_of_a_key_that_is_not_set(cli, write_config):
+    """A host without its key would be refused there; that is no error of the file."""
+    write_config("external_hosts: {openai: {host: api.openai.com, api_key_env: NO_SUCH_VARIABLE_HERE}}\n")
+    result = cli("config", "check")
+    assert result.code == 0
+    assert "NO_SUCH_VARIABLE_HERE" in result.err
+
+
+def test_show_prints_a_config_that_loads_again(cli, write_config, tmp_path):
+    """What is shown is YAML of every setting, and a config itself."""
+    write_config("servers: {big: {host: gpu1, max_memory_gb: 24.0}}\nrequest_timeout: 77.0\n")
+    shown = cli("config", "show").out
+    assert yaml.safe_load(shown)["request_timeout"] == 77.0
+    again = tmp_path / "again.yml"
+    again.write_text(shown)
+    assert cli("config", "show", "--config", str(again), "--json").json() == cli("config", "show", "--json").json()
+
+
+def test_show_hides_the_password_of_the_database(cli, write_config):
+    """Whatever is shown can be pasted into a bug report."""
+    write_config("servers: {big: {host: gpu1}}\ndatabase_url: postgresql://router:hunter2hunter2@db/router\n")
+    for arguments in (("config", "show"), ("config", "show", "--json")):
+        result = cli(*arguments)
+        assert result.code == 0
+        assert "hunter2" not in result.out + result.err

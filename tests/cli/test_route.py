@@ -1,0 +1,157 @@
+"""`orouter route explain`: which server, and why, from a file or from the servers themselves."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ollama_router_core.testing import SimulatorThread, model
+
+CONFIG = """\
+servers:
+  big: {{host: 127.0.0.1, port: {big}, max_memory_gb: 48.0, priority: 2}}
+  small: {{host: 127.0.0.1, port: {small}, max_memory_gb: 8.0, priority: 1}}
+  spare: {{host: gpu9, enabled: false}}
+external_hosts:
+  openai: {{host: api.openai.com}}
+model_config:
+  explicit_assignments: {{gpt-4o: openai}}
+"""
+
+TAGS = {
+    "models": [
+        {"name": "llama3.3:70b", "model": "llama3.3:70b", "size": 42_520_413_916, "digest": "aa"},
+        {"name": "llama3.2:3b", "model": "llama3.2:3b", "size": 2_019_393_189, "digest": "bb"},
+    ]
+}
+
+
+@pytest.fixture
+def fleet(write_config, tmp_path):
+    """A config and a snapshot file of two servers with both models."""
+    write_config(CONFIG.format(big=1, small=2))
+    path = tmp_path / "fleet.json"
+    asked = {"tags": TAGS, "show": {"llama3.3:70b": {"model_info": model("llama3.3:70b").model_info(verbose=False)}}}
+    path.write_text(json.dumps({"servers": {"big": asked, "small": {**asked, "in_flight": 2}}}))
+    return str(path)
+
+
+def verdicts(decision) -> dict[str, str]:
+    """Each server's verdict."""
+    return {row["server"]: row["verdict"] for row in decision["candidates"]}
+
+
+def test_json_says_who_is_chosen_and_what_holds_for_everyone(cli, fleet):
+    """The nouns that library, command line and HTTP share; every server exactly once."""
+    decision = cli("route", "explain", "llama3.3:70b", "--snapshot", fleet, "--json").json()
+    assert {"model", "server", "reason", "candidates"} <= set(decision)
+    assert (decision["model"], decision["server"]) == ("llama3.3:70b", "big")
+    assert verdicts(decision) == {"big": "chosen", "small": "refused", "spare": "refused", "openai": "skipped"}
+    assert all(row["reasons"] for row in decision["candidates"])
+
+
+def test_the_table_reads_from_top_to_bottom(cli, fleet):
+    """What was asked and needed, a line a server with the chosen one marked, what comes next."""
+    result = cli("route", "explain", "llama3.2:3b", "--context", "8192", "--snapshot", fleet)
+    assert result.code == 0
+    lines = result.out.splitlines()
+    assert lines[0].startswith("llama3.2:3b · 8k context")
+    assert "needs" in lines[0]
+    assert lines[1].split()[:3] == [">", "small", "chosen"]
+    assert lines[2].split()[:2] == ["big", "possible"]
+    assert lines[-1] == "Next best: big."
+
+
+def test_an_assignment_decides(cli, fleet):
+    """Whatever else holds."""
+    decision = cli("route", "explain", "gpt-4o", "--snapshot", fleet, "--json").json()
+    assert decision["server"] == "openai"
+    assert "assign" in decision["reason"]
+
+
+@pytest.mark.parametrize("arguments", [("llama3.3:8b",), ("llama3.3:70b", "--context", "131072")])
+def test_nobody_can_is_an_answer_and_exit_code_1(cli, fleet, arguments):
+    """The answer is whole, so a person sees why; a script sees the code."""
+    result = cli("route", "explain", *arguments, "--snapshot", fleet)
+    assert result.code == 1
+    assert "refused" in result.out
+    assert "No server: " in result.out
+    as_json = cli("route", "explain", *arguments, "--snapshot", fleet, "--json")
+    assert as_json.code == 1
+    assert json.loads(as_json.out)["server"] is None
+
+
+def test_a_server_that_is_not_in_the_file_was_not_asked(cli, fleet, tmp_path):
+    """Facts that are missing are not made up."""
+    path = tmp_path / "half.json"
+    path.write_text(json.dumps({"servers": {"big": {"tags": TAGS}}}))
+    decision = cli("route", "explain", "llama3.2:3b", "--snapshot", str(path), "--json").json()
+    assert verdicts(decision) == {"big": "chosen", "small": "refused", "spare": "refused", "openai": "skipped"}
+
+
+def test_a_server_with_an_error_is_down(cli, fleet, tmp_path):
+    """With the error as its reason."""
+    path = tmp_path / "down.json"
+    path.write_text(json.dumps({"servers": {"big": {"tags": TAGS}, "small": {"error": "cable unplugged"}}}))
+    result = cli("route", "explain", "llama3.2:3b", "--snapshot", str(path))
+    assert "cable unplugged" in result.out
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "expected an object"),
+        ('{"servers": []}', "servers: expected an object"),
+        ('{"servers": {"bgi": {}}}', "no server named bgi; it has big, small, spare"),
+        ('{"servers": {"big": {"tagz": {}}}}', "unknown key tagz"),
+        ('{"servers": {"big": {"tags": []}}}', "not a JSON object"),
+        ('{"servers": {"big": {"in_flight": "many"}}}', "expected a number"),
+    ],
+)
+def test_a_broken_snapshot_file_is_named_with_its_place(cli, fleet, tmp_path, content, expected):
+    """One text, exit code 1."""
+    path = tmp_path / "broken.json"
+    path.write_text(content)
+    result = cli("route", "explain", "llama3.2:3b", "--snapshot", str(path))
+    assert (result.code, result.out) == (1, "")
+    assert expected in result.err
+
+
+def test_live_and_snapshot_exclude_each_other(cli, fleet):
+    """Wrong usage, exit code 2."""
+    assert cli("route", "explain", "m", "--live", "--snapshot", fleet).code == 2
+
+
+@pytest.mark.parametrize("flag", [(), ("--live",)], ids=["default", "--live"])
+def test_live_asks_the_servers_of_the_config(cli, write_config, flag):
+    """The same code as in the router asks for models, sizes and what is loaded."""
+    with (
+        SimulatorThread(models=["llama3.3:70b", "llama3.2:3b"], vram=48 << 30) as big,
+        SimulatorThread(models=["llama3.2:3b"], vram=8 << 30) as small,
+    ):
+        write_config(CONFIG.format(big=big.port, small=small.port))
+        decision = cli("route", "explain", "llama3.2:3b", *flag, "--json").json()
+        missing = cli("route", "explain", "llama3.3:70b", *flag)
+    assert decision["server"] == "small"
+    assert "does not have the model" in missing.out
+    assert "40" in missing.out or "GiB" in missing.out
+
+
+def test_a_needed_capability_counts(cli, write_config):
+    """A model that cannot see is refused for images."""
+    with SimulatorThread(models=["llama3.2:3b"]) as big, SimulatorThread(models=["llava:7b"]) as small:
+        write_config(CONFIG.format(big=big.port, small=small.port))
+        assert cli("route", "explain", "llama3.2:3b", "--need", "vision").code == 1
+        assert cli("route", "explain", "llava:7b", "--need", "vision").code == 0
+
+
+def test_nothing_is_sent_to_a_model(cli, write_config):
+    """Asking why costs no GPU a second."""
+    with SimulatorThread(models=["llama3.2:3b"]) as big, SimulatorThread(models=["llama3.2:3b"]) as small:
+        write_config(CONFIG.format(big=big.port, small=small.port))
+        cli("route", "explain", "llama3.2:3b")
+        asked = {one.path for server in (big, small) for one in server.simulator.requests}
+    assert asked
+    assert not asked & {"/api/generate", "/api/chat", "/api/embed", "/v1/chat/completions"}

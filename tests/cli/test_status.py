@@ -1,0 +1,64 @@
+"""`orouter status`: the router and every server at a glance."""
+
+from __future__ import annotations
+
+import pytest
+
+from ollama_router_core.testing import SimulatorThread
+from support.tap import closed_port
+
+CONFIG = """\
+proxy_port: {router}
+servers:
+  one: {{host: 127.0.0.1, port: {one}, max_memory_gb: 24.0}}
+  two: {{host: 127.0.0.1, port: {two}, priority: 3}}
+  spare: {{host: gpu9, enabled: false}}
+"""
+
+
+@pytest.fixture
+def closed():
+    """Three ports that refuse connections."""
+    with closed_port() as one, closed_port() as two, closed_port() as router:
+        yield one, two, router
+
+
+def test_each_server_has_a_line(cli, write_config, closed):
+    """Healthy with its version and models, unhealthy with the reason, disabled as such."""
+    _, two, router = closed
+    with SimulatorThread(models=["llama3.1:8b", "qwen3:8b"], version="0.32.15") as one:
+        write_config(CONFIG.format(one=one.port, two=two, router=router))
+        text = cli("status").out
+        status = cli("status", "--json").json()
+    assert status["servers"]["one"]["status"] == "healthy"
+    assert status["servers"]["one"]["version"] == "0.32.15"
+    assert status["servers"]["one"]["models"] == ["llama3.1:8b", "qwen3:8b"]
+    assert status["servers"]["two"]["status"] == "unhealthy"
+    assert status["servers"]["two"]["error"]
+    assert status["servers"]["spare"]["status"] == "disabled"
+    assert status["router"]["running"] is False
+    assert [line.split()[:2] for line in text.splitlines() if line.startswith(("one", "two", "spare"))] == [
+        ["one", "healthy"],
+        ["two", "unhealthy"],
+        ["spare", "disabled"],
+    ]
+    assert "not running" in text
+
+
+def test_no_server_at_all_is_exit_code_1(cli, write_config, closed):
+    """The answer is printed all the same."""
+    one, two, router = closed
+    write_config(CONFIG.format(one=one, two=two, router=router))
+    result = cli("status")
+    assert result.code == 1
+    assert "unhealthy" in result.out
+    assert "no server answers" in result.err
+
+
+def test_another_program_on_the_port_is_not_taken_for_the_router(cli, write_config, closed):
+    """An Ollama answers on 11434 too."""
+    with SimulatorThread(models=["llama3.1:8b"]) as one, SimulatorThread() as other:
+        write_config(CONFIG.format(one=one.port, two=closed[1], router=other.port))
+        status = cli("status", "--json").json()
+    assert status["router"]["running"] is False
+    assert "another program" in status["router"]["error"]

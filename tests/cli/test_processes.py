@@ -35,7 +35,7 @@ def chat(url: str, token: str) -> httpx.Response:
 
 
 def test_from_the_first_serve_to_the_log(orouter):
-    """Serve prints an admin's token; a user made meanwhile gets an answer, is in the log, and is out when deactivated."""
+    """Serve prints an admin's token; a user made meanwhile is answered, logged, and out when deactivated."""
     with SimulatorThread(models=["llama3.1:8b"]) as big:
         orouter.config.write_text(CONFIG.format(port=big.port))
         with orouter.start("serve", "--port", "0") as running:

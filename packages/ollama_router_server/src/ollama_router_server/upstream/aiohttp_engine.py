@@ -97,6 +97,11 @@ class _AiohttpResponse:
         _stop_read_timer(response)
         self.headers: Headers = tuple((name.lower(), value) for name, value in response.raw_headers)
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of the body has been handed out; see `UpstreamResponse.complete`."""
+        return self._response.content.at_eof()
+
     async def read(self) -> bytes:
         """The next piece of the body, b"" at its end; see `UpstreamResponse.read`."""
         try:

@@ -31,6 +31,12 @@ class HttptoolsResponse:
         self.status: int = connection.parser.status
         self.headers: Headers = connection.parser.headers
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of the body has been handed out; see `UpstreamResponse.complete`."""
+        connection = self._connection
+        return self._ended if connection is None else connection.parser.exhausted()
+
     async def read(self) -> bytes:
         """The next piece of the body, b"" at a complete end; see `UpstreamResponse.read`."""
         connection = self._connection

@@ -72,6 +72,10 @@ class UpstreamResponse(Protocol):
     def headers(self) -> Headers:
         """The answer's fields as sent, framing and hop-by-hop ones included; the relay filters them."""
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of the body has been handed out: the next `read` is known to give b"" at once."""
+
     async def read(self) -> bytes:
         """The next piece of the body as soon as any is there, at most 256 KiB; b"" exactly at a complete end.
 

@@ -1,0 +1,288 @@
+"""The line, the floor and the choice, put together.
+
+Belongs here: what each event means for who goes next and who is refused.
+Does not belong here: which load pays (`placement`), which server suits one request (`decision`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from ollama_router_core.admission.demand import Demand
+from ollama_router_core.admission.floor import Floor
+from ollama_router_core.admission.line import Group, Line
+from ollama_router_core.admission.placement import Move, Placement
+from ollama_router_core.admission.tickets import Dispatch, Outcome, Refusal, Ticket
+from ollama_router_core.candidates import RequestKind, kind_of
+from ollama_router_core.config.settings import Config
+from ollama_router_core.decision import Decision, decide, plan_for
+from ollama_router_core.errors import ModelIncapable, Overloaded, SelectionError
+from ollama_router_core.fleet import FleetSnapshot
+from ollama_router_core.names import CanonicalName
+
+__all__ = ["Admission"]
+
+MOST_RETRY_AFTER = 30.0
+_SECOND_THOUGHTS = 0.5
+"""Seconds after which one server is looked at again even if nothing happened: waiting alone changes what pays."""
+
+
+class Admission:
+    """Who waits, who goes next, who is refused. Not for two threads at once.
+
+    With `fastest` a request waits for a slot of its model (`num_parallel`) and the choice is made among all that wait.
+    With the other strategies it waits only where `max_concurrent` is reached, and goes in its turn.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._line = Line(config.queue.max_waiting)
+        self._floor = Floor()
+        self._demand = Demand()
+        self._placement = Placement(config, self._line, self._floor, self._demand)
+        self._late = config.routing_strategy == "fastest"
+        self._rotation = 0
+        self._looked = float("-inf")
+
+    # --- what happened ---------------------------------------------------------------------------------------------
+
+    def arrive(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
+        """A request that may go now, wait, or be refused."""
+        request = ticket.request
+        if request.model is not None:
+            self._demand.arrived(request.model, now)
+        if self._late and not self._config.models.explicit_assignments and self._has_fit(ticket, snapshot, now):
+            return self._stand(ticket, snapshot, now)
+        decision = self._decide(ticket, self.traffic(snapshot, now), now)
+        if decision.error is not None:
+            if not _only_full(decision):
+                return (Refusal(ticket=ticket, error=decision.error),)
+            return self._stand(ticket, snapshot, now)
+        if self._late and decision.strategy == "fastest":
+            return self._stand(ticket, snapshot, now)
+        if len(self._line) and decision.strategy != "explicit_assignment" and self._contended(ticket, snapshot):
+            return self._stand(ticket, snapshot, now)
+        return (self._dispatch(ticket, decision, now, 0),)
+
+    def bound(self, ticket: Ticket, server: str, now: float) -> None:
+        """Somebody else decided, by an assignment or by hand: only count it."""
+        if ticket.request.model is not None:
+            self._demand.arrived(ticket.request.model, now)
+        self._floor.start(ticket, server, now)
+
+    def first_byte(self, number: int, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
+        """An answer began: its model is loaded, and the next load may start there."""
+        server = self._floor.server_of(number)
+        if server is None:
+            return ()
+        self._floor.answering(number)
+        return self._pump(snapshot, now, servers=frozenset({server}))
+
+    def moved(self, number: int, server: str, now: float) -> None:
+        """Forwarding went on to another server."""
+        found = self._floor.end(number)
+        if found is not None:
+            self._floor.start(found[1].ticket, server, now, work=found[1].work)
+
+    def finished(self, number: int, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
+        """An exchange is over: its slot is free."""
+        found = self._floor.end(number)
+        return () if found is None else self._pump(snapshot, now, servers=frozenset({found[0]}))
+
+    def left(self, number: int, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
+        """The client is gone; nothing is said about its ticket any more."""
+        if self._line.leave(number) is not None:
+            return ()
+        return self.finished(number, snapshot, now)
+
+    def changed(self, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
+        """Facts changed: some may go elsewhere, some have nowhere left to go."""
+        outcomes = list(self._pump(snapshot, now, servers=None))
+        for group in list(self._line.groups.values()):
+            decision = self._decide(group.sample, self.traffic(snapshot, now), now)
+            if decision.error is not None and not _only_full(decision):
+                outcomes += [self._refuse(ticket, decision.error, now) for ticket in list(group.tickets.values())]
+        return tuple(outcomes)
+
+    def tick(self, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
+        """Waits end; with `fastest` one more server is thought about."""
+        refused = [
+            self._refuse(ticket, self._overloaded(ticket, snapshot, now, "waited for too long"), now)
+            for ticket in self._line.expired(now, self._config.queue.max_wait)
+        ]
+        servers = sorted(self._config.servers)
+        if not servers or not self._late:
+            return tuple(refused)
+        self._rotation = (self._rotation + 1) % len(servers)
+        return (*refused, *self._pump(snapshot, now, servers=frozenset({servers[self._rotation]})))
+
+    def next_tick(self, now: float) -> float | None:
+        """When `tick` wants to be called; None while nobody waits."""
+        oldest = self._line.oldest()
+        if oldest is None:
+            return None
+        end = oldest + self._config.queue.max_wait
+        return max(now, min(end, self._looked + _SECOND_THOUGHTS)) if self._late else max(now, end)
+
+    # --- what is going on ------------------------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the line."""
+        return len(self._line)
+
+    def traffic(self, snapshot: FleetSnapshot, now: float) -> FleetSnapshot:
+        """The snapshot with the load and the demand that admission knows of; decisions should be shown this one."""
+        return replace(
+            snapshot, in_flight=self._floor.in_flight(), active=self._floor.active(), demand=self._demand.rates(now)
+        )
+
+    def demand(self, now: float) -> Mapping[CanonicalName, float]:
+        """Requests a second by model."""
+        return self._demand.rates(now)
+
+    # --- going and waiting -----------------------------------------------------------------------------------------
+
+    def _has_fit(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> bool:
+        if snapshot.draining or snapshot.suspended:
+            return False
+        del now
+        return bool(plan_for(ticket.request, snapshot, self._config).able)
+
+    def _stand(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
+        """Join the line, if there is a place, and see who can go."""
+        kind = kind_of(ticket.request)
+        place = self._line.join(ticket)
+        outcomes = self._pump(snapshot, now, kinds=(kind,))
+        if ticket.number not in self._line or place <= self._allowed(ticket):
+            return outcomes
+        loser = self._line.surplus_of(ticket.user) if place > self._line.most else None
+        loser = loser or ticket
+        error = self._overloaded(loser, snapshot, now, "the line is full")
+        return (*outcomes, self._refuse(loser, error, now))
+
+    def _allowed(self, ticket: Ticket) -> int:
+        """How long the line may be with this ticket in it."""
+        most = self._config.queue.max_waiting_per_user
+        if most is not None and self._line.waiting_of(ticket.user) > most:
+            return 0
+        return self._line.most
+
+    def _contended(self, ticket: Ticket, snapshot: FleetSnapshot) -> bool:
+        """Whether somebody waits for a server that this request could take: then it has to queue as well."""
+        able = {one.name for one in plan_for(ticket.request, snapshot, self._config).able}
+        for group in self._line.groups.values():
+            if any(one.name in able for one in plan_for(group.sample.request, snapshot, self._config).able):
+                return True
+        return False
+
+    def _pump(
+        self,
+        snapshot: FleetSnapshot,
+        now: float,
+        *,
+        servers: frozenset[str] | None = None,
+        kinds: Iterable[RequestKind] | None = None,
+    ) -> tuple[Outcome, ...]:
+        if not self._late:
+            return tuple(self._in_turn(snapshot, now, servers))
+        self._looked = now
+        if not len(self._line):
+            return ()
+        groups = self._line.groups
+        chosen = list(groups.values()) if kinds is None else [groups[kind] for kind in kinds if kind in groups]
+        self._placement.look(snapshot, now)
+        return tuple(self._place(chosen, servers, now))
+
+    def _place(self, groups: list[Group], servers: frozenset[str] | None, now: float) -> Iterator[Outcome]:
+        for move in self._placement.fill(groups, servers):
+            yield self._carry_out(move, now)
+        for move in self._placement.keep_promises():
+            yield self._carry_out(move, now)
+        where = self._config.servers if servers is None else servers
+        for _ in self._config.servers:
+            load = self._placement.load(groups, where)
+            if load is None:
+                return
+            yield self._carry_out(load, now)
+            self._placement.look(self._placement.snapshot, now)
+
+    def _carry_out(self, move: Move, now: float) -> Dispatch:
+        ticket = move.ticket
+        position = self._line.position(ticket.number)
+        self._line.leave(ticket.number)
+        self._line.served(ticket.user)
+        self._floor.start(ticket, move.server, now, work=move.work, load=move.load, size=move.size)
+        waited = now - ticket.arrived
+        return Dispatch(
+            ticket=ticket,
+            server=move.server,
+            ranking=move.ranking,
+            reason=move.reason if waited < 0.05 else f"{move.reason}, waited {waited:.1f} s",
+            waited=waited,
+            position=position if waited > 0 else 0,
+            unload=move.unload,
+        )
+
+    def _in_turn(self, snapshot: FleetSnapshot, now: float, servers: frozenset[str] | None) -> Iterator[Outcome]:
+        """Strategies that bind on arrival: whoever's turn it is and whose server has a place."""
+        blocked: set[RequestKind] = set()
+        for ticket in list(self._line.in_turn()):
+            kind = kind_of(ticket.request)
+            if kind in blocked:
+                continue
+            able = plan_for(ticket.request, snapshot, self._config).able
+            if servers is not None and not any(one.name in servers for one in able):
+                blocked.add(kind)
+                continue
+            decision = self._decide(ticket, self.traffic(snapshot, now), now)
+            if decision.server is None:
+                blocked.add(kind)
+                continue
+            position = self._line.position(ticket.number)
+            self._line.leave(ticket.number)
+            yield self._dispatch(ticket, decision, now, position)
+
+    def _decide(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Decision:
+        return decide(ticket.request, snapshot, self._config, now=now, tiebreak=ticket.tiebreak, prefix=ticket.prefix)
+
+    def _dispatch(self, ticket: Ticket, decision: Decision, now: float, position: int) -> Dispatch:
+        server = decision.ranking[0]
+        self._line.served(ticket.user)
+        self._floor.start(ticket, server, now)
+        waited = now - ticket.arrived
+        return Dispatch(
+            ticket=ticket,
+            server=server,
+            ranking=decision.ranking,
+            reason=decision.reason if not position else f"{decision.reason}, waited {waited:.1f} s",
+            waited=waited,
+            position=position,
+        )
+
+    # --- refusing --------------------------------------------------------------------------------------------------
+
+    def _refuse(self, ticket: Ticket, error: SelectionError | ModelIncapable, now: float) -> Refusal:
+        position = self._line.position(ticket.number)
+        self._line.leave(ticket.number)
+        return Refusal(ticket=ticket, error=error, waited=now - ticket.arrived, position=position)
+
+    def _overloaded(self, ticket: Ticket, snapshot: FleetSnapshot, now: float, why: str) -> Overloaded:
+        wait = min(MOST_RETRY_AFTER, max(1.0, self._expected_wait(ticket, snapshot, now)))
+        text = f"{len(self._line)} requests wait for a server, {why}; try again in {wait:.0f} s"
+        return Overloaded(text, retry_after=wait)
+
+    def _expected_wait(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> float:
+        """Seconds until such a request would get a server: what waits for the same, and its part of all that waits."""
+        group = self._line.groups.get(kind_of(ticket.request))
+        if group is None:
+            return 0.0
+        self._placement.look(snapshot, now)
+        usable = max(1, len(self._placement.fits(group)))
+        return max(self._placement.expected_wait(group) * len(self._line) / len(group.tickets) / usable, 0.0)
+
+
+def _only_full(decision: Decision) -> bool:
+    """Whether a server could take it as soon as it has a place."""
+    return any(verdict.reasons[0].code == "full" for verdict in decision.verdicts)

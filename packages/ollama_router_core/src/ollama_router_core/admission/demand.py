@@ -1,0 +1,42 @@
+"""How often each model has been asked for of late.
+
+Belongs here: decaying rates of arrival.
+Does not belong here: what they are worth (`placement`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from ollama_router_core.names import CanonicalName
+
+__all__ = ["Demand"]
+
+_MOST = 4096
+
+
+class Demand:
+    """Arrivals a second by model, in an exponential window of `window` seconds. Owned by one `Admission`."""
+
+    def __init__(self, window: float = 120.0) -> None:
+        self._window = window
+        self._seen: dict[CanonicalName, tuple[float, float]] = {}
+
+    def arrived(self, model: CanonicalName, now: float) -> None:
+        """Count one request."""
+        if model not in self._seen and len(self._seen) >= _MOST:
+            self._seen.pop(min(self._seen, key=lambda name: self.rate(name, now)))
+        self._seen[model] = (self._count(model, now) + 1.0, now)
+
+    def rate(self, model: CanonicalName, now: float) -> float:
+        """Requests a second."""
+        return self._count(model, now) / self._window
+
+    def rates(self, now: float) -> Mapping[CanonicalName, float]:
+        """All rates, for `FleetSnapshot.demand`."""
+        return {model: self.rate(model, now) for model in self._seen}
+
+    def _count(self, model: CanonicalName, now: float) -> float:
+        count, at = self._seen.get(model, (0.0, now))
+        return count * math.exp((at - now) / self._window)

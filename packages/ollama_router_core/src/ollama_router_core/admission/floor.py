@@ -1,0 +1,135 @@
+"""What the router's own requests are doing on each server.
+
+Belongs here: who runs where since when, loads that we caused, how long things should still take.
+Does not belong here: what servers say about themselves (`FleetSnapshot`), who waits (`line`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ollama_router_core.admission.tickets import Ticket
+from ollama_router_core.candidates import RequestKind, kind_of
+from ollama_router_core.names import CanonicalName
+from ollama_router_core.speeds import SHARING
+
+__all__ = ["Floor", "Running", "Station"]
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """One request on a server: `work` seconds undisturbed after a load of `load` seconds; `answering` once it began."""
+
+    ticket: Ticket
+    kind: RequestKind
+    since: float
+    work: float
+    load: float
+    size: int = 0
+    answering: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Station:
+    """One server: its running requests and, while room is being made, the kind that gets it and who must go."""
+
+    running: dict[int, Running] = field(default_factory=dict)
+    by_kind: dict[RequestKind, int] = field(default_factory=dict)
+    promised: RequestKind | None = None
+    leaving: tuple[CanonicalName, ...] = ()
+
+    @property
+    def pace(self) -> float:
+        """How much longer each step takes than alone."""
+        return float(max(1, len(self.running)) ** SHARING)
+
+    @property
+    def pace_with_one_more(self) -> float:
+        """The same with another request beside."""
+        return float((len(self.running) + 1) ** SHARING)
+
+    def loading(self, now: float) -> Running | None:
+        """The request whose model is being loaded: no answer yet, and the load should not be over."""
+        for running in self.running.values():
+            if running.load and not running.answering and now < running.since + running.load:
+                return running
+        return None
+
+    def runs(self, model: CanonicalName) -> bool:
+        """Whether a request for a model is running."""
+        return any(kind.model == model for kind in self.by_kind)
+
+    def rest(self, model: CanonicalName, now: float) -> float:
+        """Seconds until the requests of a model should be over; never quite none while they run."""
+        pace = self.pace
+        left = [
+            max(running.since + running.load + running.work * pace - now, 0.2 * running.work)
+            for running in self.running.values()
+            if running.kind.model == model
+        ]
+        return max(left, default=0.0)
+
+
+class Floor:
+    """All servers' stations."""
+
+    def __init__(self) -> None:
+        self.stations: dict[str, Station] = {}
+        self._at: dict[int, str] = {}
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._at
+
+    def station(self, server: str) -> Station:
+        """One server's station, made when first asked for."""
+        found = self.stations.get(server)
+        if found is None:
+            found = self.stations[server] = Station()
+        return found
+
+    def server_of(self, number: int) -> str | None:
+        """Where a ticket runs."""
+        return self._at.get(number)
+
+    def start(
+        self, ticket: Ticket, server: str, now: float, *, work: float = 0.0, load: float = 0.0, size: int = 0
+    ) -> None:
+        """A ticket goes to a server."""
+        kind = kind_of(ticket.request)
+        station = self.station(server)
+        station.running[ticket.number] = Running(ticket, kind, now, work, load, size)
+        station.by_kind[kind] = station.by_kind.get(kind, 0) + 1
+        self._at[ticket.number] = server
+
+    def answering(self, number: int) -> None:
+        """The first byte came."""
+        server = self._at.get(number)
+        if server is not None:
+            self.stations[server].running[number].answering = True
+
+    def end(self, number: int) -> tuple[str, Running] | None:
+        """A ticket is done with its server."""
+        server = self._at.pop(number, None)
+        if server is None:
+            return None
+        station = self.stations[server]
+        running = station.running.pop(number)
+        station.by_kind[running.kind] -= 1
+        if not station.by_kind[running.kind]:
+            del station.by_kind[running.kind]
+        return server, running
+
+    def in_flight(self) -> Mapping[str, int]:
+        """Requests by server, for `FleetSnapshot.in_flight`."""
+        return {server: len(station.running) for server, station in self.stations.items() if station.running}
+
+    def active(self) -> Mapping[str, Mapping[CanonicalName, int]]:
+        """Requests by server and model, for `FleetSnapshot.active`."""
+        found: dict[str, dict[CanonicalName, int]] = {}
+        for server, station in self.stations.items():
+            for kind, count in station.by_kind.items():
+                if kind.model is not None:
+                    models = found.setdefault(server, {})
+                    models[kind.model] = models.get(kind.model, 0) + count
+        return found

@@ -1,0 +1,158 @@
+"""The line of those who wait.
+
+Belongs here: groups of tickets that want the same, bounds, fairness between users, the end of patience.
+Does not belong here: servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from ollama_router_core.admission.tickets import Ticket
+from ollama_router_core.candidates import RequestKind, kind_of
+from ollama_router_core.expectation import BYTES_A_TOKEN
+from ollama_router_core.names import CanonicalName
+
+__all__ = ["AGEING", "Group", "Line"]
+
+AGEING = 30.0
+"""Seconds of waiting that double a ticket's weight; it grows with the square of its age, so nobody starves."""
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """Tickets of one kind: whatever serves one of them can serve all, one after the other."""
+
+    kind: RequestKind
+    tickets: dict[int, Ticket] = field(default_factory=dict)
+    tokens: float = 0.0
+
+    @property
+    def mean_tokens(self) -> float:
+        """Prompt tokens of an average ticket."""
+        return self.tokens / len(self.tickets)
+
+    @property
+    def sample(self) -> Ticket:
+        """Any of its tickets: they agree in all that servers care about."""
+        return next(iter(self.tickets.values()))
+
+
+def prompt_tokens(ticket: Ticket) -> float:
+    """About how many tokens a ticket's prompt has."""
+    return ticket.request.prompt_bytes / BYTES_A_TOKEN
+
+
+class Line:
+    """At most `most` tickets, in groups by kind."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.groups: dict[RequestKind, Group] = {}
+        self.by_model: dict[CanonicalName | None, list[Group]] = {}
+        self._tickets: dict[int, tuple[Ticket, Group, int]] = {}
+        self._by_user: dict[str, int] = {}
+        self._turn: dict[str, int] = {}
+        self._turns = 0
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._tickets
+
+    def waiting_of(self, user: str) -> int:
+        """How many tickets of one user wait."""
+        return self._by_user.get(user, 0)
+
+    def position(self, number: int) -> int:
+        """What a ticket's place was when it joined, from 1; 0 when it does not wait."""
+        return self._tickets[number][2] if number in self._tickets else 0
+
+    def join(self, ticket: Ticket) -> int:
+        """Stand in line; returns the place."""
+        kind = kind_of(ticket.request)
+        group = self.groups.get(kind)
+        if group is None:
+            group = self.groups[kind] = Group(kind)
+            self.by_model.setdefault(kind.model, []).append(group)
+        group.tickets[ticket.number] = ticket
+        group.tokens += prompt_tokens(ticket)
+        place = len(self._tickets) + 1
+        self._tickets[ticket.number] = (ticket, group, place)
+        self._by_user[ticket.user] = self._by_user.get(ticket.user, 0) + 1
+        return place
+
+    def leave(self, number: int) -> Ticket | None:
+        """Out of the line, for whatever reason."""
+        found = self._tickets.pop(number, None)
+        if found is None:
+            return None
+        ticket, group, _ = found
+        del group.tickets[number]
+        group.tokens -= prompt_tokens(ticket)
+        if not group.tickets:
+            del self.groups[group.kind]
+            self.by_model[group.kind.model].remove(group)
+            if not self.by_model[group.kind.model]:
+                del self.by_model[group.kind.model]
+        self._by_user[ticket.user] -= 1
+        if not self._by_user[ticket.user]:
+            del self._by_user[ticket.user]
+        return ticket
+
+    def served(self, user: str) -> None:
+        """A user had a turn."""
+        self._turns += 1
+        self._turn[user] = self._turns
+        if len(self._turn) > 4 * self.most + 64:
+            self._turn = {name: turn for name, turn in self._turn.items() if name in self._by_user}
+
+    def expired(self, now: float, patience: float) -> list[Ticket]:
+        """Who has waited for longer than `patience` seconds."""
+        return [ticket for ticket, _, _ in self._tickets.values() if now - ticket.arrived >= patience]
+
+    def oldest(self) -> float | None:
+        """When the ticket that waits longest arrived."""
+        return min((ticket.arrived for ticket, _, _ in self._tickets.values()), default=None)
+
+    def surplus_of(self, newcomer: str) -> Ticket | None:
+        """Whose place a newcomer may take in a full line: the latest ticket of a user with at least two more waiting."""
+        user = max(self._by_user, key=lambda name: (self._by_user[name], name), default=None)
+        if user is None or self._by_user[user] < self.waiting_of(newcomer) + 2:
+            return None
+        return next(ticket for ticket, _, _ in reversed(self._tickets.values()) if ticket.user == user)
+
+    def weight(self, ticket: Ticket, now: float) -> float:
+        """What a ticket's turn is worth: its age, and its user's fair share divided by what that user has waiting."""
+        age = (now - ticket.arrived) / AGEING
+        share = len(self._tickets) / (len(self._by_user) * self._by_user[ticket.user])
+        return (1.0 + age * age) * share
+
+    def weight_of(self, group: Group, now: float) -> float:
+        """The weights of a group together."""
+        if len(self._by_user) == 1:
+            ages = [now - ticket.arrived for ticket in group.tickets.values()]
+            return len(ages) + sum([age * age for age in ages]) / (AGEING * AGEING)
+        return sum(self.weight(ticket, now) for ticket in group.tickets.values())
+
+    def in_turn(self) -> Iterator[Ticket]:
+        """Users in turn, each one's oldest first; who had a turn most recently comes last."""
+        queues: dict[str, list[Ticket]] = {}
+        for ticket, _, _ in self._tickets.values():
+            queues.setdefault(ticket.user, []).append(ticket)
+        users = sorted(queues, key=lambda user: self._turn.get(user, 0))
+        yield from _interleaved([queues[user] for user in users])
+
+
+def _interleaved(queues: Iterable[list[Ticket]]) -> Iterator[Ticket]:
+    left = [iter(queue) for queue in queues]
+    while left:
+        still = []
+        for queue in left:
+            ticket = next(queue, None)
+            if ticket is not None:
+                yield ticket
+                still.append(queue)
+        left = still

@@ -1,0 +1,59 @@
+"""The values that go in and out of admission.
+
+Belongs here: tickets and what becomes of them.
+Does not belong here: deciding it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ollama_router_core.errors import ModelIncapable, SelectionError
+from ollama_router_core.expectation import HeldPrefix
+from ollama_router_core.names import CanonicalName
+from ollama_router_core.requests import RouteRequest
+
+__all__ = ["Dispatch", "Outcome", "Refusal", "Ticket"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """One request that wants a server. `number` is unique, `arrived` is seconds of the clock that `now` comes from."""
+
+    number: int
+    request: RouteRequest
+    arrived: float
+    user: str = ""
+    prefix: HeldPrefix | None = None
+    tiebreak: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispatch:
+    """Send it now: to `server`, then to the rest of `ranking` if nothing was delivered.
+
+    Before that, ask the server to unload the models in `unload` (a generate with `keep_alive: 0`): the room they take
+    is the cheapest to take back, and Ollama left alone may pick others. `waited` is in seconds, `position` what the
+    ticket's place in the line was when it joined, 0 for one that did not wait.
+    """
+
+    ticket: Ticket
+    server: str
+    ranking: tuple[str, ...]
+    reason: str
+    waited: float
+    position: int
+    unload: tuple[CanonicalName, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Answer with `error`; it carries Retry-After where waiting helps."""
+
+    ticket: Ticket
+    error: SelectionError | ModelIncapable
+    waited: float = 0.0
+    position: int = 0
+
+
+Outcome = Dispatch | Refusal

@@ -1,0 +1,220 @@
+"""The loop of virtual time: jobs arrive, a router sends them, servers work.
+
+Belongs here: order of events, outages, the record of what happened to each job.
+Does not belong here: how servers (`machine`) and routers (`routers`) decide.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ollama_router_core.simulation.machine import Event, Machine, ServerState, Timing
+from ollama_router_core.simulation.workload import Job, SimulatedModel
+
+__all__ = ["Dispatch", "Outage", "Outcome", "Router", "SimulationResult", "simulate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Send this job to this server now, after asking it to unload what the job's model needs the room of."""
+
+    job: Job
+    server: str
+    unload: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """A server is gone from `start` for `seconds`; what it had is sent again by its clients at once."""
+
+    server: str
+    start: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One job's way: arrival, first token and end in seconds, the server, seconds spent loading, tries."""
+
+    job: Job
+    server: str
+    sent: float
+    first_token: float
+    finished: float
+    load: float
+    tries: int = 1
+
+    @property
+    def ttft(self) -> float:
+        """Seconds from arrival to the end of prefill."""
+        return self.first_token - self.job.at
+
+    @property
+    def completion(self) -> float:
+        """Seconds from arrival to the last token."""
+        return self.finished - self.job.at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationResult:
+    """Everything a table needs."""
+
+    router: str
+    outcomes: tuple[Outcome, ...]
+    refused: int
+    loads: int
+    evictions: int
+    duration: float
+    busy: Mapping[str, float]
+
+
+class Router(Protocol):
+    """What is being compared: told of everything a router would see, it says what to send where."""
+
+    name: str
+
+    def start(self, servers: Mapping[str, ServerState], models: Mapping[str, SimulatedModel]) -> None:
+        """The fleet before the first job; the states may be read, never changed."""
+
+    def arrive(self, job: Job, now: float) -> Iterable[Dispatch]:
+        """A job came."""
+
+    def observe(self, server: str, event: Event, now: float) -> Iterable[Dispatch]:
+        """A server finished something."""
+
+    def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Dispatch]:
+        """A server went or came back; `lost` jobs arrive again right after."""
+
+    def wake_at(self, now: float) -> float:
+        """When the router wants to be called without a cause; infinite for never."""
+
+    def wake(self, now: float) -> Iterable[Dispatch]:
+        """The time it asked for."""
+
+
+class _Run:
+    """One simulation's mutable state."""
+
+    def __init__(
+        self, router: Router, machines: Sequence[Machine], models: Mapping[str, SimulatedModel], jobs: Sequence[Job]
+    ) -> None:
+        self.router = router
+        self.servers = {machine.name: ServerState(machine, models.__getitem__) for machine in machines}
+        self.heap: list[tuple[float, int, str]] = []
+        self.version = dict.fromkeys(self.servers, 0)
+        self.down: set[str] = set()
+        self.jobs = jobs
+        self.outcomes: list[Outcome] = []
+        self.tries: dict[int, int] = {}
+        router.start(self.servers, models)
+
+    def schedule(self, server: str) -> None:
+        self.version[server] += 1
+        at = self.servers[server].next_event()
+        if at < math.inf:
+            heapq.heappush(self.heap, (at, self.version[server], server))
+
+    def next_server_event(self) -> tuple[float, str]:
+        while self.heap and self.heap[0][1] != self.version[self.heap[0][2]]:
+            heapq.heappop(self.heap)
+        return (self.heap[0][0], self.heap[0][2]) if self.heap else (math.inf, "")
+
+    def send(self, dispatches: Iterable[Dispatch], now: float) -> None:
+        for dispatch in dispatches:
+            self.tries[dispatch.job.number] = self.tries.get(dispatch.job.number, 0) + 1
+            server = self.servers[dispatch.server]
+            events = [event for model in dispatch.unload for event in server.unload(model, now)]
+            events += server.submit(dispatch.job, now)
+            self.schedule(dispatch.server)
+            self.report(dispatch.server, events, now)
+
+    def report(self, server: str, events: Iterable[Event], now: float) -> None:
+        for event in events:
+            if event.kind == "finished" and event.timing is not None:
+                self.outcomes.append(self.outcome(server, event.timing))
+            self.send(self.router.observe(server, event, now), now)
+
+    def outcome(self, server: str, timing: Timing) -> Outcome:
+        return Outcome(
+            job=timing.job,
+            server=server,
+            sent=timing.sent,
+            first_token=timing.first_token,
+            finished=timing.finished,
+            load=timing.load,
+            tries=self.tries[timing.job.number],
+        )
+
+    def step(self, server: str, now: float) -> None:
+        events = self.servers[server].advance(now)
+        self.schedule(server)
+        self.report(server, events, now)
+
+    def lose(self, server: str, now: float) -> None:
+        self.servers[server].advance(now)
+        lost = self.servers[server].fail()
+        self.schedule(server)
+        self.send(self.router.changed(server, up=False, lost=lost, now=now), now)
+        for job in lost:
+            self.send(self.router.arrive(job, now), now)
+
+    def recover(self, server: str, now: float) -> None:
+        self.servers[server].advance(now)
+        self.send(self.router.changed(server, up=True, lost=(), now=now), now)
+
+
+def simulate(
+    router: Router,
+    machines: Sequence[Machine],
+    models: Iterable[SimulatedModel],
+    jobs: Sequence[Job],
+    *,
+    outages: Sequence[Outage] = (),
+) -> SimulationResult:
+    """Run all jobs to their end. Deterministic: the same arguments give the same result.
+
+    Jobs the router never sends are counted as refused.
+    """
+    run = _Run(router, machines, {model.name: model for model in models}, jobs)
+    changes = sorted(
+        [(one.start, one.server, False) for one in outages]
+        + [(one.start + one.seconds, one.server, True) for one in outages]
+    )
+    now, arrived = 0.0, 0
+    while True:
+        at_server, server = run.next_server_event()
+        at_arrival = jobs[arrived].at if arrived < len(jobs) else math.inf
+        at_change = changes[0][0] if changes else math.inf
+        at_wake = max(now, router.wake_at(now))
+        soonest = min(at_server, at_arrival, at_change, at_wake)
+        if soonest == math.inf or (soonest == at_change and at_arrival == at_server == at_wake == math.inf):
+            break
+        now = soonest
+        if at_server == now:
+            run.step(server, now)
+        elif at_change == now:
+            _, name, up = changes.pop(0)
+            (run.recover if up else run.lose)(name, now)
+        elif at_arrival == now:
+            arrived += 1
+            run.send(router.arrive(jobs[arrived - 1], now), now)
+        else:
+            run.send(router.wake(now), now)
+    return _result(run, now)
+
+
+def _result(run: _Run, now: float) -> SimulationResult:
+    servers = run.servers.values()
+    return SimulationResult(
+        router=run.router.name,
+        outcomes=tuple(sorted(run.outcomes, key=lambda one: one.job.number)),
+        refused=len(run.jobs) - len(run.outcomes),
+        loads=sum(server.loads for server in servers),
+        evictions=sum(server.evictions for server in servers),
+        duration=now,
+        busy={server.machine.name: server.busy_seconds / now if now else 0.0 for server in servers},
+    )

@@ -1,0 +1,304 @@
+"""One Ollama server in virtual time.
+
+Belongs here: one load at a time, slots of loaded models, eviction, reload on a changed context, keep-alive, and how
+requests that run side by side slow each other.
+Does not belong here: which server gets a request (`routers`), the clock's loop (`engine`).
+
+Ollama's rules: a request for a loaded model with the same context waits for one of its slots, in order; any other
+needs a load, and loads wait in one queue, the first blocking the rest. Room is made by unloading idle models; a busy
+one is waited for, and serves what still arrives for it meanwhile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ollama_router_core.simulation.workload import Job, SimulatedModel
+
+__all__ = ["Event", "Machine", "Residency", "ServerState", "Timing"]
+
+GB_PER_GIB = 1.07
+"""GiB to GB, rounded as the scenario defines it."""
+
+SHARING = 0.8
+"""With k requests running each step takes k^0.8 longer: two finish a little sooner side by side than in turn."""
+
+Eviction = Literal["lru", "ollama"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A server's hardware: GiB of VRAM, memory bandwidth in GB/s, TFLOP/s, GB/s from disk, seconds of keep-alive.
+
+    A model takes `headroom` times its weights. `eviction` is `lru`, or Ollama's order for equal keep-alives: by name.
+    With `joins` a finished load serves everybody who waits for that model; without, the queue of loads stays strictly
+    in order, as Ollama's does, and two models that take turns in it thrash.
+    """
+
+    name: str
+    vram_gib: float
+    bandwidth: float
+    tflops: float
+    load_rate: float
+    priority: int = 1
+    num_parallel: int = 1
+    keep_alive: float = 300.0
+    headroom: float = 1.15
+    eviction: Eviction = "lru"
+    joins: bool = True
+
+    def need(self, model: SimulatedModel) -> float:
+        """GiB a loaded model takes."""
+        return model.weights_gib * self.headroom
+
+    def holds(self, model: SimulatedModel) -> bool:
+        """Whether the model fits at all."""
+        return self.need(model) <= self.vram_gib
+
+    def load_seconds(self, model: SimulatedModel) -> float:
+        """From disk to ready."""
+        return 0.5 + GB_PER_GIB * model.weights_gib / self.load_rate
+
+    def prefill_seconds(self, model: SimulatedModel, tokens: int) -> float:
+        """Compute bound: two operations a parameter and token, at 40 % of the peak."""
+        return tokens * model.billions * 1e9 * 2 / (0.4 * self.tflops * 1e12)
+
+    def decode_seconds(self, model: SimulatedModel, tokens: int) -> float:
+        """Bandwidth bound: the weights once a token, at 60 % of the peak."""
+        return tokens * GB_PER_GIB * model.weights_gib / (0.6 * self.bandwidth)
+
+
+@dataclass(slots=True, eq=False)
+class Timing:
+    """A job on a server: what is left of it, and when what happened."""
+
+    job: Job
+    prefill: float
+    decode: float
+    sent: float
+    started: float = math.inf
+    first_token: float = math.inf
+    finished: float = math.inf
+    load: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened at the last `advance`: a first token, a finish, a finished load, an unload."""
+
+    kind: Literal["first_token", "finished", "loaded", "unloaded"]
+    at: float
+    timing: Timing | None = None
+    model: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Residency:
+    """A loaded model: its size in GiB, context, who runs and who waits for a slot."""
+
+    model: SimulatedModel
+    num_ctx: int | None
+    size: float
+    used_at: float
+    running: list[Timing] = field(default_factory=list)
+    waiting: deque[Timing] = field(default_factory=deque)
+
+    @property
+    def idle(self) -> bool:
+        """Nobody runs or waits."""
+        return not self.running and not self.waiting
+
+
+@dataclass(slots=True, eq=False)
+class ServerState:
+    """A machine at work. Times are seconds of virtual time and never go back."""
+
+    machine: Machine
+    model_of: Callable[[str], SimulatedModel]
+    now: float = 0.0
+    loaded: dict[str, Residency] = field(default_factory=dict)
+    pending: deque[Timing] = field(default_factory=deque)
+    loading: Timing | None = None
+    load_ends: float = math.inf
+    loads: int = 0
+    evictions: int = 0
+    busy_seconds: float = 0.0
+    in_flight: int = 0
+    _events: list[Event] = field(default_factory=list)
+
+    def submit(self, job: Job, now: float) -> list[Event]:
+        """A request arrives; returns what it caused at once."""
+        model = self.model_of(job.model)
+        machine = self.machine
+        timing = Timing(
+            job,
+            machine.prefill_seconds(model, job.prompt_tokens),
+            machine.decode_seconds(model, job.output_tokens),
+            now,
+        )
+        self.in_flight += 1
+        self._pass(now)
+        held = self.loaded.get(job.model)
+        if held is not None and held.num_ctx == job.num_ctx:
+            held.waiting.append(timing)
+            self._start(held)
+        else:
+            self.pending.append(timing)
+            self._place()
+        return self._take_events()
+
+    def unload(self, model: str, now: float) -> list[Event]:
+        """The router asks for a model's memory back; a busy model ignores it."""
+        self._pass(now)
+        held = self.loaded.get(model)
+        if held is not None and held.idle:
+            self._unload(held)
+            self.evictions += 1
+        return self._take_events()
+
+    def next_event(self) -> float:
+        """When something will happen here by itself; infinite when nothing will."""
+        pace = self._pace()
+        soonest = min((_left(timing) for held in self.loaded.values() for timing in held.running), default=math.inf)
+        expiry = min(
+            (held.used_at + self.machine.keep_alive for held in self.loaded.values() if held.idle), default=math.inf
+        )
+        return min(self.now + soonest * pace, self.load_ends, expiry)
+
+    def advance(self, now: float) -> list[Event]:
+        """Let virtual time pass; `now` is at most `next_event()`."""
+        self._pass(now)
+        for held in list(self.loaded.values()):
+            self._finish_phases(held)
+        if now >= self.load_ends:
+            self._finish_load()
+        for held in list(self.loaded.values()):
+            if held.idle and now >= held.used_at + self.machine.keep_alive:
+                self._unload(held)
+        self._place()
+        return self._take_events()
+
+    def fail(self) -> list[Job]:
+        """The machine is lost: nothing is loaded any more; returns the jobs it had."""
+        timings = [timing for held in self.loaded.values() for timing in (*held.running, *held.waiting)]
+        timings += [*self.pending, *([self.loading] if self.loading is not None else [])]
+        self.loaded.clear()
+        self.pending.clear()
+        self.loading, self.load_ends, self.in_flight = None, math.inf, 0
+        return [timing.job for timing in timings]
+
+    def _running(self) -> int:
+        return sum(len(held.running) for held in self.loaded.values())
+
+    def _pace(self) -> float:
+        return float(max(1, self._running()) ** SHARING)
+
+    def _pass(self, now: float) -> None:
+        elapsed = now - self.now
+        self.now = now
+        running = self._running()
+        if elapsed <= 0 or (not running and self.loading is None):
+            return
+        self.busy_seconds += elapsed
+        done = elapsed / self._pace()
+        for held in self.loaded.values():
+            for timing in held.running:
+                if timing.prefill > 0:
+                    timing.prefill -= done
+                else:
+                    timing.decode -= done
+
+    def _finish_phases(self, held: Residency) -> None:
+        for timing in list(held.running):
+            if timing.first_token == math.inf and timing.prefill <= _TINY:
+                timing.prefill, timing.first_token = 0.0, self.now
+                self._events.append(Event("first_token", self.now, timing))
+            if timing.first_token < math.inf and timing.decode <= _TINY:
+                timing.finished = self.now
+                held.running.remove(timing)
+                held.used_at = self.now
+                self.in_flight -= 1
+                self._events.append(Event("finished", self.now, timing))
+        self._start(held)
+
+    def _start(self, held: Residency) -> None:
+        while held.waiting and len(held.running) < self.machine.num_parallel:
+            timing = held.waiting.popleft()
+            timing.started = self.now
+            held.running.append(timing)
+            held.used_at = self.now
+
+    def _place(self) -> None:
+        """Serve the queue of loads from its head, as far as room and the one load at a time allow."""
+        while self.pending and self.loading is None:
+            job = self.pending[0].job
+            held = self.loaded.get(job.model)
+            if held is not None and held.num_ctx == job.num_ctx:
+                held.waiting.append(self.pending.popleft())
+                self._start(held)
+                continue
+            if not self._make_room(job, held):
+                return
+            self.loading = self.pending.popleft()
+            seconds = self.machine.load_seconds(self.model_of(job.model))
+            self.loading.load = seconds
+            self.load_ends = self.now + seconds
+
+    def _make_room(self, job: Job, outdated: Residency | None) -> bool:
+        if outdated is not None:
+            if not outdated.idle:
+                return False
+            self._unload(outdated)
+        need = self.machine.need(self.model_of(job.model))
+        while self.machine.vram_gib - sum(held.size for held in self.loaded.values()) < need - _TINY:
+            idle = [held for held in self.loaded.values() if held.idle]
+            if not idle:
+                return False
+            self._unload(min(idle, key=self._victim_order))
+            self.evictions += 1
+        return True
+
+    def _victim_order(self, held: Residency) -> tuple[float, str]:
+        return (held.used_at if self.machine.eviction == "lru" else 0.0, held.model.name)
+
+    def _finish_load(self) -> None:
+        timing = self.loading
+        if timing is None:
+            return
+        self.loading, self.load_ends = None, math.inf
+        self.loads += 1
+        model = self.model_of(timing.job.model)
+        held = Residency(model, timing.job.num_ctx, self.machine.need(model), self.now)
+        self.loaded[model.name] = held
+        self._events.append(Event("loaded", self.now, timing, model.name))
+        held.waiting.append(timing)
+        if self.machine.joins:
+            self._join(held)
+        self._start(held)
+
+    def _join(self, held: Residency) -> None:
+        for timing in [
+            one for one in self.pending if (one.job.model, one.job.num_ctx) == (held.model.name, held.num_ctx)
+        ]:
+            self.pending.remove(timing)
+            held.waiting.append(timing)
+
+    def _unload(self, held: Residency) -> None:
+        del self.loaded[held.model.name]
+        self._events.append(Event("unloaded", self.now, model=held.model.name))
+
+    def _take_events(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+
+_TINY = 1e-9
+
+
+def _left(timing: Timing) -> float:
+    """Seconds of undisturbed work until the next phase of a job ends."""
+    return timing.prefill if timing.first_token == math.inf else timing.decode

@@ -1,0 +1,112 @@
+"""Who asks for what and when: models, jobs and traces as values.
+
+Belongs here: reading a trace's text, drawing models and contexts with a fixed seed.
+Does not belong here: servers (`machine`), routers (`routers`), files.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from ollama_router_core.names import CanonicalName, canonical_name
+
+__all__ = ["Arrival", "Job", "SimulatedModel", "assign_contexts", "assign_models", "parse_trace", "zipf_weights"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedModel:
+    """A model: parameters in billions, weights in GiB."""
+
+    name: CanonicalName
+    billions: float
+    weights_gib: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One line of a trace: seconds since its first, tokens in and out."""
+
+    at: float
+    prompt_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One request: what a router may know, and `output_tokens`, which it may not."""
+
+    number: int
+    at: float
+    model: CanonicalName
+    prompt_tokens: int
+    output_tokens: int
+    num_ctx: int | None = None
+    user: str = ""
+
+
+def parse_trace(text: str, *, stretch: float = 1.0) -> tuple[Arrival, ...]:
+    """Read a CSV trace: time, prompt tokens, output tokens, with a header line; times may be ISO or seconds.
+
+    `stretch` multiplies the times between arrivals: 4 is a quarter of the load.
+
+    Raises:
+        ValueError: a line is not of this form.
+    """
+    rows = list(csv.reader(io.StringIO(text)))[1:]
+    read = sorted((_seconds(row[0]), int(row[1]), int(row[2])) for row in rows if row)
+    start = read[0][0] if read else 0.0
+    return tuple(
+        Arrival(at=(at - start) * stretch, prompt_tokens=prompt, output_tokens=output) for at, prompt, output in read
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        # Python 3.11 reads at most microseconds; traces carry more digits.
+        head, _, fraction = text.partition(".")
+        digits = "".join(character for character in fraction if character.isdigit())
+        return datetime.fromisoformat(head).timestamp() + (float(f"0.{digits}") if digits else 0.0)
+
+
+def zipf_weights(count: int) -> tuple[float, ...]:
+    """Weights 1, 1/2, 1/3, ...: the most popular first."""
+    return tuple(1 / rank for rank in range(1, count + 1))
+
+
+def assign_models(
+    arrivals: Iterable[Arrival],
+    models: Sequence[SimulatedModel],
+    weights: Sequence[float],
+    rng: random.Random,
+    *,
+    users: int = 1,
+) -> tuple[Job, ...]:
+    """Give every arrival a model drawn by weight; traces carry none. Users take turns."""
+    chosen = list(arrivals)
+    drawn = rng.choices(models, weights=weights, k=len(chosen))
+    return tuple(
+        Job(
+            number=number,
+            at=arrival.at,
+            model=model.name,
+            prompt_tokens=arrival.prompt_tokens,
+            output_tokens=max(1, arrival.output_tokens),
+            user=f"user{number % users}",
+        )
+        for number, (arrival, model) in enumerate(zip(chosen, drawn, strict=True))
+    )
+
+
+def assign_contexts(
+    jobs: Iterable[Job], models: Iterable[str], contexts: Sequence[int], rng: random.Random
+) -> tuple[Job, ...]:
+    """Applications that want contexts of their own: each job for one of `models` gets one of `contexts`."""
+    wanted = {canonical_name(model) for model in models}
+    return tuple(replace(job, num_ctx=rng.choice(contexts)) if job.model in wanted else job for job in jobs)

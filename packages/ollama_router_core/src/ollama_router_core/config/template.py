@@ -21,8 +21,6 @@ from ollama_router_core.config.defaults import OLLAMA_PORT
 from ollama_router_core.config.settings import (
     Config,
     ExternalHost,
-    Limits,
-    Logging,
     ModelSettings,
     Server,
     safe_name,
@@ -70,8 +68,7 @@ def render_template(probed: Sequence[ProbedServer] = ()) -> str:
         *_external_hosts(),
         *_models(next(iter(servers))),
         *_scalars(Config),
-        *_section("logging", Logging),
-        *_section("limits", Limits),
+        *_sections(),
     ]
     return "\n".join(lines) + "\n"
 
@@ -151,16 +148,18 @@ def _models(server: str) -> Iterator[str]:
 
 
 def _scalars(section: type[BaseModel]) -> Iterator[str]:
-    written = {"proxy_host", "proxy_port", "servers", "external_hosts", "models", "logging", "limits"}
-    for name in section.model_fields:
-        if name not in written:
+    written = {"proxy_host", "proxy_port", "servers", "external_hosts"}
+    for name, field in section.model_fields.items():
+        if name not in written and not isinstance(field.default, BaseModel):
             yield from _setting(section, name)
 
 
-def _section(name: str, section: type[BaseModel]) -> Iterator[str]:
-    yield from _heading(Config, name)
-    for key in section.model_fields:
-        yield from _setting(section, key, indent=2)
+def _sections() -> Iterator[str]:
+    for name, field in Config.model_fields.items():
+        if isinstance(field.default, BaseModel) and name != "models":
+            yield from _heading(Config, name)
+            for key in type(field.default).model_fields:
+                yield from _setting(type(field.default), key, indent=2)
 
 
 def _heading(section: type[BaseModel], name: str, indent: int = 0) -> Iterator[str]:

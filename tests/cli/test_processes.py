@@ -34,6 +34,20 @@ def chat(url: str, token: str) -> httpx.Response:
     return httpx.post(f"{url}/api/chat", json=body, headers=headers, timeout=30, trust_env=False)
 
 
+def wait_for_status(url: str, token: str, wanted: set[int]) -> None:
+    """Ask until the answer is as wanted; a failure shows the last one."""
+    last: list[httpx.Response] = []
+
+    def asked() -> bool:
+        last[:] = [chat(url, token)]
+        return last[0].status_code in wanted
+
+    try:
+        wait_until(asked, f"an answer with {wanted}")
+    except TimeoutError:
+        pytest.fail(f"the last answer was {last[0].status_code}: {last[0].text}")
+
+
 def test_from_the_first_serve_to_the_log(orouter):
     """Serve prints an admin's token; a user made meanwhile is answered, logged, and out when deactivated."""
     with SimulatorThread(models=["llama3.1:8b"]) as big:
@@ -47,14 +61,14 @@ def test_from_the_first_serve_to_the_log(orouter):
             assert told.json()["server"] == "big"
 
             token = orouter.json("users", "create", "alice")["token"]
-            wait_until(lambda: chat(url, token).status_code == 200, "alice gets an answer")
+            wait_for_status(url, token, {200})
             logged = partial(orouter.json, "logs", "list", "--user", "alice")
             wait_until(lambda: bool(logged()), "the request is in the log")
             assert (logged()[0]["model_asked"], logged()[0]["server"]) == ("llama3.1:8b", "big")
             assert orouter.json("logs", "stats")["by_server"][0]["name"] == "big"
 
             orouter.json("users", "deactivate", "alice")
-            wait_until(lambda: chat(url, token).status_code in {401, 403}, "alice is out")
+            wait_for_status(url, token, {401, 403})
         assert running.process.returncode == 0
     assert running.output.read_text().count("\n") == 1
     assert token not in running.errors.read_text()

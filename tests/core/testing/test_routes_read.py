@@ -142,10 +142,32 @@ async def test_older_servers_tell_less(
 async def test_unknown_paths_and_methods_are_plain_text(
     http: httpx.AsyncClient, method: str, path: str, status: int, text: str
 ) -> None:
-    """Gin answers 404 and 405 in text, never in JSON."""
+    """Gin answers 404 and 405 in text without a charset, never in JSON."""
     answer = await http.request(method, path)
     assert (answer.status_code, answer.text) == (status, text)
-    assert answer.headers["content-type"].startswith("text/plain")
+    assert answer.headers["content-type"] == "text/plain"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PUT", "/api/tags", "HEAD, GET"),
+        ("GET", "/api/blobs/sha256:0", "HEAD, POST"),
+        ("GET", "/api/delete", "DELETE"),
+        ("OPTIONS", "/v1/models/some-model", "GET"),
+    ],
+)
+async def test_a_wrong_method_is_told_the_right_ones(
+    http: httpx.AsyncClient, method: str, path: str, allow: str
+) -> None:
+    """Gin 1.10 sends Allow with a 405, in the order of its trees."""
+    assert (await http.request(method, path)).headers["allow"] == allow
+
+
+async def test_servers_before_0_6_9_know_no_405(sim: OllamaSimulator, http: httpx.AsyncClient) -> None:
+    """They answer 404 to a wrong method."""
+    sim.version = "0.6.8"
+    assert (await http.put("/api/tags")).status_code == 404
 
 
 @pytest.mark.parametrize(

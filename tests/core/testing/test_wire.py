@@ -63,6 +63,10 @@ async def test_small_answers_have_a_length_large_ones_are_chunked(sim: OllamaSim
     assert b"Transfer-Encoding: chunked" in head
     assert b"Content-Length" not in head
     assert (await peer.until(b"\r\n0\r\n\r\n")).endswith(b"0\r\n\r\n")
+    await peer.send("HEAD /api/tags HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    head = (await peer.until(b"\r\n\r\n")).lower()
+    assert b"transfer-encoding" not in head
+    assert b"content-length" not in head
 
 
 async def test_each_token_is_a_chunk(peer: Peer) -> None:

@@ -127,6 +127,8 @@ class Exchange:
         small = len(body) <= _GO_BUFFER
         framing = ("Content-Length", str(len(body))) if small else ("Transfer-Encoding", "chunked")
         head = self._head(status, content_type, [framing, *headers])
+        if self.record.method == "HEAD":
+            head = head.replace(b"Transfer-Encoding: chunked\r\n", b"")  # Go says nothing about a body it will not send
         parts = [] if self.record.method == "HEAD" or not body else [self._channel.frame(h11.Data(data=body))]
         if self._breaks_body():
             await self._transmit(head + b"".join(parts)[: len(body) // 2])

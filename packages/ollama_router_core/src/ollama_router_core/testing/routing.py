@@ -82,18 +82,24 @@ async def answer(server: ServerState, exchange: Exchange) -> None:
     if server.settings.allowed_hosts and not _welcome(exchange):
         await exchange.whole(403, b"")
         return
-    methods = _match(exchange)
-    if methods is None:
-        await exchange.text(404, "404 page not found")
-        return
+    methods = _match(exchange) or {}
     route = methods.get(exchange.record.method)
     if route is None:
-        await exchange.text(405, "405 method not allowed")
+        await _refuse_route(server, exchange, methods)
         return
     try:
         await route(server, exchange)
     except ApiError as error:
         await _refuse(exchange, error)
+
+
+async def _refuse_route(server: ServerState, exchange: Exchange, methods: Mapping[str, Route]) -> None:
+    """Gin's own texts, without a charset; its trees of routes are in this order, whatever the order of a path's."""
+    if not methods or not server.settings.at_least(0, 6, 9):
+        await exchange.whole(404, b"404 page not found", "text/plain")
+        return
+    allowed = ", ".join(method for method in ("HEAD", "GET", "POST", "DELETE") if method in methods)
+    await exchange.whole(405, b"405 method not allowed", "text/plain", [("Allow", allowed)])
 
 
 async def _refuse(exchange: Exchange, error: ApiError) -> None:
@@ -142,5 +148,5 @@ async def _redirect(exchange: Exchange, status: int, path: str) -> None:
     location = path + (f"?{exchange.query}" if exchange.query else "")
     text = {301: "Moved Permanently", 307: "Temporary Redirect"}[status]
     body = f'<a href="{location}">{text}</a>.\n\n' if exchange.record.method == "GET" else ""
-    content_type = "text/html; charset=utf-8" if body else ""
+    content_type = "text/html; charset=utf-8" if exchange.record.method in {"GET", "HEAD"} else ""
     await exchange.whole(status, body.encode(), content_type, [("Location", location)])

@@ -7,8 +7,15 @@ from typing import Any
 
 import pytest
 
-from ollama_router_core.endpoints import ENDPOINTS, match_endpoint
-from ollama_router_core.errors import AmbiguousKey, InvalidBody, InvalidModelName, MissingModel
+from ollama_router_core.endpoints import ENDPOINTS, Body, match_endpoint
+from ollama_router_core.errors import (
+    AmbiguousKey,
+    InvalidBody,
+    InvalidModelName,
+    InvalidTarget,
+    MissingModel,
+    ModelNotFound,
+)
 from ollama_router_core.requests import ParsedRequest, RouteRequest, parse_request
 
 
@@ -239,9 +246,115 @@ def test_an_order_to_unload_is_recognised(path: str, body: dict[str, Any], unloa
     assert route({"model": "m", **body}, path).unloads is unloads
 
 
-@pytest.mark.parametrize("endpoint", [row for row in ENDPOINTS if row.model_keys], ids=lambda row: row.name)
+@pytest.mark.parametrize(
+    "endpoint", [row for row in ENDPOINTS if row.model_keys and row.body is Body.JSON], ids=lambda row: row.name
+)
 def test_streaming_is_the_tables_default_unless_said(endpoint: Any) -> None:
     """An absent `stream` means what it means to the server."""
-    assert route({"model": "m"}, endpoint.path).stream is bool(endpoint.streams)
+    named = {"model": "m", "source": "m", "destination": "n"}
+
+    def streams(body: dict[str, Any]) -> bool:
+        match = match_endpoint(endpoint.methods[0], endpoint.path)
+        return parse_request(match, json.dumps(body).encode()).route.stream
+
+    assert streams(named) is bool(endpoint.streams)
     if endpoint.streams is not None:
-        assert route({"model": "m", "stream": not endpoint.streams}, endpoint.path).stream is not endpoint.streams
+        assert streams({**named, "stream": not endpoint.streams}) is not endpoint.streams
+
+
+def managed(name: str, body: dict[str, Any]) -> ParsedRequest:
+    """Parse a body as the row of that name would."""
+    row = next(row for row in ENDPOINTS if row.name == name)
+    return parse_request(match_endpoint(row.methods[0], row.path), json.dumps(body).encode())
+
+
+NO_NAME = {
+    "chat": (MissingModel, "model is required"),
+    "show": (MissingModel, "model is required"),
+    "embeddings": (MissingModel, "model is required"),
+    "generate": (ModelNotFound, "model '' not found"),
+    "embed": (ModelNotFound, "model '' not found"),
+    "openai_embeddings": (ModelNotFound, "model '' not found"),
+    "pull": (MissingModel, "model is required"),
+    "create": (InvalidModelName, "invalid model name"),
+    "delete": (InvalidModelName, 'name "" is invalid'),
+    "copy": (InvalidModelName, 'source "" is invalid'),
+}
+
+
+@pytest.mark.parametrize("name", NO_NAME)
+def test_each_route_misses_a_model_in_its_own_words(name: str) -> None:
+    """Ollama's texts and statuses differ between routes; clients know them."""
+    kind, text = NO_NAME[name]
+    with pytest.raises(kind) as caught:
+        managed(name, {})
+    assert caught.value.message == text
+
+
+@pytest.mark.parametrize("name", ["pull", "push", "create", "copy", "delete"])
+def test_routes_that_change_models_take_only_ollama_s_names(name: str) -> None:
+    """What cannot be a name reaches no server's disk."""
+    with pytest.raises(InvalidModelName):
+        managed(name, {"model": "../etc", "source": "../etc", "destination": "n"})
+
+
+def test_a_copy_names_its_destination() -> None:
+    """In the same words as its source."""
+    with pytest.raises(InvalidModelName, match='destination "" is invalid'):
+        managed("copy", {"source": "m"})
+
+
+def test_a_new_model_says_what_it_is_made_of() -> None:
+    """The digests have to be where it is made, and so has the model it is made from."""
+    made = managed("create", {"model": "m", "from": "base", "files": {"a": "sha256:1"}, "adapters": {"b": "sha256:2"}})
+    assert made.blobs == {"sha256:1", "sha256:2"}
+    assert made.base == "base"
+    with pytest.raises(InvalidBody):
+        managed("create", {"model": "m", "files": {"a": 7}})
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/chat", {"model": "gpt-oss:120b-cloud"}),
+        ("/api/chat", {"model": "GPT-OSS:Cloud"}),
+        ("/v1/messages", {"model": "m", "tools": [{"type": "web_search_20250305"}]}),
+        ("/v1/responses", {"model": "m", "tools": [{"TYPE": "web_search", "type": "function"}]}),
+        ("/api/create", {"model": "m", "from": "x:cloud"}),
+        ("/api/create", {"model": "m", "remote_host": "https://ollama.com"}),
+    ],
+)
+def test_what_runs_at_ollama_com_is_seen(path: str, body: dict[str, Any]) -> None:
+    """By the name, by the model it is made from, or by a hosted tool: it needs a permission of its own."""
+    assert route(body, path).uses_cloud
+
+
+@pytest.mark.parametrize("name", ["llama3:local", "cloud:7b", "mycloud", "x:cloudy"])
+def test_what_only_sounds_like_the_cloud_does_not_need_it(name: str) -> None:
+    """The tag decides."""
+    assert not route({"model": name}).uses_cloud
+
+
+def test_an_alias_does_not_loosen_what_was_seen() -> None:
+    """A hosted tool stays hosted when the model changes its name."""
+    parsed = read({"model": "m", "tools": [{"type": "web_search"}]}, "/v1/responses")
+    assert parsed.with_model("other").route.uses_cloud
+    assert read({"model": "m"}).with_model("x:cloud").route.uses_cloud
+
+
+def test_routes_about_the_account_send_an_object_or_nothing() -> None:
+    """They have no model; what is sent was read as strictly as anything else."""
+    match = match_endpoint("POST", "/api/me")
+    assert parse_request(match, b"").body == b""
+    assert parse_request(match, b'{"query":"x"}').body == b'{"query":"x"}'
+    with pytest.raises(InvalidBody):
+        parse_request(match, b"{}{}")
+
+
+def test_the_path_to_send_is_built_from_the_table() -> None:
+    """A parameter is decoded once and may only hold plain characters."""
+    digest = "sha256:" + "a" * 64
+    match = match_endpoint("POST", "/api/blobs/sha256%3A" + "a" * 64)
+    assert parse_request(match, b"").target == f"/api/blobs/{digest}"
+    with pytest.raises(InvalidTarget):
+        parse_request(match_endpoint("POST", "/api/blobs/..%5C.."), b"")

@@ -22,9 +22,11 @@ from ollama_router_core.errors import AccessError, Forbidden, InvalidModelName
 from ollama_router_core.names import CanonicalName, canonical_name, parse_model_name
 
 __all__ = [
+    "CloudRule",
     "Grants",
     "InvalidGrants",
     "Role",
+    "check_cloud",
     "check_endpoint",
     "check_expiry",
     "check_host",
@@ -33,11 +35,14 @@ __all__ = [
     "combine_grants",
     "grants_from_json",
     "grants_to_json",
+    "may_use_cloud",
     "may_use_host",
     "may_use_model",
 ]
 
 Role = Literal["admin", "user", "viewer"]
+CloudRule = Literal["none", "admin", "all"]
+"""Who may use what runs at ollama.com when grants do not say; the setting `cloud`."""
 
 _KINDS: dict[str, frozenset[Kind]] = {
     "admin": frozenset(Kind),
@@ -121,6 +126,23 @@ def check_model(grants: Grants, model: str) -> None:
     if grants.cloud is False and _is_cloud(canonical_name(model)):
         raise Forbidden("this user may not use models of Ollama's cloud; an administrator can allow it")
     raise Forbidden("this user may not use this model; an administrator can allow it")
+
+
+def may_use_cloud(role: Role, grants: Grants, rule: CloudRule) -> bool:
+    """Whether somebody may use models and tools of Ollama's hosted service. Where nobody may, no grant helps."""
+    if rule == "none" or grants.cloud is not None:
+        return rule != "none" and bool(grants.cloud)
+    return rule == "all" or role == "admin"
+
+
+def check_cloud(role: Role, grants: Grants, rule: CloudRule, what: str) -> None:
+    """Check the permission that hosted models and tools need besides all others.
+
+    Raises:
+        Forbidden: it is missing. Nothing else is used in their place.
+    """
+    if not may_use_cloud(role, grants, rule):
+        raise Forbidden(f"{what} would run at ollama.com, which you may not use; see the setting `cloud`")
 
 
 def may_use_host(grants: Grants, host: str) -> bool:

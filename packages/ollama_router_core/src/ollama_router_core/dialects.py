@@ -13,6 +13,8 @@ from ollama_router_core.endpoints import Family
 __all__ = ["error_body", "error_tail"]
 
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+_SAID_BY_OLLAMA = frozenset({"invalid_body", "model_required", "invalid_model_name", "model_not_found"})
+"""Codes of what Ollama answers too: there its `code` is null."""
 _ANTHROPIC_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -42,7 +44,8 @@ def error_tail(family: Family, status: int, message: str, *, code: str, request_
 def _error(family: Family, status: int, message: str, code: str, request_id: str) -> dict[str, object]:
     if family is Family.OPENAI:
         kind = _OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-        return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+        shown = None if code in _SAID_BY_OLLAMA else code
+        return {"error": {"message": message, "type": kind, "param": None, "code": shown}}
     if family is Family.ANTHROPIC:
         kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
         return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}

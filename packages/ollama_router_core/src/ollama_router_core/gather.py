@@ -10,38 +10,107 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from ollama_router_core.names import CanonicalName, canonical_name
 
-__all__ = ["lowest_version", "merge_openai_models", "merge_ps", "merge_tags"]
+__all__ = [
+    "Listed",
+    "find_openai_model",
+    "lowest_version",
+    "merge_openai_models",
+    "merge_ps",
+    "merge_status",
+    "merge_tags",
+]
 
 Bodies = Mapping[str, bytes]
 """Server name to the body it answered."""
 
+Row = Mapping[str, Any]
+"""One model, as a server lists it."""
 
-def merge_tags(bodies: Bodies) -> bytes:
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A model that the config offers although no server lists it: its name, where it runs and a stable digest.
+
+    The digest is there because Ollama's own command cuts the first twelve characters off it.
+    """
+
+    name: str
+    place: str
+    digest: str
+
+
+def _everything(_row: Row) -> bool:
+    return True
+
+
+def merge_tags(bodies: Bodies, extra: Iterable[Listed] = (), *, may_see: Callable[[Row], bool] = _everything) -> bytes:
     """`/api/tags`: the union; the same name with the same digest stands once, with other digests each stands."""
-    rows: dict[tuple[CanonicalName, str], dict[str, Any]] = {}
-    for _, row in _rows(bodies, "models"):
+    rows: dict[tuple[CanonicalName, str], Row] = {}
+    for _, row in _rows(bodies, "models", may_see):
         rows.setdefault((_name(row), str(row.get("digest"))), row)
-    return _dump({"models": sorted(rows.values(), key=_newest_first)})
+    known = {name for name, _ in rows}
+    added = [_tag(one) for one in extra if canonical_name(one.name) not in known]
+    if len(bodies) == 1 and not added and (whole := _untouched(bodies, "models", rows.values())):
+        return whole
+    ordered = list(rows.values())
+    if len(bodies) > 1:
+        ordered.sort(key=lambda row: _moment(row.get("modified_at")), reverse=True)
+    return _dump({"models": [*ordered, *added]})
 
 
-def merge_ps(bodies: Bodies) -> bytes:
-    """`/api/ps`: every loaded model of every server, fields intact."""
-    return _dump({"models": [row for _, row in _rows(bodies, "models")]})
+def merge_ps(bodies: Bodies, *, may_see: Callable[[Row], bool] = _everything) -> bytes:
+    """`/api/ps`: every loaded model of every server, fields intact, the longest-lived first."""
+    rows = [row for _, row in _rows(bodies, "models", may_see)]
+    if len(bodies) == 1 and (whole := _untouched(bodies, "models", rows)):
+        return whole
+    if len(bodies) > 1:
+        rows.sort(key=lambda row: _moment(row.get("expires_at")), reverse=True)
+    return _dump({"models": rows})
 
 
-def merge_openai_models(bodies: Bodies, extra: Iterable[str]) -> bytes:
-    """`/v1/models`: the union by id, then the ids that only assignments offer."""
-    rows: dict[str, dict[str, Any]] = {}
-    for _, row in _rows(bodies, "data"):
-        rows.setdefault(str(row.get("id")), row)
-    for name in extra:
-        rows.setdefault(name, {"id": name, "object": "model", "created": 0, "owned_by": "ollama-router"})
-    return _dump({"object": "list", "data": list(rows.values())})
+def merge_openai_models(
+    bodies: Bodies, extra: Iterable[Listed] = (), *, may_see: Callable[[Row], bool] = _everything
+) -> bytes:
+    """`/v1/models`: the union by id, then what only the config offers. An empty list is null, as Ollama writes it."""
+    rows: dict[CanonicalName, Row] = {}
+    for _, row in _rows(bodies, "data", may_see):
+        rows.setdefault(_name(row), row)
+    added = [_openai_row(one) for one in extra if canonical_name(one.name) not in rows]
+    if len(bodies) == 1 and not added and (whole := _untouched(bodies, "data", rows.values())):
+        return whole
+    ordered = list(rows.values())
+    if len(bodies) > 1:
+        ordered.sort(key=lambda row: -_number(row.get("created")))
+    return _dump({"object": "list", "data": [*ordered, *added] or None}) + b"\n"
+
+
+def find_openai_model(
+    bodies: Bodies, extra: Iterable[Listed], asked: str, *, may_see: Callable[[Row], bool] = _everything
+) -> bytes | None:
+    """`/v1/models/{model}`: the row of that model under the id it was asked by, None when nobody has it."""
+    wanted = canonical_name(asked)
+    own = (row for _, row in _rows(bodies, "data", may_see) if _name(row) == wanted)
+    configured = (_openai_row(one) for one in extra if canonical_name(one.name) == wanted)
+    found = next((row for rows in (own, configured) for row in rows), None)
+    return None if found is None else _dump({**found, "id": asked}) + b"\n"
+
+
+def merge_status(bodies: Bodies, *, allowed: bool) -> bytes:
+    """`/api/status`: the cloud is open when it is on some server, and when this user may use it."""
+    found = [cloud for body in bodies.values() if isinstance(cloud := _object(body).get("cloud"), dict)]
+    if not allowed:
+        return _dump({"cloud": {"disabled": True, "source": "config"}})
+    best = min(found, key=lambda cloud: bool(cloud.get("disabled")), default={"disabled": False, "source": "none"})
+    return _dump({"cloud": best})
 
 
 def lowest_version(bodies: Bodies) -> str | None:
@@ -63,21 +132,55 @@ def _object(body: bytes) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _rows(bodies: Bodies, key: str) -> Iterable[tuple[str, dict[str, Any]]]:
+def _rows(bodies: Bodies, key: str, may_see: Callable[[Row], bool]) -> Iterable[tuple[str, Row]]:
     for server in sorted(bodies):
         rows = _object(bodies[server]).get(key)
         for row in rows if isinstance(rows, list) else ():
-            if isinstance(row, dict):
+            if isinstance(row, dict) and may_see(row):
                 yield server, row
 
 
-def _name(row: Mapping[str, Any]) -> CanonicalName:
-    return canonical_name(str(row.get("name") or row.get("model") or ""))
+def _untouched(bodies: Bodies, key: str, rows: Iterable[Row]) -> bytes | None:
+    """The only server's own bytes, if nothing was taken out of them."""
+    (body,) = bodies.values()
+    document = _object(body)
+    same = key in document and (document[key] or []) == list(rows)
+    return body if same else None
 
 
-def _newest_first(row: Mapping[str, Any]) -> tuple[int, ...]:
-    """Ollama lists the latest `modified_at` first; RFC 3339 texts of one offset compare as texts."""
-    return tuple(-ord(letter) for letter in str(row.get("modified_at") or ""))
+def _name(row: Row) -> CanonicalName:
+    return canonical_name(str(row.get("name") or row.get("model") or row.get("id") or ""))
+
+
+def _tag(one: Listed) -> Row:
+    details = {"parent_model": "", "format": "", "family": "", "families": None}
+    return {
+        "name": one.name,
+        "model": one.name,
+        "remote_model": one.name,
+        "remote_host": one.place,
+        "modified_at": "1970-01-01T00:00:00Z",
+        "size": 0,
+        "digest": one.digest,
+        "details": {**details, "parameter_size": "", "quantization_level": ""},
+    }
+
+
+def _openai_row(one: Listed) -> Row:
+    return {"id": one.name, "object": "model", "created": 0, "owned_by": "ollama-router"}
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, int | float) else 0
+
+
+def _moment(value: Any) -> datetime:
+    """An RFC 3339 moment, for ordering; what is none comes last."""
+    try:
+        found = datetime.fromisoformat(value)
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+    except (TypeError, ValueError):
+        return _NEVER
 
 
 def _dump(value: Mapping[str, Any]) -> bytes:

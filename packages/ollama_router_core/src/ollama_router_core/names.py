@@ -17,7 +17,7 @@ from typing import Literal, NewType
 
 from ollama_router_core.errors import InvalidModelName
 
-__all__ = ["CanonicalName", "ModelName", "canonical_name", "parse_model_name"]
+__all__ = ["CanonicalName", "ModelName", "canonical_name", "is_cloud_name", "is_model_name", "parse_model_name"]
 
 CanonicalName = NewType("CanonicalName", str)
 """Text that went through `canonical_name`: equal exactly when Ollama would find the same model."""
@@ -119,3 +119,24 @@ def canonical_name(text: str) -> CanonicalName:
         return parse_model_name(text).canonical
     except InvalidModelName:
         return CanonicalName(text.translate(_ASCII_LOWER))
+
+
+def is_model_name(text: str) -> bool:
+    """Whether Ollama would take the text for a model's name."""
+    try:
+        parse_model_name(text)
+    except InvalidModelName:
+        return False
+    return True
+
+
+def is_cloud_name(text: str) -> bool:
+    """Whether a name asks for Ollama's hosted service: the tag is `cloud` or ends in `-cloud`, in any case.
+
+    Texts that name two sources (`x:cloud:local`) count too: some version of Ollama might read them so.
+    """
+    try:
+        return parse_model_name(text).source == "cloud"
+    except InvalidModelName:
+        tags = text.lower().rpartition("/")[2].split(":")[1:]
+        return any(tag == "cloud" or tag.endswith("-cloud") for tag in tags)

@@ -40,6 +40,7 @@ _HOST = re.compile(
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _NAME = re.compile(r"[!-~](?:[ -~]{0,98}[!-~])?")
+_ROUTE = re.compile(r"(?:GET|POST|PUT|DELETE|PATCH) (?:/(?:\{[a-z_]+\}|[A-Za-z0-9_\-][A-Za-z0-9_.\-]*))+", re.ASCII)
 _UNIT = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
@@ -92,6 +93,12 @@ def _variable(text: str) -> str:
     return text
 
 
+def _route(text: str) -> str:
+    if not _ROUTE.fullmatch(text):
+        raise ValueError("expected a method and a path such as `GET /v1/files` or `DELETE /v1/files/{id}`")
+    return text
+
+
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise ValueError("expected a name of at most 100 ASCII characters, since it is sent in a header")
@@ -104,6 +111,7 @@ SizeText = Annotated[str, AfterValidator(_size), Words("a size such as 100MB")]
 Regex = Annotated[str, AfterValidator(_regex), Words("a regular expression")]
 Host = Annotated[str, AfterValidator(_host), Words("a host name or address")]
 VariableName = Annotated[str, AfterValidator(_variable), Words("the name of an environment variable")]
+RouteText = Annotated[str, AfterValidator(_route), Words("a method and a path")]
 DestinationName = Annotated[str, AfterValidator(_name), Words("a name")]
 
 
@@ -171,6 +179,12 @@ class ExternalHost(_Section):
     )
     name: str | None = Field(default=None, description="A name for people.")
     enabled: bool = Field(default=True, description="false refuses what is assigned to it.")
+    routes: tuple[RouteText, ...] = Field(
+        default=(),
+        strict=False,  # YAML's lists are lists; the entries stay strict
+        description="Routes of its own that pass under /external/<name>, such as `GET /v1/files/{id}`.",
+    )
+    routes_for: Literal["admin", "all"] = Field(default="admin", description="Who may use `routes`.")
 
 
 class MemoryPattern(_Section):
@@ -267,6 +281,21 @@ class Config(_Section):
     logging: Logging = Field(default=Logging(), description="Log files.")
     limits: Limits = Field(default=Limits(), description="Bounds.")
     queue: Queue = Field(default=Queue(), description="Requests that wait for a server.")
+    cloud: Literal["none", "admin", "all"] = Field(
+        default="admin",
+        description="Who may use models of ollama.com (`:cloud`, `-cloud`) and its web search: it is paid and leaves"
+        " the house.",
+    )
+    allow_account_routes: bool = Field(
+        default=False,
+        description="true lets admins reach /api/me, /api/signout, /api/user/keys and /api/experimental: they act with"
+        " the ollama.com account of a server's owner.",
+    )
+    token_in_path: bool = Field(
+        default=False,
+        description="true takes a token in the path, /t/TOKEN/api/..., for clients that can send no header; prefer"
+        " `orouter connect`.",
+    )
     database_url: str | None = Field(
         default=None, repr=False, description="SQLAlchemy URL; null keeps a SQLite file in the user's data directory."
     )

@@ -39,16 +39,19 @@ async def _deliver_pieces(
     client, usage, response = exchange.client, exchange.usage, held.response
     await client.start(response.status, headers)
     try:
-        while piece := await response.read():
-            if exchange.first_byte is None:
-                exchange.first_byte = clock.monotonic()
+        piece = await response.read()
+        exchange.first_byte = clock.monotonic()
+        while piece:
             if usage is not None:
                 usage.feed(piece)
+            if response.complete:
+                break
             await client.write(piece)
+            piece = await response.read()
     except UpstreamError as error:
         await cut_stream(exchange, error, framed=any(name == b"content-length" for name, _ in headers))
         return
-    await client.finish()
+    await client.finish(piece)
 
 
 async def _deliver_redacted(exchange: Exchange, held: HeldAnswer, headers: list[tuple[bytes, bytes]]) -> None:

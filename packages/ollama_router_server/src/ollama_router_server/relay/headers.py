@@ -10,6 +10,7 @@ itself passes client headers on to ollama.com). Towards clients a deny-list deci
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from ollama_router_server.targets import Target
 from ollama_router_server.upstream.interface import Headers
@@ -49,6 +50,12 @@ _NEVER_TO_CLIENTS = frozenset({
     b"transfer-encoding",
     b"upgrade",
     b"www-authenticate",
+    b"x-router-attempts",
+    b"x-router-dropped",
+    b"x-router-error",
+    b"x-router-reason",
+    b"x-router-request-id",
+    b"x-router-server",
 })  # fmt: skip
 _VIA = (b"via", b"1.1 ollama-router")
 
@@ -63,21 +70,21 @@ def upstream_headers(client: Iterable[tuple[bytes, bytes]], target: Target, requ
 def answer_headers(server: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """The fields of a server's answer that a client gets."""
     nominated = _nominated(server)
-    return [
-        (name, value)
-        for name, value in server
-        if name not in _NEVER_TO_CLIENTS and name not in nominated and not name.startswith(b"x-router-")
-    ]
+    return [(name, value) for name, value in server if name not in _NEVER_TO_CLIENTS and name not in nominated]
 
 
+@lru_cache(maxsize=1024)
 def reason_text(reason: str) -> bytes:
     """A decision's reason as a header value: printable ASCII, at most 512 bytes."""
     text = reason.encode("ascii", "replace")[:512]
     return bytes(byte if 32 <= byte < 127 else 32 for byte in text)
 
 
+_NOBODY: frozenset[bytes] = frozenset()
+
+
 def _nominated(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
     values = [value for name, value in headers if name == b"connection"]
     if not values:
-        return frozenset()
+        return _NOBODY
     return frozenset(token.strip().lower() for value in values for token in value.split(b","))

@@ -12,6 +12,7 @@ import pytest
 import typer.main
 
 from ollama_router_cli.main import COMMANDS, app
+from ollama_router_core.errors import ConfigError
 
 
 def commands() -> Iterator[tuple[str, ...]]:
@@ -110,3 +111,18 @@ def test_an_unexpected_error_is_one_text_too(cli, monkeypatch):
     result = cli("config", "show")
     assert result.code == 1
     assert result.err == "orouter: internal error: KeyError: 'gone' (OROUTER_TRACEBACK=1 shows where)\n"
+
+
+def test_the_shell_completes_commands_of_a_group(cli, monkeypatch):
+    """Although groups are loaded late."""
+    monkeypatch.setenv("_OROUTER_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "orouter users ")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    assert {"create", "list", "show", "regenerate-token", "delete"} <= set(cli().out.split())
+
+
+def test_a_bug_report_can_have_the_traceback(cli, monkeypatch):
+    """OROUTER_TRACEBACK=1 lets the error through as it is."""
+    monkeypatch.setenv("OROUTER_TRACEBACK", "1")
+    with pytest.raises(ConfigError):
+        app(["config", "show", "--config", "missing.yml"])

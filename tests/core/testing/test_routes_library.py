@@ -52,6 +52,14 @@ async def test_pull_of_what_does_not_exist(http: httpx.AsyncClient) -> None:
     assert (whole.status_code, whole.json()) == (500, error)
 
 
+async def test_errors_from_inside_a_stream_have_no_charset(http: httpx.AsyncClient) -> None:
+    """A pull that fails and is not streamed is `application/json`; a refused name is not from inside."""
+    failed = await http.post("/api/pull", json={"model": "nope", "stream": False})
+    refused = await http.post("/api/pull", json={"model": "bad name!", "stream": False})
+    assert (failed.status_code, failed.headers["content-type"]) == (500, "application/json")
+    assert (refused.status_code, refused.headers["content-type"]) == (400, "application/json; charset=utf-8")
+
+
 async def test_model_wins_over_name(http: httpx.AsyncClient) -> None:
     """Where both are sent, `model` counts."""
     body = {"model": "mistral:7b", "name": "nope", "stream": False}

@@ -144,6 +144,15 @@ async def test_errors_have_openais_shape(
         assert (answer.status_code, answer.json()) == (status, expected)
 
 
+async def test_heads_of_errors_tell_who_wrote_them(http: httpx.AsyncClient) -> None:
+    """The middleware's own have a charset; the handler's are written anew, without one and with a line end."""
+    early = await http.post("/v1/chat/completions", json={"model": "nope", "messages": []})
+    late = await http.post("/v1/chat/completions", json={"model": "nope", "messages": HI})
+    assert early.headers["content-type"] == "application/json; charset=utf-8"
+    assert late.headers["content-type"] == "application/json"
+    assert (early.content[-1:], late.content[-1:]) == (b"}", b"\n")
+
+
 async def test_an_error_in_the_stream_is_swallowed(sim: OllamaSimulator, http: httpx.AsyncClient) -> None:
     """An empty delta and a clean end: no error object, no finish reason, no [DONE]."""
     sim.misbehave(StreamError(after_chunks=2))

@@ -29,7 +29,7 @@ async def answer_job(exchange: Exchange, engine: Engine, job: Job, dialect: Dial
     else:
         native = await _collect(engine, job)
         if isinstance(exchange.fault, StreamError):
-            raise ApiError(500, exchange.fault.message)
+            raise _failed_stream(exchange.fault.message)
         await _whole(exchange, dialect, native)
 
 
@@ -60,10 +60,16 @@ async def _stream(exchange: Exchange, engine: Engine, job: Job, dialect: Dialect
         pass
     except StreamFailed as failure:
         if not exchange.started:
-            raise ApiError(500, str(failure)) from None
+            raise _failed_stream(str(failure)) from None
         for chunk in dialect.failure(str(failure)):
             await exchange.chunk(chunk)
     await exchange.end_stream()
+
+
+def _failed_stream(message: str) -> ApiError:
+    error = ApiError(500, message)
+    error.streaming = True
+    return error
 
 
 async def _collect(engine: Engine, job: Job) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["ApiError", "ErrorShape", "anthropic_error", "native_error", "openai_error"]
+__all__ = ["ApiError", "ErrorShape", "anthropic_error", "before_the_handler", "native_error", "openai_error"]
 
 ErrorShape = Callable[["ApiError"], dict[str, Any]]
 
@@ -26,7 +27,8 @@ class ApiError(Exception):
     """An error answer.
 
     `extra` are more members of the native object; `native` keeps the native shape even on /v1 (errors about
-    ollama.com are raised before the shape is known).
+    ollama.com are raised before the shape is known). `early` errors come from the middleware of a /v1 route and
+    `streaming` ones from inside a stream that has not begun: both only differ in head and line end.
     """
 
     def __init__(self, status: int, message: str, *, extra: dict[str, Any] | None = None, native: bool = False) -> None:
@@ -35,6 +37,18 @@ class ApiError(Exception):
         self.message = message
         self.extra = extra or {}
         self.native = native
+        self.early = False
+        self.streaming = False
+
+
+@contextmanager
+def before_the_handler() -> Iterator[None]:
+    """Errors in here are the middleware's."""
+    try:
+        yield
+    except ApiError as error:
+        error.early = True
+        raise
 
 
 def native_error(error: ApiError) -> dict[str, Any]:

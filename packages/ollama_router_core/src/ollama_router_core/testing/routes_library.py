@@ -180,7 +180,11 @@ async def _creating(server: ServerState, name: str, request: dict[str, Any]) -> 
 async def _report(exchange: Exchange, request: dict[str, Any], progress: Progress) -> None:
     """Progress as NDJSON: failures after the first line keep status 200; unstreamed only the last status counts."""
     if request.get("stream") is False:
-        last = [status async for status in progress][-1]
+        try:
+            last = [status async for status in progress][-1]
+        except ApiError as error:
+            error.streaming = True
+            raise
         await exchange.json(200, last, content_type=JSON)
         return
     exchange.begin_stream(NDJSON)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ollama_router_core.testing.answering import answer_job
-from ollama_router_core.testing.api_errors import ApiError
+from ollama_router_core.testing.api_errors import ApiError, before_the_handler
 from ollama_router_core.testing.dialect_messages import Messages
 from ollama_router_core.testing.dialects import ChatCompletions, Completions
 from ollama_router_core.testing.exchange import JSON, Exchange
@@ -39,10 +39,12 @@ async def v1_body(exchange: Exchange, shape: Struct) -> dict[str, Any]:
 
 async def chat_completions(server: ServerState, exchange: Exchange) -> None:
     """/v1/chat/completions."""
-    request = await v1_body(exchange, OPENAI_CHAT)
-    if not request.get("messages"):
-        raise ApiError(400, "[] is too short - 'messages'")
-    job = server.engine.prepare("chat", chat_from_openai(request))
+    with before_the_handler():
+        request = await v1_body(exchange, OPENAI_CHAT)
+        if not request.get("messages"):
+            raise ApiError(400, "[] is too short - 'messages'")
+        native = chat_from_openai(request)
+    job = server.engine.prepare("chat", native)
     dialect = ChatCompletions(
         identity=server.identity("chatcmpl-"), include_usage=_wants_usage(request), created=_created(server)
     )
@@ -51,7 +53,8 @@ async def chat_completions(server: ServerState, exchange: Exchange) -> None:
 
 async def completions(server: ServerState, exchange: Exchange) -> None:
     """/v1/completions."""
-    request = await v1_body(exchange, OPENAI_COMPLETION)
+    with before_the_handler():
+        request = await v1_body(exchange, OPENAI_COMPLETION)
     job = server.engine.prepare("generate", generate_from_openai(request))
     dialect = Completions(
         identity=server.identity("cmpl-"), include_usage=_wants_usage(request), created=_created(server)
@@ -61,14 +64,15 @@ async def completions(server: ServerState, exchange: Exchange) -> None:
 
 async def messages(server: ServerState, exchange: Exchange) -> None:
     """/v1/messages."""
-    request = await v1_body(exchange, MESSAGES)
-    if not request.get("model"):
-        raise ApiError(400, "model is required")
-    if (request.get("max_tokens") or 0) <= 0:
-        raise ApiError(400, "max_tokens is required and must be positive")
-    if not request.get("messages"):
-        raise ApiError(400, "messages is required")
-    native = chat_from_messages(request)
+    with before_the_handler():
+        request = await v1_body(exchange, MESSAGES)
+        if not request.get("model"):
+            raise ApiError(400, "model is required")
+        if (request.get("max_tokens") or 0) <= 0:
+            raise ApiError(400, "max_tokens is required and must be positive")
+        if not request.get("messages"):
+            raise ApiError(400, "messages is required")
+        native = chat_from_messages(request)
     job = server.engine.prepare("chat", native, relaxed=True)
     estimate = max(1, sum(len(str(one.get("content") or "")) for one in native["messages"]) // 4)
     dialect = Messages(identity=server.identity("msg_"), model=request["model"], estimate=estimate)
@@ -77,13 +81,14 @@ async def messages(server: ServerState, exchange: Exchange) -> None:
 
 async def embeddings(server: ServerState, exchange: Exchange) -> None:
     """/v1/embeddings."""
-    request = await v1_body(exchange, OPENAI_EMBED)
-    encoding, wanted = (request.get("encoding_format") or "").lower(), request.get("input")
-    if encoding not in {"", "float", "base64"}:
-        text = f"Invalid value for 'encoding_format' = {request['encoding_format']}."
-        raise ApiError(400, f"{text} Supported values: ['float', 'base64'].")
-    if wanted is None or wanted == []:
-        raise ApiError(400, "invalid input")
+    with before_the_handler():
+        request = await v1_body(exchange, OPENAI_EMBED)
+        encoding, wanted = (request.get("encoding_format") or "").lower(), request.get("input")
+        if encoding not in {"", "float", "base64"}:
+            text = f"Invalid value for 'encoding_format' = {request['encoding_format']}."
+            raise ApiError(400, f"{text} Supported values: ['float', 'base64'].")
+        if wanted is None or wanted == []:
+            raise ApiError(400, "invalid input")
     native = await embed_texts(server, {**request, "input": [""] if wanted == "" else wanted})
     tokens = native["prompt_eval_count"]
     data = [

@@ -106,8 +106,9 @@ async def _refuse(exchange: Exchange, error: ApiError) -> None:
     shape: ErrorShape = native_error
     if exchange.path.startswith("/v1/") and not error.native:
         shape = anthropic_error if exchange.path == "/v1/messages" else openai_error
-    content_type = JSON_UTF8 if shape is native_error else JSON
-    await exchange.json(error.status, shape(error), content_type=content_type)
+    rewritten = shape is not native_error and not error.early  # by the writer that translates for the handler
+    content_type = JSON if rewritten or error.streaming else JSON_UTF8
+    await exchange.json(error.status, shape(error), content_type=content_type, newline=rewritten)
 
 
 def _welcome(exchange: Exchange) -> bool:

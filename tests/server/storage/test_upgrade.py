@@ -27,7 +27,7 @@ from support.storage import sqlite_url
 
 pytestmark = pytest.mark.anyio
 
-NEWEST = "0001"
+NEWEST = "0002"
 
 
 def differences(connection: Connection) -> object:

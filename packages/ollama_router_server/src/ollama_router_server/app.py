@@ -98,6 +98,7 @@ def create_app(services: Services) -> RouterApp:
         upstream=services.upstream,
         fleet=services.fleet,
         authenticator=services.authenticator,
+        ledger=services.ledger,
         sink=services.sink,
         clock=services.clock,
     )

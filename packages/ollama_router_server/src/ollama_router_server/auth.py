@@ -145,7 +145,10 @@ class Authenticator:
     def is_still_valid(self, user: User) -> bool:
         """Whether what let this user in still stands; to be asked again while an answer streams."""
         known = self._directory.by_token.get(user.token_id)
-        return known is not None and known.user.active
+        if known is None or not known.user.active:
+            return False
+        expires_at = known.user.grants.expires_at
+        return expires_at is None or self._clock.wall() < expires_at
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back after every change of users or tokens; returns what ends that."""

@@ -13,10 +13,13 @@ import structlog
 from ollama_router_core.config.settings import Config
 from ollama_router_server.auth import Authenticator
 from ollama_router_server.fleet_service import FleetService
+from ollama_router_server.ledger import Ledger
 from ollama_router_server.reachability import Reachability
 from ollama_router_server.sinks import DatabaseSink
 from ollama_router_server.storage.database import Database, default_database_url
+from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.request_log import RequestLog
+from ollama_router_server.storage.token_usage import TokenUsage
 from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import CreatedToken, UserStore
 from ollama_router_server.system import Clock, SystemClock
@@ -44,8 +47,10 @@ class Services:
         self._database_url = database_url_of(config, environment)
         self._warnings = missing_keys(config, environment)
         self.targets = build_targets(config, environment)
-        self.database = Database(self._database_url)
+        self.database = Database(self._database_url, busy_timeout=1.0)  # a lock must not hold up requests for longer
         self.users = UserStore(self.database, clock=self.clock)
+        self.groups = GroupStore(self.database, clock=self.clock)
+        self.ledger = Ledger(TokenUsage(self.database), clock=self.clock)
         self.request_log = RequestLog(self.database)
         self.authenticator = Authenticator(self.users, clock=self.clock)
         self.sink = DatabaseSink(self.request_log, clock=self.clock)
@@ -74,6 +79,7 @@ class Services:
             _log.warning("external_host_without_key", detail=warning)
         await self.authenticator.start()
         self.sink.start()
+        self.ledger.start()
         await self.fleet.start()
         await self.reachability.start()
         self.started = True
@@ -84,6 +90,7 @@ class Services:
         await self.reachability.aclose()
         await self.fleet.aclose()
         await self.upstream.aclose()
+        await self.ledger.aclose()
         await self.sink.aclose()
         await self.authenticator.aclose()
         await self.database.aclose()

@@ -30,12 +30,13 @@ class Client:
     `started` is True once a head was written; `bytes_out` counts body bytes handed to the HTTP server.
     """
 
-    __slots__ = ("_finished", "_gone", "_receive", "_send", "bytes_in", "bytes_out", "started")
+    __slots__ = ("_ending", "_finished", "_receive", "_send", "_task", "bytes_in", "bytes_out", "started")
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._gone = False
+        self._ending: Exception | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._finished = False
         self.started = False
         self.bytes_in = 0
@@ -68,28 +69,33 @@ class Client:
 
         Raises:
             ClientGone: the client left.
+            Exception: what `end` was told.
         """
-        task = asyncio.current_task()
+        self._task = task = asyncio.current_task()
         if task is None:  # pragma: no cover - there is always a task
             raise RuntimeError("watched() needs a running task")
-        watcher = asyncio.ensure_future(self._wait_for_leaving(task))
+        watcher = asyncio.ensure_future(self._wait_for_leaving())
         try:
             yield
         except asyncio.CancelledError:
-            if self._gone and task.uncancel() == 0:
-                raise ClientGone from None
+            if self._ending is not None and task.uncancel() == 0:
+                raise self._ending from None
             raise
         finally:
             self._finished = True
             watcher.cancel()
 
-    async def _wait_for_leaving(self, task: asyncio.Task[Any]) -> None:
+    def end(self, reason: Exception) -> None:
+        """Stop what runs inside `watched` and raise `reason` there; without effect once the answer is complete."""
+        if self._task is not None and not self._finished and self._ending is None:
+            self._ending = reason
+            self._task.cancel()
+
+    async def _wait_for_leaving(self) -> None:
         message: Message = {}
         while message.get("type") != "http.disconnect":
             message = await self._receive()
-        if not self._finished:
-            self._gone = True
-            task.cancel()
+        self.end(ClientGone())
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Write the head of the answer."""

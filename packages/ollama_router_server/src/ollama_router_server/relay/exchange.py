@@ -12,6 +12,7 @@ from typing import Any
 from ollama_router_core.decision import Decision
 from ollama_router_core.endpoints import Endpoint, Family
 from ollama_router_core.errors import RouterError
+from ollama_router_core.limits import Standing, limit_headers
 from ollama_router_core.records import RequestRecord
 from ollama_router_core.requests import RouteRequest
 from ollama_router_core.usage import Usage, UsageReader
@@ -43,11 +44,18 @@ class Exchange:
     status: int = 0
     usage: UsageReader | None = None
     error: RouterError | None = None
+    standing: Standing | None = None
 
     @property
     def method(self) -> str:
         """The request's method."""
         return str(self.scope["method"])
+
+    @property
+    def address(self) -> str | None:
+        """The client's address, None if the server does not know it."""
+        client = self.scope.get("client")
+        return str(client[0]) if client else None
 
     @property
     def path(self) -> str:
@@ -59,18 +67,19 @@ class Exchange:
         headers = [(b"x-router-request-id", self.id.encode())]
         if self.attempts:
             headers.append((b"x-router-attempts", str(self.attempts).encode()))
+        if self.standing is not None:
+            headers += [(name.encode(), value.encode()) for name, value in limit_headers(self.standing)]
         return headers
 
     def record(self, clock: Clock) -> RequestRecord:
         """The row for the log, at the moment the exchange ends."""
         usage = self.usage.usage if self.usage else Usage()
         route = self.route or RouteRequest()
-        address = self.scope.get("client")
         return RequestRecord(
             id=self.id,
             started_at=self.started_at,
             user=self.user.name if self.user else None,
-            client=address[0] if address else None,
+            client=self.address,
             method=self.method,
             path=self.endpoint.path if self.endpoint else "(unknown)",
             model_asked=route.model_text,

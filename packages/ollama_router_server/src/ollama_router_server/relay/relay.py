@@ -13,7 +13,6 @@ from typing import Any
 
 import structlog
 
-from ollama_router_core.access import check_endpoint
 from ollama_router_core.config.settings import Config, parse_size
 from ollama_router_core.decision import Decision, decide
 from ollama_router_core.endpoints import Endpoint, Routing, family_of_path, match_endpoint
@@ -22,6 +21,14 @@ from ollama_router_core.requests import ParsedRequest, parse_request
 from ollama_router_core.sinks import LogSink
 from ollama_router_server.auth import Authenticator
 from ollama_router_server.fleet_service import FleetService
+from ollama_router_server.ledger import Ledger
+from ollama_router_server.relay.access import (
+    LiveExchanges,
+    check_granted_model,
+    check_route,
+    counted,
+    granted_ranking,
+)
 from ollama_router_server.relay.client import Client, ClientGone, Receive, Send
 from ollama_router_server.relay.delivery import deliver
 from ollama_router_server.relay.exchange import Exchange
@@ -50,6 +57,7 @@ class RelayDeps:
     upstream: Upstream
     fleet: FleetService
     authenticator: Authenticator
+    ledger: Ledger
     sink: LogSink
     clock: Clock
 
@@ -62,6 +70,7 @@ class RelayApp:
         self._deps = deps
         self._turn = itertools.count()
         self._in_flight = 0
+        self._live = LiveExchanges(deps.authenticator)
         self._max_body = parse_size(config.limits.max_body)
         self._gathering = Gathering(config, deps.targets, deps.upstream, deps.fleet)
         self._forwarder = Forwarder(
@@ -104,11 +113,12 @@ class RelayApp:
             await self._answer(exchange, _ROOT, b"text/plain; charset=utf-8")
             return
         exchange.user = await self._authenticate(exchange)
-        check_endpoint(exchange.user.role, match.endpoint)
+        check_route(exchange.user, match.endpoint, exchange.address, wall=exchange.started_at)
         body = await self._read_body(exchange)
         request = parse_request(match, body)
         exchange.route = request.route
-        async with exchange.client.watched():
+        check_granted_model(exchange)
+        async with self._live.watched(exchange), counted(self._deps.ledger, exchange, match.endpoint):
             if match.endpoint.routing is Routing.GATHER:
                 await self._gather(exchange, match.endpoint)
             else:
@@ -130,7 +140,7 @@ class RelayApp:
         if decision.error is not None:
             fleet.refresh_unknown(request.route.model)
             raise decision.error
-        return decision
+        return decision if exchange.user is None else granted_ranking(exchange.user, decision, self._deps.targets)
 
     async def _gather(self, exchange: Exchange, endpoint: Endpoint) -> None:
         body = await self._gathering.answer(endpoint)

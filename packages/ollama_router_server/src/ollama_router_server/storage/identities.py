@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ollama_router_core.access import Grants
 from ollama_router_core.errors import RouterError
 from ollama_router_core.records import RequestRecord
 from ollama_router_core.tokens import Token
@@ -16,11 +17,14 @@ from ollama_router_core.tokens import Token
 __all__ = [
     "CreatedToken",
     "DuplicateName",
+    "Group",
+    "GroupInUse",
     "Identities",
     "InvalidUserName",
     "KnownToken",
     "Role",
     "TokenInfo",
+    "UnknownGroup",
     "UnknownUser",
     "User",
     "UserDetails",
@@ -35,6 +39,20 @@ class UnknownUser(RouterError):
 
     code = "unknown_user"
     status_hint = 404
+
+
+class UnknownGroup(RouterError):
+    """No group has this name; the text lists the nearest known names."""
+
+    code = "unknown_group"
+    status_hint = 404
+
+
+class GroupInUse(RouterError):
+    """A group with members cannot be deleted: its limits would vanish with it."""
+
+    code = "group_in_use"
+    status_hint = 409
 
 
 class DuplicateName(RouterError):
@@ -53,13 +71,14 @@ class InvalidUserName(RouterError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Who asks: a user as seen through one of the user's tokens."""
+    """Who asks: a user as seen through one of the user's tokens. `grants` are the group's already where it counts."""
 
     id: int
     name: str
     role: Role
     active: bool
     token_id: int
+    grants: Grants = field(default_factory=Grants)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +128,19 @@ class UserSummary:
     created_at: float
     requests: int
     tokens: tuple[TokenInfo, ...]
+    group: str | None = None
+    own_grants: Grants = field(default_factory=Grants)
+    """What was granted to the user alone; the group adds the rest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Users that share grants; `created_at` is seconds since 1970."""
+
+    name: str
+    grants: Grants
+    members: tuple[str, ...]
+    created_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,19 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-__all__ = ["auth_epoch", "log_drops", "metadata", "request_log", "tokens", "users"]
+__all__ = [
+    "auth_epoch",
+    "groups",
+    "log_drops",
+    "log_progress",
+    "log_summaries",
+    "memberships",
+    "metadata",
+    "request_log",
+    "token_usage",
+    "tokens",
+    "users",
+]
 
 metadata = MetaData(
     naming_convention={
@@ -48,8 +60,36 @@ users = Table(
     Column("active", Boolean, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("updated_at", Double, nullable=False),
+    Column("grants", Text, nullable=False, server_default="{}"),  # JSON, as the core's `access` writes it
     CheckConstraint("role IN ('admin', 'user', 'viewer')", name="role"),
     sqlite_autoincrement=True,  # the id of a deleted user is never given to another
+)
+
+groups = Table(
+    "groups",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("name", String(100), nullable=False, unique=True),
+    Column("grants", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+)
+
+# A user is in one group or in none; a group with members cannot go, since its limits would go with it.
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("user_id", _Serial, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("group_id", _Serial, ForeignKey("groups.id"), nullable=False, index=True),
+)
+
+# Tokens by user and day (UTC), for users with a token limit; those of requests under way are included.
+token_usage = Table(
+    "token_usage",
+    metadata,
+    Column("user", String(100), primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("tokens", BigInteger, nullable=False),
 )
 
 tokens = Table(
@@ -117,4 +157,28 @@ log_drops = Table(
     Column("id", _Serial, primary_key=True),
     Column("recorded_at", Double, nullable=False, index=True),
     Column("dropped", BigInteger, nullable=False),
+)
+
+# Sums over the rows of the log up to `log_progress.seq`, by hour and by day: `span` seconds from `start` on.
+# `kind` says what `name` is: a user, model or server ("" for none), or the least milliseconds of a band of times.
+log_summaries = Table(
+    "log_summaries",
+    metadata,
+    Column("kind", String(8), primary_key=True),
+    Column("span", Integer, primary_key=True, autoincrement=False),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+log_progress = Table(
+    "log_progress",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, nullable=False),
+    CheckConstraint("id = 1", name="single_row"),
 )

@@ -8,16 +8,16 @@ Does not belong here: verifying a credential (`auth`), what a role may do (the c
 from __future__ import annotations
 
 import asyncio
-import difflib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, get_args
 
 from sqlalchemy import Row, bindparam, case, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ollama_router_core.tokens import Token, hash_token, lookup_of, mint_token
+from ollama_router_core.access import Grants, combine_grants
+from ollama_router_core.tokens import Token, hash_token, mint_token
 from ollama_router_server.storage import request_log as log
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import (
@@ -33,7 +33,26 @@ from ollama_router_server.storage.identities import (
     UserDetails,
     UserSummary,
 )
-from ollama_router_server.storage.schema import auth_epoch, request_log, tokens, users
+from ollama_router_server.storage.rows import (
+    changed_grants,
+    changing,
+    check_name,
+    dump_grants,
+    insert_token,
+    load_grants,
+    require_group,
+    require_user,
+    token_infos,
+)
+from ollama_router_server.storage.schema import (
+    auth_epoch,
+    groups,
+    memberships,
+    request_log,
+    token_usage,
+    tokens,
+    users,
+)
 from ollama_router_server.system import Clock, random_below, random_bytes
 
 __all__ = [
@@ -53,7 +72,6 @@ __all__ = [
 ]
 
 DEFAULT_TOKEN_NAME = "default"  # noqa: S105 - the name of a token, not a token
-_NAMES_SHOWN = 20
 _LAST_REQUESTS = 10
 
 
@@ -71,22 +89,28 @@ class UserStore:
         self._clock = clock
         self._cost = cost
 
-    async def create(self, name: str, *, role: Role = "user") -> CreatedToken:
+    async def create(
+        self, name: str, *, role: Role = "user", group: str | None = None, grants: Grants | None = None
+    ) -> CreatedToken:
         """Add a user with one token.
 
         Raises:
             InvalidUserName: empty, over 100 characters, unprintable, or with white space at an end.
             DuplicateName: there is such a user.
+            UnknownGroup: there is no such group.
         """
-        _check_name(name)
+        check_name(name)
         _check_role(role)
         token, digest = await self._mint()
         now = self._clock.wall()
+        row = {"name": name, "role": role, "active": True, "created_at": now, "updated_at": now}
+        row["grants"] = dump_grants(grants or Grants())
         try:
-            async with self._change() as connection:
-                row = {"name": name, "role": role, "active": True, "created_at": now, "updated_at": now}
+            async with changing(self._database) as connection:
                 created = await connection.execute(insert(users).values(row).returning(users.c.id))
-                await _insert_token(connection, created.scalar_one(), DEFAULT_TOKEN_NAME, token, digest, now)
+                user_id = created.scalar_one()
+                await _join_group(connection, user_id, group)
+                await insert_token(connection, user_id, DEFAULT_TOKEN_NAME, token, digest, now)
         except IntegrityError:
             raise DuplicateName(f"there is a user named {name!r} already") from None
         return CreatedToken(user=name, role=role, token=token)
@@ -101,9 +125,10 @@ class UserStore:
         counting = select(request_log.c.user, func.count().label("requests")).group_by(request_log.c.user)
         async with self._database.read() as connection:
             rows = (await connection.execute(select(users).order_by(users.c.name))).all()
-            infos = await _token_infos(connection)
+            infos = await token_infos(connection)
             counts = {row.user: row.requests for row in await connection.execute(counting)}
-        return tuple(_summary(row, infos.get(row.id, ()), counts.get(row.name, 0)) for row in rows)
+            names = await _groups_of_users(connection)
+        return tuple(_summary(row, infos.get(row.id, ()), counts.get(row.name, 0), names.get(row.id)) for row in rows)
 
     async def show(self, name: str) -> UserDetails:
         """One user with totals and the last 10 requests, newest first.
@@ -120,12 +145,13 @@ class UserStore:
             func.coalesce(func.sum(columns.completion_tokens), 0),
         ).where(columns.user == name)
         async with self._database.read() as connection:
-            row = await _require(connection, name)
-            infos = await _token_infos(connection, row.id)
+            row = await require_user(connection, name)
+            infos = await token_infos(connection, row.id)
+            names = await _groups_of_users(connection)
             requests, errors, mean_ms, prompt, completion = (await connection.execute(totals)).one()
             last = await log.select_records(connection, log.LogFilter(user=name), limit=_LAST_REQUESTS)
         return UserDetails(
-            summary=_summary(row, infos.get(row.id, ()), requests),
+            summary=_summary(row, infos.get(row.id, ()), requests, names.get(row.id)),
             errors=int(errors),
             mean_ms=None if mean_ms is None else float(mean_ms),
             prompt_tokens=int(prompt),
@@ -158,6 +184,48 @@ class UserStore:
         _check_role(role)
         await self._update(name, role=role)
 
+    async def set_group(self, name: str, group: str | None) -> None:
+        """Move a user into a group, or out of any.
+
+        Raises:
+            UnknownUser: no such user.
+            UnknownGroup: no such group.
+        """
+        async with changing(self._database) as connection:
+            await _join_group(connection, (await require_user(connection, name)).id, group)
+
+    async def set_grants(self, name: str, changes: dict[str, Any]) -> Grants:
+        """Change some fields of a user's own grants, in JSON's types; None takes one back. Returns what holds now.
+
+        Raises:
+            UnknownUser: no such user.
+            InvalidGrants: the changes cannot be meant; nothing was changed.
+        """
+        async with changing(self._database) as connection:
+            row = await require_user(connection, name)
+            grants = changed_grants(row.grants, changes)
+            values = {"grants": dump_grants(grants), "updated_at": self._clock.wall()}
+            await connection.execute(update(users).where(users.c.id == row.id).values(values))
+        return grants
+
+    async def add_token(self, name: str, token_name: str) -> CreatedToken:
+        """Give a user one more token.
+
+        Raises:
+            UnknownUser: no such user.
+            InvalidUserName: the token's name breaks the rules for names.
+            DuplicateName: the user has a token of this name.
+        """
+        check_name(token_name)
+        token, digest = await self._mint()
+        try:
+            async with changing(self._database) as connection:
+                row = await require_user(connection, name)
+                await insert_token(connection, row.id, token_name, token, digest, self._clock.wall())
+        except IntegrityError:
+            raise DuplicateName(f"{name} has a token named {token_name!r} already") from None
+        return CreatedToken(user=name, role=row.role, token=token)
+
     async def regenerate_token(self, name: str, *, token_name: str = DEFAULT_TOKEN_NAME) -> CreatedToken:
         """Replace a user's token of this name (the old one ends at once), or add one if there is none.
 
@@ -165,12 +233,12 @@ class UserStore:
             UnknownUser: no such user.
             InvalidUserName: the token's name breaks the rules for names.
         """
-        _check_name(token_name)
+        check_name(token_name)
         token, digest = await self._mint()
-        async with self._change() as connection:
-            row = await _require(connection, name)
+        async with changing(self._database) as connection:
+            row = await require_user(connection, name)
             await connection.execute(delete(tokens).where(tokens.c.user_id == row.id, tokens.c.name == token_name))
-            await _insert_token(connection, row.id, token_name, token, digest, self._clock.wall())
+            await insert_token(connection, row.id, token_name, token, digest, self._clock.wall())
         return CreatedToken(user=name, role=row.role, token=token)
 
     async def revoke_token(self, name: str, token_name: str) -> None:
@@ -179,9 +247,9 @@ class UserStore:
         Raises:
             UnknownUser: no such user, or the user has no token of this name.
         """
-        async with self._change() as connection:
-            row = await _require(connection, name)
-            infos = (await _token_infos(connection, row.id)).get(row.id, ())
+        async with changing(self._database) as connection:
+            row = await require_user(connection, name)
+            infos = (await token_infos(connection, row.id)).get(row.id, ())
             if token_name not in {info.name for info in infos}:
                 known = ", ".join(info.name for info in infos) or "none"
                 raise UnknownUser(f"{name} has no token named {token_name!r}; known: {known}")
@@ -193,9 +261,10 @@ class UserStore:
         Raises:
             UnknownUser: no such user.
         """
-        async with self._change() as connection:
-            row = await _require(connection, name)
+        async with changing(self._database) as connection:
+            row = await require_user(connection, name)
             await connection.execute(delete(users).where(users.c.id == row.id))
+            await connection.execute(delete(token_usage).where(token_usage.c.user == name))
             gone = await connection.execute(delete(request_log).where(request_log.c.user == name))
         return gone.rowcount
 
@@ -209,16 +278,23 @@ class UserStore:
 
         The epoch is read first: were the rows newer, the next look at the epoch would say so.
         """
-        joined = select(
-            tokens.c.id.label("token_id"),
-            tokens.c.lookup,
-            tokens.c.digest,
-            tokens.c.imported,
-            users.c.id.label("user_id"),
-            users.c.name,
-            users.c.role,
-            users.c.active,
-        ).join(users, users.c.id == tokens.c.user_id)
+        joined = (
+            select(
+                tokens.c.id.label("token_id"),
+                tokens.c.lookup,
+                tokens.c.digest,
+                tokens.c.imported,
+                users.c.id.label("user_id"),
+                users.c.name,
+                users.c.role,
+                users.c.active,
+                users.c.grants,
+                groups.c.grants.label("group_grants"),
+            )
+            .join(users, users.c.id == tokens.c.user_id)
+            .outerjoin(memberships, memberships.c.user_id == users.c.id)
+            .outerjoin(groups, groups.c.id == memberships.c.group_id)
+        )
         async with self._database.read() as connection:
             epoch = await _epoch(connection)
             rows = (await connection.execute(joined)).all()
@@ -240,23 +316,11 @@ class UserStore:
         digest = await asyncio.to_thread(hash_token, token, salt=random_bytes(16), cost=self._cost)
         return token, digest
 
-    @asynccontextmanager
-    async def _change(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that also moves the epoch: whoever sees the change sees the new epoch."""
-        async with self._database.write() as connection:
-            await connection.execute(update(auth_epoch).values(epoch=auth_epoch.c.epoch + 1))
-            yield connection
-
     async def _update(self, name: str, **values: object) -> None:
-        async with self._change() as connection:
-            row = await _require(connection, name)
+        async with changing(self._database) as connection:
+            row = await require_user(connection, name)
             changed = {**values, "updated_at": self._clock.wall()}
             await connection.execute(update(users).where(users.c.id == row.id).values(changed))
-
-
-def _check_name(name: str) -> None:
-    if not 0 < len(name) <= 100 or not name.isprintable() or name != name.strip():
-        raise InvalidUserName("a name has 1 to 100 printable characters and no white space at its ends")
 
 
 def _check_role(role: str) -> None:
@@ -268,53 +332,19 @@ async def _epoch(connection: AsyncConnection) -> int:
     return int((await connection.execute(select(auth_epoch.c.epoch))).scalar_one())
 
 
-async def _require(connection: AsyncConnection, name: str) -> Row[Any]:
-    row = (await connection.execute(select(users).where(users.c.name == name))).one_or_none()
-    if row is None:
-        names = (await connection.execute(select(users.c.name).order_by(users.c.name))).scalars().all()
-        raise UnknownUser(f"no user is named {name!r}; {_known_names(name, names)}")
-    return row
+async def _join_group(connection: AsyncConnection, user_id: int, group: str | None) -> None:
+    await connection.execute(delete(memberships).where(memberships.c.user_id == user_id))
+    if group is not None:
+        row = await require_group(connection, group)
+        await connection.execute(insert(memberships).values(user_id=user_id, group_id=row.id))
 
 
-def _known_names(name: str, names: Sequence[str]) -> str:
-    if not names:
-        return "there are no users yet"
-    if len(names) <= _NAMES_SHOWN:
-        return f"known: {', '.join(names)}"
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    shown = near + [known for known in names if known not in near][: _NAMES_SHOWN - len(near)]
-    return f"known: {', '.join(shown)} and {len(names) - len(shown)} more"
+async def _groups_of_users(connection: AsyncConnection) -> dict[int, str]:
+    joined = select(memberships.c.user_id, groups.c.name).join(groups, groups.c.id == memberships.c.group_id)
+    return {row.user_id: row.name for row in await connection.execute(joined)}
 
 
-async def _insert_token(
-    connection: AsyncConnection, user_id: int, name: str, token: Token, digest: str, now: float
-) -> None:
-    row = {
-        "user_id": user_id,
-        "name": name,
-        "lookup": lookup_of(token.reveal()),
-        "digest": digest,
-        "imported": False,
-        "created_at": now,
-    }
-    await connection.execute(insert(tokens).values(row))
-
-
-async def _token_infos(connection: AsyncConnection, user_id: int | None = None) -> dict[int, tuple[TokenInfo, ...]]:
-    columns = tokens.c
-    query = select(columns.user_id, columns.name, columns.lookup, columns.created_at, columns.last_used_at).order_by(
-        columns.id
-    )
-    if user_id is not None:
-        query = query.where(columns.user_id == user_id)
-    infos: dict[int, tuple[TokenInfo, ...]] = {}
-    for owner, name, lookup, created_at, last_used_at in await connection.execute(query):
-        info = TokenInfo(name=name, lookup=lookup, created_at=created_at, last_used_at=last_used_at)
-        infos[owner] = (*infos.get(owner, ()), info)
-    return infos
-
-
-def _summary(row: Row[Any], infos: tuple[TokenInfo, ...], requests: int) -> UserSummary:
+def _summary(row: Row[Any], infos: tuple[TokenInfo, ...], requests: int, group: str | None) -> UserSummary:
     return UserSummary(
         name=row.name,
         role=row.role,
@@ -322,9 +352,23 @@ def _summary(row: Row[Any], infos: tuple[TokenInfo, ...], requests: int) -> User
         created_at=row.created_at,
         requests=requests,
         tokens=infos,
+        group=group,
+        own_grants=load_grants(row.grants),
     )
 
 
 def _known_token(row: Any) -> KnownToken:
-    user = User(id=row.user_id, name=row.name, role=row.role, active=row.active, token_id=row.token_id)
+    user = User(
+        id=row.user_id,
+        name=row.name,
+        role=row.role,
+        active=row.active,
+        token_id=row.token_id,
+        grants=_combined(row.grants, row.group_grants),
+    )
     return KnownToken(lookup=row.lookup, digest=row.digest, imported=row.imported, user=user)
+
+
+@lru_cache(maxsize=4096)
+def _combined(own: str, group: str | None) -> Grants:
+    return load_grants(own) if group is None else combine_grants(load_grants(own), load_grants(group))

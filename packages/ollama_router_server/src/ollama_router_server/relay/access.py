@@ -1,0 +1,144 @@
+"""May this exchange go on: grants, limits, and the end of an exchange whose user was revoked meanwhile.
+
+Belongs here: asking the core's rules with the facts of one exchange.
+Does not belong here: the rules (the core's `access` and `limits`), counting (`ledger`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from ollama_router_core.access import (
+    check_endpoint,
+    check_expiry,
+    check_host,
+    check_model,
+    check_network,
+    may_use_host,
+)
+from ollama_router_core.decision import Decision
+from ollama_router_core.endpoints import Endpoint, Kind
+from ollama_router_core.errors import Forbidden, RouterError
+from ollama_router_core.limits import estimate_tokens
+from ollama_router_server.auth import Authenticator
+from ollama_router_server.ledger import Ledger, Ticket, has_limits
+from ollama_router_server.relay.exchange import Exchange
+from ollama_router_server.storage.identities import User
+from ollama_router_server.targets import Target
+
+__all__ = ["LiveExchanges", "check_granted_model", "check_route", "counted", "granted_ranking"]
+
+
+def check_route(user: User, endpoint: Endpoint, address: str | None, *, wall: float) -> None:
+    """Check what can be checked before the body is read.
+
+    Raises:
+        Forbidden: the user may not use this route, from here, now.
+    """
+    check_expiry(user.grants, wall)
+    check_network(user.grants, address)
+    check_endpoint(user.role, endpoint, user.grants)
+
+
+def check_granted_model(exchange: Exchange) -> None:
+    """Check the model that the request names.
+
+    Raises:
+        Forbidden: the user may not use it.
+    """
+    if exchange.user is not None and exchange.route is not None and exchange.route.model_text is not None:
+        check_model(exchange.user.grants, exchange.route.model_text)
+
+
+def granted_ranking(user: User, decision: Decision, targets: Mapping[str, Target]) -> Decision:
+    """The decision without external hosts that the user may not use.
+
+    Raises:
+        Forbidden: nothing is left.
+    """
+    if user.grants.hosts is None or not decision.ranking:
+        return decision
+    kept = tuple(name for name in decision.ranking if not targets[name].external or may_use_host(user.grants, name))
+    if not kept:
+        check_host(user.grants, decision.ranking[0])
+    return decision if kept == decision.ranking else replace(decision, ranking=kept)
+
+
+@asynccontextmanager
+async def counted(ledger: Ledger, exchange: Exchange, endpoint: Endpoint) -> AsyncIterator[None]:
+    """Count an exchange against its user's limits while it runs, and settle it when it ends. Reading is free.
+
+    Raises:
+        LimitExceeded: a limit is used up.
+        StorageUnavailable: what was used before cannot be read.
+    """
+    user, route = exchange.user, exchange.route
+    if user is None or endpoint.kind is Kind.READ or not has_limits(user.grants):
+        yield
+        return
+    estimate = 0
+    if endpoint.counts_usage and route is not None:
+        estimate = estimate_tokens(route.prompt_bytes, route.max_tokens)
+    try:
+        ticket = await ledger.admit(user, tokens=estimate)
+    finally:
+        exchange.standing = ledger.standing(user)
+    try:
+        yield
+    finally:
+        ledger.settle(ticket, _used(exchange, ticket))
+
+
+def _used(exchange: Exchange, ticket: Ticket) -> int:
+    """What the server said; when it began to answer and could not say, what was taken."""
+    usage = exchange.usage.usage if exchange.usage else None
+    if usage is not None and (usage.prompt_tokens is not None or usage.completion_tokens is not None):
+        return (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+    return ticket.tokens if usage is not None else 0
+
+
+class LiveExchanges:
+    """The exchanges under way, so that those of a revoked user can be ended."""
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+        self._live: set[_Entry] = set()
+        authenticator.on_change(self.end_revoked)
+
+    @asynccontextmanager
+    async def watched(self, exchange: Exchange) -> AsyncIterator[None]:
+        """Run inside until the end, the client's leaving or the user's revocation.
+
+        Raises:
+            ClientGone: the client left.
+            Forbidden: the user was revoked.
+        """
+        entry = _Entry(exchange)
+        self._live.add(entry)
+        try:
+            async with exchange.client.watched():
+                yield
+        finally:
+            self._live.discard(entry)
+
+    def end_revoked(self) -> None:
+        """End what belongs to users who would not be let in any more."""
+        for entry in tuple(self._live):
+            user = entry.exchange.user
+            if user is not None and not self._authenticator.is_still_valid(user):
+                entry.exchange.client.end(_revoked())
+
+
+class _Entry:
+    """An exchange, hashed by identity."""
+
+    __slots__ = ("exchange",)
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+
+
+def _revoked() -> RouterError:
+    return Forbidden("the token was revoked or its user deactivated while the request was under way")

@@ -1,0 +1,112 @@
+"""Groups: grants that several users share.
+
+Belongs here: every statement that changes groups; each moves `auth_epoch` in its own transaction.
+Does not belong here: how a group's grants and a user's combine (the core's `access`), who is in a group (`users`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from ollama_router_core.access import Grants
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.identities import DuplicateName, Group, GroupInUse
+from ollama_router_server.storage.rows import (
+    changed_grants,
+    changing,
+    check_name,
+    dump_grants,
+    load_grants,
+    require_group,
+)
+from ollama_router_server.storage.schema import groups, memberships, users
+from ollama_router_server.system import Clock
+
+__all__ = ["GroupStore"]
+
+
+class GroupStore:
+    """Groups of one database."""
+
+    def __init__(self, database: Database, *, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def create(self, name: str, grants: Grants | None = None) -> None:
+        """Add a group.
+
+        Raises:
+            InvalidUserName: the name breaks the rules for names.
+            DuplicateName: there is such a group.
+        """
+        check_name(name)
+        now = self._clock.wall()
+        row = {"name": name, "grants": dump_grants(grants or Grants()), "created_at": now, "updated_at": now}
+        try:
+            async with changing(self._database) as connection:
+                await connection.execute(insert(groups).values(row))
+        except IntegrityError:
+            raise DuplicateName(f"there is a group named {name!r} already") from None
+
+    async def list(self) -> tuple[Group, ...]:
+        """Every group with its members, by name."""
+        joined = (
+            select(memberships.c.group_id, users.c.name)
+            .join(users, users.c.id == memberships.c.user_id)
+            .order_by(users.c.name)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(groups).order_by(groups.c.name))).all()
+            members: dict[int, list[str]] = {}
+            for group_id, user in await connection.execute(joined):
+                members.setdefault(group_id, []).append(user)
+        return tuple(
+            Group(
+                name=row.name,
+                grants=load_grants(row.grants),
+                members=tuple(members.get(row.id, ())),
+                created_at=row.created_at,
+            )
+            for row in rows
+        )
+
+    async def show(self, name: str) -> Group:
+        """One group.
+
+        Raises:
+            UnknownGroup: no such group.
+        """
+        async with self._database.read() as connection:
+            await require_group(connection, name)
+        return next(group for group in await self.list() if group.name == name)
+
+    async def set_grants(self, name: str, changes: dict[str, Any]) -> Grants:
+        """Change some fields of a group's grants, in JSON's types; None takes a field back. Returns what holds now.
+
+        Raises:
+            UnknownGroup: no such group.
+            InvalidGrants: the changes cannot be meant; nothing was changed.
+        """
+        async with changing(self._database) as connection:
+            row = await require_group(connection, name)
+            grants = changed_grants(row.grants, changes)
+            values = {"grants": dump_grants(grants), "updated_at": self._clock.wall()}
+            await connection.execute(update(groups).where(groups.c.id == row.id).values(values))
+        return grants
+
+    async def delete(self, name: str) -> None:
+        """Remove a group without members.
+
+        Raises:
+            UnknownGroup: no such group.
+            GroupInUse: it has members, whose limits would go with it.
+        """
+        try:
+            async with changing(self._database) as connection:
+                row = await require_group(connection, name)
+                await connection.execute(delete(groups).where(groups.c.id == row.id))
+        except IntegrityError:
+            raise GroupInUse(f"{name} has members; move them first: orouter users set NAME --group OTHER") from None

@@ -1,0 +1,151 @@
+"""What the statements about users, tokens and groups share.
+
+Belongs here: the transaction that moves the epoch, finding a row by name, tokens of users, rules for names.
+Does not belong here: what is offered to others (`users`, `groups`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Row, Table, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ollama_router_core.access import Grants, InvalidGrants, grants_from_json, grants_to_json
+from ollama_router_core.tokens import Token, lookup_of
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.identities import InvalidUserName, TokenInfo, UnknownGroup, UnknownUser
+from ollama_router_server.storage.schema import auth_epoch, groups, tokens, users
+
+__all__ = [
+    "changed_grants",
+    "changing",
+    "check_name",
+    "dump_grants",
+    "insert_token",
+    "load_grants",
+    "require_group",
+    "require_user",
+    "token_infos",
+]
+
+_NAMES_SHOWN = 20
+
+
+@asynccontextmanager
+async def changing(database: Database) -> AsyncIterator[AsyncConnection]:
+    """A transaction that also moves the epoch: whoever sees the change sees the new epoch."""
+    async with database.write() as connection:
+        await connection.execute(update(auth_epoch).values(epoch=auth_epoch.c.epoch + 1))
+        yield connection
+
+
+def check_name(name: str) -> None:
+    """Check that a name can be typed, printed and logged.
+
+    Raises:
+        InvalidUserName: it cannot.
+    """
+    if not 0 < len(name) <= 100 or not name.isprintable() or name != name.strip():
+        raise InvalidUserName("a name has 1 to 100 printable characters and no white space at its ends")
+
+
+async def require_user(connection: AsyncConnection, name: str) -> Row[Any]:
+    """A user's row.
+
+    Raises:
+        UnknownUser: there is none; the text lists known names.
+    """
+    row = await _find(connection, users, name)
+    if row is None:
+        raise UnknownUser(f"no user is named {name!r}; {await _known(connection, users, name)}")
+    return row
+
+
+async def require_group(connection: AsyncConnection, name: str) -> Row[Any]:
+    """A group's row.
+
+    Raises:
+        UnknownGroup: there is none; the text lists known names.
+    """
+    row = await _find(connection, groups, name)
+    if row is None:
+        raise UnknownGroup(f"no group is named {name!r}; {await _known(connection, groups, name)}")
+    return row
+
+
+async def _find(connection: AsyncConnection, table: Table, name: str) -> Row[Any] | None:
+    return (await connection.execute(select(table).where(table.c.name == name))).one_or_none()
+
+
+async def _known(connection: AsyncConnection, table: Table, name: str) -> str:
+    names = (await connection.execute(select(table.c.name).order_by(table.c.name))).scalars().all()
+    return _known_names(name, names, table.name)
+
+
+def _known_names(name: str, names: Sequence[str], what: str) -> str:
+    if not names:
+        return f"there are no {what} yet"
+    if len(names) <= _NAMES_SHOWN:
+        return f"known: {', '.join(names)}"
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    shown = near + [known for known in names if known not in near][: _NAMES_SHOWN - len(near)]
+    return f"known: {', '.join(shown)} and {len(names) - len(shown)} more"
+
+
+@lru_cache(maxsize=1024)  # thousands of users have a handful of different grants
+def load_grants(text: str) -> Grants:
+    """Stored grants. What this release cannot read, written by hand or by a newer release, grants nothing at all."""
+    try:
+        return grants_from_json(json.loads(text))
+    except (ValueError, InvalidGrants):
+        return Grants(models=(), hosts=(), kinds=(), networks=())
+
+
+def dump_grants(grants: Grants) -> str:
+    """Grants as they are stored."""
+    return json.dumps(grants_to_json(grants), sort_keys=True)
+
+
+def changed_grants(text: str, changes: dict[str, Any]) -> Grants:
+    """Stored grants with some fields changed; a field set to None says nothing any more.
+
+    Raises:
+        InvalidGrants: the result cannot be meant.
+    """
+    return grants_from_json({**grants_to_json(load_grants(text)), **changes})
+
+
+async def insert_token(
+    connection: AsyncConnection, user_id: int, name: str, token: Token, digest: str, now: float
+) -> None:
+    """Store the digest of a token of ours."""
+    row = {
+        "user_id": user_id,
+        "name": name,
+        "lookup": lookup_of(token.reveal()),
+        "digest": digest,
+        "imported": False,
+        "created_at": now,
+    }
+    await connection.execute(insert(tokens).values(row))
+
+
+async def token_infos(connection: AsyncConnection, user_id: int | None = None) -> dict[int, tuple[TokenInfo, ...]]:
+    """What may be shown of the tokens of one user or of all, by user id."""
+    columns = tokens.c
+    query = select(columns.user_id, columns.name, columns.lookup, columns.created_at, columns.last_used_at).order_by(
+        columns.id
+    )
+    if user_id is not None:
+        query = query.where(columns.user_id == user_id)
+    infos: dict[int, tuple[TokenInfo, ...]] = {}
+    for owner, name, lookup, created_at, last_used_at in await connection.execute(query):
+        info = TokenInfo(name=name, lookup=lookup, created_at=created_at, last_used_at=last_used_at)
+        infos[owner] = (*infos.get(owner, ()), info)
+    return infos

@@ -1,0 +1,100 @@
+"""Tokens that users with a token limit have used, by day.
+
+Belongs here: every statement about `token_usage`, and counting it anew from the request log.
+Does not belong here: verdicts (the core's `limits`), when counts are written (the server's `ledger`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import func, or_, select
+
+from ollama_router_core.limits import DAY
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.dialect import insert_into, whole
+from ollama_router_server.storage.schema import request_log, token_usage
+
+__all__ = ["DayOfUser", "TokenUsage"]
+
+DayOfUser = tuple[str, int]
+"""A user's name, and days since 1970-01-01 (UTC)."""
+
+_NAMES_AT_ONCE = 500
+_NOT_COUNTED = "limit_exceeded"  # requests that a limit refused were not admitted
+
+
+class TokenUsage:
+    """The token counts of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._insert = insert_into(database.backend, token_usage)
+
+    async def add(self, deltas: Mapping[DayOfUser, int]) -> None:
+        """Add to the counts, all or none; negative numbers give back.
+
+        Raises:
+            StorageUnavailable: the database cannot take them; nothing was changed.
+        """
+        if not deltas:
+            return
+        rows = [{"user": user, "day": day, "tokens": tokens} for (user, day), tokens in sorted(deltas.items())]
+        added = token_usage.c.tokens + self._insert.excluded.tokens
+        statement = self._insert.on_conflict_do_update(index_elements=["user", "day"], set_={"tokens": added})
+        async with self._database.write() as connection:
+            await connection.execute(statement, rows)
+
+    async def read(self, users: Collection[str], *, first_day: int) -> dict[DayOfUser, int]:
+        """The counts of these users from a day on.
+
+        Raises:
+            StorageUnavailable: the database cannot answer.
+        """
+        columns = token_usage.c
+        names = sorted(users)
+        counts: dict[DayOfUser, int] = {}
+        async with self._database.read() as connection:
+            for start in range(0, len(names), _NAMES_AT_ONCE):
+                some = columns.user.in_(names[start : start + _NAMES_AT_ONCE])
+                query = select(columns.user, columns.day, columns.tokens).where(some, columns.day >= first_day)
+                counts |= {(user, day): tokens for user, day, tokens in await connection.execute(query)}
+        return counts
+
+    async def count_anew(self, user: str, *, first_day: int, today: int) -> None:
+        """Count a user's tokens from the request log, unless they are counted already since `first_day`.
+
+        For users who had no limit until now: only what the log still holds can be counted.
+
+        Raises:
+            StorageUnavailable: the database cannot answer.
+        """
+        columns = request_log.c
+        key = whole(self._database.backend, columns.started_at / DAY).label("day")
+        used = func.coalesce(columns.prompt_tokens, 0) + func.coalesce(columns.completion_tokens, 0)
+        counting = (
+            select(key, func.sum(used)).where(columns.user == user, columns.started_at >= first_day * DAY).group_by(key)
+        )
+        known = select(token_usage.c.day).where(token_usage.c.user == user, token_usage.c.day >= first_day).limit(1)
+        async with self._database.write() as connection:
+            if (await connection.execute(known)).first() is not None:
+                return
+            counts = {int(row[0]): int(row[1]) for row in await connection.execute(counting)}
+            rows = [{"user": user, "day": day, "tokens": tokens} for day, tokens in {today: 0, **counts}.items()]
+            await connection.execute(self._insert.on_conflict_do_nothing(), rows)
+
+    async def recent_requests(self, user: str, *, since: float, paths: Sequence[str]) -> tuple[float, ...]:
+        """When (seconds since 1970) a user's requests to these paths began that were admitted, oldest first.
+
+        Raises:
+            StorageUnavailable: the database cannot answer.
+        """
+        columns = request_log.c
+        admitted = or_(columns.error_code.is_(None), columns.error_code != _NOT_COUNTED)
+        query = (
+            select(columns.started_at)
+            .where(columns.user == user, columns.started_at > since, columns.path.in_(paths), admitted)
+            .order_by(columns.started_at)
+        )
+        async with self._database.read() as connection:
+            return tuple((await connection.execute(query)).scalars())

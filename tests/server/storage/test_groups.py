@@ -1,0 +1,107 @@
+"""Groups and grants: what is stored, what is refused, what a user ends up with."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from ollama_router_core.access import Grants, InvalidGrants
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.groups import GroupStore
+from ollama_router_server.storage.identities import DuplicateName, GroupInUse, UnknownGroup, UnknownUser
+from ollama_router_server.storage.users import UserStore
+from support.storage import FakeClock
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def users(database: Database) -> UserStore:
+    """No users yet."""
+    return UserStore(database, clock=FakeClock(), cost=4)
+
+
+@pytest.fixture
+def groups(database: Database) -> GroupStore:
+    """No groups yet."""
+    return GroupStore(database, clock=FakeClock())
+
+
+async def grants_of(users: UserStore, name: str) -> Grants:
+    """What holds for a user, as the authenticator sees it."""
+    identities = await users.identities()
+    return next(token.user.grants for token in identities.tokens if token.user.name == name)
+
+
+async def test_what_a_user_s_own_grants_do_not_say_the_group_s_do(users: UserStore, groups: GroupStore) -> None:
+    """Field by field."""
+    await groups.create("team", Grants(models=("llama*",), requests_per_minute=10))
+    await users.create("alice", group="team")
+    await users.set_grants("alice", {"requests_per_minute": 99})
+    assert await grants_of(users, "alice") == Grants(models=("llama*",), requests_per_minute=99)
+    await users.set_grants("alice", {"requests_per_minute": None})
+    assert await grants_of(users, "alice") == Grants(models=("llama*",), requests_per_minute=10)
+    await users.set_group("alice", None)
+    assert await grants_of(users, "alice") == Grants()
+
+
+async def test_every_change_moves_the_epoch(users: UserStore, groups: GroupStore) -> None:
+    """So that every process notices."""
+    await users.create("alice")
+    before = await users.epoch()
+    await groups.create("team")
+    await groups.set_grants("team", {"cloud": False})
+    await users.set_group("alice", "team")
+    await users.set_grants("alice", {"models": ["a"]})
+    await users.add_token("alice", "laptop")
+    await users.set_group("alice", None)
+    await groups.delete("team")
+    assert await users.epoch() == before + 7
+
+
+async def test_a_refused_change_changes_nothing(users: UserStore, groups: GroupStore) -> None:
+    """Neither grants nor epoch."""
+    await users.create("alice", grants=Grants(models=("a",)))
+    epoch = await users.epoch()
+    with pytest.raises(InvalidGrants):
+        await users.set_grants("alice", {"models": ["b"], "networks": ["nowhere"]})
+    with pytest.raises(UnknownGroup):
+        await users.set_group("alice", "nobody")
+    with pytest.raises(UnknownUser):
+        await users.set_grants("bob", {"cloud": True})
+    with pytest.raises(UnknownGroup, match="team"):
+        await groups.set_grants("team", {})
+    assert (await grants_of(users, "alice"), await users.epoch()) == (Grants(models=("a",)), epoch)
+
+
+async def test_a_group_with_members_stays(users: UserStore, groups: GroupStore) -> None:
+    """Its limits would go with it; a deleted user is no member any more."""
+    await groups.create("team")
+    await users.create("alice", group="team")
+    with pytest.raises(GroupInUse, match="members"):
+        await groups.delete("team")
+    assert (await groups.show("team")).members == ("alice",)
+    await users.delete("alice")
+    await groups.delete("team")
+    assert await groups.list() == ()
+
+
+async def test_names_are_given_once(users: UserStore, groups: GroupStore) -> None:
+    """Of groups, and of a user's tokens."""
+    await groups.create("team")
+    with pytest.raises(DuplicateName):
+        await groups.create("team")
+    await users.create("alice")
+    await users.add_token("alice", "laptop")
+    with pytest.raises(DuplicateName):
+        await users.add_token("alice", "laptop")
+    assert [token.name for token in (await users.show("alice")).summary.tokens] == ["default", "laptop"]
+
+
+async def test_grants_that_cannot_be_read_grant_nothing(users: UserStore, database: Database) -> None:
+    """Written by hand or by a newer release: the door stays shut."""
+    await users.create("alice")
+    async with database.write() as connection:
+        await connection.execute(text("""UPDATE users SET grants = '{"planets": ["mars"]}'"""))
+    grants = await grants_of(users, "alice")
+    assert (grants.models, grants.kinds, grants.hosts) == ((), (), ())

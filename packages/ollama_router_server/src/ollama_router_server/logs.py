@@ -107,6 +107,7 @@ def _install(
     root.addHandler(handoff)
     root.setLevel("WARNING" if level == "warn" else level.upper())
     access.disabled = True  # its lines hold query strings
+    root.manager.getLogger("alembic").setLevel("WARNING")  # its steps are ours to tell
     listener.start()
 
     def close() -> None:

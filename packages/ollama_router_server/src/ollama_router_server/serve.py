@@ -136,12 +136,11 @@ def run(
     close_logs = configure_logging(config.logging, stream=sys.stderr)
     unfinished = _UnfinishedAnswers()
     logging.getLogger("uvicorn.error").addFilter(unfinished)  # noqa: TID251 - uvicorn's own logger
-    sock = listen(host or config.proxy_host, config.proxy_port if port is None else port)
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        sock = listen(host or config.proxy_host, config.proxy_port if port is None else port)
+        with sock, asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve(config, environment, sock, out=sys.stdout, err=sys.stderr))
     finally:
-        sock.close()
         close_logs()
 
 

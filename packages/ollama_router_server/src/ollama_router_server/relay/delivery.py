@@ -78,4 +78,6 @@ def _reason(exchange: Exchange, server: str) -> str:
     decision = exchange.decision
     if decision is None:
         return ""
+    if server == decision.server:
+        return decision.reason
     return next((verdict.text for verdict in decision.verdicts if verdict.server == server), decision.reason)

@@ -119,6 +119,29 @@ def e2e(session: nox.Session) -> None:
     session.run("pytest", "-m", "e2e", "tests/e2e", "-v", *session.posargs)
 
 
+@nox.session
+def sdk(session: nox.Session) -> None:
+    """The official clients for Python and JavaScript against a router process with simulated servers behind it."""
+    newest(session)
+    session.chdir("tests/sdk/js")
+    session.run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", external=True)
+    session.chdir("../../..")
+    session.run("pytest", "tests/sdk", *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """A server directly and through a router: `-- --direct URL --through URL [--token T]`, or one of our own."""
+    if session.posargs:
+        session.install("h11>=0.14")
+        session.run("python", "-m", "conformance", *session.posargs)
+        return
+    newest(session)
+    served = ("--direct", "{direct}", "--through", "{through}", "--token", "{admin}")
+    command = ("python", "-m", "conformance", *served, "--destructive")
+    session.run("python", "tests/support/stage.py", *command)
+
+
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """One benchmark: `nox -s bench` or `nox -s bench -- benchmarks/NAME.py ARGUMENTS`."""

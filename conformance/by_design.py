@@ -1,0 +1,127 @@
+"""Differences that are wanted, each with its reason. What is not in this table is an error.
+
+Belongs here: one row for each promise that the router makes and a bare server does not.
+Does not belong here: excuses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from conformance.catalogue import Exchange
+from conformance.comparison import Difference
+from conformance.wire import Answer
+
+__all__ = ["ROWS", "Row", "row_for"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A wanted difference: in exchanges of one topic (None: any), at one place, with one status through the router.
+
+    `where` is a pattern for the whole name of the place. `status` None stands for any.
+    """
+
+    key: str
+    reason: str
+    where: str
+    topic: str | None = None
+    status: int | None = None
+    absent: str | None = None
+    only: str | None = None
+
+    def covers(self, exchange: Exchange, difference: Difference, through: Sequence[Answer]) -> bool:
+        """Whether this row explains the difference."""
+        where = difference.where.rpartition("answer ")[2].partition(": ")[2] or difference.where
+        return (
+            (self.topic is None or self.topic in exchange.topics)
+            and (self.status is None or any(answer.status == self.status for answer in through))
+            and (self.absent is None or getattr(difference, self.absent) == "None")
+            and (self.only is None or difference.through == self.only)
+            and re.fullmatch(self.where, where) is not None
+        )
+
+
+_REFUSED = r"status|header .*|framing|chunks|body .*"
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        key="X-Router headers",
+        reason="say which server answered, why, after how many attempts; Ollama's clients ignore them",
+        where="header x-router-.*",
+        absent="direct",
+    ),
+    Row(
+        key="streams are not buffered",
+        reason="X-Accel-Buffering and Cache-Control keep proxies before the router from collecting a stream",
+        where="header (x-accel-buffering|cache-control)",
+        absent="direct",
+    ),
+    Row(
+        key="hop-by-hop header",
+        reason="Connection is between two neighbours; HTTP/1.1 keeps connections without it",
+        where="header connection",
+        absent="through",
+    ),
+    Row(
+        key="chunks that arrive together",
+        reason="are passed on together, as RFC 9112 lets a relay do; each still ends where a line or event ends",
+        where="chunks joined",
+    ),
+    Row(
+        key="401 without a token",
+        reason="the router asks who is there, the server does not",
+        topic="anonymous",
+        status=401,
+        where=_REFUSED,
+    ),
+    Row(
+        key="ambiguous bodies",
+        reason="two keys that Ollama takes for one, or data after the object, could pass a permission check: 400",
+        topic="ambiguous body",
+        status=400,
+        where=_REFUSED,
+    ),
+    Row(
+        key="own words for broken JSON",
+        reason="the status is Ollama's, the text is not Go's: it tells line and column, or the key and what it must be",
+        topic="bad body",
+        status=400,
+        where=r"body \$\.error(\.message)?",
+    ),
+    Row(
+        key="null is no request",
+        reason="Ollama takes null for an empty object and then misses the model: 400 or 404; here it is always 400",
+        topic="null body",
+        status=400,
+        where=r"status|header content-type|body .*",
+    ),
+    Row(
+        key="no redirects",
+        reason="a path is compared as it was sent; Go's redirect to a cleaner path is 404",
+        topic="unclean path",
+        status=404,
+        where=_REFUSED,
+    ),
+    Row(
+        key="encoded bodies",
+        reason="a body that the router cannot read it cannot check: 415 instead of reading the encoded bytes as JSON",
+        topic="encoded body",
+        status=415,
+        where=_REFUSED,
+    ),
+    Row(
+        key="merged lists have a length",
+        reason="a list of all servers is written whole, whatever its size",
+        topic="merged",
+        where="framing",
+        only="length",
+    ),
+)
+
+
+def row_for(exchange: Exchange, difference: Difference, through: Sequence[Answer]) -> Row | None:
+    """The row that explains a difference, if there is one."""
+    return next((row for row in ROWS if row.covers(exchange, difference, through)), None)

@@ -33,7 +33,7 @@ __all__ = ["Fit", "Move", "Placement"]
 EVICTION_MARGIN = 1.1
 """A load must gain this much more than it costs: changing one's mind is not free."""
 
-RELOAD_PRICE = 0.2
+RELOAD_PRICE = 0.15
 """Tickets' worth of loss for each second of a reload that an eviction makes likely."""
 
 REUSE_HORIZON = 60.0

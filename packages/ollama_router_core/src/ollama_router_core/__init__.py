@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time `__getattr_
     from ollama_router_core.config import (
         Config as Config,
         ExternalHost as ExternalHost,
+        HostedModel as HostedModel,
         Limits as Limits,
         Logging as Logging,
         MemoryPattern as MemoryPattern,
@@ -94,6 +95,7 @@ _HOME = {
     "ForwardingLimits": "forwarding",
     "GiveUp": "forwarding",
     "Grants": "access",
+    "HostedModel": "config",
     "InstalledModel": "fleet",
     "InvalidBody": "errors",
     "InvalidCredential": "errors",

@@ -13,6 +13,7 @@ from ollama_router_core.config.reference import Setting, render_reference, setti
 from ollama_router_core.config.settings import (
     Config,
     ExternalHost,
+    HostedModel,
     Limits,
     Logging,
     MemoryPattern,
@@ -27,6 +28,7 @@ from ollama_router_core.config.template import ProbedServer, render_template
 __all__ = [
     "Config",
     "ExternalHost",
+    "HostedModel",
     "Limits",
     "Logging",
     "MemoryPattern",

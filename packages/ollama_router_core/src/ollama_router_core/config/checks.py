@@ -39,6 +39,7 @@ def check_section(section: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _calls_itself(section)
     yield from _unknown_assignments(section)
     yield from _one_model_twice(section)
+    yield from _two_keys(section)
 
 
 def _no_destination(section: Mapping[str, Any]) -> Iterator[Finding]:
@@ -98,6 +99,12 @@ def _one_model_twice(section: Mapping[str, Any]) -> Iterator[Finding]:
             other = seen.setdefault(canonical_name(model), model)
             if values[other] != value:
                 yield (_models_key(section), table, model), f"the same model as {other!r}, with another value"
+
+
+def _two_keys(section: Mapping[str, Any]) -> Iterator[Finding]:
+    for name, host in _mapping(section, "external_hosts").items():
+        if isinstance(host, dict) and host.get("api_key_env") and host.get("api_key_file"):
+            yield ("external_hosts", name, "api_key_file"), "the key comes from api_key_env already; keep one of them"
 
 
 def _addresses(section: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, int]]]:

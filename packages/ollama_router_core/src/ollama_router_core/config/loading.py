@@ -21,7 +21,7 @@ from ollama_router_core.config.environments import choose_section
 from ollama_router_core.config.expansion import escape
 from ollama_router_core.config.nodes import BROKEN, NodeReader
 from ollama_router_core.config.problems import KeyPath, Problem, config_error, render_path
-from ollama_router_core.config.settings import Config
+from ollama_router_core.config.settings import Config, ExternalHost
 from ollama_router_core.config.words import nearest, type_at, type_words, value_words
 from ollama_router_core.config.yaml_document import compose, line_of
 
@@ -67,7 +67,8 @@ def load_config(text: str, *, environment: str = "production", env: Mapping[str,
 def dump_config(config: Config) -> str:
     """Every setting as YAML that `load_config` reads back equal.
 
-    It holds names of variables instead of provider keys, but `database_url` as it is: see `redacted`.
+    It holds names of variables instead of provider keys, but `database_url` and headers of external hosts as they
+    are: see `redacted`.
     """
     values = _escaped(config.model_dump(mode="python", by_alias=True))
     text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
@@ -75,13 +76,20 @@ def dump_config(config: Config) -> str:
 
 
 def redacted(config: Config) -> Config:
-    """The config as it may be shown: a password in `database_url` is `***`."""
-    if config.database_url is None:
-        return config
-    shown = config.database_url
-    for password in _PASSWORDS:
-        shown = password.sub(r"\1***", shown)
-    return config.model_copy(update={"database_url": shown})
+    """The config as it may be shown: a password in `database_url` and the values of hosts' headers are `***`."""
+    changes: dict[str, Any] = {}
+    if config.database_url is not None:
+        shown = config.database_url
+        for password in _PASSWORDS:
+            shown = password.sub(r"\1***", shown)
+        changes["database_url"] = shown
+    if any(host.headers for host in config.external_hosts.values()):
+        changes["external_hosts"] = {name: _without_values(host) for name, host in config.external_hosts.items()}
+    return config.model_copy(update=changes) if changes else config
+
+
+def _without_values(host: ExternalHost) -> ExternalHost:
+    return host.model_copy(update={"headers": dict.fromkeys(host.headers, "***")})
 
 
 class _Dumper(yaml.SafeDumper):

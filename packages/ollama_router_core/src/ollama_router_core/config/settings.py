@@ -9,21 +9,35 @@ are GiB (1024^3 bytes), as there. Durations are seconds unless the name says `_m
 
 from __future__ import annotations
 
-import re
-import warnings
-from decimal import Decimal
 from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ollama_router_core.config.words import Words, value_words
+from ollama_router_core.config.value_types import (
+    DestinationName,
+    FieldName,
+    FieldValue,
+    Host,
+    PathPrefix,
+    Port,
+    QueryText,
+    Regex,
+    RouteText,
+    Seconds,
+    SizeText,
+    VariableName,
+    parse_size,
+    safe_name,
+)
 
 __all__ = [
     "Config",
     "ExternalHost",
+    "HostedModel",
     "Limits",
     "Logging",
     "MemoryPattern",
+    "ModelRule",
     "ModelSettings",
     "Queue",
     "Server",
@@ -33,86 +47,6 @@ __all__ = [
 ]
 
 Strategy = Literal["priority_with_memory", "least_loaded", "round_robin", "fastest"]
-
-_SIZE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE | re.ASCII)
-_HOST = re.compile(
-    r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,251}[A-Za-z0-9_.])?|[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]+)?", re.ASCII
-)
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_NAME = re.compile(r"[!-~](?:[ -~]{0,98}[!-~])?")
-_ROUTE = re.compile(r"(?:GET|POST|PUT|DELETE|PATCH) (?:/(?:\{[a-z_]+\}|[A-Za-z0-9_\-][A-Za-z0-9_.\-]*))+", re.ASCII)
-_UNIT = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
-
-
-def parse_size(text: str) -> int:
-    """Bytes in a text such as `100MB`, `1.5 GiB` or `4096`; every unit counts in steps of 1024.
-
-    Raises:
-        ValueError: the text is no size.
-    """
-    found = _SIZE.fullmatch(text)
-    if found is None:
-        raise ValueError(f"expected a size such as 100MB or 1GiB, got {value_words(text)}")
-    return int(Decimal(found[1]) * _UNIT[found[2].upper()])
-
-
-def safe_name(text: str) -> str:
-    """The nearest text that may name a server: other characters become `-`, and nothing becomes `server`."""
-    return re.sub(r"[^A-Za-z0-9_.\-]+", "-", text)[:80].strip("-.") or "server"
-
-
-def _size(text: str) -> str:
-    if parse_size(text) < 1:
-        raise ValueError(f"expected a size above 0, such as 100MB, got {value_words(text)}")
-    return text
-
-
-def _regex(text: str) -> str:
-    try:
-        with warnings.catch_warnings():
-            # A pattern that a later Python reads otherwise is not a rule to route by.
-            warnings.simplefilter("error")
-            re.compile(text)
-    except (re.error, Warning, OverflowError, RecursionError) as error:
-        raise ValueError(f"expected a regular expression: {error}") from None
-    return text
-
-
-def _host(text: str) -> str:
-    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-    if not _HOST.fullmatch(bare):
-        # The text is not repeated: people paste whole URLs here, with a password inside.
-        raise ValueError("expected a host name or address alone, without scheme, port, path or user")
-    return bare
-
-
-def _variable(text: str) -> str:
-    if not _VARIABLE.fullmatch(text):
-        # The text is not repeated: it may be the key itself.
-        raise ValueError("expected the name of an environment variable that holds the key, not the key itself")
-    return text
-
-
-def _route(text: str) -> str:
-    if not _ROUTE.fullmatch(text):
-        raise ValueError("expected a method and a path such as `GET /v1/files` or `DELETE /v1/files/{id}`")
-    return text
-
-
-def _name(text: str) -> str:
-    if not _NAME.fullmatch(text):
-        raise ValueError("expected a name of at most 100 ASCII characters, since it is sent in a header")
-    return text
-
-
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0), Words("a number of seconds above 0")]
-SizeText = Annotated[str, AfterValidator(_size), Words("a size such as 100MB")]
-Regex = Annotated[str, AfterValidator(_regex), Words("a regular expression")]
-Host = Annotated[str, AfterValidator(_host), Words("a host name or address")]
-VariableName = Annotated[str, AfterValidator(_variable), Words("the name of an environment variable")]
-RouteText = Annotated[str, AfterValidator(_route), Words("a method and a path")]
-DestinationName = Annotated[str, AfterValidator(_name), Words("a name")]
 
 
 class _Section(BaseModel):
@@ -168,15 +102,81 @@ class Server(_Section):
     )
 
 
+class HostedModel(_Section):
+    """A model of an external host: its name there and what it can do. A text alone is the name."""
+
+    name: str | None = Field(default=None, description="Its name there; null: as clients write it.")
+    capabilities: tuple[Literal["completion", "tools", "vision", "thinking", "embedding", "audio"], ...] | None = Field(
+        default=None,
+        strict=False,  # YAML's lists are lists; the entries stay strict
+        description="What `/api/show` and `/api/tags` say it can do; null: completion, or embedding by its name.",
+    )
+    context_length: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Context in tokens that `/api/show` tells; null says nothing."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_is_name(cls, values: Any) -> Any:
+        return {"name": values} if isinstance(values, str) else values
+
+
 class ExternalHost(_Section):
     """A paid or foreign service; only explicit assignments lead to it."""
 
     host: Host = Field(description="Host name or address.")
     port: Port = Field(default=443, description="TCP port.")
     protocol: Literal["http", "https"] = Field(default="https", description="How to speak to it.")
+    api: Literal["openai", "anthropic", "ollama", "auto"] = Field(
+        default="auto",
+        description="The API it speaks; requests in another are translated. auto: anthropic for anthropic.com, ollama"
+        " for ollama.com, else openai.",
+    )
+    path_prefix: PathPrefix | None = Field(
+        default=None,
+        description="What stands in its paths in place of `/v1`, such as `/openai/v1`; `{model}` is the model's name"
+        " there. For an Ollama API: what stands in front.",
+    )
+    query: QueryText | None = Field(
+        default=None, description="Query string of every request there, such as `api-version=2024-10-21`; not for keys."
+    )
+    headers: dict[FieldName, FieldValue] = Field(
+        default_factory=dict,
+        repr=False,
+        description="Header fields of every request there; values are never shown, `${VARIABLE}` keeps them out of the"
+        " file.",
+    )
     api_key_env: VariableName | None = Field(
         default=None, description="Environment variable that holds the key; read when the router starts."
     )
+    api_key_file: str | None = Field(
+        default=None, description="File that holds the key and nothing else; read when the router starts."
+    )
+    api_key_header: FieldName | None = Field(
+        default=None,
+        description="Header field for the key; null: `x-api-key` for Anthropic's API, else `Authorization: Bearer`.",
+    )
+    models: dict[str, HostedModel] = Field(
+        default_factory=dict, description="Model as clients call it to its name there, or to a table of details."
+    )
+    max_tokens_key: Literal["max_tokens", "max_completion_tokens"] | None = Field(
+        default=None,
+        description="How an OpenAI API takes the limit of an answer; null: max_completion_tokens for openai.com and"
+        " Azure, else max_tokens.",
+    )
+    default_max_tokens: Annotated[int, Field(ge=1)] = Field(
+        default=4096, description="Limit sent to an Anthropic API, which demands one, when the client gives none."
+    )
+    extensions: bool = Field(
+        default=False,
+        description="true for an OpenAI API that takes top_k, min_p and the like (vLLM, llama.cpp).",
+    )
+    schemas: bool = Field(
+        default=True, description="false for an Anthropic API that ignores schemas (llama.cpp): they are refused."
+    )
+    request_timeout: Seconds | None = Field(default=None, description="Instead of the general one, for this host.")
+    connect_timeout: Seconds | None = Field(default=None, description="Instead of the general one, for this host.")
+    idle_timeout: Seconds | None = Field(default=None, description="Instead of the general one, for this host.")
     name: str | None = Field(default=None, description="A name for people.")
     enabled: bool = Field(default=True, description="false refuses what is assigned to it.")
     routes: tuple[RouteText, ...] = Field(
@@ -192,6 +192,24 @@ class MemoryPattern(_Section):
 
     pattern: Regex = Field(description="Regular expression, found anywhere in the name.")
     memory_gb: float = Field(ge=0, description="GiB such a model needs.")
+
+
+class ModelRule(_Section):
+    """What requests for some models may ask for; the first rule whose pattern fits holds."""
+
+    pattern: str = Field(min_length=1, description="Names the rule is for; * stands for anything: `llama3*`.")
+    num_ctx: Annotated[int, Field(ge=4)] | None = Field(
+        default=None, description="Every request gets exactly this context, so that no two reload the model in turn."
+    )
+    min_num_ctx: Annotated[int, Field(ge=4)] | None = Field(
+        default=None, description="A request for a smaller context gets this one."
+    )
+    max_num_ctx: Annotated[int, Field(ge=4)] | None = Field(
+        default=None, description="A request for a larger context gets this one."
+    )
+    max_keep_alive: Annotated[float, Field(ge=0)] | None = Field(
+        default=None, description="Seconds that a request may keep its model loaded at most; for ever is more."
+    )
 
 
 class ModelSettings(_Section):
@@ -210,6 +228,23 @@ class ModelSettings(_Section):
         description="First match decides, after what servers report and what the name says.",
     )
     default_memory_gb: float = Field(default=4.5, ge=0, description="GiB when nothing else is known.")
+    rules: tuple[ModelRule, ...] = Field(
+        default=(),
+        strict=False,  # YAML's lists are lists; the entries stay strict
+        description="Contexts and keep-alives that requests may ask for.",
+    )
+    aliases: dict[str, str] = Field(
+        default_factory=dict, description="Name that clients use to the model that is meant, as `gpt-4: llama3.1:70b`."
+    )
+    fallbacks: dict[str, str] = Field(
+        default_factory=dict,
+        description="Model to the one that may answer in its place when no server can take it; announced in a header.",
+    )
+    local_only: tuple[str, ...] = Field(
+        default=(),
+        strict=False,  # YAML's lists are lists; the entries stay strict
+        description="Names (* stands for anything) that no assignment, alias or fallback may lead to an external host.",
+    )
     cache_model_info: bool = Field(
         default=True, description="false asks for each server's models at every health check."
     )

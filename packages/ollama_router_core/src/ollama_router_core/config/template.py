@@ -21,6 +21,7 @@ from ollama_router_core.config.defaults import OLLAMA_PORT
 from ollama_router_core.config.settings import (
     Config,
     ExternalHost,
+    HostedModel,
     ModelSettings,
     Server,
     safe_name,
@@ -126,10 +127,13 @@ def _found(server: ProbedServer) -> str:
 def _external_hosts() -> Iterator[str]:
     yield from _heading(Config, "external_hosts")
     yield from _keys(ExternalHost)
+    yield from _keys(HostedModel, "models: NAME: ")
     for name, host in (("openai", "api.openai.com"), ("anthropic", "api.anthropic.com")):
         yield f"  #{name}:"
         yield f"    #host: {host}"
         yield f"    #api_key_env: {name.upper()}_API_KEY"
+    yield "    #models:"
+    yield "      #claude: claude-sonnet-4-5"
 
 
 def _models(server: str) -> Iterator[str]:
@@ -169,9 +173,9 @@ def _heading(section: type[BaseModel], name: str, indent: int = 0) -> Iterator[s
     yield f"{' ' * indent}{field.alias or name}:"
 
 
-def _keys(section: type[BaseModel]) -> Iterator[str]:
+def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in section.model_fields.items():
-        yield from _comment(f"{name}: {field.description}", 2)
+        yield from _comment(f"{prefix}{name}: {field.description}", 2)
 
 
 def _setting(section: type[BaseModel], name: str, value: Any = None, *, indent: int = 0) -> Iterator[str]:

@@ -1,0 +1,148 @@
+"""The texts and numbers that settings are made of, each checked and with a name for people.
+
+Belongs here: sizes, hosts, names, paths, header fields as annotated types.
+Does not belong here: which settings exist (`settings`).
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from ollama_router_core.config.words import Words, value_words
+
+__all__ = [
+    "DestinationName",
+    "FieldName",
+    "FieldValue",
+    "Host",
+    "PathPrefix",
+    "Port",
+    "QueryText",
+    "Regex",
+    "RouteText",
+    "Seconds",
+    "SizeText",
+    "VariableName",
+    "parse_size",
+    "safe_name",
+]
+
+_SIZE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE | re.ASCII)
+_HOST = re.compile(
+    r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,251}[A-Za-z0-9_.])?|[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]+)?", re.ASCII
+)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_NAME = re.compile(r"[!-~](?:[ -~]{0,98}[!-~])?")
+_PREFIX = re.compile(r"(?:/(?:\{model\}|[A-Za-z0-9_\-][A-Za-z0-9_.\-]*))+", re.ASCII)
+_QUERY = re.compile(r"[A-Za-z0-9_\-]+=[A-Za-z0-9_.\-]*(?:&[A-Za-z0-9_\-]+=[A-Za-z0-9_.\-]*)*", re.ASCII)
+_FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~\-]{1,100}", re.ASCII)
+_FIELD_VALUE = re.compile(r"[!-~](?:[\t -~]{0,4094}[!-~])?", re.ASCII)
+_RESERVED_FIELDS = frozenset({"connection", "content-length", "content-type", "host", "keep-alive", "te", "trailer",
+                              "transfer-encoding", "upgrade"})  # fmt: skip
+_ROUTE = re.compile(r"(?:GET|POST|PUT|DELETE|PATCH) (?:/(?:\{[a-z_]+\}|[A-Za-z0-9_\-][A-Za-z0-9_.\-]*))+", re.ASCII)
+_UNIT = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+
+
+def parse_size(text: str) -> int:
+    """Bytes in a text such as `100MB`, `1.5 GiB` or `4096`; every unit counts in steps of 1024.
+
+    Raises:
+        ValueError: the text is no size.
+    """
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"expected a size such as 100MB or 1GiB, got {value_words(text)}")
+    return int(Decimal(found[1]) * _UNIT[found[2].upper()])
+
+
+def safe_name(text: str) -> str:
+    """The nearest text that may name a server: other characters become `-`, and nothing becomes `server`."""
+    return re.sub(r"[^A-Za-z0-9_.\-]+", "-", text)[:80].strip("-.") or "server"
+
+
+def _size(text: str) -> str:
+    if parse_size(text) < 1:
+        raise ValueError(f"expected a size above 0, such as 100MB, got {value_words(text)}")
+    return text
+
+
+def _regex(text: str) -> str:
+    try:
+        with warnings.catch_warnings():
+            # A pattern that a later Python reads otherwise is not a rule to route by.
+            warnings.simplefilter("error")
+            re.compile(text)
+    except (re.error, Warning, OverflowError, RecursionError) as error:
+        raise ValueError(f"expected a regular expression: {error}") from None
+    return text
+
+
+def _host(text: str) -> str:
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if not _HOST.fullmatch(bare):
+        # The text is not repeated: people paste whole URLs here, with a password inside.
+        raise ValueError("expected a host name or address alone, without scheme, port, path or user")
+    return bare
+
+
+def _variable(text: str) -> str:
+    if not _VARIABLE.fullmatch(text):
+        # The text is not repeated: it may be the key itself.
+        raise ValueError("expected the name of an environment variable that holds the key, not the key itself")
+    return text
+
+
+def _prefix(text: str) -> str:
+    if not _PREFIX.fullmatch(text):
+        raise ValueError("expected a path such as `/v1` or `/openai/v1`, without a slash at its end")
+    return text
+
+
+def _query(text: str) -> str:
+    if not _QUERY.fullmatch(text):
+        raise ValueError("expected `name=value` pairs with & between them, without a question mark")
+    return text
+
+
+def _field_name(text: str) -> str:
+    if not _FIELD_NAME.fullmatch(text) or text.lower() in _RESERVED_FIELDS:
+        raise ValueError("expected the name of a header field that is not part of HTTP's own framing")
+    return text
+
+
+def _field_value(value: Any) -> str:
+    # Never repeated: it may be a key.
+    if not isinstance(value, str) or not _FIELD_VALUE.fullmatch(value):
+        raise ValueError("expected a text of printable ASCII characters")
+    return value
+
+
+def _route(text: str) -> str:
+    if not _ROUTE.fullmatch(text):
+        raise ValueError("expected a method and a path such as `GET /v1/files` or `DELETE /v1/files/{id}`")
+    return text
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError("expected a name of at most 100 ASCII characters, since it is sent in a header")
+    return text
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0), Words("a number of seconds above 0")]
+SizeText = Annotated[str, AfterValidator(_size), Words("a size such as 100MB")]
+Regex = Annotated[str, AfterValidator(_regex), Words("a regular expression")]
+Host = Annotated[str, AfterValidator(_host), Words("a host name or address")]
+VariableName = Annotated[str, AfterValidator(_variable), Words("the name of an environment variable")]
+PathPrefix = Annotated[str, AfterValidator(_prefix), Words("a path")]
+QueryText = Annotated[str, AfterValidator(_query), Words("`name=value` pairs")]
+FieldName = Annotated[str, AfterValidator(_field_name), Words("the name of a header field")]
+FieldValue = Annotated[str, BeforeValidator(_field_value), Words("a text of printable ASCII characters")]
+RouteText = Annotated[str, AfterValidator(_route), Words("a method and a path")]
+DestinationName = Annotated[str, AfterValidator(_name), Words("a name")]

@@ -1,0 +1,362 @@
+"""The protocol class that uvicorn runs for each connection.
+
+Belongs here: which bytes go to the parser and when, refusals, deadlines.
+Does not belong here: the rules for heads (`head`), the numbers (`limits`), ASGI (uvicorn's own code does it).
+
+The bytes of a connection are cut into heads and bodies before the parser sees them: a head is held until it is
+whole, judged, and only then parsed, a body is fed up to its own end. So the verdict does not depend on segments,
+there is one request at a time (what a client pipelines waits, and holds back the client), and nothing that follows
+a refusal, or an answer that closes, is ever looked at.
+
+    HEAD --whole and good--> SIZED or CHUNKED --last byte--> HEAD        (no body: HEAD again at once)
+    any  --refused, deadline, Connection: close--> CLOSED                (bytes are thrown away)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from typing import Any, ClassVar, Final, Literal, assert_never, cast
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from ollama_router_server.protocol.head import (
+    Refusal,
+    check_fields,
+    check_head,
+    check_partial,
+    too_large,
+    without_upgrade,
+)
+from ollama_router_server.protocol.limits import ProtocolLimits
+
+__all__ = ["StrictProtocol", "strict_protocol"]
+
+_HEAD: Final = 0
+_SIZED: Final = 1
+_CHUNKED: Final = 2
+_CLOSED: Final = 3
+
+_Phase = Literal["head", "body", "unwanted", "keepalive", "linger"]
+_BAD_BODY: Final = Refusal(400, "the body's framing is broken")
+_HEAD_END: Final = b"\r\n\r\n"
+
+
+class _RefusedError(Exception):
+    """Stops httptools from inside a callback; the reason is in `StrictProtocol._refusal`."""
+
+
+class StrictProtocol(HttpToolsProtocol):
+    """Uvicorn's protocol with bounds; `strict_protocol` makes a class with other ones."""
+
+    limits: ClassVar[ProtocolLimits] = ProtocolLimits()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._state: int = _HEAD
+        self._held = bytearray()
+        self._left = 0
+        self._raw = 0
+        self._payload = 0
+        self._quiet = 0
+        self._refusal: Refusal | None = None
+        self._phase: _Phase = "head"
+        self._deadline = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_when = math.inf
+        self._stall: asyncio.TimerHandle | None = None
+        self._unsent = 0
+
+    # asyncio's protocol -------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected: its first head must come in time."""
+        super().connection_made(cast("asyncio.Transport", transport))
+        self._arm(self.limits.header_timeout, "head")
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have arrived."""
+        if not self._held:
+            self._consume(data)
+            return
+        self._held += data
+        if self._waits_for_answer():
+            self.flow.pause_reading()
+        else:
+            self._go_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, and with it every deadline."""
+        self._state = _CLOSED
+        self._held.clear()
+        for timer in (self._timer, self._stall):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._stall = None
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client takes less than the application sends."""
+        super().pause_writing()
+        self._watch_writing()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        super().resume_writing()
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    # which bytes go where -----------------------------------------------------------------------------
+
+    def _consume(self, data: bytes) -> None:
+        place, size = 0, len(data)
+        while place < size:
+            state = self._state
+            if state == _HEAD:
+                if self._waits_for_answer():
+                    self._keep(data[place:])
+                    return
+                place = self._take_head(data, place)
+            elif state == _SIZED:
+                place = self._take_sized(data, place)
+            elif state == _CHUNKED:
+                place = self._take_chunked(data, place)
+            else:
+                return
+        if self._state in {_SIZED, _CHUNKED} and self._phase != "unwanted":
+            self._arm(self.limits.body_idle, "body")
+
+    def _keep(self, data: bytes) -> None:
+        """Hold back what follows a request until that is answered, and the client with it."""
+        if data != b"\r\n":  # which old clients send after a body, and which means nothing
+            self._held += data
+            self.flow.pause_reading()
+
+    def _waits_for_answer(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request, whatever uvicorn declares
+        return self._state == _HEAD and cycle is not None and not cycle.response_complete
+
+    def _take_head(self, data: bytes, place: int) -> int:
+        start = place
+        while data.startswith(b"\r\n", start):
+            start += 2
+        end = data.find(_HEAD_END, start)
+        if end < 0:
+            self._hold(data[place:], data[start:])
+            return len(data)
+        if end + 4 - place > self.limits.header_bytes:
+            self._refuse(too_large(data[start : place + self.limits.header_bytes]))
+            return len(data)
+        head = data[start:end]
+        refusal = check_head(head, self.limits)
+        if refusal is not None:
+            self._refuse(refusal)
+            return len(data)
+        self._deadline = math.inf
+        self._feed(without_upgrade(head) + _HEAD_END, Refusal(400, "the head is not valid HTTP/1.1"))
+        return end + 4
+
+    def _hold(self, data: bytes, head: bytes) -> None:
+        """Keep the beginning of a head until the rest comes."""
+        refusal = check_partial(head, self.limits) if head else None
+        if refusal is None and len(data) > self.limits.header_bytes:
+            refusal = too_large(data[: self.limits.header_bytes].lstrip(b"\r\n"))
+        if refusal is not None:
+            self._refuse(refusal)
+            return
+        self._held += data
+        if self._phase != "head" or self._deadline == math.inf:
+            self._arm(self.limits.header_timeout, "head")
+
+    def _take_sized(self, data: bytes, place: int) -> int:
+        piece = data[place : place + self._left]
+        self._left -= len(piece)
+        self._feed(piece, _BAD_BODY)
+        return place + len(piece)
+
+    def _take_chunked(self, data: bytes, place: int) -> int:
+        """Feed up to where the body may end, which is always an empty line.
+
+        The empty line may have begun in the last segment, so the first three bytes are fed one by one.
+        """
+        if place < 3:
+            stop = place + 1
+        else:
+            end = data.find(_HEAD_END, place)
+            stop = len(data) if end < 0 else end + 4
+        payload = self._payload
+        self._raw += stop - place
+        self._feed(data[place:stop], _BAD_BODY)
+        self._quiet = self._quiet + stop - place if self._payload == payload else 0
+        overhead = self._raw - self._payload
+        if self._quiet > self.limits.header_bytes or overhead > self.limits.header_bytes + self._payload:
+            self._refuse(Refusal(400, "more framing than body"))
+        return stop
+
+    def _feed(self, data: bytes, otherwise: Refusal) -> None:
+        try:
+            self.parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._refuse(self._refusal or otherwise)
+
+    # httptools' protocol ------------------------------------------------------------------------------
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of a head; fields after a body (trailers) are dropped."""
+        if self._state == _HEAD:
+            super().on_header(name, value.strip(b" \t"))
+
+    def on_headers_complete(self) -> None:
+        """A head has been parsed: refuse it, or start the application."""
+        version = self.parser.get_http_version()
+        self._refusal = check_fields(self.headers, version)
+        if self._refusal is not None:
+            raise _RefusedError
+        self.expect_100_continue = self.expect_100_continue and version == "1.1"
+        self._left = self._raw = self._payload = self._quiet = 0
+        super().on_headers_complete()
+        for name, value in self.headers:
+            if name == b"content-length":
+                self._left = int(value)
+                self._state = _SIZED
+            elif name == b"transfer-encoding":
+                self._state = _CHUNKED
+
+    def on_body(self, body: bytes) -> None:
+        """Bytes of a body."""
+        self._payload += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request has ended; after one that closes, nothing more is read."""
+        keep = self.parser.should_keep_alive()
+        self._state = _HEAD if keep else _CLOSED
+        self._deadline = math.inf
+        super().on_message_complete()
+        if self.cycle.response_complete:
+            self._arm(self.timeout_keep_alive, "keepalive")
+
+    def on_response_complete(self) -> None:
+        """An answer has ended: go on with what the client sent meanwhile, or wait for it."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            self._close()
+            return
+        self.flow.resume_reading()
+        if self._held:
+            self.loop.call_soon(self._go_on)
+        elif self._state == _HEAD:
+            self._arm(self.timeout_keep_alive, "keepalive")
+        else:
+            self._arm(self.limits.body_idle, "unwanted")
+
+    def _go_on(self) -> None:
+        if self._held and not self.transport.is_closing():
+            data = bytes(self._held)
+            self._held.clear()
+            self._consume(data)
+
+    # refusals and deadlines ---------------------------------------------------------------------------
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Tell the client why, unless an answer has begun, and close."""
+        if self._state == _CLOSED:
+            return
+        in_body = self._state != _HEAD
+        self._state = _CLOSED
+        self._held.clear()
+        if in_body:
+            cycle = self.cycle
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.abort()
+                return
+        self.transport.write(self._refusal_bytes(refusal))
+        self._linger()
+
+    def _refusal_bytes(self, refusal: Refusal) -> bytes:
+        body = json.dumps({"error": refusal.text}).encode()
+        defaults = [name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers]
+        return b"".join(
+            (
+                STATUS_LINE[refusal.status],
+                *defaults,
+                b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body),
+                b"connection: close\r\n\r\n",
+                body,
+            )
+        )
+
+    def _linger(self) -> None:
+        """Close in the client's direction first: closing with bytes unread would destroy the answer."""
+        if not self.transport.can_write_eof():
+            self._close()
+            return
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._arm(self.limits.linger, "linger")
+
+    def _arm(self, seconds: float, phase: _Phase) -> None:
+        """Move the deadline; the timer is only touched when it would fire too late."""
+        self._phase = phase
+        self._deadline = when = self.loop.time() + seconds
+        if when < self._timer_when:
+            self._set_timer(when)
+
+    def _set_timer(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_when = when
+        self._timer = self.loop.call_at(when, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._timer_when = math.inf
+        if self._deadline == math.inf or self.transport.is_closing():
+            return
+        if self.loop.time() < self._deadline:
+            self._set_timer(self._deadline)
+        else:
+            self._expire()
+
+    def _expire(self) -> None:
+        phase = self._phase
+        match phase:
+            case "head" if self._held:
+                self._refuse(Refusal(408, "the head of a request did not arrive in time"))
+            case "body" if self.flow.read_paused or self.cycle.waiting_for_100_continue:
+                self._arm(self.limits.body_idle, "body")  # the application is slow, not the client
+            case "body":
+                self._refuse(Refusal(408, "the body of a request stopped arriving"))
+            case "head" | "keepalive" | "linger" | "unwanted":
+                self._close()
+            case _:
+                assert_never(phase)
+
+    def _close(self) -> None:
+        """Close after what has been written, if the client takes it."""
+        self._state = _CLOSED
+        self.transport.close()
+        if self._stall is None and self.transport.get_write_buffer_size():
+            self._watch_writing()
+
+    def _watch_writing(self) -> None:
+        self._unsent = self.transport.get_write_buffer_size()
+        self._stall = self.loop.call_later(self.limits.write_stall, self._check_writing)
+
+    def _check_writing(self) -> None:
+        self._stall = None
+        if self.transport.get_write_buffer_size() < self._unsent:
+            self._watch_writing()
+        else:
+            self.transport.abort()
+
+
+def strict_protocol(limits: ProtocolLimits) -> type[StrictProtocol]:
+    """A protocol class with these limits, for `uvicorn.Config(http=...)`."""
+    return type("StrictProtocol", (StrictProtocol,), {"limits": limits})

@@ -43,9 +43,10 @@ async def test_a_bad_body_is_refused_in_the_dialect_of_the_route(tmp_path: Path,
     ):
         answers = {body: await client.post(path, content=body) for body, _ in bodies}
         assert not sim.requests_to(path)
-    for body, text in bodies:
+    for body, words in bodies:
         assert answers[body].status_code == 400, body
         error = answers[body].json()["error"]
+        text = words if body or path == "/api/chat" else "EOF"  # as Ollama words it on its compatible routes
         assert text in (error if path == "/api/chat" else error["message"]), body
         if path == "/v1/messages":
             assert (answers[body].json()["type"], error["type"]) == ("error", "invalid_request_error")

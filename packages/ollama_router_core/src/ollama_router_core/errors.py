@@ -33,6 +33,7 @@ Does not belong here: HTTP objects, dialects (see `dialects`), logging.
     |   |-- UpstreamTimeout         upstream_timeout        504
     |   |-- UpstreamDisconnected    upstream_disconnected   502   cut while a request or an answer was on its way
     |   `-- UpstreamProtocolError   upstream_protocol       502   not HTTP/1.1 that we can trust
+    |-- PartlyDone                  partly_done             502   several servers were asked, and not all did it
     `-- StorageUnavailable          storage_unavailable     503   the database cannot answer
 """
 
@@ -60,6 +61,7 @@ __all__ = [
     "ModelNotFound",
     "NoServerFits",
     "Overloaded",
+    "PartlyDone",
     "RequestError",
     "RouterError",
     "SelectionError",
@@ -290,6 +292,13 @@ class UpstreamProtocolError(UpstreamError):
     """The server's bytes are not HTTP/1.1 that can be relayed safely; the request may have run."""
 
     code = "upstream_protocol"
+
+
+class PartlyDone(RouterError):
+    """An order for several servers that some, or all, did not carry out; the text names each."""
+
+    code = "partly_done"
+    status_hint = 502
 
 
 class StorageUnavailable(RouterError):

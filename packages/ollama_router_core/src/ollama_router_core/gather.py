@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ollama_router_core.names import CanonicalName, canonical_name
+from ollama_router_core.names import CanonicalName, canonical_name, is_model_name, parse_model_name
 
 __all__ = [
     "Listed",
@@ -25,6 +25,7 @@ __all__ = [
     "merge_ps",
     "merge_status",
     "merge_tags",
+    "openai_from_tags",
 ]
 
 Bodies = Mapping[str, bytes]
@@ -102,6 +103,24 @@ def find_openai_model(
     configured = (_openai_row(one) for one in extra if canonical_name(one.name) == wanted)
     found = next((row for rows in (own, configured) for row in rows), None)
     return None if found is None else _dump({**found, "id": asked}) + b"\n"
+
+
+def openai_from_tags(body: bytes) -> bytes:
+    """The `/v1/models` of a server whose `/api/tags` is known, by Ollama's own rule."""
+    rows = [
+        {
+            "id": str(row.get("name")),
+            "object": "model",
+            "created": max(0, int(_moment(row.get("modified_at")).timestamp())),
+            "owned_by": _owner(str(row.get("name"))),
+        }
+        for _, row in _rows({"": body}, "models", _everything)
+    ]
+    return _dump({"object": "list", "data": rows or None}) + b"\n"
+
+
+def _owner(name: str) -> str:
+    return parse_model_name(name).namespace if is_model_name(name) else ""
 
 
 def merge_status(bodies: Bodies, *, allowed: bool) -> bytes:

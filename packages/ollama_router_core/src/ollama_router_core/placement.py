@@ -1,7 +1,7 @@
 """Which servers a request about models as files concerns: who holds one, where a new one goes.
 
-Belongs here: `X-Router-Target`, holders, homes, servers that differ about a name.
-Does not belong here: which server answers an inference (`decision`).
+Belongs here: `X-Router-Target`, holders, homes, servers that differ about a name, models that run at ollama.com.
+Does not belong here: which server answers an inference of its own (`decision`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from ollama_router_core.candidates import Candidate, kind_of, make_candidate
+from ollama_router_core.candidates import Candidate, Reason, kind_of, make_candidate
 from ollama_router_core.config.settings import Config
+from ollama_router_core.decision import Decision, Verdict, decide
 from ollama_router_core.errors import InvalidTarget, NoServerFits
 from ollama_router_core.fleet import FleetSnapshot
-from ollama_router_core.names import CanonicalName
+from ollama_router_core.names import CanonicalName, canonical_name, is_cloud_name
 from ollama_router_core.requests import RouteRequest
 
 __all__ = [
@@ -24,7 +25,9 @@ __all__ = [
     "Target",
     "Unsaid",
     "WhereItFits",
+    "assigned_to",
     "cloud_ranking",
+    "decide_place",
     "differing_digests",
     "holders",
     "home_ranking",
@@ -144,6 +147,34 @@ def cloud_ranking(model: CanonicalName | None, snapshot: FleetSnapshot, config: 
     stub = [name for name in up if model in (snapshot.servers[name].installed or ())]
     new = [name for name in up if name not in stub and _version(snapshot.servers[name].version) >= _CLOUD_WITHOUT_STUB]
     return (*stub, *new)
+
+
+def assigned_to(request: RouteRequest, config: Config) -> str | None:
+    """The server or host that the config assigns a model to, enabled or not."""
+    for text, target in config.models.explicit_assignments.items():
+        if text == request.model_text or canonical_name(text) == request.model:
+            return target
+    return None
+
+
+def decide_place(
+    request: RouteRequest, snapshot: FleetSnapshot, config: Config, *, now: float, tiebreak: int = 0
+) -> Decision:
+    """As `decide`, but what runs at ollama.com needs no memory here: it goes to a server that sends it on."""
+    decision = decide(request, snapshot, config, now=now, tiebreak=tiebreak)
+    if decision.strategy == "explicit_assignment" or not is_cloud_name(request.model_text or ""):
+        return decision
+    ranking = cloud_ranking(request.model, snapshot, config)
+    why = Reason("hosted", "sends it on to ollama.com")
+    verdicts = tuple(
+        Verdict(server=name, verdict="possible" if place else "chosen", reasons=(why,))
+        for place, name in enumerate(ranking)
+    )
+    if not ranking:
+        return decision
+    return Decision(
+        request=request, strategy="hosted", ranking=ranking, _explain=lambda: verdicts, _headline=lambda: why.text
+    )
 
 
 def differing_digests(snapshot: FleetSnapshot) -> Mapping[CanonicalName, Mapping[str, tuple[str, ...]]]:

@@ -91,6 +91,7 @@ class FleetService:
         self._wake: dict[str, asyncio.Event] = {}
         self._refreshed_at = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
+        self._replies: dict[tuple[str, str], bytes] = {}
         timeout = config.model_info_timeout
         self._timeouts = Timeouts(connect=min(config.connect_timeout, timeout), first_byte=timeout, idle=timeout)
 
@@ -139,6 +140,22 @@ class FleetService:
         if changed is not facts:
             self._servers = MappingProxyType({**self._servers, name: changed})
         return changed.loaded is not facts.loaded
+
+    def remember(self, name: str, path: str, body: bytes | None) -> None:
+        """Keep what a server answered on a path, for when it is slow; None forgets it."""
+        if body is None:
+            self._replies.pop((name, path), None)
+        else:
+            self._replies[name, path] = body
+
+    def last_reply(self, name: str, path: str) -> bytes | None:
+        """What a server answered last on a path."""
+        return self._replies.get((name, path))
+
+    def is_stub(self, model: CanonicalName) -> bool:
+        """Whether some server only knows this model as one of Ollama's hosted service."""
+        installed = (facts.installed.get(model) for facts in self._servers.values() if facts.installed)
+        return any(row is not None and row.remote_host is not None for row in installed)
 
     def measure_soon(self, name: str) -> None:
         """Ask a server what it holds in memory, now, in the background."""
@@ -255,6 +272,7 @@ class FleetService:
         status, body = await fetch(self._upstream, self._targets[name], "GET", path, timeouts=self._timeouts)
         if status != 200:
             raise UpstreamProtocolError(f"answered {path} with {status}")
+        self.remember(name, path, body)
         return body
 
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from ollama_router_core.access import (
+    check_cloud,
     check_endpoint,
     check_expiry,
     check_host,
@@ -18,17 +19,21 @@ from ollama_router_core.access import (
     check_network,
     may_use_host,
 )
+from ollama_router_core.config.settings import Config
 from ollama_router_core.decision import Decision
 from ollama_router_core.endpoints import Endpoint, Kind
 from ollama_router_core.errors import Forbidden, RouterError
 from ollama_router_core.limits import estimate_tokens
+from ollama_router_core.placement import assigned_to
+from ollama_router_core.requests import ParsedRequest
 from ollama_router_server.auth import Authenticator
+from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.ledger import Ledger, Ticket, has_limits
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.storage.identities import User
 from ollama_router_server.targets import Target
 
-__all__ = ["LiveExchanges", "check_granted_model", "check_route", "counted", "granted_ranking"]
+__all__ = ["LiveExchanges", "check_granted_model", "check_hosted", "check_route", "counted", "granted_ranking"]
 
 
 def check_route(user: User, endpoint: Endpoint, address: str | None, *, wall: float) -> None:
@@ -50,6 +55,23 @@ def check_granted_model(exchange: Exchange) -> None:
     """
     if exchange.user is not None and exchange.route is not None and exchange.route.model_text is not None:
         check_model(exchange.user.grants, exchange.route.model_text)
+
+
+def check_hosted(exchange: Exchange, request: ParsedRequest, config: Config, fleet: FleetService) -> None:
+    """Check a request that a server would send on to ollama.com: by its name, its tools, or a stub's name.
+
+    Models that the config assigns to an external host have nothing to do with it, and a stub may be deleted.
+
+    Raises:
+        Forbidden: this needs a permission that the user lacks.
+    """
+    user, model = exchange.user, request.route.model
+    if user is None or request.endpoint.name == "delete":
+        return
+    if not request.route.uses_cloud and (model is None or not fleet.is_stub(model)):
+        return
+    if assigned_to(request.route, config) not in config.external_hosts:
+        check_cloud(user.role, user.grants, config.cloud, request.route.model_text or request.endpoint.path)
 
 
 def granted_ranking(user: User, decision: Decision, targets: Mapping[str, Target]) -> Decision:

@@ -30,7 +30,7 @@ class Client:
     `started` is True once a head was written; `bytes_out` counts body bytes handed to the HTTP server.
     """
 
-    __slots__ = ("_ending", "_finished", "_receive", "_send", "_task", "bytes_in", "bytes_out", "started")
+    __slots__ = ("_ending", "_finished", "_read", "_receive", "_send", "_task", "bytes_in", "bytes_out", "started")
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
@@ -38,6 +38,7 @@ class Client:
         self._ending: Exception | None = None
         self._task: asyncio.Task[Any] | None = None
         self._finished = False
+        self._read: asyncio.Event | None = None
         self.started = False
         self.bytes_in = 0
         self.bytes_out = 0
@@ -63,9 +64,34 @@ class Client:
             more = message.get("more_body", False)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The request body as it comes, however long. Inside `watched` that looks for leaving only after its end.
+
+        Raises:
+            ClientGone: the client left before the body was complete.
+        """
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            piece = message.get("body", b"")
+            self.bytes_in += len(piece)
+            more = message.get("more_body", False)
+            if piece:
+                yield piece
+        if self._read is not None:
+            self._read.set()
+
+    def will_stream(self) -> None:
+        """Say, before `watched`, that the body is read inside it."""
+        self._read = asyncio.Event()
+
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Cancel what runs inside as soon as the client leaves. To be entered when the body has been read.
+        """Cancel what runs inside as soon as the client leaves.
+
+        To be entered when the body has been read, or after `will_stream`.
 
         Raises:
             ClientGone: the client left.
@@ -92,6 +118,8 @@ class Client:
             self._task.cancel()
 
     async def _wait_for_leaving(self) -> None:
+        if self._read is not None:
+            await self._read.wait()
         message: Message = {}
         while message.get("type") != "http.disconnect":
             message = await self._receive()

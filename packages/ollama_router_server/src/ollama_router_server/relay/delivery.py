@@ -6,21 +6,36 @@ Does not belong here: choosing servers (`forwarder`), which header fields pass (
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from ollama_router_core.errors import UpstreamError
 from ollama_router_core.requests import ParsedRequest
 from ollama_router_core.usage import UsageReader
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.relay.failure import cut_stream
-from ollama_router_server.relay.forwarder import HeldAnswer
 from ollama_router_server.relay.headers import answer_headers, reason_text
 from ollama_router_server.system import Clock
+from ollama_router_server.targets import Target
+from ollama_router_server.upstream.interface import UpstreamResponse
 
-__all__ = ["deliver"]
+__all__ = ["Held", "deliver"]
 
 _LONGEST_ERROR = 64 * 1024
 
 
-async def deliver(exchange: Exchange, request: ParsedRequest, held: HeldAnswer, clock: Clock) -> None:
+class Held(Protocol):
+    """An answer whose head has arrived, and where it comes from."""
+
+    @property
+    def target(self) -> Target:
+        """The place that answers."""
+
+    @property
+    def response(self) -> UpstreamResponse:
+        """Its answer."""
+
+
+async def deliver(exchange: Exchange, request: ParsedRequest, held: Held, clock: Clock) -> None:
     """Pass an answer on as it comes; one that breaks off is never ended as if it were complete."""
     response = held.response
     exchange.status = response.status
@@ -33,9 +48,7 @@ async def deliver(exchange: Exchange, request: ParsedRequest, held: HeldAnswer, 
     await _deliver_pieces(exchange, held, headers, clock)
 
 
-async def _deliver_pieces(
-    exchange: Exchange, held: HeldAnswer, headers: list[tuple[bytes, bytes]], clock: Clock
-) -> None:
+async def _deliver_pieces(exchange: Exchange, held: Held, headers: list[tuple[bytes, bytes]], clock: Clock) -> None:
     client, usage, response = exchange.client, exchange.usage, held.response
     await client.start(response.status, headers)
     try:
@@ -54,7 +67,7 @@ async def _deliver_pieces(
     await client.finish(piece)
 
 
-async def _deliver_redacted(exchange: Exchange, held: HeldAnswer, headers: list[tuple[bytes, bytes]]) -> None:
+async def _deliver_redacted(exchange: Exchange, held: Held, headers: list[tuple[bytes, bytes]]) -> None:
     """Errors of foreign services may echo our key: they are short, so they are held and cleaned."""
     pieces: list[bytes] = []
     while (piece := await held.response.read()) and sum(map(len, pieces)) < _LONGEST_ERROR:
@@ -65,7 +78,7 @@ async def _deliver_redacted(exchange: Exchange, held: HeldAnswer, headers: list[
     await exchange.client.finish(body)
 
 
-def _headers(exchange: Exchange, held: HeldAnswer) -> list[tuple[bytes, bytes]]:
+def _headers(exchange: Exchange, held: Held) -> list[tuple[bytes, bytes]]:
     headers = [*answer_headers(held.response.headers), *exchange.router_headers()]
     headers.append((b"x-router-server", held.target.name.encode("ascii", "replace")))
     headers.append((b"x-router-reason", reason_text(_reason(exchange, held.target.name))))

@@ -62,6 +62,11 @@ class Exchange:
         """The request's path as sent, without query; for the endpoint table only, never for logs."""
         return str((self.scope.get("raw_path") or self.scope["path"].encode()).decode("latin-1"))
 
+    def header(self, name: bytes) -> str | None:
+        """A request field's value, several joined by commas; None when it is absent."""
+        values = [value.decode("latin-1") for field, value in self.scope["headers"] if field == name]
+        return ",".join(values) if values else None
+
     def router_headers(self) -> list[tuple[bytes, bytes]]:
         """The fields that say what the router did."""
         headers = [(b"x-router-request-id", self.id.encode())]

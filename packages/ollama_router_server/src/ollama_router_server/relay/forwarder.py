@@ -107,8 +107,8 @@ class Forwarder:
         return UpstreamRequest(
             origin=target.origin,
             method=exchange.method,
-            target=request.endpoint.path,
-            headers=upstream_headers(exchange.scope["headers"], target, exchange.id),
+            target=request.target,
+            headers=upstream_headers(exchange.scope["headers"], target, exchange.id, request.content_type),
             body=request.body,
             timeouts=self._timeouts,
         )

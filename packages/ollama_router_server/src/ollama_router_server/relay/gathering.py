@@ -1,55 +1,103 @@
 """Routes that every server answers together: all are asked at once, and none may hold up the answer.
 
-Belongs here: asking with a short deadline, falling back on what is known.
+Belongs here: asking with a short deadline, falling back on what is known, what this user may see.
 Does not belong here: how bodies are merged (`ollama_router_core.gather`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
+from ollama_router_core.access import may_use_cloud, may_use_host, may_use_model
 from ollama_router_core.config.settings import Config
-from ollama_router_core.endpoints import Endpoint
-from ollama_router_core.errors import NoServerFits, UpstreamError
-from ollama_router_core.gather import lowest_version, merge_openai_models, merge_ps, merge_tags
-from ollama_router_core.observations import observe_tags
+from ollama_router_core.endpoints import Family
+from ollama_router_core.errors import NoServerFits, UnknownRoute, UpstreamError
+from ollama_router_core.gather import (
+    Listed,
+    find_openai_model,
+    lowest_version,
+    merge_openai_models,
+    merge_ps,
+    merge_status,
+    merge_tags,
+    openai_from_tags,
+)
+from ollama_router_core.names import canonical_name, is_cloud_name
+from ollama_router_core.observations import observe_ps, observe_tags
+from ollama_router_core.requests import ParsedRequest
+from ollama_router_core.wording import model_not_found
 from ollama_router_server.fleet_service import FleetService, fetch
+from ollama_router_server.relay.answers import JSON, JSON_UTF8, answer_whole
+from ollama_router_server.relay.exchange import Exchange
+from ollama_router_server.storage.users import User
+from ollama_router_server.system import Clock
 from ollama_router_server.targets import Target
 from ollama_router_server.upstream.interface import Timeouts, Upstream
 
 __all__ = ["Gathering"]
 
 DEADLINE_SECONDS = 1.0
-"""A server that has not answered by then is left out; the whole answer takes under 1.5 s."""
+"""Of a server that has not answered by then the last answer counts; the whole takes under 1.5 s."""
+
+
+@dataclass(slots=True)
+class _Replies:
+    """What servers answered: bodies of those who did what was asked, statuses of all who answered."""
+
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    statuses: set[int] = field(default_factory=set)
 
 
 class Gathering:
-    """Answers `/api/tags`, `/api/ps`, `/api/version` and `/v1/models` for the whole fleet."""
+    """Answers `/api/tags`, `/api/ps`, `/api/version`, `/api/status` and `/v1/models` for the whole fleet."""
 
-    def __init__(self, config: Config, targets: Mapping[str, Target], upstream: Upstream, fleet: FleetService) -> None:
+    def __init__(
+        self, config: Config, targets: Mapping[str, Target], upstream: Upstream, fleet: FleetService, clock: Clock
+    ) -> None:
         self._config = config
         self._targets = targets
         self._upstream = upstream
         self._fleet = fleet
+        self._clock = clock
         self._timeouts = Timeouts(connect=DEADLINE_SECONDS, first_byte=DEADLINE_SECONDS, idle=DEADLINE_SECONDS)
 
-    async def answer(self, endpoint: Endpoint) -> bytes:
-        """The merged body.
+    async def serve(self, exchange: Exchange, request: ParsedRequest) -> None:
+        """Answer with the merged body.
 
         Raises:
             NoServerFits: `/api/version` when no server answers.
+            ModelNotFound: `/v1/models/{model}` for a model that nobody has, or that this user may not see.
+            UnknownRoute: no server is new enough to know the route.
         """
-        bodies = await self._ask(endpoint.path)
-        match endpoint.name:
+        endpoint, user = request.endpoint, exchange.user
+        path = "/v1/models" if endpoint.name == "openai_model" else endpoint.path
+        replies = await self._ask(path)
+        body = self._merge(request, replies, user)
+        await answer_whole(exchange, body, JSON if endpoint.family is Family.OPENAI else JSON_UTF8)
+
+    async def refresh(self, path: str) -> None:
+        """Have every server that is up asked now, so that the snapshot is true; for orders about models."""
+        await self._ask(path)
+
+    def _merge(self, request: ParsedRequest, replies: _Replies, user: User | None) -> bytes:
+        may_see, bodies = self._may_see(user), replies.bodies
+        match request.endpoint.name:
             case "tags":
-                return merge_tags(bodies)
+                return merge_tags(bodies, self._listed(user), may_see=may_see)
             case "ps":
-                return merge_ps(bodies)
+                return merge_ps(bodies, may_see=may_see)
             case "openai_models":
-                return merge_openai_models(bodies, self._external_models())
+                return merge_openai_models(bodies, self._listed(user), may_see=may_see)
+            case "openai_model":
+                return self._one_model(request, bodies, user)
+            case "status":
+                return self._status(replies, user)
             case _:
                 return self._version(bodies)
 
@@ -59,29 +107,86 @@ class Gathering:
             raise NoServerFits("no server answers: see orouter status", retry_after=5)
         return json.dumps({"version": version}, separators=(",", ":")).encode()
 
-    def _external_models(self) -> list[str]:
-        assigned = self._config.models.explicit_assignments
-        hosts = self._config.external_hosts
-        return [model for model, name in assigned.items() if name in hosts and hosts[name].enabled]
+    def _status(self, replies: _Replies, user: User | None) -> bytes:
+        if not replies.bodies and replies.statuses == {404}:
+            raise UnknownRoute("404 page not found")
+        return merge_status(replies.bodies, allowed=self._may_use_cloud(user))
 
-    async def _ask(self, path: str) -> dict[str, bytes]:
+    def _one_model(self, request: ParsedRequest, bodies: Mapping[str, bytes], user: User | None) -> bytes:
+        asked = request.parameter or ""
+        found = find_openai_model(bodies, self._listed(user), asked, may_see=self._may_see(user))
+        if found is None:
+            raise model_not_found(request.endpoint.name, asked)
+        return found
+
+    def _may_use_cloud(self, user: User | None) -> bool:
+        return user is not None and may_use_cloud(user.role, user.grants, self._config.cloud)
+
+    def _may_see(self, user: User | None) -> Callable[[Mapping[str, Any]], bool]:
+        cloud = self._may_use_cloud(user)
+
+        def may_see(row: Mapping[str, Any]) -> bool:
+            name = str(row.get("name") or row.get("model") or row.get("id") or "")
+            hosted = bool(row.get("remote_host")) or is_cloud_name(name) or self._fleet.is_stub(canonical_name(name))
+            return user is not None and may_use_model(user.grants, name) and (cloud or not hosted)
+
+        return may_see
+
+    def _listed(self, user: User | None) -> list[Listed]:
+        """Models that the config assigns: external hosts list nothing, and a server may not have its own yet."""
+        if user is None:
+            return []
+        found = []
+        for model, place in self._config.models.explicit_assignments.items():
+            host = self._config.external_hosts.get(place)
+            target = host or self._config.servers.get(place)
+            if target is None or not target.enabled or not may_use_model(user.grants, model):
+                continue
+            if host is not None and not may_use_host(user.grants, place):
+                continue
+            where = f"{target.protocol}://{target.host}:{target.port}" if host is not None else place
+            digest = hashlib.sha256(f"{place}/{model}".encode()).hexdigest()
+            found.append(Listed(name=model, place=where, digest=digest))
+        return found
+
+    async def _ask(self, path: str) -> _Replies:
         up = [name for name, facts in self._fleet.snapshot.servers.items() if facts.up]
-        tasks = {name: asyncio.ensure_future(self._ask_one(name, path)) for name in up}
-        if not tasks:
-            return {}
+        replies = _Replies()
+        tasks = [asyncio.ensure_future(self._ask_one(name, path, replies)) for name in up]
         try:
-            await asyncio.wait(tasks.values(), timeout=DEADLINE_SECONDS)
+            if tasks:
+                await asyncio.wait(tasks, timeout=DEADLINE_SECONDS)
         finally:
-            for task in tasks.values():
+            for task in tasks:
                 task.cancel()
-        await asyncio.gather(*tasks.values(), return_exceptions=True)
-        return {name: body for name, task in tasks.items() if not task.cancelled() and (body := task.result())}
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for name in up:
+            known = self._known(name, path)
+            if known is not None:
+                replies.bodies.setdefault(name, known)
+        return replies
 
-    async def _ask_one(self, name: str, path: str) -> bytes | None:
+    async def _ask_one(self, name: str, path: str, replies: _Replies) -> None:
         try:
             status, body = await fetch(self._upstream, self._targets[name], "GET", path, timeouts=self._timeouts)
         except UpstreamError:
-            return None
-        if status == 200 and path == "/api/tags":
-            self._fleet.update(name, partial(observe_tags, body=body, now=self._fleet.now()))
-        return body if status == 200 else None
+            return
+        replies.statuses.add(status)
+        if status != 200:
+            self._fleet.remember(name, path, None)
+            return
+        replies.bodies[name] = body
+        self._fleet.remember(name, path, body)
+        now = self._fleet.now()
+        if path == "/api/tags":
+            self._fleet.update(name, partial(observe_tags, body=body, now=now))
+        elif path == "/api/ps":
+            self._fleet.update(name, partial(observe_ps, body=body, now=now, wall=self._clock.wall()))
+
+    def _known(self, name: str, path: str) -> bytes | None:
+        """What a server that is up but slow said last."""
+        known = self._fleet.last_reply(name, path)
+        if known is None and path == "/v1/models":
+            tags = self._fleet.last_reply(name, "/api/tags")
+            return None if tags is None else openai_from_tags(tags)
+        return known

@@ -60,10 +60,18 @@ _NEVER_TO_CLIENTS = frozenset({
 _VIA = (b"via", b"1.1 ollama-router")
 
 
-def upstream_headers(client: Iterable[tuple[bytes, bytes]], target: Target, request_id: str) -> Headers:
-    """The fields a server gets: those of the client that matter to it, our id, and the key that is for it alone."""
+def upstream_headers(
+    client: Iterable[tuple[bytes, bytes]], target: Target, request_id: str, content_type: bytes | None = None
+) -> Headers:
+    """The fields a server gets: those of the client that matter to it, our id, and the key that is for it alone.
+
+    `content_type` stands in place of the client's when the body was written anew.
+    """
     nominated = _nominated(client)
     kept = [(name, value) for name, value in client if name in _TO_SERVERS and name not in nominated]
+    if content_type is not None:
+        kept = [field for field in kept if field[0] != b"content-type"]
+        kept.append((b"content-type", content_type))
     return (*kept, _VIA, (b"x-request-id", request_id.encode()), *target.credential)
 
 

@@ -9,32 +9,42 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import structlog
 
 from ollama_router_core.config.settings import Config, parse_size
-from ollama_router_core.decision import Decision, decide
-from ollama_router_core.endpoints import Endpoint, Routing, family_of_path, match_endpoint
-from ollama_router_core.errors import Overloaded, RouterError, UnsupportedEncoding
+from ollama_router_core.decision import Decision
+from ollama_router_core.endpoints import Body, Match, Routing, family_of_path, match_endpoint
+from ollama_router_core.errors import ModelNotFound, Overloaded, RouterError
+from ollama_router_core.external_routes import EXTERNAL, PREFIX
+from ollama_router_core.placement import decide_place
 from ollama_router_core.requests import ParsedRequest, parse_request
 from ollama_router_core.sinks import LogSink
+from ollama_router_core.wording import model_not_found
 from ollama_router_server.auth import Authenticator
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.ledger import Ledger
 from ollama_router_server.relay.access import (
     LiveExchanges,
     check_granted_model,
+    check_hosted,
     check_route,
     counted,
     granted_ranking,
 )
+from ollama_router_server.relay.answers import answer_whole
+from ollama_router_server.relay.bodies import read_body
 from ollama_router_server.relay.client import Client, ClientGone, Receive, Send
 from ollama_router_server.relay.delivery import deliver
+from ollama_router_server.relay.dispatch import Dispatch
 from ollama_router_server.relay.exchange import Exchange
+from ollama_router_server.relay.external import ExternalPass
 from ollama_router_server.relay.failure import answer_error
 from ollama_router_server.relay.forwarder import Forwarder
 from ollama_router_server.relay.gathering import Gathering
+from ollama_router_server.relay.holders import Holders
+from ollama_router_server.relay.homes import Homes
 from ollama_router_server.relay.learning import note_answered
 from ollama_router_server.storage.users import User
 from ollama_router_server.system import Clock, new_request_id
@@ -72,7 +82,11 @@ class RelayApp:
         self._in_flight = 0
         self._live = LiveExchanges(deps.authenticator)
         self._max_body = parse_size(config.limits.max_body)
-        self._gathering = Gathering(config, deps.targets, deps.upstream, deps.fleet)
+        self._gathering = Gathering(config, deps.targets, deps.upstream, deps.fleet, deps.clock)
+        dispatch = Dispatch(config, deps.targets, deps.upstream)
+        self._holders = Holders(config, deps.fleet, dispatch, self._gathering, deps.clock)
+        self._homes = Homes(config, deps.fleet, dispatch, self._gathering, deps.clock)
+        self._external = ExternalPass(config, dispatch, deps.clock)
         self._forwarder = Forwarder(
             targets=deps.targets,
             upstream=deps.upstream,
@@ -107,22 +121,48 @@ class RelayApp:
 
     async def _serve(self, exchange: Exchange) -> None:
         self._refuse_overload()
-        match = match_endpoint(exchange.method, exchange.path)
+        match = self._match(exchange)
         exchange.endpoint = match.endpoint
         if match.endpoint.routing is Routing.ROUTER:
-            await self._answer(exchange, _ROOT, b"text/plain; charset=utf-8")
+            await answer_whole(exchange, _ROOT, b"text/plain; charset=utf-8")
             return
         exchange.user = await self._authenticate(exchange)
         check_route(exchange.user, match.endpoint, exchange.address, wall=exchange.started_at)
-        body = await self._read_body(exchange)
-        request = parse_request(match, body)
+        request = await self._read(exchange, match)
         exchange.route = request.route
         check_granted_model(exchange)
+        check_hosted(exchange, request, self._deps.config, self._deps.fleet)
         async with self._live.watched(exchange), counted(self._deps.ledger, exchange, match.endpoint):
-            if match.endpoint.routing is Routing.GATHER:
-                await self._gather(exchange, match.endpoint)
-            else:
+            await self._answer(exchange, request)
+
+    def _match(self, exchange: Exchange) -> Match:
+        return Match(EXTERNAL) if exchange.path.startswith(PREFIX) else match_endpoint(exchange.method, exchange.path)
+
+    async def _read(self, exchange: Exchange, match: Match) -> ParsedRequest:
+        if match.endpoint.body is Body.RAW:
+            exchange.client.will_stream()
+            return self._external.read(exchange) if match.endpoint is EXTERNAL else parse_request(match, b"")
+        body = await read_body(exchange, match.endpoint, self._max_body)
+        return parse_request(match, body, content_type=(exchange.header(b"content-type") or "").encode("latin-1"))
+
+    async def _answer(self, exchange: Exchange, request: ParsedRequest) -> None:
+        match request.endpoint.routing:
+            case Routing.ONE if request.route.unloads:
+                await self._holders.unload(exchange, request)
+            case Routing.ONE:
                 await self._relay(exchange, request)
+            case Routing.GATHER:
+                await self._gathering.serve(exchange, request)
+            case Routing.HOLDER:
+                await self._holders.serve(exchange, request)
+            case Routing.HOME:
+                await self._homes.serve(exchange, request)
+            case Routing.EXTERNAL:
+                await self._external.serve(exchange, request)
+            case Routing.ROUTER:
+                raise AssertionError("answered before")
+            case _:
+                assert_never(request.endpoint.routing)
 
     async def _relay(self, exchange: Exchange, request: ParsedRequest) -> None:
         decision = self._decide(exchange, request)
@@ -135,33 +175,19 @@ class RelayApp:
 
     def _decide(self, exchange: Exchange, request: ParsedRequest) -> Decision:
         fleet, now = self._deps.fleet, self._deps.clock.monotonic()
-        decision = decide(request.route, fleet.snapshot, self._deps.config, now=now, tiebreak=next(self._turn))
+        decision = decide_place(request.route, fleet.snapshot, self._deps.config, now=now, tiebreak=next(self._turn))
         exchange.decision, exchange.decided = decision, now
         if decision.error is not None:
             fleet.refresh_unknown(request.route.model)
+            if isinstance(decision.error, ModelNotFound):
+                raise model_not_found(request.endpoint.name, request.route.model_text or "")
             raise decision.error
         return decision if exchange.user is None else granted_ranking(exchange.user, decision, self._deps.targets)
-
-    async def _gather(self, exchange: Exchange, endpoint: Endpoint) -> None:
-        body = await self._gathering.answer(endpoint)
-        await self._answer(exchange, body, b"application/json; charset=utf-8")
-
-    async def _answer(self, exchange: Exchange, body: bytes, content_type: bytes) -> None:
-        exchange.status = 200
-        headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
-        await exchange.client.start(200, [*headers, *exchange.router_headers()])
-        await exchange.client.finish(body if exchange.method != "HEAD" else b"")
 
     async def _authenticate(self, exchange: Exchange) -> User:
         headers = exchange.scope["headers"]
         authenticator = self._deps.authenticator
         return authenticator.authenticate_cached(headers) or await authenticator.authenticate(headers)
-
-    async def _read_body(self, exchange: Exchange) -> bytes:
-        for name, value in exchange.scope["headers"]:
-            if name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
-                raise UnsupportedEncoding("send the body without Content-Encoding")
-        return await exchange.client.read_body(self._max_body)
 
     def _refuse_overload(self) -> None:
         if self._in_flight > self._deps.config.limits.max_in_flight:

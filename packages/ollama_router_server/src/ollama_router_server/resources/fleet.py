@@ -14,6 +14,7 @@ from falcon.asgi import Request, Response
 from ollama_router_core.decision import decide
 from ollama_router_core.fleet import ServerFacts
 from ollama_router_core.names import canonical_name
+from ollama_router_core.placement import differing_digests
 from ollama_router_core.requests import RouteRequest
 from ollama_router_server.services import Services
 
@@ -34,6 +35,10 @@ class StatusResource:
             "servers": {
                 name: {"in_flight": snapshot.in_flight.get(name, 0), **_facts_json(facts, now)}
                 for name, facts in snapshot.servers.items()
+            },
+            "differing_models": {
+                name: {digest: list(servers) for digest, servers in digests.items()}
+                for name, digests in differing_digests(snapshot).items()
             },
             "request_log": {"dropped": self._services.sink.dropped, "pending": self._services.sink.pending},
         }

@@ -6,30 +6,37 @@ Belongs here: sessions. Does not belong here: settings of tools (pyproject.toml)
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nox
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+MEMBERS = ["-e", "packages/ollama_router_core", "-e", "packages/ollama_router_server[postgres]"]
+MEMBERS += ["-e", "packages/ollama_router_cli"]
+PARALLEL = ["-n", "3", "--dist", "worksteal"]
+
+
+def installed(version: str) -> bool:
+    """Whether this machine has that Python; nothing is downloaded."""
+    command = ["uv", "python", "find", "--no-python-downloads", version]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603 - constant words
+
+
+# By default one of each axis: the oldest Python with the oldest versions, the newest with the newest, the one between
+# for the core alone, and in any case the Python at hand. `nox -s tests` takes the whole matrix.
+DEFAULT_TESTS = {"tests-3.11(lowest-direct)", "tests-3.13(highest)"}
+if HERE == "3.12":
+    DEFAULT_TESTS.add("tests-3.12(highest)")
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"
 nox.options.error_on_external_run = True
 nox.options.error_on_missing_interpreters = False  # skipped by name, also where CI is set
 nox.options.download_python = "never"
-nox.options.sessions = [
-    "lint",
-    "types",
-    "architecture",
-    "docs",
-    "core_alone",
-    # one of each axis; `nox -s tests` takes the whole matrix
-    "tests-3.11(lowest-direct)",
-    "tests-3.12(highest)",
-    "tests-3.13(highest)",
-]
-
-PYTHONS = ["3.11", "3.12", "3.13"]
-MEMBERS = ["-e", "packages/ollama_router_core", "-e", "packages/ollama_router_server[postgres]"]
-MEMBERS += ["-e", "packages/ollama_router_cli"]
+nox.options.sessions = ["lint", "types", "architecture", "docs", "core_alone", *sorted(DEFAULT_TESTS)]
 
 
 def locked(session: nox.Session, *options: str) -> None:
@@ -48,7 +55,7 @@ def newest(session: nox.Session, resolution: str = "highest") -> None:
 def tests(session: nox.Session, resolution: str) -> None:
     """All fast tests, with the newest and with the oldest versions that the packages allow."""
     newest(session, resolution)
-    session.run("pytest", "-m", "not e2e", *session.posargs)
+    session.run("pytest", "-m", "not e2e", *PARALLEL, *session.posargs)
 
 
 @nox.session
@@ -57,10 +64,10 @@ def properties(session: nox.Session) -> None:
     newest(session)
     # a law may take longer than a single test is given elsewhere
     chosen = session.posargs or ["tests/core/properties", "--timeout=1800"]
-    session.run("pytest", *chosen, env={"HYPOTHESIS_PROFILE": "deep"})
+    session.run("pytest", *PARALLEL, *chosen, env={"HYPOTHESIS_PROFILE": "deep"})
 
 
-@nox.session
+@nox.session(python="3.12" if installed("3.12") else None)
 def core_alone(session: nox.Session) -> None:
     """The core's wheel, installed without its siblings, imports and passes its own tests."""
     wheels = Path(session.create_tmp()).resolve() / "wheels"
@@ -69,7 +76,7 @@ def core_alone(session: nox.Session) -> None:
     session.install(*(str(wheel) for wheel in wheels.glob("*.whl")))
     session.run("python", "-c", "import ollama_router_core as core; [getattr(core, name) for name in core.__all__]")
     session.install("--group", "test")
-    session.run("pytest", "tests/core", "--ignore=tests/core/properties", *session.posargs)
+    session.run("pytest", "tests/core", *PARALLEL, *session.posargs)
 
 
 @nox.session
@@ -98,7 +105,9 @@ def architecture(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Every setting, command, header, metric and error code is documented."""
     locked(session, "--all-packages", "--all-extras", "--group", "test")
-    session.run("pytest", "tests/docs", *session.posargs)
+    session.run(
+        "pytest", "tests/docs", "tests/cli/test_docs.py", "tests/core/config/test_reference.py", *session.posargs
+    )
 
 
 @nox.session(default=False)
@@ -106,7 +115,7 @@ def coverage(session: nox.Session) -> None:
     """All fast tests with branch coverage, processes included."""
     newest(session)
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-m", "not e2e", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", "-m", "not e2e", *PARALLEL, *session.posargs)
     session.run("coverage", "combine")
     session.run("coverage", "report")
 

@@ -1,6 +1,6 @@
 """Keeps the fleet snapshot fresh in the background, never on a request's path.
 
-Belongs here: when to ask a server for what, swapping snapshots, counting our own requests in flight.
+Belongs here: when to ask a server for what, swapping snapshots, counting our own requests in flight, learned speeds.
 Does not belong here: what replies mean (`ollama_router_core.observations`), choosing servers.
 """
 
@@ -19,7 +19,7 @@ import structlog
 
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamProtocolError
-from ollama_router_core.fleet import FleetSnapshot, ModelFacts, ServerFacts
+from ollama_router_core.fleet import EMPTY, FleetSnapshot, ModelFacts, ServerFacts
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.observations import (
     observe_down,
@@ -30,6 +30,8 @@ from ollama_router_core.observations import (
     observe_version,
     with_facts,
 )
+from ollama_router_core.speeds import Sample, SpeedBook, model_weight
+from ollama_router_server.health import Health
 from ollama_router_server.system import Clock
 from ollama_router_server.targets import Target
 from ollama_router_server.upstream.interface import Timeouts, Upstream, UpstreamRequest
@@ -92,13 +94,51 @@ class FleetService:
         self._refreshed_at = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
         self._replies: dict[tuple[str, str], bytes] = {}
+        self._speeds = SpeedBook()
+        self._listeners: list[Callable[[], None]] = []
+        self.health = Health(config, clock.monotonic)
         timeout = config.model_info_timeout
         self._timeouts = Timeouts(connect=min(config.connect_timeout, timeout), first_byte=timeout, idle=timeout)
 
     @property
     def snapshot(self) -> FleetSnapshot:
         """The fleet as believed now, our own requests in flight included."""
-        return FleetSnapshot(servers=self._servers, in_flight=dict(self._in_flight))
+        health, in_flight = self.health, dict(self._in_flight)
+        return FleetSnapshot(
+            servers=self._servers,
+            in_flight=in_flight,
+            suspended=health.suspended([name for name, facts in self._servers.items() if facts.up])
+            if health.troubled
+            else EMPTY,
+            slots=health.slots(in_flight) if health.troubled else EMPTY,
+            draining=health.draining,
+            speeds=self._speeds,
+        )
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever facts or states changed in a way that may let a waiting request go."""
+        self._listeners.append(listener)
+
+    def drain(self, name: str, *, on: bool) -> None:
+        """Send a server nothing new, or end that."""
+        self.health.drain(name, on=on)
+        _log.info("server_draining" if on else "server_undrained", server=name)
+        self._tell()
+
+    def learn(self, server: str, model: CanonicalName, sample: Sample) -> None:
+        """A request finished with these metrics: the next one of its kind knows how long it takes."""
+        facts = self._servers.get(server)
+        if facts is not None:
+            weight = model_weight(model, (facts.installed or {}).get(model))
+            self._speeds = self._speeds.observe(server, model, weight, sample)
+
+    def running(self, name: str) -> int:
+        """Our own requests in flight on a server."""
+        return self._in_flight.get(name, 0)
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
 
     async def start(self) -> None:
         """Begin to ask. Returns when every server has answered or failed once, at the latest after 3 seconds."""
@@ -184,6 +224,7 @@ class FleetService:
         while True:
             await self._round(name)
             first.set()
+            self._tell()
             await self._pause(name)
 
     async def _pause(self, name: str) -> None:

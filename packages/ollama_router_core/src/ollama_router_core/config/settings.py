@@ -86,6 +86,12 @@ class Server(_Section):
         default=None, description="Requests in flight here at once; null sets no limit."
     )
     enabled: bool = Field(default=True, description="false takes the server out of all routing.")
+    drain: bool = Field(default=False, description="true lets it finish what it has and sends it nothing new.")
+    warm_up: tuple[str, ...] = Field(
+        default=(),
+        strict=False,  # YAML's lists are lists; the entries stay strict
+        description="Models to load here when the router starts and whenever the server comes back.",
+    )
     default_context: Annotated[int, Field(ge=4)] | None = Field(
         default=None,
         description="Context in tokens of requests that ask for none (its OLLAMA_CONTEXT_LENGTH); null: automatic.",

@@ -89,3 +89,19 @@ def test_every_error_of_the_tree_can_be_written(family: Family) -> None:
         kind = pending.pop()
         pending += kind.__subclasses__()
         assert json.loads(error_body(family, kind.status_hint, "\ud800", code=kind.code, request_id="r"))["error"]
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [("a<b>&c", b"a\\u003cb\\u003e\\u0026c"), ("modèle", "modèle".encode()), ("a\u2028b", b"a\\u2028b")],
+)
+def test_characters_are_escaped_as_go_does(text: str, written: bytes) -> None:
+    """Go escapes for HTML's sake and leaves letters of any language as they are."""
+    found = error_body(Family.OLLAMA, 400, text, code="invalid_body", request_id="r")
+    assert found == b'{"error":"' + written + b'"}'
+    assert json.loads(found) == {"error": text}
+
+
+def test_half_a_character_does_no_harm() -> None:
+    """What a client can write as an escape, but no UTF-8 can hold, becomes a question mark."""
+    assert error_body(Family.OLLAMA, 400, "\ud800", code="x", request_id="r") == b'{"error":"?"}'

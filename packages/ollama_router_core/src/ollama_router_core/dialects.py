@@ -15,6 +15,7 @@ __all__ = ["error_body", "error_tail"]
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 _SAID_BY_OLLAMA = frozenset({"invalid_body", "model_required", "invalid_model_name", "model_not_found"})
 """Codes of what Ollama answers too: there its `code` is null."""
+_ESCAPED_BY_GO = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 _ANTHROPIC_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -29,7 +30,9 @@ _ANTHROPIC_TYPES = {
 
 def error_body(family: Family, status: int, message: str, *, code: str, request_id: str) -> bytes:
     """The JSON body of an error answer; `code` is the router's stable code where the dialect has a place for it."""
-    return json.dumps(_error(family, status, message, code, request_id), separators=(",", ":")).encode()
+    error = _error(family, status, message, code, request_id)
+    text = json.dumps(error, separators=(",", ":"), ensure_ascii=False).translate(_ESCAPED_BY_GO)
+    return text.encode("utf-8", "replace")
 
 
 def error_tail(family: Family, status: int, message: str, *, code: str, request_id: str) -> bytes:

@@ -7,16 +7,22 @@ Does not belong here: what the dialects look like (`ollama_router_core.dialects`
 from __future__ import annotations
 
 from ollama_router_core.dialects import error_body, error_tail
+from ollama_router_core.endpoints import Family
 from ollama_router_core.errors import (
     InvalidCredential,
+    InvalidModelName,
     MethodNotAllowed,
     MissingCredential,
+    MissingModel,
+    ModelNotFound,
     RouterError,
     UnknownRoute,
 )
 from ollama_router_server.relay.exchange import Exchange
 
 __all__ = ["answer_error", "cut_stream"]
+
+_FORMS_NAME_FIRST = frozenset({"anthropic_messages", "openai_transcriptions"})
 
 
 async def answer_error(exchange: Exchange, error: RouterError) -> None:
@@ -48,7 +54,18 @@ def _content(exchange: Exchange, error: RouterError) -> tuple[bytes, bytes]:
     if isinstance(error, UnknownRoute | MethodNotAllowed):
         return error.message.encode(), b"text/plain"
     body = error_body(exchange.family, error.status_hint, error.message, code=error.code, request_id=exchange.id)
+    if _translated(exchange, error):
+        return body + b"\n", b"application/json"
     return body, b"application/json; charset=utf-8"
+
+
+def _translated(exchange: Exchange, error: RouterError) -> bool:
+    """Ollama finds what is wrong with a model after it has read a /v1 body, and writes that answer anew."""
+    if exchange.family is Family.OLLAMA:
+        return False
+    if isinstance(error, MissingModel):
+        return exchange.endpoint is not None and exchange.endpoint.name not in _FORMS_NAME_FIRST
+    return isinstance(error, ModelNotFound | InvalidModelName)
 
 
 def _headers(error: RouterError) -> list[tuple[bytes, bytes]]:

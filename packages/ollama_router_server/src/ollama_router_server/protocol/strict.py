@@ -20,13 +20,15 @@ import math
 from typing import Any, ClassVar, Final, Literal, assert_never, cast
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from ollama_router_server.protocol.cycle import FrontCycle
 from ollama_router_server.protocol.head import (
     Refusal,
     check_fields,
-    check_head,
     check_partial,
+    check_target,
     too_large,
     without_upgrade,
 )
@@ -40,16 +42,35 @@ _CHUNKED: Final = 2
 _CLOSED: Final = 3
 
 _Phase = Literal["head", "body", "unwanted", "keepalive", "linger"]
+_BAD_HEAD: Final = Refusal(400, "the head is not valid HTTP/1.1")
 _BAD_BODY: Final = Refusal(400, "the body's framing is broken")
 _HEAD_END: Final = b"\r\n\r\n"
 
 
-class _RefusedError(Exception):
-    """Stops httptools from inside a callback; the reason is in `StrictProtocol._refusal`."""
+class _StoppedError(Exception):
+    """Stops httptools from inside a callback; why is in `StrictProtocol._refusal`, or it is `_upgrade`."""
 
 
 class StrictProtocol(HttpToolsProtocol):
     """Uvicorn's protocol with bounds; `strict_protocol` makes a class with other ones."""
+
+    # Slots beside the base's dictionary, which stays small enough for the interpreter's fast path.
+    __slots__ = (
+        "_deadline",
+        "_held",
+        "_left",
+        "_payload",
+        "_phase",
+        "_quiet",
+        "_raw",
+        "_refusal",
+        "_stall",
+        "_state",
+        "_timer",
+        "_timer_when",
+        "_unsent",
+        "_upgrade",
+    )
 
     limits: ClassVar[ProtocolLimits] = ProtocolLimits()
 
@@ -62,6 +83,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._payload = 0
         self._quiet = 0
         self._refusal: Refusal | None = None
+        self._upgrade = False
         self._phase: _Phase = "head"
         self._deadline = math.inf
         self._timer: asyncio.TimerHandle | None = None
@@ -96,6 +118,9 @@ class StrictProtocol(HttpToolsProtocol):
                 timer.cancel()
         self._timer = self._stall = None
         super().connection_lost(exc)
+        cycle: RequestResponseCycle | None = self.cycle
+        if isinstance(cycle, FrontCycle):
+            cycle.left()
 
     def pause_writing(self) -> None:
         """The client takes less than the application sends."""
@@ -126,7 +151,7 @@ class StrictProtocol(HttpToolsProtocol):
                 place = self._take_chunked(data, place)
             else:
                 return
-        if self._state in {_SIZED, _CHUNKED} and self._phase != "unwanted":
+        if (self._state == _SIZED or self._state == _CHUNKED) and self._phase != "unwanted":  # noqa: PLR1714 - hot
             self._arm(self.limits.body_idle, "body")
 
     def _keep(self, data: bytes) -> None:
@@ -150,13 +175,17 @@ class StrictProtocol(HttpToolsProtocol):
         if end + 4 - place > self.limits.header_bytes:
             self._refuse(too_large(data[start : place + self.limits.header_bytes]))
             return len(data)
-        head = data[start:end]
-        refusal = check_head(head, self.limits)
-        if refusal is not None:
-            self._refuse(refusal)
+        # llhttp skips line ends of its own before a method, and blanks after it.
+        if not 65 <= data[start] <= 90 or data.count(b" ", start, data.find(b"\r", start)) != 2:
+            self._refuse(_BAD_HEAD)
             return len(data)
         self._deadline = math.inf
-        self._feed(without_upgrade(head) + _HEAD_END, Refusal(400, "the head is not valid HTTP/1.1"))
+        head = data[start : end + 4]
+        self._feed(head, _BAD_HEAD)
+        if self._upgrade:
+            self._upgrade = False
+            self.parser = httptools.HttpRequestParser(self)
+            self._feed(without_upgrade(head), _BAD_HEAD)
         return end + 4
 
     def _hold(self, data: bytes, head: bytes) -> None:
@@ -200,30 +229,41 @@ class StrictProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._refuse(self._refusal or otherwise)
+            if not self._upgrade:
+                self._refuse(self._refusal or otherwise)
 
     # httptools' protocol ------------------------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of a head; fields after a body (trailers) are dropped."""
         if self._state == _HEAD:
-            super().on_header(name, value.strip(b" \t"))
+            self.headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """A head has been parsed: refuse it, or start the application."""
-        version = self.parser.get_http_version()
-        self._refusal = check_fields(self.headers, version)
+        parser = self.parser
+        version = parser.get_http_version()
+        fields = self.headers
+        named = dict(fields)
+        self._refusal = check_target(self.url, self.limits) or check_fields(fields, named, version, self.limits)
         if self._refusal is not None:
-            raise _RefusedError
-        self.expect_100_continue = self.expect_100_continue and version == "1.1"
-        self._left = self._raw = self._payload = self._quiet = 0
+            raise _StoppedError
+        if parser.should_upgrade():
+            self._upgrade = True
+            raise _StoppedError
+        if version == "1.1":
+            self.expect_100_continue = named.get(b"expect", b"").lower() == b"100-continue"
         super().on_headers_complete()
-        for name, value in self.headers:
-            if name == b"content-length":
-                self._left = int(value)
-                self._state = _SIZED
-            elif name == b"transfer-encoding":
-                self._state = _CHUNKED
+        if b"content-length" in named:
+            self._left = int(named[b"content-length"])
+            self._state = _SIZED
+        elif b"transfer-encoding" in named:
+            self._raw = self._payload = self._quiet = 0
+            self._state = _CHUNKED
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self.cycle = FrontCycle(cycle)
+        super()._start_asgi_task(self.cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """Bytes of a body."""
@@ -359,4 +399,4 @@ class StrictProtocol(HttpToolsProtocol):
 
 def strict_protocol(limits: ProtocolLimits) -> type[StrictProtocol]:
     """A protocol class with these limits, for `uvicorn.Config(http=...)`."""
-    return type("StrictProtocol", (StrictProtocol,), {"limits": limits})
+    return type("StrictProtocol", (StrictProtocol,), {"limits": limits, "__slots__": ()})

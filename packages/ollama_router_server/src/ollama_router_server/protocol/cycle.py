@@ -1,0 +1,131 @@
+"""One request and its answer on a connection: uvicorn's cycle with a short way for answers.
+
+Belongs here: writing heads and pieces, saying that the client has left.
+Does not belong here: which bytes are let in (`strict`), what is answered (the application).
+
+The application finds the cycle in its scope under `extensions[FRONT]` and may then write without a coroutine for each
+piece and without a task that waits for the client's leaving. Without it, or for other parts of the application, ASGI's
+`send` and `receive` do the same. The head waits for the first piece, at most until the event loop's next turn, so that
+both leave in one system call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+__all__ = ["FRONT", "FrontCycle"]
+
+FRONT: Final = "ollama_router.front"
+
+
+class FrontCycle(RequestResponseCycle):
+    """Takes over from a cycle that uvicorn has just made.
+
+    `on_leave` is called once if the client closes the connection before the answer is complete.
+    """
+
+    def __init__(self, made: RequestResponseCycle) -> None:
+        self.__dict__.update(made.__dict__)
+        self.on_leave: Callable[[], None] | None = None
+        self._head: bytes | None = None
+        extensions: dict[str, Any] = self.scope.setdefault("extensions", {})  # type: ignore[assignment]
+        extensions[FRONT] = self
+
+    def left(self) -> None:
+        """The connection is gone."""
+        told, self.on_leave = self.on_leave, None
+        if told is not None and not self.response_complete:
+            told()
+
+    async def drained(self) -> None:
+        """Wait until the client has taken enough for more to be written."""
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+
+    def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Begin the answer. Field names are in lower case.
+
+        Raises:
+            RuntimeError: the answer has begun before, or a field holds a line end.
+        """
+        if self.response_started:
+            raise RuntimeError("the answer has begun already")
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        lines = [STATUS_LINE[status]]
+        for name, value in (*self.default_headers, *headers):
+            if name == b"content-length":
+                self.expected_content_length = int(value)
+                self.chunked_encoding = False
+            elif name == b"connection" and b"close" in value.lower():
+                self.keep_alive = False
+                continue
+            lines.append(name + b": " + value + b"\r\n")
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in {204, 304}:
+            self.chunked_encoding = True
+            lines.append(b"transfer-encoding: chunked\r\n")
+        head = b"".join((*lines, b"\r\n"))
+        if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1:
+            raise RuntimeError("a header field of the answer holds a line end")
+        self._head = head
+        asyncio.get_running_loop().call_soon(self._flush)
+
+    def put(self, piece: bytes, *, more: bool = True) -> bool:
+        """Write a piece of the body; says whether `drained` should be awaited before the next.
+
+        Raises:
+            RuntimeError: the answer has not begun, is complete, or its length is not the one it declared.
+        """
+        if self.disconnected:
+            return False
+        if not self.response_started or self.response_complete:
+            raise RuntimeError("there is no answer under way")
+        head, self._head = self._head or b"", None
+        data = head + self._framed(piece, more=more)
+        if data:
+            self.transport.write(data)
+        if not more:
+            self._complete()
+        return self.flow.write_paused
+
+    async def send(self, message: Any) -> None:
+        """ASGI's way to do the same."""
+        await self.drained()
+        if self.disconnected:
+            return
+        if message["type"] == "http.response.start":
+            self.begin(message["status"], tuple(message.get("headers", ())))
+        else:
+            self.put(message.get("body", b""), more=message.get("more_body", False))
+
+    def _framed(self, piece: bytes, *, more: bool) -> bytes:
+        if self.scope["method"] == "HEAD":
+            self.expected_content_length = 0
+            return b""
+        if self.chunked_encoding:
+            chunk = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
+            return chunk if more else chunk + b"0\r\n\r\n"
+        self.expected_content_length -= len(piece)
+        if self.expected_content_length < 0:
+            raise RuntimeError("the answer is longer than its Content-Length")
+        return piece
+
+    def _complete(self) -> None:
+        if self.expected_content_length != 0:
+            raise RuntimeError("the answer is shorter than its Content-Length")
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+    def _flush(self) -> None:
+        head, self._head = self._head, None
+        if head is not None and not self.disconnected:
+            self.transport.write(head)

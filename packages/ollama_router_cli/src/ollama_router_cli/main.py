@@ -23,6 +23,7 @@ __all__ = ["COMMANDS", "app", "main"]
 
 COMMANDS = {
     "serve": ("serve", "Run the router until Ctrl-C or SIGTERM."),
+    "connect": ("connect", "Let ollama and other clients without tokens use a router."),
     "demo": ("demo", "Show the main job on two simulated servers."),
     "init": ("init", "Write a commented config file."),
     "config": ("config_commands", "Check and show the config."),

@@ -16,6 +16,7 @@ import structlog
 from falcon.asgi import Request, Response
 
 from ollama_router_core.errors import Forbidden, RouterError
+from ollama_router_server.path_token import has_path_token, move_path_token
 from ollama_router_server.relay.client import Receive, Send
 from ollama_router_server.relay.relay import RelayApp, RelayDeps
 from ollama_router_server.resources.fleet import ExplainResource, StatusResource
@@ -38,11 +39,20 @@ class RouterApp:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
-        if scope["type"] == "http":
+        if scope["type"] == "http" and has_path_token(scope):
+            # Never past this line: with the setting off such a path is as unknown as any.
+            await self._relay(self._without_path_token(scope), receive, send)
+        elif scope["type"] == "http":
             own = scope["path"].startswith(_OWN_ROUTES)
             await (self._falcon if own else self._relay)(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
+
+    def _without_path_token(self, scope: Any) -> Any:
+        moved = move_path_token(scope)
+        if self._services.config.token_in_path:
+            return moved
+        return {**moved, "path": "/t", "raw_path": b"/t", "headers": scope["headers"]}
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -107,6 +107,7 @@ class Holders:
         replies = await self._ask(exchange, request, names)
         for name in names:
             self._fleet.refresh_soon(name)
+        self._gathering.models_changed()
         await self._conclude(exchange, request, replies)
 
     async def _ask(self, exchange: Exchange, request: ParsedRequest, names: tuple[str, ...]) -> Replies:

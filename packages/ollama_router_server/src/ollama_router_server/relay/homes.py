@@ -78,6 +78,7 @@ class Homes:
             else:
                 await merge_progress(exchange, request, names, self._dispatch, outgoing)
         finally:
+            self._gathering.models_changed()
             for name in names:
                 self._fleet.refresh_soon(name)
 

@@ -24,7 +24,7 @@ from ollama_router_core.names import canonical_name
 from ollama_router_core.requests import RouteRequest
 from ollama_router_core.selection import FILTERS, LIVE_FILTERS, RANKINGS, Fastest, Moment
 
-__all__ = ["Decision", "Plan", "Verdict", "decide", "plan_for"]
+__all__ = ["Decision", "Plan", "Verdict", "assigned_place", "decide", "plan_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +187,7 @@ def decide(
     conversation before. The order of servers in the config plays no part, except that `when_nothing_fits:
     first_enabled` takes the first one written.
     """
-    assigned = _assigned(request, config)
+    assigned = assigned_place(request, config)
     if assigned is not None:
         return _by_assignment(request, assigned, config)
     plan = plan_for(request, snapshot, config)
@@ -273,7 +273,7 @@ def _externals(config: Config) -> tuple[Verdict, ...]:
     )
 
 
-def _assigned(request: RouteRequest, config: Config) -> str | None:
+def assigned_place(request: RouteRequest, config: Config) -> str | None:
     """The enabled server or host an assignment names; a disabled one leaves the model to the strategy, as it was."""
     assignments = config.models.explicit_assignments
     if request.model is None or not assignments:

@@ -11,7 +11,6 @@ Does not belong here: HTTP objects, dialects (see `dialects`), logging.
     |   |-- MissingModel            model_required          400
     |   |-- InvalidModelName        invalid_model_name      400
     |   |-- ModelIncapable          model_incapable         400   the model cannot do what is asked
-    |   |-- Untranslated            untranslated            400   the assigned host does not speak this route
     |   |-- InvalidTarget           invalid_target          400   a path or query that cannot be forwarded safely
     |   |-- BodyTooLarge            body_too_large          413
     |   |-- UnsupportedEncoding     unsupported_encoding    415
@@ -68,7 +67,6 @@ __all__ = [
     "StorageUnavailable",
     "UnknownRoute",
     "UnsupportedEncoding",
-    "Untranslated",
     "UpstreamDisconnected",
     "UpstreamError",
     "UpstreamProtocolError",
@@ -139,12 +137,6 @@ class ModelIncapable(RequestError):
     """Servers have the model, but it cannot do what the request asks (tools, vision, embedding, completion)."""
 
     code = "model_incapable"
-
-
-class Untranslated(RequestError):
-    """The model is assigned to a host that does not speak the dialect of this route."""
-
-    code = "untranslated"
 
 
 class InvalidTarget(RequestError):

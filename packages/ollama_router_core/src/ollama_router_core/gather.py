@@ -11,14 +11,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from ollama_router_core.names import CanonicalName, canonical_name, is_model_name, parse_model_name
 
 __all__ = [
-    "Listed",
     "find_openai_model",
     "lowest_version",
     "merge_openai_models",
@@ -32,34 +30,22 @@ Bodies = Mapping[str, bytes]
 """Server name to the body it answered."""
 
 Row = Mapping[str, Any]
-"""One model, as a server lists it."""
+"""One model, as a server lists it. `extra` rows are models that the config offers although no server lists them."""
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """A model that the config offers although no server lists it: its name, where it runs and a stable digest.
-
-    The digest is there because Ollama's own command cuts the first twelve characters off it.
-    """
-
-    name: str
-    place: str
-    digest: str
 
 
 def _everything(_row: Row) -> bool:
     return True
 
 
-def merge_tags(bodies: Bodies, extra: Iterable[Listed] = (), *, may_see: Callable[[Row], bool] = _everything) -> bytes:
+def merge_tags(bodies: Bodies, extra: Iterable[Row] = (), *, may_see: Callable[[Row], bool] = _everything) -> bytes:
     """`/api/tags`: the union; the same name with the same digest stands once, with other digests each stands."""
     rows: dict[tuple[CanonicalName, str], Row] = {}
     for _, row in _rows(bodies, "models", may_see):
         rows.setdefault((_name(row), str(row.get("digest"))), row)
     known = {name for name, _ in rows}
-    added = [_tag(one) for one in extra if canonical_name(one.name) not in known]
+    added = [row for row in extra if _name(row) not in known]
     if len(bodies) == 1 and not added and (whole := _untouched(bodies, "models", rows.values())):
         return whole
     ordered = list(rows.values())
@@ -79,13 +65,13 @@ def merge_ps(bodies: Bodies, *, may_see: Callable[[Row], bool] = _everything) ->
 
 
 def merge_openai_models(
-    bodies: Bodies, extra: Iterable[Listed] = (), *, may_see: Callable[[Row], bool] = _everything
+    bodies: Bodies, extra: Iterable[Row] = (), *, may_see: Callable[[Row], bool] = _everything
 ) -> bytes:
     """`/v1/models`: the union by id, then what only the config offers. An empty list is null, as Ollama writes it."""
     rows: dict[CanonicalName, Row] = {}
     for _, row in _rows(bodies, "data", may_see):
         rows.setdefault(_name(row), row)
-    added = [_openai_row(one) for one in extra if canonical_name(one.name) not in rows]
+    added = [row for row in extra if _name(row) not in rows]
     if len(bodies) == 1 and not added and (whole := _untouched(bodies, "data", rows.values())):
         return whole
     ordered = list(rows.values())
@@ -95,12 +81,12 @@ def merge_openai_models(
 
 
 def find_openai_model(
-    bodies: Bodies, extra: Iterable[Listed], asked: str, *, may_see: Callable[[Row], bool] = _everything
+    bodies: Bodies, extra: Iterable[Row], asked: str, *, may_see: Callable[[Row], bool] = _everything
 ) -> bytes | None:
     """`/v1/models/{model}`: the row of that model under the id it was asked by, None when nobody has it."""
     wanted = canonical_name(asked)
     own = (row for _, row in _rows(bodies, "data", may_see) if _name(row) == wanted)
-    configured = (_openai_row(one) for one in extra if canonical_name(one.name) == wanted)
+    configured = (row for row in extra if _name(row) == wanted)
     found = next((row for rows in (own, configured) for row in rows), None)
     return None if found is None else _dump({**found, "id": asked}) + b"\n"
 
@@ -169,24 +155,6 @@ def _untouched(bodies: Bodies, key: str, rows: Iterable[Row]) -> bytes | None:
 
 def _name(row: Row) -> CanonicalName:
     return canonical_name(str(row.get("name") or row.get("model") or row.get("id") or ""))
-
-
-def _tag(one: Listed) -> Row:
-    details = {"parent_model": "", "format": "", "family": "", "families": None}
-    return {
-        "name": one.name,
-        "model": one.name,
-        "remote_model": one.name,
-        "remote_host": one.place,
-        "modified_at": "1970-01-01T00:00:00Z",
-        "size": 0,
-        "digest": one.digest,
-        "details": {**details, "parameter_size": "", "quantization_level": ""},
-    }
-
-
-def _openai_row(one: Listed) -> Row:
-    return {"id": one.name, "object": "model", "created": 0, "owned_by": "ollama-router"}
 
 
 def _number(value: Any) -> float:

@@ -12,9 +12,10 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "environment", "new_request_id", "random_below", "random_bytes"]
+__all__ = ["Clock", "SystemClock", "environment", "new_request_id", "random_below", "random_bytes", "read_text"]
 
 
 class Clock(Protocol):
@@ -67,3 +68,12 @@ def random_bytes(count: int) -> bytes:
 def environment() -> Mapping[str, str]:
     """A copy of the process's environment."""
     return dict(os.environ)
+
+
+def read_text(path: str) -> str:
+    """The text of a small file, such as one that holds a key.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is not UTF-8.
+    """
+    return Path(path).expanduser().read_text(encoding="utf-8")

@@ -1,26 +1,29 @@
 """The way of a server's answer to the client: every piece at once, the end only when it is the end.
 
 Belongs here: relaying heads and bodies.
-Does not belong here: choosing servers (`forwarder`), which header fields pass (`headers`).
+Does not belong here: choosing servers (`forwarder`), which header fields pass (the core's `header_fields`), answers in
+another dialect (`translating`).
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from ollama_router_core.decision import Decision
 from ollama_router_core.errors import UpstreamError
+from ollama_router_core.header_fields import answer_fields, reason_field
 from ollama_router_core.requests import ParsedRequest
 from ollama_router_core.usage import UsageReader
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.relay.failure import cut_stream
-from ollama_router_server.relay.headers import answer_headers, reason_text
 from ollama_router_server.system import Clock
 from ollama_router_server.targets import Target
 from ollama_router_server.upstream.interface import UpstreamResponse
 
-__all__ = ["Held", "deliver"]
+__all__ = ["LONGEST_ERROR", "Held", "answer_head", "deliver"]
 
-_LONGEST_ERROR = 64 * 1024
+LONGEST_ERROR = 64 * 1024
+"""Bytes of a foreign service's error that are looked at."""
 
 
 class Held(Protocol):
@@ -39,17 +42,19 @@ async def deliver(exchange: Exchange, request: ParsedRequest, held: Held, clock:
     """Pass an answer on as it comes; one that breaks off is never ended as if it were complete."""
     response = held.response
     exchange.status = response.status
-    headers = _headers(exchange, held)
+    headers = answer_head(exchange, held)
     if held.target.external and response.status >= 400:
         await _deliver_redacted(exchange, held, headers)
         return
     if request.endpoint.counts_usage and response.status == 200:
         exchange.usage = UsageReader(request.endpoint.family, streamed=request.route.stream)
-    await _deliver_pieces(exchange, held, headers, clock)
+    await _deliver_pieces(exchange, response, headers, clock)
 
 
-async def _deliver_pieces(exchange: Exchange, held: Held, headers: list[tuple[bytes, bytes]], clock: Clock) -> None:
-    client, usage, response = exchange.client, exchange.usage, held.response
+async def _deliver_pieces(
+    exchange: Exchange, response: UpstreamResponse, headers: list[tuple[bytes, bytes]], clock: Clock
+) -> None:
+    client, usage = exchange.client, exchange.usage
     await client.start(response.status, headers)
     try:
         piece = await response.read()
@@ -70,27 +75,28 @@ async def _deliver_pieces(exchange: Exchange, held: Held, headers: list[tuple[by
 async def _deliver_redacted(exchange: Exchange, held: Held, headers: list[tuple[bytes, bytes]]) -> None:
     """Errors of foreign services may echo our key: they are short, so they are held and cleaned."""
     pieces: list[bytes] = []
-    while (piece := await held.response.read()) and sum(map(len, pieces)) < _LONGEST_ERROR:
+    while (piece := await held.response.read()) and sum(map(len, pieces)) < LONGEST_ERROR:
         pieces.append(piece)
-    body = held.target.redact(b"".join(pieces))[:_LONGEST_ERROR]
+    body = held.target.redact(b"".join(pieces))[:LONGEST_ERROR]
     kept = [(name, held.target.redact(value)) for name, value in headers if name != b"content-length"]
     await exchange.client.start(held.response.status, [*kept, (b"content-length", str(len(body)).encode())])
     await exchange.client.finish(body)
 
 
-def _headers(exchange: Exchange, held: Held) -> list[tuple[bytes, bytes]]:
-    headers = [*answer_headers(held.response.headers), *exchange.router_headers()]
+def answer_head(exchange: Exchange, held: Held, *, rewritten: bool = False) -> list[tuple[bytes, bytes]]:
+    """The fields of the answer as the client gets them; of a `rewritten` body the caller adds type and length."""
+    headers = [*answer_fields(held.response.headers, rewritten=rewritten), *exchange.router_headers()]
     headers.append((b"x-router-server", held.target.name.encode("ascii", "replace")))
-    headers.append((b"x-router-reason", reason_text(_reason(exchange, held.target.name))))
+    if exchange.decision is not None:
+        headers.append((b"x-router-reason", reason_field(_reason(exchange.decision, held.target.name))))
     if exchange.route is not None and exchange.route.stream:
-        headers += [(b"x-accel-buffering", b"no"), (b"cache-control", b"no-cache")]
+        headers.append((b"x-accel-buffering", b"no"))
+        if not any(name == b"cache-control" for name, _ in headers):
+            headers.append((b"cache-control", b"no-cache"))
     return headers
 
 
-def _reason(exchange: Exchange, server: str) -> str:
-    decision = exchange.decision
-    if decision is None:
-        return ""
+def _reason(decision: Decision, server: str) -> str:
     if server == decision.server:
         return decision.reason
     return next((verdict.text for verdict in decision.verdicts if verdict.server == server), decision.reason)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import RouterError, UpstreamProtocolError
+from ollama_router_core.header_fields import request_fields
 from ollama_router_server.relay.exchange import Exchange
-from ollama_router_server.relay.headers import upstream_headers
+from ollama_router_server.relay.redaction import redacted
 from ollama_router_server.targets import Target
 from ollama_router_server.upstream.interface import Headers, Timeouts, Upstream, UpstreamRequest, UpstreamResponse
 
@@ -72,9 +73,7 @@ class Dispatch:
     def __init__(self, config: Config, targets: Mapping[str, Target], upstream: Upstream) -> None:
         self._targets = targets
         self._upstream = upstream
-        connect = config.connect_timeout
-        self._timeouts = Timeouts(connect=connect, first_byte=config.request_timeout, idle=config.idle_timeout)
-        self._patient = Timeouts(connect=connect, first_byte=_PATIENCE, idle=_PATIENCE)
+        self._patient = Timeouts(connect=config.connect_timeout, first_byte=_PATIENCE, idle=_PATIENCE)
 
     async def open(self, exchange: Exchange, server: str, outgoing: Outgoing) -> OpenAnswer:
         """Send, and wait for the head of the answer.
@@ -84,7 +83,7 @@ class Dispatch:
             Exception: what the body's iterator raised.
         """
         target = self._targets[server]
-        headers = upstream_headers(exchange.scope["headers"], target, exchange.id)
+        headers = request_fields(exchange.scope["headers"], target.place, exchange.id)
         response = await self._upstream.send(
             UpstreamRequest(
                 origin=target.origin,
@@ -93,13 +92,13 @@ class Dispatch:
                 headers=headers,
                 body=outgoing.body,
                 body_length=outgoing.body_length,
-                timeouts=self._patient if outgoing.patient else self._timeouts,
+                timeouts=self._patient if outgoing.patient else target.timeouts,
             )
         )
         if 300 <= response.status < 400:
             response.close()
             raise UpstreamProtocolError(f"{server} answered with a redirect, which is not followed")
-        return OpenAnswer(target, response)
+        return OpenAnswer(target, redacted(response, target.place))
 
     async def ask(self, exchange: Exchange, server: str, outgoing: Outgoing) -> Reply:
         """Send, and read the whole answer, which has to be short.

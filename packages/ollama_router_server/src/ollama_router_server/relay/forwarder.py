@@ -10,17 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ollama_router_core.decision import Decision
-from ollama_router_core.endpoints import Family
-from ollama_router_core.errors import ConnectFailed, Untranslated, UpstreamError, UpstreamProtocolError
+from ollama_router_core.errors import ConnectFailed, UpstreamError, UpstreamProtocolError
 from ollama_router_core.forwarding import Broken, GiveUp, Outcome, Relay, Unreachable, forward, outcome_of_status
+from ollama_router_core.header_fields import request_fields
+from ollama_router_core.outbound import Outbound, Translation, prepare
 from ollama_router_core.requests import ParsedRequest
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.relay.exchange import Exchange
-from ollama_router_server.relay.headers import upstream_headers
 from ollama_router_server.relay.learning import note_sent
+from ollama_router_server.relay.redaction import redacted
 from ollama_router_server.system import Clock
 from ollama_router_server.targets import Target
-from ollama_router_server.upstream.interface import Timeouts, Upstream, UpstreamRequest, UpstreamResponse
+from ollama_router_server.upstream.interface import Upstream, UpstreamRequest, UpstreamResponse
 
 __all__ = ["Forwarder", "HeldAnswer"]
 
@@ -32,6 +33,7 @@ class HeldAnswer:
     target: Target
     response: UpstreamResponse
     fleet: FleetService
+    translation: Translation | None = None
 
     def release(self) -> None:
         """Give the connection back (cut it, if the body was not read to its end) and free the server's slot."""
@@ -49,13 +51,11 @@ class Forwarder:
         upstream: Upstream,
         fleet: FleetService,
         clock: Clock,
-        timeouts: Timeouts,
     ) -> None:
         self._targets = targets
         self._upstream = upstream
         self._fleet = fleet
         self._clock = clock
-        self._timeouts = timeouts
 
     async def forward(self, exchange: Exchange, request: ParsedRequest, decision: Decision) -> HeldAnswer:
         """Try servers until one answers.
@@ -78,13 +78,14 @@ class Forwarder:
     async def _attempt(
         self, exchange: Exchange, target: Target, request: ParsedRequest
     ) -> tuple[Outcome, HeldAnswer | None]:
+        outbound = prepare(request, target.place)
         started = self._clock.monotonic()
         self._fleet.begin(target.name)
         held: HeldAnswer | None = None
         try:
             note_sent(self._fleet, target.name, request)
-            response = await self._upstream.send(self._upstream_request(exchange, target, request))
-            held = HeldAnswer(target, response, self._fleet)
+            response = await self._upstream.send(_upstream_request(exchange, target, outbound))
+            held = HeldAnswer(target, redacted(response, target.place), self._fleet, outbound.translation)
         except ConnectFailed as error:
             self._fleet.refresh_soon(target.name)
             return Unreachable(error, self._clock.monotonic() - started), None
@@ -98,20 +99,23 @@ class Forwarder:
             return Broken(UpstreamProtocolError(f"{target.name} answered with a redirect, which is not followed")), None
         return outcome_of_status(response.status), held
 
-    def _upstream_request(self, exchange: Exchange, target: Target, request: ParsedRequest) -> UpstreamRequest:
-        if target.external and request.endpoint.family is Family.OLLAMA:
-            raise Untranslated(
-                f"{request.route.model_text} is assigned to {target.name}, which does not speak"
-                f" {request.endpoint.path}; use /v1/chat/completions or /v1/messages"
-            )
-        return UpstreamRequest(
-            origin=target.origin,
-            method=exchange.method,
-            target=request.target,
-            headers=upstream_headers(exchange.scope["headers"], target, exchange.id, request.content_type),
-            body=request.body,
-            timeouts=self._timeouts,
-        )
+
+def _upstream_request(exchange: Exchange, target: Target, outbound: Outbound) -> UpstreamRequest:
+    headers = request_fields(
+        exchange.scope["headers"],
+        target.place,
+        exchange.id,
+        own=outbound.headers,
+        translated=outbound.translation is not None,
+    )
+    return UpstreamRequest(
+        origin=target.origin,
+        method=exchange.method,
+        target=outbound.target,
+        headers=headers,
+        body=outbound.body,
+        timeouts=target.timeouts,
+    )
 
 
 def _concluded(result: Relay | GiveUp, held: HeldAnswer | None) -> HeldAnswer:

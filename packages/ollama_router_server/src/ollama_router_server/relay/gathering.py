@@ -7,7 +7,6 @@ Does not belong here: how bodies are merged (`ollama_router_core.gather`).
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +18,6 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.endpoints import Family
 from ollama_router_core.errors import NoServerFits, UnknownRoute, UpstreamError
 from ollama_router_core.gather import (
-    Listed,
     find_openai_model,
     lowest_version,
     merge_openai_models,
@@ -31,6 +29,7 @@ from ollama_router_core.gather import (
 from ollama_router_core.names import canonical_name, is_cloud_name
 from ollama_router_core.observations import observe_ps, observe_tags
 from ollama_router_core.requests import ParsedRequest
+from ollama_router_core.translate import ExternalModel, openai_model, tags_entry
 from ollama_router_core.wording import model_not_found
 from ollama_router_server.fleet_service import FleetService, fetch
 from ollama_router_server.relay.answers import JSON, JSON_UTF8, answer_whole
@@ -44,6 +43,8 @@ __all__ = ["Gathering"]
 
 DEADLINE_SECONDS = 1.0
 """Of a server that has not answered by then the last answer counts; the whole takes under 1.5 s."""
+
+_LOOK_AGAIN_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -65,6 +66,8 @@ class Gathering:
         self._upstream = upstream
         self._fleet = fleet
         self._clock = clock
+        self._looking: asyncio.Task[_Replies] | None = None
+        self._looked_at = float("-inf")
         self._timeouts = Timeouts(connect=DEADLINE_SECONDS, first_byte=DEADLINE_SECONDS, idle=DEADLINE_SECONDS)
 
     async def serve(self, exchange: Exchange, request: ParsedRequest) -> None:
@@ -85,15 +88,37 @@ class Gathering:
         """Have every server that is up asked now, so that the snapshot is true; for orders about models."""
         await self._ask(path)
 
+    def models_changed(self) -> None:
+        """An order of ours has changed what servers hold: the next model that is missed is looked for again."""
+        self._looked_at = float("-inf")
+
+    async def look_again(self) -> bool:
+        """Ask for the models once more, at most every five seconds; whether that was done just now.
+
+        For a model that nobody is known to have: it may have been pulled since, through us or past us.
+        """
+        if self._looking is None:
+            now = self._clock.monotonic()
+            if now - self._looked_at < _LOOK_AGAIN_SECONDS:
+                return False
+            self._looked_at = now
+            self._looking = asyncio.create_task(self._ask("/api/tags"))
+            self._looking.add_done_callback(self._looked)
+        await asyncio.shield(self._looking)
+        return True
+
+    def _looked(self, _task: asyncio.Task[_Replies]) -> None:
+        self._looking = None
+
     def _merge(self, request: ParsedRequest, replies: _Replies, user: User | None) -> bytes:
         may_see, bodies = self._may_see(user), replies.bodies
         match request.endpoint.name:
             case "tags":
-                return merge_tags(bodies, self._listed(user), may_see=may_see)
+                return merge_tags(bodies, map(tags_entry, self._listed(user)), may_see=may_see)
             case "ps":
                 return merge_ps(bodies, may_see=may_see)
             case "openai_models":
-                return merge_openai_models(bodies, self._listed(user), may_see=may_see)
+                return merge_openai_models(bodies, map(openai_model, self._listed(user)), may_see=may_see)
             case "openai_model":
                 return self._one_model(request, bodies, user)
             case "status":
@@ -114,7 +139,7 @@ class Gathering:
 
     def _one_model(self, request: ParsedRequest, bodies: Mapping[str, bytes], user: User | None) -> bytes:
         asked = request.parameter or ""
-        found = find_openai_model(bodies, self._listed(user), asked, may_see=self._may_see(user))
+        found = find_openai_model(bodies, map(openai_model, self._listed(user)), asked, may_see=self._may_see(user))
         if found is None:
             raise model_not_found(request.endpoint.name, asked)
         return found
@@ -132,7 +157,7 @@ class Gathering:
 
         return may_see
 
-    def _listed(self, user: User | None) -> list[Listed]:
+    def _listed(self, user: User | None) -> list[ExternalModel]:
         """Models that the config assigns: external hosts list nothing, and a server may not have its own yet."""
         if user is None:
             return []
@@ -144,9 +169,7 @@ class Gathering:
                 continue
             if host is not None and not may_use_host(user.grants, place):
                 continue
-            where = f"{target.protocol}://{target.host}:{target.port}" if host is not None else place
-            digest = hashlib.sha256(f"{place}/{model}".encode()).hexdigest()
-            found.append(Listed(name=model, place=where, digest=digest))
+            found.append(self._targets[place].place.listing(model))
         return found
 
     async def _ask(self, path: str) -> _Replies:

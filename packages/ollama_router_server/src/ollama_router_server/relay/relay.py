@@ -14,7 +14,7 @@ from typing import Any, assert_never
 import structlog
 
 from ollama_router_core.config.settings import Config, parse_size
-from ollama_router_core.decision import Decision
+from ollama_router_core.decision import Decision, assigned_place
 from ollama_router_core.endpoints import Body, Match, Routing, family_of_path, match_endpoint
 from ollama_router_core.errors import ModelNotFound, Overloaded, RouterError
 from ollama_router_core.external_routes import EXTERNAL, PREFIX
@@ -46,10 +46,11 @@ from ollama_router_server.relay.gathering import Gathering
 from ollama_router_server.relay.holders import Holders
 from ollama_router_server.relay.homes import Homes
 from ollama_router_server.relay.learning import note_answered
+from ollama_router_server.relay.translating import answer_in_place, deliver_translated
 from ollama_router_server.storage.users import User
 from ollama_router_server.system import Clock, new_request_id
 from ollama_router_server.targets import Target
-from ollama_router_server.upstream.interface import Timeouts, Upstream
+from ollama_router_server.upstream.interface import Upstream
 
 __all__ = ["RelayApp", "RelayDeps"]
 
@@ -92,9 +93,6 @@ class RelayApp:
             upstream=deps.upstream,
             fleet=deps.fleet,
             clock=deps.clock,
-            timeouts=Timeouts(
-                connect=config.connect_timeout, first_byte=config.request_timeout, idle=config.idle_timeout
-            ),
         )
 
     @property
@@ -147,7 +145,7 @@ class RelayApp:
 
     async def _answer(self, exchange: Exchange, request: ParsedRequest) -> None:
         match request.endpoint.routing:
-            case Routing.ONE if request.route.unloads:
+            case Routing.ONE if request.route.unloads and not self._leaves_the_house(request):
                 await self._holders.unload(exchange, request)
             case Routing.ONE:
                 await self._relay(exchange, request)
@@ -166,12 +164,21 @@ class RelayApp:
 
     async def _relay(self, exchange: Exchange, request: ParsedRequest) -> None:
         decision = self._decide(exchange, request)
+        if await answer_in_place(exchange, request, decision, self._deps.targets):
+            return
         held = await self._forwarder.forward(exchange, request, decision)
         try:
             note_answered(self._deps.fleet, held.target.name, request, held.response.status)
-            await deliver(exchange, request, held, self._deps.clock)
+            if held.translation is not None:
+                await deliver_translated(exchange, held, held.translation, self._deps.clock)
+            else:
+                await deliver(exchange, request, held, self._deps.clock)
         finally:
             held.release()
+
+    def _leaves_the_house(self, request: ParsedRequest) -> bool:
+        target = self._deps.targets.get(assigned_place(request.route, self._deps.config) or "")
+        return target is not None and target.external
 
     def _decide(self, exchange: Exchange, request: ParsedRequest) -> Decision:
         fleet, now = self._deps.fleet, self._deps.clock.monotonic()

@@ -1,0 +1,97 @@
+"""Which header fields cross the router, and which never do.
+
+Belongs here: filtering and building header fields in both directions, for server and client alike.
+Does not belong here: bodies, framing (whoever writes the message writes its framing).
+
+Towards servers an allow-list decides: credentials, cookies, Origin and whatever a client invents stay here (Ollama
+itself passes client headers on to ollama.com). Towards clients a deny-list decides (RFC 9110 7.6.1 and secrets).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from ollama_router_core.destinations import Destination, Fields
+
+__all__ = ["answer_fields", "reason_field", "request_fields"]
+
+_TO_ALL = frozenset({b"accept-language", b"traceparent", b"tracestate", b"user-agent"})
+_TO_SAME_API = _TO_ALL | {b"accept", b"anthropic-beta", b"anthropic-version", b"content-type", b"openai-beta"}
+_NEVER_TO_CLIENTS = frozenset({
+    b"access-control-allow-credentials",
+    b"access-control-allow-origin",
+    b"alt-svc",
+    b"connection",
+    b"date",
+    b"keep-alive",
+    b"location",
+    b"openai-organization",
+    b"openai-project",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"proxy-connection",
+    b"server",
+    b"set-cookie",
+    b"set-cookie2",
+    b"strict-transport-security",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+    b"www-authenticate",
+    b"x-router-attempts",
+    b"x-router-dropped",
+    b"x-router-error",
+    b"x-router-reason",
+    b"x-router-request-id",
+    b"x-router-server",
+})  # fmt: skip
+_VIA = (b"via", b"1.1 ollama-router")
+_ENTITY = frozenset({b"content-length", b"content-type", b"etag", b"last-modified"})
+_NOBODY: frozenset[bytes] = frozenset()
+
+
+def request_fields(
+    client: Iterable[tuple[bytes, bytes]],
+    destination: Destination,
+    request_id: str,
+    *,
+    own: Fields = (),
+    translated: bool = False,
+) -> Fields:
+    """The fields a destination gets: those of the client that matter to it, our id, and the key that is for it alone.
+
+    `client` is gone through twice; names are in lower case. `own` stand in place of the client's of the same name.
+    A `translated` request takes nothing along that belongs to the client's dialect.
+    """
+    allowed = _TO_ALL if translated else _TO_SAME_API
+    nominated = _nominated(client)
+    kept = [(name, value) for name, value in client if name in allowed and name not in nominated]
+    fields = (*own, *destination.credential)
+    if fields:
+        ours = {name for name, _ in fields}
+        kept = [field for field in kept if field[0] not in ours]
+    return (*kept, _VIA, (b"x-request-id", request_id.encode()), *fields)
+
+
+def answer_fields(server: Iterable[tuple[bytes, bytes]], *, rewritten: bool = False) -> list[tuple[bytes, bytes]]:
+    """The fields of a server's answer that a client gets; without those about its body when that was `rewritten`."""
+    nominated = _nominated(server)
+    if rewritten:
+        nominated |= _ENTITY
+    return [pair for pair in server if pair[0] not in _NEVER_TO_CLIENTS and pair[0] not in nominated]
+
+
+@lru_cache(maxsize=1024)
+def reason_field(reason: str) -> bytes:
+    """A decision's reason as a header value: printable ASCII, at most 512 bytes."""
+    text = reason.encode("ascii", "replace")[:512]
+    return bytes(byte if 32 <= byte < 127 else 32 for byte in text)
+
+
+def _nominated(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
+    values = [value for name, value in headers if name == b"connection"]
+    if not values:
+        return _NOBODY
+    return frozenset(token.strip().lower() for value in values for token in value.split(b","))

@@ -7,29 +7,35 @@ Does not belong here: when rows are written and what happens when they cannot be
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Select, case, cast, delete, func, insert, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_core.records import RequestRecord
 from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.dialect import driver_sql, insert_into
+from ollama_router_server.storage.log_stats import Figures, figures_of, percentile_of_bands, requests_in
+from ollama_router_server.storage.log_summaries import IS_ERROR, MODEL, WRITER_LOCK, catch_up, forget, step_back
 from ollama_router_server.storage.schema import log_drops, request_log
 
-__all__ = ["IS_ERROR", "LogFilter", "LogStats", "Percentiles", "RequestLog", "UsageRow", "select_records"]
+__all__ = [
+    "IS_ERROR",
+    "LogFilter",
+    "LogStats",
+    "Percentiles",
+    "RequestLog",
+    "UsageRow",
+    "delete_rows",
+    "select_records",
+]
 
 _FIELDS = tuple(field.name for field in fields(RequestRecord))
 _COLUMNS = tuple(request_log.c[name] for name in _FIELDS)
 _values = attrgetter(*_FIELDS)
-
-IS_ERROR: ColumnElement[bool] = or_(request_log.c.status >= 400, request_log.c.error.is_not(None))
-"""What counts as an error: the client got one, or something went wrong after its answer had begun."""
-
-_MODEL: ColumnElement[str | None] = func.coalesce(request_log.c.model_served, request_log.c.model_asked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +90,16 @@ class LogStats:
 
 
 class RequestLog:
-    """The request log of one database."""
+    """The request log of one database.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: where it is kept.
+        few_rows: so many rows are counted one by one, for exact percentiles.
+    """
+
+    def __init__(self, database: Database, *, few_rows: int = 100_000) -> None:
         self._database = database
+        self._few_rows = few_rows
         self._insert = _insert_statement(database.backend)
 
     async def insert(self, records: Sequence[RequestRecord], *, dropped: int = 0, now: float = 0.0) -> None:
@@ -104,6 +116,8 @@ class RequestLog:
         """
         async with self._database.write() as connection:
             if records:
+                if self._database.backend == "postgresql":
+                    await connection.execute(WRITER_LOCK)
                 await connection.exec_driver_sql(self._insert, [_values(record) for record in records])
             if dropped:
                 note = {"recorded_at": now, "dropped": dropped}
@@ -115,22 +129,41 @@ class RequestLog:
             return await select_records(connection, chosen, limit=limit)
 
     async def stats(self, chosen: LogFilter) -> LogStats:
-        """Figures over all rows of a filter; the rows themselves stay in the database."""
-        columns = request_log.c
+        """Figures over all rows of a filter; the rows themselves stay in the database.
+
+        Over more rows than can be counted at once the percentiles are those of bands: at most 1 ms, from 100 ms on
+        at most 1 in 100, below the true value. That needs a filter by time alone.
+        """
         async with self._database.read() as connection:
-            requests, errors, prompt, completion = (await connection.execute(_totals(chosen))).one()
-            return LogStats(
-                requests=requests,
-                errors=int(errors),
-                prompt_tokens=int(prompt),
-                completion_tokens=int(completion),
-                dropped=await _dropped(connection, chosen),
-                ttft_ms=await _percentiles(connection, chosen, columns.ttft_ms),
-                total_ms=await _percentiles(connection, chosen, columns.total_ms),
-                by_user=await _usage_by(connection, chosen, columns.user),
-                by_model=await _usage_by(connection, chosen, _MODEL),
-                by_server=await _usage_by(connection, chosen, columns.server),
-            )
+            only_time = replace(chosen, since=None, before=None) == LogFilter()
+            if only_time and await requests_in(connection, chosen.since, chosen.before) > self._few_rows:
+                figures = await figures_of(connection, self._database.backend, chosen.since, chosen.before)
+                return _from_figures(figures, await _dropped(connection, chosen))
+            return await self._exact(connection, chosen)
+
+    async def catch_up(self) -> int:
+        """Bring the sums that `stats` reads up to date; returns how many rows were new.
+
+        Raises:
+            StorageUnavailable: the database cannot take them now.
+        """
+        return await catch_up(self._database)
+
+    async def _exact(self, connection: AsyncConnection, chosen: LogFilter) -> LogStats:
+        columns = request_log.c
+        requests, errors, prompt, completion = (await connection.execute(_totals(chosen))).one()
+        return LogStats(
+            requests=requests,
+            errors=int(errors),
+            prompt_tokens=int(prompt),
+            completion_tokens=int(completion),
+            dropped=await _dropped(connection, chosen),
+            ttft_ms=await _percentiles(connection, chosen, columns.ttft_ms),
+            total_ms=await _percentiles(connection, chosen, columns.total_ms),
+            by_user=await _usage_by(connection, chosen, columns.user),
+            by_model=await _usage_by(connection, chosen, MODEL),
+            by_server=await _usage_by(connection, chosen, columns.server),
+        )
 
     async def cleanup(self, *, before: float, batch: int = 2_000) -> int:
         """Delete rows older than `before` (seconds since 1970); returns how many.
@@ -142,25 +175,50 @@ class RequestLog:
         oldest = select(columns.seq).where(columns.started_at < before).order_by(columns.started_at).limit(batch)
         while True:
             async with self._database.write() as connection:
-                result = await connection.execute(delete(request_log).where(columns.seq.in_(oldest)))
-            gone += result.rowcount
-            if result.rowcount < batch:
+                seqs = (await connection.execute(oldest)).scalars().all()
+                await delete_rows(connection, self._database.backend, columns.seq.in_(seqs))
+            gone += len(seqs)
+            if len(seqs) < batch:
                 return gone
             await asyncio.sleep(0)
 
+    async def start_of_newest(self, count: int) -> float | None:
+        """When the oldest of the newest `count` rows began; None if there are no more than that."""
+        columns = request_log.c
+        newest = select(columns.started_at).order_by(columns.started_at.desc(), columns.seq.desc())
+        async with self._database.read() as connection:
+            moments = (await connection.execute(newest.offset(max(0, count - 1)).limit(2))).scalars().all()
+        return moments[0] if len(moments) > 1 else None
+
+    async def newer_than(
+        self, seq: int, chosen: LogFilter, *, limit: int = 1_000
+    ) -> tuple[int, tuple[RequestRecord, ...]]:
+        """Rows written after the row with this number, in that order, and the number to ask with next."""
+        columns = request_log.c
+        query = select(columns.seq, *_COLUMNS).where(columns.seq > seq, *_conditions(chosen))
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query.order_by(columns.seq).limit(limit))).all()
+        records = tuple(RequestRecord(**dict(zip(_FIELDS, row[1:], strict=True))) for row in rows)
+        return (rows[-1].seq if rows else seq), records
+
+    async def last_number(self) -> int:
+        """The number of the row written last, 0 if there is none."""
+        async with self._database.read() as connection:
+            return int((await connection.execute(select(func.coalesce(func.max(request_log.c.seq), 0)))).scalar_one())
+
+
+async def delete_rows(connection: AsyncConnection, backend: str, condition: ColumnElement[bool]) -> int:
+    """Delete rows with what they added to the sums; returns how many."""
+    await forget(connection, backend, condition)
+    result = await connection.execute(delete(request_log).where(condition))
+    await step_back(connection, backend)
+    return result.rowcount
+
 
 def _insert_statement(backend: str) -> str:
-    """The driver's own SQL, for tuples in the order of `_FIELDS`.
-
-    SQLAlchemy's way of binding a row costs five times what SQLite needs to store it. A retry after a commit
-    whose answer was lost must not write a row twice, hence ON CONFLICT.
-    """
-    kind, paramstyle = (sqlite, "qmark") if backend == "sqlite" else (postgresql, "format")
-    statement = kind.insert(request_log).on_conflict_do_nothing(index_elements=["id"])
-    compiled = statement.compile(dialect=kind.dialect(paramstyle=paramstyle), column_keys=_FIELDS)
-    if tuple(compiled.positiontup or ()) != _FIELDS:
-        raise TypeError("columns of request_log must stand in the order of RequestRecord's fields")
-    return str(compiled)
+    """A retry after a commit whose answer was lost must not write a row twice, hence ON CONFLICT."""
+    statement = insert_into(backend, request_log).on_conflict_do_nothing(index_elements=["id"])
+    return driver_sql(backend, statement, _FIELDS)
 
 
 async def select_records(connection: AsyncConnection, chosen: LogFilter, *, limit: int) -> tuple[RequestRecord, ...]:
@@ -168,6 +226,35 @@ async def select_records(connection: AsyncConnection, chosen: LogFilter, *, limi
     newest = select(*_COLUMNS).order_by(request_log.c.started_at.desc(), request_log.c.seq.desc()).limit(limit)
     rows = (await connection.execute(newest.where(*_conditions(chosen)))).all()
     return tuple(RequestRecord(**dict(zip(_FIELDS, row, strict=True))) for row in rows)
+
+
+def _from_figures(figures: Figures, dropped: int) -> LogStats:
+    servers = figures.by_kind["server"].values()
+    requests, errors, prompt, completion = (sum(sums[place] for sums in servers) for place in range(4))
+    return LogStats(
+        requests=requests,
+        errors=errors,
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        dropped=dropped,
+        ttft_ms=_percentiles_of(figures.bands("ttft")),
+        total_ms=_percentiles_of(figures.bands("total")),
+        by_user=_usage_of(figures.by_kind["user"]),
+        by_model=_usage_of(figures.by_kind["model"]),
+        by_server=_usage_of(figures.by_kind["server"]),
+    )
+
+
+def _percentiles_of(bands: Sequence[tuple[int, int]]) -> Percentiles:
+    return Percentiles(**{f"p{percent}": percentile_of_bands(bands, percent) for percent in (50, 95, 99)})
+
+
+def _usage_of(by_name: Mapping[str, Sequence[int]]) -> tuple[UsageRow, ...]:
+    rows = (
+        UsageRow(name=name or None, requests=sums[0], errors=sums[1], prompt_tokens=sums[2], completion_tokens=sums[3])
+        for name, sums in by_name.items()
+    )
+    return tuple(sorted(rows, key=lambda row: (-row.requests, row.name or "")))
 
 
 def _conditions(chosen: LogFilter) -> list[ColumnElement[bool]]:

@@ -33,6 +33,7 @@ from ollama_router_server.storage.identities import (
     UserDetails,
     UserSummary,
 )
+from ollama_router_server.storage.log_stats import requests_by_user
 from ollama_router_server.storage.rows import (
     changed_grants,
     changing,
@@ -122,11 +123,10 @@ class UserStore:
 
     async def list(self) -> tuple[UserSummary, ...]:
         """Every user, by name."""
-        counting = select(request_log.c.user, func.count().label("requests")).group_by(request_log.c.user)
         async with self._database.read() as connection:
             rows = (await connection.execute(select(users).order_by(users.c.name))).all()
             infos = await token_infos(connection)
-            counts = {row.user: row.requests for row in await connection.execute(counting)}
+            counts = await requests_by_user(connection)
             names = await _groups_of_users(connection)
         return tuple(_summary(row, infos.get(row.id, ()), counts.get(row.name, 0), names.get(row.id)) for row in rows)
 
@@ -265,8 +265,7 @@ class UserStore:
             row = await require_user(connection, name)
             await connection.execute(delete(users).where(users.c.id == row.id))
             await connection.execute(delete(token_usage).where(token_usage.c.user == name))
-            gone = await connection.execute(delete(request_log).where(request_log.c.user == name))
-        return gone.rowcount
+            return await log.delete_rows(connection, self._database.backend, request_log.c.user == name)
 
     async def epoch(self) -> int:
         """The number that every change of users or tokens moves."""

@@ -1,0 +1,151 @@
+"""What the request log costs and how soon figures come: 10,000 users, 5 million rows, SQLite.
+
+    python benchmarks/logs.py [--rows 5000000] [--users 10000] [--days 30] [--keep FILE]
+
+Prints: seconds to bring the sums up to date once, `stats` over 7 days and over everything, the CPU that writing
+5,000 rows a second takes, and what retention takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sqlite3
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+from ollama_router_core.records import RequestRecord
+from ollama_router_server.sinks import DatabaseSink
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.request_log import LogFilter, RequestLog
+from ollama_router_server.storage.upgrade import upgrade_database
+from ollama_router_server.system import SystemClock
+
+MODELS = [f"model-{n}:8b" for n in range(40)]
+SERVERS = [f"gpu{n}" for n in range(12)]
+COLUMNS = (
+    "id, started_at, user, client, method, path, model_asked, model_served, server, status, attempts, streamed,"
+    " queue_ms, ttft_ms, total_ms, load_ms, prompt_tokens, completion_tokens, bytes_in, bytes_out, reason"
+)
+
+
+def fill(path: Path, rows: int, users: int, days: float, now: float) -> None:
+    """Write rows of the last days, oldest first, straight into the file."""
+    chance = random.Random(1)
+    names = [f"user{n:05}" for n in range(users)]
+
+    def row(number: int) -> tuple[object, ...]:
+        total = chance.lognormvariate(7.5, 1.2)
+        started = now - days * 86_400 * (1 - number / rows)
+        status = 200 if chance.random() < 0.98 else 503
+        model = chance.choice(MODELS)
+        return (f"{number:028x}", started, chance.choice(names), "10.0.0.1", "POST", "/api/chat", model, model,
+                chance.choice(SERVERS), status, 1, 1, 0.2, total / 3, total, None, 400, 150, 2_000, 9_000,
+                "loaded, fewest in flight")  # fmt: skip
+
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA synchronous=OFF")
+        statement = f"INSERT INTO request_log ({COLUMNS}) VALUES ({', '.join('?' * 21)})"  # noqa: S608 - constants
+        for start in range(0, rows, 50_000):
+            connection.executemany(statement, [row(n) for n in range(start, min(rows, start + 50_000))])
+            connection.commit()
+
+
+def say(what: str, seconds: float, rest: str) -> None:
+    """One line of the table."""
+    print(f"{what:<34} {seconds:8.2f} s {rest}", flush=True)
+
+
+async def measure_stats(log: RequestLog, now: float) -> None:
+    """Seconds for sums and figures."""
+    started, cpu = time.perf_counter(), time.process_time()
+    rows = await log.catch_up()
+    cpu = time.process_time() - cpu
+    each = cpu / max(rows, 1) * 1e6
+    say(
+        "bring the sums up to date, once",
+        time.perf_counter() - started,
+        f"for {rows:,} rows, {each:.1f} us of CPU each",
+    )
+    for name, chosen in (("7 days", LogFilter(since=now - 7 * 86_400)), ("everything", LogFilter())):
+        times = []
+        for _ in range(3):
+            started = time.perf_counter()
+            stats = await log.stats(chosen)
+            times.append(time.perf_counter() - started)
+        say(f"stats over {name}", min(times), f"for {stats.requests:,} rows (best of 3, worst {max(times):.2f} s)")
+
+
+async def measure_writer(log: RequestLog, users: int, seconds: float = 10.0, rate: int = 5_000) -> None:
+    """CPU of writing so many rows a second, evenly spread."""
+    clock = SystemClock()
+    sink = DatabaseSink(log, clock=clock)
+    sink.start()
+    chance = random.Random(2)
+    wall = clock.wall()
+    records = [
+        RequestRecord(id=f"f{number:027x}", started_at=wall + number / rate, user=f"user{chance.randrange(users):05}",
+                      client="10.0.0.1", method="POST", path="/api/chat", model_asked=MODELS[0],
+                      model_served=MODELS[0], server=SERVERS[0], status=200, attempts=1, streamed=True,
+                      ttft_ms=50.0, total_ms=900.0, prompt_tokens=400, completion_tokens=150)
+        for number in range(int(rate * seconds))
+    ]  # fmt: skip
+    idle = await _cpu_of_feeding(records, rate, lambda _: None)
+    busy = await _cpu_of_feeding(records, rate, sink.write)
+    started = time.process_time()
+    await sink.aclose()
+    busy += time.process_time() - started
+    share = (busy - idle) / seconds
+    each = share / rate * 1e6
+    say(f"write {rate:,} rows/s, CPU a second", share, f"({each:.1f} us a row, {sink.dropped} dropped)")
+
+
+async def _cpu_of_feeding(records: list[RequestRecord], rate: int, write: object) -> float:
+    """CPU seconds of the process while records are handed over at this rate."""
+    before, started, given = time.process_time(), time.perf_counter(), 0
+    while given < len(records):
+        due = min(len(records), int((time.perf_counter() - started) * rate))
+        for record in records[given:due]:
+            write(record)  # type: ignore[operator]
+        given = due
+        await asyncio.sleep(0.02)
+    return time.process_time() - before
+
+
+async def measure_retention(log: RequestLog, now: float, days: float) -> None:
+    """Deleting the oldest fiftieth."""
+    started = time.perf_counter()
+    gone = await log.cleanup(before=now - days * 86_400 * 0.98)
+    spent = time.perf_counter() - started
+    say("delete old rows", spent, f"for {gone:,} rows ({gone / max(spent, 1e-9):,.0f} rows/s)")
+
+
+async def main() -> None:
+    """Fill a file and measure."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--users", type=int, default=10_000)
+    parser.add_argument("--days", type=float, default=30.0)
+    parser.add_argument("--keep", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = options.keep or Path(folder, "router.sqlite3")
+        now = SystemClock().wall()
+        fresh = not path.exists()
+        await upgrade_database(f"sqlite:///{path}")
+        if fresh:
+            started = time.perf_counter()
+            fill(path, options.rows, options.users, options.days, now)
+            say("fill the file", time.perf_counter() - started, f"{path.stat().st_size / 2**20:,.0f} MiB")
+        database = Database(f"sqlite:///{path}")
+        log = RequestLog(database)
+        await measure_stats(log, now)
+        await measure_writer(log, options.users)
+        await measure_retention(log, now, options.days)
+        await database.aclose()
+
+
+asyncio.run(main())

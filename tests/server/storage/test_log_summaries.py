@@ -1,0 +1,158 @@
+"""Sums by hour and day say exactly what the rows say, wherever a span of time begins and ends."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from ollama_router_core.records import RequestRecord
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.log_stats import figures_of
+from ollama_router_server.storage.log_summaries import catch_up
+from ollama_router_server.storage.request_log import LogFilter, LogStats, RequestLog
+from ollama_router_server.storage.users import UserStore
+from support.storage import FakeClock, make_record
+
+pytestmark = pytest.mark.anyio
+
+HOUR = 3_600.0
+START = 500_000 * HOUR  # neither the start of a day nor of anything else
+
+
+@pytest.fixture
+def log(database: Database) -> RequestLog:
+    """An empty log that counts no row by itself where sums can be had."""
+    return RequestLog(database, few_rows=0)
+
+
+@pytest.fixture
+def exact(database: Database) -> RequestLog:
+    """The same log, that counts every row."""
+    return RequestLog(database)
+
+
+def some_records(seed: int, count: int) -> list[RequestRecord]:
+    """Rows over four days, in the order in which their requests ended: not that in which they began."""
+    chance = random.Random(seed)  # noqa: S311 - test data, nothing secret
+    return [
+        make_record(
+            seed * 10_000 + number,
+            started_at=START + chance.choice([chance.uniform(0, 96), chance.randrange(96)]) * HOUR,
+            user=chance.choice(["alice", "bob", None]),
+            model_served=chance.choice(["llama3.1:8b", None]),
+            model_asked=chance.choice(["llama3.1:8b", "gpt", None]),
+            server=chance.choice(["big", "small", None]),
+            status=chance.choice([200, 200, 404, 503]),
+            error=chance.choice([None, None, "cut"]),
+            total_ms=chance.choice([0.0, 0.9, chance.uniform(0, 200), 10 ** chance.uniform(0, 7.5)]),
+            ttft_ms=chance.choice([None, chance.uniform(0, 5_000)]),
+            prompt_tokens=chance.choice([None, chance.randrange(10_000)]),
+            completion_tokens=chance.choice([None, chance.randrange(10_000)]),
+        )
+        for number in range(count)
+    ]
+
+
+def sums(stats: LogStats) -> LogStats:
+    """Without percentiles, which bands only bound."""
+    return replace(stats, ttft_ms=None, total_ms=None)
+
+
+SPANS = [
+    LogFilter(),
+    LogFilter(since=START + 0.5 * HOUR),
+    LogFilter(since=START + 3 * HOUR),
+    LogFilter(before=START + 70.25 * HOUR),
+    LogFilter(since=START + 1.25 * HOUR, before=START + 1.75 * HOUR),
+    LogFilter(since=START + 1.25 * HOUR, before=START + 2.75 * HOUR),
+    LogFilter(since=START + 7.1 * HOUR, before=START + 80.9 * HOUR),
+    LogFilter(since=START + 4 * HOUR, before=START + 76 * HOUR),
+    LogFilter(since=START + 1_000 * HOUR),
+]
+
+
+async def agree(log: RequestLog, exact: RequestLog, spans: Sequence[LogFilter] = SPANS) -> None:
+    """Both ways of counting say the same."""
+    for span in spans:
+        by_sums, by_rows = await log.stats(span), await exact.stats(span)
+        assert sums(by_sums) == sums(by_rows), span
+        for name in ("ttft_ms", "total_ms"):
+            for percent in ("p50", "p95", "p99"):
+                true, shown = getattr(getattr(by_rows, name), percent), getattr(getattr(by_sums, name), percent)
+                assert (true is None) is (shown is None)
+                if true is not None and true < 10**7:
+                    assert shown <= true <= shown + max(1.0, shown / 99), (span, name, percent)
+
+
+async def test_sums_and_rows_agree_whatever_was_counted_so_far(log: RequestLog, exact: RequestLog) -> None:
+    """Before, between and after bringing the sums up to date; late rows of old hours included."""
+    await log.insert(some_records(1, 200))
+    await agree(log, exact, SPANS[:3])
+    assert await log.catch_up() == 200
+    await agree(log, exact)
+    await log.insert(some_records(2, 100))
+    await agree(log, exact)
+    assert await log.catch_up() == 100
+    assert await log.catch_up() == 0
+    await agree(log, exact)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 300])
+async def test_batches_count_each_row_once(log: RequestLog, exact: RequestLog, database: Database, batch: int) -> None:
+    """However small they are."""
+    await log.insert(some_records(3, 60))
+    assert await catch_up(database, batch=batch) == 60
+    await agree(log, exact, SPANS[:5])
+
+
+async def test_deleted_rows_leave_the_sums(log: RequestLog, exact: RequestLog, database: Database) -> None:
+    """By age and with their user, counted or not, and new rows count again after them."""
+    users = UserStore(database, clock=FakeClock(), cost=4)
+    await users.create("alice")
+    await log.insert(some_records(4, 150))
+    await log.catch_up()
+    await log.insert(some_records(5, 50))
+    assert await log.cleanup(before=START + 30.5 * HOUR, batch=17) > 0
+    await agree(log, exact)
+    assert await users.delete("alice") > 0
+    await agree(log, exact)
+    assert await log.cleanup(before=START + 1_000 * HOUR) > 0
+    assert (await log.stats(LogFilter())).requests == 0
+    async with database.read() as connection:
+        left = await figures_of(connection, database.backend, None, None)
+    assert not any(left.by_kind.values())
+    await log.insert(some_records(6, 30))
+    await log.catch_up()
+    await agree(log, exact, SPANS[:3])
+
+
+async def test_the_list_of_users_counts_requests_by_sums(log: RequestLog, database: Database) -> None:
+    """Counted rows and those written since."""
+    users = UserStore(database, clock=FakeClock(), cost=4)
+    await users.create("alice")
+    await users.create("carol")
+    await log.insert([make_record(number) for number in range(3)])
+    await log.catch_up()
+    await log.insert([make_record(number) for number in range(3, 5)])
+    assert [(user.name, user.requests) for user in await users.list()] == [("alice", 5), ("carol", 0)]
+
+
+async def test_where_the_newest_rows_begin(log: RequestLog) -> None:
+    """What retention by number of rows needs to know."""
+    await log.insert([make_record(number) for number in (3, 1, 2)])
+    assert await log.start_of_newest(2) == 1_002.0
+    assert await log.start_of_newest(3) is None
+
+
+async def test_following_a_log(log: RequestLog) -> None:
+    """Rows in the order in which they were written, each once."""
+    await log.insert([make_record(0)])
+    number = await log.last_number()
+    assert await log.newer_than(number, LogFilter()) == (number, ())
+    await log.insert([make_record(2), make_record(1), make_record(3, user="bob")])
+    number, rows = await log.newer_than(number, LogFilter(user="alice"))
+    assert [row.id for row in rows] == ["request-2", "request-1"]
+    assert (await log.newer_than(number, LogFilter(user="alice")))[1] == ()

@@ -21,7 +21,9 @@ __all__ = ["ROWS", "Row", "row_for"]
 class Row:
     """A wanted difference: in exchanges of one topic (None: any), at one place, with one status through the router.
 
-    `where` is a pattern for the whole name of the place. `status` None stands for any.
+    `where` is a pattern for the whole name of the place. `status` None stands for any, and so
+    does `among`, the statuses that every answer through the router must have one of. `absent` names the side that must
+    not have the header at all; `only` is the one value that is wanted through the router.
     """
 
     key: str
@@ -29,6 +31,7 @@ class Row:
     where: str
     topic: str | None = None
     status: int | None = None
+    among: frozenset[int] | None = None
     absent: str | None = None
     only: str | None = None
 
@@ -38,6 +41,7 @@ class Row:
         return (
             (self.topic is None or self.topic in exchange.topics)
             and (self.status is None or any(answer.status == self.status for answer in through))
+            and (self.among is None or all(answer.status in self.among for answer in through))
             and (self.absent is None or getattr(difference, self.absent) == "None")
             and (self.only is None or difference.through == self.only)
             and re.fullmatch(self.where, where) is not None
@@ -90,6 +94,41 @@ ROWS: tuple[Row, ...] = (
         topic="bad body",
         status=400,
         where=r"body \$\.error(\.message)?",
+    ),
+    Row(
+        key="text that is no UTF-8",
+        reason="Ollama puts a replacement character where bytes are broken and goes on: 400 here",
+        topic="not UTF-8",
+        status=400,
+        where=_REFUSED,
+    ),
+    Row(
+        key="models that cannot",
+        reason="the router knows before it asks that no server's model can do this: 400 in its own words",
+        topic="incapable",
+        status=400,
+        where=_REFUSED,
+    ),
+    Row(
+        key="which of two mistakes",
+        reason="a body with two is refused on both sides, but the router looks at the model before the rest",
+        topic="two mistakes",
+        where=r"status|header content-type|body .*",
+        among=frozenset({400, 404}),
+    ),
+    Row(
+        key="push of nothing",
+        reason="a model that no server has cannot be pushed from any: 404 at once, not 200 and a line with the error",
+        topic="push of nothing",
+        status=404,
+        where=_REFUSED,
+    ),
+    Row(
+        key="odd path segments",
+        reason="a name in a path that servers could read as more than one segment is refused in the router's words",
+        topic="odd segment",
+        status=400,
+        where=r"header content-type|body .*",
     ),
     Row(
         key="null is no request",

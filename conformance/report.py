@@ -50,7 +50,7 @@ def as_json(subject: Subject, results: Sequence[Result]) -> dict[str, Any]:
 
 def _subject(subject: Subject) -> Iterator[str]:
     yield f"Ollama {subject.version or '(no version)'}, answers by {subject.model}"
-    for role in ("embedding", "thinking", "tools", "vision"):
+    for role in ("embedding", "thinking", "tools", "vision", "hearing"):
         yield f"  {role:<10} {getattr(subject, role) or 'no such model: its exchanges are left out'}"
 
 

@@ -30,6 +30,7 @@ class Subject:
     thinking: str | None = None
     tools: str | None = None
     vision: str | None = None
+    hearing: str | None = None
 
     def at_least(self, *version: int) -> bool:
         """Whether the server is that version or newer; a version without numbers counts as the newest."""
@@ -66,6 +67,7 @@ def discover(server: Server) -> Subject:
         thinking=_smallest(models, lambda can: {"completion", "thinking"} <= can),
         tools=_smallest(models, lambda can: {"completion", "tools"} <= can),
         vision=_smallest(models, lambda can: {"completion", "vision"} <= can),
+        hearing=_smallest(models, lambda can: {"completion", "audio"} <= can),
     )
 
 

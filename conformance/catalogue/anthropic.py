@@ -24,7 +24,9 @@ def exchanges(subject: Subject) -> Iterator[Exchange]:
     yield post(_GROUP, "beta query", f"{_PATH}?beta=true", base)
     for label, more in _variants(subject).items():
         for flag in (True, False):
-            yield post(_GROUP, f"{label}, stream {str(flag).lower()}", _PATH, {**base, **more, "stream": flag})
+            topics = ("incapable",) if label == "image" else ()
+            body = {**base, **more, "stream": flag}
+            yield post(_GROUP, f"{label}, stream {str(flag).lower()}", _PATH, body, *topics)
     for key in ("max_tokens", "messages", "model"):
         yield post(_GROUP, f"without {key}", _PATH, {name: value for name, value in base.items() if name != key})
     yield post(_GROUP, "max_tokens zero", _PATH, {**base, "max_tokens": 0})

@@ -45,6 +45,7 @@ _WRONG: dict[str, bytes] = {
     "model is an object": b'{"model": {}}',
     "stream is a text": b'{"model": "x", "stream": "yes"}',
 }
+_TWO_MISTAKES = ("/v1/chat/completions", "/v1/embeddings")  # they miss the messages or the input before the model
 _EMPTY: dict[str, bytes] = {
     "empty": b"",
     "null": b"null",
@@ -60,15 +61,20 @@ def exchanges(subject: Subject) -> Iterator[Exchange]:
         if not subject.at_least(*since):
             continue
         for label, body in _EMPTY.items():
-            topics = ("null body",) if label == "null" else ()
+            topics = ("null body",) if label == "null" else _topics(path)
             yield raw("empty bodies", f"{label} {path}", path, body, *topics, method=method)
         for label, body in _BROKEN.items():
-            yield raw("broken bodies", f"{label} {path}", path, body, "bad body", method=method)
+            topic = "not UTF-8" if label == "not UTF-8" else "bad body"
+            yield raw("broken bodies", f"{label} {path}", path, body, topic, method=method)
         for label, body in _WRONG.items():
-            yield raw("wrong types", f"{label} {path}", path, body, "bad body", method=method)
+            yield raw("wrong types", f"{label} {path}", path, body, "bad body", *_topics(path), method=method)
     for path in ("/api/generate", "/api/chat", "/api/show", "/v1/chat/completions"):
         for label, body in _ambiguous(subject.model).items():
             yield raw("ambiguous bodies", f"{label} {path}", path, body, "ambiguous body")
+
+
+def _topics(path: str) -> tuple[str, ...]:
+    return ("two mistakes",) if path in _TWO_MISTAKES else ()
 
 
 def _ambiguous(model: str) -> dict[str, bytes]:

@@ -69,7 +69,8 @@ def _refused(subject: Subject, made: str) -> Iterator[Exchange]:
     yield post(_GROUP, "copy to no name", "/api/copy", {"source": subject.model, "destination": "bad name!"})
     yield post(_GROUP, "copy from no name", "/api/copy", {"source": "bad name!", "destination": made})
     yield post(_GROUP, "delete what is missing", "/api/delete", {"model": MISSING}, method="DELETE")
-    yield post(_GROUP, "delete no name", "/api/delete", {"model": "bad name!"}, method="DELETE")
+    for name in ("bad name!", "<b>&amp;</b>", "modèle é"):
+        yield post(_GROUP, f"delete {name!a}", "/api/delete", {"model": name}, method="DELETE")
     yield post(_GROUP, "create without a base", "/api/create", {"model": made})
     yield post(_GROUP, "create with no name", "/api/create", {"model": "bad name!", "from": subject.model})
     files = {"model.gguf": "sha256:" + "0" * 64}
@@ -78,5 +79,5 @@ def _refused(subject: Subject, made: str) -> Iterator[Exchange]:
         label = str(stream).lower()
         pull = {"model": f"nobody/{MISSING}", "stream": stream}
         yield post(_GROUP, f"pull what is missing, stream {label}", "/api/pull", pull)
-        yield post(_GROUP, f"push what is missing, stream {label}", "/api/push", pull)
+        yield post(_GROUP, f"push what is missing, stream {label}", "/api/push", pull, "push of nothing")
     yield post(_GROUP, "pull no name", "/api/pull", {"model": "bad name!"})

@@ -55,7 +55,8 @@ def _generate(subject: Subject) -> Iterator[Exchange]:
     for label, more in variants.items():
         for stream in (True, False):
             body = {**base, **more, "stream": stream}
-            yield post(group, f"{label}, stream {str(stream).lower()}", path, body)
+            topics = ("incapable",) if label == "suffix" else ()
+            yield post(group, f"{label}, stream {str(stream).lower()}", path, body, *topics)
 
 
 def _chat(subject: Subject) -> Iterator[Exchange]:
@@ -91,14 +92,18 @@ def _capabilities(subject: Subject) -> Iterator[Exchange]:
     for label, (able, more) in asked.items():
         for name in dict.fromkeys((subject.model, able)):
             for stream in (True, False) if name else ():
-                kind = "model that can" if name == able else "smallest model"
+                kind, topics = ("model that can", ()) if name == able else ("smallest model", ("incapable",))
                 body = {"model": name, "messages": say(), "options": GREEDY, "stream": stream, **more}
-                yield post(group, f"{label}, {kind}, stream {str(stream).lower()}", "/api/chat", body)
+                yield post(group, f"{label}, {kind}, stream {str(stream).lower()}", "/api/chat", body, *topics)
     odd = {"model": subject.model, "messages": say(), "think": "enormously"}
     yield post(group, "thinking of no meaning", "/api/chat", odd)
     if subject.embedding:
-        yield post(group, "chat with an embedding model", "/api/chat", {"model": subject.embedding, "messages": say()})
-        yield post(group, "generate with an embedding model", "/api/generate", _prompt(subject.embedding))
+        talk = {"model": subject.embedding, "messages": say()}
+        yield post(group, "chat with an embedding model", "/api/chat", talk, "incapable")
+        prompt = _prompt(subject.embedding)
+        yield post(group, "generate with an embedding model", "/api/generate", prompt, "incapable")
+    yield post(group, "embed with a model that speaks", "/api/embed", {"model": subject.model, "input": "Hello."})
+    yield post(group, "embeddings with a model that speaks", "/api/embeddings", _prompt(subject.model))
 
 
 def _prompt(model: str) -> dict[str, Any]:

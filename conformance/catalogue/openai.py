@@ -44,7 +44,8 @@ def _chat(subject: Subject) -> Iterator[Exchange]:
         "content parts": {"messages": [{"role": "user", "content": parts}]},
         "image": {"messages": [{"role": "user", "content": [*parts, picture]}]},
         "image by address": {
-            "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "http://x"}]}]
+            "model": subject.vision or subject.model,
+            "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "http://x"}]}],
         },
         "content of no meaning": {"messages": [{"role": "user", "content": 5}]},
         "json object": {"response_format": {"type": "json_object"}},
@@ -59,7 +60,9 @@ def _chat(subject: Subject) -> Iterator[Exchange]:
     }
     for label, more in variants.items():
         for stream in (True, False):
-            yield post(group, f"{label}, stream {str(stream).lower()}", _CHAT, {**base, **more, "stream": stream})
+            topics = ("incapable",) if label.startswith("image") else ()
+            body = {**base, **more, "stream": stream}
+            yield post(group, f"{label}, stream {str(stream).lower()}", _CHAT, body, *topics)
     if subject.tools:
         tools = {"model": subject.tools, "tools": [TOOL], "messages": say("Use the tool: what is the weather in Rome?")}
         for stream in (True, False):
@@ -108,21 +111,26 @@ def _responses(subject: Subject) -> Iterator[Exchange]:
 
 def _transcriptions(subject: Subject) -> Iterator[Exchange]:
     group = "openai transcriptions"
-    yield _upload(group, "model without ears", {"model": subject.model}, file=True)
+    heard = subject.hearing or subject.model
+    yield _upload(group, "model without ears", {"model": subject.model}, "incapable", file=True)
+    if subject.hearing:
+        yield _upload(group, "model with ears", {"model": heard}, file=True)
+        yield _upload(group, "as text", {"model": heard, "response_format": "text"}, file=True)
+        yield _upload(group, "field after the file", {"model": heard}, file=True, file_first=True)
     yield _upload(group, "missing model", {"model": MISSING}, file=True)
-    yield _upload(group, "no file", {"model": subject.model}, file=False)
+    yield _upload(group, "no file", {"model": heard}, "two mistakes", file=False)
     yield _upload(group, "no model", {"language": "en"}, file=True)
-    yield post(group, "JSON instead of a form", "/v1/audio/transcriptions", {"model": subject.model})
+    yield post(group, "JSON instead of a form", "/v1/audio/transcriptions", {"model": heard}, "bad body")
 
 
-def _upload(group: str, name: str, fields: dict[str, str], *, file: bool) -> Exchange:
-    lines = [
-        f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
-        for key, value in fields.items()
-    ]
+def _upload(
+    group: str, name: str, fields: dict[str, str], *topics: str, file: bool, file_first: bool = False
+) -> Exchange:
+    mark = f"--{_BOUNDARY}\r\nContent-Disposition: form-data; "
+    lines = [f'{mark}name="{key}"\r\n\r\n{value}\r\n' for key, value in fields.items()]
     if file:
-        head = 'Content-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\n'
-        lines.append(f"--{_BOUNDARY}\r\n{head}RIFF....WAVE\r\n")
+        sound = f'{mark}name="file"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\nRIFF....WAVE\r\n'
+        lines.insert(0 if file_first else len(lines), sound)
     body = "".join([*lines, f"--{_BOUNDARY}--\r\n"]).encode()
     headers = (("Content-Type", f"multipart/form-data; boundary={_BOUNDARY}"),)
-    return raw(group, name, "/v1/audio/transcriptions", body, headers=headers)
+    return raw(group, name, "/v1/audio/transcriptions", body, *topics, headers=headers)

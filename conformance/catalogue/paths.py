@@ -58,4 +58,4 @@ def _single_models(subject: Subject) -> Iterator[Exchange]:
         for label, spelling in spellings.items():
             yield get("reading", f"GET /v1/models/:model, {label}", f"/v1/models/{spelling}")
     yield get("reading", "GET /v1/models/:model, missing", "/v1/models/orouter-conformance-missing")
-    yield get("reading", "GET /v1/models/:model, no name", "/v1/models/bad%20name!")
+    yield get("reading", "GET /v1/models/:model, no name", "/v1/models/bad%20name!", "odd segment")

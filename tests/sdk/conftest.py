@@ -7,10 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ollama_router_core.testing import model
-from support.stage import Stage, run_stage
-
-EARS = model("whisper-like:1b", capabilities=("completion", "audio"))
+from support.stage import EARS, Stage, run_stage
 
 
 @pytest.fixture(scope="session")

@@ -93,7 +93,7 @@ def test_transcriptions(client: Calls) -> None:
     def sound() -> tuple[str, io.BytesIO]:
         return ("a.wav", io.BytesIO(b"RIFF" * 10_000))
 
-    options = {"model": "whisper-like:1b"}
+    options = {"model": "listener:8b"}
     assert client.call("audio.transcriptions.create", file=sound(), **options).text == SPOKEN
     text = client.call("audio.transcriptions.create", file=sound(), response_format="text", **options)
     assert text.strip() == SPOKEN

@@ -17,13 +17,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as pytest's `pythonpath` does
 
-from ollama_router_core.testing import SimulatedModel, SimulatorThread
+from ollama_router_core.testing import SimulatedModel, SimulatorThread, model
 from support.orouter import Orouter
 
-__all__ = ["Stage", "run_stage"]
+__all__ = ["EARS", "MODELS", "Stage", "run_stage"]
 
-MODELS: tuple[str, ...] = ("llama3.2:1b", "qwen3:8b", "gemma3:12b", "nomic-embed-text")
-"""One that talks and calls tools, one that thinks, one that sees, one that embeds."""
+EARS = model("listener:8b", capabilities=("completion", "audio"))
+MODELS: tuple[str | SimulatedModel, ...] = (
+    "llama3.2:1b",
+    "qwen3:8b",
+    "gemma3:12b",
+    "nomic-embed-text",
+    EARS,
+    "mistral:7b",
+)
+"""They talk, call tools, think, see, embed and hear; together they are a list so long that Go sends it in chunks."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,10 +90,10 @@ const calls = {
     (await openai.responses.stream({ model, input: 'hi' }).finalResponse()).output_text,
   'openai.audio.transcriptions.create': async () => {
     const file = await OpenAI.toFile(new Blob(['RIFF']).stream(), 'a.wav')
-    return (await openai.audio.transcriptions.create({ model: 'whisper-like:1b', file })).text
+    return (await openai.audio.transcriptions.create({ model: 'listener:8b', file })).text
   },
   'openai.audio.transcriptions.create from a file': async () =>
-    (await openai.audio.transcriptions.create({ model: 'whisper-like:1b', file: createReadStream('package.json') })).text,
+    (await openai.audio.transcriptions.create({ model: 'listener:8b', file: createReadStream('package.json') })).text,
   'openai.chat.completions.create, missing model': () => openai.chat.completions.create({ model: 'nope', messages }),
   'openai.models.list by nobody': () =>
     new OpenAI({ baseURL: `${url}/v1`, apiKey: 'wrong', maxRetries: 0 }).models.list(),

@@ -22,11 +22,15 @@ AGEING = 30.0
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """Tickets of one kind: whatever serves one of them can serve all, one after the other."""
+    """Tickets of one kind: whatever serves one of them can serve all, one after the other.
+
+    `version` is another number after every change, also in a group of the same kind that is made later.
+    """
 
     kind: RequestKind
     tickets: dict[int, Ticket] = field(default_factory=dict)
     tokens: float = 0.0
+    version: int = 0
 
     @property
     def mean_tokens(self) -> float:
@@ -55,6 +59,7 @@ class Line:
         self._by_user: dict[str, int] = {}
         self._turn: dict[str, int] = {}
         self._turns = 0
+        self._changes = 0
 
     def __len__(self) -> int:
         return len(self._tickets)
@@ -79,6 +84,8 @@ class Line:
             self.by_model.setdefault(kind.model, []).append(group)
         group.tickets[ticket.number] = ticket
         group.tokens += prompt_tokens(ticket)
+        self._changes += 1
+        group.version = self._changes
         place = len(self._tickets) + 1
         self._tickets[ticket.number] = (ticket, group, place)
         self._by_user[ticket.user] = self._by_user.get(ticket.user, 0) + 1
@@ -92,6 +99,8 @@ class Line:
         ticket, group, _ = found
         del group.tickets[number]
         group.tokens -= prompt_tokens(ticket)
+        self._changes += 1
+        group.version = self._changes
         if not group.tickets:
             del self.groups[group.kind]
             self.by_model[group.kind.model].remove(group)
@@ -118,7 +127,7 @@ class Line:
         return min((ticket.arrived for ticket, _, _ in self._tickets.values()), default=None)
 
     def surplus_of(self, newcomer: str) -> Ticket | None:
-        """Whose place a newcomer may take in a full line: the latest ticket of a user with at least two more waiting."""
+        """Whose place a newcomer may take in a full line: the latest of a user with at least two more waiting."""
         user = max(self._by_user, key=lambda name: (self._by_user[name], name), default=None)
         if user is None or self._by_user[user] < self.waiting_of(newcomer) + 2:
             return None

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ollama_router_core.admission.demand import Demand
 from ollama_router_core.admission.floor import Floor, Station
@@ -33,18 +33,26 @@ __all__ = ["Fit", "Move", "Placement"]
 EVICTION_MARGIN = 1.1
 """A load must gain this much more than it costs: changing one's mind is not free."""
 
-RELOAD_PRICE = 0.15
+RELOAD_PRICE = 0.1
 """Tickets' worth of loss for each second of a reload that an eviction makes likely."""
 
 REUSE_HORIZON = 60.0
 """Seconds within which an evicted model must be asked for to be missed."""
 
+_FITS_LAST = 1.0
+_WEIGHTS_LAST = 0.5
+"""Seconds for which learned speeds and the ages of waiting tickets may be a little out of date."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True, eq=False)
 class Fit:
-    """What a kind of request costs on a server: seconds a prompt token, an answer, a load; bytes."""
+    """What a kind of request costs on a server: seconds a prompt token, an answer, a load.
+
+    `warm` holds for one look: loaded as needed, by the facts or by an answer that has begun since.
+    """
 
     candidate: Candidate
+    station: Station
     per_token: float
     decode: float
     load: float
@@ -69,6 +77,38 @@ class Move:
     reason: str
 
 
+@dataclass(slots=True, eq=False)
+class _Fits:
+    """The servers of a kind, kept over some looks, and what was derived from them in the latest one."""
+
+    by_name: dict[str, Fit]
+    made_at: float
+    looked: int = -1
+    rates: dict[str, float] = field(default_factory=dict)
+    rate: float = 0.0
+    ahead: dict[str, float] = field(default_factory=dict)
+    all_ahead: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Resident:
+    """What a loaded model is worth where it is: (weight, part of it, seconds a ticket, tickets) for each kind."""
+
+    waiting: tuple[tuple[float, float, float, int], ...]
+    rate: float
+    homes: int
+    price: float
+
+    def loss(self, seconds: float) -> float:
+        """The weight it would serve here within so many seconds, and the price of its reload."""
+        if not self.waiting:
+            return self.rate * seconds / (1 + self.homes) + self.price
+        share = 0.0
+        for weight, part, work, count in self.waiting:
+            share += min((weight + self.rate * seconds) * part, seconds / work * weight / count)
+        return share + self.price
+
+
 @dataclass(frozen=True, slots=True)
 class _Load:
     """A load that pays: weight gained a second, whose it is, where, and who must go."""
@@ -89,14 +129,25 @@ class Placement:
         self._demand = demand
         self._snapshot = FleetSnapshot()
         self._now = 0.0
-        self._fits: dict[RequestKind, dict[str, Fit]] = {}
-        self._weights: dict[RequestKind, float] = {}
+        self._looks = 0
+        self._fits: dict[RequestKind, _Fits] = {}
+        self._weights: dict[RequestKind, tuple[int, float, float]] = {}
+        self._residents: dict[tuple[str, CanonicalName], _Resident] = {}
 
     def look(self, snapshot: FleetSnapshot, now: float) -> None:
-        """Take a new look at facts and time."""
+        """Take a new look at facts and time. Fits outlive it for a second while the facts are the same."""
+        old = self._snapshot
+        if snapshot.servers is not old.servers or (snapshot.draining, snapshot.suspended) != (
+            old.draining,
+            old.suspended,
+        ):
+            self._fits.clear()
+        if len(self._weights) > 4 * len(self._line.groups) + 64:
+            self._fits.clear()
+            self._weights.clear()
+        self._residents.clear()
         self._snapshot, self._now = snapshot, now
-        self._fits = {}
-        self._weights = {}
+        self._looks += 1
 
     @property
     def snapshot(self) -> FleetSnapshot:
@@ -105,14 +156,40 @@ class Placement:
 
     def fits(self, group: Group) -> dict[str, Fit]:
         """The servers that may take a group now, slow ones only when there is no other."""
+        return self._found(group).by_name
+
+    def _found(self, group: Group) -> _Fits:
         found = self._fits.get(group.kind)
-        if found is None:
-            plan = plan_for(group.sample.request, self._snapshot, self._config)
-            usable = [one for one in plan.able if self._usable(one)]
-            slow = self._config.server_busy_threshold_ms
-            brisk = [one for one in usable if (one.facts.probe_ms or 0.0) <= slow]
-            found = self._fits[group.kind] = {one.name: self._fit(one, group) for one in brisk or usable}
+        if found is None or self._now - found.made_at > _FITS_LAST:
+            found = self._fits[group.kind] = _Fits(self._make_fits(group), self._now)
+        if found.looked != self._looks:
+            found.looked = self._looks
+            self._derive(found, group)
         return found
+
+    def _make_fits(self, group: Group) -> dict[str, Fit]:
+        plan = plan_for(group.sample.request, self._snapshot, self._config)
+        usable = [one for one in plan.able if self._usable(one)]
+        slow = self._config.server_busy_threshold_ms
+        brisk = [one for one in usable if (one.facts.probe_ms or 0.0) <= slow]
+        return {one.name: self._fit(one, group) for one in brisk or usable}
+
+    def _derive(self, found: _Fits, group: Group) -> None:
+        """Who serves the kind, at how many tickets a second, and how many their loads delay."""
+        kind, tokens = group.kind, group.mean_tokens
+        found.rates, found.ahead = {}, {}
+        for name, fit in found.by_name.items():
+            station, candidate = fit.station, fit.candidate
+            here = kind in station.by_kind
+            fit.warm = candidate.warmth == WARM and candidate.loaded is not None
+            if here and not fit.warm:
+                fit.warm = any(one.answering for one in station.running.values() if one.kind == kind)
+            if fit.warm or here or station.promised == kind:
+                rate = candidate.server.num_parallel / (fit.work(tokens) * station.pace)
+                found.rates[name] = rate
+                found.ahead[name] = 0.0 if fit.warm else rate * fit.load
+        found.rate = sum(found.rates.values())
+        found.all_ahead = sum(found.ahead.values())
 
     def _usable(self, candidate: Candidate) -> bool:
         snapshot = self._snapshot
@@ -124,11 +201,8 @@ class Placement:
         speed = candidate.speed(group.kind.model, self._snapshot.speeds)
         embeds = "embedding" in group.kind.needs
         decode = 0.0 if embeds else speed.answer_tokens / speed.decode_rate
-        warm = candidate.warmth == WARM and candidate.loaded is not None
         station = self._floor.station(candidate.name)
-        if not warm and group.kind in station.by_kind:
-            warm = any(one.answering for one in station.running.values() if one.kind == group.kind)
-        return Fit(candidate, 1.0 / speed.prefill_rate, decode, speed.load_seconds, warm)
+        return Fit(candidate, station, 1.0 / speed.prefill_rate, decode, speed.load_seconds, warm=False)
 
     # --- free slots ------------------------------------------------------------------------------------------------
 
@@ -147,8 +221,7 @@ class Placement:
                 yield self._warm_move(group, open_)
 
     def _has_slot(self, fit: Fit, kind: RequestKind) -> bool:
-        candidate = fit.candidate
-        station = self._floor.station(candidate.name)
+        candidate, station = fit.candidate, fit.station
         if kind.model in station.leaving and station.promised != kind:
             return False
         return station.by_kind.get(kind, 0) < candidate.server.num_parallel and self._has_room(candidate, station)
@@ -161,7 +234,7 @@ class Placement:
         tokens = group.mean_tokens
 
         def seconds(fit: Fit) -> float:
-            return fit.work(tokens) * self._floor.station(fit.candidate.name).pace_with_one_more
+            return fit.work(tokens) * fit.station.pace_with_one_more
 
         usual = min(fits, key=seconds)
         ticket = self._next(group, usual)
@@ -246,7 +319,7 @@ class Placement:
     def _worth(self, group: Group, server: str) -> _Load | None:
         """Whether loading a group's model pays, and how much a second."""
         fit = self.fits(group)[server]
-        station = self._floor.station(server)
+        station = fit.station
         if fit.warm or not self._has_room(fit.candidate, station):
             return None
         found = self._served(group, fit, station)
@@ -276,16 +349,13 @@ class Placement:
 
     def _elsewhere(self, group: Group, server: str) -> tuple[float, float]:
         """Tickets a second that other servers serve or are about to, and those their loads delay."""
-        rate = ahead = 0.0
-        for name, fit in self.fits(group).items():
-            station = self._floor.station(name)
-            coming = not fit.warm and (station.promised == group.kind or group.kind in station.by_kind)
-            if name == server or not (fit.warm or coming):
-                continue
-            own = fit.candidate.server.num_parallel / (fit.work(group.mean_tokens) * station.pace)
-            rate += own
-            ahead += own * fit.load if coming else 0.0
-        return rate, ahead
+        found = self._found(group)
+        own = found.rates.get(server)
+        if own is None:
+            return found.rate, found.all_ahead
+        if len(found.rates) == 1:
+            return 0.0, 0.0
+        return found.rate - own, found.all_ahead - found.ahead[server]
 
     def _best_batch(self, group: Group, fit: Fit, pace: float) -> tuple[float, float]:
         """The shortest tickets up to where one more would lower the weight a second."""
@@ -300,10 +370,12 @@ class Placement:
         return best
 
     def _weight(self, group: Group) -> float:
-        found = self._weights.get(group.kind)
-        if found is None:
-            found = self._weights[group.kind] = self._line.weight_of(group, self._now)
-        return found
+        known = self._weights.get(group.kind)
+        if known is not None and known[0] == group.version and self._now - known[1] < _WEIGHTS_LAST:
+            return known[2]
+        weight = self._line.weight_of(group, self._now)
+        self._weights[group.kind] = (group.version, self._now, weight)
+        return weight
 
     def _victims(
         self, fit: Fit, seconds: float, most: float
@@ -350,28 +422,33 @@ class Placement:
         running = self._floor.station(candidate.name).running.values()
         return sum([one.size for one in running if one.load and not one.answering and one.kind.model not in loaded])
 
-    def _loss(self, candidate: Candidate, resident: LoadedModel, seconds: float) -> float:
-        """The weight a loaded model would serve here within so many seconds, and the price of its reload."""
-        model, server = resident.name, candidate.name
+    def _loss(self, candidate: Candidate, loaded: LoadedModel, seconds: float) -> float:
+        """What is lost when a loaded model has to go from a server for so long."""
+        key = (candidate.name, loaded.name)
+        resident = self._residents.get(key)
+        if resident is None:
+            resident = self._residents[key] = self._resident(candidate.name, loaded)
+        return resident.loss(seconds)
+
+    def _resident(self, server: str, loaded: LoadedModel) -> _Resident:
+        model = loaded.name
         rate = self._demand.rate(model, self._now)
         homes = self._homes(model, server)
-        share, count = 0.0, 0
-        reload = reload_seconds(resident.size)
+        waiting: list[tuple[float, float, float, int]] = []
+        reload = reload_seconds(loaded.size)
         for group in self._line.by_model.get(model, ()):
             fit = self.fits(group).get(server)
             if fit is None or not fit.warm:
                 continue
-            work = fit.work(group.mean_tokens) * self._floor.station(server).pace
-            own = 1.0 / work
+            work = fit.work(group.mean_tokens) * fit.station.pace
             others, _ = self._elsewhere(group, server)
-            part, weight = own / (own + others), self._weight(group)
-            share += min((weight + rate * seconds) * part, seconds / work * weight / len(group.tickets))
-            count += len(group.tickets)
+            part = 1.0 / (1.0 + work * others)
+            waiting.append((self._weight(group), part, work, len(group.tickets)))
             reload = fit.load
-        if not count:
-            share = rate * seconds / (1 + homes)
+        count = sum(row[3] for row in waiting)
         missed = 1.0 - math.exp(-rate * REUSE_HORIZON)
-        return share + RELOAD_PRICE * reload * missed * (1 + count) / (1 + homes)
+        price = RELOAD_PRICE * reload * missed * (1 + count) / (1 + homes)
+        return _Resident(tuple(waiting), rate, homes, price)
 
     def _homes(self, model: CanonicalName, besides: str) -> int:
         """Other servers that have a model loaded."""

@@ -1,1 +1,56 @@
-"""A fleet in virtual time."""
+"""A fleet in virtual time that runs the real decisions.
+
+Belongs here: servers as Ollama is, traces, baselines, tables. Seeded and deterministic.
+Does not belong here: files, plots (their callers), the decisions themselves.
+
+    text of a trace -> `parse_trace` -> `assign_models` -> jobs
+    machines, models, jobs, a router -> `simulate` -> `summarise` -> `table`
+"""
+
+from __future__ import annotations
+
+from ollama_router_core.simulation.baselines import BASELINES
+from ollama_router_core.simulation.comparison import ROUTERS, compare
+from ollama_router_core.simulation.engine import Outage, Outcome, SimulationResult, simulate
+from ollama_router_core.simulation.fleet_file import parse_fleet
+from ollama_router_core.simulation.machine import Machine
+from ollama_router_core.simulation.report import Summary, percentile, summarise, table
+from ollama_router_core.simulation.routers import StrategyRouter
+from ollama_router_core.simulation.scenarios import FLEET, MODELS, Scenario, make_scenario
+from ollama_router_core.simulation.workload import (
+    Arrival,
+    Job,
+    SimulatedModel,
+    assign_contexts,
+    assign_models,
+    parse_trace,
+    zipf_weights,
+)
+
+__all__ = [
+    "BASELINES",
+    "FLEET",
+    "MODELS",
+    "ROUTERS",
+    "Arrival",
+    "Job",
+    "Machine",
+    "Outage",
+    "Outcome",
+    "Scenario",
+    "SimulatedModel",
+    "SimulationResult",
+    "StrategyRouter",
+    "Summary",
+    "assign_contexts",
+    "assign_models",
+    "compare",
+    "make_scenario",
+    "parse_fleet",
+    "parse_trace",
+    "percentile",
+    "simulate",
+    "summarise",
+    "table",
+    "zipf_weights",
+]

@@ -52,7 +52,7 @@ class StrategyRouter:
     """A strategy of the product. `late=False` binds `fastest` on arrival, by `decide` alone."""
 
     def __init__(self, strategy: Strategy, machines: Sequence[Machine], *, late: bool = True) -> None:
-        self.name = strategy if late or strategy != "fastest" else "fastest, bound on arrival"
+        self.name: str = strategy if late else f"{strategy} on arrival"
         self._config = fleet_config(machines, strategy)
         self._late = late
         self._admission = Admission(self._config)

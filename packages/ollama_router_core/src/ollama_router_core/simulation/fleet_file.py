@@ -1,0 +1,80 @@
+"""A fleet as an operator writes it for a simulation.
+
+Belongs here: from the values of a YAML or JSON file to machines and models.
+Does not belong here: reading the file.
+
+    servers: {big: {vram_gb: 48, bandwidth: 900, tflops: 80, load_rate: 3.0, priority: 1, num_parallel: 1}}
+    models: {"llama3.1:8b": {billions: 8, weights_gb: 4.7}}
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ollama_router_core.errors import ConfigError
+from ollama_router_core.names import canonical_name
+from ollama_router_core.simulation.machine import Machine
+from ollama_router_core.simulation.workload import SimulatedModel
+
+__all__ = ["parse_fleet"]
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Server(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    vram_gb: Positive
+    bandwidth: Positive
+    tflops: Positive
+    load_rate: Positive
+    priority: int = 1
+    num_parallel: Annotated[int, Field(ge=1)] = 1
+    keep_alive: Positive = 300.0
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    billions: Positive
+    weights_gb: Positive
+
+
+class _Fleet(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    servers: Annotated[dict[str, _Server], Field(min_length=1)]
+    models: Annotated[dict[str, _Model], Field(min_length=1)]
+
+
+def parse_fleet(values: Any) -> tuple[tuple[Machine, ...], tuple[SimulatedModel, ...]]:
+    """Machines and models, the models in the order written: the most popular first.
+
+    Raises:
+        ConfigError: the values are not of this form; the text names each place.
+    """
+    try:
+        fleet = _Fleet.model_validate(values)
+    except ValidationError as error:
+        places = (f"{'.'.join(map(str, one['loc'])) or 'the file'}: {one['msg']}" for one in error.errors())
+        raise ConfigError(f"the fleet cannot be read: {'; '.join(places)}") from None
+    machines = tuple(
+        Machine(
+            name=name,
+            vram_gib=server.vram_gb,
+            bandwidth=server.bandwidth,
+            tflops=server.tflops,
+            load_rate=server.load_rate,
+            priority=server.priority,
+            num_parallel=server.num_parallel,
+            keep_alive=server.keep_alive,
+        )
+        for name, server in fleet.servers.items()
+    )
+    models = tuple(
+        SimulatedModel(name=canonical_name(name), billions=model.billions, weights_gib=model.weights_gb)
+        for name, model in fleet.models.items()
+    )
+    return machines, models

@@ -1,0 +1,288 @@
+"""The line in the router: who waits, who goes next and where to, who is refused."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from ollama_router_core.admission import Admission, Dispatch, Refusal, Ticket
+from ollama_router_core.errors import ModelNotFound, NoServerFits, Overloaded
+from support.fleets import GIB, installed, loaded, make_config, make_facts, make_fleet, make_request
+
+SMALL, LARGE = "llama3.1:8b", "llama3.3:70b"
+DISK = (installed(SMALL, 5 * GIB), installed(LARGE, 45 * GIB), installed("other", 5 * GIB))
+
+
+def ticket(number, model=SMALL, user="alice", arrived=0.0, **fields):
+    """A request in a line."""
+    request = make_request(model, prompt_bytes=fields.pop("prompt_bytes", 4000), **fields)
+    return Ticket(number=number, request=request, arrived=arrived, user=user)
+
+
+def numbers(outcomes):
+    """Which tickets were sent."""
+    return [outcome.ticket.number for outcome in outcomes if isinstance(outcome, Dispatch)]
+
+
+def make(servers=None, strategy="fastest", **queue):
+    """An admission over servers with 48 GiB each."""
+    servers = servers or {"a": {"max_memory_gb": 48.0}}
+    return Admission(make_config(servers, routing_strategy=strategy, queue=queue))
+
+
+WARM = make_fleet(make_facts("a", DISK, (loaded(SMALL, 5 * GIB),)))
+
+
+class TestBoundsForEveryStrategy:
+    """One bounded line, with an honest answer for those outside it."""
+
+    def full(self, **queue):
+        """A server with one slot, taken."""
+        admission = make({"a": {"max_concurrent": 1}}, "priority_with_memory", **queue)
+        assert numbers(admission.arrive(ticket(0), WARM, 0.0)) == [0]
+        return admission
+
+    def test_waits_while_every_slot_is_taken_and_goes_when_one_is_free(self):
+        """Late: the choice is made when the slot frees."""
+        admission = self.full()
+        assert admission.arrive(ticket(1, arrived=1.0), WARM, 1.0) == ()
+        assert admission.waiting == 1
+        (sent,) = admission.finished(0, WARM, 3.5)
+        assert (sent.ticket.number, sent.server, sent.waited, sent.position) == (1, "a", 2.5, 1)
+        assert "waited 2.5 s" in sent.reason
+
+    def test_the_line_is_full(self):
+        """503 with Retry-After."""
+        admission = self.full(max_waiting=1)
+        admission.arrive(ticket(1), WARM, 0.0)
+        (refusal,) = admission.arrive(ticket(2), WARM, 0.0)
+        assert isinstance(refusal, Refusal)
+        assert isinstance(refusal.error, Overloaded)
+        assert 1.0 <= refusal.error.retry_after <= 30.0
+
+    def test_a_user_with_many_waiting_makes_place_for_one_with_none(self):
+        """A full line is shared: the hog's latest request goes."""
+        admission = self.full(max_waiting=3)
+        for number in (1, 2, 3):
+            admission.arrive(ticket(number, user="hog"), WARM, 0.0)
+        (refusal,) = admission.arrive(ticket(4, user="victim"), WARM, 0.0)
+        assert refusal.ticket.number == 3
+        assert admission.waiting == 3
+
+    def test_a_user_has_a_limit_of_his_own(self):
+        """Where the operator set one."""
+        admission = self.full(max_waiting_per_user=1)
+        assert admission.arrive(ticket(1), WARM, 0.0) == ()
+        assert isinstance(admission.arrive(ticket(2), WARM, 0.0)[0], Refusal)
+        assert admission.arrive(ticket(3, user="bob"), WARM, 0.0) == ()
+
+    def test_nobody_waits_for_longer_than_allowed(self):
+        """At the time that `next_tick` gives, the wait ends."""
+        admission = self.full(max_wait=30.0)
+        admission.arrive(ticket(1, arrived=5.0), WARM, 5.0)
+        at = admission.next_tick(5.0)
+        assert at == 35.0
+        (refusal,) = admission.tick(WARM, at)
+        assert (refusal.ticket.number, refusal.waited) == (1, 30.0)
+        assert admission.next_tick(at) is None
+
+    def test_a_client_that_leaves_leaves_the_line(self):
+        """Its turn goes to the next."""
+        admission = self.full()
+        admission.arrive(ticket(1), WARM, 0.0)
+        admission.arrive(ticket(2), WARM, 0.0)
+        assert admission.left(1, WARM, 1.0) == ()
+        assert numbers(admission.finished(0, WARM, 2.0)) == [2]
+
+    def test_a_client_that_leaves_its_server_frees_the_slot(self):
+        """For whoever waits."""
+        admission = self.full()
+        admission.arrive(ticket(1), WARM, 0.0)
+        assert numbers(admission.left(0, WARM, 1.0)) == [1]
+
+    def test_users_take_turns(self):
+        """A hog with a hundred waiting: the victim is next but one at most."""
+        admission = self.full(max_waiting=200)
+        for number in range(1, 101):
+            admission.arrive(ticket(number, user="hog"), WARM, 0.0)
+        admission.arrive(ticket(999, user="victim"), WARM, 0.0)
+        order, last = [], 0
+        for _ in range(2):
+            (last,) = numbers(admission.finished(last, WARM, 1.0))
+            order.append(last)
+        assert 999 in order
+
+    def test_what_no_server_can_ever_take_does_not_wait(self):
+        """404 and 503 come at once."""
+        admission = make({"a": {"max_memory_gb": 8.0}}, "priority_with_memory")
+        assert isinstance(admission.arrive(ticket(0, "nowhere"), WARM, 0.0)[0].error, ModelNotFound)
+        assert isinstance(admission.arrive(ticket(1, LARGE), WARM, 0.0)[0].error, NoServerFits)
+
+    @pytest.mark.parametrize("strategy", ["priority_with_memory", "fastest"])
+    def test_when_the_last_server_goes_down_those_who_wait_are_told(self, strategy):
+        """Not left to wait for their limit."""
+        admission = make({"a": {"max_concurrent": 1}}, strategy)
+        admission.arrive(ticket(0), WARM, 0.0)
+        admission.arrive(ticket(1), WARM, 0.0)
+        down = make_fleet(make_facts("a", DISK, up=False))
+        (refusal,) = admission.changed(down, 1.0)
+        assert refusal.ticket.number == 1
+        assert admission.waiting == 0
+
+    def test_an_assignment_waits_for_nobody(self):
+        """Short-circuits the line as everything else."""
+        config = make_config({"a": {"max_concurrent": 1}}, model_config={"explicit_assignments": {SMALL: "a"}})
+        admission = Admission(config)
+        assert numbers(admission.arrive(ticket(0), WARM, 0.0)) == [0]
+        assert numbers(admission.arrive(ticket(1), WARM, 0.0)) == [1]
+
+    def test_failover_moves_the_load(self):
+        """A request that went on to another server counts there."""
+        admission = make({"a": {}, "b": {}}, "priority_with_memory")
+        fleet = make_fleet(make_facts("a", DISK), make_facts("b", DISK))
+        (sent,) = admission.arrive(ticket(0), fleet, 0.0)
+        other = sent.ranking[1]
+        admission.moved(0, other, 0.1)
+        assert admission.traffic(fleet, 0.1).in_flight == {other: 1}
+
+
+class TestFastest:
+    """Bound late: slots of loaded models first, loads where they pay."""
+
+    def test_a_loaded_model_with_a_free_slot_at_once(self):
+        """Nothing to wait for."""
+        (sent,) = make().arrive(ticket(0), WARM, 0.0)
+        assert (sent.server, sent.unload, sent.waited, sent.position) == ("a", (), 0.0, 0)
+
+    def test_waits_for_the_slot_of_its_model(self):
+        """`num_parallel` is what the server runs at once; the rest waits here, where it can still go elsewhere."""
+        admission = make()
+        admission.arrive(ticket(0), WARM, 0.0)
+        assert admission.arrive(ticket(1), WARM, 0.0) == ()
+        assert numbers(admission.finished(0, WARM, 1.0)) == [1]
+
+    def test_an_idle_server_loads_at_once(self):
+        """No reason to wait."""
+        empty = make_fleet(make_facts("a", DISK))
+        (sent,) = make().arrive(ticket(0), empty, 0.0)
+        assert sent.server == "a"
+        assert "load" in sent.reason
+
+    def test_a_burst_does_not_load_everywhere(self):
+        """Three requests for one small model: one load, and the others wait for it."""
+        servers = {name: {"max_memory_gb": 48.0} for name in "abcd"}
+        admission = make(servers)
+        fleet = make_fleet(*(make_facts(name, DISK) for name in servers))
+        sent = [numbers(admission.arrive(ticket(number), fleet, 0.0)) for number in range(3)]
+        assert sent == [[0], [], []]
+
+    def test_a_long_queue_is_worth_a_second_load(self):
+        """Residency is not occupancy: forty waiting justify another server."""
+        servers = {name: {"max_memory_gb": 48.0} for name in "ab"}
+        admission = make(servers, max_waiting=100)
+        fleet = make_fleet(make_facts("a", DISK, (loaded(SMALL, 5 * GIB),)), make_facts("b", DISK))
+        outcomes = [one for number in range(40) for one in admission.arrive(ticket(number), fleet, 0.0)]
+        assert {one.server for one in outcomes} == {"a", "b"}
+
+    def test_the_least_missed_makes_room(self):
+        """The victim is unloaded by name: Ollama left alone might pick the popular one."""
+        held = (loaded(SMALL, 20 * GIB), loaded("other", 20 * GIB))
+        fleet = make_fleet(make_facts("a", (*DISK, installed("third", 15 * GIB)), held))
+        admission = make(max_waiting=100)
+        for number in range(20):
+            admission.arrive(ticket(number), fleet, number / 10)
+            admission.finished(number, fleet, number / 10)
+        outcomes = admission.arrive(ticket(100, "third", arrived=3.0), fleet, 3.0)
+        assert [(one.ticket.number, one.unload) for one in outcomes] == [(100, ("other:latest",))]
+
+    def test_a_busy_victim_is_waited_for_and_gets_nothing_new(self):
+        """A promise: the large model loads as soon as the small one is idle, though more small ones wait."""
+        admission = make(max_wait=10_000.0)
+        admission.arrive(ticket(0), WARM, 0.0)
+        assert admission.arrive(ticket(1, LARGE), WARM, 0.0) == ()
+        admission.tick(WARM, 200.0)
+        admission.arrive(ticket(2, arrived=200.0), WARM, 200.0)
+        outcomes = admission.finished(0, WARM, 200.5)
+        assert [(one.ticket.number, one.unload) for one in outcomes] == [(1, (SMALL,))]
+
+    def test_nobody_starves(self):
+        """A large model that waits beside a stream of small requests gets its turn in minutes."""
+        admission, now, number, running = make(max_waiting=1000, max_wait=10_000.0), 0.0, 2, 1
+        admission.arrive(ticket(1), WARM, now)
+        assert admission.arrive(ticket(0, LARGE), WARM, now) == ()
+        sent = []
+        while 0 not in sent and now < 600.0:
+            now += 0.5
+            outcomes = list(admission.arrive(ticket(number, arrived=now), WARM, now))
+            number += 1
+            outcomes += admission.finished(running, WARM, now)
+            outcomes += admission.tick(WARM, now)
+            sent = numbers(outcomes)
+            running = sent[-1] if sent else running
+        assert 0 in sent
+
+    def test_another_context_is_a_load(self):
+        """And the model's own memory makes the room."""
+        held = (loaded(SMALL, 5 * GIB, context_length=4096),)
+        fleet = make_fleet(make_facts("a", DISK, held))
+        (sent,) = make().arrive(ticket(0, num_ctx=32_768), fleet, 0.0)
+        assert sent.unload == (SMALL,)
+
+    def test_short_work_first(self):
+        """Among requests of one user that arrived together."""
+        admission = make()
+        admission.arrive(ticket(0), WARM, 0.0)
+        admission.arrive(ticket(1, prompt_bytes=100_000), WARM, 0.0)
+        admission.arrive(ticket(2, prompt_bytes=1000), WARM, 0.0)
+        assert numbers(admission.finished(0, WARM, 1.0)) == [2]
+
+    def test_age_beats_shortness(self):
+        """Long work that has waited goes before short work that has not."""
+        admission = make()
+        admission.arrive(ticket(0), WARM, 0.0)
+        admission.arrive(ticket(1, prompt_bytes=100_000), WARM, 0.0)
+        admission.arrive(ticket(2, prompt_bytes=1000, arrived=900.0), WARM, 900.0)
+        assert numbers(admission.finished(0, WARM, 900.0)) == [1]
+
+    def test_a_hog_does_not_crowd_out_a_victim(self):
+        """One request of a user beside fifty of another goes first."""
+        admission = make(max_waiting=100)
+        admission.arrive(ticket(0, user="hog"), WARM, 0.0)
+        for number in range(1, 51):
+            admission.arrive(ticket(number, user="hog", prompt_bytes=1000), WARM, 0.0)
+        admission.arrive(ticket(99, user="victim", prompt_bytes=4000), WARM, 0.0)
+        assert numbers(admission.finished(0, WARM, 1.0)) == [99]
+
+    def test_a_server_that_is_out_gets_nothing(self):
+        """Suspended, draining: the other one, however cold."""
+        servers = {name: {"max_memory_gb": 48.0} for name in "ab"}
+        fleet = make_fleet(make_facts("a", DISK, (loaded(SMALL, 5 * GIB),)), make_facts("b", DISK))
+        for out in (replace(fleet, suspended={"a": 10.0}), replace(fleet, draining=frozenset({"a"}))):
+            (sent,) = make(servers).arrive(ticket(0), out, 0.0)
+            assert sent.server == "b"
+
+    def test_demand_is_known(self):
+        """For eviction prices, and for whoever asks."""
+        admission = make()
+        for number in range(12):
+            admission.arrive(ticket(number), WARM, 0.0)
+        assert admission.demand(0.0)[SMALL] == pytest.approx(0.1)
+        assert admission.demand(120.0)[SMALL] < 0.05
+
+    def test_dispatch_among_a_thousand_waiting_on_twenty_servers(self):
+        """A freed slot finds its next request in about a millisecond; the bound leaves room for a noisy machine."""
+        models = tuple(installed(f"m{number}:7b", 5 * GIB) for number in range(40))
+        servers = {f"s{number}": {"max_memory_gb": 24.0} for number in range(20)}
+        held = {name: models[at * 2 : at * 2 + 2] for at, name in enumerate(servers)}
+        fleet = make_fleet(*(make_facts(n, models, tuple(loaded(m.name, 5 * GIB) for m in held[n])) for n in servers))
+        admission = make(servers, max_waiting=2000)
+        for number in range(1040):
+            admission.arrive(ticket(number, models[number % 40].name, user=f"u{number % 7}"), fleet, 0.0)
+        times = []
+        for number in range(30):
+            start = time.perf_counter()
+            admission.finished(number, fleet, 0.0)
+            times.append(time.perf_counter() - start)
+        assert sorted(times)[15] < 0.02

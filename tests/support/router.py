@@ -19,6 +19,7 @@ from ollama_router_core.config import load_config
 from ollama_router_core.records import RequestRecord
 from ollama_router_core.testing import OllamaSimulator
 from ollama_router_server.app import create_app
+from ollama_router_server.protocol.strict import StrictProtocol
 from ollama_router_server.serve import listen
 from ollama_router_server.services import Services
 from ollama_router_server.storage.database import Database
@@ -81,7 +82,12 @@ async def running_router(
     sock = listen("127.0.0.1", 0)
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(services), access_log=False, log_config=None, lifespan="on", timeout_graceful_shutdown=2
+            create_app(services),
+            http=StrictProtocol,
+            access_log=False,
+            log_config=None,
+            lifespan="on",
+            timeout_graceful_shutdown=2,
         )
     )
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined,method-assign]

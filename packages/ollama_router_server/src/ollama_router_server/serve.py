@@ -20,6 +20,7 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError, RouterError
 from ollama_router_server.app import create_app
 from ollama_router_server.logs import configure_logging
+from ollama_router_server.protocol.strict import StrictProtocol
 from ollama_router_server.services import Services
 from ollama_router_server.storage.users import CreatedToken
 
@@ -106,6 +107,7 @@ async def serve(
     server = _Server(
         uvicorn.Config(
             create_app(services),
+            http=StrictProtocol,
             access_log=False,
             log_config=None,
             server_header=False,

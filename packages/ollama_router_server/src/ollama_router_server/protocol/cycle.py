@@ -32,7 +32,7 @@ class FrontCycle(RequestResponseCycle):
         self.__dict__.update(made.__dict__)
         self.on_leave: Callable[[], None] | None = None
         self._head: bytes | None = None
-        extensions: dict[str, Any] = self.scope.setdefault("extensions", {})  # type: ignore[assignment]
+        extensions: dict[str, Any] = self.scope.setdefault("extensions", {})
         extensions[FRONT] = self
 
     def left(self) -> None:
@@ -127,5 +127,5 @@ class FrontCycle(RequestResponseCycle):
 
     def _flush(self) -> None:
         head, self._head = self._head, None
-        if head is not None and not self.disconnected:
+        if head is not None and not self.disconnected and not self.transport.is_closing():
             self.transport.write(head)

@@ -7,7 +7,7 @@ Does not belong here: the rules (the core's `access` and `limits`), counting (`l
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 
 from ollama_router_core.access import (
@@ -88,18 +88,25 @@ def granted_ranking(user: User, decision: Decision, targets: Mapping[str, Target
     return decision if kept == decision.ranking else replace(decision, ranking=kept)
 
 
-@asynccontextmanager
-async def counted(ledger: Ledger, exchange: Exchange, endpoint: Endpoint) -> AsyncIterator[None]:
+def counted(ledger: Ledger, exchange: Exchange, endpoint: Endpoint) -> AbstractAsyncContextManager[None]:
     """Count an exchange against its user's limits while it runs, and settle it when it ends. Reading is free.
 
     Raises:
         LimitExceeded: a limit is used up.
         StorageUnavailable: what was used before cannot be read.
     """
-    user, route = exchange.user, exchange.route
+    user = exchange.user
     if user is None or endpoint.kind is Kind.READ or not has_limits(user.grants):
-        yield
-        return
+        return _UNCOUNTED
+    return _counted(ledger, exchange, endpoint, user)
+
+
+_UNCOUNTED: AbstractAsyncContextManager[None] = nullcontext()
+
+
+@asynccontextmanager
+async def _counted(ledger: Ledger, exchange: Exchange, endpoint: Endpoint, user: User) -> AsyncIterator[None]:
+    route = exchange.route
     estimate = 0
     if endpoint.counts_usage and route is not None:
         estimate = estimate_tokens(route.prompt_bytes, route.max_tokens)
@@ -126,40 +133,22 @@ class LiveExchanges:
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
-        self._live: set[_Entry] = set()
+        self._live: dict[str, Exchange] = {}
         authenticator.on_change(self.end_revoked)
 
-    @asynccontextmanager
-    async def watched(self, exchange: Exchange) -> AsyncIterator[None]:
-        """Run inside until the end, the client's leaving or the user's revocation.
+    def begin(self, exchange: Exchange) -> None:
+        """An exchange is under way until `end`."""
+        self._live[exchange.id] = exchange
 
-        Raises:
-            ClientGone: the client left.
-            Forbidden: the user was revoked.
-        """
-        entry = _Entry(exchange)
-        self._live.add(entry)
-        try:
-            async with exchange.client.watched():
-                yield
-        finally:
-            self._live.discard(entry)
+    def end(self, exchange: Exchange) -> None:
+        """An exchange is over."""
+        self._live.pop(exchange.id, None)
 
     def end_revoked(self) -> None:
         """End what belongs to users who would not be let in any more."""
-        for entry in tuple(self._live):
-            user = entry.exchange.user
-            if user is not None and not self._authenticator.is_still_valid(user):
-                entry.exchange.client.end(_revoked())
-
-
-class _Entry:
-    """An exchange, hashed by identity."""
-
-    __slots__ = ("exchange",)
-
-    def __init__(self, exchange: Exchange) -> None:
-        self.exchange = exchange
+        for exchange in tuple(self._live.values()):
+            if exchange.user is not None and not self._authenticator.is_still_valid(exchange.user):
+                exchange.client.end(_revoked())
 
 
 def _revoked() -> RouterError:

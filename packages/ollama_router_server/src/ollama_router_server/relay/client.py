@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from types import TracebackType
 from typing import Any
 
 from ollama_router_core.errors import BodyTooLarge
+from ollama_router_server.protocol.cycle import FrontCycle
 
 __all__ = ["Client", "ClientGone", "Message"]
 
@@ -30,9 +31,10 @@ class Client:
     `started` is True once a head was written; `bytes_out` counts body bytes handed to the HTTP server.
     """
 
-    __slots__ = ("_ending", "_finished", "_read", "_receive", "_send", "_task", "bytes_in", "bytes_out", "started")
+    __slots__ = ("_ending", "_finished", "_front", "_read", "_receive", "_send", "_task", "bytes_in", "bytes_out", "started")
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, front: FrontCycle | None = None) -> None:
+        self._front = front
         self._receive = receive
         self._send = send
         self._ending: Exception | None = None
@@ -62,6 +64,8 @@ class Client:
                 raise BodyTooLarge(f"the body is larger than the limit of {limit} bytes")
             pieces.append(piece)
             more = message.get("more_body", False)
+        if self._read is not None:
+            self._read.set()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -87,29 +91,17 @@ class Client:
         """Say, before `watched`, that the body is read inside it."""
         self._read = asyncio.Event()
 
-    @asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
-        """Cancel what runs inside as soon as the client leaves.
-
-        To be entered when the body has been read, or after `will_stream`.
+    def watched(self) -> _Watch:
+        """Cancel what runs inside as soon as the client leaves. To be entered when the body was read, or `will_stream`.
 
         Raises:
             ClientGone: the client left.
             Exception: what `end` was told.
         """
-        self._task = task = asyncio.current_task()
-        if task is None:  # pragma: no cover - there is always a task
-            raise RuntimeError("watched() needs a running task")
-        watcher = asyncio.ensure_future(self._wait_for_leaving())
-        try:
-            yield
-        except asyncio.CancelledError:
-            if self._ending is not None and task.uncancel() == 0:
-                raise self._ending from None
-            raise
-        finally:
-            self._finished = True
-            watcher.cancel()
+        return _Watch(self)
+
+    def _leave(self) -> None:
+        self.end(ClientGone())
 
     def end(self, reason: Exception) -> None:
         """Stop what runs inside `watched` and raise `reason` there; without effect once the answer is complete."""
@@ -128,15 +120,59 @@ class Client:
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Write the head of the answer."""
         self.started = True
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        if self._front is None:
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        elif not self._front.disconnected:
+            self._front.begin(status, headers)
 
     async def write(self, piece: bytes) -> None:
         """Write a piece of the body; waits while the client is slow."""
         self.bytes_out += len(piece)
-        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        if self._front is None:
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        elif self._front.put(piece):
+            await self._front.drained()
 
     async def finish(self, piece: bytes = b"") -> None:
         """Write the last piece; the answer is complete."""
         self._finished = True
         self.bytes_out += len(piece)
-        await self._send({"type": "http.response.body", "body": piece, "more_body": False})
+        if self._front is None:
+            await self._send({"type": "http.response.body", "body": piece, "more_body": False})
+        else:
+            self._front.put(piece, more=False)
+
+
+class _Watch:
+    """The block in which a client is watched: by the front's word, or by a task where ASGI is all there is."""
+
+    __slots__ = ("_client", "_task", "_watcher")
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> None:
+        client = self._client
+        task = asyncio.current_task()
+        if task is None:  # pragma: no cover - there is always a task
+            raise RuntimeError("watched() needs a running task")
+        client._task = self._task = task  # noqa: SLF001 - the watch is a part of the client
+        front = client._front  # noqa: SLF001 - the same
+        if front is None:
+            self._watcher = asyncio.ensure_future(client._wait_for_leaving())  # noqa: SLF001 - the same
+        elif front.disconnected:
+            raise ClientGone
+        else:
+            front.on_leave = client._leave  # noqa: SLF001 - the same
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        client = self._client
+        client._finished = True  # noqa: SLF001 - the same
+        if self._watcher is not None:
+            self._watcher.cancel()
+        reason = client._ending  # noqa: SLF001 - the same
+        if isinstance(error, asyncio.CancelledError) and reason is not None and self._task.uncancel() == 0:
+            raise reason from None

@@ -25,6 +25,7 @@ from ollama_router_core.wording import model_not_found
 from ollama_router_server.auth import Authenticator
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.ledger import Ledger
+from ollama_router_server.protocol.cycle import FRONT
 from ollama_router_server.relay.access import (
     LiveExchanges,
     check_granted_model,
@@ -57,6 +58,7 @@ __all__ = ["RelayApp", "RelayDeps"]
 _log = structlog.get_logger("relay")
 _CLIENT_LEFT = 499
 _ROOT = b"Ollama is running"
+_NO_EXTENSIONS: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,8 @@ class RelayApp:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request and leave one record."""
-        exchange = self._begin(scope, Client(receive, send))
+        front = scope.get("extensions", _NO_EXTENSIONS).get(FRONT)
+        exchange = self._begin(scope, Client(receive, send, front))
         self._in_flight += 1
         try:
             await self._serve(exchange)
@@ -115,6 +118,7 @@ class RelayApp:
             raise
         finally:
             self._in_flight -= 1
+            self._live.end(exchange)
             self._end(exchange)
 
     async def _serve(self, exchange: Exchange) -> None:
@@ -130,7 +134,8 @@ class RelayApp:
         exchange.route = request.route
         check_granted_model(exchange)
         check_hosted(exchange, request, self._deps.config, self._deps.fleet)
-        async with self._live.watched(exchange), counted(self._deps.ledger, exchange, match.endpoint):
+        self._live.begin(exchange)
+        async with exchange.client.watched(), counted(self._deps.ledger, exchange, match.endpoint):
             await self._answer(exchange, request)
 
     def _match(self, exchange: Exchange) -> Match:
@@ -163,7 +168,7 @@ class RelayApp:
                 assert_never(request.endpoint.routing)
 
     async def _relay(self, exchange: Exchange, request: ParsedRequest) -> None:
-        decision = self._decide(exchange, request)
+        decision = await self._place(exchange, request)
         if await answer_in_place(exchange, request, decision, self._deps.targets):
             return
         held = await self._forwarder.forward(exchange, request, decision)
@@ -179,6 +184,15 @@ class RelayApp:
     def _leaves_the_house(self, request: ParsedRequest) -> bool:
         target = self._deps.targets.get(assigned_place(request.route, self._deps.config) or "")
         return target is not None and target.external
+
+    async def _place(self, exchange: Exchange, request: ParsedRequest) -> Decision:
+        """Decide; a model that nobody is known to have is looked for once more before it is missed."""
+        try:
+            return self._decide(exchange, request)
+        except ModelNotFound:
+            if not await self._gathering.look_again():
+                raise
+        return self._decide(exchange, request)
 
     def _decide(self, exchange: Exchange, request: ParsedRequest) -> Decision:
         fleet, now = self._deps.fleet, self._deps.clock.monotonic()

@@ -1,0 +1,121 @@
+"""One simulated server against Ollama's rules."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from ollama_router_core.simulation.machine import Machine, ServerState
+from ollama_router_core.simulation.workload import Job, SimulatedModel
+
+SMALL = SimulatedModel(name="small:latest", billions=8, weights_gib=5)
+OTHER = SimulatedModel(name="other:latest", billions=8, weights_gib=5)
+LARGE = SimulatedModel(name="large:latest", billions=30, weights_gib=15)
+MODELS = {model.name: model for model in (SMALL, OTHER, LARGE)}
+
+
+def machine(**fields):
+    """A server with 20 GiB."""
+    return Machine(**{"name": "a", "vram_gib": 20, "bandwidth": 900, "tflops": 60, "load_rate": 2.0, **fields})
+
+
+def job(number, model=SMALL, *, at=0.0, num_ctx=None, prompt=1000, output=100):
+    """One request."""
+    return Job(number=number, at=at, model=model.name, prompt_tokens=prompt, output_tokens=output, num_ctx=num_ctx)
+
+
+def run(jobs, **fields):
+    """All jobs to their end; when each finished, and the server."""
+    server = ServerState(machine(**fields), MODELS.__getitem__)
+    finished, left = {}, sorted(jobs, key=lambda one: one.at)
+    while left or server.in_flight:
+        at = server.next_event()
+        arrives = left and left[0].at <= at
+        events = server.submit(left[0], left.pop(0).at) if arrives else server.advance(at)
+        finished |= {one.timing.job.number: one.timing for one in events if one.kind == "finished"}
+    return finished, server
+
+
+def test_a_lone_request_takes_load_prefill_and_decode():
+    """The formulas of the scenario, one after the other."""
+    finished, server = run([job(0)])
+    own = server.machine
+    load, prefill, decode = own.load_seconds(SMALL), own.prefill_seconds(SMALL, 1000), own.decode_seconds(SMALL, 100)
+    assert load == pytest.approx(0.5 + 1.07 * 5 / 2)
+    assert finished[0].first_token == pytest.approx(load + prefill)
+    assert finished[0].finished == pytest.approx(load + prefill + decode)
+
+
+def test_one_slot_serves_in_order():
+    """The second request of a model waits for the first."""
+    finished, _ = run([job(0), job(1)])
+    assert finished[1].started == pytest.approx(finished[0].finished)
+
+
+def test_more_slots_run_side_by_side_and_share():
+    """Two at once take 2^0.8 times as long each, less than one after the other."""
+    alone, _ = run([job(0)])
+    both, _ = run([job(0), job(1)], num_parallel=2)
+    work = alone[0].finished - alone[0].started
+    assert both[1].finished - both[1].started == pytest.approx(work * 2**0.8)
+
+
+def test_loads_are_serial():
+    """The second model starts to load when the first is loaded."""
+    finished, server = run([job(0, SMALL), job(1, OTHER)])
+    assert finished[1].started == pytest.approx(2 * server.machine.load_seconds(SMALL))
+    assert server.loads == 2
+
+
+def test_an_idle_model_makes_room_a_busy_one_is_waited_for():
+    """The large one cannot start before the small one is done."""
+    finished, server = run([job(0, SMALL), job(1, LARGE)])
+    load = server.machine.load_seconds(LARGE)
+    assert finished[1].started == pytest.approx(finished[0].finished + load)
+    assert list(server.loaded) == [LARGE.name]
+    assert server.evictions == 1
+
+
+def test_the_least_recently_used_goes_first():
+    """Or the first by name, as Ollama does when keep-alives are equal."""
+    jobs = [job(0, SMALL), job(1, OTHER, at=50), job(2, SMALL, at=100), job(3, OTHER, at=100), job(4, SMALL, at=150)]
+    jobs.append(job(5, SimulatedModel(name="large:latest", billions=30, weights_gib=12), at=200))
+    MODELS["large:latest"] = SimulatedModel(name="large:latest", billions=30, weights_gib=12)
+    try:
+        assert set(run(jobs)[1].loaded) == {"small:latest", "large:latest"}
+    finally:
+        MODELS["large:latest"] = LARGE
+
+
+def test_another_context_reloads():
+    """Even though the model is there."""
+    _, server = run([job(0, num_ctx=4096), job(1, num_ctx=8192, at=100)])
+    assert server.loads == 2
+    assert server.loaded[SMALL.name].num_ctx == 8192
+
+
+def test_keep_alive_ends():
+    """After five idle minutes nothing is loaded."""
+    _, server = run([job(0)])
+    assert server.next_event() == pytest.approx(server.now + 300)
+    server.advance(server.next_event())
+    assert not server.loaded
+    assert server.next_event() == math.inf
+
+
+def test_without_joining_two_models_thrash():
+    """Ollama's queue of loads is strictly in order; joined, each model is loaded once."""
+    jobs = [job(number, (SMALL, LARGE)[number % 2]) for number in range(6)]
+    assert run(jobs, joins=True)[1].loads < run(jobs, joins=False)[1].loads == 6
+
+
+def test_a_lost_machine_gives_its_jobs_back():
+    """Running, waiting and loading ones, and its memory is empty."""
+    server = ServerState(machine(), MODELS.__getitem__)
+    for number in range(3):
+        server.submit(job(number), 0.0)
+    server.advance(server.next_event())
+    assert {one.number for one in server.fail()} == {0, 1, 2}
+    assert not server.loaded
+    assert server.next_event() == math.inf

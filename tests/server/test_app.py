@@ -42,6 +42,25 @@ async def test_health_keeps_the_original_s_json(tmp_path: Path) -> None:
     assert health["external_hosts"]["shop"].keys() == {"status", "response_time_ms", "protocol"}
 
 
+async def test_health_tells_strangers_nothing_about_the_database(tmp_path: Path) -> None:
+    """Whether rows can be written, how many wait and were lost, and one word why: no path, no driver's text."""
+    async with (
+        OllamaSimulator() as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client("") as client,
+    ):
+        router.services.sink.last_error = f"the database file {tmp_path}/router.sqlite3 is gone"
+        response = await client.get("/health")
+        router.services.sink.last_error = None
+    assert response.json()["request_log"] == {
+        "status": "unhealthy",
+        "dropped": 0,
+        "pending": 0,
+        "error": "storage_unavailable",
+    }
+    assert "sqlite" not in response.text
+
+
 async def test_liveness_and_readiness(tmp_path: Path) -> None:
     """`/up` and `/livez` say the process answers; `/readyz` turns to 503 while draining."""
     async with (

@@ -15,6 +15,7 @@ import falcon.asgi
 import structlog
 from falcon.asgi import Request, Response
 
+from ollama_router_core.access import check_expiry, check_network
 from ollama_router_core.errors import Forbidden, RouterError
 from ollama_router_server.path_token import has_path_token, move_path_token
 from ollama_router_server.relay.client import Receive, Send
@@ -83,6 +84,9 @@ class _AdminOnly:
         user = authenticator.authenticate_cached(headers) or await authenticator.authenticate(headers)
         if user.role != "admin":
             raise Forbidden("this route needs an admin's token")
+        client = request.scope.get("client")
+        check_expiry(user.grants, self._services.clock.wall())
+        check_network(user.grants, str(client[0]) if client else None)
 
 
 async def _answer_error(_request: Request, response: Response, error: RouterError, _params: Any, **_: Any) -> None:

@@ -13,6 +13,7 @@ import structlog
 from ollama_router_core.config.settings import Config
 from ollama_router_server.auth import Authenticator
 from ollama_router_server.fleet_service import FleetService
+from ollama_router_server.keeper import LogKeeper
 from ollama_router_server.ledger import Ledger
 from ollama_router_server.reachability import Reachability
 from ollama_router_server.sinks import DatabaseSink
@@ -52,6 +53,7 @@ class Services:
         self.groups = GroupStore(self.database, clock=self.clock)
         self.ledger = Ledger(TokenUsage(self.database), clock=self.clock)
         self.request_log = RequestLog(self.database)
+        self.keeper = LogKeeper(self.request_log, config.request_log, clock=self.clock)
         self.authenticator = Authenticator(self.users, clock=self.clock)
         self.sink = DatabaseSink(self.request_log, clock=self.clock)
         self.upstream = HttptoolsUpstream()
@@ -80,6 +82,7 @@ class Services:
         await self.authenticator.start()
         self.sink.start()
         self.ledger.start()
+        self.keeper.start()
         await self.fleet.start()
         await self.reachability.start()
         self.started = True
@@ -90,6 +93,7 @@ class Services:
         await self.reachability.aclose()
         await self.fleet.aclose()
         await self.upstream.aclose()
+        await self.keeper.aclose()
         await self.ledger.aclose()
         await self.sink.aclose()
         await self.authenticator.aclose()

@@ -40,6 +40,7 @@ __all__ = [
     "ModelRule",
     "ModelSettings",
     "Queue",
+    "RequestLogSettings",
     "Server",
     "Strategy",
     "parse_size",
@@ -293,6 +294,17 @@ class Queue(_Section):
     )
 
 
+class RequestLogSettings(_Section):
+    """Rows of the request log in the database; a running router deletes what it need not keep."""
+
+    keep_days: Annotated[float, Field(gt=0)] | None = Field(
+        default=90.0, description="Days after which a row is deleted; null keeps rows of any age."
+    )
+    max_rows: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Rows kept, the newest ones; null sets no limit."
+    )
+
+
 class Config(_Section):
     """One environment's settings."""
 
@@ -337,6 +349,7 @@ class Config(_Section):
         description="true takes a token in the path, /t/TOKEN/api/..., for clients that can send no header; prefer"
         " `orouter connect`.",
     )
+    request_log: RequestLogSettings = Field(default=RequestLogSettings(), description="Rows of the request log.")
     database_url: str | None = Field(
         default=None, repr=False, description="SQLAlchemy URL; null keeps a SQLite file in the user's data directory."
     )

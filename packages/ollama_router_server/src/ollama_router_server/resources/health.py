@@ -12,6 +12,7 @@ from typing import Any
 from falcon.asgi import Request, Response
 
 from ollama_router_core.config.settings import Server
+from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.fleet import ServerFacts
 from ollama_router_server.services import Services
 
@@ -70,7 +71,8 @@ class HealthResource:
                 "status": "healthy" if sink.healthy else "unhealthy",
                 "dropped": sink.dropped,
                 "pending": sink.pending,
-                **({} if sink.last_error is None else {"error": sink.last_error}),
+                # Whoever asks needs no token: what the database said is in the router's own log.
+                **({} if sink.healthy else {"error": StorageUnavailable.code}),
             },
         }
 

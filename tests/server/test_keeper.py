@@ -21,9 +21,15 @@ DAY = 86_400.0
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
+def url(tmp_path: Path) -> str:
     """A migrated database."""
-    database = Database(create_sqlite(tmp_path / "router.sqlite3"))
+    return create_sqlite(tmp_path / "router.sqlite3")
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    """Connections to it."""
+    database = Database(url)
     yield database
     await database.aclose()
 

@@ -13,14 +13,7 @@ import struct
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
-__all__ = ["Peer", "ScriptedServer", "eventually"]
-
-
-async def eventually(condition: Callable[[], object], *, within: float = 5.0) -> None:
-    """Wait until `condition()` is true, or fail after `within` seconds."""
-    async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110  # the condition is not ours to signal
-            await asyncio.sleep(0.005)
+__all__ = ["Peer", "ScriptedServer"]
 
 
 class Peer:

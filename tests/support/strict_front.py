@@ -102,12 +102,13 @@ class _Transport(asyncio.Transport):
 
 @dataclass(frozen=True)
 class Feed:
-    """What became of some bytes: requests seen, statuses answered, requests cut, and whether we closed."""
+    """What became of some bytes: requests seen, statuses answered, whether we closed or wait for more."""
 
     seen: tuple[Seen, ...]
     statuses: tuple[int, ...]
     closed: bool
     headers: tuple[tuple[tuple[bytes, bytes], ...], ...] = field(default=(), compare=False)
+    unfinished: bool = field(default=False, compare=False)
 
 
 def _statuses(written: bytes) -> tuple[int, ...]:
@@ -135,9 +136,11 @@ async def _feed(pieces: Sequence[bytes], turns: int) -> Feed:
         await _turn(turns)
     await _turn(30)
     closed = transport.closing or transport.half_closed
+    unfinished = not closed and bool(protocol._held or protocol._state)
     protocol.connection_lost(None)
     await _turn(5)
-    return Feed(tuple(app.seen), _statuses(transport.written), closed, tuple(tuple(headers) for headers in app.headers))
+    headers = tuple(tuple(fields) for fields in app.headers)
+    return Feed(tuple(app.seen), _statuses(transport.written), closed, headers, unfinished)
 
 
 def feed(pieces: Sequence[bytes], *, turns: int = 3) -> Feed:

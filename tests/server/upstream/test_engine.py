@@ -15,8 +15,9 @@ import pytest
 from ollama_router_core.errors import ConnectFailed, UpstreamDisconnected, UpstreamProtocolError, UpstreamTimeout
 from ollama_router_server.upstream.engine import HttptoolsUpstream
 from ollama_router_server.upstream.interface import Timeouts
+from support.eventually import eventually
 from support.exchange import ask, read_all, to
-from support.scripted_server import Peer, ScriptedServer, eventually
+from support.scripted_server import Peer, ScriptedServer
 
 pytestmark = pytest.mark.anyio
 
@@ -261,7 +262,7 @@ async def test_closing_the_engine_fails_what_is_in_flight():
 
     async with ScriptedServer(script) as server:
         sending = asyncio.ensure_future(engine.send(to(server.port)))
-        await eventually(lambda: server.peers and server.peers[0].received)
+        await eventually(lambda: bool(server.peers and server.peers[0].received))
         await engine.aclose()
         with pytest.raises(UpstreamDisconnected):
             await sending

@@ -15,8 +15,9 @@ from ollama_router_core.errors import (
     UpstreamTimeout,
 )
 from ollama_router_server.upstream.interface import Origin, Timeouts, Upstream, UpstreamRequest
+from support.eventually import eventually
 from support.exchange import ask, read_all, to
-from support.scripted_server import Peer, ScriptedServer, eventually
+from support.scripted_server import Peer, ScriptedServer
 
 pytestmark = pytest.mark.anyio
 
@@ -516,11 +517,11 @@ async def test_cancelling_send_cuts_the_connection(upstream: Upstream):
 
     async with ScriptedServer(script) as server:
         task = asyncio.create_task(upstream.send(to(server.port)))
-        await eventually(lambda: server.peers and server.peers[0].received)
+        await eventually(lambda: bool(server.peers and server.peers[0].received))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await eventually(lambda: server.open == 0, within=1)
+        await eventually(lambda: server.open == 0, seconds=1)
 
 
 async def test_cancelling_read_loses_nothing(upstream: Upstream):
@@ -551,7 +552,7 @@ async def test_closing_an_unfinished_answer_cuts_the_connection(upstream: Upstre
         response = await upstream.send(to(server.port))
         assert await response.read() == b"abc"
         response.close()
-        await eventually(lambda: server.open == 0, within=1)
+        await eventually(lambda: server.open == 0, seconds=1)
 
 
 def serving(count: int = 1000, answer: bytes = OK + b"Content-Length: 2\r\n\r\nok"):

@@ -79,6 +79,8 @@ class UpstreamResponse(Protocol):
     async def read(self) -> bytes:
         """The next piece of the body as soon as any is there, at most 256 KiB; b"" exactly at a complete end.
 
+        Cancelling this loses nothing: it may be called again, and `close` is still owed.
+
         Raises:
             UpstreamTimeout: nothing came for `timeouts.idle` seconds.
             UpstreamDisconnected: the connection ended before the body was complete.

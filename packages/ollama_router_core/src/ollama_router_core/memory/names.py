@@ -7,6 +7,7 @@ Does not belong here: what a model's name is (`ollama_router_core.names`), what 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 __all__ = ["parse_active_parameters", "parse_parameters", "parse_size_from_name"]
 
@@ -33,6 +34,7 @@ _SHARED_BY_EXPERTS = 0.835
 _EXPERTS_IN_USE = 2
 
 
+@lru_cache(maxsize=4096)
 def parse_size_from_name(model: str) -> int | None:
     """Bytes of weights read from a name such as `llama3.1:70b-instruct-q4_K_M`, `mixtral:8x7b` or `qwen3:30b-a3b`.
 
@@ -42,6 +44,7 @@ def parse_size_from_name(model: str) -> int | None:
     return None if parameters is None else round(parameters * _bits(model.lower()) / 8)
 
 
+@lru_cache(maxsize=4096)
 def parse_parameters(model: str) -> float | None:
     """The number of parameters in a name, all experts included."""
     for text in _parts(model):
@@ -54,6 +57,7 @@ def parse_parameters(model: str) -> float | None:
     return None
 
 
+@lru_cache(maxsize=4096)
 def parse_active_parameters(model: str) -> float | None:
     """The number of parameters that each token passes through: fewer than all in a mixture of experts."""
     for text in _parts(model):

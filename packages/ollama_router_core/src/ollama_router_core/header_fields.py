@@ -43,6 +43,7 @@ _NEVER_TO_CLIENTS = frozenset({
     b"x-router-attempts",
     b"x-router-dropped",
     b"x-router-error",
+    b"x-router-fallback",
     b"x-router-reason",
     b"x-router-request-id",
     b"x-router-server",

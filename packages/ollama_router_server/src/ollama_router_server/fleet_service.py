@@ -27,6 +27,7 @@ from ollama_router_core.observations import (
     observe_ps,
     observe_show,
     observe_tags,
+    observe_unloaded,
     observe_version,
     with_facts,
 )
@@ -131,6 +132,27 @@ class FleetService:
         if facts is not None:
             weight = model_weight(model, (facts.installed or {}).get(model))
             self._speeds = self._speeds.observe(server, model, weight, sample)
+
+    def is_idle_without(self, name: str, model: CanonicalName) -> bool | None:
+        """Whether a server that lacks a model in memory loads nothing else; None when it has the model."""
+        facts = self._servers.get(name)
+        if facts is None or model in facts.loaded:
+            return None
+        return not facts.loading
+
+    async def unload(self, name: str, models: tuple[CanonicalName, ...]) -> None:
+        """Free memory on a server before something else is loaded there; what fails is left to the server itself."""
+        for model in models:
+            installed = (self._servers[name].installed or {}).get(model)
+            body = json.dumps({"model": installed.spelling if installed else model, "keep_alive": 0}).encode()
+            try:
+                await fetch(
+                    self._upstream, self._targets[name], "POST", "/api/generate", timeouts=self._timeouts, body=body
+                )
+            except RouterError as error:
+                _log.warning("unload_failed", server=name, model=model, error=error.message)
+                return
+            self.update(name, partial(observe_unloaded, name=model))
 
     def running(self, name: str) -> int:
         """Our own requests in flight on a server."""

@@ -132,6 +132,10 @@ class Admission:
         """Requests in the line."""
         return len(self._line)
 
+    def position(self, number: int) -> int:
+        """What a ticket's place was when it joined, from 1; 0 when it does not wait."""
+        return self._line.position(number)
+
     def traffic(self, snapshot: FleetSnapshot, now: float) -> FleetSnapshot:
         """The snapshot with the load and the demand that admission knows of; decisions should be shown this one."""
         return replace(
@@ -269,11 +273,11 @@ class Admission:
         return Refusal(ticket=ticket, error=error, waited=now - ticket.arrived, position=position)
 
     def _overloaded(self, ticket: Ticket, snapshot: FleetSnapshot, now: float, why: str) -> Overloaded:
-        wait = min(MOST_RETRY_AFTER, max(1.0, self._expected_wait(ticket, snapshot, now)))
+        wait = min(MOST_RETRY_AFTER, max(1.0, self.expected_wait(ticket, snapshot, now)))
         text = f"{len(self._line)} requests wait for a server, {why}; try again in {wait:.0f} s"
         return Overloaded(text, retry_after=wait)
 
-    def _expected_wait(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> float:
+    def expected_wait(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> float:
         """Seconds until such a request would get a server: what waits for the same, and its part of all that waits."""
         group = self._line.groups.get(kind_of(ticket.request))
         if group is None:

@@ -25,7 +25,11 @@ __all__ = ["Exchange"]
 
 @dataclass(slots=True, kw_only=True)
 class Exchange:
-    """One request on its way; `started` and the other moments are seconds of the monotonic clock."""
+    """One request on its way; `started` and the other moments are seconds of the monotonic clock.
+
+    `asked` is the model's name as the client wrote it when policy changed it, `fallback` the model that stands in,
+    `changes` what policy did to the request.
+    """
 
     id: str
     scope: Any = field(repr=False)
@@ -38,6 +42,11 @@ class Exchange:
     route: RouteRequest | None = None
     decision: Decision | None = None
     decided: float | None = None
+    queue_position: int | None = None
+    expected_wait_ms: float | None = None
+    asked: str | None = None
+    fallback: str | None = None
+    changes: tuple[str, ...] = ()
     first_byte: float | None = None
     server: str | None = None
     attempts: int = 0
@@ -67,11 +76,19 @@ class Exchange:
         values = [value.decode("latin-1") for field, value in self.scope["headers"] if field == name]
         return ",".join(values) if values else None
 
+    @property
+    def reason(self) -> str | None:
+        """Why the server got the request, and what policy changed about it; None when there was no decision."""
+        parts = [*self.changes, *([self.decision.reason] if self.decision else [])]
+        return "; ".join(parts) or None
+
     def router_headers(self) -> list[tuple[bytes, bytes]]:
         """The fields that say what the router did."""
         headers = [(b"x-router-request-id", self.id.encode())]
         if self.attempts:
             headers.append((b"x-router-attempts", str(self.attempts).encode()))
+        if self.fallback is not None:
+            headers.append((b"x-router-fallback", self.fallback.encode("ascii", "replace")))
         if self.standing is not None:
             headers += [(name.encode(), value.encode()) for name, value in limit_headers(self.standing)]
         return headers
@@ -87,13 +104,15 @@ class Exchange:
             client=self.address,
             method=self.method,
             path=self.endpoint.path if self.endpoint else "(unknown)",
-            model_asked=route.model_text,
+            model_asked=self.asked or route.model_text,
             model_served=route.model if self.server else None,
             server=self.server,
             status=self.status,
             attempts=self.attempts,
             streamed=route.stream,
             queue_ms=self._since_start(self.decided),
+            queue_position=self.queue_position,
+            expected_wait_ms=self.expected_wait_ms,
             ttft_ms=self._since_start(self.first_byte),
             total_ms=(clock.monotonic() - self.started) * 1000,
             load_ms=None if usage.load_duration is None else usage.load_duration / 1e6,
@@ -102,7 +121,7 @@ class Exchange:
             num_ctx=route.num_ctx,
             bytes_in=self.client.bytes_in,
             bytes_out=self.client.bytes_out,
-            reason=self.decision.reason if self.decision else None,
+            reason=self.reason,
             error_code=self.error.code if self.error else None,
             error=self.error.message if self.error else None,
         )

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ollama_router_core.decision import Decision
 from ollama_router_core.errors import ConnectFailed, UpstreamError, UpstreamProtocolError
 from ollama_router_core.forwarding import Broken, GiveUp, Outcome, Relay, Unreachable, forward, outcome_of_status
 from ollama_router_core.header_fields import request_fields
 from ollama_router_core.outbound import Outbound, Translation, prepare
 from ollama_router_core.requests import ParsedRequest
 from ollama_router_server.fleet_service import FleetService
+from ollama_router_server.health import Passage
+from ollama_router_server.relay.admitting import Place
 from ollama_router_server.relay.exchange import Exchange
-from ollama_router_server.relay.learning import note_sent
+from ollama_router_server.relay.learning import Sent, note_finished, note_sent
 from ollama_router_server.relay.redaction import redacted
 from ollama_router_server.system import Clock
 from ollama_router_server.targets import Target
@@ -28,17 +29,27 @@ __all__ = ["Forwarder", "HeldAnswer"]
 
 @dataclass(slots=True)
 class HeldAnswer:
-    """An answer whose head has arrived and whose server counts it as in flight until `release`."""
+    """An answer whose head has arrived; `release` says how it ended."""
 
     target: Target
     response: UpstreamResponse
+    exchange: Exchange
+    passage: Passage
+    sent: Sent
     fleet: FleetService
     translation: Translation | None = None
 
     def release(self) -> None:
-        """Give the connection back (cut it, if the body was not read to its end) and free the server's slot."""
+        """Give the connection back (cut it, if the body was not read to its end) and learn from the answer."""
+        complete = self.response.complete
         self.response.close()
-        self.fleet.end(self.target.name)
+        if isinstance(self.exchange.error, UpstreamError):
+            self.passage.failed()
+        elif complete:
+            self.passage.done()
+            note_finished(self.fleet, self.sent, self.exchange)
+        else:
+            self.passage.left()
 
 
 class Forwarder:
@@ -57,17 +68,17 @@ class Forwarder:
         self._fleet = fleet
         self._clock = clock
 
-    async def forward(self, exchange: Exchange, request: ParsedRequest, decision: Decision) -> HeldAnswer:
+    async def forward(self, exchange: Exchange, request: ParsedRequest, place: Place) -> HeldAnswer:
         """Try servers until one answers.
 
         Raises:
             RouterError: none did; the error is what the client gets.
         """
-        steps = forward(decision.ranking)
+        steps = forward(place.decision.ranking, may_retry=place.may_retry)
         step = next(steps)
         while True:
             exchange.server, exchange.attempts = step.server, step.attempt
-            outcome, held = await self._attempt(exchange, self._targets[step.server], request)
+            outcome, held = await self._try(exchange, self._targets[step.server], request, place)
             try:
                 step = steps.send(outcome)
             except StopIteration as stop:
@@ -75,28 +86,41 @@ class Forwarder:
             if held is not None:
                 held.release()
 
+    async def _try(
+        self, exchange: Exchange, target: Target, request: ParsedRequest, place: Place
+    ) -> tuple[Outcome, HeldAnswer | None]:
+        passage = place.passage(target.name)
+        if passage is None:
+            alone = ConnectFailed(f"{target.name} failed repeatedly and is left alone for a while")
+            return Unreachable(alone, 0.0), None
+        try:
+            return await self._attempt(exchange, target, request, passage)
+        except BaseException:
+            passage.left()
+            raise
+
     async def _attempt(
-        self, exchange: Exchange, target: Target, request: ParsedRequest
+        self, exchange: Exchange, target: Target, request: ParsedRequest, passage: Passage
     ) -> tuple[Outcome, HeldAnswer | None]:
         outbound = prepare(request, target.place)
         started = self._clock.monotonic()
-        self._fleet.begin(target.name)
-        held: HeldAnswer | None = None
         try:
-            note_sent(self._fleet, target.name, request)
+            sent = note_sent(self._fleet, target.name, request)
             response = await self._upstream.send(_upstream_request(exchange, target, outbound))
-            held = HeldAnswer(target, redacted(response, target.place), self._fleet, outbound.translation)
         except ConnectFailed as error:
+            passage.failed(refused=True)
             self._fleet.refresh_soon(target.name)
             return Unreachable(error, self._clock.monotonic() - started), None
         except UpstreamError as error:
+            passage.failed()
             return Broken(error), None
-        finally:
-            if held is None:
-                self._fleet.end(target.name)
+        response = redacted(response, target.place)
         if 300 <= response.status < 400:
-            held.release()
+            response.close()
+            passage.failed()
             return Broken(UpstreamProtocolError(f"{target.name} answered with a redirect, which is not followed")), None
+        passage.head(response.status)
+        held = HeldAnswer(target, response, exchange, passage, sent, self._fleet, outbound.translation)
         return outcome_of_status(response.status), held
 
 

@@ -1,4 +1,4 @@
-"""What our own traffic shows about a server: loads begun and ended, models gone.
+"""What our own traffic shows about a server: loads begun and ended, models gone, how fast it is.
 
 Belongs here: turning the moments of an exchange into observations.
 Does not belong here: what observations mean (the core), polling (`fleet_service`).
@@ -6,9 +6,11 @@ Does not belong here: what observations mean (the core), polling (`fleet_service
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 from ollama_router_core.endpoints import Kind
+from ollama_router_core.names import CanonicalName
 from ollama_router_core.observations import (
     forget_model,
     observe_load_finished,
@@ -16,16 +18,53 @@ from ollama_router_core.observations import (
     observe_unloaded,
 )
 from ollama_router_core.requests import ParsedRequest
+from ollama_router_core.speeds import Sample
 from ollama_router_server.fleet_service import FleetService
+from ollama_router_server.relay.exchange import Exchange
 
-__all__ = ["note_answered", "note_sent"]
+__all__ = ["Sent", "note_answered", "note_finished", "note_sent"]
 
 
-def note_sent(fleet: FleetService, server: str, request: ParsedRequest) -> None:
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was so when a request left: `loads` says that it began the only load there, `running` counts it too."""
+
+    server: str
+    model: CanonicalName | None
+    loads: bool
+    running: int
+
+
+def note_sent(fleet: FleetService, server: str, request: ParsedRequest) -> Sent:
     """A request is on its way: if its model is not in memory there, it is being loaded from now on."""
     model = request.route.model
-    if model is not None and request.endpoint.kind is Kind.INFER and not request.route.unloads:
+    if model is None or request.endpoint.kind is not Kind.INFER or request.route.unloads:
+        return Sent(server, None, loads=False, running=0)
+    loads = fleet.is_idle_without(server, model)
+    if loads is not None:
         fleet.update(server, partial(observe_load_started, name=model, now=fleet.now()))
+    return Sent(server, model, loads=bool(loads), running=fleet.running(server))
+
+
+def note_finished(fleet: FleetService, sent: Sent, exchange: Exchange) -> None:
+    """An answer came to its end: its metrics say how fast the server is.
+
+    A load's time counts only for the request that began it: Ollama reports the wait for a load of others as its own.
+    """
+    if sent.model is None or exchange.usage is None:
+        return
+    usage = exchange.usage.usage
+    if usage.eval_duration is None and usage.prompt_eval_duration is None:
+        return
+    sample = Sample(
+        load_ns=(usage.load_duration or 0) if sent.loads else 0,
+        prompt_tokens=usage.prompt_tokens or 0,
+        prompt_ns=usage.prompt_eval_duration or 0,
+        output_tokens=usage.completion_tokens or 0,
+        output_ns=usage.eval_duration or 0,
+        neighbours=(sent.running + fleet.running(sent.server)) / 2 - 1,
+    )
+    fleet.learn(sent.server, sent.model, sample)
 
 
 def note_answered(fleet: FleetService, server: str, request: ParsedRequest, status: int) -> None:

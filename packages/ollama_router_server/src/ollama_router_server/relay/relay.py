@@ -6,7 +6,6 @@ Does not belong here: the steps (their own modules) and the rules they apply (th
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
@@ -14,14 +13,12 @@ from typing import Any, assert_never
 import structlog
 
 from ollama_router_core.config.settings import Config, parse_size
-from ollama_router_core.decision import Decision, assigned_place
+from ollama_router_core.decision import assigned_place
 from ollama_router_core.endpoints import Body, Match, Routing, family_of_path, match_endpoint
-from ollama_router_core.errors import ModelNotFound, Overloaded, RouterError
+from ollama_router_core.errors import ModelNotFound, Overloaded, RouterError, SelectionError
 from ollama_router_core.external_routes import EXTERNAL, PREFIX
-from ollama_router_core.placement import decide_place
 from ollama_router_core.requests import ParsedRequest, parse_request
 from ollama_router_core.sinks import LogSink
-from ollama_router_core.wording import model_not_found
 from ollama_router_server.auth import Authenticator
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.ledger import Ledger
@@ -32,8 +29,8 @@ from ollama_router_server.relay.access import (
     check_hosted,
     check_route,
     counted,
-    granted_ranking,
 )
+from ollama_router_server.relay.admitting import Admitting, Place
 from ollama_router_server.relay.answers import answer_whole
 from ollama_router_server.relay.bodies import read_body
 from ollama_router_server.relay.client import Client, ClientGone, Receive, Send
@@ -47,6 +44,7 @@ from ollama_router_server.relay.gathering import Gathering
 from ollama_router_server.relay.holders import Holders
 from ollama_router_server.relay.homes import Homes
 from ollama_router_server.relay.learning import note_answered
+from ollama_router_server.relay.policy import Policy
 from ollama_router_server.relay.translating import answer_in_place, deliver_translated
 from ollama_router_server.storage.users import User
 from ollama_router_server.system import Clock, new_request_id
@@ -81,7 +79,6 @@ class RelayApp:
     def __init__(self, deps: RelayDeps) -> None:
         config = deps.config
         self._deps = deps
-        self._turn = itertools.count()
         self._in_flight = 0
         self._live = LiveExchanges(deps.authenticator)
         self._max_body = parse_size(config.limits.max_body)
@@ -90,6 +87,8 @@ class RelayApp:
         self._holders = Holders(config, deps.fleet, dispatch, self._gathering, deps.clock)
         self._homes = Homes(config, deps.fleet, dispatch, self._gathering, deps.clock)
         self._external = ExternalPass(config, dispatch, deps.clock)
+        self._admitting = Admitting(config, deps.targets, deps.fleet, deps.clock)
+        self._policy = Policy(config, deps.fleet)
         self._forwarder = Forwarder(
             targets=deps.targets,
             upstream=deps.upstream,
@@ -131,7 +130,7 @@ class RelayApp:
         exchange.user = await self._authenticate(exchange)
         check_route(exchange.user, match.endpoint, exchange.address, wall=exchange.started_at)
         request = await self._read(exchange, match)
-        exchange.route = request.route
+        request = self._policy.applied(exchange, request)
         check_granted_model(exchange)
         check_hosted(exchange, request, self._deps.config, self._deps.fleet)
         self._live.begin(exchange)
@@ -168,11 +167,19 @@ class RelayApp:
                 assert_never(request.endpoint.routing)
 
     async def _relay(self, exchange: Exchange, request: ParsedRequest) -> None:
-        decision = await self._place(exchange, request)
-        if await answer_in_place(exchange, request, decision, self._deps.targets):
-            return
-        held = await self._forwarder.forward(exchange, request, decision)
+        request, place = await self._place(exchange, request)
         try:
+            if not await answer_in_place(exchange, request, place.decision, self._deps.targets):
+                await self._pass_on(exchange, request, place)
+        finally:
+            place.close()
+
+    async def _pass_on(self, exchange: Exchange, request: ParsedRequest, place: Place) -> None:
+        if place.unload:
+            await self._deps.fleet.unload(place.server, place.unload)
+        held = await self._forwarder.forward(exchange, request, place)
+        try:
+            place.answering()
             note_answered(self._deps.fleet, held.target.name, request, held.response.status)
             if held.translation is not None:
                 await deliver_translated(exchange, held, held.translation, self._deps.clock)
@@ -185,25 +192,24 @@ class RelayApp:
         target = self._deps.targets.get(assigned_place(request.route, self._deps.config) or "")
         return target is not None and target.external
 
-    async def _place(self, exchange: Exchange, request: ParsedRequest) -> Decision:
-        """Decide; a model that nobody is known to have is looked for once more before it is missed."""
+    async def _place(self, exchange: Exchange, request: ParsedRequest) -> tuple[ParsedRequest, Place]:
+        """A place on a server; a model that cannot be served may have a stand-in, which is then what is asked for."""
         try:
-            return self._decide(exchange, request)
+            return request, await self._admit(exchange, request)
+        except SelectionError:
+            instead = self._policy.stand_in(exchange, request)
+            if instead is None:
+                raise
+        return instead, await self._admit(exchange, instead)
+
+    async def _admit(self, exchange: Exchange, request: ParsedRequest) -> Place:
+        """Wait for a place; a model that nobody is known to have is looked for once more before it is missed."""
+        try:
+            return await self._admitting.admit(exchange, request)
         except ModelNotFound:
             if not await self._gathering.look_again():
                 raise
-        return self._decide(exchange, request)
-
-    def _decide(self, exchange: Exchange, request: ParsedRequest) -> Decision:
-        fleet, now = self._deps.fleet, self._deps.clock.monotonic()
-        decision = decide_place(request.route, fleet.snapshot, self._deps.config, now=now, tiebreak=next(self._turn))
-        exchange.decision, exchange.decided = decision, now
-        if decision.error is not None:
-            fleet.refresh_unknown(request.route.model)
-            if isinstance(decision.error, ModelNotFound):
-                raise model_not_found(request.endpoint.name, request.route.model_text or "")
-            raise decision.error
-        return decision if exchange.user is None else granted_ranking(exchange.user, decision, self._deps.targets)
+        return await self._admitting.admit(exchange, request)
 
     async def _authenticate(self, exchange: Exchange) -> User:
         headers = exchange.scope["headers"]

@@ -1,0 +1,278 @@
+"""A request gets its server: at once when one is free, else when its turn comes.
+
+Belongs here: driving the core's `Admission`: futures of those who wait, one timer, slots taken and given back.
+Does not belong here: who goes next (the core's `admission`), attempts on servers (`forwarder`).
+
+Most requests find a free server and nobody before them: they pass without a future, a task or a place in the line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterable, Mapping
+
+from ollama_router_core.admission import Admission, Dispatch, Outcome, Ticket
+from ollama_router_core.config.settings import Config
+from ollama_router_core.decision import Decision
+from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFits, RouterError, SelectionError
+from ollama_router_core.names import CanonicalName, is_cloud_name
+from ollama_router_core.placement import decide_place
+from ollama_router_core.requests import ParsedRequest
+from ollama_router_core.wording import model_not_found
+from ollama_router_server.fleet_service import FleetService
+from ollama_router_server.health import Passage
+from ollama_router_server.relay.access import granted_ranking
+from ollama_router_server.relay.exchange import Exchange
+from ollama_router_server.system import Clock
+from ollama_router_server.targets import Target
+
+__all__ = ["Admitting", "Place"]
+
+_WHILE_TROUBLED = 0.5
+"""Seconds between looks at the line while some server is out: its time may be up."""
+_LONGEST_RETRY_AFTER = 30.0
+
+
+class Place:
+    """A request's slot on a server of its decision, until `close`. `unload` is what has to go there before."""
+
+    __slots__ = ("_admitting", "_closed", "_first", "_retries", "decision", "number", "server", "unload", "waited")
+
+    def __init__(
+        self,
+        admitting: Admitting,
+        number: int,
+        decision: Decision,
+        *,
+        unload: tuple[CanonicalName, ...] = (),
+        waited: tuple[float, int] = (0.0, 0),
+    ) -> None:
+        self._admitting = admitting
+        self._closed = False
+        self._retries = 0
+        self.number = number
+        self.decision = decision
+        self.server = decision.ranking[0]
+        self.unload = unload
+        self.waited = waited
+        admitting.fleet.begin(self.server)
+        self._first: Passage | None = admitting.fleet.health.passage(self.server)
+        if self._first is None and decision.strategy == "explicit_assignment":
+            self._first = Passage(admitting.fleet.health, self.server, probe=False)
+
+    def passage(self, server: str) -> Passage | None:
+        """Leave to send to a server of the ranking now; the slot moves there. None: it is left alone."""
+        if server == self.server and self._first is not None:
+            passage, self._first = self._first, None
+            return passage
+        if server != self.server:
+            self._admitting.moved(self, server)
+        return self._admitting.fleet.health.passage(server)
+
+    def may_retry(self) -> bool:
+        """Whether the retry budget of the whole router has one more try for this request."""
+        if not self._admitting.take_retry():
+            return False
+        self._retries += 1
+        return True
+
+    def answering(self) -> None:
+        """The head of the answer came: the model is loaded."""
+        self._admitting.answering(self)
+
+    def close(self) -> None:
+        """Give the slot back; whoever waits for it may go."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._first is not None:
+            self._first.left()
+        for _ in range(self._retries):
+            self._admitting.fleet.health.retries.give_back()
+        self._admitting.fleet.end(self.server)
+        self._admitting.finished(self)
+
+
+class Admitting:
+    """Everybody who wants a server, in one line."""
+
+    def __init__(self, config: Config, targets: Mapping[str, Target], fleet: FleetService, clock: Clock) -> None:
+        self.fleet = fleet
+        self._config = config
+        self._targets = targets
+        self._clock = clock
+        self._admission = Admission(config)
+        self._late = config.routing_strategy == "fastest"
+        self._counting = self._late or any(server.max_concurrent for server in config.servers.values())
+        self._numbers = itertools.count(1)
+        self._futures: dict[int, asyncio.Future[Place]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._under_way = 0
+        fleet.on_change(self._changed)
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the line."""
+        return self._admission.waiting
+
+    async def admit(self, exchange: Exchange, request: ParsedRequest) -> Place:
+        """A place on a server, now or when there is one; a client that leaves while it waits leaves the line.
+
+        Raises:
+            RouterError: no server can take it, the line is full, waiting took too long, or the user may not.
+        """
+        place = self._at_once(exchange, request)
+        if place is None:
+            try:
+                place = await self._in_turn(exchange, request)
+            except (SelectionError, ModelIncapable) as error:
+                raise self._told(request, error) from None
+        exchange.decision, exchange.decided = place.decision, self._clock.monotonic()
+        try:
+            if exchange.user is not None:
+                place.decision = granted_ranking(exchange.user, place.decision, self._targets)
+        except BaseException:
+            place.close()
+            raise
+        return place
+
+    # --- what a place reports ---------------------------------------------------------------------------------------
+
+    def take_retry(self) -> bool:
+        """One of the fleet's retries, if there is one left."""
+        return self.fleet.health.retries.take(self._under_way + self.waiting)
+
+    def moved(self, place: Place, server: str) -> None:
+        """Forwarding went on to another server."""
+        self.fleet.end(place.server)
+        self.fleet.begin(server)
+        place.server = server
+        if self._counting:
+            self._admission.moved(place.number, server, self._clock.monotonic())
+
+    def answering(self, place: Place) -> None:
+        """An answer began."""
+        if self._late:
+            now = self._clock.monotonic()
+            self._carry_out(self._admission.first_byte(place.number, self.fleet.snapshot, now))
+
+    def finished(self, place: Place) -> None:
+        """A slot is free."""
+        self._under_way -= 1
+        if self._counting:
+            now = self._clock.monotonic()
+            self._carry_out(self._admission.finished(place.number, self.fleet.snapshot, now))
+
+    # --- going and waiting ------------------------------------------------------------------------------------------
+
+    def _at_once(self, exchange: Exchange, request: ParsedRequest) -> Place | None:
+        """The way of most requests; None when the line has to be asked."""
+        hosted = request.route.uses_cloud and is_cloud_name(request.route.model_text or "")
+        if not hosted and (self._late or self._admission.waiting):
+            return None
+        now, number = self._clock.monotonic(), next(self._numbers)
+        decision = decide_place(request.route, self.fleet.snapshot, self._config, now=now, tiebreak=number)
+        exchange.decision = decision
+        if decision.error is not None:
+            return None
+        if self._counting:
+            self._admission.bound(self._ticket(number, exchange, request, now), decision.ranking[0], now)
+        self._under_way += 1
+        return Place(self, number, decision)
+
+    async def _in_turn(self, exchange: Exchange, request: ParsedRequest) -> Place:
+        now, number = self._clock.monotonic(), next(self._numbers)
+        ticket = self._ticket(number, exchange, request, now)
+        future: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
+        self._futures[number] = future
+        try:
+            snapshot = self.fleet.snapshot
+            self._carry_out(self._admission.arrive(ticket, snapshot, now))
+            if not future.done():
+                exchange.expected_wait_ms = self._admission.expected_wait(ticket, snapshot, now) * 1000
+                exchange.queue_position = self._admission.position(number)
+                self._arm(now)
+            return await future
+        except BaseException:
+            self._left(number, future)
+            raise
+        finally:
+            self._futures.pop(number, None)
+
+    def _left(self, number: int, future: asyncio.Future[Place]) -> None:
+        """Out of the line; a place that was given in the same moment goes to the next."""
+        if future.done() and not future.cancelled() and future.exception() is None:
+            future.result().close()
+            return
+        self._carry_out(self._admission.left(number, self.fleet.snapshot, self._clock.monotonic()))
+
+    def _ticket(self, number: int, exchange: Exchange, request: ParsedRequest, now: float) -> Ticket:
+        user = "" if exchange.user is None else exchange.user.name
+        return Ticket(number=number, request=request.route, arrived=now, user=user, tiebreak=number)
+
+    def _carry_out(self, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            future = self._futures.get(outcome.ticket.number)
+            if isinstance(outcome, Dispatch):
+                self._under_way += 1
+                place = self._place(outcome)
+                if future is None or future.done():
+                    place.close()
+                else:
+                    future.set_result(place)
+            elif future is not None and not future.done():
+                future.set_exception(outcome.error)
+
+    def _place(self, outcome: Dispatch) -> Place:
+        decision = Decision(
+            request=outcome.ticket.request,
+            strategy=self._config.routing_strategy,
+            ranking=outcome.ranking,
+            _explain=lambda: (),
+            _headline=lambda: outcome.reason,
+        )
+        return Place(
+            self, outcome.ticket.number, decision, unload=outcome.unload, waited=(outcome.waited, outcome.position)
+        )
+
+    # --- time and facts ---------------------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        if self._admission.waiting:
+            now = self._clock.monotonic()
+            self._carry_out(self._admission.changed(self.fleet.snapshot, now))
+            self._arm(now)
+
+    def _arm(self, now: float) -> None:
+        """Have the line looked at when it wants to be; one timer at a time."""
+        at = self._admission.next_tick(now)
+        if at is None:
+            return
+        if self.fleet.health.troubled:
+            at = min(at, now + _WHILE_TROUBLED)
+        if self._timer is not None:
+            if self._timer_at <= at:
+                return
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - now), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self._clock.monotonic()
+        self._carry_out(self._admission.tick(self.fleet.snapshot, now))
+        if self.fleet.health.troubled:
+            self._carry_out(self._admission.changed(self.fleet.snapshot, now))
+        self._arm(now)
+
+    def _told(self, request: ParsedRequest, error: SelectionError | ModelIncapable) -> RouterError:
+        """The error as the client gets it: Ollama's own words for what is not there, when to come back for the rest."""
+        self.fleet.refresh_unknown(request.route.model)
+        if isinstance(error, ModelNotFound):
+            return model_not_found(request.endpoint.name, request.route.model_text or "")
+        after = self.fleet.health.retry_after()
+        if isinstance(error, NoServerFits) and after is not None:
+            error.retry_after = min(_LONGEST_RETRY_AFTER, max(1.0, after))
+        return error

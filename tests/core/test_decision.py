@@ -78,6 +78,12 @@ class TestNothingFits:
         assert "limit 1.0 GiB" in str(decision.error)
         assert decision.error.retry_after is not None
 
+    def test_retry_after_is_when_the_breaker_lets_the_first_one_back(self):
+        """12 seconds are left, so 12 it is; never more than 30."""
+        for until, after in ((42.0, 12.0), (500.0, 30.0)):
+            fleet = make_fleet(make_facts("a", HAS_8B), suspended={"a": until})
+            assert decide(make_request(), fleet, make_config({"a": {}}), now=30.0).error.retry_after == after
+
     def test_a_server_down_with_an_unknown_list_may_have_it(self):
         """503, not 404: it may come back with the model."""
         fleet = make_fleet(make_facts("a", ()), make_facts("b", None, up=False))

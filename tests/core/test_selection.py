@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ollama_router_core.decision import Decision, decide
+from ollama_router_core.expectation import HeldPrefix
+from ollama_router_core.speeds import Sample, SpeedBook, model_weight
 from support.fleets import GIB, installed, loaded, make_config, make_facts, make_fleet, make_request
 
 
@@ -202,3 +204,88 @@ class TestRoundRobin:
         facts = [make_facts("a", HAS_8B), make_facts("b", HAS_8B, up=False), make_facts("c", HAS_8B)]
         got = {winner(servers, *facts, routing_strategy="round_robin", tiebreak=count) for count in range(6)}
         assert got == {"a", "c"}
+
+
+class TestFastest:
+    """Least expected time to finish, with the time it costs others."""
+
+    def race(self, *facts, servers=None, request=None, **fleet):
+        """The decision between servers."""
+        config = make_config(
+            servers or {one.name: {"max_memory_gb": 24.0} for one in facts}, routing_strategy="fastest"
+        )
+        return decide(request or make_request(prompt_bytes=4000), make_fleet(*facts, **fleet), config, now=10.0)
+
+    def test_loaded_beats_cold(self):
+        """A load takes seconds."""
+        warm = make_facts("b", HAS_8B, (loaded("llama3.1:8b"),))
+        assert self.race(make_facts("a", HAS_8B), warm).server == "b"
+
+    def test_nearly_loaded_beats_cold(self):
+        """What is left of a load that has begun is less than a new one: a burst does not load everywhere."""
+        loading = make_facts("b", HAS_8B, loading={"llama3.1:8b": 8.0})
+        assert self.race(make_facts("a", HAS_8B), loading).server == "b"
+
+    def test_another_context_is_cold(self):
+        """Where the model is loaded at the wrong context the load stands in the terms."""
+        other = make_facts("a", HAS_8B, (loaded("llama3.1:8b", context_length=4096),))
+        decision = self.race(other, request=make_request(num_ctx=32_768))
+        assert decision.verdicts[0].terms.load > 1.0
+
+    def test_a_busy_warm_server_loses_when_the_idle_one_is_quicker(self):
+        """Residency is not occupancy: with five ahead a load elsewhere pays, with one it does not."""
+        warm = make_facts("a", HAS_8B, (loaded("llama3.1:8b"),))
+        idle = make_facts("b", HAS_8B)
+        for ahead, winner_ in ((0, "a"), (5, "b")):
+            traffic = {"in_flight": {"a": ahead}, "active": {"a": {"llama3.1:8b": ahead}}}
+            assert self.race(warm, idle, **traffic).server == winner_
+
+    def test_learned_speeds_decide_between_warm_servers(self):
+        """The quicker box wins once it is known to be."""
+        book = SpeedBook()
+        for server, rate in (("a", 20), ("b", 80)):
+            sample = Sample(prompt_tokens=1000, prompt_ns=10**9, output_tokens=rate * 5, output_ns=5 * 10**9)
+            for _ in range(5):
+                book = book.observe(server, "llama3.1:8b", model_weight("llama3.1:8b"), sample)
+        warm = [make_facts(name, HAS_8B, (loaded("llama3.1:8b"),)) for name in "ab"]
+        decision = self.race(*warm, speeds=book)
+        assert decision.server == "b"
+        assert "(5 requests)" in decision.reason
+
+    def test_an_eviction_costs_what_others_lose(self):
+        """The server whose resident model is in demand is spared."""
+        held = [
+            make_facts("a", HAS_8B, (loaded("busy", 22 * GIB),)),
+            make_facts("b", HAS_8B, (loaded("dull", 22 * GIB),)),
+        ]
+        for demand, winner_ in (("busy:latest", "b"), ("dull:latest", "a")):
+            assert self.race(*held, demand={demand: 1.0}).server == winner_
+
+    def test_a_held_prefix_is_a_term_not_a_rule(self):
+        """It decides between equals, and does not make up for a long queue."""
+        warm = [make_facts(name, HAS_8B, (loaded("llama3.1:8b"),)) for name in "ab"]
+        config = make_config({name: {} for name in "ab"}, routing_strategy="fastest")
+        request = make_request(prompt_bytes=40_000)
+        for holder in "ab":
+            prefix = HeldPrefix(holder, 9000)
+            assert decide(request, make_fleet(*warm), config, now=0.0, prefix=prefix).server == holder
+        queue = make_fleet(*warm, in_flight={"a": 5}, active={"a": {"llama3.1:8b": 5}})
+        assert decide(request, queue, config, now=0.0, prefix=HeldPrefix("a", 9000)).server == "b"
+
+    def test_reasons_carry_the_terms_in_seconds(self):
+        """For people in the text, for programs in the JSON."""
+        decision = self.race(make_facts("a", HAS_8B))
+        codes = [reason.code for reason in decision.verdicts[0].reasons]
+        assert codes[:2] == ["expected", "terms"]
+        assert "load" in decision.reason
+        expected = decision.to_json()["candidates"][0]["expected"]
+        parts = ("wait", "load", "prefill", "affinity")
+        assert expected["ready_seconds"] == pytest.approx(sum(expected[f"{name}_seconds"] for name in parts), abs=0.01)
+
+    def test_the_clients_own_limit_shortens_the_answer(self):
+        """A request for ten tokens is done sooner."""
+        long, short = (
+            self.race(make_facts("a", HAS_8B), request=make_request(max_tokens=most)).verdicts[0].terms.decode
+            for most in (None, 10)
+        )
+        assert short < long

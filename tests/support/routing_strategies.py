@@ -12,7 +12,7 @@ from support.fleets import GIB, installed, loaded, make_config, make_facts, make
 
 MODELS = ("llama3.1:8b", "llama3.3:70b", "qwen3:30b-a3b", "nameless")
 NAMES = ("a", "b", "c", "d")
-STRATEGIES = ("priority_with_memory", "least_loaded", "round_robin")
+STRATEGIES = ("priority_with_memory", "least_loaded", "round_robin", "fastest")
 
 sizes = st.integers(1, 60).map(lambda gib: gib * GIB)
 contexts = st.sampled_from([None, 2048, 4096, 32_768])

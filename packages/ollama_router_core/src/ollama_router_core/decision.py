@@ -317,7 +317,7 @@ def _nothing(plan: Plan, moment: Moment) -> Decision:
         chosen = Verdict(server=first, verdict="chosen", reasons=(why,))
         ranking, headline, verdicts = (first,), why.text, (chosen, *kept, *external)
     else:
-        error = _error(moment.request, refused)
+        error = _error(moment, refused)
     return Decision(
         request=moment.request,
         strategy=config.routing_strategy,
@@ -328,14 +328,23 @@ def _nothing(plan: Plan, moment: Moment) -> Decision:
     )
 
 
-def _error(request: RouteRequest, refused: Sequence[Verdict]) -> SelectionError | ModelIncapable:
+def _error(moment: Moment, refused: Sequence[Verdict]) -> SelectionError | ModelIncapable:
+    request = moment.request
     codes = {verdict.reasons[0].code for verdict in refused}
     lines = "; ".join(f"{verdict.server} {verdict.text}" for verdict in refused) or "no server is configured"
     if "model_missing" in codes and codes <= {"model_missing", "disabled"}:
         return ModelNotFound(f"model '{request.model_text}' not found")
     if "incapable" in codes and codes <= {"model_missing", "disabled", "incapable"}:
         return ModelIncapable(f'"{request.model_text}" does not support {_asked(request)}: {lines}')
-    return NoServerFits(f"no server can take {request.model_text or 'the request'} now: {lines}", retry_after=5)
+    return NoServerFits(
+        f"no server can take {request.model_text or 'the request'} now: {lines}", retry_after=_retry_after(moment)
+    )
+
+
+def _retry_after(moment: Moment) -> float:
+    """When the first suspended server is tried again, at most half a minute; a few seconds when nothing says better."""
+    left = [until - moment.now for until in moment.snapshot.suspended.values() if until > moment.now]
+    return max(1.0, min(30.0, *left)) if left else 5.0
 
 
 def _asked(request: RouteRequest) -> str:

@@ -45,10 +45,10 @@ def connect(
         typer.Option(metavar="FILE", help="File with the token; else $OROUTER_TOKEN or asked for."),
     ] = None,
 ) -> None:
-    """Serve a router on this machine's loopback interface, adding your token to every request.
+    """Let ollama and other clients without tokens use a router.
 
-    For the ollama command and other clients that can send no token. Only programs on this machine can use it, and no
-    web page. Prints one line when it accepts connections: listening on http://127.0.0.1:PORT. Ends with Ctrl-C.
+    Serves the router on this machine's loopback interface and adds your token to every request. Only programs on this
+    machine can use it, and no web page. Prints one line when it accepts connections: listening on http://127.0.0.1:PORT. Ends with Ctrl-C.
     """
     address, token = read_address(url), _read_token(token_file)
     sock = listen("127.0.0.1", port)

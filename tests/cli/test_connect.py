@@ -1,0 +1,43 @@
+"""`orouter connect`: where the token comes from, and that it is never shown."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """What would have been served."""
+    calls = []
+
+    async def serve_shim(address, token, sock, *, ready, refused):
+        calls.append((address, token, sock.getsockname()[0]))
+        ready()
+        refused()
+
+    monkeypatch.setattr("ollama_router_cli.connect.serve_shim", serve_shim)
+    return calls
+
+
+def test_the_token_comes_from_a_file_or_the_environment(cli, served, tmp_path, monkeypatch):
+    """Never from the command line, where every process can read it."""
+    file = tmp_path / "token"
+    file.write_text("from-file\n")
+    result = cli("connect", "http://box:1", "--port", "0", "--token-file", str(file))
+    assert result.code == 0
+    assert result.out.startswith("listening on http://127.0.0.1:")
+    assert "401" in result.err
+    monkeypatch.setenv("OROUTER_TOKEN", "from-variable")
+    assert cli("connect", "http://box:1", "--port", "0").code == 0
+    assert [(token, host) for _, token, host in served] == [("from-file", "127.0.0.1"), ("from-variable", "127.0.0.1")]
+
+
+@pytest.mark.parametrize("token", ["", "two words", "ümlaut", "x" * 73])
+def test_what_is_no_token_is_refused_without_showing_it(cli, served, token, monkeypatch):
+    """Exit code 1 and what to do."""
+    monkeypatch.setenv("OROUTER_TOKEN", token)
+    result = cli("connect", "http://box:1", "--port", "0")
+    assert result.code == 1
+    assert "--token-file" in result.err
+    assert not token or token not in result.err
+    assert served == []

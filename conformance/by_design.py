@@ -19,11 +19,11 @@ __all__ = ["ROWS", "Row", "row_for"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A wanted difference: in exchanges of one topic (None: any), at one place, with one status through the router.
+    """A wanted difference: in exchanges of one topic, at places whose whole name matches the pattern `where`.
 
-    `where` is a pattern for the whole name of the place. `status` None stands for any, and so
-    does `among`, the statuses that every answer through the router must have one of. `absent` names the side that must
-    not have the header at all; `only` is the one value that is wanted through the router.
+    None stands for any: `topic`; `status`, the code through the router; `instead_of`, the one without it; `among`, the
+    codes that every answer through the router must have one of; `absent`, the side that must not have the header;
+    `only`, the one value that is wanted through the router.
     """
 
     key: str
@@ -31,16 +31,20 @@ class Row:
     where: str
     topic: str | None = None
     status: int | None = None
+    instead_of: int | None = None
     among: frozenset[int] | None = None
     absent: str | None = None
     only: str | None = None
 
-    def covers(self, exchange: Exchange, difference: Difference, through: Sequence[Answer]) -> bool:
+    def covers(
+        self, exchange: Exchange, difference: Difference, direct: Sequence[Answer], through: Sequence[Answer]
+    ) -> bool:
         """Whether this row explains the difference."""
         where = difference.where.rpartition("answer ")[2].partition(": ")[2] or difference.where
         return (
             (self.topic is None or self.topic in exchange.topics)
             and (self.status is None or any(answer.status == self.status for answer in through))
+            and (self.instead_of is None or any(answer.status == self.instead_of for answer in direct))
             and (self.among is None or all(answer.status in self.among for answer in through))
             and (self.absent is None or getattr(difference, self.absent) == "None")
             and (self.only is None or difference.through == self.only)
@@ -145,6 +149,14 @@ ROWS: tuple[Row, ...] = (
         where=_REFUSED,
     ),
     Row(
+        key="405 for old servers",
+        reason="servers before 0.6.9, or before a route came, answer 404 to its wrong methods; the router is newer",
+        topic="wrong method",
+        instead_of=404,
+        status=405,
+        where=r"status|header allow|body \$",
+    ),
+    Row(
         key="encoded bodies",
         reason="a body that the router cannot read it cannot check: 415 instead of reading the encoded bytes as JSON",
         topic="encoded body",
@@ -161,6 +173,8 @@ ROWS: tuple[Row, ...] = (
 )
 
 
-def row_for(exchange: Exchange, difference: Difference, through: Sequence[Answer]) -> Row | None:
+def row_for(
+    exchange: Exchange, difference: Difference, direct: Sequence[Answer], through: Sequence[Answer]
+) -> Row | None:
     """The row that explains a difference, if there is one."""
-    return next((row for row in ROWS if row.covers(exchange, difference, through)), None)
+    return next((row for row in ROWS if row.covers(exchange, difference, direct, through)), None)

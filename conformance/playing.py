@@ -47,7 +47,7 @@ def play(
                 break
             other = through.ask_all(there.requests)
             differences = compare(here, one, other, nonces=nonces)
-        open_questions, designed = _judge(here, differences, other)
+        open_questions, designed = _judge(here, differences, one, other)
         unsteady: tuple[str, ...] = ()
         if open_questions and here.repeatable:
             by_itself = {difference.where for difference in compare(here, one, direct.ask_all(here.requests))}
@@ -63,12 +63,12 @@ def play(
 
 
 def _judge(
-    exchange: Exchange, differences: Sequence[Difference], through: Sequence[Answer]
+    exchange: Exchange, differences: Sequence[Difference], direct: Sequence[Answer], through: Sequence[Answer]
 ) -> tuple[list[Difference], list[str]]:
     open_questions: list[Difference] = []
     designed: list[str] = []
     for difference in differences:
-        row = row_for(exchange, difference, through)
+        row = row_for(exchange, difference, direct, through)
         if row is None:
             open_questions.append(difference)
         else:

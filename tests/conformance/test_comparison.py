@@ -120,15 +120,15 @@ def test_a_wanted_difference_is_only_wanted_in_its_place() -> None:
     """401 is the answer to nobody's request; for anybody else it is an error."""
     nobody = raw("group", "name", "/api/chat", b"{}", "anonymous")
     direct, through = answer(b"{}"), answer(b'{"error":"who?"}', status=401)
-    assert all(row_for(nobody, one, [through]) for one in compare(nobody, [direct], [through]))
-    assert not any(row_for(PLAIN, one, [through]) for one in compare(PLAIN, [direct], [through]))
+    assert all(row_for(nobody, one, [direct], [through]) for one in compare(nobody, [direct], [through]))
+    assert not any(row_for(PLAIN, one, [direct], [through]) for one in compare(PLAIN, [direct], [through]))
 
 
 def test_a_header_is_only_wanted_where_the_server_has_none() -> None:
     """`X-Router-Server` may be added; a `Cache-Control` of the server's may not be changed."""
     direct = answer(b"{}", headers=(("cache-control", "no-store"),))
     through = answer(b"{}", headers=(("cache-control", "no-cache"), ("x-router-server", "one")))
-    judged = {one.where: row_for(PLAIN, one, [through]) for one in compare(PLAIN, [direct], [through])}
+    judged = {one.where: row_for(PLAIN, one, [direct], [through]) for one in compare(PLAIN, [direct], [through])}
     assert judged["header cache-control"] is None
     assert judged["header x-router-server"] is not None
 
@@ -139,4 +139,12 @@ def test_differences_on_a_reused_connection_say_which_answer() -> None:
     first, second = answer(b"{}"), answer(b"{}", headers=(*JSON, ("x-router-server", "one")))
     found = compare(exchange, [first, first], [first, second])
     assert [one.where for one in found] == ["answer 2: header x-router-server"]
-    assert row_for(exchange, found[0], [first, second]) is not None
+    assert row_for(exchange, found[0], [first, first], [first, second]) is not None
+
+
+def test_an_old_server_may_know_no_405() -> None:
+    """404 directly and 405 through the router is wanted for a wrong method, the other way round it is not."""
+    exchange = get("group", "name", "/api/tags", "wrong method", method="PUT")
+    old, new = answer(b"404 page not found", status=404), answer(b"405 method not allowed", status=405)
+    assert all(row_for(exchange, one, [old], [new]) for one in compare(exchange, [old], [new]))
+    assert not any(row_for(exchange, one, [new], [old]) for one in compare(exchange, [new], [old]))

@@ -164,6 +164,26 @@ async def test_a_wrong_method_is_told_the_right_ones(
     assert (await http.request(method, path)).headers["allow"] == allow
 
 
+@pytest.mark.parametrize(
+    ("version", "method", "path"),
+    [
+        ("0.13.2", "POST", "/v1/responses"),
+        ("0.13.9", "POST", "/v1/messages"),
+        ("0.16.1", "GET", "/api/status"),
+        ("0.17.0", "POST", "/api/experimental/web_search"),
+        ("0.19.0", "POST", "/v1/audio/transcriptions"),
+        ("0.22.0", "GET", "/api/experimental/model-recommendations"),
+    ],
+)
+async def test_routes_came_with_versions(
+    sim: OllamaSimulator, http: httpx.AsyncClient, version: str, method: str, path: str
+) -> None:
+    """A server that is older than a route does not know the path; the newest does."""
+    assert (await http.request(method, path)).text != "404 page not found"
+    sim.version = version
+    assert (await http.request(method, path)).text == "404 page not found"
+
+
 async def test_servers_before_0_6_9_know_no_405(sim: OllamaSimulator, http: httpx.AsyncClient) -> None:
     """They answer 404 to a wrong method."""
     sim.version = "0.6.8"

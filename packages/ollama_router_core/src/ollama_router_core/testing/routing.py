@@ -73,6 +73,15 @@ _ROUTES: dict[str, Mapping[str, Route]] = {
     "/v1/responses": {"POST": routes_more_v1.responses},
     "/v1/audio/transcriptions": {"POST": routes_more_v1.transcriptions},
 }
+_SINCE: Mapping[str, tuple[int, ...]] = {
+    "/v1/responses": (0, 13, 3),
+    "/v1/messages": (0, 14),
+    "/api/status": (0, 16, 2),
+    "/api/experimental/web_search": (0, 18),
+    "/api/experimental/web_fetch": (0, 18),
+    "/v1/audio/transcriptions": (0, 20),
+    "/api/experimental/model-recommendations": (0, 23),
+}
 
 
 async def answer(server: ServerState, exchange: Exchange) -> None:
@@ -82,10 +91,11 @@ async def answer(server: ServerState, exchange: Exchange) -> None:
     if server.settings.allowed_hosts and not _welcome(exchange):
         await exchange.whole(403, b"")
         return
-    methods = _match(exchange) or {}
-    route = methods.get(exchange.record.method)
+    known = server.settings.at_least(*_SINCE.get(exchange.path, ()))
+    methods = _match(exchange) if known else None
+    route = methods.get(exchange.record.method) if methods else None
     if route is None:
-        await _refuse_route(server, exchange, methods)
+        await _refuse_route(server, exchange, methods or {})
         return
     try:
         await route(server, exchange)

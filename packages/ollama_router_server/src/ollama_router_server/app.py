@@ -111,6 +111,7 @@ def create_app(services: Services) -> RouterApp:
         targets=services.targets,
         upstream=services.upstream,
         fleet=services.fleet,
+        admitting=services.admitting,
         authenticator=services.authenticator,
         ledger=services.ledger,
         sink=services.sink,

@@ -16,6 +16,7 @@ from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.keeper import LogKeeper
 from ollama_router_server.ledger import Ledger
 from ollama_router_server.reachability import Reachability
+from ollama_router_server.relay.admitting import Admitting
 from ollama_router_server.sinks import DatabaseSink
 from ollama_router_server.storage.database import Database, default_database_url
 from ollama_router_server.storage.groups import GroupStore
@@ -58,6 +59,7 @@ class Services:
         self.sink = DatabaseSink(self.request_log, clock=self.clock)
         self.upstream = HttptoolsUpstream()
         self.fleet = FleetService(config=config, targets=self.targets, upstream=self.upstream, clock=self.clock)
+        self.admitting = Admitting(config, self.targets, self.fleet, self.clock)
         self.reachability = Reachability(config, self.targets, self.clock)
 
     async def prepare(self) -> CreatedToken | None:

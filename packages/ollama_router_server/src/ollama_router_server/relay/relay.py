@@ -67,6 +67,7 @@ class RelayDeps:
     targets: Mapping[str, Target]
     upstream: Upstream
     fleet: FleetService
+    admitting: Admitting
     authenticator: Authenticator
     ledger: Ledger
     sink: LogSink
@@ -87,7 +88,6 @@ class RelayApp:
         self._holders = Holders(config, deps.fleet, dispatch, self._gathering, deps.clock)
         self._homes = Homes(config, deps.fleet, dispatch, self._gathering, deps.clock)
         self._external = ExternalPass(config, dispatch, deps.clock)
-        self._admitting = Admitting(config, deps.targets, deps.fleet, deps.clock)
         self._policy = Policy(config, deps.fleet)
         self._forwarder = Forwarder(
             targets=deps.targets,
@@ -205,11 +205,11 @@ class RelayApp:
     async def _admit(self, exchange: Exchange, request: ParsedRequest) -> Place:
         """Wait for a place; a model that nobody is known to have is looked for once more before it is missed."""
         try:
-            return await self._admitting.admit(exchange, request)
+            return await self._deps.admitting.admit(exchange, request)
         except ModelNotFound:
             if not await self._gathering.look_again():
                 raise
-        return await self._admitting.admit(exchange, request)
+        return await self._deps.admitting.admit(exchange, request)
 
     async def _authenticate(self, exchange: Exchange) -> User:
         headers = exchange.scope["headers"]

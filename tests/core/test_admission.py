@@ -263,6 +263,25 @@ class TestFastest:
             (sent,) = make(servers).arrive(ticket(0), out, 0.0)
             assert sent.server == "b"
 
+    def test_nothing_fits_and_the_operator_wants_the_first(self):
+        """`first_enabled` is sent at once: nothing to wait for."""
+        config = make_config(
+            {"a": {"max_memory_gb": 1.0}}, routing_strategy="fastest", when_nothing_fits="first_enabled"
+        )
+        (sent,) = Admission(config).arrive(ticket(0), WARM, 0.0)
+        assert sent.server == "a"
+
+    def test_an_assignment_is_followed_at_once(self):
+        """Also where others wait for slots."""
+        config = make_config(
+            {"a": {}}, routing_strategy="fastest", model_config={"explicit_assignments": {"other": "a"}}
+        )
+        admission = Admission(config)
+        assert numbers(admission.arrive(ticket(0), WARM, 0.0)) == [0]
+        assert numbers(admission.arrive(ticket(1), WARM, 0.0)) == []
+        assert numbers(admission.arrive(ticket(2, "other"), WARM, 0.0)) == [2]
+        assert numbers(admission.arrive(ticket(3, "other"), WARM, 0.0)) == [3]
+
     def test_demand_is_known(self):
         """For eviction prices, and for whoever asks."""
         admission = make()

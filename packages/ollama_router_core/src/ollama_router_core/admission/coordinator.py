@@ -12,6 +12,7 @@ from dataclasses import replace
 from ollama_router_core.admission.demand import Demand
 from ollama_router_core.admission.floor import Floor
 from ollama_router_core.admission.line import Group, Line
+from ollama_router_core.admission.outlook import Outlook
 from ollama_router_core.admission.placement import Move, Placement
 from ollama_router_core.admission.tickets import Dispatch, Outcome, Refusal, Ticket
 from ollama_router_core.candidates import RequestKind, kind_of
@@ -20,6 +21,7 @@ from ollama_router_core.decision import Decision, decide, plan_for
 from ollama_router_core.errors import ModelIncapable, Overloaded, SelectionError
 from ollama_router_core.fleet import FleetSnapshot
 from ollama_router_core.names import CanonicalName
+from ollama_router_core.selection import LIVE_FILTERS
 
 __all__ = ["Admission"]
 
@@ -40,7 +42,8 @@ class Admission:
         self._line = Line(config.queue.max_waiting)
         self._floor = Floor()
         self._demand = Demand()
-        self._placement = Placement(config, self._line, self._floor, self._demand)
+        self._outlook = Outlook(config, self._line, self._floor, self._demand)
+        self._placement = Placement(self._line, self._floor, self._outlook)
         self._late = config.routing_strategy == "fastest"
         self._rotation = 0
         self._looked = float("-inf")
@@ -52,14 +55,15 @@ class Admission:
         request = ticket.request
         if request.model is not None:
             self._demand.arrived(request.model, now)
-        if self._late and not self._config.models.explicit_assignments and self._has_fit(ticket, snapshot, now):
+        late = self._late and self._has_fit(ticket, snapshot, now)
+        if late and not self._config.models.explicit_assignments:
             return self._stand(ticket, snapshot, now)
         decision = self._decide(ticket, self.traffic(snapshot, now), now)
         if decision.error is not None:
             if not _only_full(decision):
                 return (Refusal(ticket=ticket, error=decision.error),)
             return self._stand(ticket, snapshot, now)
-        if self._late and decision.strategy == "fastest":
+        if late and decision.strategy == "fastest":
             return self._stand(ticket, snapshot, now)
         if len(self._line) and decision.strategy != "explicit_assignment" and self._contended(ticket, snapshot):
             return self._stand(ticket, snapshot, now)
@@ -77,6 +81,8 @@ class Admission:
         if server is None:
             return ()
         self._floor.answering(number)
+        if not self._late:
+            return ()
         return self._pump(snapshot, now, servers=frozenset({server}))
 
     def moved(self, number: int, server: str, now: float) -> None:
@@ -149,10 +155,11 @@ class Admission:
     # --- going and waiting -----------------------------------------------------------------------------------------
 
     def _has_fit(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> bool:
-        if snapshot.draining or snapshot.suspended:
-            return False
-        del now
-        return bool(plan_for(ticket.request, snapshot, self._config).able)
+        """Whether some server could take it, be it later: then it pays to wait."""
+        able = plan_for(ticket.request, snapshot, self._config).able
+        if not (snapshot.draining or snapshot.suspended):
+            return bool(able)
+        return any(all(rule.refuse(one, snapshot, now) is None for rule in LIVE_FILTERS[:2]) for one in able)
 
     def _stand(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
         """Join the line, if there is a place, and see who can go."""
@@ -196,7 +203,7 @@ class Admission:
             return ()
         groups = self._line.groups
         chosen = list(groups.values()) if kinds is None else [groups[kind] for kind in kinds if kind in groups]
-        self._placement.look(snapshot, now)
+        self._outlook.look(snapshot, now)
         return tuple(self._place(chosen, servers, now))
 
     def _place(self, groups: list[Group], servers: frozenset[str] | None, now: float) -> Iterator[Outcome]:
@@ -210,7 +217,7 @@ class Admission:
             if load is None:
                 return
             yield self._carry_out(load, now)
-            self._placement.look(self._placement.snapshot, now)
+            self._outlook.look(self._outlook.snapshot, now)
 
     def _carry_out(self, move: Move, now: float) -> Dispatch:
         ticket = move.ticket
@@ -282,9 +289,9 @@ class Admission:
         group = self._line.groups.get(kind_of(ticket.request))
         if group is None:
             return 0.0
-        self._placement.look(snapshot, now)
-        usable = max(1, len(self._placement.fits(group)))
-        return max(self._placement.expected_wait(group) * len(self._line) / len(group.tickets) / usable, 0.0)
+        self._outlook.look(snapshot, now)
+        usable = max(1, len(self._outlook.fits(group)))
+        return max(self._outlook.expected_wait(group) * len(self._line) / len(group.tickets) / usable, 0.0)
 
 
 def _only_full(decision: Decision) -> bool:

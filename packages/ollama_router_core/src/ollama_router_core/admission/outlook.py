@@ -1,0 +1,234 @@
+"""What each server offers to each group in line now, and what its loaded models are worth there.
+
+Belongs here: costs, rates and prices for one moment, kept as long as they hold.
+Does not belong here: choosing (`placement`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from ollama_router_core.admission.demand import Demand
+from ollama_router_core.admission.floor import Floor, Station
+from ollama_router_core.admission.line import Group, Line
+from ollama_router_core.candidates import WARM, Candidate, RequestKind, reload_seconds
+from ollama_router_core.config.settings import Config
+from ollama_router_core.decision import plan_for
+from ollama_router_core.fleet import FleetSnapshot, LoadedModel
+from ollama_router_core.names import CanonicalName
+from ollama_router_core.selection import LIVE_FILTERS
+
+__all__ = ["Fit", "Outlook"]
+
+RELOAD_PRICE = 0.1
+"""Tickets' worth of loss for each second of a reload that an eviction makes likely."""
+
+REUSE_HORIZON = 60.0
+"""Seconds within which an evicted model must be asked for to be missed."""
+
+_FITS_LAST = 1.0
+_WEIGHTS_LAST = 0.5
+"""Seconds for which learned speeds and the ages of waiting tickets may be a little out of date."""
+
+
+@dataclass(slots=True, eq=False)
+class Fit:
+    """What a kind of request costs on a server: seconds a prompt token, an answer, a load.
+
+    `warm` holds for one look: loaded as needed, by the facts or by an answer that has begun since.
+    """
+
+    candidate: Candidate
+    station: Station
+    per_token: float
+    decode: float
+    load: float
+    warm: bool
+
+    def work(self, tokens: float) -> float:
+        """Undisturbed seconds of a request with so long a prompt."""
+        return tokens * self.per_token + self.decode
+
+
+@dataclass(slots=True, eq=False)
+class _Fits:
+    """The servers of a kind, kept over some looks, and what was derived from them in the latest one."""
+
+    by_name: dict[str, Fit]
+    made_at: float
+    looked: int = -1
+    rates: dict[str, float] = field(default_factory=dict)
+    rate: float = 0.0
+    ahead: dict[str, float] = field(default_factory=dict)
+    all_ahead: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Resident:
+    """What a loaded model is worth where it is: (weight, part of it, seconds a ticket, tickets) for each kind."""
+
+    waiting: tuple[tuple[float, float, float, int], ...]
+    rate: float
+    homes: int
+    price: float
+
+    def loss(self, seconds: float) -> float:
+        """The weight it would serve here within so many seconds, and the price of its reload."""
+        if not self.waiting:
+            return self.rate * seconds / (1 + self.homes) + self.price
+        share = 0.0
+        for weight, part, work, count in self.waiting:
+            share += min((weight + self.rate * seconds) * part, seconds / work * weight / count)
+        return share + self.price
+
+
+class Outlook:
+    """Reads line, floor and facts. `look` sets the moment that every answer is about."""
+
+    def __init__(self, config: Config, line: Line, floor: Floor, demand: Demand) -> None:
+        self._config = config
+        self._line = line
+        self._floor = floor
+        self._demand = demand
+        self._snapshot = FleetSnapshot()
+        self._now = 0.0
+        self._looks = 0
+        self._fits: dict[RequestKind, _Fits] = {}
+        self._weights: dict[RequestKind, tuple[int, float, float]] = {}
+        self._residents: dict[tuple[str, CanonicalName], _Resident] = {}
+
+    def look(self, snapshot: FleetSnapshot, now: float) -> None:
+        """Take a new look at facts and time. Fits outlive it for a second while the facts are the same."""
+        old = self._snapshot
+        if snapshot.servers is not old.servers or (snapshot.draining, snapshot.suspended) != (
+            old.draining,
+            old.suspended,
+        ):
+            self._fits.clear()
+        if len(self._weights) > 4 * len(self._line.groups) + 64:
+            self._fits.clear()
+            self._weights.clear()
+        self._residents.clear()
+        self._snapshot, self._now = snapshot, now
+        self._looks += 1
+
+    @property
+    def snapshot(self) -> FleetSnapshot:
+        """The facts looked at."""
+        return self._snapshot
+
+    @property
+    def now(self) -> float:
+        """The time looked at."""
+        return self._now
+
+    def fits(self, group: Group) -> dict[str, Fit]:
+        """The servers that may take a group now, slow ones only when there is no other."""
+        return self._found(group).by_name
+
+    def _found(self, group: Group) -> _Fits:
+        found = self._fits.get(group.kind)
+        if found is None or self._now - found.made_at > _FITS_LAST:
+            found = self._fits[group.kind] = _Fits(self._make_fits(group), self._now)
+        if found.looked != self._looks:
+            found.looked = self._looks
+            self._derive(found, group)
+        return found
+
+    def _make_fits(self, group: Group) -> dict[str, Fit]:
+        plan = plan_for(group.sample.request, self._snapshot, self._config)
+        usable = [one for one in plan.able if self._usable(one)]
+        slow = self._config.server_busy_threshold_ms
+        brisk = [one for one in usable if (one.facts.probe_ms or 0.0) <= slow]
+        return {one.name: self._fit(one, group) for one in brisk or usable}
+
+    def _derive(self, found: _Fits, group: Group) -> None:
+        """Who serves the kind, at how many tickets a second, and how many their loads delay."""
+        kind, tokens = group.kind, group.mean_tokens
+        found.rates, found.ahead = {}, {}
+        for name, fit in found.by_name.items():
+            station, candidate = fit.station, fit.candidate
+            here = kind in station.by_kind
+            fit.warm = candidate.warmth == WARM and candidate.loaded is not None
+            if here and not fit.warm:
+                fit.warm = any(one.answering for one in station.running.values() if one.kind == kind)
+            if fit.warm or here or station.promised == kind:
+                rate = candidate.server.num_parallel / (fit.work(tokens) * station.pace)
+                found.rates[name] = rate
+                found.ahead[name] = 0.0 if fit.warm else rate * fit.load
+        found.rate = sum(found.rates.values())
+        found.all_ahead = sum(found.ahead.values())
+
+    def _usable(self, candidate: Candidate) -> bool:
+        snapshot = self._snapshot
+        if not (snapshot.draining or snapshot.suspended):
+            return True
+        return not any(rule.refuse(candidate, snapshot, self._now) for rule in LIVE_FILTERS[:2])
+
+    def _fit(self, candidate: Candidate, group: Group) -> Fit:
+        speed = candidate.speed(group.kind.model, self._snapshot.speeds)
+        embeds = "embedding" in group.kind.needs
+        decode = 0.0 if embeds else speed.answer_tokens / speed.decode_rate
+        station = self._floor.station(candidate.name)
+        return Fit(candidate, station, 1.0 / speed.prefill_rate, decode, speed.load_seconds, warm=False)
+
+    def elsewhere(self, group: Group, server: str) -> tuple[float, float]:
+        """Tickets a second that other servers serve or are about to, and those their loads delay."""
+        found = self._found(group)
+        own = found.rates.get(server)
+        if own is None:
+            return found.rate, found.all_ahead
+        if len(found.rates) == 1:
+            return 0.0, 0.0
+        return found.rate - own, found.all_ahead - found.ahead[server]
+
+    def weight(self, group: Group) -> float:
+        """The weights of a group's tickets together."""
+        known = self._weights.get(group.kind)
+        if known is not None and known[0] == group.version and self._now - known[1] < _WEIGHTS_LAST:
+            return known[2]
+        weight = self._line.weight_of(group, self._now)
+        self._weights[group.kind] = (group.version, self._now, weight)
+        return weight
+
+    def loss(self, candidate: Candidate, loaded: LoadedModel, seconds: float) -> float:
+        """What is lost when a loaded model has to go from a server for so long."""
+        key = (candidate.name, loaded.name)
+        resident = self._residents.get(key)
+        if resident is None:
+            resident = self._residents[key] = self._resident(candidate.name, loaded)
+        return resident.loss(seconds)
+
+    def _resident(self, server: str, loaded: LoadedModel) -> _Resident:
+        model = loaded.name
+        rate = self._demand.rate(model, self._now)
+        homes = self._homes(model, server)
+        waiting: list[tuple[float, float, float, int]] = []
+        reload = reload_seconds(loaded.size)
+        for group in self._line.by_model.get(model, ()):
+            fit = self.fits(group).get(server)
+            if fit is None or not fit.warm:
+                continue
+            work = fit.work(group.mean_tokens) * fit.station.pace
+            others, _ = self.elsewhere(group, server)
+            part = 1.0 / (1.0 + work * others)
+            waiting.append((self.weight(group), part, work, len(group.tickets)))
+            reload = fit.load
+        count = sum(row[3] for row in waiting)
+        missed = 1.0 - math.exp(-rate * REUSE_HORIZON)
+        price = RELOAD_PRICE * reload * missed * (1 + count) / (1 + homes)
+        return _Resident(tuple(waiting), rate, homes, price)
+
+    def _homes(self, model: CanonicalName, besides: str) -> int:
+        """Other servers that have a model loaded."""
+        servers = self._snapshot.servers
+        return sum(model in facts.loaded for name, facts in servers.items() if name != besides and facts.up)
+
+    def expected_wait(self, group: Group) -> float:
+        """Seconds until a newcomer to a group should get its server, as things stand."""
+        rate, ahead = self.elsewhere(group, "")
+        count = len(group.tickets)
+        if rate:
+            return (count + ahead) / rate
+        return min((fit.load + count * fit.work(group.mean_tokens) for fit in self.fits(group).values()), default=0.0)

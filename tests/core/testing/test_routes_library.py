@@ -52,6 +52,26 @@ async def test_pull_of_what_does_not_exist(http: httpx.AsyncClient) -> None:
     assert (whole.status_code, whole.json()) == (500, error)
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "missing"),
+    [
+        ("/api/chat", {"model": "x:cloud"}, "remote model is unavailable"),
+        ("/v1/chat/completions", {"model": "x:cloud", "messages": []}, "remote model is unavailable"),
+        ("/v1/messages", {"model": "x-cloud:20b-cloud"}, "remote model is unavailable"),
+        ("/api/show", {"model": "x:20b-cloud"}, "remote model details are unavailable"),
+        ("/api/experimental/web_search", {"query": "x"}, "web search is unavailable"),
+        ("/api/experimental/web_fetch", {"url": "x"}, "web fetch is unavailable"),
+    ],
+)
+async def test_what_a_disabled_cloud_says(
+    sim: OllamaSimulator, http: httpx.AsyncClient, path: str, body: dict[str, object], missing: str
+) -> None:
+    """403 in the native shape on every route, with what is missing, whatever else the body lacks."""
+    sim.cloud_disabled = True
+    answer = await http.post(path, json=body)
+    assert (answer.status_code, answer.json()) == (403, {"error": f"ollama cloud is disabled: {missing}"})
+
+
 async def test_errors_from_inside_a_stream_have_no_charset(http: httpx.AsyncClient) -> None:
     """A pull that fails and is not streamed is `application/json`; a refused name is not from inside."""
     failed = await http.post("/api/pull", json={"model": "nope", "stream": False})

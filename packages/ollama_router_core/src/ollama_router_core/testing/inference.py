@@ -208,11 +208,10 @@ class Engine:
             return False
         return think is not False
 
-    def cloud_error(self) -> ApiError:
+    def cloud_error(self, missing: str = "remote model is unavailable") -> ApiError:
         """What requests for ollama.com get: 403 when that is disabled, else 401, for nobody signed in."""
         if self.settings.cloud_disabled:
-            text = "ollama cloud is disabled: remote inference is unavailable"
-            return ApiError(403, text, native=True)
+            return ApiError(403, f"ollama cloud is disabled: {missing}", native=True)
         url = "https://ollama.com/connect?name=simulator"
         return ApiError(401, "unauthorized", extra={"signin_url": url}, native=True)
 

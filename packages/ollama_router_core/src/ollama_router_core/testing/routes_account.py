@@ -23,9 +23,10 @@ async def signed_out(_: ServerState, exchange: Exchange) -> None:
 
 async def cloud_only(server: ServerState, exchange: Exchange) -> None:
     """/api/experimental/web_search and web_fetch: proxied with the server's own key, which there is none of."""
-    if not await exchange.body():
+    if not (await exchange.body()).strip():
         raise ApiError(400, "missing request body")
-    raise server.engine.cloud_error()
+    what = exchange.path.rpartition("/")[2].replace("_", " ")
+    raise server.engine.cloud_error(f"{what} is unavailable")
 
 
 async def recommendations(_: ServerState, exchange: Exchange) -> None:

@@ -20,7 +20,7 @@ __all__ = ["responses", "transcriptions"]
 async def responses(server: ServerState, exchange: Exchange) -> None:
     """/v1/responses."""
     with before_the_handler():
-        request = await v1_body(exchange, RESPONSES)
+        request = await v1_body(server, exchange, RESPONSES)
         native = chat_from_responses(request)
     job = server.engine.prepare("chat", native)
     created = int(server.engine.clock.now())

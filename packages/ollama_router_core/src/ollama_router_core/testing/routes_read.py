@@ -73,7 +73,9 @@ def show_model(server: ServerState, name: str) -> SimulatedModel:
     if not name:
         raise ApiError(400, "model is required")
     parsed = parse_name(name)
-    if parsed is None or is_cloud(name):
+    if is_cloud(name):
+        raise server.engine.cloud_error("remote model details are unavailable")
+    if parsed is None:
         return server.engine.find(name)
     found = server.engine.library.find(name)
     if found is None:

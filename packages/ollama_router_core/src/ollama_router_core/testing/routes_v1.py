@@ -13,7 +13,7 @@ from ollama_router_core.testing.dialect_messages import Messages
 from ollama_router_core.testing.dialects import ChatCompletions, Completions
 from ollama_router_core.testing.exchange import JSON, Exchange
 from ollama_router_core.testing.gojson import GoJSONError, Struct, decode
-from ollama_router_core.testing.model_names import parse_name
+from ollama_router_core.testing.model_names import is_cloud, parse_name
 from ollama_router_core.testing.routes_infer import embed_texts
 from ollama_router_core.testing.routes_read import show_model
 from ollama_router_core.testing.shapes import MESSAGES, OPENAI_CHAT, OPENAI_COMPLETION, OPENAI_EMBED
@@ -23,24 +23,27 @@ from ollama_router_core.testing.translation import chat_from_messages, chat_from
 __all__ = ["chat_completions", "completions", "embeddings", "messages", "models", "one_model", "v1_body"]
 
 
-async def v1_body(exchange: Exchange, shape: Struct) -> dict[str, Any]:
-    """The body of a /v1 route.
+async def v1_body(server: ServerState, exchange: Exchange, shape: Struct) -> dict[str, Any]:
+    """The body of a /v1 route; a hosted model is looked for before anything else in it.
 
     Raises:
-        ApiError: 400 with what Go says, `EOF` for no body.
+        ApiError: 400 with what Go says, `EOF` for no body; what requests for ollama.com get.
     """
     if (exchange.record.header("Content-Encoding") or "").lower() == "zstd":
         raise ApiError(400, "failed to decompress zstd body")  # a real server can; there is no decoder here
     try:
-        return decode(await exchange.body(), shape)
+        request = decode(await exchange.body(), shape)
     except GoJSONError as error:
         raise ApiError(400, str(error)) from None
+    if is_cloud(request.get("model") or ""):
+        raise server.engine.cloud_error()
+    return request
 
 
 async def chat_completions(server: ServerState, exchange: Exchange) -> None:
     """/v1/chat/completions."""
     with before_the_handler():
-        request = await v1_body(exchange, OPENAI_CHAT)
+        request = await v1_body(server, exchange, OPENAI_CHAT)
         if not request.get("messages"):
             raise ApiError(400, "[] is too short - 'messages'")
         native = chat_from_openai(request)
@@ -54,7 +57,7 @@ async def chat_completions(server: ServerState, exchange: Exchange) -> None:
 async def completions(server: ServerState, exchange: Exchange) -> None:
     """/v1/completions."""
     with before_the_handler():
-        request = await v1_body(exchange, OPENAI_COMPLETION)
+        request = await v1_body(server, exchange, OPENAI_COMPLETION)
     job = server.engine.prepare("generate", generate_from_openai(request))
     dialect = Completions(
         identity=server.identity("cmpl-"), include_usage=_wants_usage(request), created=_created(server)
@@ -65,7 +68,7 @@ async def completions(server: ServerState, exchange: Exchange) -> None:
 async def messages(server: ServerState, exchange: Exchange) -> None:
     """/v1/messages."""
     with before_the_handler():
-        request = await v1_body(exchange, MESSAGES)
+        request = await v1_body(server, exchange, MESSAGES)
         if not request.get("model"):
             raise ApiError(400, "model is required")
         if (request.get("max_tokens") or 0) <= 0:
@@ -82,7 +85,7 @@ async def messages(server: ServerState, exchange: Exchange) -> None:
 async def embeddings(server: ServerState, exchange: Exchange) -> None:
     """/v1/embeddings."""
     with before_the_handler():
-        request = await v1_body(exchange, OPENAI_EMBED)
+        request = await v1_body(server, exchange, OPENAI_EMBED)
         encoding, wanted = (request.get("encoding_format") or "").lower(), request.get("input")
         if encoding not in {"", "float", "base64"}:
             text = f"Invalid value for 'encoding_format' = {request['encoding_format']}."

@@ -133,8 +133,10 @@ async def test_a_token_that_is_refused_is_told_at_once(tmp_path: Path) -> None:
     ):
         sock = listen("127.0.0.1", 0)
         address = read_address(router.url)
-        with sock, pytest.raises(ConfigError, match="refuses this token"):
-            await serve_shim(address, "wrong", sock, ready=lambda: None, refused=lambda: None)
+        with sock:
+            serving = serve_shim(address, "wrong", sock, ready=lambda: None, refused=lambda: None)
+            with pytest.raises(ConfigError, match="refuses this token"):
+                await serving
 
 
 async def test_a_router_that_is_not_there_is_an_error_a_client_can_read(tmp_path: Path) -> None:
@@ -152,12 +154,10 @@ async def test_a_router_that_is_not_there_is_an_error_a_client_can_read(tmp_path
             await router.services.authenticator.refresh()
             assert (await client.get("/api/tags")).status_code == 401
             assert notes == ["ready", "refused"]
-    with pytest.raises(RouterError):
-        sock = listen("127.0.0.1", 0)
-        try:
-            await serve_shim(read_address(gone), "x", sock, ready=lambda: None, refused=lambda: None)
-        finally:
-            sock.close()
+    with listen("127.0.0.1", 0) as sock:
+        serving = serve_shim(read_address(gone), "x", sock, ready=lambda: None, refused=lambda: None)
+        with pytest.raises(RouterError):
+            await serving
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,8 @@ def connect(
     """Let ollama and other clients without tokens use a router.
 
     Serves the router on this machine's loopback interface and adds your token to every request. Only programs on this
-    machine can use it, and no web page. Prints one line when it accepts connections: listening on http://127.0.0.1:PORT. Ends with Ctrl-C.
+    machine can use it, and no web page. Prints one line when it accepts connections:
+    listening on http://127.0.0.1:PORT. Ends with Ctrl-C.
     """
     address, token = read_address(url), _read_token(token_file)
     sock = listen("127.0.0.1", port)

@@ -1,4 +1,4 @@
-"""Routing quality in virtual time: `python benchmarks/routing/run.py [--scenarios A,B,C] [--trace FILE] [--json FILE]`.
+"""Routing quality in virtual time: `python benchmarks/routing/run.py [--scenarios A,B,C] [--trace FILE] [--ollama]`.
 
 Prints one table a scenario and load, ours beside what people use today, and whether the promises hold: the time to
 first token of `fastest` against the best baseline's, and that nobody waits for longer than three times the 99th
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from ollama_router_core.simulation import BASELINES, ROUTERS, Summary, compare, make_scenario, table
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--routers", default=",".join(ROUTERS))
     parser.add_argument("--trace", type=Path, default=TRACE)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--ollama", action="store_true", help="loads strictly in order, eviction by name")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     trace = options.trace.read_text(encoding="utf-8")
@@ -47,6 +49,9 @@ def main() -> None:
     for name in options.scenarios.split(","):
         for stretch in LOADS:
             scenario = make_scenario(name, trace, stretch=stretch, seed=options.seed)
+            if options.ollama:
+                machines = tuple(replace(one, joins=False, eviction="ollama") for one in scenario.machines)
+                scenario = replace(scenario, machines=machines)
             rate = len(scenario.jobs) / scenario.jobs[-1].at
             summaries = list(compare(scenario, options.routers.split(",")))
             print(f"\nscenario {name}, {rate:.2f} requests/s\n{table(summaries)}\n{judge(name, summaries)}", flush=True)

@@ -69,7 +69,7 @@ class Candidate:
 
     `limit` is `max_memory_gb` in bytes, None without one. `warmth` is WARM, COLD or EVICTS and `warm_reason` says it
     in words. `loaded` is the model there with whatever context. `victims` are the models that would have to go,
-    each with the seconds of its reload.
+    each with the seconds of its reload. `slow` servers took too long to answer their last probe.
     """
 
     name: str
@@ -85,6 +85,7 @@ class Candidate:
     weight: ModelWeight
     size: int
     free: int | None
+    slow: bool
     victims: tuple[tuple[CanonicalName, float], ...]
     _speed: ModelSpeed | None = field(default=None, repr=False)
     _version: object = field(default=None, repr=False)
@@ -125,6 +126,7 @@ def make_candidate(name: str, kind: RequestKind, snapshot: FleetSnapshot, config
         weight=model_weight(kind.model or "", installed),
         size=size,
         free=free,
+        slow=facts.probe_ms is not None and facts.probe_ms > config.server_busy_threshold_ms,
         victims=_victims(facts, loaded, 0 if free is None else size - free),
     )
 

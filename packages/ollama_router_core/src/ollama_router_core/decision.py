@@ -98,6 +98,7 @@ def _memory_json(estimate: MemoryEstimate) -> dict[str, Any]:
     return {
         "bytes": estimate.size,
         "gib": round(estimate.gib, 3),
+        "text": str(estimate),
         "source": str(estimate.source),
         "terms": [{"name": term.name, "bytes": term.size, "source": term.source} for term in estimate.terms],
     }
@@ -215,6 +216,7 @@ def _ranked(plan: Plan, moment: Moment, tiebreak: int, count: int) -> list[Candi
     snapshot, now = moment.snapshot, moment.now
     excluding = bool(snapshot.draining or snapshot.suspended or snapshot.slots)
     in_flight = snapshot.in_flight
+    mixed = tiebreak * 0x9E3779B1 & 0xFFFFFFFF
     found: list[tuple[tuple[float, ...], str, Candidate]] = []
     for candidate, (turn, salt) in zip(plan.able, plan.turns, strict=True):
         slots = candidate.server.max_concurrent
@@ -222,17 +224,10 @@ def _ranked(plan: Plan, moment: Moment, tiebreak: int, count: int) -> list[Candi
             continue
         if excluding and _refused_now(candidate, snapshot, now) is not None:
             continue
-        spread = ((turn - tiebreak) % count) / count if in_turn else _spread(salt, tiebreak)
+        spread = (turn - tiebreak) % count if in_turn else (salt ^ mixed) * 0x85EBCA6B & 0xFFFFFFFF
         found.append((key(candidate, moment, spread), candidate.name, candidate))
     found.sort()
     return [candidate for _, _, candidate in found]
-
-
-def _spread(salt: int, tiebreak: int) -> float:
-    """A number in [0, 1) that depends only on the server's name and the caller's tie-break."""
-    mixed = ((salt ^ (tiebreak * 0x9E3779B1)) * 0x85EBCA6B) & 0xFFFFFFFF
-    mixed = ((mixed ^ (mixed >> 13)) * 0xC2B2AE35) & 0xFFFFFFFF
-    return mixed / 2**32
 
 
 def _refused_now(candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:

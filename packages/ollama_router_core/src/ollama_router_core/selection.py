@@ -186,19 +186,14 @@ class Ranking(Protocol):
     """Compares servers that may take a request."""
 
     def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
-        """The smallest wins; `spread` in [0, 1) decides between equals."""
+        """The smallest wins; `spread` decides between equals."""
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """What the key is made of."""
 
 
-def _slow(candidate: Candidate, config: Config) -> bool:
-    probe = candidate.facts.probe_ms
-    return probe is not None and probe > config.server_busy_threshold_ms
-
-
 def _why_slow(candidate: Candidate, config: Config) -> tuple[Reason, ...]:
-    if not _slow(candidate, config):
+    if not candidate.slow:
         return ()
     probe, threshold = candidate.facts.probe_ms, config.server_busy_threshold_ms
     return (Reason("busy", f"answers slowly ({probe:.0f} ms, threshold {threshold:.0f} ms)"),)
@@ -216,8 +211,7 @@ class PriorityWithMemory:
     def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
         """Responsiveness, priority, warmth, load, chance."""
         running = moment.snapshot.in_flight.get(candidate.name, 0)
-        slow = _slow(candidate, moment.config)
-        return (slow, candidate.server.priority, candidate.warmth, running, spread)
+        return (candidate.slow, candidate.server.priority, candidate.warmth, running, spread)
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """The same in words."""
@@ -232,8 +226,7 @@ class LeastLoaded:
     def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
         """Responsiveness, load, warmth, priority, chance."""
         share = moment.snapshot.in_flight.get(candidate.name, 0) / (slots_of(candidate, moment.snapshot) or 1)
-        slow = _slow(candidate, moment.config)
-        return (slow, share, candidate.warmth, candidate.server.priority, spread)
+        return (candidate.slow, share, candidate.warmth, candidate.server.priority, spread)
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """The same in words."""
@@ -246,7 +239,8 @@ class RoundRobin:
 
     def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
         """Responsiveness, then the turn."""
-        return (_slow(candidate, moment.config), spread)
+        del moment
+        return (candidate.slow, spread)
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """The same in words."""
@@ -265,7 +259,7 @@ class Fastest:
     def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
         """Responsiveness, expected cost, chance."""
         cost = sum(expected_seconds(candidate, moment.request, moment.snapshot, moment.now, moment.prefix))
-        return (_slow(candidate, moment.config), cost, spread)
+        return (candidate.slow, cost, spread)
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """When it would be ready and done, the terms, and how well the speeds are known."""

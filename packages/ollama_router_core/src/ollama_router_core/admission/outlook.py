@@ -139,8 +139,7 @@ class Outlook:
     def _make_fits(self, group: Group) -> dict[str, Fit]:
         plan = plan_for(group.sample.request, self._snapshot, self._config)
         usable = [one for one in plan.able if self._usable(one)]
-        slow = self._config.server_busy_threshold_ms
-        brisk = [one for one in usable if (one.facts.probe_ms or 0.0) <= slow]
+        brisk = [one for one in usable if not one.slow]
         return {one.name: self._fit(one, group) for one in brisk or usable}
 
     def _derive(self, found: _Fits, group: Group) -> None:

@@ -64,6 +64,15 @@ def test_single_bytes_get_the_same_verdict(case: Bad | Good):
     assert feed([bytes([byte]) for byte in case.data]) == feed([case.data])
 
 
+@pytest.mark.parametrize("case", [case for case in GOOD if len(case.data) < 200], ids=by_name)
+def test_every_cut_in_two_gets_the_same_verdict(case: Good):
+    """Law: all places for one cut, with another request behind, so that each end of a body is met exactly."""
+    data = case.data + b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
+    whole = feed([data])
+    for place in range(1, len(data)):
+        assert feed([data[:place], data[place:]], turns=1) == whole, place
+
+
 @settings(max_examples=300)
 @given(
     case=st.sampled_from((*GOOD, *BAD)),

@@ -209,12 +209,13 @@ class StrictProtocol(HttpToolsProtocol):
     def _take_chunked(self, data: bytes, place: int) -> int:
         """Feed up to where the body may end, which is always an empty line.
 
-        The empty line may have begun in the last segment, so the first three bytes are fed one by one.
+        The empty line may have begun in the last segment, so the first three bytes are fed one by one; and it may
+        have begun among those three.
         """
         if place < 3:
             stop = place + 1
         else:
-            end = data.find(_HEAD_END, place)
+            end = data.find(_HEAD_END, place - 3)
             stop = len(data) if end < 0 else end + 4
         payload = self._payload
         self._raw += stop - place

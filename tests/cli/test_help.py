@@ -19,13 +19,18 @@ def commands() -> Iterator[tuple[str, ...]]:
     """Every command's path, groups included."""
     root: Any = typer.main.get_command(app)
     for name in COMMANDS:
-        yield (name,)
-        for below in getattr(root.get_command(None, name), "commands", {}):
-            yield (name, below)
+        yield from below((name,), root.get_command(None, name))
+
+
+def below(path: tuple[str, ...], command: Any) -> Iterator[tuple[str, ...]]:
+    """A command's path and those of all below it."""
+    yield path
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from below((*path, name), inner)
 
 
 PATHS = tuple(commands())
-LEAVES = tuple(path for path in PATHS if not any(other[:1] == path and len(other) > 1 for other in PATHS))
+LEAVES = tuple(path for path in PATHS if not any(other[: len(path)] == path and other != path for other in PATHS))
 
 
 @pytest.mark.parametrize("path", PATHS, ids=" ".join)

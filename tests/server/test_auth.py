@@ -25,7 +25,7 @@ from ollama_router_server import auth
 from ollama_router_server.auth import Authenticator
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.schema import tokens
-from ollama_router_server.storage.users import UserStore
+from ollama_router_server.storage.users import UserChange, UserStore
 from support.eventually import eventually
 from support.identities import bearer, seeded_token
 from support.storage import FakeClock, back_up, create_sqlite, delete_database, restore, sqlite_url
@@ -258,7 +258,7 @@ async def test_a_change_of_one_user_costs_the_others_no_bcrypt(store: UserStore,
     alice = await known(store, authenticator)
     await authenticator.authenticate(alice)
     await known(store, authenticator, "bob")
-    await store.set_role("alice", "admin")
+    await store.change("alice", UserChange(role="admin"))
     await authenticator.refresh()
     user = authenticator.authenticate_cached(alice)
     assert user is not None

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from ollama_router_core.access import Grants, InvalidGrants
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.groups import GroupStore
-from ollama_router_server.storage.identities import DuplicateName, GroupInUse, UnknownGroup, UnknownUser
+from ollama_router_server.storage.identities import DuplicateName, GroupInUse, UnknownGroup, UnknownUser, UserChange
 from ollama_router_server.storage.users import UserStore
 from support.storage import FakeClock
 
@@ -41,7 +41,7 @@ async def test_what_a_user_s_own_grants_do_not_say_the_group_s_do(users: UserSto
     assert await grants_of(users, "alice") == Grants(models=("llama*",), requests_per_minute=99)
     await users.set_grants("alice", {"requests_per_minute": None})
     assert await grants_of(users, "alice") == Grants(models=("llama*",), requests_per_minute=10)
-    await users.set_group("alice", None)
+    await users.change("alice", UserChange(moves=True, group=None))
     assert await grants_of(users, "alice") == Grants()
 
 
@@ -51,10 +51,10 @@ async def test_every_change_moves_the_epoch(users: UserStore, groups: GroupStore
     before = await users.epoch()
     await groups.create("team")
     await groups.set_grants("team", {"cloud": False})
-    await users.set_group("alice", "team")
+    await users.change("alice", UserChange(moves=True, group="team"))
     await users.set_grants("alice", {"models": ["a"]})
     await users.add_token("alice", "laptop")
-    await users.set_group("alice", None)
+    await users.change("alice", UserChange(moves=True, group=None))
     await groups.delete("team")
     assert await users.epoch() == before + 7
 
@@ -66,7 +66,7 @@ async def test_a_refused_change_changes_nothing(users: UserStore, groups: GroupS
     with pytest.raises(InvalidGrants):
         await users.set_grants("alice", {"models": ["b"], "networks": ["nowhere"]})
     with pytest.raises(UnknownGroup):
-        await users.set_group("alice", "nobody")
+        await users.change("alice", UserChange(moves=True, group="nobody"))
     with pytest.raises(UnknownUser):
         await users.set_grants("bob", {"cloud": True})
     with pytest.raises(UnknownGroup, match="team"):

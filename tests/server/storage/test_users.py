@@ -13,6 +13,7 @@ from ollama_router_server.storage.users import (
     DuplicateName,
     InvalidUserName,
     UnknownUser,
+    UserChange,
     UserStore,
 )
 from support.storage import FakeClock, make_record
@@ -106,7 +107,7 @@ Change = Callable[[UserStore], Awaitable[object]]
         lambda store: store.create("bob"),
         lambda store: store.activate("alice"),
         lambda store: store.deactivate("alice"),
-        lambda store: store.set_role("alice", "viewer"),
+        lambda store: store.change("alice", UserChange(role="viewer")),
         lambda store: store.regenerate_token("alice"),
         lambda store: store.regenerate_token("alice", token_name="laptop"),
         lambda store: store.revoke_token("alice", "default"),

@@ -1,17 +1,19 @@
 """`orouter db`: bring a database to this release's tables.
 
-Belongs here: the command. Does not belong here: migrations (the server's `storage`).
+Belongs here: the commands. Does not belong here: migrations (the server's `storage`).
 """
 
 from __future__ import annotations
 
 import asyncio
 
+import typer
+
 from ollama_router_cli.console import print_json, print_result
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
 from ollama_router_cli.settings_source import read_settings
 from ollama_router_server.storage.database import describe_url
-from ollama_router_server.storage.upgrade import upgrade_database
+from ollama_router_server.storage.upgrade import check_database, upgrade_database
 
 __all__ = ["app"]
 
@@ -30,3 +32,23 @@ def upgrade(*, config: ConfigOption = None, environment: EnvironmentOption = Non
         print_json({"database": describe_url(url), "revision": state.current})
     else:
         print_result(f"{describe_url(url)} is at revision {state.current}")
+
+
+@app.command(epilog=examples("orouter db check"))
+def check(*, config: ConfigOption = None, environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
+    """Say whether the database is of this release; changes nothing.
+
+    Exit code 1 when it is not, or when there is no database.
+    """
+    url = read_settings(config, environment).database_url
+    state = asyncio.run(check_database(url))
+    if as_json:
+        result = {"revision": state.current, "newest": state.newest, "up_to_date": state.up_to_date}
+        print_json({"database": describe_url(url), **result})
+    elif state.up_to_date:
+        print_result(f"{describe_url(url)} is at revision {state.current}, as this release needs it")
+    else:
+        way = "orouter db upgrade" if state.known else "use a newer release"
+        print_result(f"{describe_url(url)} is at {state.current or 'none'}, this release needs {state.newest}: {way}")
+    if not state.up_to_date:
+        raise typer.Exit(1)

@@ -25,17 +25,15 @@ import httpx
 import typer
 
 from ollama_router_cli.console import CommandFailed, print_note, print_result
-from ollama_router_cli.explanation import print_decision
+from ollama_router_cli.explanation import print_explanation
 from ollama_router_cli.live import look
-from ollama_router_cli.log_commands import print_records
+from ollama_router_cli.log_tables import print_records
 from ollama_router_cli.options import command_group, examples
 from ollama_router_cli.settings_source import Settings
 from ollama_router_cli.storage_access import open_log, open_users
 from ollama_router_core.config import Config, Limits, Server, dump_config
-from ollama_router_core.decision import decide
-from ollama_router_core.names import canonical_name
+from ollama_router_core.explanation import Question, explain
 from ollama_router_core.records import RequestRecord
-from ollama_router_core.requests import RouteRequest
 from ollama_router_core.testing import SimulatorThread
 from ollama_router_server.storage.request_log import LogFilter
 
@@ -152,8 +150,8 @@ def _show(stage: _Stage) -> None:
 def _explain(stage: _Stage, model: str) -> None:
     print_result(f"\n$ orouter route explain {model}")
     seen = look(stage.settings.config, stage.settings.variables)
-    request = RouteRequest(model_text=model, model=canonical_name(model), needs=frozenset({"completion"}))
-    print_decision(decide(request, seen.snapshot, stage.settings.config, now=seen.now))
+    question = Question(model=model, needs=frozenset({"completion"}))
+    print_explanation(explain(question, seen.snapshot, stage.settings.config, now=seen.now))
 
 
 def _ask(stage: _Stage, model: str) -> None:

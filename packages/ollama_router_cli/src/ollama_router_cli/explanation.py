@@ -1,58 +1,64 @@
-"""A decision as a person reads it.
+"""An explanation as a person reads it.
 
 Belongs here: the words and lines around the verdicts. Does not belong here: verdicts and reasons (the core).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ollama_router_cli.console import print_result
 from ollama_router_cli.render import clean, print_table
-from ollama_router_core.decision import Decision
 
-__all__ = ["print_decision"]
-
-
-def print_decision(decision: Decision, *, user: str | None = None) -> None:
-    """Print what was asked and needed, every server with its verdict and reasons, and what comes next."""
-    print_result(clean(_headline(decision, user)))
-    print_table(
-        ("", "", "", ""),
-        [
-            (
-                " >" if verdict.verdict == "chosen" else "",
-                verdict.server,
-                verdict.verdict,
-                verdict.text,
-            )
-            for verdict in decision.verdicts
-        ],
-    )
-    print_result(clean(_outlook(decision)))
+__all__ = ["print_explanation"]
 
 
-def _headline(decision: Decision, user: str | None) -> str:
-    request = decision.request
-    parts = [request.model_text or "(no model)"]
-    if request.num_ctx is not None:
-        parts.append(_context(request.num_ctx))
-    if user is not None:
-        parts.append(user)
-    parts.append(decision.strategy)
+def print_explanation(answer: Mapping[str, Any]) -> None:
+    """Print what was asked and needed, every server with its verdict and reasons, and what comes next.
+
+    `answer` is what `ollama_router_core.explain` gives, or a router under `/router/explain`.
+    """
+    print_result(clean(_headline(answer)))
+    print_table(("", "", "", ""), [_row(one) for one in answer["candidates"]])
+    print_result(clean(_outlook(answer)))
+    for change in answer["would_change"][1 if answer["server"] else 0 :]:
+        print_result(clean(f"  {change['server']}: {change['then']} if {change['if']}"))
+    if "strategies" in answer:
+        print_result()
+        rows = [(name, one["server"], one["reason"]) for name, one in answer["strategies"].items()]
+        print_table(("strategy", "server", "reason"), rows)
+
+
+def _row(candidate: Mapping[str, Any]) -> tuple[str, ...]:
+    text = ", ".join(reason["text"] for reason in candidate["reasons"])
+    mark = " >" if candidate["verdict"] == "chosen" else ""
+    return mark, candidate["server"], candidate["verdict"], text
+
+
+def _headline(answer: Mapping[str, Any]) -> str:
+    parts = [answer["model"] or "(no model)"]
+    if answer["context"] is not None:
+        parts.append(_context(answer["context"]))
+    if answer["user"] is not None:
+        parts.append(answer["user"] + (" (may not use it)" if answer["allowed"] is False else ""))
+    parts += [answer["strategy"], *answer["policy"]]
     asked = " · ".join(parts)
-    estimate = next((verdict.estimate for verdict in decision.verdicts if verdict.estimate is not None), None)
-    return asked if estimate is None else f"{asked}    needs {estimate}"
+    memory = next((one["memory"] for one in answer["candidates"] if one["memory"] is not None), None)
+    return asked if memory is None else f"{asked}    needs {memory['text']}"
 
 
 def _context(tokens: int) -> str:
     return f"{tokens // 1024}k context" if tokens % 1024 == 0 else f"{tokens} tokens of context"
 
 
-def _outlook(decision: Decision) -> str:
-    error = decision.error
+def _outlook(answer: Mapping[str, Any]) -> str:
+    error = answer["error"]
     if error is not None:
-        again = "" if error.retry_after is None else f", Retry-After {error.retry_after:g} s"
-        return f"No server: {error.status_hint} {error.code}{again}."
-    first, *others = decision.ranking
+        after = error["retry_after"]
+        again = "" if after is None else f", Retry-After {after:g} s"
+        return f"No server: {error['status']} {error['code']}{again}."
+    first, *others = answer["ranking"]
     if others:
         return f"Next best: {', '.join(others)}."
     return f"Next best: none. If {first} cannot take it, the request fails."

@@ -6,26 +6,44 @@ Belongs here: the commands and how rows look. Does not belong here: statements (
 from __future__ import annotations
 
 import asyncio
+import csv
+import json
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ollama_router_cli.console import confirm_word, print_json, print_note, print_result
+from ollama_router_cli.log_tables import print_history, print_records, print_stats
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, YesOption, command_group, examples
-from ollama_router_cli.render import format_count, format_ms, format_time, print_table
 from ollama_router_cli.settings_source import read_settings
 from ollama_router_cli.storage_access import open_log
 from ollama_router_cli.times import parse_moment
+from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records import RequestRecord
-from ollama_router_server.storage.request_log import LogFilter, LogStats, RequestLog, UsageRow
+from ollama_router_server.storage.request_log import HourRow, LogFilter, LogStats, RequestLog
 from ollama_router_server.system import SystemClock
 
-__all__ = ["app", "print_records"]
+__all__ = ["app"]
 
 app = command_group("Read the request log. Prompts, answers and tokens are never in it.")
+
+_MANY_ROWS = 200_000
+_FOLLOW_INTERVAL = 0.5  # seconds
+_FIELDS = tuple(field.name for field in fields(RequestRecord))
+
+
+class Form(StrEnum):
+    """How rows are exported."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
 
 UserOption = Annotated[str | None, typer.Option("--user", metavar="NAME", help="Only this user's requests.")]
 ModelOption = Annotated[str | None, typer.Option("--model", metavar="MODEL", help="Only requests for this model.")]
@@ -84,14 +102,85 @@ def stats(
     """
     chosen = _filter(user, model, server, since, errors=errors)
 
-    async def read(log: RequestLog) -> LogStats:
-        return await log.stats(chosen)
+    async def read(log: RequestLog) -> tuple[LogStats, tuple[HourRow, ...]]:
+        if await log.uncounted() > _MANY_ROWS:
+            print_note("bringing sums up to date, once; a running router does this by itself")
+            with suppress(StorageUnavailable):  # locked or read-only: the rows themselves will do
+                await log.catch_up()
+        return await log.stats(chosen), await log.history(chosen)
 
-    figures = _with_log(config, environment, read)
+    figures, history = _with_log(config, environment, read)
     if as_json:
-        print_json(asdict(figures))
+        print_json({**asdict(figures), "by_hour": [asdict(hour) for hour in history]})
     else:
-        _print_stats(figures)
+        print_stats(figures)
+        print_history(history)
+
+
+@app.command(epilog=examples("orouter logs tail", "orouter logs tail --errors --lines 0", "orouter logs tail --json"))
+def tail(  # noqa: PLR0913 - each is an option of the command
+    *,
+    user: UserOption = None,
+    model: ModelOption = None,
+    server: ServerOption = None,
+    errors: ErrorsOption = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=10_000, help="So many rows first.")] = 10,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on with new rows, until Ctrl-C.")] = True,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow requests as they end, oldest first.
+
+    With --json one object a line.
+    """
+    chosen = _filter(user, model, server, None, errors=errors)
+
+    async def run(log: RequestLog) -> None:
+        number = await log.last_number()
+        _print_lines(tuple(reversed(await log.list(chosen, limit=lines))) if lines else (), as_json=as_json)
+        while follow:
+            await asyncio.sleep(_FOLLOW_INTERVAL)
+            number, rows = await log.newer_than(number, chosen)
+            _print_lines(rows, as_json=as_json)
+
+    with suppress(KeyboardInterrupt):
+        _with_log(config, environment, run)
+
+
+@app.command(epilog=examples("orouter logs export > log.csv", "orouter logs export --format jsonl --since 30d"))
+def export(  # noqa: PLR0913 - each is an option of the command
+    *,
+    form: Annotated[Form, typer.Option("--format", help="One line a row, with a heading or as JSON.")] = Form.CSV,
+    user: UserOption = None,
+    model: ModelOption = None,
+    server: ServerOption = None,
+    errors: ErrorsOption = False,
+    since: SinceOption = None,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write rows to standard output, in the order in which they were written.
+
+    --json is --format jsonl.
+    """
+    chosen = _filter(user, model, server, since, errors=errors)
+    jsonl = as_json or form is Form.JSONL
+
+    async def run(log: RequestLog) -> None:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        if not jsonl:
+            writer.writerow(_FIELDS)
+        number, rows = await log.newer_than(0, chosen)
+        while rows:
+            if jsonl:
+                _print_lines(rows, as_json=True)
+            else:
+                writer.writerows([_safe_cell(getattr(row, name)) for name in _FIELDS] for row in rows)
+            number, rows = await log.newer_than(number, chosen)
+
+    _with_log(config, environment, run)
 
 
 @app.command(epilog=examples("orouter logs cleanup", "orouter logs cleanup 7 --yes"))
@@ -121,28 +210,17 @@ def cleanup(
         print_result(f"{gone} rows deleted")
 
 
-def print_records(rows: Sequence[RequestRecord]) -> None:
-    """Print log rows as a table."""
-    print_table(
-        ("time", "user", "model", "server", "status", "first byte", "total", "in", "out", "path", "error"),
-        [
-            (
-                format_time(row.started_at),
-                row.user,
-                row.model_served or row.model_asked,
-                row.server,
-                row.status,
-                format_ms(row.ttft_ms),
-                format_ms(row.total_ms),
-                format_count(row.prompt_tokens),
-                format_count(row.completion_tokens),
-                row.path,
-                row.error or row.error_code,
-            )
-            for row in rows
-        ],
-        right=("first byte", "total", "in", "out"),
-    )
+def _print_lines(rows: Sequence[RequestRecord], *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.writelines(f"{json.dumps(asdict(row))}\n" for row in rows)
+    elif rows:
+        print_records(rows)
+    sys.stdout.flush()
+
+
+def _safe_cell(value: object) -> object:
+    """A cell that a spreadsheet does not take for a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _filter(user: str | None, model: str | None, server: str | None, since: str | None, *, errors: bool) -> LogFilter:
@@ -160,39 +238,3 @@ def _with_log(config: Path | None, environment: str | None, action: Any) -> Any:
             return await action(log)
 
     return asyncio.run(run())
-
-
-def _print_stats(figures: LogStats) -> None:
-
-    times = [
-        (name, *(format_ms(value) for value in (figure.p50, figure.p95, figure.p99)))
-        for name, figure in (("first byte", figures.ttft_ms), ("total", figures.total_ms))
-    ]
-    print_result(
-        f"{figures.requests:,} requests, {figures.errors:,} of them errors, "
-        f"{figures.prompt_tokens:,} tokens in, {figures.completion_tokens:,} out"
-    )
-    if figures.dropped:
-        print_result(f"{figures.dropped:,} more rows were lost: the database could not take them")
-    print_result()
-    print_table(("time", "p50", "p95", "p99"), times, right=("p50", "p95", "p99"))
-    for name, rows in (("user", figures.by_user), ("model", figures.by_model), ("server", figures.by_server)):
-        if rows:
-            print_result()
-            _print_usage(name, rows)
-
-
-def _print_usage(name: str, rows: Sequence[UsageRow]) -> None:
-
-    columns = (name, "requests", "errors", "tokens in", "tokens out")
-    print_table(
-        columns,
-        [
-            (
-                row.name,
-                *map(format_count, (row.requests, row.errors, row.prompt_tokens, row.completion_tokens)),
-            )
-            for row in rows
-        ],
-        right=columns[1:],
-    )

@@ -28,6 +28,7 @@ COMMANDS = {
     "init": ("init", "Write a commented config file."),
     "config": ("config_commands", "Check and show the config."),
     "users": ("user_commands", "Create, list and change users."),
+    "groups": ("group_commands", "Create, list and change groups of users."),
     "route": ("route_commands", "Ask which server would get a request, and why."),
     "status": ("status", "Ask the router and every server how they are."),
     "logs": ("log_commands", "Read the request log."),

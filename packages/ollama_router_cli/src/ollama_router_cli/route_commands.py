@@ -5,20 +5,24 @@ Belongs here: the command. Does not belong here: deciding (the core), words (`ex
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import httpx
 import typer
 
-from ollama_router_cli.console import print_json
-from ollama_router_cli.explanation import print_decision
+from ollama_router_cli.console import CommandFailed, print_json
+from ollama_router_cli.explanation import print_explanation
 from ollama_router_cli.live import look
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
 from ollama_router_cli.settings_source import Settings, read_settings
 from ollama_router_cli.snapshot_file import read_snapshot
-from ollama_router_core.decision import Decision, decide
-from ollama_router_core.names import canonical_name
-from ollama_router_core.requests import RouteRequest
+from ollama_router_cli.storage_access import open_users
+from ollama_router_core.access import Grants
+from ollama_router_core.explanation import Question
+from ollama_router_core.explanation import explain as explain_question
 from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
@@ -30,10 +34,12 @@ app = command_group("Ask which server would get a request, and why.")
     epilog=examples(
         "orouter route explain llama3.1:8b",
         "orouter route explain llama3.3:70b --context 32768 --need tools",
+        "orouter route explain llama3.1:8b --all-strategies --prompt-tokens 4000 --user alice",
         "orouter route explain llama3.1:8b --snapshot fleet.json --json",
+        "orouter route explain llama3.1:8b --url http://router:11434",
     )
 )
-def explain(
+def explain(  # noqa: PLR0913 - one argument an option
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.", show_default=False)],
     *,
     context: Annotated[
@@ -42,6 +48,22 @@ def explain(
     need: Annotated[
         list[str] | None,
         typer.Option(metavar="CAPABILITY", help="What the model must be able to do: tools, vision, embedding, insert."),
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who asks: says whether that user may use the model.")
+    ] = None,
+    prompt_tokens: Annotated[
+        int, typer.Option(min=0, metavar="TOKENS", help="About how long the prompt is, for expected times.")
+    ] = 0,
+    all_strategies: Annotated[
+        bool, typer.Option("--all-strategies", help="Show what each routing strategy would choose.")
+    ] = False,
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Ask this running router, which also knows its own load.")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(metavar="TOKEN", envvar="OROUTER_TOKEN", help="An admin's token, for --url.", show_default=False),
     ] = None,
     live: Annotated[bool, typer.Option("--live", help="Ask the servers now; this is the default.")] = False,
     snapshot: Annotated[
@@ -54,25 +76,65 @@ def explain(
     """Show every server and why it would get it or not.
 
     Exit code 1 when none can take the request. Nothing is sent to a model. What a running router knows besides
-    (requests in flight, failures) is not known here: ask it at /router/explain.
+    (requests in flight, failures, learned speeds) is known only with --url.
     """
-    if live and snapshot is not None:
-        raise typer.BadParameter("--live and --snapshot exclude each other")
-    request = RouteRequest(model_text=model, model=canonical_name(model), num_ctx=context, needs=frozenset(need or ()))
-    decision = _decide(request, read_settings(config, environment), snapshot)
-    if as_json:
-        print_json(decision.to_json())
+    if sum((live, snapshot is not None, url is not None)) > 1:
+        raise typer.BadParameter("--live, --snapshot and --url exclude each other")
+    question = Question(
+        model=model, context=context, prompt_tokens=prompt_tokens, needs=frozenset(need or ()), user=user
+    )
+    if url is not None:
+        answer = _ask_router(url, token, question, all_strategies=all_strategies)
     else:
-        print_decision(decision)
-    if decision.error is not None:
+        answer = _answer(question, read_settings(config, environment), snapshot, all_strategies=all_strategies)
+    if as_json:
+        print_json(answer)
+    else:
+        print_explanation(answer)
+    if answer["error"] is not None or answer["allowed"] is False:
         raise typer.Exit(1)
 
 
-def _decide(request: RouteRequest, settings: Settings, file: Path | None) -> Decision:
+def _answer(question: Question, settings: Settings, file: Path | None, *, all_strategies: bool) -> dict[str, Any]:
     config = settings.config
+    if question.user is not None:
+        question = replace(question, grants=asyncio.run(_grants(settings, question.user)))
     if file is None:
         seen = look(config, settings.variables)
-        return decide(request, seen.snapshot, config, now=seen.now)
+        return explain_question(question, seen.snapshot, config, now=seen.now, all_strategies=all_strategies)
     clock = SystemClock()
     now = clock.monotonic()
-    return decide(request, read_snapshot(file, config.servers, now=now, wall=clock.wall()), config, now=now)
+    fleet = read_snapshot(file, config.servers, now=now, wall=clock.wall())
+    return explain_question(question, fleet, config, now=now, all_strategies=all_strategies)
+
+
+async def _grants(settings: Settings, user: str) -> Grants:
+    async with open_users(settings) as users:
+        return await users.grants(user)
+
+
+def _ask_router(url: str, token: str | None, question: Question, *, all_strategies: bool) -> dict[str, Any]:
+    asked: dict[str, Any] = {
+        "model": question.model,
+        "context": question.context,
+        "prompt_tokens": question.prompt_tokens,
+        "user": question.user,
+        "need": sorted(question.needs) or None,
+        "all_strategies": all_strategies,
+    }
+    parameters = {name: value for name, value in asked.items() if value is not None}
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = httpx.get(
+            f"{url.rstrip('/')}/router/explain", params=parameters, headers=headers, timeout=30, trust_env=False
+        )
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise CommandFailed(f"cannot ask {url}: {str(error) or type(error).__name__}") from None
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    if answer.status_code != 200 or not isinstance(body, dict):
+        said = body.get("error") or body.get("description") if isinstance(body, dict) else None
+        raise CommandFailed(f"{url} answered {answer.status_code}: {said or 'no explanation'}")
+    return body

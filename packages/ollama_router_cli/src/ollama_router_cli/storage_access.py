@@ -11,12 +11,13 @@ from contextlib import aclosing, asynccontextmanager
 from ollama_router_cli.settings_source import Settings
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_server.storage.database import Database, describe_url
+from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import SystemClock
 
-__all__ = ["open_database", "open_log", "open_users"]
+__all__ = ["open_database", "open_groups", "open_log", "open_users"]
 
 
 @asynccontextmanager
@@ -41,6 +42,13 @@ async def open_users(settings: Settings) -> AsyncIterator[UserStore]:
     """The users of the database that the settings name."""
     async with open_database(settings) as database:
         yield UserStore(database, clock=SystemClock())
+
+
+@asynccontextmanager
+async def open_groups(settings: Settings) -> AsyncIterator[GroupStore]:
+    """The groups of the database that the settings name."""
+    async with open_database(settings) as database:
+        yield GroupStore(database, clock=SystemClock())
 
 
 @asynccontextmanager

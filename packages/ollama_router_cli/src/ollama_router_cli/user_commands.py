@@ -7,19 +7,18 @@ A running router notices every change within a second: nothing needs a restart.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
+from ollama_router_cli.access_commands import NameArgument, Role, set_user, show_token, tokens_app, with_users
 from ollama_router_cli.console import confirm_word, print_json, print_note, print_result
-from ollama_router_cli.log_commands import print_records
+from ollama_router_cli.grant_options import describe_grants
+from ollama_router_cli.log_tables import print_records
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, YesOption, command_group, examples
 from ollama_router_cli.render import clean, format_count, format_ms, format_time, print_table
-from ollama_router_cli.settings_source import Settings, read_settings
-from ollama_router_cli.storage_access import open_users
+from ollama_router_core.access import grants_to_json
 from ollama_router_server.storage.users import CreatedToken, UserDetails, UserStore, UserSummary
 
 __all__ = ["app"]
@@ -27,15 +26,15 @@ __all__ = ["app"]
 app = command_group("Create, list and change users; a token is shown once only.")
 
 
-class Role(StrEnum):
-    """What a user may do: admins manage the router, users ask models, viewers look at the router's figures."""
-
-    ADMIN = "admin"
-    USER = "user"
-    VIEWER = "viewer"
-
-
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The user's name.", show_default=False)]
+app.command(
+    "set",
+    epilog=examples(
+        "orouter users set alice --models 'llama3*' --models qwen3:8b --rpm 60",
+        "orouter users set alice --group team --rpm inherit",
+        "orouter users set contractor --expires 2026-12-31 --networks 10.0.0.0/8",
+    ),
+)(set_user)
+app.add_typer(tokens_app, name="tokens")
 
 
 @app.command(
@@ -49,6 +48,7 @@ def create(
     name: NameArgument,
     *,
     role: Annotated[Role, typer.Option(help="What the user may do.")] = Role.USER,
+    group: Annotated[str | None, typer.Option("--group", metavar="GROUP", help="The group the user is in.")] = None,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
@@ -59,10 +59,10 @@ def create(
     """
 
     async def add(users: UserStore) -> CreatedToken:
-        return await users.create(name, role=role.value)
+        return await users.create(name, role=role.value, group=group)
 
-    settings, created = _with_users(config, environment, add)
-    _show_token(settings, created, f"user {created.user} created ({created.role})", as_json=as_json)
+    settings, created = with_users(config, environment, add)
+    show_token(settings, created, f"user {created.user} created ({created.role})", as_json=as_json)
 
 
 @app.command("list", epilog=examples("orouter users list", "orouter users list --json"))
@@ -77,14 +77,14 @@ def list_users(
     async def read(users: UserStore) -> tuple[UserSummary, ...]:
         return await users.list()
 
-    _, found = _with_users(config, environment, read)
+    _, found = with_users(config, environment, read)
     if as_json:
         print_json([_summary_json(user) for user in found])
         return
     if not found:
         print_note("no users yet; orouter users create NAME adds one")
         return
-    columns = ("name", "role", "status", "requests", "token", "created", "last used")
+    columns = ("name", "role", "status", "requests", "token", "created", "last used", "group")
     print_table(
         columns,
         [
@@ -96,6 +96,7 @@ def list_users(
                 ", ".join(f"{token.lookup}..." for token in user.tokens) or None,
                 format_time(user.created_at),
                 format_time(_last_used(user)),
+                user.group,
             )
             for user in found
         ],
@@ -119,7 +120,7 @@ def show(
     async def read(users: UserStore) -> UserDetails:
         return await users.show(name)
 
-    _, details = _with_users(config, environment, read)
+    _, details = with_users(config, environment, read)
     if as_json:
         print_json(_details_json(details))
     else:
@@ -139,7 +140,7 @@ def activate(
     async def change(users: UserStore) -> None:
         await users.activate(name)
 
-    _with_users(config, environment, change)
+    with_users(config, environment, change)
     _report({"name": name, "active": True}, f"{name} is active", as_json=as_json)
 
 
@@ -159,7 +160,7 @@ def deactivate(
     async def change(users: UserStore) -> None:
         await users.deactivate(name)
 
-    _with_users(config, environment, change)
+    with_users(config, environment, change)
     _report({"name": name, "active": False}, f"{name} is inactive", as_json=as_json)
 
 
@@ -179,8 +180,8 @@ def regenerate_token(
     async def change(users: UserStore) -> CreatedToken:
         return await users.regenerate_token(name)
 
-    settings, created = _with_users(config, environment, change)
-    _show_token(settings, created, f"{created.user} has a new token; the old one has ended", as_json=as_json)
+    settings, created = with_users(config, environment, change)
+    show_token(settings, created, f"{created.user} has a new token; the old one has ended", as_json=as_json)
 
 
 @app.command(epilog=examples("orouter users delete alice", "orouter users delete alice --yes"))
@@ -204,19 +205,8 @@ def delete(
             confirm_word(f"This deletes {name}, the user's tokens and {rows} log rows for good.", "DELETE")
         return await users.delete(name)
 
-    _, rows = _with_users(config, environment, remove)
+    _, rows = with_users(config, environment, remove)
     _report({"name": name, "deleted": True, "log_rows": rows}, f"{name} deleted, with {rows} log rows", as_json=as_json)
-
-
-def _with_users(config: Any, environment: str | None, action: Any) -> tuple[Settings, Any]:
-    """Run an action on the users of the database that the options lead to."""
-    settings = read_settings(config, environment)
-
-    async def run() -> Any:
-        async with open_users(settings) as users:
-            return await action(users)
-
-    return settings, asyncio.run(run())
 
 
 def _report(value: dict[str, Any], text: str, *, as_json: bool) -> None:
@@ -225,20 +215,6 @@ def _report(value: dict[str, Any], text: str, *, as_json: bool) -> None:
         print_json(value)
     else:
         print_result(clean(text))
-
-
-def _show_token(settings: Settings, created: CreatedToken, headline: str, *, as_json: bool) -> None:
-
-    secret = created.token.reveal()
-    if as_json:
-        print_json({"name": created.user, "role": created.role, "token": secret})
-        return
-    print_result(headline)
-    print_result()
-    print_result(f"token: {secret}")
-    print_result("It is shown this once; keep it like a password. To try it while the router runs:")
-    print_result()
-    print_result(f'curl {settings.router_url}/api/tags -H "Authorization: Bearer {secret}"')
 
 
 def _status(*, active: bool) -> str:
@@ -256,6 +232,8 @@ def _summary_json(user: UserSummary) -> dict[str, Any]:
         "active": user.active,
         "requests": user.requests,
         "created_at": user.created_at,
+        "group": user.group,
+        "grants": grants_to_json(user.own_grants),
         "tokens": [asdict(token) for token in user.tokens],
     }
 
@@ -279,6 +257,8 @@ def _print_details(details: UserDetails) -> None:
         ("name", user.name),
         ("role", user.role),
         ("status", _status(active=user.active)),
+        ("group", user.group),
+        *describe_grants(user.own_grants),
         ("created", format_time(user.created_at)),
         ("last used", format_time(_last_used(user))),
         ("tokens", tokens or None),

@@ -6,6 +6,7 @@ Does not belong here: how a group's grants and a user's combine (the core's `acc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
@@ -83,7 +84,7 @@ class GroupStore:
             await require_group(connection, name)
         return next(group for group in await self.list() if group.name == name)
 
-    async def set_grants(self, name: str, changes: dict[str, Any]) -> Grants:
+    async def set_grants(self, name: str, changes: Mapping[str, Any]) -> Grants:
         """Change some fields of a group's grants, in JSON's types; None takes a field back. Returns what holds now.
 
         Raises:

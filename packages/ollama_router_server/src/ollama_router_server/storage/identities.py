@@ -6,8 +6,9 @@ Does not belong here: statements.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from ollama_router_core.access import Grants
 from ollama_router_core.errors import RouterError
@@ -27,6 +28,7 @@ __all__ = [
     "UnknownGroup",
     "UnknownUser",
     "User",
+    "UserChange",
     "UserDetails",
     "UserSummary",
 ]
@@ -131,6 +133,20 @@ class UserSummary:
     group: str | None = None
     own_grants: Grants = field(default_factory=Grants)
     """What was granted to the user alone; the group adds the rest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserChange:
+    """What to change of a user; None leaves a field. `group` counts if `moves` is True, and None is no group.
+
+    `grants` are single fields of the user's own grants in JSON's types; there None takes a field back.
+    """
+
+    role: Role | None = None
+    active: bool | None = None
+    moves: bool = False
+    group: str | None = None
+    grants: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,10 +17,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, String, and_, case, cast, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ollama_router_server.storage.log_summaries import DAY, IS_ERROR, MODEL, band_of, counted_to, fine_span
+from ollama_router_server.storage.dialect import whole
+from ollama_router_server.storage.log_summaries import DAY, HOUR, IS_ERROR, MODEL, band_of, counted_to, fine_span
 from ollama_router_server.storage.schema import log_summaries, request_log
 
-__all__ = ["Figures", "figures_of", "percentile_of_bands", "requests_by_user", "requests_in"]
+__all__ = ["Figures", "figures_of", "hours_of", "percentile_of_bands", "requests_by_user", "requests_in"]
 
 _KINDS = ("user", "model", "server", "total", "ttft")
 _NO_END = 2**60
@@ -70,6 +71,25 @@ async def requests_by_user(connection: AsyncConnection) -> Mapping[str, int]:
     """How many requests each user made, over the whole log."""
     figures = await figures_of(connection, connection.dialect.name, None, None, ("user",))
     return {name: sums[0] for name, sums in figures.by_kind["user"].items()}
+
+
+async def hours_of(
+    connection: AsyncConnection, backend: str, condition: ColumnElement[bool], *, by_sums: bool, since: float | None
+) -> dict[int, int]:
+    """Requests by the hour's start; `by_sums` if `condition` says nothing but `since`, which is a whole hour."""
+    hours: dict[int, int] = defaultdict(int)
+    columns, sums = request_log.c, log_summaries.c
+    if by_sums:
+        from_sums = select(sums.start, func.sum(sums.requests)).where(sums.kind == "server", sums.span == HOUR)
+        from_sums = from_sums.where(sums.start >= (since or 0)).group_by(sums.start)
+        for start, count in await connection.execute(from_sums):
+            hours[int(start)] += int(count)
+        condition = and_(columns.seq > await counted_to(connection), columns.started_at + 0 >= (since or 0))
+    second = whole(backend, columns.started_at)
+    hour = (second - second % HOUR).label("hour")
+    for start, count in await connection.execute(select(hour, func.count()).where(condition).group_by("hour")):
+        hours[int(start)] += int(count)
+    return hours
 
 
 def percentile_of_bands(bands: Sequence[tuple[int, int]], percent: int) -> float | None:

@@ -34,6 +34,7 @@ __all__ = [
     "fine_span",
     "forget",
     "step_back",
+    "uncounted",
 ]
 
 HOUR = 3_600
@@ -70,6 +71,12 @@ def band_of(backend: str, milliseconds: ColumnElement[Any]) -> ColumnElement[int
 async def counted_to(connection: AsyncConnection) -> int:
     """The number of the last row that is part of the sums."""
     return int((await connection.execute(select(log_progress.c.seq))).scalar_one())
+
+
+async def uncounted(connection: AsyncConnection) -> int:
+    """How many rows were written since the sums were brought up to date."""
+    later = select(func.count()).where(request_log.c.seq > await counted_to(connection))
+    return int((await connection.execute(later)).scalar_one())
 
 
 async def catch_up(database: Database, *, batch: int = 5_000) -> int:

@@ -12,18 +12,28 @@ from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, case, cast, delete, func, insert, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, case, cast, delete, func, insert, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_core.records import RequestRecord
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.dialect import driver_sql, insert_into
-from ollama_router_server.storage.log_stats import Figures, figures_of, percentile_of_bands, requests_in
-from ollama_router_server.storage.log_summaries import IS_ERROR, MODEL, WRITER_LOCK, catch_up, forget, step_back
+from ollama_router_server.storage.log_stats import Figures, figures_of, hours_of, percentile_of_bands, requests_in
+from ollama_router_server.storage.log_summaries import (
+    HOUR,
+    IS_ERROR,
+    MODEL,
+    WRITER_LOCK,
+    catch_up,
+    forget,
+    step_back,
+    uncounted,
+)
 from ollama_router_server.storage.schema import log_drops, request_log
 
 __all__ = [
     "IS_ERROR",
+    "HourRow",
     "LogFilter",
     "LogStats",
     "Percentiles",
@@ -89,6 +99,14 @@ class LogStats:
     by_server: tuple[UsageRow, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HourRow:
+    """Requests that began within one hour; `start` is seconds since 1970."""
+
+    start: int
+    requests: int
+
+
 class RequestLog:
     """The request log of one database.
 
@@ -140,6 +158,23 @@ class RequestLog:
                 figures = await figures_of(connection, self._database.backend, chosen.since, chosen.before)
                 return _from_figures(figures, await _dropped(connection, chosen))
             return await self._exact(connection, chosen)
+
+    async def history(self, chosen: LogFilter) -> tuple[HourRow, ...]:
+        """Requests by hour, oldest first; the first hour is whole, hours without requests are left out."""
+        floor = None if chosen.since is None else chosen.since // HOUR * HOUR
+        span = replace(chosen, since=floor)
+        async with self._database.read() as connection:
+            only_time = replace(chosen, since=None, before=None) == LogFilter()
+            condition = and_(true(), *_conditions(span))
+            hours = await hours_of(
+                connection, self._database.backend, condition, by_sums=only_time and chosen.before is None, since=floor
+            )
+        return tuple(HourRow(start=start, requests=hours[start]) for start in sorted(hours))
+
+    async def uncounted(self) -> int:
+        """How many rows were written since the sums were brought up to date."""
+        async with self._database.read() as connection:
+            return await uncounted(connection)
 
     async def catch_up(self) -> int:
         """Bring the sums that `stats` reads up to date; returns how many rows were new.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any
@@ -112,7 +112,7 @@ def dump_grants(grants: Grants) -> str:
     return json.dumps(grants_to_json(grants), sort_keys=True)
 
 
-def changed_grants(text: str, changes: dict[str, Any]) -> Grants:
+def changed_grants(text: str, changes: Mapping[str, Any]) -> Grants:
     """Stored grants with some fields changed; a field set to None says nothing any more.
 
     Raises:

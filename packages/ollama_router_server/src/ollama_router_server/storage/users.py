@@ -30,6 +30,7 @@ from ollama_router_server.storage.identities import (
     TokenInfo,
     UnknownUser,
     User,
+    UserChange,
     UserDetails,
     UserSummary,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "TokenInfo",
     "UnknownUser",
     "User",
+    "UserChange",
     "UserDetails",
     "UserStore",
     "UserSummary",
@@ -159,13 +161,36 @@ class UserStore:
             last_requests=last,
         )
 
+    async def change(self, name: str, change: UserChange) -> None:
+        """Change a user, all of it or nothing.
+
+        Raises:
+            UnknownUser: no such user.
+            UnknownGroup: no such group.
+            InvalidGrants: the grants cannot be meant.
+        """
+        if change.role is not None:
+            _check_role(change.role)
+        async with changing(self._database) as connection:
+            row = await require_user(connection, name)
+            values: dict[str, Any] = {"updated_at": self._clock.wall()}
+            if change.role is not None:
+                values["role"] = change.role
+            if change.active is not None:
+                values["active"] = change.active
+            if change.grants:
+                values["grants"] = dump_grants(changed_grants(row.grants, change.grants))
+            if change.moves:
+                await _join_group(connection, row.id, change.group)
+            await connection.execute(update(users).where(users.c.id == row.id).values(values))
+
     async def activate(self, name: str) -> None:
         """Let a user in again.
 
         Raises:
             UnknownUser: no such user.
         """
-        await self._update(name, active=True)
+        await self.change(name, UserChange(active=True))
 
     async def deactivate(self, name: str) -> None:
         """Keep a user out; tokens and log stay.
@@ -173,40 +198,34 @@ class UserStore:
         Raises:
             UnknownUser: no such user.
         """
-        await self._update(name, active=False)
+        await self.change(name, UserChange(active=False))
 
-    async def set_role(self, name: str, role: Role) -> None:
-        """Give a user another role.
-
-        Raises:
-            UnknownUser: no such user.
-        """
-        _check_role(role)
-        await self._update(name, role=role)
-
-    async def set_group(self, name: str, group: str | None) -> None:
-        """Move a user into a group, or out of any.
+    async def grants(self, name: str) -> Grants:
+        """What a user may do, the group's grants included.
 
         Raises:
-            UnknownUser: no such user.
-            UnknownGroup: no such group.
+            UnknownUser: there is no user of this name.
         """
-        async with changing(self._database) as connection:
-            await _join_group(connection, (await require_user(connection, name)).id, group)
+        query = (
+            select(users.c.grants, groups.c.grants.label("group_grants"))
+            .outerjoin(memberships, memberships.c.user_id == users.c.id)
+            .outerjoin(groups, groups.c.id == memberships.c.group_id)
+            .where(users.c.name == name)
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            raise UnknownUser(f"no user is named {name!r}")
+        return _combined(row.grants, row.group_grants)
 
-    async def set_grants(self, name: str, changes: dict[str, Any]) -> Grants:
-        """Change some fields of a user's own grants, in JSON's types; None takes one back. Returns what holds now.
+    async def set_grants(self, name: str, changes: Mapping[str, Any]) -> None:
+        """Change some fields of a user's own grants, in JSON's types; None takes one back.
 
         Raises:
             UnknownUser: no such user.
             InvalidGrants: the changes cannot be meant; nothing was changed.
         """
-        async with changing(self._database) as connection:
-            row = await require_user(connection, name)
-            grants = changed_grants(row.grants, changes)
-            values = {"grants": dump_grants(grants), "updated_at": self._clock.wall()}
-            await connection.execute(update(users).where(users.c.id == row.id).values(values))
-        return grants
+        await self.change(name, UserChange(grants=changes))
 
     async def add_token(self, name: str, token_name: str) -> CreatedToken:
         """Give a user one more token.
@@ -314,12 +333,6 @@ class UserStore:
         token = mint_token(random_below)
         digest = await asyncio.to_thread(hash_token, token, salt=random_bytes(16), cost=self._cost)
         return token, digest
-
-    async def _update(self, name: str, **values: object) -> None:
-        async with changing(self._database) as connection:
-            row = await require_user(connection, name)
-            changed = {**values, "updated_at": self._clock.wall()}
-            await connection.execute(update(users).where(users.c.id == row.id).values(changed))
 
 
 def _check_role(role: str) -> None:

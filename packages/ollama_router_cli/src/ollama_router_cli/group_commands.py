@@ -1,0 +1,212 @@
+"""`orouter groups`: what several users share.
+
+Belongs here: the commands and how their results look. Does not belong here: statements (the server's `storage`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from ollama_router_cli.console import print_json, print_note, print_result
+from ollama_router_cli.grant_options import (
+    CloudOption,
+    ConcurrentOption,
+    ExpiresOption,
+    HostsOption,
+    KindsOption,
+    ModelsOption,
+    NetworksOption,
+    RpmOption,
+    TokensPerDayOption,
+    TokensPerMonthOption,
+    describe_grants,
+    grant_changes,
+)
+from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.render import clean, format_time, print_table
+from ollama_router_cli.settings_source import read_settings
+from ollama_router_cli.storage_access import open_groups
+from ollama_router_core.access import grants_from_json, grants_to_json
+from ollama_router_server.storage.groups import GroupStore
+from ollama_router_server.storage.identities import Group
+from ollama_router_server.system import SystemClock
+
+__all__ = ["app"]
+
+app = command_group("Create, list and change groups of users.")
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The group's name.", show_default=False)]
+Result = TypeVar("Result")
+
+
+@app.command(epilog=examples("orouter groups create team --models 'llama3*' --rpm 60"))
+def create(  # noqa: PLR0913 - each is an option of the command
+    name: NameArgument,
+    *,
+    models: ModelsOption = None,
+    hosts: HostsOption = None,
+    cloud: CloudOption = None,
+    kinds: KindsOption = None,
+    networks: NetworksOption = None,
+    expires: ExpiresOption = None,
+    rpm: RpmOption = None,
+    concurrent: ConcurrentOption = None,
+    tokens_per_day: TokensPerDayOption = None,
+    tokens_per_month: TokensPerMonthOption = None,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add a group.
+
+    Its grants hold for each member in every point that the member's own grants leave open.
+    """
+    changes = _changes(
+        models, hosts, cloud, kinds, networks, expires, rpm, concurrent, tokens_per_day, tokens_per_month
+    )
+
+    async def add(groups: GroupStore) -> Group:
+        await groups.create(name, grants_from_json(changes))
+        return await groups.show(name)
+
+    _report(_with_groups(config, environment, add), f"group {name} created", as_json=as_json)
+
+
+@app.command("list", epilog=examples("orouter groups list"))
+def list_groups(
+    *, config: ConfigOption = None, environment: EnvironmentOption = None, as_json: JsonOption = False
+) -> None:
+    """List all groups with their members."""
+
+    async def read(groups: GroupStore) -> tuple[Group, ...]:
+        return await groups.list()
+
+    found = _with_groups(config, environment, read)
+    if as_json:
+        print_json([_group_json(group) for group in found])
+    elif found:
+        rows = [
+            (
+                group.name,
+                ", ".join(group.members) or None,
+                "; ".join(f"{key}: {text}" for key, text in describe_grants(group.grants)) or None,
+            )
+            for group in found
+        ]
+        print_table(("name", "members", "grants"), rows)
+    else:
+        print_note("no groups yet; orouter groups create NAME adds one")
+
+
+@app.command(epilog=examples("orouter groups show team"))
+def show(
+    name: NameArgument,
+    *,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one group."""
+
+    async def read(groups: GroupStore) -> Group:
+        return await groups.show(name)
+
+    group = _with_groups(config, environment, read)
+    if as_json:
+        print_json(_group_json(group))
+        return
+    facts = [("name", group.name), ("created", format_time(group.created_at))]
+    facts.append(("members", ", ".join(group.members) or None))
+    print_table(("", ""), [*facts, *describe_grants(group.grants)])
+
+
+@app.command("set", epilog=examples("orouter groups set team --models 'llama3*,qwen3*' --tokens-per-day 1000000"))
+def set_grants(  # noqa: PLR0913 - each is an option of the command
+    name: NameArgument,
+    *,
+    models: ModelsOption = None,
+    hosts: HostsOption = None,
+    cloud: CloudOption = None,
+    kinds: KindsOption = None,
+    networks: NetworksOption = None,
+    expires: ExpiresOption = None,
+    rpm: RpmOption = None,
+    concurrent: ConcurrentOption = None,
+    tokens_per_day: TokensPerDayOption = None,
+    tokens_per_month: TokensPerMonthOption = None,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change what a group may do; inherit takes a point back."""
+    changes = _changes(
+        models, hosts, cloud, kinds, networks, expires, rpm, concurrent, tokens_per_day, tokens_per_month
+    )
+
+    async def change(groups: GroupStore) -> Group:
+        await groups.set_grants(name, changes)
+        return await groups.show(name)
+
+    _report(_with_groups(config, environment, change), f"group {name} changed", as_json=as_json)
+
+
+@app.command(epilog=examples("orouter groups delete team"))
+def delete(
+    name: NameArgument,
+    *,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a group without members."""
+
+    async def remove(groups: GroupStore) -> None:
+        await groups.delete(name)
+
+    _with_groups(config, environment, remove)
+    if as_json:
+        print_json({"name": name, "deleted": True})
+    else:
+        print_result(clean(f"group {name} deleted"))
+
+
+def _changes(*typed: Any) -> dict[str, Any]:
+    """Changes from the options in the order in which every command declares them, which is that of the fields."""
+    names = ("models", "hosts", "cloud", "kinds", "networks", "expires_at", "requests_per_minute",
+             "concurrent_requests", "tokens_per_day", "tokens_per_month")  # fmt: skip
+    return grant_changes(dict(zip(names, typed, strict=True)), now=SystemClock().wall())
+
+
+def _with_groups(
+    config: Path | None, environment: str | None, action: Callable[[GroupStore], Awaitable[Result]]
+) -> Result:
+    settings = read_settings(config, environment)
+
+    async def run() -> Result:
+        async with open_groups(settings) as groups:
+            return await action(groups)
+
+    return asyncio.run(run())
+
+
+def _report(group: Group, headline: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(_group_json(group))
+        return
+    print_result(clean(headline))
+    if lines := describe_grants(group.grants):
+        print_table(("", ""), lines)
+
+
+def _group_json(group: Group) -> dict[str, Any]:
+    return {
+        "name": group.name,
+        "members": list(group.members),
+        "grants": grants_to_json(group.grants),
+        "created_at": group.created_at,
+    }

@@ -1,0 +1,111 @@
+"""How rows and figures of the request log look.
+
+Belongs here: tables and bars. Does not belong here: where they come from (`log_commands`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from ollama_router_cli.console import print_result
+from ollama_router_cli.render import format_count, format_ms, format_time, print_table
+from ollama_router_core.records import RequestRecord
+from ollama_router_server.storage.request_log import HourRow, LogStats, UsageRow
+
+__all__ = ["print_history", "print_records", "print_stats"]
+
+_BARS = 24
+_WIDTH = 48
+_SHORT_WIDTH = 20
+_LONGEST_LIST = 20
+_HOUR = 3_600
+_STEPS = (1, 2, 3, 6, 12, 24)  # hours; then whole days
+
+
+def print_records(rows: Sequence[RequestRecord]) -> None:
+    """Print log rows as a table."""
+    print_table(
+        ("time", "user", "model", "server", "status", "first byte", "total", "in", "out", "path", "error"),
+        [
+            (
+                format_time(row.started_at),
+                row.user,
+                row.model_served or row.model_asked,
+                row.server,
+                row.status,
+                format_ms(row.ttft_ms),
+                format_ms(row.total_ms),
+                format_count(row.prompt_tokens),
+                format_count(row.completion_tokens),
+                row.path,
+                row.error or row.error_code,
+            )
+            for row in rows
+        ],
+        right=("first byte", "total", "in", "out"),
+    )
+
+
+def print_stats(figures: LogStats) -> None:
+    """Print figures, and the same by user, model and server."""
+    times = [
+        (name, *(format_ms(value) for value in (figure.p50, figure.p95, figure.p99)))
+        for name, figure in (("first byte", figures.ttft_ms), ("total", figures.total_ms))
+    ]
+    print_result(
+        f"{figures.requests:,} requests, {figures.errors:,} of them errors, "
+        f"{figures.prompt_tokens:,} tokens in, {figures.completion_tokens:,} out"
+    )
+    if figures.dropped:
+        print_result(f"{figures.dropped:,} more rows were lost: the database could not take them")
+    print_result()
+    print_table(("time", "p50", "p95", "p99"), times, right=("p50", "p95", "p99"))
+    for name, rows in (("user", figures.by_user), ("model", figures.by_model), ("server", figures.by_server)):
+        if rows:
+            print_result()
+            _print_usage(name, rows)
+
+
+def _print_usage(name: str, rows: Sequence[UsageRow]) -> None:
+    columns = (name, "requests", "", "errors", "tokens in", "tokens out")
+    most = max(row.requests for row in rows)
+    print_table(
+        columns,
+        [
+            (
+                row.name,
+                format_count(row.requests),
+                "#" * -(-row.requests * _SHORT_WIDTH // most),
+                *map(format_count, (row.errors, row.prompt_tokens, row.completion_tokens)),
+            )
+            for row in rows[:_LONGEST_LIST]
+        ],
+        right=("requests", "errors", "tokens in", "tokens out"),
+    )
+    if len(rows) > _LONGEST_LIST:
+        print_result(f"and {len(rows) - _LONGEST_LIST:,} more; --json has them all")
+
+
+def print_history(hours: Sequence[HourRow]) -> None:
+    """Print requests over time as bars, each of so many whole hours that no more than 24 are needed."""
+    if not hours:
+        return
+    span = hours[-1].start + _HOUR - hours[0].start
+    needed = -(-span // (_BARS * _HOUR))
+    step = next((step for step in _STEPS if step >= needed), -(-needed // 24) * 24) * _HOUR
+    first = hours[0].start // step * step
+    bars = dict.fromkeys(range(first, hours[-1].start + 1, step), 0)
+    for hour in hours:
+        bars[first + (hour.start - first) // step * step] += hour.requests
+    most = max(bars.values())
+    rows = [
+        (_label(start, step), format_count(count), "#" * -(-count * _WIDTH // most)) for start, count in bars.items()
+    ]
+    print_result()
+    print_table(("since", "requests", ""), rows, right=("requests",))
+
+
+def _label(start: int, step: int) -> str:
+    moment = datetime.fromtimestamp(start, UTC).astimezone()
+    return moment.strftime("%Y-%m-%d" if step >= 24 * _HOUR else "%m-%d %H:%M")

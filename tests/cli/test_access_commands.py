@@ -1,0 +1,114 @@
+"""`orouter users set`, `orouter users tokens`, `orouter groups`: what an operator types and what then holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from ollama_router_core.tokens import check_format
+
+
+@pytest.fixture
+def alice(cli):
+    """A user; gives the token."""
+    return cli("users", "create", "alice", "--json").json()["token"]
+
+
+def test_every_grant_can_be_set_and_is_shown(cli, alice):
+    """In JSON with the names of the fields, in text for people."""
+    cli("groups", "create", "team")
+    changed = cli(
+        "users", "set", "alice", "--role", "viewer", "--group", "team", "--models", "llama3*,qwen3:8b",
+        "--models", "gpt-*", "--hosts", "none", "--cloud", "no", "--kinds", "infer,read", "--networks", "10.1.0.0/16",
+        "--expires", "2030-01-01T00:00+00:00", "--rpm", "60", "--concurrent", "4", "--tokens-per-day", "1_000_000",
+        "--tokens-per-month", "20000000", "--json",
+    ).json()  # fmt: skip
+    assert changed == {
+        "name": "alice",
+        "role": "viewer",
+        "group": "team",
+        "grants": {
+            "models": ["llama3*", "qwen3:8b", "gpt-*"],
+            "hosts": [],
+            "cloud": False,
+            "kinds": ["infer", "read"],
+            "networks": ["10.1.0.0/16"],
+            "expires_at": 1893456000.0,
+            "requests_per_minute": 60,
+            "concurrent_requests": 4,
+            "tokens_per_day": 1_000_000,
+            "tokens_per_month": 20_000_000,
+        },
+    }
+    shown = cli("users", "show", "alice").out
+    for text in ("team", "llama3*, qwen3:8b, gpt-*", "10.1.0.0/16", "1,000,000", "requests at once"):
+        assert text in shown
+    assert cli("users", "show", "alice", "--json").json()["grants"] == changed["grants"]
+
+
+def test_inherit_takes_a_point_back_and_any_opens_it(cli, alice):
+    """One point at a time; the others stay."""
+    cli("users", "set", "alice", "--models", "a", "--rpm", "1", "--networks", "none")
+    after = cli("users", "set", "alice", "--models", "inherit", "--networks", "any", "--json").json()
+    assert after["grants"] == {"requests_per_minute": 1, "networks": ["0.0.0.0/0", "::/0"]}
+    assert cli("users", "set", "alice", "--rpm", "inherit", "--json").json()["grants"].keys() == {"networks"}
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ((), "nothing to change"),
+        (("--rpm", "many"), "many"),
+        (("--cloud", "maybe"), "maybe"),
+        (("--models", "any,llama*"), "alone"),
+        (("--networks", "10.0.0.0/99"), "10.0.0.0/99"),
+        (("--kinds", "everything"), "infer"),
+        (("--group", "nobody"), "nobody"),
+        (("--expires", "someday"), "someday"),
+    ],
+)
+def test_what_cannot_be_meant_changes_nothing(cli, alice, options, word):
+    """One text that names what was typed, exit code 1."""
+    before = cli("users", "show", "alice", "--json").json()
+    result = cli("users", "set", "alice", *options)
+    assert (result.code, result.out) == (1, "")
+    assert word in result.err
+    assert cli("users", "show", "alice", "--json").json() == before
+
+
+def test_several_named_tokens(cli, alice):
+    """Each can end alone."""
+    laptop = cli("users", "tokens", "add", "alice", "laptop", "--json").json()["token"]
+    assert check_format(laptop)
+    listed = cli("users", "tokens", "list", "alice", "--json").json()
+    assert [(token["name"], token["lookup"]) for token in listed] == [("default", alice[:8]), ("laptop", laptop[:8])]
+    assert "laptop" in cli("users", "tokens", "list", "alice").out
+    assert cli("users", "tokens", "add", "alice", "laptop").code == 1
+    assert cli("users", "tokens", "revoke", "alice", "laptop").code == 0
+    result = cli("users", "tokens", "revoke", "alice", "laptop")
+    assert (result.code, "default" in result.err) == (1, True)
+    assert [token["name"] for token in cli("users", "tokens", "list", "alice", "--json").json()] == ["default"]
+
+
+def test_groups_from_their_making_to_their_end(cli, alice):
+    """Create, list, show, set, delete; one with members stays."""
+    made = cli("groups", "create", "team", "--models", "llama*", "--rpm", "5", "--json").json()
+    assert made["grants"] == {"models": ["llama*"], "requests_per_minute": 5}
+    cli("users", "set", "alice", "--group", "team")
+    assert cli("groups", "show", "team", "--json").json()["members"] == ["alice"]
+    cli("groups", "set", "team", "--rpm", "inherit")
+    listed = cli("groups", "list")
+    assert "alice" in listed.out
+    assert "requests a minute" not in listed.out
+    refused = cli("groups", "delete", "team")
+    assert (refused.code, "members" in refused.err) == (1, True)
+    cli("users", "set", "alice", "--group", "none")
+    assert cli("groups", "delete", "team", "--json").json() == {"name": "team", "deleted": True}
+    assert cli("groups", "list", "--json").json() == []
+
+
+def test_a_user_can_be_made_in_a_group(cli):
+    """And not in one that is not there."""
+    cli("groups", "create", "team")
+    assert cli("users", "create", "bob", "--group", "team").code == 0
+    assert cli("users", "create", "eve", "--group", "staff").code == 1
+    assert [user["name"] for user in cli("users", "list", "--json").json()] == ["bob"]

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -13,7 +15,9 @@ import pytest
 
 from ollama_router_core.endpoints import ENDPOINTS, Body, Kind
 from ollama_router_core.names import canonical_name
+from ollama_router_core.testing import OllamaSimulator, model
 from support.fuzzing import ALLOWED, bodies, fuzzed, models_read_by_go, paths, send
+from support.router import running_router, server_entry
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(3600)]
 
@@ -55,3 +59,32 @@ async def test_random_bodies(tmp_path: Path) -> None:
                 assert read is None or canonical_name(read) == ALLOWED, (body, sent)
             upstream.seen.clear()
     assert reached > BODIES / 50
+
+
+async def test_random_paths_over_sockets(tmp_path: Path) -> None:
+    """The same through the strict HTTP front: what it lets in is still only the table."""
+    own = {"/api/version", "/api/tags", "/api/ps", "/api/show"}
+    async with (
+        OllamaSimulator(models=[model(ALLOWED)]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+    ):
+        for method, path in paths(3, PATHS // 10):
+            status = await _raw(router.port, method, path, router.admin_token)
+            assert status is None or status in {200, 201, 400, 401, 403, 404, 405, 414}, (method, path, status)
+        asked = [one for one in sim.requests if one.header("x-request-id") or one.path not in own]
+    assert all(in_table(one.method, one.target) for one in asked)
+
+
+async def _raw(port: int, method: str, path: bytes, token: str) -> int | None:
+    """The status of one request, None when the connection was closed without an answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    body = b'{"model":"allowed:1b","messages":[]}'
+    head = f" HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n"
+    writer.write(method.encode() + b" " + path + head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(20):
+            answer = await reader.read(64)
+        writer.close()
+        await writer.wait_closed()
+        return int(answer.split(b" ", 2)[1]) if answer else None
+    return None

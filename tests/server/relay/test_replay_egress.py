@@ -297,6 +297,31 @@ async def test_a_hosted_model_needs_its_own_permission_and_never_falls_back(tmp_
                     assert (response.status_code == 403) is (rule == "none")
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_a_disabled_assignment_opens_no_way_to_the_cloud(tmp_path: Path, enabled: bool) -> None:
+    """A model assigned to an external host runs there; once the host is off, the name means ollama.com again."""
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        OllamaSimulator(models=[model("x:cloud")]) as provider,
+        running_router(
+            tmp_path,
+            {"one": server_entry(sim)},
+            external_hosts={
+                "provider": {"host": "127.0.0.1", "port": provider.port, "protocol": "http", "enabled": enabled}
+            },
+            model_config={"explicit_assignments": {"x:cloud": "provider"}},
+        ) as router,
+        router.client() as client,
+    ):
+        response = await client.post("/v1/chat/completions", json={"model": "x:cloud", "messages": [_HELLO]})
+        assert bool(provider.requests_to("/v1/chat/completions")) is enabled
+        assert not sim.requests_to("/v1/chat/completions")
+    assert (response.status_code == 403) is not enabled
+
+
+_HELLO = {"role": "user", "content": "hello"}
+
+
 async def test_a_token_in_the_path_works_when_a_setting_allows_it_and_is_nowhere_to_be_read(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

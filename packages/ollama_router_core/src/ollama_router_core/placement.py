@@ -16,7 +16,7 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.decision import Decision, Verdict, decide
 from ollama_router_core.errors import InvalidTarget, NoServerFits
 from ollama_router_core.fleet import FleetSnapshot
-from ollama_router_core.names import CanonicalName, canonical_name, is_cloud_name
+from ollama_router_core.names import CanonicalName, is_cloud_name
 from ollama_router_core.requests import RouteRequest
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "Target",
     "Unsaid",
     "WhereItFits",
-    "assigned_to",
     "cloud_ranking",
     "decide_place",
     "differing_digests",
@@ -147,14 +146,6 @@ def cloud_ranking(model: CanonicalName | None, snapshot: FleetSnapshot, config: 
     stub = [name for name in up if model in (snapshot.servers[name].installed or ())]
     new = [name for name in up if name not in stub and _version(snapshot.servers[name].version) >= _CLOUD_WITHOUT_STUB]
     return (*stub, *new)
-
-
-def assigned_to(request: RouteRequest, config: Config) -> str | None:
-    """The server or host that the config assigns a model to, enabled or not."""
-    for text, target in config.models.explicit_assignments.items():
-        if text == request.model_text or canonical_name(text) == request.model:
-            return target
-    return None
 
 
 def decide_place(

@@ -11,7 +11,10 @@ from __future__ import annotations
 from ollama_router_core.errors import InvalidBody, InvalidModelName, MissingModel, ModelNotFound, RequestError
 from ollama_router_core.names import is_model_name, parse_model_name
 
-__all__ = ["bad_model_name", "model_not_found", "no_body", "no_model"]
+__all__ = ["SERVER_BUSY", "bad_model_name", "model_not_found", "no_body", "no_model"]
+
+SERVER_BUSY = "server busy, please try again.  maximum pending requests exceeded"
+"""A full queue; the two spaces are Ollama's, and clients look for the text."""
 
 _EMPTY_IS_NOT_FOUND = frozenset({"generate", "openai_completions", "embed", "openai_embeddings"})
 _TRY_PULLING = frozenset({"embed", "embeddings", "openai_embeddings"})

@@ -20,11 +20,10 @@ from ollama_router_core.access import (
     may_use_host,
 )
 from ollama_router_core.config.settings import Config
-from ollama_router_core.decision import Decision
+from ollama_router_core.decision import Decision, assigned_place
 from ollama_router_core.endpoints import Endpoint, Kind
 from ollama_router_core.errors import Forbidden, RouterError
 from ollama_router_core.limits import estimate_tokens
-from ollama_router_core.placement import assigned_to
 from ollama_router_core.requests import ParsedRequest
 from ollama_router_server.auth import Authenticator
 from ollama_router_server.fleet_service import FleetService
@@ -70,7 +69,7 @@ def check_hosted(exchange: Exchange, request: ParsedRequest, config: Config, fle
         return
     if not request.route.uses_cloud and (model is None or not fleet.is_stub(model)):
         return
-    if assigned_to(request.route, config) not in config.external_hosts:
+    if assigned_place(request.route, config) not in config.external_hosts:
         check_cloud(user.role, user.grants, config.cloud, request.route.model_text or request.endpoint.path)
 
 

@@ -19,6 +19,7 @@ from ollama_router_core.errors import ModelNotFound, Overloaded, RouterError, Se
 from ollama_router_core.external_routes import EXTERNAL, PREFIX
 from ollama_router_core.requests import ParsedRequest, parse_request
 from ollama_router_core.sinks import LogSink
+from ollama_router_core.wording import SERVER_BUSY
 from ollama_router_server.auth import Authenticator
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.ledger import Ledger
@@ -218,7 +219,7 @@ class RelayApp:
 
     def _refuse_overload(self) -> None:
         if self._in_flight > self._deps.config.limits.max_in_flight:
-            raise Overloaded("the router serves as many requests as it may, try again soon", retry_after=1)
+            raise Overloaded(SERVER_BUSY, retry_after=1)
 
     def _begin(self, scope: Any, client: Client) -> Exchange:
         clock = self._deps.clock

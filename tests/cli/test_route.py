@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 
 import pytest
 
 from ollama_router_core.testing import SimulatorThread, model
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.users import UserStore
+from ollama_router_server.system import SystemClock
 
 CONFIG = """\
 servers:
@@ -155,3 +160,46 @@ def test_nothing_is_sent_to_a_model(cli, write_config):
         asked = {one.path for server in (big, small) for one in server.simulator.requests}
     assert asked
     assert not asked & {"/api/generate", "/api/chat", "/api/embed", "/v1/chat/completions"}
+
+
+def test_all_strategies_are_asked_side_by_side(cli, fleet):
+    """The same question under every strategy; the expected times depend on the prompt."""
+    asked = ("route", "explain", "llama3.2:3b", "--snapshot", fleet, "--all-strategies", "--prompt-tokens", "4000")
+    answer = cli(*asked, "--json").json()
+    assert set(answer["strategies"]) == {"priority_with_memory", "least_loaded", "round_robin", "fastest"}
+    assert answer["strategies"]["least_loaded"]["server"] == "big"
+    assert answer["prompt_tokens"] == 4000
+    assert "least_loaded" in cli(*asked).out
+
+
+def test_what_would_change_the_answer(cli, fleet):
+    """The loss of the chosen server, and what each refused one lacks."""
+    answer = cli("route", "explain", "llama3.3:70b", "--snapshot", fleet, "--json").json()
+    changes = {one["server"]: one for one in answer["would_change"]}
+    assert changes["big"]["then"] == "the request fails"
+    assert "max_memory_gb" in changes["small"]["if"]
+
+
+async def _then_close(work, database) -> None:
+    await work
+    await database.aclose()
+
+
+def test_a_user_who_may_not_is_told(cli, fleet):
+    """The decision is shown all the same; the exit code says that the request would fail."""
+    assert cli("users", "create", "bob").code == 0
+    database = Database(os.environ["OROUTER_DATABASE_URL"])
+    grant = UserStore(database, clock=SystemClock()).set_grants("bob", {"models": ["gemma*"]})
+    asyncio.run(_then_close(grant, database))
+    result = cli("route", "explain", "llama3.2:3b", "--snapshot", fleet, "--user", "bob")
+    assert result.code == 1
+    assert "bob (may not use it)" in result.out
+    assert cli("route", "explain", "llama3.2:3b", "--snapshot", fleet, "--user", "nobody").code == 1
+
+
+def test_a_running_router_is_asked_with_url(cli, fleet):
+    """What cannot be asked is one text and exit code 1; two sources at once are wrong usage."""
+    result = cli("route", "explain", "m", "--url", "http://127.0.0.1:9")
+    assert result.code == 1
+    assert "cannot ask http://127.0.0.1:9" in result.err
+    assert cli("route", "explain", "m", "--url", "http://127.0.0.1:9", "--snapshot", fleet).code == 2

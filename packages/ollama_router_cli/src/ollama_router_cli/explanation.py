@@ -22,7 +22,7 @@ def print_explanation(answer: Mapping[str, Any]) -> None:
     print_result(clean(_headline(answer)))
     print_table(("", "", "", ""), [_row(one) for one in answer["candidates"]])
     print_result(clean(_outlook(answer)))
-    for change in answer["would_change"][1 if answer["server"] else 0 :]:
+    for change in answer["would_change"] if answer["error"] else ():
         print_result(clean(f"  {change['server']}: {change['then']} if {change['if']}"))
     if "strategies" in answer:
         print_result()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what type checkers and editors see; at run time `__getattr__` finds the same
     from ollama_router_core.access import *
+    from ollama_router_core.client import *
     from ollama_router_core.config import (
         Config as Config,
         ExternalHost as ExternalHost,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time `__getattr_
     from ollama_router_core.dialects import *
     from ollama_router_core.endpoints import *
     from ollama_router_core.errors import *
+    from ollama_router_core.explanation import *
     from ollama_router_core.fleet import *
     from ollama_router_core.forwarding import *
     from ollama_router_core.gather import *
@@ -73,6 +75,7 @@ _HOME = {
     "Allowance": "limits",
     "AmbiguousCredential": "errors",
     "AmbiguousKey": "errors",
+    "AsyncRouterTransport": "client",
     "Answered": "forwarding",
     "Body": "endpoints",
     "BodyTooLarge": "errors",
@@ -131,6 +134,7 @@ _HOME = {
     "PartlyDone": "errors",
     "Plan": "decision",
     "Problem": "config",
+    "Question": "explanation",
     "REJECTIONS": "forwarding",
     "Ranking": "selection",
     "Reason": "selection",
@@ -141,6 +145,7 @@ _HOME = {
     "Role": "access",
     "RouteRequest": "requests",
     "RouterError": "errors",
+    "RouterTransport": "client",
     "Routing": "endpoints",
     "SelectionError": "errors",
     "SendTo": "forwarding",
@@ -180,6 +185,7 @@ _HOME = {
     "error_tail": "dialects",
     "estimate_memory": "memory",
     "estimate_tokens": "limits",
+    "explain": "explanation",
     "family_of_path": "endpoints",
     "find_openai_model": "gather",
     "first_day_of_month": "limits",

@@ -20,7 +20,7 @@ from ollama_router_core.errors import Forbidden, RouterError
 from ollama_router_server.path_token import has_path_token, move_path_token
 from ollama_router_server.relay.client import Receive, Send
 from ollama_router_server.relay.relay import RelayApp, RelayDeps
-from ollama_router_server.resources.fleet import ExplainResource, StatusResource
+from ollama_router_server.resources.fleet import DrainResource, ExplainResource, StatusResource
 from ollama_router_server.resources.health import HealthResource, LiveResource, ReadyResource
 from ollama_router_server.services import Services
 
@@ -106,6 +106,8 @@ def create_app(services: Services) -> RouterApp:
     app.add_route("/readyz", ReadyResource(services))
     app.add_route("/router/status", StatusResource(services))
     app.add_route("/router/explain", ExplainResource(services))
+    app.add_route("/router/servers/{name}/drain", DrainResource(services, on=True))
+    app.add_route("/router/servers/{name}/undrain", DrainResource(services, on=False))
     deps = RelayDeps(
         config=services.config,
         targets=services.targets,

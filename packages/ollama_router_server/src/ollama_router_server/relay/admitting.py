@@ -16,6 +16,7 @@ from ollama_router_core.admission import Admission, Dispatch, Outcome, Ticket
 from ollama_router_core.config.settings import Config
 from ollama_router_core.decision import Decision
 from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFits, RouterError, SelectionError
+from ollama_router_core.fleet import FleetSnapshot
 from ollama_router_core.names import CanonicalName, is_cloud_name
 from ollama_router_core.placement import decide_place
 from ollama_router_core.requests import ParsedRequest
@@ -116,6 +117,11 @@ class Admitting:
     def waiting(self) -> int:
         """Requests in the line."""
         return self._admission.waiting
+
+    def traffic(self) -> FleetSnapshot:
+        """The fleet with the load and the demand that admission knows of: what decisions are made from."""
+        snapshot = self.fleet.snapshot
+        return self._admission.traffic(snapshot, self._clock.monotonic()) if self._counting else snapshot
 
     async def admit(self, exchange: Exchange, request: ParsedRequest) -> Place:
         """A place on a server, now or when there is one; a client that leaves while it waits leaves the line.

@@ -1,6 +1,6 @@
 """What the router believes and how it would decide: routes for admins.
 
-Belongs here: `/router/status`, `/router/explain`.
+Belongs here: `/router/status`, `/router/explain`, drains.
 Does not belong here: deciding (the core).
 """
 
@@ -11,14 +11,12 @@ from typing import Any
 import falcon
 from falcon.asgi import Request, Response
 
-from ollama_router_core.decision import decide
+from ollama_router_core.explanation import Question, explain
 from ollama_router_core.fleet import ServerFacts
-from ollama_router_core.names import canonical_name
 from ollama_router_core.placement import differing_digests
-from ollama_router_core.requests import RouteRequest
 from ollama_router_server.services import Services
 
-__all__ = ["ExplainResource", "StatusResource"]
+__all__ = ["DrainResource", "ExplainResource", "StatusResource"]
 
 
 class StatusResource:
@@ -33,9 +31,14 @@ class StatusResource:
         now = self._services.clock.monotonic()
         response.media = {
             "servers": {
-                name: {"in_flight": snapshot.in_flight.get(name, 0), **_facts_json(facts, now)}
+                name: {
+                    "in_flight": snapshot.in_flight.get(name, 0),
+                    **self._services.fleet.health.to_json(name),
+                    **_facts_json(facts, now),
+                }
                 for name, facts in snapshot.servers.items()
             },
+            "waiting": self._services.admitting.waiting,
             "differing_models": {
                 name: {digest: list(servers) for digest, servers in digests.items()}
                 for name, digests in differing_digests(snapshot).items()
@@ -45,7 +48,7 @@ class StatusResource:
 
 
 class ExplainResource:
-    """`GET /router/explain?model=NAME[&context=N]`: the decision this request would get now."""
+    """`GET /router/explain?model=NAME` and, if wanted, context, prompt_tokens, need, user, all_strategies."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -54,12 +57,39 @@ class ExplainResource:
         """Answer every server with its verdict and reasons; nothing is sent anywhere."""
         services = self._services
         model = str(request.get_param("model", required=True))
-        context = request.get_param_as_int("context", min_value=1)
         if not model:
             raise falcon.HTTPBadRequest(title="model is required", description="name a model: ?model=llama3.1:8b")
-        asked = RouteRequest(model_text=model, model=canonical_name(model), num_ctx=context)
-        decision = decide(asked, services.fleet.snapshot, services.config, now=services.clock.monotonic())
-        response.media = decision.to_json()
+        user = request.get_param("user")
+        question = Question(
+            model=model,
+            context=request.get_param_as_int("context", min_value=1),
+            prompt_tokens=request.get_param_as_int("prompt_tokens", min_value=0) or 0,
+            needs=frozenset(request.get_param_as_list("need") or ()),
+            user=user,
+            grants=None if user is None else await services.users.grants(user),
+        )
+        now, all_strategies = services.clock.monotonic(), bool(request.get_param_as_bool("all_strategies"))
+        snapshot = services.admitting.traffic()
+        response.media = {
+            **explain(question, snapshot, services.config, now=now, all_strategies=all_strategies),
+            "waiting": services.admitting.waiting,
+        }
+
+
+class DrainResource:
+    """`POST /router/servers/NAME/drain` and `.../undrain`: a server gets nothing new until it is undrained."""
+
+    def __init__(self, services: Services, *, on: bool) -> None:
+        self._services = services
+        self._on = on
+
+    async def on_post(self, _request: Request, response: Response, name: str) -> None:
+        """Begin or end a drain; it lasts until the router restarts, which reads `drain` from the config again."""
+        services = self._services
+        if name not in services.config.servers:
+            raise falcon.HTTPNotFound(title="no such server", description=f"the config has no server {name!r}")
+        services.fleet.drain(name, on=self._on)
+        response.media = {"server": name, "draining": self._on, "in_flight": services.fleet.running(name)}
 
 
 def _facts_json(facts: ServerFacts, now: float) -> dict[str, Any]:

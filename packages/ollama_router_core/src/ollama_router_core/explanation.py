@@ -1,0 +1,144 @@
+"""Which server would get a request, and why: one answer for library, command line and HTTP.
+
+Belongs here: the question as a request, the answer as JSON values, what would change it.
+Does not belong here: deciding (`decision`), printing, asking servers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+from ollama_router_core.access import Grants, check_model
+from ollama_router_core.config.settings import Config, Strategy
+from ollama_router_core.decision import Decision, Verdict
+from ollama_router_core.endpoints import match_endpoint
+from ollama_router_core.errors import Forbidden
+from ollama_router_core.expectation import BYTES_A_TOKEN
+from ollama_router_core.fleet import FleetSnapshot
+from ollama_router_core.placement import decide_place
+from ollama_router_core.policy import apply_policy
+from ollama_router_core.requests import RouteRequest, parse_request
+
+__all__ = ["Question", "explain"]
+
+_TELLING = {
+    "model_missing": "pull the model there",
+    "memory": "a smaller context, or a larger max_memory_gb",
+    "down": "the server answers again",
+    "not_probed": "its first probe",
+    "full": "a slot there is free",
+    "suspended": "a probe there succeeds",
+    "draining": "the drain ends",
+    "disabled": "the config enables it",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A request that somebody thinks of.
+
+    `model` is its name as a client would write it, `context` is `options.num_ctx`, `prompt_tokens` about how long its
+    prompt is, `needs` are capabilities such as `tools`. `user` asks, with `grants` if they are known.
+    """
+
+    model: str
+    context: int | None = None
+    prompt_tokens: int = 0
+    needs: frozenset[str] = frozenset()
+    user: str | None = None
+    grants: Grants | None = None
+
+    def request(self, config: Config) -> tuple[RouteRequest, tuple[str, ...]]:
+        """The request after the config's policy, and what that changed.
+
+        Raises:
+            RequestError: no model can have this name.
+        """
+        body: dict[str, Any] = {"model": self.model, "prompt": ""}
+        if self.context is not None:
+            body["options"] = {"num_ctx": self.context}
+        parsed = parse_request(match_endpoint("POST", "/api/generate"), json.dumps(body).encode())
+        applied = apply_policy(parsed, config.models)
+        route = replace(
+            applied.request.route,
+            needs=self.needs,
+            stream=False,
+            prompt_bytes=self.prompt_tokens * BYTES_A_TOKEN,
+        )
+        return route, applied.changes
+
+
+def explain(
+    question: Question, snapshot: FleetSnapshot, config: Config, *, now: float, all_strategies: bool = False
+) -> dict[str, Any]:
+    """`Decision.to_json` with what was asked, what policy changed, and what would change the answer.
+
+    `all_strategies` adds what each strategy would choose. Nothing is sent anywhere.
+
+    Raises:
+        RequestError: no model can have this name.
+    """
+    request, changes = question.request(config)
+    decision = decide_place(request, snapshot, config, now=now)
+    answer = {
+        **decision.to_json(),
+        "asked": question.model,
+        "context": request.num_ctx,
+        "prompt_tokens": question.prompt_tokens,
+        "user": question.user,
+        "allowed": _allowed(question, request),
+        "policy": list(changes),
+        "ranking": list(decision.ranking),
+        "error": _error_json(decision),
+        "would_change": list(_would_change(decision)),
+    }
+    if all_strategies:
+        answer["strategies"] = {name: _under(name, request, snapshot, config, now) for name in get_args(Strategy)}
+    return answer
+
+
+def _under(name: str, request: RouteRequest, snapshot: FleetSnapshot, config: Config, now: float) -> dict[str, Any]:
+    other = config.model_copy(update={"routing_strategy": name})
+    decision = decide_place(request, snapshot, other, now=now)
+    return {"server": decision.server, "reason": decision.reason, "ranking": list(decision.ranking)}
+
+
+def _allowed(question: Question, request: RouteRequest) -> bool | None:
+    if question.grants is None:
+        return None
+    try:
+        check_model(question.grants, request.model_text or "")
+    except Forbidden:
+        return False
+    return True
+
+
+def _error_json(decision: Decision) -> dict[str, Any] | None:
+    error = decision.error
+    if error is None:
+        return None
+    return {
+        "status": error.status_hint,
+        "code": error.code,
+        "message": error.message,
+        "retry_after": error.retry_after,
+    }
+
+
+def _would_change(decision: Decision) -> Iterator[dict[str, Any]]:
+    """What has to happen for another answer: losing the chosen server first, then what each refused one lacks."""
+    if decision.server is not None:
+        after = decision.ranking[1] if len(decision.ranking) > 1 else None
+        yield {"server": decision.server, "if": "it cannot take it", "then": after or "the request fails"}
+    for verdict in decision.verdicts:
+        if verdict.verdict == "refused":
+            yield from _lacking(verdict)
+
+
+def _lacking(verdict: Verdict) -> Iterator[dict[str, Any]]:
+    telling = _TELLING.get(verdict.reasons[0].code)
+    if telling is not None:
+        yield {"server": verdict.server, "if": telling, "then": "it could take it"}

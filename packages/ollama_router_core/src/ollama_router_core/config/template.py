@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from ollama_router_core.config.checks import LOCALHOST, folded_host
 from ollama_router_core.config.defaults import OLLAMA_PORT
@@ -22,6 +23,7 @@ from ollama_router_core.config.settings import (
     Config,
     ExternalHost,
     HostedModel,
+    ModelRule,
     ModelSettings,
     Server,
     safe_name,
@@ -143,6 +145,7 @@ def _models(server: str) -> Iterator[str]:
         "memory_patterns": ('#- {pattern: "-70b|:70b", memory_gb: 40.0}',),
     }
     yield from _heading(Config, "models")
+    yield from _keys(ModelRule, "rules: ")
     for name in ModelSettings.model_fields:
         if name in examples:
             yield from _heading(ModelSettings, name, 2)
@@ -154,16 +157,21 @@ def _models(server: str) -> Iterator[str]:
 def _scalars(section: type[BaseModel]) -> Iterator[str]:
     written = {"proxy_host", "proxy_port", "servers", "external_hosts"}
     for name, field in section.model_fields.items():
-        if name not in written and not isinstance(field.default, BaseModel):
+        if name not in written and not isinstance(_default(field), BaseModel):
             yield from _setting(section, name)
 
 
 def _sections() -> Iterator[str]:
     for name, field in Config.model_fields.items():
-        if isinstance(field.default, BaseModel) and name != "models":
+        default = _default(field)
+        if isinstance(default, BaseModel) and name != "models":
             yield from _heading(Config, name)
-            for key in type(field.default).model_fields:
-                yield from _setting(type(field.default), key, indent=2)
+            for key in type(default).model_fields:
+                yield from _setting(type(default), key, indent=2)
+
+
+def _default(field: FieldInfo) -> Any:
+    return field.get_default(call_default_factory=True, validated_data={})
 
 
 def _heading(section: type[BaseModel], name: str, indent: int = 0) -> Iterator[str]:
@@ -183,7 +191,7 @@ def _setting(section: type[BaseModel], name: str, value: Any = None, *, indent: 
     yield ""
     yield from _comment(field.description or "", indent)
     mark = "#" if value is None else ""
-    yield f"{' ' * indent}{mark}{name}: {_scalar(field.default if value is None else value)}"
+    yield f"{' ' * indent}{mark}{name}: {_scalar(_default(field) if value is None else value)}"
 
 
 def _comment(text: str, indent: int = 0) -> Iterator[str]:

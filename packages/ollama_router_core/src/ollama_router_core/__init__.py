@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # what type checkers and editors see; at run time `__getattr__` finds the same
     from ollama_router_core.access import *
     from ollama_router_core.client import *
+    from ollama_router_core.client import *
     from ollama_router_core.config import (
         Config as Config,
         ExternalHost as ExternalHost,
@@ -77,6 +78,7 @@ _HOME = {
     "AmbiguousKey": "errors",
     "AsyncRouterTransport": "client",
     "Answered": "forwarding",
+    "AsyncRouterTransport": "client",
     "Body": "endpoints",
     "BodyTooLarge": "errors",
     "Broken": "forwarding",
@@ -145,6 +147,7 @@ _HOME = {
     "Role": "access",
     "RouteRequest": "requests",
     "RouterError": "errors",
+    "RouterTransport": "client",
     "RouterTransport": "client",
     "Routing": "endpoints",
     "SelectionError": "errors",

@@ -1,0 +1,326 @@
+"""The asynchronous driver: asyncio or trio, and nothing else.
+
+Belongs here: doing what the policy's steps say, one function a step.
+Does not belong here: deciding anything (`exchange`); the synchronous twin must behave alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, assert_never
+
+import anyio
+
+from ollama_router_core.client.bodies import AnswerBody
+from ollama_router_core.client.exchange import Answer, Made, Passed, Raised, exchange, explain
+from ollama_router_core.client.lending import Lender
+from ollama_router_core.client.libraries import (
+    any_library,
+    build_request,
+    build_response,
+    exception_of,
+    failure_of,
+    library_of,
+    read_incoming,
+    stream_of,
+)
+from ollama_router_core.client.room import Room
+from ollama_router_core.client.sources import config_from_file, config_from_urls
+from ollama_router_core.client.spawning import spawn
+from ollama_router_core.client.steps import (
+    LONGEST_FACTS,
+    Background,
+    Failure,
+    Head,
+    Job,
+    Outgoing,
+    ReadBody,
+    Release,
+    Reply,
+    Send,
+    Step,
+    Wait,
+    unaskable,
+)
+from ollama_router_core.client.system import Clock
+from ollama_router_core.client.system import environment as process_environment
+from ollama_router_core.config.settings import Config
+from ollama_router_core.decision import Decision
+from ollama_router_core.fleet import FleetSnapshot
+from ollama_router_core.sinks import LogSink
+
+if TYPE_CHECKING:
+    _Base: Any  # whatever a client of either library wants its transport to inherit from
+else:
+    _Base = object
+
+__all__ = ["AsyncRouterTransport"]
+
+_CLOSING_SECONDS = 2.0
+
+
+class AsyncRouterTransport(_Base):  # type: ignore[misc]
+    """Routes a program's requests to the best of its servers; for `httpx.AsyncClient` and `httpx2.AsyncClient`.
+
+    Args:
+        config: servers, external hosts, assignments, strategy.
+        inner: what requests are sent with; None makes HTTP transports of the request's own library.
+        sink: gets one record for each request.
+        environment: where `api_key_env` is looked up; None is the process's own.
+        clock: None is the machine's.
+
+    It runs under asyncio and under trio. `aclose` leaves no task and no connection behind.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        inner: Any = None,
+        sink: LogSink | None = None,
+        environment: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        variables = process_environment() if environment is None else environment
+        self._room = Room(config, environment=variables, sink=sink, clock=clock)
+        self._given = inner
+        self._lender = Lender(self._room.clock)
+        self._waiting: set[anyio.Event] = set()
+        self._working: set[anyio.CancelScope] = set()
+
+    @classmethod
+    def from_file(cls, path: str | Path, section: str | None = None, **options: Any) -> Self:
+        """A transport with the settings of a config file (`orouter.yml`); `options` are those of the class.
+
+        Raises:
+            ConfigError: with every problem of the file.
+        """
+        variables = options.get("environment")
+        known = process_environment() if variables is None else variables
+        return cls(config_from_file(str(path), section, known), **options)
+
+    @classmethod
+    def from_urls(cls, urls: Iterable[str], **options: Any) -> Self:
+        """A transport over these servers, with default settings.
+
+        Raises:
+            ConfigError: an address cannot be a server's.
+        """
+        return cls(config_from_urls(urls), **options)
+
+    @property
+    def snapshot(self) -> FleetSnapshot:
+        """What is believed about the fleet now; asks nobody."""
+        return self._room.book.snapshot(self._room.clock.monotonic())
+
+    async def explain(
+        self, model: str, *, context: int | None = None, needs: Iterable[str] = ("completion",)
+    ) -> Decision:
+        """Where a request for a model would go now, and why; every server has its verdict.
+
+        Args:
+            model: the name as a request has it.
+            context: tokens, as `num_ctx`.
+            needs: capabilities the model must have (`completion`, `tools`, `vision`, `embedding`).
+        """
+        decision: Decision = await self._run(explain(self._room, model, context, needs, any_library()))
+        return decision
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Serve one request: a server's answer, or the router's own in the dialect of the route.
+
+        Raises:
+            TransportError: of the request's library, as its own transports: no server could be reached, or the
+                exchange broke off.
+        """
+        library = library_of(request)
+        answer: Answer = await self._run(exchange(self._room, read_incoming(library, request, await request.aread())))
+        match answer:
+            case Made():
+                return build_response(library, answer.status, answer.fields, content=answer.content)
+            case Passed():
+                source = _Source(answer.head, answer.body)
+                return build_response(library, answer.head.status, answer.fields, stream=stream_of(library, source))
+            case Raised():
+                raise exception_of(library, request, answer.error, answer.original)
+            case _:
+                assert_never(answer)
+
+    async def aclose(self) -> None:
+        """End questions under way and close every connection."""
+        for scope in tuple(self._working):
+            scope.cancel()
+        await self._wait(lambda: not self._working, _CLOSING_SECONDS)
+        await (self._lender if self._given is None else self._given).aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.aclose()
+
+    async def _run(self, steps: Generator[Any, Any, Any]) -> Any:
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    result = await self._do(step)
+                except BaseException as error:
+                    steps.throw(error)  # the policy cleans up and lets it pass
+                    raise
+                step = steps.send(result)
+        except StopIteration as stop:
+            return stop.value
+
+    async def _do(self, step: Step) -> Any:
+        match step:
+            case Send():
+                return await self._send(step.outgoing)
+            case ReadBody():
+                return await _read(step.head, step.most)
+            case Release():
+                await _close(step.head, complete=False)
+            case Background():
+                for job in step.jobs:
+                    spawn(self._work, job)
+            case Wait():
+                await self._wait(step.until, step.seconds)
+            case _:
+                assert_never(step)
+        return None
+
+    async def _send(self, outgoing: Outgoing) -> Head | Failure:
+        lease = None
+        inner = self._given
+        if inner is None:
+            lease = self._lender.lend(outgoing.library, outgoing.destination.base_url)
+            inner = lease.transport
+        try:
+            response = await inner.handle_async_request(build_request(outgoing))
+        except BaseException as error:
+            if lease is not None:
+                with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
+                    await lease.discard()
+            failure = _failure_of(outgoing, error)
+            if failure is None:
+                raise
+            return failure
+        return Head(outgoing.library, outgoing.destination, response.status_code, response, lease)
+
+    async def _ask(self, outgoing: Outgoing) -> Reply | Failure:
+        try:
+            head = await self._send(outgoing)
+            if isinstance(head, Failure):
+                return head
+            body = await _read(head, LONGEST_FACTS)
+        except Exception as error:  # noqa: BLE001 - a broken inner transport is a server that cannot be asked
+            return unaskable(outgoing, error)
+        return body if isinstance(body, Failure) else Reply(head.status, body)
+
+    async def _work(self, job: Job) -> None:
+        with anyio.CancelScope() as scope:
+            self._working.add(scope)
+            try:
+                ask = next(job)
+                while True:
+                    ask = job.send(await self._ask(ask.outgoing))
+                    self._notify()
+            except StopIteration:
+                pass
+            finally:
+                job.close()
+                self._working.discard(scope)
+                self._notify()
+
+    async def _wait(self, until: Any, seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            while not until():
+                event = anyio.Event()
+                self._waiting.add(event)
+                try:
+                    await event.wait()
+                finally:
+                    self._waiting.discard(event)
+
+    def _notify(self) -> None:
+        for event in tuple(self._waiting):
+            event.set()
+
+
+def _failure_of(outgoing: Outgoing, error: BaseException) -> Failure | None:
+    if not isinstance(error, Exception):
+        return None  # cancelled
+    return failure_of(outgoing.library, error, outgoing.destination.name)
+
+
+async def _close(head: Head, *, complete: bool) -> None:
+    """Close an answer; its connection is kept only if the answer was read to its end."""
+    with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
+        await head.response.stream.aclose()
+        if head.lease is not None:
+            await (head.lease.give_back() if complete else head.lease.discard())
+
+
+async def _read(head: Head, most: int) -> bytes | Failure:
+    pieces: list[bytes] = []
+    size = 0
+    complete = False
+    try:
+        async for piece in head.response.stream:
+            pieces.append(piece)
+            size += len(piece)
+            if size > most:
+                break
+        complete = size <= most
+    except Exception as error:
+        failure = failure_of(head.library, error, head.destination.name)
+        if failure is None:
+            raise
+        return failure
+    finally:
+        await _close(head, complete=complete)
+    return b"".join(pieces)
+
+
+class _Source:
+    """A server's stream through an answer's body."""
+
+    __slots__ = ("_body", "_closed", "_complete", "_head")
+
+    def __init__(self, head: Head, body: AnswerBody) -> None:
+        self._head = head
+        self._body = body
+        self._complete = False
+        self._closed = False
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        body = self._body
+        try:
+            async for piece in self._head.response.stream:
+                if written := body.feed(piece):
+                    yield written
+                if body.failure is not None:
+                    break
+            else:
+                self._complete = True
+        except Exception as error:
+            if tail := body.broke(error):
+                yield tail
+            raise
+        if tail := body.finish():
+            yield tail
+        if body.failure is not None:
+            raise self._head.library.RemoteProtocolError(body.failure.message)
+
+    async def aclose(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._body.close()
+            await _close(self._head, complete=self._complete)

@@ -1,0 +1,67 @@
+"""An answer's bytes on their way to the program: counted, watched, translated. No I/O here.
+
+Belongs here: what happens to each piece, and what its end or its breaking off means.
+Does not belong here: reading pieces (`sync`, `asynchronous`).
+"""
+
+from __future__ import annotations
+
+from ollama_router_core.client.room import Account
+from ollama_router_core.errors import UpstreamDisconnected, UpstreamError
+from ollama_router_core.translate import StreamTranslator
+
+__all__ = ["AnswerBody"]
+
+
+class AnswerBody:
+    """One answer. `failure` is set once it cannot be complete: the program's reading then ends with an exception."""
+
+    __slots__ = ("_account", "_ended", "_translator", "failure")
+
+    def __init__(self, account: Account, translator: StreamTranslator | None) -> None:
+        self._account = account
+        self._translator = translator
+        self._ended = False
+        self.failure: UpstreamError | None = None
+
+    def feed(self, piece: bytes) -> bytes:
+        """What the program gets for a piece of the server's."""
+        account, translator = self._account, self._translator
+        if account.answered_at is None:
+            account.first_byte()
+        if account.usage is not None:
+            account.usage.feed(piece)
+        if translator is not None:
+            piece = translator.feed(piece, elapsed_ns=account.elapsed_ns())
+            if translator.failure is not None:
+                self._end(translator.failure)
+        account.bytes_out += len(piece)
+        return piece
+
+    def finish(self) -> bytes:
+        """The server's bytes have ended: what the program still gets."""
+        tail = b""
+        if self._translator is not None:
+            tail = self._translator.finish(elapsed_ns=self._account.elapsed_ns())
+            self._account.bytes_out += len(tail)
+        self._end(None if self._translator is None else self._translator.failure)
+        return tail
+
+    def broke(self, error: Exception) -> bytes:
+        """Reading the server's bytes raised: what the program gets before the exception goes on."""
+        failure = UpstreamDisconnected(f"the answer broke off: {type(error).__name__}")
+        tail = b"" if self._translator is None else self._translator.abort(failure)
+        self._end(failure)
+        return tail
+
+    def close(self) -> None:
+        """Nobody reads on."""
+        if not self._ended:
+            self._ended = True
+            self._account.end(left=True)
+
+    def _end(self, failure: UpstreamError | None) -> None:
+        if not self._ended:
+            self._ended = True
+            self.failure = failure
+            self._account.end(failure)

@@ -1,0 +1,405 @@
+"""The way of a program's request: one generator that both transports drive.
+
+Belongs here: the steps and their order.
+Does not belong here: I/O (the drivers do it), the rules (the core's other rooms).
+
+    read strictly -> what is known of the fleet -> decide -> walk the ranking -> the answer as it is, or translated
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ollama_router_core.client.bodies import AnswerBody
+from ollama_router_core.client.listing import gather
+from ollama_router_core.client.room import Account, Incoming, Room
+from ollama_router_core.client.steps import Background, Failure, Head, Outgoing, ReadBody, Release, Send, Wait
+from ollama_router_core.config.settings import parse_size
+from ollama_router_core.decision import Decision
+from ollama_router_core.destinations import Destination
+from ollama_router_core.dialects import error_body
+from ollama_router_core.endpoints import Routing, family_of_path, match_endpoint
+from ollama_router_core.errors import (
+    BodyTooLarge,
+    ConnectFailed,
+    InvalidTarget,
+    ModelNotFound,
+    RouterError,
+    UnsupportedEncoding,
+    UpstreamProtocolError,
+)
+from ollama_router_core.forwarding import Broken, GiveUp, Outcome, Relay, Unreachable, forward, outcome_of_status
+from ollama_router_core.header_fields import answer_fields, reason_field, request_fields
+from ollama_router_core.outbound import Outbound, Translation, answer_here, prepare
+from ollama_router_core.placement import decide_place, loaded_on
+from ollama_router_core.policy import apply_policy, fallback_for
+from ollama_router_core.requests import ParsedRequest, RouteRequest, parse_request
+from ollama_router_core.traffic import observe_answered, observe_sent
+from ollama_router_core.wording import model_not_found
+
+__all__ = ["Answer", "Made", "Passed", "Raised", "exchange", "explain"]
+
+_FIRST_FACTS_SECONDS = 3.0
+_LONGEST_ERROR = 64 * 1024
+_LONGEST_REPLY = 64 * 1024 * 1024
+_JSON = b"application/json; charset=utf-8"
+_ROOT = b"Ollama is running"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An answer that the router writes."""
+
+    status: int
+    fields: list[tuple[bytes, bytes]]
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A server's answer on its way: `head.response`'s stream goes through `body`."""
+
+    head: Head
+    fields: list[tuple[bytes, bytes]]
+    body: AnswerBody
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """No server answered: the program gets an exception, as of any transport."""
+
+    error: RouterError
+    original: BaseException
+
+
+Answer = Made | Passed | Raised
+Steps = Generator[Any, Any, Answer]
+
+
+def exchange(room: Room, incoming: Incoming) -> Steps:
+    """Serve one request and leave one record."""
+    account = Account(room, incoming)
+    try:
+        answer = yield from _serve(room, account)
+    except RouterError as error:
+        answer = _error_answer(account, error)
+        account.status = answer.status
+        account.end(error)
+    except BaseException:
+        account.end(left=True)
+        raise
+    if isinstance(answer, Made):
+        account.status, account.bytes_out = answer.status, len(answer.content)
+        account.end()
+    elif isinstance(answer, Raised):
+        account.end(answer.error)
+    return answer
+
+
+def _serve(room: Room, account: Account) -> Steps:
+    incoming = account.incoming
+    account.family = family_of_path(incoming.path)
+    match = match_endpoint(incoming.method, incoming.path)
+    _check_body(incoming, room)
+    request = parse_request(match, incoming.body, content_type=_field(incoming, b"content-type"))
+    account.request = request = apply_policy(request, room.config.models).request
+    match request.endpoint.routing:
+        case Routing.ROUTER:
+            return Made(200, [(b"content-type", b"text/plain; charset=utf-8")], _ROOT)
+        case Routing.GATHER:
+            yield from _know_the_fleet(room, incoming.library)
+            body = yield from gather(room, request, incoming.library)
+            return Made(200, [(b"content-type", _JSON), *_router_fields(account)], body)
+        case Routing.ONE:
+            return (yield from _route(room, account, request))
+        case _:
+            return (yield from _order(room, account, request))
+
+
+def _route(room: Room, account: Account, request: ParsedRequest) -> Steps:
+    decision, request = yield from _place(room, request, account.incoming.library)
+    account.decision, account.request, account.decided_at = decision, request, room.clock.monotonic()
+    if decision.error is not None:
+        account.server = None
+        error = decision.error
+        named = model_not_found(request.endpoint.name, request.route.model_text or "")
+        raise named if isinstance(error, ModelNotFound) else error
+    target = room.places[decision.ranking[0]]
+    here = answer_here(request, target, account.stamp)
+    if here is not None:
+        account.server = target.name
+        return Made(200, [(b"content-type", _JSON), *_router_fields(account)], here)
+    ranking = decision.ranking
+    if request.route.unloads:
+        ranking = loaded_on(room.book.snapshot(account.started), request.route.model) or ranking
+    return (yield from _forward(room, account, request, ranking))
+
+
+def _order(room: Room, account: Account, request: ParsedRequest) -> Steps:
+    """Orders about models as files: there is no one to ask which server is meant, so there must be only one."""
+    names = tuple(room.book.servers)
+    if len(names) != 1:
+        raise InvalidTarget(
+            f"{request.endpoint.path} is about one server and this transport routes to {len(names)};"
+            " send it to that server with a plain client"
+        )
+    return (yield from _forward(room, account, request, names))
+
+
+def _place(room: Room, request: ParsedRequest, library: Any) -> Generator[Any, Any, tuple[Decision, ParsedRequest]]:
+    """Decide where a request goes; a model that nobody is known to have is looked for once more, then its stand-in."""
+    yield from _know_the_fleet(room, library)
+    decision = _decide(room, request.route)
+    if isinstance(decision.error, ModelNotFound) and room.book.may_look_again(room.clock.monotonic()):
+        yield from _ask_again(room, library)
+        decision = _decide(room, request.route)
+    if decision.error is not None and request.route.model is not None:
+        stand_in = fallback_for(request.route.model, room.config.models)
+        if stand_in is not None:
+            other = request.with_model(stand_in)
+            instead = _decide(room, other.route)
+            if instead.error is None:
+                return instead, other
+    return decision, request
+
+
+def explain(
+    room: Room, model: str, context: int | None, needs: Iterable[str], library: Any
+) -> Generator[Any, Any, Decision]:
+    """The decision about a request that nobody makes."""
+    body = json.dumps({"model": model, **({} if context is None else {"options": {"num_ctx": context}})}).encode()
+    request = apply_policy(parse_request(match_endpoint("POST", "/api/chat"), body), room.config.models).request
+    route = replace(request.route, needs=frozenset(needs))
+    decision, _ = yield from _place(room, replace(request, route=route), library)
+    return decision
+
+
+def _decide(room: Room, route: RouteRequest) -> Decision:
+    now = room.clock.monotonic()
+    return decide_place(route, room.book.snapshot(now), room.config, now=now, tiebreak=room.book.next_turn())
+
+
+def _know_the_fleet(room: Room, library: Any) -> Generator[Any, Any, None]:
+    """Wait for facts about servers never asked; have what is due asked in the background."""
+    book, now = room.book, room.clock.monotonic()
+    if book.has_unknown():
+        names = book.claim(now, unknown_only=True, everything=True)
+        yield Background(tuple(room.questions.about(name, library) for name in names))
+        yield Wait(lambda: not book.has_unknown(), _FIRST_FACTS_SECONDS)
+        return
+    names = book.claim(now)
+    if names:
+        yield Background(tuple(room.questions.about(name, library) for name in names))
+
+
+def _ask_again(room: Room, library: Any) -> Generator[Any, Any, None]:
+    book = room.book
+    names = book.claim(room.clock.monotonic(), everything=True)
+    yield Background(tuple(room.questions.about(name, library) for name in names))
+    yield Wait(lambda: not book.is_asking(), _FIRST_FACTS_SECONDS)
+
+
+def _forward(room: Room, account: Account, request: ParsedRequest, ranking: Iterable[str]) -> Steps:
+    steps = forward(tuple(ranking), may_retry=lambda: _take_retry(room, account))
+    step = next(steps)
+    while True:
+        account.attempts = step.attempt
+        target = room.places[step.server]
+        outcome, head, failure, outbound = yield from _attempt(room, account, target, request)
+        try:
+            step = steps.send(outcome)
+        except StopIteration as stop:
+            return (yield from _conclude(account, request, stop.value, head, failure, outbound))
+        if head is not None:
+            yield Release(head)
+            account.drop(head.status)
+
+
+def _take_retry(room: Room, account: Account) -> bool:
+    if not room.book.take_retry():
+        return False
+    account.retries += 1
+    return True
+
+
+Attempt = tuple[Outcome, Head | None, Failure | None, Outbound]
+
+
+def _attempt(room: Room, account: Account, target: Destination, request: ParsedRequest) -> Generator[Any, Any, Attempt]:
+    outbound = prepare(request, target)
+    started = room.clock.monotonic()
+    if not room.book.admit(target.name, started):
+        busy = ConnectFailed(f"{target.name} is being tried again by another request")
+        return Unreachable(busy, 0.0), None, None, outbound
+    account.take(target.name)
+    account.loads = _begins_load(room, target.name, request, started)
+    result = yield Send(_outgoing(account, target, outbound))
+    if isinstance(result, Failure):
+        return _failed(room, account, target, result, room.clock.monotonic() - started), None, result, outbound
+    head: Head = result
+    _note_answer(room, target.name, request, head.status)
+    account.status = head.status
+    if 300 <= head.status < 400:
+        yield Release(head)
+        broken = UpstreamProtocolError(f"{target.name} answered with a redirect, which is not followed")
+        return Broken(broken), None, None, outbound
+    return outcome_of_status(head.status), head, None, outbound
+
+
+def _begins_load(room: Room, name: str, request: ParsedRequest, now: float) -> bool:
+    """Note that the request is on its way; says whether it began the only load there, whose time it will tell."""
+    before = room.book.servers.get(name)
+    after = room.book.update(name, lambda facts: observe_sent(facts, request, now=now))
+    return before is not None and after is not before and not before.loading
+
+
+def _failed(room: Room, account: Account, target: Destination, failure: Failure, seconds: float) -> Outcome:
+    if not failure.unsent:
+        return Broken(failure.error)
+    room.book.failed(target.name, refused=True)
+    room.book.due_now(target.name)
+    account.drop()
+    return Unreachable(failure.error, seconds)
+
+
+def _note_answer(room: Room, name: str, request: ParsedRequest, status: int) -> None:
+    before = room.book.servers.get(name)
+    if before is None:
+        return
+    now = room.clock.monotonic()
+    after = room.book.update(name, lambda facts: observe_answered(facts, request, status, now=now))
+    if after is not None and (after.installed_at is None or after.loaded is not before.loaded):
+        room.book.due_now(name)
+
+
+def _conclude(
+    account: Account,
+    request: ParsedRequest,
+    result: Relay | GiveUp,
+    head: Head | None,
+    failure: Failure | None,
+    outbound: Outbound,
+) -> Steps:
+    if isinstance(result, Relay) and head is not None:
+        return (yield from _deliver(account, request, head, outbound.translation))
+    if head is not None:
+        yield Release(head)
+    error = result.error if isinstance(result, GiveUp) else None
+    if failure is not None and error is not None:
+        return Raised(error, failure.original)
+    raise error or UpstreamProtocolError("there is no answer to relay")
+
+
+def _deliver(account: Account, request: ParsedRequest, head: Head, translation: Translation | None) -> Steps:
+    if head.destination.external and head.status >= 400:
+        return (yield from _deliver_error(account, head, translation))
+    if translation is not None and not translation.stream:
+        return (yield from _deliver_whole(account, head, translation))
+    if request.endpoint.counts_usage and head.status == 200:
+        family = request.endpoint.family if translation is None else translation.host.family
+        account.watch(family, streamed=request.route.stream)
+    fields = [*answer_fields(_raw(head), rewritten=translation is not None), *_router_fields(account)]
+    if translation is not None:
+        fields += [(b"content-type", translation.content_type), *translation.dropped_field]
+    translator = None if translation is None else translation.stream_translator(account.stamp)
+    return Passed(head, fields, AnswerBody(account, translator))
+
+
+def _deliver_whole(account: Account, head: Head, translation: Translation) -> Steps:
+    body = yield ReadBody(head, _LONGEST_REPLY)
+    if isinstance(body, Failure):
+        return Raised(body.error, body.original)
+    account.first_byte()
+    account.watch(translation.host.family, streamed=False)
+    if account.usage is not None:
+        account.usage.feed(body)
+    written = translation.reply(body, account.stamp, elapsed_ns=account.elapsed_ns())
+    fields = [*answer_fields(_raw(head), rewritten=True), *_router_fields(account)]
+    return Made(head.status, [*fields, (b"content-type", _JSON), *translation.dropped_field], written)
+
+
+def _deliver_error(account: Account, head: Head, translation: Translation | None) -> Steps:
+    """Errors of foreign services may echo our key: they are short, so they are held and cleaned."""
+    body = yield ReadBody(head, _LONGEST_ERROR)
+    if isinstance(body, Failure):
+        return Raised(body.error, body.original)
+    place_ = head.destination
+    body = place_.redact(body)[:_LONGEST_ERROR]
+    kept = answer_fields(_raw(head), rewritten=translation is not None)
+    fields = [(name, place_.redact(value)) for name, value in kept if name != b"content-length"]
+    fields += _router_fields(account)
+    if translation is None:
+        return Made(head.status, fields, body)
+    error = translation.error(head.status, body, account.stamp)
+    return Made(error.status, [*fields, (b"content-type", _JSON)], error.body)
+
+
+def _outgoing(account: Account, target: Destination, outbound: Outbound) -> Outgoing:
+    incoming = account.incoming
+    return Outgoing(
+        library=incoming.library,
+        destination=target,
+        method=incoming.method,
+        target=outbound.target,
+        fields=request_fields(
+            incoming.fields, target, account.id, own=outbound.headers, translated=outbound.translation is not None
+        ),
+        body=outbound.body,
+        timeouts=_timeouts(incoming, target),
+    )
+
+
+def _timeouts(incoming: Incoming, target: Destination) -> dict[str, float | None]:
+    """The program's own where it has some; connecting never takes longer than the config allows."""
+    asked, patience = incoming.timeouts, target.patience
+    connect, read, write = asked.get("connect"), asked.get("read"), asked.get("write")
+    connect = patience.connect if connect is None else min(connect, patience.connect)
+    read = patience.first_byte if read is None else read
+    return {"connect": connect, "read": read, "write": read if write is None else write, "pool": connect}
+
+
+def _router_fields(account: Account) -> list[tuple[bytes, bytes]]:
+    fields = [(b"x-router-request-id", account.id.encode())]
+    if account.attempts:
+        fields.append((b"x-router-attempts", b"%d" % account.attempts))
+    if account.server is not None:
+        fields.append((b"x-router-server", account.server.encode("ascii", "replace")))
+    if account.decision is not None:
+        fields.append((b"x-router-reason", reason_field(_reason(account.decision, account.server))))
+    return fields
+
+
+def _reason(decision: Decision, server: str | None) -> str:
+    if server == decision.server or server is None:
+        return decision.reason
+    return next((verdict.text for verdict in decision.verdicts if verdict.server == server), decision.reason)
+
+
+def _error_answer(account: Account, error: RouterError) -> Made:
+    status = error.status_hint
+    body = error_body(account.family, status, error.message, code=error.code, request_id=account.id)
+    fields = [(b"content-type", _JSON), (b"x-router-error", error.code.encode()), *_router_fields(account)]
+    if error.retry_after is not None:
+        fields.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
+    if status >= 500:
+        fields.append((b"x-should-retry", b"false"))
+    return Made(status, fields, body)
+
+
+def _check_body(incoming: Incoming, room: Room) -> None:
+    limit = parse_size(room.config.limits.max_body)
+    if len(incoming.body) > limit:
+        raise BodyTooLarge(f"the body is larger than the limit of {limit} bytes")
+    if _field(incoming, b"content-encoding").lower() not in {b"", b"identity"}:
+        raise UnsupportedEncoding("send the body without Content-Encoding")
+
+
+def _field(incoming: Incoming, name: bytes) -> bytes:
+    return next((value for field, value in incoming.fields if field == name), b"")
+
+
+def _raw(head: Head) -> list[tuple[bytes, bytes]]:
+    return [(name.lower(), value) for name, value in head.response.headers.raw]

@@ -1,0 +1,241 @@
+"""What one transport believes about its fleet: facts, load, breakers. Safe to use from several threads.
+
+Belongs here: state and the lock around it.
+Does not belong here: asking servers (`questions`), deciding (`ollama_router_core.decision`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from ollama_router_core.breaker import Breaker, RetryBudget
+from ollama_router_core.client.system import Clock
+from ollama_router_core.config.settings import Config
+from ollama_router_core.fleet import EMPTY, FleetSnapshot, ModelFacts, ServerFacts
+from ollama_router_core.names import CanonicalName
+from ollama_router_core.observations import observe_down, observe_loads_ended
+from ollama_router_core.speeds import Sample, SpeedBook, model_weight
+
+__all__ = ["FleetBook"]
+
+_FAILURES_UNTIL_DOWN = 3
+_RECHECK_SECONDS = 1.0
+_RECHECK_DOWN_SECONDS = 5.0
+_LOOK_AGAIN_SECONDS = 5.0
+_USUAL_SLOTS = 4
+"""Requests at once to which a server without `max_concurrent` rises in its slow start."""
+_LEASE_SECONDS = 60.0
+"""Questions that have not ended by then have been lost, with their thread or event loop."""
+
+
+class FleetBook:
+    """Facts about every enabled server, as of when, and what is under way there."""
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self._config = config
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._servers: Mapping[str, ServerFacts] = MappingProxyType(
+            {name: ServerFacts(name=name) for name, server in config.servers.items() if server.enabled}
+        )
+        self._unknown = set(self._servers)
+        self._asking: dict[str, float] = {}
+        self._due: dict[str, float] = dict.fromkeys(self._servers, float("-inf"))
+        self._next_due = float("-inf")
+        self._failures: dict[str, int] = {}
+        self._in_flight: dict[str, int] = {}
+        self._active: dict[str, dict[CanonicalName, int]] = {}
+        self._breaker = Breaker()
+        self._troubled = False
+        self._budget = RetryBudget()
+        self._speeds = SpeedBook()
+        self._turn = 0
+        self._most = {name: server.max_concurrent or _USUAL_SLOTS for name, server in config.servers.items()}
+        self._looked_again = float("-inf")
+
+    @property
+    def servers(self) -> Mapping[str, ServerFacts]:
+        """Facts by server; the mapping is swapped, never changed."""
+        return self._servers
+
+    def snapshot(self, now: float) -> FleetSnapshot:
+        """The fleet as believed now, this transport's own requests in flight included."""
+        with self._lock:
+            troubled = self._troubled
+            return FleetSnapshot(
+                servers=self._servers,
+                in_flight=dict(self._in_flight),
+                active={name: dict(models) for name, models in self._active.items()} if self._active else EMPTY,
+                suspended=self._breaker.suspended(tuple(self._servers), now) if troubled else EMPTY,
+                slots=self._breaker.slots(self._most, now) if troubled else EMPTY,
+                speeds=self._speeds,
+            )
+
+    def next_turn(self) -> int:
+        """A count that decides between equals."""
+        self._turn += 1
+        return self._turn
+
+    # --- facts ---
+
+    def has_unknown(self) -> bool:
+        """Whether some server has never answered or failed a probe."""
+        return bool(self._unknown)
+
+    def claim(self, now: float, *, unknown_only: bool = False, everything: bool = False) -> list[str]:
+        """Servers whose facts are due and that nobody is asking; whoever gets a name asks and calls `unclaim`."""
+        if now < self._next_due and not everything:
+            return []
+        with self._lock:
+            names = []
+            for name, due in self._due.items():
+                wanted = name in self._unknown if unknown_only else everything or now >= due
+                if wanted and now - self._asking.get(name, float("-inf")) >= _LEASE_SECONDS:
+                    self._asking[name] = now
+                    self._due[name] = now + self._pause(name)
+                    names.append(name)
+            self._next_due = min(self._due.values(), default=float("inf"))
+            return names
+
+    def unclaim(self, name: str) -> None:
+        """Asking a server ended, well or not."""
+        with self._lock:
+            self._asking.pop(name, None)
+            self._unknown.discard(name)
+            if self._due[name] != float("-inf"):  # else it became due again meanwhile
+                self._due[name] = self._clock.monotonic() + self._pause(name)
+            self._next_due = min(self._due.values(), default=float("inf"))
+
+    def known(self, name: str) -> None:
+        """What a first decision needs is there, although questions go on."""
+        with self._lock:
+            self._unknown.discard(name)
+
+    def due_now(self, name: str) -> None:
+        """Have a server asked again with the next request."""
+        with self._lock:
+            if name in self._due:
+                self._due[name] = self._next_due = float("-inf")
+
+    def may_look_again(self, now: float) -> bool:
+        """Whether a request that could not be placed may have every server asked: once in five seconds."""
+        with self._lock:
+            if now - self._looked_again < _LOOK_AGAIN_SECONDS:
+                return False
+            self._looked_again = now
+            self._servers = MappingProxyType(
+                {name: replace(facts, installed_at=None) for name, facts in self._servers.items()}
+            )
+            return True
+
+    def is_asking(self) -> bool:
+        """Whether any server is being asked."""
+        return bool(self._asking)
+
+    def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> ServerFacts | None:
+        """Swap in new facts about a server and return them; names of external hosts are ignored."""
+        with self._lock:
+            facts = self._servers.get(name)
+            if facts is None:
+                return None
+            changed = change(facts)
+            if changed is not facts:
+                self._servers = MappingProxyType({**self._servers, name: changed})
+            return changed
+
+    def probe_failed(self, name: str, error: str, *, refused: bool) -> None:
+        """A probe failed; a server that was up is believed down at once if it refuses, else after three failures."""
+        with self._lock:
+            count = self._failures[name] = self._failures.get(name, 0) + 1
+        facts = self._servers[name]
+        if facts.up is False or (facts.up and count < _FAILURES_UNTIL_DOWN and not refused):
+            return
+        self.update(name, lambda known: observe_down(known, error, now=self._clock.monotonic()))
+
+    def probe_succeeded(self, name: str) -> None:
+        """A probe went well."""
+        with self._lock:
+            self._failures.pop(name, None)
+
+    def facts_of_digest(self, digest: str) -> ModelFacts | None:
+        """Architecture facts learned from another server that has the same model."""
+        models = (model for facts in self._servers.values() for model in (facts.installed or {}).values())
+        return next((one.facts for one in models if one.digest == digest and one.facts is not None), None)
+
+    def _pause(self, name: str) -> float:
+        interval = self._config.health_check_interval
+        if 0 < self._failures.get(name, 0) < _FAILURES_UNTIL_DOWN:
+            return min(interval, _RECHECK_SECONDS)
+        return interval if self._servers[name].up else min(interval, _RECHECK_DOWN_SECONDS)
+
+    # --- traffic ---
+
+    def admit(self, name: str, now: float) -> bool:
+        """Ask right before sending: False means that the breaker keeps the server out."""
+        if not self._troubled:
+            return True
+        with self._lock:
+            return self._breaker.admit(name, now)
+
+    def begin(self, name: str, model: CanonicalName | None) -> None:
+        """A request is sent."""
+        with self._lock:
+            self._in_flight[name] = self._in_flight.get(name, 0) + 1
+            if model is not None:
+                models = self._active.setdefault(name, {})
+                models[model] = models.get(model, 0) + 1
+
+    def end(self, name: str, model: CanonicalName | None) -> None:
+        """It ended. With none left, nothing is being loaded there for us any more."""
+        with self._lock:
+            self._in_flight[name] -= 1
+            idle = not self._in_flight[name]
+            if model is not None:
+                models = self._active[name]
+                models[model] -= 1
+                if not models[model]:
+                    del models[model]
+        facts = self._servers.get(name)
+        if idle and facts is not None and facts.loading:
+            self.update(name, observe_loads_ended)
+
+    def failed(self, name: str, *, refused: bool = False) -> None:
+        """An exchange failed by the server's fault."""
+        with self._lock:
+            self._troubled = True
+            self._breaker.failed(name, self._clock.monotonic(), jitter=self._clock.jitter(), refused=refused)
+
+    def succeeded(self, name: str) -> None:
+        """An exchange went well."""
+        if self._troubled:
+            with self._lock:
+                self._breaker.succeeded(name, self._clock.monotonic())
+
+    def abandoned(self, name: str) -> None:
+        """The program did not wait for the answer."""
+        if self._troubled:
+            with self._lock:
+                self._breaker.abandoned(name)
+
+    def take_retry(self) -> bool:
+        """Whether the retry budget bears one more try."""
+        with self._lock:
+            return self._budget.take(sum(self._in_flight.values()) + 1)
+
+    def give_retries_back(self, count: int) -> None:
+        """So many retries are over."""
+        with self._lock:
+            for _ in range(count):
+                self._budget.give_back()
+
+    def learn(self, name: str, model: CanonicalName, sample: Sample) -> None:
+        """A finished request says how fast a server is."""
+        facts = self._servers.get(name)
+        if facts is None:
+            return
+        weight = model_weight(model, (facts.installed or EMPTY).get(model))
+        with self._lock:
+            self._speeds = self._speeds.observe(name, model, weight, sample)

@@ -1,0 +1,189 @@
+"""httpx and httpx2: found from a request, and what has to be built with the one that the request came from.
+
+Belongs here: requests, responses, streams and exceptions of either library, by one way.
+Does not belong here: I/O, policy.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Hashable, Iterator, Mapping
+from functools import lru_cache
+from importlib import import_module
+from typing import Any, Protocol
+
+from ollama_router_core.client.room import Incoming
+from ollama_router_core.client.steps import Failure, Outgoing
+from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamDisconnected, UpstreamError, UpstreamTimeout
+
+__all__ = [
+    "AsyncSource",
+    "SyncSource",
+    "any_library",
+    "build_request",
+    "build_response",
+    "exception_of",
+    "failure_of",
+    "library_of",
+    "read_incoming",
+    "stream_of",
+]
+
+
+class SyncSource(Protocol):
+    """Where a response's bytes come from in a program without an event loop."""
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes, once."""
+
+    def close(self) -> None:
+        """Nobody reads on."""
+
+
+class AsyncSource(Protocol):
+    """Where a response's bytes come from under an event loop."""
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """The bytes, once."""
+
+    async def aclose(self) -> None:
+        """Nobody reads on."""
+
+
+def library_of(request: Any) -> Any:
+    """The module that a request, or a subclass of one, comes from.
+
+    Raises:
+        TypeError: it comes from neither library.
+    """
+    found = _library(type(request))  # type: ignore[arg-type]  # a class has a hash
+    if found is None:
+        raise TypeError(f"expected a request of httpx or httpx2, got {type(request).__module__}")
+    return found
+
+
+@lru_cache(maxsize=16)
+def _library(kind: Hashable) -> Any:
+    for one in getattr(kind, "__mro__", ()):
+        name = one.__module__.partition(".")[0]
+        if name in {"httpx", "httpx2"}:
+            return sys.modules[name]
+    return None
+
+
+def any_library() -> Any:
+    """The library to ask servers with when there is no request: the one the program has imported, else either."""
+    for name in ("httpx", "httpx2"):
+        if name in sys.modules:
+            return sys.modules[name]
+    try:
+        return import_module("httpx")
+    except ImportError:
+        return import_module("httpx2")
+
+
+def read_incoming(library: Any, request: Any, body: bytes) -> Incoming:
+    """A program's request as the policy takes it."""
+    path, _, _ = request.url.raw_path.partition(b"?")
+    return Incoming(
+        library=library,
+        method=request.method,
+        path=path.decode("ascii", "replace"),
+        fields=tuple([(name.lower(), value) for name, value in request.headers.raw]),
+        body=body,
+        timeouts=request.extensions.get("timeout") or _NO_TIMEOUTS,
+    )
+
+
+_NO_TIMEOUTS: Mapping[str, float | None] = {}
+
+
+@lru_cache(maxsize=1024)
+def _url(library: Any, base_url: str, target: str) -> Any:
+    return library.URL(base_url + target)
+
+
+def build_request(outgoing: Outgoing) -> Any:
+    """The request for the inner transport, in the library of the program's own request."""
+    library, place = outgoing.library, outgoing.destination
+    url = _url(library, place.base_url, outgoing.target)
+    fields = [(b"host", url.netloc), *outgoing.fields]
+    if outgoing.body or outgoing.method != "GET":
+        fields.append((b"content-length", b"%d" % len(outgoing.body)))
+    return library.Request(
+        outgoing.method,
+        url,
+        headers=fields,
+        stream=library.ByteStream(outgoing.body),
+        extensions={"timeout": outgoing.timeouts},
+    )
+
+
+def build_response(
+    library: Any, status: int, fields: list[tuple[bytes, bytes]], *, content: bytes | None = None, stream: Any = None
+) -> Any:
+    """A response with the body in hand, or with a stream of `stream_of`."""
+    if stream is None:
+        return library.Response(status, headers=fields, content=content)
+    return library.Response(status, headers=fields, stream=stream)
+
+
+def stream_of(library: Any, source: SyncSource | AsyncSource) -> Any:
+    """A response's stream that reads from `source`; clients insist on their own library's class."""
+    sync_class, async_class = _stream_classes(library)
+    return sync_class(source) if hasattr(source, "close") else async_class(source)
+
+
+@lru_cache(maxsize=4)
+def _stream_classes(library: Any) -> tuple[Any, Any]:
+    class SyncStream(library.SyncByteStream):  # type: ignore[misc]
+        def __init__(self, source: SyncSource) -> None:
+            self._source = source
+
+        def __iter__(self) -> Iterator[bytes]:
+            return self._source.pieces()
+
+        def close(self) -> None:
+            self._source.close()
+
+    class AsyncStream(library.AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, source: AsyncSource) -> None:
+            self._source = source
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self._source.pieces()
+
+        async def aclose(self) -> None:
+            await self._source.aclose()
+
+    return SyncStream, AsyncStream
+
+
+def failure_of(library: Any, error: Exception, place: str) -> Failure | None:
+    """What an exception of the inner transport means; None when it is not one about transport."""
+    if isinstance(error, (library.ConnectError, library.ConnectTimeout, library.PoolTimeout)):
+        return Failure(ConnectFailed(f"{place} cannot be reached: {_text(error)}"), error, unsent=True)
+    if isinstance(error, library.TimeoutException):
+        return Failure(UpstreamTimeout(f"{place} was silent for too long", phase="first_byte"), error)
+    if isinstance(error, library.TransportError):
+        return Failure(_broken(place, error), error)
+    return None
+
+
+def exception_of(library: Any, request: Any, error: RouterError, original: BaseException) -> BaseException:
+    """What the program is to catch: as its own transport's exceptions, with what the router knows in the text."""
+    if isinstance(original, (library.ConnectError, library.ConnectTimeout, library.PoolTimeout)):
+        made: BaseException = library.ConnectError(error.message, request=request)
+        made.__cause__ = original
+        return made
+    return original
+
+
+def _broken(place: str, error: Exception) -> UpstreamError:
+    return UpstreamDisconnected(f"{place} broke the exchange off: {_text(error)}")
+
+
+def _text(error: Exception) -> str:
+    """The exception's kind and a short, printable text; httpx's own never hold headers or bodies."""
+    text = "".join(char for char in str(error) if char.isprintable())[:200]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,140 @@
+"""What servers are asked about themselves, as generators: no I/O here.
+
+Belongs here: one round of questions to a server, lists of all servers for merged answers.
+Does not belong here: what replies mean (`ollama_router_core.observations`), when to ask (`fleet_book`, `exchange`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from ollama_router_core.client.fleet_book import FleetBook
+from ollama_router_core.client.steps import Ask, Failure, Job, Outgoing, Reply
+from ollama_router_core.client.system import Clock
+from ollama_router_core.config.settings import Config
+from ollama_router_core.destinations import Destination
+from ollama_router_core.errors import RouterError, UpstreamProtocolError
+from ollama_router_core.observations import (
+    observe_ps,
+    observe_show,
+    observe_tags,
+    observe_version,
+    with_facts,
+)
+
+__all__ = ["Questions"]
+
+_JSON = ((b"content-type", b"application/json"),)
+
+
+class Questions:
+    """Makes jobs; `library` is the one of the request that wants to know."""
+
+    def __init__(self, config: Config, places: Mapping[str, Destination], book: FleetBook, clock: Clock) -> None:
+        self._config = config
+        self._places = places
+        self._book = book
+        self._clock = clock
+
+    def about(self, name: str, library: Any) -> Job:
+        """One round: is it up, what has it on disk, what in memory, what are its models made of."""
+        with self._claimed(name):
+            started = self._clock.monotonic()
+            reply = yield self._ask(name, "/api/version", library)
+            if isinstance(reply, Failure) or reply.status >= 500:
+                self._probe_failed(name, reply)
+                return
+            self._note_up(name, reply, started)
+            yield from self._tags(name, library)
+            yield from self._ps(name, library)
+            self._book.known(name)
+            yield from self._shows(name, library)
+
+    def fetch(self, name: str, path: str, library: Any, into: dict[str, bytes | None], seconds: float) -> Job:
+        """One list of one server, for a merged answer; None stands for a server that did not give it."""
+        try:
+            reply = yield self._ask(name, path, library, seconds=seconds)
+        except GeneratorExit:
+            into[name] = None
+            raise
+        good = isinstance(reply, Reply) and reply.status == 200
+        into[name] = reply.body if good and isinstance(reply, Reply) else None
+
+    @contextmanager
+    def _claimed(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except RouterError as error:
+            self._book.probe_failed(name, error.message, refused=False)
+        finally:
+            self._book.unclaim(name)
+
+    def _probe_failed(self, name: str, reply: Reply | Failure) -> None:
+        if isinstance(reply, Failure):
+            self._book.probe_failed(name, reply.error.message, refused=reply.unsent)
+        else:
+            self._book.probe_failed(name, f"answered its probe with {reply.status}", refused=False)
+
+    def _note_up(self, name: str, reply: Reply, started: float) -> None:
+        now = self._clock.monotonic()
+        self._book.probe_succeeded(name)
+        elapsed = (now - started) * 1000
+        self._book.update(name, partial(observe_version, body=reply.body, probe_ms=elapsed, now=now))
+
+    def _tags(self, name: str, library: Any) -> Job:
+        facts, models = self._book.servers[name], self._config.models
+        age = None if facts.installed_at is None else self._clock.monotonic() - facts.installed_at
+        if age is not None and models.cache_model_info and age < models.cache_ttl_seconds:
+            return
+        reply = yield self._ask(name, "/api/tags", library)
+        if isinstance(reply, Reply) and reply.status == 200:
+            self._observe(name, partial(observe_tags, body=reply.body, now=self._clock.monotonic()))
+
+    def _ps(self, name: str, library: Any) -> Job:
+        reply = yield self._ask(name, "/api/ps", library)
+        if isinstance(reply, Reply) and reply.status == 200:
+            now, wall = self._clock.monotonic(), self._clock.wall()
+            self._observe(name, partial(observe_ps, body=reply.body, now=now, wall=wall))
+
+    def _shows(self, name: str, library: Any) -> Job:
+        """Learn the architecture of models not yet known, once for each digest in the whole fleet."""
+        for model in tuple((self._book.servers[name].installed or {}).values()):
+            if model.facts is not None or model.remote_host is not None:
+                continue
+            known = self._book.facts_of_digest(model.digest)
+            if known is not None:
+                self._book.update(name, partial(with_facts, name=model.name, model_facts=known))
+                continue
+            body = json.dumps({"model": model.spelling}).encode()
+            reply = yield self._ask(name, "/api/show", library, body=body)
+            if isinstance(reply, Failure):
+                return
+            if reply.status == 200:
+                self._observe(name, partial(observe_show, name=model.name, body=reply.body))
+
+    def _observe(self, name: str, change: Any) -> None:
+        """A body that is not what its route answers tells nothing."""
+        try:
+            self._book.update(name, change)
+        except UpstreamProtocolError:
+            return
+
+    def _ask(self, name: str, path: str, library: Any, *, body: bytes = b"", seconds: float | None = None) -> Ask:
+        place = self._places[name]
+        limit = self._config.model_info_timeout if seconds is None else seconds
+        connect = min(limit, place.patience.connect)
+        return Ask(
+            Outgoing(
+                library=library,
+                destination=place,
+                method="POST" if body else "GET",
+                target=path,
+                fields=_JSON if body else (),
+                body=body,
+                timeouts={"connect": connect, "read": limit, "write": limit, "pool": connect},
+            )
+        )

@@ -1,0 +1,205 @@
+"""What one transport consists of beside its I/O, and one request on its way through it.
+
+Belongs here: the wiring both twins share, the account of a request and the record it leaves.
+Does not belong here: the steps of a request (`exchange`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ollama_router_core.breaker import counts_as_failure
+from ollama_router_core.client.fleet_book import FleetBook
+from ollama_router_core.client.questions import Questions
+from ollama_router_core.client.system import Clock, RequestIds, SystemClock, read_text
+from ollama_router_core.config.settings import Config
+from ollama_router_core.decision import Decision
+from ollama_router_core.destinations import Destination, Fields, build_destinations
+from ollama_router_core.endpoints import Family
+from ollama_router_core.errors import RouterError
+from ollama_router_core.records import RequestRecord
+from ollama_router_core.requests import ParsedRequest
+from ollama_router_core.sinks import LogSink
+from ollama_router_core.speeds import Sample
+from ollama_router_core.translate import Stamp
+from ollama_router_core.usage import Usage, UsageReader
+
+__all__ = ["Account", "Incoming", "Room"]
+
+_LEFT = 499
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """A program's request. `timeouts` is the library's own extension, None in it waits as long as the config says."""
+
+    library: Any
+    method: str
+    path: str
+    fields: Fields = field(repr=False)
+    body: bytes = field(repr=False)
+    timeouts: Mapping[str, float | None]
+
+
+class Room:
+    """The shared half of both transports."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        environment: Mapping[str, str],
+        sink: LogSink | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.config = config
+        self.clock = clock or SystemClock()
+        self.places: Mapping[str, Destination] = build_destinations(config, environment, read_text)
+        self.book = FleetBook(config, self.clock)
+        self.questions = Questions(config, self.places, self.book, self.clock)
+        self.sink = sink
+        self.ids = RequestIds()
+
+    @property
+    def reads_usage(self) -> bool:
+        """Whether somebody wants to know tokens and timings."""
+        return self.sink is not None or self.config.routing_strategy == "fastest"
+
+
+class Account:
+    """One request from its start to its end; `end` counts once, whoever says it first."""
+
+    __slots__ = (
+        "_ended", "_holds", "_room", "answered_at", "attempts", "bytes_out", "decided_at", "decision", "error",
+        "family", "id", "incoming", "loads", "request", "retries", "server", "started", "started_at", "status", "usage",
+    )  # fmt: skip
+
+    def __init__(self, room: Room, incoming: Incoming) -> None:
+        self._room = room
+        self._ended = False
+        self._holds: str | None = None
+        self.incoming = incoming
+        self.id = room.ids()
+        self.started = room.clock.monotonic()
+        self.started_at = room.clock.wall()
+        self.family = Family.OLLAMA
+        self.request: ParsedRequest | None = None
+        self.decision: Decision | None = None
+        self.decided_at: float | None = None
+        self.answered_at: float | None = None
+        self.server: str | None = None
+        self.attempts = 0
+        self.retries = 0
+        self.loads = False
+        self.status = 0
+        self.bytes_out = 0
+        self.usage: UsageReader | None = None
+        self.error: RouterError | None = None
+
+    @property
+    def stamp(self) -> Stamp:
+        """What a translated answer says about itself."""
+        model = self.request.route.model_text if self.request is not None else None
+        return Stamp(model=model or "", id=self.id, created_ns=int(self.started_at * 1e9))
+
+    def elapsed_ns(self) -> int:
+        """Nanoseconds since the request began."""
+        return int((self._room.clock.monotonic() - self.started) * 1e9)
+
+    def take(self, server: str) -> None:
+        """The request is being sent to a server, which counts it as in flight."""
+        self.server = self._holds = server
+        self._room.book.begin(server, self.request.route.model if self.request is not None else None)
+
+    def drop(self, status: int | None = None) -> None:
+        """The server last taken has nothing to do with the request any more; `status` is what it answered."""
+        if self._holds is not None:
+            if status is not None and counts_as_failure(status):
+                self._room.book.failed(self._holds)
+            elif status is not None:
+                self._room.book.succeeded(self._holds)
+            self._room.book.end(self._holds, self.request.route.model if self.request is not None else None)
+            self._holds = None
+
+    def watch(self, family: Family, *, streamed: bool) -> None:
+        """Read tokens and timings out of the answer, if anybody wants to know them."""
+        if self._room.reads_usage:
+            self.usage = UsageReader(family, streamed=streamed)
+
+    def first_byte(self) -> None:
+        """The answer's first byte came."""
+        if self.answered_at is None:
+            self.answered_at = self._room.clock.monotonic()
+
+    def end(self, error: RouterError | None = None, *, left: bool = False) -> None:
+        """The request is over: free its place, tell the breaker, leave the record."""
+        if self._ended:
+            return
+        self._ended = True
+        self.error = self.error or error
+        self._tell_breaker(left=left)
+        self.drop()
+        if self.retries:
+            self._room.book.give_retries_back(self.retries)
+        usage = self.usage.usage if self.usage is not None else None
+        if usage is not None and usage.finished:
+            self._learn(usage)
+        if self._room.sink is not None:
+            self._room.sink.write(self._record(usage or Usage(), _LEFT if left else self.status))
+
+    def _tell_breaker(self, *, left: bool) -> None:
+        if self._holds is None:
+            return
+        if self.error is not None or counts_as_failure(self.status):
+            self._room.book.failed(self._holds)
+        elif left and not self.status:
+            self._room.book.abandoned(self._holds)
+        else:
+            self._room.book.succeeded(self._holds)
+
+    def _learn(self, usage: Usage) -> None:
+        if self.request is None or self.request.route.model is None or self.server is None:
+            return
+        sample = Sample(
+            load_ns=(usage.load_duration or 0) if self.loads else 0,
+            prompt_tokens=usage.prompt_tokens or 0,
+            prompt_ns=usage.prompt_eval_duration or 0,
+            output_tokens=usage.completion_tokens or 0,
+            output_ns=usage.eval_duration or 0,
+        )
+        self._room.book.learn(self.server, self.request.route.model, sample)
+
+    def _record(self, usage: Usage, status: int) -> RequestRecord:
+        request = self.request
+        route = request.route if request is not None else None
+        return RequestRecord(
+            id=self.id,
+            started_at=self.started_at,
+            user=None,
+            client=None,
+            method=self.incoming.method,
+            path=request.endpoint.path if request is not None else "(unknown)",
+            model_asked=route.model_text if route is not None else None,
+            model_served=route.model if route is not None and self.server else None,
+            server=self.server,
+            status=status,
+            attempts=self.attempts,
+            streamed=route is not None and route.stream,
+            queue_ms=self._since_start(self.decided_at),
+            ttft_ms=self._since_start(self.answered_at),
+            total_ms=(self._room.clock.monotonic() - self.started) * 1000,
+            load_ms=None if usage.load_duration is None else usage.load_duration / 1e6,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            num_ctx=route.num_ctx if route is not None else None,
+            bytes_in=len(self.incoming.body),
+            bytes_out=self.bytes_out,
+            reason=self.decision.reason if self.decision is not None else None,
+            error_code=self.error.code if self.error is not None else None,
+            error=self.error.message if self.error is not None else None,
+        )
+
+    def _since_start(self, moment: float | None) -> float | None:
+        return None if moment is None else (moment - self.started) * 1000

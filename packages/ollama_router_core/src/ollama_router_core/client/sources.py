@@ -1,0 +1,46 @@
+"""Where a transport's config comes from: a file, or addresses.
+
+Belongs here: text and URLs to a `Config`.
+Does not belong here: what settings mean (`ollama_router_core.config`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from ollama_router_core.client.system import read_text
+from ollama_router_core.config.defaults import parse_ollama_host
+from ollama_router_core.config.loading import load_config
+from ollama_router_core.config.settings import Config, safe_name
+from ollama_router_core.errors import ConfigError
+
+__all__ = ["config_from_file", "config_from_urls"]
+
+
+def config_from_file(path: str, section: str | None, environment: Mapping[str, str]) -> Config:
+    """The settings of one environment in a file; without a `section` the one of `OROUTER_ENV`, else `production`.
+
+    Raises:
+        ConfigError: it cannot be read, or has problems.
+    """
+    try:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {type(error).__name__}") from None
+    chosen = section or environment.get("OROUTER_ENV") or "production"
+    return load_config(text, environment=chosen, env=environment)
+
+
+def config_from_urls(urls: Iterable[str]) -> Config:
+    """One server for each address, as `OLLAMA_HOST` is written; servers are named after their hosts.
+
+    Raises:
+        ConfigError: an address cannot be a server's, or there is none.
+    """
+    found = [parse_ollama_host(url) for url in urls]
+    hosts = Counter(server.host for server in found)
+    servers = {safe_name(one.host if hosts[one.host] == 1 else f"{one.host}-{one.port}"): one for one in found}
+    if not servers:
+        raise ConfigError("give at least one server's address")
+    return Config(servers=servers)

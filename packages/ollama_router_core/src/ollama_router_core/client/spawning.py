@@ -1,0 +1,27 @@
+"""Tasks that outlive the request that starts them, under asyncio and under trio.
+
+Belongs here: starting one. Does not belong here: ending it (whoever starts it keeps its cancel scope).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+__all__ = ["spawn"]
+
+_tasks: set[asyncio.Task[Any]] = set()
+
+
+def spawn(function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+    """Run a function in the background of the running event loop. It must not raise."""
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        trio.lowlevel.spawn_system_task(partial(function, *arguments))
+        return
+    task = asyncio.ensure_future(function(*arguments))
+    _tasks.add(task)  # the loop itself holds tasks weakly
+    task.add_done_callback(_tasks.discard)

@@ -1,0 +1,143 @@
+"""What the policy asks its driver to do: the closed union of I/O steps, and what comes back.
+
+Belongs here: values, no I/O.
+Does not belong here: when to do what (`exchange`, `questions`), doing it (`sync`, `asynchronous`).
+
+    a generator yields      the driver answers with
+    Send(outgoing)          Head (the answer's head has arrived) or Failure (there is none)
+    ReadBody(head, most)    the body's bytes, cut after `most`, or Failure
+    Release(head)           None: the answer is closed
+    Ask(outgoing)           Reply (a whole short answer) or Failure
+    Background(jobs)        None: the jobs, generators that yield `Ask`, go on by themselves
+    Wait(until, seconds)    None: `until()` holds, or the time is over
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ollama_router_core.destinations import Destination, Fields
+from ollama_router_core.errors import UpstreamError, UpstreamProtocolError
+
+__all__ = [
+    "LONGEST_FACTS",
+    "Ask",
+    "Background",
+    "Failure",
+    "Head",
+    "Job",
+    "Outgoing",
+    "ReadBody",
+    "Release",
+    "Reply",
+    "Send",
+    "Step",
+    "Wait",
+    "unaskable",
+]
+
+LONGEST_FACTS = 64 * 1024 * 1024
+"""Bytes of an answer about a server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """One request as it is sent.
+
+    `library` is the module that it is built with (httpx or httpx2), `timeouts` are seconds as their `timeout`
+    extension has them.
+    """
+
+    library: Any
+    destination: Destination
+    method: str
+    target: str
+    fields: Fields = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
+    timeouts: dict[str, float | None]
+
+
+@dataclass(slots=True)
+class Head:
+    """An answer whose head has arrived; `response` is the inner transport's, `lease` its connection's if we lend it."""
+
+    library: Any
+    destination: Destination
+    status: int
+    response: Any
+    lease: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole short answer."""
+
+    status: int
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """No answer. `unsent` says that no connection came about; `original` is what the inner transport raised."""
+
+    error: UpstreamError
+    original: BaseException
+    unsent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a request and wait for the head of its answer."""
+
+    outgoing: Outgoing
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBody:
+    """Read an answer's body, at most about `most` bytes, and close it."""
+
+    head: Head
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Close an answer that nobody wants."""
+
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One small exchange with a server."""
+
+    outgoing: Outgoing
+
+
+Job = Generator[Ask, Reply | Failure, None]
+"""Questions that run by themselves; whoever starts one closes it when it cannot go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """Let jobs run at once, each by itself."""
+
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait until something holds that background jobs bring about; it is looked at after each of their steps."""
+
+    until: Callable[[], bool]
+    seconds: float
+
+
+Step = Send | ReadBody | Release | Background | Wait
+
+
+def unaskable(outgoing: Outgoing, error: Exception) -> Failure:
+    """An inner transport raised what no transport should: its server cannot be asked."""
+    return Failure(UpstreamProtocolError(f"{outgoing.destination.name} cannot be asked: {type(error).__name__}"), error)

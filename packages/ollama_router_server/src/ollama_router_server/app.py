@@ -20,8 +20,19 @@ from ollama_router_core.errors import Forbidden, RouterError
 from ollama_router_server.path_token import has_path_token, move_path_token
 from ollama_router_server.relay.client import Receive, Send
 from ollama_router_server.relay.relay import RelayApp, RelayDeps
+from ollama_router_server.resources.bodies import answer_error, answer_http_error
 from ollama_router_server.resources.fleet import DrainResource, ExplainResource, StatusResource
 from ollama_router_server.resources.health import HealthResource, LiveResource, ReadyResource
+from ollama_router_server.resources.openapi import OpenApiResource
+from ollama_router_server.resources.usage import UsageResource
+from ollama_router_server.resources.users import (
+    GroupResource,
+    GroupsResource,
+    TokenResource,
+    TokensResource,
+    UserResource,
+    UsersResource,
+)
 from ollama_router_server.services import Services
 
 __all__ = ["RouterApp", "create_app"]
@@ -89,25 +100,31 @@ class _AdminOnly:
         check_network(user.grants, str(client[0]) if client else None)
 
 
-async def _answer_error(_request: Request, response: Response, error: RouterError, _params: Any, **_: Any) -> None:
-    response.status = error.status_hint
-    response.media = {"error": error.message, "code": error.code}
-    if error.status_hint == 401:
-        response.set_header("WWW-Authenticate", 'Bearer realm="ollama-router"')
+def _add_admin_routes(app: Any, services: Services) -> None:
+    app.add_route("/router/status", StatusResource(services))
+    app.add_route("/router/explain", ExplainResource(services))
+    app.add_route("/router/servers/{name}/drain", DrainResource(services, on=True))
+    app.add_route("/router/servers/{name}/undrain", DrainResource(services, on=False))
+    app.add_route("/router/users", UsersResource(services))
+    app.add_route("/router/users/{name}", UserResource(services))
+    app.add_route("/router/users/{name}/tokens", TokensResource(services))
+    app.add_route("/router/users/{name}/tokens/{token}", TokenResource(services))
+    app.add_route("/router/groups", GroupsResource(services))
+    app.add_route("/router/groups/{name}", GroupResource(services))
+    app.add_route("/router/usage", UsageResource(services))
+    app.add_route("/router/openapi.json", OpenApiResource())
 
 
 def create_app(services: Services) -> RouterApp:
     """Wire the application. Its lifespan starts and stops the services."""
     app: Any = falcon.asgi.App(middleware=[_AdminOnly(services)])
-    app.add_error_handler(RouterError, _answer_error)
+    app.add_error_handler(RouterError, answer_error)
+    app.add_error_handler(falcon.HTTPError, answer_http_error)
     app.add_route("/health", HealthResource(services))
     app.add_route("/up", LiveResource())
     app.add_route("/livez", LiveResource())
     app.add_route("/readyz", ReadyResource(services))
-    app.add_route("/router/status", StatusResource(services))
-    app.add_route("/router/explain", ExplainResource(services))
-    app.add_route("/router/servers/{name}/drain", DrainResource(services, on=True))
-    app.add_route("/router/servers/{name}/undrain", DrainResource(services, on=False))
+    _add_admin_routes(app, services)
     deps = RelayDeps(
         config=services.config,
         targets=services.targets,

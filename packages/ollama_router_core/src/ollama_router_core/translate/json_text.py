@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 import msgspec
@@ -20,6 +21,8 @@ __all__ = ["JsonError", "decode", "decode_patiently", "encode", "encode_exactly"
 
 _DECODE = msgspec.json.Decoder().decode
 _ENCODE = msgspec.json.Encoder().encode
+_MAX_DEPTH = 200
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|(?P<opens>[\[{])|(?P<closes>[\]}])', re.DOTALL)
 _MSGSPEC_ERRORS = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
@@ -33,6 +36,7 @@ def decode(text: bytes | str) -> Any:
     Raises:
         JsonError: not JSON, not UTF-8, nested too deeply, or a number that a double cannot hold.
     """
+    _refuse_deep(text)
     try:
         return _DECODE(text)
     except _MSGSPEC_ERRORS:
@@ -45,10 +49,25 @@ def decode_patiently(text: bytes | str) -> Any:
     Raises:
         JsonError: not JSON, not UTF-8, or nested too deeply.
     """
+    _refuse_deep(text)
     try:
         return _DECODE(text)
     except _MSGSPEC_ERRORS:
         return _decode_slowly(text, float_of=_finite_or_none, constant_of=lambda _: None)
+
+
+def _refuse_deep(text: bytes | str) -> None:
+    """How deep a recursive reader gets before it gives up differs between versions of Python; this does not."""
+    if len(text) < _MAX_DEPTH:
+        return
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    if data.count(b"[") + data.count(b"{") <= _MAX_DEPTH:
+        return
+    depth = 0
+    for found in _BRACKETS.finditer(data):
+        depth += (found.lastgroup == "opens") - (found.lastgroup == "closes")
+        if depth > _MAX_DEPTH:
+            raise JsonError("nested too deeply")
 
 
 def _decode_slowly(text: bytes | str, *, float_of: Any, constant_of: Any) -> Any:
@@ -88,9 +107,11 @@ def encode(value: Any) -> bytes:
         JsonError: nested too deeply.
     """
     try:
-        return _ENCODE(value)
+        text = _ENCODE(value)
     except _MSGSPEC_ERRORS:
         return encode_exactly(value)
+    _refuse_deep(text)
+    return text
 
 
 def encode_exactly(value: Any) -> bytes:

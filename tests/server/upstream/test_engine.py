@@ -205,11 +205,11 @@ async def test_a_slow_upload_is_not_a_stuck_one(engine: HttptoolsUpstream):
         left = 16_777_216
         while left:
             left -= len(await peer.body(min(left, 524_288)))
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.06)
         await peer.send(SHORT)
 
     async with ScriptedServer(script) as server:
-        request = to(server.port, "POST", body=b"x" * 16_777_216, timeouts=Timeouts(first_byte=0.5, idle=0.25))
+        request = to(server.port, "POST", body=b"x" * 16_777_216, timeouts=Timeouts(first_byte=1.2, idle=1.2))
         assert (await ask(engine, request)).body == b"ok"
 
 

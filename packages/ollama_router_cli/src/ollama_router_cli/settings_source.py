@@ -19,6 +19,7 @@ import platformdirs
 
 from ollama_router_core.config import Config, default_config, load_config
 from ollama_router_core.errors import ConfigError
+from ollama_router_core.policy import leaks
 from ollama_router_server.storage.database import default_database_url
 
 __all__ = ["FILE_NAME", "Settings", "find_config_file", "read_settings"]
@@ -70,6 +71,8 @@ def read_settings(
     section = environment or known.get("OROUTER_ENV") or _DEFAULT_ENVIRONMENT
     path = find_config_file(config, known)
     loaded = default_config(known) if path is None else _load(path, section, known)
+    if found := leaks(loaded):
+        raise ConfigError(f"{path}: {'; '.join(found)}")
     return Settings(config=loaded, path=path, environment=section, variables=known)
 
 

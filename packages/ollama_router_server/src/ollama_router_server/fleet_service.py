@@ -97,6 +97,7 @@ class FleetService:
         self._replies: dict[tuple[str, str], bytes] = {}
         self._speeds = SpeedBook()
         self._listeners: list[Callable[[], None]] = []
+        self._up_listeners: list[Callable[[str], None]] = []
         self.health = Health(config, clock.monotonic)
         timeout = config.model_info_timeout
         self._timeouts = Timeouts(connect=min(config.connect_timeout, timeout), first_byte=timeout, idle=timeout)
@@ -119,6 +120,10 @@ class FleetService:
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever facts or states changed in a way that may let a waiting request go."""
         self._listeners.append(listener)
+
+    def on_up(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with the name of each server that is first seen or comes back, once its facts are known."""
+        self._up_listeners.append(listener)
 
     def drain(self, name: str, *, on: bool) -> None:
         """Send a server nothing new, or end that."""
@@ -244,9 +249,13 @@ class FleetService:
 
     async def _watch(self, name: str, first: asyncio.Event) -> None:
         while True:
+            was_up = self._servers[name].up
             await self._round(name)
             first.set()
             self._tell()
+            if self._servers[name].up and not was_up:
+                for listener in self._up_listeners:
+                    listener(name)
             await self._pause(name)
 
     async def _pause(self, name: str) -> None:

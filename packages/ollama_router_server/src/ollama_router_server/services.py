@@ -11,6 +11,8 @@ from collections.abc import Mapping
 import structlog
 
 from ollama_router_core.config.settings import Config
+from ollama_router_core.errors import ConfigError
+from ollama_router_core.policy import leaks
 from ollama_router_server.auth import Authenticator
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.keeper import LogKeeper
@@ -27,6 +29,7 @@ from ollama_router_server.storage.users import CreatedToken, UserStore
 from ollama_router_server.system import Clock, SystemClock
 from ollama_router_server.targets import build_targets, missing_keys
 from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.warmup import WarmUp
 
 __all__ = ["Services", "database_url_of"]
 
@@ -39,9 +42,15 @@ def database_url_of(config: Config, environment: Mapping[str, str]) -> str:
 
 
 class Services:
-    """What one process holds. `draining` is True from the moment it was asked to stop."""
+    """What one process holds. `draining` is True from the moment it was asked to stop.
+
+    Raises:
+        ConfigError: a setting leads a model out of the house that has to stay (`local_only`).
+    """
 
     def __init__(self, config: Config, environment: Mapping[str, str], *, clock: Clock | None = None) -> None:
+        if found := leaks(config):
+            raise ConfigError("; ".join(found))
         self.config = config
         self.clock = clock or SystemClock()
         self.draining = False
@@ -59,6 +68,7 @@ class Services:
         self.sink = DatabaseSink(self.request_log, clock=self.clock)
         self.upstream = HttptoolsUpstream()
         self.fleet = FleetService(config=config, targets=self.targets, upstream=self.upstream, clock=self.clock)
+        self.warm_up = WarmUp(config=config, targets=self.targets, upstream=self.upstream, fleet=self.fleet)
         self.admitting = Admitting(config, self.targets, self.fleet, self.clock)
         self.reachability = Reachability(config, self.targets, self.clock)
 
@@ -93,6 +103,7 @@ class Services:
         """Stop in the reverse order; rows that wait are written."""
         self.draining = True
         await self.reachability.aclose()
+        await self.warm_up.aclose()
         await self.fleet.aclose()
         await self.upstream.aclose()
         await self.keeper.aclose()

@@ -1,0 +1,87 @@
+"""Loads the models that the config wants warm, when a server is first seen and whenever it comes back.
+
+Belongs here: one background task a server, one model after the other as Ollama loads them.
+Does not belong here: when a server is back (`fleet_service` says so), which context a model gets (the core's `policy`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from functools import partial
+
+import structlog
+
+from ollama_router_core.config.settings import Config
+from ollama_router_core.endpoints import match_endpoint
+from ollama_router_core.errors import RouterError
+from ollama_router_core.observations import observe_load_finished, observe_load_started
+from ollama_router_core.policy import apply_policy
+from ollama_router_core.requests import ParsedRequest, parse_request
+from ollama_router_server.fleet_service import FleetService, fetch
+from ollama_router_server.targets import Target
+from ollama_router_server.upstream.interface import Timeouts, Upstream
+
+__all__ = ["WarmUp"]
+
+_log = structlog.get_logger("warmup")
+
+
+class WarmUp:
+    """Watches for servers that come up and loads what belongs there."""
+
+    def __init__(
+        self, *, config: Config, targets: Mapping[str, Target], upstream: Upstream, fleet: FleetService
+    ) -> None:
+        self._config = config
+        self._targets = targets
+        self._upstream = upstream
+        self._fleet = fleet
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        patience = config.request_timeout
+        self._timeouts = Timeouts(connect=config.connect_timeout, first_byte=patience, idle=patience)
+        if any(server.warm_up for server in config.servers.values()):
+            fleet.on_up(self._begin)
+
+    async def aclose(self) -> None:
+        """Stop; a load under way is given up."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _begin(self, name: str) -> None:
+        running = self._tasks.get(name)
+        if self._config.servers[name].warm_up and (running is None or running.done()):
+            self._tasks[name] = asyncio.create_task(self._load_all(name), name=f"warmup-{name}")
+
+    async def _load_all(self, name: str) -> None:
+        for text in self._config.servers[name].warm_up:
+            try:
+                await self._load(name, self._request(text))
+            except RouterError as error:
+                _log.warning("warm_up_failed", server=name, model=text, error=error.message)
+
+    def _request(self, text: str) -> ParsedRequest:
+        """A request without a prompt loads a model; it must ask for the context that later ones will."""
+        body = json.dumps({"model": text, "stream": False}).encode()
+        parsed = parse_request(match_endpoint("POST", "/api/generate"), body)
+        return apply_policy(parsed, self._config.models).request
+
+    async def _load(self, name: str, request: ParsedRequest) -> None:
+        model = request.route.model
+        if model is None or model in self._fleet.snapshot.servers[name].loaded:
+            return
+        now = self._fleet.now()
+        self._fleet.update(name, partial(observe_load_started, name=model, now=now))
+        status, _ = await fetch(
+            self._upstream, self._targets[name], "POST", "/api/generate", timeouts=self._timeouts, body=request.body
+        )
+        if status != 200:
+            self._fleet.measure_soon(name)
+            _log.warning("warm_up_failed", server=name, model=request.route.model_text, status=status)
+            return
+        change = partial(observe_load_finished, name=model, num_ctx=request.route.num_ctx, now=self._fleet.now())
+        self._fleet.update(name, change)
+        self._fleet.measure_soon(name)
+        _log.info("warmed_up", server=name, model=request.route.model_text)

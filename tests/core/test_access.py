@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from ollama_router_core.access import (
+    CloudRule,
     Grants,
     InvalidGrants,
+    check_cloud,
     check_endpoint,
     check_expiry,
     check_host,
@@ -14,6 +16,7 @@ from ollama_router_core.access import (
     check_network,
     grants_from_json,
     grants_to_json,
+    may_use_cloud,
     may_use_model,
 )
 from ollama_router_core.endpoints import ENDPOINTS, Endpoint, Kind
@@ -143,3 +146,27 @@ def test_null_says_nothing() -> None:
     """As a field that is not there."""
     assert grants_from_json({"models": None, "cloud": None}) == Grants()
     assert grants_to_json(Grants()) == {}
+
+
+@pytest.mark.parametrize(
+    ("rule", "granted", "admin", "user"),
+    [
+        ("none", None, False, False),
+        ("none", True, False, False),
+        ("admin", None, True, False),
+        ("admin", True, True, True),
+        ("admin", False, False, False),
+        ("all", None, True, True),
+        ("all", False, False, False),
+    ],
+)
+def test_hosted_models_need_a_permission_of_their_own(
+    rule: CloudRule, granted: bool | None, admin: bool, user: bool
+) -> None:
+    """A setting says who may; grants say otherwise for one user, but where nobody may no grant helps."""
+    grants = Grants(cloud=granted)
+    assert may_use_cloud("admin", grants, rule) is admin
+    assert may_use_cloud("user", grants, rule) is user
+    if not user:
+        with pytest.raises(Forbidden, match=r"ollama\.com"):
+            check_cloud("user", grants, rule, "x:cloud")

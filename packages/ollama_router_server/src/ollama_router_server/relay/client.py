@@ -31,7 +31,18 @@ class Client:
     `started` is True once a head was written; `bytes_out` counts body bytes handed to the HTTP server.
     """
 
-    __slots__ = ("_ending", "_finished", "_front", "_read", "_receive", "_send", "_task", "bytes_in", "bytes_out", "started")
+    __slots__ = (
+        "_ending",
+        "_finished",
+        "_front",
+        "_read",
+        "_receive",
+        "_send",
+        "_task",
+        "bytes_in",
+        "bytes_out",
+        "started",
+    )
 
     def __init__(self, receive: Receive, send: Send, front: FrontCycle | None = None) -> None:
         self._front = front

@@ -18,12 +18,13 @@ from ollama_router_server.resources import shapes
 
 __all__ = ["OPERATIONS", "OpenApiResource", "Operation", "openapi_document"]
 
+_ANYWHERE = (400, 401, 403, 503)  # 400: also heads that the HTTP front does not take
 _REFERENCE = "#/components/schemas/{model}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method of one path; `refused` are the statuses of refusals besides 401, 403 and 503."""
+    """One method of one path; `refused` are the statuses of refusals besides those that any may get."""
 
     method: str
     path: str
@@ -50,7 +51,7 @@ OPERATIONS: tuple[Operation, ...] = (
         body=shapes.NewUser,
         answer=shapes.CreatedUserBody,
         status=201,
-        refused=(400, 404, 409, 413),
+        refused=(404, 409, 413),
     ),
     Operation(method="get", path=_USER, summary="Show one user", answer=shapes.UserDetailsBody, refused=(404,)),
     Operation(
@@ -59,7 +60,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Change a user",
         body=shapes.UserPatch,
         answer=shapes.UserDetailsBody,
-        refused=(400, 404, 413),
+        refused=(404, 413),
     ),
     Operation(method="delete", path=_USER, summary="Delete a user", answer=shapes.DeletedBody, refused=(404,)),
     Operation(method="get", path=_TOKENS, summary="List a user's tokens", answer=shapes.TokensBody, refused=(404,)),
@@ -70,7 +71,7 @@ OPERATIONS: tuple[Operation, ...] = (
         body=shapes.NewToken,
         answer=shapes.CreatedTokenBody,
         status=201,
-        refused=(400, 404, 409, 413),
+        refused=(404, 409, 413),
     ),
     Operation(
         method="delete",
@@ -87,7 +88,7 @@ OPERATIONS: tuple[Operation, ...] = (
         body=shapes.NewGroup,
         answer=shapes.GroupBody,
         status=201,
-        refused=(400, 409, 413),
+        refused=(409, 413),
     ),
     Operation(method="get", path=_GROUP, summary="Show one group", answer=shapes.GroupBody, refused=(404,)),
     Operation(
@@ -96,7 +97,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Change a group",
         body=shapes.GroupPatch,
         answer=shapes.GroupBody,
-        refused=(400, 404, 413),
+        refused=(404, 413),
     ),
     Operation(method="delete", path=_GROUP, summary="Delete a group", answer=shapes.DeletedBody, refused=(404, 409)),
     Operation(
@@ -104,7 +105,6 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/router/usage",
         summary="Requests and tokens by user, model and server",
         answer=shapes.UsageBody,
-        refused=(400,),
         query=_USAGE_QUERY,
     ),
 )
@@ -144,7 +144,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     names = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
     path = [_parameter(name, "path", {"type": "string", "pattern": "^[A-Za-z0-9._-]+$"}) for name in names]
     query = [_parameter(name, "query", schema) for name, schema in operation.query]
-    refusals = {str(status): _json("Refused", shapes.ErrorBody) for status in (401, 403, 503, *operation.refused)}
+    refusals = {str(status): _json("Refused", shapes.ErrorBody) for status in (*_ANYWHERE, *operation.refused)}
     described: dict[str, Any] = {
         "summary": operation.summary,
         "parameters": [*path, *query],

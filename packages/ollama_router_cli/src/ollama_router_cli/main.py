@@ -30,6 +30,8 @@ COMMANDS = {
     "users": ("user_commands", "Create, list and change users."),
     "groups": ("group_commands", "Create, list and change groups of users."),
     "route": ("route_commands", "Ask which server would get a request, and why."),
+    "simulate": ("simulate", "Compare routing strategies on a trace, in virtual time."),
+    "replay": ("replay", "Decide logged requests again under another config."),
     "status": ("status", "Ask the router and every server how they are."),
     "logs": ("log_commands", "Read the request log."),
     "db": ("database_commands", "Look after the database of users and log."),

@@ -14,6 +14,7 @@ from ollama_router_core.simulation.comparison import ROUTERS, compare
 from ollama_router_core.simulation.engine import Outage, Outcome, SimulationResult, simulate
 from ollama_router_core.simulation.fleet_file import parse_fleet
 from ollama_router_core.simulation.machine import Machine
+from ollama_router_core.simulation.replay import Replay, replay
 from ollama_router_core.simulation.report import Summary, percentile, summarise, table
 from ollama_router_core.simulation.routers import StrategyRouter
 from ollama_router_core.simulation.scenarios import FLEET, MODELS, Scenario, make_scenario
@@ -37,6 +38,7 @@ __all__ = [
     "Machine",
     "Outage",
     "Outcome",
+    "Replay",
     "Scenario",
     "SimulatedModel",
     "SimulationResult",
@@ -49,6 +51,7 @@ __all__ = [
     "parse_fleet",
     "parse_trace",
     "percentile",
+    "replay",
     "simulate",
     "summarise",
     "table",

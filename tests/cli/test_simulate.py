@@ -1,0 +1,185 @@
+"""`orouter simulate` and `orouter replay`: strategies on a trace, logged requests under another config."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import time
+
+import pytest
+
+from ollama_router_core.records import RequestRecord
+from ollama_router_core.testing import SimulatorThread
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.request_log import RequestLog
+from ollama_router_server.storage.upgrade import prepare_database
+
+FLEET = """\
+servers:
+  big: {vram_gb: 48, bandwidth: 900, tflops: 80, load_rate: 3.0}
+  small: {vram_gb: 8, bandwidth: 300, tflops: 20, load_rate: 1.0, priority: 2}
+models:
+  "llama3.1:8b": {billions: 8, weights_gb: 4.7}
+  "llama3.2:3b": {billions: 3, weights_gb: 2.0}
+"""
+
+
+@pytest.fixture
+def trace(tmp_path):
+    """Forty requests, one every two seconds."""
+    path = tmp_path / "trace.csv"
+    lines = ["time,prompt,output", *(f"{2 * number}.0,{200 + number},{50 + number}" for number in range(40))]
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    """A fleet of two."""
+    path = tmp_path / "fleet.yml"
+    path.write_text(FLEET)
+    return str(path)
+
+
+def test_a_table_with_a_line_a_strategy(cli, trace, fleet):
+    """Our four by default; the same seed gives the same figures."""
+    result = cli("simulate", "--fleet", fleet, "--trace", trace)
+    assert result.code == 0
+    lines = result.out.splitlines()
+    assert lines[0].split()[:3] == ["router", "requests", "refused"]
+    assert [line.split()[0] for line in lines[1:]] == ["priority_with_memory", "least_loaded", "round_robin", "fastest"]
+    assert cli("simulate", "--fleet", fleet, "--trace", trace).out == result.out
+
+
+def test_json_has_every_figure(cli, trace, fleet):
+    """Counts and seconds by name, for chosen strategies alone."""
+    rows = cli("simulate", "--fleet", fleet, "--trace", trace, "--strategies", "fastest,least_loaded", "--json").json()
+    assert [row["router"] for row in rows] == ["fastest", "least_loaded"]
+    assert all(row["requests"] == 40 and row["loads"] >= 1 and row["ttft_p95"] >= row["ttft_p50"] for row in rows)
+
+
+def test_all_includes_what_people_use_today(cli, trace):
+    """The usual baselines stand beside our own, on the built-in fleet."""
+    rows = cli("simulate", "--trace", trace, "--strategies", "all", "--requests", "10", "--json").json()
+    assert len(rows) > 5
+    assert {"fastest", "least_loaded"} < {row["router"] for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [("time,prompt,output\nx,y,z", "is not a trace"), ("time,prompt,output\n1", "is not a trace")],
+)
+def test_what_is_no_trace_is_named(cli, tmp_path, content, expected):
+    """One text, exit code 1."""
+    path = tmp_path / "bad.csv"
+    path.write_text(content)
+    result = cli("simulate", "--trace", str(path))
+    assert result.code == 1
+    assert expected in result.err
+
+
+def test_what_is_no_fleet_is_named_with_its_place(cli, tmp_path, trace):
+    """The key that is wrong."""
+    path = tmp_path / "bad.yml"
+    path.write_text(FLEET.replace("vram_gb: 48", "vram_gb: lots"))
+    result = cli("simulate", "--trace", trace, "--fleet", str(path))
+    assert result.code == 1
+    assert "servers.big.vram_gb" in result.err
+
+
+def test_unknown_strategies_are_wrong_usage(cli, trace):
+    """Exit code 2, and the known ones are listed."""
+    result = cli("simulate", "--trace", trace, "--strategies", "quickest")
+    assert result.code == 2
+    assert "least_loaded" in result.err
+
+
+def test_a_plot_without_matplotlib_says_what_to_install(cli, trace, tmp_path, monkeypatch):
+    """Before the work begins, not after."""
+    real = importlib.import_module
+
+    def without(name, *rest):
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr("ollama_router_cli.simulate.import_module", without, raising=False)
+    result = cli("simulate", "--trace", trace, "--plot", str(tmp_path / "out.png"))
+    assert result.code == 1
+    assert "pip install 'ollama-router-cli[plot]'" in result.err
+    assert all(word not in result.err for word in ("fastest:", "Traceback"))
+
+
+CONFIG = """\
+routing_strategy: priority_with_memory
+servers:
+  one: {{host: 127.0.0.1, port: {one}, priority: {first}}}
+  two: {{host: 127.0.0.1, port: {two}, priority: {second}}}
+"""
+
+
+async def log_requests(count: int, **changes) -> None:
+    """Rows of requests that server one served, a minute apart, the newest a minute ago."""
+    url = os.environ["OROUTER_DATABASE_URL"]
+    await prepare_database(url)
+    database = Database(url)
+    rows = [
+        RequestRecord(
+            **{
+                "id": f"r{number}",
+                "started_at": time.time() - 60 * (number + 1),
+                "user": "alice",
+                "client": None,
+                "method": "POST",
+                "path": "/api/chat",
+                "model_asked": "llama3.2:3b",
+                "model_served": "llama3.2:3b",
+                "server": "one",
+                "status": 200,
+                "streamed": True,
+                "queue_ms": 0.1,
+                "ttft_ms": 300.0,
+                "total_ms": 2300.0,
+                "prompt_tokens": 300,
+                "completion_tokens": 100,
+                **changes,
+            }
+        )
+        for number in range(count)
+    ]
+    await RequestLog(database).insert(rows)
+    await database.aclose()
+
+
+@pytest.fixture
+def servers():
+    """Two servers with the same model."""
+    with SimulatorThread(models=["llama3.2:3b"]) as one, SimulatorThread(models=["llama3.2:3b"]) as two:
+        yield one, two
+
+
+def test_replay_shows_what_would_move(cli, write_config, servers):
+    """With the priorities swapped every request would go to the other server; the same config moves nothing."""
+    one, two = servers
+    write_config(CONFIG.format(one=one.port, two=two.port, first=1, second=2))
+    asyncio.run(log_requests(12))
+    same = cli("replay", "--json").json()
+    assert (same["requests"], same["moved"], same["unplaced"]) == (12, 0, 0)
+    write_config(CONFIG.format(one=one.port, two=two.port, first=2, second=1))
+    swapped = cli("replay", "--since", "7d", "--json").json()
+    assert (swapped["requests"], swapped["moved"]) == (12, 12)
+    assert swapped["moves"] == [{"model": "llama3.2:3b", "from": "one", "to": "two", "requests": 12}]
+    assert swapped["servers"] == {"one": {"before": 12, "after": 0}, "two": {"before": 0, "after": 12}}
+    assert swapped["expected_seconds"]["before"]["p50"] > 0
+    assert "12 would move (100%)" in cli("replay").out
+
+
+def test_replay_leaves_out_what_was_not_routed(cli, write_config, servers):
+    """Lists and requests that no server got are not decided again; an empty log is told."""
+    one, two = servers
+    write_config(CONFIG.format(one=one.port, two=two.port, first=1, second=2))
+    assert "no request has been logged" in cli("replay").err
+    asyncio.run(log_requests(3, path="/api/tags", server=None, model_served=None))
+    assert json.loads(cli("replay", "--json").out)["requests"] == 0

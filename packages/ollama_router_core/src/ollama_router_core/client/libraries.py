@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Hashable, Iterator, Mapping
 from functools import lru_cache
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from ollama_router_core.client.room import Incoming
 from ollama_router_core.client.steps import Failure, Outgoing
@@ -114,9 +114,42 @@ def build_request(outgoing: Outgoing) -> Any:
         outgoing.method,
         url,
         headers=fields,
-        stream=library.ByteStream(outgoing.body),
+        stream=_body_class(library)(outgoing.body),
         extensions={"timeout": outgoing.timeouts},
     )
+
+
+class _Once:
+    """One piece, then the end; no generator, as trio warns of those that a cancelled upload leaves unfinished."""
+
+    __slots__ = ("_piece",)
+
+    def __init__(self, piece: bytes) -> None:
+        self._piece: bytes | None = piece
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece, self._piece = self._piece, None
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+
+@lru_cache(maxsize=4)
+def _body_class(library: Any) -> Any:
+    class Body(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, content: bytes) -> None:
+            self._content = content
+
+        def __iter__(self) -> Iterator[bytes]:
+            return iter((self._content,))
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return _Once(self._content)
+
+    return Body
 
 
 def build_response(

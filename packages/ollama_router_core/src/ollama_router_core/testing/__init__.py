@@ -1,4 +1,4 @@
-"""Doubles for testing against: a simulated Ollama server.
+"""Doubles for testing against: a simulated Ollama server, a fleet in memory.
 
 `OllamaSimulator` speaks HTTP/1.1 on a loopback port, answers as a real Ollama 0.32 does, records what reaches it
 and misbehaves on command. Three ways to run it::
@@ -9,10 +9,13 @@ and misbehaves on command. Three ways to run it::
         ...
 
     python -m ollama_router_core.testing --port 11434 --models llama3.1:8b qwen3:8b
+
+`FakeFleet` is several servers without a socket, for programs that route from inside (`ollama_router_core.client`).
 """
 
 from __future__ import annotations
 
+from ollama_router_core.testing.fake_fleet import AskedRequest, FakeFleet
 from ollama_router_core.testing.faults import (
     Answer,
     Cut,
@@ -35,11 +38,13 @@ from ollama_router_core.testing.threads import SimulatorThread
 
 __all__ = [
     "Answer",
+    "AskedRequest",
     "Cut",
     "Delay",
     "Drip",
     "EndEarly",
     "ExtraHeaders",
+    "FakeFleet",
     "Fault",
     "FaultRules",
     "Garbage",

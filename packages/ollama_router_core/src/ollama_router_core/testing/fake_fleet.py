@@ -1,0 +1,147 @@
+"""`FakeFleet`: Ollama servers in memory, for tests of programs that route from inside; no socket, no time.
+
+Belongs here: canned answers in every dialect, what was asked, servers that refuse.
+Does not belong here: loading, evicting, misbehaving mid-stream (that is what `OllamaSimulator` is for).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ollama_router_core.config import Config, Server
+from ollama_router_core.names import canonical_name
+from ollama_router_core.translate import Dialect, Stamp, StreamTranslator, stream_content_type, translate_reply
+
+__all__ = ["AskedRequest", "FakeFleet"]
+
+_DIALECTS = {dialect.path: dialect for dialect in Dialect if not dialect.embeds}
+_DONE = {"done": True, "done_reason": "stop", "total_duration": 3, "load_duration": 1, "prompt_eval_count": 5,
+         "prompt_eval_duration": 1, "eval_count": 2, "eval_duration": 1}  # fmt: skip
+_WHEN = "2025-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRequest:
+    """One request that a program's router sent: to which server, on which route, with which body."""
+
+    server: str
+    method: str
+    path: str
+    body: Any = field(repr=False)
+
+
+class FakeFleet:
+    """Servers in memory; an inner transport for `RouterTransport` and `AsyncRouterTransport`, of either library.
+
+    Three lines make a client to test with::
+
+        fleet = FakeFleet({"big": ["llama3.3:70b"], "small": ["llama3.2:1b"]})
+        client = ollama.Client(transport=RouterTransport(fleet.config, inner=fleet))
+        assert client.chat("llama3.3:70b", messages=[...]).message.content == fleet.answer
+
+    Attributes:
+        config: settings with these servers, to be copied with others if need be (`model_copy`).
+        answer: what every model says.
+        requests: what was asked of models, oldest first; questions about the fleet are not among them.
+        down: names of servers that refuse connections.
+    """
+
+    def __init__(self, servers: Mapping[str, Iterable[str]], *, answer: str = "Hello!") -> None:
+        self._models = {name: tuple(models) for name, models in servers.items()}
+        self.config = Config(servers={name: Server(host=name) for name in self._models})
+        self.answer = answer
+        self.requests: list[AskedRequest] = []
+        self.down: set[str] = set()
+        self._loaded: dict[str, set[str]] = {name: set() for name in self._models}
+
+    def handle_request(self, request: Any) -> Any:
+        """Answer a request of `httpx.Client` or `httpx2.Client`."""
+        return self._respond(request, request.read())
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Answer a request of an asynchronous client."""
+        return self._respond(request, await request.aread())
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    async def aclose(self) -> None:
+        """There is nothing to close."""
+
+    def _respond(self, request: Any, content: bytes) -> Any:
+        library = sys.modules[type(request).__module__.partition(".")[0]]
+        server, path = request.url.host, request.url.path
+        if server in self.down or server not in self._models:
+            raise library.ConnectError(f"{server} refuses connections", request=request)
+        body = json.loads(content) if content else {}
+        status, kind, answer = self._answer(server, path, body)
+        if path in _DIALECTS or path == "/api/embed":
+            self.requests.append(AskedRequest(server, request.method, path, body))
+        return library.Response(status, headers={"content-type": kind}, content=answer)
+
+    def _answer(self, server: str, path: str, body: Mapping[str, Any]) -> tuple[int, str, bytes]:
+        lists: Mapping[str, Any] = {
+            "/api/version": {"version": "0.32.15"},
+            "/api/tags": {"models": [_row(model) for model in self._models[server]]},
+            "/api/ps": {"models": [_row(model) for model in sorted(self._loaded[server])]},
+            "/v1/models": {"object": "list", "data": [_openai_row(model) for model in self._models[server]]},
+        }
+        if path in lists:
+            return _json(200, lists[path])
+        if canonical_name(str(body.get("model"))) not in map(canonical_name, self._models[server]):
+            return _json(404, {"error": f"model '{body.get('model')}' not found"})
+        if path == "/api/show":
+            return _json(200, {"details": {}, "model_info": {}, "capabilities": ["completion", "tools"]})
+        self._loaded[server].add(str(body["model"]))
+        if path == "/api/embed":
+            return _json(200, {"model": body["model"], "embeddings": [[0.1, 0.2]]})
+        dialect = _DIALECTS.get(path)
+        return _json(404, {"error": "not found"}) if dialect is None else self._said(dialect, body)
+
+    def _said(self, dialect: Dialect, body: Mapping[str, Any]) -> tuple[int, str, bytes]:
+        streams = body.get("stream", dialect in {Dialect.OLLAMA_CHAT, Dialect.OLLAMA_GENERATE})
+        stamp = Stamp(model=str(body["model"]), id="fake", created_ns=1_735_689_600_000_000_000)
+        head = {"model": body["model"], "created_at": _WHEN}
+        whole = {**head, "message": {"role": "assistant", "content": self.answer}, **_DONE}
+        source = Dialect.OLLAMA_CHAT
+        if dialect is Dialect.OLLAMA_GENERATE:
+            whole = {**head, "response": self.answer, **_DONE}
+            source = dialect
+        if not streams:
+            said = translate_reply(json.dumps(whole).encode(), source=source, target=dialect, stamp=stamp)
+            return 200, "application/json", said
+        translator = StreamTranslator(source, dialect, stamp=stamp)
+        said = b"".join(translator.feed(line) for line in _lines(whole, self.answer)) + translator.finish()
+        return 200, stream_content_type(dialect), said
+
+
+def _lines(whole: Mapping[str, Any], answer: str) -> Iterable[bytes]:
+    """The answer's words in a line each, then the last line with the numbers."""
+    for place, word in enumerate(answer.split(" ")):
+        text = f" {word}" if place else word
+        yield json.dumps({**_with_text(whole, text), "done": False}).encode() + b"\n"
+    yield json.dumps({**_with_text(whole, ""), **_DONE}).encode() + b"\n"
+
+
+def _with_text(whole: Mapping[str, Any], text: str) -> dict[str, Any]:
+    kept = {key: whole[key] for key in ("model", "created_at")}
+    if "response" in whole:
+        return {**kept, "response": text}
+    return {**kept, "message": {"role": "assistant", "content": text}}
+
+
+def _row(model: str) -> dict[str, Any]:
+    digest = f"{sum(model.encode()):064x}"
+    return {"name": model, "model": model, "modified_at": _WHEN, "size": 1_000_000, "digest": digest, "details": {}}
+
+
+def _openai_row(model: str) -> dict[str, Any]:
+    return {"id": model, "object": "model", "created": 1_735_689_600, "owned_by": "library"}
+
+
+def _json(status: int, value: Any) -> tuple[int, str, bytes]:
+    return status, "application/json", json.dumps(value).encode()

@@ -84,3 +84,31 @@ def test_every_metric_is_documented() -> None:
     used = set(re.findall(r"""["'](orouter_[a-z0-9_]+)["']""", sources()))
     pages = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs").rglob("*.md"))
     assert not {name for name in used if f"`{name}" not in pages}
+
+
+def links() -> Iterator[tuple[Path, str]]:
+    """Every link inside the repository, with the page it stands in."""
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                yield page, target
+
+
+def test_links_lead_somewhere() -> None:
+    """Pages and files that are linked exist, and so do the headings."""
+    for page, target in links():
+        path, _, heading = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{page.name}: {target}"
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert heading in slugs, f"{page.name}: {target}"
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    """A page nobody can find is not there."""
+    linked = {
+        (page.parent / target.partition("#")[0]).resolve() for page, target in links() if page.name == "README.md"
+    }
+    assert not set((ROOT / "docs").glob("*.md")) - linked

@@ -118,6 +118,7 @@ def _add_admin_routes(app: Any, services: Services) -> None:
 def create_app(services: Services) -> RouterApp:
     """Wire the application. Its lifespan starts and stops the services."""
     app: Any = falcon.asgi.App(middleware=[_AdminOnly(services)])
+    app.req_options.keep_blank_qs_values = True  # `?since=` is a mistake, not nothing
     app.add_error_handler(RouterError, answer_error)
     app.add_error_handler(falcon.HTTPError, answer_http_error)
     app.add_route("/health", HealthResource(services))

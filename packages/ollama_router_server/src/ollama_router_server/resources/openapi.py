@@ -39,7 +39,7 @@ class Operation:
 _USER, _TOKENS, _GROUP = "/router/users/{name}", "/router/users/{name}/tokens", "/router/groups/{name}"
 _USAGE_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("since", {"type": "number", "minimum": 0, "maximum": 2**52}),
-    ("user", {"type": "string", "minLength": 1}),
+    ("user", {"type": "string"}),
 )
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -218,7 +218,7 @@ class UsageBody(_Out):
 
 
 class ErrorBody(_Out):
-    """Why not."""
+    """Why not; heads that the HTTP front does not take have no code."""
 
     error: str
-    code: str
+    code: str | None = None

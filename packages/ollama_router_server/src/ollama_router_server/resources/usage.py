@@ -38,6 +38,6 @@ def _moment(text: str) -> float:
         moment = float(text)
     except ValueError:
         moment = -1.0
-    if not 0 <= moment < 2**53:
+    if not 0 <= moment <= 2**52:
         raise InvalidBody("since must be a number of seconds since 1970")
     return moment

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from ollama_router_core.testing import SimulatorThread
+from ollama_router_core.testing import SimulatorThread, model
 from support.tap import closed_port
 
 CONFIG = """\
@@ -62,3 +64,20 @@ def test_another_program_on_the_port_is_not_taken_for_the_router(cli, write_conf
         status = cli("status", "--json").json()
     assert status["router"]["running"] is False
     assert "another program" in status["router"]["error"]
+
+
+def test_models_that_differ_by_server_are_listed(cli, write_config):
+    """One name, two digests: which answer a client gets would depend on the server."""
+    changed = replace(model("llama3.2:3b"), digest="f" * 64)
+    with (
+        SimulatorThread(models=["llama3.2:3b", "llama3.1:8b"]) as one,
+        SimulatorThread(models=[changed, "llama3.1:8b"]) as two,
+    ):
+        write_config(
+            f"servers:\n  one: {{host: 127.0.0.1, port: {one.port}}}\n  two: {{host: 127.0.0.1, port: {two.port}}}\n"
+        )
+        found = cli("status", "--json").json()["differing_models"]
+        shown = cli("status").out
+    assert list(found) == ["llama3.2:3b"]
+    assert sorted(names for names in found["llama3.2:3b"].values()) == [["one"], ["two"]]
+    assert "f" * 12 in shown

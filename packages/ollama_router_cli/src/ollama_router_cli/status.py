@@ -5,6 +5,7 @@ Belongs here: asking and showing. Does not belong here: what the answers mean (t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -17,6 +18,8 @@ from ollama_router_cli.render import format_bytes, format_ms, print_table
 from ollama_router_cli.settings_source import Settings, read_settings
 from ollama_router_core.config import Server
 from ollama_router_core.fleet import ServerFacts
+from ollama_router_core.names import CanonicalName
+from ollama_router_core.placement import differing_digests
 
 __all__ = ["app"]
 
@@ -31,13 +34,16 @@ def status(*, config: ConfigOption = None, environment: EnvironmentOption = None
     """
     settings = read_settings(config, environment)
     router = _ask_router(settings)
-    facts = look(settings.config, settings.variables).snapshot.servers
+    snapshot = look(settings.config, settings.variables).snapshot
+    facts, drift = snapshot.servers, differing_digests(snapshot)
     servers = {name: _server_json(server, facts.get(name)) for name, server in settings.config.servers.items()}
     hosts = router.pop("external_hosts", {})
     if as_json:
-        print_json({"router": router, "servers": servers, "external_hosts": hosts})
+        differing = {model: {digest: list(names) for digest, names in found.items()} for model, found in drift.items()}
+        print_json({"router": router, "servers": servers, "external_hosts": hosts, "differing_models": differing})
     else:
         _print(settings, router, servers, hosts)
+        _print_drift(drift)
     if settings.config.servers and not any(server["status"] == "healthy" for server in servers.values()):
         print_note("no server answers")
         raise typer.Exit(1)
@@ -97,6 +103,19 @@ def _print(settings: Settings, router: dict[str, Any], servers: dict[str, Any], 
             for name, host in hosts.items()
         ]
         print_table(("external host", "status", "answers in", "error"), rows, right=("answers in",))
+
+
+def _print_drift(drift: Mapping[CanonicalName, Mapping[str, tuple[str, ...]]]) -> None:
+    """The same name for different models: which answer a client gets would depend on the server."""
+    if not drift:
+        return
+    print_result()
+    rows = [
+        (model, digest.removeprefix("sha256:")[:12], ", ".join(names))
+        for model, found in sorted(drift.items())
+        for digest, names in sorted(found.items())
+    ]
+    print_table(("differs by server", "digest", "on"), rows)
 
 
 def _router_line(router: dict[str, Any]) -> str:

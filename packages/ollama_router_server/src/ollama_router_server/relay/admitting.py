@@ -33,6 +33,7 @@ __all__ = ["Admitting", "Place"]
 _WHILE_TROUBLED = 0.5
 """Seconds between looks at the line while some server is out: its time may be up."""
 _LONGEST_RETRY_AFTER = 30.0
+_UNSEEN = FleetSnapshot()
 
 
 class Place:
@@ -162,14 +163,18 @@ class Admitting:
         """An answer began."""
         if self._late:
             now = self._clock.monotonic()
-            self._carry_out(self._admission.first_byte(place.number, self.fleet.snapshot, now))
+            self._carry_out(self._admission.first_byte(place.number, self._facts(), now))
 
     def finished(self, place: Place) -> None:
         """A slot is free."""
         self._under_way -= 1
         if self._counting:
             now = self._clock.monotonic()
-            self._carry_out(self._admission.finished(place.number, self.fleet.snapshot, now))
+            self._carry_out(self._admission.finished(place.number, self._facts(), now))
+
+    def _facts(self) -> FleetSnapshot:
+        """The fleet for whoever waits; with nobody in the line nobody looks at it."""
+        return self.fleet.snapshot if self._admission.waiting else _UNSEEN
 
     # --- going and waiting ------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import typer
 from ollama_router_cli.access_commands import NameArgument, Role, set_user, show_token, tokens_app, with_users
 from ollama_router_cli.console import confirm_word, print_json, print_note, print_result
 from ollama_router_cli.grant_options import describe_grants
+from ollama_router_cli.import_command import import_users
 from ollama_router_cli.log_tables import print_records
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, YesOption, command_group, examples
 from ollama_router_cli.render import clean, format_count, format_ms, format_time, print_table
@@ -35,6 +36,13 @@ app.command(
     ),
 )(set_user)
 app.add_typer(tokens_app, name="tokens")
+app.command(
+    "import",
+    epilog=examples(
+        "orouter users import --from-rails production.sqlite3 --dry-run",
+        "orouter users import --from-rails production.sqlite3",
+    ),
+)(import_users)
 
 
 @app.command(

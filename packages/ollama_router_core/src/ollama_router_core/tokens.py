@@ -36,6 +36,7 @@ __all__ = [
     "VerifiedTokens",
     "check_format",
     "hash_token",
+    "is_digest",
     "lookup_of",
     "mint_token",
     "read_credential",
@@ -130,6 +131,11 @@ def hash_token(token: Token, *, salt: bytes, cost: int = 12) -> str:
     return bcrypt.hashpw(token.reveal().encode("ascii"), b"$2b$%02d$%s" % (cost, encoded)).decode("ascii")
 
 
+def is_digest(text: str) -> bool:
+    """Whether a text is a bcrypt digest that `verify_token` would compare with."""
+    return _DIGEST.fullmatch(text) is not None
+
+
 def verify_token(credential: str, digest: str) -> bool:
     """Whether the digest is of this credential; takes as long as the digest's cost says.
 
@@ -137,7 +143,7 @@ def verify_token(credential: str, digest: str) -> bool:
     would choke on is False, not an error: over 72 bytes, NUL, not ASCII, a malformed digest.
     """
     secret = credential.encode("utf-8", "surrogatepass")
-    if _CREDENTIAL.fullmatch(secret) is None or _DIGEST.fullmatch(digest) is None:
+    if _CREDENTIAL.fullmatch(secret) is None or not is_digest(digest):
         return False
     try:
         return bcrypt.checkpw(secret, digest.encode("ascii"))

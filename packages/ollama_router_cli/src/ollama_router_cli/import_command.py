@@ -1,0 +1,60 @@
+"""`orouter users import`: taking over users and log of the Rails application.
+
+Belongs here: the command and how its report looks. Does not belong here: what is taken over (the server's `storage`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ollama_router_cli.console import print_json, print_result
+from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption
+from ollama_router_cli.render import print_table
+from ollama_router_cli.settings_source import Settings, read_settings
+from ollama_router_cli.storage_access import open_database
+from ollama_router_server.storage.rails import RailsImport, RailsReport
+
+__all__ = ["import_users"]
+
+
+def import_users(
+    *,
+    from_rails: Annotated[
+        Path, typer.Option("--from-rails", metavar="FILE", help="The Rails application's SQLite file; only read.")
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would change.")] = False,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take over users and request logs of the original application.
+
+    Tokens keep working. Who is here already stays as he is, and a second import adds only what is new.
+    """
+    report = asyncio.run(_import(read_settings(config, environment), from_rails, dry_run=dry_run))
+    if as_json:
+        print_json({"dry_run": dry_run, **asdict(report)})
+    else:
+        _print_report(report, dry_run=dry_run)
+
+
+async def _import(settings: Settings, path: Path, *, dry_run: bool) -> RailsReport:
+    async with open_database(settings) as database:
+        return await RailsImport(path, database).run(dry_run=dry_run)
+
+
+def _print_report(report: RailsReport, *, dry_run: bool) -> None:
+    if report.users:
+        print_table(("user", "outcome", ""), [(user.name, user.outcome, user.reason or "") for user in report.users])
+    counts = Counter(user.outcome for user in report.users)
+    summary = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "no users"
+    print_result(f"users: {summary}")
+    print_result(f"log rows: {report.log_rows:,} new, {report.log_rows_known:,} here already")
+    if dry_run:
+        print_result("nothing was changed: this was a dry run")

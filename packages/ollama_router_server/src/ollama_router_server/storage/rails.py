@@ -1,0 +1,231 @@
+"""Taking over the database of the Rails application that this project replaces.
+
+Belongs here: reading its SQLite file, and what becomes of its users and log rows here.
+Does not belong here: asking "really?", printing (the command line).
+
+Users keep their bcrypt digests, so their tokens keep working. Whoever is here already keeps what is here: a second
+import adds only what is new.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ollama_router_core.errors import ConfigError
+from ollama_router_core.records import RequestRecord
+from ollama_router_core.tokens import is_digest, lookup_of
+from ollama_router_server.logs import redact
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.request_log import RequestLog
+from ollama_router_server.storage.rows import changing
+from ollama_router_server.storage.schema import request_log, tokens, users
+
+__all__ = ["RailsImport", "RailsReport", "RailsUser"]
+
+TOKEN_NAME = "rails"  # noqa: S105 - the name of a token, not a token
+_ROWS_AT_ONCE = 1_000
+_LONGEST_ERROR = 500
+_COLUMNS = {
+    "users": ("id", "name", "api_token", "token_digest", "active", "created_at"),
+    "request_logs": ("id", "user_id", "http_method", "path", "ollama_model", "server_used", "response_status",
+                     "response_time_ms", "error_message", "created_at"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RailsUser:
+    """What becomes of one user: `created`, `token added`, `unchanged`, or `skipped` with a `reason`."""
+
+    name: str
+    outcome: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RailsReport:
+    """What an import does, or would do; rows of the log are counted."""
+
+    users: tuple[RailsUser, ...]
+    log_rows: int
+    log_rows_known: int
+
+
+class RailsImport:
+    """An import from one file into one database.
+
+    Args:
+        path: `production.sqlite3` of the Rails application; it is only read.
+        database: where users and rows go.
+    """
+
+    def __init__(self, path: Path, database: Database) -> None:
+        self._path = path
+        self._database = database
+
+    async def run(self, *, dry_run: bool) -> RailsReport:
+        """Import; with `dry_run` only say what would be done.
+
+        Raises:
+            ConfigError: the file is not there, or is not of that application.
+            StorageUnavailable: the database cannot take it; what was taken before stays, and a repetition goes on.
+        """
+        with closing(_open(self._path)) as source:
+            found = _rows(source, "users")
+            report = await self._import_users(found, dry_run=dry_run)
+            owners = {row["id"]: (_text(row["name"]).strip(), _text(row["api_token"])) for row in found}
+            new, known = await self._import_log(source, owners, dry_run=dry_run)
+        return RailsReport(users=report, log_rows=new, log_rows_known=known)
+
+    async def _import_users(self, found: Sequence[sqlite3.Row], *, dry_run: bool) -> tuple[RailsUser, ...]:
+        if dry_run:
+            async with self._database.read() as connection:
+                return tuple([await _take_user(connection, row, dry_run=True) for row in found])
+        async with changing(self._database) as connection:
+            return tuple([await _take_user(connection, row, dry_run=False) for row in found])
+
+    async def _import_log(
+        self, source: sqlite3.Connection, owners: Mapping[int, tuple[str, str]], *, dry_run: bool
+    ) -> tuple[int, int]:
+        log, total, known = RequestLog(self._database), 0, 0
+        for records in _batches(source, owners):
+            ids = [record.id for record in records]
+            async with self._database.read() as connection:
+                query = select(request_log.c.id).where(request_log.c.id.in_(ids))
+                there = set((await connection.execute(query)).scalars())
+            if not dry_run:
+                await log.insert([record for record in records if record.id not in there])
+            total += len(records)
+            known += len(there)
+        return total - known, known
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    if not path.is_file():
+        raise ConfigError(f"there is no file {path}")
+    source = sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+    source.row_factory = sqlite3.Row
+    try:
+        _check_tables(source, path)
+    except ConfigError:
+        source.close()
+        raise
+    return source
+
+
+def _check_tables(source: sqlite3.Connection, path: Path) -> None:
+    for table, wanted in _COLUMNS.items():
+        try:
+            there = {row[1] for row in source.execute(f"PRAGMA table_info({table})")}
+        except sqlite3.DatabaseError as error:
+            raise ConfigError(f"{path} cannot be read: {error}") from None
+        missing = [name for name in wanted if name not in there]
+        if missing:
+            raise ConfigError(f"{path} is no database of the Rails application: {table} lacks {', '.join(missing)}")
+
+
+def _rows(source: sqlite3.Connection, table: str) -> list[sqlite3.Row]:
+    columns = ", ".join(_COLUMNS[table])
+    return source.execute(f"SELECT {columns} FROM {table} ORDER BY id").fetchall()  # noqa: S608 - our own names
+
+
+async def _take_user(connection: AsyncConnection, row: sqlite3.Row, *, dry_run: bool) -> RailsUser:
+    name = _text(row["name"]).strip()
+    digest, secret = _text(row["token_digest"]), _text(row["api_token"])
+    has_token = is_digest(digest) and bool(secret)
+    if not 0 < len(name) <= 100 or not name.isprintable():
+        return RailsUser(name=name[:100], outcome="skipped", reason="the name cannot be used here")
+    known = (await connection.execute(select(users.c.id).where(users.c.name == name))).scalar_one_or_none()
+    if known is not None:
+        there = await _tokens_of(connection, known)
+        if not has_token or digest in there.values():
+            return RailsUser(name=name, outcome="unchanged")
+        if TOKEN_NAME in there:
+            return RailsUser(name=name, outcome="skipped", reason=f"has another token named {TOKEN_NAME}")
+    if not dry_run:
+        created_at = _moment(row["created_at"])
+        user_id = known or await _insert_user(connection, name, row, created_at)
+        if has_token:
+            await _insert_token(connection, user_id, digest, secret, created_at)
+    reason = None if has_token else "without a token: its digest is missing or is not bcrypt"
+    return RailsUser(name=name, outcome="created" if known is None else "token added", reason=reason)
+
+
+async def _tokens_of(connection: AsyncConnection, user_id: int) -> dict[str, str]:
+    rows = await connection.execute(select(tokens.c.name, tokens.c.digest).where(tokens.c.user_id == user_id))
+    return {row.name: row.digest for row in rows}
+
+
+async def _insert_user(connection: AsyncConnection, name: str, row: sqlite3.Row, created_at: float) -> int:
+    values = {
+        "name": name,
+        "role": "user",
+        "active": bool(row["active"]),
+        "created_at": created_at,
+        "updated_at": created_at,
+    }
+    return int((await connection.execute(insert(users).values(values).returning(users.c.id))).scalar_one())
+
+
+async def _insert_token(connection: AsyncConnection, user_id: int, digest: str, secret: str, created_at: float) -> None:
+    values = {
+        "user_id": user_id,
+        "name": TOKEN_NAME,
+        "lookup": lookup_of(secret),
+        "digest": digest,
+        "imported": True,
+        "created_at": created_at,
+    }
+    await connection.execute(insert(tokens).values(values))
+
+
+def _batches(source: sqlite3.Connection, owners: Mapping[int, tuple[str, str]]) -> Iterator[list[RequestRecord]]:
+    columns = ", ".join(_COLUMNS["request_logs"])
+    rows = source.execute(f"SELECT {columns} FROM request_logs ORDER BY id")  # noqa: S608 - our own names
+    while batch := rows.fetchmany(_ROWS_AT_ONCE):
+        yield [_record(row, owners) for row in batch]
+
+
+def _record(row: sqlite3.Row, owners: Mapping[int, tuple[str, str]]) -> RequestRecord:
+    model = _text(row["ollama_model"]) or None
+    name, secret = owners.get(row["user_id"], (None, ""))
+    text = _text(row["error_message"])
+    error = redact(text.replace(secret, "***") if secret else text)[:_LONGEST_ERROR] or None
+    return RequestRecord(
+        id=f"rails-{row['id']}",
+        started_at=_moment(row["created_at"]),
+        user=name,
+        client=None,
+        method=_text(row["http_method"])[:16] or "GET",
+        path=_text(row["path"]).partition("?")[0],
+        model_asked=model,
+        model_served=model if row["server_used"] else None,
+        server=_text(row["server_used"]) or None,
+        status=int(row["response_status"] or 0),
+        attempts=1 if row["server_used"] else 0,
+        total_ms=float(row["response_time_ms"] or 0.0),
+        error=error,
+    )
+
+
+def _text(value: Any) -> str:
+    """As text that every database takes."""
+    return "" if value is None else str(value).replace("\0", "")
+
+
+def _moment(value: Any) -> float:
+    """Rails writes UTC without saying so: `2025-01-31 12:00:00.123456`."""
+    try:
+        moment = datetime.fromisoformat(_text(value))
+    except ValueError:
+        return 0.0
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

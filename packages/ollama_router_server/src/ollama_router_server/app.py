@@ -9,6 +9,7 @@ has gone and takes a broken upload for a complete one.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import falcon.asgi
@@ -17,12 +18,14 @@ from falcon.asgi import Request, Response
 
 from ollama_router_core.access import check_expiry, check_network
 from ollama_router_core.errors import Forbidden, RouterError
+from ollama_router_server.metrics import Gauges, Metrics
 from ollama_router_server.path_token import has_path_token, move_path_token
 from ollama_router_server.relay.client import Receive, Send
 from ollama_router_server.relay.relay import RelayApp, RelayDeps
 from ollama_router_server.resources.bodies import answer_error, answer_http_error
 from ollama_router_server.resources.fleet import DrainResource, ExplainResource, StatusResource
 from ollama_router_server.resources.health import HealthResource, LiveResource, ReadyResource
+from ollama_router_server.resources.metrics import MetricsResource
 from ollama_router_server.resources.openapi import OpenApiResource
 from ollama_router_server.resources.usage import UsageResource
 from ollama_router_server.resources.users import (
@@ -38,7 +41,7 @@ from ollama_router_server.services import Services
 __all__ = ["RouterApp", "create_app"]
 
 _log = structlog.get_logger("app")
-_OWN_ROUTES = ("/health", "/up", "/livez", "/readyz", "/router/")
+_OWN_ROUTES = ("/health", "/up", "/livez", "/readyz", "/metrics", "/router/")
 
 
 class RouterApp:
@@ -81,14 +84,15 @@ class RouterApp:
 
 
 class _AdminOnly:
-    """Every route below `/router/` needs an admin's token."""
+    """Every route below `/router/` needs an admin's token, `/metrics` too unless `metrics_open` says otherwise."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     async def process_request(self, request: Request, _response: Response) -> None:
         """Let only admins pass."""
-        if not request.path.startswith("/router/"):
+        closed = request.path.startswith("/metrics") and not self._services.config.metrics_open
+        if not closed and not request.path.startswith("/router/"):
             return
         headers = request.scope["headers"]
         authenticator = self._services.authenticator
@@ -115,6 +119,22 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/openapi.json", OpenApiResource())
 
 
+def _gauges(services: Services, in_flight: Callable[[], int]) -> Gauges:
+    def servers() -> Iterator[tuple[str, bool, int]]:
+        facts = services.fleet.snapshot.servers
+        for name, server in services.config.servers.items():
+            if server.enabled:
+                yield name, bool(name in facts and facts[name].up), services.fleet.running(name)
+
+    return Gauges(
+        in_flight=in_flight,
+        waiting=lambda: services.admitting.waiting,
+        servers=servers,
+        log_pending=lambda: services.sink.pending,
+        log_dropped=lambda: services.sink.dropped,
+    )
+
+
 def create_app(services: Services) -> RouterApp:
     """Wire the application. Its lifespan starts and stops the services."""
     app: Any = falcon.asgi.App(middleware=[_AdminOnly(services)])
@@ -126,6 +146,8 @@ def create_app(services: Services) -> RouterApp:
     app.add_route("/livez", LiveResource())
     app.add_route("/readyz", ReadyResource(services))
     _add_admin_routes(app, services)
+    metrics = Metrics(_gauges(services, lambda: relay.in_flight))
+    app.add_route("/metrics", MetricsResource(metrics))
     deps = RelayDeps(
         config=services.config,
         targets=services.targets,
@@ -136,5 +158,7 @@ def create_app(services: Services) -> RouterApp:
         ledger=services.ledger,
         sink=services.sink,
         clock=services.clock,
+        metrics=metrics,
     )
-    return RouterApp(services, RelayApp(deps), app)
+    relay = RelayApp(deps)
+    return RouterApp(services, relay, app)

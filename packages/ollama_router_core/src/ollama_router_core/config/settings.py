@@ -349,6 +349,9 @@ class Config(_Section):
         description="true takes a token in the path, /t/TOKEN/api/..., for clients that can send no header; prefer"
         " `orouter connect`.",
     )
+    metrics_open: bool = Field(
+        default=False, description="true answers GET /metrics to everybody; false to admins alone."
+    )
     request_log: RequestLogSettings = Field(default=RequestLogSettings(), description="Rows of the request log.")
     database_url: str | None = Field(
         default=None, repr=False, description="SQLAlchemy URL; null keeps a SQLite file in the user's data directory."

@@ -23,6 +23,7 @@ from ollama_router_core.wording import SERVER_BUSY
 from ollama_router_server.auth import Authenticator
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.ledger import Ledger
+from ollama_router_server.metrics import Metrics
 from ollama_router_server.protocol.cycle import FRONT
 from ollama_router_server.relay.access import (
     LiveExchanges,
@@ -73,6 +74,7 @@ class RelayDeps:
     ledger: Ledger
     sink: LogSink
     clock: Clock
+    metrics: Metrics
 
 
 class RelayApp:
@@ -236,6 +238,9 @@ class RelayApp:
             return
         if exchange.user is None:
             code = exchange.error.code if exchange.error else "client_left"
+            self._deps.metrics.refused(code)
             _log.warning("refused", code=code, request_id=exchange.id)
             return
-        self._deps.sink.write(exchange.record(self._deps.clock))
+        record = exchange.record(self._deps.clock)
+        self._deps.metrics.ended(record, exchange.decision)
+        self._deps.sink.write(record)

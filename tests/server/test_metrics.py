@@ -1,0 +1,133 @@
+"""Figures for Prometheus: what is counted, who may ask, and that labels stay few."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from ollama_router_core.records import RequestRecord
+from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_server.metrics import Gauges, Metrics
+from support.eventually import eventually
+from support.router import running_router, server_entry
+
+pytestmark = pytest.mark.anyio
+
+CHAT = {"model": "llama3.1:8b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
+
+
+def samples(text: str) -> dict[tuple[str, frozenset[str]], float]:
+    """Each sample by its name and the values of its labels."""
+    families = text_string_to_metric_families(text)
+    return {(one.name, frozenset(one.labels.values())): one.value for family in families for one in family.samples}
+
+
+def record(**values: object) -> RequestRecord:
+    """A request that went well, but for `values`."""
+    usual: dict[str, object] = {
+        "id": "1", "started_at": 0.0, "user": "alice", "client": None, "method": "POST", "path": "/api/chat",
+        "status": 200, "total_ms": 10.0,
+    }  # fmt: skip
+    return RequestRecord(**{**usual, **values})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """Metrics of a router at rest."""
+    return Metrics(
+        Gauges(in_flight=lambda: 0, waiting=lambda: 0, servers=tuple, log_pending=lambda: 0, log_dropped=lambda: 7)
+    )
+
+
+async def test_a_request_is_counted_with_its_tokens_and_times(tmp_path: Path) -> None:
+    """One chat: one request, one decision, the tokens of its answer, one observation of each time."""
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as alice,
+        router.client(router.admin_token) as admin,
+    ):
+        answer = (await alice.post("/api/chat", json=CHAT)).json()
+        (row,) = await router.rows(1)
+        found = samples((await admin.get("/metrics")).text)
+        assert found["orouter_requests_total", frozenset({"one", "/api/chat", "2xx"})] == 1
+        assert found["orouter_decisions_total", frozenset({"priority_with_memory", "one"})] == 1
+        assert found["orouter_tokens_total", frozenset({"one", "out"})] == answer["eval_count"]
+        assert found["orouter_tokens_total", frozenset({"one", "in"})] == answer["prompt_eval_count"]
+        assert row.ttft_ms is not None
+        assert found["orouter_ttft_seconds_count", frozenset({"one"})] == 1
+        assert found["orouter_ttft_seconds_sum", frozenset({"one"})] == pytest.approx(row.ttft_ms / 1000)
+        assert found["orouter_request_seconds_sum", frozenset({"one"})] == pytest.approx(row.total_ms / 1000)
+        assert found["orouter_server_up", frozenset({"one"})] == 1
+
+
+async def test_only_admins_may_ask(tmp_path: Path) -> None:
+    """Figures show how much others use; whoever is refused is counted too."""
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client("") as nobody,
+        router.client() as alice,
+        router.client(router.admin_token) as admin,
+    ):
+        assert (await nobody.get("/metrics")).status_code == 401
+        assert (await alice.get("/metrics")).status_code == 403
+        assert (await nobody.post("/api/chat", json=CHAT)).status_code == 401
+        answer = await admin.get("/metrics")
+        assert answer.headers["content-type"].startswith("text/plain; version=")
+        assert samples(answer.text)["orouter_refused_total", frozenset({"missing_credential"})] == 1
+
+
+async def test_a_setting_opens_them(tmp_path: Path) -> None:
+    """With `metrics_open` nobody needs a token, and other routes of the router stay closed."""
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}, metrics_open=True) as router,
+        router.client("") as nobody,
+    ):
+        assert (await nobody.get("/metrics")).status_code == 200
+        assert (await nobody.get("/router/status")).status_code == 401
+
+
+async def test_what_runs_is_shown_while_it_runs(tmp_path: Path) -> None:
+    """A stream under way is in flight in the router and on its server; when it has ended nothing is."""
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")], answer_tokens=100_000) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}, metrics_open=True) as router,
+        router.client() as alice,
+    ):
+
+        async def in_flight() -> tuple[float, float]:
+            found = samples((await alice.get("/metrics")).text)
+            return found["orouter_in_flight", frozenset()], found["orouter_server_in_flight", frozenset({"one"})]
+
+        async with alice.stream("POST", "/api/chat", json={**CHAT, "stream": True}) as answer:
+            await anext(answer.aiter_raw())
+            assert await in_flight() == (1, 1)
+        await eventually(lambda: router.services.fleet.running("one") == 0)
+        await router.rows(1)
+        found = samples((await alice.get("/metrics")).text)
+        assert found["orouter_requests_total", frozenset({"one", "/api/chat", "client_left"})] == 1
+        assert await in_flight() == (0, 0)
+
+
+def test_no_client_makes_up_time_series(metrics: Metrics) -> None:
+    """Names of models, users and clients, and odd statuses, add no sample."""
+    metrics.ended(record(), None)
+    before = metrics.text().count(b"\n")
+    for number in range(200):
+        text = f"m{number}"
+        metrics.ended(record(id=text, user=text, client=text, model_asked=text, status=200 + number % 100), None)
+    assert metrics.text().count(b"\n") == before
+
+
+def test_retries_errors_and_lost_rows_are_counted(metrics: Metrics) -> None:
+    """What an operator is woken for."""
+    metrics.ended(record(status=502, attempts=3, error_code="upstream_error"), None)
+    found = samples(metrics.text().decode())
+    assert found["orouter_retries_total", frozenset()] == 2
+    assert found["orouter_errors_total", frozenset({"upstream_error"})] == 1
+    assert found["orouter_requests_total", frozenset({"none", "/api/chat", "5xx"})] == 1
+    assert found["orouter_log_dropped_total", frozenset()] == 7

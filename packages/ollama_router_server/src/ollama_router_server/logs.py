@@ -103,10 +103,12 @@ def _install(
 ) -> Callable[[], None]:
     root = logging.root
     access = root.manager.getLogger("uvicorn.access")
-    before = root.level, access.disabled
+    driver = root.manager.getLogger("aiosqlite")
+    before = root.level, access.disabled, driver.level
     root.addHandler(handoff)
     root.setLevel("WARNING" if level == "warn" else level.upper())
     access.disabled = True  # its lines hold query strings
+    driver.setLevel(logging.WARNING)  # at `debug` it writes every value that is stored, digests included
     root.manager.getLogger("alembic").setLevel("WARNING")  # its steps are ours to tell
     listener.start()
 
@@ -114,6 +116,7 @@ def _install(
         root.removeHandler(handoff)
         root.setLevel(before[0])
         access.disabled = before[1]
+        driver.setLevel(before[2])
         listener.stop()
         for handler in handlers:
             handler.close()

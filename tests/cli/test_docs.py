@@ -18,12 +18,13 @@ COMMON = {"--config", "--environment", "--json", "--help"}
 def leaves() -> list[tuple[str, Any]]:
     """Every command that does something, by what is typed."""
     root: Any = typer.main.get_command(app)
-    found = []
-    for name in COMMANDS:
-        command = root.get_command(None, name)
-        below = getattr(command, "commands", None)
-        found += [(f"{name} {inner}", leaf) for inner, leaf in below.items()] if below else [(name, command)]
-    return found
+    return [leaf for name in COMMANDS for leaf in below(name, root.get_command(None, name))]
+
+
+def below(path: str, command: Any) -> list[tuple[str, Any]]:
+    """The command, or those of the group."""
+    inner = getattr(command, "commands", None) or {}
+    return [leaf for name, one in inner.items() for leaf in below(f"{path} {name}", one)] or [(path, command)]
 
 
 def section(heading: str) -> str:

@@ -107,13 +107,6 @@ ROWS: tuple[Row, ...] = (
         where=_REFUSED,
     ),
     Row(
-        key="models that cannot",
-        reason="the router knows before it asks that no server's model can do this: 400 in its own words",
-        topic="incapable",
-        status=400,
-        where=_REFUSED,
-    ),
-    Row(
         key="which of two mistakes",
         reason="a body with two is refused on both sides, but the router looks at the model before the rest",
         topic="two mistakes",

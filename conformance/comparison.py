@@ -21,7 +21,8 @@ __all__ = ["Difference", "compare"]
 _NOT_COMPARED = frozenset({"date", "content-length", "transfer-encoding", "keep-alive"})  # framing is compared as such
 _SHOWN = 160
 _MOST = 12
-_STREAM_LENGTH = 4  # an answer of so many chunks takes long enough to be seen arriving piece by piece
+_STREAM_LENGTH = 4  # chunks; and seconds in which they came from the server itself: such an answer is a stream,
+_STREAM_SECONDS = 0.02  # and one chunk of it at the other side means that somebody held it back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,7 @@ def _heads(one: Answer, other: Answer) -> Iterator[Difference]:
 def _bodies(answer: Answer, one: list[bytes], other: list[bytes]) -> Iterator[Difference]:
     content_type = (answer.header("content-type") or "").partition(";")[0]
     if content_type in {"application/x-ndjson", "text/event-stream"}:
-        yield from _chunks(one, other, b"\n" if content_type == "application/x-ndjson" else b"\n\n")
+        yield from _chunks(answer.span, one, other, b"\n" if content_type == "application/x-ndjson" else b"\n\n")
     here, there = b"".join(one), b"".join(other)
     if here == there:
         return
@@ -86,14 +87,14 @@ def _bodies(answer: Answer, one: list[bytes], other: list[bytes]) -> Iterator[Di
     yield from found or [_difference("body bytes, same values", here, there)]
 
 
-def _chunks(one: list[bytes], other: list[bytes], mark: bytes) -> Iterator[Difference]:
+def _chunks(span: float, one: list[bytes], other: list[bytes], mark: bytes) -> Iterator[Difference]:
     """How lines or events lie in chunks: the same, or several whole chunks passed on together, or anything else."""
     shapes = [tuple(_shape(chunk, mark) for chunk in chunks) for chunks in (one, other)]
     if shapes[0] == shapes[1]:
         return
     ends = [set(itertools.accumulate(lines for lines, _ in chunks)) for chunks in shapes]
     joined = all(whole for _, whole in shapes[1]) and ends[1] <= ends[0]
-    held_back = len(other) == 1 and len(one) >= _STREAM_LENGTH
+    held_back = len(other) == 1 and len(one) >= _STREAM_LENGTH and span >= _STREAM_SECONDS
     where = "chunks" if not joined else "chunks held back" if held_back else "chunks joined"
     yield _difference(where, _told(shapes[0]), _told(shapes[1]))
 

@@ -40,6 +40,7 @@ class Request:
 class Answer:
     """What came back. `headers` are in order, names in lower case; `chunks` are the payloads as they were framed.
 
+    `span` is the time from the first chunk to the last, in seconds.
     `problem` says why there is no complete answer; `interim` are the 1xx codes before it; `reusable` says whether the
     server offers the connection for another request.
     """
@@ -50,6 +51,7 @@ class Answer:
     chunks: tuple[bytes, ...] = field(default=(), repr=False)
     interim: tuple[int, ...] = ()
     reusable: bool = False
+    span: float = 0.0
     problem: str | None = None
 
     @property
@@ -131,6 +133,7 @@ class _Exchange:
         self._interim: list[int] = []
         self._head: h11.Response | None = None
         self._chunks: list[bytearray] = []
+        self._moments: list[float] = []
 
     def play(self, request: Request, head: h11.Request) -> Answer:
         """Send the request, read the answer to its end."""
@@ -181,6 +184,7 @@ class _Exchange:
         elif isinstance(event, h11.Data):
             if event.chunk_start or not self._chunks:
                 self._chunks.append(bytearray())
+                self._moments.append(time.monotonic())
             self._chunks[-1] += event.data
 
     def _answer(self, problem: str | None) -> Answer:
@@ -196,6 +200,7 @@ class _Exchange:
             chunks=tuple(map(bytes, self._chunks)),
             interim=tuple(self._interim),
             reusable=problem is None and done,
+            span=self._moments[-1] - self._moments[0] if self._moments else 0.0,
             problem=problem,
         )
 

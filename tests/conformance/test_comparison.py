@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from conformance.by_design import row_for
@@ -26,9 +28,9 @@ def answer(
     return Answer(status=status, headers=headers, framing=framing, chunks=chunks, reusable=reusable)
 
 
-def stream(*chunks: bytes) -> Answer:
-    """A complete stream of lines."""
-    return answer(*chunks, headers=NDJSON, framing="chunked")
+def stream(*chunks: bytes, span: float = 1.0) -> Answer:
+    """A complete stream of lines that took so many seconds."""
+    return replace(answer(*chunks, headers=NDJSON, framing="chunked"), span=span)
 
 
 def places(direct: Answer, through: Answer, exchange: Exchange = PLAIN) -> list[str]:
@@ -83,6 +85,11 @@ def test_chunks_may_be_joined_but_not_cut_nor_collected(chunks: tuple[bytes, ...
     """Lines may travel together; a line in two chunks, or a whole stream in one, is wrong."""
     found = places(stream(*LINES), stream(*chunks))
     assert found[0] == place
+
+
+def test_chunks_of_a_burst_may_all_be_joined() -> None:
+    """What the server itself sent in one moment was not held back by anybody."""
+    assert places(stream(*LINES, span=0.001), stream(b"".join(LINES)))[0] == "chunks joined"
 
 
 @pytest.mark.parametrize(

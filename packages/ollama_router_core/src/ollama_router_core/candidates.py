@@ -44,10 +44,11 @@ _NOTHING_LEARNED = SpeedBook()
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why: a stable code for programs, a text for people."""
+    """Why: a stable code for programs, a text for people; `lacks` names the capabilities that are missing."""
 
     code: str
     text: str
+    lacks: frozenset[str] = frozenset()
 
 
 class RequestKind(NamedTuple):

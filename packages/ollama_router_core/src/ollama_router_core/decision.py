@@ -330,7 +330,8 @@ def _error(moment: Moment, refused: Sequence[Verdict]) -> SelectionError | Model
     if "model_missing" in codes and codes <= {"model_missing", "disabled"}:
         return ModelNotFound(f"model '{request.model_text}' not found")
     if "incapable" in codes and codes <= {"model_missing", "disabled", "incapable"}:
-        return ModelIncapable(f'"{request.model_text}" does not support {_asked(request)}: {lines}')
+        missing = frozenset[str]().union(*(verdict.reasons[0].lacks for verdict in refused))
+        return ModelIncapable(f'"{request.model_text}" does not support {", ".join(sorted(missing))}', missing=missing)
     return NoServerFits(
         f"no server can take {request.model_text or 'the request'} now: {lines}", retry_after=_retry_after(moment)
     )
@@ -340,7 +341,3 @@ def _retry_after(moment: Moment) -> float:
     """When the first suspended server is tried again, at most half a minute; a few seconds when nothing says better."""
     left = [until - moment.now for until in moment.snapshot.suspended.values() if until > moment.now]
     return max(1.0, min(30.0, *left)) if left else 5.0
-
-
-def _asked(request: RouteRequest) -> str:
-    return ", ".join(sorted(request.needs - {"completion"})) or "completion"

@@ -13,7 +13,9 @@ from ollama_router_core.endpoints import Family
 __all__ = ["error_body", "error_tail"]
 
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
-_SAID_BY_OLLAMA = frozenset({"invalid_body", "model_required", "invalid_model_name", "model_not_found"})
+_SAID_BY_OLLAMA = frozenset(
+    {"invalid_body", "model_required", "invalid_model_name", "model_incapable", "model_not_found"}
+)
 """Codes of what Ollama answers too: there its `code` is null."""
 _ESCAPED_BY_GO = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 _ANTHROPIC_TYPES = {

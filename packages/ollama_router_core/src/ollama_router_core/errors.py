@@ -134,9 +134,13 @@ class InvalidModelName(RequestError):
 
 
 class ModelIncapable(RequestError):
-    """Servers have the model, but it cannot do what the request asks (tools, vision, embedding, completion)."""
+    """Servers have the model, but it cannot do what the request asks: `missing` (tools, vision, completion, ...)."""
 
     code = "model_incapable"
+
+    def __init__(self, message: str, *, missing: frozenset[str] = frozenset()) -> None:
+        super().__init__(message)
+        self.missing = missing
 
 
 class InvalidTarget(RequestError):

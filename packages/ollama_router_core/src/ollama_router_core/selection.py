@@ -101,7 +101,7 @@ class Capable:
         missing = request.needs - known - ({"embedding"} if "completion" in known else frozenset())
         if not missing:
             return None
-        return Reason("incapable", f"its model cannot do {', '.join(sorted(missing))}")
+        return Reason("incapable", f"its model cannot do {', '.join(sorted(missing))}", missing)
 
 
 class FitsMemory:

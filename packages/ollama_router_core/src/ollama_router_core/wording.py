@@ -8,10 +8,17 @@ Source: Ollama's server/routes.go; routes are the names of the endpoint table.
 
 from __future__ import annotations
 
-from ollama_router_core.errors import InvalidBody, InvalidModelName, MissingModel, ModelNotFound, RequestError
+from ollama_router_core.errors import (
+    InvalidBody,
+    InvalidModelName,
+    MissingModel,
+    ModelIncapable,
+    ModelNotFound,
+    RequestError,
+)
 from ollama_router_core.names import is_model_name, parse_model_name
 
-__all__ = ["SERVER_BUSY", "bad_model_name", "model_not_found", "no_body", "no_model"]
+__all__ = ["SERVER_BUSY", "bad_model_name", "model_incapable", "model_not_found", "no_body", "no_model"]
 
 SERVER_BUSY = "server busy, please try again.  maximum pending requests exceeded"
 """A full queue; the two spaces are Ollama's, and clients look for the text."""
@@ -56,3 +63,15 @@ def model_not_found(endpoint: str, text: str) -> ModelNotFound | InvalidModelNam
         return ModelNotFound(f'model "{text}" not found')
     shown = parse_model_name(text).short if endpoint in _SHORT_NAME else text
     return ModelNotFound(f"model '{shown}' not found")
+
+
+def model_incapable(endpoint: str, text: str, missing: frozenset[str]) -> ModelIncapable:
+    """No server's model can do this; Ollama names the first thing that is missing, in this order."""
+    if "completion" in missing or not is_model_name(text):
+        kind = "generate" if endpoint in {"generate", "openai_completions"} else "chat"
+        return ModelIncapable(f'"{text}" does not support {kind}', missing=missing)
+    name = parse_model_name(text)
+    first = next((kind for kind in ("tools", "insert", "audio", "vision") if kind in missing), min(missing))
+    return ModelIncapable(
+        f"{name.host}/{name.namespace}/{name.model}:{name.tag} does not support {first}", missing=missing
+    )

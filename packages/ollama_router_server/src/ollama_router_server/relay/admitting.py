@@ -20,7 +20,7 @@ from ollama_router_core.fleet import FleetSnapshot
 from ollama_router_core.names import CanonicalName, is_cloud_name
 from ollama_router_core.placement import decide_place
 from ollama_router_core.requests import ParsedRequest
-from ollama_router_core.wording import model_not_found
+from ollama_router_core.wording import model_incapable, model_not_found
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.health import Passage
 from ollama_router_server.relay.access import granted_ranking
@@ -283,6 +283,8 @@ class Admitting:
         self.fleet.refresh_unknown(request.route.model)
         if isinstance(error, ModelNotFound):
             return model_not_found(request.endpoint.name, request.route.model_text or "")
+        if isinstance(error, ModelIncapable):
+            return model_incapable(request.endpoint.name, request.route.model_text or "", error.missing)
         after = self.fleet.health.retry_after()
         if isinstance(error, NoServerFits) and after is not None:
             error.retry_after = min(_LONGEST_RETRY_AFTER, max(1.0, after))

@@ -14,6 +14,7 @@ from ollama_router_core.errors import (
     MethodNotAllowed,
     MissingCredential,
     MissingModel,
+    ModelIncapable,
     ModelNotFound,
     RouterError,
     UnknownRoute,
@@ -65,7 +66,7 @@ def _translated(exchange: Exchange, error: RouterError) -> bool:
         return False
     if isinstance(error, MissingModel):
         return exchange.endpoint is not None and exchange.endpoint.name not in _FORMS_NAME_FIRST
-    return isinstance(error, ModelNotFound | InvalidModelName)
+    return isinstance(error, ModelNotFound | InvalidModelName | ModelIncapable)
 
 
 def _headers(error: RouterError) -> list[tuple[bytes, bytes]]:

@@ -18,7 +18,7 @@ from ollama_router_core.wording import model_incapable, model_not_found
     ],
 )
 def test_what_a_model_cannot_do_is_told_as_ollama_tells_it(endpoint: str, missing: set[str], text: str) -> None:
-    """A model that cannot answer at all is named as sent, one that lacks a skill by its full name; first things first."""
+    """A model that cannot answer at all is named as sent, one that lacks a skill by its full name."""
     error = model_incapable(endpoint, "nomic-embed-text", frozenset(missing))
     assert (error.message, error.missing, error.status_hint) == (text, frozenset(missing), 400)
 

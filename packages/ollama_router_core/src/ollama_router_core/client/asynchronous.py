@@ -290,20 +290,20 @@ async def _read(head: Head, most: int) -> bytes | Failure:
 
 
 class _Source:
-    """A server's stream through an answer's body."""
+    """A server's stream through an answer's body; lets go of both in `aclose`, as httpx's responses are cycles."""
 
-    __slots__ = ("_body", "_closed", "_complete", "_head")
+    __slots__ = ("_complete", "_passed")
 
     def __init__(self, head: Head, body: AnswerBody) -> None:
-        self._head = head
-        self._body = body
+        self._passed: tuple[Head, AnswerBody] | None = (head, body)
         self._complete = False
-        self._closed = False
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        body = self._body
+        if self._passed is None:
+            return
+        head, body = self._passed
         try:
-            async for piece in self._head.response.stream:
+            async for piece in head.response.stream:
                 if written := body.feed(piece):
                     yield written
                 if body.failure is not None:
@@ -317,10 +317,10 @@ class _Source:
         if tail := body.finish():
             yield tail
         if body.failure is not None:
-            raise self._head.library.RemoteProtocolError(body.failure.message)
+            raise head.library.RemoteProtocolError(body.failure.message)
 
     async def aclose(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._body.close()
-            await _close(self._head, complete=self._complete)
+        if self._passed is not None:
+            (head, body), self._passed = self._passed, None
+            body.close()
+            await _close(head, complete=self._complete)

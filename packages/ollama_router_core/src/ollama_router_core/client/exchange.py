@@ -17,7 +17,6 @@ from ollama_router_core.client.bodies import AnswerBody
 from ollama_router_core.client.listing import gather
 from ollama_router_core.client.room import Account, Incoming, Room
 from ollama_router_core.client.steps import Background, Failure, Head, Outgoing, ReadBody, Release, Send, Wait
-from ollama_router_core.config.settings import parse_size
 from ollama_router_core.decision import Decision
 from ollama_router_core.destinations import Destination
 from ollama_router_core.dialects import error_body
@@ -105,7 +104,9 @@ def _serve(room: Room, account: Account) -> Steps:
     match = match_endpoint(incoming.method, incoming.path)
     _check_body(incoming, room)
     request = parse_request(match, incoming.body, content_type=_field(incoming, b"content-type"))
-    account.request = request = apply_policy(request, room.config.models).request
+    if room.has_policy:
+        request = apply_policy(request, room.config.models).request
+    account.request = request
     match request.endpoint.routing:
         case Routing.ROUTER:
             return Made(200, [(b"content-type", b"text/plain; charset=utf-8")], _ROOT)
@@ -390,9 +391,8 @@ def _error_answer(account: Account, error: RouterError) -> Made:
 
 
 def _check_body(incoming: Incoming, room: Room) -> None:
-    limit = parse_size(room.config.limits.max_body)
-    if len(incoming.body) > limit:
-        raise BodyTooLarge(f"the body is larger than the limit of {limit} bytes")
+    if len(incoming.body) > room.max_body:
+        raise BodyTooLarge(f"the body is larger than the limit of {room.max_body} bytes")
     if _field(incoming, b"content-encoding").lower() not in {b"", b"identity"}:
         raise UnsupportedEncoding("send the body without Content-Encoding")
 

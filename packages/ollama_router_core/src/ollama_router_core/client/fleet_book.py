@@ -43,6 +43,7 @@ class FleetBook:
         )
         self._unknown = set(self._servers)
         self._asking: dict[str, float] = {}
+        self._asked: dict[str, float] = {}
         self._due: dict[str, float] = dict.fromkeys(self._servers, float("-inf"))
         self._next_due = float("-inf")
         self._failures: dict[str, int] = {}
@@ -94,7 +95,7 @@ class FleetBook:
             for name, due in self._due.items():
                 wanted = name in self._unknown if unknown_only else everything or now >= due
                 if wanted and now - self._asking.get(name, float("-inf")) >= _LEASE_SECONDS:
-                    self._asking[name] = now
+                    self._asking[name] = self._asked[name] = now
                     self._due[name] = now + self._pause(name)
                     names.append(name)
             self._next_due = min(self._due.values(), default=float("inf"))
@@ -105,7 +106,8 @@ class FleetBook:
         with self._lock:
             self._asking.pop(name, None)
             self._unknown.discard(name)
-            if self._due[name] != float("-inf"):  # else it became due again meanwhile
+            began = self._asked.get(name, float("-inf"))
+            if self._due[name] > began + _RECHECK_SECONDS:  # else it became due again meanwhile
                 self._due[name] = self._clock.monotonic() + self._pause(name)
             self._next_due = min(self._due.values(), default=float("inf"))
 
@@ -115,10 +117,12 @@ class FleetBook:
             self._unknown.discard(name)
 
     def due_now(self, name: str) -> None:
-        """Have a server asked again with the next request."""
+        """Have a server asked again with the next request, but no more than once a second."""
         with self._lock:
             if name in self._due:
-                self._due[name] = self._next_due = float("-inf")
+                soon = self._asked.get(name, float("-inf")) + _RECHECK_SECONDS
+                self._due[name] = min(self._due[name], soon)
+                self._next_due = min(self._next_due, self._due[name])
 
     def may_look_again(self, now: float) -> bool:
         """Whether a request that could not be placed may have every server asked: once in five seconds."""

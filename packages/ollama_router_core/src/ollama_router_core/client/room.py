@@ -14,7 +14,7 @@ from ollama_router_core.breaker import counts_as_failure
 from ollama_router_core.client.fleet_book import FleetBook
 from ollama_router_core.client.questions import Questions
 from ollama_router_core.client.system import Clock, RequestIds, SystemClock, read_text
-from ollama_router_core.config.settings import Config
+from ollama_router_core.config.settings import Config, parse_size
 from ollama_router_core.decision import Decision
 from ollama_router_core.destinations import Destination, Fields, build_destinations
 from ollama_router_core.endpoints import Family
@@ -44,7 +44,13 @@ class Incoming:
 
 
 class Room:
-    """The shared half of both transports."""
+    """The shared half of both transports.
+
+    Attributes:
+        max_body: bytes.
+        has_policy: whether the config changes requests at all.
+        reads_usage: whether somebody wants to know tokens and timings.
+    """
 
     def __init__(
         self,
@@ -60,12 +66,10 @@ class Room:
         self.book = FleetBook(config, self.clock)
         self.questions = Questions(config, self.places, self.book, self.clock)
         self.sink = sink
+        self.max_body = parse_size(config.limits.max_body)
+        self.has_policy = bool(config.models.aliases or config.models.rules)
+        self.reads_usage = sink is not None or config.routing_strategy == "fastest"
         self.ids = RequestIds()
-
-    @property
-    def reads_usage(self) -> bool:
-        """Whether somebody wants to know tokens and timings."""
-        return self.sink is not None or self.config.routing_strategy == "fastest"
 
 
 class Account:

@@ -269,19 +269,19 @@ def _read(head: Head, most: int) -> bytes | Failure:
 
 
 class _Source:
-    """A server's stream through an answer's body."""
+    """A server's stream through an answer's body; lets go of both in `close`, as httpx's responses are cycles."""
 
-    __slots__ = ("_body", "_head", "_stream")
+    __slots__ = ("_passed",)
 
     def __init__(self, head: Head, body: AnswerBody) -> None:
-        self._head = head
-        self._body = body
-        self._stream = head.response.stream
+        self._passed: tuple[Head, AnswerBody] | None = (head, body)
 
     def pieces(self) -> Iterator[bytes]:
-        body = self._body
+        if self._passed is None:
+            return
+        head, body = self._passed
         try:
-            for piece in self._stream:
+            for piece in head.response.stream:
                 if written := body.feed(piece):
                     yield written
                 if body.failure is not None:
@@ -293,8 +293,10 @@ class _Source:
         if tail := body.finish():
             yield tail
         if body.failure is not None:
-            raise self._head.library.RemoteProtocolError(body.failure.message)
+            raise head.library.RemoteProtocolError(body.failure.message)
 
     def close(self) -> None:
-        self._stream.close()
-        self._body.close()
+        if self._passed is not None:
+            (head, body), self._passed = self._passed, None
+            head.response.stream.close()
+            body.close()

@@ -57,15 +57,25 @@ class Metrics:
         self._tokens = Counter(
             "orouter_tokens", "Tokens as servers counted them.", ("server", "direction"), registry=registry
         )
-        self._queue = self._times("orouter_queue_seconds", "Until a server was chosen.")
-        self._ttft = self._times("orouter_ttft_seconds", "Until the first byte went to the client.")
-        self._total = self._times("orouter_request_seconds", "Until the last byte went to the client.")
-        self._load = self._times("orouter_load_seconds", "Loading the model, as the server reported it.")
+        self._times = (
+            self._histogram("orouter_queue_seconds", "Until a server was chosen."),
+            self._histogram("orouter_ttft_seconds", "Until the first byte went to the client."),
+            self._histogram("orouter_request_seconds", "Until the last byte went to the client."),
+            self._histogram("orouter_load_seconds", "Loading the model, as the server reported it."),
+        )
+        self._of_server: dict[str, tuple[Histogram, ...]] = {}
         registry.register(_AtScrape(gauges))
         ProcessCollector(registry=registry)
 
-    def _times(self, name: str, text: str) -> Histogram:
+    def _histogram(self, name: str, text: str) -> Histogram:
         return Histogram(name, text, ("server",), buckets=_SECONDS, registry=self._registry)
+
+    def _times_of(self, server: str) -> tuple[Histogram, ...]:
+        """Kept, as finding a label's values costs more than counting."""
+        found = self._of_server.get(server)
+        if found is None:
+            found = self._of_server[server] = tuple(times.labels(server) for times in self._times)
+        return found
 
     def ended(self, record: RequestRecord, decision: Decision | None) -> None:
         """Count a request of a known user."""
@@ -80,14 +90,10 @@ class Metrics:
         for direction, count in (("in", record.prompt_tokens), ("out", record.completion_tokens)):
             if count:
                 self._tokens.labels(server, direction).inc(count)
-        for times, milliseconds in (
-            (self._queue, record.queue_ms),
-            (self._ttft, record.ttft_ms),
-            (self._total, record.total_ms),
-            (self._load, record.load_ms),
-        ):
+        values = (record.queue_ms, record.ttft_ms, record.total_ms, record.load_ms)
+        for times, milliseconds in zip(self._times_of(server), values, strict=True):
             if milliseconds is not None:
-                times.labels(server).observe(milliseconds / 1000)
+                times.observe(milliseconds / 1000)
 
     def refused(self, code: str) -> None:
         """Count a request of a stranger."""

@@ -1,0 +1,68 @@
+"""Dashboard and alert rules ask for metrics that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from ollama_router_core.errors import RouterError
+from ollama_router_server.metrics import Gauges, Metrics
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+_SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+
+
+def existing() -> set[str]:
+    """Names of every sample a router can tell."""
+    metrics = Metrics(Gauges(in_flight=int, waiting=int, servers=tuple, log_pending=int, log_dropped=int))
+    families = text_string_to_metric_families(metrics.text().decode())
+    return {family.name + suffix for family in families for suffix in _SUFFIXES[family.type]}
+
+
+def alerts() -> list[str]:
+    """The rules' expressions."""
+    loaded = yaml.safe_load((DEPLOY / "alerts.yml").read_text(encoding="utf-8"))
+    return [rule["expr"] for group in loaded["groups"] for rule in group["rules"]]
+
+
+def panels() -> list[str]:
+    """The dashboard's expressions."""
+    loaded = json.loads((DEPLOY / "grafana-dashboard.json").read_text(encoding="utf-8"))
+    return [target["expr"] for panel in loaded["panels"] for target in panel["targets"]]
+
+
+@pytest.mark.parametrize("expressions", [alerts(), panels()], ids=["alerts", "dashboard"])
+def test_every_metric_named_exists(expressions: list[str]) -> None:
+    """A misspelled name would be an alert that never comes."""
+    named = {name for text in expressions for name in re.findall(r"\borouter_\w+", text)}
+    assert named
+    assert not named - existing()
+
+
+def codes(kind: type[RouterError]) -> Iterator[str]:
+    """The codes of an error and of all below it."""
+    yield kind.code
+    for below in kind.__subclasses__():
+        yield from codes(below)
+
+
+def test_every_error_code_named_exists() -> None:
+    """Rules that look at one code look at one that there is."""
+    named = {code for text in alerts() for code in re.findall(r'code="(\w+)"', text)}
+    assert named
+    assert named <= set(codes(RouterError))
+
+
+def test_the_dashboard_shows_every_metric() -> None:
+    """What is measured can be seen; those of the process alone are left to dashboards of their own."""
+    shown = " ".join(panels())
+    families = {
+        re.sub(r"_(total|created|bucket|sum|count)$", "", name) for name in existing() if name.startswith("orouter_")
+    }
+    assert {name for name in families if name not in shown} <= {"orouter_in_flight"}

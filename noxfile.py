@@ -139,6 +139,14 @@ def sdk(session: nox.Session) -> None:
 
 
 @nox.session
+def client_sdk(session: nox.Session) -> None:
+    """The clients that people use, routed from inside a program, LangChain's and LlamaIndex's among them; no proxy."""
+    newest(session)
+    session.install("langchain-ollama>=1.1", "llama-index-llms-ollama>=0.11")
+    session.run("pytest", "tests/client_sdk", *session.posargs)
+
+
+@nox.session
 def conformance(session: nox.Session) -> None:
     """A server directly and through a router: `-- --direct URL --through URL [--token T]`, or one of our own."""
     if session.posargs:

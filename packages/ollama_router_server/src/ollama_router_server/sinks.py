@@ -50,7 +50,7 @@ class DatabaseSink:
         *,
         clock: Clock,
         max_pending: int = 10_000,
-        flush_interval: float = 0.2,
+        flush_interval: float = 0.1,
         batch_size: int = 500,
         max_batch: int = 1_000,
         patience: float = 5.0,

@@ -49,7 +49,9 @@ def test_every_command_teaches_with_examples(cli, path):
     assert f"orouter {' '.join(path)}" in help_text.partition("Examples:")[2]
 
 
-@pytest.mark.parametrize("path", [path for path in LEAVES if path[0] not in {"init", "demo", "connect", "simulate"}], ids=" ".join)
+@pytest.mark.parametrize(
+    "path", [path for path in LEAVES if path[0] not in {"init", "demo", "connect", "simulate"}], ids=" ".join
+)
 def test_config_and_environment_work_on_every_command(cli, path):
     """The two options that say which settings hold are the same everywhere."""
     help_text = cli(*path, "--help").out

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # what type checkers and editors see; at run time `__getattr__` finds the same
     from ollama_router_core.access import *
     from ollama_router_core.client import *
-    from ollama_router_core.client import *
     from ollama_router_core.config import (
         Config as Config,
         ExternalHost as ExternalHost,
@@ -76,7 +75,6 @@ _HOME = {
     "Allowance": "limits",
     "AmbiguousCredential": "errors",
     "AmbiguousKey": "errors",
-    "AsyncRouterTransport": "client",
     "Answered": "forwarding",
     "AsyncRouterTransport": "client",
     "Body": "endpoints",
@@ -147,7 +145,6 @@ _HOME = {
     "Role": "access",
     "RouteRequest": "requests",
     "RouterError": "errors",
-    "RouterTransport": "client",
     "RouterTransport": "client",
     "Routing": "endpoints",
     "SelectionError": "errors",

@@ -23,6 +23,23 @@ KEY_VARIABLE = "LLAMA_SERVER_KEY"
 # The model continues text, it was not trained to chat: its prompt is what the messages say, and nothing else.
 _TEMPLATE = "{{ bos_token }}{% for message in messages %}{{ message.content }}{% endfor %}"
 
+# Not trained for tools either, but it continues a list of examples; llama.cpp reads off the markers how calls look.
+_TOOLS_TEMPLATE = """\
+{{ bos_token }}{%- if tools %}{% for city in ["Paris", "Tokyo"] %}Question: Weather in {{ city }}?
+<tool_call>
+{"name": "{{ tools[0].function.name }}", "arguments": {"city": "{{ city }}"}}
+</tool_call>
+{% endfor %}{% endif %}
+{%- for message in messages %}
+{%- if message.tool_calls %}{% for call in message.tool_calls %}<tool_call>
+{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
+</tool_call>
+{% endfor %}{% elif message.role == "tool" %}<tool_response>
+{{ message.content }}
+</tool_response>
+{% elif tools %}Question: {{ message.content }}
+{% else %}{{ message.content }}{% endif %}{% endfor %}"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LlamaServer:
@@ -57,9 +74,12 @@ def assemble_model(folder: Path) -> Path:
 
 
 @contextmanager
-def run_llama_server(model: Path, *, key: str, log: Path) -> Iterator[LlamaServer]:
-    """Start the server on a free port of loopback and wait until it answers; it ends with the block."""
-    command = [sys.executable, "-m", "support.llama_server", str(model)]
+def run_llama_server(model: Path, *, key: str, log: Path, tools: bool = False) -> Iterator[LlamaServer]:
+    """Start the server on a free port of loopback and wait until it answers; it ends with the block.
+
+    With `tools` the prompt shows by two examples how one is called; else the messages are the prompt, as they are.
+    """
+    command = [sys.executable, "-m", "support.llama_server", str(model), *(["tools"] if tools else [])]
     environment = {**os.environ, KEY_VARIABLE: key, "PYTHONPATH": str(Path(__file__).parents[1])}
     with (
         log.open("wb") as errors,
@@ -79,7 +99,7 @@ def run_llama_server(model: Path, *, key: str, log: Path) -> Iterator[LlamaServe
             process.terminate()
 
 
-def _serve(model: str) -> None:
+def _serve(model: str, *, tools: bool) -> None:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -93,7 +113,7 @@ def _serve(model: str) -> None:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1  # more spin for each other on a busy machine
     params.warmup = False
     params.verbosity = -1
-    params.chat_template = _TEMPLATE
+    params.chat_template = _TOOLS_TEMPLATE if tools else _TEMPLATE
     server = xllamacpp.Server(params)
     sys.stdout.write(f"{server.listening_address}\n")
     sys.stdout.flush()
@@ -102,4 +122,4 @@ def _serve(model: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(sys.argv[1], tools="tools" in sys.argv[2:])

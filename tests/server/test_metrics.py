@@ -94,10 +94,11 @@ async def test_a_setting_opens_them(tmp_path: Path) -> None:
 async def test_what_runs_is_shown_while_it_runs(tmp_path: Path) -> None:
     """A stream under way is in flight in the router and on its server; when it has ended nothing is."""
     async with (
-        OllamaSimulator(models=[model("llama3.1:8b")], answer_tokens=100_000) as sim,
+        OllamaSimulator(models=[model("llama3.1:8b", decode_speed=50.0)], answer_tokens=100_000) as sim,
         running_router(tmp_path, {"one": server_entry(sim)}, metrics_open=True) as router,
         router.client() as alice,
     ):
+        sim.time_scale, sim.load_speed = 1.0, 1e13  # a token every 20 ms: it runs until its client leaves
 
         async def in_flight() -> tuple[float, float]:
             found = samples((await alice.get("/metrics")).text)

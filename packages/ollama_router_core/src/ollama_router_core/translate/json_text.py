@@ -121,11 +121,18 @@ def encode_exactly(value: Any) -> bytes:
         JsonError: nested too deeply, or a number out of range.
     """
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
-    except UnicodeEncodeError:
-        # A lone surrogate has no UTF-8; escaped it survives, as it came.
-        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")
+        text = _written(value)
     except RecursionError:
         raise JsonError("nested too deeply") from None
     except ValueError:
         raise JsonError("a number out of range") from None
+    _refuse_deep(text)
+    return text
+
+
+def _written(value: Any) -> bytes:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8")
+    except UnicodeEncodeError:
+        # A lone surrogate has no UTF-8; escaped it survives, as it came.
+        return json.dumps(value, allow_nan=False, separators=(",", ":")).encode("ascii")

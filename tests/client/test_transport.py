@@ -251,3 +251,28 @@ def test_requests_of_other_libraries_are_refused_by_name(fleet: FakeFleet) -> No
     """A transport that is handed something else says what it takes."""
     with RouterTransport(fleet.config, inner=fleet) as transport, pytest.raises(TypeError, match="httpx or httpx2"):
         transport.handle_request(object())
+
+
+def test_what_must_stay_local_does_not_leave(fleet: FakeFleet) -> None:
+    """`local_only` holds against assignments, for a program as for the proxy."""
+    paid = ExternalHost(host="paid")
+    update = {"explicit_assignments": {"secret:1b": "paid"}, "local_only": ("secret*",)}
+    models = fleet.config.models.model_copy(update=update)
+    config = fleet.config.model_copy(update={"external_hosts": {"paid": paid}, "models": models})
+    with _client(RouterTransport(config, inner=fleet, environment={})) as client:
+        answer = client.post("/api/chat", json={**CHAT, "model": "secret:1b"})
+    assert answer.status_code == 403
+    assert not fleet.requests
+
+
+def test_aliases_stand_ins_and_draining_servers(fleet: FakeFleet) -> None:
+    """The config's policy is applied as in the proxy."""
+    update = {"aliases": {"small": "qwen3:8b"}, "fallbacks": {"missing:1b": "qwen3:8b"}}
+    models = fleet.config.models.model_copy(update=update)
+    servers = {**fleet.config.servers, "a": fleet.config.servers["a"].model_copy(update={"drain": True})}
+    transport = RouterTransport(fleet.config.model_copy(update={"models": models, "servers": servers}), inner=fleet)
+    with _client(transport) as client:
+        assert client.post("/api/chat", json={**CHAT, "model": "small"}).status_code == 200
+        instead = client.post("/api/chat", json={**CHAT, "model": "missing:1b"})
+        assert instead.headers["x-router-fallback"] == "qwen3:8b"
+        assert client.post("/api/chat", json={**CHAT, "model": "llama3.1:8b"}).headers["x-router-server"] == "b"

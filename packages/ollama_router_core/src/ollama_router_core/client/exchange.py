@@ -24,6 +24,7 @@ from ollama_router_core.endpoints import Routing, family_of_path, match_endpoint
 from ollama_router_core.errors import (
     BodyTooLarge,
     ConnectFailed,
+    Forbidden,
     InvalidTarget,
     ModelNotFound,
     RouterError,
@@ -34,7 +35,7 @@ from ollama_router_core.forwarding import Broken, GiveUp, Outcome, Relay, Unreac
 from ollama_router_core.header_fields import answer_fields, reason_field, request_fields
 from ollama_router_core.outbound import Outbound, Translation, answer_here, prepare
 from ollama_router_core.placement import decide_place, loaded_on
-from ollama_router_core.policy import apply_policy, fallback_for
+from ollama_router_core.policy import apply_policy, fallback_for, stays_local
 from ollama_router_core.requests import ParsedRequest, RouteRequest, parse_request
 from ollama_router_core.traffic import observe_answered, observe_sent
 from ollama_router_core.wording import model_not_found
@@ -121,7 +122,10 @@ def _serve(room: Room, account: Account) -> Steps:
 
 
 def _route(room: Room, account: Account, request: ParsedRequest) -> Steps:
+    asked = request.route.model_text
     decision, request = yield from _place(room, request, account.incoming.library)
+    if request.route.model_text != asked:
+        account.fallback = request.route.model_text
     account.decision, account.request, account.decided_at = decision, request, room.clock.monotonic()
     if decision.error is not None:
         account.server = None
@@ -129,7 +133,7 @@ def _route(room: Room, account: Account, request: ParsedRequest) -> Steps:
         named = model_not_found(request.endpoint.name, request.route.model_text or "")
         raise named if isinstance(error, ModelNotFound) else error
     target = room.places[decision.ranking[0]]
-    here = answer_here(request, target, account.stamp)
+    here = answer_here(request, target, account.stamp) if target.external else None
     if here is not None:
         account.server = target.name
         return Made(200, [(b"content-type", _JSON), *_router_fields(account)], here)
@@ -163,8 +167,23 @@ def _place(room: Room, request: ParsedRequest, library: Any) -> Generator[Any, A
             other = request.with_model(stand_in)
             instead = _decide(room, other.route)
             if instead.error is None:
+                _check_leaving(room, other, instead)
                 return instead, other
+    _check_leaving(room, request, decision)
     return decision, request
+
+
+def _check_leaving(room: Room, request: ParsedRequest, decision: Decision) -> None:
+    """What must stay local goes to no external host, and to no server that would send it on."""
+    route, settings = request.route, room.config.models
+    if not settings.local_only or route.model is None or not stays_local(route.model, settings):
+        return
+    if (
+        route.uses_cloud
+        or room.book.is_stub(route.model)
+        or any(room.places[name].external for name in decision.ranking)
+    ):
+        raise Forbidden(f"{route.model_text} must stay on the operator's own servers (local_only)")
 
 
 def explain(
@@ -253,8 +272,10 @@ def _attempt(room: Room, account: Account, target: Destination, request: ParsedR
 def _begins_load(room: Room, name: str, request: ParsedRequest, now: float) -> bool:
     """Note that the request is on its way; says whether it began the only load there, whose time it will tell."""
     before = room.book.servers.get(name)
+    if before is None or observe_sent(before, request, now=now) is before:
+        return False
     after = room.book.update(name, lambda facts: observe_sent(facts, request, now=now))
-    return before is not None and after is not before and not before.loading
+    return after is not before and not before.loading
 
 
 def _failed(room: Room, account: Account, target: Destination, failure: Failure, seconds: float) -> Outcome:
@@ -271,6 +292,8 @@ def _note_answer(room: Room, name: str, request: ParsedRequest, status: int) -> 
     if before is None:
         return
     now = room.clock.monotonic()
+    if observe_answered(before, request, status, now=now) is before:
+        return
     after = room.book.update(name, lambda facts: observe_answered(facts, request, status, now=now))
     if after is not None and (after.installed_at is None or after.loaded is not before.loaded):
         room.book.due_now(name)
@@ -368,6 +391,8 @@ def _router_fields(account: Account) -> list[tuple[bytes, bytes]]:
         fields.append((b"x-router-attempts", b"%d" % account.attempts))
     if account.server is not None:
         fields.append((b"x-router-server", account.server.encode("ascii", "replace")))
+    if account.fallback is not None:
+        fields.append((b"x-router-fallback", account.fallback.encode("ascii", "replace")))
     if account.decision is not None:
         fields.append((b"x-router-reason", reason_field(_reason(account.decision, account.server))))
     return fields

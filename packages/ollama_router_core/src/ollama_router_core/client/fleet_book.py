@@ -54,6 +54,7 @@ class FleetBook:
         self._budget = RetryBudget()
         self._speeds = SpeedBook()
         self._turn = 0
+        self._draining = frozenset(name for name, server in config.servers.items() if server.drain)
         self._most = {name: server.max_concurrent or _USUAL_SLOTS for name, server in config.servers.items()}
         self._looked_again = float("-inf")
 
@@ -72,6 +73,7 @@ class FleetBook:
                 active={name: dict(models) for name, models in self._active.items()} if self._active else EMPTY,
                 suspended=self._breaker.suspended(tuple(self._servers), now) if troubled else EMPTY,
                 slots=self._breaker.slots(self._most, now) if troubled else EMPTY,
+                draining=self._draining,
                 speeds=self._speeds,
             )
 
@@ -168,6 +170,11 @@ class FleetBook:
         """Architecture facts learned from another server that has the same model."""
         models = (model for facts in self._servers.values() for model in (facts.installed or {}).values())
         return next((one.facts for one in models if one.digest == digest and one.facts is not None), None)
+
+    def is_stub(self, model: CanonicalName) -> bool:
+        """Whether some server only knows this model as one of Ollama's hosted service."""
+        rows = (facts.installed.get(model) for facts in self._servers.values() if facts.installed)
+        return any(row is not None and row.remote_host is not None for row in rows)
 
     def _pause(self, name: str) -> float:
         interval = self._config.health_check_interval

@@ -77,7 +77,8 @@ class Account:
 
     __slots__ = (
         "_ended", "_holds", "_room", "answered_at", "attempts", "bytes_out", "decided_at", "decision", "error",
-        "family", "id", "incoming", "loads", "request", "retries", "server", "started", "started_at", "status", "usage",
+        "fallback", "family", "id", "incoming", "loads", "request", "retries", "server", "started", "started_at", "status",
+        "usage",
     )  # fmt: skip
 
     def __init__(self, room: Room, incoming: Incoming) -> None:
@@ -101,6 +102,7 @@ class Account:
         self.bytes_out = 0
         self.usage: UsageReader | None = None
         self.error: RouterError | None = None
+        self.fallback: str | None = None
 
     @property
     def stamp(self) -> Stamp:

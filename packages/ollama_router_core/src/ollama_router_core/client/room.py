@@ -77,8 +77,8 @@ class Account:
 
     __slots__ = (
         "_ended", "_holds", "_room", "answered_at", "attempts", "bytes_out", "decided_at", "decision", "error",
-        "fallback", "family", "id", "incoming", "loads", "request", "retries", "server", "started", "started_at", "status",
-        "usage",
+        "fallback", "family", "id", "incoming", "loads", "request", "retries", "server", "started", "started_at",
+        "status", "usage",
     )  # fmt: skip
 
     def __init__(self, room: Room, incoming: Incoming) -> None:

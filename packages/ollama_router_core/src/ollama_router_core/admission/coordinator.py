@@ -22,6 +22,7 @@ from ollama_router_core.errors import ModelIncapable, Overloaded, SelectionError
 from ollama_router_core.fleet import FleetSnapshot
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.selection import LIVE_FILTERS
+from ollama_router_core.wording import SERVER_BUSY
 
 __all__ = ["Admission"]
 
@@ -281,7 +282,7 @@ class Admission:
 
     def _overloaded(self, ticket: Ticket, snapshot: FleetSnapshot, now: float, why: str) -> Overloaded:
         wait = min(MOST_RETRY_AFTER, max(1.0, self.expected_wait(ticket, snapshot, now)))
-        text = f"{len(self._line)} requests wait for a server, {why}; try again in {wait:.0f} s"
+        text = f"{SERVER_BUSY} ({len(self._line)} requests wait for a server, {why}; try again in {wait:.0f} s)"
         return Overloaded(text, retry_after=wait)
 
     def expected_wait(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> float:

@@ -37,6 +37,8 @@ from ollama_router_server.upstream.interface import (
 __all__ = ["RouterAddress", "Shim", "check_token", "read_address", "serve_shim"]
 
 _TIMEOUTS = Timeouts(connect=10.0, first_byte=3600.0, idle=3600.0)
+_GRACE = 5
+"""Seconds that streams get to finish when the shim is stopped."""
 _LOOPBACK = re.compile(
     r"(?:localhost|[a-z0-9.\-]+\.localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE
 )
@@ -174,11 +176,28 @@ async def serve_shim(
         await check_token(address, token, upstream)
         shim = Shim(address=address, token=token, upstream=upstream, refused=refused)
         config = uvicorn.Config(
-            shim, access_log=False, log_config=None, server_header=False, lifespan="off", proxy_headers=False
+            shim,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            lifespan="off",
+            proxy_headers=False,
+            timeout_graceful_shutdown=_GRACE,
         )
         sock.listen(128)
         ready()
-        await uvicorn.Server(config).serve(sockets=[sock])
+        await _serve_to_the_end(uvicorn.Server(config), sock)
+
+
+async def _serve_to_the_end(server: uvicorn.Server, sock: socket.socket) -> None:
+    """Serve; a cancelled task ends like a signalled process, so that no listener and no connection is left behind."""
+    serving = asyncio.ensure_future(server.serve(sockets=[sock]))
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await serving
+        raise
 
 
 @asynccontextmanager

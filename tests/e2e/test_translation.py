@@ -125,7 +125,10 @@ def test_the_ollama_client_gets_json_of_a_schema(way: Way) -> None:
     """`format` with a schema holds the model to it."""
     schema = {"type": "object", "properties": {"answer": {"enum": ["yes", "no"]}}, "required": ["answer"]}
     answer = way.ollama.chat(
-        "gemma-o", messages=[{"role": "user", "content": "Is water wet?"}], format=schema, options={"num_predict": 64}
+        "gemma-o",
+        messages=[{"role": "user", "content": "Is water wet?"}],
+        format=schema,
+        options={"temperature": 0, "num_predict": 128},
     )
     assert json.loads(answer.message.content or "")["answer"] in {"yes", "no"}
 

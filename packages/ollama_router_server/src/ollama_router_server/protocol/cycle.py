@@ -13,31 +13,63 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-__all__ = ["FRONT", "FrontCycle"]
+if TYPE_CHECKING:
+    from ollama_router_server.protocol.strict import StrictProtocol
+
+__all__ = ["FRONT", "FastPath", "FrontCycle"]
 
 FRONT: Final = "ollama_router.front"
 
 
-class FrontCycle(RequestResponseCycle):
-    """Takes over from a cycle that uvicorn has just made.
+class FastPath(Protocol):
+    """What an ASGI application may have as its attribute `fast_path`: answers whole requests without a task."""
 
-    `on_leave` is called once if the client closes the connection before the answer is complete.
+    def __call__(
+        self, cycle: FrontCycle, target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes, /
+    ) -> bool:
+        """Take a request and answer it through the cycle, now or later; False leaves it to ASGI, untouched."""
+
+
+class FrontCycle(RequestResponseCycle):
+    """What uvicorn's own cycle is to uvicorn; `scope` is there once the ASGI application runs.
+
+    `on_leave` is called once if the client closes the connection before the answer is complete, `on_drained` when it
+    has taken what was written. `method` is the request's, `client` the address it came from.
     """
 
-    def __init__(self, made: RequestResponseCycle) -> None:
-        self.__dict__.update(made.__dict__)
+    def __init__(self, front: StrictProtocol, *, method: str, keep_alive: bool, expect_100_continue: bool) -> None:
+        self.method = method
+        self.client = front.client
+        self.transport = front.transport
+        self.flow = front.flow
+        self.logger = front.logger
+        self.access_logger = front.access_logger
+        self.access_log = front.access_log
+        self.default_headers = front.server_state.default_headers
+        self.message_event = asyncio.Event()
+        self.on_response = front.on_response_complete
+        self.disconnected = False
+        self.keep_alive = keep_alive
+        self.waiting_for_100_continue = expect_100_continue
+        self.body = bytearray()
+        self.more_body = True
+        self.response_started = False
+        self.response_complete = False
+        self.chunked_encoding = None
+        self.expected_content_length = 0
         self.on_leave: Callable[[], None] | None = None
+        self.on_drained: Callable[[], None] | None = None
+        self._loop = front.loop
+        self._tasks = front.tasks
         self._head: bytes | None = None
-        extensions: dict[str, Any] = self.scope.setdefault("extensions", {})
-        extensions[FRONT] = self
 
     def left(self) -> None:
         """The connection is gone."""
-        told, self.on_leave = self.on_leave, None
+        told, self.on_leave, self.on_drained = self.on_leave, None, None
         if told is not None and not self.response_complete:
             told()
 
@@ -67,14 +99,14 @@ class FrontCycle(RequestResponseCycle):
             lines.append(name + b": " + value + b"\r\n")
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
-        if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in {204, 304}:
+        if self.chunked_encoding is None and self.method != "HEAD" and status not in {204, 304}:
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked\r\n")
         head = b"".join((*lines, b"\r\n"))
         if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1:
             raise RuntimeError("a header field of the answer holds a line end")
         self._head = head
-        asyncio.get_running_loop().call_soon(self._flush)
+        self._loop.call_soon(self._flush)
 
     def put(self, piece: bytes, *, more: bool = True) -> bool:
         """Write a piece of the body; says whether `drained` should be awaited before the next.
@@ -105,7 +137,7 @@ class FrontCycle(RequestResponseCycle):
             self.put(message.get("body", b""), more=message.get("more_body", False))
 
     def _framed(self, piece: bytes, *, more: bool) -> bytes:
-        if self.scope["method"] == "HEAD":
+        if self.method == "HEAD":
             self.expected_content_length = 0
             return b""
         if self.chunked_encoding:

@@ -18,12 +18,12 @@ import asyncio
 import json
 import math
 from typing import Any, ClassVar, Final, Literal, assert_never, cast
+from urllib.parse import unquote
 
 import httptools
-from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from ollama_router_server.protocol.cycle import FrontCycle
+from ollama_router_server.protocol.cycle import FRONT, FastPath, FrontCycle
 from ollama_router_server.protocol.head import (
     Refusal,
     check_fields,
@@ -56,8 +56,11 @@ class StrictProtocol(HttpToolsProtocol):
 
     # Slots beside the base's dictionary, which stays small enough for the interpreter's fast path.
     __slots__ = (
+        "_ahead",
         "_deadline",
+        "_fast",
         "_held",
+        "_keeps_alive",
         "_left",
         "_payload",
         "_phase",
@@ -70,6 +73,8 @@ class StrictProtocol(HttpToolsProtocol):
         "_timer_when",
         "_unsent",
         "_upgrade",
+        "_version",
+        "_whole",
     )
 
     limits: ClassVar[ProtocolLimits] = ProtocolLimits()
@@ -90,6 +95,11 @@ class StrictProtocol(HttpToolsProtocol):
         self._timer_when = math.inf
         self._stall: asyncio.TimerHandle | None = None
         self._unsent = 0
+        self._ahead = 0
+        self._version = "1.1"
+        self._keeps_alive = True
+        self._whole: bytes | None = None
+        self._fast: FastPath | None = getattr(self.app, "fast_path", None)
 
     # asyncio's protocol -------------------------------------------------------------------------------
 
@@ -130,6 +140,9 @@ class StrictProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """The client has caught up."""
         super().resume_writing()
+        cycle: RequestResponseCycle | None = self.cycle
+        if isinstance(cycle, FrontCycle) and cycle.on_drained is not None:
+            cycle.on_drained()
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
@@ -180,6 +193,7 @@ class StrictProtocol(HttpToolsProtocol):
             self._refuse(_BAD_HEAD)
             return len(data)
         self._deadline = math.inf
+        self._ahead = len(data) - end - 4
         head = data[start : end + 4]
         self._feed(head, _BAD_HEAD)
         if self._upgrade:
@@ -204,6 +218,8 @@ class StrictProtocol(HttpToolsProtocol):
         piece = data[place : place + self._left]
         self._left -= len(piece)
         self._feed(piece, _BAD_BODY)
+        if self._whole is not None:
+            self._offer()
         return place + len(piece)
 
     def _take_chunked(self, data: bytes, place: int) -> int:
@@ -235,15 +251,24 @@ class StrictProtocol(HttpToolsProtocol):
 
     # httptools' protocol ------------------------------------------------------------------------------
 
+    def on_message_begin(self) -> None:
+        """A head begins; uvicorn's scope is made only for requests that get there."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of a head; fields after a body (trailers) are dropped."""
         if self._state == _HEAD:
             self.headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        """A head has been parsed: refuse it, or start the application."""
+        """A head has been parsed: refuse it, or start the application.
+
+        A request whose body lies in the same segment is first offered to the fast path, once the parser is done.
+        """
         parser = self.parser
-        version = parser.get_http_version()
+        self._version = version = parser.get_http_version()
         fields = self.headers
         named = dict(fields)
         self._refusal = check_target(self.url, self.limits) or check_fields(fields, named, version, self.limits)
@@ -252,33 +277,88 @@ class StrictProtocol(HttpToolsProtocol):
         if parser.should_upgrade():
             self._upgrade = True
             raise _StoppedError
-        if version == "1.1":
-            self.expect_100_continue = named.get(b"expect", b"").lower() == b"100-continue"
-        super().on_headers_complete()
-        if b"content-length" in named:
-            self._left = int(named[b"content-length"])
+        if version == "1.1" and b"expect" in named:
+            self.expect_100_continue = named[b"expect"].lower() == b"100-continue"
+        self._keeps_alive = version != "1.0" and parser.should_keep_alive()
+        length = named.get(b"content-length")
+        if length is not None:
+            self._left = int(length)
             self._state = _SIZED
+            if 0 < self._left <= self._ahead and self._fast is not None and not self.expect_100_continue:
+                self._whole = b""
+                return
         elif b"transfer-encoding" in named:
             self._raw = self._payload = self._quiet = 0
             self._state = _CHUNKED
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self.cycle = FrontCycle(cycle)
-        super()._start_asgi_task(self.cycle, app)
+        self._start(self._make_cycle())
 
     def on_body(self, body: bytes) -> None:
         """Bytes of a body."""
         self._payload += len(body)
-        super().on_body(body)
+        if self._whole is None:
+            super().on_body(body)
+        else:
+            self._whole += body
 
     def on_message_complete(self) -> None:
         """A request has ended; after one that closes, nothing more is read."""
         keep = self.parser.should_keep_alive()
         self._state = _HEAD if keep else _CLOSED
         self._deadline = math.inf
+        if self._whole is not None:
+            return
         super().on_message_complete()
         if self.cycle.response_complete:
             self._arm(self.timeout_keep_alive, "keepalive")
+
+    # the application ----------------------------------------------------------------------------------
+
+    def _make_cycle(self) -> FrontCycle:
+        cycle = FrontCycle(
+            self,
+            method=self.parser.get_method().decode("ascii"),
+            keep_alive=self._keeps_alive,
+            expect_100_continue=self.expect_100_continue,
+        )
+        self.cycle = cycle
+        return cycle
+
+    def _offer(self) -> None:
+        """Give a whole request to the fast path, and to the ASGI application if that does not take it."""
+        body, self._whole = self._whole, None
+        if self._state == _SIZED or body is None or self._fast is None:  # the parser refused it
+            return
+        cycle = self._make_cycle()
+        if self._fast(cycle, self.url, self.headers, body):
+            return
+        cycle.body += body
+        cycle.more_body = False
+        cycle.message_event.set()
+        self._start(cycle)
+
+    def _start(self, cycle: FrontCycle) -> None:
+        cycle.scope = self._scope(cycle)
+        self._start_asgi_task(cycle, self.app)
+
+    def _scope(self, cycle: FrontCycle) -> Any:
+        raw_path, _, query = self.url.partition(b"?")
+        path = raw_path.decode("ascii")
+        return {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": self._version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "method": cycle.method,
+            "root_path": "",
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "headers": self.headers,
+            "state": self.app_state.copy(),
+            "extensions": {FRONT: cycle},
+        }
 
     def on_response_complete(self) -> None:
         """An answer has ended: go on with what the client sent meanwhile, or wait for it."""

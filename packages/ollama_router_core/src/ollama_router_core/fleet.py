@@ -161,3 +161,21 @@ class FleetSnapshot:
     def with_server(self, facts: ServerFacts) -> FleetSnapshot:
         """The same fleet with one server's facts replaced or added."""
         return replace(self, servers=MappingProxyType({**self.servers, facts.name: facts}))
+
+    def with_traffic(
+        self,
+        in_flight: Mapping[str, int],
+        active: Mapping[str, Mapping[CanonicalName, int]],
+        demand: Mapping[CanonicalName, float],
+    ) -> FleetSnapshot:
+        """The same facts with other counts; written out, as it runs for every request."""
+        return FleetSnapshot(
+            servers=self.servers,
+            in_flight=in_flight,
+            active=active,
+            suspended=self.suspended,
+            slots=self.slots,
+            draining=self.draining,
+            speeds=self.speeds,
+            demand=demand,
+        )

@@ -7,17 +7,16 @@ Does not belong here: which load pays (`placement`), which server suits one requ
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 
 from ollama_router_core.admission.demand import Demand
 from ollama_router_core.admission.floor import Floor
-from ollama_router_core.admission.line import Group, Line
+from ollama_router_core.admission.line import Group, Line, alone
 from ollama_router_core.admission.outlook import Outlook
 from ollama_router_core.admission.placement import Move, Placement
 from ollama_router_core.admission.tickets import Dispatch, Outcome, Refusal, Ticket
 from ollama_router_core.candidates import RequestKind, kind_of
 from ollama_router_core.config.settings import Config
-from ollama_router_core.decision import Decision, decide, plan_for
+from ollama_router_core.decision import Decision, assigned_place, decide, plan_for
 from ollama_router_core.errors import ModelIncapable, Overloaded, SelectionError
 from ollama_router_core.fleet import FleetSnapshot
 from ollama_router_core.names import CanonicalName
@@ -56,17 +55,19 @@ class Admission:
         request = ticket.request
         if request.model is not None:
             self._demand.arrived(request.model, now)
-        late = self._late and self._has_fit(ticket, snapshot, now)
-        if late and not self._config.models.explicit_assignments:
+        assigned = assigned_place(request, self._config)
+        if self._late and assigned is None and not len(self._line):
+            sent = self._at_once(ticket, snapshot, now)
+            if sent is not None:
+                return (sent,)
+        if self._late and assigned is None and self._has_fit(ticket, snapshot, now):
             return self._stand(ticket, snapshot, now)
         decision = self._decide(ticket, self.traffic(snapshot, now), now)
         if decision.error is not None:
             if not _only_full(decision):
                 return (Refusal(ticket=ticket, error=decision.error),)
             return self._stand(ticket, snapshot, now)
-        if late and decision.strategy == "fastest":
-            return self._stand(ticket, snapshot, now)
-        if len(self._line) and decision.strategy != "explicit_assignment" and self._contended(ticket, snapshot):
+        if len(self._line) and assigned is None and self._contended(ticket, snapshot):
             return self._stand(ticket, snapshot, now)
         return (self._dispatch(ticket, decision, now, 0),)
 
@@ -145,15 +146,20 @@ class Admission:
 
     def traffic(self, snapshot: FleetSnapshot, now: float) -> FleetSnapshot:
         """The snapshot with the load and the demand that admission knows of; decisions should be shown this one."""
-        return replace(
-            snapshot, in_flight=self._floor.in_flight(), active=self._floor.active(), demand=self._demand.rates(now)
-        )
+        in_flight, active = self._floor.counts()
+        return snapshot.with_traffic(in_flight, active, self._demand.rates(now))
 
     def demand(self, now: float) -> Mapping[CanonicalName, float]:
         """Requests a second by model."""
         return self._demand.rates(now)
 
     # --- going and waiting -----------------------------------------------------------------------------------------
+
+    def _at_once(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Dispatch | None:
+        """The way of most requests: nobody waits and a loaded model has a free slot."""
+        self._outlook.look(snapshot, now)
+        move = next(self._placement.fill((alone(ticket),)), None)
+        return None if move is None else self._send(move, now, 0)
 
     def _has_fit(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> bool:
         """Whether some server could take it, be it later: then it pays to wait."""
@@ -197,11 +203,11 @@ class Admission:
         servers: frozenset[str] | None = None,
         kinds: Iterable[RequestKind] | None = None,
     ) -> tuple[Outcome, ...]:
-        if not self._late:
-            return tuple(self._in_turn(snapshot, now, servers))
         self._looked = now
         if not len(self._line):
             return ()
+        if not self._late:
+            return tuple(self._in_turn(snapshot, now, servers))
         groups = self._line.groups
         chosen = list(groups.values()) if kinds is None else [groups[kind] for kind in kinds if kind in groups]
         self._outlook.look(snapshot, now)
@@ -221,9 +227,12 @@ class Admission:
             self._outlook.look(self._outlook.snapshot, now)
 
     def _carry_out(self, move: Move, now: float) -> Dispatch:
+        position = self._line.position(move.ticket.number)
+        self._line.leave(move.ticket.number)
+        return self._send(move, now, position)
+
+    def _send(self, move: Move, now: float, position: int) -> Dispatch:
         ticket = move.ticket
-        position = self._line.position(ticket.number)
-        self._line.leave(ticket.number)
         self._line.served(ticket.user)
         self._floor.start(ticket, move.server, now, work=move.work, load=move.load, size=move.size)
         waited = now - ticket.arrived

@@ -7,7 +7,7 @@ Does not belong here: what they are worth (`placement`).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ollama_router_core.names import CanonicalName
 
@@ -34,9 +34,31 @@ class Demand:
         return self._count(model, now) / self._window
 
     def rates(self, now: float) -> Mapping[CanonicalName, float]:
-        """All rates, for `FleetSnapshot.demand`."""
-        return {model: self.rate(model, now) for model in self._seen}
+        """All rates, for `FleetSnapshot.demand`: each one worked out when it is asked for."""
+        return _Rates(self, self._seen, now)
 
     def _count(self, model: CanonicalName, now: float) -> float:
         count, at = self._seen.get(model, (0.0, now))
         return count * math.exp((at - now) / self._window)
+
+
+class _Rates(Mapping[CanonicalName, float]):
+    """A view, as a decision looks at the demand only where something would have to be evicted, and then at little."""
+
+    __slots__ = ("_demand", "_now", "_seen")
+
+    def __init__(self, demand: Demand, seen: Mapping[CanonicalName, tuple[float, float]], now: float) -> None:
+        self._demand = demand
+        self._seen = seen
+        self._now = now
+
+    def __getitem__(self, model: CanonicalName) -> float:
+        if model not in self._seen:
+            raise KeyError(model)
+        return self._demand.rate(model, self._now)
+
+    def __iter__(self) -> Iterator[CanonicalName]:
+        return iter(self._seen)
+
+    def __len__(self) -> int:
+        return len(self._seen)

@@ -42,12 +42,13 @@ class Station:
     @property
     def pace(self) -> float:
         """How much longer each step takes than alone."""
-        return float(max(1, len(self.running)) ** SHARING)
+        count = len(self.running)
+        return float(count**SHARING) if count > 1 else 1.0
 
     @property
     def pace_with_one_more(self) -> float:
         """The same with another request beside."""
-        return float((len(self.running) + 1) ** SHARING)
+        return float((len(self.running) + 1) ** SHARING) if self.running else 1.0
 
     def loading(self, now: float) -> Running | None:
         """The request whose model is being loaded: no answer yet, and the load should not be over."""
@@ -77,6 +78,7 @@ class Floor:
     def __init__(self) -> None:
         self.stations: dict[str, Station] = {}
         self._at: dict[int, str] = {}
+        self._counts: tuple[Mapping[str, int], Mapping[str, Mapping[CanonicalName, int]]] | None = None
 
     def __contains__(self, number: int) -> bool:
         return number in self._at
@@ -101,6 +103,7 @@ class Floor:
         station.running[ticket.number] = Running(ticket, kind, now, work, load, size)
         station.by_kind[kind] = station.by_kind.get(kind, 0) + 1
         self._at[ticket.number] = server
+        self._counts = None
 
     def answering(self, number: int) -> None:
         """The first byte came."""
@@ -118,18 +121,25 @@ class Floor:
         station.by_kind[running.kind] -= 1
         if not station.by_kind[running.kind]:
             del station.by_kind[running.kind]
+        self._counts = None
         return server, running
 
-    def in_flight(self) -> Mapping[str, int]:
-        """Requests by server, for `FleetSnapshot.in_flight`."""
-        return {server: len(station.running) for server, station in self.stations.items() if station.running}
+    def counts(self) -> tuple[Mapping[str, int], Mapping[str, Mapping[CanonicalName, int]]]:
+        """Requests by server, and by server and model: `FleetSnapshot.in_flight` and `.active`. Made once a change."""
+        if self._counts is None:
+            in_flight: dict[str, int] = {}
+            active: dict[str, dict[CanonicalName, int]] = {}
+            for server, station in self.stations.items():
+                if station.running:
+                    in_flight[server] = len(station.running)
+                    active[server] = _by_model(station)
+            self._counts = in_flight, active
+        return self._counts
 
-    def active(self) -> Mapping[str, Mapping[CanonicalName, int]]:
-        """Requests by server and model, for `FleetSnapshot.active`."""
-        found: dict[str, dict[CanonicalName, int]] = {}
-        for server, station in self.stations.items():
-            for kind, count in station.by_kind.items():
-                if kind.model is not None:
-                    models = found.setdefault(server, {})
-                    models[kind.model] = models.get(kind.model, 0) + count
-        return found
+
+def _by_model(station: Station) -> dict[CanonicalName, int]:
+    found: dict[CanonicalName, int] = {}
+    for kind, count in station.by_kind.items():
+        if kind.model is not None:
+            found[kind.model] = found.get(kind.model, 0) + count
+    return found

@@ -48,6 +48,11 @@ def prompt_tokens(ticket: Ticket) -> float:
     return ticket.request.prompt_bytes / BYTES_A_TOKEN
 
 
+def alone(ticket: Ticket) -> Group:
+    """A group of one, for who need not stand in line."""
+    return Group(kind_of(ticket.request), {ticket.number: ticket}, prompt_tokens(ticket))
+
+
 class Line:
     """At most `most` tickets, in groups by kind."""
 

@@ -34,7 +34,7 @@ _WEIGHTS_LAST = 0.5
 
 @dataclass(slots=True, eq=False)
 class Fit:
-    """What a kind of request costs on a server: seconds a prompt token, an answer, a load.
+    """What a kind of request costs on a server: seconds a prompt token, an answer, a load; `parallel` slots a model.
 
     `warm` holds for one look: loaded as needed, by the facts or by an answer that has begun since.
     """
@@ -44,6 +44,7 @@ class Fit:
     per_token: float
     decode: float
     load: float
+    parallel: int
     warm: bool
 
     def work(self, tokens: float) -> float:
@@ -53,11 +54,15 @@ class Fit:
 
 @dataclass(slots=True, eq=False)
 class _Fits:
-    """The servers of a kind, kept over some looks, and what was derived from them in the latest one."""
+    """The servers of a kind, kept over some looks, and what was derived from them in the latest one.
+
+    Who is warm is marked first; rates are worked out only when a load is weighed.
+    """
 
     by_name: dict[str, Fit]
     made_at: float
-    looked: int = -1
+    marked: int = -1
+    derived: int = -1
     rates: dict[str, float] = field(default_factory=dict)
     rate: float = 0.0
     ahead: dict[str, float] = field(default_factory=dict)
@@ -131,8 +136,22 @@ class Outlook:
         found = self._fits.get(group.kind)
         if found is None or self._now - found.made_at > _FITS_LAST:
             found = self._fits[group.kind] = _Fits(self._make_fits(group), self._now)
-        if found.looked != self._looks:
-            found.looked = self._looks
+        if found.marked != self._looks:
+            found.marked = self._looks
+            self._mark(found, group.kind)
+        return found
+
+    def _mark(self, found: _Fits, kind: RequestKind) -> None:
+        """Where the model is loaded as needed, by the facts or by an answer that has begun since."""
+        for fit in found.by_name.values():
+            fit.warm = fit.candidate.warmth == WARM and fit.candidate.loaded is not None
+            if not fit.warm and kind in fit.station.by_kind:
+                fit.warm = any(one.answering for one in fit.station.running.values() if one.kind == kind)
+
+    def _rated(self, group: Group) -> _Fits:
+        found = self._found(group)
+        if found.derived != self._looks:
+            found.derived = self._looks
             self._derive(found, group)
         return found
 
@@ -147,13 +166,9 @@ class Outlook:
         kind, tokens = group.kind, group.mean_tokens
         found.rates, found.ahead = {}, {}
         for name, fit in found.by_name.items():
-            station, candidate = fit.station, fit.candidate
-            here = kind in station.by_kind
-            fit.warm = candidate.warmth == WARM and candidate.loaded is not None
-            if here and not fit.warm:
-                fit.warm = any(one.answering for one in station.running.values() if one.kind == kind)
-            if fit.warm or here or station.promised == kind:
-                rate = candidate.server.num_parallel / (fit.work(tokens) * station.pace)
+            station = fit.station
+            if fit.warm or kind in station.by_kind or station.promised == kind:
+                rate = fit.parallel / (fit.work(tokens) * station.pace)
                 found.rates[name] = rate
                 found.ahead[name] = 0.0 if fit.warm else rate * fit.load
         found.rate = sum(found.rates.values())
@@ -170,11 +185,19 @@ class Outlook:
         embeds = "embedding" in group.kind.needs
         decode = 0.0 if embeds else speed.answer_tokens / speed.decode_rate
         station = self._floor.station(candidate.name)
-        return Fit(candidate, station, 1.0 / speed.prefill_rate, decode, speed.load_seconds, warm=False)
+        return Fit(
+            candidate,
+            station,
+            1.0 / speed.prefill_rate,
+            decode,
+            speed.load_seconds,
+            candidate.server.num_parallel,
+            warm=False,
+        )
 
     def elsewhere(self, group: Group, server: str) -> tuple[float, float]:
         """Tickets a second that other servers serve or are about to, and those their loads delay."""
-        found = self._found(group)
+        found = self._rated(group)
         own = found.rates.get(server)
         if own is None:
             return found.rate, found.all_ahead

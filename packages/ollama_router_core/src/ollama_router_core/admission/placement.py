@@ -80,12 +80,14 @@ class Placement:
                 yield self._warm_move(group, open_)
 
     def _has_slot(self, fit: Fit, kind: RequestKind) -> bool:
-        candidate, station = fit.candidate, fit.station
+        station = fit.station
         if kind.model in station.leaving and station.promised != kind:
             return False
-        return station.by_kind.get(kind, 0) < candidate.server.num_parallel and self._has_room(candidate, station)
+        return station.by_kind.get(kind, 0) < fit.parallel and self._has_room(fit.candidate, station)
 
     def _has_room(self, candidate: Candidate, station: Station) -> bool:
+        if not station.running:
+            return True
         slots = slots_of(candidate, self._outlook.snapshot)
         return slots is None or len(station.running) < slots
 
@@ -95,15 +97,17 @@ class Placement:
         def seconds(fit: Fit) -> float:
             return fit.work(tokens) * fit.station.pace_with_one_more
 
-        usual = min(fits, key=seconds)
+        usual = fits[0] if len(fits) == 1 else min(fits, key=seconds)
         ticket = self._next(group, usual)
-        saved = ticket.prefix.tokens if ticket.prefix is not None else 0
-        holder = ticket.prefix.server if ticket.prefix is not None else None
+        prefix = ticket.prefix
+        if prefix is None or len(fits) == 1:
+            return self._move(group, ticket, usual, load=0.0, unload=(), reason="loaded, a slot is free")
 
         def with_prefix(fit: Fit) -> float:
-            return seconds(fit) - (min(saved, tokens) * fit.per_token if fit.candidate.name == holder else 0.0)
+            saved = min(prefix.tokens, tokens) * fit.per_token if fit.candidate.name == prefix.server else 0.0
+            return seconds(fit) - saved * fit.station.pace_with_one_more
 
-        best = min(fits, key=with_prefix) if saved else usual
+        best = min(fits, key=with_prefix)
         return self._move(group, ticket, best, load=0.0, unload=(), reason="loaded, a slot is free")
 
     def _next(self, group: Group, fit: Fit) -> Ticket:
@@ -117,14 +121,16 @@ class Placement:
     def _move(
         self, group: Group, ticket: Ticket, fit: Fit, *, load: float, unload: tuple[CanonicalName, ...], reason: str
     ) -> Move:
-        fits = self._outlook.fits(group)
-        name = fit.candidate.name
-        others = sorted(
-            (other for other in fits if other != name),
-            key=lambda other: (not fits[other].warm, fits[other].work(group.mean_tokens) + fits[other].load, other),
-        )
+        name, tokens = fit.candidate.name, group.mean_tokens
+        others = [
+            (not other.warm, other.work(tokens) + other.load, other_name)
+            for other_name, other in self._outlook.fits(group).items()
+            if other is not fit
+        ]
+        others.sort()
+        ranking = (name, *[other_name for _, _, other_name in others])
         work = fit.work(prompt_tokens(ticket))
-        return Move(ticket, name, (name, *others), work, load, fit.candidate.size, unload, reason)
+        return Move(ticket, name, ranking, work, load, fit.candidate.size, unload, reason)
 
     # --- loads -----------------------------------------------------------------------------------------------------
 

@@ -196,11 +196,14 @@ class Admitting:
     async def _in_turn(self, exchange: Exchange, request: ParsedRequest) -> Place:
         now, number = self._clock.monotonic(), next(self._numbers)
         ticket = self._ticket(number, exchange, request, now)
+        snapshot = self.fleet.snapshot
+        outcomes = self._admission.arrive(ticket, snapshot, now)
+        if len(outcomes) == 1 and outcomes[0].ticket is ticket:
+            return self._concluded(outcomes[0])
         future: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
         self._futures[number] = future
         try:
-            snapshot = self.fleet.snapshot
-            self._carry_out(self._admission.arrive(ticket, snapshot, now))
+            self._carry_out(outcomes)
             if not future.done():
                 exchange.expected_wait_ms = self._admission.expected_wait(ticket, snapshot, now) * 1000
                 exchange.queue_position = self._admission.position(number)
@@ -211,6 +214,13 @@ class Admitting:
             raise
         finally:
             self._futures.pop(number, None)
+
+    def _concluded(self, outcome: Outcome) -> Place:
+        """The way of most requests under `fastest`: nobody has to be waited for."""
+        if not isinstance(outcome, Dispatch):
+            raise outcome.error
+        self._under_way += 1
+        return self._place(outcome)
 
     def _left(self, number: int, future: asyncio.Future[Place]) -> None:
         """Out of the line; a place that was given in the same moment goes to the next."""

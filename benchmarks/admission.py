@@ -1,0 +1,220 @@
+"""What admission costs a request: `python benchmarks/admission.py`.
+
+CPU microseconds a request (`process_time`, best of five rounds, so that a busy machine does not show) beside what
+`decide` alone costs on the same fleet:
+
+- `core`: `Admission.arrive` or `bound`, and `finished`, with nobody in the line;
+- `server`: `Admitting.admit` and `Place.close`, as the relay calls them, the first byte and the snapshot included;
+- `dispatch`: one event with 1,000 requests in the line on 20 servers, in milliseconds.
+
+`seen` is how many models were asked for of late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+from ollama_router_core.admission import Admission, Dispatch, Outcome, Ticket
+from ollama_router_core.config.settings import Config
+from ollama_router_core.decision import decide
+from ollama_router_core.fleet import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
+from ollama_router_core.names import canonical_name
+from ollama_router_core.requests import RouteRequest
+from ollama_router_core.speeds import Sample, SpeedBook, model_weight
+from ollama_router_server.fleet_service import FleetService
+from ollama_router_server.relay.admitting import Admitting
+from ollama_router_server.system import SystemClock
+
+GIB = 1024**3
+STRATEGIES = ("priority_with_memory", "fastest")
+ROUNDS, REPEATS, TURNS = 5, 2000, 600
+
+
+def make_config(servers: int, strategy: str, *, most: int | None) -> Config:
+    """Servers of equal size and speed."""
+    return Config.model_validate(
+        {
+            "servers": {
+                f"server{number}": {"host": "127.0.0.1", "max_memory_gb": 48.0, "max_concurrent": most}
+                for number in range(servers)
+            },
+            "routing_strategy": strategy,
+            "queue": {"max_waiting": 2000},
+        }
+    )
+
+
+def make_facts(config: Config, models: int) -> tuple[dict[str, ServerFacts], list[RouteRequest], SpeedBook]:
+    """Every server has every model and holds three of them; each holds the first."""
+    installed = {
+        canonical_name(name): InstalledModel(name=canonical_name(name), spelling=name, size=4 * GIB, digest=name)
+        for name in (f"family:{number}b" for number in range(1, models + 1))
+    }
+    names = list(installed)
+    facts, book = {}, SpeedBook()
+    for number, server in enumerate(config.servers):
+        held = {names[0], *(names[(number + step) % models] for step in (1, 2))}
+        loaded = {name: LoadedModel(name=name, size=5 * GIB, size_vram=5 * GIB, context_length=4096) for name in held}
+        facts[server] = ServerFacts(name=server, up=True, installed=installed, loaded=loaded)
+        sample = Sample(prompt_tokens=1000, prompt_ns=10**9, output_tokens=100, output_ns=2 * 10**9)
+        book = book.observe(server, names[0], model_weight(names[0], installed[names[0]]), sample)
+    requests = [
+        RouteRequest(model_text=name, model=name, prompt_bytes=4000, needs=frozenset({"completion"})) for name in names
+    ]
+    return facts, requests, book
+
+
+def cost(step: Callable[[int], object], repeats: int = REPEATS) -> float:
+    """CPU microseconds of one step: the best of some rounds."""
+    found = []
+    for _ in range(ROUNDS):
+        gc.collect()
+        start = time.process_time_ns()
+        for turn in range(repeats):
+            step(turn)
+        found.append((time.process_time_ns() - start) / repeats / 1000)
+    return min(found)
+
+
+def core_cost(config: Config, snapshot: FleetSnapshot, requests: list[RouteRequest], seen: int) -> tuple[float, float]:
+    """Of `decide` alone, and of admission with it."""
+    admission = Admission(config)
+    for request in requests[:seen]:
+        ticket = Ticket(number=-1, request=request, arrived=0.0)
+        admission.bound(ticket, "server0", 0.0)
+        admission.finished(-1, snapshot, 0.0)
+    request = requests[0]
+    deciding = cost(lambda turn: decide(request, snapshot, config, now=1.0, tiebreak=turn))
+
+    def place(turn: int) -> None:
+        ticket = Ticket(number=turn, request=request, arrived=1.0 + turn * 1e-3, user="u", tiebreak=turn)
+        (outcome,) = admission.arrive(ticket, snapshot, ticket.arrived)
+        assert isinstance(outcome, Dispatch)
+        admission.first_byte(turn, snapshot, ticket.arrived)
+        admission.finished(turn, snapshot, ticket.arrived)
+
+    return deciding, cost(place)
+
+
+def server_cost(config: Config, facts: dict[str, ServerFacts], requests: list[RouteRequest], book: SpeedBook) -> float:
+    """Of the relay's calls, with the clock, the slot counts and the snapshot."""
+    fleet = FleetService(config=config, targets={}, upstream=_Nowhere(), clock=SystemClock())
+    for name, known in facts.items():
+        fleet.update(name, partial(_always, known))
+    fleet._speeds = book  # noqa: SLF001 (what was learned cannot be handed in)
+    admitting = Admitting(config, {}, fleet, SystemClock())
+    exchange: Any = SimpleNamespace(user=None, decision=None, decided=None, expected_wait_ms=None, queue_position=None)
+    request: Any = SimpleNamespace(route=requests[0])
+
+    async def run() -> float:
+        found = []
+        for _ in range(ROUNDS):
+            start = time.process_time_ns()
+            for _ in range(REPEATS):
+                place = await admitting.admit(exchange, request)
+                place.passage(place.server)
+                place.answering()
+                place.close()
+            found.append((time.process_time_ns() - start) / REPEATS / 1000)
+        return min(found)
+
+    return asyncio.run(run())
+
+
+def _always(known: ServerFacts, _: ServerFacts) -> ServerFacts:
+    return known
+
+
+class _Nowhere:
+    """An upstream that is never asked."""
+
+    async def send(self, request: Any) -> Any:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        pass
+
+
+class Crowd:
+    """1,000 requests of 40 kinds that wait for 20 servers."""
+
+    WAITING = 1000
+
+    def __init__(self, strategy: str) -> None:
+        self.config = make_config(20, strategy, most=2)
+        facts, self.requests, book = make_facts(self.config, 40)
+        self.snapshot = FleetSnapshot(servers=facts, speeds=book)
+        self.admission = Admission(self.config)
+        self.running: list[int] = []
+        self.now = 0.0
+        self._number = 0
+
+    def arrive(self) -> None:
+        """One more."""
+        self._number += 1
+        request, user = self.requests[self._number * 7 % 40], f"user{self._number % 25}"
+        ticket = Ticket(number=self._number, request=request, arrived=self.now, user=user)
+        self._note(self.admission.arrive(ticket, self.snapshot, self.now))
+
+    def answers(self, number: int) -> None:
+        """A first byte."""
+        self._note(self.admission.first_byte(number, self.snapshot, self.now))
+
+    def ends(self, number: int) -> None:
+        """An exchange is over."""
+        self._note(self.admission.finished(number, self.snapshot, self.now))
+
+    def ticks(self) -> None:
+        """Time passed."""
+        self._note(self.admission.tick(self.snapshot, self.now))
+
+    def fill(self) -> None:
+        """Until 1,000 wait."""
+        while self.admission.waiting < self.WAITING:
+            self.arrive()
+            self.now += 0.001
+
+    def _note(self, outcomes: Iterable[Outcome]) -> None:
+        self.running += [one.ticket.number for one in outcomes if isinstance(one, Dispatch)]
+
+
+def dispatch_times(strategy: str) -> list[float]:
+    """Milliseconds of each event, sorted."""
+    crowd, found = Crowd(strategy), []
+    for turn in range(TURNS):
+        crowd.fill()
+        crowd.now += 0.05
+        number = crowd.running.pop(turn * 13 % len(crowd.running))
+        for event in (partial(crowd.answers, number), partial(crowd.ends, number), crowd.ticks, crowd.arrive):
+            start = time.process_time_ns()
+            event()
+            found.append((time.process_time_ns() - start) / 1e6)
+    return sorted(found)
+
+
+def main() -> None:
+    """Measure and print."""
+    print(f"{'strategy':22} {'servers':>7} {'seen':>5} {'most':>5} {'decide us':>10} {'core us':>8} {'server us':>10}")
+    for strategy in STRATEGIES:
+        for servers, seen, most in ((1, 1, None), (4, 1, None), (4, 1, 8), (4, 20, 8), (4, 500, 8)):
+            config = make_config(servers, strategy, most=most)
+            facts, requests, book = make_facts(config, 500)
+            snapshot = FleetSnapshot(servers=facts, speeds=book)
+            deciding, core = core_cost(config, snapshot, requests, seen)
+            server = server_cost(config, facts, requests, book)
+            print(f"{strategy:22} {servers:7} {seen:5} {most or '-':>5} {deciding:10.1f} {core:8.1f} {server:10.1f}")
+    print(f"\n{'dispatch, 1,000 wait':22} {'median ms':>10} {'p99 ms':>8} {'longest ms':>11}")
+    for strategy in STRATEGIES:
+        times = dispatch_times(strategy)
+        print(f"{strategy:22} {statistics.median(times):10.2f} {times[len(times) * 99 // 100]:8.2f} {times[-1]:11.2f}")
+
+
+if __name__ == "__main__":
+    main()

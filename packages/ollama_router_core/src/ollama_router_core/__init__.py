@@ -48,6 +48,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time `__getattr_
     )
     from ollama_router_core.names import *
     from ollama_router_core.observations import *
+    from ollama_router_core.plans import *
     from ollama_router_core.records import *
     from ollama_router_core.requests import *
     from ollama_router_core.selection import (
@@ -132,7 +133,7 @@ _HOME = {
     "Overloaded": "errors",
     "ParsedRequest": "requests",
     "PartlyDone": "errors",
-    "Plan": "decision",
+    "Plan": "plans",
     "Problem": "config",
     "Question": "explanation",
     "REJECTIONS": "forwarding",
@@ -222,7 +223,7 @@ _HOME = {
     "parse_model_name": "names",
     "parse_object": "strict_json",
     "parse_request": "requests",
-    "plan_for": "decision",
+    "plan_for": "plans",
     "standing_of": "limits",
     "verify_token": "tokens",
     "with_facts": "observations",

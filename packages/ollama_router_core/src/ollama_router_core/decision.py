@@ -3,28 +3,27 @@
 Belongs here: one pure function and the value it returns.
 Does not belong here: single rules (`selection`), trying servers in turn (`forwarding`), waiting (`admission`).
 
-What depends on facts alone is derived once for each `servers` mapping and kind of request and kept while that very
-mapping is in use; the texts of a decision are written when somebody reads them.
+The texts of a decision are written when somebody reads them.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ollama_router_core.candidates import Candidate, Reason, RequestKind, kind_of, make_candidate
+from ollama_router_core.candidates import Candidate, Reason
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFits, SelectionError
 from ollama_router_core.expectation import HeldPrefix, Terms
-from ollama_router_core.fleet import FleetSnapshot, ServerFacts
+from ollama_router_core.fleet import FleetSnapshot
 from ollama_router_core.memory import MemoryEstimate
 from ollama_router_core.names import canonical_name
+from ollama_router_core.plans import Plan, plan_for
 from ollama_router_core.requests import RouteRequest
-from ollama_router_core.selection import FILTERS, LIVE_FILTERS, RANKINGS, Fastest, Moment
+from ollama_router_core.selection import LIVE_FILTERS, RANKINGS, Fastest, Moment
 
-__all__ = ["Decision", "Plan", "Verdict", "assigned_place", "decide", "plan_for"]
+__all__ = ["Decision", "Verdict", "assigned_place", "decide"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,69 +106,6 @@ def _memory_json(estimate: MemoryEstimate) -> dict[str, Any]:
 def _terms_json(terms: Terms) -> dict[str, float]:
     names = ("wait", "load", "prefill", "decode", "harm", "affinity", "ready", "done")
     return {f"{name}_seconds": round(getattr(terms, name), 3) for name in names}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What facts alone decide about a kind of request: who may take it, and why the others may not.
-
-    `turns` is each able server's place among all, with a number of its own to break ties by.
-    """
-
-    able: tuple[Candidate, ...]
-    turns: tuple[tuple[int, int], ...]
-    refused: tuple[tuple[Candidate, Reason], ...]
-
-
-class _Plans:
-    """Plans by kind for one `servers` mapping and config; bounded, as kinds come from clients."""
-
-    MOST = 4096
-
-    def __init__(self, servers: Mapping[str, ServerFacts], config: Config) -> None:
-        self.servers = servers
-        self.config = config
-        self.names = sorted(config.servers)
-        self._plans: dict[RequestKind, Plan] = {}
-
-    def get(self, request: RouteRequest, snapshot: FleetSnapshot) -> Plan:
-        kind = kind_of(request)
-        plan = self._plans.get(kind)
-        if plan is None:
-            if len(self._plans) >= self.MOST:
-                self._plans.clear()
-            plan = self._plans[kind] = self._make(kind, request, snapshot)
-        return plan
-
-    def _make(self, kind: RequestKind, request: RouteRequest, snapshot: FleetSnapshot) -> Plan:
-        able: list[Candidate] = []
-        turns: list[tuple[int, int]] = []
-        refused: list[tuple[Candidate, Reason]] = []
-        for turn, name in enumerate(self.names):
-            candidate = make_candidate(name, kind, snapshot, self.config)
-            reason = next((found for rule in FILTERS if (found := rule.refuse(candidate, request))), None)
-            if reason is not None:
-                refused.append((candidate, reason))
-            else:
-                able.append(candidate)
-                turns.append((turn, zlib.crc32(name.encode())))
-        return Plan(able=tuple(able), turns=tuple(turns), refused=tuple(refused))
-
-
-_recent: list[_Plans] = []
-_KEPT = 4
-
-
-def plan_for(request: RouteRequest, snapshot: FleetSnapshot, config: Config) -> Plan:
-    """The plan for a request's kind, from memory when the same `servers` mapping and config were seen lately."""
-    servers = snapshot.servers
-    for plans in _recent:
-        if plans.servers is servers and plans.config is config:
-            return plans.get(request, snapshot)
-    plans = _Plans(servers, config)
-    _recent.insert(0, plans)
-    del _recent[_KEPT:]
-    return plans.get(request, snapshot)
 
 
 def decide(

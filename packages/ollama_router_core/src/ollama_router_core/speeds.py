@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ollama_router_core.fleet import EMPTY, InstalledModel, ModelSpeed, ModelWeight
@@ -120,10 +120,12 @@ class SpeedBook:
         """
         known = self.servers.get(server) or _ServerRates()
         row = known.models.get(model) or _Rates()
-        seen = _observed(weight, sample)
-        rates = {name: _learn(getattr(row, name), getattr(known.factor, name), rate) for name, rate in seen.items()}
-        models = _bounded(known.models, model, replace(row, **{name: pair[0] for name, pair in rates.items()}))
-        factor = replace(known.factor, **{name: pair[1] for name, pair in rates.items()})
+        load, prefill, decode = _observed(weight, sample)
+        own_load, all_load = _learn(row.load, known.factor.load, load)
+        own_prefill, all_prefill = _learn(row.prefill, known.factor.prefill, prefill)
+        own_decode, all_decode = _learn(row.decode, known.factor.decode, decode)
+        models = _bounded(known.models, model, _Rates(own_load, own_prefill, own_decode))
+        factor = _Rates(all_load, all_prefill, all_decode)
         answers, any_answer = self.answers, self.any_answer
         if sample.output_tokens > 0:
             tokens = float(sample.output_tokens)
@@ -164,20 +166,20 @@ def _prior_decode(weight: ModelWeight) -> float:
     return _PRIOR_BANDWIDTH / (weight.size * weight.active)
 
 
-def _observed(weight: ModelWeight, sample: Sample) -> dict[str, float]:
-    """Log rates over the prior for those parts of a sample that are large enough to mean something."""
+def _observed(weight: ModelWeight, sample: Sample) -> tuple[float | None, float | None, float | None]:
+    """Log rates over the prior of loading, reading and writing; None for what is too small to mean something."""
     crowd = (1.0 + max(0.0, sample.neighbours)) ** SHARING
-    found: dict[str, float] = {}
+    load = prefill = decode = None
     if sample.load_ns >= _LEAST_LOAD_NS:
         seconds = max(sample.load_ns / 1e9 - _LOAD_FIXED, 0.05)
-        found["load"] = math.log(weight.size / seconds / _PRIOR_LOAD)
+        load = math.log(weight.size / seconds / _PRIOR_LOAD)
     if sample.prompt_tokens >= _LEAST_PROMPT and sample.prompt_ns >= _LEAST_PROMPT_NS:
         rate = sample.prompt_tokens / sample.prompt_ns * 1e9 * crowd
-        found["prefill"] = math.log(rate / _prior_prefill(weight))
+        prefill = math.log(rate / _prior_prefill(weight))
     if sample.output_tokens >= _LEAST_OUTPUT and sample.output_ns > 0:
         rate = sample.output_tokens / sample.output_ns * 1e9 * crowd
-        found["decode"] = math.log(rate / _prior_decode(weight))
-    return found
+        decode = math.log(rate / _prior_decode(weight))
+    return load, prefill, decode
 
 
 def _expected(row: _Mean, factor: _Mean) -> float:
@@ -185,8 +187,10 @@ def _expected(row: _Mean, factor: _Mean) -> float:
     return (row.value * row.weight + shared * _SHRINK) / (row.weight + _SHRINK)
 
 
-def _learn(row: _Mean, factor: _Mean, rate: float) -> tuple[_Mean, _Mean]:
-    """The row and the server's factor after one observation; surprises count, but only so far."""
+def _learn(row: _Mean, factor: _Mean, rate: float | None) -> tuple[_Mean, _Mean]:
+    """The row and the server's factor after one observation, if there is one; surprises count, but only so far."""
+    if rate is None:
+        return row, factor
     expected = _expected(row, factor)
     limit = _SURPRISE if row.weight + factor.weight >= 3.0 else _FIRST_SURPRISE
     if rate - expected > limit:
@@ -196,7 +200,8 @@ def _learn(row: _Mean, factor: _Mean, rate: float) -> tuple[_Mean, _Mean]:
 
 
 def _bounded(rows: Mapping[CanonicalName, T], model: CanonicalName, row: T) -> Mapping[CanonicalName, T]:
-    kept = {name: old for name, old in rows.items() if name != model}
+    kept = dict(rows)
+    kept.pop(model, None)
     if len(kept) >= _MAX_MODELS:
         del kept[next(iter(kept))]
     kept[model] = row

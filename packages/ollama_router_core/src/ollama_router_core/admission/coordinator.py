@@ -16,10 +16,11 @@ from ollama_router_core.admission.placement import Move, Placement
 from ollama_router_core.admission.tickets import Dispatch, Outcome, Refusal, Ticket
 from ollama_router_core.candidates import RequestKind, kind_of
 from ollama_router_core.config.settings import Config
-from ollama_router_core.decision import Decision, assigned_place, decide, plan_for
+from ollama_router_core.decision import Decision, assigned_place, decide
 from ollama_router_core.errors import ModelIncapable, Overloaded, SelectionError
 from ollama_router_core.fleet import FleetSnapshot
 from ollama_router_core.names import CanonicalName
+from ollama_router_core.plans import plan_for
 from ollama_router_core.selection import LIVE_FILTERS
 from ollama_router_core.wording import SERVER_BUSY
 

@@ -14,9 +14,9 @@ from ollama_router_core.admission.floor import Floor, Station
 from ollama_router_core.admission.line import Group, Line
 from ollama_router_core.candidates import WARM, Candidate, RequestKind, reload_seconds
 from ollama_router_core.config.settings import Config
-from ollama_router_core.decision import plan_for
 from ollama_router_core.fleet import FleetSnapshot, LoadedModel
 from ollama_router_core.names import CanonicalName
+from ollama_router_core.plans import plan_for
 from ollama_router_core.selection import LIVE_FILTERS
 
 __all__ = ["Fit", "Outlook"]

@@ -19,10 +19,11 @@ from typing import Any
 
 from ollama_router_core.candidates import WARM, Candidate
 from ollama_router_core.config.settings import Config
-from ollama_router_core.decision import decide, plan_for
+from ollama_router_core.decision import decide
 from ollama_router_core.expectation import BYTES_A_TOKEN, expect
 from ollama_router_core.fleet import FleetSnapshot, LoadedModel, ServerFacts
 from ollama_router_core.names import CanonicalName, canonical_name
+from ollama_router_core.plans import plan_for
 from ollama_router_core.records import RequestRecord
 from ollama_router_core.requests import RouteRequest
 from ollama_router_core.simulation.report import percentile

@@ -12,7 +12,9 @@ both leave in one system call.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -39,10 +41,17 @@ class FrontCycle(RequestResponseCycle):
 
     `on_leave` is called once if the client closes the connection before the answer is complete, `on_drained` when it
     has taken what was written. `method` is the request's, `client` the address it came from.
+
+    HTTP/1.0 knows no chunks: an answer without a length ends there with the connection, and one that does not get to
+    its end is reset, as nothing else would tell the two apart.
     """
 
-    def __init__(self, front: StrictProtocol, *, method: str, keep_alive: bool, expect_100_continue: bool) -> None:
+    def __init__(
+        self, front: StrictProtocol, *, method: str, version: str, keep_alive: bool, expect_100_continue: bool
+    ) -> None:
         self.method = method
+        self._knows_chunks = version != "1.0"
+        self._ends_with_connection = False
         self.client = front.client
         self.transport = front.transport
         self.flow = front.flow
@@ -63,9 +72,19 @@ class FrontCycle(RequestResponseCycle):
         self.expected_content_length = 0
         self.on_leave: Callable[[], None] | None = None
         self.on_drained: Callable[[], None] | None = None
+        self._front = front
         self._loop = front.loop
-        self._tasks = front.tasks
         self._head: bytes | None = None
+
+    def run(self, answering: Callable[[], Awaitable[None]]) -> None:
+        """Go on with a task, as uvicorn does for an application: one that fails or ends early cuts the connection."""
+
+        async def application(_scope: Any, _receive: Any, _send: Any) -> None:
+            await answering()
+
+        self.more_body = False
+        self.scope = self._front.scope
+        self._front.start(self, application)
 
     def left(self) -> None:
         """The connection is gone."""
@@ -78,8 +97,8 @@ class FrontCycle(RequestResponseCycle):
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
 
-    def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        """Begin the answer. Field names are in lower case.
+    def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]], *, piece_follows: bool = False) -> None:
+        """Begin the answer. Field names are in lower case. With `piece_follows` the caller has a piece in hand.
 
         Raises:
             RuntimeError: the answer has begun before, or a field holds a line end.
@@ -100,13 +119,18 @@ class FrontCycle(RequestResponseCycle):
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
         if self.chunked_encoding is None and self.method != "HEAD" and status not in {204, 304}:
-            self.chunked_encoding = True
-            lines.append(b"transfer-encoding: chunked\r\n")
+            if self._knows_chunks:
+                self.chunked_encoding = True
+                lines.append(b"transfer-encoding: chunked\r\n")
+            else:
+                self._ends_with_connection = True
+                self._reset_on_close(on=True)
         head = b"".join((*lines, b"\r\n"))
         if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1:
             raise RuntimeError("a header field of the answer holds a line end")
         self._head = head
-        self._loop.call_soon(self._flush)
+        if not piece_follows:
+            self._loop.call_soon(self._flush)
 
     def put(self, piece: bytes, *, more: bool = True) -> bool:
         """Write a piece of the body; says whether `drained` should be awaited before the next.
@@ -143,6 +167,8 @@ class FrontCycle(RequestResponseCycle):
         if self.chunked_encoding:
             chunk = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
             return chunk if more else chunk + b"0\r\n\r\n"
+        if self._ends_with_connection:
+            return piece
         self.expected_content_length -= len(piece)
         if self.expected_content_length < 0:
             raise RuntimeError("the answer is longer than its Content-Length")
@@ -153,9 +179,17 @@ class FrontCycle(RequestResponseCycle):
             raise RuntimeError("the answer is shorter than its Content-Length")
         self.response_complete = True
         self.message_event.set()
+        if self._ends_with_connection:
+            self._reset_on_close(on=False)
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+    def _reset_on_close(self, *, on: bool) -> None:
+        """Have the kernel end the connection with RST in place of FIN, until told otherwise."""
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))
 
     def _flush(self) -> None:
         head, self._head = self._head, None

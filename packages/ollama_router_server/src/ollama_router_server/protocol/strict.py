@@ -113,10 +113,10 @@ class StrictProtocol(HttpToolsProtocol):
         if not self._held:
             self._consume(data)
             return
-        self._held += data
         if self._waits_for_answer():
-            self.flow.pause_reading()
+            self._keep(data)
         else:
+            self._held += data
             self._go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -168,10 +168,14 @@ class StrictProtocol(HttpToolsProtocol):
             self._arm(self.limits.body_idle, "body")
 
     def _keep(self, data: bytes) -> None:
-        """Hold back what follows a request until that is answered, and the client with it."""
-        if data != b"\r\n":  # which old clients send after a body, and which means nothing
+        """Hold what follows a request until that is answered; much of it holds the client back too.
+
+        Not at once, as a client that is not read is not seen to leave.
+        """
+        if self._held or data != b"\r\n":  # which old clients send after a body, and which means nothing
             self._held += data
-            self.flow.pause_reading()
+            if len(self._held) > self.limits.header_bytes:
+                self.flow.pause_reading()
 
     def _waits_for_answer(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle  # None before the first request, whatever uvicorn declares
@@ -317,6 +321,7 @@ class StrictProtocol(HttpToolsProtocol):
         cycle = FrontCycle(
             self,
             method=self.parser.get_method().decode("ascii"),
+            version=self._version,
             keep_alive=self._keeps_alive,
             expect_100_continue=self.expect_100_continue,
         )
@@ -338,7 +343,11 @@ class StrictProtocol(HttpToolsProtocol):
 
     def _start(self, cycle: FrontCycle) -> None:
         cycle.scope = self._scope(cycle)
-        self._start_asgi_task(cycle, self.app)
+        self.start(cycle, self.app)
+
+    def start(self, cycle: FrontCycle, app: Any) -> None:
+        """Run an ASGI application for a cycle, in a task that a shutdown waits for."""
+        self._start_asgi_task(cycle, app)
 
     def _scope(self, cycle: FrontCycle) -> Any:
         raw_path, _, query = self.url.partition(b"?")

@@ -32,6 +32,8 @@ __all__ = ["Admitting", "Place"]
 
 _WHILE_TROUBLED = 0.5
 """Seconds between looks at the line while some server is out: its time may be up."""
+_WHILE_SHARED = 0.05
+"""The same while other workers may free a server; what this one frees is seen at once."""
 _LONGEST_RETRY_AFTER = 30.0
 _UNSEEN = FleetSnapshot()
 
@@ -124,6 +126,15 @@ class Admitting:
         snapshot = self.fleet.snapshot
         return self._admission.traffic(snapshot, self._clock.monotonic()) if self._counting else snapshot
 
+    def admit_at_once(self, exchange: Exchange, request: ParsedRequest) -> Place | None:
+        """A place on a server for a request that need not wait; None leaves everything to `admit`.
+
+        Raises:
+            Forbidden: the user may not use what is left.
+        """
+        place = self._at_once(exchange, request)
+        return None if place is None else self._granted(exchange, place)
+
     async def admit(self, exchange: Exchange, request: ParsedRequest) -> Place:
         """A place on a server, now or when there is one; a client that leaves while it waits leaves the line.
 
@@ -136,6 +147,9 @@ class Admitting:
                 place = await self._in_turn(exchange, request)
             except (SelectionError, ModelIncapable) as error:
                 raise self._told(request, error) from None
+        return self._granted(exchange, place)
+
+    def _granted(self, exchange: Exchange, place: Place) -> Place:
         exchange.decision, exchange.decided = place.decision, self._clock.monotonic()
         try:
             if exchange.user is not None:
@@ -273,6 +287,8 @@ class Admitting:
             return
         if self.fleet.health.troubled:
             at = min(at, now + _WHILE_TROUBLED)
+        if self.fleet.shares:
+            at = min(at, now + _WHILE_SHARED)
         if self._timer is not None:
             if self._timer_at <= at:
                 return
@@ -284,7 +300,7 @@ class Admitting:
         self._timer = None
         now = self._clock.monotonic()
         self._carry_out(self._admission.tick(self.fleet.snapshot, now))
-        if self.fleet.health.troubled:
+        if self.fleet.health.troubled or self.fleet.shares:
             self._carry_out(self._admission.changed(self.fleet.snapshot, now))
         self._arm(now)
 

@@ -34,7 +34,7 @@ async def read_body(exchange: Exchange, endpoint: Endpoint, limit: int) -> bytes
         InvalidBody: not what its encoding says.
         ClientGone: the client left.
     """
-    encodings = [value.strip().lower() for name, value in exchange.scope["headers"] if name == b"content-encoding"]
+    encodings = [value.strip().lower() for name, value in exchange.headers if name == b"content-encoding"]
     encodings = [value for value in encodings if value not in {b"", b"identity"}]
     if encodings and (not endpoint.zstd or encodings != [b"zstd"]):
         raise UnsupportedEncoding("send the body without Content-Encoding" + (" or with zstd" * endpoint.zstd))

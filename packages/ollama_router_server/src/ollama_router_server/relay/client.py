@@ -38,7 +38,7 @@ class Client:
         "_read",
         "_receive",
         "_send",
-        "_task",
+        "_stop",
         "bytes_in",
         "bytes_out",
         "started",
@@ -49,7 +49,7 @@ class Client:
         self._receive = receive
         self._send = send
         self._ending: Exception | None = None
-        self._task: asyncio.Task[Any] | None = None
+        self._stop: Callable[[], object] | None = None
         self._finished = False
         self._read: asyncio.Event | None = None
         self.started = False
@@ -111,14 +111,23 @@ class Client:
         """
         return _Watch(self)
 
+    @property
+    def ending(self) -> Exception | None:
+        """What `end` was told."""
+        return self._ending
+
+    def stops_with(self, stop: Callable[[], object] | None) -> None:
+        """What `end` calls outside `watched`."""
+        self._stop = stop
+
     def _leave(self) -> None:
         self.end(ClientGone())
 
     def end(self, reason: Exception) -> None:
         """Stop what runs inside `watched` and raise `reason` there; without effect once the answer is complete."""
-        if self._task is not None and not self._finished and self._ending is None:
+        if self._stop is not None and not self._finished and self._ending is None:
             self._ending = reason
-            self._task.cancel()
+            self._stop()
 
     async def _wait_for_leaving(self) -> None:
         if self._read is not None:
@@ -168,7 +177,7 @@ class _Watch:
         task = asyncio.current_task()
         if task is None:  # pragma: no cover - there is always a task
             raise RuntimeError("watched() needs a running task")
-        client._task = self._task = task  # noqa: SLF001 - the watch is a part of the client
+        client._stop, self._task = task.cancel, task  # noqa: SLF001 - the watch is a part of the client
         front = client._front  # noqa: SLF001 - the same
         if front is None:
             self._watcher = asyncio.ensure_future(client._wait_for_leaving())  # noqa: SLF001 - the same

@@ -83,7 +83,7 @@ class Dispatch:
             Exception: what the body's iterator raised.
         """
         target = self._targets[server]
-        headers = request_fields(exchange.scope["headers"], target.place, exchange.id)
+        headers = request_fields(exchange.headers, target.place, exchange.id)
         response = await self._upstream.send(
             UpstreamRequest(
                 origin=target.origin,

@@ -6,8 +6,8 @@ Does not belong here: the steps (`relay`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ollama_router_core.decision import Decision
 from ollama_router_core.endpoints import Endpoint, Family
@@ -20,20 +20,28 @@ from ollama_router_server.relay.client import Client
 from ollama_router_server.storage.users import User
 from ollama_router_server.system import Clock
 
-__all__ = ["Exchange"]
+__all__ = ["Exchange", "Headers"]
+
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 @dataclass(slots=True, kw_only=True)
 class Exchange:
     """One request on its way; `started` and the other moments are seconds of the monotonic clock.
 
+    `path` is the request's as sent, without query: for the endpoint table only, never for logs; `query` likewise.
+    `headers` have names in lower case; `address` is the client's, None if the server does not know it.
     `asked` is the model's name as the client wrote it when policy changed it, `fallback` the model that stands in,
     `changes` what policy did to the request.
     """
 
     id: str
-    scope: Any = field(repr=False)
+    method: str
+    path: str
+    headers: Headers = field(repr=False)
     client: Client
+    query: bytes = field(default=b"", repr=False)
+    address: str | None = None
     started: float
     started_at: float
     family: Family = Family.OLLAMA
@@ -55,25 +63,9 @@ class Exchange:
     error: RouterError | None = None
     standing: Standing | None = None
 
-    @property
-    def method(self) -> str:
-        """The request's method."""
-        return str(self.scope["method"])
-
-    @property
-    def address(self) -> str | None:
-        """The client's address, None if the server does not know it."""
-        client = self.scope.get("client")
-        return str(client[0]) if client else None
-
-    @property
-    def path(self) -> str:
-        """The request's path as sent, without query; for the endpoint table only, never for logs."""
-        return str((self.scope.get("raw_path") or self.scope["path"].encode()).decode("latin-1"))
-
     def header(self, name: bytes) -> str | None:
         """A request field's value, several joined by commas; None when it is absent."""
-        values = [value.decode("latin-1") for field, value in self.scope["headers"] if field == name]
+        values = [value.decode("latin-1") for field, value in self.headers if field == name]
         return ",".join(values) if values else None
 
     @property

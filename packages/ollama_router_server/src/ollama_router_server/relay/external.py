@@ -38,7 +38,7 @@ class ExternalPass:
         if user is None or (host.routes_for == "admin" and user.role != "admin"):
             raise Forbidden(f"routes of {match.host} are for admins; see the setting routes_for")
         check_host(user.grants, match.host)
-        query = checked_query(exchange.scope.get("query_string", b"").decode("latin-1"))
+        query = checked_query(exchange.query.decode("latin-1"))
         return ParsedRequest(
             endpoint=EXTERNAL, route=RouteRequest(), body=b"", parameter=match.host, target=match.target + query
         )
@@ -51,7 +51,7 @@ class ExternalPass:
         """
         host = request.parameter or ""
         exchange.server, exchange.attempts = host, 1
-        headers = exchange.scope["headers"]
+        headers = exchange.headers
         length = declared_length(headers)
         chunked = any(name == b"transfer-encoding" for name, _ in headers)
         outgoing = Outgoing(method=exchange.method, target=request.target)

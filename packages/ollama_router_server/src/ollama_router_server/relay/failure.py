@@ -21,7 +21,7 @@ from ollama_router_core.errors import (
 )
 from ollama_router_server.relay.exchange import Exchange
 
-__all__ = ["answer_error", "cut_stream"]
+__all__ = ["answer_error", "cut_stream", "last_words"]
 
 _FORMS_NAME_FIRST = frozenset({"anthropic_messages", "openai_transcriptions"})
 
@@ -44,11 +44,17 @@ async def cut_stream(exchange: Exchange, error: RouterError, *, framed: bool) ->
 
     `framed` answers have a declared length, so nothing can be added to them.
     """
+    tail = last_words(exchange, error, framed=framed)
+    if tail:
+        await exchange.client.write(tail)
+
+
+def last_words(exchange: Exchange, error: RouterError, *, framed: bool) -> bytes:
+    """What `cut_stream` writes; b"" where nothing can be said."""
     exchange.error = error
     if framed or exchange.route is None or not exchange.route.stream:
-        return
-    tail = error_tail(exchange.family, error.status_hint, error.message, code=error.code, request_id=exchange.id)
-    await exchange.client.write(tail)
+        return b""
+    return error_tail(exchange.family, error.status_hint, error.message, code=error.code, request_id=exchange.id)
 
 
 def _content(exchange: Exchange, error: RouterError) -> tuple[bytes, bytes]:

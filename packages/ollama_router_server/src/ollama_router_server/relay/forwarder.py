@@ -6,7 +6,7 @@ Does not belong here: whether to try again (the core's `forwarding`), the answer
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ollama_router_core.errors import ConnectFailed, UpstreamError, UpstreamProtocolError
@@ -22,9 +22,15 @@ from ollama_router_server.relay.learning import Sent, note_finished, note_sent
 from ollama_router_server.relay.redaction import redacted
 from ollama_router_server.system import Clock
 from ollama_router_server.targets import Target
-from ollama_router_server.upstream.interface import Upstream, UpstreamRequest, UpstreamResponse
+from ollama_router_server.upstream.interface import (
+    ListenedResponse,
+    ListeningUpstream,
+    UpstreamExchange,
+    UpstreamRequest,
+    UpstreamResponse,
+)
 
-__all__ = ["Forwarder", "HeldAnswer"]
+__all__ = ["Attempt", "Forwarder", "HeldAnswer", "Tried"]
 
 
 @dataclass(slots=True)
@@ -38,9 +44,13 @@ class HeldAnswer:
     sent: Sent
     fleet: FleetService
     translation: Translation | None = None
+    released: bool = False
 
     def release(self) -> None:
-        """Give the connection back (cut it, if the body was not read to its end) and learn from the answer."""
+        """Give the connection back (cut it, if the body was not read to its end) and learn from the answer, once."""
+        if self.released:
+            return
+        self.released = True
         complete = self.response.complete
         self.response.close()
         if isinstance(self.exchange.error, UpstreamError):
@@ -52,6 +62,27 @@ class HeldAnswer:
             self.passage.left()
 
 
+Tried = tuple[Outcome, HeldAnswer | None]
+"""What came of an attempt, and the answer if its head has arrived."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A request on its way to a server; `started` is when, in seconds of the monotonic clock."""
+
+    target: Target
+    underway: UpstreamExchange
+    passage: Passage
+    sent: Sent
+    started: float
+    response: ListenedResponse | None = None
+
+    def abandon(self) -> None:
+        """The client left before the head of an answer came."""
+        self.underway.abort()
+        self.passage.left()
+
+
 class Forwarder:
     """Finds the server that answers, along a decision's ranking."""
 
@@ -59,7 +90,7 @@ class Forwarder:
         self,
         *,
         targets: Mapping[str, Target],
-        upstream: Upstream,
+        upstream: ListeningUpstream,
         fleet: FleetService,
         clock: Clock,
     ) -> None:
@@ -68,8 +99,10 @@ class Forwarder:
         self._fleet = fleet
         self._clock = clock
 
-    async def forward(self, exchange: Exchange, request: ParsedRequest, place: Place) -> HeldAnswer:
-        """Try servers until one answers.
+    async def forward(
+        self, exchange: Exchange, request: ParsedRequest, place: Place, first: Tried | None = None
+    ) -> HeldAnswer:
+        """Try servers until one answers; `first` is what came of the first attempt if `begin` has made it.
 
         Raises:
             RouterError: none did; the error is what the client gets.
@@ -78,7 +111,10 @@ class Forwarder:
         step = next(steps)
         while True:
             exchange.server, exchange.attempts = step.server, step.attempt
-            outcome, held = await self._try(exchange, self._targets[step.server], request, place)
+            if first is None:
+                outcome, held = await self._try(exchange, self._targets[step.server], request, place)
+            else:
+                (outcome, held), first = first, None
             try:
                 step = steps.send(outcome)
             except StopIteration as stop:
@@ -86,9 +122,38 @@ class Forwarder:
             if held is not None:
                 held.release()
 
-    async def _try(
-        self, exchange: Exchange, target: Target, request: ParsedRequest, place: Place
-    ) -> tuple[Outcome, HeldAnswer | None]:
+    def begin(
+        self, exchange: Exchange, request: ParsedRequest, place: Place, listener: Callable[[], None]
+    ) -> Attempt | None:
+        """Send to the first server of the ranking on an idle connection; None where that needs waiting or care.
+
+        Raises:
+            ValueError: the request cannot be written as one.
+        """
+        target = self._targets[place.server]
+        if target.external or place.unload or self._fleet.health.troubled:
+            return None
+        outbound = prepare(request, target.place)
+        underway = self._upstream.begin(_upstream_request(exchange, target, outbound), listener)
+        passage = None if underway is None else place.passage(target.name)
+        if underway is None or passage is None:
+            return None
+        exchange.server, exchange.attempts = target.name, 1
+        started = self._clock.monotonic()
+        return Attempt(target, underway, passage, note_sent(self._fleet, target.name, request), started)
+
+    def tried(self, exchange: Exchange, attempt: Attempt) -> Tried | None:
+        """What came of an attempt that `begin` made; None as long as nothing has."""
+        try:
+            response = attempt.underway.response()
+        except UpstreamError as error:
+            return self._failed(attempt.target, attempt.passage, error, attempt.started), None
+        attempt.response = response
+        if response is None:
+            return None
+        return self._headed(exchange, attempt.target, response, attempt.passage, attempt.sent, None)
+
+    async def _try(self, exchange: Exchange, target: Target, request: ParsedRequest, place: Place) -> Tried:
         passage = place.passage(target.name)
         if passage is None:
             alone = ConnectFailed(f"{target.name} failed repeatedly and is left alone for a while")
@@ -99,34 +164,46 @@ class Forwarder:
             passage.left()
             raise
 
-    async def _attempt(
-        self, exchange: Exchange, target: Target, request: ParsedRequest, passage: Passage
-    ) -> tuple[Outcome, HeldAnswer | None]:
+    async def _attempt(self, exchange: Exchange, target: Target, request: ParsedRequest, passage: Passage) -> Tried:
         outbound = prepare(request, target.place)
         started = self._clock.monotonic()
         try:
             sent = note_sent(self._fleet, target.name, request)
             response = await self._upstream.send(_upstream_request(exchange, target, outbound))
-        except ConnectFailed as error:
+        except UpstreamError as error:
+            return self._failed(target, passage, error, started), None
+        response = redacted(response, target.place)
+        return self._headed(exchange, target, response, passage, sent, outbound.translation)
+
+    def _failed(self, target: Target, passage: Passage, error: UpstreamError, started: float) -> Outcome:
+        if isinstance(error, ConnectFailed):
             passage.failed(refused=True)
             self._fleet.refresh_soon(target.name)
-            return Unreachable(error, self._clock.monotonic() - started), None
-        except UpstreamError as error:
-            passage.failed()
-            return Broken(error), None
-        response = redacted(response, target.place)
+            return Unreachable(error, self._clock.monotonic() - started)
+        passage.failed()
+        return Broken(error)
+
+    def _headed(
+        self,
+        exchange: Exchange,
+        target: Target,
+        response: UpstreamResponse,
+        passage: Passage,
+        sent: Sent,
+        translation: Translation | None,
+    ) -> Tried:
         if 300 <= response.status < 400:
             response.close()
             passage.failed()
             return Broken(UpstreamProtocolError(f"{target.name} answered with a redirect, which is not followed")), None
         passage.head(response.status)
-        held = HeldAnswer(target, response, exchange, passage, sent, self._fleet, outbound.translation)
+        held = HeldAnswer(target, response, exchange, passage, sent, self._fleet, translation)
         return outcome_of_status(response.status), held
 
 
 def _upstream_request(exchange: Exchange, target: Target, outbound: Outbound) -> UpstreamRequest:
     headers = request_fields(
-        exchange.scope["headers"],
+        exchange.headers,
         target.place,
         exchange.id,
         own=outbound.headers,

@@ -136,7 +136,7 @@ class Homes:
         if len(names) > 1:
             await self._upload_to_all(exchange, request, names)
             return
-        length = declared_length(exchange.scope["headers"])
+        length = declared_length(exchange.headers)
         body = exchange.client.pieces()
         outgoing = Outgoing(method="POST", target=request.target, body=body, body_length=length, patient=True)
         await self._pass_on(exchange, request, names[0], outgoing)

@@ -6,7 +6,7 @@ Does not belong here: the steps (their own modules) and the rules they apply (th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -38,10 +38,11 @@ from ollama_router_server.relay.bodies import read_body
 from ollama_router_server.relay.client import Client, ClientGone, Receive, Send
 from ollama_router_server.relay.delivery import deliver
 from ollama_router_server.relay.dispatch import Dispatch
-from ollama_router_server.relay.exchange import Exchange
+from ollama_router_server.relay.exchange import Exchange, Headers
 from ollama_router_server.relay.external import ExternalPass
 from ollama_router_server.relay.failure import answer_error
-from ollama_router_server.relay.forwarder import Forwarder
+from ollama_router_server.relay.fast_path import FastPath
+from ollama_router_server.relay.forwarder import Forwarder, Tried
 from ollama_router_server.relay.gathering import Gathering
 from ollama_router_server.relay.holders import Holders
 from ollama_router_server.relay.homes import Homes
@@ -51,7 +52,7 @@ from ollama_router_server.relay.translating import answer_in_place, deliver_tran
 from ollama_router_server.storage.users import User
 from ollama_router_server.system import Clock, new_request_id
 from ollama_router_server.targets import Target
-from ollama_router_server.upstream.interface import Upstream
+from ollama_router_server.upstream.interface import ListeningUpstream
 
 __all__ = ["RelayApp", "RelayDeps"]
 
@@ -67,7 +68,7 @@ class RelayDeps:
 
     config: Config
     targets: Mapping[str, Target]
-    upstream: Upstream
+    upstream: ListeningUpstream
     fleet: FleetService
     admitting: Admitting
     authenticator: Authenticator
@@ -98,6 +99,7 @@ class RelayApp:
             fleet=deps.fleet,
             clock=deps.clock,
         )
+        self.fast_path = FastPath(self, deps, self._policy, self._live, self._forwarder, max_body=self._max_body)
 
     @property
     def in_flight(self) -> int:
@@ -107,10 +109,45 @@ class RelayApp:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request and leave one record."""
         front = scope.get("extensions", _NO_EXTENSIONS).get(FRONT)
-        exchange = self._begin(scope, Client(receive, send, front))
+        path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+        exchange = self.make_exchange(
+            scope["method"], path, scope["headers"], Client(receive, send, front), scope.get("client")
+        )
+        exchange.query = scope.get("query_string", b"")
+        self.begin()
+        await self.end_with(exchange, self._serve(exchange))
+
+    def make_exchange(
+        self, method: str, path: str, headers: Headers, client: Client, peer: tuple[str, int] | None
+    ) -> Exchange:
+        """The state of a request that has just come."""
+        clock = self._deps.clock
+        return Exchange(
+            id=new_request_id(),
+            method=method,
+            path=path,
+            headers=headers,
+            client=client,
+            address=peer[0] if peer else None,
+            started=clock.monotonic(),
+            started_at=clock.wall(),
+            family=family_of_path(path),
+        )
+
+    def begin(self) -> None:
+        """An exchange is under way; `end` is owed."""
         self._in_flight += 1
+
+    def end(self, exchange: Exchange) -> None:
+        """An exchange is over: it leaves its record."""
+        self._in_flight -= 1
+        self._live.end(exchange)
+        self._end(exchange)
+
+    async def end_with(self, exchange: Exchange, serving: Awaitable[None]) -> None:
+        """Wait for what serves an exchange, answer with its error, and end it."""
         try:
-            await self._serve(exchange)
+            await serving
         except ClientGone:
             exchange.status = _CLIENT_LEFT
         except RouterError as error:
@@ -119,9 +156,21 @@ class RelayApp:
             exchange.status = exchange.status or 500
             raise
         finally:
-            self._in_flight -= 1
-            self._live.end(exchange)
-            self._end(exchange)
+            self.end(exchange)
+
+    async def go_on(self, exchange: Exchange, request: ParsedRequest, place: Place, tried: Tried | None = None) -> None:
+        """Serve what the fast path began, from its place on, or from what came of its first attempt."""
+        try:
+            async with exchange.client.watched():
+                await self._pass_on(exchange, request, place, tried)
+        finally:
+            place.close()
+            if tried is not None and tried[1] is not None:
+                tried[1].release()
+
+    async def fail(self, error: RouterError) -> None:
+        """Serve nothing but an error."""
+        raise error
 
     async def _serve(self, exchange: Exchange) -> None:
         self._refuse_overload()
@@ -177,10 +226,12 @@ class RelayApp:
         finally:
             place.close()
 
-    async def _pass_on(self, exchange: Exchange, request: ParsedRequest, place: Place) -> None:
+    async def _pass_on(
+        self, exchange: Exchange, request: ParsedRequest, place: Place, tried: Tried | None = None
+    ) -> None:
         if place.unload:
             await self._deps.fleet.unload(place.server, place.unload)
-        held = await self._forwarder.forward(exchange, request, place)
+        held = await self._forwarder.forward(exchange, request, place, tried)
         try:
             place.answering()
             note_answered(self._deps.fleet, held.target.name, request, held.response.status)
@@ -215,21 +266,13 @@ class RelayApp:
         return await self._deps.admitting.admit(exchange, request)
 
     async def _authenticate(self, exchange: Exchange) -> User:
-        headers = exchange.scope["headers"]
+        headers = exchange.headers
         authenticator = self._deps.authenticator
         return authenticator.authenticate_cached(headers) or await authenticator.authenticate(headers)
 
     def _refuse_overload(self) -> None:
         if self._in_flight > self._deps.config.limits.max_in_flight:
             raise Overloaded(SERVER_BUSY, retry_after=1)
-
-    def _begin(self, scope: Any, client: Client) -> Exchange:
-        clock = self._deps.clock
-        exchange = Exchange(
-            id=new_request_id(), scope=scope, client=client, started=clock.monotonic(), started_at=clock.wall()
-        )
-        exchange.family = family_of_path(exchange.path)
-        return exchange
 
     def _end(self, exchange: Exchange) -> None:
         """Write the row. Who is unknown leaves a line in the router's own log instead: strangers fill no database."""

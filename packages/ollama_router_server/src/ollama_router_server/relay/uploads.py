@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from ollama_router_core.errors import InvalidBody, RouterError
 from ollama_router_server.relay.client import ClientGone
 from ollama_router_server.relay.dispatch import Dispatch, Outgoing
-from ollama_router_server.relay.exchange import Exchange
+from ollama_router_server.relay.exchange import Exchange, Headers
 
 __all__ = ["Tee", "declared_length", "send_to_all"]
 
@@ -24,7 +24,7 @@ _AHEAD = 4
 _Item = bytes | BaseException | None
 
 
-def declared_length(headers: list[tuple[bytes, bytes]]) -> int | None:
+def declared_length(headers: Headers) -> int | None:
     """The request's Content-Length, None for a chunked body.
 
     Raises:
@@ -88,7 +88,7 @@ async def send_to_all(
     Raises:
         ClientGone: the client left before the body was complete; every server was cut off.
     """
-    length = declared_length(exchange.scope["headers"])
+    length = declared_length(exchange.headers)
     tee = Tee(exchange.client.pieces(), len(names))
 
     async def send(number: int, name: str) -> tuple[int, str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import select
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final, Literal, assert_never, cast
 
 from ollama_router_core.errors import UpstreamDisconnected, UpstreamProtocolError, UpstreamTimeout
@@ -68,6 +68,7 @@ class Connection(asyncio.BufferedProtocol):
         self._busy = True
         self._timeouts = Timeouts()
         self._waiter: asyncio.Future[None] | None = None
+        self._listener: Callable[[], None] | None = None
         self._read_paused = False
         self._write_paused = False
         self._drained: asyncio.Future[None] | None = None
@@ -97,6 +98,52 @@ class Connection(asyncio.BufferedProtocol):
             raise
         self._deadline = math.inf
 
+    def start(self, request: UpstreamRequest, listener: Callable[[], None]) -> None:
+        """Send a request; `listener` is called when its head, a piece, the end or a failure is there to be taken.
+
+        Raises:
+            ValueError: the request cannot be written as one; the connection is free again.
+        """
+        try:
+            head = encode_head(request, self._host_line)
+        except ValueError:
+            self._give_back()
+            raise
+        self._listener = listener
+        self._begin(request, head)
+
+    def take(self) -> bytes:
+        """What has arrived of the body, b"" if nothing has; from now on the server must not fall silent.
+
+        Raises:
+            UpstreamError: there is nothing left to take before the failure.
+        """
+        parser = self.parser
+        if parser.buffered:
+            piece = parser.take()
+            while parser.buffered:
+                piece += parser.take()
+            self._resume_reading()
+        else:
+            self._raise_error()
+            piece = b""
+        if parser.complete:
+            self._deadline = math.inf
+        else:
+            self._arm(self._timeouts.idle, "idle")
+        return piece
+
+    def hold(self) -> None:
+        """Take no more from the server until `take` is called again; its silence does not count meanwhile."""
+        self._deadline = math.inf
+        if not self._read_paused and self._transport is not None and not self._transport.is_closing():
+            self._read_paused = True
+            self._transport.pause_reading()
+
+    def stop_listening(self) -> None:
+        """From now on the exchange is read through `receive`, or ended."""
+        self._listener = None
+
     async def receive(self) -> bytes:
         """The next piece of the body, b"" at its end; see `UpstreamResponse.read`. Cancelling loses nothing."""
         parser = self.parser
@@ -113,6 +160,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def release(self) -> None:
         """End the exchange: keep the connection if the answer is complete and nothing is in doubt, else cut it."""
+        self._listener = None
         parser = self.parser
         reusable = parser.complete and parser.keep_alive and self.error is None
         uploading = self._write_paused or (self._upload is not None and not self._upload.done())
@@ -163,6 +211,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _give_back(self) -> None:
         self._busy = False
+        self._listener = None
         self._upload = None
         self._resume_reading()
         self._arm(self._keepalive, "keepalive")
@@ -186,6 +235,9 @@ class Connection(asyncio.BufferedProtocol):
             self._waiter = None
 
     def _wake(self) -> None:
+        if self._listener is not None:
+            self._listener()
+            return
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -328,9 +380,7 @@ class Connection(asyncio.BufferedProtocol):
         if parser.buffered > _READ_HIGH and not self._read_paused and self._transport is not None:
             self._read_paused = True
             self._transport.pause_reading()
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        self._wake()
 
     def _resume_reading(self) -> None:
         if self._read_paused and self._transport is not None and not self._transport.is_closing():

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 
 from ollama_router_core.errors import ConnectFailed, UpstreamDisconnected
 from ollama_router_server.upstream.connection import READ_SIZE, Connection
 from ollama_router_server.upstream.interface import Headers, Origin, UpstreamRequest
 from ollama_router_server.upstream.pool import Pool
 
-__all__ = ["HttptoolsResponse", "HttptoolsUpstream"]
+__all__ = ["HttptoolsExchange", "HttptoolsResponse", "HttptoolsUpstream"]
 
 
 class HttptoolsResponse:
@@ -36,6 +37,31 @@ class HttptoolsResponse:
         """Whether all of the body has been handed out; see `UpstreamResponse.complete`."""
         connection = self._connection
         return self._ended if connection is None else connection.parser.exhausted()
+
+    @property
+    def ready(self) -> bool:
+        """Whether `take` has something to say; see `ListenedResponse.ready`."""
+        return self._connection is not None and self._connection.parser.readable()
+
+    def take(self) -> bytes:
+        """What has arrived of the body, without waiting; see `ListenedResponse.take`."""
+        connection = self._connection
+        if connection is None:
+            return b""
+        piece = connection.take()
+        if connection.parser.exhausted():
+            self._ended = True
+        return piece
+
+    def hold(self) -> None:
+        """Take no more from the server for now; see `ListenedResponse.hold`."""
+        if self._connection is not None:
+            self._connection.hold()
+
+    def stop_listening(self) -> None:
+        """Go on with `read`; see `ListenedResponse.stop_listening`."""
+        if self._connection is not None:
+            self._connection.stop_listening()
 
     async def read(self) -> bytes:
         """The next piece of the body, b"" at a complete end; see `UpstreamResponse.read`."""
@@ -56,6 +82,29 @@ class HttptoolsResponse:
         if connection is not None:
             self._connection = None
             connection.release()
+
+
+class HttptoolsExchange:
+    """A request that was sent; see `UpstreamExchange`."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def response(self) -> HttptoolsResponse | None:
+        """The answer once its head is there; see `UpstreamExchange.response`."""
+        connection = self._connection
+        if connection.parser.status:
+            return HttptoolsResponse(connection)
+        if connection.error is not None:
+            raise connection.error
+        return None
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._connection.stop_listening()
+        self._connection.abort()
 
 
 class HttptoolsUpstream:
@@ -89,6 +138,14 @@ class HttptoolsUpstream:
             connection = await self._connect(request.origin, request.timeouts.connect)
         await connection.exchange(request)
         return HttptoolsResponse(connection)
+
+    def begin(self, request: UpstreamRequest, listener: Callable[[], None]) -> HttptoolsExchange | None:
+        """Send a request on an idle connection, if there is one; see `ListeningUpstream.begin`."""
+        connection = self._pool.take(request.origin)
+        if connection is None:
+            return None
+        connection.start(request, listener)
+        return HttptoolsExchange(connection)
 
     async def aclose(self) -> None:
         """Close every connection; requests in flight fail, and no more are taken."""

@@ -9,11 +9,21 @@ environment, never decompresses, and adds no header but `Host`, `Content-Length`
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Headers", "Origin", "Timeouts", "Upstream", "UpstreamRequest", "UpstreamResponse"]
+__all__ = [
+    "Headers",
+    "ListenedResponse",
+    "ListeningUpstream",
+    "Origin",
+    "Timeouts",
+    "Upstream",
+    "UpstreamExchange",
+    "UpstreamRequest",
+    "UpstreamResponse",
+]
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in order; names are lower case, values are stripped of surrounding white space."""
@@ -107,3 +117,53 @@ class Upstream(Protocol):
 
     async def aclose(self) -> None:
         """Close every connection."""
+
+
+class ListenedResponse(UpstreamResponse, Protocol):
+    """An answer whose pieces are announced to a listener."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether `take` has something to say, the end of the answer included."""
+
+    def take(self) -> bytes:
+        """What has arrived of the body and was not read yet, at most 256 KiB; b"" if nothing has, or all was taken.
+
+        The server must say something within `timeouts.idle` from now on.
+
+        Raises:
+            UpstreamError: as `read`, once there is nothing left to take.
+        """
+
+    def hold(self) -> None:
+        """Take no more from the server until `take` is called again."""
+
+    def stop_listening(self) -> None:
+        """Call the listener no more: the rest is read through `read`."""
+
+
+class UpstreamExchange(Protocol):
+    """A request that was sent, whose answer may not be there yet."""
+
+    def response(self) -> ListenedResponse | None:
+        """The answer once its head is there, None before.
+
+        Raises:
+            UpstreamError: as `Upstream.send`; the connection has been cut.
+        """
+
+    def abort(self) -> None:
+        """Cut the connection; the listener is not called any more."""
+
+
+class ListeningUpstream(Upstream, Protocol):
+    """An `Upstream` that needs no task for an exchange."""
+
+    def begin(self, request: UpstreamRequest, listener: Callable[[], None]) -> UpstreamExchange | None:
+        """Send a request whose body is bytes on a connection that is idle; None without one, and nothing was sent.
+
+        `listener` is called, never from inside this call, when the head, a piece, the end or a failure is there.
+
+        Raises:
+            ValueError: the request cannot be written as one.
+        """

@@ -1,0 +1,264 @@
+"""The way of a request that meets no difficulty: from the front to a server and back without a task.
+
+Belongs here: the same steps in the same order as in `relay`, where each can be taken at once, and passing pieces on.
+Does not belong here: anything that waits, errors as answers (both are left to `relay`), the steps themselves.
+
+Until a server was chosen nothing has happened, and a request that is not for this way takes the other from its start.
+After that `RelayApp.go_on` takes over with what there is: a place, or what came of the first attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import structlog
+
+from ollama_router_core.endpoints import ENDPOINTS, Body, Match, Routing
+from ollama_router_core.errors import RouterError, UpstreamError
+from ollama_router_core.forwarding import Answered
+from ollama_router_core.requests import ParsedRequest, parse_request
+from ollama_router_core.usage import UsageReader
+from ollama_router_server.ledger import has_limits
+from ollama_router_server.protocol.cycle import FrontCycle
+from ollama_router_server.relay.access import LiveExchanges, check_granted_model, check_hosted, check_route
+from ollama_router_server.relay.admitting import Place
+from ollama_router_server.relay.client import Client, Receive
+from ollama_router_server.relay.delivery import answer_head
+from ollama_router_server.relay.exchange import Exchange, Headers
+from ollama_router_server.relay.failure import last_words
+from ollama_router_server.relay.forwarder import Attempt, Forwarder, HeldAnswer, Tried
+from ollama_router_server.relay.learning import note_answered
+from ollama_router_server.relay.policy import Policy
+from ollama_router_server.upstream.interface import ListenedResponse
+
+if TYPE_CHECKING:
+    from ollama_router_server.relay.relay import RelayApp, RelayDeps
+
+__all__ = ["FastPath"]
+
+_CLIENT_LEFT = 499
+_MATCHES = {
+    (method, endpoint.path.encode()): Match(endpoint)
+    for endpoint in ENDPOINTS
+    for method in endpoint.methods
+    if endpoint.routing is Routing.ONE and endpoint.body is Body.JSON and "{" not in endpoint.path
+}
+
+_log = structlog.get_logger("relay")
+
+
+class FastPath:
+    """What the front offers whole requests to; see `protocol.cycle.FastPath`."""
+
+    def __init__(
+        self,
+        relay: RelayApp,
+        deps: RelayDeps,
+        policy: Policy,
+        live: LiveExchanges,
+        forwarder: Forwarder,
+        *,
+        max_body: int,
+    ) -> None:
+        self.relay = relay
+        self.deps = deps
+        self.live = live
+        self.forwarder = forwarder
+        self._policy = policy
+        self._max_body = max_body
+
+    def __call__(self, cycle: FrontCycle, target: bytes, headers: Headers, body: bytes) -> bool:
+        """Take a request if it can be sent to a server now."""
+        match = _MATCHES.get((cycle.method, target))
+        if match is None or self._cannot_take(headers, body):
+            return False
+        client = Client(cast("Receive", cycle.receive), cycle.send, cycle)
+        client.bytes_in = len(body)
+        exchange = self.relay.make_exchange(cycle.method, match.endpoint.path, headers, client, cycle.client)
+        try:
+            request = self._checked(exchange, match, body)
+            place = None if request is None else self.deps.admitting.admit_at_once(exchange, request)
+        except RouterError:
+            return False
+        if request is None or place is None:
+            return False
+        _Passing(self, exchange, request, place, cycle).begin()
+        return True
+
+    def _cannot_take(self, headers: Headers, body: bytes) -> bool:
+        if len(body) > self._max_body or self.relay.in_flight >= self.deps.config.limits.max_in_flight:
+            return True
+        return any(name == b"content-encoding" for name, _ in headers)
+
+    def _checked(self, exchange: Exchange, match: Match, body: bytes) -> ParsedRequest | None:
+        """The request, if this user may make it and it is for one server; None for the other way."""
+        endpoint = match.endpoint
+        user = self.deps.authenticator.authenticate_cached(exchange.headers)
+        if user is None or has_limits(user.grants):
+            return None
+        exchange.user, exchange.endpoint = user, endpoint
+        check_route(user, endpoint, exchange.address, wall=exchange.started_at)
+        request = self._policy.applied(exchange, parse_request(match, body))
+        if request.route.unloads:
+            return None
+        check_granted_model(exchange)
+        check_hosted(exchange, request, self.deps.config, self.deps.fleet)
+        return request
+
+
+class _Passing:
+    """One exchange under way. The front and the connection to the server call back; each call does all it can."""
+
+    __slots__ = ("_attempt", "_cycle", "_exchange", "_framed", "_held", "_path", "_place", "_request", "_response")
+
+    def __init__(
+        self, path: FastPath, exchange: Exchange, request: ParsedRequest, place: Place, cycle: FrontCycle
+    ) -> None:
+        self._path = path
+        self._exchange = exchange
+        self._request = request
+        self._place = place
+        self._cycle = cycle
+        self._attempt: Attempt | None = None
+        self._held: HeldAnswer | None = None
+        self._response: ListenedResponse | None = None
+        self._framed = False
+
+    def begin(self) -> None:
+        """Send the request, or leave that to `RelayApp.go_on`."""
+        path, exchange, cycle = self._path, self._exchange, self._cycle
+        path.relay.begin()
+        path.live.begin(exchange)
+        exchange.client.stops_with(self._stopped)
+        cycle.on_leave = self._left
+        try:
+            self._attempt = path.forwarder.begin(exchange, self._request, self._place, self._progress)
+        except ValueError:
+            _log.exception("request_not_sent", request_id=exchange.id)
+        if self._attempt is None:
+            self._hand_over(None)
+
+    # --- called back ------------------------------------------------------------------------------------------------
+
+    def _progress(self) -> None:
+        """The connection has something: the head, a piece, the end, or a failure."""
+        try:
+            if self._response is None:
+                self._take_head()
+            else:
+                self._take_piece(self._response)
+        except Exception:  # noqa: BLE001 - there is no task whose failure would cut the connection
+            _log.exception("exchange_failed", request_id=self._exchange.id)
+            self._exchange.status = self._exchange.status or 500
+            self._close()
+
+    def _drained(self) -> None:
+        """The client has taken what was written."""
+        self._cycle.on_drained = None
+        self._progress()
+
+    def _left(self) -> None:
+        """The client closed its connection."""
+        self._exchange.status = _CLIENT_LEFT
+        self._release()
+
+    def _stopped(self) -> None:
+        """The exchange has to end: its user was revoked."""
+        error = self._exchange.client.ending
+        if isinstance(error, RouterError) and self._response is not None:
+            self._cut(error)
+        elif isinstance(error, RouterError) and self._attempt is not None:
+            self._attempt.abandon()
+            self._place.close()
+            self._run(partial(self._path.relay.fail, error))
+
+    # --- the answer -------------------------------------------------------------------------------------------------
+
+    def _take_head(self) -> None:
+        attempt = self._attempt
+        if attempt is None:
+            return
+        tried = self._path.forwarder.tried(self._exchange, attempt)
+        if tried is None:
+            return
+        outcome, held = tried
+        if held is None or attempt.response is None or not isinstance(outcome, Answered):
+            self._hand_over(tried, attempt.response)
+            return
+        self._held = held
+        self._response = response = attempt.response
+        exchange, deps, request = self._exchange, self._path.deps, self._request
+        self._place.answering()
+        note_answered(deps.fleet, held.target.name, request, response.status)
+        exchange.status = response.status
+        if request.endpoint.counts_usage and response.status == 200:
+            exchange.usage = UsageReader(request.endpoint.family, streamed=request.route.stream)
+        headers = answer_head(exchange, held)
+        self._framed = any(name == b"content-length" for name, _ in headers)
+        exchange.client.started = True
+        self._cycle.begin(response.status, headers, piece_follows=response.ready)
+        if response.ready:
+            self._take_piece(response)
+
+    def _take_piece(self, response: ListenedResponse) -> None:
+        if self._cycle.on_drained is not None:  # the client has not taken the last piece yet
+            return
+        exchange = self._exchange
+        try:
+            piece = response.take()
+        except UpstreamError as error:
+            self._cut(error)
+            return
+        complete = response.complete
+        if not piece and not complete:
+            return
+        if exchange.first_byte is None:
+            exchange.first_byte = self._path.deps.clock.monotonic()
+        if exchange.usage is not None:
+            exchange.usage.feed(piece)
+        exchange.client.bytes_out += len(piece)
+        if complete:
+            self._cycle.put(piece, more=False)
+            self._release()
+        elif self._cycle.put(piece):
+            response.hold()
+            self._cycle.on_drained = self._drained
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def _cut(self, error: RouterError) -> None:
+        """End an answer that has begun, never as if it were complete."""
+        tail = last_words(self._exchange, error, framed=self._framed)
+        if tail:
+            self._exchange.client.bytes_out += len(tail)
+            self._cycle.put(tail)
+        self._close()
+
+    def _close(self) -> None:
+        self._cycle.on_leave = self._cycle.on_drained = None
+        self._cycle.transport.close()
+        self._release()
+
+    def _release(self) -> None:
+        """Give back what is held and leave the record."""
+        self._cycle.on_leave = self._cycle.on_drained = None
+        self._exchange.client.stops_with(None)
+        if self._held is not None:
+            self._held.release()
+        elif self._attempt is not None:
+            self._attempt.abandon()
+        self._place.close()
+        self._path.relay.end(self._exchange)
+
+    def _hand_over(self, tried: Tried | None, response: ListenedResponse | None = None) -> None:
+        """Go on in a task, which waits for what has to be waited for."""
+        if response is not None:
+            response.stop_listening()
+        self._run(partial(self._path.relay.go_on, self._exchange, self._request, self._place, tried))
+
+    def _run(self, serving: partial[Coroutine[Any, Any, None]]) -> None:
+        self._cycle.on_leave = None
+        self._exchange.client.stops_with(None)
+        self._cycle.run(lambda: self._path.relay.end_with(self._exchange, serving()))

@@ -51,6 +51,7 @@ class RouterApp:
         self._services = services
         self._relay = relay
         self._falcon = falcon_app
+        self.fast_path = relay.fast_path
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
@@ -147,7 +148,8 @@ def create_app(services: Services) -> RouterApp:
     app.add_route("/readyz", ReadyResource(services))
     _add_admin_routes(app, services)
     metrics = Metrics(_gauges(services, lambda: relay.in_flight))
-    app.add_route("/metrics", MetricsResource(metrics))
+    services.join(metrics.families)
+    app.add_route("/metrics", MetricsResource(metrics, services))
     deps = RelayDeps(
         config=services.config,
         targets=services.targets,

@@ -32,6 +32,7 @@ from ollama_router_core.observations import (
     with_facts,
 )
 from ollama_router_core.speeds import Sample, SpeedBook, model_weight
+from ollama_router_server.board import Rows
 from ollama_router_server.health import Health
 from ollama_router_server.system import Clock
 from ollama_router_server.targets import Target
@@ -76,16 +77,27 @@ async def fetch(
 
 
 class FleetService:
-    """One background task a server; `snapshot` is what is believed now."""
+    """One background task a server; `snapshot` is what is believed now.
+
+    Workers of one router each ask the servers themselves; what they have in flight is counted together in `shared`.
+    """
 
     def __init__(
-        self, *, config: Config, targets: Mapping[str, Target], upstream: Upstream, clock: Clock, jitter: float = 0.1
+        self,
+        *,
+        config: Config,
+        targets: Mapping[str, Target],
+        upstream: Upstream,
+        clock: Clock,
+        jitter: float = 0.1,
+        shared: Rows | None = None,
     ) -> None:
         self._config = config
         self._targets = targets
         self._upstream = upstream
         self._clock = clock
         self._jitter = jitter
+        self._shared = shared
         self._servers: Mapping[str, ServerFacts] = MappingProxyType(
             {name: ServerFacts(name=name) for name, server in config.servers.items() if server.enabled}
         )
@@ -105,10 +117,15 @@ class FleetService:
     @property
     def snapshot(self) -> FleetSnapshot:
         """The fleet as believed now, our own requests in flight included."""
-        health, in_flight = self.health, dict(self._in_flight)
+        health, shared, in_flight = self.health, self._shared, dict(self._in_flight)
+        elsewhere: Mapping[str, int] = EMPTY
+        if shared is not None:
+            elsewhere = {name: count for name in self._servers if (count := shared.elsewhere(name))}
+            in_flight |= {name: in_flight.get(name, 0) + count for name, count in elsewhere.items()}
         return FleetSnapshot(
             servers=self._servers,
             in_flight=in_flight,
+            elsewhere=elsewhere,
             suspended=health.suspended([name for name, facts in self._servers.items() if facts.up])
             if health.troubled
             else EMPTY,
@@ -160,8 +177,13 @@ class FleetService:
             self.update(name, partial(observe_unloaded, name=model))
 
     def running(self, name: str) -> int:
-        """Our own requests in flight on a server."""
+        """This process's requests in flight on a server."""
         return self._in_flight.get(name, 0)
+
+    @property
+    def shares(self) -> bool:
+        """Whether other workers may free or take a server without this one being told."""
+        return self._shared is not None
 
     def _tell(self) -> None:
         for listener in self._listeners:
@@ -187,10 +209,14 @@ class FleetService:
     def begin(self, name: str) -> None:
         """A request was sent to a server."""
         self._in_flight[name] = self._in_flight.get(name, 0) + 1
+        if self._shared is not None:
+            self._shared.add(name, 1)
 
     def end(self, name: str) -> None:
         """A request to a server ended. With none left, nothing is being loaded there for us any more."""
         self._in_flight[name] -= 1
+        if self._shared is not None:
+            self._shared.add(name, -1)
         facts = self._servers.get(name)
         if facts is not None and facts.loading and not self._in_flight[name]:
             self.update(name, observe_loads_ended)

@@ -4,7 +4,7 @@ Belongs here: structlog's set-up, rotation, keeping secrets out of what is writt
 Does not belong here: the request log (`sinks`), the decision what to log.
 
 A call to a logger puts the entry on a queue; rendering and writing happen in one thread, so that a slow disk
-never holds up a request. Rotation is for one process: each further one needs a directory of its own.
+never holds up a request. Rotation is for one process: each worker of a router has a file of its own.
 """
 
 from __future__ import annotations
@@ -47,12 +47,13 @@ def redact(text: str) -> str:
     return _POSSIBLE_TOKEN.sub(lambda found: "***" if check_format(found[0]) else found[0], text)
 
 
-def configure_logging(settings: Logging, *, stream: TextIO) -> Callable[[], None]:
+def configure_logging(settings: Logging, *, stream: TextIO, worker: int | None = None) -> Callable[[], None]:
     """Send every logger of the process, structlog's and the standard library's, through one writer.
 
     Args:
         settings: the config's `logging` section.
         stream: gets every line as well; standard error, usually.
+        worker: which of several processes this is; each has a file of its own, `ollama-router.N.log`.
 
     Returns:
         A function that writes what is still queued, closes the files and undoes the set-up.
@@ -62,7 +63,7 @@ def configure_logging(settings: Logging, *, stream: TextIO) -> Callable[[], None
     """
     handlers: list[logging.Handler] = [logging.StreamHandler(stream)]
     if settings.enabled and settings.directory is not None:
-        handlers.append(_open_file(settings, Path(settings.directory)))
+        handlers.append(_open_file(settings, Path(settings.directory), _file_name(worker)))
     for handler in handlers:
         handler.setFormatter(_formatter())
     queue: SimpleQueue[logging.LogRecord] = SimpleQueue()
@@ -89,11 +90,15 @@ class _RotatingFile(RotatingFileHandler):
             super().doRollover()
 
 
-def _open_file(settings: Logging, directory: Path) -> RotatingFileHandler:
+def _file_name(worker: int | None) -> str:
+    return FILE_NAME if worker is None else f"{Path(FILE_NAME).stem}.{worker}.log"
+
+
+def _open_file(settings: Logging, directory: Path, name: str) -> RotatingFileHandler:
     size = max(_LEAST_SIZE, parse_size(settings.max_size))
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        return _RotatingFile(directory / FILE_NAME, maxBytes=size, backupCount=settings.max_files - 1, encoding="ascii")
+        return _RotatingFile(directory / name, maxBytes=size, backupCount=settings.max_files - 1, encoding="ascii")
     except OSError as error:
         raise ConfigError(f"logging.directory: cannot write to {directory}: {error.strerror}") from error
 

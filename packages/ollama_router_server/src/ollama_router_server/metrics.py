@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from ollama_router_core.decision import Decision
 from ollama_router_core.records import RequestRecord
+from ollama_router_server.figures import Family, families
 
 __all__ = ["Gauges", "Metrics"]
 
@@ -102,6 +103,10 @@ class Metrics:
     def text(self) -> bytes:
         """All of them in Prometheus' text format."""
         return generate_latest(self._registry)
+
+    def families(self) -> list[Family]:
+        """All of them as plain values, to be added to those of other workers."""
+        return families(self._registry.collect())
 
 
 def _status(status: int) -> str:

@@ -1,18 +1,20 @@
 """Run the server: a listening socket, uvicorn, signals, the lines a person sees.
 
 Belongs here: process concerns.
-Does not belong here: routes (`app`), lifetimes of parts (`services`).
+Does not belong here: routes (`app`), lifetimes of parts (`services`), looking after several processes (`workers`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType
-from typing import TextIO
+from typing import Any, Final, TextIO
 
 import uvicorn
 
@@ -23,28 +25,32 @@ from ollama_router_server.logs import configure_logging
 from ollama_router_server.protocol.strict import StrictProtocol
 from ollama_router_server.services import Services
 from ollama_router_server.storage.users import CreatedToken
+from ollama_router_server.workers import Supervisor
 
 __all__ = ["listen", "run", "serve"]
+
+_UNWINDING: Final = 15.0
+"""Seconds beyond the grace in which a worker writes its rows and ends."""
 
 
 class _Server(uvicorn.Server):
     """Uvicorn's server that says when it accepts connections and when it begins to drain."""
 
-    def __init__(self, config: uvicorn.Config, services: Services, out: TextIO) -> None:
+    def __init__(self, config: uvicorn.Config, services: Services, accepting: Callable[[], None]) -> None:
         super().__init__(config)
         self._services = services
-        self._out = out
+        self._accepting = accepting
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to accept, then say so."""
         await super().startup(sockets)
-        if self.started and sockets:
-            host, port = sockets[0].getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            print(f"listening on http://{shown}:{port}", file=self._out, flush=True)
+        if self.started:
+            self._accepting()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal: from now on `/readyz` says 503."""
+        """A signal: from now on `/readyz` says 503. Ctrl-C reaches workers too, but their supervisor tells them."""
+        if sig == signal.SIGINT and self._services.board is not None:
+            return
         self._services.draining = True
         super().handle_exit(sig, frame)
 
@@ -90,21 +96,19 @@ def _announce(created: CreatedToken, err: TextIO) -> None:
 
 
 async def serve(
-    config: Config, environment: Mapping[str, str], sock: socket.socket, *, out: TextIO, err: TextIO
+    services: Services, sock: socket.socket, *, accepting: Callable[[], None], lifeline: int | None = None
 ) -> None:
     """Serve on a socket until a signal comes; drains for at most `limits.shutdown_grace` seconds.
 
+    Args:
+        services: not started yet.
+        sock: listening, or to be.
+        accepting: called when connections are accepted.
+        lifeline: a file descriptor whose end is as good as a signal.
+
     Raises:
-        ConfigError, StorageUnavailable: it could not start.
+        StorageUnavailable: it could not start.
     """
-    services = Services(config, environment)
-    try:
-        created = await services.prepare()
-    except RouterError:
-        await services.aclose()
-        raise
-    if created is not None:
-        _announce(created, err)
     server = _Server(
         uvicorn.Config(
             create_app(services),
@@ -114,14 +118,43 @@ async def serve(
             server_header=False,
             lifespan="on",
             proxy_headers=False,
-            timeout_graceful_shutdown=round(config.limits.shutdown_grace),
+            timeout_graceful_shutdown=round(services.config.limits.shutdown_grace),
         ),
         services,
-        out,
+        accepting,
     )
+    if lifeline is not None:
+        asyncio.get_running_loop().add_reader(lifeline, server.handle_exit, signal.SIGTERM, None)
     await server.serve(sockets=[sock])
     if not server.started:
         raise RouterError("the server could not start; the lines above say why")
+
+
+async def _serve_alone(config: Config, environment: Mapping[str, str], sock: socket.socket) -> None:
+    services = Services(config, environment)
+    try:
+        created = await services.prepare()
+    except RouterError:
+        await services.aclose()
+        raise
+    if created is not None:
+        _announce(created, sys.stderr)
+    await serve(services, sock, accepting=lambda: _say_listening(sock))
+
+
+async def _prepare(config: Config, environment: Mapping[str, str]) -> CreatedToken | None:
+    """What is to be done once before workers start; what is wrong with the config or the database is found here."""
+    services = Services(config, environment)
+    try:
+        return await services.prepare()
+    finally:
+        await services.aclose()
+
+
+def _say_listening(sock: socket.socket) -> None:
+    host, port = sock.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    print(f"listening on http://{shown}:{port}", flush=True)
 
 
 def run(
@@ -130,21 +163,56 @@ def run(
     *,
     host: str | None = None,
     port: int | None = None,
+    workers: int | None = None,
 ) -> None:
-    """Serve in this process until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT, in this process or in several that it starts.
 
     Raises:
         ConfigError, StorageUnavailable: it could not start.
     """
-    close_logs = configure_logging(config.logging, stream=sys.stderr)
+    count = config.workers if workers is None else workers
+    with listen(host or config.proxy_host, config.proxy_port if port is None else port) as sock:
+        if count == 1:
+            with _logging(config):
+                _run_loop(_serve_alone(config, environment, sock))
+        else:
+            _run_workers(config, environment, sock, count)
+
+
+def _run_workers(config: Config, environment: Mapping[str, str], sock: socket.socket, count: int) -> None:
+    with _logging(config):
+        created = asyncio.run(_prepare(config, environment))
+    if created is not None:
+        _announce(created, sys.stderr)
+    supervisor = Supervisor(
+        count,
+        grace=config.limits.shutdown_grace + _UNWINDING,
+        open_log=lambda: configure_logging(config.logging, stream=sys.stderr),
+        accepting=lambda: _say_listening(sock),
+    )
+    worker = supervisor.run()
+    if worker is not None:
+        with _logging(config, worker.index):
+            services = Services(config, environment, board=worker.board)
+            _run_loop(serve(services, sock, accepting=worker.ready, lifeline=worker.lifeline))
+
+
+@contextmanager
+def _logging(config: Config, worker: int | None = None) -> Iterator[None]:
+    close = configure_logging(config.logging, stream=sys.stderr, worker=worker)
     unfinished = _UnfinishedAnswers()
-    logging.getLogger("uvicorn.error").addFilter(unfinished)  # noqa: TID251 - uvicorn's own logger
+    uvicorn_log = logging.getLogger("uvicorn.error")  # noqa: TID251 - uvicorn's own logger
+    uvicorn_log.addFilter(unfinished)
     try:
-        sock = listen(host or config.proxy_host, config.proxy_port if port is None else port)
-        with sock, asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(serve(config, environment, sock, out=sys.stdout, err=sys.stderr))
+        yield
     finally:
-        close_logs()
+        uvicorn_log.removeFilter(unfinished)
+        close()
+
+
+def _run_loop(serving: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serving)
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:

@@ -6,7 +6,7 @@ Does not belong here: routes (`app`), process concerns such as sockets and signa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -14,11 +14,14 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.policy import leaks
 from ollama_router_server.auth import Authenticator
+from ollama_router_server.board import Board
+from ollama_router_server.figures import Family
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.keeper import LogKeeper
 from ollama_router_server.ledger import Ledger
 from ollama_router_server.reachability import Reachability
 from ollama_router_server.relay.admitting import Admitting
+from ollama_router_server.siblings import Siblings
 from ollama_router_server.sinks import DatabaseSink
 from ollama_router_server.storage.database import Database, default_database_url
 from ollama_router_server.storage.groups import GroupStore
@@ -44,14 +47,26 @@ def database_url_of(config: Config, environment: Mapping[str, str]) -> str:
 class Services:
     """What one process holds. `draining` is True from the moment it was asked to stop.
 
+    `board` is what it shares with the other workers of the router. The first worker alone does what is to be done
+    once: cleaning the log, loading models.
+
     Raises:
         ConfigError: a setting leads a model out of the house that has to stay (`local_only`).
     """
 
-    def __init__(self, config: Config, environment: Mapping[str, str], *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        environment: Mapping[str, str],
+        *,
+        clock: Clock | None = None,
+        board: Board | None = None,
+    ) -> None:
         if found := leaks(config):
             raise ConfigError("; ".join(found))
         self.config = config
+        self.board = board
+        self.siblings: Siblings | None = None
         self.clock = clock or SystemClock()
         self.draining = False
         self.started = False
@@ -67,7 +82,13 @@ class Services:
         self.authenticator = Authenticator(self.users, clock=self.clock)
         self.sink = DatabaseSink(self.request_log, clock=self.clock)
         self.upstream = HttptoolsUpstream()
-        self.fleet = FleetService(config=config, targets=self.targets, upstream=self.upstream, clock=self.clock)
+        self.fleet = FleetService(
+            config=config,
+            targets=self.targets,
+            upstream=self.upstream,
+            clock=self.clock,
+            shared=None if board is None else board.servers,
+        )
         self.warm_up = WarmUp(config=config, targets=self.targets, upstream=self.upstream, fleet=self.fleet)
         self.admitting = Admitting(config, self.targets, self.fleet, self.clock)
         self.reachability = Reachability(config, self.targets, self.clock)
@@ -94,14 +115,53 @@ class Services:
         await self.authenticator.start()
         self.sink.start()
         self.ledger.start()
-        self.keeper.start()
+        if self.board is None or self.board.worker == 0:
+            self.keeper.start()
+            self.warm_up.start()
         await self.fleet.start()
         await self.reachability.start()
+        if self.siblings is not None:
+            self.siblings.start()
         self.started = True
+
+    def join(self, collect: Callable[[], list[Family]]) -> None:
+        """With other workers: publish these figures, and do as they were told. To be called before `start`."""
+        if self.board is not None:
+            self.siblings = Siblings(self.board.folder, self.board.worker, collect=collect, follow=self._follow)
+
+    def drain(self, server: str, *, on: bool) -> None:
+        """Send a server nothing new, or end that, in every worker."""
+        self.fleet.drain(server, on=on)
+        if self.board is not None:
+            self.board.drain(server, on=on)
+
+    def _follow(self) -> None:
+        """Do what other workers were told, and show them what they cannot see."""
+        board = self.board
+        if board is None:
+            return
+        for server in self.config.servers:
+            drained = board.drained(server)
+            if drained is not None and drained != (server in self.fleet.health.draining):
+                self.fleet.drain(server, on=drained)
+        for name, value in self._own_figures().items():
+            board.figures.set(name, value)
+
+    def _own_figures(self) -> dict[str, int]:
+        return {"waiting": self.admitting.waiting, "dropped": self.sink.dropped, "pending": self.sink.pending}
+
+    def figures(self) -> dict[str, int]:
+        """Requests that wait, rows dropped and rows pending, of all workers."""
+        own = self._own_figures()
+        if self.board is None:
+            return own
+        return {name: value + self.board.figures.elsewhere(name) for name, value in own.items()}
 
     async def aclose(self) -> None:
         """Stop in the reverse order; rows that wait are written."""
         self.draining = True
+        if self.siblings is not None:
+            await self.siblings.aclose()
         await self.reachability.aclose()
         await self.warm_up.aclose()
         await self.fleet.aclose()

@@ -46,6 +46,16 @@ _process = secrets.token_hex(4)
 _numbers = itertools.count(secrets.randbelow(1 << 31))
 
 
+def _renew() -> None:
+    """A forked process must not give the ids of its siblings."""
+    global _process, _numbers  # noqa: PLW0603 - the ids of a process
+    _process = secrets.token_hex(4)
+    _numbers = itertools.count(secrets.randbelow(1 << 31))
+
+
+os.register_at_fork(after_in_child=_renew)
+
+
 def new_request_id() -> str:
     """28 hexadecimal digits: 12 of the time in milliseconds, 8 of the process, 8 that count up.
 

@@ -41,8 +41,10 @@ class WarmUp:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         patience = config.request_timeout
         self._timeouts = Timeouts(connect=config.connect_timeout, first_byte=patience, idle=patience)
-        if any(server.warm_up for server in config.servers.values()):
-            fleet.on_up(self._begin)
+
+    def start(self) -> None:
+        """Begin to watch; to be called before the fleet is."""
+        self._fleet.on_up(self._begin)
 
     async def aclose(self) -> None:
         """Stop; a load under way is given up."""

@@ -14,6 +14,7 @@ from falcon.asgi import Request, Response
 from ollama_router_core.explanation import Question, explain
 from ollama_router_core.fleet import ServerFacts
 from ollama_router_core.placement import differing_digests
+from ollama_router_server.board import Board
 from ollama_router_server.services import Services
 
 __all__ = ["DrainResource", "ExplainResource", "StatusResource"]
@@ -29,6 +30,7 @@ class StatusResource:
         """Answer the snapshot."""
         snapshot = self._services.fleet.snapshot
         now = self._services.clock.monotonic()
+        figures = self._services.figures()
         response.media = {
             "servers": {
                 name: {
@@ -38,12 +40,13 @@ class StatusResource:
                 }
                 for name, facts in snapshot.servers.items()
             },
-            "waiting": self._services.admitting.waiting,
+            "waiting": figures["waiting"],
+            "worker": _worker_json(self._services.board),
             "differing_models": {
                 name: {digest: list(servers) for digest, servers in digests.items()}
                 for name, digests in differing_digests(snapshot).items()
             },
-            "request_log": {"dropped": self._services.sink.dropped, "pending": self._services.sink.pending},
+            "request_log": {"dropped": figures["dropped"], "pending": figures["pending"]},
         }
 
 
@@ -88,8 +91,14 @@ class DrainResource:
         services = self._services
         if name not in services.config.servers:
             raise falcon.HTTPNotFound(title="no such server", description=f"the config has no server {name!r}")
-        services.fleet.drain(name, on=self._on)
-        response.media = {"server": name, "draining": self._on, "in_flight": services.fleet.running(name)}
+        services.drain(name, on=self._on)
+        in_flight = services.fleet.snapshot.in_flight.get(name, 0)
+        response.media = {"server": name, "draining": self._on, "in_flight": in_flight}
+
+
+def _worker_json(board: Board | None) -> dict[str, int]:
+    """Which of the workers answers: learned speeds and breakers are its own."""
+    return {"index": 0, "count": 1} if board is None else {"index": board.worker, "count": board.workers}
 
 
 def _facts_json(facts: ServerFacts, now: float) -> dict[str, Any]:

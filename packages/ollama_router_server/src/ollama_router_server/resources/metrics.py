@@ -8,7 +8,9 @@ from __future__ import annotations
 from falcon.asgi import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from ollama_router_server.figures import text_of
 from ollama_router_server.metrics import Metrics
+from ollama_router_server.services import Services
 
 __all__ = ["MetricsResource"]
 
@@ -16,10 +18,12 @@ __all__ = ["MetricsResource"]
 class MetricsResource:
     """`GET /metrics`: for admins, for everybody with the setting `metrics_open`."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, services: Services) -> None:
         self._metrics = metrics
+        self._services = services
 
     async def on_get(self, _request: Request, response: Response) -> None:
-        """Answer Prometheus' text format."""
+        """Answer Prometheus' text format; one of several workers answers for all."""
+        siblings = self._services.siblings
         response.content_type = CONTENT_TYPE_LATEST
-        response.data = self._metrics.text()
+        response.data = self._metrics.text() if siblings is None else text_of(siblings.figures())

@@ -1,0 +1,94 @@
+"""What a worker does because it is one of several: follows drains, publishes its figures, reads the others'.
+
+Belongs here: the background task, files of figures.
+Does not belong here: the memory that is shared (`board`), counting (`metrics`).
+
+Figures for Prometheus go into one file a worker, about once a second, in a folder of the router's own. Whoever is asked
+adds up its own as they are now and the others' as they were written. A worker that is started again finds the file of
+its predecessor and adds what that had counted, so that sums do not fall.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from ollama_router_server.figures import Family, add_up, counted
+
+__all__ = ["Siblings"]
+
+_FOLLOW = 0.25
+_PUBLISH = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Siblings:
+    """This worker among the others. Start it on a running event loop.
+
+    Args:
+        folder: for files of figures; every worker has the same one.
+        index: which worker this is.
+        collect: this process's figures now.
+        follow: called four times a second.
+    """
+
+    def __init__(
+        self, folder: Path, index: int, *, collect: Callable[[], list[Family]], follow: Callable[[], None]
+    ) -> None:
+        self._folder = folder
+        self._file = folder / f"{index}.json"
+        self._collect = collect
+        self._follow = follow
+        self._inherited = counted(_read(self._file))
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to follow and to publish."""
+        self._task = asyncio.create_task(self._run(), name="siblings")
+
+    async def aclose(self) -> None:
+        """Publish once more and stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._publish()
+
+    def figures(self) -> list[Family]:
+        """The figures of all workers."""
+        others = [_read(path) for path in sorted(self._folder.glob("*.json")) if path != self._file]
+        return add_up([self._own(), *others])
+
+    def _own(self) -> list[Family]:
+        return add_up([self._collect(), self._inherited])
+
+    async def _run(self) -> None:
+        published = float("-inf")
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                self._follow()
+                if loop.time() - published >= _PUBLISH:
+                    published = loop.time()
+                    self._publish()
+            except Exception:  # noqa: BLE001 - requests go on whatever this does
+                _log.exception("siblings_failed")
+            await asyncio.sleep(_FOLLOW)
+
+    def _publish(self) -> None:
+        new = self._file.with_suffix(".new")
+        with suppress(OSError):  # the folder is gone: the router is ending
+            new.write_text(json.dumps(self._own()))
+            new.replace(self._file)
+
+
+def _read(path: Path) -> list[Family]:
+    try:
+        return [(name, text, kind, samples) for name, text, kind, samples in json.loads(path.read_text())]
+    except (OSError, ValueError):
+        return []

@@ -141,7 +141,8 @@ class Speeds(Protocol):
 class FleetSnapshot:
     """All servers at one moment. Readers keep a snapshot as long as they like; writers swap in a new one.
 
-    `in_flight` counts the router's own unfinished requests by server, `active` the same by server and model.
+    `in_flight` counts the router's own unfinished requests by server, `active` the same by server and model;
+    `elsewhere` are those of `in_flight` that other processes of the router sent.
     `suspended` maps a server that its circuit breaker keeps out to the time when it may be tried again; `slots` are
     limits below `max_concurrent`, for servers that have just come back. `draining` servers take no new requests.
     `speeds` is what was learned from finished requests, `demand` the requests a second of each model of late.
@@ -151,6 +152,7 @@ class FleetSnapshot:
 
     servers: Mapping[str, ServerFacts] = field(default_factory=lambda: EMPTY)
     in_flight: Mapping[str, int] = field(default_factory=lambda: EMPTY)
+    elsewhere: Mapping[str, int] = field(default_factory=lambda: EMPTY)
     active: Mapping[str, Mapping[CanonicalName, int]] = field(default_factory=lambda: EMPTY)
     suspended: Mapping[str, float] = field(default_factory=lambda: EMPTY)
     slots: Mapping[str, int] = field(default_factory=lambda: EMPTY)
@@ -168,10 +170,14 @@ class FleetSnapshot:
         active: Mapping[str, Mapping[CanonicalName, int]],
         demand: Mapping[CanonicalName, float],
     ) -> FleetSnapshot:
-        """The same facts with other counts; written out, as it runs for every request."""
+        """The same facts with other counts of this process; written out, as it runs for every request."""
+        if self.elsewhere:
+            names = in_flight.keys() | self.elsewhere.keys()
+            in_flight = {name: in_flight.get(name, 0) + self.elsewhere.get(name, 0) for name in names}
         return FleetSnapshot(
             servers=self.servers,
             in_flight=in_flight,
+            elsewhere=self.elsewhere,
             active=active,
             suspended=self.suspended,
             slots=self.slots,

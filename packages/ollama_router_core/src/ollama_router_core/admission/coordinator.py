@@ -53,14 +53,13 @@ class Admission:
 
     def arrive(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
         """A request that may go now, wait, or be refused."""
+        sent = self.at_once(ticket, snapshot, now)
+        if sent is not None:
+            return (sent,)
         request = ticket.request
         if request.model is not None:
             self._demand.arrived(request.model, now)
         assigned = assigned_place(request, self._config)
-        if self._late and assigned is None and not len(self._line):
-            sent = self._at_once(ticket, snapshot, now)
-            if sent is not None:
-                return (sent,)
         if self._late and assigned is None and self._has_fit(ticket, snapshot, now):
             return self._stand(ticket, snapshot, now)
         decision = self._decide(ticket, self.traffic(snapshot, now), now)
@@ -71,6 +70,19 @@ class Admission:
         if len(self._line) and assigned is None and self._contended(ticket, snapshot):
             return self._stand(ticket, snapshot, now)
         return (self._dispatch(ticket, decision, now, 0),)
+
+    def at_once(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Dispatch | None:
+        """The way of most requests under `fastest`: nobody waits and a loaded model has a free slot; else None."""
+        request = ticket.request
+        if not self._late or len(self._line) or assigned_place(request, self._config) is not None:
+            return None
+        self._outlook.look(snapshot, now)
+        move = next(self._placement.fill((alone(ticket),)), None)
+        if move is None:
+            return None
+        if request.model is not None:
+            self._demand.arrived(request.model, now)
+        return self._send(move, now, 0)
 
     def bound(self, ticket: Ticket, server: str, now: float) -> None:
         """Somebody else decided, by an assignment or by hand: only count it."""
@@ -155,12 +167,6 @@ class Admission:
         return self._demand.rates(now)
 
     # --- going and waiting -----------------------------------------------------------------------------------------
-
-    def _at_once(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Dispatch | None:
-        """The way of most requests: nobody waits and a loaded model has a free slot."""
-        self._outlook.look(snapshot, now)
-        move = next(self._placement.fill((alone(ticket),)), None)
-        return None if move is None else self._send(move, now, 0)
 
     def _has_fit(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> bool:
         """Whether some server could take it, be it later: then it pays to wait."""

@@ -86,10 +86,12 @@ class Placement:
         return station.by_kind.get(kind, 0) < fit.parallel and self._has_room(fit.candidate, station)
 
     def _has_room(self, candidate: Candidate, station: Station) -> bool:
-        if not station.running:
+        snapshot = self._outlook.snapshot
+        running = len(station.running) + snapshot.elsewhere.get(candidate.name, 0)
+        if not running:
             return True
-        slots = slots_of(candidate, self._outlook.snapshot)
-        return slots is None or len(station.running) < slots
+        slots = slots_of(candidate, snapshot)
+        return slots is None or running < slots
 
     def _warm_move(self, group: Group, fits: list[Fit]) -> Move:
         tokens = group.mean_tokens

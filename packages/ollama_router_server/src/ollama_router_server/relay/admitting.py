@@ -195,9 +195,12 @@ class Admitting:
     def _at_once(self, exchange: Exchange, request: ParsedRequest) -> Place | None:
         """The way of most requests; None when the line has to be asked."""
         hosted = request.route.uses_cloud and is_cloud_name(request.route.model_text or "")
-        if not hosted and (self._late or self._admission.waiting):
+        if not hosted and self._admission.waiting:
             return None
         now, number = self._clock.monotonic(), next(self._numbers)
+        if self._late and not hosted:
+            found = self._admission.at_once(self._ticket(number, exchange, request, now), self.fleet.snapshot, now)
+            return None if found is None else self._placed(found)
         decision = decide_place(request.route, self.fleet.snapshot, self._config, now=now, tiebreak=number)
         exchange.decision = decision
         if decision.error is not None:
@@ -213,7 +216,7 @@ class Admitting:
         snapshot = self.fleet.snapshot
         outcomes = self._admission.arrive(ticket, snapshot, now)
         if len(outcomes) == 1 and outcomes[0].ticket is ticket:
-            return self._concluded(outcomes[0])
+            return self._placed(outcomes[0])
         future: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
         self._futures[number] = future
         try:
@@ -229,8 +232,7 @@ class Admitting:
         finally:
             self._futures.pop(number, None)
 
-    def _concluded(self, outcome: Outcome) -> Place:
-        """The way of most requests under `fastest`: nobody has to be waited for."""
+    def _placed(self, outcome: Outcome) -> Place:
         if not isinstance(outcome, Dispatch):
             raise outcome.error
         self._under_way += 1

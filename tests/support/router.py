@@ -77,7 +77,7 @@ async def running_router(
     """Start a router over these servers; other keyword arguments are settings."""
     settings = {"servers": dict(servers), "proxy_port": 1, **config}
     url = f"sqlite:///{folder}/router.sqlite3"
-    token, admin_token = await _users(folder)
+    token, admin_token = await users_in(folder)
     services = Services(load_config(json.dumps(settings)), {"OROUTER_DATABASE_URL": url, **(environment or {})})
     sock = listen("127.0.0.1", 0)
     server = uvicorn.Server(
@@ -113,7 +113,7 @@ class _Template:
 _templates: list[_Template] = []
 
 
-async def _users(folder: Path) -> list[str]:
+async def users_in(folder: Path) -> list[str]:
     """Put a database with alice and root into a folder; return their tokens."""
     if not _templates:
         _templates.append(await _make_template())

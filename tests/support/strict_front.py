@@ -26,7 +26,8 @@ class Recorder:
     """An ASGI application that reads a whole body, remembers the request, and answers 200 with the body.
 
     Paths with a meaning: `/early` answers before the body is read and never ends that answer, `/wait` answers when
-    `released` is set, `/large` answers with 4 MiB.
+    `released` is set, `/large` answers with 4 MiB, `/pieces` in pieces without a length, `/unfinished` likewise but
+    without an end.
     """
 
     def __init__(self) -> None:
@@ -54,6 +55,13 @@ class Recorder:
         self.headers.append(list(scope["headers"]))
         while path == b"/wait" and not self.released.is_set():  # noqa: ASYNC110 - set by another thread
             await asyncio.sleep(0.01)
+        if path in {b"/pieces", b"/unfinished"}:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for piece in (b"one ", b"two ", b"three"):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if path == b"/pieces":
+                await send({"type": "http.response.body", "body": b""})
+            return
         answer = b"x" * 4_194_304 if path == b"/large" else body
         await send(
             {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(answer))]}

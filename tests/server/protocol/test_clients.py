@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import shutil
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -126,3 +127,27 @@ def test_pipelined_requests_are_answered_in_order_while_the_first_is_slow(front:
         answers = read_to_end(sock).split(b"HTTP/1.1 200 OK\r\n")[1:]
     bodies = [answer.partition(b"\r\n\r\n")[2] for answer in answers]
     assert bodies == [b"first", *(b"%02d" % number for number in range(50)), b""]
+
+
+def test_http_1_0_gets_no_chunks(front: Front):
+    """Without a length an answer to HTTP/1.0 ends with the connection, and says so."""
+    answer = front.exchange(b"GET /pieces HTTP/1.0\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"transfer-encoding" not in head.lower()
+    assert b"connection: close" in head.lower()
+    assert body == b"one two three"
+
+
+def test_http_1_0_sees_that_an_answer_was_cut(front: Front):
+    """Its connection is reset: an end would look like the end of the answer."""
+    with front.connect() as sock:
+        sock.sendall(b"GET /unfinished HTTP/1.0\r\n\r\n")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
+        with pytest.raises(ConnectionResetError):
+            _read_on(sock)
+
+
+def _read_on(sock: socket.socket) -> None:
+    while sock.recv(65536):
+        pass

@@ -58,6 +58,14 @@ def test_a_good_request_before_a_bad_one_is_answered(case: Bad):
 SMALL = [case for case in (*GOOD, *BAD) if len(case.data) < 1000]
 
 
+def test_line_ends_alone_in_a_segment_belong_to_what_waits():
+    """Behind an answered request a lone line end means nothing; within a request that waits its turn it does."""
+    first, second = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /y HTTP/1.1\r\nHost: a\r\n\r\n"
+    segments = [first, second[:24], b"\r\n", b"\r\n"]
+    assert b"".join(segments) == first + second
+    assert feed(segments, turns=0) == feed([first + second])
+
+
 @pytest.mark.parametrize("case", SMALL, ids=by_name)
 def test_single_bytes_get_the_same_verdict(case: Bad | Good):
     """Law: a connection that drips byte by byte is judged like one that sends all at once."""

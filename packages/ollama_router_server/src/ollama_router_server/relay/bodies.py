@@ -38,6 +38,9 @@ async def read_body(exchange: Exchange, endpoint: Endpoint, limit: int) -> bytes
     encodings = [value for value in encodings if value not in {b"", b"identity"}]
     if encodings and (not endpoint.zstd or encodings != [b"zstd"]):
         raise UnsupportedEncoding("send the body without Content-Encoding" + (" or with zstd" * endpoint.zstd))
+    declared = exchange.header(b"content-length")
+    if declared is not None and int(declared) > limit:
+        raise BodyTooLarge(f"the body is larger than the limit of {limit} bytes")
     body = await exchange.client.read_body(limit)
     return decoded(body, min(limit, _MOST_DECODED)) if encodings else body
 

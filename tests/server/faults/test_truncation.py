@@ -1,0 +1,102 @@
+"""An answer that a server cuts off is cut off for the client too: no framing ever says that it is complete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.faulty_ollama import STREAM, chunk, entry, faulty_ollama, length_of, whole
+from support.raw_client import RawClient, chat, request_bytes
+from support.router import RunningRouter, running_router
+from support.scripted_server import Peer
+
+pytestmark = pytest.mark.anyio
+
+LINE = b'{"message":{"content":"abc"}}\n'
+ANSWERS = {
+    "chunked": STREAM + chunk(LINE) * 3 + chunk(b'{"done":true}\n') + chunk(b""),
+    "length": whole(LINE * 3),
+    "trailers": STREAM + chunk(LINE) + b"0\r\nX-Sum: 1\r\n\r\n",
+}
+SHARES = [number / 20 for number in range(1, 20)]
+
+
+async def ask(router: RunningRouter) -> bytes:
+    """A request on a connection of its own; everything that came until the router closed it."""
+    async with RawClient.open(router.port) as client:
+        await client.send(request_bytes(router.token, chat(), headers={"Connection": "close"}))
+        return await client.to_end()
+
+
+@pytest.mark.parametrize("ending", ["close", "reset"])
+@pytest.mark.parametrize("kind", list(ANSWERS))
+async def test_no_cut_looks_like_an_end(tmp_path: Path, kind: str, ending: str) -> None:
+    """Cuts at every twentieth of the answer, and one byte before its end: 502, or an answer that is not complete."""
+    data = ANSWERS[kind]
+    places = iter([*(int(len(data) * share) for share in SHARES), len(data) - 1])
+    count = len(SHARES) + 1
+
+    async def cuts(peer: Peer, head: bytes) -> bool:
+        await peer.body(length_of(head))
+        await peer.send(data[: next(places)])
+        if ending == "reset":
+            peer.reset()
+        return False
+
+    async with faulty_ollama(cuts) as server, running_router(tmp_path, {"one": entry(server)}) as router:
+        endings = [await ask(router) for _ in range(count)]
+        rows = await router.rows(count)
+    for received in endings:
+        refused = received.startswith((b"HTTP/1.1 502", b"HTTP/1.1 503"))
+        assert refused or not complete(received), received
+    assert {row.error_code for row in rows} <= {"upstream_disconnected", "upstream_protocol"}
+
+
+def complete(received: bytes) -> bool:
+    """Whether the framing says that nothing is missing."""
+    head, _, body = received.partition(b"\r\n\r\n")
+    if b"chunked" in head.lower():
+        return body.endswith(b"0\r\n\r\n")
+    return len(body) >= length_of(head)
+
+
+async def test_garbage_in_the_middle_is_a_cut(tmp_path: Path) -> None:
+    """A chunk that is none: what came before it is with the client, and then an end that is none."""
+
+    async def garbage(peer: Peer, head: bytes) -> bool:
+        await peer.body(length_of(head))
+        await peer.send(STREAM, chunk(LINE), b"three\r\nabc\r\n0\r\n\r\n")
+        return False
+
+    async with faulty_ollama(garbage) as server, running_router(tmp_path, {"one": entry(server)}) as router:
+        received = await ask(router)
+        (row,) = await router.rows()
+    assert LINE in received
+    assert not complete(received)
+    assert row.error_code == "upstream_protocol"
+
+
+async def test_a_kept_connection_is_never_used_after_a_cut(tmp_path: Path) -> None:
+    """The next request finds a whole answer on a connection of its own, not the rest of somebody else's."""
+    cut = [True]
+
+    async def once(peer: Peer, head: bytes) -> bool | None:
+        await peer.body(length_of(head))
+        if cut:
+            cut.clear()
+            await peer.send(STREAM, chunk(LINE), b"5\r\nab")
+            await peer.at_eof()
+            return False
+        await peer.send(whole())
+        return None
+
+    async with (
+        faulty_ollama(once) as server,
+        running_router(tmp_path, {"one": entry(server)}, idle_timeout=0.3) as router,
+        router.client() as client,
+    ):
+        first = await ask(router)
+        second = await client.post("/api/chat", content=chat(stream=False))
+    assert not complete(first)
+    assert second.json() == {"done": True}

@@ -1,4 +1,4 @@
-"""`orouter serve`: run the router in this process.
+"""`orouter serve`: run the router.
 
 Belongs here: options. Does not belong here: the server itself (`ollama_router_server.serve`).
 """
@@ -25,6 +25,7 @@ app = command_group()
     epilog=examples(
         "orouter serve",
         "orouter serve --host 0.0.0.0 --port 11434",
+        "orouter serve --workers 4",
         "orouter serve --config /etc/ollama-router/orouter.yml --environment staging",
     )
 )
@@ -34,6 +35,7 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port to listen on, 0 for a free one; else proxy_port.")
     ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes that serve; else workers.")] = None,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
 ) -> None:
@@ -46,7 +48,7 @@ def serve(
     print_note(f"settings: {settings.source}")
     signal.signal(signal.SIGTERM, _end)
     try:
-        run(settings.config, settings.variables, host=host, port=port)
+        run(settings.config, settings.variables, host=host, port=port, workers=workers)
     except KeyboardInterrupt:
         print_note("stopped")
 

@@ -139,7 +139,7 @@ async def _serve_alone(config: Config, environment: Mapping[str, str], sock: soc
         raise
     if created is not None:
         _announce(created, sys.stderr)
-    await serve(services, sock, accepting=lambda: _say_listening(sock))
+    await serve(services, sock, accepting=lambda: _say_listening(sock, sys.stdout))
 
 
 async def _prepare(config: Config, environment: Mapping[str, str]) -> CreatedToken | None:
@@ -151,10 +151,10 @@ async def _prepare(config: Config, environment: Mapping[str, str]) -> CreatedTok
         await services.aclose()
 
 
-def _say_listening(sock: socket.socket) -> None:
+def _say_listening(sock: socket.socket, out: TextIO) -> None:
     host, port = sock.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    print(f"listening on http://{shown}:{port}", flush=True)
+    print(f"listening on http://{shown}:{port}", file=out, flush=True)
 
 
 def run(
@@ -188,7 +188,7 @@ def _run_workers(config: Config, environment: Mapping[str, str], sock: socket.so
         count,
         grace=config.limits.shutdown_grace + _UNWINDING,
         open_log=lambda: configure_logging(config.logging, stream=sys.stderr),
-        accepting=lambda: _say_listening(sock),
+        accepting=lambda: _say_listening(sock, sys.stdout),
     )
     worker = supervisor.run()
     if worker is not None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
@@ -27,6 +26,7 @@ import structlog
 
 from ollama_router_core.errors import RouterError
 from ollama_router_server.board import Board
+from ollama_router_server.system import SystemClock
 
 __all__ = ["Supervisor", "Worker"]
 
@@ -91,6 +91,7 @@ class Supervisor:
         self._open_log = open_log
         self._tell = {"accepting": accepting, "stopping": stopping, "reloading": reloading, "alive": alive}
         self._board = Board(count)
+        self._clock = SystemClock()
         self._children: dict[int, _Child] = {}
         self._due: dict[int, float] = {}
         self._caught: list[int] = []
@@ -133,7 +134,7 @@ class Supervisor:
         return None
 
     def _start_due(self) -> Worker | None:
-        now = time.monotonic()
+        now = self._clock.monotonic()
         due = [index for index, at in self._due.items() if at <= now]
         if due:
             self._close_log()  # its thread must not be there when we fork
@@ -188,7 +189,7 @@ class Supervisor:
         if not self._served and not child.accepts:
             self._stop()
             raise RouterError("a worker could not start; the lines above say why")
-        now = time.monotonic()
+        now = self._clock.monotonic()
         wait = 0.0 if now - child.started >= _SHORT_LIFE else _PAUSE
         _log.error("worker_ended", worker=child.index, code=code, starts_again_in=wait)
         self._due[child.index] = now + wait
@@ -230,11 +231,11 @@ class Supervisor:
                 self._stop()
             else:
                 self._send(signal.SIGKILL)  # asked twice
-        if self._stop_at is not None and time.monotonic() >= self._stop_at:
+        if self._stop_at is not None and self._clock.monotonic() >= self._stop_at:
             self._send(signal.SIGKILL)
 
     def _stop(self) -> None:
-        self._stop_at = time.monotonic() + self._grace
+        self._stop_at = self._clock.monotonic() + self._grace
         self._due.clear()
         self._tell["stopping"]()
         self._send(signal.SIGTERM)

@@ -310,6 +310,9 @@ class Config(_Section):
 
     proxy_host: Host = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
     proxy_port: Port = Field(default=11434, description="Port to listen on.")
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="Processes that serve, each with a share of the connections; one for each core at most."
+    )
     servers: dict[DestinationName, Server] = Field(default_factory=dict, description="Ollama servers by name.")
     external_hosts: dict[DestinationName, ExternalHost] = Field(
         default_factory=dict, description="Other services by name."

@@ -170,9 +170,7 @@ def accounting() -> Operations:
     for family in Family:
         yield f"usage whole {family}", lambda family=family: usage(family, WHOLE[family], streamed=False)
         yield f"usage last chunk {family}", lambda family=family: usage(family, LAST_LINES[family], streamed=True)
-    token = (
-        b'{"model":"llama3.1:8b","created_at":"2025-01-01T00:00:00Z","message":{"role":"assistant","content":"x"}}\n'
-    )
+    token = b'{"model":"llama3.1:8b","created_at":"x","message":{"role":"assistant","content":"x"},"done":false}\n'
     reader = UsageReader(Family.OLLAMA, streamed=True)
     yield "usage token chunk", lambda: reader.feed(token)
     yield "record", lambda: RequestRecord(

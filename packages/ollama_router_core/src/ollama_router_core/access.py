@@ -18,8 +18,8 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from ollama_router_core.endpoints import Endpoint, Kind
-from ollama_router_core.errors import AccessError, Forbidden, InvalidModelName
-from ollama_router_core.names import CanonicalName, canonical_name, parse_model_name
+from ollama_router_core.errors import AccessError, Forbidden
+from ollama_router_core.names import CanonicalName, canonical_name, is_cloud_name
 
 __all__ = [
     "CloudRule",
@@ -44,11 +44,12 @@ Role = Literal["admin", "user", "viewer"]
 CloudRule = Literal["none", "admin", "all"]
 """Who may use what runs at ollama.com when grants do not say; the setting `cloud`."""
 
-_KINDS: dict[str, frozenset[Kind]] = {
-    "admin": frozenset(Kind),
-    "user": frozenset({Kind.INFER, Kind.READ}),
-    "viewer": frozenset({Kind.READ}),
+_KINDS: dict[str, tuple[Kind, ...]] = {
+    "admin": tuple(Kind),
+    "user": (Kind.INFER, Kind.READ),
+    "viewer": (Kind.READ,),
 }
+"""Tuples: a kind is found by identity, where a set would call its hash in Python."""
 _PATTERN = re.compile(r"[!-~]{1,200}", re.ASCII)
 _DEFAULT_PLACE = "registry.ollama.ai/library/"
 _MOST_ENTRIES = 200
@@ -109,10 +110,9 @@ def check_endpoint(role: Role, endpoint: Endpoint, grants: Grants | None = None)
 
 def may_use_model(grants: Grants, model: str) -> bool:
     """Whether a model, named in any spelling, is among those granted."""
-    name = canonical_name(model)
-    if grants.cloud is False and _is_cloud(name):
+    if grants.cloud is False and is_cloud_name(model):
         return False
-    return grants.models is None or any(_matcher(pattern)(name) for pattern in grants.models)
+    return grants.models is None or _is_among(grants.models, canonical_name(model))
 
 
 def check_model(grants: Grants, model: str) -> None:
@@ -123,7 +123,7 @@ def check_model(grants: Grants, model: str) -> None:
     """
     if may_use_model(grants, model):
         return
-    if grants.cloud is False and _is_cloud(canonical_name(model)):
+    if grants.cloud is False and is_cloud_name(model):
         raise Forbidden("this user may not use models of Ollama's cloud; an administrator can allow it")
     raise Forbidden("this user may not use this model; an administrator can allow it")
 
@@ -168,8 +168,7 @@ def check_network(grants: Grants, address: str | None) -> None:
     """
     if grants.networks is None:
         return
-    known = None if address is None else _address(address)
-    if known is None or not any(known in _network(text) for text in grants.networks):
+    if address is None or not _is_within(grants.networks, address):
         raise Forbidden("this user may not come from this address; an administrator can allow its network")
 
 
@@ -256,6 +255,12 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     return ipaddress.ip_network(text, strict=False)
 
 
+@lru_cache(maxsize=4096)
+def _is_within(networks: tuple[str, ...], address: str) -> bool:
+    known = _address(address)
+    return known is not None and any(known in _network(text) for text in networks)
+
+
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         address = ipaddress.ip_address(text)
@@ -267,11 +272,8 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 @lru_cache(maxsize=4096)
-def _is_cloud(name: CanonicalName) -> bool:
-    try:
-        return parse_model_name(name).source == "cloud"
-    except InvalidModelName:
-        return False
+def _is_among(patterns: tuple[str, ...], name: CanonicalName) -> bool:
+    return any(_matcher(pattern)(name) for pattern in patterns)
 
 
 @lru_cache(maxsize=4096)

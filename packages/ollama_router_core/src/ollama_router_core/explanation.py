@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, get_args
+
+from msgspec.structs import replace
 
 from ollama_router_core.access import Grants, check_model
 from ollama_router_core.config.settings import Config, Strategy

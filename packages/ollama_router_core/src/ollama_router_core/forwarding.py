@@ -17,8 +17,9 @@ is tried at most once. Rules: RFC 9110 9.2.2 (no automatic retry of what may hav
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from typing import assert_never
+
+from msgspec import Struct
 
 from ollama_router_core.errors import ConnectFailed, NoServerFits, RouterError
 
@@ -43,61 +44,53 @@ REJECTIONS = frozenset({429, 503, 529})
 """Statuses by which a server says that it did not start on the request."""
 
 
-@dataclass(frozen=True, slots=True)
-class SendTo:
+class SendTo(Struct, frozen=True):
     """Send the request to this server; `attempt` counts from 1."""
 
     server: str
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Unreachable:
+class Unreachable(Struct, frozen=True):
     """No connection came about; `seconds` were spent on it."""
 
     error: RouterError
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(Struct, frozen=True):
     """The server refused to start on the request."""
 
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """The server answered."""
 
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(Struct, frozen=True):
     """The exchange failed after something was sent."""
 
     error: RouterError
 
 
-@dataclass(frozen=True, slots=True)
-class Abandoned:
+class Abandoned(Struct, frozen=True):
     """The client left before there was an answer."""
 
 
 Outcome = Unreachable | Rejected | Answered | Broken | Abandoned
 
 
-@dataclass(frozen=True, slots=True)
-class Relay:
+class Relay(Struct, frozen=True):
     """Give the client the answer of the last attempt."""
 
     server: str
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
-class GiveUp:
+class GiveUp(Struct, frozen=True):
     """No answer; `error` says why and is None when the client left."""
 
     error: RouterError | None
@@ -107,8 +100,7 @@ class GiveUp:
 Forwarding = Generator[SendTo, Outcome, Relay | GiveUp]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForwardingLimits:
+class ForwardingLimits(Struct, frozen=True, kw_only=True):
     """Bounds on one request's attempts; `connect_seconds` is for all connecting together."""
 
     attempts: int = 3

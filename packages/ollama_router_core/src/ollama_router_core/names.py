@@ -130,6 +130,7 @@ def is_model_name(text: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=4096)
 def is_cloud_name(text: str) -> bool:
     """Whether a name asks for Ollama's hosted service: the tag is `cloud` or ends in `-cloud`, in any case.
 

@@ -10,7 +10,8 @@ own API as they are, and the others translated.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from ollama_router_core.destinations import Destination, Fields
 from ollama_router_core.endpoints import Family
@@ -38,8 +39,7 @@ _ANTHROPIC_VERSION = (b"anthropic-version", b"2023-06-01")
 _JSON = b"application/json; charset=utf-8"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Translation:
+class Translation(Struct, frozen=True, kw_only=True):
     """How an answer comes back: from `host`, the dialect it is asked in, to `client`, the one the request came in.
 
     `dropped` names what of the request was left behind, for `X-Router-Dropped`.
@@ -80,8 +80,7 @@ class Translation:
         return ((b"x-router-dropped", ", ".join(self.dropped).encode("ascii")),) if self.dropped else ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outbound:
+class Outbound(Struct, frozen=True, kw_only=True):
     """One request as a destination gets it.
 
     `target` is path and query. `headers` are fields that this request needs there beside those of the client and the
@@ -89,10 +88,14 @@ class Outbound:
     """
 
     target: str
-    body: bytes = field(repr=False)
+    body: bytes
     headers: Fields = ()
     model: str | None = None
     translation: Translation | None = None
+
+    def __repr__(self) -> str:
+        """Without the body: it holds what people write."""
+        return f"Outbound(target={self.target!r}, body=<{len(self.body)} bytes>, model={self.model!r})"
 
 
 def prepare(request: ParsedRequest, destination: Destination) -> Outbound:

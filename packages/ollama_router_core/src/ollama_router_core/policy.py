@@ -9,14 +9,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ollama_router_core.config.settings import Config, ModelRule, ModelSettings
 from ollama_router_core.endpoints import Family
-from ollama_router_core.errors import InvalidModelName
-from ollama_router_core.names import CanonicalName, canonical_name, parse_model_name
+from ollama_router_core.names import CanonicalName, canonical_name, is_cloud_name
 from ollama_router_core.requests import ParsedRequest
 from ollama_router_core.strict_json import JsonObject, parse_object
 
@@ -27,8 +29,7 @@ _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppliedPolicy:
+class AppliedPolicy(Struct, frozen=True, kw_only=True):
     """A request as it will be sent, and what was changed, in words for the log row."""
 
     request: ParsedRequest
@@ -43,12 +44,13 @@ def apply_policy(request: ParsedRequest, settings: ModelSettings) -> AppliedPoli
     text = request.route.model_text
     if text is None:
         return AppliedPolicy(request=request)
+    meant, rule = _meanings_of(settings).get(text)
+    if rule is None and meant == text:
+        return AppliedPolicy(request=request)
     changes: list[str] = []
-    meant = resolve_alias(text, settings)
     if meant != text:
         request = request.with_model(meant)
         changes.append(f"model {text} means {meant}")
-    rule = _rule(canonical_name(meant), settings.rules)
     if rule is not None and request.document is not None and request.route.family is Family.OLLAMA:
         request = _with_context(request, rule, changes)
         request = _with_keep_alive(request, rule, changes)
@@ -57,15 +59,51 @@ def apply_policy(request: ParsedRequest, settings: ModelSettings) -> AppliedPoli
 
 def resolve_alias(text: str, settings: ModelSettings) -> str:
     """The model that a name means; an alias of an alias is followed, a circle is left at its start."""
-    aliases = {canonical_name(name): target for name, target in settings.aliases.items()}
-    seen = {canonical_name(text)}
-    meant = text
-    while (target := aliases.get(canonical_name(meant))) is not None:
-        if canonical_name(target) in seen:
-            return text
-        seen.add(canonical_name(target))
-        meant = target
-    return meant
+    return _meanings_of(settings).get(text)[0]
+
+
+class _Meanings:
+    """What names mean under one `ModelSettings`, and the rules for them; bounded, as names come from clients."""
+
+    MOST = 4096
+
+    def __init__(self, settings: ModelSettings) -> None:
+        self.settings = settings
+        self._aliases = {canonical_name(name): target for name, target in settings.aliases.items()}
+        self._known: dict[str, tuple[str, ModelRule | None]] = {}
+
+    def get(self, text: str) -> tuple[str, ModelRule | None]:
+        found = self._known.get(text)
+        if found is None:
+            if len(self._known) >= self.MOST:
+                self._known.clear()
+            meant = self._resolve(text)
+            found = self._known[text] = (meant, _rule(canonical_name(meant), self.settings.rules))
+        return found
+
+    def _resolve(self, text: str) -> str:
+        seen = {canonical_name(text)}
+        meant = text
+        while (target := self._aliases.get(canonical_name(meant))) is not None:
+            if canonical_name(target) in seen:
+                return text
+            seen.add(canonical_name(target))
+            meant = target
+        return meant
+
+
+_recent: list[_Meanings] = []
+_KEPT = 4
+
+
+def _meanings_of(settings: ModelSettings) -> _Meanings:
+    for meanings in _recent:
+        if meanings.settings is settings:
+            return meanings
+    meanings = _Meanings(settings)
+    _recent.insert(0, meanings)
+    del _recent[_KEPT:]
+    return meanings
 
 
 def fallback_for(model: CanonicalName, settings: ModelSettings) -> str | None:
@@ -109,7 +147,7 @@ def _leads_outside(target: str, config: Config, depth: int) -> bool:
     if depth > len(config.models.aliases) + len(config.models.fallbacks) + 1:
         return False
     name = canonical_name(target)
-    if _is_cloud(target):
+    if is_cloud_name(target):
         return True
     return any(
         canonical_name(source) == name and _leads_outside(further, config, depth + 1)
@@ -118,14 +156,8 @@ def _leads_outside(target: str, config: Config, depth: int) -> bool:
     )
 
 
-def _is_cloud(text: str) -> bool:
-    try:
-        return parse_model_name(text).source == "cloud"
-    except InvalidModelName:
-        return False
-
-
-def _matches(model: CanonicalName, patterns: Iterable[str]) -> bool:
+@lru_cache(maxsize=4096)
+def _matches(model: CanonicalName, patterns: tuple[str, ...]) -> bool:
     return any(_fits(model, pattern) for pattern in patterns)
 
 

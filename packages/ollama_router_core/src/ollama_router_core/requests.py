@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from types import UnionType
+from functools import lru_cache
 from typing import Any, assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ollama_router_core.endpoints import Body, Endpoint, Family, Kind, Match
 from ollama_router_core.errors import AmbiguousKey, InvalidBody, InvalidModelName
@@ -28,32 +30,39 @@ _READ_KEYS = frozenset({"model", "name", "stream", "options", "keep_alive", "mes
                         "suffix", "system", "template", "files", "adapters", "draft_files", "remote_host", "insecure",
                         "max_output_tokens", "stream_options"})  # fmt: skip
 _READ_OPTIONS = frozenset({"num_ctx", "num_predict"})
-_TYPES: Mapping[str, tuple[type | UnionType, str]] = {
-    "model": (str, "a text"),
-    "name": (str, "a text"),
-    "options": (dict, "an object"),
-    "messages": (list, "a list"),
-    "tools": (list, "a list"),
-    "images": (list, "a list"),
-    "keep_alive": (str | int | float, "a number of seconds or a text such as '5m'"),
+_Types = Mapping[str, tuple[frozenset[object], str]]
+_NULL = type(None)
+_TEXT = (frozenset({str, _NULL}), "a text")
+_OBJECT = (frozenset({dict, _NULL}), "an object")
+_LIST = (frozenset({list, _NULL}), "a list")
+_TYPES: _Types = {
+    "model": _TEXT,
+    "name": _TEXT,
+    "options": _OBJECT,
+    "messages": _LIST,
+    "tools": _LIST,
+    "images": _LIST,
+    "keep_alive": (frozenset({str, int, float, _NULL}), "a number of seconds or a text such as '5m'"),
 }
-_MANAGE_TYPES: Mapping[str, tuple[type | UnionType, str]] = {
-    "source": (str, "a text"),
-    "destination": (str, "a text"),
-    "from": (str, "a text"),
-    "remote_host": (str, "a text"),
-    "files": (dict, "an object"),
-    "adapters": (dict, "an object"),
-    "draft_files": (dict, "an object"),
+_MANAGE_TYPES: _Types = {
+    **_TYPES,
+    "source": _TEXT,
+    "destination": _TEXT,
+    "from": _TEXT,
+    "remote_host": _TEXT,
+    "files": _OBJECT,
+    "adapters": _OBJECT,
+    "draft_files": _OBJECT,
 }
 _BLOB_KEYS = ("files", "adapters", "draft_files")
 _INT64 = 1 << 63
 _LONGEST_NAME = 1024  # characters; Ollama's own names end at 593, other servers' ids far earlier
 _SMALLEST_CONTEXT = 4  # tokens; Ollama raises what is below
+_OLLAMA, _MANAGE = Family.OLLAMA, Kind.MANAGE
+_NO_NEEDS: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RouteRequest:
+class RouteRequest(Struct, frozen=True, kw_only=True):
     """What a decision needs to know about a request.
 
     `model_text` is the name as the client wrote it, `model` its canonical form; both None for a route without a
@@ -75,8 +84,7 @@ class RouteRequest:
     uses_cloud: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedRequest:
+class ParsedRequest(Struct, frozen=True, kw_only=True):
     """A request that passed the strict reading: the endpoint, the routing facts and the body to send.
 
     `target` is the upstream path. `content_type` replaces the client's field when the body was written anew (forms).
@@ -93,6 +101,10 @@ class ParsedRequest:
     blobs: frozenset[str] = frozenset()
     base: str | None = None
 
+    def __repr__(self) -> str:
+        """Without the body: it holds what people write."""
+        return f"ParsedRequest(endpoint={self.endpoint.name!r}, route={self.route!r}, body=<{len(self.body)} bytes>)"
+
     @property
     def content_type(self) -> bytes | None:
         """The field to send in place of the client's, None to leave that."""
@@ -105,7 +117,7 @@ class ParsedRequest:
             return replace(self, route=_renamed(self.route, text), body=form.encode(), form=form)
         if self.document is None:
             return self
-        key = _model_key(self.document, self.endpoint) or self.endpoint.model_keys[0]
+        key = _model_key(self.document.values, self.endpoint) or self.endpoint.model_keys[0]
         body = self.document.replace({key: json.dumps(text)}).encode("utf-8")
         return replace(self, route=_renamed(self.route, text), body=body, document=parse_object(body))
 
@@ -150,34 +162,38 @@ def _read_account(match: Match, body: bytes) -> ParsedRequest:
 def _read_json(match: Match, body: bytes) -> ParsedRequest:
     endpoint = match.endpoint
     if not body:
-        raise no_body(endpoint.family is Family.OLLAMA)
+        raise no_body(endpoint.family is _OLLAMA)
     document = parse_object(body)
-    _refuse_lookalikes(document.values, _READ_KEYS)
-    _refuse_wrong_types(document, _TYPES)
-    if endpoint.kind is Kind.MANAGE:
-        _refuse_wrong_types(document, _MANAGE_TYPES)
-    text = _model_text(document, endpoint)
+    values = document.values
+    manages = endpoint.kind is _MANAGE
+    _refuse_lookalikes(values, _READ_KEYS)
+    _refuse_wrong_types(values, _MANAGE_TYPES if manages else _TYPES)
+    text = _model_text(values, endpoint)
+    model, hosted = _name(text)
     options = _options(document, endpoint)
     route = RouteRequest(
         model_text=text,
-        model=canonical_name(text),
+        model=model,
         family=endpoint.family,
-        stream=_stream(document, endpoint),
+        stream=_stream(values, endpoint),
         num_ctx=_num_ctx(options),
-        needs=_needs(document, endpoint),
+        needs=_needs(values, endpoint),
         prompt_bytes=len(body),
-        max_tokens=_max_tokens(document, options, endpoint),
-        unloads=_unloads(document, endpoint),
-        uses_cloud=_uses_cloud(document, endpoint, text),
+        max_tokens=_max_tokens(values, options, endpoint),
+        unloads=_unloads(values, endpoint),
+        uses_cloud=hosted or _uses_cloud(values, endpoint),
     )
+    if not manages:
+        return ParsedRequest(endpoint=endpoint, route=route, body=body, document=document, target=match.target)
+    makes = endpoint.name == "create"
     return ParsedRequest(
         endpoint=endpoint,
         route=route,
         body=body,
         document=document,
         target=match.target,
-        blobs=_blobs(document, endpoint),
-        base=document.get("from") or None if endpoint.name == "create" else None,
+        blobs=_blobs(values) if makes else frozenset(),
+        base=values.get("from") or None if makes else None,
     )
 
 
@@ -185,51 +201,61 @@ def _read_form(match: Match, body: bytes, content_type: bytes) -> ParsedRequest:
     endpoint = match.endpoint
     form = parse_form(content_type, body)
     text = _checked_name(form.value("model") or "", endpoint)
+    model, hosted = _name(text)
     route = RouteRequest(
         model_text=text,
-        model=canonical_name(text),
+        model=model,
         family=endpoint.family,
-        needs=frozenset({endpoint.needs} if endpoint.needs else ()),
+        needs=_only(endpoint.needs),
         prompt_bytes=len(body),
-        uses_cloud=is_cloud_name(text),
+        uses_cloud=hosted,
     )
     return ParsedRequest(endpoint=endpoint, route=route, body=form.encode(), form=form, target=match.target)
 
 
 def _refuse_lookalikes(members: Mapping[str, Any], read: frozenset[str]) -> None:
+    if members.keys() <= read:
+        return
     for key in members:
         if key not in read and key.casefold() in read:
             raise AmbiguousKey(f"the key {key!r} would be read as {key.casefold()!r} by some servers; write the latter")
 
 
-def _refuse_wrong_types(document: JsonObject, types: Mapping[str, tuple[type | UnionType, str]]) -> None:
-    for key, value in document.values.items():
-        if value is None or key not in types:
-            continue
-        kinds, words = types[key]
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            raise InvalidBody(f"{key} must be {words}, got {_type_name(value)}")
+def _refuse_wrong_types(members: Mapping[str, Any], types: _Types) -> None:
+    for key, value in members.items():
+        expected = types.get(key)
+        if expected is not None and type(value) not in expected[0]:
+            raise InvalidBody(f"{key} must be {expected[1]}, got {_type_name(value)}")
 
 
-def _model_key(document: JsonObject, endpoint: Endpoint) -> str | None:
-    return next((key for key in endpoint.model_keys if document.get(key) not in {None, ""}), None)
+def _model_key(values: Mapping[str, Any], endpoint: Endpoint) -> str | None:
+    for key in endpoint.model_keys:
+        if values.get(key):
+            return key
+    return None
 
 
-def _model_text(document: JsonObject, endpoint: Endpoint) -> str:
-    found = _model_key(document, endpoint)
-    text = _checked_name("" if found is None else str(document.values[found]), endpoint)
+def _model_text(values: Mapping[str, Any], endpoint: Endpoint) -> str:
+    found = _model_key(values, endpoint)
+    text = _checked_name("" if found is None else values[found], endpoint)
     if endpoint.name == "copy":
-        _checked_name(document.get("destination") or "", endpoint, key="destination")
-    if endpoint.kind is Kind.MANAGE and document.get("from"):
-        _refuse_unshowable(document.values["from"])
+        _checked_name(values.get("destination") or "", endpoint, key="destination")
+    if endpoint.kind is _MANAGE and values.get("from"):
+        _refuse_unshowable(values["from"])
     return text
+
+
+@lru_cache(maxsize=4096)
+def _name(text: str) -> tuple[CanonicalName, bool]:
+    """What a name means, and whether it is one of Ollama's hosted service."""
+    return canonical_name(text), is_cloud_name(text)
 
 
 def _checked_name(text: str, endpoint: Endpoint, *, key: str = "source") -> str:
     if not text:
         raise no_model(endpoint.name, key=key)
     _refuse_unshowable(text)
-    if endpoint.kind is Kind.MANAGE and not is_model_name(text):
+    if endpoint.kind is _MANAGE and not is_model_name(text):
         raise bad_model_name(endpoint.name, text, key=key)
     return text
 
@@ -239,23 +265,21 @@ def _refuse_unshowable(text: str) -> None:
         raise InvalidModelName("invalid model name")
 
 
-def _blobs(document: JsonObject, endpoint: Endpoint) -> frozenset[str]:
+def _blobs(values: Mapping[str, Any]) -> frozenset[str]:
     """The digests a new model is made of: they have to be on the server that makes it."""
-    if endpoint.name != "create":
-        return frozenset()
-    found = [digest for key in _BLOB_KEYS for digest in (document.get(key) or {}).values()]
+    found = [digest for key in _BLOB_KEYS for digest in (values.get(key) or {}).values()]
     if not all(isinstance(digest, str) for digest in found):
         raise InvalidBody("files, adapters and draft_files must map names to digests")
     return frozenset(found)
 
 
-def _uses_cloud(document: JsonObject, endpoint: Endpoint, text: str) -> bool:
+def _uses_cloud(values: Mapping[str, Any], endpoint: Endpoint) -> bool:
     """Ollama runs `web_search` tools of its compatible routes with the server owner's account."""
-    if is_cloud_name(text):
-        return True
-    if endpoint.kind is Kind.MANAGE:
-        return bool(document.get("remote_host")) or is_cloud_name(document.get("from") or "")
-    tools = document.get("tools") or () if endpoint.family is not Family.OLLAMA else ()
+    if endpoint.kind is _MANAGE:
+        return bool(values.get("remote_host")) or is_cloud_name(values.get("from") or "")
+    tools = values.get("tools")
+    if not tools or endpoint.family is _OLLAMA:
+        return False
     return any(_is_hosted(tool) for tool in tools if isinstance(tool, dict))
 
 
@@ -264,10 +288,10 @@ def _is_hosted(tool: Mapping[str, Any]) -> bool:
     return any(kind.casefold().startswith(("web_search", "web_fetch")) for kind in kinds)
 
 
-def _stream(document: JsonObject, endpoint: Endpoint) -> bool:
+def _stream(values: Mapping[str, Any], endpoint: Endpoint) -> bool:
     if endpoint.streams is None:
         return False
-    value = document.get("stream")
+    value = values.get("stream")
     if value is None:
         return endpoint.streams
     if not isinstance(value, bool):
@@ -277,7 +301,7 @@ def _stream(document: JsonObject, endpoint: Endpoint) -> bool:
 
 def _options(document: JsonObject, endpoint: Endpoint) -> Mapping[str, Any] | None:
     """Ollama's own routes read `options`; on its compatible ones they mean nothing."""
-    if endpoint.family is not Family.OLLAMA or document.get("options") is None:
+    if document.values.get("options") is None or endpoint.family is not _OLLAMA:
         return None
     options = document.child("options")
     _refuse_lookalikes(options, _READ_OPTIONS)
@@ -289,15 +313,18 @@ def _num_ctx(options: Mapping[str, Any] | None) -> int | None:
     return None if value is None else max(value, _SMALLEST_CONTEXT)
 
 
-def _max_tokens(document: JsonObject, options: Mapping[str, Any] | None, endpoint: Endpoint) -> int | None:
-    if endpoint.family is Family.OLLAMA:
+_LIMIT_KEYS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+
+
+def _max_tokens(values: Mapping[str, Any], options: Mapping[str, Any] | None, endpoint: Endpoint) -> int | None:
+    if endpoint.family is _OLLAMA:
         found = _whole(options, "num_predict", "options.num_predict")
-    else:
-        asked = (
-            _whole(document.values, key, key) for key in ("max_completion_tokens", "max_output_tokens", "max_tokens")
-        )
-        found = next((value for value in asked if value is not None), None)
-    return found if found is not None and found > 0 else None
+        return found if found is not None and found > 0 else None
+    for key in _LIMIT_KEYS:
+        found = _whole(values, key, key)
+        if found is not None:
+            return found if found > 0 else None
+    return None
 
 
 def _whole(members: Mapping[str, Any] | None, key: str, label: str) -> int | None:
@@ -311,23 +338,28 @@ def _whole(members: Mapping[str, Any] | None, key: str, label: str) -> int | Non
     return int(value)
 
 
-def _needs(document: JsonObject, endpoint: Endpoint) -> frozenset[str]:
-    if endpoint.needs is None:
-        return frozenset()
-    needs = {endpoint.needs}
-    if document.get("tools"):
-        needs.add("tools")
-    if document.get("suffix") and endpoint.family is Family.OLLAMA:
-        needs.add("insert")
-    if document.get("images") or _messages_have_images(document.get("messages")):
-        needs.add("vision")
-    return frozenset(needs)
+@lru_cache(maxsize=16)
+def _only(need: str | None) -> frozenset[str]:
+    """One set for all requests of a route: it is hashed once."""
+    return _NO_NEEDS if need is None else frozenset({need})
+
+
+def _needs(values: Mapping[str, Any], endpoint: Endpoint) -> frozenset[str]:
+    usual = _only(endpoint.needs)
+    if not usual:
+        return usual
+    more = []
+    if values.get("tools"):
+        more.append("tools")
+    if values.get("suffix") and endpoint.family is _OLLAMA:
+        more.append("insert")
+    if values.get("images") or _messages_have_images(values.get("messages")):
+        more.append("vision")
+    return usual.union(more) if more else usual
 
 
 def _messages_have_images(messages: Any) -> bool:
-    if not isinstance(messages, list):
-        return False
-    for message in messages:
+    for message in messages or ():
         if not isinstance(message, dict):
             continue
         if message.get("images"):
@@ -340,12 +372,12 @@ def _messages_have_images(messages: Any) -> bool:
     return False
 
 
-def _unloads(document: JsonObject, endpoint: Endpoint) -> bool:
+def _unloads(values: Mapping[str, Any], endpoint: Endpoint) -> bool:
     """Ollama's way to unload a model: `keep_alive: 0` and nothing to answer."""
-    keep_alive = document.get("keep_alive")
-    if keep_alive not in {0, "0", "0s", "0m", "0h"}:
+    keep_alive = values.get("keep_alive")
+    if keep_alive is None or keep_alive not in {0, "0", "0s", "0m", "0h"}:
         return False
-    return endpoint.name in {"generate", "chat"} and not document.get("prompt") and not document.get("messages")
+    return endpoint.name in {"generate", "chat"} and not values.get("prompt") and not values.get("messages")
 
 
 def _type_name(value: Any) -> str:

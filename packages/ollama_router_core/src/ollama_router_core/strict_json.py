@@ -15,6 +15,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from ollama_router_core.errors import AmbiguousKey, InvalidBody
 
 __all__ = ["JsonObject", "parse_object"]
@@ -38,28 +40,34 @@ _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 _PATIENT_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_int=_any_int)
 
 
-class _Repeating(dict[str, Any]):
-    """An object in which a key stands twice."""
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    return members if len(members) == len(pairs) else _Repeating(members)
-
-
-_QUICK_DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_members)
-"""Reads a whole object in C; what it cannot read, or reads with a key twice, `_walk` reads again and explains."""
+_VALUES = msgspec.json.Decoder(dict[str, Any]).decode
+_PIECES = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+_SHORTEST_MEMBER = len('"":0,')  # and its key
 
 
 class JsonObject:
     """A JSON object: its text, its values by key, and where each value stands in the text."""
 
-    __slots__ = ("_spans", "text", "values")
+    __slots__ = ("_pieces", "_source", "_spans", "values")
 
-    def __init__(self, text: str, values: Mapping[str, Any], spans: Mapping[str, tuple[int, int]] | None) -> None:
-        self.text = text
-        self.values = values
+    def __init__(
+        self,
+        source: bytes | str,
+        values: Mapping[str, Any],
+        spans: Mapping[str, tuple[int, int]] | None = None,
+        pieces: Mapping[str, msgspec.Raw] | None = None,
+    ) -> None:
+        self._source = source
         self._spans = spans
+        self._pieces = pieces
+        self.values = values
+
+    @property
+    def text(self) -> str:
+        """The text that was read."""
+        source = self._source
+        return source if isinstance(source, str) else source.decode("utf-8")
 
     @property
     def spans(self) -> Mapping[str, tuple[int, int]]:
@@ -78,21 +86,20 @@ class JsonObject:
         Raises:
             AmbiguousKey: a key stands in it twice.
         """
-        value = self.values[key]
-        if isinstance(value, _Repeating) or self._spans is not None:
-            start, end = self.spans[key]
-            return _parse_text(self.text[start:end]).values
-        return dict(value)
+        if self._pieces is not None:
+            return parse_object(bytes(self._pieces[key])).values
+        start, end = self.spans[key]
+        return parse_object(self.text[start:end].encode()).values
 
     def replace(self, changes: Mapping[str, str]) -> str:
         """The text with the values of some keys replaced or appended; `changes` maps keys to JSON text."""
         pieces: list[str] = []
-        position = 0
+        position, whole = 0, self.text
         known = sorted((self.spans[key], text) for key, text in changes.items() if key in self.spans)
         for (start, end), text in known:
-            pieces += (self.text[position:start], text)
+            pieces += (whole[position:start], text)
             position = end
-        pieces.append(self.text[position:])
+        pieces.append(whole[position:])
         added = [f"{json.dumps(key)}:{text}" for key, text in changes.items() if key not in self.spans]
         whole = "".join(pieces)
         if not added:
@@ -110,6 +117,9 @@ def parse_object(body: bytes) -> JsonObject:
     """
     if not body:
         raise InvalidBody("missing request body")
+    quick = _read_quickly(body)
+    if quick is not None:
+        return quick
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -117,29 +127,40 @@ def parse_object(body: bytes) -> JsonObject:
     return _parse_text(text)
 
 
+def _read_quickly(body: bytes) -> JsonObject | None:
+    """Most bodies, at a fraction of the price; None for one that has to be walked.
+
+    msgspec is as strict as `_walk`, but keeps the last of two members with one key. What the members it kept do not
+    account for is white space or a member it dropped: too little for the shortest such member, and there is none.
+    """
+    try:
+        values = _VALUES(body)
+        pieces = _PIECES(body)
+    except _UNREADABLE:
+        return None
+    kept = sum(map(len, values)) + sum(map(len, pieces.values())) + len(values) * len('"":,')
+    unexplained = len(body) + len(",") - len("{}") - kept
+    if unexplained < _SHORTEST_MEMBER or _is_only_space(unexplained, body, pieces):
+        return JsonObject(body, values, None, pieces)
+    return None
+
+
+def _is_only_space(unexplained: int, body: bytes, pieces: Mapping[str, msgspec.Raw]) -> bool:
+    return unexplained < _SHORTEST_MEMBER + min(map(len, pieces), default=0) or _is_spaced(body, pieces)
+
+
+def _is_spaced(body: bytes, pieces: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether these members, as Python's `json.dumps` writes them, are the whole body."""
+    return body == b"{%b}" % b", ".join([b'"%b": %b' % (key.encode(), piece) for key, piece in pieces.items()])
+
+
 def _parse_text(text: str) -> JsonObject:
-    quick = _read_quickly(text)
-    if quick is not None:
-        return quick
     try:
         return _walk_any_integers(text)
     except json.JSONDecodeError as error:
         raise InvalidBody(f"invalid JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
     except RecursionError:
         raise InvalidBody("the JSON is nested too deeply") from None
-
-
-def _read_quickly(text: str) -> JsonObject | None:
-    start = _space(text, 0)
-    if text[start : start + 1] != "{":
-        return None
-    try:
-        values, end = _QUICK_DECODER.raw_decode(text, start)
-    except (ValueError, RecursionError, InvalidBody):
-        return None
-    if isinstance(values, _Repeating) or (end != len(text) and _space(text, end) != len(text)):
-        return None
-    return JsonObject(text, values, None)
 
 
 def _walk_any_integers(text: str) -> JsonObject:

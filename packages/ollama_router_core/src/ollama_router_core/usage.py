@@ -10,11 +10,12 @@ most 16 KiB of a line are held; of a longer one (Ollama's `context` list) the en
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 from ollama_router_core.endpoints import Family
 
@@ -23,8 +24,7 @@ __all__ = ["Usage", "UsageReader"]
 _HELD = 16 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """What a server said about one answer; None where it said nothing. Durations are nanoseconds.
 
     `finished` is True once the dialect's own end of an answer has passed, `failed` once an error line has.
@@ -38,20 +38,46 @@ class Usage:
     finished: bool = False
     failed: bool = False
 
+    @property
+    def counts(self) -> bool:
+        """Whether any number was found."""
+        return self.prompt_tokens is not None or self.completion_tokens is not None or self._times
 
-@dataclass(slots=True)
-class _Seen:
-    """What some part of an answer told."""
+    @property
+    def _times(self) -> bool:
+        return self.load_duration is not None or self.prompt_eval_duration is not None or self.eval_duration is not None
 
-    counts: dict[str, int]
-    finished: bool = False
-    failed: bool = False
 
-    def add(self, other: _Seen) -> None:
-        self.counts |= other.counts
-        self.finished = self.finished or other.finished
-        self.failed = self.failed or other.failed
+_NOTHING = Usage()
 
+
+class _OllamaEnd(Struct):
+    """The members that matter; msgspec passes over the others without making anything of them."""
+
+    done: Any = None
+    error: Any = None
+    prompt_eval_count: Any = None
+    eval_count: Any = None
+    load_duration: Any = None
+    prompt_eval_duration: Any = None
+    eval_duration: Any = None
+
+
+class _OpenAIEnd(Struct):
+    usage: Any = None
+    error: Any = None
+
+
+class _AnthropicEnd(Struct):
+    usage: Any = None
+    type: Any = None
+    message: Any = None  # the first event carries the prompt's tokens inside it
+
+
+_read_ollama = msgspec.json.Decoder(_OllamaEnd).decode
+_read_openai = msgspec.json.Decoder(_OpenAIEnd).decode
+_read_anthropic = msgspec.json.Decoder(_AnthropicEnd).decode
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 _FIELDS: Mapping[Family, Mapping[str, str]] = {
     Family.OLLAMA: {
@@ -74,12 +100,14 @@ _NUMBERS = {
     family: {name: re.compile(rb'"%s"\s*:\s*(\d{1,18})(?=\s*[,}])' % key.encode()) for name, key in fields.items()}
     for family, fields in _FIELDS.items()
 }
+_TOKEN = b'"done":false}'
+"""How Ollama ends a line that is a token. Only the last member of the whole object can stand there."""
 
 
 class UsageReader:
     """Watches one answer. Feed it every piece, then ask for `usage`; how the bytes are cut makes no difference."""
 
-    __slots__ = ("_cut", "_family", "_held", "_lines", "_seen", "_tells")
+    __slots__ = ("_cut", "_family", "_found", "_held", "_lines", "_seen", "_tells")
 
     def __init__(self, family: Family, *, streamed: bool) -> None:
         self._family = family
@@ -87,94 +115,154 @@ class UsageReader:
         self._lines = streamed
         self._held = b""
         self._cut = False
-        self._seen = _Seen({})
+        self._seen = _NOTHING
+        self._found: Usage | None = None
 
     def feed(self, piece: bytes) -> None:
         """Look at the next piece of the body."""
+        self._found = None
         data = self._held + piece if self._held else piece
         if not self._lines:
             self._hold(data)
             return
-        if data.endswith(b"\n") and not self._tells(data):  # the common case: a token passes by
+        if data.endswith(b"\n") and (_is_token(data) or not self._tells(data)):  # the common case: a token passes by
             self._held, self._cut = b"", False
             return
         *lines, rest = data.split(b"\n")
         for line in lines:
-            self._seen.add(self._line(line, cut=self._cut))
+            if line:
+                self._seen = _merged(self._seen, self._line(line, cut=self._cut))
             self._cut = False
         self._hold(rest)
 
     @property
     def usage(self) -> Usage:
         """What has been found so far; call it after the last piece."""
-        seen = _Seen(dict(self._seen.counts), self._seen.finished, self._seen.failed)
+        if self._found is None:
+            self._found = self._find()
+        return self._found
+
+    def _find(self) -> Usage:
         if self._lines:
-            seen.add(self._line(self._held, cut=self._cut))
-        else:
-            seen.add(_read(self._family, self._held, cut=self._cut))
-            seen.finished = seen.finished or bool(seen.counts)
-        return Usage(**seen.counts, finished=seen.finished, failed=seen.failed)
+            return _merged(self._seen, self._line(self._held, cut=self._cut)) if self._held else self._seen
+        held, family = self._held, self._family
+        found = _read_end(family, held) if self._cut else _read(_READERS[family], held)
+        return _merged(found, _FINISHED) if found.counts else found
 
     def _hold(self, data: bytes) -> None:
         self._cut = self._cut or len(data) > _HELD
         self._held = data[-_HELD:]
 
-    def _line(self, line: bytes, *, cut: bool) -> _Seen:
+    def _line(self, line: bytes, *, cut: bool) -> Usage:
         cut = cut or len(line) > _HELD
         line = line[-_HELD:].strip()
-        if not self._tells(line):
-            return _Seen({})
-        if self._family is Family.OLLAMA or cut:
-            return _read(self._family, line, cut=cut)
-        if not line.startswith(b"data:"):
-            return _Seen({})
+        if cut:
+            return _read_end(self._family, line) if self._may_tell(line) else _NOTHING
+        if self._family is _OLLAMA:
+            return _read(_ollama, line) if self._may_tell(line) else _NOTHING
+        if not line.startswith(b"data:") or not self._tells(line):
+            return _NOTHING
         payload = line[5:].strip()
         if payload == b"[DONE]":
-            return _Seen({}, finished=self._family is Family.OPENAI)
-        return _read(self._family, payload, cut=False)
+            return _FINISHED if self._family is Family.OPENAI else _NOTHING
+        return _read(_READERS[self._family], payload)
+
+    def _may_tell(self, line: bytes) -> bool:
+        return not line.endswith(_TOKEN) and self._tells(line) is not None
 
 
-def _read(family: Family, text: bytes, *, cut: bool) -> _Seen:
-    """One JSON text; of a cut one, only the end is left. What is not JSON tells nothing."""
-    if cut:
-        return _read_end(family, text)
+_OLLAMA = Family.OLLAMA
+_FINISHED = Usage(finished=True)
+
+
+def _is_token(data: bytes) -> bool:
+    """Whether a piece is one line and that one a token of Ollama's: all that most pieces are asked."""
+    return data.endswith(_TOKEN, 0, -1) and data.find(b"\n") == len(data) - 1
+
+
+def _merged(before: Usage, after: Usage) -> Usage:
+    """Both, the later numbers where there are two."""
+    if before is _NOTHING or after is _NOTHING:
+        return after if before is _NOTHING else before
+    return Usage(
+        prompt_tokens=_later(before.prompt_tokens, after.prompt_tokens),
+        completion_tokens=_later(before.completion_tokens, after.completion_tokens),
+        load_duration=_later(before.load_duration, after.load_duration),
+        prompt_eval_duration=_later(before.prompt_eval_duration, after.prompt_eval_duration),
+        eval_duration=_later(before.eval_duration, after.eval_duration),
+        finished=before.finished or after.finished,
+        failed=before.failed or after.failed,
+    )
+
+
+def _later(before: int | None, after: int | None) -> int | None:
+    return before if after is None else after
+
+
+def _read(reader: Callable[[bytes], Usage], text: bytes) -> Usage:
+    """One JSON text. What is none tells nothing."""
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return _Seen({})
-    if not isinstance(document, dict):
-        return _Seen({})
-    return _Seen(_counts(family, document), _finishes(family, document), _fails(family, document))
+        return reader(text)
+    except _UNREADABLE:
+        return _NOTHING
 
 
-def _read_end(family: Family, text: bytes) -> _Seen:
-    counts = {}
+def _read_end(family: Family, text: bytes) -> Usage:
+    """The end of a text that was too long to hold."""
+    counts: dict[str, Any] = {}
     for name, pattern in _NUMBERS[family].items():
         values = pattern.findall(text)
         if values:
             counts[name] = int(values[-1])
     # Ollama writes its numbers in the last line of an answer only.
-    return _Seen(counts, finished=family is Family.OLLAMA and bool(counts))
+    return Usage(**counts, finished=family is Family.OLLAMA and bool(counts))
 
 
-def _counts(family: Family, document: Mapping[str, Any]) -> dict[str, int]:
-    source: Any = document
-    if family is not Family.OLLAMA:
-        message = document.get("message")  # Anthropic's first event carries the prompt's tokens inside its message
-        source = document.get("usage") or (message.get("usage") if isinstance(message, dict) else None)
-    if not isinstance(source, dict):
-        return {}
-    found = {name: source.get(key) for name, key in _FIELDS[family].items()}
-    return {name: value for name, value in found.items() if type(value) is int and 0 <= value < 1 << 63}
+def _ollama(text: bytes) -> Usage:
+    end = _read_ollama(text)
+    return Usage(
+        prompt_tokens=_count(end.prompt_eval_count),
+        completion_tokens=_count(end.eval_count),
+        load_duration=_count(end.load_duration),
+        prompt_eval_duration=_count(end.prompt_eval_duration),
+        eval_duration=_count(end.eval_duration),
+        finished=end.done is True,
+        failed=bool(end.error),
+    )
 
 
-def _finishes(family: Family, document: Mapping[str, Any]) -> bool:
-    if family is Family.ANTHROPIC:
-        return document.get("type") == "message_stop"
-    return family is Family.OLLAMA and document.get("done") is True
+def _openai(text: bytes) -> Usage:
+    end = _read_openai(text)
+    source = _source(end.usage, None)
+    return Usage(
+        prompt_tokens=_count(source.get("prompt_tokens")),
+        completion_tokens=_count(source.get("completion_tokens")),
+        failed=bool(end.error),
+    )
 
 
-def _fails(family: Family, document: Mapping[str, Any]) -> bool:
-    if family is Family.ANTHROPIC:
-        return document.get("type") == "error"
-    return bool(document.get("error"))
+def _anthropic(text: bytes) -> Usage:
+    end = _read_anthropic(text)
+    source = _source(end.usage, end.message)
+    return Usage(
+        prompt_tokens=_count(source.get("input_tokens")),
+        completion_tokens=_count(source.get("output_tokens")),
+        finished=end.type == "message_stop",
+        failed=end.type == "error",
+    )
+
+
+_READERS: Mapping[Family, Callable[[bytes], Usage]] = {
+    Family.OLLAMA: _ollama,
+    Family.OPENAI: _openai,
+    Family.ANTHROPIC: _anthropic,
+}
+
+
+def _source(usage: Any, message: Any) -> Mapping[str, Any]:
+    source = usage or (message.get("usage") if isinstance(message, dict) else None)
+    return source if isinstance(source, dict) else {}
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value < 1 << 63 else None

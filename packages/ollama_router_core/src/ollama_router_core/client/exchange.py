@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import replace
 
 from ollama_router_core.client.bodies import AnswerBody
 from ollama_router_core.client.listing import gather

@@ -64,13 +64,15 @@ async def test_the_model_list_is_cached_as_configured(
 
 
 async def test_model_info_timeout_bounds_the_wait_for_facts(tmp_path: Path) -> None:
-    """A server that accepts and stays silent is down after three probes of `model_info_timeout` each."""
+    """A server that never lists its models is given up on after `model_info_timeout`: its other facts are there."""
     async with OllamaSimulator(models=MODELS) as sim:
-        sim.misbehave(Silence(), path="/api/version")
+        sim.misbehave(Silence(), path="/api/tags")
         async with running_router(
             tmp_path, {"one": server_entry(sim)}, model_info_timeout=0.2, health_check_interval=0.2
         ) as router:
-            await eventually(lambda: router.services.fleet.snapshot.servers["one"].up is False)
+            await eventually(lambda: len(sim.requests_to("/api/tags")) > 1)
+            facts = router.services.fleet.snapshot.servers["one"]
+    assert (facts.up, facts.installed) == (True, None)
 
 
 async def test_a_slow_server_is_chosen_only_when_nothing_else_is_left(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from ollama_router_core.errors import RouterError
 from ollama_router_core.observations import observe_load_finished, observe_load_started
 from ollama_router_core.policy import apply_policy
 from ollama_router_core.requests import ParsedRequest, parse_request
-from ollama_router_server.fleet_service import FleetService, fetch
+from ollama_router_server.fetching import fetch
+from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.targets import Target
 from ollama_router_server.upstream.interface import Timeouts, Upstream
 
@@ -41,6 +42,14 @@ class WarmUp:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         patience = config.request_timeout
         self._timeouts = Timeouts(connect=config.connect_timeout, first_byte=patience, idle=patience)
+
+    def use(self, config: Config) -> None:
+        """Another config: what it names is loaded where its server next comes up, or is up and lacks it."""
+        before, self._config = self._config.servers, config
+        for name, facts in self._fleet.snapshot.servers.items():
+            known = before.get(name)
+            if facts.up and (known is None or known.warm_up != config.servers[name].warm_up):
+                self._begin(name)
 
     def start(self) -> None:
         """Begin to watch; to be called before the fleet is."""
@@ -72,7 +81,8 @@ class WarmUp:
 
     async def _load(self, name: str, request: ParsedRequest) -> None:
         model = request.route.model
-        if model is None or model in self._fleet.snapshot.servers[name].loaded:
+        facts = self._fleet.snapshot.servers.get(name)
+        if model is None or facts is None or model in facts.loaded:
             return
         now = self._fleet.now()
         self._fleet.update(name, partial(observe_load_started, name=model, now=now))

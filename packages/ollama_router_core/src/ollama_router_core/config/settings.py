@@ -328,7 +328,12 @@ class Config(_Section):
     request_timeout: Seconds = Field(default=300.0, description="Seconds to wait for the first byte of an answer.")
     connect_timeout: Seconds = Field(default=3.0, description="Seconds to wait for a connection.")
     idle_timeout: Seconds = Field(default=60.0, description="Seconds of silence allowed within an answer.")
-    health_check_interval: Seconds = Field(default=30.0, description="Seconds between probes of a server.")
+    health_check_interval: Seconds = Field(default=10.0, description="Seconds between probes of a server.")
+    probe_timeout: Seconds = Field(
+        default=2.0,
+        description="Seconds to wait for the answer to a probe (`server_busy_threshold_ms` at least); three in a row"
+        " that fail, one second apart, put a server out.",
+    )
     server_busy_threshold_ms: Annotated[float, Field(gt=0)] = Field(
         default=1000.0,
         description="A server whose probe takes longer is chosen only when nothing else is left.",

@@ -31,7 +31,8 @@ from ollama_router_core.observations import observe_ps, observe_tags
 from ollama_router_core.requests import ParsedRequest
 from ollama_router_core.translate import ExternalModel, openai_model, tags_entry
 from ollama_router_core.wording import model_not_found
-from ollama_router_server.fleet_service import FleetService, fetch
+from ollama_router_server.fetching import fetch
+from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.relay.answers import JSON, JSON_UTF8, answer_whole
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.storage.users import User

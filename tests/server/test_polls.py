@@ -1,0 +1,53 @@
+"""Asking servers in the background: who hangs is out, who is back is seen, over real sockets."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from ollama_router_core.testing import OllamaSimulator, Silence, model
+from support.eventually import eventually
+from support.router import running_router, server_entry
+
+pytestmark = pytest.mark.anyio
+MODELS = [model("llama3.1:8b")]
+CHAT = {"model": "llama3.1:8b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
+
+
+@pytest.mark.parametrize("path", ["/api/version", "/api/ps"])
+async def test_a_server_that_hangs_is_out_in_time(tmp_path: Path, path: str) -> None:
+    """It accepts and stays silent: out after an interval, three probes and two pauses; others get the requests."""
+    interval, timeout = 0.4, 0.5
+    settings = {"health_check_interval": interval, "probe_timeout": timeout, "server_busy_threshold_ms": 400.0}
+    async with OllamaSimulator(models=MODELS) as hung, OllamaSimulator(models=MODELS) as well:
+        servers = {"hung": server_entry(hung, priority=1), "well": server_entry(well, priority=2)}
+        async with (
+            running_router(tmp_path, servers, **settings, model_info_timeout=0.5) as router,
+            router.client() as client,
+        ):
+            for each in {"/api/version", path}:
+                hung.misbehave(Silence(), path=each)
+            began = time.monotonic()
+            await eventually(lambda: router.services.fleet.snapshot.servers["hung"].up is False)
+            took = time.monotonic() - began
+            answer = await client.post("/api/chat", json=CHAT)
+    assert answer.headers["x-router-server"] == "well"
+    assert took <= 1.1 * interval + 3 * timeout + 2 * interval + 1.5  # a busy machine's grace
+
+
+async def test_a_server_that_answers_again_is_back_after_two_probes(tmp_path: Path) -> None:
+    """Not after the first."""
+    async with (
+        OllamaSimulator(models=MODELS) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}, health_check_interval=0.2) as router,
+    ):
+        fleet = router.services.fleet
+        sim.pause()
+        sim.drop_connections()
+        await eventually(lambda: fleet.snapshot.servers["one"].up is False)
+        before = len(sim.requests_to("/api/version"))
+        await sim.resume()
+        await eventually(lambda: fleet.snapshot.servers["one"].up is True)
+        assert len(sim.requests_to("/api/version")) >= before + 2

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from ollama_router_core.config.settings import Config, Server
 from ollama_router_core.fleet import (
     FleetSnapshot,
@@ -42,8 +44,7 @@ WARM, COLD, EVICTS = 0, 1, 2
 _NOTHING_LEARNED = SpeedBook()
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(Struct, frozen=True):
     """Why: a stable code for programs, a text for people; `lacks` names the capabilities that are missing."""
 
     code: str

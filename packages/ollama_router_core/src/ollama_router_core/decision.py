@@ -8,9 +8,11 @@ The texts of a decision are written when somebody reads them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from ollama_router_core.candidates import Candidate, Reason
 from ollama_router_core.config.settings import Config
@@ -18,7 +20,7 @@ from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFit
 from ollama_router_core.expectation import HeldPrefix, Terms
 from ollama_router_core.fleet import FleetSnapshot
 from ollama_router_core.memory import MemoryEstimate
-from ollama_router_core.names import canonical_name
+from ollama_router_core.names import CanonicalName, canonical_name
 from ollama_router_core.plans import Plan, plan_for
 from ollama_router_core.requests import RouteRequest
 from ollama_router_core.selection import LIVE_FILTERS, RANKINGS, Fastest, Moment
@@ -46,16 +48,22 @@ class Verdict:
         return ", ".join(reason.text for reason in self.reasons)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """The answer: `ranking` names the servers to try in order; empty means that `error` says why."""
+class Decision(Struct, kw_only=True, eq=False):
+    """The answer: `ranking` names the servers to try in order; empty means that `error` says why.
+
+    Nothing of it changes; it is not frozen because it keeps its reason once that was asked for.
+    """
 
     request: RouteRequest
     strategy: str
     ranking: tuple[str, ...]
-    error: SelectionError | ModelIncapable | None = field(default=None, compare=False)
-    _explain: Callable[[], tuple[Verdict, ...]] = field(compare=False, repr=False)
-    _headline: Callable[[], str] = field(compare=False, repr=False)
+    error: SelectionError | ModelIncapable | None = None
+    _explain: Callable[[], tuple[Verdict, ...]]
+    _headline: Callable[[], str]
+    _reason: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Decision(strategy={self.strategy!r}, ranking={self.ranking!r}, error={self.error!r})"
 
     @property
     def server(self) -> str | None:
@@ -65,7 +73,20 @@ class Decision:
     @property
     def reason(self) -> str:
         """Why the chosen server, or why none."""
-        return self._headline()
+        if self._reason is None:
+            self._reason = self._headline()
+        return self._reason
+
+    def among(self, servers: tuple[str, ...]) -> Decision:
+        """The same decision with only some servers of its ranking left."""
+        return Decision(
+            request=self.request,
+            strategy=self.strategy,
+            ranking=servers,
+            error=self.error,
+            _explain=self._explain,
+            _headline=self._headline,
+        )
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
@@ -206,14 +227,28 @@ def _externals(config: Config) -> tuple[Verdict, ...]:
 
 def assigned_place(request: RouteRequest, config: Config) -> str | None:
     """The enabled server or host an assignment names; a disabled one leaves the model to the strategy, as it was."""
-    assignments = config.models.explicit_assignments
-    if request.model is None or not assignments:
+    if request.model is None or not config.models.explicit_assignments:
         return None
-    for text, target in assignments.items():
-        if text == request.model_text or canonical_name(text) == request.model:
-            found = config.servers.get(target) or config.external_hosts.get(target)
-            return target if found is not None and found.enabled else None
-    return None
+    return _assignments(config).get(request.model)
+
+
+_Assignments = Mapping[CanonicalName, str | None]
+_recent: list[tuple[Config, _Assignments]] = []
+_KEPT = 4
+
+
+def _assignments(config: Config) -> _Assignments:
+    """Models to where they are assigned, None where that is switched off; made once for each config in use."""
+    for known, table in _recent:
+        if known is config:
+            return table
+    made: dict[CanonicalName, str | None] = {}
+    for text, target in config.models.explicit_assignments.items():
+        found = config.servers.get(target) or config.external_hosts.get(target)
+        made.setdefault(canonical_name(text), target if found is not None and found.enabled else None)
+    _recent.insert(0, (config, made))
+    del _recent[_KEPT:]
+    return made
 
 
 def _by_assignment(request: RouteRequest, assigned: str, config: Config) -> Decision:

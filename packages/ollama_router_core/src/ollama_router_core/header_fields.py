@@ -49,7 +49,7 @@ _NEVER_TO_CLIENTS = frozenset({
     b"x-router-server",
 })  # fmt: skip
 _VIA = (b"via", b"1.1 ollama-router")
-_ENTITY = frozenset({b"content-length", b"content-type", b"etag", b"last-modified"})
+_NEVER_IN_OTHER_WORDS = _NEVER_TO_CLIENTS | {b"content-length", b"content-type", b"etag", b"last-modified"}
 _NOBODY: frozenset[bytes] = frozenset()
 
 
@@ -63,25 +63,31 @@ def request_fields(
 ) -> Fields:
     """The fields a destination gets: those of the client that matter to it, our id, and the key that is for it alone.
 
-    `client` is gone through twice; names are in lower case. `own` stand in place of the client's of the same name.
-    A `translated` request takes nothing along that belongs to the client's dialect.
+    Names are in lower case. `own` stand in place of the client's of the same name. A `translated` request takes
+    nothing along that belongs to the client's dialect.
     """
     allowed = _TO_ALL if translated else _TO_SAME_API
-    nominated = _nominated(client)
-    kept = [(name, value) for name, value in client if name in allowed and name not in nominated]
+    kept: list[tuple[bytes, bytes]] = []
+    nominated = _NOBODY
+    for field in client:
+        if field[0] in allowed:
+            kept.append(field)
+        elif field[0] == b"connection":
+            nominated |= _tokens(field[1])
     fields = (*own, *destination.credential)
-    if fields:
-        ours = {name for name, _ in fields}
-        kept = [field for field in kept if field[0] not in ours]
+    if fields or nominated:
+        never = nominated.union([name for name, _ in fields])
+        kept = [field for field in kept if field[0] not in never]
     return (*kept, _VIA, (b"x-request-id", request_id.encode()), *fields)
 
 
 def answer_fields(server: Iterable[tuple[bytes, bytes]], *, rewritten: bool = False) -> list[tuple[bytes, bytes]]:
     """The fields of a server's answer that a client gets; without those about its body when that was `rewritten`."""
-    nominated = _nominated(server)
-    if rewritten:
-        nominated |= _ENTITY
-    return [pair for pair in server if pair[0] not in _NEVER_TO_CLIENTS and pair[0] not in nominated]
+    never = _NEVER_IN_OTHER_WORDS if rewritten else _NEVER_TO_CLIENTS
+    for name, value in server:
+        if name == b"connection":
+            never |= _tokens(value)
+    return [field for field in server if field[0] not in never]
 
 
 @lru_cache(maxsize=1024)
@@ -91,8 +97,7 @@ def reason_field(reason: str) -> bytes:
     return bytes(byte if 32 <= byte < 127 else 32 for byte in text)
 
 
-def _nominated(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
-    values = [value for name, value in headers if name == b"connection"]
-    if not values:
-        return _NOBODY
-    return frozenset(token.strip().lower() for value in values for token in value.split(b","))
+@lru_cache(maxsize=64)
+def _tokens(connection: bytes) -> frozenset[bytes]:
+    """The fields that a Connection field says are for this connection only."""
+    return frozenset([token.strip().lower() for token in connection.split(b",")])

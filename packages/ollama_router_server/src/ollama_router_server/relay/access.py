@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import replace
 
 from ollama_router_core.access import (
     check_cloud,
@@ -84,7 +83,7 @@ def granted_ranking(user: User, decision: Decision, targets: Mapping[str, Target
     kept = tuple(name for name in decision.ranking if not targets[name].external or may_use_host(user.grants, name))
     if not kept:
         check_host(user.grants, decision.ranking[0])
-    return decision if kept == decision.ranking else replace(decision, ranking=kept)
+    return decision if kept == decision.ranking else decision.among(kept)
 
 
 def counted(ledger: Ledger, exchange: Exchange, endpoint: Endpoint) -> AbstractAsyncContextManager[None]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 
 from ollama_router_core.breaker import Breaker, RetryBudget, counts_as_failure
+from ollama_router_core.decision import decide
+from support.fleets import make_config, make_facts, make_fleet, make_request
 
 
 def eject(breaker: Breaker, server: str = "a", now: float = 0.0, **more) -> None:
@@ -190,3 +195,32 @@ class TestRetryBudget:
         assert [budget.take(0) for _ in range(4)] == [True, True, True, False]
         budget.give_back()
         assert budget.take(0)
+
+
+def shares_after_a_return(seconds, *, rate=200.0, took=0.1):
+    """The share of a server that just came back, of requests spread over two by the real decision, in virtual time."""
+    breaker = Breaker()
+    for _ in range(5):
+        breaker.failed("back", -10.0)
+    assert breaker.admit("back", 0.0)
+    breaker.succeeded("back", 0.0)
+    config = make_config(
+        {"back": {"max_concurrent": 32}, "other": {"max_concurrent": 32}}, routing_strategy="least_loaded"
+    )
+    fleet = make_fleet(make_facts("back"), make_facts("other"))
+    running, sent = [], Counter()
+    for turn in range(int(seconds * rate)):
+        now = turn / rate
+        running = [(end, name) for end, name in running if end > now]
+        in_flight = Counter(name for _, name in running)
+        snapshot = replace(fleet, in_flight=in_flight, slots=breaker.slots({"back": 32}, now))
+        server = decide(make_request(None), snapshot, config, now=now, tiebreak=turn).server
+        running.append((now + took, server))
+        sent[server] += 1
+    return sent["back"] / sum(sent.values())
+
+
+def test_a_server_that_returns_gets_at_most_a_fifth_in_the_first_three_seconds():
+    """200 requests a second over two servers; later it takes its half."""
+    assert shares_after_a_return(3.0) <= 0.2
+    assert shares_after_a_return(60.0) >= 0.35

@@ -412,8 +412,8 @@ def _error_answer(account: Account, error: RouterError) -> Made:
     fields = [(b"content-type", _JSON), (b"x-router-error", error.code.encode()), *_router_fields(account)]
     if error.retry_after is not None:
         fields.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
-    if status >= 500:
-        fields.append((b"x-should-retry", b"false"))
+    if status >= 500 and (account.attempts or error.retry_after is None):
+        fields.append((b"x-should-retry", b"false"))  # else nothing was sent: coming back later is what helps
     return Made(status, fields, body)
 
 

@@ -34,7 +34,7 @@ async def answer_error(exchange: Exchange, error: RouterError) -> None:
     exchange.status = error.status_hint
     body, content_type = _content(exchange, error)
     headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
-    headers += [*_headers(error), *exchange.router_headers()]
+    headers += [*_headers(error, exchange.attempts), *exchange.router_headers()]
     await exchange.client.start(error.status_hint, headers)
     await exchange.client.finish(b"" if exchange.method == "HEAD" else body)
 
@@ -75,7 +75,7 @@ def _translated(exchange: Exchange, error: RouterError) -> bool:
     return isinstance(error, ModelNotFound | InvalidModelName | ModelIncapable)
 
 
-def _headers(error: RouterError) -> list[tuple[bytes, bytes]]:
+def _headers(error: RouterError, attempts: int) -> list[tuple[bytes, bytes]]:
     headers = [(b"x-router-error", error.code.encode())]
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, round(error.retry_after))).encode()))
@@ -83,6 +83,6 @@ def _headers(error: RouterError) -> list[tuple[bytes, bytes]]:
         headers.append((b"www-authenticate", b'Bearer realm="ollama-router"'))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
-    if error.status_hint >= 500:
-        headers.append((b"x-should-retry", b"false"))
+    if error.status_hint >= 500 and (attempts or error.retry_after is None):
+        headers.append((b"x-should-retry", b"false"))  # else nothing was sent: coming back later is what helps
     return headers

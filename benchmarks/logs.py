@@ -2,8 +2,8 @@
 
     python benchmarks/logs.py [--rows 5000000] [--users 10000] [--days 30] [--keep FILE]
 
-Prints: seconds to bring the sums up to date once, `stats` over 7 days and over everything, the CPU that writing
-5,000 rows a second takes, and what retention takes.
+Prints: `stats` over 7 days and over everything, the CPU that writing 5,000 rows a second takes with merging the sums
+of those rows, and what retention takes.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import sqlite3
 import tempfile
 import time
-from contextlib import closing
 from pathlib import Path
 
 from ollama_router_core.records import RequestRecord
@@ -26,32 +24,25 @@ from ollama_router_server.system import SystemClock
 
 MODELS = [f"model-{n}:8b" for n in range(40)]
 SERVERS = [f"gpu{n}" for n in range(12)]
-COLUMNS = (
-    "id, started_at, user, client, method, path, model_asked, model_served, server, status, attempts, streamed,"
-    " queue_ms, ttft_ms, total_ms, load_ms, prompt_tokens, completion_tokens, bytes_in, bytes_out, reason"
-)
 
 
-def fill(path: Path, rows: int, users: int, days: float, now: float) -> None:
-    """Write rows of the last days, oldest first, straight into the file."""
+async def fill(log: RequestLog, rows: int, users: int, days: float, now: float) -> None:
+    """Write rows of the last days, oldest first."""
     chance = random.Random(1)
     names = [f"user{n:05}" for n in range(users)]
 
-    def row(number: int) -> tuple[object, ...]:
+    def row(number: int) -> RequestRecord:
         total = chance.lognormvariate(7.5, 1.2)
-        started = now - days * 86_400 * (1 - number / rows)
-        status = 200 if chance.random() < 0.98 else 503
         model = chance.choice(MODELS)
-        return (f"{number:028x}", started, chance.choice(names), "10.0.0.1", "POST", "/api/chat", model, model,
-                chance.choice(SERVERS), status, 1, 1, 0.2, total / 3, total, None, 400, 150, 2_000, 9_000,
-                "loaded, fewest in flight")  # fmt: skip
+        return RequestRecord(
+            id=f"{number:028x}", started_at=now - days * 86_400 * (1 - number / rows), user=chance.choice(names),
+            client="10.0.0.1", method="POST", path="/api/chat", model_asked=model, model_served=model,
+            server=chance.choice(SERVERS), status=200 if chance.random() < 0.98 else 503, attempts=1, streamed=True,
+            queue_ms=0.2, ttft_ms=total / 3, total_ms=total, prompt_tokens=400, completion_tokens=150, bytes_in=2_000,
+            bytes_out=9_000, reason="loaded, fewest in flight")  # fmt: skip
 
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA synchronous=OFF")
-        statement = f"INSERT INTO request_log ({COLUMNS}) VALUES ({', '.join('?' * 21)})"  # noqa: S608 - constants
-        for start in range(0, rows, 50_000):
-            connection.executemany(statement, [row(n) for n in range(start, min(rows, start + 50_000))])
-            connection.commit()
+    for start in range(0, rows, 20_000):
+        await log.insert([row(number) for number in range(start, min(rows, start + 20_000))])
 
 
 def say(what: str, seconds: float, rest: str) -> None:
@@ -61,16 +52,18 @@ def say(what: str, seconds: float, rest: str) -> None:
 
 async def measure_stats(log: RequestLog, now: float) -> None:
     """Seconds for sums and figures."""
-    started, cpu = time.perf_counter(), time.process_time()
-    rows = await log.catch_up()
-    cpu = time.process_time() - cpu
-    each = cpu / max(rows, 1) * 1e6
-    say(
-        "bring the sums up to date, once",
-        time.perf_counter() - started,
-        f"for {rows:,} rows, {each:.1f} us of CPU each",
-    )
-    for name, chosen in (("7 days", LogFilter(since=now - 7 * 86_400)), ("everything", LogFilter())):
+    started = time.perf_counter()
+    await log.merge(now=now)
+    say("merge the sums of hours and days", time.perf_counter() - started, "once")
+    week = now - 7 * 86_400
+    asked = {
+        "7 days": LogFilter(since=week),
+        "everything": LogFilter(),
+        "7 days of a user": LogFilter(since=week, user="user00007"),
+        "7 days of a model": LogFilter(since=week, model=MODELS[7]),
+        "7 days of a server": LogFilter(since=week, server=SERVERS[7]),
+    }
+    for name, chosen in asked.items():
         times = []
         for _ in range(3):
             started = time.perf_counter()
@@ -97,6 +90,7 @@ async def measure_writer(log: RequestLog, users: int, seconds: float = 10.0, rat
     busy = await _cpu_of_feeding(records, rate, sink.write)
     started = time.process_time()
     await sink.aclose()
+    await log.merge(now=wall)
     busy += time.process_time() - started
     share = (busy - idle) / seconds
     each = share / rate * 1e6
@@ -136,12 +130,12 @@ async def main() -> None:
         now = SystemClock().wall()
         fresh = not path.exists()
         await upgrade_database(f"sqlite:///{path}")
-        if fresh:
-            started = time.perf_counter()
-            fill(path, options.rows, options.users, options.days, now)
-            say("fill the file", time.perf_counter() - started, f"{path.stat().st_size / 2**20:,.0f} MiB")
         database = Database(f"sqlite:///{path}")
         log = RequestLog(database)
+        if fresh:
+            started = time.perf_counter()
+            await fill(log, options.rows, options.users, options.days, now)
+            say("fill the file", time.perf_counter() - started, f"{path.stat().st_size / 2**20:,.0f} MiB")
         await measure_stats(log, now)
         await measure_writer(log, options.users)
         await measure_retention(log, now, options.days)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from ollama_router_core.records import RequestRecord
@@ -19,18 +17,17 @@ def a_record(**changes: object) -> RequestRecord:
 
 def test_what_is_always_known_must_be_given():
     """Everything else has a default that says it is not known, or that nothing happened."""
-    fields = dataclasses.fields(RequestRecord)
-    assert {field.name for field in fields if field.default is dataclasses.MISSING} == REQUIRED
-    assert all(field.default in (None, 0, False) for field in fields if field.name not in REQUIRED)
+    assert set(RequestRecord._fields) - set(RequestRecord._field_defaults) == REQUIRED
+    assert all(default in (None, 0, False) for default in RequestRecord._field_defaults.values())
 
 
 def test_a_record_never_changes():
     """It can be handed to several sinks."""
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         a_record().status = 500  # type: ignore[misc]
 
 
 def test_there_is_no_place_for_secrets():
     """No field could take a prompt, an answer, a token's text, a header or a query string."""
-    names = {field.name for field in dataclasses.fields(RequestRecord)}
+    names = set(RequestRecord._fields)
     assert not names & {"prompt", "messages", "body", "response", "answer", "token", "headers", "query", "target"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 
@@ -36,7 +35,7 @@ def test_a_line_has_every_field():
     """Programs that read the lines find the same keys each time."""
     stream = io.StringIO()
     StreamSink(stream).write(a_record())
-    assert list(json.loads(stream.getvalue())) == [field.name for field in dataclasses.fields(RequestRecord)]
+    assert list(json.loads(stream.getvalue())) == list(RequestRecord._fields)
 
 
 def test_a_stream_stays_open():

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from ollama_router_core.config.settings import RequestLogSettings
 from ollama_router_server.keeper import LogKeeper
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.log_summaries import counted_to
 from ollama_router_server.storage.request_log import LogFilter, RequestLog
+from ollama_router_server.storage.schema import log_sums
+from support.eventually import eventually_async
 from support.storage import FakeClock, create_sqlite, make_record
 
 pytestmark = pytest.mark.anyio
@@ -69,16 +70,20 @@ async def test_rows_are_kept_as_the_settings_say(
 
 
 async def test_it_works_in_the_background(log: RequestLog, database: Database) -> None:
-    """Sums are brought up to date and rows go without anybody asking."""
+    """Sums are merged and rows go without anybody asking."""
     keeper = LogKeeper(
-        log, RequestLogSettings(keep_days=2.5), clock=FakeClock(), count_interval=0.01, cleanup_interval=0.0
+        log, RequestLogSettings(keep_days=2.5), clock=FakeClock(), merge_interval=0.01, cleanup_interval=0.0
     )
     keeper.start()
-    for _ in range(1_000):
-        async with database.read() as connection:
-            counted = await counted_to(connection)
-        if counted == 10 and await left(log) == [7, 8, 9]:
-            break
-        await asyncio.sleep(0.01)
-    await keeper.aclose()
-    assert (counted, await left(log)) == (10, [7, 8, 9])
+    try:
+        await eventually_async(lambda: settled(log, database))
+    finally:
+        await keeper.aclose()
+
+
+async def settled(log: RequestLog, database: Database) -> bool:
+    """Whether the old rows are gone, and nothing is left of them in the sums of days that are over."""
+    spans = select(log_sums.c.span, func.count()).where(log_sums.c.in_day.is_(False)).group_by(log_sums.c.span)
+    async with database.read() as connection:
+        rows = (await connection.execute(spans)).all()
+    return await left(log) == [7, 8, 9] and (86_400, 2) in rows

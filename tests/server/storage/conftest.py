@@ -55,10 +55,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     url: str = request.getfixturevalue("migrated_postgresql")
     with psycopg.connect(url) as connection:
         connection.execute("TRUNCATE users, tokens, groups, memberships, token_usage")
-        connection.execute("TRUNCATE request_log, log_drops, log_summaries")
+        connection.execute("TRUNCATE request_log, log_drops, log_sums")
         connection.execute("UPDATE auth_epoch SET epoch = 1")
-        connection.execute("UPDATE log_progress SET seq = 0")
-        connection.execute("UPDATE alembic_version SET version_num = '0002'")
+        connection.execute("UPDATE alembic_version SET version_num = '0003'")
     return url
 
 

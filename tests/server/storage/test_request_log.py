@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
+from typing import Any
+
 import pytest
 from sqlalchemy.exc import DBAPIError
 
+from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records import RequestRecord
+from ollama_router_server.storage import request_log as module
 from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.log_writing import write_batch
 from ollama_router_server.storage.request_log import LogFilter, Percentiles, RequestLog, UsageRow
 from support.storage import make_record
 
@@ -70,11 +76,22 @@ async def test_filters(log: RequestLog) -> None:
     assert await ids(log, user="alice", errors=True, since=1_005.0) == ["5"]
 
 
-async def test_writing_a_row_again_changes_nothing(log: RequestLog) -> None:
-    """A batch whose commit was answered too late is sent again."""
-    await log.insert([make_record(0)])
+async def test_writing_a_batch_again_changes_nothing(
+    log: RequestLog, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch whose commit's answer was lost is sent again, with rows that came meanwhile."""
+
+    async def write_and_fail(*args: Any, **options: Any) -> None:
+        await write_batch(*args, **options)
+        raise StorageUnavailable("the connection broke")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "write_batch", write_and_fail)
+        with pytest.raises(StorageUnavailable):
+            await log.insert([make_record(0)])
     await log.insert([make_record(0, status=500), make_record(1)])
     assert [record.status for record in await log.list(LogFilter())] == [200, 200]
+    assert (await RequestLog(database, few_rows=0).stats(LogFilter())).requests == 2
 
 
 async def test_stats_of_an_empty_log(log: RequestLog) -> None:
@@ -136,6 +153,6 @@ async def test_cleanup_deletes_what_is_older(log: RequestLog, batch: int) -> Non
 
 async def test_a_batch_with_a_bad_row_is_refused_whole(log: RequestLog) -> None:
     """The caller decides what to do with the others."""
-    with pytest.raises((DBAPIError, UnicodeError)):
+    with pytest.raises((DBAPIError, UnicodeError, sqlite3.Error)):
         await log.insert([make_record(0), make_record(1, error="\ud800")])
     assert await ids(log) == []

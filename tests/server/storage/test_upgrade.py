@@ -9,13 +9,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.errors import ConfigError, StorageUnavailable
+from ollama_router_server.storage import migrations
 from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.request_log import LogFilter, RequestLog
 from ollama_router_server.storage.schema import metadata
 from ollama_router_server.storage.upgrade import (
     SchemaState,
@@ -23,16 +27,22 @@ from ollama_router_server.storage.upgrade import (
     prepare_database,
     upgrade_database,
 )
-from support.storage import sqlite_url
+from support.storage import make_record, sqlite_url
 
 pytestmark = pytest.mark.anyio
 
-NEWEST = "0002"
+NEWEST = "0003"
 
 
 def differences(connection: Connection) -> object:
     """What Alembic would change to get from the database to the tables we declare."""
     return compare_metadata(MigrationContext.configure(connection), metadata)
+
+
+def _alembic(connection: Connection) -> Config:
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    return config
 
 
 async def test_the_steps_lead_to_the_declared_tables(database: Database) -> None:
@@ -59,6 +69,22 @@ async def test_sqlite_is_in_wal_mode(tmp_path: Path) -> None:
         assert (await connection.execute(text("PRAGMA synchronous"))).scalar_one() == 1
         assert (await connection.execute(text("PRAGMA foreign_keys"))).scalar_one() == 1
     await database.aclose()
+
+
+async def test_rows_of_an_older_release_are_kept_and_counted(database_url: str, database: Database) -> None:
+    """What its own sums said is counted anew, and writing goes on behind the last row."""
+    log = RequestLog(database, few_rows=0)
+    await log.insert([make_record(n, started_at=1_800.0 * n, user=f"user{n % 3}") for n in range(100)])
+    before = await log.stats(LogFilter())
+    async with database.write() as connection:
+        await connection.run_sync(lambda inner: command.downgrade(_alembic(inner), "0002"))
+    assert not (await check_database(database_url)).up_to_date
+    assert (await upgrade_database(database_url)).up_to_date
+    assert await log.stats(LogFilter()) == before
+    await log.insert([make_record(1_000)])
+    assert (await log.stats(LogFilter())).requests == 101
+    async with database.read() as connection:
+        assert await connection.run_sync(differences) == []
 
 
 async def test_upgrading_twice_changes_nothing(database_url: str) -> None:

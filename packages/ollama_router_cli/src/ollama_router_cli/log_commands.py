@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +24,6 @@ from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOptio
 from ollama_router_cli.settings_source import read_settings
 from ollama_router_cli.storage_access import open_log
 from ollama_router_cli.times import parse_moment
-from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records import RequestRecord
 from ollama_router_server.storage.request_log import HourRow, LogFilter, LogStats, RequestLog
 from ollama_router_server.system import SystemClock
@@ -33,9 +32,8 @@ __all__ = ["app"]
 
 app = command_group("Read the request log. Prompts, answers and tokens are never in it.")
 
-_MANY_ROWS = 200_000
 _FOLLOW_INTERVAL = 0.5  # seconds
-_FIELDS = tuple(field.name for field in fields(RequestRecord))
+_FIELDS = RequestRecord._fields
 
 
 class Form(StrEnum):
@@ -77,7 +75,7 @@ def list_rows(  # noqa: PLR0913 - each is an option of the command
 
     rows = _with_log(config, environment, read)
     if as_json:
-        print_json([asdict(row) for row in rows])
+        print_json([row._asdict() for row in rows])
     elif rows:
         print_records(rows)
     else:
@@ -103,10 +101,6 @@ def stats(
     chosen = _filter(user, model, server, since, errors=errors)
 
     async def read(log: RequestLog) -> tuple[LogStats, tuple[HourRow, ...]]:
-        if await log.uncounted() > _MANY_ROWS:
-            print_note("bringing sums up to date, once; a running router does this by itself")
-            with suppress(StorageUnavailable):  # locked or read-only: the rows themselves will do
-                await log.catch_up()
         return await log.stats(chosen), await log.history(chosen)
 
     figures, history = _with_log(config, environment, read)
@@ -212,7 +206,7 @@ def cleanup(
 
 def _print_lines(rows: Sequence[RequestRecord], *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.writelines(f"{json.dumps(asdict(row))}\n" for row in rows)
+        sys.stdout.writelines(f"{json.dumps(row._asdict())}\n" for row in rows)
     elif rows:
         print_records(rows)
     sys.stdout.flush()

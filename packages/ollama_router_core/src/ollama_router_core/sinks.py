@@ -7,7 +7,6 @@ Does not belong here: files, databases, rotation (the server's rooms).
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Protocol, TextIO
 
 from ollama_router_core.records import RequestRecord
@@ -45,7 +44,7 @@ class StreamSink:
 
     def write(self, record: RequestRecord) -> None:
         """Write one line."""
-        line = json.dumps(asdict(record), separators=(",", ":")) + "\n"
+        line = json.dumps(record._asdict(), separators=(",", ":")) + "\n"
         try:
             self._stream.write(line)
         except (OSError, ValueError):

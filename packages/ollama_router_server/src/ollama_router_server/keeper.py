@@ -1,4 +1,4 @@
-"""Looks after the request log while the router runs: sums are brought up to date, old rows go.
+"""Looks after the request log while the router runs: sums are merged, old rows go.
 
 Belongs here: when.
 Does not belong here: statements (`storage`), writing rows (`sinks`).
@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 
 
 class LogKeeper:
-    """Counts new rows every `count_interval` seconds and deletes old ones every `cleanup_interval` seconds."""
+    """Merges sums every `merge_interval` seconds and deletes old rows every `cleanup_interval` seconds."""
 
     def __init__(
         self,
@@ -33,15 +33,19 @@ class LogKeeper:
         settings: RequestLogSettings,
         *,
         clock: Clock,
-        count_interval: float = 10.0,
+        merge_interval: float = 10.0,
         cleanup_interval: float = 600.0,
     ) -> None:
         self._log = log
         self._settings = settings
         self._clock = clock
-        self._count_interval = count_interval
+        self._merge_interval = merge_interval
         self._cleanup_interval = cleanup_interval
         self._task: asyncio.Task[None] | None = None
+
+    def use(self, settings: RequestLogSettings) -> None:
+        """Other settings from the next cleaning on."""
+        self._settings = settings
 
     def start(self) -> None:
         """Begin; call it on a running event loop."""
@@ -56,9 +60,9 @@ class LogKeeper:
     async def _run(self) -> None:
         cleaned = float("-inf")
         while True:
-            await asyncio.sleep(self._count_interval)
+            await asyncio.sleep(self._merge_interval)
             try:
-                await self._log.catch_up()
+                await self._log.merge(now=self._clock.wall())
                 if self._clock.monotonic() - cleaned >= self._cleanup_interval:
                     cleaned = self._clock.monotonic()
                     await self.clean_up()

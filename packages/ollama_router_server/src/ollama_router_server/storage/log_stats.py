@@ -1,173 +1,182 @@
-"""Figures over the request log: from its rows where they are few, else from the sums by hour and day.
+"""Figures over the request log: whole hours and days from the sums, the rest at both ends from the rows.
 
 Belongs here: which rows and which sums make up a span of time, and putting the parts together.
-Does not belong here: keeping sums up to date (`log_summaries`), how figures look (the command line).
-
-A span is cut so that nothing counts twice: whole days and whole hours of what was summed up; rows for the rest at
-both ends; and every row that was written since the sums were last brought up to date.
+Does not belong here: the shape of sums and keeping them (`log_sums`), how figures look (the command line).
 """
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, and_, case, cast, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_server.storage.dialect import whole
-from ollama_router_server.storage.log_summaries import DAY, HOUR, IS_ERROR, MODEL, band_of, counted_to, fine_span
-from ollama_router_server.storage.schema import log_summaries, request_log
+from ollama_router_server.storage.log_sums import COUNTED, DAY, HOUR, Sums, count_rows, read
+from ollama_router_server.storage.schema import log_sums, request_log
 
-__all__ = ["Figures", "figures_of", "hours_of", "percentile_of_bands", "requests_by_user", "requests_in"]
+__all__ = [
+    "hours_of",
+    "hours_with_user",
+    "percentile_of_bands",
+    "requests_by_user",
+    "requests_in",
+    "sums_in",
+    "sums_of_rows",
+    "tokens_by_day",
+]
 
-_KINDS = ("user", "model", "server", "total", "ttft")
 _NO_END = 2**60
+_ROWS_AT_ONCE = 20_000
 
 
-@dataclass(slots=True)
-class Figures:
-    """Requests, errors, tokens in and out by name, for each kind of name; times are by band."""
-
-    by_kind: dict[str, dict[str, list[int]]] = field(
-        default_factory=lambda: {kind: defaultdict(lambda: [0, 0, 0, 0]) for kind in _KINDS}
-    )
-
-    def add(self, kind: str, rows: Iterable[Any]) -> None:
-        """Add rows of a name and four figures."""
-        names = self.by_kind[kind]
-        for name, *figures in rows:
-            sums = names[name]
-            for place, figure in enumerate(figures):
-                sums[place] += int(figure)
-
-    def bands(self, kind: str) -> list[tuple[int, int]]:
-        """Least milliseconds and number of requests of each band, the shortest first."""
-        return sorted((int(name), sums[0]) for name, sums in self.by_kind[kind].items())
-
-
-async def figures_of(
-    connection: AsyncConnection, backend: str, since: float | None, before: float | None, kinds: Sequence[str] = _KINDS
-) -> Figures:
+async def sums_in(connection: AsyncConnection, since: float | None, before: float | None) -> Sums:
     """All figures of a span of time (seconds since 1970)."""
-    figures = Figures()
-    done = await counted_to(connection)
-    for kind in kinds:
-        figures.add(kind, await connection.execute(_from_sums(kind, since, before)))
-        for condition in _row_conditions(kind, done, since, before):
-            figures.add(kind, await connection.execute(_from_rows(backend, kind, condition)))
-    return figures
+    columns = log_sums.c
+    query = select(columns.totals, columns.users).where(_whole_spans(since, before))
+    rows = (await connection.execute(query)).all()
+    sums = await asyncio.to_thread(_added, [(row.totals, row.users) for row in rows])
+    for condition in _ends(since, before):
+        sums.add((await sums_of_rows(connection, [condition])).in_bands())
+    return sums
+
+
+async def sums_of_rows(
+    connection: AsyncConnection, conditions: Iterable[ColumnElement[bool]], times: list[list[float]] | None = None
+) -> Sums:
+    """All figures over rows, read once; `times` gets every total and every time to the first byte, if given."""
+    query = select(*(request_log.c[name] for name in COUNTED)).where(*conditions)
+    sums = Sums()
+    async with connection.stream(query) as rows:
+        async for some in rows.partitions(_ROWS_AT_ONCE):
+            await asyncio.to_thread(_count_into, sums, some, times)
+    return sums
+
+
+def _count_into(sums: Sums, rows: Sequence[Any], times: list[list[float]] | None) -> None:
+    columns = list(zip(*rows, strict=True))
+    if times is not None:
+        times[0] += columns[-1]
+        times[1] += [value for value in columns[-2] if value is not None]
+    for hour in count_rows(columns).values():
+        sums.add(hour)
+
+
+def _added(texts: Iterable[tuple[str | None, str | None]]) -> Sums:
+    sums = Sums()
+    for totals, users in texts:
+        sums.add(read(totals, users))
+    return sums
 
 
 async def requests_in(connection: AsyncConnection, since: float | None, before: float | None) -> int:
     """How many requests a span of time holds."""
-    figures = await figures_of(connection, connection.dialect.name, since, before, ("server",))
-    return sum(sums[0] for sums in figures.by_kind["server"].values())
+    summed = select(func.coalesce(func.sum(log_sums.c.requests), 0)).where(_whole_spans(since, before))
+    found = int((await connection.execute(summed)).scalar_one())
+    for condition in _ends(since, before):
+        counted = select(func.count()).select_from(request_log).where(condition)
+        found += int((await connection.execute(counted)).scalar_one())
+    return found
 
 
 async def requests_by_user(connection: AsyncConnection) -> Mapping[str, int]:
     """How many requests each user made, over the whole log."""
-    figures = await figures_of(connection, connection.dialect.name, None, None, ("user",))
-    return {name: sums[0] for name, sums in figures.by_kind["user"].items()}
+    rows = (await connection.execute(select(log_sums.c.users).where(_whole_spans(None, None)))).scalars().all()
+    sums = await asyncio.to_thread(_added, [(None, users) for users in rows])
+    return {name: figures[0] for name, figures in sums.user.items()}
+
+
+async def hours_with_user(connection: AsyncConnection, user: str) -> list[int]:
+    """The starts of the hours in which a user's requests began, oldest first."""
+    found = await _of_user(connection, user, log_sums.c.span == HOUR)
+    return sorted({int(start) for start, _ in found})
+
+
+async def tokens_by_day(connection: AsyncConnection, user: str, *, since: int) -> dict[int, int]:
+    """A user's tokens by the day's start, from a day's start on (seconds since 1970)."""
+    columns = log_sums.c
+    fresh = or_(columns.span == DAY, and_(columns.span == HOUR, columns.in_day.is_(False)))
+    days: dict[int, int] = defaultdict(int)
+    for start, figures in await _of_user(connection, user, and_(columns.start >= since, fresh)):
+        days[start - start % DAY] += figures[2] + figures[3]
+    return days
+
+
+async def _of_user(
+    connection: AsyncConnection, user: str, condition: ColumnElement[bool]
+) -> list[tuple[int, list[int]]]:
+    """A user's figures in rows of the sums, found by the database without taking the texts apart."""
+    columns = log_sums.c
+    find: Callable[..., Any] = func.instr if connection.dialect.name == "sqlite" else func.strpos
+    key = f",{json.dumps(user)}:["
+    place = find(columns.users, key)
+    query = select(columns.start, func.substr(columns.users, place + len(key), 100)).where(condition, place > 0)
+    rows = (await connection.execute(query)).all()
+    return [(int(start), json.loads(f"[{text.partition(']')[0]}]")) for start, text in rows]
 
 
 async def hours_of(
     connection: AsyncConnection, backend: str, condition: ColumnElement[bool], *, by_sums: bool, since: float | None
 ) -> dict[int, int]:
     """Requests by the hour's start; `by_sums` if `condition` says nothing but `since`, which is a whole hour."""
-    hours: dict[int, int] = defaultdict(int)
-    columns, sums = request_log.c, log_summaries.c
     if by_sums:
-        from_sums = select(sums.start, func.sum(sums.requests)).where(sums.kind == "server", sums.span == HOUR)
-        from_sums = from_sums.where(sums.start >= (since or 0)).group_by(sums.start)
-        for start, count in await connection.execute(from_sums):
-            hours[int(start)] += int(count)
-        condition = and_(columns.seq > await counted_to(connection), columns.started_at + 0 >= (since or 0))
-    second = whole(backend, columns.started_at)
-    hour = (second - second % HOUR).label("hour")
-    for start, count in await connection.execute(select(hour, func.count()).where(condition).group_by("hour")):
-        hours[int(start)] += int(count)
-    return hours
+        columns = log_sums.c
+        query = select(columns.start, func.sum(columns.requests)).where(columns.span == HOUR)
+        query = query.where(columns.start >= (since or 0)).group_by(columns.start)
+        rows = (await connection.execute(query.having(func.sum(columns.requests) > 0))).all()
+    else:
+        second = whole(backend, request_log.c.started_at)
+        hour = (second - second % HOUR).label("hour")
+        rows = (await connection.execute(select(hour, func.count()).where(condition).group_by("hour"))).all()
+    return {int(start): int(count) for start, count in rows}
 
 
-def percentile_of_bands(bands: Sequence[tuple[int, int]], percent: int) -> float | None:
+def percentile_of_bands(bands: Mapping[int, int], percent: int) -> float | None:
     """The band that holds the nearest rank: at most 1 ms, from 100 ms on at most 1 in 100, below the true value."""
-    rank = -(-sum(count for _, count in bands) * percent // 100)
+    rank = -(-sum(bands.values()) * percent // 100)
     before = 0
-    for least, count in bands:
+    for least, count in sorted(bands.items()):
         before += count
         if before >= rank:
             return float(least)
     return None
 
 
-def _whole_spans(kind: str, since: float | None, before: float | None) -> tuple[int, int]:
-    """Where the first whole hour (users: six hours) of a span of time begins, and where the last one ends."""
-    fine = fine_span(kind)
-    first = 0 if since is None else -int(-since // fine) * fine
-    end = _NO_END if before is None else int(before // fine) * fine
+def _hours(since: float | None, before: float | None) -> tuple[int, int]:
+    """Where the first whole hour of a span of time begins, and where the last one ends."""
+    first = 0 if since is None else -int(-since // HOUR) * HOUR
+    end = _NO_END if before is None else int(before // HOUR) * HOUR
     return first, max(first, end)
 
 
-def _from_sums(kind: str, since: float | None, before: float | None) -> Any:
-    sums = log_summaries.c
-    first, end = _whole_spans(kind, since, before)
+def _whole_spans(since: float | None, before: float | None) -> ColumnElement[bool]:
+    """The sums that make up the whole hours of a span of time."""
+    columns = log_sums.c
+    first, end = _hours(since, before)
     first_day = -(-first // DAY) * DAY
     end_day = max(first_day, end // DAY * DAY)
-    days = and_(sums.span == DAY, sums.start >= first_day, sums.start < end_day)
+    within_days = and_(columns.start >= first_day, columns.start < end_day)
     hours = or_(
-        and_(sums.start >= first, sums.start < min(first_day, end)),
-        and_(sums.start >= end_day, sums.start < end),
+        and_(columns.start >= first, columns.start < min(first_day, end)),
+        and_(columns.start >= end_day, columns.start < end),
     )
-    figures = (sums.requests, sums.errors, sums.prompt_tokens, sums.completion_tokens)
-    return (
-        select(sums.name, *(func.sum(figure) for figure in figures))
-        .where(sums.kind == kind, or_(days, and_(sums.span == fine_span(kind), hours)))
-        .group_by(sums.name)
-    )
+    fresh = and_(columns.span == HOUR, columns.in_day.is_(False))
+    return or_(and_(within_days, or_(columns.span == DAY, fresh)), and_(hours, columns.span == HOUR))
 
 
-def _row_conditions(kind: str, done: int, since: float | None, before: float | None) -> list[ColumnElement[bool]]:
-    """The rows that no sum stands for: written since, and those of the rest at both ends."""
-    columns = request_log.c
-    first, end = _whole_spans(kind, since, before)
-    # `+ 0` keeps the planner from the index over time: the rows written last are few and lie together.
-    started = columns.started_at + 0
-    written_since = [columns.seq > done]
-    if since is not None:
-        written_since.append(started >= since)
-    if before is not None:
-        written_since.append(started < before)
-    counted = columns.seq + 0 <= done
-    conditions = [and_(*written_since)]
+def _ends(since: float | None, before: float | None) -> list[ColumnElement[bool]]:
+    """The rows that no sum of a whole hour stands for."""
+    started = request_log.c.started_at
+    first, end = _hours(since, before)
     if since is not None and before is not None and before <= first:
-        return [*conditions, and_(counted, columns.started_at >= since, columns.started_at < before)]
+        return [and_(started >= since, started < before)]
+    conditions: list[ColumnElement[bool]] = []
     if since is not None and since < first:
-        conditions.append(and_(counted, columns.started_at >= since, columns.started_at < first))
+        conditions.append(and_(started >= since, started < first))
     if before is not None and end < before:
-        conditions.append(and_(counted, columns.started_at >= end, columns.started_at < before))
+        conditions.append(and_(started >= end, started < before))
     return conditions
-
-
-def _from_rows(backend: str, kind: str, condition: ColumnElement[bool]) -> Any:
-    columns = request_log.c
-    names: dict[str, ColumnElement[Any]] = {
-        "user": func.coalesce(columns.user, ""),
-        "model": func.coalesce(MODEL, ""),
-        "server": func.coalesce(columns.server, ""),
-        "total": cast(band_of(backend, columns.total_ms), String),
-        "ttft": cast(band_of(backend, columns.ttft_ms), String),
-    }
-    name = names[kind].label("label")
-    query = select(
-        name,
-        func.count(),
-        func.sum(case((IS_ERROR, 1), else_=0)),
-        func.coalesce(func.sum(columns.prompt_tokens), 0),
-        func.coalesce(func.sum(columns.completion_tokens), 0),
-    ).where(condition)
-    if kind == "ttft":
-        query = query.where(columns.ttft_ms.is_not(None))
-    return query.group_by("label")

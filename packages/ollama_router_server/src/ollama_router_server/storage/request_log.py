@@ -7,28 +7,25 @@ Does not belong here: when rows are written and what happens when they cannot be
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from operator import attrgetter
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from sqlalchemy import BigInteger, ColumnElement, Select, and_, case, cast, delete, func, insert, or_, select, true
+from sqlalchemy import ColumnElement, and_, delete, func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records import RequestRecord
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.dialect import driver_sql, insert_into
-from ollama_router_server.storage.log_stats import Figures, figures_of, hours_of, percentile_of_bands, requests_in
-from ollama_router_server.storage.log_summaries import (
-    HOUR,
-    IS_ERROR,
-    MODEL,
-    WRITER_LOCK,
-    catch_up,
-    forget,
-    step_back,
-    uncounted,
+from ollama_router_server.storage.log_stats import (
+    hours_of,
+    hours_with_user,
+    percentile_of_bands,
+    requests_in,
+    sums_in,
+    sums_of_rows,
 )
+from ollama_router_server.storage.log_sums import HOUR, IS_ERROR, Sums, forget, merge
+from ollama_router_server.storage.log_writing import FIELDS, write_batch
 from ollama_router_server.storage.schema import log_drops, request_log
 
 __all__ = [
@@ -39,13 +36,13 @@ __all__ = [
     "Percentiles",
     "RequestLog",
     "UsageRow",
-    "delete_rows",
+    "delete_rows_of_user",
     "select_records",
+    "sums_of_user",
 ]
 
-_FIELDS = tuple(field.name for field in fields(RequestRecord))
-_COLUMNS = tuple(request_log.c[name] for name in _FIELDS)
-_values = attrgetter(*_FIELDS)
+_COLUMNS = tuple(request_log.c[name] for name in FIELDS)
+_LATELY = 100_000  # rows that others may have written while one batch was tried again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,28 +115,37 @@ class RequestLog:
     def __init__(self, database: Database, *, few_rows: int = 100_000) -> None:
         self._database = database
         self._few_rows = few_rows
-        self._insert = _insert_statement(database.backend)
+        self._in_doubt = False
 
     async def insert(self, records: Sequence[RequestRecord], *, dropped: int = 0, now: float = 0.0) -> None:
-        """Write all rows or none.
+        """Write all rows or none, with what they add to the sums.
 
         Args:
-            records: a row with a known id is left out.
+            records: the rows. After a failure, rows that were written all the same (the commit's answer was lost)
+                are left out.
             dropped: rows that were lost since the last call; noted in the same transaction.
             now: seconds since 1970, for that note.
 
         Raises:
             StorageUnavailable: the database cannot take them now.
-            DBAPIError, UnicodeError: a value that the database never takes.
+            DBAPIError, sqlite3.Error, OverflowError, UnicodeError: a value that the database never takes.
         """
-        async with self._database.write() as connection:
-            if records:
-                if self._database.backend == "postgresql":
-                    await connection.execute(WRITER_LOCK)
-                await connection.exec_driver_sql(self._insert, [_values(record) for record in records])
-            if dropped:
-                note = {"recorded_at": now, "dropped": dropped}
-                await connection.execute(insert(log_drops).values(note))
+        if self._in_doubt:
+            there = await self._ids_written_lately()
+            records = [record for record in records if record.id not in there]
+        try:
+            await write_batch(self._database, records, dropped=dropped, now=now)
+        except StorageUnavailable:
+            self._in_doubt = True
+            raise
+        self._in_doubt = False
+
+    async def _ids_written_lately(self) -> set[str]:
+        columns = request_log.c
+        async with self._database.read() as connection:
+            last = (await connection.execute(select(func.coalesce(func.max(columns.seq), 0)))).scalar_one()
+            rows = await connection.execute(select(columns.id).where(columns.seq > last - _LATELY))
+            return set(rows.scalars())
 
     async def list(self, chosen: LogFilter, *, limit: int = 50) -> tuple[RequestRecord, ...]:
         """The newest rows first, at most `limit`."""
@@ -155,9 +161,13 @@ class RequestLog:
         async with self._database.read() as connection:
             only_time = replace(chosen, since=None, before=None) == LogFilter()
             if only_time and await requests_in(connection, chosen.since, chosen.before) > self._few_rows:
-                figures = await figures_of(connection, self._database.backend, chosen.since, chosen.before)
-                return _from_figures(figures, await _dropped(connection, chosen))
-            return await self._exact(connection, chosen)
+                sums = await sums_in(connection, chosen.since, chosen.before)
+                totals, ttfts = _of_bands(sums.total), _of_bands(sums.ttft)
+            else:
+                times: list[list[float]] = [[], []]
+                sums = await _sums_of(connection, chosen, times)
+                totals, ttfts = [await asyncio.to_thread(_of_values, values) for values in times]
+            return _stats_of(sums, totals, ttfts, await _dropped(connection, chosen))
 
     async def history(self, chosen: LogFilter) -> tuple[HourRow, ...]:
         """Requests by hour, oldest first; the first hour is whole, hours without requests are left out."""
@@ -171,34 +181,13 @@ class RequestLog:
             )
         return tuple(HourRow(start=start, requests=hours[start]) for start in sorted(hours))
 
-    async def uncounted(self) -> int:
-        """How many rows were written since the sums were brought up to date."""
-        async with self._database.read() as connection:
-            return await uncounted(connection)
-
-    async def catch_up(self) -> int:
-        """Bring the sums that `stats` reads up to date; returns how many rows were new.
+    async def merge(self, *, now: float) -> None:
+        """Make fewer rows of the sums that `stats` reads; `now` is seconds since 1970.
 
         Raises:
-            StorageUnavailable: the database cannot take them now.
+            StorageUnavailable: the database cannot take it now.
         """
-        return await catch_up(self._database)
-
-    async def _exact(self, connection: AsyncConnection, chosen: LogFilter) -> LogStats:
-        columns = request_log.c
-        requests, errors, prompt, completion = (await connection.execute(_totals(chosen))).one()
-        return LogStats(
-            requests=requests,
-            errors=int(errors),
-            prompt_tokens=int(prompt),
-            completion_tokens=int(completion),
-            dropped=await _dropped(connection, chosen),
-            ttft_ms=await _percentiles(connection, chosen, columns.ttft_ms),
-            total_ms=await _percentiles(connection, chosen, columns.total_ms),
-            by_user=await _usage_by(connection, chosen, columns.user),
-            by_model=await _usage_by(connection, chosen, MODEL),
-            by_server=await _usage_by(connection, chosen, columns.server),
-        )
+        await merge(self._database, now=now)
 
     async def cleanup(self, *, before: float, batch: int = 2_000) -> int:
         """Delete rows older than `before` (seconds since 1970); returns how many.
@@ -211,7 +200,7 @@ class RequestLog:
         while True:
             async with self._database.write() as connection:
                 seqs = (await connection.execute(oldest)).scalars().all()
-                await delete_rows(connection, self._database.backend, columns.seq.in_(seqs))
+                await _delete_rows(connection, columns.seq.in_(seqs))
             gone += len(seqs)
             if len(seqs) < batch:
                 return gone
@@ -233,7 +222,7 @@ class RequestLog:
         query = select(columns.seq, *_COLUMNS).where(columns.seq > seq, *_conditions(chosen))
         async with self._database.read() as connection:
             rows = (await connection.execute(query.order_by(columns.seq).limit(limit))).all()
-        records = tuple(RequestRecord(**dict(zip(_FIELDS, row[1:], strict=True))) for row in rows)
+        records = tuple(RequestRecord._make(row[1:]) for row in rows)
         return (rows[-1].seq if rows else seq), records
 
     async def last_number(self) -> int:
@@ -242,46 +231,94 @@ class RequestLog:
             return int((await connection.execute(select(func.coalesce(func.max(request_log.c.seq), 0)))).scalar_one())
 
 
-async def delete_rows(connection: AsyncConnection, backend: str, condition: ColumnElement[bool]) -> int:
-    """Delete rows with what they added to the sums; returns how many."""
-    await forget(connection, backend, condition)
-    result = await connection.execute(delete(request_log).where(condition))
-    await step_back(connection, backend)
-    return result.rowcount
+async def delete_rows_of_user(connection: AsyncConnection, user: str) -> int:
+    """Delete a user's rows with what they added to the sums; returns how many."""
+    gone = 0
+    for span in await _spans(connection, LogFilter(user=user)):
+        gone += await _delete_rows(connection, and_(*_conditions(span)))
+    return gone
 
 
-def _insert_statement(backend: str) -> str:
-    """A retry after a commit whose answer was lost must not write a row twice, hence ON CONFLICT."""
-    statement = insert_into(backend, request_log).on_conflict_do_nothing(index_elements=["id"])
-    return driver_sql(backend, statement, _FIELDS)
+async def _delete_rows(connection: AsyncConnection, condition: ColumnElement[bool]) -> int:
+    await forget(connection, condition)
+    return (await connection.execute(delete(request_log).where(condition))).rowcount
+
+
+async def sums_of_user(connection: AsyncConnection, user: str) -> tuple[Sums, float | None]:
+    """Figures over all of a user's rows, and the mean of their times in milliseconds."""
+    times: list[list[float]] = [[], []]
+    sums = await _sums_of(connection, LogFilter(user=user), times)
+    return sums, sum(times[0]) / len(times[0]) if times[0] else None
 
 
 async def select_records(connection: AsyncConnection, chosen: LogFilter, *, limit: int) -> tuple[RequestRecord, ...]:
     """As `RequestLog.list`, within a transaction that is open already."""
-    newest = select(*_COLUMNS).order_by(request_log.c.started_at.desc(), request_log.c.seq.desc()).limit(limit)
-    rows = (await connection.execute(newest.where(*_conditions(chosen)))).all()
-    return tuple(RequestRecord(**dict(zip(_FIELDS, row, strict=True))) for row in rows)
+    columns = request_log.c
+    newest = select(*_COLUMNS).order_by(columns.started_at.desc(), columns.seq.desc())
+    found: list[RequestRecord] = []
+    for span in reversed(await _spans(connection, chosen)):
+        rows = await connection.execute(newest.where(*_conditions(span)).limit(limit - len(found)))
+        found += [RequestRecord._make(row) for row in rows]
+        if len(found) >= limit:
+            break
+    return tuple(found)
 
 
-def _from_figures(figures: Figures, dropped: int) -> LogStats:
-    servers = figures.by_kind["server"].values()
-    requests, errors, prompt, completion = (sum(sums[place] for sums in servers) for place in range(4))
+async def _sums_of(connection: AsyncConnection, chosen: LogFilter, times: list[list[float]]) -> Sums:
+    sums = Sums()
+    for span in await _spans(connection, chosen):
+        sums.add(await sums_of_rows(connection, _conditions(span), times))
+    return sums
+
+
+async def _spans(connection: AsyncConnection, chosen: LogFilter) -> list[LogFilter]:
+    """A filter cut into spans of time, oldest first: a user's rows are only where the sums know of the user."""
+    if chosen.user is None:
+        return [chosen]
+    hours = await hours_with_user(connection, chosen.user)
+    since, before = chosen.since or 0, float("inf") if chosen.before is None else chosen.before
+    spans = ((max(since, start), min(before, end)) for start, end in _runs(hours))
+    return [replace(chosen, since=start, before=end) for start, end in spans if start < end]
+
+
+def _runs(hours: Iterable[int]) -> Iterable[tuple[int, int]]:
+    """Hours that follow each other, as spans."""
+    first = last = None
+    for hour in hours:
+        if first is not None and last is not None and hour != last + HOUR:
+            yield first, last + HOUR
+            first = None
+        first, last = hour if first is None else first, hour
+    if first is not None and last is not None:
+        yield first, last + HOUR
+
+
+def _stats_of(sums: Sums, totals: Percentiles, ttfts: Percentiles, dropped: int) -> LogStats:
+    servers = sums.server.values()
+    requests, errors, prompt, completion = (sum(figures[place] for figures in servers) for place in range(4))
     return LogStats(
         requests=requests,
         errors=errors,
         prompt_tokens=prompt,
         completion_tokens=completion,
         dropped=dropped,
-        ttft_ms=_percentiles_of(figures.bands("ttft")),
-        total_ms=_percentiles_of(figures.bands("total")),
-        by_user=_usage_of(figures.by_kind["user"]),
-        by_model=_usage_of(figures.by_kind["model"]),
-        by_server=_usage_of(figures.by_kind["server"]),
+        ttft_ms=ttfts,
+        total_ms=totals,
+        by_user=_usage_of(sums.user),
+        by_model=_usage_of(sums.model),
+        by_server=_usage_of(sums.server),
     )
 
 
-def _percentiles_of(bands: Sequence[tuple[int, int]]) -> Percentiles:
+def _of_bands(bands: Mapping[int, int]) -> Percentiles:
     return Percentiles(**{f"p{percent}": percentile_of_bands(bands, percent) for percent in (50, 95, 99)})
+
+
+def _of_values(values: list[float]) -> Percentiles:
+    """Nearest rank: the value at position ceil(p * n) of the sorted ones, counted from 1."""
+    values.sort()
+    ranks = {f"p{percent}": -(-len(values) * percent // 100) for percent in (50, 95, 99)}
+    return Percentiles(**{name: values[rank - 1] if values else None for name, rank in ranks.items()})
 
 
 def _usage_of(by_name: Mapping[str, Sequence[int]]) -> tuple[UsageRow, ...]:
@@ -298,7 +335,7 @@ def _conditions(chosen: LogFilter) -> list[ColumnElement[bool]]:
     if chosen.user is not None:
         conditions.append(columns.user == chosen.user)
     if chosen.model is not None:
-        conditions.append(or_(columns.model_asked == chosen.model, columns.model_served == chosen.model))
+        conditions.append((columns.model_asked == chosen.model) | (columns.model_served == chosen.model))
     if chosen.server is not None:
         conditions.append(columns.server == chosen.server)
     if chosen.errors:
@@ -308,68 +345,6 @@ def _conditions(chosen: LogFilter) -> list[ColumnElement[bool]]:
     if chosen.before is not None:
         conditions.append(columns.started_at < chosen.before)
     return conditions
-
-
-def _totals(chosen: LogFilter, *keys: ColumnElement[Any]) -> Select[Any]:
-    columns = request_log.c
-    query = select(
-        *keys,
-        func.count(),
-        func.coalesce(func.sum(case((IS_ERROR, 1), else_=0)), 0),
-        func.coalesce(func.sum(columns.prompt_tokens), 0),
-        func.coalesce(func.sum(columns.completion_tokens), 0),
-    )
-    return query.where(*_conditions(chosen))
-
-
-async def _usage_by(
-    connection: AsyncConnection, chosen: LogFilter, key: ColumnElement[str | None]
-) -> tuple[UsageRow, ...]:
-    rows = await connection.execute(_totals(chosen, key).group_by(key))
-    usage = [
-        UsageRow(
-            name=name,
-            requests=requests,
-            errors=int(errors),
-            prompt_tokens=int(prompt),
-            completion_tokens=int(completion),
-        )
-        for name, requests, errors, prompt, completion in rows
-    ]
-    return tuple(sorted(usage, key=lambda row: (-row.requests, row.name or "")))
-
-
-async def _percentiles(connection: AsyncConnection, chosen: LogFilter, column: ColumnElement[Any]) -> Percentiles:
-    """Nearest rank: the value at position ceil(p * n) of the sorted ones, counted from 1.
-
-    Sorting millions of rows takes many times as long as counting them by whole milliseconds; after that only
-    the rows of the three milliseconds that hold the ranks need sorting.
-    """
-    bucket = cast(column, BigInteger)
-    present = [*_conditions(chosen), column.is_not(None)]
-    counting = select(bucket, func.count()).where(*present).group_by(bucket)
-    counts = sorted((int(key), int(count)) for key, count in await connection.execute(counting))
-    total = sum(count for _, count in counts)
-    if not total:
-        return Percentiles(p50=None, p95=None, p99=None)
-    places = [_place(counts, -(-total * percent // 100)) for percent in (50, 95, 99)]
-    holding = {key for key, _ in places}
-    query = select(bucket, column).where(*present, bucket.in_(holding)).order_by(column)
-    values: dict[int, list[float]] = {key: [] for key in holding}
-    for key, value in await connection.execute(query):
-        values[int(key)].append(float(value))
-    p50, p95, p99 = (values[key][offset] for key, offset in places)
-    return Percentiles(p50=p50, p95=p95, p99=p99)
-
-
-def _place(counts: Sequence[tuple[int, int]], rank: int) -> tuple[int, int]:
-    """Which bucket holds the value of this rank (from 1), and how many of the bucket's values come before it."""
-    before = 0
-    for key, count in counts:
-        if before + count >= rank:
-            return key, rank - before - 1
-        before += count
-    raise ValueError("a rank cannot exceed the number of values")
 
 
 async def _dropped(connection: AsyncConnection, chosen: LogFilter) -> int:

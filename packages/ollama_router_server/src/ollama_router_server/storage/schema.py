@@ -28,8 +28,7 @@ __all__ = [
     "auth_epoch",
     "groups",
     "log_drops",
-    "log_progress",
-    "log_summaries",
+    "log_sums",
     "memberships",
     "metadata",
     "request_log",
@@ -120,7 +119,7 @@ request_log = Table(
     "request_log",
     metadata,
     Column("seq", _Serial, primary_key=True),
-    Column("id", String(64), nullable=False, unique=True),
+    Column("id", String(64), nullable=False),
     Column("started_at", Double, nullable=False),
     Column("user", String(100)),
     Column("client", Text),
@@ -146,9 +145,9 @@ request_log = Table(
     Column("reason", Text),
     Column("error_code", String(64)),
     Column("error", Text),
+    # The one index grows at its end. One over users or ids would cost the writer more than everything else does:
+    # sums tell in which hours a user's rows are, and an id begins with its time.
     Index(None, "started_at"),
-    # Every other filter walks one of these two in time order; each further index would slow the one writer.
-    Index(None, "user", "started_at"),
 )
 
 log_drops = Table(
@@ -159,26 +158,16 @@ log_drops = Table(
     Column("dropped", BigInteger, nullable=False),
 )
 
-# Sums over the rows of the log up to `log_progress.seq`, by hour and by day: `span` seconds from `start` on.
-# `kind` says what `name` is: a user, model or server ("" for none), or the least milliseconds of a band of times.
-log_summaries = Table(
-    "log_summaries",
+# What rows of the log add up to, by hour and by day: `span` seconds from `start` on. Several rows of one span add up;
+# deleted rows stand in them with negative figures. `in_day`: this hour is part of its day's row. Both texts are JSON.
+log_sums = Table(
+    "log_sums",
     metadata,
-    Column("kind", String(8), primary_key=True),
-    Column("span", Integer, primary_key=True, autoincrement=False),
-    Column("start", BigInteger, primary_key=True, autoincrement=False),
-    Column("name", Text, primary_key=True),
+    Column("id", _Serial, primary_key=True),
+    Column("start", BigInteger, nullable=False, index=True),
+    Column("span", Integer, nullable=False),
+    Column("in_day", Boolean, nullable=False),
     Column("requests", BigInteger, nullable=False),
-    Column("errors", BigInteger, nullable=False),
-    Column("prompt_tokens", BigInteger, nullable=False),
-    Column("completion_tokens", BigInteger, nullable=False),
-    sqlite_with_rowid=False,
-)
-
-log_progress = Table(
-    "log_progress",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("seq", BigInteger, nullable=False),
-    CheckConstraint("id = 1", name="single_row"),
+    Column("totals", Text, nullable=False),
+    Column("users", Text, nullable=False),
 )

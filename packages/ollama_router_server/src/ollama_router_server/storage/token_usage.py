@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import or_, select
 
 from ollama_router_core.limits import DAY
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.dialect import insert_into, whole
+from ollama_router_server.storage.dialect import insert_into
+from ollama_router_server.storage.log_stats import tokens_by_day
 from ollama_router_server.storage.schema import request_log, token_usage
 
 __all__ = ["DayOfUser", "TokenUsage"]
@@ -69,18 +70,13 @@ class TokenUsage:
         Raises:
             StorageUnavailable: the database cannot answer.
         """
-        columns = request_log.c
-        key = whole(self._database.backend, columns.started_at / DAY).label("day")
-        used = func.coalesce(columns.prompt_tokens, 0) + func.coalesce(columns.completion_tokens, 0)
-        counting = (
-            select(key, func.sum(used)).where(columns.user == user, columns.started_at >= first_day * DAY).group_by(key)
-        )
         known = select(token_usage.c.day).where(token_usage.c.user == user, token_usage.c.day >= first_day).limit(1)
         async with self._database.write() as connection:
             if (await connection.execute(known)).first() is not None:
                 return
-            counts = {int(row[0]): int(row[1]) for row in await connection.execute(counting)}
-            rows = [{"user": user, "day": day, "tokens": tokens} for day, tokens in {today: 0, **counts}.items()]
+            counts = await tokens_by_day(connection, user, since=first_day * DAY)
+            days = {today: 0} | {start // DAY: tokens for start, tokens in counts.items()}
+            rows = [{"user": user, "day": day, "tokens": tokens} for day, tokens in days.items()]
             await connection.execute(self._insert.on_conflict_do_nothing(), rows)
 
     async def recent_requests(self, user: str, *, since: float, paths: Sequence[str]) -> tuple[float, ...]:

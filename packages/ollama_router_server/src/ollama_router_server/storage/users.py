@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, get_args
 
-from sqlalchemy import Row, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -50,7 +50,6 @@ from ollama_router_server.storage.schema import (
     auth_epoch,
     groups,
     memberships,
-    request_log,
     token_usage,
     tokens,
     users,
@@ -138,26 +137,19 @@ class UserStore:
         Raises:
             UnknownUser: no such user.
         """
-        columns = request_log.c
-        totals = select(
-            func.count(),
-            func.coalesce(func.sum(case((log.IS_ERROR, 1), else_=0)), 0),
-            func.avg(columns.total_ms),
-            func.coalesce(func.sum(columns.prompt_tokens), 0),
-            func.coalesce(func.sum(columns.completion_tokens), 0),
-        ).where(columns.user == name)
         async with self._database.read() as connection:
             row = await require_user(connection, name)
             infos = await token_infos(connection, row.id)
             names = await _groups_of_users(connection)
-            requests, errors, mean_ms, prompt, completion = (await connection.execute(totals)).one()
+            sums, mean_ms = await log.sums_of_user(connection, name)
+            requests, errors, prompt, completion = sums.user.get(name, (0, 0, 0, 0))
             last = await log.select_records(connection, log.LogFilter(user=name), limit=_LAST_REQUESTS)
         return UserDetails(
             summary=_summary(row, infos.get(row.id, ()), requests, names.get(row.id)),
-            errors=int(errors),
-            mean_ms=None if mean_ms is None else float(mean_ms),
-            prompt_tokens=int(prompt),
-            completion_tokens=int(completion),
+            errors=errors,
+            mean_ms=mean_ms,
+            prompt_tokens=prompt,
+            completion_tokens=completion,
             last_requests=last,
         )
 
@@ -284,7 +276,7 @@ class UserStore:
             row = await require_user(connection, name)
             await connection.execute(delete(users).where(users.c.id == row.id))
             await connection.execute(delete(token_usage).where(token_usage.c.user == name))
-            return await log.delete_rows(connection, self._database.backend, request_log.c.user == name)
+            return await log.delete_rows_of_user(connection, name)
 
     async def epoch(self) -> int:
         """The number that every change of users or tokens moves."""

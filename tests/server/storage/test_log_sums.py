@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import select
 
 from ollama_router_core.records import RequestRecord
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.log_stats import figures_of
-from ollama_router_server.storage.log_summaries import catch_up
+from ollama_router_server.storage.log_stats import hours_with_user, sums_in, tokens_by_day
 from ollama_router_server.storage.request_log import LogFilter, LogStats, RequestLog
+from ollama_router_server.storage.schema import log_sums
 from ollama_router_server.storage.users import UserStore
 from support.storage import FakeClock, make_record
 
@@ -87,57 +88,79 @@ async def agree(log: RequestLog, exact: RequestLog, spans: Sequence[LogFilter] =
                     assert shown <= true <= shown + max(1.0, shown / 99), (span, name, percent)
 
 
-async def test_sums_and_rows_agree_whatever_was_counted_so_far(log: RequestLog, exact: RequestLog) -> None:
-    """Before, between and after bringing the sums up to date; late rows of old hours included."""
+async def test_sums_and_rows_agree_whatever_was_merged_so_far(log: RequestLog, exact: RequestLog) -> None:
+    """Before and after merging hours and days, and with late rows of hours that are part of a day's sums."""
     await log.insert(some_records(1, 200))
-    await agree(log, exact, SPANS[:3])
-    assert await log.catch_up() == 200
+    await log.insert(some_records(7, 50))
+    await agree(log, exact)
+    await log.merge(now=START + 30 * HOUR)
     await agree(log, exact)
     await log.insert(some_records(2, 100))
     await agree(log, exact)
-    assert await log.catch_up() == 100
-    assert await log.catch_up() == 0
+    await log.merge(now=START + 200 * HOUR)
     await agree(log, exact)
 
 
-@pytest.mark.parametrize("batch", [1, 7, 300])
-async def test_batches_count_each_row_once(log: RequestLog, exact: RequestLog, database: Database, batch: int) -> None:
-    """However small they are."""
-    await log.insert(some_records(3, 60))
-    assert await catch_up(database, batch=batch) == 60
-    await agree(log, exact, SPANS[:5])
+async def test_merging_leaves_one_row_of_each_hour_and_day(log: RequestLog, database: Database) -> None:
+    """Of hours still open, too; days once they are over for an hour. A second time changes nothing."""
+    for seed in range(3):
+        await log.insert(some_records(seed, 100))
+    for _ in range(2):
+        await log.merge(now=START + 50 * HOUR)
+        async with database.read() as connection:
+            rows = (await connection.execute(select(log_sums.c.span, log_sums.c.start, log_sums.c.in_day))).all()
+        assert len({(row.span, row.start) for row in rows}) == len(rows)
+        over = (START + 49 * HOUR) // 86_400 * 86_400
+        assert {row.start < over for row in rows if row.span == 86_400} == {True}
+        assert all(row.in_day is (row.start < over) for row in rows if row.span == 3_600)
 
 
 async def test_deleted_rows_leave_the_sums(log: RequestLog, exact: RequestLog, database: Database) -> None:
-    """By age and with their user, counted or not, and new rows count again after them."""
+    """By age and with their user, merged or not, and new rows count again after them."""
     users = UserStore(database, clock=FakeClock(), cost=4)
     await users.create("alice")
     await log.insert(some_records(4, 150))
-    await log.catch_up()
+    await log.merge(now=START + 60 * HOUR)
     await log.insert(some_records(5, 50))
     assert await log.cleanup(before=START + 30.5 * HOUR, batch=17) > 0
     await agree(log, exact)
     assert await users.delete("alice") > 0
     await agree(log, exact)
+    await log.merge(now=START + 60 * HOUR)
+    await agree(log, exact)
     assert await log.cleanup(before=START + 1_000 * HOUR) > 0
     assert (await log.stats(LogFilter())).requests == 0
     async with database.read() as connection:
-        left = await figures_of(connection, database.backend, None, None)
-    assert not any(left.by_kind.values())
+        left = await sums_in(connection, None, None)
+    assert not any((left.user, left.model, left.server, left.total, left.ttft))
+    await log.merge(now=START + 200 * HOUR)
+    async with database.read() as connection:
+        assert (await connection.execute(select(log_sums))).all() == []
     await log.insert(some_records(6, 30))
-    await log.catch_up()
     await agree(log, exact, SPANS[:3])
 
 
 async def test_the_list_of_users_counts_requests_by_sums(log: RequestLog, database: Database) -> None:
-    """Counted rows and those written since."""
+    """Of days, of hours and of the last batch."""
     users = UserStore(database, clock=FakeClock(), cost=4)
     await users.create("alice")
     await users.create("carol")
     await log.insert([make_record(number) for number in range(3)])
-    await log.catch_up()
+    await log.merge(now=START)
     await log.insert([make_record(number) for number in range(3, 5)])
     assert [(user.name, user.requests) for user in await users.list()] == [("alice", 5), ("carol", 0)]
+
+
+@pytest.mark.parametrize("name", ["al", 'quo"ted', ',"alice', "größe", "back\\slash", "[1,2"])
+async def test_a_user_is_found_in_the_sums_whatever_the_name(log: RequestLog, database: Database, name: str) -> None:
+    """Names that begin like others, or look like the text that sums are kept in."""
+    others = ["alice", "al,", 'ted":[9,9,9,9]', "lash"]
+    rows = [make_record(n, user=user, prompt_tokens=n) for n, user in enumerate([*others, name, name])]
+    await log.insert(rows)
+    async with database.read() as connection:
+        assert await tokens_by_day(connection, name, since=0) == {0: 9}
+        assert await hours_with_user(connection, "nobody") == []
+    assert [row.id for row in await log.list(LogFilter(user=name))] == ["request-5", "request-4"]
 
 
 async def test_where_the_newest_rows_begin(log: RequestLog) -> None:

@@ -14,6 +14,7 @@ import typer
 from ollama_router_cli.console import print_note
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, command_group, examples
 from ollama_router_cli.settings_source import read_settings
+from ollama_router_server.reload import ConfigSource
 from ollama_router_server.serve import run
 
 __all__ = ["app"]
@@ -47,8 +48,11 @@ def serve(
     settings = read_settings(config, environment)
     print_note(f"settings: {settings.source}")
     signal.signal(signal.SIGTERM, _end)
+    source = ConfigSource(
+        path=settings.path, read=lambda: read_settings(settings.path, settings.environment, settings.variables).config
+    )
     try:
-        run(settings.config, settings.variables, host=host, port=port, workers=workers)
+        run(settings.config, settings.variables, host=host, port=port, workers=workers, source=source)
     except KeyboardInterrupt:
         print_note("stopped")
 

@@ -150,17 +150,21 @@ def create_app(services: Services) -> RouterApp:
     metrics = Metrics(_gauges(services, lambda: relay.in_flight))
     services.join(metrics.families)
     app.add_route("/metrics", MetricsResource(metrics, services))
-    deps = RelayDeps(
-        config=services.config,
-        targets=services.targets,
-        upstream=services.upstream,
-        fleet=services.fleet,
-        admitting=services.admitting,
-        authenticator=services.authenticator,
-        ledger=services.ledger,
-        sink=services.sink,
-        clock=services.clock,
-        metrics=metrics,
-    )
-    relay = RelayApp(deps)
+
+    def deps() -> RelayDeps:
+        return RelayDeps(
+            config=services.config,
+            targets=services.targets,
+            upstream=services.upstream,
+            fleet=services.fleet,
+            admitting=services.admitting,
+            authenticator=services.authenticator,
+            ledger=services.ledger,
+            sink=services.sink,
+            clock=services.clock,
+            metrics=metrics,
+        )
+
+    relay = RelayApp(deps())
+    services.on_config(lambda: relay.use(deps()))
     return RouterApp(services, relay, app)

@@ -83,6 +83,16 @@ class Health:
         self.retries = RetryBudget()
         self.draining = frozenset(name for name, server in config.servers.items() if server.drain)
 
+    def use(self, config: Config) -> None:
+        """Another config: what is known about servers that stay is kept; a changed `drain` holds."""
+        old, new = self._config.servers, config.servers
+        for name, server in new.items():
+            if name not in old or old[name].drain != server.drain:
+                self.drain(name, on=server.drain)
+        self.draining &= new.keys()
+        self._troubled &= new.keys()
+        self._config = config
+
     @property
     def troubled(self) -> bool:
         """Whether any server failed lately; as long as none did, nothing here has to be asked."""

@@ -26,7 +26,7 @@ from ollama_router_core.config.settings import Logging, parse_size
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.tokens import check_format
 
-__all__ = ["FILE_NAME", "configure_logging", "redact"]
+__all__ = ["FILE_NAME", "configure_logging", "redact", "set_level"]
 
 FILE_NAME = "ollama-router.log"
 
@@ -73,6 +73,11 @@ def configure_logging(settings: Logging, *, stream: TextIO, worker: int | None =
     return close
 
 
+def set_level(level: str) -> None:
+    """Change the least level of what is logged, as the setting `logging.level` spells it."""
+    logging.root.setLevel("WARNING" if level == "warn" else level.upper())
+
+
 class _Handoff(QueueHandler):
     """Puts an entry on the queue as it is; the base class would render it here."""
 
@@ -111,7 +116,7 @@ def _install(
     driver = root.manager.getLogger("aiosqlite")
     before = root.level, access.disabled, driver.level
     root.addHandler(handoff)
-    root.setLevel("WARNING" if level == "warn" else level.upper())
+    set_level(level)
     access.disabled = True  # its lines hold query strings
     driver.setLevel(logging.WARNING)  # at `debug` it writes every value that is stored, digests included
     root.manager.getLogger("alembic").setLevel("WARNING")  # its steps are ours to tell

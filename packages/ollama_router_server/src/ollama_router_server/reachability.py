@@ -35,7 +35,16 @@ class Reachability:
         self._task: asyncio.Task[None] | None = None
         self.last: dict[str, Reach] = {}
 
-    async def start(self) -> None:
+    def use(self, config: Config) -> None:
+        """Another config: its hosts are tried at once."""
+        self._config = config
+        self.last = {name: reach for name, reach in self.last.items() if name in config.external_hosts}
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        self.start()
+
+    def start(self) -> None:
         """Begin to try; the first round runs in the background too."""
         if any(host.enabled for host in self._config.external_hosts.values()):
             self._task = asyncio.create_task(self._watch(), name="reachability")

@@ -11,8 +11,8 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 from typing import Any, Final, TextIO
 
@@ -23,6 +23,7 @@ from ollama_router_core.errors import ConfigError, RouterError
 from ollama_router_server.app import create_app
 from ollama_router_server.logs import configure_logging
 from ollama_router_server.protocol.strict import StrictProtocol
+from ollama_router_server.reload import ConfigSource, Reloader
 from ollama_router_server.services import Services
 from ollama_router_server.storage.users import CreatedToken
 from ollama_router_server.workers import Supervisor
@@ -96,7 +97,12 @@ def _announce(created: CreatedToken, err: TextIO) -> None:
 
 
 async def serve(
-    services: Services, sock: socket.socket, *, accepting: Callable[[], None], lifeline: int | None = None
+    services: Services,
+    sock: socket.socket,
+    *,
+    accepting: Callable[[], None],
+    source: ConfigSource | None = None,
+    lifeline: int | None = None,
 ) -> None:
     """Serve on a socket until a signal comes; drains for at most `limits.shutdown_grace` seconds.
 
@@ -104,6 +110,7 @@ async def serve(
         services: not started yet.
         sock: listening, or to be.
         accepting: called when connections are accepted.
+        source: where the config is read again from, on SIGHUP and when its file has changed.
         lifeline: a file descriptor whose end is as good as a signal.
 
     Raises:
@@ -123,14 +130,32 @@ async def serve(
         services,
         accepting,
     )
+    loop = asyncio.get_running_loop()
     if lifeline is not None:
-        asyncio.get_running_loop().add_reader(lifeline, server.handle_exit, signal.SIGTERM, None)
-    await server.serve(sockets=[sock])
+        loop.add_reader(lifeline, server.handle_exit, signal.SIGTERM, None)
+    async with _reloading(services, source):
+        await server.serve(sockets=[sock])
     if not server.started:
         raise RouterError("the server could not start; the lines above say why")
 
 
-async def _serve_alone(config: Config, environment: Mapping[str, str], sock: socket.socket) -> None:
+@asynccontextmanager
+async def _reloading(services: Services, source: ConfigSource | None) -> AsyncIterator[None]:
+    if source is None:
+        yield
+        return
+    reloader = Reloader(services, source)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
+    reloader.start()
+    try:
+        yield
+    finally:
+        await reloader.aclose()
+
+
+async def _serve_alone(
+    config: Config, environment: Mapping[str, str], sock: socket.socket, source: ConfigSource | None
+) -> None:
     services = Services(config, environment)
     try:
         created = await services.prepare()
@@ -139,7 +164,7 @@ async def _serve_alone(config: Config, environment: Mapping[str, str], sock: soc
         raise
     if created is not None:
         _announce(created, sys.stderr)
-    await serve(services, sock, accepting=lambda: _say_listening(sock, sys.stdout))
+    await serve(services, sock, source=source, accepting=lambda: _say_listening(sock, sys.stdout))
 
 
 async def _prepare(config: Config, environment: Mapping[str, str]) -> CreatedToken | None:
@@ -164,6 +189,7 @@ def run(
     host: str | None = None,
     port: int | None = None,
     workers: int | None = None,
+    source: ConfigSource | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, in this process or in several that it starts.
 
@@ -171,15 +197,18 @@ def run(
         ConfigError, StorageUnavailable: it could not start.
     """
     count = config.workers if workers is None else workers
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something that can read the config again
     with listen(host or config.proxy_host, config.proxy_port if port is None else port) as sock:
         if count == 1:
             with _logging(config):
-                _run_loop(_serve_alone(config, environment, sock))
+                _run_loop(_serve_alone(config, environment, sock, source))
         else:
-            _run_workers(config, environment, sock, count)
+            _run_workers(config, environment, sock, count, source)
 
 
-def _run_workers(config: Config, environment: Mapping[str, str], sock: socket.socket, count: int) -> None:
+def _run_workers(
+    config: Config, environment: Mapping[str, str], sock: socket.socket, count: int, source: ConfigSource | None
+) -> None:
     with _logging(config):
         created = asyncio.run(_prepare(config, environment))
     if created is not None:
@@ -194,7 +223,8 @@ def _run_workers(config: Config, environment: Mapping[str, str], sock: socket.so
     if worker is not None:
         with _logging(config, worker.index):
             services = Services(config, environment, board=worker.board)
-            _run_loop(serve(services, sock, accepting=worker.ready, lifeline=worker.lifeline))
+            serving = serve(services, sock, accepting=worker.ready, source=source, lifeline=worker.lifeline)
+            _run_loop(serving)
 
 
 @contextmanager

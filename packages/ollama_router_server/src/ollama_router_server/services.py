@@ -19,6 +19,7 @@ from ollama_router_server.figures import Family
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.keeper import LogKeeper
 from ollama_router_server.ledger import Ledger
+from ollama_router_server.logs import set_level
 from ollama_router_server.reachability import Reachability
 from ollama_router_server.relay.admitting import Admitting
 from ollama_router_server.siblings import Siblings
@@ -67,6 +68,10 @@ class Services:
         self.config = config
         self.board = board
         self.siblings: Siblings | None = None
+        self.config_problem: str | None = None
+        """Why the config as it is now cannot be used; None while it can, and is."""
+        self._environment = environment
+        self._taken_up: list[Callable[[], None]] = []
         self.clock = clock or SystemClock()
         self.draining = False
         self.started = False
@@ -115,14 +120,58 @@ class Services:
         await self.authenticator.start()
         self.sink.start()
         self.ledger.start()
-        if self.board is None or self.board.worker == 0:
+        if self.first:
             self.keeper.start()
             self.warm_up.start()
         await self.fleet.start()
-        await self.reachability.start()
+        self.reachability.start()
         if self.siblings is not None:
             self.siblings.start()
         self.started = True
+
+    def on_config(self, taken_up: Callable[[], None]) -> None:
+        """Call back in the moment in which another config holds."""
+        self._taken_up.append(taken_up)
+
+    async def use(self, config: Config) -> None:
+        """Go by another config from now on; what needs a restart stays as it is.
+
+        Nothing under way is touched: a request that runs on a server which is gone now ends there.
+
+        Raises:
+            ConfigError: it cannot be used; nothing has changed.
+        """
+        if found := leaks(config):
+            raise ConfigError("; ".join(found))
+        targets = build_targets(config, self._environment)
+        warnings = missing_keys(config, self._environment)
+        known = self.targets
+        moved = {name for name, target in targets.items() if name in known and known[name].origin != target.origin}
+        old, self.config = self.config, config
+        self.targets.update(targets)  # places that are gone stay: requests may be on their way there
+        self._taken_up_by_all(old, config)
+        await self.fleet.use(config, moved=moved)
+        if self.first:
+            self.warm_up.use(config)
+        for warning in warnings:
+            _log.warning("external_host_without_key", detail=warning)
+
+    def _taken_up_by_all(self, old: Config, config: Config) -> None:
+        for name, server in config.servers.items():
+            if self.board is not None and name in old.servers and old.servers[name].drain != server.drain:
+                self.board.drain(name, on=server.drain)
+        if old.logging.level != config.logging.level:
+            set_level(config.logging.level)
+        self.admitting.use(config)
+        self.keeper.use(config.request_log)
+        self.reachability.use(config)
+        for taken_up in self._taken_up:
+            taken_up()
+
+    @property
+    def first(self) -> bool:
+        """Whether this process does what one of all workers has to do."""
+        return self.board is None or self.board.worker == 0
 
     def join(self, collect: Callable[[], list[Family]]) -> None:
         """With other workers: publish these figures, and do as they were told. To be called before `start`."""

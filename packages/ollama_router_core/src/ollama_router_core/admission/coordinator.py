@@ -49,6 +49,13 @@ class Admission:
         self._rotation = 0
         self._looked = float("-inf")
 
+    def use(self, config: Config) -> None:
+        """Go by another config from now on; who waits goes on waiting, and is looked at with the next `changed`."""
+        self._config = config
+        self._line.most = config.queue.max_waiting
+        self._late = config.routing_strategy == "fastest"
+        self._outlook.use(config)
+
     # --- what happened ---------------------------------------------------------------------------------------------
 
     def arrive(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:

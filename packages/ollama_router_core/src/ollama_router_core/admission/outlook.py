@@ -103,6 +103,11 @@ class Outlook:
         self._weights: dict[RequestKind, tuple[int, float, float]] = {}
         self._residents: dict[tuple[str, CanonicalName], _Resident] = {}
 
+    def use(self, config: Config) -> None:
+        """Another config: who fits is found out anew."""
+        self._config = config
+        self._fits.clear()
+
     def look(self, snapshot: FleetSnapshot, now: float) -> None:
         """Take a new look at facts and time. Fits outlive it for a second while the facts are the same."""
         old = self._snapshot

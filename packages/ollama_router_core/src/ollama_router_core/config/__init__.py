@@ -6,6 +6,7 @@ Does not belong here: opening files, reading the process environment.
 
 from __future__ import annotations
 
+from ollama_router_core.config.changes import changed_paths, needs_restart
 from ollama_router_core.config.defaults import default_config, parse_ollama_host
 from ollama_router_core.config.loading import dump_config, load_config, redacted
 from ollama_router_core.config.problems import Problem
@@ -38,9 +39,11 @@ __all__ = [
     "Server",
     "Setting",
     "Strategy",
+    "changed_paths",
     "default_config",
     "dump_config",
     "load_config",
+    "needs_restart",
     "parse_ollama_host",
     "parse_size",
     "redacted",

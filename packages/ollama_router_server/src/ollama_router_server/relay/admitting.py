@@ -108,13 +108,21 @@ class Admitting:
         self._clock = clock
         self._admission = Admission(config)
         self._late = config.routing_strategy == "fastest"
-        self._counting = self._late or any(server.max_concurrent for server in config.servers.values())
+        self._counting = _counts(config)
         self._numbers = itertools.count(1)
         self._futures: dict[int, asyncio.Future[Place]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._under_way = 0
         fleet.on_change(self._changed)
+
+    def use(self, config: Config) -> None:
+        """Another config from now on, for those who wait too. What was once counted is counted to its end."""
+        self._config = config
+        self._late = config.routing_strategy == "fastest"
+        self._counting = self._counting or _counts(config)
+        self._admission.use(config)
+        self._changed()
 
     @property
     def waiting(self) -> int:
@@ -317,3 +325,8 @@ class Admitting:
         if isinstance(error, NoServerFits) and after is not None:
             error.retry_after = min(_LONGEST_RETRY_AFTER, max(1.0, after))
         return error
+
+
+def _counts(config: Config) -> bool:
+    """Whether what runs where has to be counted."""
+    return config.routing_strategy == "fastest" or any(server.max_concurrent for server in config.servers.values())

@@ -52,19 +52,18 @@ _log = structlog.get_logger("relay")
 class FastPath:
     """What the front offers whole requests to; see `protocol.cycle.FastPath`."""
 
-    def __init__(
-        self,
-        relay: RelayApp,
-        deps: RelayDeps,
-        policy: Policy,
-        live: LiveExchanges,
-        forwarder: Forwarder,
-        *,
-        max_body: int,
-    ) -> None:
+    deps: RelayDeps
+    forwarder: Forwarder
+    _policy: Policy
+    _max_body: int
+
+    def __init__(self, relay: RelayApp, live: LiveExchanges) -> None:
         self.relay = relay
-        self.deps = deps
         self.live = live
+
+    def use(self, deps: RelayDeps, policy: Policy, forwarder: Forwarder, *, max_body: int) -> None:
+        """Set, or change, what it works with."""
+        self.deps = deps
         self.forwarder = forwarder
         self._policy = policy
         self._max_body = max_body

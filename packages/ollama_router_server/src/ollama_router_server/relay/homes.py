@@ -29,7 +29,7 @@ from ollama_router_server.relay.merging import merge_progress
 from ollama_router_server.relay.uploads import declared_length, send_to_all
 from ollama_router_server.system import Clock
 
-__all__ = ["Homes"]
+__all__ = ["Homes", "LastHomes"]
 
 _DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}", re.ASCII)
 _TOGETHER_SECONDS = 600.0
@@ -37,18 +37,28 @@ _LOOK_SECONDS = 2.0
 _MOST_REMEMBERED = 1024
 
 
+LastHomes = OrderedDict[int, tuple[str, float]]
+"""Where a user's last upload went, and when; outlives a change of the config."""
+
+
 class Homes:
     """Serves the routes of the table that need a home."""
 
     def __init__(
-        self, config: Config, fleet: FleetService, dispatch: Dispatch, gathering: Gathering, clock: Clock
+        self,
+        config: Config,
+        fleet: FleetService,
+        dispatch: Dispatch,
+        gathering: Gathering,
+        clock: Clock,
+        last_homes: LastHomes,
     ) -> None:
         self._config = config
         self._fleet = fleet
         self._dispatch = dispatch
         self._gathering = gathering
         self._clock = clock
-        self._last_home: OrderedDict[int, tuple[str, float]] = OrderedDict()
+        self._last_home = last_homes
 
     async def serve(self, exchange: Exchange, request: ParsedRequest) -> None:
         """Find the home or homes and do what was asked there.

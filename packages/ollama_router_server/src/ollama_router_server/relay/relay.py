@@ -45,7 +45,7 @@ from ollama_router_server.relay.fast_path import FastPath
 from ollama_router_server.relay.forwarder import Forwarder, Tried
 from ollama_router_server.relay.gathering import Gathering
 from ollama_router_server.relay.holders import Holders
-from ollama_router_server.relay.homes import Homes
+from ollama_router_server.relay.homes import Homes, LastHomes
 from ollama_router_server.relay.learning import note_answered
 from ollama_router_server.relay.policy import Policy
 from ollama_router_server.relay.translating import answer_in_place, deliver_translated
@@ -82,15 +82,24 @@ class RelayApp:
     """The ASGI application for API routes."""
 
     def __init__(self, deps: RelayDeps) -> None:
-        config = deps.config
-        self._deps = deps
         self._in_flight = 0
         self._live = LiveExchanges(deps.authenticator)
+        self._last_homes: LastHomes = LastHomes()
+        self.fast_path = FastPath(self, self._live)
+        self.use(deps)
+
+    def use(self, deps: RelayDeps) -> None:
+        """Go by another config from now on. Exchanges under way take what is left of their steps from it.
+
+        `deps.targets` must still hold every place that it ever held.
+        """
+        config = deps.config
+        self._deps = deps
         self._max_body = parse_size(config.limits.max_body)
         self._gathering = Gathering(config, deps.targets, deps.upstream, deps.fleet, deps.clock)
         dispatch = Dispatch(config, deps.targets, deps.upstream)
         self._holders = Holders(config, deps.fleet, dispatch, self._gathering, deps.clock)
-        self._homes = Homes(config, deps.fleet, dispatch, self._gathering, deps.clock)
+        self._homes = Homes(config, deps.fleet, dispatch, self._gathering, deps.clock, self._last_homes)
         self._external = ExternalPass(config, dispatch, deps.clock)
         self._policy = Policy(config, deps.fleet)
         self._forwarder = Forwarder(
@@ -99,7 +108,7 @@ class RelayApp:
             fleet=deps.fleet,
             clock=deps.clock,
         )
-        self.fast_path = FastPath(self, deps, self._policy, self._live, self._forwarder, max_body=self._max_body)
+        self.fast_path.use(deps, self._policy, self._forwarder, max_body=self._max_body)
 
     @property
     def in_flight(self) -> int:

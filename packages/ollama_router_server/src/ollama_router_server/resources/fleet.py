@@ -42,6 +42,7 @@ class StatusResource:
             },
             "waiting": figures["waiting"],
             "worker": _worker_json(self._services.board),
+            "config_problem": self._services.config_problem,
             "differing_models": {
                 name: {digest: list(servers) for digest, servers in digests.items()}
                 for name, digests in differing_digests(snapshot).items()

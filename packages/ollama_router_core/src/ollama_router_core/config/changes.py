@@ -1,0 +1,51 @@
+"""What differs between two configs, by path; values are never told.
+
+Belongs here: the paths, and which of them a running router cannot take up.
+Does not belong here: taking them up (the server's `reload`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from ollama_router_core.config.settings import Config
+
+__all__ = ["changed_paths", "needs_restart"]
+
+_FIXED: Final = (
+    "proxy_host",
+    "proxy_port",
+    "workers",
+    "database_url",
+    "limits.shutdown_grace",
+    "logging.enabled",
+    "logging.directory",
+    "logging.max_size",
+    "logging.max_files",
+)
+
+
+def changed_paths(old: Config, new: Config) -> tuple[str, ...]:
+    """Paths of settings whose values differ, as `servers.big.priority`; a place that came or went is one path."""
+    values = (config.model_dump(mode="python", by_alias=True) for config in (old, new))
+    return tuple(_differences(next(values), next(values), ""))
+
+
+def needs_restart(paths: Iterable[str]) -> tuple[str, ...]:
+    """Those of some paths that hold only after a restart."""
+    return tuple(path for path in paths if path in _FIXED or path.split(".")[0] in _FIXED)
+
+
+def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
+    if old == new:
+        return
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        yield path
+        return
+    for key in [*old, *(key for key in new if key not in old)]:
+        inner = f"{path}.{key}" if path else str(key)
+        if key in old and key in new:
+            yield from _differences(old[key], new[key], inner)
+        else:
+            yield inner

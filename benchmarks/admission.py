@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import statistics
 import time
 from collections.abc import Callable, Iterable
@@ -28,6 +29,7 @@ from ollama_router_core.fleet import FleetSnapshot, InstalledModel, LoadedModel,
 from ollama_router_core.names import canonical_name
 from ollama_router_core.requests import RouteRequest
 from ollama_router_core.speeds import Sample, SpeedBook, model_weight
+from ollama_router_core.strict_json import parse_object
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.relay.admitting import Admitting
 from ollama_router_server.system import SystemClock
@@ -35,6 +37,7 @@ from ollama_router_server.system import SystemClock
 GIB = 1024**3
 STRATEGIES = ("priority_with_memory", "fastest")
 ROUNDS, REPEATS, TURNS = 5, 2000, 600
+BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "word " * 800}] * 3}).encode()
 
 
 def make_config(servers: int, strategy: str, *, most: int | None) -> Config:
@@ -110,8 +113,8 @@ def server_cost(config: Config, facts: dict[str, ServerFacts], requests: list[Ro
         fleet.update(name, partial(_always, known))
     fleet._speeds = book  # noqa: SLF001 (what was learned cannot be handed in)
     admitting = Admitting(config, {}, fleet, SystemClock())
-    exchange: Any = SimpleNamespace(user=None, decision=None, decided=None, expected_wait_ms=None, queue_position=None)
-    request: Any = SimpleNamespace(route=requests[0])
+    exchange: Any = SimpleNamespace(user=None, prefix=None, decision=None, decided=None)
+    request: Any = SimpleNamespace(route=requests[0], document=parse_object(BODY))
 
     async def run() -> float:
         found = []

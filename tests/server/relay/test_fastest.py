@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ollama_router_core.testing import OllamaSimulator, Reset, model
+from ollama_router_core.testing import OllamaSimulator, Reset, Silence, model
+from support.eventually import eventually
 from support.router import running_router, server_entry
 
 pytestmark = pytest.mark.anyio
@@ -73,3 +74,66 @@ async def test_many_models_on_few_servers_are_all_answered(tmp_path: Path) -> No
         assert router.services.admitting.waiting == 0
         assert router.services.fleet.running("one") == router.services.fleet.running("two") == 0
     assert [answer.status_code for answer in answers] == [200] * 40
+
+
+def turn(number: int, count: int) -> dict[str, object]:
+    """A conversation's request for its turn `count`, all earlier ones included."""
+    messages = [{"role": "user", "content": f"Tell me the story number {number}. {'Mind the details. ' * 200}"}]
+    for done in range(1, count):
+        messages += [{"role": "assistant", "content": "And then?"}, {"role": "user", "content": f"Go on, {done}."}]
+    return {"model": MODEL, "messages": messages, "stream": False}
+
+
+async def test_a_conversation_stays_where_its_beginning_is_held(tmp_path: Path) -> None:
+    """Of two equal, idle servers the one that answered the last turn; when that is busy, the other."""
+    async with (
+        OllamaSimulator(models=[model(MODEL)]) as one,
+        OllamaSimulator(models=[model(MODEL)]) as two,
+        running_router(
+            tmp_path,
+            {"one": server_entry(one, num_parallel=4), "two": server_entry(two, num_parallel=4)},
+            routing_strategy="fastest",
+        ) as router,
+        router.client() as client,
+        router.client(router.admin_token) as admin,
+    ):
+        for server in ("one", "two"):  # warm on both, and both as quick
+            await admin.post(f"/router/servers/{server}/drain")
+            await ask(client)
+            await admin.post(f"/router/servers/{server}/undrain")
+
+        async def say(number: int, count: int) -> httpx.Response:
+            return await client.post("/api/chat", json=turn(number, count))
+
+        firsts = [(await say(number, 1)).headers["x-router-server"] for number in range(4)]
+        seconds = [await say(number, 2) for number in range(4)]
+        assert [answer.headers["x-router-server"] for answer in seconds] == firsts
+        assert all("tokens of the conversation" in answer.headers["x-router-reason"] for answer in seconds)
+
+        home, away = firsts[0], {"one": "two", "two": "one"}[firsts[0]]
+        {"one": one, "two": two}[home].misbehave(Silence(), path="/api/chat", times=4)
+        await admin.post(f"/router/servers/{away}/drain")
+        held = [asyncio.create_task(say(9, 1)) for _ in range(4)]
+        await eventually(lambda: router.services.fleet.running(home) == 4)
+        await admin.post(f"/router/servers/{away}/undrain")
+        assert (await say(0, 3)).headers["x-router-server"] == away
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+
+
+async def test_an_unloaded_model_holds_no_conversation(tmp_path: Path) -> None:
+    """Whoever unloads it: the router sees it with the next look at the server's memory."""
+    async with (
+        OllamaSimulator(models=[model(MODEL)]) as sim,
+        running_router(
+            tmp_path, {"one": server_entry(sim)}, routing_strategy="fastest", health_check_interval=0.1
+        ) as router,
+        router.client() as client,
+    ):
+        prefixes = router.services.fleet.prefixes
+        await client.post("/api/chat", json=turn(1, 1))
+        await eventually(lambda: len(prefixes) == 1)
+        async with httpx.AsyncClient(base_url=sim.url, trust_env=False) as direct:
+            await direct.post("/api/generate", json={"model": MODEL, "keep_alive": 0})
+        await eventually(lambda: len(prefixes) == 0)

@@ -17,16 +17,18 @@ import structlog
 
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import RouterError
-from ollama_router_core.fleet import EMPTY, FleetSnapshot, ServerFacts
+from ollama_router_core.fleet import EMPTY, FleetSnapshot, LoadedModel, ServerFacts
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.observations import (
     observe_loads_ended,
     observe_unloaded,
 )
+from ollama_router_core.prefixes import Prefixes
 from ollama_router_core.speeds import Sample, SpeedBook, model_weight
 from ollama_router_server.board import Rows
 from ollama_router_server.fetching import fetch
 from ollama_router_server.health import Health
+from ollama_router_server.loads import Loads
 from ollama_router_server.polls import Polls
 from ollama_router_server.system import Clock
 from ollama_router_server.targets import Target
@@ -70,6 +72,8 @@ class FleetService:
         self._listeners: list[Callable[[], None]] = []
         self._up_listeners: list[Callable[[str], None]] = []
         self.health = Health(config, clock.monotonic)
+        self.prefixes = Prefixes()
+        self.loads = Loads()
         self._timeouts = _timeouts(config)
         self._jitter = jitter
         self._polls = self._new_polls()
@@ -112,9 +116,8 @@ class FleetService:
         """
         kept = {name: facts for name, facts in self._servers.items() if name not in moved}
         self._config = config
-        self._servers = MappingProxyType(
-            {name: kept.get(name) or ServerFacts(name=name) for name, server in config.servers.items() if server.enabled}
-        )
+        enabled = [name for name, server in config.servers.items() if server.enabled]
+        self._servers = MappingProxyType({name: kept.get(name) or ServerFacts(name=name) for name in enabled})
         self._replies = {key: body for key, body in self._replies.items() if key[0] in kept and key[0] in self._servers}
         self._timeouts = _timeouts(config)
         self.health.use(config)
@@ -144,6 +147,12 @@ class FleetService:
             weight = model_weight(model, (facts.installed or {}).get(model))
             self._speeds = self._speeds.observe(server, model, weight, sample)
 
+    def holds(self, server: str, model: CanonicalName, conversation: int, tokens: int) -> None:
+        """A turn of a conversation was answered there: its next one need not be read from the beginning."""
+        settings = self._config.servers.get(server)
+        if settings is not None:
+            self.prefixes.answered(conversation, server, model, tokens=tokens, slots=settings.num_parallel)
+
     def is_idle_without(self, name: str, model: CanonicalName) -> bool | None:
         """Whether a server that lacks a model in memory loads nothing else; None when it has the model."""
         facts = self._servers.get(name)
@@ -164,6 +173,7 @@ class FleetService:
             except RouterError as error:
                 _log.warning("unload_failed", server=name, model=model, error=error.message)
                 return
+            self.loads.evicted(name)
             self.update(name, partial(observe_unloaded, name=model))
 
     def running(self, name: str) -> int:
@@ -214,8 +224,21 @@ class FleetService:
             return False
         changed = change(facts)
         if changed is not facts:
+            self.loads.seen(name, facts, changed, now=self._clock.monotonic())
             self._servers = MappingProxyType({**self._servers, name: changed})
-        return changed.loaded is not facts.loaded
+        if changed.loaded is facts.loaded:
+            return False
+        self._forget_prefixes(name, facts.loaded, changed.loaded)
+        return True
+
+    def _forget_prefixes(
+        self, name: str, before: Mapping[CanonicalName, LoadedModel], after: Mapping[CanonicalName, LoadedModel]
+    ) -> None:
+        """What left a server's memory, or was loaded anew with another context, holds no conversation any more."""
+        for model, old in before.items():
+            new = after.get(model)
+            if new is None or len({old.context_length, new.context_length} - {None}) > 1:
+                self.prefixes.forget_model(name, model)
 
     def remember(self, name: str, path: str, body: bytes | None) -> None:
         """Keep what a server answered on a path, for when it is slow; None forgets it."""

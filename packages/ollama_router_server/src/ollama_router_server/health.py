@@ -135,14 +135,20 @@ class Health:
         """One server's state for status pages."""
         state, now = self._breaker.state(server), self._now()
         left = None if state.until is None else max(0.0, state.until - now)
-        name = "closed" if left is None else "open" if left else "half_open"
         return {
-            "breaker": name,
+            "breaker": self.state_of(server),
             "failures_in_a_row": state.failures,
             "ejections": state.ejections,
             "tried_again_in_seconds": None if left is None else round(left, 1),
             "draining": server in self.draining,
         }
+
+    def state_of(self, server: str) -> str:
+        """`closed`, `open`, or `half_open`: the next request finds out."""
+        until = self._breaker.state(server).until
+        if until is None:
+            return "closed"
+        return "open" if until > self._now() else "half_open"
 
     def drain(self, server: str, *, on: bool) -> None:
         """Send a server nothing new, or end that."""

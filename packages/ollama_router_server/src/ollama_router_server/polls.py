@@ -78,7 +78,8 @@ class Polls:
         self._clock = clock
         self._book = book
         self._pulses = {
-            name: Pulse(config.health_check_interval * (1 + jitter * _phase(name))) for name in book.servers
+            name: Pulse(config.health_check_interval * (1 + jitter * _phase(name)), up=facts.up)
+            for name, facts in book.servers.items()
         }
         self._wake: dict[str, asyncio.Event] = {}
         self._tasks: list[asyncio.Task[None]] = []

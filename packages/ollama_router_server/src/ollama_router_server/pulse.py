@@ -31,8 +31,8 @@ class Pulse:
 
     __slots__ = ("_failed", "_interval", "_passed", "up")
 
-    def __init__(self, interval: float) -> None:
-        self.up: bool | None = None
+    def __init__(self, interval: float, *, up: bool | None = None) -> None:
+        self.up = up
         self._interval = interval
         self._failed = 0
         self._passed = 0

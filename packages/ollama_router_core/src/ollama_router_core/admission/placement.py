@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from ollama_router_core.admission.floor import Floor, Station
 from ollama_router_core.admission.line import Group, Line, prompt_tokens
 from ollama_router_core.admission.outlook import Fit, Outlook
@@ -31,8 +33,7 @@ EVICTION_MARGIN = 1.1
 """A load must gain this much more than it costs: changing one's mind is not free."""
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True, eq=False):
     """A ticket goes to a server, perhaps into a load of `load` seconds, after `unload`."""
 
     ticket: Ticket
@@ -102,7 +103,7 @@ class Placement:
         usual = fits[0] if len(fits) == 1 else min(fits, key=seconds)
         ticket = self._next(group, usual)
         prefix = ticket.prefix
-        if prefix is None or len(fits) == 1:
+        if prefix is None:
             return self._move(group, ticket, usual, load=0.0, unload=(), reason="loaded, a slot is free")
 
         def with_prefix(fit: Fit) -> float:
@@ -110,7 +111,8 @@ class Placement:
             return seconds(fit) - saved * fit.station.pace_with_one_more
 
         best = min(fits, key=with_prefix)
-        return self._move(group, ticket, best, load=0.0, unload=(), reason="loaded, a slot is free")
+        held = "" if best.candidate.name != prefix.server else f", holds {prefix.tokens} tokens of the conversation"
+        return self._move(group, ticket, best, load=0.0, unload=(), reason=f"loaded, a slot is free{held}")
 
     def _next(self, group: Group, fit: Fit) -> Ticket:
         """The shortest, with age and fairness weighed in."""

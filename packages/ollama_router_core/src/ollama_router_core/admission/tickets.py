@@ -6,7 +6,7 @@ Does not belong here: deciding it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from ollama_router_core.errors import ModelIncapable, SelectionError
 from ollama_router_core.expectation import HeldPrefix
@@ -16,8 +16,7 @@ from ollama_router_core.requests import RouteRequest
 __all__ = ["Dispatch", "Outcome", "Refusal", "Ticket"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ticket:
+class Ticket(Struct, frozen=True, kw_only=True, eq=False):
     """One request that wants a server. `number` is unique, `arrived` is seconds of the clock that `now` comes from."""
 
     number: int
@@ -28,8 +27,7 @@ class Ticket:
     tiebreak: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dispatch:
+class Dispatch(Struct, frozen=True, kw_only=True, eq=False):
     """Send it now: to `server`, then to the rest of `ranking` if nothing was delivered.
 
     Before that, ask the server to unload the models in `unload` (a generate with `keep_alive: 0`): the room they take
@@ -46,8 +44,7 @@ class Dispatch:
     unload: tuple[CanonicalName, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
+class Refusal(Struct, frozen=True, kw_only=True, eq=False):
     """Answer with `error`; it carries Retry-After where waiting helps."""
 
     ticket: Ticket

@@ -19,10 +19,12 @@ from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFit
 from ollama_router_core.fleet import FleetSnapshot
 from ollama_router_core.names import CanonicalName, is_cloud_name
 from ollama_router_core.placement import decide_place
+from ollama_router_core.prefixes import conversation_of
 from ollama_router_core.requests import ParsedRequest
 from ollama_router_core.wording import model_incapable, model_not_found
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.health import Passage
+from ollama_router_server.histograms import DECIDING, Histogram
 from ollama_router_server.relay.access import granted_ranking
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.system import Clock
@@ -114,6 +116,8 @@ class Admitting:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._under_way = 0
+        self.deciding = Histogram(DECIDING)
+        """Seconds that choosing a server took, where nobody had to wait."""
         fleet.on_change(self._changed)
 
     def use(self, config: Config) -> None:
@@ -208,8 +212,10 @@ class Admitting:
         now, number = self._clock.monotonic(), next(self._numbers)
         if self._late and not hosted:
             found = self._admission.at_once(self._ticket(number, exchange, request, now), self.fleet.snapshot, now)
+            self.deciding.observe(self._clock.monotonic() - now)
             return None if found is None else self._placed(found)
         decision = decide_place(request.route, self.fleet.snapshot, self._config, now=now, tiebreak=number)
+        self.deciding.observe(self._clock.monotonic() - now)
         exchange.decision = decision
         if decision.error is not None:
             return None
@@ -255,7 +261,12 @@ class Admitting:
 
     def _ticket(self, number: int, exchange: Exchange, request: ParsedRequest, now: float) -> Ticket:
         user = "" if exchange.user is None else exchange.user.name
-        return Ticket(number=number, request=request.route, arrived=now, user=user, tiebreak=number)
+        if self._late:
+            exchange.conversation = conversation_of(request, user)
+            exchange.prefix = self.fleet.prefixes.of(exchange.conversation)
+        return Ticket(
+            number=number, request=request.route, arrived=now, user=user, tiebreak=number, prefix=exchange.prefix
+        )
 
     def _carry_out(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:

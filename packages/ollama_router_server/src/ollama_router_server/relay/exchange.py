@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ollama_router_core.decision import Decision
 from ollama_router_core.endpoints import Endpoint, Family
 from ollama_router_core.errors import RouterError
+from ollama_router_core.expectation import HeldPrefix
 from ollama_router_core.limits import Standing, limit_headers
 from ollama_router_core.records import RequestRecord
 from ollama_router_core.requests import RouteRequest
@@ -32,7 +33,8 @@ class Exchange:
     `path` is the request's as sent, without query: for the endpoint table only, never for logs; `query` likewise.
     `headers` have names in lower case; `address` is the client's, None if the server does not know it.
     `asked` is the model's name as the client wrote it when policy changed it, `fallback` the model that stands in,
-    `changes` what policy did to the request.
+    `changes` what policy did to the request. `conversation` tells the one that it is a turn of, where the strategy
+    wants to know, and `prefix` which server held it.
     """
 
     id: str
@@ -50,6 +52,8 @@ class Exchange:
     route: RouteRequest | None = None
     decision: Decision | None = None
     decided: float | None = None
+    conversation: int | None = None
+    prefix: HeldPrefix | None = None
     queue_position: int | None = None
     expected_wait_ms: float | None = None
     asked: str | None = None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ollama_router_core.endpoints import Kind
+from ollama_router_core.expectation import BYTES_A_TOKEN
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.observations import (
     forget_model,
@@ -19,6 +20,7 @@ from ollama_router_core.observations import (
 )
 from ollama_router_core.requests import ParsedRequest
 from ollama_router_core.speeds import Sample
+from ollama_router_core.usage import Usage
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.relay.exchange import Exchange
 
@@ -54,17 +56,26 @@ def note_finished(fleet: FleetService, sent: Sent, exchange: Exchange) -> None:
     if sent.model is None or exchange.usage is None:
         return
     usage = exchange.usage.usage
+    if exchange.conversation is not None:
+        fleet.holds(sent.server, sent.model, exchange.conversation, _held_tokens(exchange, usage))
     if usage.eval_duration is None and usage.prompt_eval_duration is None:
         return
+    was_held = exchange.prefix is not None and exchange.prefix.server == sent.server
     sample = Sample(
         load_ns=(usage.load_duration or 0) if sent.loads else 0,
-        prompt_tokens=usage.prompt_tokens or 0,
+        prompt_tokens=0 if was_held else usage.prompt_tokens or 0,  # a prompt half read says nothing about speed
         prompt_ns=usage.prompt_eval_duration or 0,
         output_tokens=usage.completion_tokens or 0,
         output_ns=usage.eval_duration or 0,
         neighbours=(sent.running + fleet.running(sent.server)) / 2 - 1,
     )
     fleet.learn(sent.server, sent.model, sample)
+
+
+def _held_tokens(exchange: Exchange, usage: Usage) -> int:
+    """Prompt and answer. Some versions count only what they had to read of a prompt, so its length is a bound below."""
+    length = 0 if exchange.route is None else exchange.route.prompt_bytes // BYTES_A_TOKEN
+    return max(usage.prompt_tokens or 0, length) + (usage.completion_tokens or 0)
 
 
 def note_answered(fleet: FleetService, server: str, request: ParsedRequest, status: int) -> None:

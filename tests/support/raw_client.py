@@ -136,7 +136,9 @@ class RawClient:
         self.writer.write_eof()
 
     async def close(self) -> None:
-        """Leave with FIN."""
+        """Leave with FIN, or at once where the router takes no more of what was to be sent."""
+        if self.writer.transport.get_write_buffer_size():
+            self.writer.transport.abort()
         self.writer.close()
         with contextlib.suppress(ConnectionError):
             await self.writer.wait_closed()

@@ -24,11 +24,12 @@ __all__ = ["RouterProcess", "router_process"]
 
 @dataclass(frozen=True, kw_only=True)
 class RouterProcess:
-    """A running `orouter serve`; `token` is the user alice's."""
+    """A running `orouter serve`; `token` is the user alice's, `admin_token` the user root's."""
 
     process: asyncio.subprocess.Process
     port: int
     token: str = field(repr=False)
+    admin_token: str = field(repr=False)
 
     def rss(self) -> int:
         """Resident memory in bytes."""
@@ -49,25 +50,33 @@ async def router_process(
     folder: Path, servers: Mapping[str, dict[str, Any]], **config: Any
 ) -> AsyncIterator[RouterProcess]:
     """Run `orouter serve` until the block ends; it gets SIGTERM then, if it still runs, and must obey."""
-    token, _ = await users_in(folder)
+    token, admin_token = await users_in(folder)
     path = folder / "orouter.json"
     path.write_text(json.dumps({"servers": dict(servers), "logging": {"enabled": False}, **config}), encoding="utf-8")
     ours = ("OROUTER_", "OLLAMA_", "XDG_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     command = ("-m", "ollama_router_cli", "--config", str(path), "serve", "--port", "0")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *command,
-        env={**kept, "HOME": str(folder), "OROUTER_DATABASE_URL": f"sqlite:///{folder}/router.sqlite3"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
+    own = {
+        "HOME": str(folder),
+        "OROUTER_DATABASE_URL": f"sqlite:///{folder}/router.sqlite3",
+        "MALLOC_MMAP_THRESHOLD_": "131072",  # large blocks go back to the kernel: what is counted is what is held
+    }
+    errors = folder / "router.err"
+    with errors.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *command,
+            env={**kept, **own},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+        )
     assert process.stdout is not None
     try:
         async with asyncio.timeout(60):
             line = await process.stdout.readline()
-        assert line.startswith(b"listening on "), "the router did not start"
-        yield RouterProcess(process=process, port=int(line.rpartition(b":")[2]), token=token)
+        assert line.startswith(b"listening on "), errors.read_text(encoding="utf-8")[-2000:]
+        port = int(line.rpartition(b":")[2])
+        yield RouterProcess(process=process, port=port, token=token, admin_token=admin_token)
     finally:
         with suppress(ProcessLookupError):
             process.terminate()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.faulty_ollama import STREAM, chunk, entry, faulty_ollama, length_of, whole
-from support.raw_client import RawClient, chat, request_bytes
+from support.raw_client import RawClient, chat, parsed, request_bytes
 from support.router import RunningRouter, running_router
 from support.scripted_server import Peer
 
@@ -29,24 +29,42 @@ async def ask(router: RunningRouter) -> bytes:
         return await client.to_end()
 
 
+async def whole_answer(router: RunningRouter) -> None:
+    """A request that leaves a connection to the server open."""
+    async with RawClient.open(router.port) as client:
+        await client.send(request_bytes(router.token, chat(), path="/api/generate", headers={"Connection": "close"}))
+        assert parsed(await client.to_end()).complete
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["new", "kept"])
 @pytest.mark.parametrize("ending", ["close", "reset"])
 @pytest.mark.parametrize("kind", list(ANSWERS))
-async def test_no_cut_looks_like_an_end(tmp_path: Path, kind: str, ending: str) -> None:
-    """Cuts at every twentieth of the answer, and one byte before its end: 502, or an answer that is not complete."""
+async def test_no_cut_looks_like_an_end(tmp_path: Path, kind: str, ending: str, kept: bool) -> None:
+    """Cuts at every twentieth of the answer, and one byte before its end: 502, or an answer that is not complete.
+
+    On new connections to the server and on such as have carried a request before, which take a shorter way.
+    """
     data = ANSWERS[kind]
     places = iter([*(int(len(data) * share) for share in SHARES), len(data) - 1])
     count = len(SHARES) + 1
 
-    async def cuts(peer: Peer, head: bytes) -> bool:
+    async def cuts(peer: Peer, head: bytes) -> bool | None:
         await peer.body(length_of(head))
+        if b"/api/generate" in head:
+            await peer.send(whole())
+            return None
         await peer.send(data[: next(places)])
         if ending == "reset":
             peer.reset()
         return False
 
     async with faulty_ollama(cuts) as server, running_router(tmp_path, {"one": entry(server)}) as router:
-        endings = [await ask(router) for _ in range(count)]
-        rows = await router.rows(count)
+        endings = []
+        for _ in range(count):
+            if kept:
+                await whole_answer(router)
+            endings.append(await ask(router))
+        rows = [row for row in await router.rows(count * (1 + kept)) if row.path == "/api/chat"]
     for received in endings:
         refused = received.startswith((b"HTTP/1.1 502", b"HTTP/1.1 503"))
         assert refused or not complete(received), received

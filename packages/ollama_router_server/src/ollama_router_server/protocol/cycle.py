@@ -150,6 +150,14 @@ class FrontCycle(RequestResponseCycle):
             self._complete()
         return self.flow.write_paused
 
+    async def receive(self) -> Any:
+        """As ASGI has it; the client is read only while somebody waits here, so one segment is held and no more."""
+        self._front.body_wanted()
+        message = await super().receive()
+        if self.more_body:
+            self.flow.pause_reading()
+        return message
+
     async def send(self, message: Any) -> None:
         """ASGI's way to do the same."""
         await self.drained()

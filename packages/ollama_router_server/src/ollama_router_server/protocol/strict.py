@@ -166,6 +166,13 @@ class StrictProtocol(HttpToolsProtocol):
                 return
         if (self._state == _SIZED or self._state == _CHUNKED) and self._phase != "unwanted":  # noqa: PLR1714 - hot
             self._arm(self.limits.body_idle, "body")
+            if self.cycle.body:
+                self.flow.pause_reading()  # until the application asks for more
+
+    def body_wanted(self) -> None:
+        """The application waits for more of a body: from now on it has to come in time."""
+        if self._phase == "body" and self._deadline != math.inf:
+            self._arm(self.limits.body_idle, "body")
 
     def _keep(self, data: bytes) -> None:
         """Hold what follows a request until that is answered; much of it holds the client back too.

@@ -18,8 +18,8 @@ from ollama_router_server.relay.exchange import Exchange, Headers
 
 __all__ = ["Tee", "declared_length", "send_to_all"]
 
-_AHEAD = 4
-"""Pieces (64 KiB at most each) that a fast server may be ahead of a slow one."""
+_AHEAD = 1
+"""Pieces (one segment of the client's each, 250 KiB at most) that a fast server may be ahead of a slow one."""
 
 _Item = bytes | BaseException | None
 

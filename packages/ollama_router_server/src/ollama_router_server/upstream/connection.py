@@ -22,13 +22,18 @@ from ollama_router_server.upstream.pool import Pool
 
 __all__ = ["READ_SIZE", "Connection"]
 
-READ_SIZE: Final = 64 * 1024
+READ_SIZE: Final = 32 * 1024
 """Bytes of the buffer that all connections of one engine read into; see `Connection`."""
 
-_READ_HIGH: Final = 192 * 1024
-"""Reading pauses above this; with one more `READ_SIZE` that was on its way, at most 256 KiB are held."""
+_READ_HIGH: Final = 32 * 1024
+"""Reading pauses above this: with the `READ_SIZE` that goes over it 64 KiB are held here.
+
+The client's side holds 64 KiB before it makes us wait, and one such piece more: 192 KiB for a stream in all.
+"""
 _WRITE_HIGH: Final = 64 * 1024
 """The upload waits above this until everything has been handed to the kernel."""
+_COPIED: Final = 16 * 1024
+"""Chunks of an upload up to this are joined with their framing."""
 _JOIN_LIMIT: Final = 64 * 1024
 """Bodies up to this are sent in one piece with their head."""
 
@@ -266,7 +271,7 @@ class Connection(asyncio.BufferedProtocol):
             if not chunk:
                 continue
             if left is None:
-                self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                self._write_chunk(chunk)
             else:
                 left -= len(chunk)
                 if left < 0:
@@ -278,6 +283,13 @@ class Connection(asyncio.BufferedProtocol):
             self._write(b"0\r\n\r\n")
         elif left:
             raise ValueError("the request body ended before its declared length")
+
+    def _write_chunk(self, chunk: bytes) -> None:
+        """A large one is not copied for the sake of its framing: it may have to wait in memory."""
+        if len(chunk) <= _COPIED:
+            self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        elif self._transport is not None and not self._transport.is_closing():
+            self._transport.writelines((b"%x\r\n" % len(chunk), chunk, b"\r\n"))
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():

@@ -1,0 +1,102 @@
+"""Whoever does not read is not read for: of a stream at most 256 KiB are held in the router, in either direction.
+
+The memory is that of a router process as the kernel counts it, so what the kernel's own socket buffers take is not in.
+A stream without any byte in it may cost 60 KiB, and what the allocator has not given back is in: for uploads, whose
+segments of up to 250 KiB are held one at a time, as much again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from support.faulty_ollama import STREAM, chunk, entry, faulty_ollama, length_of
+from support.raw_client import RawClient, chat, request_bytes
+from support.router_process import RouterProcess, router_process
+from support.scripted_server import Peer
+
+pytestmark = pytest.mark.anyio
+
+STREAMS = 200
+MOST_READ = STREAMS * (60 + 256) * 1024
+MOST_SENT = STREAMS * (60 + 2 * 256) * 1024
+PIECE = 65_536
+BLOB = "/api/blobs/sha256:"
+
+
+async def settled(moved: Callable[[], int]) -> None:
+    """Return once no more bytes move; they do at first."""
+    last = -1
+    async with asyncio.timeout(60):
+        while moved() != last or not last:
+            last = moved()
+            await asyncio.sleep(0.3)
+
+
+async def grown(router: RouterProcess, moved: Callable[[], int], before: int) -> int:
+    """By how much memory has grown when every stream has come to a stop."""
+    await settled(moved)
+    return router.rss() - before
+
+
+async def test_readers_that_stop_hold_their_servers_back(tmp_path: Path) -> None:
+    """Two hundred streams without end, and nobody reads: memory stays within the bound."""
+    sent = 0
+
+    async def flood(peer: Peer, head: bytes) -> None:
+        nonlocal sent
+        await peer.body(length_of(head))
+        await peer.send(STREAM)
+        while True:
+            await peer.send(chunk(b"x" * PIECE))
+            sent += PIECE
+
+    async with (
+        faulty_ollama(flood) as server,
+        router_process(tmp_path, {"one": entry(server)}, limits={"shutdown_grace": 1.0}) as router,
+        AsyncExitStack() as clients,
+    ):
+        before = router.rss()
+        for _ in range(STREAMS):
+            client = await clients.enter_async_context(RawClient.open(router.port, receive_buffer=4096))
+            await client.send(request_bytes(router.token, chat()))
+        assert await grown(router, lambda: sent, before) < MOST_READ
+
+
+async def test_a_server_that_stops_reading_holds_its_clients_back(tmp_path: Path) -> None:
+    """Two hundred uploads without end, and no server takes them: memory stays within the bound."""
+    sent = 0
+
+    async def takes_nothing(peer: Peer, head: bytes) -> bool | None:
+        if head.startswith(b"HEAD"):
+            await peer.send(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            return None
+        await asyncio.Event().wait()
+        return False
+
+    async def upload(client: RawClient, number: int) -> None:
+        nonlocal sent
+        fields = {"Transfer-Encoding": "chunked"}
+        path = f"{BLOB}{number:064d}"
+        await client.send(request_bytes(router.admin_token, path=path, headers=fields))
+        while True:
+            await client.send(chunk(b"x" * PIECE))
+            sent += PIECE
+
+    async with (
+        faulty_ollama(takes_nothing) as server,
+        router_process(tmp_path, {"one": entry(server)}, limits={"shutdown_grace": 1.0}) as router,
+        AsyncExitStack() as clients,
+    ):
+        before = router.rss()
+        opened = [await clients.enter_async_context(RawClient.open(router.port)) for _ in range(STREAMS)]
+        uploads = [asyncio.create_task(upload(client, number)) for number, client in enumerate(opened)]
+        growth = await grown(router, lambda: sent, before)
+        for task in uploads:
+            task.cancel()
+        await asyncio.gather(*uploads, return_exceptions=True)
+    assert growth < MOST_SENT

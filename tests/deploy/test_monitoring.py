@@ -12,6 +12,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from ollama_router_core.errors import RouterError
+from ollama_router_server.histograms import Histogram
 from ollama_router_server.metrics import Gauges, Metrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -20,7 +21,8 @@ _SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_
 
 def existing() -> set[str]:
     """Names of every sample a router can tell."""
-    metrics = Metrics(Gauges(in_flight=int, waiting=int, servers=tuple, log_pending=int, log_dropped=int))
+    gauges = Gauges(in_flight=int, waiting=int, servers=tuple, deciding=Histogram(), log_pending=int, log_dropped=int)
+    metrics = Metrics(gauges)
     families = text_string_to_metric_families(metrics.text().decode())
     return {family.name + suffix for family in families for suffix in _SUFFIXES[family.type]}
 

@@ -9,8 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ollama_router_core.records import RequestRecord
 from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_server.histograms import DECIDING, Histogram
 from ollama_router_server.metrics import Gauges, Metrics
-from support.eventually import eventually
+from support.eventually import eventually, eventually_async
 from support.router import running_router, server_entry
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +38,14 @@ def record(**values: object) -> RequestRecord:
 def metrics() -> Metrics:
     """Metrics of a router at rest."""
     return Metrics(
-        Gauges(in_flight=lambda: 0, waiting=lambda: 0, servers=tuple, log_pending=lambda: 0, log_dropped=lambda: 7)
+        Gauges(
+            in_flight=lambda: 0,
+            waiting=lambda: 0,
+            servers=tuple,
+            deciding=Histogram(DECIDING),
+            log_pending=lambda: 0,
+            log_dropped=lambda: 7,
+        )
     )
 
 
@@ -132,3 +140,63 @@ def test_retries_errors_and_lost_rows_are_counted(metrics: Metrics) -> None:
     assert found["orouter_errors_total", frozenset({"upstream_error"})] == 1
     assert found["orouter_requests_total", frozenset({"none", "/api/chat", "5xx"})] == 1
     assert found["orouter_log_dropped_total", frozenset()] == 7
+
+
+def test_work_for_clients_that_left_is_counted(metrics: Metrics) -> None:
+    """The server's time only: not the wait for it, not what ended well, not what no server saw."""
+    metrics.ended(record(server="one", status=499, queue_ms=500.0, total_ms=2_500.0), None)
+    metrics.ended(record(server="one", status=200, total_ms=9_000.0), None)
+    metrics.ended(record(server=None, status=499, total_ms=9_000.0), None)
+    found = samples(metrics.text().decode())
+    assert found["orouter_wasted_seconds_total", frozenset({"one"})] == 2.0
+    assert found["orouter_wasted_seconds_total", frozenset({"none"})] == 0.0
+
+
+@pytest.mark.parametrize(("value", "within"), [(0.0, "0.5"), (0.5, "0.5"), (0.500001, "2.0"), (2.5, "+Inf")])
+def test_a_histogram_counts_a_value_within_its_limit(value: float, within: str) -> None:
+    """A limit belongs to its bucket, and each bucket holds all below it, as Prometheus wants it."""
+    histogram = Histogram((0.5, 2.0))
+    histogram.observe(value)
+    names = [name for name, count in histogram.buckets() if count]
+    assert names == ["0.5", "2.0", "+Inf"][["0.5", "2.0", "+Inf"].index(within) :]
+    assert histogram.total == value
+
+
+async def test_loads_and_evictions_are_counted(tmp_path: Path) -> None:
+    """Two models that do not fit together: each is loaded once, and the second throws the first out."""
+    async with (
+        OllamaSimulator(max_loaded_models=1, models=[model("llama3.1:8b"), model("qwen2.5:7b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}, metrics_open=True) as router,
+        router.client() as alice,
+    ):
+
+        async def counted() -> tuple[float, float, float]:
+            found = samples((await alice.get("/metrics")).text)
+            deciding = found["orouter_decision_seconds_count", frozenset()]
+            one = frozenset({"one"})
+            return found["orouter_cold_loads_total", one], found["orouter_evictions_total", one], deciding
+
+        for name in ("llama3.1:8b", "llama3.1:8b", "qwen2.5:7b"):
+            assert (await alice.post("/api/chat", json={**CHAT, "model": name})).status_code == 200
+
+        async def seen() -> bool:
+            return await counted() == (2, 1, 3)
+
+        await eventually_async(seen)
+
+
+async def test_a_server_left_alone_is_shown(tmp_path: Path) -> None:
+    """An operator sees an open breaker, and a drain."""
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        OllamaSimulator(models=[model("llama3.1:8b")]) as other,
+        running_router(tmp_path, {"one": server_entry(sim), "two": server_entry(other)}, metrics_open=True) as router,
+        router.client() as alice,
+    ):
+        router.services.fleet.drain("two", on=True)
+        for _ in range(20):
+            router.services.fleet.health.failed("one", refused=False)
+        found = samples((await alice.get("/metrics")).text)
+        assert found["orouter_server_breaker", frozenset({"one"})] == 2
+        assert found["orouter_server_breaker", frozenset({"two"})] == 0
+        assert found["orouter_server_draining", frozenset({"two"})] == 1

@@ -18,7 +18,7 @@ from falcon.asgi import Request, Response
 
 from ollama_router_core.access import check_expiry, check_network
 from ollama_router_core.errors import Forbidden, RouterError
-from ollama_router_server.metrics import Gauges, Metrics
+from ollama_router_server.metrics import Gauges, Metrics, ServerGauges
 from ollama_router_server.path_token import has_path_token, move_path_token
 from ollama_router_server.relay.client import Receive, Send
 from ollama_router_server.relay.relay import RelayApp, RelayDeps
@@ -121,16 +121,25 @@ def _add_admin_routes(app: Any, services: Services) -> None:
 
 
 def _gauges(services: Services, in_flight: Callable[[], int]) -> Gauges:
-    def servers() -> Iterator[tuple[str, bool, int]]:
-        facts = services.fleet.snapshot.servers
-        for name, server in services.config.servers.items():
-            if server.enabled:
-                yield name, bool(name in facts and facts[name].up), services.fleet.running(name)
+    fleet = services.fleet
+
+    def servers() -> Iterator[ServerGauges]:
+        for name, facts in fleet.servers.items():
+            yield ServerGauges(
+                name,
+                up=bool(facts.up),
+                in_flight=fleet.running(name),
+                breaker=fleet.health.state_of(name),
+                draining=name in fleet.health.draining,
+                loads=fleet.loads.begun[name],
+                evictions=fleet.loads.evictions[name],
+            )
 
     return Gauges(
         in_flight=in_flight,
         waiting=lambda: services.admitting.waiting,
         servers=servers,
+        deciding=services.admitting.deciding,
         log_pending=lambda: services.sink.pending,
         log_dropped=lambda: services.sink.dropped,
     )

@@ -21,7 +21,15 @@ __all__ = ["Family", "add_up", "counted", "families", "text_of"]
 Family = tuple[str, str, str, list[tuple[str, dict[str, str], float]]]
 """Name, what it is, type, samples: name, labels, value."""
 
-_STATES: Final = frozenset({"orouter_server_up", "process_max_fds", "process_virtual_memory_max_bytes"})
+_STATES: Final = frozenset(
+    {
+        "orouter_server_breaker",
+        "orouter_server_draining",
+        "orouter_server_up",
+        "process_max_fds",
+        "process_virtual_memory_max_bytes",
+    }
+)
 _COUNTED: Final = frozenset({"counter", "histogram", "summary"})
 
 

@@ -10,7 +10,7 @@ from ollama_router_core.access import Grants
 from ollama_router_core.config import load_config
 from ollama_router_core.errors import RequestError
 from ollama_router_core.explanation import Question, explain
-from ollama_router_core.fleet import FleetSnapshot, InstalledModel, ServerFacts
+from ollama_router_core.fleet import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
 from ollama_router_core.names import canonical_name
 
 MODEL = canonical_name("llama3.1:8b")
@@ -96,3 +96,17 @@ def test_what_is_no_name_is_refused():
     """The same error as a request would get."""
     with pytest.raises(RequestError):
         explain(Question(model="a\x00b"), FLEET, CONFIG, now=0.0)
+
+
+def test_a_held_conversation_is_a_term_of_the_expected_time():
+    """What `fastest` need not read again counts for the server that holds it, and for nobody else."""
+    loaded = {MODEL: LoadedModel(name=MODEL, size=5_000_000_000, size_vram=5_000_000_000)}
+    warm = {name: ServerFacts(name=name, up=True, installed=INSTALLED, loaded=loaded) for name in ("big", "old")}
+    config = CONFIG.model_copy(update={"routing_strategy": "fastest"})
+    question = Question(model=MODEL, prompt_tokens=4000, held_by="old")
+    answer = explain(question, FleetSnapshot(servers=warm), config, now=0.0)
+    terms = {one["server"]: one["expected"] for one in answer["candidates"] if one["expected"]}
+    assert answer["server"] == "old"
+    assert terms["old"]["affinity_seconds"] == -terms["old"]["prefill_seconds"] < 0
+    assert terms["big"]["affinity_seconds"] == 0
+    assert "affinity" in answer["reason"]

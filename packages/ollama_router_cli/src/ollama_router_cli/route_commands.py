@@ -55,6 +55,10 @@ def explain(  # noqa: PLR0913 - one argument an option
     prompt_tokens: Annotated[
         int, typer.Option(min=0, metavar="TOKENS", help="About how long the prompt is, for expected times.")
     ] = 0,
+    held_by: Annotated[
+        str | None,
+        typer.Option(metavar="SERVER", help="The server that answered the conversation's last turn, for `fastest`."),
+    ] = None,
     all_strategies: Annotated[
         bool, typer.Option("--all-strategies", help="Show what each routing strategy would choose.")
     ] = False,
@@ -81,7 +85,12 @@ def explain(  # noqa: PLR0913 - one argument an option
     if sum((live, snapshot is not None, url is not None)) > 1:
         raise typer.BadParameter("--live, --snapshot and --url exclude each other")
     question = Question(
-        model=model, context=context, prompt_tokens=prompt_tokens, needs=frozenset(need or ()), user=user
+        model=model,
+        context=context,
+        prompt_tokens=prompt_tokens,
+        needs=frozenset(need or ()),
+        user=user,
+        held_by=held_by,
     )
     if url is not None:
         answer = _ask_router(url, token, question, all_strategies=all_strategies)
@@ -118,6 +127,7 @@ def _ask_router(url: str, token: str | None, question: Question, *, all_strategi
         "model": question.model,
         "context": question.context,
         "prompt_tokens": question.prompt_tokens,
+        "held_by": question.held_by,
         "user": question.user,
         "need": sorted(question.needs) or None,
         "all_strategies": all_strategies,

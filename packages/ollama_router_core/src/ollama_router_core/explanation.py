@@ -18,7 +18,7 @@ from ollama_router_core.config.settings import Config, Strategy
 from ollama_router_core.decision import Decision, Verdict
 from ollama_router_core.endpoints import match_endpoint
 from ollama_router_core.errors import Forbidden
-from ollama_router_core.expectation import BYTES_A_TOKEN
+from ollama_router_core.expectation import BYTES_A_TOKEN, HeldPrefix
 from ollama_router_core.fleet import FleetSnapshot
 from ollama_router_core.placement import decide_place
 from ollama_router_core.policy import apply_policy
@@ -43,7 +43,8 @@ class Question:
     """A request that somebody thinks of.
 
     `model` is its name as a client would write it, `context` is `options.num_ctx`, `prompt_tokens` about how long its
-    prompt is, `needs` are capabilities such as `tools`. `user` asks, with `grants` if they are known.
+    prompt is, `needs` are capabilities such as `tools`. `user` asks, with `grants` if they are known. `held_by` is the
+    server that answered the conversation's last turn: it need not read the prompt again.
     """
 
     model: str
@@ -52,6 +53,12 @@ class Question:
     needs: frozenset[str] = frozenset()
     user: str | None = None
     grants: Grants | None = None
+    held_by: str | None = None
+
+    @property
+    def prefix(self) -> HeldPrefix | None:
+        """What `held_by` saves at most: the whole prompt."""
+        return None if self.held_by is None else HeldPrefix(self.held_by, self.prompt_tokens)
 
     def request(self, config: Config) -> tuple[RouteRequest, tuple[str, ...]]:
         """The request after the config's policy, and what that changed.
@@ -84,12 +91,13 @@ def explain(
         RequestError: no model can have this name.
     """
     request, changes = question.request(config)
-    decision = decide_place(request, snapshot, config, now=now)
+    decision = decide_place(request, snapshot, config, now=now, prefix=question.prefix)
     answer = {
         **decision.to_json(),
         "asked": question.model,
         "context": request.num_ctx,
         "prompt_tokens": question.prompt_tokens,
+        "held_by": question.held_by,
         "user": question.user,
         "allowed": _allowed(question, request),
         "policy": list(changes),
@@ -98,13 +106,18 @@ def explain(
         "would_change": list(_would_change(decision)),
     }
     if all_strategies:
-        answer["strategies"] = {name: _under(name, request, snapshot, config, now) for name in get_args(Strategy)}
+        answer["strategies"] = {
+            name: _shown(decide_place(request, snapshot, _under(name, config), now=now, prefix=question.prefix))
+            for name in get_args(Strategy)
+        }
     return answer
 
 
-def _under(name: str, request: RouteRequest, snapshot: FleetSnapshot, config: Config, now: float) -> dict[str, Any]:
-    other = config.model_copy(update={"routing_strategy": name})
-    decision = decide_place(request, snapshot, other, now=now)
+def _under(strategy: str, config: Config) -> Config:
+    return config.model_copy(update={"routing_strategy": strategy})
+
+
+def _shown(decision: Decision) -> dict[str, Any]:
     return {"server": decision.server, "reason": decision.reason, "ranking": list(decision.ranking)}
 
 

@@ -15,6 +15,7 @@ from ollama_router_core.candidates import Candidate, Reason, kind_of, make_candi
 from ollama_router_core.config.settings import Config
 from ollama_router_core.decision import Decision, Verdict, decide
 from ollama_router_core.errors import InvalidTarget, NoServerFits
+from ollama_router_core.expectation import HeldPrefix
 from ollama_router_core.fleet import FleetSnapshot
 from ollama_router_core.names import CanonicalName, is_cloud_name
 from ollama_router_core.requests import RouteRequest
@@ -149,10 +150,16 @@ def cloud_ranking(model: CanonicalName | None, snapshot: FleetSnapshot, config: 
 
 
 def decide_place(
-    request: RouteRequest, snapshot: FleetSnapshot, config: Config, *, now: float, tiebreak: int = 0
+    request: RouteRequest,
+    snapshot: FleetSnapshot,
+    config: Config,
+    *,
+    now: float,
+    tiebreak: int = 0,
+    prefix: HeldPrefix | None = None,
 ) -> Decision:
     """As `decide`, but what runs at ollama.com needs no memory here: it goes to a server that sends it on."""
-    decision = decide(request, snapshot, config, now=now, tiebreak=tiebreak)
+    decision = decide(request, snapshot, config, now=now, tiebreak=tiebreak, prefix=prefix)
     if decision.strategy == "explicit_assignment" or not is_cloud_name(request.model_text or ""):
         return decision
     ranking = cloud_ranking(request.model, snapshot, config)

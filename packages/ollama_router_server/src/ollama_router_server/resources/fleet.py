@@ -52,7 +52,7 @@ class StatusResource:
 
 
 class ExplainResource:
-    """`GET /router/explain?model=NAME` and, if wanted, context, prompt_tokens, need, user, all_strategies."""
+    """`GET /router/explain?model=NAME`; it also takes context, prompt_tokens, held_by, need, user, all_strategies."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -68,6 +68,7 @@ class ExplainResource:
             model=model,
             context=request.get_param_as_int("context", min_value=1),
             prompt_tokens=request.get_param_as_int("prompt_tokens", min_value=0) or 0,
+            held_by=request.get_param("held_by"),
             needs=frozenset(request.get_param_as_list("need") or ()),
             user=user,
             grants=None if user is None else await services.users.grants(user),

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_server.storage.dialect import whole
-from ollama_router_server.storage.log_sums import COUNTED, DAY, HOUR, Sums, count_rows, read
+from ollama_router_server.storage.log_sums import COUNTED, DAY, HOUR, Sums, count_rows, key_of, read
 from ollama_router_server.storage.schema import log_sums, request_log
 
 __all__ = [
@@ -112,7 +112,7 @@ async def _of_user(
     """A user's figures in rows of the sums, found by the database without taking the texts apart."""
     columns = log_sums.c
     find: Callable[..., Any] = func.instr if connection.dialect.name == "sqlite" else func.strpos
-    key = f",{json.dumps(user)}:["
+    key = key_of(user)
     place = find(columns.users, key)
     query = select(columns.start, func.substr(columns.users, place + len(key), 100)).where(condition, place > 0)
     rows = (await connection.execute(query)).all()

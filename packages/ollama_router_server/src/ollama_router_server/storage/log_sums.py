@@ -11,11 +11,11 @@ hours of a past day that day's row. An hour that is part of its day's row stays,
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -34,6 +34,7 @@ __all__ = [
     "count_rows",
     "entries_of",
     "forget",
+    "key_of",
     "merge",
     "read",
     "rows_of",
@@ -67,6 +68,19 @@ COUNTED = (
 
 Figures = list[int]
 """Requests, errors, tokens in, tokens out."""
+
+
+class _Totals(msgspec.Struct):
+    """One of the two texts of a row."""
+
+    model: dict[str, Figures]
+    server: dict[str, Figures]
+    total: dict[int, int]
+    ttft: dict[int, int]
+
+
+_read_totals = msgspec.json.Decoder(_Totals).decode
+_read_users = msgspec.json.Decoder(dict[str, Figures]).decode
 
 
 class Sums:
@@ -208,29 +222,34 @@ def _row(start: int, span: int, sums: Sums, sign: int = 1, *, in_day: bool = Fal
         positive, sums = sums, Sums()
         sums.add(positive, sign)
     sums.in_bands()
-    totals = {"model": sums.model, "server": sums.server, "total": sums.total, "ttft": sums.ttft}
+    totals = _Totals(sums.model, sums.server, sums.total, sums.ttft)
     return start, span, in_day, sums.requests, _dumps(totals), entries_of(sums.user)
 
 
 def _dumps(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    return msgspec.json.encode(value).decode()
 
 
 def entries_of(users: Mapping[str, Figures]) -> str:
-    """Users' figures as text: a comma before each, so that SQL finds one user's by looking for `,"name":[`."""
+    """Users' figures as text: a comma before each, so that SQL finds one user's by looking for `key_of` it."""
     return "," + _dumps(users)[1:-1] if users else ""
+
+
+def key_of(user: str) -> str:
+    """What stands before the figures of a user in a text of `entries_of`, and nowhere else in it."""
+    return f",{_dumps(user)}:["
 
 
 def read(totals: str | None, users: str | None) -> Sums:
     """Sums out of the two texts of a row; None leaves a part empty."""
     sums = Sums()
     if totals is not None:
-        document = json.loads(totals)
-        sums.model, sums.server = document["model"], document["server"]
-        for bands, texts in ((sums.total, document["total"]), (sums.ttft, document["ttft"])):
-            bands.update((int(band), count) for band, count in texts.items())
+        document = _read_totals(totals)
+        sums.model, sums.server = document.model, document.server
+        sums.total.update(document.total)
+        sums.ttft.update(document.ttft)
     if users:
-        sums.user = json.loads("{" + users[1:] + "}")
+        sums.user = _read_users("{" + users[1:] + "}")
     return sums
 
 

@@ -5,6 +5,8 @@ Does not belong here: the steps themselves (`migrations`).
 
 SQLite files are upgraded when the router starts; PostgreSQL only when an operator says so, because several
 routers of different releases may share it.
+
+Alembic is imported when there is something to do: every command that opens the database would wait for it.
 """
 
 from __future__ import annotations
@@ -12,18 +14,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.errors import ConfigError
 from ollama_router_server.storage.database import Database, create_sqlite_file, sqlite_path
 
-__all__ = ["SchemaState", "check_database", "prepare_database", "upgrade_database"]
+__all__ = ["SchemaState", "check_database", "known_revisions", "prepare_database", "upgrade_database"]
 
+_MIGRATIONS = Path(__file__).with_name("migrations")
 _LOCK = 0x6F726F75  # any number that nothing else on the server locks
 
 
@@ -100,18 +99,18 @@ async def prepare_database(url: str) -> SchemaState:
     return state
 
 
-def _alembic(connection: Connection) -> AlembicConfig:
-    config = AlembicConfig(attributes={"connection": connection})
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
-    return config
+def known_revisions() -> tuple[str, ...]:
+    """The steps of this release, oldest first: a step's file is named after its number."""
+    steps = _MIGRATIONS.joinpath("versions").glob("v[0-9]*_*.py")
+    return tuple(sorted(step.name[1:].partition("_")[0] for step in steps))
 
 
 def _state(connection: Connection) -> SchemaState:
-    current = MigrationContext.configure(connection).get_current_revision()
-    script = ScriptDirectory.from_config(_alembic(connection))
-    known = {revision.revision for revision in script.walk_revisions()}
-    newest = script.get_current_head()
-    return SchemaState(current=current, newest=str(newest), known=current is None or current in known)
+    current = None
+    if inspect(connection).has_table("alembic_version"):
+        current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    known = known_revisions()
+    return SchemaState(current=current, newest=known[-1], known=current is None or current in known)
 
 
 def _upgrade(connection: Connection) -> SchemaState:
@@ -120,7 +119,12 @@ def _upgrade(connection: Connection) -> SchemaState:
     state = _state(connection)
     _refuse_unknown(state)
     if not state.up_to_date:
-        command.upgrade(_alembic(connection), "head")
+        from alembic import command  # noqa: PLC0415 - see above
+        from alembic.config import Config  # noqa: PLC0415
+
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+        command.upgrade(config, "head")
     return _state(connection)
 
 

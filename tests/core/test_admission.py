@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from ollama_router_core.admission import Admission, Dispatch, Refusal, Ticket
 from ollama_router_core.errors import ModelNotFound, NoServerFits, Overloaded

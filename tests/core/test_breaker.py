@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from ollama_router_core.breaker import Breaker, RetryBudget, counts_as_failure
 from ollama_router_core.decision import decide

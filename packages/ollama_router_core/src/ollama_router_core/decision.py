@@ -25,7 +25,7 @@ from ollama_router_core.plans import Plan, plan_for
 from ollama_router_core.requests import RouteRequest
 from ollama_router_core.selection import LIVE_FILTERS, RANKINGS, Fastest, Moment
 
-__all__ = ["Decision", "Verdict", "assigned_place", "decide"]
+__all__ = ["Decision", "Verdict", "assigned_place", "decide", "refused_now"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +163,7 @@ def decide(
 
 
 def _text(reasons: Sequence[Reason]) -> str:
-    return ", ".join(reason.text for reason in reasons)
+    return ", ".join([reason.text for reason in reasons])
 
 
 def _ranked(plan: Plan, moment: Moment, tiebreak: int, count: int) -> list[Candidate]:
@@ -179,7 +179,7 @@ def _ranked(plan: Plan, moment: Moment, tiebreak: int, count: int) -> list[Candi
         slots = candidate.server.max_concurrent
         if slots is not None and in_flight.get(candidate.name, 0) >= slots:
             continue
-        if excluding and _refused_now(candidate, snapshot, now) is not None:
+        if excluding and refused_now(candidate, snapshot, now) is not None:
             continue
         spread = (turn - tiebreak) % count if in_turn else (salt ^ mixed) * 0x85EBCA6B & 0xFFFFFFFF
         found.append((key(candidate, moment, spread), candidate.name, candidate))
@@ -187,7 +187,8 @@ def _ranked(plan: Plan, moment: Moment, tiebreak: int, count: int) -> list[Candi
     return [candidate for _, _, candidate in found]
 
 
-def _refused_now(candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
+def refused_now(candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
+    """Why a server that may take a request cannot at this moment, None when it can."""
     return next((found for rule in LIVE_FILTERS if (found := rule.refuse(candidate, snapshot, now))), None)
 
 
@@ -210,7 +211,7 @@ def _verdicts(plan: Plan, ranked: Sequence[Candidate], moment: Moment) -> tuple[
 
 
 def _refusals(plan: Plan, moment: Moment) -> tuple[Verdict, ...]:
-    full = [(one, _refused_now(one, moment.snapshot, moment.now)) for one in plan.able]
+    full = [(one, refused_now(one, moment.snapshot, moment.now)) for one in plan.able]
     refused = [*plan.refused, *((one, reason) for one, reason in full if reason is not None)]
     refused.sort(key=lambda pair: pair[0].name)
     return tuple(

@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
 from urllib.parse import unquote
 
 from ollama_router_core.errors import InvalidTarget, MethodNotAllowed, UnknownRoute
@@ -243,12 +242,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 )
 
 
-def _index(rows: Iterable[Endpoint]) -> Mapping[str, Mapping[str, Endpoint]]:
-    by_path: dict[str, dict[str, Endpoint]] = {}
+def _index(rows: Iterable[Endpoint]) -> Mapping[str, Mapping[str, Match]]:
+    by_path: dict[str, dict[str, Match]] = {}
     for row in rows:
         for method in row.methods:
-            by_path.setdefault(row.path, {})[method] = row
-    return MappingProxyType(by_path)
+            by_path.setdefault(row.path, {})[method] = Match(row)
+    return by_path
 
 
 _EXACT = _index(row for row in ENDPOINTS if not row.path.endswith("}"))
@@ -280,10 +279,10 @@ def match_endpoint(method: str, path: str) -> Match:
         parameter = _decoded(last) if by_method is not None else None
     if by_method is None:
         raise UnknownRoute("404 page not found")
-    endpoint = by_method.get(method)
-    if endpoint is None:
+    found = by_method.get(method)
+    if found is None:
         raise MethodNotAllowed("405 method not allowed", allowed=tuple(by_method))
-    return Match(endpoint, parameter)
+    return found if parameter is None else Match(found.endpoint, parameter)
 
 
 def _decoded(last: str) -> str:

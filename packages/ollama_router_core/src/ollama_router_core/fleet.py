@@ -9,9 +9,11 @@ Times are seconds of one monotonic clock that the caller chose; sizes are bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
+
+from msgspec import Struct, structs
 
 from ollama_router_core.names import CanonicalName
 
@@ -137,8 +139,7 @@ class Speeds(Protocol):
         """Another object whenever something about this server was learned."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetSnapshot:
+class FleetSnapshot(Struct, frozen=True, kw_only=True):
     """All servers at one moment. Readers keep a snapshot as long as they like; writers swap in a new one.
 
     `in_flight` counts the router's own unfinished requests by server, `active` the same by server and model;
@@ -150,19 +151,19 @@ class FleetSnapshot:
     A snapshot of the same servers should share one `servers` mapping: what decisions derive from it is kept.
     """
 
-    servers: Mapping[str, ServerFacts] = field(default_factory=lambda: EMPTY)
-    in_flight: Mapping[str, int] = field(default_factory=lambda: EMPTY)
-    elsewhere: Mapping[str, int] = field(default_factory=lambda: EMPTY)
-    active: Mapping[str, Mapping[CanonicalName, int]] = field(default_factory=lambda: EMPTY)
-    suspended: Mapping[str, float] = field(default_factory=lambda: EMPTY)
-    slots: Mapping[str, int] = field(default_factory=lambda: EMPTY)
+    servers: Mapping[str, ServerFacts] = EMPTY
+    in_flight: Mapping[str, int] = EMPTY
+    elsewhere: Mapping[str, int] = EMPTY
+    active: Mapping[str, Mapping[CanonicalName, int]] = EMPTY
+    suspended: Mapping[str, float] = EMPTY
+    slots: Mapping[str, int] = EMPTY
     draining: frozenset[str] = frozenset()
     speeds: Speeds | None = None
-    demand: Mapping[CanonicalName, float] = field(default_factory=lambda: EMPTY)
+    demand: Mapping[CanonicalName, float] = EMPTY
 
     def with_server(self, facts: ServerFacts) -> FleetSnapshot:
         """The same fleet with one server's facts replaced or added."""
-        return replace(self, servers=MappingProxyType({**self.servers, facts.name: facts}))
+        return structs.replace(self, servers=MappingProxyType({**self.servers, facts.name: facts}))
 
     def with_traffic(
         self,

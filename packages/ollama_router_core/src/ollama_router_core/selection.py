@@ -10,6 +10,7 @@ A ranking gives keys first and reasons only when asked: every request needs the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from ollama_router_core.candidates import Candidate, Reason
@@ -200,9 +201,17 @@ def _why_slow(candidate: Candidate, config: Config) -> tuple[Reason, ...]:
 
 
 def _in_flight(candidate: Candidate, snapshot: FleetSnapshot) -> Reason:
-    slots = slots_of(candidate, snapshot)
-    running = snapshot.in_flight.get(candidate.name, 0)
+    return _running(snapshot.in_flight.get(candidate.name, 0), slots_of(candidate, snapshot))
+
+
+@lru_cache(maxsize=1024)
+def _running(running: int, slots: int | None) -> Reason:
     return Reason("in_flight", f"{running}{f' of {slots}' if slots else ''} in flight")
+
+
+@lru_cache(maxsize=1024)
+def _priority(priority: int) -> Reason:
+    return Reason("priority", f"priority {priority}")
 
 
 class PriorityWithMemory:
@@ -215,9 +224,9 @@ class PriorityWithMemory:
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """The same in words."""
-        priority = Reason("priority", f"priority {candidate.server.priority}")
         running = _in_flight(candidate, moment.snapshot)
-        return (priority, candidate.warm_reason, running, *_why_slow(candidate, moment.config))
+        slow = _why_slow(candidate, moment.config)
+        return (_priority(candidate.server.priority), candidate.warm_reason, running, *slow)
 
 
 class LeastLoaded:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ollama_router_core.client.bodies import AnswerBody
+from ollama_router_core.client.libraries import read_fields
 from ollama_router_core.client.listing import gather
 from ollama_router_core.client.room import Account, Incoming, Room
 from ollama_router_core.client.steps import Background, Failure, Head, Outgoing, ReadBody, Release, Send, Wait
@@ -51,8 +52,7 @@ _JSON = b"application/json; charset=utf-8"
 _ROOT = b"Ollama is running"
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Struct, frozen=True):
     """An answer that the router writes."""
 
     status: int
@@ -60,8 +60,7 @@ class Made:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(Struct, frozen=True):
     """A server's answer on its way: `head.response`'s stream goes through `body`."""
 
     head: Head
@@ -69,8 +68,7 @@ class Passed:
     body: AnswerBody
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
+class Raised(Struct, frozen=True):
     """No server answered: the program gets an exception, as of any transport."""
 
     error: RouterError
@@ -105,8 +103,7 @@ def _serve(room: Room, account: Account) -> Steps:
     incoming = account.incoming
     account.family = family_of_path(incoming.path)
     match = match_endpoint(incoming.method, incoming.path)
-    _check_body(incoming, room)
-    request = parse_request(match, incoming.body, content_type=_field(incoming, b"content-type"))
+    request = parse_request(match, incoming.body, content_type=_checked_type(incoming, room))
     if room.has_policy:
         request = apply_policy(request, room.config.models).request
     account.request = request
@@ -158,7 +155,8 @@ def _order(room: Room, account: Account, request: ParsedRequest) -> Steps:
 
 def _place(room: Room, request: ParsedRequest, library: Any) -> Generator[Any, Any, tuple[Decision, ParsedRequest]]:
     """Decide where a request goes; a model that nobody is known to have is looked for once more, then its stand-in."""
-    yield from _know_the_fleet(room, library)
+    if room.book.wants_asking(room.clock.monotonic()):
+        yield from _know_the_fleet(room, library)
     decision = _decide(room, request.route)
     if isinstance(decision.error, ModelNotFound) and room.book.may_look_again(room.clock.monotonic()):
         yield from _ask_again(room, library)
@@ -310,6 +308,8 @@ def _conclude(
     outbound: Outbound,
 ) -> Steps:
     if isinstance(result, Relay) and head is not None:
+        if outbound.translation is None and (head.status < 400 or not head.destination.external):
+            return _pass_on(account, request, head, None)
         return (yield from _deliver(account, request, head, outbound.translation))
     if head is not None:
         yield Release(head)
@@ -324,10 +324,18 @@ def _deliver(account: Account, request: ParsedRequest, head: Head, translation: 
         return (yield from _deliver_error(account, head, translation))
     if translation is not None and not translation.stream:
         return (yield from _deliver_whole(account, head, translation))
+    return _pass_on(account, request, head, translation)
+
+
+def _pass_on(account: Account, request: ParsedRequest, head: Head, translation: Translation | None) -> Passed:
+    """The answer piece by piece, as it comes."""
     if request.endpoint.counts_usage and head.status == 200:
         family = request.endpoint.family if translation is None else translation.host.family
         account.watch(family, streamed=request.route.stream)
-    fields = [*answer_fields(_raw(head), rewritten=translation is not None), *_router_fields(account)]
+    fields = [
+        *answer_fields(read_fields(head.library, head.response.headers), rewritten=translation is not None),
+        *_router_fields(account),
+    ]
     if translation is not None:
         fields += [(b"content-type", translation.content_type), *translation.dropped_field]
     translator = None if translation is None else translation.stream_translator(account.stamp)
@@ -343,7 +351,10 @@ def _deliver_whole(account: Account, head: Head, translation: Translation) -> St
     if account.usage is not None:
         account.usage.feed(body)
     written = translation.reply(body, account.stamp, elapsed_ns=account.elapsed_ns())
-    fields = [*answer_fields(_raw(head), rewritten=True), *_router_fields(account)]
+    fields = [
+        *answer_fields(read_fields(head.library, head.response.headers), rewritten=True),
+        *_router_fields(account),
+    ]
     return Made(head.status, [*fields, (b"content-type", _JSON), *translation.dropped_field], written)
 
 
@@ -354,7 +365,7 @@ def _deliver_error(account: Account, head: Head, translation: Translation | None
         return Raised(body.error, body.original)
     place_ = head.destination
     body = place_.redact(body)[:_LONGEST_ERROR]
-    kept = answer_fields(_raw(head), rewritten=translation is not None)
+    kept = answer_fields(read_fields(head.library, head.response.headers), rewritten=translation is not None)
     fields = [(name, place_.redact(value)) for name, value in kept if name != b"content-length"]
     fields += _router_fields(account)
     if translation is None:
@@ -417,16 +428,14 @@ def _error_answer(account: Account, error: RouterError) -> Made:
     return Made(status, fields, body)
 
 
-def _check_body(incoming: Incoming, room: Room) -> None:
+def _checked_type(incoming: Incoming, room: Room) -> bytes:
+    """The body's media type, of a body that the router can read."""
     if len(incoming.body) > room.max_body:
         raise BodyTooLarge(f"the body is larger than the limit of {room.max_body} bytes")
-    if _field(incoming, b"content-encoding").lower() not in {b"", b"identity"}:
-        raise UnsupportedEncoding("send the body without Content-Encoding")
-
-
-def _field(incoming: Incoming, name: bytes) -> bytes:
-    return next((value for field, value in incoming.fields if field == name), b"")
-
-
-def _raw(head: Head) -> list[tuple[bytes, bytes]]:
-    return [(name.lower(), value) for name, value in head.response.headers.raw]
+    media_type = b""
+    for name, value in incoming.fields:
+        if name == b"content-type":
+            media_type = value
+        elif name == b"content-encoding" and value.lower() != b"identity":
+            raise UnsupportedEncoding("send the body without Content-Encoding")
+    return media_type

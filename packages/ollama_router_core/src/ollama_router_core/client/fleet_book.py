@@ -88,6 +88,10 @@ class FleetBook:
         """Whether some server has never answered or failed a probe."""
         return bool(self._unknown)
 
+    def wants_asking(self, now: float) -> bool:
+        """Whether some server has never been asked, or is due."""
+        return bool(self._unknown) or now >= self._next_due
+
     def claim(self, now: float, *, unknown_only: bool = False, everything: bool = False) -> list[str]:
         """Servers whose facts are due and that nobody is asking; whoever gets a name asks and calls `unclaim`."""
         if now < self._next_due and not everything:

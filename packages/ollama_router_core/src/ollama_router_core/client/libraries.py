@@ -25,6 +25,7 @@ __all__ = [
     "exception_of",
     "failure_of",
     "library_of",
+    "read_fields",
     "read_incoming",
     "stream_of",
 ]
@@ -89,7 +90,7 @@ def read_incoming(library: Any, request: Any, body: bytes) -> Incoming:
         library=library,
         method=request.method,
         path=path.decode("ascii", "replace"),
-        fields=tuple([(name.lower(), value) for name, value in request.headers.raw]),
+        fields=tuple(read_fields(library, request.headers)),
         body=body,
         timeouts=request.extensions.get("timeout") or _NO_TIMEOUTS,
     )
@@ -98,25 +99,50 @@ def read_incoming(library: Any, request: Any, body: bytes) -> Incoming:
 _NO_TIMEOUTS: Mapping[str, float | None] = {}
 
 
+@lru_cache(maxsize=4)
+def _keeps_rows(library: Any) -> bool:
+    """Whether this version's `Headers` keeps rows of (name, lower name, value) where all known ones keep them.
+
+    Its public ways cost more than everything else that is done for a request: a call for each name and each value.
+    """
+    return getattr(library.Headers([(b"A", b"b")]), "_list", None) == [(b"A", b"a", b"b")]
+
+
+def read_fields(library: Any, headers: Any) -> list[tuple[bytes, bytes]]:
+    """Header fields with names in lower case."""
+    if _keeps_rows(library):
+        return [(name, value) for _, name, value in headers._list]  # noqa: SLF001 - see _keeps_rows
+    return [(name.lower(), value) for name, value in headers.raw]
+
+
+def _make_headers(library: Any, fields: list[tuple[bytes, bytes]]) -> Any:
+    """The library's own type, from names in lower case."""
+    if not _keeps_rows(library):
+        return library.Headers(fields)
+    headers = library.Headers()
+    headers._list = [(name, name, value) for name, value in fields]  # noqa: SLF001 - see _keeps_rows
+    if b"".join([value for _, value in fields]).isascii():
+        headers.encoding = "ascii"  # what it would find out by decoding each of them
+    return headers
+
+
 @lru_cache(maxsize=1024)
-def _url(library: Any, base_url: str, target: str) -> Any:
-    return library.URL(base_url + target)
+def _url(library: Any, base_url: str, target: str) -> tuple[Any, bytes]:
+    """A URL and its Host field."""
+    url = library.URL(base_url + target)
+    return url, url.netloc
 
 
 def build_request(outgoing: Outgoing) -> Any:
     """The request for the inner transport, in the library of the program's own request."""
     library, place = outgoing.library, outgoing.destination
-    url = _url(library, place.base_url, outgoing.target)
-    fields = [(b"host", url.netloc), *outgoing.fields]
+    url, host = _url(library, place.base_url, outgoing.target)
+    fields = [(b"host", host), *outgoing.fields]
     if outgoing.body or outgoing.method != "GET":
         fields.append((b"content-length", b"%d" % len(outgoing.body)))
-    return library.Request(
-        outgoing.method,
-        url,
-        headers=fields,
-        stream=_body_class(library)(outgoing.body),
-        extensions={"timeout": outgoing.timeouts},
-    )
+    request_class, body_class = _request_classes(library)
+    headers = _make_headers(library, fields)
+    return request_class(outgoing.method, url, headers, body_class(outgoing.body), {"timeout": outgoing.timeouts})
 
 
 class _Once:
@@ -138,7 +164,7 @@ class _Once:
 
 
 @lru_cache(maxsize=4)
-def _body_class(library: Any) -> Any:
+def _request_classes(library: Any) -> tuple[Any, Any]:
     class Body(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
         def __init__(self, content: bytes) -> None:
             self._content = content
@@ -149,16 +175,29 @@ def _body_class(library: Any) -> Any:
         def __aiter__(self) -> AsyncIterator[bytes]:
             return _Once(self._content)
 
-    return Body
+    class Request(library.Request):  # type: ignore[misc]
+        """Made of what it consists of: the library's own way copies and checks what is known to be right."""
+
+        __module__ = library.Request.__module__  # whoever looks where it comes from finds the library
+
+        def __init__(self, method: str, url: Any, headers: Any, stream: Any, extensions: dict[str, Any]) -> None:
+            self.method = method
+            self.url = url
+            self.headers = headers
+            self.stream = stream
+            self.extensions = extensions
+
+    return Request, Body
 
 
 def build_response(
     library: Any, status: int, fields: list[tuple[bytes, bytes]], *, content: bytes | None = None, stream: Any = None
 ) -> Any:
     """A response with the body in hand, or with a stream of `stream_of`."""
+    headers = _make_headers(library, fields)
     if stream is None:
-        return library.Response(status, headers=fields, content=content)
-    return library.Response(status, headers=fields, stream=stream)
+        return library.Response(status, headers=headers, content=content)
+    return library.Response(status, headers=headers, stream=stream)
 
 
 def stream_of(library: Any, source: SyncSource | AsyncSource) -> Any:

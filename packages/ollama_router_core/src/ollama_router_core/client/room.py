@@ -7,8 +7,9 @@ Does not belong here: the steps of a request (`exchange`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 from ollama_router_core.breaker import counts_as_failure
 from ollama_router_core.client.fleet_book import FleetBook
@@ -31,16 +32,19 @@ __all__ = ["Account", "Incoming", "Room"]
 _LEFT = 499
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incoming:
+class Incoming(Struct, frozen=True, kw_only=True):
     """A program's request. `timeouts` is the library's own extension, None in it waits as long as the config says."""
 
     library: Any
     method: str
     path: str
-    fields: Fields = field(repr=False)
-    body: bytes = field(repr=False)
+    fields: Fields
+    body: bytes
     timeouts: Mapping[str, float | None]
+
+    def __repr__(self) -> str:
+        """Without fields and body: they hold tokens and what people write."""
+        return f"Incoming({self.method} {self.path})"
 
 
 class Room:

@@ -15,8 +15,9 @@ Does not belong here: when to do what (`exchange`, `questions`), doing it (`sync
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 from ollama_router_core.destinations import Destination, Fields
 from ollama_router_core.errors import UpstreamError, UpstreamProtocolError
@@ -42,8 +43,7 @@ LONGEST_FACTS = 64 * 1024 * 1024
 """Bytes of an answer about a server."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
+class Outgoing(Struct, frozen=True, kw_only=True):
     """One request as it is sent.
 
     `library` is the module that it is built with (httpx or httpx2), `timeouts` are seconds as their `timeout`
@@ -54,13 +54,16 @@ class Outgoing:
     destination: Destination
     method: str
     target: str
-    fields: Fields = field(default=(), repr=False)
-    body: bytes = field(default=b"", repr=False)
+    fields: Fields = ()
+    body: bytes = b""
     timeouts: dict[str, float | None]
 
+    def __repr__(self) -> str:
+        """Without fields and body: they hold keys and what people write."""
+        return f"Outgoing({self.method} {self.target} at {self.destination.name})"
 
-@dataclass(slots=True)
-class Head:
+
+class Head(Struct):
     """An answer whose head has arrived; `response` is the inner transport's, `lease` its connection's if we lend it."""
 
     library: Any
@@ -70,16 +73,14 @@ class Head:
     lease: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """A whole short answer."""
 
     status: int
-    body: bytes = field(repr=False)
+    body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """No answer. `unsent` says that no connection came about; `original` is what the inner transport raised."""
 
     error: UpstreamError
@@ -87,30 +88,26 @@ class Failure:
     unsent: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Struct, frozen=True):
     """Send a request and wait for the head of its answer."""
 
     outgoing: Outgoing
 
 
-@dataclass(frozen=True, slots=True)
-class ReadBody:
+class ReadBody(Struct, frozen=True):
     """Read an answer's body, at most about `most` bytes, and close it."""
 
     head: Head
     most: int
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """Close an answer that nobody wants."""
 
     head: Head
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """One small exchange with a server."""
 
     outgoing: Outgoing
@@ -120,15 +117,13 @@ Job = Generator[Ask, Reply | Failure, None]
 """Questions that run by themselves; whoever starts one closes it when it cannot go on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Background:
+class Background(Struct, frozen=True):
     """Let jobs run at once, each by itself."""
 
     jobs: tuple[Job, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """Wait until something holds that background jobs bring about; it is looked at after each of their steps."""
 
     until: Callable[[], bool]

@@ -36,13 +36,8 @@ class SystemClock:
 
     __slots__ = ()
 
-    def monotonic(self) -> float:
-        """Seconds from some start; never goes back."""
-        return time.monotonic()
-
-    def wall(self) -> float:
-        """Seconds since 1970 (UTC)."""
-        return time.time()
+    monotonic = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
 
     def jitter(self) -> float:
         """An unpredictable number in [0, 1)."""

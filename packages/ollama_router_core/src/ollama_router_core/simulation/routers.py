@@ -13,6 +13,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from msgspec import structs
+
 from ollama_router_core import admission
 from ollama_router_core.admission import Admission, Ticket
 from ollama_router_core.config.settings import Config, Strategy
@@ -170,7 +172,7 @@ class StrategyRouter:
         )
         weight = model_weight(job.model, self._installed[job.model])
         self._book = self._book.observe(server, job.model, weight, sample)
-        self._snapshot = replace(self._snapshot, speeds=self._book)
+        self._snapshot = structs.replace(self._snapshot, speeds=self._book)
 
     def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Dispatch]:
         """A health check noticed."""

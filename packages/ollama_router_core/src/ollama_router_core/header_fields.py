@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from ollama_router_core.destinations import Destination, Fields
 
-__all__ = ["answer_fields", "reason_field", "request_fields"]
+__all__ = ["answer_fields", "passed_fields", "reason_field", "request_fields"]
 
 _TO_ALL = frozenset({b"accept-language", b"traceparent", b"tracestate", b"user-agent"})
 _TO_SAME_API = _TO_ALL | {b"accept", b"anthropic-beta", b"anthropic-version", b"content-type", b"openai-beta"}
@@ -61,7 +61,15 @@ def request_fields(
     own: Fields = (),
     translated: bool = False,
 ) -> Fields:
-    """The fields a destination gets: those of the client that matter to it, our id, and the key that is for it alone.
+    """The fields a destination gets: `passed_fields` and our id."""
+    fields = passed_fields(client, destination, own=own, translated=translated)
+    return (*fields, (b"x-request-id", request_id.encode()))
+
+
+def passed_fields(
+    client: Iterable[tuple[bytes, bytes]], destination: Destination, *, own: Fields = (), translated: bool = False
+) -> Fields:
+    """The fields of a client that matter to a destination, and the key that is for it alone.
 
     Names are in lower case. `own` stand in place of the client's of the same name. A `translated` request takes
     nothing along that belongs to the client's dialect.
@@ -78,7 +86,7 @@ def request_fields(
     if fields or nominated:
         never = nominated.union([name for name, _ in fields])
         kept = [field for field in kept if field[0] not in never]
-    return (*kept, _VIA, (b"x-request-id", request_id.encode()), *fields)
+    return (*kept, _VIA, *fields)
 
 
 def answer_fields(server: Iterable[tuple[bytes, bytes]], *, rewritten: bool = False) -> list[tuple[bytes, bytes]]:

@@ -21,6 +21,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from hashlib import blake2b
 from typing import Final, Generic, TypeVar
 
 import bcrypt
@@ -223,7 +224,7 @@ class _Entry(Generic[Value]):
 
 
 class VerifiedTokens(Generic[Value]):
-    """What earlier bcrypt runs found out, kept under the full HMAC-SHA256 of each credential.
+    """What earlier bcrypt runs found out, kept under a keyed BLAKE2b of each credential.
 
     Every entry belongs to one `epoch` of the user table and is ignored in any other; `carry_over` moves those
     that are still true. An accepted credential is forgotten `positive_ttl` seconds after its last use (what
@@ -232,7 +233,7 @@ class VerifiedTokens(Generic[Value]):
     junk cannot push out what is good. `now` is any clock that only goes forward, in seconds.
 
     Args:
-        key: random bytes, new for each process, so that keys in a memory dump match nothing elsewhere.
+        key: at most 64 random bytes, new for each process, so that keys in a memory dump match nothing elsewhere.
         positive_ttl: seconds.
         negative_ttl: seconds.
         max_accepted: entries.
@@ -271,7 +272,14 @@ class VerifiedTokens(Generic[Value]):
 
     def find(self, credential: str, *, epoch: int, now: float) -> Value | Rejected | None:
         """What is known: the accepted credential's value, `REJECTED`, or None when bcrypt must be asked."""
-        key = self._digest(credential)
+        return self.find_key(self.key(credential), epoch=epoch, now=now)
+
+    def key(self, credential: str) -> bytes:
+        """What entries are kept under; worthless in any other process."""
+        return blake2b(credential.encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()
+
+    def find_key(self, key: bytes, *, epoch: int, now: float) -> Value | Rejected | None:
+        """`find` for who has kept the credential's `key`."""
         accepted = self._accepted.get(key)
         if accepted is not None:
             if accepted.epoch == epoch and now < accepted.expires:
@@ -289,7 +297,7 @@ class VerifiedTokens(Generic[Value]):
 
     def accept(self, credential: str, value: Value, *, epoch: int, now: float) -> None:
         """Remember that a credential verified in this epoch, and whose it is."""
-        key = self._digest(credential)
+        key = self.key(credential)
         self._rejected.pop(key, None)
         self._accepted[key] = _Entry(value, epoch, now + self._positive_ttl)
         self._accepted.move_to_end(key)
@@ -298,7 +306,7 @@ class VerifiedTokens(Generic[Value]):
 
     def reject(self, credential: str, *, epoch: int, now: float) -> None:
         """Remember that a credential is nobody's in this epoch."""
-        key = self._digest(credential)
+        key = self.key(credential)
         self._rejected[key] = _Entry(REJECTED, epoch, now + self._negative_ttl)
         self._rejected.move_to_end(key)
         if len(self._rejected) > self._max_rejected:
@@ -319,6 +327,3 @@ class VerifiedTokens(Generic[Value]):
                 del self._accepted[key]
             else:
                 entry.value, entry.epoch = value, epoch
-
-    def _digest(self, credential: str) -> bytes:
-        return hmac.digest(self._key, credential.encode("utf-8", "surrogatepass"), "sha256")

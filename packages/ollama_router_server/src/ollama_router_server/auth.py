@@ -129,6 +129,26 @@ class Authenticator:
         known = self._find(read_credential(headers))
         return None if known is None else self._admit(known)
 
+    def key_of(self, headers: Headers) -> bytes:
+        """What `recognise` knows the credential of these fields by; only this process can make it.
+
+        Raises:
+            MissingCredential, AmbiguousCredential, InvalidCredential: there is not exactly one.
+        """
+        return self._verified.key(read_credential(headers))
+
+    def recognise(self, key: bytes) -> User | None:
+        """The user whose credential has this key, if it was verified before; None if `authenticate` has to look.
+
+        Raises:
+            UserInactive: the user may not come in.
+        """
+        now = self._clock.monotonic()
+        if now - self._confirmed > self._stale_after:
+            return None
+        known = self._verified.find_key(key, epoch=self._directory.epoch, now=now)
+        return None if known is None or known is REJECTED else self._admit(known)
+
     async def authenticate(self, headers: Headers) -> User:
         """The user.
 

@@ -33,13 +33,8 @@ class SystemClock:
 
     __slots__ = ()
 
-    def monotonic(self) -> float:
-        """Seconds from some start; never goes back."""
-        return time.monotonic()
-
-    def wall(self) -> float:
-        """Seconds since 1970 (UTC)."""
-        return time.time()
+    monotonic = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
 
 
 _process = secrets.token_hex(4)

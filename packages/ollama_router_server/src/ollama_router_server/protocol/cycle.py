@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from ollama_router_server.protocol.request_head import RequestHead
+
 if TYPE_CHECKING:
     from ollama_router_server.protocol.strict import StrictProtocol
 
@@ -30,9 +32,7 @@ FRONT: Final = "ollama_router.front"
 class FastPath(Protocol):
     """What an ASGI application may have as its attribute `fast_path`: answers whole requests without a task."""
 
-    def __call__(
-        self, cycle: FrontCycle, target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes, /
-    ) -> bool:
+    def __call__(self, cycle: FrontCycle, head: RequestHead, body: bytes, /) -> bool:
         """Take a request and answer it through the cycle, now or later; False leaves it to ASGI, untouched."""
 
 
@@ -47,7 +47,13 @@ class FrontCycle(RequestResponseCycle):
     """
 
     def __init__(
-        self, front: StrictProtocol, *, method: str, version: str, keep_alive: bool, expect_100_continue: bool
+        self,
+        front: StrictProtocol,
+        method: str,
+        version: str,
+        *,
+        keep_alive: bool,
+        expect_100_continue: bool = False,
     ) -> None:
         self.method = method
         self._knows_chunks = version != "1.0"

@@ -7,7 +7,6 @@ Does not belong here: the steps (`relay`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from ollama_router_core.decision import Decision
 from ollama_router_core.endpoints import Endpoint, Family
@@ -26,7 +25,6 @@ __all__ = ["Exchange", "Headers"]
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-@dataclass(slots=True, kw_only=True)
 class Exchange:
     """One request on its way; `started` and the other moments are seconds of the monotonic clock.
 
@@ -34,19 +32,11 @@ class Exchange:
     `headers` have names in lower case; `address` is the client's, None if the server does not know it.
     `asked` is the model's name as the client wrote it when policy changed it, `fallback` the model that stands in,
     `changes` what policy did to the request. `conversation` tells the one that it is a turn of, where the strategy
-    wants to know, and `prefix` which server held it.
+    wants to know, and `prefix` which server held it. What is not given is set when it is known.
     """
 
-    id: str
-    method: str
-    path: str
-    headers: Headers = field(repr=False)
-    client: Client
-    query: bytes = field(default=b"", repr=False)
+    query: bytes = b""
     address: str | None = None
-    started: float
-    started_at: float
-    family: Family = Family.OLLAMA
     user: User | None = None
     endpoint: Endpoint | None = None
     route: RouteRequest | None = None
@@ -66,6 +56,27 @@ class Exchange:
     usage: UsageReader | None = None
     error: RouterError | None = None
     standing: Standing | None = None
+
+    def __init__(
+        self,
+        *,
+        id: str,  # noqa: A002 - its name everywhere
+        method: str,
+        path: str,
+        headers: Headers,
+        client: Client,
+        started: float,
+        started_at: float,
+        family: Family,
+    ) -> None:
+        self.id = id
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.client = client
+        self.started = started
+        self.started_at = started_at
+        self.family = family
 
     def header(self, name: bytes) -> str | None:
         """A request field's value, several joined by commas; None when it is absent."""

@@ -22,11 +22,12 @@ from ollama_router_core.requests import ParsedRequest, parse_request
 from ollama_router_core.usage import UsageReader
 from ollama_router_server.ledger import has_limits
 from ollama_router_server.protocol.cycle import FrontCycle
+from ollama_router_server.protocol.request_head import RequestHead
 from ollama_router_server.relay.access import LiveExchanges, check_granted_model, check_hosted, check_route
 from ollama_router_server.relay.admitting import Place
 from ollama_router_server.relay.client import Client, Receive
 from ollama_router_server.relay.delivery import answer_head
-from ollama_router_server.relay.exchange import Exchange, Headers
+from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.relay.failure import last_words
 from ollama_router_server.relay.forwarder import Attempt, Forwarder, HeldAnswer, Tried
 from ollama_router_server.relay.learning import note_answered
@@ -49,6 +50,22 @@ _MATCHES = {
 _log = structlog.get_logger("relay")
 
 
+class _Seen:
+    """What is true of every request with the same head, as long as `FastPath.use` is not called again.
+
+    `match` is None if such requests take the other way. `credential` is what the authenticator recognises it by,
+    `passed` the fields that a server gets of the head, as bytes, by the server's name.
+    """
+
+    __slots__ = ("credential", "match", "passed", "uses")
+
+    def __init__(self, uses: int, match: Match | None, credential: bytes) -> None:
+        self.uses = uses
+        self.match = match
+        self.credential = credential
+        self.passed: dict[str, bytes] = {}
+
+
 class FastPath:
     """What the front offers whole requests to; see `protocol.cycle.FastPath`."""
 
@@ -56,10 +73,13 @@ class FastPath:
     forwarder: Forwarder
     _policy: Policy
     _max_body: int
+    _max_in_flight: int
 
     def __init__(self, relay: RelayApp, live: LiveExchanges) -> None:
         self.relay = relay
         self.live = live
+
+        self._uses = 0
 
     def use(self, deps: RelayDeps, policy: Policy, forwarder: Forwarder, *, max_body: int) -> None:
         """Set, or change, what it works with."""
@@ -67,34 +87,43 @@ class FastPath:
         self.forwarder = forwarder
         self._policy = policy
         self._max_body = max_body
+        self._max_in_flight = deps.config.limits.max_in_flight
+        self._uses += 1
 
-    def __call__(self, cycle: FrontCycle, target: bytes, headers: Headers, body: bytes) -> bool:
+    def __call__(self, cycle: FrontCycle, head: RequestHead, body: bytes) -> bool:
         """Take a request if it can be sent to a server now."""
-        match = _MATCHES.get((cycle.method, target))
-        if match is None or self._cannot_take(headers, body):
+        seen = head.note
+        if seen is None or seen.uses != self._uses:
+            seen = head.note = self._look_at(head)
+        match = seen.match
+        if match is None or len(body) > self._max_body or self.relay.in_flight >= self._max_in_flight:
             return False
         client = Client(cast("Receive", cycle.receive), cycle.send, cycle)
         client.bytes_in = len(body)
-        exchange = self.relay.make_exchange(cycle.method, match.endpoint.path, headers, client, cycle.client)
+        exchange = self.relay.make_exchange(head.method, match.endpoint.path, head.headers, client, cycle.client)
         try:
-            request = self._checked(exchange, match, body)
+            request = self._checked(exchange, seen, match, body)
             place = None if request is None else self.deps.admitting.admit_at_once(exchange, request)
         except RouterError:
             return False
         if request is None or place is None:
             return False
-        _Passing(self, exchange, request, place, cycle).begin()
+        _Passing(self, exchange, request, place, cycle).begin(seen.passed)
         return True
 
-    def _cannot_take(self, headers: Headers, body: bytes) -> bool:
-        if len(body) > self._max_body or self.relay.in_flight >= self.deps.config.limits.max_in_flight:
-            return True
-        return any(name == b"content-encoding" for name, _ in headers)
+    def _look_at(self, head: RequestHead) -> _Seen:
+        match = _MATCHES.get((head.method, head.target))
+        if match is None or any(name == b"content-encoding" for name, _ in head.headers):
+            return _Seen(self._uses, None, b"")
+        try:
+            return _Seen(self._uses, match, self.deps.authenticator.key_of(head.headers))
+        except RouterError:
+            return _Seen(self._uses, None, b"")
 
-    def _checked(self, exchange: Exchange, match: Match, body: bytes) -> ParsedRequest | None:
+    def _checked(self, exchange: Exchange, seen: _Seen, match: Match, body: bytes) -> ParsedRequest | None:
         """The request, if this user may make it and it is for one server; None for the other way."""
         endpoint = match.endpoint
-        user = self.deps.authenticator.authenticate_cached(exchange.headers)
+        user = self.deps.authenticator.recognise(seen.credential)
         if user is None or has_limits(user.grants):
             return None
         exchange.user, exchange.endpoint = user, endpoint
@@ -125,7 +154,7 @@ class _Passing:
         self._response: ListenedResponse | None = None
         self._framed = False
 
-    def begin(self) -> None:
+    def begin(self, passed: dict[str, bytes]) -> None:
         """Send the request, or leave that to `RelayApp.go_on`."""
         path, exchange, cycle = self._path, self._exchange, self._cycle
         path.relay.begin()
@@ -133,7 +162,7 @@ class _Passing:
         exchange.client.stops_with(self._stopped)
         cycle.on_leave = self._left
         try:
-            self._attempt = path.forwarder.begin(exchange, self._request, self._place, self._progress)
+            self._attempt = path.forwarder.begin(exchange, self._request, self._place, self._progress, passed)
         except ValueError:
             _log.exception("request_not_sent", request_id=exchange.id)
         if self._attempt is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ollama_router_core.errors import ConnectFailed, UpstreamError, UpstreamProtocolError
 from ollama_router_core.forwarding import Broken, GiveUp, Outcome, Relay, Unreachable, forward, outcome_of_status
-from ollama_router_core.header_fields import request_fields
+from ollama_router_core.header_fields import passed_fields, request_fields
 from ollama_router_core.outbound import Outbound, Translation, prepare
 from ollama_router_core.requests import ParsedRequest
 from ollama_router_server.fleet_service import FleetService
@@ -22,6 +22,7 @@ from ollama_router_server.relay.learning import Sent, note_finished, note_sent
 from ollama_router_server.relay.redaction import redacted
 from ollama_router_server.system import Clock
 from ollama_router_server.targets import Target
+from ollama_router_server.upstream.framing import encode_fields
 from ollama_router_server.upstream.interface import (
     ListenedResponse,
     ListeningUpstream,
@@ -123,9 +124,16 @@ class Forwarder:
                 held.release()
 
     def begin(
-        self, exchange: Exchange, request: ParsedRequest, place: Place, listener: Callable[[], None]
+        self,
+        exchange: Exchange,
+        request: ParsedRequest,
+        place: Place,
+        listener: Callable[[], None],
+        passed: dict[str, bytes],
     ) -> Attempt | None:
         """Send to the first server of the ranking on an idle connection; None where that needs waiting or care.
+
+        `passed` keeps what servers get of these header fields, for the next request that has the same.
 
         Raises:
             ValueError: the request cannot be written as one.
@@ -134,7 +142,22 @@ class Forwarder:
         if target.external or place.unload or self._fleet.health.troubled:
             return None
         outbound = prepare(request, target.place)
-        underway = self._upstream.begin(_upstream_request(exchange, target, outbound), listener)
+        if outbound.headers:
+            return None
+        fields = passed.get(target.name)
+        if fields is None:
+            fields = encode_fields(passed_fields(exchange.headers, target.place))
+            passed[target.name] = fields
+        asked = UpstreamRequest(
+            origin=target.origin,
+            method=exchange.method,
+            target=outbound.target,
+            headers=((b"x-request-id", exchange.id.encode()),),
+            encoded=fields,
+            body=outbound.body,
+            timeouts=target.timeouts,
+        )
+        underway = self._upstream.begin(asked, listener)
         passage = None if underway is None else place.passage(target.name)
         if underway is None or passage is None:
             return None

@@ -49,6 +49,7 @@ from ollama_router_server.relay.homes import Homes, LastHomes
 from ollama_router_server.relay.learning import note_answered
 from ollama_router_server.relay.policy import Policy
 from ollama_router_server.relay.translating import answer_in_place, deliver_translated
+from ollama_router_server.relay.under_way import tell_under_way
 from ollama_router_server.storage.users import User
 from ollama_router_server.system import Clock, new_request_id
 from ollama_router_server.targets import Target
@@ -115,6 +116,10 @@ class RelayApp:
         """Exchanges that have not ended."""
         return self._in_flight
 
+    def under_way(self) -> list[dict[str, Any]]:
+        """Those of known users, for people who look."""
+        return tell_under_way(self._live, self._deps.clock.monotonic())
+
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request and leave one record."""
         front = scope.get("extensions", _NO_EXTENSIONS).get(FRONT)
@@ -131,17 +136,18 @@ class RelayApp:
     ) -> Exchange:
         """The state of a request that has just come."""
         clock = self._deps.clock
-        return Exchange(
+        exchange = Exchange(
             id=new_request_id(),
             method=method,
             path=path,
             headers=headers,
             client=client,
-            address=peer[0] if peer else None,
             started=clock.monotonic(),
             started_at=clock.wall(),
             family=family_of_path(path),
         )
+        exchange.address = peer[0] if peer else None
+        return exchange
 
     def begin(self) -> None:
         """An exchange is under way; `end` is owed."""

@@ -17,7 +17,7 @@ import httptools
 
 from ollama_router_server.upstream.interface import Headers, UpstreamRequest
 
-__all__ = ["MAX_HEAD", "MAX_PIECE", "ResponseParser", "encode_head"]
+__all__ = ["MAX_HEAD", "MAX_PIECE", "ResponseParser", "encode_fields", "encode_head"]
 
 MAX_HEAD: Final = 32 * 1024
 """Bytes of an answer's head, interim (1xx) heads included; also of framing and trailers without body bytes."""
@@ -27,6 +27,20 @@ MAX_PIECE: Final = 256 * 1024
 _ENGINE_FIELDS: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection"})
 _WITHOUT_BODY: Final = frozenset({204, 304})
 _NO_LENGTH_NEEDED: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+
+
+def encode_fields(fields: Headers) -> bytes:
+    """Fields as bytes, for `UpstreamRequest.encoded`.
+
+    Raises:
+        ValueError: a field could be read as more than one, or is the engine's to write.
+    """
+    encoded = b"".join([b"%b: %b\r\n" % field for field in fields])
+    if encoded.count(b"\n") != len(fields) or encoded.count(b"\r") != len(fields) or b"\0" in encoded:
+        raise ValueError("a field of an upstream request holds control characters")
+    if not _ENGINE_FIELDS.isdisjoint([name for name, _ in fields]):
+        raise ValueError("Host, Connection and framing fields are written by the engine")
+    return encoded
 
 
 def encode_head(request: UpstreamRequest, host_line: bytes) -> bytes:
@@ -39,19 +53,11 @@ def encode_head(request: UpstreamRequest, host_line: bytes) -> bytes:
     Raises:
         ValueError: the target or a field could be read as more than one, or a field is the engine's to write.
     """
-    lines = [b"%b: %b\r\n" % field for field in request.headers]
-    framing = _framing_line(request)
-    if framing:
-        lines.append(framing)
     start = f"{request.method} {request.target} HTTP/1.1\r\n".encode("ascii")
-    head = b"".join((start, host_line, *lines, b"\r\n"))
-    # One line end for each line written here; any more came from outside.
-    expected = len(lines) + 3
-    if head.count(b"\n") != expected or head.count(b"\r") != expected or b"\0" in head or start.count(b" ") != 2:
-        raise ValueError("the target or a field of an upstream request holds control characters or blanks")
-    if not _ENGINE_FIELDS.isdisjoint([name for name, _ in request.headers]):
-        raise ValueError("Host, Connection and framing fields are written by the engine")
-    return head
+    if start.count(b"\n") != 1 or start.count(b"\r") != 1 or b"\0" in start or start.count(b" ") != 2:
+        raise ValueError("the target of an upstream request holds control characters or blanks")
+    fields = encode_fields(request.headers)
+    return b"".join((start, host_line, request.encoded, fields, _framing_line(request), b"\r\n"))
 
 
 def _framing_line(request: UpstreamRequest) -> bytes:

@@ -53,19 +53,21 @@ class Timeouts:
     idle: float | None = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class UpstreamRequest:
     """One request to one origin.
 
     `target` is the origin-form path with query, already built from the endpoint table. `headers` hold neither
-    Host nor framing fields: the engine writes them. A `bytes` body is sent with Content-Length; an iterator with
-    `body_length` is sent with that Content-Length (ending early or late is an error), and without it chunked.
+    Host nor framing fields: the engine writes them; `encoded` are more such fields, as `encode_fields` made them. A
+    `bytes` body is sent with Content-Length; an iterator with `body_length` is sent with that Content-Length (ending
+    early or late is an error), and without it chunked.
     """
 
     origin: Origin
     method: str
     target: str
     headers: Headers = ()
+    encoded: bytes = b""
     body: bytes | AsyncIterator[bytes] = b""
     body_length: int | None = None
     timeouts: Timeouts = Timeouts()

@@ -18,6 +18,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -33,10 +34,12 @@ from ollama_router_core.strict_json import parse_object
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.relay.admitting import Admitting
 from ollama_router_server.system import SystemClock
+from ollama_router_server.upstream.interface import Upstream
 
 GIB = 1024**3
 STRATEGIES = ("priority_with_memory", "fastest")
 ROUNDS, REPEATS, TURNS = 5, 2000, 600
+EVENTS = ("first byte", "facts change", "slot is free", "tick", "arrival")
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "word " * 800}] * 3}).encode()
 
 
@@ -135,7 +138,7 @@ def _always(known: ServerFacts, _: ServerFacts) -> ServerFacts:
     return known
 
 
-class _Nowhere:
+class _Nowhere(Upstream):
     """An upstream that is never asked."""
 
     async def send(self, request: Any) -> Any:
@@ -178,6 +181,27 @@ class Crowd:
         """Time passed."""
         self._note(self.admission.tick(self.snapshot, self.now))
 
+    def learns(self, turn: int) -> None:
+        """A server's memory was looked at: it holds another model than before."""
+        name = f"server{turn % 20}"
+        facts = self.snapshot.servers[name]
+        *kept, _ = facts.loaded.items()
+        other = self.requests[turn % 40].model or kept[0][0]
+        model = LoadedModel(name=other, size=5 * GIB, size_vram=5 * GIB, context_length=4096)
+        self.snapshot = self.snapshot.with_server(replace(facts, loaded={**dict(kept), other: model}))
+        self._note(self.admission.changed(self.snapshot, self.now))
+
+    def events(self, turn: int) -> tuple[Callable[[], None], ...]:
+        """One of each, for one that runs."""
+        number = self.running.pop(turn * 13 % len(self.running))
+        return (
+            partial(self.answers, number),
+            partial(self.learns, turn),
+            partial(self.ends, number),
+            self.ticks,
+            self.arrive,
+        )
+
     def fill(self) -> None:
         """Until 1,000 wait."""
         while self.admission.waiting < self.WAITING:
@@ -188,18 +212,18 @@ class Crowd:
         self.running += [one.ticket.number for one in outcomes if isinstance(one, Dispatch)]
 
 
-def dispatch_times(strategy: str) -> list[float]:
-    """Milliseconds of each event, sorted."""
-    crowd, found = Crowd(strategy), []
+def dispatch_times(strategy: str) -> dict[str, list[float]]:
+    """Milliseconds of each event by its name, sorted."""
+    crowd = Crowd(strategy)
+    found: dict[str, list[float]] = {name: [] for name in EVENTS}
     for turn in range(TURNS):
         crowd.fill()
         crowd.now += 0.05
-        number = crowd.running.pop(turn * 13 % len(crowd.running))
-        for event in (partial(crowd.answers, number), partial(crowd.ends, number), crowd.ticks, crowd.arrive):
+        for name, event in zip(EVENTS, crowd.events(turn), strict=True):
             start = time.process_time_ns()
             event()
-            found.append((time.process_time_ns() - start) / 1e6)
-    return sorted(found)
+            found[name].append((time.process_time_ns() - start) / 1e6)
+    return {name: sorted(times) for name, times in found.items()}
 
 
 def main() -> None:
@@ -213,10 +237,11 @@ def main() -> None:
             deciding, core = core_cost(config, snapshot, requests, seen)
             server = server_cost(config, facts, requests, book)
             print(f"{strategy:22} {servers:7} {seen:5} {most or '-':>5} {deciding:10.1f} {core:8.1f} {server:10.1f}")
-    print(f"\n{'dispatch, 1,000 wait':22} {'median ms':>10} {'p99 ms':>8} {'longest ms':>11}")
+    print(f"\n{'1,000 wait':22} {'event':15} {'median ms':>10} {'p99 ms':>8} {'longest ms':>11}")
     for strategy in STRATEGIES:
-        times = dispatch_times(strategy)
-        print(f"{strategy:22} {statistics.median(times):10.2f} {times[len(times) * 99 // 100]:8.2f} {times[-1]:11.2f}")
+        for name, times in dispatch_times(strategy).items():
+            row = (statistics.median(times), times[len(times) * 99 // 100], times[-1])
+            print(f"{strategy:22} {name:15} {row[0]:10.2f} {row[1]:8.2f} {row[2]:11.2f}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ one server's facts change, only its candidates are made anew.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import is_not
 from typing import NamedTuple
@@ -36,13 +36,16 @@ class Plan:
     refused: tuple[tuple[Candidate, Reason], ...]
 
 
-class _Finding(NamedTuple):
-    """A candidate, what speaks against it, and what both rest on."""
+_Finding = tuple[Candidate, Reason | None]
+"""A candidate and what speaks against it."""
 
-    facts: ServerFacts | None
+
+class _Row(NamedTuple):
+    """One kind's findings in the order of the servers' names, and what they rest on."""
+
+    facts: Sequence[ServerFacts | None]
     disks: object
-    candidate: Candidate
-    reason: Reason | None
+    findings: Sequence[_Finding]
 
 
 class _Shelf:
@@ -54,9 +57,11 @@ class _Shelf:
 
     MOST = 4096
 
-    def __init__(self) -> None:
+    def __init__(self, config: Config) -> None:
+        self.names = sorted(config.servers)
+        self.turns = [(turn, zlib.crc32(name.encode())) for turn, name in enumerate(self.names)]
         self._disks: list[object] = []
-        self._rows: dict[RequestKind, dict[str, _Finding]] = {}
+        self._rows: dict[RequestKind, _Row] = {}
 
     def disks(self, servers: Mapping[str, ServerFacts]) -> object:
         """The same object as long as every server has the models on disk that it had."""
@@ -67,14 +72,19 @@ class _Shelf:
         self._rows.clear()
         return self._disks
 
-    def row(self, kind: RequestKind) -> dict[str, _Finding]:
-        """What was found for a kind, by server."""
-        found = self._rows.get(kind)
-        if found is None:
-            if len(self._rows) >= self.MOST:
-                self._rows.clear()
-            found = self._rows[kind] = {}
-        return found
+    def row(self, kind: RequestKind, facts: Sequence[ServerFacts | None], disks: object) -> list[_Finding | None]:
+        """What was found for a kind, None where it has to be found anew."""
+        row = self._rows.get(kind)
+        if row is None or row.disks is not disks:
+            return [None] * len(facts)
+        pairs = zip(facts, row.facts, row.findings, strict=True)
+        return [found if now is then else None for now, then, found in pairs]
+
+    def keep(self, kind: RequestKind, row: _Row) -> None:
+        """Remember what was found."""
+        if len(self._rows) >= self.MOST:
+            self._rows.clear()
+        self._rows[kind] = row
 
 
 class _Plans:
@@ -84,7 +94,8 @@ class _Plans:
         self.servers = servers
         self.config = config
         self.shelf = shelf
-        self._names = sorted(config.servers)
+        self._facts = [servers.get(name) for name in shelf.names]
+        self._disks = shelf.disks(servers)
         self._plans: dict[RequestKind, Plan] = {}
 
     def get(self, request: RouteRequest, snapshot: FleetSnapshot) -> Plan:
@@ -97,22 +108,21 @@ class _Plans:
         return plan
 
     def _make(self, kind: RequestKind, request: RouteRequest, snapshot: FleetSnapshot) -> Plan:
-        able: list[Candidate] = []
-        turns: list[tuple[int, int]] = []
-        refused: list[tuple[Candidate, Reason]] = []
-        disks, row = self.shelf.disks(self.servers), self.shelf.row(kind)
-        for turn, name in enumerate(self._names):
-            facts, found = self.servers.get(name), row.get(name)
-            if found is None or found.facts is not facts or found.disks is not disks:
-                candidate = make_candidate(name, kind, snapshot, self.config)
-                reason = next((against for rule in FILTERS if (against := rule.refuse(candidate, request))), None)
-                found = row[name] = _Finding(facts, disks, candidate, reason)
-            if found.reason is not None:
-                refused.append((found.candidate, found.reason))
-            else:
-                able.append(found.candidate)
-                turns.append((turn, zlib.crc32(name.encode())))
-        return Plan(able=tuple(able), turns=tuple(turns), refused=tuple(refused))
+        known = self.shelf.row(kind, self._facts, self._disks)
+        findings = [
+            found or self._find(name, kind, request, snapshot)
+            for name, found in zip(self.shelf.names, known, strict=True)
+        ]
+        self.shelf.keep(kind, _Row(self._facts, self._disks, findings))
+        return Plan(
+            able=tuple([candidate for candidate, reason in findings if reason is None]),
+            turns=tuple([turn for (_, reason), turn in zip(findings, self.shelf.turns, strict=True) if reason is None]),
+            refused=tuple([(candidate, reason) for candidate, reason in findings if reason is not None]),
+        )
+
+    def _find(self, name: str, kind: RequestKind, request: RouteRequest, snapshot: FleetSnapshot) -> _Finding:
+        candidate = make_candidate(name, kind, snapshot, self.config)
+        return candidate, next((reason for rule in FILTERS if (reason := rule.refuse(candidate, request))), None)
 
 
 _recent: list[_Plans] = []
@@ -125,7 +135,7 @@ def plan_for(request: RouteRequest, snapshot: FleetSnapshot, config: Config) -> 
     for plans in _recent:
         if plans.servers is servers and plans.config is config:
             return plans.get(request, snapshot)
-    shelf = next((plans.shelf for plans in _recent if plans.config is config), None) or _Shelf()
+    shelf = next((plans.shelf for plans in _recent if plans.config is config), None) or _Shelf(config)
     plans = _Plans(servers, config, shelf)
     _recent.insert(0, plans)
     del _recent[_KEPT:]

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from ollama_router_core.admission.demand import Demand
 from ollama_router_core.admission.floor import Floor
 from ollama_router_core.admission.line import Group, Line, alone
+from ollama_router_core.admission.openings import Openings
 from ollama_router_core.admission.outlook import Outlook
 from ollama_router_core.admission.placement import Move, Placement
 from ollama_router_core.admission.tickets import Dispatch, Outcome, Refusal, Ticket
-from ollama_router_core.candidates import RequestKind, kind_of
+from ollama_router_core.candidates import Candidate, RequestKind, kind_of
 from ollama_router_core.config.settings import Config
 from ollama_router_core.decision import Decision, assigned_place, decide
 from ollama_router_core.errors import ModelIncapable, Overloaded, SelectionError
@@ -48,6 +49,7 @@ class Admission:
         self._late = config.routing_strategy == "fastest"
         self._rotation = 0
         self._looked = float("-inf")
+        self._seen = FleetSnapshot()
 
     def use(self, config: Config) -> None:
         """Go by another config from now on; who waits goes on waiting, and is looked at with the next `changed`."""
@@ -102,7 +104,7 @@ class Admission:
         server = self._floor.server_of(number)
         if server is None:
             return ()
-        self._floor.answering(number)
+        self._floor.answered(number)
         if not self._late:
             return ()
         return self._pump(snapshot, now, servers=frozenset({server}))
@@ -126,9 +128,13 @@ class Admission:
 
     def changed(self, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
         """Facts changed: some may go elsewhere, some have nowhere left to go."""
-        outcomes = list(self._pump(snapshot, now, servers=None))
+        outcomes = list(self._pump(snapshot, now, servers=_changed_servers(self._seen, snapshot)))
+        self._seen = snapshot
+        openings = Openings(self.traffic(snapshot, now), now)
         for group in list(self._line.groups.values()):
-            decision = self._decide(group.sample, self.traffic(snapshot, now), now)
+            if openings.hope(self._able(group.sample, snapshot)):
+                continue
+            decision = self._decide(group.sample, openings.snapshot, now)
             if decision.error is not None and not _only_full(decision):
                 outcomes += [self._refuse(ticket, decision.error, now) for ticket in list(group.tickets.values())]
         return tuple(outcomes)
@@ -262,22 +268,28 @@ class Admission:
 
     def _in_turn(self, snapshot: FleetSnapshot, now: float, servers: frozenset[str] | None) -> Iterator[Outcome]:
         """Strategies that bind on arrival: whoever's turn it is and whose server has a place."""
-        blocked: set[RequestKind] = set()
-        for ticket in list(self._line.in_turn()):
+        openings = Openings(self.traffic(snapshot, now), now, servers)
+        ready = {kind for kind, group in self._line.groups.items() if openings.any(self._able(group.sample, snapshot))}
+        for ticket in self._line.in_turn() if ready else ():
             kind = kind_of(ticket.request)
-            if kind in blocked:
+            if kind not in ready:
                 continue
-            able = plan_for(ticket.request, snapshot, self._config).able
-            if servers is not None and not any(one.name in servers for one in able):
-                blocked.add(kind)
+            if not openings.any(self._able(ticket, snapshot)):
+                ready.discard(kind)
+                if not ready:
+                    return
                 continue
-            decision = self._decide(ticket, self.traffic(snapshot, now), now)
+            decision = self._decide(ticket, openings.snapshot, now)
             if decision.server is None:
-                blocked.add(kind)
+                ready.discard(kind)
                 continue
             position = self._line.position(ticket.number)
             self._line.leave(ticket.number)
             yield self._dispatch(ticket, decision, now, position)
+            openings = Openings(self.traffic(snapshot, now), now, servers)
+
+    def _able(self, ticket: Ticket, snapshot: FleetSnapshot) -> tuple[Candidate, ...]:
+        return plan_for(ticket.request, snapshot, self._config).able
 
     def _decide(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Decision:
         return decide(ticket.request, snapshot, self._config, now=now, tiebreak=ticket.tiebreak, prefix=ticket.prefix)
@@ -316,6 +328,13 @@ class Admission:
         self._outlook.look(snapshot, now)
         usable = max(1, len(self._outlook.fits(group)))
         return max(self._outlook.expected_wait(group) * len(self._line) / len(group.tickets) / usable, 0.0)
+
+
+def _changed_servers(old: FleetSnapshot, new: FleetSnapshot) -> frozenset[str] | None:
+    """The servers of which something else is known; None for all, when it is more than facts of some."""
+    if (old.draining, old.suspended, old.slots) != (new.draining, new.suspended, new.slots):
+        return None
+    return frozenset([name for name, facts in new.servers.items() if old.servers.get(name) is not facts])
 
 
 def _only_full(decision: Decision) -> bool:

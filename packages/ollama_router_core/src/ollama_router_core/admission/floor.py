@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ollama_router_core.admission.tickets import Ticket
 from ollama_router_core.candidates import RequestKind, kind_of
+from ollama_router_core.fleet import EMPTY
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.speeds import SHARING
 
@@ -77,6 +78,8 @@ class Floor:
 
     def __init__(self) -> None:
         self.stations: dict[str, Station] = {}
+        self._running: dict[RequestKind, dict[str, int]] = {}
+        self._answering: dict[RequestKind, dict[str, int]] = {}
         self._at: dict[int, str] = {}
         self._counts: tuple[Mapping[str, int], Mapping[str, Mapping[CanonicalName, int]]] | None = None
 
@@ -104,12 +107,17 @@ class Floor:
         station.by_kind[kind] = station.by_kind.get(kind, 0) + 1
         self._at[ticket.number] = server
         self._counts = None
+        _count(self._running, kind, server, 1)
 
-    def answering(self, number: int) -> None:
+    def answered(self, number: int) -> None:
         """The first byte came."""
         server = self._at.get(number)
-        if server is not None:
-            self.stations[server].running[number].answering = True
+        if server is None:
+            return
+        running = self.stations[server].running[number]
+        if not running.answering:
+            running.answering = True
+            _count(self._answering, running.kind, server, 1)
 
     def end(self, number: int) -> tuple[str, Running] | None:
         """A ticket is done with its server."""
@@ -122,7 +130,18 @@ class Floor:
         if not station.by_kind[running.kind]:
             del station.by_kind[running.kind]
         self._counts = None
+        _count(self._running, running.kind, server, -1)
+        if running.answering:
+            _count(self._answering, running.kind, server, -1)
         return server, running
+
+    def running(self, kind: RequestKind) -> Mapping[str, int]:
+        """The servers that work for a kind."""
+        return self._running.get(kind, EMPTY)
+
+    def answering(self, kind: RequestKind) -> Mapping[str, int]:
+        """The servers that answer requests of a kind now: they have its model loaded, whatever else is known."""
+        return self._answering.get(kind, EMPTY)
 
     def counts(self) -> tuple[Mapping[str, int], Mapping[str, Mapping[CanonicalName, int]]]:
         """Requests by server, and by server and model: `FleetSnapshot.in_flight` and `.active`. Made once a change."""
@@ -135,6 +154,15 @@ class Floor:
                     active[server] = _by_model(station)
             self._counts = in_flight, active
         return self._counts
+
+
+def _count(counts: dict[RequestKind, dict[str, int]], kind: RequestKind, server: str, change: int) -> None:
+    row = counts.setdefault(kind, {})
+    row[server] = row.get(server, 0) + change
+    if not row[server]:
+        del row[server]
+        if not row:
+            del counts[kind]
 
 
 def _by_model(station: Station) -> dict[CanonicalName, int]:

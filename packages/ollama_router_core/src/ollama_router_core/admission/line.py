@@ -6,8 +6,9 @@ Does not belong here: servers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from ollama_router_core.admission.tickets import Ticket
 from ollama_router_core.candidates import RequestKind, kind_of
@@ -61,7 +62,7 @@ class Line:
         self.groups: dict[RequestKind, Group] = {}
         self.by_model: dict[CanonicalName | None, list[Group]] = {}
         self._tickets: dict[int, tuple[Ticket, Group, int]] = {}
-        self._by_user: dict[str, int] = {}
+        self._by_user: dict[str, dict[int, Ticket]] = {}
         self._turn: dict[str, int] = {}
         self._turns = 0
         self._changes = 0
@@ -74,7 +75,7 @@ class Line:
 
     def waiting_of(self, user: str) -> int:
         """How many tickets of one user wait."""
-        return self._by_user.get(user, 0)
+        return len(self._by_user.get(user, ()))
 
     def position(self, number: int) -> int:
         """What a ticket's place was when it joined, from 1; 0 when it does not wait."""
@@ -93,7 +94,7 @@ class Line:
         group.version = self._changes
         place = len(self._tickets) + 1
         self._tickets[ticket.number] = (ticket, group, place)
-        self._by_user[ticket.user] = self._by_user.get(ticket.user, 0) + 1
+        self._by_user.setdefault(ticket.user, {})[ticket.number] = ticket
         return place
 
     def leave(self, number: int) -> Ticket | None:
@@ -111,7 +112,7 @@ class Line:
             self.by_model[group.kind.model].remove(group)
             if not self.by_model[group.kind.model]:
                 del self.by_model[group.kind.model]
-        self._by_user[ticket.user] -= 1
+        del self._by_user[ticket.user][number]
         if not self._by_user[ticket.user]:
             del self._by_user[ticket.user]
         return ticket
@@ -128,20 +129,20 @@ class Line:
         return [ticket for ticket, _, _ in self._tickets.values() if now - ticket.arrived >= patience]
 
     def oldest(self) -> float | None:
-        """When the ticket that waits longest arrived."""
-        return min((ticket.arrived for ticket, _, _ in self._tickets.values()), default=None)
+        """When the ticket that joined first arrived."""
+        return next((ticket.arrived for ticket, _, _ in self._tickets.values()), None)
 
     def surplus_of(self, newcomer: str) -> Ticket | None:
         """Whose place a newcomer may take in a full line: the latest of a user with at least two more waiting."""
-        user = max(self._by_user, key=lambda name: (self._by_user[name], name), default=None)
-        if user is None or self._by_user[user] < self.waiting_of(newcomer) + 2:
+        user = max(self._by_user, key=lambda name: (len(self._by_user[name]), name), default=None)
+        if user is None or len(self._by_user[user]) < self.waiting_of(newcomer) + 2:
             return None
-        return next(ticket for ticket, _, _ in reversed(self._tickets.values()) if ticket.user == user)
+        return next(reversed(self._by_user[user].values()))
 
     def weight(self, ticket: Ticket, now: float) -> float:
         """What a ticket's turn is worth: its age, and its user's fair share divided by what that user has waiting."""
         age = (now - ticket.arrived) / AGEING
-        share = len(self._tickets) / (len(self._by_user) * self._by_user[ticket.user])
+        share = len(self._tickets) / (len(self._by_user) * len(self._by_user[ticket.user]))
         return (1.0 + age * age) * share
 
     def weight_of(self, group: Group, now: float) -> float:
@@ -152,21 +153,8 @@ class Line:
         return sum(self.weight(ticket, now) for ticket in group.tickets.values())
 
     def in_turn(self) -> Iterator[Ticket]:
-        """Users in turn, each one's oldest first; who had a turn most recently comes last."""
-        queues: dict[str, list[Ticket]] = {}
-        for ticket, _, _ in self._tickets.values():
-            queues.setdefault(ticket.user, []).append(ticket)
-        users = sorted(queues, key=lambda user: self._turn.get(user, 0))
-        yield from _interleaved([queues[user] for user in users])
-
-
-def _interleaved(queues: Iterable[list[Ticket]]) -> Iterator[Ticket]:
-    left = [iter(queue) for queue in queues]
-    while left:
-        still = []
-        for queue in left:
-            ticket = next(queue, None)
-            if ticket is not None:
-                yield ticket
-                still.append(queue)
-        left = still
+        """Users in turn, each one's oldest first; who had a turn most recently is last. Tickets may leave meanwhile."""
+        users = sorted(self._by_user, key=lambda user: self._turn.get(user, 0))
+        queues = [list(self._by_user[user].values()) for user in users]
+        for row in zip_longest(*queues):
+            yield from [ticket for ticket in row if ticket is not None]

@@ -7,6 +7,7 @@ Does not belong here: choosing (`placement`).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ollama_router_core.admission.demand import Demand
@@ -29,14 +30,17 @@ REUSE_HORIZON = 60.0
 
 _FITS_LAST = 1.0
 _WEIGHTS_LAST = 0.5
-"""Seconds for which learned speeds and the ages of waiting tickets may be a little out of date."""
+_RENEWALS = 4
+"""Seconds for which learned speeds and the ages of waiting tickets may be a little out of date, and how many kinds'
+speeds are renewed in one look."""
 
 
 @dataclass(slots=True, eq=False)
 class Fit:
     """What a kind of request costs on a server: seconds a prompt token, an answer, a load; `parallel` slots a model.
 
-    `warm` holds for one look: loaded as needed, by the facts or by an answer that has begun since.
+    `loaded` says that the facts show it loaded as needed, `warm` that they do or an answer has begun since; that
+    holds for one look.
     """
 
     candidate: Candidate
@@ -45,7 +49,8 @@ class Fit:
     decode: float
     load: float
     parallel: int
-    warm: bool
+    loaded: bool
+    warm: bool = False
 
     def work(self, tokens: float) -> float:
         """Undisturbed seconds of a request with so long a prompt."""
@@ -61,6 +66,8 @@ class _Fits:
 
     by_name: dict[str, Fit]
     made_at: float
+    made_for: int
+    warmed: list[Fit] = field(default_factory=list)
     marked: int = -1
     derived: int = -1
     rates: dict[str, float] = field(default_factory=dict)
@@ -99,6 +106,8 @@ class Outlook:
         self._snapshot = FleetSnapshot()
         self._now = 0.0
         self._looks = 0
+        self._facts = 0
+        self._renewals = _RENEWALS
         self._fits: dict[RequestKind, _Fits] = {}
         self._weights: dict[RequestKind, tuple[int, float, float]] = {}
         self._residents: dict[tuple[str, CanonicalName], _Resident] = {}
@@ -115,13 +124,14 @@ class Outlook:
             old.draining,
             old.suspended,
         ):
-            self._fits.clear()
+            self._facts += 1
         if len(self._weights) > 4 * len(self._line.groups) + 64:
             self._fits.clear()
             self._weights.clear()
         self._residents.clear()
         self._snapshot, self._now = snapshot, now
         self._looks += 1
+        self._renewals = _RENEWALS
 
     @property
     def snapshot(self) -> FleetSnapshot:
@@ -139,19 +149,31 @@ class Outlook:
 
     def _found(self, group: Group) -> _Fits:
         found = self._fits.get(group.kind)
-        if found is None or self._now - found.made_at > _FITS_LAST:
-            found = self._fits[group.kind] = _Fits(self._make_fits(group), self._now)
+        if found is None or self._is_due(found):
+            found = self._fits[group.kind] = _Fits(self._make_fits(group, {}), self._now, self._facts)
+        elif found.made_for != self._facts:
+            kept = self._make_fits(group, found.by_name)
+            found = self._fits[group.kind] = _Fits(kept, found.made_at, self._facts)
         if found.marked != self._looks:
             found.marked = self._looks
             self._mark(found, group.kind)
         return found
 
+    def _is_due(self, found: _Fits) -> bool:
+        """Whether speeds are asked for anew; for a few kinds at a time, so that no look pays for all."""
+        if self._now - found.made_at <= _FITS_LAST or not self._renewals:
+            return False
+        self._renewals -= 1
+        return True
+
     def _mark(self, found: _Fits, kind: RequestKind) -> None:
-        """Where the model is loaded as needed, by the facts or by an answer that has begun since."""
-        for fit in found.by_name.values():
-            fit.warm = fit.candidate.warmth == WARM and fit.candidate.loaded is not None
-            if not fit.warm and kind in fit.station.by_kind:
-                fit.warm = any(one.answering for one in fit.station.running.values() if one.kind == kind)
+        """Where the model is loaded by an answer that has begun since the facts were seen."""
+        for fit in found.warmed:
+            fit.warm = fit.loaded
+        answering = self._floor.answering(kind)
+        found.warmed = [found.by_name[name] for name in answering if name in found.by_name] if answering else []
+        for fit in found.warmed:
+            fit.warm = True
 
     def _rated(self, group: Group) -> _Fits:
         found = self._found(group)
@@ -160,19 +182,30 @@ class Outlook:
             self._derive(found, group)
         return found
 
-    def _make_fits(self, group: Group) -> dict[str, Fit]:
-        plan = plan_for(group.sample.request, self._snapshot, self._config)
-        usable = [one for one in plan.able if self._usable(one)]
+    def _make_fits(self, group: Group, known: Mapping[str, Fit]) -> dict[str, Fit]:
+        """The servers that may take a group; `known` fits of the same candidates are used again."""
+        plan, snapshot = plan_for(group.sample.request, self._snapshot, self._config), self._snapshot
+        usable: Sequence[Candidate] = plan.able
+        if snapshot.draining or snapshot.suspended:
+            usable = [one for one in usable if self._usable(one)]
         brisk = [one for one in usable if not one.slow]
-        return {one.name: self._fit(one, group) for one in brisk or usable}
+        fits = {}
+        for one in brisk or usable:
+            fit = known.get(one.name)
+            if fit is None or fit.candidate is not one:
+                fit = self._fit(one, group)
+            fit.warm = fit.loaded
+            fits[one.name] = fit
+        return fits
 
     def _derive(self, found: _Fits, group: Group) -> None:
         """Who serves the kind, at how many tickets a second, and how many their loads delay."""
         kind, tokens = group.kind, group.mean_tokens
+        running = self._floor.running(kind)
         found.rates, found.ahead = {}, {}
         for name, fit in found.by_name.items():
             station = fit.station
-            if fit.warm or kind in station.by_kind or station.promised == kind:
+            if fit.warm or name in running or (station.promised is not None and station.promised == kind):
                 rate = fit.parallel / (fit.work(tokens) * station.pace)
                 found.rates[name] = rate
                 found.ahead[name] = 0.0 if fit.warm else rate * fit.load
@@ -180,24 +213,19 @@ class Outlook:
         found.all_ahead = sum(found.ahead.values())
 
     def _usable(self, candidate: Candidate) -> bool:
-        snapshot = self._snapshot
-        if not (snapshot.draining or snapshot.suspended):
-            return True
-        return not any(rule.refuse(candidate, snapshot, self._now) for rule in LIVE_FILTERS[:2])
+        return not any(rule.refuse(candidate, self._snapshot, self._now) for rule in LIVE_FILTERS[:2])
 
     def _fit(self, candidate: Candidate, group: Group) -> Fit:
         speed = candidate.speed(group.kind.model, self._snapshot.speeds)
-        embeds = "embedding" in group.kind.needs
-        decode = 0.0 if embeds else speed.answer_tokens / speed.decode_rate
-        station = self._floor.station(candidate.name)
+        decode = 0.0 if "embedding" in group.kind.needs else speed.answer_tokens / speed.decode_rate
         return Fit(
             candidate,
-            station,
+            self._floor.station(candidate.name),
             1.0 / speed.prefill_rate,
             decode,
             speed.load_seconds,
             candidate.server.num_parallel,
-            warm=False,
+            loaded=candidate.warmth == WARM and candidate.loaded is not None,
         )
 
     def elsewhere(self, group: Group, server: str) -> tuple[float, float]:

@@ -71,11 +71,8 @@ class Placement:
         for group in list(groups):
             while group.tickets:
                 fits = self._outlook.fits(group)
-                open_ = [
-                    fit
-                    for name, fit in fits.items()
-                    if fit.warm and (servers is None or name in servers) and self._has_slot(fit, group.kind)
-                ]
+                where = fits.values() if servers is None else [fits[name] for name in servers if name in fits]
+                open_ = [fit for fit in where if fit.warm and self._has_slot(fit, group.kind)]
                 if not open_:
                     break
                 yield self._warm_move(group, open_)

@@ -23,9 +23,9 @@ from ollama_router_core.memory import MemoryEstimate
 from ollama_router_core.names import CanonicalName, canonical_name
 from ollama_router_core.plans import Plan, plan_for
 from ollama_router_core.requests import RouteRequest
-from ollama_router_core.selection import LIVE_FILTERS, RANKINGS, Fastest, Moment
+from ollama_router_core.selection import RANKINGS, Fastest, Moment, refused_now
 
-__all__ = ["Decision", "Verdict", "assigned_place", "decide", "refused_now"]
+__all__ = ["Decision", "Verdict", "assigned_place", "decide"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,11 +185,6 @@ def _ranked(plan: Plan, moment: Moment, tiebreak: int, count: int) -> list[Candi
         found.append((key(candidate, moment, spread), candidate.name, candidate))
     found.sort()
     return [candidate for _, _, candidate in found]
-
-
-def refused_now(candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
-    """Why a server that may take a request cannot at this moment, None when it can."""
-    return next((found for rule in LIVE_FILTERS if (found := rule.refuse(candidate, snapshot, now))), None)
 
 
 _ONLY_BY_ASSIGNMENT = Reason("external", "external: only by assignment")

@@ -30,6 +30,7 @@ __all__ = [
     "Moment",
     "Ranking",
     "Reason",
+    "refused_now",
     "slots_of",
 ]
 
@@ -156,6 +157,11 @@ class NotFull:
 
 
 LIVE_FILTERS: tuple[LiveFilter, ...] = (NotDraining(), NotSuspended(), NotFull())
+
+
+def refused_now(candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
+    """Why a server that may take a request cannot at this moment, None when it can."""
+    return next((found for rule in LIVE_FILTERS if (found := rule.refuse(candidate, snapshot, now))), None)
 
 
 def slots_of(candidate: Candidate, snapshot: FleetSnapshot) -> int | None:

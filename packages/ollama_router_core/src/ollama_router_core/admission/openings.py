@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ollama_router_core.candidates import Candidate, Reason
-from ollama_router_core.decision import refused_now
 from ollama_router_core.fleet import FleetSnapshot
+from ollama_router_core.selection import refused_now
 
 __all__ = ["Openings"]
 

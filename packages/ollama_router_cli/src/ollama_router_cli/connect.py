@@ -7,24 +7,19 @@ Belongs here: options, where the token comes from. Does not belong here: passing
 from __future__ import annotations
 
 import asyncio
-import getpass
-import os
-import re
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ollama_router_cli.console import CommandFailed, print_note, print_result
+from ollama_router_cli.console import print_note, print_result
 from ollama_router_cli.options import command_group, examples
+from ollama_router_cli.router_access import TokenFileOption, read_token
 from ollama_router_server.connect import read_address, serve_shim
 from ollama_router_server.serve import listen
 
 __all__ = ["app"]
 
 app = command_group()
-_TOKEN = re.compile(r"[!-~]{1,72}", re.ASCII)
 
 
 @app.command(
@@ -40,10 +35,7 @@ def connect(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port on this machine, 0 for a free one; 11434 is where ollama looks.")
     ] = 11434,
-    token_file: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="File with the token; else $OROUTER_TOKEN or asked for."),
-    ] = None,
+    token_file: TokenFileOption = None,
 ) -> None:
     """Let ollama and other clients without tokens use a router.
 
@@ -51,7 +43,7 @@ def connect(
     machine can use it, and no web page. Prints one line when it accepts connections:
     listening on http://127.0.0.1:PORT. Ends with Ctrl-C.
     """
-    address, token = read_address(url), _read_token(token_file)
+    address, token = read_address(url), read_token(token_file)
     sock = listen("127.0.0.1", port)
     shown = sock.getsockname()[1]
     try:
@@ -68,17 +60,3 @@ def connect(
         print_note("stopped")
     finally:
         sock.close()
-
-
-def _read_token(file: Path | None) -> str:
-    if file is not None:
-        text = file.read_text(encoding="utf-8", errors="replace")
-    elif "OROUTER_TOKEN" in os.environ:
-        text = os.environ["OROUTER_TOKEN"]
-    elif sys.stdin.isatty():
-        text = getpass.getpass("Token: ")
-    else:
-        text = sys.stdin.readline()
-    if not _TOKEN.fullmatch(text.strip()):
-        raise CommandFailed("no token: give --token-file FILE or OROUTER_TOKEN, or type it when asked")
-    return text.strip()

@@ -33,6 +33,7 @@ COMMANDS = {
     "simulate": ("simulate", "Compare routing strategies on a trace, in virtual time."),
     "replay": ("replay", "Decide logged requests again under another config."),
     "status": ("status", "Ask the router and every server how they are."),
+    "top": ("top", "Watch servers, models, the line and requests under way."),
     "logs": ("log_commands", "Read the request log."),
     "db": ("database_commands", "Look after the database of users and log."),
 }

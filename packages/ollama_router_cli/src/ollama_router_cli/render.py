@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["clean", "format_bytes", "format_count", "format_ms", "format_time", "print_table"]
+__all__ = ["clean", "format_bytes", "format_count", "format_ms", "format_time", "make_table", "print_table"]
 
 _PIPE_WIDTH = 10_000  # a pipe has no width: nothing is folded
 _NOTHING = "-"
@@ -23,6 +23,10 @@ _NOTHING = "-"
 _STYLES = {
     "chosen": "bold green",
     "healthy": "green",
+    "up": "green",
+    "down": "bold red",
+    "draining": "yellow",
+    "waiting": "yellow",
     "active": "green",
     "refused": "red",
     "unhealthy": "bold red",
@@ -37,10 +41,10 @@ def clean(text: object) -> str:
     return "".join(char if char.isprintable() else "?" for char in str(text))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
-    """Print rows under their headings; None shows as `-`. Columns named in `right` are aligned to the right.
+def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
+    """Rows under their headings; None shows as `-`. Columns named in `right` are aligned to the right.
 
-    A table without headings (all empty) is printed without the line for them.
+    A table without headings (all empty) has no line for them.
     """
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns), padding=(0, 2, 0, 0))
     for name in columns:
@@ -48,6 +52,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, rig
     for row in rows:
         cells = [_NOTHING if cell is None else clean(cell) for cell in row]
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
+    return table
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+    """Print the table that `make_table` makes."""
+    table = make_table(columns, rows, right=right)
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console = Console(file=sys.stdout, width=_PIPE_WIDTH, no_color=True)

@@ -106,7 +106,6 @@ class _AdminOnly:
 
 
 def _add_admin_routes(app: Any, services: Services) -> None:
-    app.add_route("/router/status", StatusResource(services))
     app.add_route("/router/explain", ExplainResource(services))
     app.add_route("/router/servers/{name}/drain", DrainResource(services, on=True))
     app.add_route("/router/servers/{name}/undrain", DrainResource(services, on=False))
@@ -175,5 +174,6 @@ def create_app(services: Services) -> RouterApp:
         )
 
     relay = RelayApp(deps())
+    app.add_route("/router/status", StatusResource(services, relay.under_way))
     services.on_config(lambda: relay.use(deps()))
     return RouterApp(services, relay, app)

@@ -6,7 +6,7 @@ Does not belong here: the rules (the core's `access` and `limits`), counting (`l
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from ollama_router_core.access import (
@@ -133,6 +133,10 @@ class LiveExchanges:
         self._authenticator = authenticator
         self._live: dict[str, Exchange] = {}
         authenticator.on_change(self.end_revoked)
+
+    def __iter__(self) -> Iterator[Exchange]:
+        """Those under way, the oldest first."""
+        return iter(self._live.values())
 
     def begin(self, exchange: Exchange) -> None:
         """An exchange is under way until `end`."""

@@ -6,6 +6,7 @@ Does not belong here: deciding (the core).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import falcon
@@ -23,11 +24,12 @@ __all__ = ["DrainResource", "ExplainResource", "StatusResource"]
 class StatusResource:
     """`GET /router/status`: every server as believed now, with the age of each belief."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, under_way: Callable[[], list[dict[str, Any]]]) -> None:
         self._services = services
+        self._under_way = under_way
 
     async def on_get(self, _request: Request, response: Response) -> None:
-        """Answer the snapshot."""
+        """Answer the snapshot, and the requests under way in this process."""
         snapshot = self._services.fleet.snapshot
         now = self._services.clock.monotonic()
         figures = self._services.figures()
@@ -41,6 +43,7 @@ class StatusResource:
                 for name, facts in snapshot.servers.items()
             },
             "waiting": figures["waiting"],
+            "under_way": self._under_way(),
             "worker": _worker_json(self._services.board),
             "config_problem": self._services.config_problem,
             "differing_models": {

@@ -1,0 +1,68 @@
+"""Asking the running router what only an admin may know.
+
+Belongs here: where a token comes from, one GET with it.
+Does not belong here: what answers mean (the commands).
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from ollama_router_cli.console import CommandFailed
+
+__all__ = ["TokenFileOption", "ask_router", "read_token"]
+
+_TOKEN = re.compile(r"[!-~]{1,72}", re.ASCII)
+_REFUSED = frozenset({401, 403})
+
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option("--token-file", metavar="FILE", help="File with the token; else $OROUTER_TOKEN or asked for."),
+]
+
+
+def read_token(file: Path | None) -> str:
+    """A token from a file, else from OROUTER_TOKEN, else typed in or piped in.
+
+    Raises:
+        CommandFailed: there is none.
+    """
+    if file is not None:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    elif "OROUTER_TOKEN" in os.environ:
+        text = os.environ["OROUTER_TOKEN"]
+    elif sys.stdin.isatty():
+        text = getpass.getpass("Token: ")
+    else:
+        text = sys.stdin.readline()
+    if not _TOKEN.fullmatch(text.strip()):
+        raise CommandFailed("no token: give --token-file FILE or OROUTER_TOKEN, or type it when asked")
+    return text.strip()
+
+
+def ask_router(client: httpx.Client, path: str) -> dict[str, Any]:
+    """The JSON object that a route of the router's own answers.
+
+    Raises:
+        CommandFailed: nobody answers, the token is not an admin's, or another program answers there.
+    """
+    try:
+        answer = client.get(path)
+        document = answer.json() if answer.status_code == 200 else None
+    except httpx.HTTPError as error:
+        raise CommandFailed(f"no router answers at {client.base_url}: {str(error) or type(error).__name__}") from None
+    except ValueError:
+        raise CommandFailed(f"no router answers at {client.base_url}: another program does") from None
+    if answer.status_code in _REFUSED:
+        raise CommandFailed("the router refused the token: it takes an admin's")
+    if not isinstance(document, dict):
+        raise CommandFailed(f"no router answers at {client.base_url}: another program does")
+    return document

@@ -1,0 +1,162 @@
+"""`orouter top`: servers, models, the line and the requests under way, as they change.
+
+Belongs here: asking the running router again and again, how its answer looks.
+Does not belong here: what the router knows (`/router/status`).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Annotated, Any, NamedTuple
+
+import httpx
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from ollama_router_cli.console import print_json, print_result
+from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.render import clean, format_bytes, format_count, make_table, print_table
+from ollama_router_cli.router_access import TokenFileOption, ask_router, read_token
+from ollama_router_cli.settings_source import read_settings
+
+__all__ = ["app"]
+
+app = command_group()
+
+_LEAST_REQUESTS = 5
+
+
+class _Part(NamedTuple):
+    """One table."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[object, ...]]
+    right: tuple[str, ...]
+
+
+@app.command(epilog=examples("orouter top", "orouter top --url http://gpu-box:11434", "orouter top --once"))
+def top(
+    *,
+    url: Annotated[str | None, typer.Option(metavar="URL", help="The router's address; else the config's.")] = None,
+    token_file: TokenFileOption = None,
+    interval: Annotated[float, typer.Option(min=0.1, max=60.0, help="Seconds between looks.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once, as it does without a terminal.")] = False,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Watch servers, models, the line and requests under way.
+
+    Asks the running router, with an admin's token. Ends with Ctrl-C. --json prints one answer of /router/status.
+    """
+    address = url or read_settings(config, environment).router_url
+    headers = {"authorization": f"Bearer {read_token(token_file)}"}
+    with httpx.Client(base_url=address, headers=headers, trust_env=False) as client:
+        status = ask_router(client, "/router/status")
+        if as_json:
+            print_json(status)
+        elif once or not sys.stdout.isatty():
+            _print(address, status)
+        else:
+            with suppress(KeyboardInterrupt):
+                _watch(client, address, status, interval)
+
+
+def _watch(client: httpx.Client, address: str, status: dict[str, Any], interval: float) -> None:
+    console = Console(highlight=False, markup=False, emoji=False)
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(_screen(address, status, console.height), refresh=True)
+            time.sleep(interval)
+            status = ask_router(client, "/router/status")
+
+
+def _screen(address: str, status: Mapping[str, Any], height: int) -> Group:
+    servers = _servers(status)
+    room = max(_LEAST_REQUESTS, height - len(servers.rows) - 6)
+    tables = [make_table(part.columns, part.rows, right=part.right) for part in (servers, _requests(status, room))]
+    return Group(Text(_headline(address, status), style="bold"), Text(), tables[0], Text(), tables[1])
+
+
+def _print(address: str, status: Mapping[str, Any]) -> None:
+    print_result(_headline(address, status))
+    for part in (_servers(status), _requests(status, len(status["under_way"]))):
+        print_result()
+        print_table(part.columns, part.rows, right=part.right)
+
+
+def _headline(address: str, status: Mapping[str, Any]) -> str:
+    log, worker = status["request_log"], status["worker"]
+    parts = [
+        address,
+        f"{sum(server['in_flight'] for server in status['servers'].values())} on servers",
+        f"{status['waiting']} waiting",
+        f"log: {log['pending']} to write, {log['dropped']} lost",
+    ]
+    if worker["count"] > 1:
+        parts.append(f"requests of worker {worker['index'] + 1} of {worker['count']}")
+    if status.get("config_problem"):
+        parts.append("the config file has a problem: orouter config check")
+    return clean(" \u00b7 ".join(parts))
+
+
+def _servers(status: Mapping[str, Any]) -> _Part:
+    rows: list[tuple[object, ...]] = [
+        (
+            name,
+            _state(server),
+            server["in_flight"],
+            ", ".join(_models(server)) or None,
+            server["version"],
+            _trouble(server),
+        )
+        for name, server in status["servers"].items()
+    ]
+    return _Part(("server", "state", "requests", "in memory", "version", ""), rows, ("requests",))
+
+
+def _models(server: Mapping[str, Any]) -> Iterator[str]:
+    for row in server["loaded"]:
+        yield f"{row['model']} ({format_bytes(row['bytes'])})" if row["bytes"] else row["model"]
+    for name in server["loading"]:
+        yield f"{name} (loading)"
+
+
+def _state(server: Mapping[str, Any]) -> str:
+    if not server["up"]:
+        return "unknown" if server["up"] is None else "down"
+    if server["draining"]:
+        return "draining"
+    return "up" if server["breaker"] == "closed" else "left alone"
+
+
+def _trouble(server: Mapping[str, Any]) -> str:
+    if server["error"]:
+        return str(server["error"])
+    left = server["tried_again_in_seconds"]
+    return "" if left is None else f"tried again in {left:g} s" if left else "the next request finds out"
+
+
+def _requests(status: Mapping[str, Any], most: int) -> _Part:
+    under_way = status["under_way"]
+    rows: list[tuple[object, ...]] = [
+        (
+            row["user"],
+            row["model"] or row["path"],
+            row["server"],
+            f"waiting ({row['queue_position']})" if row["queue_position"] and not row["server"] else row["state"],
+            f"{row['seconds']:.1f} s",
+            None if row["first_byte_seconds"] is None else f"{row['first_byte_seconds']:.2f} s",
+            format_count(row["bytes_out"]),
+        )
+        for row in under_way[:most]
+    ]
+    if len(under_way) > most:
+        rows.append((f"and {len(under_way) - most} more", "", "", "", "", "", ""))
+    columns = ("user", "model", "server", "state", "for", "first byte", "bytes")
+    return _Part(columns, rows, ("for", "first byte", "bytes"))

@@ -1,0 +1,116 @@
+"""`orouter top`: what a running router does at the moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from ollama_router_core.testing import OllamaSimulator, model
+from support.eventually import eventually
+from support.router import RunningRouter, running_router, server_entry
+
+pytestmark = pytest.mark.anyio
+
+CHAT = {"model": "llama3.1:8b", "messages": [{"role": "user", "content": "hi"}]}
+
+
+@pytest.fixture
+async def sim() -> AsyncIterator[OllamaSimulator]:
+    """A server that answers until its client leaves."""
+    async with OllamaSimulator(models=[model("llama3.1:8b", decode_speed=50.0)], answer_tokens=100_000) as sim:
+        sim.time_scale, sim.load_speed = 1.0, 1e13
+        yield sim
+
+
+async def orouter(*arguments: str, token: str) -> tuple[int, str, str]:
+    """The command's exit code and what it wrote."""
+    environment = {**os.environ, "OROUTER_TOKEN": token, "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "ollama_router_cli", "top", *arguments]
+    done = await anyio.run_process(command, env=environment, check=False)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+async def test_a_stream_a_server_and_its_model_are_shown(sim: OllamaSimulator, tmp_path: Path) -> None:
+    """While one answer streams and another request waits for the only slot."""
+    servers = {"one": {**server_entry(sim), "max_concurrent": 1}}
+    async with (
+        running_router(tmp_path, servers) as router,
+        router.client() as alice,
+        alice.stream("POST", "/api/chat", json=CHAT) as answer,
+        anyio.create_task_group() as tasks,
+    ):
+        pieces = answer.aiter_raw()  # without a name it would be closed, and the answer with it
+        await anext(pieces)
+        tasks.start_soon(_ask_and_leave, router)
+        await eventually(lambda: router.services.admitting.waiting == 1)
+        code, out, err = await orouter("--url", router.url, token=router.admin_token)
+        status = json.loads((await orouter("--url", router.url, "--json", token=router.admin_token))[1])
+        tasks.cancel_scope.cancel()
+    assert (code, err) == (0, "")
+    head, *lines = out.splitlines()
+    assert "1 on servers" in head
+    assert "1 waiting" in head
+    (server,) = (line.split() for line in lines if line.startswith("one "))
+    assert server[1:4] == ["up", "1", "llama3.1:8b"]
+    shown = sorted(line.split()[:4] for line in lines if line.startswith("alice"))
+    assert shown == [["alice", "llama3.1:8b", "-", "waiting"], ["alice", "llama3.1:8b", "one", "answering"]]
+    assert [row["state"] for row in status["under_way"]] == ["answering", "waiting"]
+
+
+async def _ask_and_leave(router: RunningRouter) -> None:
+    async with router.client() as alice:
+        with suppress(httpx.HTTPError):
+            await alice.post("/api/chat", json={**CHAT, "stream": False})
+
+
+@pytest.mark.parametrize(
+    ("whose", "said"), [("alice", "an admin's"), ("nobody", "an admin's"), ("elsewhere", "no router answers")]
+)
+async def test_who_may_not_look_is_told_why(sim: OllamaSimulator, tmp_path: Path, whose: str, said: str) -> None:
+    """Exit code 1 and one line."""
+    async with running_router(tmp_path, {"one": server_entry(sim)}) as router:
+        token = {"alice": router.token, "nobody": "wrong", "elsewhere": router.admin_token}[whose]
+        url = sim.url if whose == "elsewhere" else router.url
+        code, out, err = await orouter("--url", url, token=token)
+    assert (code, out) == (1, "")
+    assert said in err
+    assert token not in err
+
+
+async def test_on_a_terminal_it_goes_on_until_it_is_interrupted(sim: OllamaSimulator, tmp_path: Path) -> None:
+    """It draws again, and gives the screen back at Ctrl-C."""
+    async with running_router(tmp_path, {"one": server_entry(sim)}) as router:
+        main, terminal = pty.openpty()
+        environment: dict[str, Any] = {**os.environ, "OROUTER_TOKEN": router.admin_token, "TERM": "xterm"}
+        command = [sys.executable, "-m", "ollama_router_cli", "top", "--url", router.url, "--interval", "0.1"]
+        process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
+            command, env=environment, stdin=terminal, stdout=terminal, stderr=terminal
+        )
+        os.close(terminal)
+        drawn = bytearray()
+
+        def read() -> bool:
+            drawn.extend(os.read(main, 65_536))
+            return drawn.count(b"waiting") >= 3
+
+        while not await anyio.to_thread.run_sync(read):
+            pass
+        process.send_signal(2)
+        with suppress(OSError):
+            while chunk := await anyio.to_thread.run_sync(os.read, main, 65_536):
+                drawn.extend(chunk)
+        assert await anyio.to_thread.run_sync(process.wait, 20) == 0
+        os.close(main)
+    assert b"\x1b[?1049h" in drawn
+    assert b"\x1b[?1049l" in drawn

@@ -1,4 +1,4 @@
-"""Every promise of the interface holds for both engines, on both event loops."""
+"""Every promise of the interface holds on both event loops."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ollama_router_server.upstream.aiohttp_engine import AiohttpUpstream
 from ollama_router_server.upstream.engine import HttptoolsUpstream
-from ollama_router_server.upstream.interface import Upstream
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
@@ -17,17 +15,9 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
     return "asyncio", {"use_uvloop": request.param == "uvloop"}
 
 
-@pytest.fixture(params=[HttptoolsUpstream, AiohttpUpstream], ids=["httptools", "aiohttp"])
-async def upstream(request: pytest.FixtureRequest) -> AsyncIterator[Upstream]:
-    """An engine, closed when the test ends."""
-    engine = request.param()
+@pytest.fixture
+async def upstream() -> AsyncIterator[HttptoolsUpstream]:
+    """The engine, closed when the test ends."""
+    engine = HttptoolsUpstream()
     yield engine
     await engine.aclose()
-
-
-@pytest.fixture
-async def engine() -> AsyncIterator[HttptoolsUpstream]:
-    """The httptools engine alone, for what only it promises."""
-    upstream = HttptoolsUpstream()
-    yield upstream
-    await upstream.aclose()

@@ -18,7 +18,7 @@ from ollama_router_core.fleet import FleetSnapshot
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.system import SystemClock
 from ollama_router_server.targets import build_targets
-from ollama_router_server.upstream.aiohttp_engine import AiohttpUpstream
+from ollama_router_server.upstream.engine import HttptoolsUpstream
 
 __all__ = ["Sighting", "look"]
 
@@ -39,7 +39,7 @@ def look(config: Config, variables: Mapping[str, str]) -> Sighting:
 
 async def _look(config: Config, variables: Mapping[str, str]) -> Sighting:
     clock = SystemClock()
-    upstream = AiohttpUpstream()
+    upstream = HttptoolsUpstream()
     targets = build_targets(config, variables)
     fleet = FleetService(config=config, targets=targets, upstream=upstream, clock=clock)
     try:

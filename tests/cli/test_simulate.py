@@ -112,6 +112,27 @@ def test_a_plot_without_matplotlib_says_what_to_install(cli, trace, tmp_path, mo
     assert all(word not in result.err for word in ("fastest:", "Traceback"))
 
 
+def test_a_plot_is_drawn(cli, trace, tmp_path):
+    """A picture in the format that the name says, with a bar for each strategy."""
+    pytest.importorskip("matplotlib")
+    for name, begins in (("out.png", b"\x89PNG\r\n"), ("out.svg", b"<?xml")):
+        path = tmp_path / name
+        result = cli("simulate", "--trace", trace, "--strategies", "fastest,least_loaded", "--plot", str(path))
+        assert result.code == 0
+        assert f"drawn: {path}" in result.err
+        assert path.read_bytes().startswith(begins)
+    assert "<!-- least_loaded -->" in path.read_text()
+
+
+def test_a_plot_that_cannot_be_written_is_a_text(cli, trace, tmp_path):
+    """A folder that is not there, a format nobody knows."""
+    pytest.importorskip("matplotlib")
+    for name in ("nowhere/out.png", "out.sketch"):
+        result = cli("simulate", "--trace", trace, "--strategies", "fastest", "--plot", str(tmp_path / name))
+        assert result.code == 1
+        assert "cannot write" in result.err
+
+
 CONFIG = """\
 routing_strategy: priority_with_memory
 servers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -13,13 +13,15 @@ import pytest
 from ollama_router_core.access import Grants
 from ollama_router_core.errors import LimitExceeded
 from ollama_router_core.limits import day_of
+from ollama_router_server.board import Board
 from ollama_router_server.ledger import Ledger
+from ollama_router_server.peers import Peers
+from ollama_router_server.storage.activity import Activity, ActivityStore
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import User
-from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.token_usage import TokenUsage
 from support.eventually import eventually
-from support.storage import FakeClock, create_sqlite, make_record, sqlite_url
+from support.storage import FakeClock, create_sqlite, sqlite_url
 
 pytestmark = pytest.mark.anyio
 
@@ -47,9 +49,22 @@ def alice(**grants: int) -> User:
     return User(id=1, name="alice", role="user", active=True, token_id=1, grants=Grants(**grants))  # type: ignore[arg-type]
 
 
-def new_ledger(database: Database) -> Ledger:
+def new_ledger(database: Database, router: str = "one") -> Ledger:
     """A process's ledger that writes every 10 ms."""
-    return Ledger(TokenUsage(database), clock=FakeClock(), flush_interval=0.01, refresh_interval=0.0)
+    clock = FakeClock()
+    peers = Peers(ActivityStore(database, router=router, worker=0), clock=clock)
+    return Ledger(TokenUsage(database), peers, clock=clock, flush_interval=0.01, refresh_interval=0.0)
+
+
+async def refuses(ledger: Ledger, user: User) -> None:
+    """Wait until a process refuses a user."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                ledger.settle(await ledger.admit(user, tokens=0), 0)
+            except LimitExceeded:
+                return
+            await asyncio.sleep(0.01)
 
 
 async def stored(database: Database) -> int:
@@ -112,14 +127,70 @@ async def test_processes_see_each_other_s_tokens(database: Database) -> None:
 
 
 async def test_requests_of_the_last_minute_survive_a_restart(database: Database) -> None:
-    """They are counted from the request log."""
-    wall = CLOCK.wall()
-    await RequestLog(database).insert([make_record(n, started_at=wall - 10 - n) for n in range(3)])
-    ledger = new_ledger(database)
+    """What one process has admitted counts for the next, as it was when last written."""
+    user, before = alice(requests_per_minute=3), new_ledger(database, "before")
+    for _ in range(3):
+        before.settle(await before.admit(user, tokens=0), 0)
+    await before.aclose()
+    ledger = new_ledger(database, "after")
     with pytest.raises(LimitExceeded, match="3 requests a minute") as caught:
-        await ledger.admit(alice(requests_per_minute=3), tokens=0)
-    assert caught.value.retry_after == pytest.approx(48.0, abs=0.1)
+        await ledger.admit(user, tokens=0)
+    assert caught.value.retry_after == pytest.approx(60.0, abs=1.0)
+    assert ledger.standing(user).requests.remaining == 0  # type: ignore[union-attr]
     await ledger.aclose()
+
+
+async def test_processes_see_each_other_s_requests_under_way(database: Database) -> None:
+    """Two routers on one database, one limit of requests at once; what ends in one is free in the other."""
+    user, one, other = alice(concurrent_requests=1), new_ledger(database, "one"), new_ledger(database, "other")
+    one.start()
+    other.start()
+    ticket = await one.admit(user, tokens=0)
+    await refuses(other, user)
+    one.settle(ticket, 0)
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(LimitExceeded):
+                other.settle(await other.admit(user, tokens=0), 0)
+                break
+            await asyncio.sleep(0.01)
+    await one.aclose()
+    await other.aclose()
+
+
+async def test_what_a_dead_process_had_under_way_is_free_after_a_while(database: Database) -> None:
+    """It gives no sign of life any more; its requests of the last minute count on."""
+    store = ActivityStore(database, router="dead", worker=0)
+    wall = CLOCK.wall()
+    await store.publish([Activity(user="alice", in_flight=1, seconds=((int(wall), 1),), seen_at=wall - 6)])
+    ledger = new_ledger(database)
+    ledger.settle(await ledger.admit(alice(concurrent_requests=1, requests_per_minute=2), tokens=0), 0)
+    with pytest.raises(LimitExceeded, match="2 requests a minute"):
+        await ledger.admit(alice(concurrent_requests=1, requests_per_minute=2), tokens=0)
+    await ledger.aclose()
+
+
+async def test_workers_of_one_router_see_each_other_at_once(database: Database) -> None:
+    """Through the board, without the database; also what a worker that has died admitted in its last minute."""
+    board = Board(2)
+    board.enter(1)
+    board.users.add("alice", 1)
+    board.users.tick("alice", CLOCK.monotonic())
+    board.enter(0)
+    board.users.tick("alice", CLOCK.monotonic())
+    clock = FakeClock()
+    peers = Peers(ActivityStore(database, router=board.name, worker=0), clock=clock, shared=board.users)
+    ledger = Ledger(TokenUsage(database), peers, clock=clock)
+    with pytest.raises(LimitExceeded, match="1 requests at once"):
+        await ledger.admit(alice(concurrent_requests=1), tokens=0)
+    with pytest.raises(LimitExceeded, match="2 requests a minute"):
+        await ledger.admit(alice(requests_per_minute=2), tokens=0)
+    ticket = await ledger.admit(alice(concurrent_requests=2, requests_per_minute=3), tokens=0)
+    assert board.users.total("alice") == 2
+    ledger.settle(ticket, 0)
+    assert board.users.total("alice") == 1
+    await ledger.aclose()
+    board.close()
 
 
 async def test_a_locked_database_delays_writing_and_loses_nothing(database: Database, path: Path) -> None:

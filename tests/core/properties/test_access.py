@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ollama_router_core.access import Grants, combine_grants, grants_from_json, grants_to_json, may_use_model
 from ollama_router_core.endpoints import Kind
 from ollama_router_core.errors import LimitExceeded
-from ollama_router_core.limits import Meter, day_of, limit_headers, standing_of
+from ollama_router_core.limits import Elsewhere, Meter, day_of, limit_headers, standing_of
 from ollama_router_core.names import canonical_name
 
 NOON = 1_700_000_000.0
@@ -130,3 +130,22 @@ def test_headers_never_show_a_negative_number(value: Grants, requests: int) -> N
         meter.recall(0.0)
     for _, text in limit_headers(standing_of(meter, value, now=1.0, wall=NOON)):
         assert not text.startswith("-")
+
+
+@given(
+    st.integers(1, 6),
+    st.lists(st.tuples(st.floats(0, 100), st.integers(0, 3)), max_size=60),
+)
+def test_processes_that_know_of_each_other_hold_a_limit_together(limit: int, arrivals: list[tuple[float, int]]) -> None:
+    """With what the others admitted told, in no 60 seconds do all together admit more than the limit."""
+    meters = [Meter() for _ in range(4)]
+    allowed = Grants(requests_per_minute=limit)
+    admitted: list[float] = []
+    for moment, process in sorted(arrivals):
+        others = [meter for number, meter in enumerate(meters) if number != process]
+        known = Elsewhere(requests=tuple((one, 1) for meter in others for one in meter.recent(moment)))
+        with suppress(LimitExceeded):
+            meters[process].admit(allowed, now=moment, wall=NOON, elsewhere=known)
+            admitted.append(moment)
+    for start in admitted:
+        assert sum(1 for moment in admitted if start <= moment < start + 60) <= limit

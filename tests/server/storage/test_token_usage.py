@@ -46,17 +46,3 @@ async def test_a_new_limit_counts_what_the_log_holds(usage: TokenUsage, database
     await usage.add({("alice", 12): 7})
     await usage.count_anew("alice", first_day=10, today=12)
     assert await usage.read(["alice"], first_day=0) == {**counts, ("alice", 12): 7}
-
-
-async def test_the_last_minute_without_what_was_refused(usage: TokenUsage, database: Database) -> None:
-    """And without routes that are not counted."""
-    await RequestLog(database).insert(
-        [
-            make_record(0, started_at=100.0),
-            make_record(2, started_at=150.0),
-            make_record(1, started_at=140.0, status=502, error_code="upstream_unreachable"),
-            make_record(3, started_at=151.0, status=429, error_code="limit_exceeded"),
-            make_record(4, started_at=152.0, path="/api/tags"),
-        ]
-    )
-    assert await usage.recent_requests("alice", since=100.0, paths=["/api/chat"]) == (140.0, 150.0)

@@ -21,7 +21,9 @@ from ollama_router_core.access import Grants
 from ollama_router_core.errors import LimitExceeded
 
 __all__ = [
+    "NOWHERE",
     "Allowance",
+    "Elsewhere",
     "Meter",
     "Standing",
     "day_of",
@@ -74,6 +76,20 @@ class Standing:
     tokens: Allowance | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """What other processes have admitted for a user, as far as is known here.
+
+    `requests` are those of the last minute: a moment on this process's clock, and how many were admitted about then.
+    """
+
+    in_flight: int = 0
+    requests: tuple[tuple[float, int], ...] = ()
+
+
+NOWHERE = Elsewhere()
+
+
 class Meter:
     """What one user has used. A plain value but for its being changed in place; it knows no clock.
 
@@ -88,25 +104,27 @@ class Meter:
         self.tokens: dict[int, int] = {}
         """Tokens by day, those of requests under way included."""
 
-    def admit(self, grants: Grants, *, now: float, wall: float) -> Standing:
+    def admit(self, grants: Grants, *, now: float, wall: float, elsewhere: Elsewhere = NOWHERE) -> Standing:
         """Let one more request in and count it.
 
-        In no 60 seconds are more than `requests_per_minute` admitted, and no refused one is counted.
+        In no 60 seconds are more than `requests_per_minute` admitted, those `elsewhere` included, and no refused one
+        is counted.
 
         Raises:
             LimitExceeded: a limit is used up; `retry_after` says for how long.
         """
         self._forget(now)
         self._check_tokens(grants, wall)
-        if grants.concurrent_requests is not None and self.in_flight >= grants.concurrent_requests:
+        running = self.in_flight + elsewhere.in_flight
+        if grants.concurrent_requests is not None and running >= grants.concurrent_requests:
             raise LimitExceeded(
                 f"this user may have {grants.concurrent_requests} requests at once, and has them", retry_after=1.0
             )
-        self._check_requests(grants, now)
+        self._check_requests(grants, now, elsewhere)
         self.in_flight += 1
         if grants.requests_per_minute is not None:
             self._moments.append(now)
-        return standing_of(self, grants, now=now, wall=wall)
+        return standing_of(self, grants, now=now, wall=wall, elsewhere=elsewhere)
 
     def release(self) -> None:
         """A request that was admitted has ended."""
@@ -120,20 +138,26 @@ class Meter:
         """Count a request that was admitted earlier, before this meter was made; oldest first."""
         self._moments.append(moment)
 
-    def recent(self, now: float) -> tuple[float, ...]:
-        """The moments of the last 60 seconds at which requests were admitted."""
+    def recent(self, now: float, elsewhere: Elsewhere = NOWHERE) -> tuple[float, ...]:
+        """The moments of the last 60 seconds at which requests were admitted, oldest first."""
         self._forget(now)
-        return tuple(self._moments)
+        if not elsewhere.requests:
+            return tuple(self._moments)
+        others = [moment for moment, count in elsewhere.requests if moment > now - _MINUTE for _ in range(count)]
+        return tuple(sorted([*self._moments, *others]))
 
     def _forget(self, now: float) -> None:
         while self._moments and self._moments[0] <= now - _MINUTE:
             self._moments.popleft()
 
-    def _check_requests(self, grants: Grants, now: float) -> None:
+    def _check_requests(self, grants: Grants, now: float, elsewhere: Elsewhere) -> None:
         limit = grants.requests_per_minute
-        if limit is None or len(self._moments) < limit:
+        if limit is None:
             return
-        wait = _MINUTE if limit == 0 else self._moments[-limit] + _MINUTE - now
+        moments = self.recent(now, elsewhere)
+        if len(moments) < limit:
+            return
+        wait = _MINUTE if limit == 0 else moments[-limit] + _MINUTE - now
         raise LimitExceeded(f"this user may send {limit} requests a minute, and has", retry_after=wait)
 
     def _check_tokens(self, grants: Grants, wall: float) -> None:
@@ -144,18 +168,18 @@ class Meter:
                 )
 
 
-def standing_of(meter: Meter, grants: Grants, *, now: float, wall: float) -> Standing:
+def standing_of(meter: Meter, grants: Grants, *, now: float, wall: float, elsewhere: Elsewhere = NOWHERE) -> Standing:
     """Where a user stands now."""
     tokens = _token_allowances(meter.tokens, grants, wall).values()
     tightest = min(tokens, key=lambda allowance: allowance.remaining, default=None)
-    return Standing(requests=_request_allowance(meter, grants, now), tokens=tightest)
+    return Standing(requests=_request_allowance(meter, grants, now, elsewhere), tokens=tightest)
 
 
-def _request_allowance(meter: Meter, grants: Grants, now: float) -> Allowance | None:
+def _request_allowance(meter: Meter, grants: Grants, now: float, elsewhere: Elsewhere) -> Allowance | None:
     limit = grants.requests_per_minute
     if limit is None:
         return None
-    moments = meter.recent(now)
+    moments = meter.recent(now, elsewhere)
     reset = moments[0] + _MINUTE - now if moments else 0.0
     return Allowance(limit=limit, remaining=max(0, limit - len(moments)), reset=reset)
 

@@ -136,6 +136,11 @@ class UsageReader:
         self._hold(rest)
 
     @property
+    def mid_line(self) -> bool:
+        """Whether a stream's last piece ended within a line."""
+        return self._lines and bool(self._held)
+
+    @property
     def usage(self) -> Usage:
         """What has been found so far; call it after the last piece."""
         if self._found is None:

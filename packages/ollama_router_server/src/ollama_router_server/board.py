@@ -20,6 +20,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
+from ollama_router_server.system import random_bytes
+
 __all__ = ["Board", "Rows"]
 
 _WORD = 8
@@ -163,6 +165,7 @@ class Board:
         servers: requests under way by server.
         users: requests under way and of the last minute, for users with limits.
         figures: other numbers by name, `waiting` for one.
+        name: of the router, among all that share its database.
         folder: for files of the workers; it goes when the supervisor calls `close`.
         workers, worker: how many there are, and which this is.
     """
@@ -174,6 +177,7 @@ class Board:
         sizes = [_Places.words(rows) + workers * rows * width for rows, width in shapes.values()]
         self._memory = mmap.mmap(-1, (sum(sizes) + _SERVERS) * _WORD)
         self._words = memoryview(self._memory).cast("q")
+        self.name = random_bytes(12).hex()
         self.workers = workers
         self.worker = 0
         start, made = 0, []

@@ -5,8 +5,7 @@ Does not belong here: verdicts (the core's `limits`), statements (`storage.token
 
 Tokens are taken when a request is admitted and settled when it has ended; both are written within
 `flush_interval`, so a killed process leaves requests under way counted as they were taken. Other processes see them
-within `refresh_interval`. Requests in a minute and at once are counted by each process alone; a restarted one counts
-the last minute from the request log.
+within `refresh_interval`. Requests in a minute and at once are shared by `peers`.
 """
 
 from __future__ import annotations
@@ -19,18 +18,17 @@ from dataclasses import dataclass
 import structlog
 
 from ollama_router_core.access import Grants
-from ollama_router_core.endpoints import ENDPOINTS, Kind
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.limits import Meter, Standing, day_of, first_day_of_month, standing_of
+from ollama_router_server.peers import Peers
 from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.token_usage import DayOfUser, TokenUsage
 from ollama_router_server.system import Clock
 
 __all__ = ["Ledger", "Ticket", "has_limits"]
 
-_MINUTE = 60.0
 _IDLE = 300.0  # seconds after which another process's use of a user's tokens is no longer read back
-_COUNTED_PATHS = tuple(endpoint.path for endpoint in ENDPOINTS if endpoint.kind is not Kind.READ)
+_OLD = 1.0  # seconds after which what other processes wrote is read before a request is admitted
 
 _log = structlog.get_logger(__name__)
 
@@ -45,13 +43,18 @@ def _has_token_limit(grants: Grants) -> bool:
     return grants.tokens_per_day is not None or grants.tokens_per_month is not None
 
 
+def _counts_requests(grants: Grants) -> bool:
+    return grants.requests_per_minute is not None or grants.concurrent_requests is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """One admitted request: whose, and the tokens taken for it."""
+    """One admitted request: whose, the tokens taken for it, whether other processes were told."""
 
     user: str
     day: int
     tokens: int
+    shared: bool
 
 
 class Ledger:
@@ -59,15 +62,23 @@ class Ledger:
 
     Args:
         usage: where tokens are kept.
+        peers: the other processes.
         clock: for minutes and days.
         flush_interval: seconds; what a killed process forgets at most.
         refresh_interval: seconds between looks at what other processes wrote.
     """
 
     def __init__(
-        self, usage: TokenUsage, *, clock: Clock, flush_interval: float = 0.2, refresh_interval: float = 1.0
+        self,
+        usage: TokenUsage,
+        peers: Peers,
+        *,
+        clock: Clock,
+        flush_interval: float = 0.2,
+        refresh_interval: float = 1.0,
     ) -> None:
         self._usage = usage
+        self._peers = peers
         self._clock = clock
         self._flush_interval = flush_interval
         self._refresh_interval = refresh_interval
@@ -77,7 +88,7 @@ class Ledger:
         self._loading: dict[str, asyncio.Lock] = {}
         self._closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._refreshed = float("-inf")
+        self._refreshed = self._asked = float("-inf")
 
     def start(self) -> None:
         """Begin to write; call it on a running event loop."""
@@ -89,7 +100,7 @@ class Ledger:
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
         with suppress(StorageUnavailable):
-            await self._flush()
+            await self._flush()  # and that nothing is under way here any more
 
     async def admit(self, user: User, *, tokens: int) -> Ticket:
         """Count a request that begins; `tokens` is what it is taken for. End it with `settle`.
@@ -99,22 +110,36 @@ class Ledger:
             StorageUnavailable: what was used before is not known, and cannot be read.
         """
         meter = await self._meter(user)
-        wall = self._clock.wall()
-        meter.admit(user.grants, now=self._clock.monotonic(), wall=wall)
-        ticket = Ticket(user=user.name, day=day_of(wall), tokens=tokens if _has_token_limit(user.grants) else 0)
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        self._asked = now
+        if _counts_requests(user.grants):
+            meter.admit(user.grants, now=now, wall=wall, elsewhere=self._peers.elsewhere(user.name, now))
+            self._peers.admitted(user.name, now)
+        else:
+            meter.admit(user.grants, now=now, wall=wall)
+        ticket = Ticket(
+            user=user.name,
+            day=day_of(wall),
+            tokens=tokens if _has_token_limit(user.grants) else 0,
+            shared=_counts_requests(user.grants),
+        )
         self._take(ticket, ticket.tokens)
         return ticket
 
     def settle(self, ticket: Ticket, tokens: int) -> None:
         """A request has ended: what it was taken for is replaced by what it used."""
         self._meters[ticket.user].release()
+        if ticket.shared:
+            self._peers.released(ticket.user)
         if ticket.tokens:
             self._take(ticket, tokens - ticket.tokens)
 
     def standing(self, user: User) -> Standing:
         """Where a user stands now, for header fields."""
         meter = self._meters.get(user.name) or Meter()
-        return standing_of(meter, user.grants, now=self._clock.monotonic(), wall=self._clock.wall())
+        now = self._clock.monotonic()
+        elsewhere = self._peers.elsewhere(user.name, now)
+        return standing_of(meter, user.grants, now=now, wall=self._clock.wall(), elsewhere=elsewhere)
 
     def _take(self, ticket: Ticket, tokens: int) -> None:
         if tokens:
@@ -129,13 +154,16 @@ class Ledger:
                 await self._load(user)
         if counts_tokens:
             self._with_tokens[name] = self._clock.monotonic()
+        if _counts_requests(user.grants) and self._peers.age > _OLD:
+            with suppress(StorageUnavailable):  # then what was known last has to do
+                await self._peers.read()
         return self._meters[name]
 
     async def _load(self, user: User) -> None:
         """Find out what was used before this process, or this limit, was there."""
         name = user.name
         if name not in self._meters:
-            self._meters[name] = await self._new_meter(user)
+            self._meters[name] = await self._new_meter(name)
         if _has_token_limit(user.grants) and name not in self._with_tokens:
             today = day_of(self._clock.wall())
             first_day = first_day_of_month(today)
@@ -143,12 +171,11 @@ class Ledger:
             self._set_tokens({name}, await self._usage.read([name], first_day=first_day))
             self._with_tokens[name] = self._clock.monotonic()
 
-    async def _new_meter(self, user: User) -> Meter:
+    async def _new_meter(self, name: str) -> Meter:
+        await self._peers.read()
         meter = Meter()
-        if user.grants.requests_per_minute is not None:
-            now, wall = self._clock.monotonic(), self._clock.wall()
-            for moment in await self._usage.recent_requests(user.name, since=wall - _MINUTE, paths=_COUNTED_PATHS):
-                meter.recall(now - max(0.0, wall - moment))
+        for moment in self._peers.before(name, self._clock.monotonic()):
+            meter.recall(moment)
         return meter
 
     async def _run(self) -> None:
@@ -158,6 +185,8 @@ class Ledger:
             try:
                 await self._flush()
                 await self._refresh()
+                if self._clock.monotonic() - self._asked < _IDLE:
+                    await self._peers.read()
             except StorageUnavailable as error:
                 _log.warning("ledger_unavailable", error=str(error))
                 pause = self._refresh_interval
@@ -171,6 +200,7 @@ class Ledger:
 
     async def _flush(self) -> None:
         deltas = {key: tokens for key, tokens in self._unwritten.items() if tokens}
+        await self._peers.publish(self._meters)
         await self._usage.add(deltas)
         self._unwritten.subtract(deltas)
         for key in [key for key, tokens in self._unwritten.items() if not tokens]:

@@ -20,17 +20,19 @@ from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.keeper import LogKeeper
 from ollama_router_server.ledger import Ledger
 from ollama_router_server.logs import set_level
+from ollama_router_server.peers import Peers
 from ollama_router_server.reachability import Reachability
 from ollama_router_server.relay.admitting import Admitting
 from ollama_router_server.siblings import Siblings
 from ollama_router_server.sinks import DatabaseSink
+from ollama_router_server.storage.activity import ActivityStore
 from ollama_router_server.storage.database import Database, default_database_url
 from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.token_usage import TokenUsage
 from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import CreatedToken, UserStore
-from ollama_router_server.system import Clock, SystemClock
+from ollama_router_server.system import Clock, SystemClock, random_bytes
 from ollama_router_server.targets import build_targets, missing_keys
 from ollama_router_server.upstream.engine import HttptoolsUpstream
 from ollama_router_server.warmup import WarmUp
@@ -81,7 +83,7 @@ class Services:
         self.database = Database(self._database_url, busy_timeout=1.0)  # a lock must not hold up requests for longer
         self.users = UserStore(self.database, clock=self.clock)
         self.groups = GroupStore(self.database, clock=self.clock)
-        self.ledger = Ledger(TokenUsage(self.database), clock=self.clock)
+        self.ledger = self._new_ledger(board)
         self.request_log = RequestLog(self.database)
         self.keeper = LogKeeper(self.request_log, config.request_log, clock=self.clock)
         self.authenticator = Authenticator(self.users, clock=self.clock)
@@ -128,6 +130,13 @@ class Services:
         if self.siblings is not None:
             self.siblings.start()
         self.started = True
+
+    def _new_ledger(self, board: Board | None) -> Ledger:
+        """A process that is alone is a router with one worker, of a name that nobody else has."""
+        name = random_bytes(12).hex() if board is None else board.name
+        store = ActivityStore(self.database, router=name, worker=0 if board is None else board.worker)
+        peers = Peers(store, clock=self.clock, shared=None if board is None else board.users)
+        return Ledger(TokenUsage(self.database), peers, clock=self.clock)
 
     def on_config(self, taken_up: Callable[[], None]) -> None:
         """Call back in the moment in which another config holds."""

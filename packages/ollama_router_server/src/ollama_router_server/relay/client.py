@@ -28,7 +28,8 @@ class ClientGone(Exception):
 class Client:
     """One client for the length of one exchange.
 
-    `started` is True once a head was written; `bytes_out` counts body bytes handed to the HTTP server.
+    `started` is True once a head was written, `framed` if that declared a length; `bytes_out` counts body bytes handed
+    to the HTTP server.
     """
 
     __slots__ = (
@@ -41,6 +42,7 @@ class Client:
         "_stop",
         "bytes_in",
         "bytes_out",
+        "framed",
         "started",
     )
 
@@ -52,7 +54,7 @@ class Client:
         self._stop: Callable[[], object] | None = None
         self._finished = False
         self._read: asyncio.Event | None = None
-        self.started = False
+        self.started = self.framed = False
         self.bytes_in = 0
         self.bytes_out = 0
 
@@ -140,6 +142,7 @@ class Client:
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Write the head of the answer."""
         self.started = True
+        self.framed = any(name == b"content-length" for name, _ in headers)
         if self._front is None:
             await self._send({"type": "http.response.start", "status": status, "headers": headers})
         elif not self._front.disconnected:

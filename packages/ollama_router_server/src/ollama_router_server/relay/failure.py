@@ -27,9 +27,10 @@ _FORMS_NAME_FIRST = frozenset({"anthropic_messages", "openai_transcriptions"})
 
 
 async def answer_error(exchange: Exchange, error: RouterError) -> None:
-    """Answer with an error, unless an answer has begun: then the connection is left unfinished, which cuts it."""
+    """Answer with an error; an answer that has begun is cut, with the error as the last line of a stream."""
     exchange.error = error
     if exchange.client.started:
+        await cut_stream(exchange, error, framed=exchange.client.framed)
         return
     exchange.status = error.status_hint
     body, content_type = _content(exchange, error)
@@ -54,7 +55,16 @@ def last_words(exchange: Exchange, error: RouterError, *, framed: bool) -> bytes
     exchange.error = error
     if framed or exchange.route is None or not exchange.route.stream:
         return b""
-    return error_tail(exchange.family, error.status_hint, error.message, code=error.code, request_id=exchange.id)
+    tail = error_tail(exchange.family, error.status_hint, error.message, code=error.code, request_id=exchange.id)
+    return _out_of_line(exchange) + tail
+
+
+def _out_of_line(exchange: Exchange) -> bytes:
+    """What ends a line that the server did not, so that ours is read as one of its own."""
+    usage = exchange.usage
+    if usage is None or not usage.mid_line:
+        return b""
+    return b"\n" if exchange.family is Family.OLLAMA else b"\n\n"
 
 
 def _content(exchange: Exchange, error: RouterError) -> tuple[bytes, bytes]:

@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 
 __all__ = [
+    "activity",
     "auth_epoch",
     "groups",
     "log_drops",
@@ -89,6 +90,18 @@ token_usage = Table(
     Column("user", String(100), primary_key=True),
     Column("day", Integer, primary_key=True, autoincrement=False),
     Column("tokens", BigInteger, nullable=False),
+)
+
+# What a process has admitted of late for a user with limits; `seconds` is JSON. See `activity`.
+activity = Table(
+    "activity",
+    metadata,
+    Column("router", String(32), primary_key=True),
+    Column("worker", Integer, primary_key=True, autoincrement=False),
+    Column("user", String(100), primary_key=True),
+    Column("in_flight", Integer, nullable=False),
+    Column("seconds", Text, nullable=False),
+    Column("seen_at", Double, nullable=False),
 )
 
 tokens = Table(

@@ -6,15 +6,15 @@ Does not belong here: verdicts (the core's `limits`), when counts are written (t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
-from sqlalchemy import or_, select
+from sqlalchemy import select
 
 from ollama_router_core.limits import DAY
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.dialect import insert_into
 from ollama_router_server.storage.log_stats import tokens_by_day
-from ollama_router_server.storage.schema import request_log, token_usage
+from ollama_router_server.storage.schema import token_usage
 
 __all__ = ["DayOfUser", "TokenUsage"]
 
@@ -22,7 +22,6 @@ DayOfUser = tuple[str, int]
 """A user's name, and days since 1970-01-01 (UTC)."""
 
 _NAMES_AT_ONCE = 500
-_NOT_COUNTED = "limit_exceeded"  # requests that a limit refused were not admitted
 
 
 class TokenUsage:
@@ -78,19 +77,3 @@ class TokenUsage:
             days = {today: 0} | {start // DAY: tokens for start, tokens in counts.items()}
             rows = [{"user": user, "day": day, "tokens": tokens} for day, tokens in days.items()]
             await connection.execute(self._insert.on_conflict_do_nothing(), rows)
-
-    async def recent_requests(self, user: str, *, since: float, paths: Sequence[str]) -> tuple[float, ...]:
-        """When (seconds since 1970) a user's requests to these paths began that were admitted, oldest first.
-
-        Raises:
-            StorageUnavailable: the database cannot answer.
-        """
-        columns = request_log.c
-        admitted = or_(columns.error_code.is_(None), columns.error_code != _NOT_COUNTED)
-        query = (
-            select(columns.started_at)
-            .where(columns.user == user, columns.started_at > since, columns.path.in_(paths), admitted)
-            .order_by(columns.started_at)
-        )
-        async with self._database.read() as connection:
-            return tuple((await connection.execute(query)).scalars())

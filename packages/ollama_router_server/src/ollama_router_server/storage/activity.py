@@ -1,0 +1,96 @@
+"""What each process has admitted of late for users with limits, for the other processes on the database.
+
+Belongs here: every statement about `activity`.
+Does not belong here: verdicts (the core's `limits`), when rows are written and read (`ledger`).
+
+A row is one process's view of one user: requests under way, and how many were admitted in each second of the last
+minute. A process only ever writes its own rows, so nobody waits for anybody.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, select
+
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.dialect import insert_into
+from ollama_router_server.storage.schema import activity
+
+__all__ = ["Activity", "ActivityStore"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """One process's requests of one user. `seconds` are whole seconds since 1970, each with its number of requests."""
+
+    user: str
+    in_flight: int
+    seconds: tuple[tuple[int, int], ...]
+    seen_at: float
+
+
+class ActivityStore:
+    """The rows of one process, named by its router (all workers of one share that) and worker, and all others'."""
+
+    def __init__(self, database: Database, *, router: str, worker: int) -> None:
+        self._database = database
+        self._own = {"router": router, "worker": worker}
+        self._insert = insert_into(database.backend, activity)
+
+    async def publish(self, rows: Sequence[Activity]) -> None:
+        """Replace this process's rows of these users.
+
+        Raises:
+            StorageUnavailable: the database cannot take them.
+        """
+        if not rows:
+            return
+        new = self._insert.excluded
+        statement = self._insert.on_conflict_do_update(
+            index_elements=["router", "worker", "user"],
+            set_={"in_flight": new.in_flight, "seconds": new.seconds, "seen_at": new.seen_at},
+        )
+        values = [
+            {
+                **self._own,
+                "user": row.user,
+                "in_flight": row.in_flight,
+                "seconds": json.dumps(row.seconds),
+                "seen_at": row.seen_at,
+            }
+            for row in sorted(rows, key=lambda row: row.user)
+        ]
+        async with self._database.write() as connection:
+            await connection.execute(statement, values)
+
+    async def others(self, *, since: float) -> Iterable[Activity]:
+        """Rows of other routers' processes that were written after `since`.
+
+        Raises:
+            StorageUnavailable: the database cannot answer.
+        """
+        columns = activity.c
+        query = select(columns.user, columns.in_flight, columns.seconds, columns.seen_at)
+        query = query.where(columns.router != self._own["router"], columns.seen_at > since)
+        async with self._database.read() as connection:
+            found = (await connection.execute(query)).all()
+        return [
+            Activity(user=user, in_flight=in_flight, seconds=_pairs(seconds), seen_at=seen_at)
+            for user, in_flight, seconds, seen_at in found
+        ]
+
+    async def forget(self, *, before: float) -> None:
+        """Delete rows of every process that nobody needs any more.
+
+        Raises:
+            StorageUnavailable: the database cannot do it.
+        """
+        async with self._database.write() as connection:
+            await connection.execute(delete(activity).where(activity.c.seen_at < before))
+
+
+def _pairs(text: str) -> tuple[tuple[int, int], ...]:
+    return tuple((int(second), int(count)) for second, count in json.loads(text))

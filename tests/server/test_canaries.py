@@ -86,6 +86,7 @@ async def test_no_sink_holds_a_secret(tmp_path: Path, caplog: pytest.LogCaptureF
                     "paid": {"host": "127.0.0.1", "port": sim.port, "protocol": "http", "api_key_env": "HOSTED_KEY"}
                 },
                 model_config={"explicit_assignments": {"hosted": "paid"}},
+                request_log={"directory": str(tmp_path / "rows")},
             ) as router,
         ):
             answers = await send_everything(router)
@@ -100,6 +101,7 @@ async def test_no_sink_holds_a_secret(tmp_path: Path, caplog: pytest.LogCaptureF
         "rows": repr(rows),
         "standard error": stream.getvalue(),
         "log file": (tmp_path / "logs" / FILE_NAME).read_text(),
+        "lines": (tmp_path / "rows" / "requests.jsonl").read_text(),
         "routes": read,
     }
     assert all(sinks.values())

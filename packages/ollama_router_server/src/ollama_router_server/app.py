@@ -168,7 +168,7 @@ def create_app(services: Services) -> RouterApp:
             admitting=services.admitting,
             authenticator=services.authenticator,
             ledger=services.ledger,
-            sink=services.sink,
+            sink=services.sinks,
             clock=services.clock,
             metrics=metrics,
         )

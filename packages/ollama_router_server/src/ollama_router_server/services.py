@@ -13,12 +13,14 @@ import structlog
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.policy import leaks
+from ollama_router_core.sinks import LogSink
 from ollama_router_server.auth import Authenticator
 from ollama_router_server.board import Board
 from ollama_router_server.figures import Family
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.keeper import LogKeeper
 from ollama_router_server.ledger import Ledger
+from ollama_router_server.log_files import Several, open_log_files
 from ollama_router_server.logs import set_level
 from ollama_router_server.peers import Peers
 from ollama_router_server.reachability import Reachability
@@ -88,6 +90,7 @@ class Services:
         self.keeper = LogKeeper(self.request_log, config.request_log, clock=self.clock)
         self.authenticator = Authenticator(self.users, clock=self.clock)
         self.sink = DatabaseSink(self.request_log, clock=self.clock)
+        self.log_files = open_log_files(config.request_log, worker=None if self.board is None else self.board.worker)
         self.upstream = HttptoolsUpstream()
         self.fleet = FleetService(
             config=config,
@@ -121,6 +124,8 @@ class Services:
             _log.warning("external_host_without_key", detail=warning)
         await self.authenticator.start()
         self.sink.start()
+        if self.log_files is not None:
+            self.log_files.start()
         self.ledger.start()
         if self.first:
             self.keeper.start()
@@ -178,6 +183,11 @@ class Services:
             taken_up()
 
     @property
+    def sinks(self) -> LogSink:
+        """Where records go."""
+        return self.sink if self.log_files is None else Several(self.sink, self.log_files)
+
+    @property
     def first(self) -> bool:
         """Whether this process does what one of all workers has to do."""
         return self.board is None or self.board.worker == 0
@@ -227,5 +237,7 @@ class Services:
         await self.keeper.aclose()
         await self.ledger.aclose()
         await self.sink.aclose()
+        if self.log_files is not None:
+            await self.log_files.aclose()
         await self.authenticator.aclose()
         await self.database.aclose()

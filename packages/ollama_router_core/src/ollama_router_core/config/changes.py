@@ -23,6 +23,9 @@ _FIXED: Final = (
     "logging.directory",
     "logging.max_size",
     "logging.max_files",
+    "request_log.directory",
+    "request_log.max_size",
+    "request_log.max_files",
 )
 
 

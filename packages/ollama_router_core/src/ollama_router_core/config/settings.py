@@ -303,6 +303,13 @@ class RequestLogSettings(_Section):
     max_rows: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Rows kept, the newest ones; null sets no limit."
     )
+    directory: str | None = Field(
+        default=None, description="Folder for the rows as JSON lines too, requests.jsonl; null writes no files."
+    )
+    max_size: SizeText = Field(default="100MB", description="Size at which a file of them is rotated.")
+    max_files: Annotated[int, Field(ge=1)] = Field(
+        default=10, description="Files of them kept, the current one included."
+    )
 
 
 class Config(_Section):

@@ -17,7 +17,7 @@ from msgspec import Struct, structs
 
 from ollama_router_core.names import CanonicalName
 
-__all__ = ["FleetSnapshot", "InstalledModel", "LoadedModel", "ModelFacts", "ServerFacts"]
+__all__ = ["FleetSnapshot", "InstalledModel", "LoadedModel", "ModelFacts", "ServerFacts", "is_stub"]
 
 EMPTY: Mapping[Any, Any] = MappingProxyType({})
 """The shared empty mapping."""
@@ -186,3 +186,9 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
             speeds=self.speeds,
             demand=demand,
         )
+
+
+def is_stub(model: CanonicalName, servers: Mapping[str, ServerFacts]) -> bool:
+    """Whether some server only knows a model as one of Ollama's hosted service."""
+    rows = [facts.installed.get(model) for facts in servers.values() if facts.installed]
+    return any(row is not None and row.remote_host is not None for row in rows)

@@ -1,4 +1,4 @@
-"""What a program's own traffic shows about a server: loads begun and ended, models gone.
+"""What a router's own traffic shows about a server: loads begun and ended, models gone, how fast it is.
 
 Belongs here: the moments of an exchange as observations, for server and client alike.
 Does not belong here: what observations mean (`observations`), who keeps them.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ollama_router_core.endpoints import Kind
 from ollama_router_core.fleet import ServerFacts
+from ollama_router_core.names import CanonicalName
 from ollama_router_core.observations import (
     forget_model,
     observe_load_finished,
@@ -15,20 +16,30 @@ from ollama_router_core.observations import (
     observe_unloaded,
 )
 from ollama_router_core.requests import ParsedRequest
+from ollama_router_core.speeds import Sample
+from ollama_router_core.usage import Usage
 
-__all__ = ["observe_answered", "observe_sent"]
+__all__ = ["inferred_model", "observe_answered", "observe_sent", "sample_of"]
+
+
+def inferred_model(request: ParsedRequest) -> CanonicalName | None:
+    """The model that has to be in memory for a request, None when it needs none there."""
+    if request.endpoint.kind is not Kind.INFER or request.route.unloads:
+        return None
+    return request.route.model
 
 
 def observe_sent(facts: ServerFacts, request: ParsedRequest, *, now: float) -> ServerFacts:
     """A request is on its way: if its model is not in memory there, it is being loaded from now on."""
-    model = request.route.model
-    if model is None or request.endpoint.kind is not Kind.INFER or request.route.unloads:
-        return facts
-    return observe_load_started(facts, model, now=now)
+    model = inferred_model(request)
+    return facts if model is None else observe_load_started(facts, model, now=now)
 
 
 def observe_answered(facts: ServerFacts, request: ParsedRequest, status: int, *, now: float) -> ServerFacts:
-    """The head of an answer came: the model is in memory, or unloaded, or not there at all."""
+    """The head of an answer came: the model is in memory, or unloaded, or not there at all.
+
+    After `forget_model` the server's list is to be asked for again: `installed_at` is None.
+    """
     model = request.route.model
     if model is None or request.endpoint.kind is not Kind.INFER:
         return facts
@@ -39,3 +50,21 @@ def observe_answered(facts: ServerFacts, request: ParsedRequest, status: int, *,
     if request.route.unloads:
         return observe_unloaded(facts, model)
     return observe_load_finished(facts, model, num_ctx=request.route.num_ctx, now=now)
+
+
+def sample_of(usage: Usage, *, loaded: bool, prompt_held: bool = False, neighbours: float = 0.0) -> Sample | None:
+    """What an answer's metrics say about a server's speed, None when they say nothing.
+
+    `loaded`: the request began the only load there; Ollama reports the wait for a load of others as its own.
+    `prompt_held`: the prompt was read in part only, which says nothing about speed. `neighbours` ran beside it.
+    """
+    if usage.eval_duration is None and usage.prompt_eval_duration is None:
+        return None
+    return Sample(
+        load_ns=(usage.load_duration or 0) if loaded else 0,
+        prompt_tokens=0 if prompt_held else usage.prompt_tokens or 0,
+        prompt_ns=usage.prompt_eval_duration or 0,
+        output_tokens=usage.completion_tokens or 0,
+        output_ns=usage.eval_duration or 0,
+        neighbours=neighbours,
+    )

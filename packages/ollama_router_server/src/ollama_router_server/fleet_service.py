@@ -17,7 +17,7 @@ import structlog
 
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import RouterError
-from ollama_router_core.fleet import EMPTY, FleetSnapshot, LoadedModel, ServerFacts
+from ollama_router_core.fleet import EMPTY, FleetSnapshot, LoadedModel, ServerFacts, is_stub
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.observations import (
     observe_loads_ended,
@@ -253,8 +253,7 @@ class FleetService:
 
     def is_stub(self, model: CanonicalName) -> bool:
         """Whether some server only knows this model as one of Ollama's hosted service."""
-        installed = (facts.installed.get(model) for facts in self._servers.values() if facts.installed)
-        return any(row is not None and row.remote_host is not None for row in installed)
+        return is_stub(model, self._servers)
 
     def measure_soon(self, name: str) -> None:
         """Ask a server what it holds in memory, now, in the background."""

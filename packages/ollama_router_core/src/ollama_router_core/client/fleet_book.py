@@ -14,7 +14,7 @@ from types import MappingProxyType
 from ollama_router_core.breaker import Breaker, RetryBudget
 from ollama_router_core.client.system import Clock
 from ollama_router_core.config.settings import Config
-from ollama_router_core.fleet import EMPTY, FleetSnapshot, ModelFacts, ServerFacts
+from ollama_router_core.fleet import EMPTY, FleetSnapshot, ModelFacts, ServerFacts, is_stub
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.observations import observe_down, observe_loads_ended
 from ollama_router_core.speeds import Sample, SpeedBook, model_weight
@@ -177,8 +177,7 @@ class FleetBook:
 
     def is_stub(self, model: CanonicalName) -> bool:
         """Whether some server only knows this model as one of Ollama's hosted service."""
-        rows = (facts.installed.get(model) for facts in self._servers.values() if facts.installed)
-        return any(row is not None and row.remote_host is not None for row in rows)
+        return is_stub(model, self._servers)
 
     def _pause(self, name: str) -> float:
         interval = self._config.health_check_interval

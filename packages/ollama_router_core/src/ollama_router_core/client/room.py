@@ -23,7 +23,7 @@ from ollama_router_core.errors import RouterError
 from ollama_router_core.records import RequestRecord
 from ollama_router_core.requests import ParsedRequest
 from ollama_router_core.sinks import LogSink
-from ollama_router_core.speeds import Sample
+from ollama_router_core.traffic import sample_of
 from ollama_router_core.translate import Stamp
 from ollama_router_core.usage import Usage, UsageReader
 
@@ -172,14 +172,9 @@ class Account:
     def _learn(self, usage: Usage) -> None:
         if self.request is None or self.request.route.model is None or self.server is None:
             return
-        sample = Sample(
-            load_ns=(usage.load_duration or 0) if self.loads else 0,
-            prompt_tokens=usage.prompt_tokens or 0,
-            prompt_ns=usage.prompt_eval_duration or 0,
-            output_tokens=usage.completion_tokens or 0,
-            output_ns=usage.eval_duration or 0,
-        )
-        self._room.book.learn(self.server, self.request.route.model, sample)
+        sample = sample_of(usage, loaded=self.loads)
+        if sample is not None:
+            self._room.book.learn(self.server, self.request.route.model, sample)
 
     def _record(self, usage: Usage, status: int) -> RequestRecord:
         request = self.request

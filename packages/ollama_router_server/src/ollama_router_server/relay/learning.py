@@ -12,14 +12,8 @@ from functools import partial
 from ollama_router_core.endpoints import Kind
 from ollama_router_core.expectation import BYTES_A_TOKEN
 from ollama_router_core.names import CanonicalName
-from ollama_router_core.observations import (
-    forget_model,
-    observe_load_finished,
-    observe_load_started,
-    observe_unloaded,
-)
 from ollama_router_core.requests import ParsedRequest
-from ollama_router_core.speeds import Sample
+from ollama_router_core.traffic import inferred_model, observe_answered, observe_sent, sample_of
 from ollama_router_core.usage import Usage
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.relay.exchange import Exchange
@@ -39,37 +33,27 @@ class Sent:
 
 def note_sent(fleet: FleetService, server: str, request: ParsedRequest) -> Sent:
     """A request is on its way: if its model is not in memory there, it is being loaded from now on."""
-    model = request.route.model
-    if model is None or request.endpoint.kind is not Kind.INFER or request.route.unloads:
+    model = inferred_model(request)
+    if model is None:
         return Sent(server, None, loads=False, running=0)
     loads = fleet.is_idle_without(server, model)
     if loads is not None:
-        fleet.update(server, partial(observe_load_started, name=model, now=fleet.now()))
+        fleet.update(server, partial(observe_sent, request=request, now=fleet.now()))
     return Sent(server, model, loads=bool(loads), running=fleet.running(server))
 
 
 def note_finished(fleet: FleetService, sent: Sent, exchange: Exchange) -> None:
-    """An answer came to its end: its metrics say how fast the server is.
-
-    A load's time counts only for the request that began it: Ollama reports the wait for a load of others as its own.
-    """
+    """An answer came to its end: its metrics say how fast the server is."""
     if sent.model is None or exchange.usage is None:
         return
     usage = exchange.usage.usage
     if exchange.conversation is not None:
         fleet.holds(sent.server, sent.model, exchange.conversation, _held_tokens(exchange, usage))
-    if usage.eval_duration is None and usage.prompt_eval_duration is None:
-        return
     was_held = exchange.prefix is not None and exchange.prefix.server == sent.server
-    sample = Sample(
-        load_ns=(usage.load_duration or 0) if sent.loads else 0,
-        prompt_tokens=0 if was_held else usage.prompt_tokens or 0,  # a prompt half read says nothing about speed
-        prompt_ns=usage.prompt_eval_duration or 0,
-        output_tokens=usage.completion_tokens or 0,
-        output_ns=usage.eval_duration or 0,
-        neighbours=(sent.running + fleet.running(sent.server)) / 2 - 1,
-    )
-    fleet.learn(sent.server, sent.model, sample)
+    beside = (sent.running + fleet.running(sent.server)) / 2 - 1
+    sample = sample_of(usage, loaded=sent.loads, prompt_held=was_held, neighbours=beside)
+    if sample is not None:
+        fleet.learn(sent.server, sent.model, sample)
 
 
 def _held_tokens(exchange: Exchange, usage: Usage) -> int:
@@ -80,15 +64,10 @@ def _held_tokens(exchange: Exchange, usage: Usage) -> int:
 
 def note_answered(fleet: FleetService, server: str, request: ParsedRequest, status: int) -> None:
     """The head of an answer came: the model is in memory, or unloaded, or not there at all."""
-    route = request.route
-    if route.model is None or request.endpoint.kind is not Kind.INFER:
+    if request.route.model is None or request.endpoint.kind is not Kind.INFER:
         return
+    change = partial(observe_answered, request=request, status=status, now=fleet.now())
+    if fleet.update(server, change) and inferred_model(request) is not None and status == 200:
+        fleet.measure_soon(server)
     if status == 404:
-        fleet.update(server, partial(forget_model, name=route.model))
         fleet.refresh_soon(server)
-    elif status == 200 and route.unloads:
-        fleet.update(server, partial(observe_unloaded, name=route.model))
-    elif status == 200:
-        change = partial(observe_load_finished, name=route.model, num_ctx=route.num_ctx, now=fleet.now())
-        if fleet.update(server, change):
-            fleet.measure_soon(server)

@@ -2,9 +2,10 @@
 
     python backend.py PORT
 
-`POST /v1/chat/completions` answers one small JSON; with `"stream":true` it streams `x-chunks` events (header, default
-100), `x-gap-ms` milliseconds apart (default 0). Each event holds the sender's monotonic clock in nanoseconds, so that
-a reader on the same machine can tell how long it was on its way. The facts of one Ollama model are answered as well.
+`POST /v1/chat/completions` answers one small JSON; with `"stream":true` it streams 100 events at once, or as the
+User-Agent `gap/MILLISECONDS/EVENTS/BYTES` asks, each made longer by so many bytes. Each event holds the sender's
+monotonic clock in nanoseconds, so that a reader on the same machine can tell how long it was on its way. The facts of
+one Ollama model are answered as well.
 """
 
 from __future__ import annotations
@@ -54,6 +55,16 @@ class Backend(asyncio.Protocol):
         self.transport = transport
         self.parser = httptools.HttpRequestParser(self)
         self.task = None
+        self.room = asyncio.Event()
+        self.room.set()
+
+    def pause_writing(self):
+        """The other side takes less than is sent."""
+        self.room.clear()
+
+    def resume_writing(self):
+        """It has caught up."""
+        self.room.set()
 
     def connection_lost(self, _error):
         """It has left: stop streaming."""
@@ -66,13 +77,14 @@ class Backend(asyncio.Protocol):
 
     def on_url(self, url):
         """A request begins."""
-        self.url, self.body, self.chunks, self.gap = url.partition(b"?")[0], b"", 100, 0.0
+        self.url, self.body, self.chunks, self.gap, self.pad = url.partition(b"?")[0], b"", 100, 0.0, b""
 
     def on_header(self, name, value):
         """How fast to stream."""
         if name.lower() == b"user-agent" and value.startswith(b"gap/"):
-            self.gap, self.chunks = (int(part) for part in value[4:].split(b"/"))
-            self.gap /= 1000
+            gap, self.chunks, *pad = (int(part) for part in value[4:].split(b"/"))
+            self.gap = gap / 1000
+            self.pad = b":%b\n" % (b" " * pad[0]) if pad else b""
 
     def on_body(self, body):
         """A piece of the body."""
@@ -92,7 +104,9 @@ class Backend(asyncio.Protocol):
         self.transport.write(STREAM_HEAD)
         for _ in range(chunks):
             await asyncio.sleep(gap)
-            event = EVENT % time.monotonic_ns()
+            if not self.room.is_set():
+                await self.room.wait()
+            event = self.pad + EVENT % time.monotonic_ns()
             self.transport.write(b"%x\r\n%b\r\n" % (len(event), event))
         self.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(LAST), LAST))
         self.task = None

@@ -197,6 +197,7 @@ _HOME = {
     "hash_token": "tokens",
     "is_cloud_name": "names",
     "is_model_name": "names",
+    "is_stub": "fleet",
     "limit_headers": "limits",
     "load_config": "config",
     "lowest_version": "gather",

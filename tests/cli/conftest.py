@@ -31,9 +31,19 @@ class Result:
 Cli = Callable[..., Result]
 
 
+class _Typed(io.StringIO):
+    """What is typed at a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run `orouter` with these arguments; `stdin` is what is typed. The current folder is `tmp_path`."""
+    """Run `orouter` with these arguments; `stdin` is what is typed, at a terminal or from a pipe.
+
+    The current folder is `tmp_path`.
+    """
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.chdir(tmp_path)
@@ -44,8 +54,8 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     for name in ("OLLAMA_HOST", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "OROUTER_TRACEBACK"):
         monkeypatch.delenv(name, raising=False)
 
-    def run(*arguments: str, stdin: str = "") -> Result:
-        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+    def run(*arguments: str, stdin: str = "", terminal: bool = False) -> Result:
+        monkeypatch.setattr("sys.stdin", _Typed(stdin) if terminal else io.StringIO(stdin))
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             app(list(arguments), prog_name="orouter")

@@ -112,3 +112,17 @@ def test_a_user_can_be_made_in_a_group(cli):
     assert cli("users", "create", "bob", "--group", "team").code == 0
     assert cli("users", "create", "eve", "--group", "staff").code == 1
     assert [user["name"] for user in cli("users", "list", "--json").json()] == ["bob"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "more", "code", "left"),
+    [("REVOKE\n", (), 0, 1), ("yes\n", (), 1, 2), ("", (), 1, 2), ("", ("--yes",), 0, 1)],
+)
+def test_on_a_terminal_a_token_is_not_ended_without_a_word(cli, typed, more, code, left):
+    """Whoever types it means it; scripts are not asked."""
+    cli("users", "create", "alice")
+    cli("users", "tokens", "add", "alice", "laptop")
+    result = cli("users", "tokens", "revoke", "alice", "laptop", *more, stdin=typed, terminal=True)
+    assert result.code == code
+    assert ("REVOKE" in result.err) is (more == ())
+    assert len(cli("users", "tokens", "list", "alice", "--json").json()) == left

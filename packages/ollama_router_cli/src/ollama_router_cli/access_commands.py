@@ -5,7 +5,7 @@ Belongs here: the commands and how their results look. Does not belong here: sta
 
 from __future__ import annotations
 
-import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from enum import StrEnum
@@ -14,29 +14,15 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from ollama_router_cli.console import CommandFailed, print_json, print_result
-from ollama_router_cli.grant_options import (
-    CloudOption,
-    ConcurrentOption,
-    ExpiresOption,
-    HostsOption,
-    KindsOption,
-    ModelsOption,
-    NetworksOption,
-    RpmOption,
-    TokensPerDayOption,
-    TokensPerMonthOption,
-    describe_grants,
-    grant_changes,
-)
-from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.console import CommandFailed, confirm_word, print_json, print_result
+from ollama_router_cli.grant_options import describe_grants, takes_grants
+from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, YesOption, command_group, examples
 from ollama_router_cli.render import clean, format_time, print_table
-from ollama_router_cli.settings_source import Settings, read_settings
-from ollama_router_cli.storage_access import open_users
+from ollama_router_cli.settings_source import Settings
+from ollama_router_cli.storage_access import open_users, run_with
 from ollama_router_core.access import grants_to_json
 from ollama_router_server.storage.identities import CreatedToken, UserChange, UserDetails
 from ollama_router_server.storage.users import UserStore
-from ollama_router_server.system import SystemClock
 
 __all__ = ["NameArgument", "Role", "set_user", "show_token", "tokens_app", "with_users"]
 
@@ -55,23 +41,15 @@ class Role(StrEnum):
     VIEWER = "viewer"
 
 
-def set_user(  # noqa: PLR0913 - each is an option of the command
+@takes_grants
+def set_user(
     name: NameArgument,
     *,
     role: Annotated[Role | None, typer.Option(help="What the user may do.")] = None,
     group: Annotated[
         str | None, typer.Option("--group", metavar="GROUP", help="The group that says what is not said here; or none.")
     ] = None,
-    models: ModelsOption = None,
-    hosts: HostsOption = None,
-    cloud: CloudOption = None,
-    kinds: KindsOption = None,
-    networks: NetworksOption = None,
-    expires: ExpiresOption = None,
-    rpm: RpmOption = None,
-    concurrent: ConcurrentOption = None,
-    tokens_per_day: TokensPerDayOption = None,
-    tokens_per_month: TokensPerMonthOption = None,
+    grants: dict[str, Any],
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
@@ -80,23 +58,11 @@ def set_user(  # noqa: PLR0913 - each is an option of the command
 
     What is not said here the user's group says, and what neither says is open. Limits are answered with 429.
     """
-    typed = {
-        "models": models,
-        "hosts": hosts,
-        "cloud": cloud,
-        "kinds": kinds,
-        "networks": networks,
-        "expires_at": expires,
-        "requests_per_minute": rpm,
-        "concurrent_requests": concurrent,
-        "tokens_per_day": tokens_per_day,
-        "tokens_per_month": tokens_per_month,
-    }
     change = UserChange(
         role=None if role is None else role.value,
         moves=group is not None,
         group=None if group == "none" else group,
-        grants=grant_changes(typed, now=SystemClock().wall()),
+        grants=grants,
     )
     if change == UserChange():
         raise CommandFailed("nothing to change; see orouter users set --help")
@@ -155,19 +121,26 @@ def add_token(
     show_token(settings, created, f"{created.user} has a token named {token_name}", as_json=as_json)
 
 
-@tokens_app.command("revoke", epilog=examples("orouter users tokens revoke alice laptop"))
+@tokens_app.command(
+    "revoke",
+    epilog=examples("orouter users tokens revoke alice laptop", "orouter users tokens revoke alice laptop --yes"),
+)
 def revoke_token(
     name: NameArgument,
     token_name: TokenArgument,
     *,
+    yes: YesOption = False,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """End one of a user's tokens.
 
-    Within a second nobody gets in with it any more, and within two its streams are cut.
+    Within a second nobody gets in with it any more, and within two its streams are cut. On a terminal it asks to type
+    REVOKE, unless --yes is given.
     """
+    if not yes and sys.stdin.isatty():
+        confirm_word(f"This ends {clean(name)}'s token {clean(token_name)}; it cannot be given back.", "REVOKE")
 
     async def revoke(users: UserStore) -> None:
         await users.revoke_token(name, token_name)
@@ -183,13 +156,7 @@ def with_users(
     config: Path | None, environment: str | None, action: Callable[[UserStore], Awaitable[Result]]
 ) -> tuple[Settings, Result]:
     """Run an action on the users of the database that the options lead to."""
-    settings = read_settings(config, environment)
-
-    async def run() -> Result:
-        async with open_users(settings) as users:
-            return await action(users)
-
-    return settings, asyncio.run(run())
+    return run_with(open_users, config, environment, action)
 
 
 def show_token(settings: Settings, created: CreatedToken, headline: str, *, as_json: bool) -> None:

@@ -6,7 +6,9 @@ Does not belong here: what grants mean (`ollama_router_core.access`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Annotated, Any
 
 import typer
@@ -16,21 +18,9 @@ from ollama_router_cli.render import format_count, format_time
 from ollama_router_cli.times import parse_moment
 from ollama_router_core.access import Grants
 from ollama_router_core.endpoints import Kind
+from ollama_router_server.system import SystemClock
 
-__all__ = [
-    "CloudOption",
-    "ConcurrentOption",
-    "ExpiresOption",
-    "HostsOption",
-    "KindsOption",
-    "ModelsOption",
-    "NetworksOption",
-    "RpmOption",
-    "TokensPerDayOption",
-    "TokensPerMonthOption",
-    "describe_grants",
-    "grant_changes",
-]
+__all__ = ["describe_grants", "takes_grants"]
 
 INHERIT = "inherit"
 _NOTHING = "none"
@@ -41,44 +31,52 @@ _EVERYTHING = {"kinds": tuple(map(str, Kind)), "networks": ("0.0.0.0/0", "::/0")
 _LISTS = "again or with commas; any, none, or inherit to leave it to the group"
 _NUMBER = "a number, or inherit"
 
-ModelsOption = Annotated[
-    list[str] | None, typer.Option("--models", metavar="PATTERN", help=f"Models, as llama3* or qwen3:8b; {_LISTS}.")
-]
-HostsOption = Annotated[
-    list[str] | None, typer.Option("--hosts", metavar="PATTERN", help=f"External hosts (they cost money); {_LISTS}.")
-]
-CloudOption = Annotated[
-    str | None, typer.Option("--cloud", metavar="YES", help="Models of Ollama's cloud: yes, no or inherit.")
-]
-KindsOption = Annotated[
-    list[str] | None, typer.Option("--kinds", metavar="KIND", help=f"Kinds of route, as infer and read; {_LISTS}.")
-]
-NetworksOption = Annotated[
-    list[str] | None, typer.Option("--networks", metavar="CIDR", help=f"Client networks, as 10.0.0.0/8; {_LISTS}.")
-]
-ExpiresOption = Annotated[
-    str | None,
-    typer.Option("--expires", metavar="DATE", help="When access ends, as 2026-12-31 (local time), or inherit."),
-]
-RpmOption = Annotated[str | None, typer.Option("--rpm", metavar="N", help=f"Requests a minute: {_NUMBER}.")]
-ConcurrentOption = Annotated[
-    str | None, typer.Option("--concurrent", metavar="N", help=f"Requests at once: {_NUMBER}.")
-]
-TokensPerDayOption = Annotated[
-    str | None, typer.Option("--tokens-per-day", metavar="N", help=f"Tokens a day (UTC), in and out: {_NUMBER}.")
-]
-TokensPerMonthOption = Annotated[
-    str | None, typer.Option("--tokens-per-month", metavar="N", help=f"Tokens a month (UTC): {_NUMBER}.")
-]
+# Each field of `Grants` with the name of its option, its type, its placeholder and its help.
+_OPTIONS: tuple[tuple[str, str, Any, str, str], ...] = (
+    ("models", "models", list[str], "PATTERN", f"Models, as llama3* or qwen3:8b; {_LISTS}."),
+    ("hosts", "hosts", list[str], "PATTERN", f"External hosts (they cost money); {_LISTS}."),
+    ("cloud", "cloud", str, "YES", "Models of Ollama's cloud: yes, no or inherit."),
+    ("kinds", "kinds", list[str], "KIND", f"Kinds of route, as infer and read; {_LISTS}."),
+    ("networks", "networks", list[str], "CIDR", f"Client networks, as 10.0.0.0/8; {_LISTS}."),
+    ("expires_at", "expires", str, "DATE", "When access ends, as 2026-12-31 (local time), or inherit."),
+    ("requests_per_minute", "rpm", str, "N", f"Requests a minute: {_NUMBER}."),
+    ("concurrent_requests", "concurrent", str, "N", f"Requests at once: {_NUMBER}."),
+    ("tokens_per_day", "tokens_per_day", str, "N", f"Tokens a day (UTC), in and out: {_NUMBER}."),
+    ("tokens_per_month", "tokens_per_month", str, "N", f"Tokens a month (UTC): {_NUMBER}."),
+)
 
 
-def grant_changes(typed: dict[str, Any], *, now: float) -> dict[str, Any]:
-    """Changes of grants in JSON's types, from options by the names of `Grants`' fields; None was not typed.
+def takes_grants(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with an option for each field of `Grants`, in place of its parameter `grants`.
 
-    Raises:
-        CommandFailed: a text is none of those an option takes.
+    That gets the fields that were typed, as changes in JSON's types; a text that an option does not take is
+    `CommandFailed`.
     """
-    return {name: _read(name, value, now) for name, value in typed.items() if value is not None}
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    options = [_parameter(*option) for option in _OPTIONS]
+    shown: list[inspect.Parameter] = []
+    for parameter in own:
+        shown += options if parameter.name == "grants" else [parameter]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        typed = {field: given.pop(name) for field, name, *_ in _OPTIONS}
+        command(**given, grants=_changes(typed, now=SystemClock().wall()))
+
+    run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+    return run
+
+
+def _parameter(_field: str, name: str, kind: Any, metavar: str, text: str) -> inspect.Parameter:
+    option = typer.Option(f"--{name.replace('_', '-')}", metavar=metavar, help=text)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def _changes(typed: dict[str, Any], *, now: float) -> dict[str, Any]:
+    return {field: _read(field, value, now) for field, value in typed.items() if value is not None}
 
 
 def _read(name: str, value: Any, now: float) -> Any:

@@ -5,7 +5,6 @@ Belongs here: the commands and how their results look. Does not belong here: sta
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -13,28 +12,13 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from ollama_router_cli.console import print_json, print_note, print_result
-from ollama_router_cli.grant_options import (
-    CloudOption,
-    ConcurrentOption,
-    ExpiresOption,
-    HostsOption,
-    KindsOption,
-    ModelsOption,
-    NetworksOption,
-    RpmOption,
-    TokensPerDayOption,
-    TokensPerMonthOption,
-    describe_grants,
-    grant_changes,
-)
+from ollama_router_cli.grant_options import describe_grants, takes_grants
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
 from ollama_router_cli.render import clean, format_time, print_table
-from ollama_router_cli.settings_source import read_settings
-from ollama_router_cli.storage_access import open_groups
+from ollama_router_cli.storage_access import open_groups, run_with
 from ollama_router_core.access import grants_from_json, grants_to_json
 from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.identities import Group
-from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
 
@@ -45,19 +29,11 @@ Result = TypeVar("Result")
 
 
 @app.command(epilog=examples("orouter groups create team --models 'llama3*' --rpm 60"))
-def create(  # noqa: PLR0913 - each is an option of the command
+@takes_grants
+def create(
     name: NameArgument,
     *,
-    models: ModelsOption = None,
-    hosts: HostsOption = None,
-    cloud: CloudOption = None,
-    kinds: KindsOption = None,
-    networks: NetworksOption = None,
-    expires: ExpiresOption = None,
-    rpm: RpmOption = None,
-    concurrent: ConcurrentOption = None,
-    tokens_per_day: TokensPerDayOption = None,
-    tokens_per_month: TokensPerMonthOption = None,
+    grants: dict[str, Any],
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
@@ -66,12 +42,9 @@ def create(  # noqa: PLR0913 - each is an option of the command
 
     Its grants hold for each member in every point that the member's own grants leave open.
     """
-    changes = _changes(
-        models, hosts, cloud, kinds, networks, expires, rpm, concurrent, tokens_per_day, tokens_per_month
-    )
 
     async def add(groups: GroupStore) -> Group:
-        await groups.create(name, grants_from_json(changes))
+        await groups.create(name, grants_from_json(grants))
         return await groups.show(name)
 
     _report(_with_groups(config, environment, add), f"group {name} created", as_json=as_json)
@@ -126,30 +99,19 @@ def show(
 
 
 @app.command("set", epilog=examples("orouter groups set team --models 'llama3*,qwen3*' --tokens-per-day 1000000"))
-def set_grants(  # noqa: PLR0913 - each is an option of the command
+@takes_grants
+def set_grants(
     name: NameArgument,
     *,
-    models: ModelsOption = None,
-    hosts: HostsOption = None,
-    cloud: CloudOption = None,
-    kinds: KindsOption = None,
-    networks: NetworksOption = None,
-    expires: ExpiresOption = None,
-    rpm: RpmOption = None,
-    concurrent: ConcurrentOption = None,
-    tokens_per_day: TokensPerDayOption = None,
-    tokens_per_month: TokensPerMonthOption = None,
+    grants: dict[str, Any],
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Change what a group may do; inherit takes a point back."""
-    changes = _changes(
-        models, hosts, cloud, kinds, networks, expires, rpm, concurrent, tokens_per_day, tokens_per_month
-    )
 
     async def change(groups: GroupStore) -> Group:
-        await groups.set_grants(name, changes)
+        await groups.set_grants(name, grants)
         return await groups.show(name)
 
     _report(_with_groups(config, environment, change), f"group {name} changed", as_json=as_json)
@@ -175,23 +137,10 @@ def delete(
         print_result(clean(f"group {name} deleted"))
 
 
-def _changes(*typed: Any) -> dict[str, Any]:
-    """Changes from the options in the order in which every command declares them, which is that of the fields."""
-    names = ("models", "hosts", "cloud", "kinds", "networks", "expires_at", "requests_per_minute",
-             "concurrent_requests", "tokens_per_day", "tokens_per_month")  # fmt: skip
-    return grant_changes(dict(zip(names, typed, strict=True)), now=SystemClock().wall())
-
-
 def _with_groups(
     config: Path | None, environment: str | None, action: Callable[[GroupStore], Awaitable[Result]]
 ) -> Result:
-    settings = read_settings(config, environment)
-
-    async def run() -> Result:
-        async with open_groups(settings) as groups:
-            return await action(groups)
-
-    return asyncio.run(run())
+    return run_with(open_groups, config, environment, action)[1]
 
 
 def _report(group: Group, headline: str, *, as_json: bool) -> None:

@@ -9,20 +9,19 @@ import asyncio
 import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 import typer
 
 from ollama_router_cli.console import confirm_word, print_json, print_note, print_result
 from ollama_router_cli.log_tables import print_history, print_records, print_stats
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, YesOption, command_group, examples
-from ollama_router_cli.settings_source import read_settings
-from ollama_router_cli.storage_access import open_log
+from ollama_router_cli.storage_access import open_log, run_with
 from ollama_router_cli.times import parse_moment
 from ollama_router_core.records import RequestRecord
 from ollama_router_server.storage.request_log import HourRow, LogFilter, LogStats, RequestLog
@@ -34,6 +33,8 @@ app = command_group("Read the request log. Prompts, answers and tokens are never
 
 _FOLLOW_INTERVAL = 0.5  # seconds
 _FIELDS = RequestRecord._fields
+
+Result = TypeVar("Result")
 
 
 class Form(StrEnum):
@@ -223,12 +224,7 @@ def _filter(user: str | None, model: str | None, server: str | None, since: str 
     return LogFilter(user=user, model=model, server=server, errors=errors, since=start)
 
 
-def _with_log(config: Path | None, environment: str | None, action: Any) -> Any:
-
-    settings = read_settings(config, environment)
-
-    async def run() -> Any:
-        async with open_log(settings) as log:
-            return await action(log)
-
-    return asyncio.run(run())
+def _with_log(
+    config: Path | None, environment: str | None, action: Callable[[RequestLog], Awaitable[Result]]
+) -> Result:
+    return run_with(open_log, config, environment, action)[1]

@@ -5,10 +5,13 @@ Belongs here: preparing, opening and closing it. Does not belong here: statement
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
 
-from ollama_router_cli.settings_source import Settings
+from ollama_router_cli.settings_source import Settings, read_settings
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_server.storage.database import Database, describe_url
 from ollama_router_server.storage.groups import GroupStore
@@ -17,7 +20,30 @@ from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import SystemClock
 
-__all__ = ["open_database", "open_groups", "open_log", "open_users"]
+__all__ = ["open_database", "open_groups", "open_log", "open_users", "run_with"]
+
+Store = TypeVar("Store")
+Result = TypeVar("Result")
+
+
+def run_with(
+    open_store: Callable[[Settings], AbstractAsyncContextManager[Store]],
+    config: Path | None,
+    environment: str | None,
+    action: Callable[[Store], Awaitable[Result]],
+) -> tuple[Settings, Result]:
+    """Run an action on what `open_store` opens in the database that a command's options lead to.
+
+    Raises:
+        ConfigError, StorageUnavailable: as `open_database`.
+    """
+    settings = read_settings(config, environment)
+
+    async def run() -> Result:
+        async with open_store(settings) as store:
+            return await action(store)
+
+    return settings, asyncio.run(run())
 
 
 @asynccontextmanager

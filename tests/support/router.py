@@ -85,6 +85,7 @@ async def running_router(
             create_app(services),
             http=StrictProtocol,
             access_log=False,
+            proxy_headers=False,
             log_config=None,
             lifespan="on",
             timeout_graceful_shutdown=2,

@@ -100,9 +100,10 @@ class _AdminOnly:
         user = authenticator.authenticate_cached(headers) or await authenticator.authenticate(headers)
         if user.role != "admin":
             raise Forbidden("this route needs an admin's token")
-        client = request.scope.get("client")
+        peer = request.scope.get("client")
+        address = self._services.proxies.client(str(peer[0]) if peer else None, headers)
         check_expiry(user.grants, self._services.clock.wall())
-        check_network(user.grants, str(client[0]) if client else None)
+        check_network(user.grants, address)
 
 
 def _add_admin_routes(app: Any, services: Services) -> None:
@@ -171,6 +172,7 @@ def create_app(services: Services) -> RouterApp:
             sink=services.sinks,
             clock=services.clock,
             metrics=metrics,
+            proxies=services.proxies,
         )
 
     relay = RelayApp(deps())

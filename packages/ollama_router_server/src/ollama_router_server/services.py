@@ -12,6 +12,7 @@ import structlog
 
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError
+from ollama_router_core.forwarded import Proxies
 from ollama_router_core.policy import leaks
 from ollama_router_core.sinks import LogSink
 from ollama_router_server.auth import Authenticator
@@ -71,6 +72,7 @@ class Services:
             raise ConfigError("; ".join(found))
         self.config = config
         self.board = board
+        self.proxies = _proxies(config)
         self.siblings: Siblings | None = None
         self.config_problem: str | None = None
         """Why the config as it is now cannot be used; None while it can, and is."""
@@ -161,7 +163,7 @@ class Services:
         warnings = missing_keys(config, self._environment)
         known = self.targets
         moved = {name for name, target in targets.items() if name in known and known[name].origin != target.origin}
-        old, self.config = self.config, config
+        old, self.config, self.proxies = self.config, config, _proxies(config)
         self.targets.update(targets)  # places that are gone stay: requests may be on their way there
         self._taken_up_by_all(old, config)
         await self.fleet.use(config, moved=moved)
@@ -241,3 +243,7 @@ class Services:
             await self.log_files.aclose()
         await self.authenticator.aclose()
         await self.database.aclose()
+
+
+def _proxies(config: Config) -> Proxies:
+    return Proxies(config.trusted_proxies, config.forwarded_header)

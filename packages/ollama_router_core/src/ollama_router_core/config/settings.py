@@ -18,6 +18,7 @@ from ollama_router_core.config.value_types import (
     FieldName,
     FieldValue,
     Host,
+    Network,
     PathPrefix,
     Port,
     QueryText,
@@ -363,6 +364,15 @@ class Config(_Section):
         default=False,
         description="true takes a token in the path, /t/TOKEN/api/..., for clients that can send no header; prefer"
         " `orouter connect`.",
+    )
+    trusted_proxies: tuple[Network, ...] = Field(
+        default=(),
+        strict=False,  # YAML's lists are lists; the entries stay strict
+        description="Networks whose proxies are believed about the client's address: for `users set --networks` and the"
+        " log.",
+    )
+    forwarded_header: Literal["x-forwarded-for", "forwarded"] = Field(
+        default="x-forwarded-for", description="The header in which those proxies tell it; the other is not read."
     )
     metrics_open: bool = Field(
         default=False, description="true answers GET /metrics to everybody; false to admins alone."

@@ -6,6 +6,7 @@ Does not belong here: which settings exist (`settings`).
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import warnings
 from decimal import Decimal
@@ -20,6 +21,7 @@ __all__ = [
     "FieldName",
     "FieldValue",
     "Host",
+    "Network",
     "PathPrefix",
     "Port",
     "QueryText",
@@ -128,6 +130,13 @@ def _route(text: str) -> str:
     return text
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError("expected a network such as 10.0.0.0/8 or fd00::/8, or an address") from None
+
+
 def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise ValueError("expected a name of at most 100 ASCII characters, since it is sent in a header")
@@ -145,4 +154,5 @@ QueryText = Annotated[str, AfterValidator(_query), Words("`name=value` pairs")]
 FieldName = Annotated[str, AfterValidator(_field_name), Words("the name of a header field")]
 FieldValue = Annotated[str, BeforeValidator(_field_value), Words("a text of printable ASCII characters")]
 RouteText = Annotated[str, AfterValidator(_route), Words("a method and a path")]
+Network = Annotated[str, AfterValidator(_network), Words("a network such as 10.0.0.0/8")]
 DestinationName = Annotated[str, AfterValidator(_name), Words("a name")]

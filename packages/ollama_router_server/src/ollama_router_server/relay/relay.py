@@ -17,6 +17,7 @@ from ollama_router_core.decision import assigned_place
 from ollama_router_core.endpoints import Body, Match, Routing, family_of_path, match_endpoint
 from ollama_router_core.errors import ModelNotFound, Overloaded, RouterError, SelectionError
 from ollama_router_core.external_routes import EXTERNAL, PREFIX
+from ollama_router_core.forwarded import Proxies
 from ollama_router_core.requests import ParsedRequest, parse_request
 from ollama_router_core.sinks import LogSink
 from ollama_router_core.wording import SERVER_BUSY
@@ -77,6 +78,7 @@ class RelayDeps:
     sink: LogSink
     clock: Clock
     metrics: Metrics
+    proxies: Proxies
 
 
 class RelayApp:
@@ -146,7 +148,7 @@ class RelayApp:
             started_at=clock.wall(),
             family=family_of_path(path),
         )
-        exchange.address = peer[0] if peer else None
+        exchange.address = self._deps.proxies.client(peer[0] if peer else None, headers)
         return exchange
 
     def begin(self) -> None:
@@ -236,14 +238,15 @@ class RelayApp:
     async def _relay(self, exchange: Exchange, request: ParsedRequest) -> None:
         request, place = await self._place(exchange, request)
         try:
-            if not await answer_in_place(exchange, request, place.decision, self._deps.targets):
-                await self._pass_on(exchange, request, place)
+            await self._pass_on(exchange, request, place)
         finally:
             place.close()
 
     async def _pass_on(
         self, exchange: Exchange, request: ParsedRequest, place: Place, tried: Tried | None = None
     ) -> None:
+        if tried is None and await answer_in_place(exchange, request, place.decision, self._deps.targets):
+            return
         if place.unload:
             await self._deps.fleet.unload(place.server, place.unload)
         held = await self._forwarder.forward(exchange, request, place, tried)

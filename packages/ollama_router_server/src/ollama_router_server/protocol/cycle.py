@@ -113,15 +113,15 @@ class FrontCycle(RequestResponseCycle):
             raise RuntimeError("the answer has begun already")
         self.response_started = True
         self.waiting_for_100_continue = False
-        lines = [STATUS_LINE[status]]
-        for name, value in (*self.default_headers, *headers):
-            if name == b"content-length":
-                self.expected_content_length = int(value)
-                self.chunked_encoding = False
-            elif name == b"connection" and b"close" in value.lower():
-                self.keep_alive = False
-                continue
-            lines.append(name + b": " + value + b"\r\n")
+        fields = [*self.default_headers, *headers]
+        named = dict(fields)
+        if b"content-length" in named:
+            self.expected_content_length = int(named[b"content-length"])
+            self.chunked_encoding = False
+        if b"connection" in named and b"close" in named[b"connection"].lower():
+            self.keep_alive = False
+            fields = [field for field in fields if field[0] != b"connection"]
+        lines = [STATUS_LINE[status], *[b"%b: %b\r\n" % field for field in fields]]
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
         if self.chunked_encoding is None and self.method != "HEAD" and status not in {204, 304}:

@@ -113,7 +113,8 @@ class FastPath:
 
     def _look_at(self, head: RequestHead) -> _Seen:
         match = _MATCHES.get((head.method, head.target))
-        if match is None or any(name == b"content-encoding" for name, _ in head.headers):
+        traced = self.deps.traces is not None
+        if match is None or traced or any(name == b"content-encoding" for name, _ in head.headers):
             return _Seen(self._uses, None, b"")
         try:
             return _Seen(self._uses, match, self.deps.authenticator.key_of(head.headers))
@@ -139,7 +140,7 @@ class FastPath:
 class _Passing:
     """One exchange under way. The front and the connection to the server call back; each call does all it can."""
 
-    __slots__ = ("_attempt", "_cycle", "_exchange", "_framed", "_held", "_path", "_place", "_request", "_response")
+    __slots__ = ("_attempt", "_cycle", "_exchange", "_held", "_path", "_place", "_request", "_response")
 
     def __init__(
         self, path: FastPath, exchange: Exchange, request: ParsedRequest, place: Place, cycle: FrontCycle
@@ -152,7 +153,6 @@ class _Passing:
         self._attempt: Attempt | None = None
         self._held: HeldAnswer | None = None
         self._response: ListenedResponse | None = None
-        self._framed = False
 
     def begin(self, passed: dict[str, bytes]) -> None:
         """Send the request, or leave that to `RelayApp.go_on`."""
@@ -223,11 +223,10 @@ class _Passing:
         exchange.status = response.status
         if request.endpoint.counts_usage and response.status == 200:
             exchange.usage = UsageReader(request.endpoint.family, streamed=request.route.stream)
-        headers = answer_head(exchange, held)
-        self._framed = any(name == b"content-length" for name, _ in headers)
         exchange.client.started = True
-        self._cycle.begin(response.status, headers, piece_follows=response.ready)
-        if response.ready:
+        ready = response.ready
+        self._cycle.begin(response.status, answer_head(exchange, held), piece_follows=ready)
+        if ready:
             self._take_piece(response)
 
     def _take_piece(self, response: ListenedResponse) -> None:
@@ -258,7 +257,7 @@ class _Passing:
 
     def _cut(self, error: RouterError) -> None:
         """End an answer that has begun, never as if it were complete."""
-        tail = last_words(self._exchange, error, framed=self._framed)
+        tail = last_words(self._exchange, error, framed=not self._cycle.chunked_encoding)
         if tail:
             self._exchange.client.bytes_out += len(tail)
             self._cycle.put(tail)

@@ -152,8 +152,7 @@ class Forwarder:
             origin=target.origin,
             method=exchange.method,
             target=outbound.target,
-            headers=((b"x-request-id", exchange.id.encode()),),
-            encoded=fields,
+            encoded=b"%bx-request-id: %b\r\n" % (fields, exchange.id.encode()),
             body=outbound.body,
             timeouts=target.timeouts,
         )
@@ -194,7 +193,11 @@ class Forwarder:
             sent = note_sent(self._fleet, target.name, request)
             response = await self._upstream.send(_upstream_request(exchange, target, outbound))
         except UpstreamError as error:
+            if exchange.trace is not None:
+                exchange.trace.failed(error.code)
             return self._failed(target, passage, error, started), None
+        if exchange.trace is not None:
+            exchange.trace.answered(response.status)
         response = redacted(response, target.place)
         return self._headed(exchange, target, response, passage, sent, outbound.translation)
 
@@ -225,11 +228,12 @@ class Forwarder:
 
 
 def _upstream_request(exchange: Exchange, target: Target, outbound: Outbound) -> UpstreamRequest:
+    traced = () if exchange.trace is None else exchange.trace.attempt(exchange, target.name)
     headers = request_fields(
         exchange.headers,
         target.place,
         exchange.id,
-        own=outbound.headers,
+        own=(*outbound.headers, *traced),
         translated=outbound.translation is not None,
     )
     return UpstreamRequest(

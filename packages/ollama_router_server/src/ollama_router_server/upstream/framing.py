@@ -11,6 +11,7 @@ HTTP/1.0, a protocol switch nobody asked for, bytes after the end of an answer.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import httptools
@@ -53,11 +54,17 @@ def encode_head(request: UpstreamRequest, host_line: bytes) -> bytes:
     Raises:
         ValueError: the target or a field could be read as more than one, or a field is the engine's to write.
     """
-    start = f"{request.method} {request.target} HTTP/1.1\r\n".encode("ascii")
+    start = _start_line(request.method, request.target)
+    fields = encode_fields(request.headers) if request.headers else b""
+    return b"".join((start, host_line, request.encoded, fields, _framing_line(request), b"\r\n"))
+
+
+@lru_cache(maxsize=256)
+def _start_line(method: str, target: str) -> bytes:
+    start = f"{method} {target} HTTP/1.1\r\n".encode("ascii")
     if start.count(b"\n") != 1 or start.count(b"\r") != 1 or b"\0" in start or start.count(b" ") != 2:
         raise ValueError("the target of an upstream request holds control characters or blanks")
-    fields = encode_fields(request.headers)
-    return b"".join((start, host_line, request.encoded, fields, _framing_line(request), b"\r\n"))
+    return start
 
 
 def _framing_line(request: UpstreamRequest) -> bytes:

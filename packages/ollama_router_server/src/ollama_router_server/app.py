@@ -172,6 +172,7 @@ def create_app(services: Services) -> RouterApp:
             sink=services.sinks,
             clock=services.clock,
             metrics=metrics,
+            traces=services.traces,
             proxies=services.proxies,
         )
 

@@ -37,6 +37,7 @@ from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import CreatedToken, UserStore
 from ollama_router_server.system import Clock, SystemClock, random_bytes
 from ollama_router_server.targets import build_targets, missing_keys
+from ollama_router_server.traces import open_traces
 from ollama_router_server.upstream.engine import HttptoolsUpstream
 from ollama_router_server.warmup import WarmUp
 
@@ -93,6 +94,7 @@ class Services:
         self.authenticator = Authenticator(self.users, clock=self.clock)
         self.sink = DatabaseSink(self.request_log, clock=self.clock)
         self.log_files = open_log_files(config.request_log, worker=None if self.board is None else self.board.worker)
+        self.traces = open_traces(config.traces)
         self.upstream = HttptoolsUpstream()
         self.fleet = FleetService(
             config=config,
@@ -241,6 +243,8 @@ class Services:
         await self.sink.aclose()
         if self.log_files is not None:
             await self.log_files.aclose()
+        if self.traces is not None:
+            await self.traces.aclose()
         await self.authenticator.aclose()
         await self.database.aclose()
 

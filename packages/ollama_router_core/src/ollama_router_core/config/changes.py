@@ -26,6 +26,7 @@ _FIXED: Final = (
     "request_log.directory",
     "request_log.max_size",
     "request_log.max_files",
+    "traces",
 )
 
 

@@ -313,6 +313,18 @@ class RequestLogSettings(_Section):
     )
 
 
+class Traces(_Section):
+    """Spans for OpenTelemetry; needs the extra `otel`."""
+
+    enabled: bool = Field(default=False, description="true sends a trace of each request by OTLP over HTTP.")
+    endpoint: str | None = Field(
+        default=None, description="Such as http://collector:4318/v1/traces; null leaves it to OTEL_... variables."
+    )
+    sample: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=1.0, description="Share of requests that are traced, of those that bring no decision of their own."
+    )
+
+
 class Config(_Section):
     """One environment's settings."""
 
@@ -377,6 +389,7 @@ class Config(_Section):
     metrics_open: bool = Field(
         default=False, description="true answers GET /metrics to everybody; false to admins alone."
     )
+    traces: Traces = Field(default=Traces(), description="Traces for OpenTelemetry.")
     request_log: RequestLogSettings = Field(default=RequestLogSettings(), description="Rows of the request log.")
     database_url: str | None = Field(
         default=None, repr=False, description="SQLAlchemy URL; null keeps a SQLite file in the user's data directory."

@@ -7,6 +7,7 @@ Does not belong here: the steps (`relay`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ollama_router_core.decision import Decision
 from ollama_router_core.endpoints import Endpoint, Family
@@ -19,6 +20,9 @@ from ollama_router_core.usage import Usage, UsageReader
 from ollama_router_server.relay.client import Client
 from ollama_router_server.storage.users import User
 from ollama_router_server.system import Clock
+
+if TYPE_CHECKING:
+    from ollama_router_server.traces import RequestTrace
 
 __all__ = ["Exchange", "Headers"]
 
@@ -56,6 +60,7 @@ class Exchange:
     usage: UsageReader | None = None
     error: RouterError | None = None
     standing: Standing | None = None
+    trace: RequestTrace | None = None
 
     def __init__(
         self,

@@ -54,6 +54,7 @@ from ollama_router_server.relay.under_way import tell_under_way
 from ollama_router_server.storage.users import User
 from ollama_router_server.system import Clock, new_request_id
 from ollama_router_server.targets import Target
+from ollama_router_server.traces import Traces
 from ollama_router_server.upstream.interface import ListeningUpstream
 
 __all__ = ["RelayApp", "RelayDeps"]
@@ -78,6 +79,7 @@ class RelayDeps:
     sink: LogSink
     clock: Clock
     metrics: Metrics
+    traces: Traces | None
     proxies: Proxies
 
 
@@ -130,6 +132,8 @@ class RelayApp:
             scope["method"], path, scope["headers"], Client(receive, send, front), scope.get("client")
         )
         exchange.query = scope.get("query_string", b"")
+        if self._deps.traces is not None:
+            exchange.trace = self._deps.traces.begin(exchange)
         self.begin()
         await self.end_with(exchange, self._serve(exchange))
 
@@ -160,6 +164,8 @@ class RelayApp:
         self._in_flight -= 1
         self._live.end(exchange)
         self._end(exchange)
+        if exchange.trace is not None:
+            exchange.trace.end(exchange, self._deps.clock.monotonic())
 
     async def end_with(self, exchange: Exchange, serving: Awaitable[None]) -> None:
         """Wait for what serves an exchange, answer with its error, and end it."""

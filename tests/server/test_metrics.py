@@ -88,6 +88,23 @@ async def test_only_admins_may_ask(tmp_path: Path) -> None:
         assert samples(answer.text)["orouter_refused_total", frozenset({"missing_credential"})] == 1
 
 
+async def test_viewers_see_figures_and_change_nothing(tmp_path: Path) -> None:
+    """What a dashboard needs, with a token that can do nothing else."""
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+    ):
+        created = await router.services.users.create("grafana", role="viewer")
+        await router.services.authenticator.refresh()
+        async with router.client(created.token.reveal()) as grafana:
+            for path in ("/metrics", "/router/status", "/router/usage", "/router/explain?model=llama3.1:8b"):
+                assert (await grafana.get(path)).status_code == 200, path
+            for path in ("/router/users", "/router/groups", "/router/openapi.json"):
+                assert (await grafana.get(path)).status_code == 403, path
+            assert (await grafana.post("/router/servers/one/drain")).status_code == 403
+            assert (await grafana.post("/api/chat", json=CHAT)).status_code == 403
+
+
 async def test_a_setting_opens_them(tmp_path: Path) -> None:
     """With `metrics_open` nobody needs a token, and other routes of the router stay closed."""
     async with (

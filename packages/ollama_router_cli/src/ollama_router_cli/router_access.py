@@ -62,7 +62,7 @@ def ask_router(client: httpx.Client, path: str) -> dict[str, Any]:
     except ValueError:
         raise CommandFailed(f"no router answers at {client.base_url}: another program does") from None
     if answer.status_code in _REFUSED:
-        raise CommandFailed("the router refused the token: it takes an admin's")
+        raise CommandFailed("the router refused the token: it takes a viewer's or an admin's")
     if not isinstance(document, dict):
         raise CommandFailed(f"no router answers at {client.base_url}: another program does")
     return document

@@ -52,7 +52,8 @@ def top(
 ) -> None:
     """Watch servers, models, the line and requests under way.
 
-    Asks the running router, with an admin's token. Ends with Ctrl-C. --json prints one answer of /router/status.
+    Asks the running router, with a viewer's or an admin's token. Ends with Ctrl-C. --json prints one answer of
+    /router/status.
     """
     address = url or read_settings(config, environment).router_url
     headers = {"authorization": f"Bearer {read_token(token_file)}"}

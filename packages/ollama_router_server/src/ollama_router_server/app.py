@@ -41,6 +41,7 @@ from ollama_router_server.services import Services
 __all__ = ["RouterApp", "create_app"]
 
 _log = structlog.get_logger("app")
+_FIGURES = frozenset({"/metrics", "/router/status", "/router/explain", "/router/usage"})
 _OWN_ROUTES = ("/health", "/up", "/livez", "/readyz", "/metrics", "/router/")
 
 
@@ -84,21 +85,24 @@ class RouterApp:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-class _AdminOnly:
-    """Every route below `/router/` needs an admin's token, `/metrics` too unless `metrics_open` says otherwise."""
+class _Insiders:
+    """Every route below `/router/` needs an admin's token, `/metrics` too unless `metrics_open` says otherwise.
+
+    Those that only show figures answer viewers as well.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     async def process_request(self, request: Request, _response: Response) -> None:
-        """Let only admins pass."""
+        """Let only those pass who may."""
         closed = request.path.startswith("/metrics") and not self._services.config.metrics_open
         if not closed and not request.path.startswith("/router/"):
             return
         headers = request.scope["headers"]
         authenticator = self._services.authenticator
         user = authenticator.authenticate_cached(headers) or await authenticator.authenticate(headers)
-        if user.role != "admin":
+        if user.role != "admin" and not (user.role == "viewer" and request.path in _FIGURES):
             raise Forbidden("this route needs an admin's token")
         peer = request.scope.get("client")
         address = self._services.proxies.client(str(peer[0]) if peer else None, headers)
@@ -147,7 +151,7 @@ def _gauges(services: Services, in_flight: Callable[[], int]) -> Gauges:
 
 def create_app(services: Services) -> RouterApp:
     """Wire the application. Its lifespan starts and stops the services."""
-    app: Any = falcon.asgi.App(middleware=[_AdminOnly(services)])
+    app: Any = falcon.asgi.App(middleware=[_Insiders(services)])
     app.req_options.keep_blank_qs_values = True  # `?since=` is a mistake, not nothing
     app.add_error_handler(RouterError, answer_error)
     app.add_error_handler(falcon.HTTPError, answer_http_error)

@@ -16,7 +16,7 @@ __all__ = ["MetricsResource"]
 
 
 class MetricsResource:
-    """`GET /metrics`: for admins, for everybody with the setting `metrics_open`."""
+    """`GET /metrics`: for viewers and admins, for everybody with the setting `metrics_open`."""
 
     def __init__(self, metrics: Metrics, services: Services) -> None:
         self._metrics = metrics

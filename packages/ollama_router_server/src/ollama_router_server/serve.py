@@ -7,6 +7,7 @@ Does not belong here: routes (`app`), lifetimes of parts (`services`), looking a
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -46,6 +47,7 @@ class _Server(uvicorn.Server):
         """Start to accept, then say so."""
         await super().startup(sockets)
         if self.started:
+            _collect_seldom()
             self._accepting()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -54,6 +56,15 @@ class _Server(uvicorn.Server):
             return
         self._services.draining = True
         super().handle_exit(sig, frame)
+
+
+def _collect_seldom() -> None:
+    """Leave what was made at start out of garbage collection: each full one would stop every stream for 0.1 to 0.3 s.
+
+    Requests make next to no cycles, so that the young ones need not be gone through every 700 objects either.
+    """
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 50)
 
 
 class _UnfinishedAnswers(logging.Filter):
@@ -120,7 +131,6 @@ async def serve(
         uvicorn.Config(
             create_app(services),
             http=StrictProtocol,
-            ws="none",
             access_log=False,
             log_config=None,
             server_header=False,

@@ -33,6 +33,7 @@ from ollama_router_server.protocol.head import (
     without_upgrade,
 )
 from ollama_router_server.protocol.limits import ProtocolLimits
+from ollama_router_server.protocol.request_head import KnownHead, RequestHead, known_head
 
 __all__ = ["StrictProtocol", "strict_protocol"]
 
@@ -61,12 +62,14 @@ class StrictProtocol(HttpToolsProtocol):
         "_fast",
         "_held",
         "_keeps_alive",
+        "_known",
         "_left",
         "_payload",
         "_phase",
         "_quiet",
         "_raw",
         "_refusal",
+        "_request_head",
         "_stall",
         "_state",
         "_timer",
@@ -99,6 +102,8 @@ class StrictProtocol(HttpToolsProtocol):
         self._version = "1.1"
         self._keeps_alive = True
         self._whole: bytes | None = None
+        self._request_head: RequestHead
+        self._known: KnownHead | None = None
         self._fast: FastPath | None = getattr(self.app, "fast_path", None)
 
     # asyncio's protocol -------------------------------------------------------------------------------
@@ -190,6 +195,12 @@ class StrictProtocol(HttpToolsProtocol):
         return self._state == _HEAD and cycle is not None and not cycle.response_complete
 
     def _take_head(self, data: bytes, place: int) -> int:
+        if self._known is not None:
+            body = self._known.body(data, place)
+            if body is not None:
+                self._deadline = math.inf
+                self._serve(self._known.head, data[body[0] : body[1]])
+                return body[1]
         start = place
         while data.startswith(b"\r\n", start):
             start += 2
@@ -208,6 +219,11 @@ class StrictProtocol(HttpToolsProtocol):
         self._ahead = len(data) - end - 4
         head = data[start : end + 4]
         self._feed(head, _BAD_HEAD)
+        if self._whole is not None:
+            self._request_head = RequestHead(
+                self.parser.get_method().decode("ascii"), self.url, self.headers, self._version, self._keeps_alive
+            )
+            self._known = known_head(head, self._request_head)
         if self._upgrade:
             self._upgrade = False
             self.parser = httptools.HttpRequestParser(self)
@@ -326,24 +342,24 @@ class StrictProtocol(HttpToolsProtocol):
     # the application ----------------------------------------------------------------------------------
 
     def _make_cycle(self) -> FrontCycle:
-        cycle = FrontCycle(
-            self,
-            method=self.parser.get_method().decode("ascii"),
-            version=self._version,
-            keep_alive=self._keeps_alive,
-            expect_100_continue=self.expect_100_continue,
+        method = self.parser.get_method().decode("ascii")
+        self.cycle = cycle = FrontCycle(
+            self, method, self._version, keep_alive=self._keeps_alive, expect_100_continue=self.expect_100_continue
         )
-        self.cycle = cycle
         return cycle
 
     def _offer(self) -> None:
-        """Give a whole request to the fast path, and to the ASGI application if that does not take it."""
+        """Serve a request that the parser has seen whole."""
         body, self._whole = self._whole, None
-        if self._state == _SIZED or body is None or self._fast is None:  # the parser refused it
+        if self._state != _SIZED and body is not None:  # else the parser refused it
+            self._serve(self._request_head, body)
+
+    def _serve(self, head: RequestHead, body: bytes) -> None:
+        """Give a whole request to the fast path, and to the ASGI application if that does not take it."""
+        self.cycle = cycle = FrontCycle(self, head.method, head.version, keep_alive=head.keep_alive)
+        if self._fast is not None and self._fast(cycle, head, body):
             return
-        cycle = self._make_cycle()
-        if self._fast(cycle, self.url, self.headers, body):
-            return
+        self.url, self.headers, self._version = head.target, list(head.headers), head.version
         cycle.body += body
         cycle.more_body = False
         cycle.message_event.set()

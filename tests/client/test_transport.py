@@ -229,17 +229,6 @@ def test_an_external_host_gets_its_key_and_nobody_else_sees_it(fleet: FakeFleet,
     assert KEY not in repr(transport._room.places)
 
 
-def test_orders_about_files_need_one_server(fleet: FakeFleet) -> None:
-    """With several servers nobody said which one is meant; with one it is passed on."""
-    with _client(RouterTransport(fleet.config, inner=fleet)) as client:
-        answer = client.request("DELETE", "/api/delete", json={"model": "qwen3:8b"})
-    assert answer.status_code == 400
-    assert "one server" in answer.json()["error"]
-    alone = fleet.config.model_copy(update={"servers": {"b": fleet.config.servers["b"]}})
-    with _client(RouterTransport(alone, inner=fleet)) as client:
-        assert client.request("DELETE", "/api/delete", json={"model": "qwen3:8b"}).json() == {"error": "not found"}
-
-
 def test_a_streamed_upload_is_read_before_it_is_routed(fleet: FakeFleet) -> None:
     """Programs may hand their body over in pieces; what is checked is the whole."""
     with _client(RouterTransport(fleet.config, inner=fleet)) as client:

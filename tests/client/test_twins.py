@@ -55,8 +55,18 @@ SCRIPTS: dict[str, Sequence[Request]] = {
         Request("POST", "/api/chat", {**CHAT, "MODEL": "x"}),
         Request("GET", "/api/nowhere"),
         Request("GET", "/api/chat"),
-        Request("DELETE", "/api/delete", {"model": "qwen3:8b"}),
+        Request("DELETE", "/api/delete", {"model": "nobody:1b"}),
         Request("POST", "/api/chat", CHAT, headers={"content-encoding": "gzip"}),
+    ],
+    "orders": [
+        Request("POST", "/api/pull", {"model": "new:1b", "stream": False}),
+        Request("POST", "/api/pull", {"model": "other:1b"}, headers={"x-router-target": "b"}),
+        Request("POST", "/api/pull", {"model": "third:1b"}, headers={"x-router-target": "all"}),
+        Request("POST", "/api/chat", {**CHAT, "model": "third:1b"}),
+        Request("DELETE", "/api/delete", {"model": "llama3.1:8b"}),
+        Request("POST", "/api/pull", {"model": "x"}, headers={"x-router-target": "nowhere"}),
+        Request("POST", "/api/blobs/sha256:1", {}),
+        Request("DELETE", "/api/delete", {"model": "third:1b"}, before=lambda fleet: fleet.down.add("b")),
     ],
     "failures": [
         Request("POST", "/api/chat", CHAT),
@@ -80,7 +90,7 @@ def _timeless(played: Played) -> Any:
     varying = {"content-length": "", "x-router-reason": ""}
     seen = [(one.status, {**one.headers, **varying}, CREATED.sub(b"", one.body), one.error) for one in played.seen]
     rows = [(*row[:9], row[11]) for row in played.rows]
-    return seen, rows, played.requests, played.in_flight
+    return seen, rows, sorted(played.requests), played.in_flight  # orders for several servers go out at once
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -98,7 +108,11 @@ def test_the_scripts_meet_what_they_are_named_after() -> None:
     played = {name: play(script, fleet=_fleet()) for name, script in SCRIPTS.items()}
     assert [one.status for one in played["answers"].seen] == [200] * 5
     assert [one.status for one in played["lists"].seen] == [200] * 6 + [404, 200, 200]
-    assert [one.status for one in played["refusals"].seen] == [404, 404, 404, 400, 404, 405, 400, 415]
+    assert [one.status for one in played["refusals"].seen] == [404, 404, 404, 400, 404, 405, 404, 415]
+    assert [one.status for one in played["orders"].seen] == [200] * 5 + [400, 400, 502]
+    assert [one.headers.get("x-router-server") for one in played["orders"].seen[:5]] == ["a", "b", "a, b", "b", "a, b"]
+    assert b"delete failed on b" in played["orders"].seen[7].body
+    assert b"done on a" in played["orders"].seen[7].body
     assert [one.status for one in played["failures"].seen] == [200, 200, 0, 0]
     assert [one.status for one in played["translation"].seen] == [200] * 5 + [400]
     assert b"Hi" in played["translation"].seen[0].body

@@ -8,18 +8,18 @@ Does not belong here: I/O (the drivers do it), the rules (the core's other rooms
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Iterable
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from ollama_router_core.client.bodies import AnswerBody
 from ollama_router_core.client.libraries import read_fields
 from ollama_router_core.client.listing import gather
+from ollama_router_core.client.orders import order_all, servers_for
+from ollama_router_core.client.placing import know_the_fleet, place
 from ollama_router_core.client.room import Account, Incoming, Room
-from ollama_router_core.client.steps import Background, Failure, Head, Outgoing, ReadBody, Release, Send, Wait
+from ollama_router_core.client.steps import Failure, Head, Outgoing, ReadBody, Release, Send
 from ollama_router_core.decision import Decision
 from ollama_router_core.destinations import Destination
 from ollama_router_core.dialects import error_body
@@ -27,8 +27,6 @@ from ollama_router_core.endpoints import Routing, family_of_path, match_endpoint
 from ollama_router_core.errors import (
     BodyTooLarge,
     ConnectFailed,
-    Forbidden,
-    InvalidTarget,
     ModelNotFound,
     RouterError,
     UnsupportedEncoding,
@@ -37,15 +35,14 @@ from ollama_router_core.errors import (
 from ollama_router_core.forwarding import Broken, GiveUp, Outcome, Relay, Unreachable, forward, outcome_of_status
 from ollama_router_core.header_fields import answer_fields, reason_field, request_fields
 from ollama_router_core.outbound import Outbound, Translation, answer_here, prepare
-from ollama_router_core.placement import decide_place, loaded_on
-from ollama_router_core.policy import apply_policy, fallback_for, stays_local
-from ollama_router_core.requests import ParsedRequest, RouteRequest, parse_request
+from ollama_router_core.placement import loaded_on
+from ollama_router_core.policy import apply_policy
+from ollama_router_core.requests import ParsedRequest, parse_request
 from ollama_router_core.traffic import observe_answered, observe_sent
 from ollama_router_core.wording import model_not_found
 
-__all__ = ["Answer", "Made", "Passed", "Raised", "exchange", "explain"]
+__all__ = ["Answer", "Made", "Passed", "Raised", "exchange"]
 
-_FIRST_FACTS_SECONDS = 3.0
 _LONGEST_ERROR = 64 * 1024
 _LONGEST_REPLY = 64 * 1024 * 1024
 _JSON = b"application/json; charset=utf-8"
@@ -111,7 +108,7 @@ def _serve(room: Room, account: Account) -> Steps:
         case Routing.ROUTER:
             return Made(200, [(b"content-type", b"text/plain; charset=utf-8")], _ROOT)
         case Routing.GATHER:
-            yield from _know_the_fleet(room, incoming.library)
+            yield from know_the_fleet(room, incoming.library)
             body = yield from gather(room, request, incoming.library)
             return Made(200, [(b"content-type", _JSON), *_router_fields(account)], body)
         case Routing.ONE:
@@ -122,7 +119,7 @@ def _serve(room: Room, account: Account) -> Steps:
 
 def _route(room: Room, account: Account, request: ParsedRequest) -> Steps:
     asked = request.route.model_text
-    decision, request = yield from _place(room, request, account.incoming.library)
+    decision, request = yield from place(room, account, request, account.incoming.library)
     if request.route.model_text != asked:
         account.fallback = request.route.model_text
     account.decision, account.request, account.decided_at = decision, request, room.clock.monotonic()
@@ -143,83 +140,13 @@ def _route(room: Room, account: Account, request: ParsedRequest) -> Steps:
 
 
 def _order(room: Room, account: Account, request: ParsedRequest) -> Steps:
-    """Orders about models as files: there is no one to ask which server is meant, so there must be only one."""
-    names = tuple(room.book.servers)
-    if len(names) != 1:
-        raise InvalidTarget(
-            f"{request.endpoint.path} is about one server and this transport routes to {len(names)};"
-            " send it to that server with a plain client"
-        )
-    return (yield from _forward(room, account, request, names))
-
-
-def _place(room: Room, request: ParsedRequest, library: Any) -> Generator[Any, Any, tuple[Decision, ParsedRequest]]:
-    """Decide where a request goes; a model that nobody is known to have is looked for once more, then its stand-in."""
-    if room.book.wants_asking(room.clock.monotonic()):
-        yield from _know_the_fleet(room, library)
-    decision = _decide(room, request.route)
-    if isinstance(decision.error, ModelNotFound) and room.book.may_look_again(room.clock.monotonic()):
-        yield from _ask_again(room, library)
-        decision = _decide(room, request.route)
-    if decision.error is not None and request.route.model is not None:
-        stand_in = fallback_for(request.route.model, room.config.models)
-        if stand_in is not None:
-            other = request.with_model(stand_in)
-            instead = _decide(room, other.route)
-            if instead.error is None:
-                _check_leaving(room, other, instead)
-                return instead, other
-    _check_leaving(room, request, decision)
-    return decision, request
-
-
-def _check_leaving(room: Room, request: ParsedRequest, decision: Decision) -> None:
-    """What must stay local goes to no external host, and to no server that would send it on."""
-    route, settings = request.route, room.config.models
-    if not settings.local_only or route.model is None or not stays_local(route.model, settings):
-        return
-    if (
-        route.uses_cloud
-        or room.book.is_stub(route.model)
-        or any(room.places[name].external for name in decision.ranking)
-    ):
-        raise Forbidden(f"{route.model_text} must stay on the operator's own servers (local_only)")
-
-
-def explain(
-    room: Room, model: str, context: int | None, needs: Iterable[str], library: Any
-) -> Generator[Any, Any, Decision]:
-    """The decision about a request that nobody makes."""
-    body = json.dumps({"model": model, **({} if context is None else {"options": {"num_ctx": context}})}).encode()
-    request = apply_policy(parse_request(match_endpoint("POST", "/api/chat"), body), room.config.models).request
-    route = replace(request.route, needs=frozenset(needs))
-    decision, _ = yield from _place(room, replace(request, route=route), library)
-    return decision
-
-
-def _decide(room: Room, route: RouteRequest) -> Decision:
-    now = room.clock.monotonic()
-    return decide_place(route, room.book.snapshot(now), room.config, now=now, tiebreak=room.book.next_turn())
-
-
-def _know_the_fleet(room: Room, library: Any) -> Generator[Any, Any, None]:
-    """Wait for facts about servers never asked; have what is due asked in the background."""
-    book, now = room.book, room.clock.monotonic()
-    if book.has_unknown():
-        names = book.claim(now, unknown_only=True, everything=True)
-        yield Background(tuple(room.questions.about(name, library) for name in names))
-        yield Wait(lambda: not book.has_unknown(), _FIRST_FACTS_SECONDS)
-        return
-    names = book.claim(now)
-    if names:
-        yield Background(tuple(room.questions.about(name, library) for name in names))
-
-
-def _ask_again(room: Room, library: Any) -> Generator[Any, Any, None]:
-    book = room.book
-    names = book.claim(room.clock.monotonic(), everything=True)
-    yield Background(tuple(room.questions.about(name, library) for name in names))
-    yield Wait(lambda: not book.is_asking(), _FIRST_FACTS_SECONDS)
+    """Orders about models as files: one server's answer as it comes, or one answer made of several servers'."""
+    names = yield from servers_for(room, account, request)
+    if len(names) == 1:
+        return (yield from _forward(room, account, request, names))
+    timeouts = _timeouts(account.incoming, room.places[names[0]])
+    media_type, body = yield from order_all(room, account, request, names, timeouts)
+    return Made(200, [(b"content-type", media_type), *_router_fields(account)], body)
 
 
 def _forward(room: Room, account: Account, request: ParsedRequest, ranking: Iterable[str]) -> Steps:
@@ -260,6 +187,8 @@ def _attempt(room: Room, account: Account, target: Destination, request: ParsedR
     if isinstance(result, Failure):
         return _failed(room, account, target, result, room.clock.monotonic() - started), None, result, outbound
     head: Head = result
+    if account.ticket is not None:
+        room.line.answered(account.ticket)
     _note_answer(room, target.name, request, head.status)
     account.status = head.status
     if 300 <= head.status < 400:

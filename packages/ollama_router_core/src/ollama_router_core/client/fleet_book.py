@@ -7,7 +7,7 @@ Does not belong here: asking servers (`questions`), deciding (`ollama_router_cor
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -77,6 +77,11 @@ class FleetBook:
                 speeds=self._speeds,
             )
 
+    @property
+    def troubled(self) -> bool:
+        """Whether some server failed, so that the breaker has to be asked."""
+        return self._troubled
+
     def next_turn(self) -> int:
         """A count that decides between equals."""
         self._turn += 1
@@ -140,6 +145,13 @@ class FleetBook:
                 {name: replace(facts, installed_at=None) for name, facts in self._servers.items()}
             )
             return True
+
+    def lists_changed(self, names: Iterable[str]) -> None:
+        """Models were made or deleted there: the next request waits for the new lists, as the first of all did."""
+        for name in names:
+            if self.update(name, lambda facts: replace(facts, installed_at=None)) is not None:
+                with self._lock:
+                    self._unknown.add(name)
 
     def is_asking(self) -> bool:
         """Whether any server is being asked."""

@@ -17,7 +17,8 @@ from ollama_router_core.client.steps import Ask, Failure, Job, Outgoing, Reply
 from ollama_router_core.client.system import Clock
 from ollama_router_core.config.settings import Config
 from ollama_router_core.destinations import Destination
-from ollama_router_core.errors import RouterError, UpstreamProtocolError
+from ollama_router_core.errors import RouterError, UpstreamDisconnected, UpstreamProtocolError
+from ollama_router_core.names import CanonicalName
 from ollama_router_core.observations import (
     observe_ps,
     observe_show,
@@ -63,6 +64,21 @@ class Questions:
             raise
         good = isinstance(reply, Reply) and reply.status == 200
         into[name] = reply.body if good and isinstance(reply, Reply) else None
+
+    def order(self, outgoing: Outgoing, into: dict[str, Reply | Failure]) -> Job:
+        """One server's part of an order for several."""
+        name = outgoing.destination.name
+        try:
+            into[name] = yield Ask(outgoing)
+        finally:
+            into.setdefault(name, Failure(UpstreamDisconnected("the order was given up"), ConnectionAbortedError()))
+
+    def unloading(self, name: str, model: CanonicalName, library: Any) -> Outgoing:
+        """What frees the memory that a model takes on a server."""
+        installed = (self._book.servers[name].installed or {}).get(model)
+        text = model if installed is None else installed.spelling
+        body = json.dumps({"model": text, "keep_alive": 0}).encode()
+        return self._ask(name, "/api/generate", library, body=body).outgoing
 
     @contextmanager
     def _claimed(self, name: str) -> Iterator[None]:

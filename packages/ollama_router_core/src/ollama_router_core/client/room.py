@@ -11,14 +11,16 @@ from typing import Any
 
 from msgspec import Struct
 
+from ollama_router_core.admission import Ticket
 from ollama_router_core.breaker import counts_as_failure
 from ollama_router_core.client.fleet_book import FleetBook
 from ollama_router_core.client.questions import Questions
 from ollama_router_core.client.system import Clock, RequestIds, SystemClock, read_text
+from ollama_router_core.client.waiting import WaitingLine
 from ollama_router_core.config.settings import Config, parse_size
 from ollama_router_core.decision import Decision
 from ollama_router_core.destinations import Destination, Fields, build_destinations
-from ollama_router_core.endpoints import Family
+from ollama_router_core.endpoints import Family, Kind
 from ollama_router_core.errors import RouterError
 from ollama_router_core.records import RequestRecord
 from ollama_router_core.requests import ParsedRequest
@@ -68,6 +70,7 @@ class Room:
         self.clock = clock or SystemClock()
         self.places: Mapping[str, Destination] = build_destinations(config, environment, read_text)
         self.book = FleetBook(config, self.clock)
+        self.line = WaitingLine(config, self.book, self.clock)
         self.questions = Questions(config, self.places, self.book, self.clock)
         self.sink = sink
         self.max_body = parse_size(config.limits.max_body)
@@ -80,15 +83,19 @@ class Account:
     """One request from its start to its end; `end` counts once, whoever says it first."""
 
     __slots__ = (
-        "_ended", "_holds", "_room", "answered_at", "attempts", "bytes_out", "decided_at", "decision", "error",
-        "fallback", "family", "id", "incoming", "loads", "request", "retries", "server", "started", "started_at",
-        "status", "usage",
+        "_bound", "_ended", "_holds", "_room", "answered_at", "attempts", "bytes_out", "decided_at", "decision",
+        "error", "expected_wait", "fallback", "family", "id", "incoming", "loads", "position", "request", "retries",
+        "server", "started", "started_at", "status", "ticket", "usage",
     )  # fmt: skip
 
     def __init__(self, room: Room, incoming: Incoming) -> None:
         self._room = room
         self._ended = False
         self._holds: str | None = None
+        self._bound: str | None = None
+        self.ticket: Ticket | None = None
+        self.position: int | None = None
+        self.expected_wait: float | None = None
         self.incoming = incoming
         self.id = room.ids()
         self.started = room.clock.monotonic()
@@ -121,7 +128,14 @@ class Account:
     def take(self, server: str) -> None:
         """The request is being sent to a server, which counts it as in flight."""
         self.server = self._holds = server
+        if self.ticket is not None and self._bound != server:
+            self._room.line.moved(self.ticket, server)
+            self._bound = server
         self._room.book.begin(server, self.request.route.model if self.request is not None else None)
+
+    def goes(self, ticket: Ticket, server: str) -> None:
+        """The line let the request go to a server."""
+        self.ticket, self._bound = ticket, server
 
     def drop(self, status: int | None = None) -> None:
         """The server last taken has nothing to do with the request any more; `status` is what it answered."""
@@ -151,8 +165,12 @@ class Account:
         self.error = self.error or error
         self._tell_breaker(left=left)
         self.drop()
+        if self.ticket is not None:
+            self._room.line.leave(self.ticket)
         if self.retries:
             self._room.book.give_retries_back(self.retries)
+        if self.request is not None and self.request.endpoint.kind is Kind.MANAGE and self.server is not None:
+            self._room.book.lists_changed(self.server.split(", "))
         usage = self.usage.usage if self.usage is not None else None
         if usage is not None and usage.finished:
             self._learn(usage)
@@ -193,6 +211,8 @@ class Account:
             attempts=self.attempts,
             streamed=route is not None and route.stream,
             queue_ms=self._since_start(self.decided_at),
+            queue_position=self.position,
+            expected_wait_ms=None if self.expected_wait is None else self.expected_wait * 1000,
             ttft_ms=self._since_start(self.answered_at),
             total_ms=(self._room.clock.monotonic() - self.started) * 1000,
             load_ms=None if usage.load_duration is None else usage.load_duration / 1e6,

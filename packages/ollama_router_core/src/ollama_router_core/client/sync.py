@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, assert_never
 
 from ollama_router_core.client.bodies import AnswerBody
-from ollama_router_core.client.exchange import Answer, Made, Passed, Raised, exchange, explain
+from ollama_router_core.client.exchange import Answer, Made, Passed, Raised, exchange
 from ollama_router_core.client.lending import make_sync_inner
 from ollama_router_core.client.libraries import (
     any_library,
@@ -25,6 +25,7 @@ from ollama_router_core.client.libraries import (
     read_incoming,
     stream_of,
 )
+from ollama_router_core.client.placing import explain
 from ollama_router_core.client.room import Room
 from ollama_router_core.client.sources import config_from_file, config_from_urls
 from ollama_router_core.client.steps import (
@@ -81,6 +82,7 @@ class RouterTransport(_Base):  # type: ignore[misc]
     ) -> None:
         variables = process_environment() if environment is None else environment
         self._room = Room(config, environment=variables, sink=sink, clock=clock)
+        self._room.line.notify = self._notify
         self._given = inner
         self._inner: dict[int, Any] = {}
         self._changed = threading.Condition()

@@ -21,6 +21,8 @@ __all__ = ["AskedRequest", "FakeFleet"]
 _DIALECTS = {dialect.path: dialect for dialect in Dialect if not dialect.embeds}
 _DONE = {"done": True, "done_reason": "stop", "total_duration": 3, "load_duration": 1, "prompt_eval_count": 5,
          "prompt_eval_duration": 1, "eval_count": 2, "eval_duration": 1}  # fmt: skip
+_MAKING = frozenset({"/api/pull", "/api/create"})
+_ORDERS = _MAKING | {"/api/delete"}
 _WHEN = "2025-01-01T00:00:00Z"
 
 
@@ -46,7 +48,8 @@ class FakeFleet:
     Attributes:
         config: settings with these servers, to be copied with others if need be (`model_copy`).
         answer: what every model says.
-        requests: what was asked of models, oldest first; questions about the fleet are not among them.
+        requests: what was asked of models, pulled and deleted, oldest first; questions about the fleet are not among
+            them.
         down: names of servers that refuse connections.
     """
 
@@ -79,7 +82,7 @@ class FakeFleet:
             raise library.ConnectError(f"{server} refuses connections", request=request)
         body = json.loads(content) if content else {}
         status, kind, answer = self._answer(server, path, body)
-        if path in _DIALECTS or path == "/api/embed":
+        if path in _DIALECTS or path == "/api/embed" or path in _ORDERS:
             self.requests.append(AskedRequest(server, request.method, path, body))
         return library.Response(status, headers={"content-type": kind}, content=answer)
 
@@ -92,15 +95,34 @@ class FakeFleet:
         }
         if path in lists:
             return _json(200, lists[path])
+        if path in _MAKING:
+            return self._make(server, body)
         if canonical_name(str(body.get("model"))) not in map(canonical_name, self._models[server]):
             return _json(404, {"error": f"model '{body.get('model')}' not found"})
         if path == "/api/show":
             return _json(200, {"details": {}, "model_info": {}, "capabilities": ["completion", "tools"]})
+        if path == "/api/delete":
+            return self._delete(server, body)
         self._loaded[server].add(str(body["model"]))
+        return self._inferred(path, body)
+
+    def _inferred(self, path: str, body: Mapping[str, Any]) -> tuple[int, str, bytes]:
         if path == "/api/embed":
             return _json(200, {"model": body["model"], "embeddings": [[0.1, 0.2]]})
         dialect = _DIALECTS.get(path)
         return _json(404, {"error": "not found"}) if dialect is None else self._said(dialect, body)
+
+    def _make(self, server: str, body: Mapping[str, Any]) -> tuple[int, str, bytes]:
+        self._models[server] += (str(body["model"]),)
+        lines = [{"status": "pulling manifest"}, {"status": "success"}]
+        if not body.get("stream", True):
+            return _json(200, lines[-1])
+        return 200, "application/x-ndjson", b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+    def _delete(self, server: str, body: Mapping[str, Any]) -> tuple[int, str, bytes]:
+        name = canonical_name(str(body["model"]))
+        self._models[server] = tuple(one for one in self._models[server] if canonical_name(one) != name)
+        return 200, "text/plain", b""
 
     def _said(self, dialect: Dialect, body: Mapping[str, Any]) -> tuple[int, str, bytes]:
         streams = body.get("stream", dialect in {Dialect.OLLAMA_CHAT, Dialect.OLLAMA_GENERATE})

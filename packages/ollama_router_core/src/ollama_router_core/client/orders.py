@@ -1,0 +1,155 @@
+"""Orders about models as files: which servers are meant, and one answer when there are several.
+
+Belongs here: pull, create, push, copy, delete, blobs and account routes for the client-side router.
+Does not belong here: which servers a target means (`ollama_router_core.placement`), sending to one (`exchange`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any
+
+from ollama_router_core.client.placing import know_the_fleet, look_again
+from ollama_router_core.client.room import Account, Room
+from ollama_router_core.client.steps import Background, Failure, Outgoing, Reply, Wait
+from ollama_router_core.endpoints import Kind, Routing
+from ollama_router_core.errors import Forbidden, InvalidTarget, NoServerFits, PartlyDone
+from ollama_router_core.names import canonical_name
+from ollama_router_core.placement import (
+    Named,
+    Unsaid,
+    differing_digests,
+    holders,
+    home_ranking,
+    places_for,
+    read_target,
+)
+from ollama_router_core.progress import MergedProgress
+from ollama_router_core.requests import ParsedRequest, RouteRequest
+from ollama_router_core.wording import model_not_found
+
+__all__ = ["order_all", "servers_for"]
+
+_A_DAY = 86_400.0
+_MAKING = frozenset({"pull", "create"})
+Replies = Mapping[str, Reply | Failure]
+
+
+def servers_for(room: Room, account: Account, request: ParsedRequest) -> Generator[Any, Any, tuple[str, ...]]:
+    """The servers an order is for: those of `X-Router-Target`, else as the proxy chooses them.
+
+    Raises:
+        RouterError: nobody has the model, no server is up, a target is unknown, or nobody said which server is meant.
+    """
+    said = next((value for name, value in account.incoming.fields if name == b"x-router-target"), b"")
+    target = read_target(said.decode("latin-1"), room.config)
+    if isinstance(target, Named):
+        return target.servers
+    if len(room.book.servers) == 1:
+        return tuple(room.book.servers)
+    yield from know_the_fleet(room, account.incoming.library)
+    yield from look_again(room, account.incoming.library)
+    snapshot = room.book.snapshot(room.clock.monotonic())
+    if request.endpoint.kind is Kind.ACCOUNT:
+        if not room.config.allow_account_routes:
+            raise Forbidden(f"{request.endpoint.path} is closed; the setting allow_account_routes opens it")
+        return home_ranking(snapshot, room.config)[:1] or _nobody_up()
+    if request.endpoint.routing is Routing.HOLDER:
+        return _holding(room, request)
+    if request.endpoint.name not in _MAKING or (request.blobs and isinstance(target, Unsaid)):
+        raise InvalidTarget(
+            f"{request.endpoint.path} is about one server and there are {len(room.book.servers)}:"
+            " name it in X-Router-Target"
+        )
+    name = request.base or request.route.model_text or ""
+    sized = RouteRequest(model_text=name, model=canonical_name(name))
+    base = holders(snapshot, sized.model) if request.base and isinstance(target, Unsaid) else ()
+    return base[:1] or places_for(target, sized, snapshot, room.config)
+
+
+def _holding(room: Room, request: ParsedRequest) -> tuple[str, ...]:
+    """Whoever has the model; a push needs one of them, and it must not matter which."""
+    snapshot = room.book.snapshot(room.clock.monotonic())
+    model = request.route.model
+    names = holders(snapshot, model)
+    if not names or model is None:
+        raise model_not_found(request.endpoint.name, request.route.model_text or "")
+    if request.endpoint.name != "push":
+        return names
+    if len(differing_digests(snapshot).get(model, {})) > 1:
+        raise InvalidTarget(
+            f"{request.route.model_text} is not the same everywhere: name one server in X-Router-Target"
+        )
+    return tuple(name for name in home_ranking(snapshot, room.config) if name in names)[:1] or _nobody_up()
+
+
+def _nobody_up() -> tuple[str, ...]:
+    raise NoServerFits("no server is up", retry_after=5)
+
+
+def order_all(
+    room: Room, account: Account, request: ParsedRequest, names: tuple[str, ...], timeouts: dict[str, float | None]
+) -> Generator[Any, Any, tuple[bytes, bytes]]:
+    """Have several servers do it at once: the media type and body of the one answer, when all have ended.
+
+    Raises:
+        PartlyDone: some server did not; the text names each.
+    """
+    replies: dict[str, Reply | Failure] = {}
+    jobs = tuple(room.questions.order(_outgoing(room, account, request, name, timeouts), replies) for name in names)
+    account.server, account.attempts = ", ".join(names), len(names)
+    yield Background(jobs)
+    yield Wait(lambda: len(replies) == len(names), _A_DAY)
+    merged = MergedProgress(request.endpoint.name, names)
+    shown = [line for name in names for line in _lines(merged, name, replies.get(name), request)]
+    last = merged.conclusion()
+    if "error" in last:
+        raise PartlyDone(str(last["error"]))
+    if request.endpoint.name not in _MAKING:
+        return b"application/json; charset=utf-8", b""
+    if not request.route.stream:
+        return b"application/json; charset=utf-8", json.dumps(last).encode()
+    return b"application/x-ndjson", b"".join(json.dumps(line).encode() + b"\n" for line in (*shown, last))
+
+
+def _outgoing(
+    room: Room, account: Account, request: ParsedRequest, name: str, timeouts: dict[str, float | None]
+) -> Outgoing:
+    return Outgoing(
+        library=account.incoming.library,
+        destination=room.places[name],
+        method=account.incoming.method,
+        target=request.target,
+        fields=((b"content-type", b"application/json"),),
+        body=request.body,
+        timeouts=timeouts,
+    )
+
+
+def _lines(
+    merged: MergedProgress, name: str, reply: Reply | Failure | None, request: ParsedRequest
+) -> Iterator[Mapping[str, Any]]:
+    """What one server's answer adds to the whole."""
+    if not isinstance(reply, Reply):
+        merged.end(name, "did not answer in a day" if reply is None else reply.error.message)
+        return
+    if request.endpoint.name in _MAKING:
+        for line in _objects(reply.body):
+            shown = merged.line(name, line)
+            if shown is not None:
+                yield shown
+    elif reply.status == 200:
+        merged.line(name, {"status": "success"})
+    good = reply.status == 200
+    merged.end(name, None if good else f"{reply.status} {reply.body[:200].decode('utf-8', 'replace')}".strip())
+
+
+def _objects(body: bytes) -> Iterator[Mapping[str, Any]]:
+    for text in body.splitlines():
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(line, dict):
+            yield line

@@ -131,6 +131,7 @@ async def serve(
         uvicorn.Config(
             create_app(services),
             http=StrictProtocol,
+            ws="none",
             access_log=False,
             log_config=None,
             server_header=False,

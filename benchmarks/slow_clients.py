@@ -79,7 +79,7 @@ async def _attack(kind, port, token, connections, until):
         await asyncio.sleep(number / connections * 5)
         with socket.socket() as sock:
             sock.setblocking(False)  # noqa: FBT003 - the standard library's own
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 131_072)
             await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
             end, said = await KINDS[kind](sock, token, until)
         status = said[9:12].decode() or "no answer"

@@ -9,6 +9,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import uvloop
+
+SENT = b'"sent":'
 LUA = """wrk.method="POST"
 wrk.body='{{"model":"llama3.1:8b","messages":[{{"role":"user","content":"hello"}}],"stream":{stream}}}'
 wrk.headers["Authorization"]="Bearer {token}"
@@ -37,27 +40,50 @@ def _seconds(text):
 
 def chunk_delays(running, *, streams, chunks, gap_ms):
     """Delays (s, sorted) of every chunk of many slow streams, from the backend's write to our read."""
-    return sorted(asyncio.run(_many(running, streams, chunks, gap_ms)))
+    return sorted(uvloop.run(_many(running, streams, chunks, gap_ms)))
 
 
 async def _many(running, streams, chunks, gap_ms):
-    delays = []
-    await asyncio.gather(*(_stream(running, chunks, gap_ms, delays, wait=i * 0.002) for i in range(streams)))
+    """The streams' beginnings, and so their chunks, are spread evenly over whole gaps."""
+    loop, delays, readers = asyncio.get_running_loop(), [], []
+    for number in range(streams):
+        _, reader = await loop.create_connection(lambda: _Reader(delays, loop), "127.0.0.1", running.port)
+        readers.append(reader)
+        loop.call_later(1 + number / streams * gap_ms * 20 / 1000, reader.begin, request(running, chunks, gap_ms))
+    await asyncio.gather(*(reader.ended for reader in readers))
     return delays
 
 
-async def _stream(running, chunks, gap_ms, delays, *, wait):
-    await asyncio.sleep(wait)
-    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
-    writer.write(request(running, chunks, gap_ms))
-    async for line in reader:
-        now = time.monotonic_ns()
-        sent = line.partition(b'"sent":')[2].partition(b",")[0]
-        if sent:
-            delays.append((now - int(sent)) / 1e9)
-        if line.startswith(b"data: [DONE]"):
-            break
-    writer.close()
+class _Reader(asyncio.Protocol):
+    """One stream; as cheap as can be, since it shares the machine with what is measured."""
+
+    def __init__(self, delays, loop):
+        self.delays = delays
+        self.ended = loop.create_future()
+
+    def connection_made(self, transport):
+        """Connected; `begin` sends."""
+        self.transport = transport
+
+    def begin(self, data):
+        """Send the request."""
+        self.transport.write(data)
+
+    def data_received(self, data):
+        """Note how long each chunk in this segment was on its way; one that is cut in two is passed over."""
+        now, at = time.monotonic_ns(), data.find(SENT)
+        while at >= 0:
+            end = data.find(b",", at)
+            if end > 0:
+                self.delays.append((now - int(data[at + len(SENT) : end])) / 1e9)
+            at = data.find(SENT, at + 1)
+        if b"[DONE]" in data:
+            self.transport.close()
+
+    def connection_lost(self, _error):
+        """The end of the stream."""
+        if not self.ended.done():
+            self.ended.set_result(None)
 
 
 def request(running, chunks, gap_ms):
@@ -71,7 +97,10 @@ def request(running, chunks, gap_ms):
 
 
 def memory_per_stream(running, *, streams):
-    """Bytes of resident memory that each of many streams costs while nothing flows on it."""
+    """Bytes of resident memory that each of many streams costs while nothing flows on it.
+
+    Of a stack that has just been started: what one has freed before would be used again and not be seen to grow.
+    """
     return asyncio.run(_hold(running, streams))
 
 
@@ -82,7 +111,10 @@ async def _hold(running, streams):
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         writer.write(request(running, 2, 60_000))
         writers.append((reader, writer))
-    await asyncio.gather(*(reader.readline() for reader, _ in writers))
+    for reader, _ in writers:
+        status = await reader.readline()
+        if b" 200 " not in status:
+            raise RuntimeError(f"{running.name}: {status}")
     await asyncio.sleep(1)
     held = (running.rss() - before) / streams
     for _, writer in writers:

@@ -47,7 +47,7 @@ def main():
         figures = {name: {"start": one.started_in} for name, one in running.items()}
         _throughput(running, direct, figures, options)
         if not options.quick:
-            _streams(running, direct, figures)
+            _streams(running, direct, figures, options)
             _workers(figures, options)
         table = _table(figures)
     print(table)
@@ -88,14 +88,20 @@ def _throughput(running, direct, figures, options):
         figures[name]["added"] = (middle["one"] - least) * 1e3
 
 
-def _streams(running, direct, figures):
+def _streams(running, direct, figures, options):
     slow = {"streams": 500, "chunks": 100, "gap_ms": 50}
-    base = chunk_delays(direct, **slow)
-    for name, one in running.items():
-        delays = chunk_delays(one, **slow)
-        for key, share in (("delay50", 0.5), ("delay99", 0.99)):
-            figures[name][key] = (_at(delays, share) - _at(base, share)) * 1e3
-        figures[name]["memory"] = memory_per_stream(one, streams=2000) / 1024
+    shares = (("delay50", 0.5), ("delay99", 0.99))
+    added = {name: {"delay50": [], "delay99": []} for name in running}
+    for _ in range(options.rounds):
+        for name, one in running.items():
+            base, delays = chunk_delays(direct, **slow), chunk_delays(one, **slow)
+            for key, share in shares:
+                added[name][key].append((_at(delays, share) - _at(base, share)) * 1e3)
+    for name, found in added.items():
+        figures[name].update({key: statistics.median(values) for key, values in found.items()})
+        with STACKS[name]() as fresh:
+            wrk(fresh, connections=8, seconds=1)
+            figures[name]["memory"] = memory_per_stream(fresh, streams=2000) / 1024
 
 
 def _at(values, share):

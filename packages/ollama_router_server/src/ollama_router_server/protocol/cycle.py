@@ -148,8 +148,9 @@ class FrontCycle(RequestResponseCycle):
             return False
         if not self.response_started or self.response_complete:
             raise RuntimeError("there is no answer under way")
-        head, self._head = self._head or b"", None
-        data = head + self._framed(piece, more=more)
+        data = self._framed(piece, more=more)
+        if self._head is not None:
+            data, self._head = self._head + data, None
         if data:
             self.transport.write(data)
         if not more:

@@ -128,7 +128,8 @@ class Connection(asyncio.BufferedProtocol):
             piece = parser.take()
             while parser.buffered:
                 piece += parser.take()
-            self._resume_reading()
+            if self._read_paused:
+                self._resume_reading()
         else:
             self._raise_error()
             piece = b""

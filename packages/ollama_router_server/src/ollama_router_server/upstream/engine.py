@@ -36,7 +36,7 @@ class HttptoolsResponse:
     def complete(self) -> bool:
         """Whether all of the body has been handed out; see `UpstreamResponse.complete`."""
         connection = self._connection
-        return self._ended if connection is None else connection.parser.exhausted()
+        return self._ended or (connection is not None and connection.parser.exhausted())
 
     @property
     def ready(self) -> bool:
@@ -49,8 +49,7 @@ class HttptoolsResponse:
         if connection is None:
             return b""
         piece = connection.take()
-        if connection.parser.exhausted():
-            self._ended = True
+        self._ended = connection.parser.complete
         return piece
 
     def hold(self) -> None:

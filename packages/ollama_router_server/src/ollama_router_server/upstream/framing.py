@@ -149,7 +149,10 @@ class ResponseParser:
         else:
             before = self.buffered
             self._parse(data)
-            self._count_quiet(len(data), progress=self.buffered != before)
+            if self.buffered != before:
+                self._quiet = 0
+            else:
+                self._count_quiet(len(data))
 
     def feed_eof(self) -> None:
         """The sender has closed: this completes an answer without a length, and truncates any other."""
@@ -221,11 +224,8 @@ class ResponseParser:
         elif self.broken is None:
             self.broken = reason
 
-    def _count_quiet(self, size: int, *, progress: bool) -> None:
+    def _count_quiet(self, size: int) -> None:
         """Trailers and chunk extensions are dropped, but not without end."""
-        if progress:
-            self._quiet = 0
-            return
         self._quiet += size
         if self._quiet > MAX_HEAD and not self.complete:
             self.broken = self.broken or f"more than {MAX_HEAD} bytes of trailers or chunk extensions"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from ollama_router_core.errors import UpstreamProtocolError
-from ollama_router_core.fleet import FleetSnapshot, ServerFacts
+from ollama_router_core.fleet import FleetSnapshot, InstalledModel, ServerFacts
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.observations import (
     forget_model,
@@ -305,3 +306,36 @@ def test_a_snapshot_is_not_touched_by_an_observation() -> None:
     fleet = FleetSnapshot(servers={"a": NEW})
     observe_tags(fleet.servers["a"], tags(tag()), now=0)
     assert fleet.servers["a"].installed is None
+
+
+class TestReloads:
+    """Another context is another load: the model is not what it was from the moment it is asked for."""
+
+    def loaded(self):
+        """A server with a model in memory at 4096 tokens; it was made for 8192."""
+        row = InstalledModel(name=LLAMA, spelling=LLAMA, size=5, digest="aa", context_length=8192)
+        facts = replace(NEW, installed={LLAMA: row})
+        return observe_load_finished(facts, LLAMA, num_ctx=4096, now=1)
+
+    def test_counts_as_loading_until_the_answer_begins(self):
+        """Not loaded at what it had, loading at what is asked for; then loaded at that."""
+        facts = observe_load_started(self.loaded(), LLAMA, now=2, num_ctx=8192)
+        assert (facts.loaded, facts.loading, facts.loading_at) == ({}, {LLAMA: 2}, {LLAMA: 8192})
+        done = observe_load_finished(facts, LLAMA, num_ctx=8192, now=9)
+        assert (done.loaded[LLAMA].context_length, done.loading, done.loading_at) == (8192, {}, {})
+
+    def test_a_poll_that_still_lists_the_old_one_changes_nothing(self):
+        """The one that lists the new one ends the load."""
+        facts = observe_load_started(self.loaded(), LLAMA, now=2, num_ctx=8192)
+        row = {"name": LLAMA, "size": 7, "size_vram": 7, "digest": "aa"}
+        old = observe_ps(facts, json.dumps({"models": [{**row, "context_length": 4096}]}).encode(), now=3, wall=0)
+        assert (old.loaded, old.loading) == ({}, {LLAMA: 2})
+        new = observe_ps(facts, json.dumps({"models": [{**row, "context_length": 8192}]}).encode(), now=4, wall=0)
+        assert (new.loaded[LLAMA].context_length, new.loading) == (8192, {})
+
+    def test_more_than_the_model_was_made_for_is_what_it_was_made_for(self):
+        """Ollama gives that, so nothing is loaded anew."""
+        facts = observe_load_finished(self.loaded(), LLAMA, num_ctx=99_999, now=1)
+        assert facts.loaded[LLAMA].context_length == 8192
+        assert observe_load_started(facts, LLAMA, now=2, num_ctx=50_000) is facts
+        assert observe_load_finished(facts, LLAMA, num_ctx=50_000, now=3) is facts

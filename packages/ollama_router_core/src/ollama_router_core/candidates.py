@@ -169,8 +169,11 @@ def _warmth(
     if loaded is not None and (context is None or loaded.context_length in {None, context}):
         at = f" at {loaded.context_length} tokens" if loaded.context_length else ""
         return WARM, Reason("loaded", f"loaded{at}")
-    if kind.model in facts.loading:
-        return WARM, Reason("loading", "is loading it now")
+    if kind.model is not None and kind.model in facts.loading:
+        coming = facts.loading_at.get(kind.model)
+        if context is None or coming is None or coming == context:
+            return WARM, Reason("loading", "is loading it now")
+        return COLD, Reason("reload", f"is loading it at {coming} tokens, must reload for {context}")
     if loaded is not None:
         return COLD, Reason("reload", f"loaded at {loaded.context_length} tokens, must reload for {context}")
     if free is None or size <= free:

@@ -87,8 +87,9 @@ class LoadedModel:
 class ServerFacts:
     """One server. `up` is None until the first probe; `error` says why it is down; `probe_ms` is the last probe's time.
 
-    `loading` maps a model to when its load was first seen by our own traffic. `measured` keeps the sizes that
-    `/api/ps` reported for models since unloaded, by model and context length (also under None: the latest).
+    `loading` maps a model to when its load was first seen by our own traffic, `loading_at` to the context that was
+    asked for with that load, if one was. `measured` keeps the sizes that `/api/ps` reported for models since unloaded,
+    by model and context length (also under None: the latest).
     """
 
     name: str
@@ -102,6 +103,7 @@ class ServerFacts:
     loaded: Mapping[CanonicalName, LoadedModel] = field(default_factory=lambda: EMPTY)
     loaded_at: float | None = None
     loading: Mapping[CanonicalName, float] = field(default_factory=lambda: EMPTY)
+    loading_at: Mapping[CanonicalName, int] = field(default_factory=lambda: EMPTY)
     measured: Mapping[tuple[CanonicalName, int | None], int] = field(default_factory=lambda: EMPTY)
 
 

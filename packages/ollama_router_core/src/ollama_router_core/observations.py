@@ -10,7 +10,7 @@ snapshot's clock, `wall` seconds since 1970.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -50,7 +50,8 @@ def observe_version(facts: ServerFacts, body: bytes, *, probe_ms: float, now: fl
 
 def observe_down(facts: ServerFacts, error: str, *, now: float) -> ServerFacts:
     """The server did not answer: nothing is loaded there as far as anyone knows, its files are believed to stay."""
-    return replace(facts, up=False, error=error, probe_ms=None, probed_at=now, loaded=EMPTY, loading=EMPTY)
+    gone = replace(facts, loaded=EMPTY, loading=EMPTY, loading_at=EMPTY)
+    return replace(gone, up=False, error=error, probe_ms=None, probed_at=now)
 
 
 def observe_tags(facts: ServerFacts, body: bytes, *, now: float) -> ServerFacts:
@@ -73,14 +74,17 @@ def observe_tags(facts: ServerFacts, body: bytes, *, now: float) -> ServerFacts:
 def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float) -> ServerFacts:
     """The models in memory, from `/api/ps`. A load seen by our own traffic ends when its model appears.
 
+    One that is being loaded anew for another context is not what it was any more, even while it is still listed.
+
     Raises:
         UpstreamProtocolError: the body is not what the route answers.
     """
     loaded = {model.name: model for model in (_loaded(row, now, wall) for row in _rows(body))}
-    loading = {name: since for name, since in facts.loading.items() if name not in loaded}
-    return replace(
-        facts, loaded=MappingProxyType(loaded), loaded_at=now, loading=MappingProxyType(loading) if loading else EMPTY
-    )
+    for name, context in facts.loading_at.items():
+        if name in loaded and loaded[name].context_length not in {None, context}:
+            del loaded[name]
+    seen = replace(facts, loaded=MappingProxyType(loaded), loaded_at=now)
+    return _without_loads(seen, loaded)
 
 
 def observe_show(facts: ServerFacts, name: CanonicalName, body: bytes) -> ServerFacts:
@@ -100,11 +104,21 @@ def with_facts(facts: ServerFacts, name: CanonicalName, model_facts: ModelFacts)
     return replace(facts, installed=MappingProxyType({**facts.installed, name: model}))
 
 
-def observe_load_started(facts: ServerFacts, name: CanonicalName, *, now: float) -> ServerFacts:
-    """A request for a model that is not in memory there was sent: it is being loaded."""
-    if name in facts.loaded or name in facts.loading:
+def observe_load_started(
+    facts: ServerFacts, name: CanonicalName, *, now: float, num_ctx: int | None = None
+) -> ServerFacts:
+    """A request was sent for a model that is not in memory there, or not with that context: it is being loaded."""
+    if name in facts.loading:
         return facts
-    return replace(facts, loading=MappingProxyType({**facts.loading, name: now}))
+    held, wanted = facts.loaded.get(name), _context(facts, name, num_ctx)
+    if held is not None and (wanted is None or held.context_length in {None, wanted}):
+        return facts
+    loaded, at = facts.loaded, facts.loading_at
+    if held is not None:
+        loaded = MappingProxyType({model: row for model, row in loaded.items() if model != name})
+    if wanted is not None:
+        at = MappingProxyType({**at, name: wanted})
+    return replace(facts, loaded=loaded, loading=MappingProxyType({**facts.loading, name: now}), loading_at=at)
 
 
 def observe_load_finished(facts: ServerFacts, name: CanonicalName, *, num_ctx: int | None, now: float) -> ServerFacts:
@@ -112,26 +126,46 @@ def observe_load_finished(facts: ServerFacts, name: CanonicalName, *, num_ctx: i
 
     Its size is 0, not measured, until `/api/ps` tells.
     """
-    before = facts.loaded.get(name)
-    warm = before is not None and num_ctx in {None, before.context_length}
+    before, wanted = facts.loaded.get(name), _context(facts, name, num_ctx)
+    warm = before is not None and (wanted is None or before.context_length in {None, wanted})
     if warm and name not in facts.loading:
         return facts
-    loading = {model: since for model, since in facts.loading.items() if model != name}
-    entry = LoadedModel(name=name, size=0, size_vram=0, context_length=num_ctx)
+    entry = LoadedModel(name=name, size=0, size_vram=0, context_length=wanted)
     loaded = facts.loaded if warm else MappingProxyType({**facts.loaded, name: entry})
-    return replace(facts, loaded=loaded, loaded_at=now, loading=MappingProxyType(loading) if loading else EMPTY)
+    return _without_loads(replace(facts, loaded=loaded, loaded_at=now), (name,))
 
 
 def observe_unloaded(facts: ServerFacts, name: CanonicalName) -> ServerFacts:
     """The model left the server's memory, or its load was given up."""
     loaded = {model: row for model, row in facts.loaded.items() if model != name}
-    loading = {model: since for model, since in facts.loading.items() if model != name}
-    return replace(facts, loaded=MappingProxyType(loaded), loading=MappingProxyType(loading))
+    return _without_loads(replace(facts, loaded=MappingProxyType(loaded)), (name,))
 
 
 def observe_loads_ended(facts: ServerFacts) -> ServerFacts:
     """No request of ours waits there any more: what was being loaded for them is loaded or given up."""
-    return replace(facts, loading=EMPTY)
+    return replace(facts, loading=EMPTY, loading_at=EMPTY)
+
+
+def _without_loads(facts: ServerFacts, models: Container[CanonicalName]) -> ServerFacts:
+    """The loads of these models are over."""
+    if not facts.loading:
+        return facts
+    loading = {name: since for name, since in facts.loading.items() if name not in models}
+    at = {name: context for name, context in facts.loading_at.items() if name in loading}
+    return replace(
+        facts,
+        loading=MappingProxyType(loading) if loading else EMPTY,
+        loading_at=MappingProxyType(at) if at else EMPTY,
+    )
+
+
+def _context(facts: ServerFacts, name: CanonicalName, num_ctx: int | None) -> int | None:
+    """The context that a server gives when it is asked for one: at most what the model was made for."""
+    installed = (facts.installed or EMPTY).get(name)
+    if num_ctx is None or installed is None:
+        return num_ctx
+    longest = installed.facts.context_length if installed.facts is not None else installed.context_length
+    return num_ctx if longest is None else min(num_ctx, longest)
 
 
 def forget_model(facts: ServerFacts, name: CanonicalName) -> ServerFacts:

@@ -32,7 +32,7 @@ def inferred_model(request: ParsedRequest) -> CanonicalName | None:
 def observe_sent(facts: ServerFacts, request: ParsedRequest, *, now: float) -> ServerFacts:
     """A request is on its way: if its model is not in memory there, it is being loaded from now on."""
     model = inferred_model(request)
-    return facts if model is None else observe_load_started(facts, model, now=now)
+    return facts if model is None else observe_load_started(facts, model, now=now, num_ctx=request.route.num_ctx)
 
 
 def observe_answered(facts: ServerFacts, request: ParsedRequest, status: int, *, now: float) -> ServerFacts:

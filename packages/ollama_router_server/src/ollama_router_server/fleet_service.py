@@ -20,6 +20,7 @@ from ollama_router_core.errors import RouterError
 from ollama_router_core.fleet import EMPTY, FleetSnapshot, LoadedModel, ServerFacts, is_stub
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.observations import (
+    observe_load_started,
     observe_loads_ended,
     observe_unloaded,
 )
@@ -153,12 +154,16 @@ class FleetService:
         if settings is not None:
             self.prefixes.answered(conversation, server, model, tokens=tokens, slots=settings.num_parallel)
 
-    def is_idle_without(self, name: str, model: CanonicalName) -> bool | None:
-        """Whether a server that lacks a model in memory loads nothing else; None when it has the model."""
+    def sent(self, name: str, model: CanonicalName, num_ctx: int | None) -> bool:
+        """A request is on its way; says whether it begins the only load there."""
         facts = self._servers.get(name)
-        if facts is None or model in facts.loaded:
-            return None
-        return not facts.loading
+        if facts is None:
+            return False
+        held = facts.loaded.get(model)
+        if held is not None and (num_ctx is None or held.context_length in {None, num_ctx}):
+            return False
+        self.update(name, partial(observe_load_started, name=model, now=self.now(), num_ctx=num_ctx))
+        return not facts.loading and bool(self._servers[name].loading)
 
     async def unload(self, name: str, models: tuple[CanonicalName, ...]) -> None:
         """Free memory on a server before something else is loaded there; what fails is left to the server itself."""

@@ -85,7 +85,7 @@ class WarmUp:
         if model is None or facts is None or model in facts.loaded:
             return
         now = self._fleet.now()
-        self._fleet.update(name, partial(observe_load_started, name=model, now=now))
+        self._fleet.update(name, partial(observe_load_started, name=model, now=now, num_ctx=request.route.num_ctx))
         status, _ = await fetch(
             self._upstream, self._targets[name], "POST", "/api/generate", timeouts=self._timeouts, body=request.body
         )

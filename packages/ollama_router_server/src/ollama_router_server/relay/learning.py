@@ -13,7 +13,7 @@ from ollama_router_core.endpoints import Kind
 from ollama_router_core.expectation import BYTES_A_TOKEN
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.requests import ParsedRequest
-from ollama_router_core.traffic import inferred_model, observe_answered, observe_sent, sample_of
+from ollama_router_core.traffic import inferred_model, observe_answered, sample_of
 from ollama_router_core.usage import Usage
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.relay.exchange import Exchange
@@ -36,10 +36,8 @@ def note_sent(fleet: FleetService, server: str, request: ParsedRequest) -> Sent:
     model = inferred_model(request)
     if model is None:
         return Sent(server, None, loads=False, running=0)
-    loads = fleet.is_idle_without(server, model)
-    if loads is not None:
-        fleet.update(server, partial(observe_sent, request=request, now=fleet.now()))
-    return Sent(server, model, loads=bool(loads), running=fleet.running(server))
+    loads = fleet.sent(server, model, request.route.num_ctx)
+    return Sent(server, model, loads=loads, running=fleet.running(server))
 
 
 def note_finished(fleet: FleetService, sent: Sent, exchange: Exchange) -> None:

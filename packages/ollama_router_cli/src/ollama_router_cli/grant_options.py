@@ -6,14 +6,11 @@ Does not belong here: what grants mean (`ollama_router_core.access`).
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Annotated, Any
-
-import typer
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ollama_router_cli.console import CommandFailed
+from ollama_router_cli.options import in_place_of, option
 from ollama_router_cli.render import format_count, format_time
 from ollama_router_cli.times import parse_moment
 from ollama_router_core.access import Grants
@@ -46,37 +43,18 @@ _OPTIONS: tuple[tuple[str, str, Any, str, str], ...] = (
 )
 
 
-def takes_grants(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with an option for each field of `Grants`, in place of its parameter `grants`.
-
-    That gets the fields that were typed, as changes in JSON's types; a text that an option does not take is
-    `CommandFailed`.
-    """
-    own = inspect.signature(command, eval_str=True).parameters.values()
-    options = [_parameter(*option) for option in _OPTIONS]
-    shown: list[inspect.Parameter] = []
-    for parameter in own:
-        shown += options if parameter.name == "grants" else [parameter]
-
-    @wraps(command)
-    def run(**given: Any) -> None:
-        typed = {field: given.pop(name) for field, name, *_ in _OPTIONS}
-        command(**given, grants=_changes(typed, now=SystemClock().wall()))
-
-    run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
-    return run
+def _changes(typed: Mapping[str, Any]) -> dict[str, Any]:
+    now = SystemClock().wall()
+    values = {field: typed[name] for field, name, *_ in _OPTIONS}
+    return {field: _read(field, value, now) for field, value in values.items() if value is not None}
 
 
-def _parameter(_field: str, name: str, kind: Any, metavar: str, text: str) -> inspect.Parameter:
-    option = typer.Option(f"--{name.replace('_', '-')}", metavar=metavar, help=text)
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
-    )
-
-
-def _changes(typed: dict[str, Any], *, now: float) -> dict[str, Any]:
-    return {field: _read(field, value, now) for field, value in typed.items() if value is not None}
+takes_grants = in_place_of(
+    "grants",
+    [option(name, kind | None, None, metavar=metavar, help=text) for _, name, kind, metavar, text in _OPTIONS],
+    _changes,
+)
+"""A command with an option for each field of `Grants`: its parameter `grants` gets those that were typed, as JSON's."""
 
 
 def _read(name: str, value: Any, now: float) -> Any:

@@ -9,18 +9,27 @@ import asyncio
 import csv
 import json
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from ollama_router_cli.console import confirm_word, print_json, print_note, print_result
 from ollama_router_cli.log_tables import print_history, print_records, print_stats
-from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, YesOption, command_group, examples
+from ollama_router_cli.options import (
+    ConfigOption,
+    EnvironmentOption,
+    JsonOption,
+    YesOption,
+    command_group,
+    examples,
+    in_place_of,
+    option,
+)
 from ollama_router_cli.storage_access import open_log, run_with
 from ollama_router_cli.times import parse_moment
 from ollama_router_core.records import RequestRecord
@@ -44,32 +53,37 @@ class Form(StrEnum):
     JSONL = "jsonl"
 
 
-UserOption = Annotated[str | None, typer.Option("--user", metavar="NAME", help="Only this user's requests.")]
-ModelOption = Annotated[str | None, typer.Option("--model", metavar="MODEL", help="Only requests for this model.")]
-ServerOption = Annotated[str | None, typer.Option("--server", metavar="NAME", help="Only what this server answered.")]
-ErrorsOption = Annotated[bool, typer.Option("--errors", help="Only failures: status 400 and above, or an error.")]
-SinceOption = Annotated[
-    str | None, typer.Option("--since", metavar="TIME", help="Not older than: 30m, 12h, 7d or 2026-01-31T15:00.")
-]
+_WHO = (
+    option("user", str | None, None, metavar="NAME", help="Only this user's requests."),
+    option("model", str | None, None, metavar="MODEL", help="Only requests for this model."),
+    option("server", str | None, None, metavar="NAME", help="Only what this server answered."),
+    option("errors", bool, default=False, help="Only failures: status 400 and above, or an error."),
+)
+_WHEN = option("since", str | None, None, metavar="TIME", help="Not older than: 30m, 12h, 7d or 2026-01-31T15:00.")
+
+
+def _filter(typed: Mapping[str, Any]) -> LogFilter:
+    since = typed.get("since")
+    start = None if since is None else parse_moment(since, now=SystemClock().wall())
+    return LogFilter(**{**typed, "since": start})
+
+
+_filtered = in_place_of("chosen", (*_WHO, _WHEN), _filter)
 
 
 @app.command(
     "list", epilog=examples("orouter logs list --limit 20", "orouter logs list --user alice --errors --since 1d")
 )
-def list_rows(  # noqa: PLR0913 - each is an option of the command
+@_filtered
+def list_rows(
     *,
-    user: UserOption = None,
-    model: ModelOption = None,
-    server: ServerOption = None,
-    errors: ErrorsOption = False,
-    since: SinceOption = None,
+    chosen: LogFilter,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="At most so many rows.")] = 50,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List requests, newest first."""
-    chosen = _filter(user, model, server, since, errors=errors)
 
     async def read(log: RequestLog) -> tuple[RequestRecord, ...]:
         return await log.list(chosen, limit=limit)
@@ -84,13 +98,10 @@ def list_rows(  # noqa: PLR0913 - each is an option of the command
 
 
 @app.command(epilog=examples("orouter logs stats --since 7d", "orouter logs stats --user alice --json"))
+@_filtered
 def stats(
     *,
-    user: UserOption = None,
-    model: ModelOption = None,
-    server: ServerOption = None,
-    errors: ErrorsOption = False,
-    since: SinceOption = None,
+    chosen: LogFilter,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
@@ -99,7 +110,6 @@ def stats(
 
     Counts, errors, tokens and times, and the same by user, model and server.
     """
-    chosen = _filter(user, model, server, since, errors=errors)
 
     async def read(log: RequestLog) -> tuple[LogStats, tuple[HourRow, ...]]:
         return await log.stats(chosen), await log.history(chosen)
@@ -113,12 +123,10 @@ def stats(
 
 
 @app.command(epilog=examples("orouter logs tail", "orouter logs tail --errors --lines 0", "orouter logs tail --json"))
-def tail(  # noqa: PLR0913 - each is an option of the command
+@in_place_of("chosen", _WHO, _filter)
+def tail(
     *,
-    user: UserOption = None,
-    model: ModelOption = None,
-    server: ServerOption = None,
-    errors: ErrorsOption = False,
+    chosen: LogFilter,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=10_000, help="So many rows first.")] = 10,
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on with new rows, until Ctrl-C.")] = True,
     config: ConfigOption = None,
@@ -129,7 +137,6 @@ def tail(  # noqa: PLR0913 - each is an option of the command
 
     With --json one object a line.
     """
-    chosen = _filter(user, model, server, None, errors=errors)
 
     async def run(log: RequestLog) -> None:
         number = await log.last_number()
@@ -144,14 +151,11 @@ def tail(  # noqa: PLR0913 - each is an option of the command
 
 
 @app.command(epilog=examples("orouter logs export > log.csv", "orouter logs export --format jsonl --since 30d"))
-def export(  # noqa: PLR0913 - each is an option of the command
+@_filtered
+def export(
     *,
     form: Annotated[Form, typer.Option("--format", help="One line a row, with a heading or as JSON.")] = Form.CSV,
-    user: UserOption = None,
-    model: ModelOption = None,
-    server: ServerOption = None,
-    errors: ErrorsOption = False,
-    since: SinceOption = None,
+    chosen: LogFilter,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
@@ -160,7 +164,6 @@ def export(  # noqa: PLR0913 - each is an option of the command
 
     --json is --format jsonl.
     """
-    chosen = _filter(user, model, server, since, errors=errors)
     jsonl = as_json or form is Form.JSONL
 
     async def run(log: RequestLog) -> None:
@@ -216,12 +219,6 @@ def _print_lines(rows: Sequence[RequestRecord], *, as_json: bool) -> None:
 def _safe_cell(value: object) -> object:
     """A cell that a spreadsheet does not take for a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-
-
-def _filter(user: str | None, model: str | None, server: str | None, since: str | None, *, errors: bool) -> LogFilter:
-
-    start = None if since is None else parse_moment(since, now=SystemClock().wall())
-    return LogFilter(user=user, model=model, server=server, errors=errors, since=start)
 
 
 def _with_log(

@@ -6,12 +6,24 @@ Does not belong here: what options lead to (`settings_source`, `console`).
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-__all__ = ["ConfigOption", "EnvironmentOption", "JsonOption", "YesOption", "command_group", "examples"]
+__all__ = [
+    "ConfigOption",
+    "EnvironmentOption",
+    "JsonOption",
+    "YesOption",
+    "command_group",
+    "examples",
+    "in_place_of",
+    "option",
+]
 
 ConfigOption = Annotated[
     Path | None,
@@ -33,6 +45,37 @@ EnvironmentOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def option(name: str, kind: Any, default: Any, **shown: Any) -> inspect.Parameter:
+    """An option for `in_place_of`; `shown` is what `typer.Option` takes."""
+    annotation = Annotated[kind, typer.Option(f"--{name.replace('_', '-')}", **shown)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def in_place_of(
+    name: str, options: Sequence[inspect.Parameter], read: Callable[[Mapping[str, Any]], Any]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command options in place of one parameter, which gets what `read` makes of what was typed.
+
+    What several commands take together is so declared once. `read` may raise `CommandFailed`.
+    """
+
+    def change(command: Callable[..., None]) -> Callable[..., None]:
+        shown: list[inspect.Parameter] = []
+        for parameter in inspect.signature(command, eval_str=True).parameters.values():
+            shown += options if parameter.name == name else [parameter]
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            typed = {parameter.name: given.pop(parameter.name) for parameter in options}
+            command(**given, **{name: read(typed)})
+
+        run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+        return run
+
+    return change
 
 
 def examples(*lines: str, title: str = "Examples") -> str:

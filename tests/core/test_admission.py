@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 
 import pytest
@@ -305,3 +306,40 @@ class TestFastest:
             admission.finished(number, fleet, 0.0)
             times.append(time.perf_counter() - start)
         assert sorted(times)[15] < 0.02
+
+
+def overloaded(strategy, factor, *, seconds=120.0, took=1.0, slots=8):
+    """Waits of those accepted, and refusals, at so many times what two servers can do; in virtual time."""
+    servers = {name: {"max_concurrent": slots // 2, "num_parallel": slots // 2} for name in "ab"}
+    admission = make(servers, strategy)
+    fleet = make_fleet(*(make_facts(name, DISK, (loaded(SMALL, 5 * GIB),)) for name in servers))
+    every, ends, waits, refusals = took / slots / factor, [], [], []
+
+    def note(outcomes, now):
+        for outcome in outcomes:
+            if isinstance(outcome, Dispatch):
+                waits.append(now - outcome.ticket.arrived)
+                heapq.heappush(ends, (now + took, outcome.ticket.number))
+            else:
+                refusals.append((now - outcome.ticket.arrived, outcome.error))
+
+    for number in range(int(seconds / every)):
+        now = number * every
+        while ends and ends[0][0] <= now:
+            at, done = heapq.heappop(ends)
+            note(admission.first_byte(done, fleet, at), at)
+            note(admission.finished(done, fleet, at), at)
+        note(admission.tick(fleet, now), now)
+        note(admission.arrive(ticket(number, arrived=now), fleet, now), now)
+    return sorted(waits), refusals
+
+
+@pytest.mark.parametrize("strategy", ["priority_with_memory", "least_loaded", "fastest"])
+def test_ten_times_too_much_is_refused_at_once_and_delays_nobody_more(strategy):
+    """A short line: what is accepted waits at ten times the load as long as at twice; the rest gets Retry-After."""
+    twice, _ = overloaded(strategy, 2)
+    tenfold, refusals = overloaded(strategy, 10)
+    assert tenfold[len(tenfold) * 99 // 100] <= 1.2 * twice[len(twice) * 99 // 100]
+    assert len(refusals) > 0.8 * 120 * 8 * 10
+    assert sorted(wait for wait, _ in refusals)[len(refusals) * 99 // 100] < 0.1
+    assert all(isinstance(error, Overloaded) and 1.0 <= error.retry_after <= 30.0 for _, error in refusals)

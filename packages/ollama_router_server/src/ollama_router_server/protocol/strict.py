@@ -219,15 +219,14 @@ class StrictProtocol(HttpToolsProtocol):
         self._ahead = len(data) - end - 4
         head = data[start : end + 4]
         self._feed(head, _BAD_HEAD)
-        if self._whole is not None:
-            self._request_head = RequestHead(
-                self.parser.get_method().decode("ascii"), self.url, self.headers, self._version, self._keeps_alive
-            )
-            self._known = known_head(head, self._request_head)
         if self._upgrade:
             self._upgrade = False
             self.parser = httptools.HttpRequestParser(self)
             self._feed(without_upgrade(head), _BAD_HEAD)
+        if self._whole is not None:
+            method = self.parser.get_method().decode("ascii")
+            self._request_head = RequestHead(method, self.url, self.headers, self._version, self._keeps_alive)
+            self._known = known_head(head, self._request_head)
         return end + 4
 
     def _hold(self, data: bytes, head: bytes) -> None:

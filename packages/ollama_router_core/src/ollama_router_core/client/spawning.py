@@ -5,11 +5,13 @@ Belongs here: starting one. Does not belong here: ending it (whoever starts it k
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["spawn"]
 
@@ -22,6 +24,6 @@ def spawn(function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
     if trio is not None and trio.lowlevel.in_trio_run():
         trio.lowlevel.spawn_system_task(partial(function, *arguments))
         return
-    task = asyncio.ensure_future(function(*arguments))
+    task = sys.modules["asyncio"].ensure_future(function(*arguments))  # the loop that runs this has imported it
     _tasks.add(task)  # the loop itself holds tasks weakly
     task.add_done_callback(_tasks.discard)

@@ -9,9 +9,10 @@ Nothing that anybody said is part of a `repr`: it must not reach a log by way of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
+
+from ollama_router_core.translate.private import Private
 
 __all__ = [
     "Conversation",
@@ -44,54 +45,47 @@ class Role(StrEnum):
     TOOL = "tool"
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Private, frozen=True):
     """Plain text."""
 
-    text: str = field(repr=False)
+    text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Private, frozen=True):
     """An image in the request itself: its media type (`image/png`) and its bytes in base64."""
 
     media_type: str
-    data: str = field(repr=False)
+    data: str
 
 
-@dataclass(frozen=True, slots=True)
-class ImageUrl:
+class ImageUrl(Private, frozen=True):
     """An image that the server has to fetch."""
 
-    url: str = field(repr=False)
+    url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Thinking:
+class Thinking(Private, frozen=True):
     """What a model thought aloud; `signature` is Anthropic's proof that it did, empty elsewhere."""
 
-    text: str = field(repr=False)
-    signature: str = field(default="", repr=False)
+    text: str
+    signature: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RedactedThinking:
+class RedactedThinking(Private, frozen=True):
     """Thoughts that only Anthropic can read."""
 
-    data: str = field(repr=False)
+    data: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(Private, frozen=True):
     """A call the model wants made; `arguments` is JSON text, empty for none."""
 
     id: str
     name: str
-    arguments: str = field(repr=False)
+    arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolResult:
+class ToolResult(Private, frozen=True):
     """What a call gave; `call_id` names the call."""
 
     call_id: str
@@ -102,34 +96,30 @@ class ToolResult:
 Part = Text | Image | ImageUrl | Thinking | RedactedThinking | ToolCall | ToolResult
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Private, frozen=True):
     """One turn. A message of the role `tool` holds exactly one `ToolResult`, no other message holds any."""
 
     role: Role
     parts: tuple[Part, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tool:
+class Tool(Private, frozen=True, kw_only=True):
     """A function the model may call; `parameters` is a JSON schema, `strict` whether it must be kept to."""
 
     name: str
-    description: str = field(default="", repr=False)
-    parameters: Mapping[str, Any] | None = field(default=None, repr=False)
+    description: str = ""
+    parameters: Mapping[str, Any] | None = None
     strict: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolChoice:
+class ToolChoice(Private, frozen=True, kw_only=True):
     """Whether tools may or must be called; `name` goes with the mode `named`."""
 
     mode: Literal["auto", "none", "required", "named"]
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
+class Sampling(Private, frozen=True, kw_only=True):
     """How tokens are chosen and when to stop; None means the server's default. `max_tokens` limits the answer."""
 
     temperature: float | None = None
@@ -141,19 +131,17 @@ class Sampling:
     frequency_penalty: float | None = None
     seed: int | None = None
     max_tokens: int | None = None
-    stop: tuple[str, ...] = field(default=(), repr=False)
+    stop: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class JsonMode:
+class JsonMode(Private, frozen=True):
     """Any JSON object."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JsonSchema:
+class JsonSchema(Private, frozen=True, kw_only=True):
     """JSON of a schema; `name` and `strict` are OpenAI's."""
 
-    schema: Mapping[str, Any] = field(repr=False)
+    schema: Mapping[str, Any]
     name: str = ""
     strict: bool | None = None
 
@@ -172,8 +160,7 @@ class ThinkingLevel(StrEnum):
     MAX = "max"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversation:
+class Conversation(Private, frozen=True, kw_only=True):
     """A request for the next message.
 
     `suffix` is the text after the gap of a fill-in-the-middle prompt. `include_usage` is OpenAI's wish for a usage
@@ -184,9 +171,9 @@ class Conversation:
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice | None = None
     parallel_tools: bool | None = None
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: Sampling = Sampling()
     format: ResponseFormat | None = None
     thinking: ThinkingLevel | None = None
     stream: bool = False
     include_usage: bool = False
-    suffix: str | None = field(default=None, repr=False)
+    suffix: str | None = None

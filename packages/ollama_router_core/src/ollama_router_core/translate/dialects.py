@@ -7,10 +7,11 @@ Does not belong here: the shapes themselves (`ollama`, `openai`, `anthropic`, `e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal, assert_never
+
+from msgspec import Struct
 
 from ollama_router_core.endpoints import Family
 from ollama_router_core.translate.errors import UntranslatableRequest
@@ -92,8 +93,7 @@ _OLLAMA_TARGETS = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetTraits:
+class TargetTraits(Struct, frozen=True, kw_only=True):
     """What a host takes beyond the common ground of its dialect.
 
     Attributes:

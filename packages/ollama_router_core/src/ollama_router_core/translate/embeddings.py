@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-from dataclasses import dataclass, field
 from typing import Any
 
 from ollama_router_core.translate.dialects import Dialect
@@ -19,25 +18,24 @@ from ollama_router_core.translate.errors import UntranslatableReply, Untranslata
 from ollama_router_core.translate.fields import Dropped, Fields
 from ollama_router_core.translate.loosely import count_of, list_of, object_of
 from ollama_router_core.translate.ollama.replies import read_timings
+from ollama_router_core.translate.private import Private
 from ollama_router_core.translate.replies import Stamp, Timings
 
 __all__ = ["EmbeddingReply", "EmbeddingRequest", "read_embedding", "read_vectors", "write_embedding", "write_vectors"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmbeddingRequest:
+class EmbeddingRequest(Private, frozen=True, kw_only=True):
     """Texts to be embedded; `base64` is the wish for vectors as text."""
 
-    inputs: tuple[str, ...] = field(repr=False)
+    inputs: tuple[str, ...]
     dimensions: int | None = None
     base64: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmbeddingReply:
+class EmbeddingReply(Private, frozen=True, kw_only=True):
     """A vector for each text, in order; `input_tokens` is 0 when the server does not count."""
 
-    vectors: tuple[tuple[float, ...], ...] = field(repr=False)
+    vectors: tuple[tuple[float, ...], ...]
     input_tokens: int = 0
     timings: Timings | None = None
 

@@ -6,8 +6,9 @@ Does not belong here: requests (`outgoing`), the readers and writers themselves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
+
+from msgspec.structs import replace
 
 from ollama_router_core.dialects import error_body
 from ollama_router_core.errors import UpstreamError
@@ -24,6 +25,7 @@ from ollama_router_core.translate.ollama.streams import OllamaReader, OllamaWrit
 from ollama_router_core.translate.openai import replies as openai
 from ollama_router_core.translate.openai.streams import OpenAIReader, OpenAIWriter
 from ollama_router_core.translate.outgoing import ReplyOptions
+from ollama_router_core.translate.private import Private
 from ollama_router_core.translate.problems import read_problem
 from ollama_router_core.translate.replies import (
     Event,
@@ -110,12 +112,11 @@ def _write_reply(reply: Reply, target: Dialect, stamp: Stamp) -> dict[str, Any]:
             return anthropic.write_reply(reply, stamp)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TranslatedError:
+class TranslatedError(Private, frozen=True, kw_only=True):
     """An error answer for the client. A host that refuses the router's own key is a 502 to the client, not a 401."""
 
     status: int
-    body: bytes = field(repr=False)
+    body: bytes
 
 
 def translate_error(status: int, body: bytes, *, target: Dialect, request_id: str) -> TranslatedError:

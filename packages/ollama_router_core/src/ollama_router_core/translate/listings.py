@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ollama_router_core.translate.dialects import Dialect
 from ollama_router_core.translate.json_text import encode
@@ -25,8 +26,7 @@ __all__ = ["ExternalModel", "loading_reply", "openai_model", "show_reply", "tags
 _ZERO_DURATION = re.compile(r"0[0hmsnu\u00b5.]*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExternalModel:
+class ExternalModel(Struct, frozen=True, kw_only=True):
     """A model of an external host.
 
     Attributes:

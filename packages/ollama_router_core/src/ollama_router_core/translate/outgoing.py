@@ -7,7 +7,6 @@ Does not belong here: which dialect a host wants (`dialects`), the readers and w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ollama_router_core.translate.anthropic.requests import read_messages, write_messages
@@ -20,14 +19,14 @@ from ollama_router_core.translate.json_text import JsonError, decode, encode_exa
 from ollama_router_core.translate.ollama import requests as ollama
 from ollama_router_core.translate.openai import completions
 from ollama_router_core.translate.openai import requests as openai
+from ollama_router_core.translate.private import Private
 
 __all__ = ["ReplyOptions", "TranslatedRequest", "translate_request"]
 
 _DEFAULT_TRAITS = TargetTraits()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplyOptions:
+class ReplyOptions(Private, frozen=True, kw_only=True):
     """What the client wished for its answer and only its own dialect knows.
 
     Attributes:
@@ -39,8 +38,7 @@ class ReplyOptions:
     base64_vectors: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TranslatedRequest:
+class TranslatedRequest(Private, frozen=True, kw_only=True):
     """A request ready to be sent.
 
     Attributes:
@@ -54,7 +52,7 @@ class TranslatedRequest:
 
     dialect: Dialect
     path: str
-    body: bytes = field(repr=False)
+    body: bytes
     stream: bool
     reply_options: ReplyOptions
     dropped: tuple[str, ...] = ()

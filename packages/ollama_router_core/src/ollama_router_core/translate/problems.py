@@ -8,13 +8,13 @@ A server that refuses the router's key says so in words that may hold a part of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from ollama_router_core.errors import UpstreamError
 from ollama_router_core.translate.json_text import JsonError, decode_patiently
 from ollama_router_core.translate.loosely import object_of, text_of
+from ollama_router_core.translate.private import Private
 
 __all__ = ["UNKNOWN_STATUS", "Problem", "problem_of", "read_problem"]
 
@@ -42,11 +42,10 @@ _STATUSES = MappingProxyType(
 _KEY_REFUSED = "the provider refuses the credential that the router is configured with for this host"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(Private, frozen=True, kw_only=True):
     """What went wrong: a text safe to show, the HTTP status a client should see, the server's code or our own."""
 
-    message: str = field(repr=False)
+    message: str
     status: int
     code: str
 

@@ -9,10 +9,10 @@ delta with its name; exactly one `Finished` or `Failed` at the end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
+from ollama_router_core.translate.private import Private
 
 __all__ = [
     "Event",
@@ -40,8 +40,7 @@ class FinishReason(StrEnum):
     CONTENT_FILTER = "content_filter"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Private, frozen=True, kw_only=True):
     """Tokens. `input_tokens` is the whole prompt, `cached_tokens` and `cache_write_tokens` are parts of it."""
 
     input_tokens: int = 0
@@ -50,8 +49,7 @@ class Usage:
     cache_write_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timings:
+class Timings(Private, frozen=True, kw_only=True):
     """How long an answer took, in whole nanoseconds; 0 means unknown, as in Ollama's own answers."""
 
     total_ns: int = 0
@@ -63,40 +61,35 @@ class Timings:
 ReplyPart = Text | Thinking | ToolCall
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(Private, frozen=True, kw_only=True):
     """A whole answer; `usage` and `timings` are None when the server did not report them."""
 
     parts: tuple[ReplyPart, ...]
     finish: FinishReason
-    stop_sequence: str | None = field(default=None, repr=False)
+    stop_sequence: str | None = None
     usage: Usage | None = None
     timings: Timings | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Private, frozen=True):
     """The answer begins; `input_tokens` is 0 when the server does not say so at the start."""
 
     input_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class TextDelta:
+class TextDelta(Private, frozen=True):
     """More text, never empty."""
 
-    text: str = field(repr=False)
+    text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ThinkingDelta:
+class ThinkingDelta(Private, frozen=True):
     """More of what the model thinks, never empty."""
 
-    text: str = field(repr=False)
+    text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallDelta:
+class ToolCallDelta(Private, frozen=True):
     """More of the call with number `index`: its first delta has `name`, all together the JSON text of its arguments.
 
     `id` may be empty in the first delta when the server gives none. No text at all means no arguments.
@@ -105,24 +98,22 @@ class ToolCallDelta:
     index: int
     id: str = ""
     name: str = ""
-    arguments: str = field(default="", repr=False)
+    arguments: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Private, frozen=True):
     """The answer is complete."""
 
     finish: FinishReason
-    stop_sequence: str | None = field(default=None, repr=False)
+    stop_sequence: str | None = None
     usage: Usage | None = None
     timings: Timings | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Private, frozen=True):
     """The server gave up inside the answer; `status` is the HTTP status the error would have had."""
 
-    message: str = field(repr=False)
+    message: str
     status: int = 502
     code: str = "upstream_error"
 
@@ -130,8 +121,7 @@ class Failed:
 Event = TextDelta | ThinkingDelta | ToolCallDelta | Started | Finished | Failed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stamp:
+class Stamp(Private, frozen=True, kw_only=True):
     """What an answer says about itself and the core cannot know: it has neither a clock nor random ids.
 
     Attributes:

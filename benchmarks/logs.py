@@ -13,6 +13,7 @@ import asyncio
 import random
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ollama_router_core.records import RequestRecord
@@ -73,37 +74,40 @@ async def measure_stats(log: RequestLog, now: float) -> None:
 
 
 async def measure_writer(log: RequestLog, users: int, seconds: float = 10.0, rate: int = 5_000) -> None:
-    """CPU of writing so many rows a second, evenly spread."""
+    """CPU of writing so many rows a second, evenly spread: all that comes after a record was made."""
     clock = SystemClock()
     sink = DatabaseSink(log, clock=clock)
     sink.start()
     chance = random.Random(2)
-    wall = clock.wall()
-    records = [
-        RequestRecord(id=f"f{number:027x}", started_at=wall + number / rate, user=f"user{chance.randrange(users):05}",
-                      client="10.0.0.1", method="POST", path="/api/chat", model_asked=MODELS[0],
-                      model_served=MODELS[0], server=SERVERS[0], status=200, attempts=1, streamed=True,
-                      ttft_ms=50.0, total_ms=900.0, prompt_tokens=400, completion_tokens=150)
-        for number in range(int(rate * seconds))
-    ]  # fmt: skip
-    idle = await _cpu_of_feeding(records, rate, lambda _: None)
-    busy = await _cpu_of_feeding(records, rate, sink.write)
+    names = [f"user{number:05}" for number in range(users)]
+
+    def make(number: int) -> RequestRecord:
+        return RequestRecord(
+            id=f"f{number:027x}", started_at=clock.wall(), user=chance.choice(names), client="10.0.0.1",
+            method="POST", path="/api/chat", model_asked=MODELS[0], model_served=MODELS[0], server=SERVERS[0],
+            status=200, attempts=1, streamed=True, queue_ms=0.1 + number % 7, ttft_ms=50.0 + number % 90,
+            total_ms=900.0 + number % 900, load_ms=1.5, prompt_tokens=400, completion_tokens=150, bytes_in=2_000,
+            bytes_out=9_000, reason="loaded, fewest in flight")  # fmt: skip
+
+    count = int(rate * seconds)
+    idle = await _cpu_of_feeding(count, rate, make)
+    busy = await _cpu_of_feeding(count, rate, lambda number: sink.write(make(number)))
     started = time.process_time()
     await sink.aclose()
-    await log.merge(now=wall)
+    await log.merge(now=clock.wall())
     busy += time.process_time() - started
     share = (busy - idle) / seconds
     each = share / rate * 1e6
-    say(f"write {rate:,} rows/s, CPU a second", share, f"({each:.1f} us a row, {sink.dropped} dropped)")
+    say(f"write {rate:,} rows/s, CPU a second", share, f"({each:.1f} us a row with its sums, {sink.dropped} dropped)")
 
 
-async def _cpu_of_feeding(records: list[RequestRecord], rate: int, write: object) -> float:
-    """CPU seconds of the process while records are handed over at this rate."""
+async def _cpu_of_feeding(count: int, rate: int, give: Callable[[int], object]) -> float:
+    """CPU seconds of the process while so many records are made, and handed over, at this rate."""
     before, started, given = time.process_time(), time.perf_counter(), 0
-    while given < len(records):
-        due = min(len(records), int((time.perf_counter() - started) * rate))
-        for record in records[given:due]:
-            write(record)  # type: ignore[operator]
+    while given < count:
+        due = min(count, int((time.perf_counter() - started) * rate))
+        for number in range(given, due):
+            give(number)
         given = due
         await asyncio.sleep(0.02)
     return time.process_time() - before

@@ -6,8 +6,7 @@ Does not belong here: the rules (the core's `access` and `limits`), counting (`l
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import Iterator, Mapping
 
 from ollama_router_core.access import (
     check_cloud,
@@ -31,7 +30,16 @@ from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.storage.identities import User
 from ollama_router_server.targets import Target
 
-__all__ = ["LiveExchanges", "check_granted_model", "check_hosted", "check_route", "counted", "granted_ranking"]
+__all__ = [
+    "LiveExchanges",
+    "check_granted_model",
+    "check_hosted",
+    "check_route",
+    "count",
+    "count_at_once",
+    "granted_ranking",
+    "settle",
+]
 
 
 def check_route(user: User, endpoint: Endpoint, address: str | None, *, wall: float) -> None:
@@ -86,36 +94,50 @@ def granted_ranking(user: User, decision: Decision, targets: Mapping[str, Target
     return decision if kept == decision.ranking else decision.among(kept)
 
 
-def counted(ledger: Ledger, exchange: Exchange, endpoint: Endpoint) -> AbstractAsyncContextManager[None]:
-    """Count an exchange against its user's limits while it runs, and settle it when it ends. Reading is free.
+def is_counted(user: User, endpoint: Endpoint) -> bool:
+    """Whether a request counts against its user's limits. Reading is free."""
+    return endpoint.kind is not Kind.READ and has_limits(user.grants)
+
+
+async def count(ledger: Ledger, exchange: Exchange, endpoint: Endpoint) -> None:
+    """Count an exchange against its user's limits, until `settle`.
 
     Raises:
         LimitExceeded: a limit is used up.
         StorageUnavailable: what was used before cannot be read.
     """
     user = exchange.user
-    if user is None or endpoint.kind is Kind.READ or not has_limits(user.grants):
-        return _UNCOUNTED
-    return _counted(ledger, exchange, endpoint, user)
-
-
-_UNCOUNTED: AbstractAsyncContextManager[None] = nullcontext()
-
-
-@asynccontextmanager
-async def _counted(ledger: Ledger, exchange: Exchange, endpoint: Endpoint, user: User) -> AsyncIterator[None]:
-    route = exchange.route
-    estimate = 0
-    if endpoint.counts_usage and route is not None:
-        estimate = estimate_tokens(route.prompt_bytes, route.max_tokens)
+    if user is None or not is_counted(user, endpoint):
+        return
     try:
-        ticket = await ledger.admit(user, tokens=estimate)
+        exchange.ticket = await ledger.admit(user, tokens=_estimate(exchange, endpoint))
     finally:
         exchange.standing = ledger.standing(user)
-    try:
-        yield
-    finally:
-        ledger.settle(ticket, _used(exchange, ticket))
+
+
+def count_at_once(ledger: Ledger, exchange: Exchange, endpoint: Endpoint) -> bool:
+    """`count` without waiting; False if something has to be read first, and nothing was counted.
+
+    Raises:
+        LimitExceeded: a limit is used up.
+    """
+    user = exchange.user
+    if user is None or not is_counted(user, endpoint):
+        return True
+    exchange.ticket = ledger.admit_at_once(user, tokens=_estimate(exchange, endpoint))
+    exchange.standing = ledger.standing(user)
+    return exchange.ticket is not None
+
+
+def settle(ledger: Ledger, exchange: Exchange) -> None:
+    """An exchange has ended: what it was taken for is replaced by what it used."""
+    if exchange.ticket is not None:
+        ledger.settle(exchange.ticket, _used(exchange, exchange.ticket))
+
+
+def _estimate(exchange: Exchange, endpoint: Endpoint) -> int:
+    route = exchange.route
+    return estimate_tokens(route.prompt_bytes, route.max_tokens) if endpoint.counts_usage and route is not None else 0
 
 
 def _used(exchange: Exchange, ticket: Ticket) -> int:

@@ -17,6 +17,7 @@ from ollama_router_core.limits import Standing, limit_headers
 from ollama_router_core.records import RequestRecord
 from ollama_router_core.requests import RouteRequest
 from ollama_router_core.usage import Usage, UsageReader
+from ollama_router_server.ledger import Ticket
 from ollama_router_server.relay.client import Client
 from ollama_router_server.storage.users import User
 from ollama_router_server.system import Clock
@@ -60,6 +61,7 @@ class Exchange:
     usage: UsageReader | None = None
     error: RouterError | None = None
     standing: Standing | None = None
+    ticket: Ticket | None = None
     trace: RequestTrace | None = None
 
     def __init__(

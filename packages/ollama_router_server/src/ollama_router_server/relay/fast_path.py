@@ -20,10 +20,15 @@ from ollama_router_core.errors import RouterError, UpstreamError
 from ollama_router_core.forwarding import Answered
 from ollama_router_core.requests import ParsedRequest, parse_request
 from ollama_router_core.usage import UsageReader
-from ollama_router_server.ledger import has_limits
 from ollama_router_server.protocol.cycle import FrontCycle
 from ollama_router_server.protocol.request_head import RequestHead
-from ollama_router_server.relay.access import LiveExchanges, check_granted_model, check_hosted, check_route
+from ollama_router_server.relay.access import (
+    LiveExchanges,
+    check_granted_model,
+    check_hosted,
+    check_route,
+    count_at_once,
+)
 from ollama_router_server.relay.admitting import Place
 from ollama_router_server.relay.client import Client, Receive
 from ollama_router_server.relay.delivery import answer_head
@@ -108,6 +113,9 @@ class FastPath:
             return False
         if request is None or place is None:
             return False
+        if not self._counted(exchange, match):
+            place.close()
+            return False
         _Passing(self, exchange, request, place, cycle).begin(seen.passed)
         return True
 
@@ -121,11 +129,17 @@ class FastPath:
         except RouterError:
             return _Seen(self._uses, None, b"")
 
+    def _counted(self, exchange: Exchange, match: Match) -> bool:
+        try:
+            return count_at_once(self.deps.ledger, exchange, match.endpoint)
+        except RouterError:
+            return False
+
     def _checked(self, exchange: Exchange, seen: _Seen, match: Match, body: bytes) -> ParsedRequest | None:
         """The request, if this user may make it and it is for one server; None for the other way."""
         endpoint = match.endpoint
         user = self.deps.authenticator.recognise(seen.credential)
-        if user is None or has_limits(user.grants):
+        if user is None:
             return None
         exchange.user, exchange.endpoint = user, endpoint
         check_route(user, endpoint, exchange.address, wall=exchange.started_at)

@@ -31,7 +31,8 @@ from ollama_router_server.relay.access import (
     check_granted_model,
     check_hosted,
     check_route,
-    counted,
+    count,
+    settle,
 )
 from ollama_router_server.relay.admitting import Admitting, Place
 from ollama_router_server.relay.answers import answer_whole
@@ -163,6 +164,7 @@ class RelayApp:
         """An exchange is over: it leaves its record."""
         self._in_flight -= 1
         self._live.end(exchange)
+        settle(self._deps.ledger, exchange)
         self._end(exchange)
         if exchange.trace is not None:
             exchange.trace.end(exchange, self._deps.clock.monotonic())
@@ -209,7 +211,8 @@ class RelayApp:
         check_granted_model(exchange)
         check_hosted(exchange, request, self._deps.config, self._deps.fleet)
         self._live.begin(exchange)
-        async with exchange.client.watched(), counted(self._deps.ledger, exchange, match.endpoint):
+        async with exchange.client.watched():
+            await count(self._deps.ledger, exchange, match.endpoint)
             await self._answer(exchange, request)
 
     def _match(self, exchange: Exchange) -> Match:

@@ -67,7 +67,7 @@ def test_the_routers_commands_exist() -> None:
     lines = re.findall(r"^Exec\w+=\S+/orouter (.*)$", UNIT, re.MULTILINE)
     starts = [[word for word in shlex.split(line) if not word.startswith(("-", "/"))] for line in lines]
     starts.append(compose()["services"]["router"]["command"])
-    assert len(starts) == 3
+    assert len(starts) == 4
     for words in starts:
         done = run("ollama_router_cli", *words, "--help")
         assert done.returncode == 0, (words, done.stderr)
@@ -113,6 +113,8 @@ def unit_values() -> dict[str, list[str]]:
         ("RestrictNamespaces", "yes"),
         ("SystemCallArchitectures", "native"),
         ("KillMode", "mixed"),
+        ("Type", "notify"),
+        ("WatchdogSec", "30"),
         ("User", "ollama-router"),
     ],
 )

@@ -56,7 +56,8 @@ class Settings:
         host = self.config.proxy_host
         reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
         bracketed = f"[{reachable}]" if ":" in reachable else reachable
-        return f"http://{bracketed}:{self.config.proxy_port}"
+        scheme = "http" if self.config.tls.certificate is None else "https"
+        return f"{scheme}://{bracketed}:{self.config.proxy_port}"
 
 
 def read_settings(

@@ -22,7 +22,10 @@ from typing import Final
 
 from ollama_router_server.system import random_bytes
 
-__all__ = ["Board", "Rows"]
+__all__ = ["BEAT", "Board", "Rows"]
+
+BEAT: Final = "beat"
+"""The figure in which a worker says that it lives: whole seconds of the monotonic clock."""
 
 _WORD = 8
 _SERVERS: Final = 1024
@@ -123,6 +126,11 @@ class Rows:
     def elsewhere(self, name: str) -> int:
         """The first number of every other worker's row, summed."""
         return self.total(name) - self._own(name)
+
+    def of(self, worker: int, name: str) -> int:
+        """The first number of one worker's row."""
+        place = self._places.of(name)
+        return 0 if place is None else int(self._words[self._start + worker * self._stride + place * self._width])
 
     def tick(self, name: str, now: float) -> None:
         """Count one request in this second of the monotonic clock, in this worker's row."""

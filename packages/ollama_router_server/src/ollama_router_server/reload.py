@@ -20,6 +20,7 @@ import structlog
 from ollama_router_core.config import changed_paths, needs_restart
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError
+from ollama_router_server.notify import Notifier
 from ollama_router_server.services import Services
 
 __all__ = ["ConfigSource", "Reloader"]
@@ -43,13 +44,22 @@ class Reloader:
     Args:
         services: whose config it is.
         source: where it comes from.
+        notifier: told of reloads; None where somebody else tells.
         interval: seconds between looks at the file.
     """
 
-    def __init__(self, services: Services, source: ConfigSource, *, interval: float = 1.0) -> None:
+    def __init__(
+        self,
+        services: Services,
+        source: ConfigSource,
+        *,
+        notifier: Notifier | None = None,
+        interval: float = 1.0,
+    ) -> None:
         self._services = services
         self._started_with = services.config
         self._source = source
+        self._notifier = notifier
         self._interval = interval
         self._asked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -75,7 +85,11 @@ class Reloader:
             last, seen = seen, self._look()
             if asked or (seen is not None and seen != read and seen == last):
                 read = seen
+                if self._notifier is not None:
+                    self._notifier.reloading(self._services.clock.monotonic())
                 await self._reload(asked=asked)
+                if self._notifier is not None:
+                    self._notifier.ready()
 
     async def _asked_within(self, seconds: float) -> bool:
         with suppress(TimeoutError):

@@ -11,25 +11,32 @@ import gc
 import logging
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 from typing import Any, Final, TextIO
 
+import structlog
 import uvicorn
 
-from ollama_router_core.config.settings import Config
+from ollama_router_core.config.settings import Config, Limits, Tls, parse_size
 from ollama_router_core.errors import ConfigError, RouterError
 from ollama_router_server.app import create_app
+from ollama_router_server.first_admin import can_hand_over, hand_over, tell_how
 from ollama_router_server.logs import configure_logging
-from ollama_router_server.protocol.strict import StrictProtocol
+from ollama_router_server.notify import Notifier
+from ollama_router_server.protocol.limits import ProtocolLimits
+from ollama_router_server.protocol.strict import strict_protocol
 from ollama_router_server.reload import ConfigSource, Reloader
 from ollama_router_server.services import Services
-from ollama_router_server.storage.users import CreatedToken
+from ollama_router_server.system import SystemClock
 from ollama_router_server.workers import Supervisor
 
 __all__ = ["listen", "run", "serve"]
+
+_log = structlog.get_logger("serve")
 
 _UNWINDING: Final = 15.0
 """Seconds beyond the grace in which a worker writes its rows and ends."""
@@ -38,8 +45,11 @@ _UNWINDING: Final = 15.0
 class _Server(uvicorn.Server):
     """Uvicorn's server that says when it accepts connections and when it begins to drain."""
 
-    def __init__(self, config: uvicorn.Config, services: Services, accepting: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, services: Services, accepting: Callable[[], None], notifier: Notifier | None
+    ) -> None:
         super().__init__(config)
+        self._notifier = notifier
         self._services = services
         self._accepting = accepting
 
@@ -55,6 +65,8 @@ class _Server(uvicorn.Server):
         if sig == signal.SIGINT and self._services.board is not None:
             return
         self._services.draining = True
+        if self._notifier is not None:
+            self._notifier.stopping()
         super().handle_exit(sig, frame)
 
 
@@ -96,17 +108,6 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _announce(created: CreatedToken, err: TextIO) -> None:
-    lines = (
-        f"No users yet: created {created.user} ({created.role}). Its token, shown only now:",
-        "",
-        f"    {created.token.reveal()}",
-        "",
-        "Send it as `Authorization: Bearer TOKEN`. More users: orouter users create NAME",
-    )
-    print("\n".join(lines), file=err, flush=True)
-
-
 async def serve(
     services: Services,
     sock: socket.socket,
@@ -114,6 +115,7 @@ async def serve(
     accepting: Callable[[], None],
     source: ConfigSource | None = None,
     lifeline: int | None = None,
+    notifier: Notifier | None = None,
 ) -> None:
     """Serve on a socket until a signal comes; drains for at most `limits.shutdown_grace` seconds.
 
@@ -123,40 +125,108 @@ async def serve(
         accepting: called when connections are accepted.
         source: where the config is read again from, on SIGHUP and when its file has changed.
         lifeline: a file descriptor whose end is as good as a signal.
+        notifier: tells the service manager; None where the supervisor does.
 
     Raises:
         StorageUnavailable: it could not start.
     """
-    server = _Server(
-        uvicorn.Config(
-            create_app(services),
-            http=StrictProtocol,
-            ws="none",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            lifespan="on",
-            proxy_headers=False,
-            timeout_graceful_shutdown=round(services.config.limits.shutdown_grace),
-        ),
-        services,
-        accepting,
-    )
+    server = _Server(_uvicorn_config(services), services, accepting, notifier)
     loop = asyncio.get_running_loop()
     if lifeline is not None:
         loop.add_reader(lifeline, server.handle_exit, signal.SIGTERM, None)
-    async with _reloading(services, source):
+    async with _reloading(services, source, notifier), _watched(notifier):
         await server.serve(sockets=[sock])
     if not server.started:
         raise RouterError("the server could not start; the lines above say why")
 
 
+def _uvicorn_config(services: Services) -> uvicorn.Config:
+    """Uvicorn's options; what of them can change while it runs follows the config."""
+    front = strict_protocol(_front_limits(services.config.limits))
+    tls = services.config.tls
+    config = uvicorn.Config(
+        create_app(services),
+        http=front,
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        lifespan="on",
+        proxy_headers=False,
+        timeout_graceful_shutdown=round(services.config.limits.shutdown_grace),
+        ssl_certfile=tls.certificate,
+        ssl_keyfile=tls.key,
+    )
+
+    def follow() -> None:
+        front.limits = _front_limits(services.config.limits)
+        if config.ssl is not None:
+            _renew(config.ssl, tls)
+
+    services.on_config(follow)
+    return config
+
+
+def _front_limits(limits: Limits) -> ProtocolLimits:
+    return ProtocolLimits(
+        header_bytes=parse_size(limits.max_head),
+        header_lines=limits.max_fields,
+        target_bytes=parse_size(limits.max_target),
+        header_timeout=limits.head_timeout,
+        body_idle=limits.body_timeout,
+        write_stall=limits.write_timeout,
+    )
+
+
+def _check_certificate(tls: Tls) -> None:
+    """Fail with a text for people where uvicorn would with a traceback.
+
+    Raises:
+        ConfigError: the files cannot be read, or do not belong together.
+    """
+    if tls.certificate is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(f"tls: cannot use {tls.certificate}: {error}") from None
+    elif tls.key is not None:
+        raise ConfigError("tls: a key needs a certificate")
+
+
+def _renew(context: ssl.SSLContext, tls: Tls) -> None:
+    """Read the certificate again: it is shown to whoever connects from now on."""
+    try:
+        _check_certificate(tls)
+    except ConfigError as error:
+        _log.error("certificate_refused", error=error.message)
+    else:
+        context.load_cert_chain(str(tls.certificate), tls.key)
+
+
 @asynccontextmanager
-async def _reloading(services: Services, source: ConfigSource | None) -> AsyncIterator[None]:
+async def _watched(notifier: Notifier | None) -> AsyncIterator[None]:
+    """Give signs of life as long as the event loop turns."""
+
+    async def beat(pause: float) -> None:
+        while True:
+            notifier.alive() if notifier else None
+            await asyncio.sleep(pause)
+
+    pause = notifier.watchdog if notifier else None
+    beating = None if pause is None else asyncio.create_task(beat(pause), name="watchdog")
+    try:
+        yield
+    finally:
+        if beating is not None:
+            beating.cancel()
+
+
+@asynccontextmanager
+async def _reloading(services: Services, source: ConfigSource | None, notifier: Notifier | None) -> AsyncIterator[None]:
     if source is None:
         yield
         return
-    reloader = Reloader(services, source)
+    reloader = Reloader(services, source, notifier=notifier)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.ask)
     reloader.start()
     try:
@@ -170,28 +240,43 @@ async def _serve_alone(
 ) -> None:
     services = Services(config, environment)
     try:
-        created = await services.prepare()
+        await _prepare(services, environment)
     except RouterError:
         await services.aclose()
         raise
-    if created is not None:
-        _announce(created, sys.stderr)
-    await serve(services, sock, source=source, accepting=lambda: _say_listening(sock, sys.stdout))
+    notifier = Notifier(environment)
+
+    def accepting() -> None:
+        _say_listening(config, sock, sys.stdout)
+        notifier.ready()
+
+    await serve(services, sock, source=source, accepting=accepting, notifier=notifier)
 
 
-async def _prepare(config: Config, environment: Mapping[str, str]) -> CreatedToken | None:
-    """What is to be done once before workers start; what is wrong with the config or the database is found here."""
+async def _prepare(services: Services, environment: Mapping[str, str]) -> None:
+    """What is to be done once: the database, and the first admin where its token can be handed over."""
+    if await services.prepare():
+        return
+    if not can_hand_over(environment, sys.stderr):
+        tell_how(sys.stderr)
+        return
+    hand_over(await services.users.create("admin", role="admin"), environment, sys.stderr)
+
+
+async def _prepare_for_workers(config: Config, environment: Mapping[str, str]) -> None:
+    """The same before workers start; what is wrong with the config or the database is found here."""
     services = Services(config, environment)
     try:
-        return await services.prepare()
+        await _prepare(services, environment)
     finally:
         await services.aclose()
 
 
-def _say_listening(sock: socket.socket, out: TextIO) -> None:
+def _say_listening(config: Config, sock: socket.socket, out: TextIO) -> None:
     host, port = sock.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    print(f"listening on http://{shown}:{port}", file=out, flush=True)
+    scheme = "http" if config.tls.certificate is None else "https"
+    print(f"listening on {scheme}://{shown}:{port}", file=out, flush=True)
 
 
 def run(
@@ -209,6 +294,7 @@ def run(
         ConfigError, StorageUnavailable: it could not start.
     """
     count = config.workers if workers is None else workers
+    _check_certificate(config.tls)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something that can read the config again
     with listen(host or config.proxy_host, config.proxy_port if port is None else port) as sock:
         if count == 1:
@@ -222,14 +308,29 @@ def _run_workers(
     config: Config, environment: Mapping[str, str], sock: socket.socket, count: int, source: ConfigSource | None
 ) -> None:
     with _logging(config):
-        created = asyncio.run(_prepare(config, environment))
-    if created is not None:
-        _announce(created, sys.stderr)
+        asyncio.run(_prepare_for_workers(config, environment))
+    notifier = Notifier(environment)
+
+    def accepting() -> None:
+        _say_listening(config, sock, sys.stdout)
+        notifier.ready()
+
+    def reloading() -> None:
+        notifier.reloading(SystemClock().monotonic())
+        notifier.ready()  # each worker reads it for itself, and nobody waits for that
+
+    def stopping() -> None:
+        sock.close()  # as long as one process holds it open, the system takes connections that nobody serves
+        notifier.stopping()
+
     supervisor = Supervisor(
         count,
         grace=config.limits.shutdown_grace + _UNWINDING,
         open_log=lambda: configure_logging(config.logging, stream=sys.stderr),
-        accepting=lambda: _say_listening(sock, sys.stdout),
+        accepting=accepting,
+        stopping=stopping,
+        reloading=reloading,
+        alive=notifier.alive if notifier.watchdog else lambda: None,
     )
     worker = supervisor.run()
     if worker is not None:

@@ -16,7 +16,7 @@ from ollama_router_core.forwarded import Proxies
 from ollama_router_core.policy import leaks
 from ollama_router_core.sinks import LogSink
 from ollama_router_server.auth import Authenticator
-from ollama_router_server.board import Board
+from ollama_router_server.board import BEAT, Board
 from ollama_router_server.figures import Family
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.keeper import LogKeeper
@@ -34,7 +34,7 @@ from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.token_usage import TokenUsage
 from ollama_router_server.storage.upgrade import prepare_database
-from ollama_router_server.storage.users import CreatedToken, UserStore
+from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import Clock, SystemClock, random_bytes
 from ollama_router_server.targets import build_targets, missing_keys
 from ollama_router_server.traces import open_traces
@@ -107,16 +107,14 @@ class Services:
         self.admitting = Admitting(config, self.targets, self.fleet, self.clock)
         self.reachability = Reachability(config, self.targets, self.clock)
 
-    async def prepare(self) -> CreatedToken | None:
-        """Bring the database up to date; when there is no user yet, create an admin and return the token.
+    async def prepare(self) -> bool:
+        """Bring the database up to date; says whether there is a user.
 
         Raises:
             ConfigError, StorageUnavailable: the database cannot be used.
         """
         await prepare_database(self._database_url)
-        if await self.users.count():
-            return None
-        return await self.users.create("admin", role="admin")
+        return bool(await self.users.count())
 
     async def start(self) -> None:
         """Begin to work; servers that are down are reported and do not prevent it.
@@ -218,6 +216,7 @@ class Services:
                 self.fleet.drain(server, on=drained)
         for name, value in self._own_figures().items():
             board.figures.set(name, value)
+        board.figures.set(BEAT, int(self.clock.monotonic()))
 
     def _own_figures(self) -> dict[str, int]:
         return {"waiting": self.admitting.waiting, "dropped": self.sink.dropped, "pending": self.sink.pending}

@@ -25,7 +25,7 @@ from typing import Any, Final
 import structlog
 
 from ollama_router_core.errors import RouterError
-from ollama_router_server.board import Board
+from ollama_router_server.board import BEAT, Board
 from ollama_router_server.system import SystemClock
 
 __all__ = ["Supervisor", "Worker"]
@@ -34,6 +34,8 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _SHORT_LIFE: Final = 5.0
 _PAUSE: Final = 1.0
 """Seconds before a worker is started again that did not live for `_SHORT_LIFE` seconds."""
+_HUNG: Final = 30.0
+"""Seconds without a sign of life after which a worker is killed, and so started again."""
 _LOOK: Final = 0.5
 """Seconds between looks at the workers while nothing happens."""
 
@@ -130,6 +132,7 @@ class Supervisor:
             self._wait()
             self._obey()
             self._reap()
+            self._kill_hung()
             self._tell["alive"]()
         return None
 
@@ -181,6 +184,14 @@ class Supervisor:
                 del self._children[pid]
                 os.close(child.ready)
                 self._ended(child, os.waitstatus_to_exitcode(status))
+
+    def _kill_hung(self) -> None:
+        now = self._clock.monotonic()
+        for pid, child in self._children.items():
+            beat = self._board.figures.of(child.index, BEAT)
+            if child.accepts and self._stop_at is None and beat and now - beat > _HUNG:
+                _log.error("worker_hangs", worker=child.index, seconds=round(now - beat))
+                os.kill(pid, signal.SIGKILL)
 
     def _ended(self, child: _Child, code: int) -> None:
         self._board.forget(child.index)

@@ -19,6 +19,7 @@ _FIXED: Final = (
     "workers",
     "database_url",
     "limits.shutdown_grace",
+    "tls",
     "logging.enabled",
     "logging.directory",
     "logging.max_size",

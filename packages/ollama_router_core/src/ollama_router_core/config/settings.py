@@ -44,6 +44,7 @@ __all__ = [
     "RequestLogSettings",
     "Server",
     "Strategy",
+    "Tls",
     "parse_size",
     "safe_name",
 ]
@@ -278,7 +279,26 @@ class Limits(_Section):
     max_in_flight: Annotated[int, Field(ge=1)] = Field(
         default=2048, description="Proxied requests at once; more are answered with 503."
     )
+    max_head: SizeText = Field(default="32KB", description="Largest request line and header fields together.")
+    max_fields: Annotated[int, Field(ge=1)] = Field(default=100, description="Header fields of a request at most.")
+    max_target: SizeText = Field(default="8KB", description="Longest request target (path and query).")
+    head_timeout: Seconds = Field(default=10.0, description="Seconds in which the head of a request must be here.")
+    body_timeout: Seconds = Field(default=30.0, description="Seconds of silence allowed within the body of a request.")
+    write_timeout: Seconds = Field(
+        default=60.0, description="Seconds after which a client that takes nothing of its answer is cut."
+    )
     shutdown_grace: Seconds = Field(default=300.0, description="Seconds that streams get to finish on SIGTERM.")
+
+
+class Tls(_Section):
+    """TLS spoken by the router itself; both files or none."""
+
+    certificate: str | None = Field(
+        default=None, description="PEM file with the certificate and those it rests on; null speaks plain HTTP."
+    )
+    key: str | None = Field(
+        default=None, description="PEM file with its private key, not encrypted; null takes it from `certificate`."
+    )
 
 
 class Queue(_Section):
@@ -361,6 +381,7 @@ class Config(_Section):
     model_info_timeout: Seconds = Field(default=10.0, description="Seconds to wait for a server's facts.")
     logging: Logging = Field(default=Logging(), description="Log files.")
     limits: Limits = Field(default=Limits(), description="Bounds.")
+    tls: Tls = Field(default=Tls(), description="TLS for clients.")
     queue: Queue = Field(default=Queue(), description="Requests that wait for a server.")
     cloud: Literal["none", "admin", "all"] = Field(
         default="admin",
@@ -387,7 +408,7 @@ class Config(_Section):
         default="x-forwarded-for", description="The header in which those proxies tell it; the other is not read."
     )
     metrics_open: bool = Field(
-        default=False, description="true answers GET /metrics to everybody; false to admins alone."
+        default=False, description="true answers GET /metrics to everybody; false to viewers and admins."
     )
     traces: Traces = Field(default=Traces(), description="Traces for OpenTelemetry.")
     request_log: RequestLogSettings = Field(default=RequestLogSettings(), description="Rows of the request log.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -113,6 +114,20 @@ async def test_merging_leaves_one_row_of_each_hour_and_day(log: RequestLog, data
         over = (START + 49 * HOUR) // 86_400 * 86_400
         assert {row.start < over for row in rows if row.span == 86_400} == {True}
         assert all(row.in_day is (row.start < over) for row in rows if row.span == 3_600)
+
+
+async def test_several_processes_may_merge_at_once(log: RequestLog, exact: RequestLog, database_url: str) -> None:
+    """Each row counts once whoever comes first; rows are written meanwhile."""
+    for seed in range(4):
+        await log.insert(some_records(seed, 100))
+    others = [Database(database_url) for _ in range(3)]
+    try:
+        merging = [RequestLog(other).merge(now=START + 50 * HOUR) for other in others]
+        await asyncio.gather(*merging, log.insert(some_records(9, 50)))
+        await agree(log, exact)
+    finally:
+        for other in others:
+            await other.aclose()
 
 
 async def test_deleted_rows_leave_the_sums(log: RequestLog, exact: RequestLog, database: Database) -> None:

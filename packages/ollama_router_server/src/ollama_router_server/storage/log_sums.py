@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -253,13 +254,6 @@ def read(totals: str | None, users: str | None) -> Sums:
     return sums
 
 
-def _merged(rows: Iterable[Any]) -> Sums:
-    sums = Sums()
-    for row in rows:
-        sums.add(read(row.totals, row.users))
-    return sums
-
-
 async def add_to_sums(connection: AsyncConnection, rows: Sequence[tuple[Any, ...]]) -> None:
     """Write rows of `rows_of`."""
     names = ("start", "span", "in_day", "requests", "totals", "users")
@@ -277,7 +271,8 @@ async def forget(connection: AsyncConnection, condition: ColumnElement[bool]) ->
 async def merge(database: Database, *, now: float) -> None:
     """Make one row of an hour's rows, and one of each day that ended an hour ago or earlier (seconds since 1970).
 
-    Each hour and each day is a transaction of its own, so that the log's writer gets its turn between them.
+    Each hour and each day is a transaction of its own, and what takes long is done before it: the log's writer has to
+    wait for none of it.
 
     Raises:
         StorageUnavailable: the database cannot take it; what was merged before stays.
@@ -301,41 +296,49 @@ async def merge(database: Database, *, now: float) -> None:
 async def _merge_hour(database: Database, start: int, *, in_day: bool) -> None:
     columns = log_sums.c
     which = (columns.start == start) & (columns.span == HOUR) & columns.in_day.is_(in_day)
-    async with database.write() as connection:
-        await _replace(connection, which, start, HOUR, in_day=in_day)
+    rows = await _rows(database, which)
+    row = await asyncio.to_thread(_merged, rows, start, HOUR, in_day=in_day)
+    await _replace(database, rows, row)
 
 
 async def _merge_day(database: Database, start: int) -> None:
     columns = log_sums.c
     of_day = (columns.start >= start) & (columns.start < start + DAY)
     fresh = of_day & (columns.span == HOUR) & columns.in_day.is_(False)
-    whole = of_day & (columns.span == DAY)
-    async with database.write() as connection:
-        hours = await _take(connection, fresh)
-        taken = columns.id.in_([row.id for row in hours])
-        await connection.execute(update(log_sums).where(taken).values(in_day=True))
-        await _replace(connection, whole, start, DAY, more=hours)
+    hours = await _rows(database, fresh)
+    before = await _rows(database, of_day & (columns.span == DAY))
+    row = await asyncio.to_thread(_merged, [*before, *hours], start, DAY)
+    await _replace(database, before, row, folded=hours)
+
+
+async def _rows(database: Database, which: ColumnElement[bool]) -> Sequence[Any]:
+    query = select(log_sums.c.id, log_sums.c.totals, log_sums.c.users).where(which)
+    async with database.read() as connection:
+        return (await connection.execute(query)).all()
+
+
+def _merged(rows: Iterable[Any], start: int, span: int, *, in_day: bool = False) -> tuple[Any, ...] | None:
+    """One row for many; None if nothing is left of them."""
+    sums = Sums()
+    for row in rows:
+        sums.add(read(row.totals, row.users))
+    return _row(start, span, sums, in_day=in_day) if sums.user or sums.total else None
+
+
+class _OvertakenError(Exception):
+    """Another process merged the same rows."""
 
 
 async def _replace(
-    connection: AsyncConnection,
-    which: ColumnElement[bool],
-    start: int,
-    span: int,
-    *,
-    in_day: bool = False,
-    more: Sequence[Any] = (),
+    database: Database, rows: Sequence[Any], row: tuple[Any, ...] | None, *, folded: Sequence[Any] = ()
 ) -> None:
-    rows = await _take(connection, which)
-    sums = await asyncio.to_thread(_merged, [*rows, *more])
-    await connection.execute(delete(log_sums).where(log_sums.c.id.in_([row.id for row in rows])))
-    if sums.requests or sums.user or sums.total:
-        await add_to_sums(connection, [await asyncio.to_thread(lambda: _row(start, span, sums, in_day=in_day))])
-
-
-async def _take(connection: AsyncConnection, which: ColumnElement[bool]) -> Sequence[Any]:
-    """Rows that nobody else merges: of two processes that merge at once the later one finds them gone."""
-    query = select(log_sums.c.id, log_sums.c.totals, log_sums.c.users).where(which)
-    if connection.dialect.name == "postgresql":
-        query = query.with_for_update()
-    return (await connection.execute(query)).all()
+    """Put one row in the place of others, if all of them are still there; the lock is held for that alone."""
+    ids = log_sums.c.id
+    with suppress(_OvertakenError):
+        async with database.write() as connection:
+            gone = await connection.execute(delete(log_sums).where(ids.in_([one.id for one in rows])))
+            fresh = ids.in_([one.id for one in folded]) & log_sums.c.in_day.is_(False)
+            marked = await connection.execute(update(log_sums).where(fresh).values(in_day=True))
+            if (gone.rowcount, marked.rowcount) != (len(rows), len(folded)):
+                raise _OvertakenError
+            await add_to_sums(connection, [row] if row else [])

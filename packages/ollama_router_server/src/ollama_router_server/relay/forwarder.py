@@ -7,7 +7,8 @@ Does not belong here: whether to try again (the core's `forwarding`), the answer
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ollama_router_core.errors import ConnectFailed, UpstreamError, UpstreamProtocolError
 from ollama_router_core.forwarding import Broken, GiveUp, Outcome, Relay, Unreachable, forward, outcome_of_status
@@ -34,8 +35,7 @@ from ollama_router_server.upstream.interface import (
 __all__ = ["Attempt", "Forwarder", "HeldAnswer", "Tried"]
 
 
-@dataclass(slots=True)
-class HeldAnswer:
+class HeldAnswer(Struct, eq=False):
     """An answer whose head has arrived; `release` says how it ended."""
 
     target: Target
@@ -67,8 +67,7 @@ Tried = tuple[Outcome, HeldAnswer | None]
 """What came of an attempt, and the answer if its head has arrived."""
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(Struct, eq=False):
     """A request on its way to a server; `started` is when, in seconds of the monotonic clock."""
 
     target: Target

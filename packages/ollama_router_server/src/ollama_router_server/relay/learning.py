@@ -6,8 +6,9 @@ Does not belong here: what observations mean (the core), polling (`fleet_service
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from ollama_router_core.endpoints import Kind
 from ollama_router_core.expectation import BYTES_A_TOKEN
@@ -21,8 +22,7 @@ from ollama_router_server.relay.exchange import Exchange
 __all__ = ["Sent", "note_answered", "note_finished", "note_sent"]
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """What was so when a request left: `loads` says that it began the only load there, `running` counts it too."""
 
     server: str

@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
+
 __all__ = [
     "Headers",
     "ListenedResponse",
@@ -53,8 +55,7 @@ class Timeouts:
     idle: float | None = 60.0
 
 
-@dataclass(slots=True, kw_only=True)
-class UpstreamRequest:
+class UpstreamRequest(Struct, frozen=True, kw_only=True):
     """One request to one origin.
 
     `target` is the origin-form path with query, already built from the endpoint table. `headers` hold neither

@@ -1,34 +1,26 @@
 """Asks each server in the background, never on a request's path, and only what is due.
 
 Belongs here: one task a server: its health, its models, what it holds in memory.
-Does not belong here: what replies mean (`ollama_router_core.observations`), what they are kept for (`fleet_service`),
-when a silent server is down (`pulse`).
+Does not belong here: which questions are due and what replies mean (`ollama_router_core.inventory`), what they are kept
+for (`fleet_service`), when a silent server is down (`pulse`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Protocol
 
 import structlog
 
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamProtocolError, UpstreamTimeout
-from ollama_router_core.fleet import ModelFacts, ServerFacts
-from ollama_router_core.observations import (
-    observe_down,
-    observe_ps,
-    observe_show,
-    observe_tags,
-    observe_version,
-    with_facts,
-)
+from ollama_router_core.inventory import Book as FactBook
+from ollama_router_core.inventory import Question, Told, take_stock
+from ollama_router_core.observations import observe_down, observe_version
 from ollama_router_server.fetching import fetch
 from ollama_router_server.pulse import Pulse
 from ollama_router_server.system import Clock
@@ -42,15 +34,8 @@ _log = structlog.get_logger("fleet")
 _START_SECONDS = 3.0
 
 
-class Book(Protocol):
-    """Where facts are kept."""
-
-    @property
-    def servers(self) -> Mapping[str, ServerFacts]:
-        """What is believed about each server."""
-
-    def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> bool:
-        """Swap in new facts about a server."""
+class Book(FactBook, Protocol):
+    """Where facts are kept, and what servers said."""
 
     def remember(self, name: str, path: str, body: bytes | None) -> None:
         """Keep what a server answered on a path."""
@@ -130,14 +115,41 @@ class Polls:
             return
         if not self._pulses[name].up:
             return
-        for step in (self._ask_tags, self._ask_ps, self._ask_show):
-            try:
-                await step(name)
-            except UpstreamTimeout as error:
-                self._failed(name, error)  # it may have begun to hang right after its probe
-                return
-            except RouterError as error:
-                _log.warning("server_facts_unavailable", server=name, step=step.__name__, error=error.message)
+        try:
+            await self._take_stock(name)
+        except UpstreamTimeout as error:
+            self._failed(name, error)  # it may have begun to hang right after its probe
+
+    async def _take_stock(self, name: str) -> None:
+        def unusable(error: RouterError) -> None:
+            _log.warning("server_facts_unavailable", server=name, error=error.message)
+
+        steps = take_stock(name, self._book, self._models, now=self._clock.monotonic(), unusable=unusable)
+        try:
+            question = next(steps)
+            while True:
+                question = steps.send(await self._ask(name, question))
+        except StopIteration:
+            return
+        finally:
+            steps.close()
+
+    async def _ask(self, name: str, question: Question) -> Told | None:
+        target, path = self._targets[name], question.path
+        try:
+            status, body = await fetch(
+                self._upstream, target, question.method, path, timeouts=self._timeouts, body=question.body
+            )
+        except UpstreamTimeout:
+            raise
+        except RouterError as error:
+            _log.warning("server_facts_unavailable", server=name, path=path, error=error.message)
+            return None
+        if question.method == "GET" and status == 200:
+            self._book.remember(name, path, body)
+        elif question.method == "GET":
+            _log.warning("server_facts_unavailable", server=name, path=path, error=f"answered {path} with {status}")
+        return Told(status, body, self._clock.monotonic(), self._clock.wall())
 
     async def _probe(self, name: str) -> None:
         started = self._clock.monotonic()
@@ -168,46 +180,6 @@ class Polls:
             return
         _log.warning("server_down", server=name, error=error.message)
         self._book.update(name, lambda known: observe_down(known, error.message, now=self._clock.monotonic()))
-
-    async def _ask_tags(self, name: str) -> None:
-        facts, models = self._book.servers[name], self._models
-        age = None if facts.installed_at is None else self._clock.monotonic() - facts.installed_at
-        if age is not None and models.cache_model_info and age < models.cache_ttl_seconds:
-            return
-        body = await self._get(name, "/api/tags")
-        self._book.update(name, lambda known: observe_tags(known, body, now=self._clock.monotonic()))
-
-    async def _ask_ps(self, name: str) -> None:
-        body = await self._get(name, "/api/ps")
-        now, wall = self._clock.monotonic(), self._clock.wall()
-        self._book.update(name, lambda known: observe_ps(known, body, now=now, wall=wall))
-
-    async def _ask_show(self, name: str) -> None:
-        """Learn the architecture of models not yet known, once for each digest in the whole fleet."""
-        for model in tuple((self._book.servers[name].installed or {}).values()):
-            if model.facts is not None or model.remote_host is not None:
-                continue
-            known = self._facts_of_digest(model.digest)
-            if known is not None:
-                self._book.update(name, partial(with_facts, name=model.name, model_facts=known))
-                continue
-            body = json.dumps({"model": model.spelling}).encode()
-            status, reply = await fetch(
-                self._upstream, self._targets[name], "POST", "/api/show", timeouts=self._timeouts, body=body
-            )
-            if status == 200:
-                self._book.update(name, partial(observe_show, name=model.name, body=reply))
-
-    def _facts_of_digest(self, digest: str) -> ModelFacts | None:
-        models = (model for facts in self._book.servers.values() for model in (facts.installed or {}).values())
-        return next((model.facts for model in models if model.digest == digest and model.facts is not None), None)
-
-    async def _get(self, name: str, path: str) -> bytes:
-        status, body = await fetch(self._upstream, self._targets[name], "GET", path, timeouts=self._timeouts)
-        if status != 200:
-            raise UpstreamProtocolError(f"answered {path} with {status}")
-        self._book.remember(name, path, body)
-        return body
 
 
 def _timeouts(config: Config, seconds: float) -> Timeouts:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from ollama_router_core.breaker import Breaker, RetryBudget
 from ollama_router_core.client.system import Clock
 from ollama_router_core.config.settings import Config
-from ollama_router_core.fleet import EMPTY, FleetSnapshot, ModelFacts, ServerFacts, is_stub
+from ollama_router_core.fleet import EMPTY, FleetSnapshot, ServerFacts, is_stub
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.observations import observe_down, observe_loads_ended
 from ollama_router_core.speeds import Sample, SpeedBook, model_weight
@@ -181,11 +181,6 @@ class FleetBook:
         """A probe went well."""
         with self._lock:
             self._failures.pop(name, None)
-
-    def facts_of_digest(self, digest: str) -> ModelFacts | None:
-        """Architecture facts learned from another server that has the same model."""
-        models = (model for facts in self._servers.values() for model in (facts.installed or {}).values())
-        return next((one.facts for one in models if one.digest == digest and one.facts is not None), None)
 
     def is_stub(self, model: CanonicalName) -> bool:
         """Whether some server only knows this model as one of Ollama's hosted service."""

@@ -1,14 +1,15 @@
 """What servers are asked about themselves, as generators: no I/O here.
 
-Belongs here: one round of questions to a server, lists of all servers for merged answers.
-Does not belong here: what replies mean (`ollama_router_core.observations`), when to ask (`fleet_book`, `exchange`).
+Belongs here: one round of questions to a server, lists of all servers for merged answers, parts of orders.
+Does not belong here: which questions are due and what replies mean (`ollama_router_core.inventory`), when to ask
+(`fleet_book`, `placing`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -17,15 +18,10 @@ from ollama_router_core.client.steps import Ask, Failure, Job, Outgoing, Reply
 from ollama_router_core.client.system import Clock
 from ollama_router_core.config.settings import Config
 from ollama_router_core.destinations import Destination
-from ollama_router_core.errors import RouterError, UpstreamDisconnected, UpstreamProtocolError
+from ollama_router_core.errors import RouterError, UpstreamDisconnected
+from ollama_router_core.inventory import Told, take_stock
 from ollama_router_core.names import CanonicalName
-from ollama_router_core.observations import (
-    observe_ps,
-    observe_show,
-    observe_tags,
-    observe_version,
-    with_facts,
-)
+from ollama_router_core.observations import observe_version
 
 __all__ = ["Questions"]
 
@@ -50,10 +46,20 @@ class Questions:
                 self._probe_failed(name, reply)
                 return
             self._note_up(name, reply, started)
-            yield from self._tags(name, library)
-            yield from self._ps(name, library)
-            self._book.known(name)
-            yield from self._shows(name, library)
+            yield from self._stock(name, library)
+
+    def _stock(self, name: str, library: Any) -> Job:
+        steps = take_stock(name, self._book, self._config.models, now=self._clock.monotonic())
+        with suppress(StopIteration):
+            question = next(steps)
+            while True:
+                if question.path == "/api/show":  # what a decision needs is there
+                    self._book.known(name)
+                reply = yield self._ask(name, question.path, library, body=question.body)
+                told: Told | None = None
+                if isinstance(reply, Reply):
+                    told = Told(reply.status, reply.body, self._clock.monotonic(), self._clock.wall())
+                question = steps.send(told)
 
     def fetch(self, name: str, path: str, library: Any, into: dict[str, bytes | None], seconds: float) -> Job:
         """One list of one server, for a merged answer; None stands for a server that did not give it."""
@@ -100,44 +106,6 @@ class Questions:
         self._book.probe_succeeded(name)
         elapsed = (now - started) * 1000
         self._book.update(name, partial(observe_version, body=reply.body, probe_ms=elapsed, now=now))
-
-    def _tags(self, name: str, library: Any) -> Job:
-        facts, models = self._book.servers[name], self._config.models
-        age = None if facts.installed_at is None else self._clock.monotonic() - facts.installed_at
-        if age is not None and models.cache_model_info and age < models.cache_ttl_seconds:
-            return
-        reply = yield self._ask(name, "/api/tags", library)
-        if isinstance(reply, Reply) and reply.status == 200:
-            self._observe(name, partial(observe_tags, body=reply.body, now=self._clock.monotonic()))
-
-    def _ps(self, name: str, library: Any) -> Job:
-        reply = yield self._ask(name, "/api/ps", library)
-        if isinstance(reply, Reply) and reply.status == 200:
-            now, wall = self._clock.monotonic(), self._clock.wall()
-            self._observe(name, partial(observe_ps, body=reply.body, now=now, wall=wall))
-
-    def _shows(self, name: str, library: Any) -> Job:
-        """Learn the architecture of models not yet known, once for each digest in the whole fleet."""
-        for model in tuple((self._book.servers[name].installed or {}).values()):
-            if model.facts is not None or model.remote_host is not None:
-                continue
-            known = self._book.facts_of_digest(model.digest)
-            if known is not None:
-                self._book.update(name, partial(with_facts, name=model.name, model_facts=known))
-                continue
-            body = json.dumps({"model": model.spelling}).encode()
-            reply = yield self._ask(name, "/api/show", library, body=body)
-            if isinstance(reply, Failure):
-                return
-            if reply.status == 200:
-                self._observe(name, partial(observe_show, name=model.name, body=reply.body))
-
-    def _observe(self, name: str, change: Any) -> None:
-        """A body that is not what its route answers tells nothing."""
-        try:
-            self._book.update(name, change)
-        except UpstreamProtocolError:
-            return
 
     def _ask(self, name: str, path: str, library: Any, *, body: bytes = b"", seconds: float | None = None) -> Ask:
         place = self._places[name]

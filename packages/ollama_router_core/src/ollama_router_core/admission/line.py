@@ -15,10 +15,14 @@ from ollama_router_core.candidates import RequestKind, kind_of
 from ollama_router_core.expectation import BYTES_A_TOKEN
 from ollama_router_core.names import CanonicalName
 
-__all__ = ["AGEING", "Group", "Line"]
+__all__ = ["AGEING", "Group", "Line", "alone"]
 
 AGEING = 30.0
 """Seconds of waiting that double a ticket's weight; it grows with the square of its age, so nobody starves."""
+
+CALM, CROWD = 0.15, 20
+"""Where less than `CROWD` wait, age counts sooner, down to this share of `AGEING`: then little is gained by making
+somebody wait for the sake of many, and who asks for a seldom used model gets it soon."""
 
 
 @dataclass(slots=True, eq=False)
@@ -141,7 +145,7 @@ class Line:
 
     def weight(self, ticket: Ticket, now: float) -> float:
         """What a ticket's turn is worth: its age, and its user's fair share divided by what that user has waiting."""
-        age = (now - ticket.arrived) / AGEING
+        age = (now - ticket.arrived) / self._ageing()
         share = len(self._tickets) / (len(self._by_user) * len(self._by_user[ticket.user]))
         return (1.0 + age * age) * share
 
@@ -149,8 +153,11 @@ class Line:
         """The weights of a group together."""
         if len(self._by_user) == 1:
             ages = [now - ticket.arrived for ticket in group.tickets.values()]
-            return len(ages) + sum([age * age for age in ages]) / (AGEING * AGEING)
+            return len(ages) + sum([age * age for age in ages]) / self._ageing() ** 2
         return sum(self.weight(ticket, now) for ticket in group.tickets.values())
+
+    def _ageing(self) -> float:
+        return AGEING * min(1.0, CALM + (1.0 - CALM) * len(self._tickets) / CROWD)
 
     def in_turn(self) -> Iterator[Ticket]:
         """Users in turn, each one's oldest first; who had a turn most recently is last. Tickets may leave meanwhile."""

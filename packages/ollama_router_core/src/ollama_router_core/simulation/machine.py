@@ -6,7 +6,8 @@ Does not belong here: which server gets a request (`routers`), the clock's loop 
 
 Ollama's rules: a request for a loaded model with the same context waits for one of its slots, in order; any other
 needs a load, and loads wait in one queue, the first blocking the rest. Room is made by unloading idle models; a busy
-one is waited for, and serves what still arrives for it meanwhile.
+one is waited for, and serves what still arrives for it meanwhile: whichever is idle first with `lru`, with `ollama` the
+one that was chosen. A busy model that is asked to unload does so when it is idle.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ GB_PER_GIB = 1.07
 """GiB to GB, rounded as the scenario defines it."""
 
 SHARING = 0.8
-"""With k requests running each step takes k^0.8 longer: two finish a little sooner side by side than in turn."""
+"""Assumed: with k requests running each step takes k^0.8 longer, so two finish a little sooner together than in turn."""
 
 Eviction = Literal["lru", "ollama"]
 
@@ -34,7 +35,7 @@ Eviction = Literal["lru", "ollama"]
 class Machine:
     """A server's hardware: GiB of VRAM, memory bandwidth in GB/s, TFLOP/s, GB/s from disk, seconds of keep-alive.
 
-    A model takes `headroom` times its weights. `eviction` is `lru`, or Ollama's order for equal keep-alives: by name.
+    A model takes `headroom` times its weights. With k requests running each step takes k^`sharing` longer. `eviction` is `lru`, or Ollama's order for equal keep-alives: by name.
     With `joins` a finished load serves everybody who waits for that model; without, the queue of loads stays strictly
     in order, as Ollama's does, and two models that take turns in it thrash.
     """
@@ -48,6 +49,7 @@ class Machine:
     num_parallel: int = 1
     keep_alive: float = 300.0
     headroom: float = 1.15
+    sharing: float = SHARING
     eviction: Eviction = "lru"
     joins: bool = True
 
@@ -98,7 +100,7 @@ class Event:
 
 @dataclass(slots=True, eq=False)
 class Residency:
-    """A loaded model: its size in GiB, context, who runs and who waits for a slot."""
+    """A loaded model: its size in GiB, context, who runs and who waits for a slot; `leaving` goes when it is idle."""
 
     model: SimulatedModel
     num_ctx: int | None
@@ -106,6 +108,7 @@ class Residency:
     used_at: float
     running: list[Timing] = field(default_factory=list)
     waiting: deque[Timing] = field(default_factory=deque)
+    leaving: bool = False
 
     @property
     def idle(self) -> bool:
@@ -124,6 +127,7 @@ class ServerState:
     pending: deque[Timing] = field(default_factory=deque)
     loading: Timing | None = None
     load_ends: float = math.inf
+    victim: Residency | None = None
     loads: int = 0
     evictions: int = 0
     busy_seconds: float = 0.0
@@ -152,12 +156,12 @@ class ServerState:
         return self._take_events()
 
     def unload(self, model: str, now: float) -> list[Event]:
-        """The router asks for a model's memory back; a busy model ignores it."""
+        """The router asks for a model's memory back; a busy model gives it when it is idle."""
         self._pass(now)
         held = self.loaded.get(model)
-        if held is not None and held.idle:
-            self._unload(held)
-            self.evictions += 1
+        if held is not None:
+            held.leaving = True
+            self._let_go(held)
         return self._take_events()
 
     def next_event(self) -> float:
@@ -177,6 +181,7 @@ class ServerState:
         if now >= self.load_ends:
             self._finish_load()
         for held in list(self.loaded.values()):
+            self._let_go(held)
             if held.idle and now >= held.used_at + self.machine.keep_alive:
                 self._unload(held)
         self._place()
@@ -188,14 +193,14 @@ class ServerState:
         timings += [*self.pending, *([self.loading] if self.loading is not None else [])]
         self.loaded.clear()
         self.pending.clear()
-        self.loading, self.load_ends, self.in_flight = None, math.inf, 0
+        self.loading, self.load_ends, self.in_flight, self.victim = None, math.inf, 0, None
         return [timing.job for timing in timings]
 
     def _running(self) -> int:
         return sum(len(held.running) for held in self.loaded.values())
 
     def _pace(self) -> float:
-        return float(max(1, self._running()) ** SHARING)
+        return float(max(1, self._running()) ** self.machine.sharing)
 
     def _pass(self, now: float) -> None:
         elapsed = now - self.now
@@ -255,12 +260,28 @@ class ServerState:
             self._unload(outdated)
         need = self.machine.need(self.model_of(job.model))
         while self.machine.vram_gib - sum(held.size for held in self.loaded.values()) < need - _TINY:
-            idle = [held for held in self.loaded.values() if held.idle]
-            if not idle:
+            victim = self._choose_victim()
+            if victim is None:
                 return False
-            self._unload(min(idle, key=self._victim_order))
+            self._unload(victim)
             self.evictions += 1
         return True
+
+    def _choose_victim(self) -> Residency | None:
+        """Who goes now; None while that one is busy."""
+        if self.victim is not None and self.victim.model.name in self.loaded:
+            return self.victim if self.victim.idle else None
+        idle = [held for held in self.loaded.values() if held.idle]
+        if idle:
+            return min(idle, key=self._victim_order)
+        if self.machine.eviction == "ollama":
+            self.victim = min(self.loaded.values(), key=self._victim_order)
+        return None
+
+    def _let_go(self, held: Residency) -> None:
+        if held.leaving and held.idle and held.model.name in self.loaded:
+            self._unload(held)
+            self.evictions += 1
 
     def _victim_order(self, held: Residency) -> tuple[float, str]:
         return (held.used_at if self.machine.eviction == "lru" else 0.0, held.model.name)
@@ -289,6 +310,8 @@ class ServerState:
 
     def _unload(self, held: Residency) -> None:
         del self.loaded[held.model.name]
+        if self.victim is held:
+            self.victim = None
         self._events.append(Event("unloaded", self.now, model=held.model.name))
 
     def _take_events(self) -> list[Event]:

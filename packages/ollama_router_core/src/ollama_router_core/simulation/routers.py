@@ -57,6 +57,7 @@ class StrategyRouter:
         self.name: str = strategy if late else f"{strategy} on arrival"
         self._config = fleet_config(machines, strategy)
         self._late = late
+        self._waits = late and strategy == "fastest"
         self._admission = Admission(self._config)
         self._book = SpeedBook()
         self._snapshot = FleetSnapshot()
@@ -121,7 +122,9 @@ class StrategyRouter:
         """Our own traffic shows a load before any poll does."""
         self._began[number] = self._admission.traffic(self._snapshot, now).in_flight.get(server, 1)
         job, facts = self._jobs[number], self._snapshot.servers[server]
-        if job.model not in facts.loaded and job.model not in facts.loading and not self._late:
+        if self._waits:
+            return  # who waits for a slot is not told by a load that is under way, and most changes would be of this kind
+        if job.model not in facts.loaded and job.model not in facts.loading:
             self._change(replace(facts, loading={**facts.loading, job.model: now}))
 
     def observe(self, server: str, event: Event, now: float) -> Iterable[Dispatch]:

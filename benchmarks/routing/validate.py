@@ -1,0 +1,265 @@
+"""Is the model of a server right? `python benchmarks/routing/validate.py [--requests 220] [--speed 12] [--json]`.
+
+The same requests go through the simulation in virtual time, and over HTTP through a router and three simulated Ollama
+servers on loopback sockets. The percentiles of the time to the first token must agree within ten per cent.
+
+Waiting for hours is avoided by time itself: one event loop runs everything, and its clock goes `--speed` times as fast
+as the wall's. Timers, loads, tokens, polls and the router's own clock agree on it; what takes real time (sockets,
+Python) counts for as many times more, which is the error of the method: 5 ms are 0.1 s at 20.
+
+Both sides are given the same hardware: seconds of a load, of a prompt's token and of an answer's token. Beyond that
+the HTTP side is `ollama_router_core.testing`: one load at a time in order, eviction of idle models by name, the
+server's own memory rules. It does not slow requests that run side by side, so `sharing` is 0 in the model here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import selectors
+import socket
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import uvicorn
+
+from ollama_router_core import testing
+from ollama_router_core.config import load_config
+from ollama_router_core.names import canonical_name
+from ollama_router_core.simulation import ROUTERS, Arrival, Job, Machine, SimulatedModel, percentile, simulate
+from ollama_router_core.simulation.workload import assign_models, zipf_weights
+from ollama_router_server.app import create_app
+from ollama_router_server.protocol.strict import StrictProtocol
+from ollama_router_server.services import Services
+
+GIB = 1 << 30
+WEIGHTS, KV = 5.0, 0.5  # GiB of each model and of its cache at 4096 tokens
+SPARE = 1.2  # before a model is measured the router counts buffers that the simulated server does without
+ANSWER = 40
+MODELS = tuple(SimulatedModel(name=canonical_name(f"m{n}:8b"), billions=8, weights_gib=WEIGHTS) for n in range(1, 7))
+STRATEGIES = ("round_robin", "least_loaded", "priority_with_memory", "fastest")
+TOLERANCE = 0.10
+
+
+def machine(name: str, models: int, *, bandwidth: float, tflops: float, load_rate: float, priority: int) -> Machine:
+    """A server with room for so many of the models."""
+    return Machine(
+        name=name,
+        vram_gib=models * (WEIGHTS + KV) + SPARE,
+        bandwidth=bandwidth,
+        tflops=tflops,
+        load_rate=load_rate,
+        priority=priority,
+        headroom=(WEIGHTS + KV) / WEIGHTS,
+        eviction="ollama",
+        joins=False,
+        sharing=0.0,
+    )
+
+
+FLEET = (
+    machine("big", 3, bandwidth=200, tflops=16, load_rate=2.0, priority=1),
+    machine("mid", 2, bandwidth=120, tflops=10, load_rate=1.0, priority=2),
+    machine("old", 1, bandwidth=80, tflops=6, load_rate=0.7, priority=3),
+)
+
+
+class FastClock:
+    """The loop's time for the router."""
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._offset = time.time() - time.monotonic() * speed
+
+    def monotonic(self) -> float:
+        """Seconds that pass `speed` times as fast."""
+        return time.monotonic() * self._speed
+
+    def wall(self) -> float:
+        """The same from today on."""
+        return self._offset + self.monotonic()
+
+
+class _FastSelector(selectors.DefaultSelector):
+    speed = 1.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        """Wait for the real part of a virtual time."""
+        return super().select(None if timeout is None else timeout / self.speed)
+
+
+class FastLoop(asyncio.SelectorEventLoop):
+    """An event loop whose seconds are shorter."""
+
+    def __init__(self, speed: float) -> None:
+        selector = _FastSelector()
+        selector.speed = speed
+        self._speed = speed
+        super().__init__(selector)
+
+    def time(self) -> float:
+        """Virtual seconds."""
+        return time.monotonic() * self._speed
+
+
+def make_jobs(count: int, rate: float, seed: int) -> tuple[Job, ...]:
+    """Requests in bursts and lulls, for models by weights 1/rank."""
+    rng = random.Random(seed)
+    arrivals, at = [], 0.0
+    for _ in range(count):
+        at += rng.expovariate(rate)
+        tokens = min(4000, round(rng.lognormvariate(7.0, 0.7)))
+        arrivals.append(Arrival(at=at, prompt_tokens=tokens, output_tokens=ANSWER))
+    return assign_models(arrivals, MODELS, zipf_weights(len(MODELS)), rng)
+
+
+def simulator(one: Machine, clock: FastClock) -> testing.OllamaSimulator:
+    """The same server over HTTP."""
+    models = [
+        testing.SimulatedModel(
+            name=model.name,
+            size=round(WEIGHTS * GIB),
+            answer_tokens=ANSWER,
+            prefill_speed=1.0 / one.prefill_seconds(model, 1),
+            decode_speed=1.0 / one.decode_seconds(model, 1),
+        )
+        for model in MODELS
+    ]
+    room = round((one.vram_gib - SPARE - WEIGHTS - KV + 7.2) * GIB)  # what is left must be 1.25 x as large as a model
+    return testing.OllamaSimulator(
+        models=models,
+        vram=room,
+        max_loaded_models=9,
+        default_context=4096,
+        load_speed=WEIGHTS * GIB / one.load_seconds(MODELS[0]),
+        time_scale=1.0,
+        wall=clock.wall,
+    )
+
+
+def settings(strategy: str, servers: Mapping[str, testing.OllamaSimulator]) -> str:
+    """A router's config with timeouts that a fast clock does not meet."""
+    entries = {
+        one.name: {
+            "host": "127.0.0.1",
+            "port": servers[one.name].port,
+            "max_memory_gb": one.vram_gib,
+            "priority": one.priority,
+        }
+        for one in FLEET
+    }
+    patient = dict.fromkeys(("request_timeout", "connect_timeout", "idle_timeout", "probe_timeout"), 1e6)
+    queue = {"max_waiting": 100_000, "max_wait": 1e6}
+    limits = {"max_in_flight": 100_000}
+    return json.dumps(
+        {
+            "servers": entries,
+            "routing_strategy": strategy,
+            "queue": queue,
+            "limits": limits,
+            "server_busy_threshold_ms": 1e6,
+            "model_info_timeout": 1e6,
+            "proxy_port": 1,
+            **patient,
+        }
+    )
+
+
+async def over_http(strategy: str, jobs: Sequence[Job], speed: float) -> list[float]:
+    """Seconds to each request's first token."""
+    clock = FastClock(speed)
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        servers = {one.name: await stack.enter_async_context(simulator(one, clock)) for one in FLEET}
+        environment = {"OROUTER_DATABASE_URL": f"sqlite:///{folder}/router.sqlite3"}
+        services = Services(load_config(settings(strategy, servers)), environment, clock=clock)
+        await services.prepare()
+        asking = await services.users.create("validation", role="user")
+        sock = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1024))
+        options = uvicorn.Config(create_app(services), http=StrictProtocol, access_log=False, log_config=None)
+        server = uvicorn.Server(options)
+        running = asyncio.create_task(server._serve(sockets=[sock]))  # noqa: SLF001 - without taking over signals
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.1)
+        try:
+            return await _ask_all(jobs, f"http://127.0.0.1:{sock.getsockname()[1]}", asking.token.reveal())
+        finally:
+            server.should_exit = True
+            await running
+
+
+async def _ask_all(jobs: Sequence[Job], url: str, token: str) -> list[float]:
+    loop = asyncio.get_running_loop()
+    headers = {"authorization": f"Bearer {token}"}
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)  # idle ones end soon on this clock
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=1e6, limits=limits, trust_env=False) as client:
+        (await client.get("/api/version")).raise_for_status()  # a token's first use costs bcrypt
+        start = loop.time() + 5.0
+
+        async def ask(job: Job) -> float:
+            await asyncio.sleep(start + job.at - loop.time())
+            body = {"model": job.model, "prompt": "www " * job.prompt_tokens}
+            first = None
+            async with client.stream("POST", "/api/generate", json=body) as answer:
+                if answer.status_code != 200:
+                    raise SystemExit(f"{answer.status_code}: {await answer.aread()!r}")
+                async for _ in answer.aiter_raw():
+                    first = first or loop.time()
+            assert first is not None
+            return first - start - job.at
+
+        return list(await asyncio.gather(*(ask(job) for job in jobs)))
+
+
+def in_virtual_time(strategy: str, jobs: Sequence[Job]) -> list[float]:
+    """The same from the simulation."""
+    return [one.ttft for one in simulate(ROUTERS[strategy](FLEET), FLEET, MODELS, jobs).outcomes]
+
+
+def compare(strategy: str, jobs: Sequence[Job], speed: float) -> dict[str, Any]:
+    """Both, and how far apart they are."""
+    modelled = in_virtual_time(strategy, jobs)
+    loop = FastLoop(speed)
+    try:
+        measured = loop.run_until_complete(over_http(strategy, jobs, speed))
+    finally:
+        loop.close()
+    row: dict[str, Any] = {"strategy": strategy, "requests": len(jobs)}
+    for name, share in (("p50", 0.5), ("p95", 0.95)):
+        ours, theirs = percentile(modelled, share), percentile(measured, share)
+        row |= {f"{name}_simulated": round(ours, 2), f"{name}_http": round(theirs, 2)}
+        row[f"{name}_off"] = round(ours / theirs - 1.0, 3)
+    return row
+
+
+def main() -> None:
+    """Measure and print; exit code 1 when a percentile is off by more than promised."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=220)
+    parser.add_argument("--rate", type=float, default=0.09, help="requests a second")
+    parser.add_argument("--speed", type=float, default=12.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--strategies", default=",".join(STRATEGIES))
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    jobs = make_jobs(options.requests, options.rate, options.seed)
+    rows = [compare(strategy, jobs, options.speed) for strategy in options.strategies.split(",")]
+    if options.json:
+        print(json.dumps(rows))
+    else:
+        names = ("p50_simulated", "p50_http", "p50_off", "p95_simulated", "p95_http", "p95_off")
+        print(f"{'':22} " + " ".join(f"{name:>13}" for name in names))
+        for row in rows:
+            print(f"{row['strategy']:22} " + " ".join(f"{row[name]:13}" for name in names))
+    if any(abs(row[name]) > TOLERANCE for row in rows for name in ("p50_off", "p95_off")):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

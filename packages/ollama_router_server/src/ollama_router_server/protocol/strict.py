@@ -358,7 +358,9 @@ class StrictProtocol(HttpToolsProtocol):
         self.cycle = cycle = FrontCycle(self, head.method, head.version, keep_alive=head.keep_alive)
         if self._fast is not None and self._fast(cycle, head, body):
             return
-        self.url, self.headers, self._version = head.target, list(head.headers), head.version
+        self.url, self._version = head.target, head.version
+        length = b"%d" % len(body)  # a head that was recognised has that of its first request
+        self.headers = [(name, length if name == b"content-length" else value) for name, value in head.headers]
         cycle.body += body
         cycle.more_body = False
         cycle.message_event.set()

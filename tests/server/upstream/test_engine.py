@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 from ollama_router_core.errors import ConnectFailed, UpstreamDisconnected, UpstreamProtocolError, UpstreamTimeout
 from ollama_router_server.upstream.engine import HttptoolsUpstream
 from ollama_router_server.upstream.interface import Timeouts
+from support.certificates import certificate_for_loopback, server_tls
 from support.eventually import eventually
 from support.exchange import ask, read_all, to
 from support.scripted_server import Peer, ScriptedServer
@@ -300,30 +299,10 @@ async def test_error_texts_name_the_server_and_hold_none_of_its_bytes(upstream: 
 # TLS ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh key and a self-signed certificate for 127.0.0.1, in one file."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs the openssl command")
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-keyout", str(path), "-out", str(path.with_suffix(".crt"))),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
-    return path
-
-
-def server_tls(certificate: Path) -> ssl.SSLContext:
-    """The server's side."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
+    return certificate_for_loopback(tmp_path_factory.mktemp("tls"))
 
 
 async def test_tls_to_a_trusted_server(certificate: Path):

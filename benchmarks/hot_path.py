@@ -143,7 +143,8 @@ async def measure(options):
         servers = "".join(SERVER.format(n=n, port=port) for n, port in enumerate(ports, 1))
         config = load_config(CONFIG.format(strategy=options.strategy, servers=servers))
         services = Services(config, {"OROUTER_DATABASE_URL": f"sqlite:///{folder}/db.sqlite3"})
-        created = await services.prepare()
+        await services.prepare()
+        created = await services.users.create("admin", role="admin")
         app = create_app(services)
         await services.start()
         try:

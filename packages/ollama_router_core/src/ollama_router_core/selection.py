@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from msgspec import Struct
 
 from ollama_router_core.candidates import Candidate, Reason
 from ollama_router_core.config.settings import Config
@@ -35,8 +37,8 @@ __all__ = [
 ]
 
 
-class Moment(NamedTuple):
-    """What a ranking may look at beside the candidate; a tuple, as every request makes one."""
+class Moment(Struct, frozen=True):
+    """What a ranking may look at beside the candidate."""
 
     request: RouteRequest
     snapshot: FleetSnapshot

@@ -78,7 +78,7 @@ Steps = Generator[Any, Any, Answer]
 
 def exchange(room: Room, incoming: Incoming) -> Steps:
     """Serve one request and leave one record."""
-    account = Account(room, incoming)
+    account = room.begin(incoming)
     try:
         answer = yield from _serve(room, account)
     except RouterError as error:
@@ -201,7 +201,7 @@ def _attempt(room: Room, account: Account, target: Destination, request: ParsedR
 def _begins_load(room: Room, name: str, request: ParsedRequest, now: float) -> bool:
     """Note that the request is on its way; says whether it began the only load there, whose time it will tell."""
     before = room.book.servers.get(name)
-    if before is None or observe_sent(before, request, now=now) is before:
+    if before is None or request.route.model in before.loaded or observe_sent(before, request, now=now) is before:
         return False
     after = room.book.update(name, lambda facts: observe_sent(facts, request, now=now))
     return after is not before and not before.loading

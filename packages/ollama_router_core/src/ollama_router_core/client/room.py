@@ -78,42 +78,42 @@ class Room:
         self.reads_usage = sink is not None or config.routing_strategy == "fastest"
         self.ids = RequestIds()
 
+    def begin(self, incoming: Incoming) -> Account:
+        """A program's request begins."""
+        return Account(self, incoming, self.ids(), self.clock.monotonic(), self.clock.wall())
 
-class Account:
+
+class Account(Struct):
     """One request from its start to its end; `end` counts once, whoever says it first."""
 
-    __slots__ = (
-        "_bound", "_ended", "_holds", "_room", "answered_at", "attempts", "bytes_out", "decided_at", "decision",
-        "error", "expected_wait", "fallback", "family", "id", "incoming", "loads", "position", "request", "retries",
-        "server", "started", "started_at", "status", "ticket", "usage",
-    )  # fmt: skip
+    _room: Room
+    incoming: Incoming
+    id: str
+    started: float
+    started_at: float
+    _ended: bool = False
+    _holds: str | None = None
+    _bound: str | None = None
+    ticket: Ticket | None = None
+    position: int | None = None
+    expected_wait: float | None = None
+    family: Family = Family.OLLAMA
+    request: ParsedRequest | None = None
+    decision: Decision | None = None
+    decided_at: float | None = None
+    answered_at: float | None = None
+    server: str | None = None
+    attempts: int = 0
+    retries: int = 0
+    loads: bool = False
+    status: int = 0
+    bytes_out: int = 0
+    usage: UsageReader | None = None
+    error: RouterError | None = None
+    fallback: str | None = None
 
-    def __init__(self, room: Room, incoming: Incoming) -> None:
-        self._room = room
-        self._ended = False
-        self._holds: str | None = None
-        self._bound: str | None = None
-        self.ticket: Ticket | None = None
-        self.position: int | None = None
-        self.expected_wait: float | None = None
-        self.incoming = incoming
-        self.id = room.ids()
-        self.started = room.clock.monotonic()
-        self.started_at = room.clock.wall()
-        self.family = Family.OLLAMA
-        self.request: ParsedRequest | None = None
-        self.decision: Decision | None = None
-        self.decided_at: float | None = None
-        self.answered_at: float | None = None
-        self.server: str | None = None
-        self.attempts = 0
-        self.retries = 0
-        self.loads = False
-        self.status = 0
-        self.bytes_out = 0
-        self.usage: UsageReader | None = None
-        self.error: RouterError | None = None
-        self.fallback: str | None = None
+    def __repr__(self) -> str:
+        return f"Account({self.id})"
 
     @property
     def stamp(self) -> Stamp:

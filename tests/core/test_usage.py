@@ -108,6 +108,31 @@ def test_an_openai_answer_in_one_piece() -> None:
     assert read(body, Family.OPENAI, streamed=False) == Usage(prompt_tokens=7, completion_tokens=3, finished=True)
 
 
+RESPONSES = (
+    b'event: response.created\ndata: {"type":"response.created","response":{"id":"r","output":[],"usage":null}}\n\n'
+    b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":"hi"}\n\n'
+    b'event: response.completed\ndata: {"type":"response.completed","response":{"id":"r","error":null,"output":[],'
+    b'"usage":{"input_tokens":7,"output_tokens":3,"total_tokens":10}}}\n\n'
+)
+
+
+def test_openai_responses() -> None:
+    """`/v1/responses` has other words, and no `[DONE]`."""
+    assert read(RESPONSES, Family.OPENAI) == Usage(prompt_tokens=7, completion_tokens=3, finished=True)
+    assert read(RESPONSES.partition(b"event: response.completed")[0], Family.OPENAI) == Usage()
+    body = b'{"object":"response","error":null,"output":[],"usage":{"input_tokens":7,"output_tokens":3}}'
+    assert read(body, Family.OPENAI, streamed=False) == Usage(prompt_tokens=7, completion_tokens=3, finished=True)
+    failed = b'data: {"type":"response.failed","response":{"error":{"code":"x"}}}\n\n'
+    assert read(failed, Family.OPENAI) == Usage(failed=True)
+
+
+def test_a_long_response_in_its_last_event_does_not_hide_the_numbers() -> None:
+    """The event repeats the whole text before the usage."""
+    text = b'"output":["' + b"x" * 40_000 + b'"]'
+    usage = read(RESPONSES.replace(b'"error":null,"output":[]', text), Family.OPENAI)
+    assert (usage.prompt_tokens, usage.completion_tokens) == (7, 3)
+
+
 def test_an_openai_error_in_a_stream() -> None:
     """`error: null` is none."""
     assert read(b'data: {"error":{"message":"x"}}\n\n', Family.OPENAI) == Usage(failed=True)

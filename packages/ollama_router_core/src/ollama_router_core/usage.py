@@ -66,6 +66,8 @@ class _OllamaEnd(Struct):
 class _OpenAIEnd(Struct):
     usage: Any = None
     error: Any = None
+    type: Any = None
+    response: Any = None  # the last event of `/v1/responses` carries the whole answer inside it
 
 
 class _AnthropicEnd(Struct):
@@ -79,6 +81,7 @@ _read_openai = msgspec.json.Decoder(_OpenAIEnd).decode
 _read_anthropic = msgspec.json.Decoder(_AnthropicEnd).decode
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
+# Names of the numbers, as regular expressions.
 _FIELDS: Mapping[Family, Mapping[str, str]] = {
     Family.OLLAMA: {
         "prompt_tokens": "prompt_eval_count",
@@ -87,13 +90,13 @@ _FIELDS: Mapping[Family, Mapping[str, str]] = {
         "prompt_eval_duration": "prompt_eval_duration",
         "eval_duration": "eval_duration",
     },
-    Family.OPENAI: {"prompt_tokens": "prompt_tokens", "completion_tokens": "completion_tokens"},
+    Family.OPENAI: {"prompt_tokens": "(?:prompt|input)_tokens", "completion_tokens": "(?:completion|output)_tokens"},
     Family.ANTHROPIC: {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"},
 }
 # One search a piece; each pattern begins with a fixed character, which the regex engine skips to.
 _MARKERS: Mapping[Family, re.Pattern[bytes]] = {
     Family.OLLAMA: re.compile(rb'"(?:done"\s*:\s*true|(?:prompt_)?eval_|load_duration"|error")'),
-    Family.OPENAI: re.compile(rb'["\[](?:usage"\s*:\s*\{|error"|DONE\])'),
+    Family.OPENAI: re.compile(rb'["\[](?:usage"\s*:\s*\{|error"|response\.(?:completed|failed)"|DONE\])'),
     Family.ANTHROPIC: re.compile(rb'"(?:usage"\s*:\s*\{|message_stop"|error")'),
 }
 _NUMBERS = {
@@ -237,12 +240,14 @@ def _ollama(text: bytes) -> Usage:
 
 
 def _openai(text: bytes) -> Usage:
+    """A chunk or an answer of chat completions, or an event or an answer of `/v1/responses`, which has other words."""
     end = _read_openai(text)
-    source = _source(end.usage, None)
+    source = _source(end.usage, end.response)
     return Usage(
-        prompt_tokens=_count(source.get("prompt_tokens")),
-        completion_tokens=_count(source.get("completion_tokens")),
-        failed=bool(end.error),
+        prompt_tokens=_count(source.get("prompt_tokens", source.get("input_tokens"))),
+        completion_tokens=_count(source.get("completion_tokens", source.get("output_tokens"))),
+        finished=end.type == "response.completed",
+        failed=bool(end.error) or end.type in {"error", "response.failed"},
     )
 
 

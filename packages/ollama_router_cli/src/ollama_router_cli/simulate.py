@@ -137,6 +137,7 @@ def _draw(figure_type: Any, path: Path, summaries: list[Summary]) -> None:
     for field, label, height in (("ttft_p95", "p95", 0.8), ("ttft_p50", "p50", 0.4)):
         axes.barh(names, [getattr(summary, field) for summary in reversed(summaries)], height=height, label=label)
     axes.set_xscale("log")
+    axes.set_xlim(left=max(0.01, min(summary.ttft_p50 for summary in summaries) / 2))
     axes.set_xlabel("seconds to the first token")
     axes.legend()
     try:

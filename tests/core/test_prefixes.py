@@ -39,6 +39,7 @@ class TestTelling:
             number(SYSTEM, FIRST, model="other"),
             number(FIRST, system="You are rude."),
         ],
+        ids=["another start", "no start", "another user", "another model", "another system prompt"],
     )
     def test_another_start_user_or_model_is_another(self, other):
         """Nothing of one is told to another."""

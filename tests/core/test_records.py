@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from ollama_router_core.records import RequestRecord
@@ -17,8 +18,9 @@ def a_record(**changes: object) -> RequestRecord:
 
 def test_what_is_always_known_must_be_given():
     """Everything else has a default that says it is not known, or that nothing happened."""
-    assert set(RequestRecord._fields) - set(RequestRecord._field_defaults) == REQUIRED
-    assert all(default in (None, 0, False) for default in RequestRecord._field_defaults.values())
+    fields = msgspec.structs.fields(RequestRecord)
+    assert {field.name for field in fields if field.required} == REQUIRED
+    assert all(field.default in (None, 0, False) for field in fields if not field.required)
 
 
 def test_a_record_never_changes():
@@ -29,5 +31,5 @@ def test_a_record_never_changes():
 
 def test_there_is_no_place_for_secrets():
     """No field could take a prompt, an answer, a token's text, a header or a query string."""
-    names = set(RequestRecord._fields)
+    names = set(RequestRecord.__struct_fields__)
     assert not names & {"prompt", "messages", "body", "response", "answer", "token", "headers", "query", "target"}

@@ -35,7 +35,7 @@ def test_a_line_has_every_field():
     """Programs that read the lines find the same keys each time."""
     stream = io.StringIO()
     StreamSink(stream).write(a_record())
-    assert list(json.loads(stream.getvalue())) == list(RequestRecord._fields)
+    assert list(json.loads(stream.getvalue())) == list(RequestRecord.__struct_fields__)
 
 
 def test_a_stream_stays_open():

@@ -58,7 +58,7 @@ async def test_a_line_says_what_the_row_says(files: LogFiles, tmp_path: Path) ->
     files.write(record)
     await files.aclose()
     path = tmp_path / FILE_NAME
-    assert json.loads(path.read_text()) == record._asdict()
+    assert json.loads(path.read_text()) == record.to_json()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 

@@ -41,7 +41,7 @@ __all__ = ["app"]
 app = command_group("Read the request log. Prompts, answers and tokens are never in it.")
 
 _FOLLOW_INTERVAL = 0.5  # seconds
-_FIELDS = RequestRecord._fields
+_FIELDS = RequestRecord.__struct_fields__
 
 Result = TypeVar("Result")
 
@@ -90,7 +90,7 @@ def list_rows(
 
     rows = _with_log(config, environment, read)
     if as_json:
-        print_json([row._asdict() for row in rows])
+        print_json([row.to_json() for row in rows])
     elif rows:
         print_records(rows)
     else:
@@ -210,7 +210,7 @@ def cleanup(
 
 def _print_lines(rows: Sequence[RequestRecord], *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.writelines(f"{json.dumps(row._asdict())}\n" for row in rows)
+        sys.stdout.writelines(f"{json.dumps(row.to_json())}\n" for row in rows)
     elif rows:
         print_records(rows)
     sys.stdout.flush()

@@ -253,7 +253,7 @@ def _details_json(details: UserDetails) -> dict[str, Any]:
         "mean_ms": details.mean_ms,
         "prompt_tokens": details.prompt_tokens,
         "completion_tokens": details.completion_tokens,
-        "last_requests": [record._asdict() for record in details.last_requests],
+        "last_requests": [record.to_json() for record in details.last_requests],
     }
 
 

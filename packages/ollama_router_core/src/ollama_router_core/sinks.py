@@ -44,7 +44,7 @@ class StreamSink:
 
     def write(self, record: RequestRecord) -> None:
         """Write one line."""
-        line = json.dumps(record._asdict(), separators=(",", ":")) + "\n"
+        line = json.dumps(record.to_json(), separators=(",", ":")) + "\n"
         try:
             self._stream.write(line)
         except (OSError, ValueError):

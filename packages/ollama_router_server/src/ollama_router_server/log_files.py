@@ -157,7 +157,7 @@ class LogFiles:
 
 
 def _line(record: RequestRecord) -> bytes:
-    return msgspec.json.encode(record._asdict()) + b"\n"
+    return msgspec.json.encode(record) + b"\n"
 
 
 class Several:

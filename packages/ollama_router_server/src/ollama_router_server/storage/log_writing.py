@@ -15,6 +15,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
+from msgspec.structs import astuple
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,7 +27,7 @@ from ollama_router_server.storage.schema import log_drops
 
 __all__ = ["FIELDS", "write_batch"]
 
-FIELDS = RequestRecord._fields
+FIELDS = RequestRecord.__struct_fields__
 """The fields of a row, in the order of the table's columns."""
 
 _COUNTED = [FIELDS.index(name) for name in COUNTED]
@@ -71,7 +72,7 @@ def _write_sqlite(connection: sqlite3.Connection, records: Sequence[RequestRecor
 
 
 def _columns(records: Sequence[RequestRecord]) -> list[tuple[Any, ...]]:
-    return list(zip(*records, strict=True))
+    return list(zip(*map(astuple, records), strict=True))
 
 
 def _sums_of(columns: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -92,7 +93,7 @@ async def _copy(connection: AsyncConnection, records: Sequence[RequestRecord]) -
     driver: Any = (await connection.get_raw_connection()).driver_connection
     try:
         async with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
-            for row in records:
+            for row in map(astuple, records):
                 await copy.write_row(row)
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise StorageUnavailable(f"the database cannot answer: {type(error).__name__}") from error

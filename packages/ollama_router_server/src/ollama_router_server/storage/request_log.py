@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, func, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -222,7 +223,7 @@ class RequestLog:
         query = select(columns.seq, *_COLUMNS).where(columns.seq > seq, *_conditions(chosen))
         async with self._database.read() as connection:
             rows = (await connection.execute(query.order_by(columns.seq).limit(limit))).all()
-        records = tuple(RequestRecord._make(row[1:]) for row in rows)
+        records = tuple(_record(row[1:]) for row in rows)
         return (rows[-1].seq if rows else seq), records
 
     async def last_number(self) -> int:
@@ -258,10 +259,14 @@ async def select_records(connection: AsyncConnection, chosen: LogFilter, *, limi
     found: list[RequestRecord] = []
     for span in reversed(await _spans(connection, chosen)):
         rows = await connection.execute(newest.where(*_conditions(span)).limit(limit - len(found)))
-        found += [RequestRecord._make(row) for row in rows]
+        found += [_record(row) for row in rows]
         if len(found) >= limit:
             break
     return tuple(found)
+
+
+def _record(row: Sequence[Any]) -> RequestRecord:
+    return RequestRecord(**dict(zip(FIELDS, row, strict=True)))
 
 
 async def _sums_of(connection: AsyncConnection, chosen: LogFilter, times: list[list[float]]) -> Sums:

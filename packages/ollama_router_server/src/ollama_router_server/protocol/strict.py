@@ -1,7 +1,8 @@
 """The protocol class that uvicorn runs for each connection.
 
-Belongs here: which bytes go to the parser and when, refusals, deadlines.
-Does not belong here: the rules for heads (`head`), the numbers (`limits`), ASGI (uvicorn's own code does it).
+Belongs here: which bytes go to the parser and when, refusals, what a deadline that has passed means.
+Does not belong here: the rules for heads (`head`), the numbers (`limits`), timers (`deadlines`), the application
+(`serving`).
 
 The bytes of a connection are cut into heads and bodies before the parser sees them: a head is held until it is
 whole, judged, and only then parsed, a body is fed up to its own end. So the verdict does not depend on segments,
@@ -17,13 +18,12 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from typing import Any, ClassVar, Final, Literal, assert_never, cast
-from urllib.parse import unquote
+from typing import Any, Final, assert_never, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from ollama_router_server.protocol.cycle import FRONT, FastPath, FrontCycle
+from ollama_router_server.protocol.cycle import FrontCycle
 from ollama_router_server.protocol.head import (
     Refusal,
     check_fields,
@@ -34,6 +34,7 @@ from ollama_router_server.protocol.head import (
 )
 from ollama_router_server.protocol.limits import ProtocolLimits
 from ollama_router_server.protocol.request_head import KnownHead, RequestHead, known_head
+from ollama_router_server.protocol.serving import ServingProtocol
 
 __all__ = ["StrictProtocol", "strict_protocol"]
 
@@ -42,7 +43,6 @@ _SIZED: Final = 1
 _CHUNKED: Final = 2
 _CLOSED: Final = 3
 
-_Phase = Literal["head", "body", "unwanted", "keepalive", "linger"]
 _BAD_HEAD: Final = Refusal(400, "the head is not valid HTTP/1.1")
 _BAD_BODY: Final = Refusal(400, "the body's framing is broken")
 _HEAD_END: Final = b"\r\n\r\n"
@@ -52,35 +52,24 @@ class _StoppedError(Exception):
     """Stops httptools from inside a callback; why is in `StrictProtocol._refusal`, or it is `_upgrade`."""
 
 
-class StrictProtocol(HttpToolsProtocol):
+class StrictProtocol(ServingProtocol):
     """Uvicorn's protocol with bounds; `strict_protocol` makes a class with other ones."""
 
     # Slots beside the base's dictionary, which stays small enough for the interpreter's fast path.
     __slots__ = (
         "_ahead",
-        "_deadline",
-        "_fast",
         "_held",
-        "_keeps_alive",
         "_known",
         "_left",
         "_payload",
-        "_phase",
         "_quiet",
         "_raw",
         "_refusal",
         "_request_head",
-        "_stall",
         "_state",
-        "_timer",
-        "_timer_when",
-        "_unsent",
         "_upgrade",
-        "_version",
         "_whole",
     )
-
-    limits: ClassVar[ProtocolLimits] = ProtocolLimits()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -92,19 +81,10 @@ class StrictProtocol(HttpToolsProtocol):
         self._quiet = 0
         self._refusal: Refusal | None = None
         self._upgrade = False
-        self._phase: _Phase = "head"
-        self._deadline = math.inf
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_when = math.inf
-        self._stall: asyncio.TimerHandle | None = None
-        self._unsent = 0
         self._ahead = 0
-        self._version = "1.1"
-        self._keeps_alive = True
         self._whole: bytes | None = None
         self._request_head: RequestHead
         self._known: KnownHead | None = None
-        self._fast: FastPath | None = getattr(self.app, "fast_path", None)
 
     # asyncio's protocol -------------------------------------------------------------------------------
 
@@ -128,30 +108,12 @@ class StrictProtocol(HttpToolsProtocol):
         """The connection is gone, and with it every deadline."""
         self._state = _CLOSED
         self._held.clear()
-        for timer in (self._timer, self._stall):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._stall = None
+        self._end_timers()
         super().connection_lost(exc)
         cycle: RequestResponseCycle | None = self.cycle
         if isinstance(cycle, FrontCycle):
             cycle.left()
         self.cycle = None  # type: ignore[assignment]  # it holds us: without garbage to collect both go at once
-
-    def pause_writing(self) -> None:
-        """The client takes less than the application sends."""
-        super().pause_writing()
-        self._watch_writing()
-
-    def resume_writing(self) -> None:
-        """The client has caught up."""
-        super().resume_writing()
-        cycle: RequestResponseCycle | None = self.cycle
-        if isinstance(cycle, FrontCycle) and cycle.on_drained is not None:
-            cycle.on_drained()
-        if self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
 
     # which bytes go where -----------------------------------------------------------------------------
 
@@ -338,61 +300,11 @@ class StrictProtocol(HttpToolsProtocol):
         if self.cycle.response_complete:
             self._arm(self.timeout_keep_alive, "keepalive")
 
-    # the application ----------------------------------------------------------------------------------
-
-    def _make_cycle(self) -> FrontCycle:
-        method = self.parser.get_method().decode("ascii")
-        self.cycle = cycle = FrontCycle(
-            self, method, self._version, keep_alive=self._keeps_alive, expect_100_continue=self.expect_100_continue
-        )
-        return cycle
-
     def _offer(self) -> None:
         """Serve a request that the parser has seen whole."""
         body, self._whole = self._whole, None
         if self._state != _SIZED and body is not None:  # else the parser refused it
             self._serve(self._request_head, body)
-
-    def _serve(self, head: RequestHead, body: bytes) -> None:
-        """Give a whole request to the fast path, and to the ASGI application if that does not take it."""
-        self.cycle = cycle = FrontCycle(self, head.method, head.version, keep_alive=head.keep_alive)
-        if self._fast is not None and self._fast(cycle, head, body):
-            return
-        self.url, self._version = head.target, head.version
-        length = b"%d" % len(body)  # a head that was recognised has that of its first request
-        self.headers = [(name, length if name == b"content-length" else value) for name, value in head.headers]
-        cycle.body += body
-        cycle.more_body = False
-        cycle.message_event.set()
-        self._start(cycle)
-
-    def _start(self, cycle: FrontCycle) -> None:
-        cycle.scope = self._scope(cycle)
-        self.start(cycle, self.app)
-
-    def start(self, cycle: FrontCycle, app: Any) -> None:
-        """Run an ASGI application for a cycle, in a task that a shutdown waits for."""
-        self._start_asgi_task(cycle, app)
-
-    def _scope(self, cycle: FrontCycle) -> Any:
-        raw_path, _, query = self.url.partition(b"?")
-        path = raw_path.decode("ascii")
-        return {
-            "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": self._version,
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,
-            "method": cycle.method,
-            "root_path": "",
-            "path": unquote(path) if "%" in path else path,
-            "raw_path": raw_path,
-            "query_string": query,
-            "headers": self.headers,
-            "state": self.app_state.copy(),
-            "extensions": {FRONT: cycle},
-        }
 
     def on_response_complete(self) -> None:
         """An answer has ended: go on with what the client sent meanwhile, or wait for it."""
@@ -456,29 +368,6 @@ class StrictProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self._arm(self.limits.linger, "linger")
 
-    def _arm(self, seconds: float, phase: _Phase) -> None:
-        """Move the deadline; the timer is only touched when it would fire too late."""
-        self._phase = phase
-        self._deadline = when = self.loop.time() + seconds
-        if when < self._timer_when:
-            self._set_timer(when)
-
-    def _set_timer(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_when = when
-        self._timer = self.loop.call_at(when, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._timer_when = math.inf
-        if self._deadline == math.inf or self.transport.is_closing():
-            return
-        if self.loop.time() < self._deadline:
-            self._set_timer(self._deadline)
-        else:
-            self._expire()
-
     def _expire(self) -> None:
         phase = self._phase
         match phase:
@@ -499,17 +388,6 @@ class StrictProtocol(HttpToolsProtocol):
         self.transport.close()
         if self._stall is None and self.transport.get_write_buffer_size():
             self._watch_writing()
-
-    def _watch_writing(self) -> None:
-        self._unsent = self.transport.get_write_buffer_size()
-        self._stall = self.loop.call_later(self.limits.write_stall, self._check_writing)
-
-    def _check_writing(self) -> None:
-        self._stall = None
-        if self.transport.get_write_buffer_size() < self._unsent:
-            self._watch_writing()
-        else:
-            self.transport.abort()
 
 
 def strict_protocol(limits: ProtocolLimits) -> type[StrictProtocol]:

@@ -46,6 +46,12 @@ def status(client: httpx.Client) -> int:
     return client.post("/api/chat", json=CHAT).status_code
 
 
+def under_way_in(admin: httpx.Client) -> list[dict[str, Any]]:
+    """The requests under way as a worker lists them."""
+    found: list[dict[str, Any]] = admin.get("/router/status").json()["under_way"]
+    return found
+
+
 def ask_once(url: str, token: str) -> int:
     """The same on a connection of its own."""
     headers = {"authorization": f"Bearer {token}"}
@@ -82,6 +88,8 @@ def test_requests_at_once_are_counted_over_all_workers(tmp_path):
                 wait_until(lambda: simulator.simulator.in_flight == 2, "both are under way")
                 with router.each_worker() as clients:
                     assert [status(client) for client in clients.values()] == [429] * 4
+                with router.each_worker(router.admin_token) as admins:
+                    wait_until(lambda: all(len(under_way_in(one)) == 2 for one in admins.values()), "all list both")
                 for pid in router.pids():
                     os.kill(pid, signal.SIGKILL)
                 for one in under_way:

@@ -161,7 +161,7 @@ def create_app(services: Services) -> RouterApp:
     app.add_route("/readyz", ReadyResource(services))
     _add_admin_routes(app, services)
     metrics = Metrics(_gauges(services, lambda: relay.in_flight))
-    services.join(metrics.families)
+    services.join(metrics.families, lambda: relay.under_way())  # noqa: PLW0108 - made below
     app.add_route("/metrics", MetricsResource(metrics, services))
 
     def deps() -> RelayDeps:

@@ -3,8 +3,8 @@
 Belongs here: writing a process's figures as JSON, adding up what several wrote.
 Does not belong here: what is counted (`metrics`), when it is written (`siblings`).
 
-Counters, histograms and most gauges are added up. States (`orouter_server_up`) are not: the largest of all counts. Of
-moments (`..._created`, the start of a process) the first counts.
+Counters, histograms and most gauges are added up. What each worker sees for itself (`orouter_server_up`) is not: the
+largest of all counts. Of moments (`..._created`, the start of a process) the first counts.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ Family = tuple[str, str, str, list[tuple[str, dict[str, str], float]]]
 
 _STATES: Final = frozenset(
     {
+        "orouter_evictions",  # each worker sees each of them
         "orouter_server_breaker",
         "orouter_server_draining",
         "orouter_server_up",

@@ -7,6 +7,7 @@ Does not belong here: routes (`app`), process concerns such as sockets and signa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 
@@ -194,10 +195,13 @@ class Services:
         """Whether this process does what one of all workers has to do."""
         return self.board is None or self.board.worker == 0
 
-    def join(self, collect: Callable[[], list[Family]]) -> None:
-        """With other workers: publish these figures, and do as they were told. To be called before `start`."""
-        if self.board is not None:
-            self.siblings = Siblings(self.board.folder, self.board.worker, collect=collect, follow=self._follow)
+    def join(self, collect: Callable[[], list[Family]], under_way: Callable[[], list[dict[str, Any]]]) -> None:
+        """With other workers: publish what is asked of all, do as they were told. To be called before `start`."""
+        board = self.board
+        if board is not None:
+            self.siblings = Siblings(
+                board.folder, board.worker, collect=collect, under_way=under_way, follow=self._follow
+            )
 
     def drain(self, server: str, *, on: bool) -> None:
         """Send a server nothing new, or end that, in every worker."""

@@ -29,10 +29,10 @@ class StatusResource:
         self._under_way = under_way
 
     async def on_get(self, _request: Request, response: Response) -> None:
-        """Answer the snapshot, and the requests under way in this process."""
+        """Answer the snapshot, and the requests under way in all workers."""
         snapshot = self._services.fleet.snapshot
         now = self._services.clock.monotonic()
-        figures = self._services.figures()
+        figures, siblings = self._services.figures(), self._services.siblings
         response.media = {
             "servers": {
                 name: {
@@ -43,7 +43,7 @@ class StatusResource:
                 for name, facts in snapshot.servers.items()
             },
             "waiting": figures["waiting"],
-            "under_way": self._under_way(),
+            "under_way": self._under_way() if siblings is None else siblings.under_way(),
             "worker": _worker_json(self._services.board),
             "config_problem": self._services.config_problem,
             "differing_models": {

@@ -178,6 +178,22 @@ async def test_clients_that_retry_do_not_multiply_attempts(tmp_path: Path) -> No
     assert [row.attempts for row in rows] == [3]
 
 
+async def test_servers_that_all_refuse_are_not_asked_in_threes(tmp_path: Path) -> None:
+    """Both say 503: two attempts, the second's own answer, and the word that ends the client's trying."""
+    async with (
+        OllamaSimulator(models=[model(MODEL)]) as one,
+        OllamaSimulator(models=[model(MODEL)]) as two,
+        running_router(tmp_path, {"one": server_entry(one), "two": server_entry(two)}) as router,
+        openai.AsyncOpenAI(base_url=f"{router.url}/v1", api_key=router.token, max_retries=2) as sdk,
+    ):
+        for sim in (one, two):
+            sim.misbehave(Answer(status=503, body=b'{"error":"busy"}'), path="/v1/chat/completions")
+        with pytest.raises(openai.APIStatusError):
+            await sdk.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "hi"}])
+        asked = [len(sim.requests_to("/v1/chat/completions")) for sim in (one, two)]
+    assert asked == [1, 1]
+
+
 async def test_a_full_line_is_worth_coming_back_to(tmp_path: Path) -> None:
     """Nothing was sent to a server: no word against retrying, and Retry-After says when; the client gets its answer."""
     release = asyncio.Event()

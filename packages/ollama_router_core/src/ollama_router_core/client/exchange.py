@@ -32,7 +32,16 @@ from ollama_router_core.errors import (
     UnsupportedEncoding,
     UpstreamProtocolError,
 )
-from ollama_router_core.forwarding import Broken, GiveUp, Outcome, Relay, Unreachable, forward, outcome_of_status
+from ollama_router_core.forwarding import (
+    REJECTIONS,
+    Broken,
+    GiveUp,
+    Outcome,
+    Relay,
+    Unreachable,
+    forward,
+    outcome_of_status,
+)
 from ollama_router_core.header_fields import answer_fields, reason_field, request_fields
 from ollama_router_core.outbound import Outbound, Translation, answer_here, prepare
 from ollama_router_core.placement import loaded_on
@@ -265,6 +274,8 @@ def _pass_on(account: Account, request: ParsedRequest, head: Head, translation: 
         *answer_fields(read_fields(head.library, head.response.headers), rewritten=translation is not None),
         *_router_fields(account),
     ]
+    if account.attempts > 1 and head.status in REJECTIONS:
+        fields.append((b"x-should-retry", b"false"))  # every server that could be asked has refused
     if translation is not None:
         fields += [(b"content-type", translation.content_type), *translation.dropped_field]
     translator = None if translation is None else translation.stream_translator(account.stamp)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ollama_router_core.decision import Decision
 from ollama_router_core.errors import UpstreamError
+from ollama_router_core.forwarding import REJECTIONS
 from ollama_router_core.header_fields import answer_fields, reason_field
 from ollama_router_core.requests import ParsedRequest
 from ollama_router_core.usage import UsageReader
@@ -89,6 +90,8 @@ def answer_head(exchange: Exchange, held: Held, *, rewritten: bool = False) -> l
     headers.append((b"x-router-server", held.target.name.encode("ascii", "replace")))
     if exchange.decision is not None:
         headers.append((b"x-router-reason", reason_field(_reason(exchange.decision, held.target.name))))
+    if exchange.attempts > 1 and held.response.status in REJECTIONS:
+        headers.append((b"x-should-retry", b"false"))  # every server that could be asked has refused
     if exchange.route is not None and exchange.route.stream:
         headers.append((b"x-accel-buffering", b"no"))
         if not any(name == b"cache-control" for name, _ in headers):

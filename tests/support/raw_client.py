@@ -80,7 +80,7 @@ class RawClient:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
-        self.received = b""
+        self.received = bytearray()
 
     @classmethod
     @asynccontextmanager
@@ -119,7 +119,7 @@ class RawClient:
             with contextlib.suppress(ConnectionError):
                 while data := await self.reader.read(65536):
                     self.received += data
-        return self.received
+        return bytes(self.received)
 
     async def answer(self, *, method: str = "POST") -> Answer:
         """Read until the router closes or resets, and parse."""

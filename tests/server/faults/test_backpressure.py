@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from support.faulty_ollama import STREAM, chunk, entry, faulty_ollama, length_of
+from support.faulty_ollama import STREAM, chunk, entry, faulty_ollama, length_of, whole
 from support.raw_client import RawClient, chat, request_bytes
+from support.router import running_router
 from support.router_process import RouterProcess, router_process
 from support.scripted_server import Peer
 
@@ -100,3 +101,40 @@ async def test_a_server_that_stops_reading_holds_its_clients_back(tmp_path: Path
             task.cancel()
         await asyncio.gather(*uploads, return_exceptions=True)
     assert growth < MOST_SENT
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["new", "kept"])
+async def test_a_reader_that_rests_gets_all_of_it_afterwards(tmp_path: Path, kept: bool) -> None:
+    """While it rests the server is held back, and that is not the server's silence; then the answer goes on.
+
+    On new connections to the server and on such as have carried a request before, which take a shorter way.
+    """
+    sent = 0
+
+    async def much(peer: Peer, head: bytes) -> None:
+        nonlocal sent
+        await peer.body(length_of(head))
+        if b"/api/chat" not in head:
+            await peer.send(whole())
+            return
+        await peer.send(STREAM)
+        for _ in range(400):
+            await peer.send(chunk(b"x" * PIECE))
+            sent += PIECE
+        await peer.send(chunk(b""))
+
+    async with (
+        faulty_ollama(much) as server,
+        running_router(tmp_path, {"one": entry(server)}, idle_timeout=0.5) as router,
+        router.client() as other,
+        RawClient.open(router.port) as client,
+    ):
+        if kept:
+            await other.post("/api/generate", content=chat(stream=False))
+        await client.send(request_bytes(router.token, chat(), headers={"Connection": "close"}))
+        await settled(lambda: sent)
+        rested = sent
+        await asyncio.sleep(0.7)  # longer than a server may be silent
+        answer = await client.answer()
+    assert rested < 400 * PIECE
+    assert (answer.complete, len(answer.body)) == (True, 400 * PIECE)

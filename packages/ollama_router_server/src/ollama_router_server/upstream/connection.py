@@ -128,11 +128,11 @@ class Connection(asyncio.BufferedProtocol):
             piece = parser.take()
             while parser.buffered:
                 piece += parser.take()
-            if self._read_paused:
-                self._resume_reading()
         else:
             self._raise_error()
             piece = b""
+        if self._read_paused:
+            self._resume_reading()
         if parser.complete:
             self._deadline = math.inf
         else:

@@ -52,6 +52,19 @@ def test_check_warns_of_a_key_that_is_not_set(cli, write_config):
     assert "NO_SUCH_VARIABLE_HERE" in result.err
 
 
+def test_check_tells_what_would_change(cli, write_config, tmp_path):
+    """Names, never values; what a running router cannot take up is told apart."""
+    old = tmp_path / "old.yml"
+    old.write_text("servers: {big: {host: gpu1}}\n")
+    write_config("servers: {big: {host: gpu1, priority: 7}}\nproxy_port: 4711\n")
+    result = cli("config", "check", "--against", str(old))
+    assert f"differs from {old} in: proxy_port, servers.big.priority\n" in result.out
+    assert "holds only after a restart: proxy_port\n" in result.out
+    assert "4711" not in result.out
+    result = cli("config", "check", "--against", str(old), "--json")
+    assert '"needs_restart": [' in result.out
+
+
 def test_show_prints_a_config_that_loads_again(cli, write_config, tmp_path):
     """What is shown is YAML of every setting, and a config itself."""
     write_config("servers: {big: {host: gpu1, max_memory_gb: 24.0}}\nrequest_timeout: 77.0\n")

@@ -5,12 +5,15 @@ Belongs here: the commands. Does not belong here: the checks themselves (`ollama
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from ollama_router_cli.console import print_json, print_note, print_result
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
 from ollama_router_cli.settings_source import read_settings
-from ollama_router_core.config import dump_config, redacted
+from ollama_router_core.config import changed_paths, dump_config, needs_restart, redacted
 from ollama_router_core.errors import ConfigError
 from ollama_router_server.targets import missing_keys
 
@@ -19,8 +22,25 @@ __all__ = ["app"]
 app = command_group("Check and show the config.")
 
 
-@app.command(epilog=examples("orouter config check", "orouter config check --config new.yml --environment staging"))
-def check(*, config: ConfigOption = None, environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
+AgainstOption = Annotated[
+    Path | None, typer.Option("--against", metavar="FILE", help="Also tell what would change from this config.")
+]
+
+
+@app.command(
+    epilog=examples(
+        "orouter config check",
+        "orouter config check --config new.yml --environment staging",
+        "orouter config check --config new.yml --against /etc/ollama-router/orouter.yml",
+    )
+)
+def check(
+    *,
+    against: AgainstOption = None,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Report every problem with its line.
 
     Exit code 1 when there is one.
@@ -33,14 +53,22 @@ def check(*, config: ConfigOption = None, environment: EnvironmentOption = None,
         print_json({"ok": False, "problems": _problems_json(error)})
         raise typer.Exit(1) from None
     warnings = missing_keys(settings.config, settings.variables)
+    old = settings.config if against is None else read_settings(against, environment).config
+    changed = changed_paths(old, settings.config)
+    restart = needs_restart(changed)
     servers, hosts = len(settings.config.servers), len(settings.config.external_hosts)
     if as_json:
         found = {"ok": True, "problems": [], "warnings": warnings, "source": settings.source}
-        print_json({**found, "servers": servers, "external_hosts": hosts})
+        differences = {} if against is None else {"changed": list(changed), "needs_restart": list(restart)}
+        print_json({**found, "servers": servers, "external_hosts": hosts, **differences})
         return
     for warning in warnings:
         print_note(f"warning: {warning}")
     print_result(f"{settings.source}: no problems; {_count(servers, 'server')}, {_count(hosts, 'external host')}")
+    if against is not None:
+        print_result(f"differs from {against} in: {', '.join(changed) or 'nothing'}")
+        if restart:
+            print_result(f"holds only after a restart: {', '.join(restart)}")
 
 
 @app.command(epilog=examples("orouter config show", "orouter config show --environment development --json"))

@@ -11,32 +11,26 @@ import gc
 import logging
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 from typing import Any, Final, TextIO
 
-import structlog
 import uvicorn
 
-from ollama_router_core.config.settings import Config, Limits, Tls, parse_size
+from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError, RouterError
-from ollama_router_server.app import create_app
+from ollama_router_server.connections import check_certificate, uvicorn_config
 from ollama_router_server.first_admin import can_hand_over, hand_over, tell_how
 from ollama_router_server.logs import configure_logging
 from ollama_router_server.notify import Notifier
-from ollama_router_server.protocol.limits import ProtocolLimits
-from ollama_router_server.protocol.strict import strict_protocol
 from ollama_router_server.reload import ConfigSource, Reloader
 from ollama_router_server.services import Services
 from ollama_router_server.system import SystemClock
 from ollama_router_server.workers import Supervisor
 
 __all__ = ["listen", "run", "serve"]
-
-_log = structlog.get_logger("serve")
 
 _UNWINDING: Final = 15.0
 """Seconds beyond the grace in which a worker writes its rows and ends."""
@@ -130,77 +124,23 @@ async def serve(
     Raises:
         StorageUnavailable: it could not start.
     """
-    server = _Server(_uvicorn_config(services), services, accepting, notifier)
-    loop = asyncio.get_running_loop()
+    server = _Server(uvicorn_config(services), services, accepting, notifier)
     if lifeline is not None:
-        loop.add_reader(lifeline, server.handle_exit, signal.SIGTERM, None)
+        _end_with(lifeline, lambda: server.handle_exit(signal.SIGTERM, None))
     async with _reloading(services, source, notifier), _watched(notifier):
         await server.serve(sockets=[sock])
     if not server.started:
         raise RouterError("the server could not start; the lines above say why")
 
 
-def _uvicorn_config(services: Services) -> uvicorn.Config:
-    """Uvicorn's options; what of them can change while it runs follows the config."""
-    front = strict_protocol(_front_limits(services.config.limits))
-    tls = services.config.tls
-    config = uvicorn.Config(
-        create_app(services),
-        http=front,
-        ws="none",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        lifespan="on",
-        proxy_headers=False,
-        timeout_graceful_shutdown=round(services.config.limits.shutdown_grace),
-        ssl_certfile=tls.certificate,
-        ssl_keyfile=tls.key,
-    )
+def _end_with(lifeline: int, end: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
 
-    def follow() -> None:
-        front.limits = _front_limits(services.config.limits)
-        if config.ssl is not None:
-            _renew(config.ssl, tls)
+    def ended() -> None:
+        loop.remove_reader(lifeline)  # an end stays readable
+        end()
 
-    services.on_config(follow)
-    return config
-
-
-def _front_limits(limits: Limits) -> ProtocolLimits:
-    return ProtocolLimits(
-        header_bytes=parse_size(limits.max_head),
-        header_lines=limits.max_fields,
-        target_bytes=parse_size(limits.max_target),
-        header_timeout=limits.head_timeout,
-        body_idle=limits.body_timeout,
-        write_stall=limits.write_timeout,
-    )
-
-
-def _check_certificate(tls: Tls) -> None:
-    """Fail with a text for people where uvicorn would with a traceback.
-
-    Raises:
-        ConfigError: the files cannot be read, or do not belong together.
-    """
-    if tls.certificate is not None:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"tls: cannot use {tls.certificate}: {error}") from None
-    elif tls.key is not None:
-        raise ConfigError("tls: a key needs a certificate")
-
-
-def _renew(context: ssl.SSLContext, tls: Tls) -> None:
-    """Read the certificate again: it is shown to whoever connects from now on."""
-    try:
-        _check_certificate(tls)
-    except ConfigError as error:
-        _log.error("certificate_refused", error=error.message)
-    else:
-        context.load_cert_chain(str(tls.certificate), tls.key)
+    loop.add_reader(lifeline, ended)
 
 
 @asynccontextmanager
@@ -294,7 +234,7 @@ def run(
         ConfigError, StorageUnavailable: it could not start.
     """
     count = config.workers if workers is None else workers
-    _check_certificate(config.tls)
+    check_certificate(config.tls)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something that can read the config again
     with listen(host or config.proxy_host, config.proxy_port if port is None else port) as sock:
         if count == 1:

@@ -118,15 +118,18 @@ class Sums:
 
 
 def _add_figures(mine: dict[str, Figures], others: Mapping[str, Figures], sign: int) -> None:
-    for name, (requests, errors, tokens_in, tokens_out) in others.items():
-        sums = mine.get(name)
+    find = mine.get
+    for name, figures in others.items():
+        sums = find(name)
         if sums is None:
-            sums = mine[name] = [0, 0, 0, 0]
+            mine[name] = figures[:] if sign > 0 else [-figure for figure in figures]
+            continue
+        requests, errors, tokens_in, tokens_out = figures
         sums[0] += sign * requests
         sums[1] += sign * errors
         sums[2] += sign * tokens_in
         sums[3] += sign * tokens_out
-        if not (sums[0] or sums[1] or sums[2] or sums[3]):
+        if not sums[0] and not any(sums):
             del mine[name]
 
 

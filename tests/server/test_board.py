@@ -33,6 +33,7 @@ def test_each_worker_adds_to_its_own_row_and_reads_all(board):
     assert board.servers.total("b") == 0
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # threads of other tests
 def test_a_forked_process_writes_into_the_same_memory(board):
     """What a child adds, its parent reads; a name has the same place in both."""
     board.servers.add("known", 1)

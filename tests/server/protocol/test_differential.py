@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from support.http_corpus import BAD, GOOD
 from support.reference_parsers import h11_accepts, proxy_accepts, running_haproxy, running_nginx
@@ -102,6 +104,56 @@ def test_mutated_requests_that_we_accept_are_accepted_by_all_but_one(others: Ver
             if len(who) > 1:
                 found[data] = who
     assert found == {}
+
+
+NAMES = st.sampled_from([
+    *[b"Content-Length"] * 6, *[b"Transfer-Encoding"] * 6, b"Host", b"Connection", b"Expect", b"TE", b"Trailer",
+    b"Upgrade", b"X-A", b"X-a", b"Accept", b"content-length", b"transfer-encoding", b"HOST", b"Content-length ",
+    b" Host",
+    b"Transfer-Encoding\t", b"X_A", b"X.A", b"X!A", b"X\xe9", b"", b"X A", b"Content_Length",
+])  # fmt: skip
+VALUES = st.sampled_from([
+    *[b"3"] * 10, *[b"chunked"] * 10, b"a", b"a:80", b"a:", b"[::1]", b"a b", b"", b" ", b"3", b"03", b"+3",
+    b"3 ", b"\t3", b"3,3", b"3, 3", b"0", b"1e1",
+    b"0x3", b"-0", b"3;a", b"chunked", b"Chunked", b"chunked ", b"\tchunked", b"chunked,", b",chunked",
+    b"chunked, chunked", b"identity", b"gzip", b"chunked;q=1", b"\x0bchunked", b"close", b"keep-alive", b"upgrade",
+    b"100-continue", b"trailers", b"h2c", b"\xe9", b"a\x00b", b"a\rb", b"a\nb", b"a\r\n b", b"\x7f", b"a@b", b"a/b",
+    b"a#b",
+])  # fmt: skip
+SEPARATORS = st.sampled_from([b": "] * 20 + [b":", b" : ", b":\t", b":  ", b"=", b" "])
+LINE_ENDS = st.sampled_from([b"\r\n"] * 40 + [b"\n", b"\r", b"\r\r\n", b"\n\r\n"])
+METHODS = st.sampled_from([b"GET"] * 6 + [b"POST"] * 8 + [b"HEAD", b"PUT", b"OPTIONS", b"get", b"TRACE", b"", b"G ET"])
+TARGETS = st.sampled_from(
+    [b"/x"] * 14
+    + [b"/", b"//x", b"/x?y", b"/a%2fb", b"/x;y"]
+    + [b"/x#y", b"*", b"x", b"http://a/x", b"/\xe9", b"/a\tb", b"/a b", b"", b"/x?y#z", b"a:80"]
+)
+VERSIONS = st.sampled_from(
+    [b"HTTP/1.1"] * 16 + [b"HTTP/1.0"] * 3 + [b"HTTP/1.2", b"HTTP/2.0", b"HTTP/1.01", b"http/1.1", b"HTTP/1", b""]
+)
+BODIES = st.sampled_from([
+    b"", b"", b"", b"abc", b"3\r\nabc\r\n0\r\n\r\n", b"3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n", b"0\r\n\r\n",
+    b"03\r\nabc\r\n0\r\n\r\n", b"3 \r\nabc\r\n0\r\n\r\n", b"3\nabc\n0\n\n", b"0x3\r\nabc\r\n0\r\n\r\n",
+    b"3\r\nabcd\r\n0\r\n\r\n", b"\r\nabc", b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"3\r\nabc\r\n0\r\n\r\nGET /y HTTP/1.1\r\nHost: a\r\n\r\n", b"abcGET /y HTTP/1.1\r\nHost: a\r\n\r\n",
+])  # fmt: skip
+
+
+@st.composite
+def made(draw: st.DrawFn) -> bytes:
+    """A request put together from parts that are good, nearly good, and known for trouble; most have a Host."""
+    start = b" ".join([draw(METHODS), draw(TARGETS), draw(VERSIONS)]) + draw(LINE_ENDS)
+    lines = [b"Host: a\r\n"] if draw(st.integers(0, 4)) else []
+    lines += [draw(NAMES) + draw(SEPARATORS) + draw(VALUES) + draw(LINE_ENDS) for _ in range(draw(st.integers(0, 3)))]
+    return start + b"".join(draw(st.permutations(lines))) + b"\r\n" + draw(BODIES)
+
+
+@given(data=made())
+@settings(max_examples=4 * settings.default.max_examples, suppress_health_check=list(HealthCheck))
+def test_requests_made_of_troublesome_parts_that_we_accept_are_accepted_by_all_but_one(others: Verdicts, data: bytes):
+    """Law: the same for requests that no corpus has."""
+    if we_accept(data):
+        assert len(rejecting(others, data)) <= 1
 
 
 def test_the_comparison_can_fail(others: Verdicts):

@@ -44,6 +44,7 @@ _CHUNKED: Final = 2
 _CLOSED: Final = 3
 
 _BAD_HEAD: Final = Refusal(400, "the head is not valid HTTP/1.1")
+_NO_TRACE: Final = Refusal(405, "TRACE would show fields that are for the router alone")
 _BAD_BODY: Final = Refusal(400, "the body's framing is broken")
 _HEAD_END: Final = b"\r\n\r\n"
 
@@ -176,6 +177,9 @@ class StrictProtocol(ServingProtocol):
         # llhttp skips line ends of its own before a method, and blanks after it.
         if not 65 <= data[start] <= 90 or data.count(b" ", start, data.find(b"\r", start)) != 2:
             self._refuse(_BAD_HEAD)
+            return len(data)
+        if data.startswith(b"TRACE ", start):
+            self._refuse(_NO_TRACE)
             return len(data)
         self._deadline = math.inf
         self._ahead = len(data) - end - 4

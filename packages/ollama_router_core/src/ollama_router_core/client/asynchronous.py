@@ -264,10 +264,26 @@ def _failure_of(outgoing: Outgoing, error: BaseException) -> Failure | None:
 
 async def _close(head: Head, *, complete: bool) -> None:
     """Close an answer; its connection is kept only if the answer was read to its end."""
+    if not complete:
+        await _cut(head)
+        return
+    try:
+        await head.response.stream.aclose()
+    except BaseException:
+        await _cut(head)
+        raise
+    surplus = None if head.lease is None else head.lease.give_back()
+    if surplus is not None:
+        with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
+            await surplus.aclose()
+
+
+async def _cut(head: Head) -> None:
+    """Close an answer with its connection, also in a task that is being cancelled."""
     with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
         await head.response.stream.aclose()
         if head.lease is not None:
-            await (head.lease.give_back() if complete else head.lease.discard())
+            await head.lease.discard()
 
 
 async def _read(head: Head, most: int) -> bytes | Failure:

@@ -34,9 +34,9 @@ class Lease:
         self._key = key
         self.transport = transport
 
-    async def give_back(self) -> None:
-        """The answer was read to its end: the connection may serve another request."""
-        await self._lender.keep(self._key, self.transport)
+    def give_back(self) -> Any:
+        """The answer was read to its end: the connection may serve another request. What has to be closed, or None."""
+        return self._lender.keep(self._key, self.transport)
 
     async def discard(self) -> None:
         """The request was cancelled or failed: nothing of it may live on."""
@@ -59,16 +59,14 @@ class Lender:
         transport = idle.pop()[0] if idle else self._make(library, origin)
         return Lease(self, key, transport)
 
-    async def keep(self, key: tuple[int, str], transport: Any) -> None:
-        """Keep a transport for later, and let go of one that has been idle for long."""
+    def keep(self, key: tuple[int, str], transport: Any) -> Any:
+        """Keep a transport for later; gives the one to close in its stead: it, or one that has been idle for long."""
         idle = self._idle.setdefault(key, [])
-        now = self._clock.monotonic()
         if self._closed or len(idle) >= _MOST_IDLE:
-            await transport.aclose()
-            return
+            return transport
+        now = self._clock.monotonic()
         idle.append((transport, now))
-        if now - idle[0][1] > _IDLE_SECONDS:
-            await idle.pop(0)[0].aclose()
+        return idle.pop(0)[0] if now - idle[0][1] > _IDLE_SECONDS else None
 
     async def aclose(self) -> None:
         """Close what is idle; what is on loan is closed when it comes back."""

@@ -121,8 +121,6 @@ def _make_headers(library: Any, fields: list[tuple[bytes, bytes]]) -> Any:
         return library.Headers(fields)
     headers = library.Headers()
     headers._list = [(name, name, value) for name, value in fields]  # noqa: SLF001 - see _keeps_rows
-    if b"".join([value for _, value in fields]).isascii():
-        headers.encoding = "ascii"  # what it would find out by decoding each of them
     return headers
 
 
@@ -197,7 +195,10 @@ def build_response(
     headers = _make_headers(library, fields)
     if stream is None:
         return library.Response(status, headers=headers, content=content)
-    return library.Response(status, headers=headers, stream=stream)
+    response = library.Response(status, headers=headers, stream=stream)
+    if b"".join([value for _, value in fields]).isascii():
+        response.headers.encoding = "ascii"  # which it would find out by decoding every field twice
+    return response
 
 
 def stream_of(library: Any, source: SyncSource | AsyncSource) -> Any:

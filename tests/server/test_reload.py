@@ -135,3 +135,15 @@ def test_what_is_known_of_servers_that_stay_survives(tmp_path):
         assert after["other"]["draining"] is True
         assert (after["kept"]["loaded"], after["kept"]["models"]) == (before["loaded"], before["models"])
         assert after["kept"]["up"] is True
+
+
+def test_the_front_s_bounds_are_the_config_s_and_follow_it(tmp_path):
+    """A head with more fields than `limits.max_fields` is refused, until the setting allows it."""
+    fields = {f"x-field-{number}": "1" for number in range(20)}
+    with served(tmp_path, {"a": {"host": "127.0.0.1", "port": 1}}, limits={"max_fields": 15}) as router:
+        asked = f"{router.url}/livez"
+        assert httpx.get(asked, headers=fields, trust_env=False).status_code == 431
+        assert httpx.get(asked, trust_env=False).status_code == 200
+        write(router, servers={"a": {"host": "127.0.0.1", "port": 1}}, limits={"max_fields": 50})
+        os.kill(router.running.process.pid, signal.SIGHUP)
+        wait_until(lambda: httpx.get(asked, headers=fields, trust_env=False).status_code == 200, "the new bound holds")

@@ -159,7 +159,7 @@ class ExternalHost(_Section):
         default=None, description="Environment variable that holds the key; read when the router starts."
     )
     api_key_file: str | None = Field(
-        default=None, description="File that holds the key and nothing else; read when the router starts."
+        default=None, description="File that holds the key and nothing else; read at the start and on SIGHUP."
     )
     api_key_header: FieldName | None = Field(
         default=None,
@@ -277,7 +277,7 @@ class Limits(_Section):
 
     max_body: SizeText = Field(default="32MB", description="Largest JSON body; more is answered with 413.")
     max_in_flight: Annotated[int, Field(ge=1)] = Field(
-        default=2048, description="Proxied requests at once; more are answered with 503."
+        default=2048, description="Proxied requests at once, in each worker; more are answered with 503."
     )
     max_head: SizeText = Field(default="32KB", description="Largest request line and header fields together.")
     max_fields: Annotated[int, Field(ge=1)] = Field(default=100, description="Header fields of a request at most.")

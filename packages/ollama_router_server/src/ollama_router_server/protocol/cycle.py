@@ -22,7 +22,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from ollama_router_server.protocol.request_head import RequestHead
 
 if TYPE_CHECKING:
-    from ollama_router_server.protocol.strict import StrictProtocol
+    from ollama_router_server.protocol.serving import ServingProtocol
 
 __all__ = ["FRONT", "FastPath", "FrontCycle"]
 
@@ -48,7 +48,7 @@ class FrontCycle(RequestResponseCycle):
 
     def __init__(
         self,
-        front: StrictProtocol,
+        front: ServingProtocol,
         method: str,
         version: str,
         *,

@@ -45,16 +45,17 @@ async def grown(router: RouterProcess, moved: Callable[[], int], before: int) ->
 
 
 async def test_readers_that_stop_hold_their_servers_back(tmp_path: Path) -> None:
-    """Two hundred streams without end, and nobody reads: memory stays within the bound."""
+    """Two hundred streams of 2 MiB each, and nobody reads: memory stays within the bound."""
     sent = 0
 
     async def flood(peer: Peer, head: bytes) -> None:
         nonlocal sent
         await peer.body(length_of(head))
         await peer.send(STREAM)
-        while True:
+        for _ in range(32):
             await peer.send(chunk(b"x" * PIECE))
             sent += PIECE
+        await peer.at_eof()
 
     async with (
         faulty_ollama(flood) as server,

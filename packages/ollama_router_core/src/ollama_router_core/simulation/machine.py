@@ -26,7 +26,7 @@ GB_PER_GIB = 1.07
 """GiB to GB, rounded as the scenario defines it."""
 
 SHARING = 0.8
-"""Assumed: with k requests running each step takes k^0.8 longer, so two finish a little sooner together than in turn."""
+"""Assumed: with k requests running each step takes k^0.8 longer; two finish a little sooner together than in turn."""
 
 Eviction = Literal["lru", "ollama"]
 
@@ -35,7 +35,8 @@ Eviction = Literal["lru", "ollama"]
 class Machine:
     """A server's hardware: GiB of VRAM, memory bandwidth in GB/s, TFLOP/s, GB/s from disk, seconds of keep-alive.
 
-    A model takes `headroom` times its weights. With k requests running each step takes k^`sharing` longer. `eviction` is `lru`, or Ollama's order for equal keep-alives: by name.
+    A model takes `headroom` times its weights. With k requests running each step takes k^`sharing` longer.
+    `eviction` is `lru`, or Ollama's order for equal keep-alives: by name.
     With `joins` a finished load serves everybody who waits for that model; without, the queue of loads stays strictly
     in order, as Ollama's does, and two models that take turns in it thrash.
     """

@@ -123,7 +123,7 @@ class StrategyRouter:
         self._began[number] = self._admission.traffic(self._snapshot, now).in_flight.get(server, 1)
         job, facts = self._jobs[number], self._snapshot.servers[server]
         if self._waits:
-            return  # who waits for a slot is not told by a load that is under way, and most changes would be of this kind
+            return  # who waits for a slot learns nothing from a load under way
         if job.model not in facts.loaded and job.model not in facts.loading:
             self._change(replace(facts, loading={**facts.loading, job.model: now}))
 

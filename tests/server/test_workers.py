@@ -28,9 +28,10 @@ def alive(pid: int) -> bool:
         return False
 
 
-def figure(router: ServedRouter, name: str) -> float:
-    """A figure of `/metrics`, all labels summed."""
-    lines = router.admin("/metrics").text.splitlines()
+def figure(router: ServedRouter, name: str, admin: httpx.Client | None = None) -> float:
+    """A figure of `/metrics`, all labels summed, of any worker or of the one that a client leads to."""
+    answer = router.admin("/metrics") if admin is None else admin.get("/metrics")
+    lines = answer.text.splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
 
 
@@ -69,7 +70,9 @@ def test_a_worker_that_dies_is_started_again(tmp_path):
     ):
         with router.each_worker() as clients:
             assert [chat(client) for client in clients.values() for _ in range(3)] == [200] * 6
-        wait_until(lambda: figure(router, "orouter_requests_total") == 6, "published figures")
+        with router.each_worker(router.admin_token) as admins:
+            for admin in admins.values():  # each reads what the other has written
+                wait_until(lambda one=admin: figure(router, "orouter_requests_total", one) == 6, "written figures")
         gone = router.pids()[0]
         os.kill(gone, signal.SIGKILL)
         wait_until(lambda: len(set(router.pids()) - {gone}) == 2, "a new worker")

@@ -50,6 +50,10 @@ class ServingProtocol(TimedProtocol):
         cycle.scope = self._scope(cycle)
         self.start(cycle, self.app)
 
+    def body_wanted(self) -> None:
+        """The application waits for more of a body."""
+        raise NotImplementedError
+
     def start(self, cycle: FrontCycle, app: Any) -> None:
         """Run an ASGI application for a cycle, in a task that a shutdown waits for."""
         self._start_asgi_task(cycle, app)

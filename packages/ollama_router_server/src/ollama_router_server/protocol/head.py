@@ -20,7 +20,15 @@ __all__ = ["Refusal", "check_fields", "check_partial", "check_target", "too_larg
 
 Fields = list[tuple[bytes, bytes]]
 
-_ONCE: Final = (b"host", b"authorization", b"x-api-key", b"content-length", b"transfer-encoding", b"content-type")
+_ONCE: Final = (
+    b"host",
+    b"authorization",
+    b"x-api-key",
+    b"content-length",
+    b"transfer-encoding",
+    b"content-type",
+    b"expect",
+)
 _VERSIONS: Final = (b"HTTP/1.1", b"HTTP/1.0")
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _UPGRADE_LINE: Final = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)

@@ -69,13 +69,14 @@ class WritingUpstream:
 @asynccontextmanager
 async def fuzzed(folder: Path, **config: Any) -> AsyncIterator[tuple[RouterApp, WritingUpstream, str, str]]:
     """The application with its database and such servers; the user's token and the admin's. Alice may use one model."""
-    token, admin_token = await running._users(folder)
+    token, admin_token = await running.users_in(folder)
     url = f"sqlite:///{folder}/router.sqlite3"
     settings = {"servers": {"one": {"host": "one"}, "two": {"host": "two"}}, "proxy_port": 1, **config}
     services = Services(load_config(json.dumps(settings)), {"OROUTER_DATABASE_URL": url})
     upstream = WritingUpstream()
     real, services.upstream = services.upstream, upstream  # type: ignore[assignment]
     services.fleet._upstream = upstream
+    services.fleet._polls = services.fleet._new_polls()
     await services.users.set_grants("alice", {"models": [ALLOWED]})
     await services.start()
     await eventually(lambda: all(facts.installed for facts in services.fleet.snapshot.servers.values()))

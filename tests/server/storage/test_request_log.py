@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
@@ -153,6 +154,6 @@ async def test_cleanup_deletes_what_is_older(log: RequestLog, batch: int) -> Non
 
 async def test_a_batch_with_a_bad_row_is_refused_whole(log: RequestLog) -> None:
     """The caller decides what to do with the others."""
-    with pytest.raises((DBAPIError, UnicodeError, sqlite3.Error)):
+    with pytest.raises((DBAPIError, UnicodeError, sqlite3.Error, psycopg.Error)):
         await log.insert([make_record(0), make_record(1, error="\ud800")])
     assert await ids(log) == []

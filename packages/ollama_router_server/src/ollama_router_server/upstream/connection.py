@@ -289,8 +289,10 @@ class Connection(asyncio.BufferedProtocol):
         """A large one is not copied for the sake of its framing: it may have to wait in memory."""
         if len(chunk) <= _COPIED:
             self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-        elif self._transport is not None and not self._transport.is_closing():
-            self._transport.writelines((b"%x\r\n" % len(chunk), chunk, b"\r\n"))
+        else:  # three writes, as `writelines` of some versions of asyncio does not pause whom it should
+            self._write(b"%x\r\n" % len(chunk))
+            self._write(chunk)
+            self._write(b"\r\n")
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():

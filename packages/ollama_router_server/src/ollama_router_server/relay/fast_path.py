@@ -83,7 +83,6 @@ class FastPath:
     def __init__(self, relay: RelayApp, live: LiveExchanges) -> None:
         self.relay = relay
         self.live = live
-
         self._uses = 0
 
     def use(self, deps: RelayDeps, policy: Policy, forwarder: Forwarder, *, max_body: int) -> None:

@@ -65,20 +65,8 @@ class Admission:
         sent = self.at_once(ticket, snapshot, now)
         if sent is not None:
             return (sent,)
-        request = ticket.request
-        if request.model is not None:
-            self._demand.arrived(request.model, now)
-        assigned = assigned_place(request, self._config)
-        if self._late and assigned is None and self._has_fit(ticket, snapshot, now):
-            return self._stand(ticket, snapshot, now)
-        decision = self._decide(ticket, self.traffic(snapshot, now), now)
-        if decision.error is not None:
-            if not _only_full(decision):
-                return (Refusal(ticket=ticket, error=decision.error),)
-            return self._stand(ticket, snapshot, now)
-        if len(self._line) and assigned is None and self._contended(ticket, snapshot):
-            return self._stand(ticket, snapshot, now)
-        return (self._dispatch(ticket, decision, now, 0),)
+        error = self.turn_away(ticket, snapshot, now)
+        return self._received(ticket, snapshot, now) if error is None else (Refusal(ticket=ticket, error=error),)
 
     def at_once(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Dispatch | None:
         """The way of most requests under `fastest`: nobody waits and a loaded model has a free slot; else None."""
@@ -92,6 +80,22 @@ class Admission:
         if request.model is not None:
             self._demand.arrived(request.model, now)
         return self._send(move, now, 0)
+
+    def turn_away(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Overloaded | None:
+        """The refusal of a newcomer whom a full line has no place for, at the least cost; None: `arrive` knows.
+
+        Where others wait for the same and are more than may wait, nothing is looked at for one more: whatever could
+        let one of them go has been looked at when it happened.
+        """
+        request, line = ticket.request, self._line
+        waiting = line.waiting_of(ticket.user) + 1
+        if len(line) < self._allowed(waiting) or kind_of(request) not in line.groups:
+            return None
+        if assigned_place(request, self._config) is not None or (len(line) >= line.most and line.surplus_of(waiting)):
+            return None
+        if request.model is not None:
+            self._demand.arrived(request.model, now)
+        return self._overloaded(ticket, snapshot, now, "the line is full")
 
     def bound(self, ticket: Ticket, server: str, now: float) -> None:
         """Somebody else decided, by an assignment or by hand: only count it."""
@@ -181,6 +185,22 @@ class Admission:
 
     # --- going and waiting -----------------------------------------------------------------------------------------
 
+    def _received(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
+        request = ticket.request
+        if request.model is not None:
+            self._demand.arrived(request.model, now)
+        assigned = assigned_place(request, self._config)
+        if self._late and assigned is None and self._has_fit(ticket, snapshot, now):
+            return self._stand(ticket, snapshot, now)
+        decision = self._decide(ticket, self.traffic(snapshot, now), now)
+        if decision.error is not None:
+            if not _only_full(decision):
+                return (Refusal(ticket=ticket, error=decision.error),)
+            return self._stand(ticket, snapshot, now)
+        if len(self._line) and assigned is None and self._contended(ticket, snapshot):
+            return self._stand(ticket, snapshot, now)
+        return (self._dispatch(ticket, decision, now, 0),)
+
     def _has_fit(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> bool:
         """Whether some server could take it, be it later: then it pays to wait."""
         able = plan_for(ticket.request, snapshot, self._config).able
@@ -193,19 +213,17 @@ class Admission:
         kind = kind_of(ticket.request)
         place = self._line.join(ticket)
         outcomes = self._pump(snapshot, now, kinds=(kind,))
-        if ticket.number not in self._line or place <= self._allowed(ticket):
+        if ticket.number not in self._line or place <= self._allowed(self._line.waiting_of(ticket.user)):
             return outcomes
-        loser = self._line.surplus_of(ticket.user) if place > self._line.most else None
+        loser = self._line.surplus_of(self._line.waiting_of(ticket.user)) if place > self._line.most else None
         loser = loser or ticket
         error = self._overloaded(loser, snapshot, now, "the line is full")
         return (*outcomes, self._refuse(loser, error, now))
 
-    def _allowed(self, ticket: Ticket) -> int:
-        """How long the line may be with this ticket in it."""
+    def _allowed(self, waiting: int) -> int:
+        """How long the line may be with one more ticket of a user who then has so many in it."""
         most = self._config.queue.max_waiting_per_user
-        if most is not None and self._line.waiting_of(ticket.user) > most:
-            return 0
-        return self._line.most
+        return 0 if most is not None and waiting > most else self._line.most
 
     def _contended(self, ticket: Ticket, snapshot: FleetSnapshot) -> bool:
         """Whether somebody waits for a server that this request could take: then it has to queue as well."""

@@ -136,10 +136,10 @@ class Line:
         """When the ticket that joined first arrived."""
         return next((ticket.arrived for ticket, _, _ in self._tickets.values()), None)
 
-    def surplus_of(self, newcomer: str) -> Ticket | None:
-        """Whose place a newcomer may take in a full line: the latest of a user with at least two more waiting."""
+    def surplus_of(self, waiting: int) -> Ticket | None:
+        """Whose place in a full line a user's newest of `waiting` may take: the latest of who has at least two more."""
         user = max(self._by_user, key=lambda name: (len(self._by_user[name]), name), default=None)
-        if user is None or len(self._by_user[user]) < self.waiting_of(newcomer) + 2:
+        if user is None or len(self._by_user[user]) < waiting + 2:
             return None
         return next(reversed(self._by_user[user].values()))
 

@@ -147,6 +147,14 @@ class Admitting:
         place = self._at_once(exchange, request)
         return None if place is None else self._granted(exchange, place)
 
+    def turn_away(self, exchange: Exchange, request: ParsedRequest) -> RouterError | None:
+        """Why a request is refused that nobody has to think about, as the line is full; None leaves it to `admit`."""
+        if not self._admission.waiting:
+            return None
+        now, number = self._clock.monotonic(), next(self._numbers)
+        ticket = self._ticket(number, exchange, request, now)
+        return self._admission.turn_away(ticket, self.fleet.snapshot, now)
+
     async def admit(self, exchange: Exchange, request: ParsedRequest) -> Place:
         """A place on a server, now or when there is one; a client that leaves while it waits leaves the line.
 

@@ -21,23 +21,28 @@ from ollama_router_core.errors import (
 )
 from ollama_router_server.relay.exchange import Exchange
 
-__all__ = ["answer_error", "cut_stream", "last_words"]
+__all__ = ["answer_error", "cut_stream", "error_answer", "last_words"]
 
 _FORMS_NAME_FIRST = frozenset({"anthropic_messages", "openai_transcriptions"})
 
 
 async def answer_error(exchange: Exchange, error: RouterError) -> None:
     """Answer with an error; an answer that has begun is cut, with the error as the last line of a stream."""
-    exchange.error = error
     if exchange.client.started:
+        exchange.error = error
         await cut_stream(exchange, error, framed=exchange.client.framed)
         return
-    exchange.status = error.status_hint
-    body, content_type = _content(exchange, error)
-    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
-    headers += [*_headers(error, exchange.attempts), *exchange.router_headers()]
+    headers, body = error_answer(exchange, error)
     await exchange.client.start(error.status_hint, headers)
     await exchange.client.finish(b"" if exchange.method == "HEAD" else body)
+
+
+def error_answer(exchange: Exchange, error: RouterError) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Head and body of a whole answer, which becomes the exchange's."""
+    exchange.error, exchange.status = error, error.status_hint
+    body, content_type = _content(exchange, error)
+    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+    return [*headers, *_headers(error, exchange.attempts), *exchange.router_headers()], body
 
 
 async def cut_stream(exchange: Exchange, error: RouterError, *, framed: bool) -> None:

@@ -1,7 +1,10 @@
 """The way of a request that meets no difficulty: from the front to a server and back without a task.
 
 Belongs here: the same steps in the same order as in `relay`, where each can be taken at once, and passing pieces on.
-Does not belong here: anything that waits, errors as answers (both are left to `relay`), the steps themselves.
+Does not belong here: anything that waits (that is left to `relay`), the steps themselves.
+
+A request that is refused before it waits for anything is answered here as well: who is turned away must cost less than
+who is served.
 
 Until a server was chosen nothing has happened, and a request that is not for this way takes the other from its start.
 After that `RelayApp.go_on` takes over with what there is: a place, or what came of the first attempt.
@@ -33,7 +36,7 @@ from ollama_router_server.relay.admitting import Place
 from ollama_router_server.relay.client import Client, Receive
 from ollama_router_server.relay.delivery import answer_head
 from ollama_router_server.relay.exchange import Exchange
-from ollama_router_server.relay.failure import last_words
+from ollama_router_server.relay.failure import error_answer, last_words
 from ollama_router_server.relay.forwarder import Attempt, Forwarder, HeldAnswer, Tried
 from ollama_router_server.relay.learning import note_answered
 from ollama_router_server.relay.policy import Policy
@@ -107,16 +110,41 @@ class FastPath:
         exchange = self.relay.make_exchange(head.method, match.endpoint.path, head.headers, client, cycle.client)
         try:
             request = self._checked(exchange, seen, match, body)
-            place = None if request is None else self.deps.admitting.admit_at_once(exchange, request)
+        except RouterError as error:
+            self._refuse(exchange, cycle, error)
+            return True
+        return request is not None and self._placed(exchange, cycle, seen, match, request)
+
+    def _placed(self, exchange: Exchange, cycle: FrontCycle, seen: _Seen, match: Match, request: ParsedRequest) -> bool:
+        """Send a request for which there is a place."""
+        try:
+            place = self.deps.admitting.admit_at_once(exchange, request)
         except RouterError:
             return False
-        if request is None or place is None:
-            return False
+        if place is None:
+            return self._turned_away(exchange, cycle, match, request)
         if not self._counted(exchange, match):
             place.close()
             return False
         _Passing(self, exchange, request, place, cycle).begin(seen.passed)
         return True
+
+    def _turned_away(self, exchange: Exchange, cycle: FrontCycle, match: Match, request: ParsedRequest) -> bool:
+        """Refuse a request for which there will be no place."""
+        error = None if self._policy.has_stand_in(request) else self.deps.admitting.turn_away(exchange, request)
+        if error is None or not self._counted(exchange, match):
+            return False
+        self._refuse(exchange, cycle, error)
+        return True
+
+    def _refuse(self, exchange: Exchange, cycle: FrontCycle, error: RouterError) -> None:
+        """Answer with an error."""
+        self.relay.begin()
+        headers, body = error_answer(exchange, error)
+        cycle.begin(exchange.status, headers, piece_follows=True)
+        cycle.put(body, more=False)
+        exchange.client.bytes_out = len(body)
+        self.relay.end(exchange)
 
     def _look_at(self, head: RequestHead) -> _Seen:
         match = _MATCHES.get((head.method, head.target))

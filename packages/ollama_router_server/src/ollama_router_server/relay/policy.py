@@ -47,6 +47,11 @@ class Policy:
         self._keep_local(request)
         return request
 
+    def has_stand_in(self, request: ParsedRequest) -> bool:
+        """Whether another model may answer where this one cannot."""
+        model = request.route.model
+        return model is not None and fallback_for(model, self._settings) is not None
+
     def stand_in(self, exchange: Exchange, request: ParsedRequest) -> ParsedRequest | None:
         """The same request for the model that may answer instead; None without one, or if the user may not use it.
 

@@ -108,10 +108,13 @@ class ResponseParser:
         "complete",
         "headers",
         "keep_alive",
+        "on_body",
         "status",
     )
 
     def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self.on_body = self._chunks.append  # httptools' callback: an answer may come in very many chunks
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._head_only = False
         self.complete = True
@@ -119,7 +122,7 @@ class ResponseParser:
         self._reset()
 
     def _reset(self) -> None:
-        self._chunks: list[bytes] = []
+        self._chunks.clear()
         self._fields: list[tuple[bytes, bytes]] = []
         self._head_size = 0
         self._quiet = 0
@@ -213,10 +216,21 @@ class ResponseParser:
         if self.complete or self.broken is not None or self._parser is None:
             self.keep_alive = False
             return
+        before = len(self._chunks)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._stopped(str(error))
+        if len(self._chunks) > before:
+            self._count_body(before)
+
+    def _count_body(self, before: int) -> None:
+        """Chunks have come, free of framing."""
+        if self._head_only:
+            self._chunks.clear()
+            self.keep_alive = False
+        else:
+            self.buffered += sum(map(len, self._chunks[before:] if before else self._chunks))
 
     def _stopped(self, reason: str) -> None:
         if self.complete:
@@ -262,14 +276,6 @@ class ResponseParser:
         if self._head_only:
             self.complete = True
             self.keep_alive = parser.should_keep_alive()
-
-    def on_body(self, body: bytes) -> None:
-        """Bytes of the body, free of framing."""
-        if self._head_only:
-            self.keep_alive = False
-        else:
-            self._chunks.append(body)
-            self.buffered += len(body)
 
     def on_message_complete(self) -> None:
         """The answer has ended as its framing says."""

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Self, assert_never
 
 import anyio
 
+from ollama_router_core.client.answering import Answer, Made, Passed, Raised
 from ollama_router_core.client.bodies import AnswerBody
-from ollama_router_core.client.exchange import Answer, Made, Passed, Raised, exchange
+from ollama_router_core.client.exchange import exchange
 from ollama_router_core.client.lending import Lender
 from ollama_router_core.client.libraries import (
     any_library,

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, assert_never
 
+from ollama_router_core.client.answering import Answer, Made, Passed, Raised
 from ollama_router_core.client.bodies import AnswerBody
-from ollama_router_core.client.exchange import Answer, Made, Passed, Raised, exchange
+from ollama_router_core.client.exchange import exchange
 from ollama_router_core.client.lending import make_sync_inner
 from ollama_router_core.client.libraries import (
     any_library,

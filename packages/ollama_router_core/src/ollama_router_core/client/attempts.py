@@ -1,0 +1,155 @@
+"""Walking the ranking: sending, what came of it, the next server.
+
+Belongs here: attempts on servers as steps, and what each tells about its server.
+Does not belong here: retry, next or give up (`ollama_router_core.forwarding`), the answer (`answering`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+
+from ollama_router_core.client.room import Account, Incoming, Room
+from ollama_router_core.client.steps import Failure, Head, Outgoing, Release, Send
+from ollama_router_core.destinations import Destination
+from ollama_router_core.errors import ConnectFailed, UpstreamProtocolError
+from ollama_router_core.forwarding import Broken, GiveUp, Outcome, Relay, Unreachable, forward, outcome_of_status
+from ollama_router_core.header_fields import request_fields
+from ollama_router_core.outbound import Outbound, prepare
+from ollama_router_core.requests import ParsedRequest
+from ollama_router_core.traffic import observe_answered, observe_sent
+
+__all__ = ["Attempt", "Walked", "judge", "note_head", "note_sent", "timeouts_for", "walk"]
+
+
+class Attempt(Struct, frozen=True):
+    """What came of one attempt. `head` is an answer that is still open, `failure` what the inner transport raised."""
+
+    outcome: Outcome
+    outbound: Outbound
+    head: Head | None = None
+    failure: Failure | None = None
+
+
+class Walked(Struct, frozen=True):
+    """The end of the walk, and the last attempt."""
+
+    result: Relay | GiveUp
+    last: Attempt
+
+
+def walk(
+    room: Room, account: Account, request: ParsedRequest, ranking: tuple[str, ...], first: Attempt | None = None
+) -> Generator[Any, Any, Walked]:
+    """Try the servers of a ranking in turn; `first` is what came of the first attempt, if that was made already."""
+    steps = forward(ranking, may_retry=partial(_take_retry, room, account))
+    step = next(steps)
+    while True:
+        account.attempts = step.attempt
+        attempt = first or (yield from _try(room, account, room.places[step.server], request))
+        first = None
+        try:
+            step = steps.send(attempt.outcome)
+        except StopIteration as stop:
+            return Walked(stop.value, attempt)
+        if attempt.head is not None:
+            yield Release(attempt.head)
+            account.drop(attempt.head.status)
+
+
+def _take_retry(room: Room, account: Account) -> bool:
+    if not room.book.take_retry():
+        return False
+    account.retries += 1
+    return True
+
+
+def _try(room: Room, account: Account, target: Destination, request: ParsedRequest) -> Generator[Any, Any, Attempt]:
+    outbound = prepare(request, target)
+    started = room.clock.monotonic()
+    if not room.book.admit(target.name, started):
+        busy = ConnectFailed(f"{target.name} is being tried again by another request")
+        return Attempt(Unreachable(busy, 0.0), outbound)
+    note_sent(room, account, target.name, request, started)
+    result = yield Send(_outgoing(account, target, outbound))
+    return (yield from judge(room, account, request, outbound, result, started))
+
+
+def judge(
+    room: Room, account: Account, request: ParsedRequest, outbound: Outbound, result: Head | Failure, started: float
+) -> Generator[Any, Any, Attempt]:
+    """What came of a request that was sent at `started`."""
+    if isinstance(result, Failure):
+        seconds = room.clock.monotonic() - started
+        return Attempt(_failed(room, account, result, seconds), outbound, failure=result)
+    name, status = result.destination.name, result.status
+    note_head(room, account, name, request, status)
+    if 300 <= status < 400:
+        yield Release(result)
+        broken = UpstreamProtocolError(f"{name} answered with a redirect, which is not followed")
+        return Attempt(Broken(broken), outbound)
+    return Attempt(outcome_of_status(status), outbound, head=result)
+
+
+def note_sent(room: Room, account: Account, name: str, request: ParsedRequest, now: float) -> None:
+    """The request is on its way: it counts there, and perhaps it begins the only load, whose time it will tell."""
+    account.take(name)
+    before = room.book.servers.get(name)
+    if before is None or request.route.model in before.loaded or observe_sent(before, request, now=now) is before:
+        account.loads = False
+        return
+    after = room.book.update(name, lambda facts: observe_sent(facts, request, now=now))
+    account.loads = after is not before and not before.loading
+
+
+def note_head(room: Room, account: Account, name: str, request: ParsedRequest, status: int) -> None:
+    """The head of an answer came."""
+    if account.ticket is not None:
+        room.line.answered(account.ticket)
+    account.status = status
+    before = room.book.servers.get(name)
+    if before is None:
+        return
+    now = room.clock.monotonic()
+    if observe_answered(before, request, status, now=now) is before:
+        return
+    after = room.book.update(name, lambda facts: observe_answered(facts, request, status, now=now))
+    if after is not None and (after.installed_at is None or after.loaded is not before.loaded):
+        room.book.due_now(name)
+
+
+def _failed(room: Room, account: Account, failure: Failure, seconds: float) -> Outcome:
+    name = account.server
+    if not failure.unsent or name is None:
+        return Broken(failure.error)
+    room.book.failed(name, refused=True)
+    room.book.due_now(name)
+    account.drop()
+    return Unreachable(failure.error, seconds)
+
+
+def _outgoing(account: Account, target: Destination, outbound: Outbound) -> Outgoing:
+    incoming = account.incoming
+    return Outgoing(
+        library=incoming.library,
+        destination=target,
+        method=incoming.method,
+        target=outbound.target,
+        fields=request_fields(
+            incoming.fields, target, account.id, own=outbound.headers, translated=outbound.translation is not None
+        ),
+        body=outbound.body,
+        timeouts=timeouts_for(incoming, target),
+    )
+
+
+def timeouts_for(incoming: Incoming, target: Destination) -> dict[str, float | None]:
+    """The program's own where it has some; connecting never takes longer than the config allows."""
+    asked, patience = incoming.timeouts, target.patience
+    connect, read, write = asked.get("connect"), asked.get("read"), asked.get("write")
+    connect = patience.connect if connect is None else min(connect, patience.connect)
+    read = patience.first_byte if read is None else read
+    return {"connect": connect, "read": read, "write": read if write is None else write, "pool": connect}

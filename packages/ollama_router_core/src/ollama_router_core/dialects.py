@@ -7,6 +7,7 @@ Does not belong here: conversations (`translate`), status codes (each error has 
 from __future__ import annotations
 
 import json
+import re
 
 from ollama_router_core.endpoints import Family
 
@@ -18,6 +19,8 @@ _SAID_BY_OLLAMA = frozenset(
 )
 """Codes of what Ollama answers too: there its `code` is null."""
 _ESCAPED_BY_GO = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
+_TO_ESCAPE = re.compile("[<>&\u2028\u2029]")
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _ANTHROPIC_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -33,7 +36,9 @@ _ANTHROPIC_TYPES = {
 def error_body(family: Family, status: int, message: str, *, code: str, request_id: str) -> bytes:
     """The JSON body of an error answer; `code` is the router's stable code where the dialect has a place for it."""
     error = _error(family, status, message, code, request_id)
-    text = json.dumps(error, separators=(",", ":"), ensure_ascii=False).translate(_ESCAPED_BY_GO)
+    text = _ENCODER.encode(error)
+    if _TO_ESCAPE.search(text):
+        text = text.translate(_ESCAPED_BY_GO)
     return text.encode("utf-8", "replace")
 
 

@@ -28,6 +28,8 @@ from ollama_router_core.wording import SERVER_BUSY
 __all__ = ["Admission"]
 
 MOST_RETRY_AFTER = 30.0
+_WAITS_LAST = 0.1
+"""Seconds for which those who are turned away are told the same time to come back."""
 _SECOND_THOUGHTS = 0.5
 """Seconds after which one server is looked at again even if nothing happened: waiting alone changes what pays."""
 
@@ -48,6 +50,7 @@ class Admission:
         self._placement = Placement(self._line, self._floor, self._outlook)
         self._late = config.routing_strategy == "fastest"
         self._rotation = 0
+        self._told: tuple[RequestKind | None, float, float] = None, 0.0, 0.0
         self._looked = float("-inf")
         self._seen = FleetSnapshot()
 
@@ -95,7 +98,11 @@ class Admission:
             return None
         if request.model is not None:
             self._demand.arrived(request.model, now)
-        return self._overloaded(ticket, snapshot, now, "the line is full")
+        kind, at, wait = self._told
+        if kind != kind_of(request) or now - at > _WAITS_LAST:
+            wait = self.expected_wait(ticket, snapshot, now)
+            self._told = kind_of(request), now, wait
+        return self._overloaded(wait, "the line is full")
 
     def bound(self, ticket: Ticket, server: str, now: float) -> None:
         """Somebody else decided, by an assignment or by hand: only count it."""
@@ -146,7 +153,9 @@ class Admission:
     def tick(self, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
         """Waits end; with `fastest` one more server is thought about."""
         refused = [
-            self._refuse(ticket, self._overloaded(ticket, snapshot, now, "waited for too long"), now)
+            self._refuse(
+                ticket, self._overloaded(self.expected_wait(ticket, snapshot, now), "waited for too long"), now
+            )
             for ticket in self._line.expired(now, self._config.queue.max_wait)
         ]
         servers = sorted(self._config.servers)
@@ -217,7 +226,7 @@ class Admission:
             return outcomes
         loser = self._line.surplus_of(self._line.waiting_of(ticket.user)) if place > self._line.most else None
         loser = loser or ticket
-        error = self._overloaded(loser, snapshot, now, "the line is full")
+        error = self._overloaded(self.expected_wait(loser, snapshot, now), "the line is full")
         return (*outcomes, self._refuse(loser, error, now))
 
     def _allowed(self, waiting: int) -> int:
@@ -333,8 +342,8 @@ class Admission:
         self._line.leave(ticket.number)
         return Refusal(ticket=ticket, error=error, waited=now - ticket.arrived, position=position)
 
-    def _overloaded(self, ticket: Ticket, snapshot: FleetSnapshot, now: float, why: str) -> Overloaded:
-        wait = min(MOST_RETRY_AFTER, max(1.0, self.expected_wait(ticket, snapshot, now)))
+    def _overloaded(self, wait: float, why: str) -> Overloaded:
+        wait = min(MOST_RETRY_AFTER, max(1.0, wait))
         text = f"{SERVER_BUSY} ({len(self._line)} requests wait for a server, {why}; try again in {wait:.0f} s)"
         return Overloaded(text, retry_after=wait)
 

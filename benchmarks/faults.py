@@ -1,9 +1,9 @@
-"""Promises under faults, with their numbers: time limits, clients that leave, cut answers, overload, draining.
+"""Promises under faults, with their numbers: time limits, clients that leave, cut answers, draining.
 
-    python benchmarks/faults.py [--only timeouts,leaving,cuts,overload,draining]
+    python benchmarks/faults.py [--only timeouts,leaving,cuts,draining]
 
 The long versions of `tests/server/faults`: a router process, and in this process scripted servers and raw clients.
-Times are wall-clock and include whatever else the machine does.
+Times are wall-clock and include whatever else the machine does. Overload has a program of its own, `overload.py`.
 """
 
 from __future__ import annotations
@@ -136,39 +136,6 @@ async def cuts(count=200):
     print(f"row 16, {count} cuts: {ended} ended as complete; statuses {dict(statuses)}")
 
 
-async def overload(seconds=8, slots=8, line=8, work=0.05):
-    """As many clients as fit, then ten times as many: what accepted and refused ones see."""
-
-    async def works(peer, head):
-        await peer.body(length_of(head))
-        await asyncio.sleep(work)
-        await peer.send(whole())
-
-    async def client(router, until, accepted, refused):
-        await asyncio.sleep(rng.random())
-        while time.perf_counter() < until:
-            answer, took = await ask(router, chat(stream=False))
-            if answer.status == 200:
-                accepted.append(took)
-            else:
-                assert answer.status == 503
-                assert "retry-after" in answer.fields
-                refused.append(took)
-                await asyncio.sleep(0.5 + rng.random())
-
-    rng = random.Random(18)
-    server = {"max_concurrent": slots, "num_parallel": slots}
-    queue = {"max_waiting": line, "max_wait": 60.0}
-    async with stage(works, server=server, queue=queue, routing_strategy="least_loaded") as (router, _):
-        for name, clients in (("as many as fit", slots + line), ("ten times as many", 10 * (slots + line))):
-            accepted, refused = [], []
-            until = time.perf_counter() + seconds
-            await asyncio.gather(*(client(router, until, accepted, refused) for _ in range(clients)))
-            print(f"row 18, {name} ({clients}): {len(accepted)} accepted, {percentiles(accepted)}")
-            if refused:
-                print(f"  {len(refused)} refused, {percentiles(refused)}")
-
-
 async def draining(count=50, grace=5.0):
     """SIGTERM with streams under way: how many were cut, and when the process had ended."""
     for name, lasting in (("that end within the grace period", 2.0), ("that do not", 60.0)):
@@ -197,7 +164,7 @@ async def draining(count=50, grace=5.0):
             print(f"row 20, {count} streams {name} ({grace:g} s): {whole_ones} complete, ended after {seconds:.1f} s")
 
 
-PARTS = {"timeouts": timeouts, "leaving": leaving, "cuts": cuts, "overload": overload, "draining": draining}
+PARTS = {"timeouts": timeouts, "leaving": leaving, "cuts": cuts, "draining": draining}
 
 
 def main():

@@ -1,9 +1,10 @@
 """A backend that costs almost nothing, so that what is measured is the proxy.
 
-    python backend.py PORT
+    python backend.py PORT [SLOTS]
 
 `POST /v1/chat/completions` answers one small JSON; with `"stream":true` it streams 100 events at once, or as the
-User-Agent `gap/MILLISECONDS/EVENTS/BYTES` asks, each made longer by so many bytes. Each event holds the sender's
+User-Agent `gap/MILLISECONDS/EVENTS/BYTES` asks, each made longer by so many bytes; one JSON is answered after such a
+gap too, and of those only SLOTS are worked on at once, the others in turn. Each event holds the sender's
 monotonic clock in nanoseconds, so that a reader on the same machine can tell how long it was on its way. The facts of
 one Ollama model are answered as well.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections import deque
 
 import httptools
 import uvloop
@@ -45,6 +47,34 @@ READS = {
     ),
 }
 CHAT = whole(REPLY)
+
+
+class Slots:
+    """How many whole answers are worked on at once, and who waits."""
+
+    def __init__(self, free):
+        self.free = free
+        self.line = deque()
+
+    def take(self, connection):
+        """Work on a connection's answer, now or in its turn."""
+        if self.free:
+            self.free -= 1
+            asyncio.get_running_loop().call_later(connection.gap, self.done, connection)
+        else:
+            self.line.append(connection)
+
+    def done(self, connection):
+        """Answer, and go on with the next."""
+        connection.transport.write(CHAT)
+        self.free += 1
+        while self.line and self.free:
+            following = self.line.popleft()
+            if not following.transport.is_closing():
+                self.take(following)
+
+
+SLOTS = Slots(int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000)
 
 
 class Backend(asyncio.Protocol):
@@ -96,6 +126,8 @@ class Backend(asyncio.Protocol):
             self.transport.write(READS.get(self.url, whole(b"{}")))
         elif b'"stream":true' in self.body or b'"stream": true' in self.body:
             self.task = asyncio.ensure_future(self.stream(self.chunks, self.gap))
+        elif self.gap:
+            SLOTS.take(self)
         else:
             self.transport.write(CHAT)
 

@@ -105,9 +105,9 @@ def process(*command, **options):
 
 
 @contextlib.contextmanager
-def backend():
-    """The backend behind every stack."""
-    with process(sys.executable, str(HERE / "backend.py"), str(BACKEND)):
+def backend(*slots):
+    """The backend behind every stack; `slots` is how many whole answers it works on at once."""
+    with process(sys.executable, str(HERE / "backend.py"), str(BACKEND), *map(str, slots)):
         wait_for(BACKEND, OPEN, 20)
         yield Running("direct", BACKEND, [])
 
@@ -141,13 +141,13 @@ def _descendants(pid):
 
 
 @contextlib.contextmanager
-def nginx():
+def nginx(config=NGINX):
     """Nginx, one worker, buffering off."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "nginx.conf"
-        config.write_text(NGINX.format(folder=folder, port=port, backend=BACKEND))
-        with started("nginx", ["nginx", "-c", str(config)], port) as running:
+        path = Path(folder) / "nginx.conf"
+        path.write_text(config.format(folder=folder, port=port, backend=BACKEND))
+        with started("nginx", ["nginx", "-c", str(path)], port) as running:
             yield running
 
 
@@ -163,14 +163,14 @@ def haproxy():
 
 
 @contextlib.contextmanager
-def router(workers=1):
+def router(workers=1, config=ROUTER):
     """Our router: auth, routing, log to SQLite, metrics, all on."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "orouter.yml"
-        config.write_text(ROUTER.format(port=port, backend=BACKEND))
+        path = Path(folder) / "orouter.yml"
+        path.write_text(config.format(port=port, backend=BACKEND))
         environment = {**os.environ, "OROUTER_DATABASE_URL": f"sqlite:///{folder}/router.sqlite3"}
-        orouter = [sys.executable, "-m", "ollama_router_cli", "--config", str(config)]
+        orouter = [sys.executable, "-m", "ollama_router_cli", "--config", str(path)]
         made = subprocess.run(
             [*orouter, "users", "create", "bench"], env=environment, check=True, capture_output=True, text=True
         )

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 
 from ollama_router_core.endpoints import ENDPOINTS, Body, Match, Routing
-from ollama_router_core.errors import RouterError, UpstreamError
+from ollama_router_core.errors import Overloaded, RouterError, UpstreamError
 from ollama_router_core.forwarding import Answered
 from ollama_router_core.requests import ParsedRequest, parse_request
 from ollama_router_core.usage import UsageReader
+from ollama_router_core.wording import SERVER_BUSY
 from ollama_router_server.protocol.cycle import FrontCycle
 from ollama_router_server.protocol.request_head import RequestHead
 from ollama_router_server.relay.access import (
@@ -103,11 +104,14 @@ class FastPath:
         if seen is None or seen.uses != self._uses:
             seen = head.note = self._look_at(head)
         match = seen.match
-        if match is None or len(body) > self._max_body or self.relay.in_flight >= self._max_in_flight:
+        if match is None or len(body) > self._max_body:
             return False
         client = Client(cast("Receive", cycle.receive), cycle.send, cycle)
         client.bytes_in = len(body)
         exchange = self.relay.make_exchange(head.method, match.endpoint.path, head.headers, client, cycle.client)
+        if self.relay.in_flight >= self._max_in_flight:
+            self._refuse(exchange, cycle, Overloaded(SERVER_BUSY, retry_after=1))
+            return True
         try:
             request = self._checked(exchange, seen, match, body)
         except RouterError as error:

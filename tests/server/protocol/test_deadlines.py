@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -119,6 +120,44 @@ def test_client_that_takes_nothing_is_cut(front: Front):
         assert sock.recv(10)
         wait_until(lambda: len(front.server.server_state.connections) <= before, "the connection is let go")
         assert len(read_to_end(sock)) < 4_194_304
+
+
+def slow_reader(port: int, size: int | None) -> socket.socket:
+    """A client that has asked for a large answer; `size` is what its kernel takes without being asked."""
+    sock = socket.socket()
+    if size is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+    sock.settimeout(10)
+    sock.connect(("127.0.0.1", port))
+    sock.sendall(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+    return sock
+
+
+def test_client_that_takes_a_few_bytes_now_and_then_is_cut(front: Front):
+    """A byte is no progress: who takes less than 512 bytes a second of what waits is let go."""
+    before = len(front.server.server_state.connections)
+    with slow_reader(front.port, 4096) as sock:
+        deadline = time.monotonic() + 10
+        while len(front.server.server_state.connections) > before or time.monotonic() < deadline - 9.5:
+            assert time.monotonic() < deadline, "it is still held"
+            with suppress(ConnectionError):
+                sock.recv(4)
+            time.sleep(0.05)
+
+
+def test_client_that_is_slow_but_goes_on_is_served_to_the_end(front: Front):
+    """What counts is what the client takes, not whether the kernel has room for more, which comes in great leaps."""
+    got = 0
+    with slow_reader(front.port, None) as sock:
+        started = time.monotonic()
+        while time.monotonic() - started < 5 * LIMITS["write_stall"]:
+            got += len(sock.recv(16_384))
+            time.sleep(0.02)
+        while data := sock.recv(1 << 20):
+            got += len(data)
+            if got > 4_194_304:
+                break
+    assert got > 4_194_304
 
 
 def test_application_that_thinks_is_not_a_slow_client(front: Front):

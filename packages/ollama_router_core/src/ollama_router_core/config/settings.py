@@ -285,7 +285,8 @@ class Limits(_Section):
     head_timeout: Seconds = Field(default=10.0, description="Seconds in which the head of a request must be here.")
     body_timeout: Seconds = Field(default=30.0, description="Seconds of silence allowed within the body of a request.")
     write_timeout: Seconds = Field(
-        default=60.0, description="Seconds after which a client that takes nothing of its answer is cut."
+        default=60.0,
+        description="Seconds after which a client is cut that takes less than 512 bytes a second of what waits for it.",
     )
     shutdown_grace: Seconds = Field(default=300.0, description="Seconds that streams get to finish on SIGTERM.")
 

@@ -6,7 +6,11 @@ Belongs here: timers. Does not belong here: which deadline holds when, and what 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import math
+import struct
+import termios
 from typing import Any, ClassVar, Literal
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -68,7 +72,7 @@ class TimedProtocol(HttpToolsProtocol):
                 timer.cancel()
         self._timer = self._stall = None
 
-    # a client that takes nothing ----------------------------------------------------------------------
+    # a client that takes too little -------------------------------------------------------------------
 
     def pause_writing(self) -> None:
         """The client takes less than the application sends."""
@@ -86,12 +90,25 @@ class TimedProtocol(HttpToolsProtocol):
             self._stall = None
 
     def _watch_writing(self) -> None:
-        self._unsent = self.transport.get_write_buffer_size()
+        self._unsent = self._untaken()
         self._stall = self.loop.call_later(self.limits.write_stall, self._check_writing)
 
     def _check_writing(self) -> None:
         self._stall = None
-        if self.transport.get_write_buffer_size() < self._unsent:
-            self._watch_writing()
-        else:
+        if self._unsent - self._untaken() < self.limits.write_stall * self.limits.write_rate:
             self.transport.abort()
+        else:
+            self._watch_writing()
+
+    def _untaken(self) -> int:
+        """Bytes that the client has not acknowledged, here and in the kernel.
+
+        Our own buffer alone would not do: the kernel takes nothing from it until a third of its own, which may be a
+        megabyte, is free again.
+        """
+        held = self.transport.get_write_buffer_size()
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                held += struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+        return held

@@ -20,7 +20,8 @@ class ProtocolLimits:
         target_bytes: the request target.
         header_timeout: from a connection's, or a later request's, first byte to the end of the head.
         body_idle: silence within a body; also how long a body that nobody wants any more may still come.
-        write_stall: a client that takes nothing of an answer for this long is cut.
+        write_stall: for so long a client that does not keep up with an answer may take less than `write_rate`.
+        write_rate: bytes a second that a client has to take on average over `write_stall`.
         linger: after a refusal, what the client still sends is thrown away for this long, so that it can read
             why instead of getting a reset.
     """
@@ -31,4 +32,5 @@ class ProtocolLimits:
     header_timeout: float = 10.0
     body_idle: float = 30.0
     write_stall: float = 60.0
+    write_rate: int = 512
     linger: float = 1.0

@@ -14,11 +14,20 @@ from functools import lru_cache
 
 from ollama_router_core.destinations import Destination, Fields
 
-__all__ = ["answer_fields", "passed_fields", "reason_field", "request_fields"]
+__all__ = [
+    "NEVER_TO_CLIENTS",
+    "TO_SERVERS",
+    "VIA",
+    "answer_fields",
+    "passed_fields",
+    "reason_field",
+    "request_fields",
+]
 
 _TO_ALL = frozenset({b"accept-language", b"traceparent", b"tracestate", b"user-agent"})
-_TO_SAME_API = _TO_ALL | {b"accept", b"anthropic-beta", b"anthropic-version", b"content-type", b"openai-beta"}
-_NEVER_TO_CLIENTS = frozenset({
+TO_SERVERS = _TO_ALL | {b"accept", b"anthropic-beta", b"anthropic-version", b"content-type", b"openai-beta"}
+"""The names of a client's fields that a server of the same API gets, but for those that `Connection` nominates."""
+NEVER_TO_CLIENTS = frozenset({
     b"access-control-allow-credentials",
     b"access-control-allow-origin",
     b"alt-svc",
@@ -48,8 +57,9 @@ _NEVER_TO_CLIENTS = frozenset({
     b"x-router-request-id",
     b"x-router-server",
 })  # fmt: skip
-_VIA = (b"via", b"1.1 ollama-router")
-_NEVER_IN_OTHER_WORDS = _NEVER_TO_CLIENTS | {b"content-length", b"content-type", b"etag", b"last-modified"}
+"""The names of a server's fields that no client gets, beside those that `Connection` nominates."""
+VIA = (b"via", b"1.1 ollama-router")
+_NEVER_IN_OTHER_WORDS = NEVER_TO_CLIENTS | {b"content-length", b"content-type", b"etag", b"last-modified"}
 _NOBODY: frozenset[bytes] = frozenset()
 
 
@@ -74,7 +84,7 @@ def passed_fields(
     Names are in lower case. `own` stand in place of the client's of the same name. A `translated` request takes
     nothing along that belongs to the client's dialect.
     """
-    allowed = _TO_ALL if translated else _TO_SAME_API
+    allowed = _TO_ALL if translated else TO_SERVERS
     kept: list[tuple[bytes, bytes]] = []
     nominated = _NOBODY
     for field in client:
@@ -86,12 +96,12 @@ def passed_fields(
     if fields or nominated:
         never = nominated.union([name for name, _ in fields])
         kept = [field for field in kept if field[0] not in never]
-    return (*kept, _VIA, *fields)
+    return (*kept, VIA, *fields)
 
 
 def answer_fields(server: Iterable[tuple[bytes, bytes]], *, rewritten: bool = False) -> list[tuple[bytes, bytes]]:
     """The fields of a server's answer that a client gets; without those about its body when that was `rewritten`."""
-    never = _NEVER_IN_OTHER_WORDS if rewritten else _NEVER_TO_CLIENTS
+    never = _NEVER_IN_OTHER_WORDS if rewritten else NEVER_TO_CLIENTS
     for name, value in server:
         if name == b"connection":
             never |= _tokens(value)

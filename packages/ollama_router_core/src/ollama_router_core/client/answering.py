@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from ollama_router_core.client.attempts import Walked
 from ollama_router_core.client.bodies import AnswerBody
-from ollama_router_core.client.libraries import read_fields
+from ollama_router_core.client.messages import Row, as_rows, kept_rows, read_fields
 from ollama_router_core.client.room import Account
 from ollama_router_core.client.steps import Failure, Head, ReadBody, Release
 from ollama_router_core.decision import Decision
@@ -43,7 +43,7 @@ class Passed(Struct, frozen=True):
     """A server's answer on its way: `head.response`'s stream goes through `body`."""
 
     head: Head
-    fields: list[tuple[bytes, bytes]]
+    rows: list[Row]
     body: AnswerBody
 
 
@@ -88,18 +88,24 @@ def _deliver(account: Account, request: ParsedRequest, head: Head, translation: 
 
 def pass_on(account: Account, request: ParsedRequest, head: Head, translation: Translation | None) -> Passed:
     """The answer piece by piece, as it comes."""
+    if translation is not None:
+        return _pass_translated(account, request, head, translation)
     if request.endpoint.counts_usage and head.status == 200:
-        family = request.endpoint.family if translation is None else translation.host.family
-        account.watch(family, streamed=request.route.stream)
-    received = read_fields(head.library, head.response.headers)
-    fields = answer_fields(received, rewritten=translation is not None)
-    fields += router_fields(account)
+        account.watch(request.endpoint.family, streamed=request.route.stream)
+    rows = kept_rows(head.library, head.response.headers)
+    rows += as_rows(router_fields(account))
     if account.attempts > 1 and head.status in REJECTIONS:
-        fields.append((b"x-should-retry", b"false"))  # every server that could be asked has refused
-    if translation is None:
-        return Passed(head, fields, AnswerBody(account, None))
+        rows += as_rows([(b"x-should-retry", b"false")])  # every server that could be asked has refused
+    return Passed(head, rows, AnswerBody(account, None))
+
+
+def _pass_translated(account: Account, request: ParsedRequest, head: Head, translation: Translation) -> Passed:
+    if request.endpoint.counts_usage and head.status == 200:
+        account.watch(translation.host.family, streamed=request.route.stream)
+    fields = answer_fields(read_fields(head.library, head.response.headers), rewritten=True)
+    fields += router_fields(account)
     fields += [(b"content-type", translation.content_type), *translation.dropped_field]
-    return Passed(head, fields, AnswerBody(account, translation.stream_translator(account.stamp)))
+    return Passed(head, as_rows(fields), AnswerBody(account, translation.stream_translator(account.stamp)))
 
 
 def _deliver_whole(account: Account, head: Head, translation: Translation) -> Steps:

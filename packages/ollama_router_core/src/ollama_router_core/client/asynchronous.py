@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any, Self, assert_never
 import anyio
 
 from ollama_router_core.client.answering import Answer, Made, Passed, Raised
+from ollama_router_core.client.at_once import Begun, begin_at_once, go_on, take_head
 from ollama_router_core.client.bodies import AnswerBody
 from ollama_router_core.client.exchange import exchange
 from ollama_router_core.client.lending import Lender
-from ollama_router_core.client.libraries import (
-    any_library,
+from ollama_router_core.client.libraries import any_library, exception_of, failure_of, library_of
+from ollama_router_core.client.messages import (
     build_request,
     build_response,
-    exception_of,
-    failure_of,
-    library_of,
+    passed_response,
     read_incoming,
-    stream_of,
+    stream_class,
 )
 from ollama_router_core.client.placing import explain
 from ollama_router_core.client.room import Room
@@ -50,6 +49,7 @@ from ollama_router_core.client.system import Clock
 from ollama_router_core.client.system import environment as process_environment
 from ollama_router_core.config.settings import Config
 from ollama_router_core.decision import Decision
+from ollama_router_core.destinations import Destination
 from ollama_router_core.fleet import FleetSnapshot
 from ollama_router_core.sinks import LogSink
 
@@ -139,13 +139,19 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
                 exchange broke off.
         """
         library = library_of(request)
-        answer: Answer = await self._run(exchange(self._room, read_incoming(library, request, await request.aread())))
+        body = await request.aread()
+        begun = begin_at_once(self._room, library, request, body)
+        answer: Answer
+        if begun is None:
+            answer = await self._run(exchange(self._room, read_incoming(library, request, body)))
+        else:
+            answer = await self._at_once(begun)
         match answer:
             case Made():
-                return build_response(library, answer.status, answer.fields, content=answer.content)
+                return build_response(library, answer.status, answer.fields, answer.content)
             case Passed():
-                source = _Source(answer.head, answer.body)
-                return build_response(library, answer.head.status, answer.fields, stream=stream_of(library, source))
+                stream = stream_class(library, _Reading)(answer.head, answer.body)
+                return passed_response(answer.head, answer.rows, stream)
             case Raised():
                 raise exception_of(library, request, answer.error, answer.original)
             case _:
@@ -168,6 +174,15 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
         traceback: TracebackType | None = None,
     ) -> None:
         await self.aclose()
+
+    async def _at_once(self, begun: Begun) -> Answer:
+        try:
+            result = await self._exchange(begun.account.incoming.library, begun.place, begun.sent)
+            answer = take_head(self._room, begun, result)
+        except BaseException:
+            begun.account.end(left=True)
+            raise
+        return answer or await self._run(go_on(self._room, begun, result))
 
     async def _run(self, steps: Generator[Any, Any, Any]) -> Any:
         try:
@@ -200,22 +215,25 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
         return None
 
     async def _send(self, outgoing: Outgoing) -> Head | Failure:
+        return await self._exchange(outgoing.library, outgoing.destination, build_request(outgoing))
+
+    async def _exchange(self, library: Any, place: Destination, request: Any) -> Head | Failure:
         lease = None
         inner = self._given
         if inner is None:
-            lease = self._lender.lend(outgoing.library, outgoing.destination.base_url)
+            lease = self._lender.lend(library, place.base_url)
             inner = lease.transport
         try:
-            response = await inner.handle_async_request(build_request(outgoing))
+            response = await inner.handle_async_request(request)
         except BaseException as error:
             if lease is not None:
                 with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
                     await lease.discard()
-            failure = _failure_of(outgoing, error)
-            if failure is None:
+            failure = failure_of(library, error, place.name) if isinstance(error, Exception) else None
+            if failure is None:  # among them: cancelled
                 raise
             return failure
-        return Head(outgoing.library, outgoing.destination, response.status_code, response, lease)
+        return Head(library, place, response.status_code, response, response.stream, lease)
 
     async def _ask(self, outgoing: Outgoing) -> Reply | Failure:
         try:
@@ -257,19 +275,13 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
             event.set()
 
 
-def _failure_of(outgoing: Outgoing, error: BaseException) -> Failure | None:
-    if not isinstance(error, Exception):
-        return None  # cancelled
-    return failure_of(outgoing.library, error, outgoing.destination.name)
-
-
 async def _close(head: Head, *, complete: bool) -> None:
     """Close an answer; its connection is kept only if the answer was read to its end."""
     if not complete:
         await _cut(head)
         return
     try:
-        await head.response.stream.aclose()
+        await head.stream.aclose()
     except BaseException:
         await _cut(head)
         raise
@@ -282,7 +294,7 @@ async def _close(head: Head, *, complete: bool) -> None:
 async def _cut(head: Head) -> None:
     """Close an answer with its connection, also in a task that is being cancelled."""
     with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
-        await head.response.stream.aclose()
+        await head.stream.aclose()
         if head.lease is not None:
             await head.lease.discard()
 
@@ -292,7 +304,7 @@ async def _read(head: Head, most: int) -> bytes | Failure:
     size = 0
     complete = False
     try:
-        async for piece in head.response.stream:
+        async for piece in head.stream:
             pieces.append(piece)
             size += len(piece)
             if size > most:
@@ -308,21 +320,19 @@ async def _read(head: Head, most: int) -> bytes | Failure:
     return b"".join(pieces)
 
 
-class _Source:
+class _Reading:
     """A server's stream through an answer's body; lets go of both in `aclose`, as httpx's responses are cycles."""
-
-    __slots__ = ("_complete", "_passed")
 
     def __init__(self, head: Head, body: AnswerBody) -> None:
         self._passed: tuple[Head, AnswerBody] | None = (head, body)
         self._complete = False
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         if self._passed is None:
             return
         head, body = self._passed
         try:
-            async for piece in head.response.stream:
+            async for piece in head.stream:
                 if written := body.feed(piece):
                     yield written
                 if body.failure is not None:

@@ -12,7 +12,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from ollama_router_core.client.room import Account, Incoming, Room
+from ollama_router_core.client.messages import Incoming
+from ollama_router_core.client.room import Account, Room
 from ollama_router_core.client.steps import Failure, Head, Outgoing, Release, Send
 from ollama_router_core.destinations import Destination
 from ollama_router_core.errors import ConnectFailed, UpstreamProtocolError

@@ -19,9 +19,10 @@ from ollama_router_core.client.answering import (
 )
 from ollama_router_core.client.attempts import Attempt, timeouts_for, walk
 from ollama_router_core.client.listing import gather
+from ollama_router_core.client.messages import Incoming
 from ollama_router_core.client.orders import order_all, servers_for
 from ollama_router_core.client.placing import know_the_fleet, place
-from ollama_router_core.client.room import Account, Incoming, Room
+from ollama_router_core.client.room import Account, Room
 from ollama_router_core.endpoints import Routing, family_of_path, match_endpoint
 from ollama_router_core.errors import BodyTooLarge, ModelNotFound, RouterError, UnsupportedEncoding
 from ollama_router_core.outbound import answer_here

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from ollama_router_core.admission import Dispatch, Outcome, Ticket
 from ollama_router_core.client.room import Account, Room
 from ollama_router_core.client.steps import Background, Failure, ReadBody, Send, Wait
+from ollama_router_core.client.waiting import as_decision
 from ollama_router_core.decision import Decision
 from ollama_router_core.endpoints import match_endpoint
 from ollama_router_core.errors import Forbidden, ModelNotFound
@@ -131,10 +132,10 @@ def _in_turn(room: Room, account: Account, route: RouteRequest) -> Generator[Any
         outcome = yield from _wait(room, ticket, account.incoming.library)
     if not isinstance(outcome, Dispatch):
         account.ticket = None
-        return _as_decision(room, route, (), "no server can take it", outcome.error)
+        return as_decision(outcome, room.config)
     account.goes(ticket, outcome.server)
     yield from _unload(room, outcome, account.incoming.library)
-    return _as_decision(room, route, outcome.ranking, outcome.reason)
+    return as_decision(outcome, room.config)
 
 
 def _wait(room: Room, ticket: Ticket, library: Any) -> Generator[Any, Any, Outcome]:
@@ -145,17 +146,6 @@ def _wait(room: Room, ticket: Ticket, library: Any) -> Generator[Any, Any, Outco
         yield Wait(partial(line.wakes, ticket), line.pause())
         line.look()
     return outcome
-
-
-def _as_decision(room: Room, route: RouteRequest, ranking: tuple[str, ...], reason: str, error: Any = None) -> Decision:
-    return Decision(
-        request=route,
-        strategy=room.config.routing_strategy,
-        ranking=ranking,
-        error=error,
-        _explain=lambda: (),
-        _headline=lambda: reason,
-    )
 
 
 def _unload(room: Room, outcome: Dispatch, library: Any) -> Generator[Any, Any, None]:

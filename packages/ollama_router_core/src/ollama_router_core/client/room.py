@@ -7,19 +7,19 @@ Does not belong here: the steps of a request (`exchange`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from msgspec import Struct
 
 from ollama_router_core.admission import Ticket
 from ollama_router_core.breaker import counts_as_failure
 from ollama_router_core.client.fleet_book import FleetBook
+from ollama_router_core.client.messages import Incoming
 from ollama_router_core.client.questions import Questions
 from ollama_router_core.client.system import Clock, RequestIds, SystemClock, read_text
 from ollama_router_core.client.waiting import WaitingLine
 from ollama_router_core.config.settings import Config, parse_size
 from ollama_router_core.decision import Decision
-from ollama_router_core.destinations import Destination, Fields, build_destinations
+from ollama_router_core.destinations import Destination, build_destinations
 from ollama_router_core.endpoints import Family, Kind
 from ollama_router_core.errors import RouterError
 from ollama_router_core.records import RequestRecord
@@ -29,24 +29,9 @@ from ollama_router_core.traffic import sample_of
 from ollama_router_core.translate import Stamp
 from ollama_router_core.usage import Usage, UsageReader
 
-__all__ = ["Account", "Incoming", "Room"]
+__all__ = ["Account", "Room"]
 
 _LEFT = 499
-
-
-class Incoming(Struct, frozen=True, kw_only=True):
-    """A program's request. `timeouts` is the library's own extension, None in it waits as long as the config says."""
-
-    library: Any
-    method: str
-    path: str
-    fields: Fields
-    body: bytes
-    timeouts: Mapping[str, float | None]
-
-    def __repr__(self) -> str:
-        """Without fields and body: they hold tokens and what people write."""
-        return f"Incoming({self.method} {self.path})"
 
 
 class Room:
@@ -55,6 +40,7 @@ class Room:
     Attributes:
         max_body: bytes.
         has_policy: whether the config changes requests at all.
+        may_be_quick: whether nothing of the config asks more of a request than `at_once` looks at.
         reads_usage: whether somebody wants to know tokens and timings.
     """
 
@@ -75,12 +61,14 @@ class Room:
         self.sink = sink
         self.max_body = parse_size(config.limits.max_body)
         self.has_policy = bool(config.models.aliases or config.models.rules)
+        self.may_be_quick = not config.models.local_only
         self.reads_usage = sink is not None or config.routing_strategy == "fastest"
         self.ids = RequestIds()
 
-    def begin(self, incoming: Incoming) -> Account:
-        """A program's request begins."""
-        return Account(self, incoming, self.ids(), self.clock.monotonic(), self.clock.wall())
+    def begin(self, incoming: Incoming, started: float | None = None) -> Account:
+        """A program's request begins, or has begun."""
+        moment = self.clock.monotonic() if started is None else started
+        return Account(self, incoming, self.ids(), moment, self.clock.wall())
 
 
 class Account(Struct):

@@ -64,12 +64,16 @@ class Outgoing(Struct, frozen=True, kw_only=True):
 
 
 class Head(Struct):
-    """An answer whose head has arrived; `response` is the inner transport's, `lease` its connection's if we lend it."""
+    """An answer whose head has arrived.
+
+    `response` and its `stream` are the inner transport's, `lease` is its connection's if we lend it.
+    """
 
     library: Any
     destination: Destination
     status: int
     response: Any
+    stream: Any
     lease: Any = None
 
 

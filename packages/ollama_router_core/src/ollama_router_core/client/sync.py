@@ -13,18 +13,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, assert_never
 
 from ollama_router_core.client.answering import Answer, Made, Passed, Raised
+from ollama_router_core.client.at_once import Begun, begin_at_once, go_on, take_head
 from ollama_router_core.client.bodies import AnswerBody
 from ollama_router_core.client.exchange import exchange
 from ollama_router_core.client.lending import make_sync_inner
-from ollama_router_core.client.libraries import (
-    any_library,
+from ollama_router_core.client.libraries import any_library, exception_of, failure_of, library_of
+from ollama_router_core.client.messages import (
     build_request,
     build_response,
-    exception_of,
-    failure_of,
-    library_of,
+    passed_response,
     read_incoming,
-    stream_of,
+    stream_class,
 )
 from ollama_router_core.client.placing import explain
 from ollama_router_core.client.room import Room
@@ -48,6 +47,7 @@ from ollama_router_core.client.system import Clock
 from ollama_router_core.client.system import environment as process_environment
 from ollama_router_core.config.settings import Config
 from ollama_router_core.decision import Decision
+from ollama_router_core.destinations import Destination
 from ollama_router_core.fleet import FleetSnapshot
 from ollama_router_core.sinks import LogSink
 
@@ -134,13 +134,19 @@ class RouterTransport(_Base):  # type: ignore[misc]
                 exchange broke off.
         """
         library = library_of(request)
-        answer: Answer = self._run(exchange(self._room, read_incoming(library, request, request.read())))
+        body = request.read()
+        begun = begin_at_once(self._room, library, request, body)
+        answer: Answer
+        if begun is None:
+            answer = self._run(exchange(self._room, read_incoming(library, request, body)))
+        else:
+            answer = self._at_once(begun)
         match answer:
             case Made():
-                return build_response(library, answer.status, answer.fields, content=answer.content)
+                return build_response(library, answer.status, answer.fields, answer.content)
             case Passed():
-                source = _Source(answer.head, answer.body)
-                return build_response(library, answer.head.status, answer.fields, stream=stream_of(library, source))
+                stream = stream_class(library, _Reading)(answer.head, answer.body)
+                return passed_response(answer.head, answer.rows, stream)
             case Raised():
                 raise exception_of(library, request, answer.error, answer.original)
             case _:
@@ -165,6 +171,15 @@ class RouterTransport(_Base):  # type: ignore[misc]
     ) -> None:
         self.close()
 
+    def _at_once(self, begun: Begun) -> Answer:
+        try:
+            result = self._exchange(begun.account.incoming.library, begun.place, begun.sent)
+            answer = take_head(self._room, begun, result)
+        except BaseException:
+            begun.account.end(left=True)
+            raise
+        return answer or self._run(go_on(self._room, begun, result))
+
     def _run(self, steps: Generator[Any, Any, Any]) -> Any:
         try:
             step = next(steps)
@@ -185,7 +200,7 @@ class RouterTransport(_Base):  # type: ignore[misc]
             case ReadBody():
                 return _read(step.head, step.most)
             case Release():
-                step.head.response.stream.close()
+                step.head.stream.close()
             case Background():
                 self._start(step.jobs)
             case Wait():
@@ -196,14 +211,18 @@ class RouterTransport(_Base):  # type: ignore[misc]
         return None
 
     def _send(self, outgoing: Outgoing) -> Head | Failure:
+        return self._exchange(outgoing.library, outgoing.destination, build_request(outgoing))
+
+    def _exchange(self, library: Any, place: Destination, request: Any) -> Head | Failure:
+        inner = self._given if self._given is not None else self._inner_for(library)
         try:
-            response = self._inner_for(outgoing.library).handle_request(build_request(outgoing))
+            response = inner.handle_request(request)
         except Exception as error:
-            failure = failure_of(outgoing.library, error, outgoing.destination.name)
+            failure = failure_of(library, error, place.name)
             if failure is None:
                 raise
             return failure
-        return Head(outgoing.library, outgoing.destination, response.status_code, response)
+        return Head(library, place, response.status_code, response, response.stream)
 
     def _ask(self, outgoing: Outgoing) -> Reply | Failure:
         try:
@@ -216,8 +235,6 @@ class RouterTransport(_Base):  # type: ignore[misc]
         return body if isinstance(body, Failure) else Reply(head.status, body)
 
     def _inner_for(self, library: Any) -> Any:
-        if self._given is not None:
-            return self._given
         inner = self._inner.get(id(library))
         if inner is None:
             with self._changed:
@@ -254,7 +271,7 @@ class RouterTransport(_Base):  # type: ignore[misc]
 def _read(head: Head, most: int) -> bytes | Failure:
     pieces: list[bytes] = []
     size = 0
-    stream = head.response.stream
+    stream = head.stream
     try:
         for piece in stream:
             pieces.append(piece)
@@ -271,20 +288,18 @@ def _read(head: Head, most: int) -> bytes | Failure:
     return b"".join(pieces)
 
 
-class _Source:
+class _Reading:
     """A server's stream through an answer's body; lets go of both in `close`, as httpx's responses are cycles."""
-
-    __slots__ = ("_passed",)
 
     def __init__(self, head: Head, body: AnswerBody) -> None:
         self._passed: tuple[Head, AnswerBody] | None = (head, body)
 
-    def pieces(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes]:
         if self._passed is None:
             return
         head, body = self._passed
         try:
-            for piece in head.response.stream:
+            for piece in head.stream:
                 if written := body.feed(piece):
                     yield written
                 if body.failure is not None:
@@ -301,5 +316,5 @@ class _Source:
     def close(self) -> None:
         if self._passed is not None:
             (head, body), self._passed = self._passed, None
-            head.response.stream.close()
+            head.stream.close()
             body.close()

@@ -10,14 +10,15 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable
 
-from ollama_router_core.admission import Admission, Outcome, Ticket
+from ollama_router_core.admission import Admission, Dispatch, Outcome, Ticket
 from ollama_router_core.client.fleet_book import FleetBook
 from ollama_router_core.client.system import Clock
 from ollama_router_core.config.settings import Config
+from ollama_router_core.decision import Decision, Verdict, decide
 from ollama_router_core.fleet import FleetSnapshot
 from ollama_router_core.requests import RouteRequest
 
-__all__ = ["WaitingLine"]
+__all__ = ["WaitingLine", "as_decision"]
 
 _LONGEST_PAUSE = 1.0
 _PAUSE_IN_TROUBLE = 0.5
@@ -34,6 +35,7 @@ class WaitingLine:
     def __init__(self, config: Config, book: FleetBook, clock: Clock) -> None:
         self._book = book
         self._clock = clock
+        self._config = config
         self._lock = threading.Lock()
         self._admission = Admission(config)
         self._numbers = itertools.count(1)
@@ -50,6 +52,23 @@ class WaitingLine:
             return snapshot
         with self._lock:
             return self._admission.traffic(snapshot, now)
+
+    def at_once(self, route: RouteRequest, turn: int, now: float) -> tuple[Decision, Ticket] | None:
+        """The way of most requests: nobody waits and a server is free; None when the line has to be asked."""
+        with self._lock:
+            if self._admission.waiting:
+                return None
+            snapshot = self._book.snapshot(now)
+            ticket = Ticket(number=next(self._numbers), request=route, arrived=now, tiebreak=turn)
+            if self.binds_late:
+                found = self._admission.at_once(ticket, snapshot, now)
+                return None if found is None else (as_decision(found, self._config), ticket)
+            seen = self._admission.traffic(snapshot, now)
+            decision = decide(route, seen, self._config, now=now, tiebreak=turn)
+            if decision.error is not None:
+                return None
+            self._admission.bound(ticket, decision.ranking[0], now)
+            return decision, ticket
 
     def arrive(self, route: RouteRequest, turn: int) -> Ticket:
         """A request that may go, wait or be refused: `outcome` tells. Whoever has a ticket calls `leave` at its end."""
@@ -127,6 +146,26 @@ class WaitingLine:
                 self._outcomes[outcome.ticket.number] = outcome
         if found:
             self.notify()
+
+
+def as_decision(outcome: Outcome, config: Config) -> Decision:
+    """What became of a ticket, as a decision."""
+    if isinstance(outcome, Dispatch):
+        ranking, reason, error = outcome.ranking, outcome.reason, None
+    else:
+        ranking, reason, error = (), "no server can take it", outcome.error
+    return Decision(
+        request=outcome.ticket.request,
+        strategy=config.routing_strategy,
+        ranking=ranking,
+        error=error,
+        _explain=_unexplained,
+        _headline=lambda: reason,
+    )
+
+
+def _unexplained() -> tuple[Verdict, ...]:
+    return ()
 
 
 def _nobody() -> None:

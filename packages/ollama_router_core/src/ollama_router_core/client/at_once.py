@@ -1,0 +1,136 @@
+"""The way of a request that meets no difficulty: to a server and back in two plain calls around the sending.
+
+Belongs here: the same steps in the same order as in `exchange`, where each can be taken at once.
+Does not belong here: anything that waits, errors as answers (both are left to `exchange`), the steps themselves.
+
+Until a server was chosen nothing has happened, and a request that is not for this way takes the other from its start.
+Where what comes of the first attempt is no answer to pass on, `go_on` makes steps of it that go on from there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from ollama_router_core.admission import Ticket
+from ollama_router_core.client.answering import Passed, Steps, pass_on
+from ollama_router_core.client.attempts import judge, note_head, note_sent, timeouts_for
+from ollama_router_core.client.exchange import conclude_account, forward_on
+from ollama_router_core.client.messages import Incoming, make_request, passing_rows
+from ollama_router_core.client.room import Account, Room
+from ollama_router_core.client.steps import Failure, Head
+from ollama_router_core.decision import Decision, decide
+from ollama_router_core.destinations import Destination
+from ollama_router_core.endpoints import ENDPOINTS, Body, Match, Routing
+from ollama_router_core.errors import RouterError
+from ollama_router_core.forwarding import REJECTIONS
+from ollama_router_core.header_fields import VIA
+from ollama_router_core.outbound import prepare
+from ollama_router_core.policy import apply_policy
+from ollama_router_core.requests import ParsedRequest, RouteRequest, parse_request
+
+__all__ = ["Begun", "begin_at_once", "go_on", "take_head"]
+
+_MATCHES = {
+    (method, endpoint.path.encode()): Match(endpoint)
+    for endpoint in ENDPOINTS
+    for method in endpoint.methods
+    if endpoint.routing is Routing.ONE and endpoint.body is Body.JSON and "{" not in endpoint.path
+}
+_VIA = (b"via", *VIA)
+
+
+class Begun(Struct):
+    """A request that has its server; `sent` is what the inner transport gets."""
+
+    account: Account
+    request: ParsedRequest
+    decision: Decision
+    place: Destination
+    started: float
+    sent: Any = None
+
+
+def begin_at_once(room: Room, library: Any, request: Any, body: bytes) -> Begun | None:
+    """Choose a server for a program's request, if that can be done now; None leaves everything to `exchange`."""
+    match = _MATCHES.get((request.method, request.url.raw_path))
+    rows = None if match is None else passing_rows(library, request.headers)
+    started = room.clock.monotonic()
+    if match is None or rows is None or not room.may_be_quick or room.book.wants_asking(started):
+        return None
+    parsed = _read(room, match, body)
+    placed = None if parsed is None else _place(room, parsed.route, started)
+    if parsed is None or placed is None:
+        return None
+    decision, ticket = placed
+    place = room.places[decision.ranking[0]]
+    if place.external or not room.book.admit(place.name, started):
+        if ticket is not None:
+            room.line.leave(ticket)
+        return None
+    account = room.begin(Incoming(library, request, request.method, parsed.target, body), started)
+    begun = Begun(account, parsed, decision, place, started)
+    _begin(room, begun, rows, ticket)
+    return begun
+
+
+def _read(room: Room, match: Match, body: bytes) -> ParsedRequest | None:
+    """The request, if it is one for the strategy; what is wrong with it the other way will find."""
+    if len(body) > room.max_body:
+        return None
+    try:
+        parsed = parse_request(match, body)
+        if room.has_policy:
+            parsed = apply_policy(parsed, room.config.models).request
+    except RouterError:
+        return None
+    route = parsed.route
+    return None if route.unloads or route.uses_cloud else parsed
+
+
+def _place(room: Room, route: RouteRequest, now: float) -> tuple[Decision, Ticket | None] | None:
+    turn = room.book.next_turn()
+    if room.line.counts:
+        return room.line.at_once(route, turn, now)
+    decision = decide(route, room.book.snapshot(now), room.config, now=now, tiebreak=turn)
+    return (decision, None) if decision.error is None else None
+
+
+def _begin(room: Room, begun: Begun, rows: list[tuple[bytes, bytes, bytes]], ticket: Ticket | None) -> None:
+    account, request, place = begun.account, begun.request, begun.place
+    account.family, account.request, account.decision = request.endpoint.family, request, begun.decision
+    account.attempts, account.decided_at = 1, begun.started
+    if ticket is not None:
+        account.goes(ticket, place.name)
+    note_sent(room, account, place.name, request, begun.started)
+    incoming = account.incoming
+    rows += (_VIA, (b"x-request-id", b"x-request-id", account.id.encode()))
+    begun.sent = make_request(
+        incoming.library,
+        place.base_url,
+        incoming.method,
+        request.target,
+        rows,
+        request.body,
+        timeouts_for(incoming, place),
+    )
+
+
+def take_head(room: Room, begun: Begun, result: Head | Failure) -> Passed | None:
+    """The answer on its way to the program; None for what `go_on` has to deal with."""
+    if isinstance(result, Failure) or 300 <= result.status < 400 or result.status in REJECTIONS:
+        return None
+    note_head(room, begun.account, begun.place.name, begun.request, result.status)
+    return pass_on(begun.account, begun.request, result, None)
+
+
+def go_on(room: Room, begun: Begun, result: Head | Failure) -> Steps:
+    """The steps from what came of the first attempt on."""
+    return conclude_account(begun.account, _next(room, begun, result))
+
+
+def _next(room: Room, begun: Begun, result: Head | Failure) -> Steps:
+    account, request = begun.account, begun.request
+    first = yield from judge(room, account, request, prepare(request, begun.place), result, begun.started)
+    return (yield from forward_on(room, account, request, begun.decision.ranking, first))

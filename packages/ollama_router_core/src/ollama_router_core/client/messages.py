@@ -1,0 +1,266 @@
+"""Requests, responses and their fields in httpx or httpx2, made of what they consist of.
+
+Belongs here: reading a program's request, making the server's, making the program's response; either library, one way.
+Does not belong here: I/O, policy, which library it is (`libraries`).
+
+The libraries' public ways copy, normalise and check what is known to be right, and cost more than everything else that
+is done for a request. Where a version keeps its fields in another form than all known ones do, they are taken anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Self
+
+from msgspec import Struct
+
+from ollama_router_core.client.steps import Head, Outgoing
+from ollama_router_core.destinations import Fields
+from ollama_router_core.header_fields import NEVER_TO_CLIENTS, TO_SERVERS, answer_fields
+
+__all__ = [
+    "Incoming",
+    "Row",
+    "as_rows",
+    "build_request",
+    "build_response",
+    "kept_rows",
+    "make_request",
+    "passed_response",
+    "passing_rows",
+    "read_fields",
+    "read_incoming",
+    "stream_class",
+]
+
+Row = tuple[bytes, bytes, bytes]
+"""A field as both libraries keep it: its name as it was written, its name in lower case, its value."""
+
+_NO_TIMEOUTS: Mapping[str, float | None] = {}
+
+
+class Incoming(Struct, frozen=True):
+    """A program's request: the library's own object, and what the policy looks at.
+
+    `timeouts` is the library's own extension; None in it waits as long as the config says.
+    """
+
+    library: Any
+    request: Any
+    method: str
+    path: str
+    body: bytes
+
+    def __repr__(self) -> str:
+        """Without fields and body: they hold tokens and what people write."""
+        return f"Incoming({self.method} {self.path})"
+
+    @property
+    def fields(self) -> Fields:
+        """Header fields with names in lower case."""
+        return tuple(read_fields(self.library, self.request.headers))
+
+    @property
+    def timeouts(self) -> Mapping[str, float | None]:
+        """Seconds by what is waited for."""
+        return self.request.extensions.get("timeout") or _NO_TIMEOUTS
+
+
+def read_incoming(library: Any, request: Any, body: bytes) -> Incoming:
+    """A program's request as the policy takes it."""
+    path, _, _ = request.url.raw_path.partition(b"?")
+    return Incoming(library, request, request.method, path.decode("ascii", "replace"), body)
+
+
+# --- fields ---------------------------------------------------------------------------------------------------------
+
+
+def read_fields(library: Any, headers: Any) -> list[tuple[bytes, bytes]]:
+    """Header fields with names in lower case."""
+    if _plain_headers(library) is not None:
+        return [(name, value) for _, name, value in headers._list]  # noqa: SLF001 - see above
+    return [(name.lower(), value) for name, value in headers.raw]
+
+
+def passing_rows(library: Any, headers: Any) -> list[Row] | None:
+    """What a server gets of a program's fields; None where it takes more than a look at their names."""
+    if _plain_headers(library) is None:
+        return None
+    rows = []
+    for row in headers._list:  # noqa: SLF001 - see above
+        name = row[1]
+        if name in TO_SERVERS:
+            rows.append(row)
+        elif name in _TELLING and (name != b"connection" or row[2] != b"keep-alive"):
+            return None
+    return rows
+
+
+_TELLING = frozenset({b"connection", b"content-encoding"})
+
+
+def kept_rows(library: Any, headers: Any) -> list[Row]:
+    """What a program gets of a server's fields."""
+    rows = []
+    for row in headers._list if _plain_headers(library) is not None else _NOMINATING:  # noqa: SLF001 - see above
+        name = row[1]
+        if name not in NEVER_TO_CLIENTS:
+            rows.append(row)
+        elif name == b"connection" and row[2] not in _NOMINATES_NOTHING:
+            return as_rows(answer_fields(read_fields(library, headers)))
+    return rows
+
+
+_NOMINATES_NOTHING = frozenset({b"close", b"keep-alive"})
+_NOMINATING: list[Row] = [(b"connection", b"connection", b"")]
+
+
+def as_rows(fields: Iterable[tuple[bytes, bytes]]) -> list[Row]:
+    """Fields with names in lower case as rows."""
+    return [(name, name, value) for name, value in fields]
+
+
+def _make_headers(library: Any, rows: list[Row]) -> Any:
+    """The library's own type, or one that only knows its encoding."""
+    plain = _plain_headers(library)
+    if plain is None or not b"".join([value for _, _, value in rows]).isascii():
+        return library.Headers([(name, value) for name, _, value in rows])
+    headers = plain.__new__(plain)
+    headers._list = rows  # noqa: SLF001 - see above
+    headers._encoding = "ascii"  # noqa: SLF001 - see above
+    return headers
+
+
+@lru_cache(maxsize=4)
+def _plain_headers(library: Any) -> Any:
+    """A type for fields that are ASCII, which it need not find out by decoding each; None where rows are kept unlike.
+
+    All known versions keep rows of (name, lower name, value).
+    """
+    known = library.Headers([(b"A", b"b")])
+    if (getattr(known, "_list", None), getattr(known, "_encoding", "")) != ([(b"A", b"a", b"b")], None):
+        return None
+
+    class Headers(library.Headers):  # type: ignore[misc]
+        __module__ = library.Headers.__module__
+        encoding = "ascii"
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return library.Headers, (self.raw,)  # pickles find no class that was made in a function
+
+    return Headers
+
+
+# --- requests -------------------------------------------------------------------------------------------------------
+
+
+def build_request(outgoing: Outgoing) -> Any:
+    """The request for the inner transport, in the library of the program's own request."""
+    rows = as_rows(outgoing.fields)
+    return make_request(
+        outgoing.library,
+        outgoing.destination.base_url,
+        outgoing.method,
+        outgoing.target,
+        rows,
+        outgoing.body,
+        outgoing.timeouts,
+    )
+
+
+def make_request(
+    library: Any,
+    base_url: str,
+    method: str,
+    target: str,
+    rows: list[Row],
+    body: bytes,
+    timeouts: Mapping[str, float | None],
+) -> Any:
+    """The same of what it consists of; `rows` gets its Host and Content-Length."""
+    url, host, request_class, body_class = _ready(library, base_url, target)
+    rows.insert(0, host)
+    if body or method != "GET":
+        rows.append((b"content-length", b"content-length", b"%d" % len(body)))
+    return request_class(method, url, _make_headers(library, rows), body_class(body), {"timeout": timeouts})
+
+
+@lru_cache(maxsize=1024)
+def _ready(library: Any, base_url: str, target: str) -> tuple[Any, Row, Any, Any]:
+    """A URL, its Host field, and the classes of a request and its body."""
+    url = library.URL(base_url + target)
+    return url, (b"host", b"host", url.netloc), *_request_classes(library)
+
+
+class _Once:
+    """One piece, then the end; no generator, as trio warns of those that a cancelled upload leaves unfinished."""
+
+    __slots__ = ("_piece",)
+
+    def __init__(self, piece: bytes) -> None:
+        self._piece: bytes | None = piece
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece, self._piece = self._piece, None
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+
+@lru_cache(maxsize=4)
+def _request_classes(library: Any) -> tuple[Any, Any]:
+    class Body(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
+        def __init__(self, content: bytes) -> None:
+            self._content = content
+
+        def __iter__(self) -> Iterator[bytes]:
+            return iter((self._content,))
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return _Once(self._content)
+
+    class Request(library.Request):  # type: ignore[misc]
+        __module__ = library.Request.__module__  # whoever looks where it comes from finds the library
+
+        def __init__(self, method: str, url: Any, headers: Any, stream: Any, extensions: dict[str, Any]) -> None:
+            self.method = method
+            self.url = url
+            self.headers = headers
+            self.stream = stream
+            self.extensions = extensions
+
+    return Request, Body
+
+
+# --- responses ------------------------------------------------------------------------------------------------------
+
+
+def build_response(library: Any, status: int, fields: Iterable[tuple[bytes, bytes]], content: bytes) -> Any:
+    """A response with the body in hand."""
+    return library.Response(status, headers=_make_headers(library, as_rows(fields)), content=content)
+
+
+def passed_response(head: Head, rows: list[Row], stream: Any) -> Any:
+    """The inner transport's response with other fields and another stream: itself, if it has not been read yet.
+
+    Its client binds it to a request and wraps its stream in the same way. One that was read gives its body instead of
+    the stream's.
+    """
+    library, response = head.library, head.response
+    headers = _make_headers(library, rows)
+    if type(response) is not library.Response or response.is_closed or response.is_stream_consumed:
+        response = library.Response(head.status, stream=stream, extensions=getattr(response, "extensions", None))
+    response.headers = headers
+    response.stream = stream
+    return response
+
+
+@lru_cache(maxsize=8)
+def stream_class(library: Any, reading: Any) -> Any:
+    """`reading`, which iterates and closes, as a stream of this library: clients insist on their own's class."""
+    base = library.AsyncByteStream if hasattr(reading, "__aiter__") else library.SyncByteStream
+    return type("AnswerStream", (reading, base), {"__module__": reading.__module__})

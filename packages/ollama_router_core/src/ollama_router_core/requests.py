@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, assert_never
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -58,7 +58,7 @@ _BLOB_KEYS = ("files", "adapters", "draft_files")
 _INT64 = 1 << 63
 _LONGEST_NAME = 1024  # characters; Ollama's own names end at 593, other servers' ids far earlier
 _SMALLEST_CONTEXT = 4  # tokens; Ollama raises what is below
-_OLLAMA, _MANAGE = Family.OLLAMA, Kind.MANAGE
+_OLLAMA, _JSON, _MANAGE, _ACCOUNT = Family.OLLAMA, Body.JSON, Kind.MANAGE, Kind.ACCOUNT  # members cost a look-up
 _NO_NEEDS: frozenset[str] = frozenset()
 
 
@@ -138,18 +138,12 @@ def parse_request(match: Match, body: bytes, *, content_type: bytes = b"") -> Pa
         InvalidModelName: the name is endless or holds characters that cannot be shown.
     """
     endpoint = match.endpoint
-    match endpoint.body:
-        case Body.JSON:
-            return _read_account(match, body) if endpoint.kind is Kind.ACCOUNT else _read_json(match, body)
-        case Body.FORM:
-            return _read_form(match, body, content_type)
-        case Body.NONE | Body.RAW:
-            route = RouteRequest(family=endpoint.family)
-            return ParsedRequest(
-                endpoint=endpoint, route=route, body=b"", parameter=match.parameter, target=match.target
-            )
-        case _:
-            assert_never(endpoint.body)
+    if endpoint.body is _JSON:
+        return _read_account(match, body) if endpoint.kind is _ACCOUNT else _read_json(match, body)
+    if endpoint.body is Body.FORM:
+        return _read_form(match, body, content_type)
+    route = RouteRequest(family=endpoint.family)
+    return ParsedRequest(endpoint=endpoint, route=route, body=b"", parameter=match.parameter, target=match.target)
 
 
 def _read_account(match: Match, body: bytes) -> ParsedRequest:
@@ -165,24 +159,11 @@ def _read_json(match: Match, body: bytes) -> ParsedRequest:
         raise no_body(endpoint.family is _OLLAMA)
     document = parse_object(body)
     values = document.values
+    if not values.keys() <= _READ_KEYS:
+        _refuse_lookalikes(values, _READ_KEYS)
     manages = endpoint.kind is _MANAGE
-    _refuse_lookalikes(values, _READ_KEYS)
     _refuse_wrong_types(values, _MANAGE_TYPES if manages else _TYPES)
-    text = _model_text(values, endpoint)
-    model, hosted = _name(text)
-    options = _options(document, endpoint)
-    route = RouteRequest(
-        model_text=text,
-        model=model,
-        family=endpoint.family,
-        stream=_stream(values, endpoint),
-        num_ctx=_num_ctx(options),
-        needs=_needs(values, endpoint),
-        prompt_bytes=len(body),
-        max_tokens=_max_tokens(values, options, endpoint),
-        unloads=_unloads(values, endpoint),
-        uses_cloud=hosted or _uses_cloud(values, endpoint),
-    )
+    route = _route(document, endpoint, len(body))
     if not manages:
         return ParsedRequest(endpoint=endpoint, route=route, body=body, document=document, target=match.target)
     makes = endpoint.name == "create"
@@ -197,10 +178,30 @@ def _read_json(match: Match, body: bytes) -> ParsedRequest:
     )
 
 
+def _route(document: JsonObject, endpoint: Endpoint, size: int) -> RouteRequest:
+    """What a decision needs to know; most keys are seldom there, and looking for them is cheaper than a call."""
+    values = document.values
+    text = _model_text(values, endpoint)
+    model, hosted = _name(text)
+    options = _options(document, endpoint) if "options" in values else None
+    return RouteRequest(
+        model_text=text,
+        model=model,
+        family=endpoint.family,
+        stream=_stream(values, endpoint),
+        num_ctx=None if options is None else _num_ctx(options),
+        needs=_needs(values, endpoint),
+        prompt_bytes=size,
+        max_tokens=_max_tokens(values, options, endpoint),
+        unloads="keep_alive" in values and _unloads(values, endpoint),
+        uses_cloud=hosted or (("tools" in values or endpoint.kind is _MANAGE) and _uses_cloud(values, endpoint)),
+    )
+
+
 def _read_form(match: Match, body: bytes, content_type: bytes) -> ParsedRequest:
     endpoint = match.endpoint
     form = parse_form(content_type, body)
-    text = _checked_name(form.value("model") or "", endpoint)
+    text = form.value("model") or _missing(endpoint)
     model, hosted = _name(text)
     route = RouteRequest(
         model_text=text,
@@ -214,8 +215,6 @@ def _read_form(match: Match, body: bytes, content_type: bytes) -> ParsedRequest:
 
 
 def _refuse_lookalikes(members: Mapping[str, Any], read: frozenset[str]) -> None:
-    if members.keys() <= read:
-        return
     for key in members:
         if key not in read and key.casefold() in read:
             raise AmbiguousKey(f"the key {key!r} would be read as {key.casefold()!r} by some servers; write the latter")
@@ -237,27 +236,34 @@ def _model_key(values: Mapping[str, Any], endpoint: Endpoint) -> str | None:
 
 def _model_text(values: Mapping[str, Any], endpoint: Endpoint) -> str:
     found = _model_key(values, endpoint)
-    text = _checked_name("" if found is None else values[found], endpoint)
+    text = "" if found is None else values[found]
+    if endpoint.kind is not _MANAGE:
+        return text or _missing(endpoint)
+    _check_name(text, endpoint)
     if endpoint.name == "copy":
-        _checked_name(values.get("destination") or "", endpoint, key="destination")
-    if endpoint.kind is _MANAGE and values.get("from"):
+        _check_name(values.get("destination") or "", endpoint, key="destination")
+    if values.get("from"):
         _refuse_unshowable(values["from"])
     return text
 
 
 @lru_cache(maxsize=4096)
 def _name(text: str) -> tuple[CanonicalName, bool]:
-    """What a name means, and whether it is one of Ollama's hosted service."""
+    """What a name that can be shown means, and whether it is one of Ollama's hosted service."""
+    _refuse_unshowable(text)
     return canonical_name(text), is_cloud_name(text)
 
 
-def _checked_name(text: str, endpoint: Endpoint, *, key: str = "source") -> str:
+def _missing(endpoint: Endpoint) -> str:
+    raise no_model(endpoint.name)
+
+
+def _check_name(text: str, endpoint: Endpoint, *, key: str = "source") -> None:
     if not text:
         raise no_model(endpoint.name, key=key)
     _refuse_unshowable(text)
-    if endpoint.kind is _MANAGE and not is_model_name(text):
+    if not is_model_name(text):
         raise bad_model_name(endpoint.name, text, key=key)
-    return text
 
 
 def _refuse_unshowable(text: str) -> None:
@@ -308,7 +314,7 @@ def _options(document: JsonObject, endpoint: Endpoint) -> Mapping[str, Any] | No
     return options
 
 
-def _num_ctx(options: Mapping[str, Any] | None) -> int | None:
+def _num_ctx(options: Mapping[str, Any]) -> int | None:
     value = _whole(options, "num_ctx", "options.num_ctx")
     return None if value is None else max(value, _SMALLEST_CONTEXT)
 
@@ -318,17 +324,17 @@ _LIMIT_KEYS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 def _max_tokens(values: Mapping[str, Any], options: Mapping[str, Any] | None, endpoint: Endpoint) -> int | None:
     if endpoint.family is _OLLAMA:
-        found = _whole(options, "num_predict", "options.num_predict")
+        found = None if options is None else _whole(options, "num_predict", "options.num_predict")
         return found if found is not None and found > 0 else None
     for key in _LIMIT_KEYS:
-        found = _whole(values, key, key)
+        found = _whole(values, key, key) if key in values else None
         if found is not None:
             return found if found > 0 else None
     return None
 
 
-def _whole(members: Mapping[str, Any] | None, key: str, label: str) -> int | None:
-    value = members.get(key) if members else None
+def _whole(members: Mapping[str, Any], key: str, label: str) -> int | None:
+    value = members.get(key)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -2,9 +2,10 @@
 
     python benchmarks/slow_clients.py [--connections 1000] [--seconds 120] [--slowhttptest]
 
-Kinds: a head that drips (slowloris), a body that drips, an answer that is taken a few bytes at a time. By default with
-our own clients; `--slowhttptest` runs that program in their place (-H, -B, -R), where it is installed. The router runs
-as a process with its real deadlines (head 10 s, body 30 s between bytes, answer 60 s without progress).
+Kinds: a head that drips (slowloris), a body that drips, an answer of which nothing is taken, one that is taken a few
+bytes at a time, and one that is taken slowly but steadily, which must live. By default with our own clients;
+`--slowhttptest` runs that program in their place (-H, -B, -R, -X), where it is installed. The router runs as a process
+with its real deadlines: head 10 s, body 30 s between bytes, 60 s in which less than 30 KiB of a waiting answer is taken.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import multiprocessing
+import re
 import shutil
 import socket
 import subprocess
@@ -58,20 +60,45 @@ async def slow_body(sock, token, until):
     return await _drip(sock, b"x", 40.0, until)
 
 
-async def slow_read(sock, token, until):
-    """A long answer, of which nothing is taken."""
+async def _reads(sock, token, until, *, size, gap):
+    """A long answer, of which so many bytes are taken now and then."""
     loop = asyncio.get_running_loop()
-    head = HEAD.format(token=token) + f"User-Agent: gap/250/20000/65536\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    head = HEAD.format(token=token) + f"User-Agent: gap/1000/20000/32768\r\nContent-Length: {len(BODY)}\r\n\r\n"
     await loop.sock_sendall(sock, head.encode() + BODY)
-    await asyncio.sleep(75)
     said = b""
     with contextlib.suppress(ConnectionError):
-        while time.monotonic() < until and (data := await loop.sock_recv(sock, 65536)):
-            said += data
-    return ("still open" if time.monotonic() >= until else "cut"), said
+        while time.monotonic() < until:
+            data = await loop.sock_recv(sock, size)
+            if not data:
+                return "cut", said
+            said = said[:64] + data[-64:]
+            await asyncio.sleep(min(gap, max(0.0, until - time.monotonic())))
+        return "still open", said
+    return "cut", said
 
 
-KINDS = {"head": slow_head, "body": slow_body, "read": slow_read}
+async def no_read(sock, token, until):
+    """Nothing is taken, until the router must have cut."""
+    return await _reads(sock, token, until, size=64, gap=until - time.monotonic() - 5)
+
+
+async def trickle(sock, token, until):
+    """Less than a line of text every ten seconds."""
+    return await _reads(sock, token, until, size=64, gap=10.0)
+
+
+async def steady(sock, token, until):
+    """About 4 KiB a second."""
+    return await _reads(sock, token, until, size=4096, gap=1.0)
+
+
+KINDS = {"head": slow_head, "body": slow_body, "no read": no_read, "trickle": trickle, "steady": steady}
+PROGRAMS = {
+    "head": ("/v1/chat/completions", "-H"),
+    "body": ("/v1/chat/completions", "-B"),
+    "range": ("/metrics", "-R"),
+    "read": ("/metrics", "-X", "-w", "1", "-y", "16", "-n", "5", "-z", "32"),
+}
 
 
 async def _attack(kind, port, token, connections, until):
@@ -79,7 +106,7 @@ async def _attack(kind, port, token, connections, until):
         await asyncio.sleep(number / connections * 5)
         with socket.socket() as sock:
             sock.setblocking(False)  # noqa: FBT003 - the standard library's own
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 131_072)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
             end, said = await KINDS[kind](sock, token, until)
         status = said[9:12].decode() or "no answer"
@@ -96,13 +123,14 @@ def _attacker(kind, port, token, connections, seconds, out):
 
 def _program(kind, port, _token, connections, seconds, out):
     """The well-known program in place of our own clients."""
-    url = f"http://127.0.0.1:{port}/v1/chat/completions"
-    options = {"head": ["-H"], "body": ["-B"], "read": ["-X", "-w", "1", "-y", "16", "-n", "5", "-z", "32"]}[kind]
-    command = ["slowhttptest", *options, "-c", str(connections), "-l", str(seconds), "-r", "200", "-i", "10"]
-    done = subprocess.run([*command, "-u", url, "-p", "5"], check=False, capture_output=True, text=True)
-    wanted = ("closed", "error", "connected", "service available", "Exit status")
-    lines = [line.strip() for line in done.stdout.splitlines() if line.strip().startswith(wanted)]
-    out.put(Counter(lines[-5:]))
+    path, *options = PROGRAMS[kind]
+    command = ["slowhttptest", *options, "-c", str(connections), "-l", str(seconds), "-r", "200", "-i", "10", "-p", "5"]
+    done = subprocess.run(
+        [*command, "-u", f"http://127.0.0.1:{port}{path}"], check=False, capture_output=True, text=True
+    )
+    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", done.stdout)
+    lines = [line.strip() for line in text[text.rfind("slow HTTP test status") :].splitlines()]
+    out.put(Counter(line for line in lines if line.startswith(("closed", "error", "connected", "service", "Exit"))))
 
 
 async def _livez(port, seconds):
@@ -139,7 +167,7 @@ def main():
     with running() as router:
         quiet = asyncio.run(_livez(router.port, 5))
         print(f"nobody: /livez p99 {quiet[int(len(quiet) * 0.99)] * 1000:.1f} ms")
-        for kind in KINDS:
+        for kind in PROGRAMS if options.slowhttptest else KINDS:
             out = context.Queue()
             target = _program if options.slowhttptest else _attacker
             arguments = (kind, router.port, router.token, options.connections, options.seconds, out)

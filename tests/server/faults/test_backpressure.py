@@ -8,12 +8,14 @@ segments of up to 250 KiB are held one at a time, as much again.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from ollama_router_server.serve import listen
 from support.faulty_ollama import STREAM, chunk, entry, faulty_ollama, length_of, whole
 from support.raw_client import RawClient, chat, request_bytes
 from support.router import running_router
@@ -67,6 +69,21 @@ async def test_readers_that_stop_hold_their_servers_back(tmp_path: Path) -> None
             client = await clients.enter_async_context(RawClient.open(router.port, receive_buffer=4096))
             await client.send(request_bytes(router.token, chat()))
         assert await grown(router, lambda: sent, before) < MOST_READ
+
+
+def test_the_kernel_takes_little_for_a_reader_that_stops() -> None:
+    """Beyond the client's window 128 KiB, on every connection that the router accepts: megabytes otherwise."""
+    taken = 0
+    with listen("127.0.0.1", 0) as sock, socket.socket() as client:
+        sock.listen()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(sock.getsockname())
+        accepted, _ = sock.accept()
+        with accepted, suppress(BlockingIOError):
+            accepted.setblocking(False)
+            while taken < 16 * 1024 * 1024:
+                taken += accepted.send(b"x" * PIECE)
+    assert 0 < taken <= 256 * 1024
 
 
 async def test_a_server_that_stops_reading_holds_its_clients_back(tmp_path: Path) -> None:

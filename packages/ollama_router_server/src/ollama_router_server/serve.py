@@ -7,6 +7,7 @@ Does not belong here: routes (`app`), lifetimes of parts (`services`), looking a
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import signal
@@ -34,6 +35,13 @@ __all__ = ["listen", "run", "serve"]
 
 _UNWINDING: Final = 15.0
 """Seconds beyond the grace in which a worker writes its rows and ends."""
+_UNSENT: Final = 128 * 1024
+"""Bytes that the kernel takes of an answer beyond what the client's window has room for. Left alone it takes megabytes,
+and some hundred clients that read nothing use up the memory it has for the connections of the whole machine."""
+_LISTEN_HINTS: Final = {
+    errno.EADDRINUSE: "is another program (Ollama?) using it? choose another with --port or proxy_port",
+    errno.EACCES: "ports below 1024 need a privilege; choose another with --port or proxy_port",
+}
 
 
 class _Server(uvicorn.Server):
@@ -91,14 +99,13 @@ def listen(host: str, port: int) -> socket.socket:
     # The protocol is named because asyncio turns Nagle off only then: answers would wait 40 ms otherwise.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)  # which accepted connections inherit
     try:
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        raise ConfigError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; is another program (Ollama?) using it? "
-            "choose another with --port or proxy_port"
-        ) from None
+        hint = _LISTEN_HINTS.get(error.errno or 0, "choose another address with --host or proxy_host")
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}; {hint}") from None
     return sock
 
 

@@ -158,12 +158,26 @@ def decide(
         strategy=config.routing_strategy,
         ranking=tuple([candidate.name for candidate in ranked]),
         _explain=lambda: _verdicts(plan, ranked, moment),
-        _headline=lambda: _text(RANKINGS[config.routing_strategy].reasons(ranked[0], moment)),
+        _headline=lambda: _headline(plan, ranked[0], moment),
     )
 
 
-def _text(reasons: Sequence[Reason]) -> str:
-    return ", ".join([reason.text for reason in reasons])
+def _headline(plan: Plan, first: Candidate, moment: Moment) -> str:
+    """Why the first; kept where it says nothing but facts and load."""
+    name, snapshot = first.name, moment.snapshot
+    key = (name, snapshot.in_flight.get(name, 0), snapshot.slots.get(name))
+    known = plan.headlines.get(key)
+    if known is not None:
+        return known
+    ranking = RANKINGS[moment.config.routing_strategy]
+    text = ", ".join([reason.text for reason in ranking.reasons(first, moment)])
+    if not isinstance(ranking, Fastest) and len(plan.headlines) < _MOST_HEADLINES:
+        plan.headlines[key] = text
+    return text
+
+
+_MOST_HEADLINES = 256
+"""Of one plan: how many requests a server may have at once is not bounded everywhere."""
 
 
 def _ranked(plan: Plan, moment: Moment, tiebreak: int, count: int) -> list[Candidate]:
@@ -175,15 +189,16 @@ def _ranked(plan: Plan, moment: Moment, tiebreak: int, count: int) -> list[Candi
     in_flight = snapshot.in_flight
     mixed = tiebreak * 0x9E3779B1 & 0xFFFFFFFF
     found: list[tuple[tuple[float, ...], str, Candidate]] = []
-    for candidate, (turn, salt) in zip(plan.able, plan.turns, strict=True):
-        slots = candidate.server.max_concurrent
-        if slots is not None and in_flight.get(candidate.name, 0) >= slots:
+    for candidate, turn, salt in plan.turns:
+        name, slots = candidate.name, candidate.server.max_concurrent
+        if slots is not None and in_flight.get(name, 0) >= slots:
             continue
         if excluding and refused_now(candidate, snapshot, now) is not None:
             continue
         spread = (turn - tiebreak) % count if in_turn else (salt ^ mixed) * 0x85EBCA6B & 0xFFFFFFFF
-        found.append((key(candidate, moment, spread), candidate.name, candidate))
-    found.sort()
+        found.append((key(candidate, moment, spread), name, candidate))
+    if len(found) > 1:
+        found.sort()
     return [candidate for _, _, candidate in found]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import is_not
 from typing import NamedTuple
 
@@ -28,12 +28,14 @@ __all__ = ["Plan", "plan_for"]
 class Plan:
     """What facts alone decide about a kind of request: who may take it, and why the others may not.
 
-    `turns` is each able server's place among all, with a number of its own to break ties by.
+    `turns` is each able server with its place among all and a number of its own to break ties by. `headlines` keeps
+    why a server was chosen, in words, by what these say beside the facts: its name, the requests there, its slots.
     """
 
     able: tuple[Candidate, ...]
-    turns: tuple[tuple[int, int], ...]
+    turns: tuple[tuple[Candidate, int, int], ...]
     refused: tuple[tuple[Candidate, Reason], ...]
+    headlines: dict[tuple[str, int, int | None], str] = field(default_factory=dict, repr=False)
 
 
 _Finding = tuple[Candidate, Reason | None]
@@ -116,7 +118,13 @@ class _Plans:
         self.shelf.keep(kind, _Row(self._facts, self._disks, findings))
         return Plan(
             able=tuple([candidate for candidate, reason in findings if reason is None]),
-            turns=tuple([turn for (_, reason), turn in zip(findings, self.shelf.turns, strict=True) if reason is None]),
+            turns=tuple(
+                [
+                    (candidate, *turn)
+                    for (candidate, reason), turn in zip(findings, self.shelf.turns, strict=True)
+                    if reason is None
+                ]
+            ),
             refused=tuple([(candidate, reason) for candidate, reason in findings if reason is not None]),
         )
 

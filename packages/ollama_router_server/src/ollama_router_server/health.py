@@ -98,6 +98,10 @@ class Health:
         """Whether any server failed lately; as long as none did, nothing here has to be asked."""
         return bool(self._troubled)
 
+    def trusts(self, server: str) -> bool:
+        """Whether a server has not failed lately: requests to it need no leave."""
+        return server not in self._troubled
+
     def passage(self, server: str) -> Passage | None:
         """Leave to send one request now; None while another one holds the probe or the server is left alone."""
         if server not in self._troubled:

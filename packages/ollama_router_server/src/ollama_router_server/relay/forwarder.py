@@ -138,7 +138,7 @@ class Forwarder:
             ValueError: the request cannot be written as one.
         """
         target = self._targets[place.server]
-        if target.external or place.unload or self._fleet.health.troubled:
+        if target.external or place.unload or not self._fleet.health.trusts(target.name):
             return None
         outbound = prepare(request, target.place)
         if outbound.headers:

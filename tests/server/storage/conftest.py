@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.upgrade import upgrade_database
+from ollama_router_server.storage.upgrade import known_revisions, upgrade_database
 from support.postgresql import find_binaries, running_cluster
 from support.storage import create_sqlite
 
@@ -57,7 +57,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         connection.execute("TRUNCATE users, tokens, groups, memberships, token_usage, activity")
         connection.execute("TRUNCATE request_log, log_drops, log_sums")
         connection.execute("UPDATE auth_epoch SET epoch = 1")
-        connection.execute("UPDATE alembic_version SET version_num = '0004'")
+        connection.execute("UPDATE alembic_version SET version_num = %s", [known_revisions()[-1]])
     return url
 
 

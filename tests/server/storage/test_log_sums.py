@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from ollama_router_core.records import RequestRecord
+from ollama_router_server.storage import log_sums as module
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.log_stats import hours_with_user, sums_in, tokens_by_day
 from ollama_router_server.storage.request_log import LogFilter, LogStats, RequestLog
@@ -114,6 +115,31 @@ async def test_merging_leaves_one_row_of_each_hour_and_day(log: RequestLog, data
         over = (START + 49 * HOUR) // 86_400 * 86_400
         assert {row.start < over for row in rows if row.span == 86_400} == {True}
         assert all(row.in_day is (row.start < over) for row in rows if row.span == 3_600)
+
+
+async def test_many_rows_are_merged_in_portions(
+    log: RequestLog, exact: RequestLog, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever has piled up while nobody merged is not taken into memory at once, and comes to one row an hour."""
+    monkeypatch.setattr(module, "_AT_ONCE", 3)
+    for number in range(11):
+        await log.insert([make_record(number, started_at=START + number), make_record(50 + number, started_at=START)])
+    await log.merge(now=START)
+    async with database.read() as connection:
+        assert len((await connection.execute(select(log_sums.c.id))).all()) == 1
+    await agree(log, exact, SPANS[:2])
+
+
+async def test_the_writer_leaves_the_counting_to_others(log: RequestLog, database: Database) -> None:
+    """A batch costs it a copy of the columns that count; merging, not writing, makes figures of them."""
+    for number in range(2):
+        await log.insert([make_record(number, user="alice"), make_record(10 + number, user=None)])
+    async with database.read() as connection:
+        assert [row.users for row in await connection.execute(select(log_sums))] == ["", ""]
+    await log.merge(now=0.0)
+    async with database.read() as connection:
+        (users,) = (await connection.execute(select(log_sums.c.users))).scalars()
+    assert '"alice":[2,' in users
 
 
 async def test_several_processes_may_merge_at_once(log: RequestLog, exact: RequestLog, database_url: str) -> None:

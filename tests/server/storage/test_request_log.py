@@ -48,6 +48,24 @@ async def test_a_row_comes_out_as_it_went_in(log: RequestLog) -> None:
     assert await log.list(LogFilter()) == (bare, full)
 
 
+@pytest.mark.parametrize("count", [1, 2, 9, 10, 61, 163])
+async def test_rows_of_a_batch_come_out_as_they_went_in(log: RequestLog, count: int) -> None:
+    """However many there are, and whichever fields say the same in all of them, or nothing."""
+    rows = [
+        make_record(
+            number,
+            model_served=None if number % 3 else "m:latest",
+            error="cut" if number == count - 1 else None,
+            status=500 if number == 0 else 200,
+            attempts=number % 2,
+            load_ms=1.5,
+        )
+        for number in range(count)
+    ]
+    await log.insert(rows)
+    assert await log.list(LogFilter(), limit=1_000) == tuple(reversed(rows))
+
+
 async def test_newest_first_and_limited(log: RequestLog) -> None:
     """By time, whatever the order of writing."""
     await log.insert([make_record(number) for number in (2, 0, 3, 1)])

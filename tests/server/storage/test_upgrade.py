@@ -14,14 +14,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.errors import ConfigError, StorageUnavailable
 from ollama_router_server.storage import migrations
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.request_log import LogFilter, RequestLog
-from ollama_router_server.storage.schema import metadata
+from ollama_router_server.storage.schema import log_sums, metadata
 from ollama_router_server.storage.upgrade import (
     SchemaState,
     check_database,
@@ -33,7 +33,7 @@ from support.storage import make_record, sqlite_url
 
 pytestmark = pytest.mark.anyio
 
-NEWEST = "0004"
+NEWEST = "0005"
 
 
 def differences(connection: Connection) -> object:
@@ -93,6 +93,18 @@ async def test_rows_of_an_older_release_are_kept_and_counted(database_url: str, 
     assert (await log.stats(LogFilter())).requests == 101
     async with database.read() as connection:
         assert await connection.run_sync(differences) == []
+
+
+async def test_an_older_release_finds_every_row_counted(database: Database) -> None:
+    """It does not know of rows of the sums that wait to be counted."""
+    log = RequestLog(database, few_rows=0)
+    await log.insert([make_record(n, started_at=1_800.0 * n, user=f"user{n % 3}") for n in range(20)])
+    before = await log.stats(LogFilter())
+    async with database.write() as connection:
+        await connection.run_sync(lambda inner: command.downgrade(_alembic(inner), "0004"))
+        waiting = await connection.execute(select(func.count()).where(log_sums.c.users == ""))
+        assert waiting.scalar_one() == 0
+    assert await log.stats(LogFilter()) == before
 
 
 async def test_upgrading_twice_changes_nothing(database_url: str) -> None:

@@ -1,7 +1,7 @@
 """Figures over the request log: whole hours and days from the sums, the rest at both ends from the rows.
 
 Belongs here: which rows and which sums make up a span of time, and putting the parts together.
-Does not belong here: the shape of sums and keeping them (`log_sums`), how figures look (the command line).
+Does not belong here: the shape of sums and keeping them (`log_figures`, `log_sums`), how figures look (the CLI).
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_server.storage.dialect import whole
-from ollama_router_server.storage.log_sums import COUNTED, DAY, HOUR, Sums, count_rows, key_of, read
+from ollama_router_server.storage.log_counting import COUNTED, count_rows, figures_of_user, read
+from ollama_router_server.storage.log_figures import DAY, HOUR, Figures, Sums, dumps, key_of
 from ollama_router_server.storage.schema import log_sums, request_log
 
 __all__ = [
@@ -39,7 +40,7 @@ async def sums_in(connection: AsyncConnection, since: float | None, before: floa
     columns = log_sums.c
     query = select(columns.totals, columns.users).where(_whole_spans(since, before))
     rows = (await connection.execute(query)).all()
-    sums = await asyncio.to_thread(_added, [(row.totals, row.users) for row in rows])
+    sums = await asyncio.to_thread(read, [(row.totals, row.users) for row in rows])
     for condition in _ends(since, before):
         sums.add((await sums_of_rows(connection, [condition])).in_bands())
     return sums
@@ -66,13 +67,6 @@ def _count_into(sums: Sums, rows: Sequence[Any], times: list[list[float]] | None
         sums.add(hour)
 
 
-def _added(texts: Iterable[tuple[str | None, str | None]]) -> Sums:
-    sums = Sums()
-    for totals, users in texts:
-        sums.add(read(totals, users))
-    return sums
-
-
 async def requests_in(connection: AsyncConnection, since: float | None, before: float | None) -> int:
     """How many requests a span of time holds."""
     summed = select(func.coalesce(func.sum(log_sums.c.requests), 0)).where(_whole_spans(since, before))
@@ -85,8 +79,10 @@ async def requests_in(connection: AsyncConnection, since: float | None, before: 
 
 async def requests_by_user(connection: AsyncConnection) -> Mapping[str, int]:
     """How many requests each user made, over the whole log."""
-    rows = (await connection.execute(select(log_sums.c.users).where(_whole_spans(None, None)))).scalars().all()
-    sums = await asyncio.to_thread(_added, [(None, users) for users in rows])
+    columns = log_sums.c
+    query = select(case((columns.users == "", columns.totals)), columns.users).where(_whole_spans(None, None))
+    rows = (await connection.execute(query)).all()
+    sums = await asyncio.to_thread(read, [(totals, users) for totals, users in rows])
     return {name: figures[0] for name, figures in sums.user.items()}
 
 
@@ -106,17 +102,20 @@ async def tokens_by_day(connection: AsyncConnection, user: str, *, since: int) -
     return days
 
 
-async def _of_user(
-    connection: AsyncConnection, user: str, condition: ColumnElement[bool]
-) -> list[tuple[int, list[int]]]:
-    """A user's figures in rows of the sums, found by the database without taking the texts apart."""
+async def _of_user(connection: AsyncConnection, user: str, condition: ColumnElement[bool]) -> list[tuple[int, Figures]]:
+    """A user's figures in rows of the sums, found by the database; only rows not counted yet are taken apart."""
     columns = log_sums.c
     find: Callable[..., Any] = func.instr if connection.dialect.name == "sqlite" else func.strpos
     key = key_of(user)
     place = find(columns.users, key)
     query = select(columns.start, func.substr(columns.users, place + len(key), 100)).where(condition, place > 0)
-    rows = (await connection.execute(query)).all()
-    return [(int(start), json.loads(f"[{text.partition(']')[0]}]")) for start, text in rows]
+    counted = [
+        (int(start), json.loads(f"[{text.partition(']')[0]}]")) for start, text in await connection.execute(query)
+    ]
+    waiting = and_(columns.users == "", find(columns.totals, dumps(user)) > 0)
+    rows = (await connection.execute(select(columns.start, columns.totals).where(condition, waiting))).all()
+    more = await asyncio.to_thread(lambda: [(int(start), figures_of_user(totals, user)) for start, totals in rows])
+    return counted + [(start, figures) for start, figures in more if figures is not None]
 
 
 async def hours_of(

@@ -22,7 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records import RequestRecord
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.log_sums import COUNTED, add_to_sums, count_rows, rows_of
+from ollama_router_server.storage.log_counting import COUNTED, rows_to_count
+from ollama_router_server.storage.log_sums import add_to_sums
 from ollama_router_server.storage.schema import log_drops
 
 __all__ = ["FIELDS", "write_batch"]
@@ -32,7 +33,7 @@ FIELDS = RequestRecord.__struct_fields__
 
 _COUNTED = [FIELDS.index(name) for name in COUNTED]
 
-_TOGETHER = 50  # rows in one statement of SQLite
+_TOGETHER = (50, 10, 1)  # rows in one statement of SQLite; few sizes, so that statements need not be compiled anew
 _COLUMNS = ", ".join(f'"{name}"' for name in FIELDS)
 _INSERT_SUMS = "INSERT INTO log_sums (start, span, in_day, requests, totals, users) VALUES (?, ?, ?, ?, ?, ?)"
 _INSERT_DROPS = "INSERT INTO log_drops (recorded_at, dropped) VALUES (?, ?)"
@@ -60,29 +61,50 @@ async def write_batch(database: Database, records: Sequence[RequestRecord], *, d
 def _write_sqlite(connection: sqlite3.Connection, records: Sequence[RequestRecord], dropped: int, now: float) -> None:
     if records:
         columns = _columns(records)
-        # Half of a row is NULL, mostly: what says nothing in all of these rows need not be bound.
-        named = [place for place, column in enumerate(columns) if column.count(None) < len(records)]
-        rows = list(zip(*(columns[place] for place in named), strict=True))
-        for start in range(0, len(rows), _TOGETHER):
-            some = rows[start : start + _TOGETHER]
-            connection.execute(_insert(tuple(named), len(some)), list(chain.from_iterable(some)))
+        _insert_rows(connection, columns)
         connection.executemany(_INSERT_SUMS, _sums_of(columns))
     if dropped:
         connection.execute(_INSERT_DROPS, (now, dropped))
 
 
-def _columns(records: Sequence[RequestRecord]) -> list[tuple[Any, ...]]:
-    return list(zip(*map(astuple, records), strict=True))
+def _insert_rows(connection: sqlite3.Connection, columns: Sequence[list[Any]]) -> None:
+    """Half of a row is NULL or what the other rows say, too: the one need not be bound, the other once a statement."""
+    count = len(columns[0])
+    single, several, once = [], [], []
+    for place, column in enumerate(columns):
+        value = column[0]
+        if value != column[-1] or column.count(value) != count:
+            several.append(place)
+        elif value is not None:
+            single.append(place)
+            once.append(value)
+    width = len(several)
+    values = list(chain.from_iterable(zip(*[columns[place] for place in several], strict=True)))
+    start = 0
+    for together in _TOGETHER:
+        statement = _insert(tuple(single), tuple(several), together)
+        while count - start >= together:
+            connection.execute(statement, once + values[start * width : (start + together) * width])
+            start += together
 
 
-def _sums_of(columns: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return rows_of(count_rows([columns[place] for place in _COUNTED]))
+def _columns(records: Sequence[RequestRecord]) -> list[list[Any]]:
+    """As flat as can be: a tuple kept for each row would set the garbage collector to work."""
+    values = list(chain.from_iterable(map(astuple, records)))
+    width = len(FIELDS)
+    return [values[place::width] for place in range(width)]
+
+
+def _sums_of(columns: Sequence[list[Any]]) -> list[tuple[Any, ...]]:
+    return rows_to_count([columns[place] for place in _COUNTED])
 
 
 @lru_cache(maxsize=128)
-def _insert(named: tuple[int, ...], rows: int) -> str:
-    columns = ", ".join(f'"{FIELDS[place]}"' for place in named)
-    row = f"({', '.join('?' * len(named))})"
+def _insert(single: tuple[int, ...], several: tuple[int, ...], rows: int) -> str:
+    """A statement for values that are the same in each row, and after them those that are not, row by row."""
+    columns = ", ".join(f'"{FIELDS[place]}"' for place in (*single, *several))
+    first = [f"?{number}" for number in range(1, len(single) + 1)]
+    row = f"({', '.join(first + ['?'] * len(several))})"
     return f"INSERT INTO request_log ({columns}) VALUES {', '.join([row] * rows)}"  # noqa: S608 - our own names
 
 

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, select, true
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records import RequestRecord
 from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.log_figures import HOUR, Sums
 from ollama_router_server.storage.log_stats import (
     hours_of,
     hours_with_user,
@@ -25,7 +26,7 @@ from ollama_router_server.storage.log_stats import (
     sums_in,
     sums_of_rows,
 )
-from ollama_router_server.storage.log_sums import HOUR, IS_ERROR, Sums, forget, merge
+from ollama_router_server.storage.log_sums import forget, merge
 from ollama_router_server.storage.log_writing import FIELDS, write_batch
 from ollama_router_server.storage.schema import log_drops, request_log
 
@@ -41,6 +42,9 @@ __all__ = [
     "select_records",
     "sums_of_user",
 ]
+
+IS_ERROR: ColumnElement[bool] = or_(request_log.c.status >= 400, request_log.c.error.is_not(None))
+"""What counts as an error: the client got one, or something went wrong after its answer had begun."""
 
 _COLUMNS = tuple(request_log.c[name] for name in FIELDS)
 _LATELY = 100_000  # rows that others may have written while one batch was tried again

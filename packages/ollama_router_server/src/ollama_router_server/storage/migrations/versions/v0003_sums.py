@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from ollama_router_server.storage.log_sums import COUNTED, Sums, count_rows, rows_of
+from ollama_router_server.storage.log_counting import COUNTED, count_rows, rows_of
+from ollama_router_server.storage.log_figures import Sums
 
 revision = "0003"
 down_revision = "0002"

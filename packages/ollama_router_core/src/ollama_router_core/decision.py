@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -158,7 +159,7 @@ def decide(
         strategy=config.routing_strategy,
         ranking=tuple([candidate.name for candidate in ranked]),
         _explain=lambda: _verdicts(plan, ranked, moment),
-        _headline=lambda: _headline(plan, ranked[0], moment),
+        _headline=partial(_headline, plan, ranked[0], moment),
     )
 
 

@@ -43,7 +43,8 @@ class Destination:
 
     `family` is the API an external host speaks; an Ollama server speaks all of them. `credential` holds the fields
     that authenticate us there, the operator's own included: never shown. `key_problem` says why there is no key
-    although one is configured. `models` are the details of an external host's models by canonical name.
+    although one is configured. `models` are the details of an external host's models by canonical name. `base_url` is
+    scheme, host and port, without a path; the port is always written.
     """
 
     name: str
@@ -59,12 +60,11 @@ class Destination:
     key_problem: str | None = None
     models: Mapping[CanonicalName, HostedModel] = field(default_factory=dict)
     traits: TargetTraits = field(default_factory=TargetTraits)
+    base_url: str = field(init=False, repr=False)
 
-    @property
-    def base_url(self) -> str:
-        """Scheme, host and port, without a path; the port is always written."""
+    def __post_init__(self) -> None:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        object.__setattr__(self, "base_url", f"{self.scheme}://{host}:{self.port}")
 
     @property
     def secrets(self) -> tuple[bytes, ...]:

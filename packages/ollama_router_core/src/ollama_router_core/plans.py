@@ -98,15 +98,14 @@ class _Plans:
         self.shelf = shelf
         self._facts = [servers.get(name) for name in shelf.names]
         self._disks = shelf.disks(servers)
-        self._plans: dict[RequestKind, Plan] = {}
+        self.known: dict[tuple[object, ...], Plan] = {}
 
-    def get(self, request: RouteRequest, snapshot: FleetSnapshot) -> Plan:
+    def make(self, request: RouteRequest, snapshot: FleetSnapshot) -> Plan:
+        """The plan for a request's kind, kept in `known`."""
         kind = kind_of(request)
-        plan = self._plans.get(kind)
-        if plan is None:
-            if len(self._plans) >= self.shelf.MOST:
-                self._plans.clear()
-            plan = self._plans[kind] = self._make(kind, request, snapshot)
+        if len(self.known) >= self.shelf.MOST:
+            self.known.clear()
+        plan = self.known[kind] = self._make(kind, request, snapshot)
         return plan
 
     def _make(self, kind: RequestKind, request: RouteRequest, snapshot: FleetSnapshot) -> Plan:
@@ -142,9 +141,11 @@ def plan_for(request: RouteRequest, snapshot: FleetSnapshot, config: Config) -> 
     servers = snapshot.servers
     for plans in _recent:
         if plans.servers is servers and plans.config is config:
-            return plans.get(request, snapshot)
+            # written out, as it runs for every request: a kind is equal to the tuple of its parts
+            known = plans.known.get((request.model, request.num_ctx, request.needs))
+            return known or plans.make(request, snapshot)
     shelf = next((plans.shelf for plans in _recent if plans.config is config), None) or _Shelf(config)
     plans = _Plans(servers, config, shelf)
     _recent.insert(0, plans)
     del _recent[_KEPT:]
-    return plans.get(request, snapshot)
+    return plans.make(request, snapshot)

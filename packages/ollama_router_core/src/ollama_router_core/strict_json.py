@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from ollama_router_core.errors import AmbiguousKey, InvalidBody
 
@@ -46,22 +47,17 @@ _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 _SHORTEST_MEMBER = len('"":0,')  # and its key
 
 
-class JsonObject:
+class JsonObject(Struct, eq=False):
     """A JSON object: its text, its values by key, and where each value stands in the text."""
 
-    __slots__ = ("_pieces", "_source", "_spans", "values")
+    _source: bytes | str
+    values: Mapping[str, Any]
+    _spans: Mapping[str, tuple[int, int]] | None = None
+    _pieces: Mapping[str, msgspec.Raw] | None = None
 
-    def __init__(
-        self,
-        source: bytes | str,
-        values: Mapping[str, Any],
-        spans: Mapping[str, tuple[int, int]] | None = None,
-        pieces: Mapping[str, msgspec.Raw] | None = None,
-    ) -> None:
-        self._source = source
-        self._spans = spans
-        self._pieces = pieces
-        self.values = values
+    def __repr__(self) -> str:
+        """Without what is in it: that is what people write."""
+        return f"JsonObject(<{len(self._source)} long>)"
 
     @property
     def text(self) -> str:

@@ -22,9 +22,12 @@ from ollama_router_core.usage import Usage
 __all__ = ["inferred_model", "observe_answered", "observe_sent", "sample_of"]
 
 
+_INFER = Kind.INFER  # looking a member up costs as much as a call
+
+
 def inferred_model(request: ParsedRequest) -> CanonicalName | None:
     """The model that has to be in memory for a request, None when it needs none there."""
-    if request.endpoint.kind is not Kind.INFER or request.route.unloads:
+    if request.endpoint.kind is not _INFER or request.route.unloads:
         return None
     return request.route.model
 
@@ -41,7 +44,7 @@ def observe_answered(facts: ServerFacts, request: ParsedRequest, status: int, *,
     After `forget_model` the server's list is to be asked for again: `installed_at` is None.
     """
     model = request.route.model
-    if model is None or request.endpoint.kind is not Kind.INFER:
+    if model is None or request.endpoint.kind is not _INFER:
         return facts
     if status == 404:
         return forget_model(facts, model)

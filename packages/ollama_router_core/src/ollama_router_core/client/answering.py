@@ -155,7 +155,8 @@ def router_fields(account: Account) -> list[tuple[bytes, bytes]]:
 
 
 def _reason(decision: Decision, server: str | None) -> str:
-    if server == decision.server or server is None:
+    ranking = decision.ranking
+    if server is None or not ranking or server == ranking[0]:
         return decision.reason
     return next((verdict.text for verdict in decision.verdicts if verdict.server == server), decision.reason)
 

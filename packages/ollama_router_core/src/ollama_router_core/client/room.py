@@ -151,7 +151,8 @@ class Account(Struct):
             return
         self._ended = True
         self.error = self.error or error
-        self._tell_breaker(left=left)
+        if self.error is not None or left or self.status >= 500 or self._room.book.troubled:
+            self._tell_breaker(left=left)
         self.drop()
         if self.ticket is not None:
             self._room.line.leave(self.ticket)

@@ -142,11 +142,11 @@ class RouterTransport(_Base):  # type: ignore[misc]
         else:
             answer = self._at_once(begun)
         match answer:
-            case Made():
-                return build_response(library, answer.status, answer.fields, answer.content)
             case Passed():
                 stream = stream_class(library, _Reading)(answer.head, answer.body)
                 return passed_response(answer.head, answer.rows, stream)
+            case Made():
+                return build_response(library, answer.status, answer.fields, answer.content)
             case Raised():
                 raise exception_of(library, request, answer.error, answer.original)
             case _:

@@ -171,6 +171,15 @@ class TestPriorityWithMemory:
         assert winner(servers, slow, make_facts("b", HAS_8B)) == "b"
         assert winner(servers, slow, make_facts("b", HAS_8B, up=False)) == "a"
 
+    @pytest.mark.parametrize("strategy", ["priority_with_memory", "least_loaded", "round_robin", "fastest"])
+    def test_a_server_that_never_told_its_models_comes_last(self, strategy):
+        """Another program may answer there with 404 to everything: it must not take what a real server could."""
+        config = make_config({"a": {"priority": 1}, "b": {"priority": 9}}, routing_strategy=strategy)
+        fleet = make_fleet(make_facts("a", None), make_facts("b", HAS_8B, probe_ms=1500.0))
+        decision = decide(make_request(), fleet, config, now=0.0)
+        assert decision.ranking == ("b", "a")
+        assert "does not say which models it has" in decision.verdicts[1].text
+
 
 class TestLeastLoaded:
     """Fewest in flight, as a share of the slots."""

@@ -27,8 +27,11 @@ from ollama_router_core.requests import RouteRequest
 from ollama_router_core.speeds import SpeedBook, model_weight
 
 __all__ = [
+    "BRISK",
     "COLD",
     "EVICTS",
+    "SLOW",
+    "UNLISTED",
     "WARM",
     "Candidate",
     "Reason",
@@ -40,6 +43,9 @@ __all__ = [
 
 WARM, COLD, EVICTS = 0, 1, 2
 """How far a model is from running: loaded or loading, loadable beside the others, only in place of others."""
+
+BRISK, SLOW, UNLISTED = 0, 1, 2
+"""Why a server is chosen only when nothing better is left, the better first."""
 
 _NOTHING_LEARNED = SpeedBook()
 
@@ -71,7 +77,8 @@ class Candidate:
 
     `limit` is `max_memory_gb` in bytes, None without one. `warmth` is WARM, COLD or EVICTS and `warm_reason` says it
     in words. `loaded` is the model there with whatever context. `victims` are the models that would have to go,
-    each with the seconds of its reload. `slow` servers took too long to answer their last probe.
+    each with the seconds of its reload. `doubt` is BRISK, SLOW (it took too long to answer its last probe) or UNLISTED
+    (it never told which models it has: it may be another program).
     """
 
     name: str
@@ -87,7 +94,7 @@ class Candidate:
     weight: ModelWeight
     size: int
     free: int | None
-    slow: bool
+    doubt: int
     victims: tuple[tuple[CanonicalName, float], ...]
     _speed: ModelSpeed | None = field(default=None, repr=False)
     _version: object = field(default=None, repr=False)
@@ -128,7 +135,7 @@ def make_candidate(name: str, kind: RequestKind, snapshot: FleetSnapshot, config
         weight=model_weight(kind.model or "", installed),
         size=size,
         free=free,
-        slow=facts.probe_ms is not None and facts.probe_ms > config.server_busy_threshold_ms,
+        doubt=_doubt(kind, facts, config),
         victims=_victims(facts, loaded, 0 if free is None else size - free),
     )
 
@@ -136,6 +143,12 @@ def make_candidate(name: str, kind: RequestKind, snapshot: FleetSnapshot, config
 def reload_seconds(size: int) -> float:
     """A guess at how long bytes take from disk to GPU on a server of which nothing is known."""
     return 0.5 + size / 1.5e9
+
+
+def _doubt(kind: RequestKind, facts: ServerFacts, config: Config) -> int:
+    if kind.model is not None and facts.installed is None and kind.model not in facts.loaded:
+        return UNLISTED
+    return SLOW if facts.probe_ms is not None and facts.probe_ms > config.server_busy_threshold_ms else BRISK
 
 
 def _victims(facts: ServerFacts, kept: LoadedModel | None, missing: int) -> tuple[tuple[CanonicalName, float], ...]:

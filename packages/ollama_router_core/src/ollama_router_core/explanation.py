@@ -27,10 +27,10 @@ from ollama_router_core.requests import RouteRequest, parse_request
 __all__ = ["Question", "explain"]
 
 _TELLING = {
-    "model_missing": "pull the model there",
-    "memory": "a smaller context, or a larger max_memory_gb",
+    "model_missing": "the model is pulled there",
+    "memory": "the context is smaller, or max_memory_gb larger",
     "down": "the server answers again",
-    "not_probed": "its first probe",
+    "not_probed": "its first probe succeeds",
     "full": "a slot there is free",
     "suspended": "a probe there succeeds",
     "draining": "the drain ends",

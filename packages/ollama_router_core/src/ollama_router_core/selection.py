@@ -15,7 +15,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from ollama_router_core.candidates import Candidate, Reason
+from ollama_router_core.candidates import BRISK, UNLISTED, Candidate, Reason
 from ollama_router_core.config.settings import Config
 from ollama_router_core.expectation import HeldPrefix, Terms, expect, expected_seconds
 from ollama_router_core.fleet import FleetSnapshot, InstalledModel, ServerFacts
@@ -71,7 +71,7 @@ class Enabled:
 
 
 class HasModel:
-    """A server must have the model on disk; one whose list is not known yet gets the benefit of the doubt."""
+    """A server must have the model on disk; one whose list is not known may have it, and comes last."""
 
     def refuse(self, candidate: Candidate, request: RouteRequest) -> Reason | None:
         """Refuse a server whose list is known and lacks the model."""
@@ -201,9 +201,11 @@ class Ranking(Protocol):
         """What the key is made of."""
 
 
-def _why_slow(candidate: Candidate, config: Config) -> tuple[Reason, ...]:
-    if not candidate.slow:
+def _why_last(candidate: Candidate, config: Config) -> tuple[Reason, ...]:
+    if candidate.doubt == BRISK:
         return ()
+    if candidate.doubt == UNLISTED:
+        return (Reason("unlisted", "does not say which models it has"),)
     probe, threshold = candidate.facts.probe_ms, config.server_busy_threshold_ms
     return (Reason("busy", f"answers slowly ({probe:.0f} ms, threshold {threshold:.0f} ms)"),)
 
@@ -226,44 +228,44 @@ class PriorityWithMemory:
     """Smallest priority number; inside one priority: warm, then fits without evicting, then fewest in flight."""
 
     def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
-        """Responsiveness, priority, warmth, load, chance."""
+        """Doubt, priority, warmth, load, chance."""
         running = moment.snapshot.in_flight.get(candidate.name, 0)
-        return (candidate.slow, candidate.server.priority, candidate.warmth, running, spread)
+        return (candidate.doubt, candidate.server.priority, candidate.warmth, running, spread)
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """The same in words."""
         running = _in_flight(candidate, moment.snapshot)
-        slow = _why_slow(candidate, moment.config)
-        return (_priority(candidate.server.priority), candidate.warm_reason, running, *slow)
+        last = _why_last(candidate, moment.config)
+        return (_priority(candidate.server.priority), candidate.warm_reason, running, *last)
 
 
 class LeastLoaded:
     """Fewest in flight, as a share of the slots where they are known; then warm; then priority."""
 
     def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
-        """Responsiveness, load, warmth, priority, chance."""
+        """Doubt, load, warmth, priority, chance."""
         share = moment.snapshot.in_flight.get(candidate.name, 0) / (slots_of(candidate, moment.snapshot) or 1)
-        return (candidate.slow, share, candidate.warmth, candidate.server.priority, spread)
+        return (candidate.doubt, share, candidate.warmth, candidate.server.priority, spread)
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """The same in words."""
         running = _in_flight(candidate, moment.snapshot)
-        return (running, candidate.warm_reason, *_why_slow(candidate, moment.config))
+        return (running, candidate.warm_reason, *_why_last(candidate, moment.config))
 
 
 class RoundRobin:
     """Each in turn: the caller's counter moves the start on with every request."""
 
     def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
-        """Responsiveness, then the turn."""
+        """Doubt, then the turn."""
         del moment
-        return (candidate.slow, spread)
+        return (candidate.doubt, spread)
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """The same in words."""
         running = _in_flight(candidate, moment.snapshot)
-        slow = _why_slow(candidate, moment.config)
-        return (Reason("turn", "its turn"), candidate.warm_reason, running, *slow)
+        last = _why_last(candidate, moment.config)
+        return (Reason("turn", "its turn"), candidate.warm_reason, running, *last)
 
 
 class Fastest:
@@ -274,9 +276,9 @@ class Fastest:
         return expect(candidate, moment.request, moment.snapshot, now=moment.now, prefix=moment.prefix)
 
     def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
-        """Responsiveness, expected cost, chance."""
+        """Doubt, expected cost, chance."""
         cost = sum(expected_seconds(candidate, moment.request, moment.snapshot, moment.now, moment.prefix))
-        return (candidate.slow, cost, spread)
+        return (candidate.doubt, cost, spread)
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """When it would be ready and done, the terms, and how well the speeds are known."""
@@ -289,7 +291,7 @@ class Fastest:
             candidate.warm_reason,
             _in_flight(candidate, moment.snapshot),
             Reason("speed", f"{speed.decode_rate:.0f} tok/s ({known})"),
-            *_why_slow(candidate, moment.config),
+            *_why_last(candidate, moment.config),
         )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ollama_router_core.admission.demand import Demand
 from ollama_router_core.admission.floor import Floor, Station
 from ollama_router_core.admission.line import Group, Line
-from ollama_router_core.candidates import WARM, Candidate, RequestKind, reload_seconds
+from ollama_router_core.candidates import BRISK, WARM, Candidate, RequestKind, reload_seconds
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet import FleetSnapshot, LoadedModel
 from ollama_router_core.names import CanonicalName
@@ -188,9 +188,11 @@ class Outlook:
         usable: Sequence[Candidate] = plan.able
         if snapshot.draining or snapshot.suspended:
             usable = [one for one in usable if self._usable(one)]
-        brisk = [one for one in usable if not one.slow]
+        least = min((one.doubt for one in usable), default=BRISK)
         fits = {}
-        for one in brisk or usable:
+        for one in usable:
+            if one.doubt > least:
+                continue
             fit = known.get(one.name)
             if fit is None or fit.candidate is not one:
                 fit = self._fit(one, group)

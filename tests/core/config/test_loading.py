@@ -89,6 +89,10 @@ def test_the_error_carries_problems_and_reads_well():
             "external_hosts.x.host: expected a host name or address alone, without scheme, port, path or user",
         ),
         (
+            "external_hosts: {x: {host: 'a:11434'}}",
+            "external_hosts.x.host: expected a host name or address alone, without scheme, port, path or user",
+        ),
+        (
             "external_hosts: {x: {host: h, api_key_env: sk-canary-123}}",
             (
                 "external_hosts.x.api_key_env: expected the name of an environment variable that holds the key, "

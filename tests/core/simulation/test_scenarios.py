@@ -45,9 +45,11 @@ class TestTrace:
         assert [one.at for one in parse_trace("t,p,o\n10,1,1\n12,1,1\n", stretch=4)] == [0.0, 8.0]
 
     def test_another_form_is_an_error(self):
-        """Not a guess."""
-        with pytest.raises(ValueError, match="invalid literal"):
-            parse_trace("t,p,o\n1,many,1\n")
+        """Not a guess; the text names the line and what belongs there."""
+        with pytest.raises(ValueError, match="line 3: expected time, prompt tokens, output tokens, got '1,many,1'"):
+            parse_trace("t,p,o\n0,1,1\n1,many,1\n")
+        with pytest.raises(ValueError, match="line 2"):
+            parse_trace("t,p\n1,2\n")
 
 
 class TestFleetFile:

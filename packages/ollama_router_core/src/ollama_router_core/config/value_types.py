@@ -84,9 +84,17 @@ def _regex(text: str) -> str:
     return text
 
 
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _host(text: str) -> str:
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-    if not _HOST.fullmatch(bare):
+    if not _HOST.fullmatch(bare) or (":" in bare and not _is_ipv6(bare)):
         # The text is not repeated: people paste whole URLs here, with a password inside.
         raise ValueError("expected a host name or address alone, without scheme, port, path or user")
     return bare

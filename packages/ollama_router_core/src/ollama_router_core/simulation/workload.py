@@ -55,14 +55,21 @@ def parse_trace(text: str, *, stretch: float = 1.0) -> tuple[Arrival, ...]:
     `stretch` multiplies the times between arrivals: 4 is a quarter of the load.
 
     Raises:
-        ValueError: a line is not of this form.
+        ValueError: a line is not of this form; the text says which.
     """
-    rows = list(csv.reader(io.StringIO(text)))[1:]
-    read = sorted((_seconds(row[0]), int(row[1]), int(row[2])) for row in rows if row)
+    rows = list(enumerate(csv.reader(io.StringIO(text)), 1))[1:]
+    read = sorted(_arrival(number, row) for number, row in rows if row)
     start = read[0][0] if read else 0.0
     return tuple(
         Arrival(at=(at - start) * stretch, prompt_tokens=prompt, output_tokens=output) for at, prompt, output in read
     )
+
+
+def _arrival(line: int, row: Sequence[str]) -> tuple[float, int, int]:
+    try:
+        return _seconds(row[0]), int(row[1]), int(row[2])
+    except (ValueError, IndexError):
+        raise ValueError(f"line {line}: expected time, prompt tokens, output tokens, got {','.join(row)!r}") from None
 
 
 def _seconds(text: str) -> float:

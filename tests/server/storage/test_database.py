@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -122,6 +123,13 @@ def test_other_urls_are_refused(url: str) -> None:
     """With a text that shows how one looks."""
     with pytest.raises(ConfigError, match="the database URL must"):
         Database(url)
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL is an extra: the text says how to get it."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigError, match=r"pip install 'ollama-router-server\[postgres\]'"):
+        Database("postgresql://u:p@h/d")
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])

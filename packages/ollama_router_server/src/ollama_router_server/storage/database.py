@@ -15,6 +15,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -83,7 +84,7 @@ def sqlite_path(url: str) -> Path | None:
     """The file of a SQLite URL, None for PostgreSQL.
 
     Raises:
-        ConfigError: the URL is of no database we know.
+        ConfigError: the URL is of no database we know, or its driver is not installed.
     """
     parsed = _parse(url)
     return Path(str(parsed.database)).absolute() if parsed.get_backend_name() == "sqlite" else None
@@ -255,6 +256,8 @@ def _schema_is_missing(error: DBAPIError) -> bool:
 
 
 def _postgresql_engine(url: URL, timeout: float) -> AsyncEngine:
+    if find_spec("psycopg") is None:
+        raise ConfigError("PostgreSQL needs a driver: pip install 'ollama-router-server[postgres]'")
     return create_async_engine(
         url,
         hide_parameters=True,

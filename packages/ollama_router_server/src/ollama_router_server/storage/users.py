@@ -196,7 +196,7 @@ class UserStore:
         """What a user may do, the group's grants included.
 
         Raises:
-            UnknownUser: there is no user of this name.
+            UnknownUser: there is no user of this name; the text lists known names.
         """
         query = (
             select(users.c.grants, groups.c.grants.label("group_grants"))
@@ -205,9 +205,8 @@ class UserStore:
             .where(users.c.name == name)
         )
         async with self._database.read() as connection:
-            row = (await connection.execute(query)).one_or_none()
-        if row is None:
-            raise UnknownUser(f"no user is named {name!r}")
+            await require_user(connection, name)
+            row = (await connection.execute(query)).one()
         return _combined(row.grants, row.group_grants)
 
     async def set_grants(self, name: str, changes: Mapping[str, Any]) -> None:

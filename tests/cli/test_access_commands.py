@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from ollama_router_core.tokens import check_format
@@ -54,25 +56,31 @@ def test_inherit_takes_a_point_back_and_any_opens_it(cli, alice):
 
 
 @pytest.mark.parametrize(
-    ("options", "word"),
+    ("options", "code", "word"),
     [
-        ((), "nothing to change"),
-        (("--rpm", "many"), "many"),
-        (("--cloud", "maybe"), "maybe"),
-        (("--models", "any,llama*"), "alone"),
-        (("--networks", "10.0.0.0/99"), "10.0.0.0/99"),
-        (("--kinds", "everything"), "infer"),
-        (("--group", "nobody"), "nobody"),
-        (("--expires", "someday"), "someday"),
+        ((), 2, "nothing to change"),
+        (("--rpm", "many"), 2, "many"),
+        (("--cloud", "maybe"), 2, "maybe"),
+        (("--models", "any,llama*"), 2, "alone"),
+        (("--networks", "10.0.0.0/99"), 1, "10.0.0.0/99"),
+        (("--kinds", "everything"), 1, "infer"),
+        (("--group", "nobody"), 1, "nobody"),
+        (("--expires", "someday"), 2, "someday"),
     ],
 )
-def test_what_cannot_be_meant_changes_nothing(cli, alice, options, word):
-    """One text that names what was typed, exit code 1."""
+def test_what_cannot_be_meant_changes_nothing(cli, alice, options, code, word):
+    """One text that names what was typed: wrong usage where it can be told without looking, else a failure."""
     before = cli("users", "show", "alice", "--json").json()
     result = cli("users", "set", "alice", *options)
-    assert (result.code, result.out) == (1, "")
+    assert (result.code, result.out) == (code, "")
     assert word in result.err
     assert cli("users", "show", "alice", "--json").json() == before
+
+
+def test_access_ends_so_long_from_now(cli, alice):
+    """`--expires 30d` lies ahead: as a time that has passed it would lock the user out at once."""
+    grants = cli("users", "set", "alice", "--expires", "30d", "--json").json()["grants"]
+    assert 0 < grants["expires_at"] - time.time() - 30 * 86_400 + 60 < 120
 
 
 def test_several_named_tokens(cli, alice):

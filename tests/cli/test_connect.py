@@ -41,3 +41,9 @@ def test_what_is_no_token_is_refused_without_showing_it(cli, served, token, monk
     assert "--token-file" in result.err
     assert not token or token not in result.err
     assert served == []
+
+
+def test_a_token_file_that_is_not_there_is_named(cli):
+    """In words, with the file."""
+    result = cli("connect", "http://box:1", "--port", "0", "--token-file", "nowhere")
+    assert (result.code, result.err) == (1, "orouter: cannot read nowhere: No such file or directory\n")

@@ -51,7 +51,7 @@ def test_a_server_that_does_not_answer_is_written_and_reported(cli, tmp_path):
 def test_an_address_that_is_none_is_refused_and_not_repeated(cli, tmp_path, url):
     """It may hold a password."""
     result = cli("init", "--probe", url)
-    assert result.code == 1
+    assert result.code == 2
     assert "HOST[:PORT]" in result.err
     assert "hunter2" not in result.err
     assert not (tmp_path / "orouter.yml").exists()

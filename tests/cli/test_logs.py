@@ -133,5 +133,5 @@ def test_an_empty_log_is_no_error(cli, log):
 def test_a_time_that_is_none_is_refused(cli, log):
     """With examples of what is meant."""
     result = cli("logs", "list", "--since", "yesterdayish")
-    assert result.code == 1
+    assert result.code == 2
     assert "7d" in result.err

@@ -177,7 +177,12 @@ def test_what_would_change_the_answer(cli, fleet):
     answer = cli("route", "explain", "llama3.3:70b", "--snapshot", fleet, "--json").json()
     changes = {one["server"]: one for one in answer["would_change"]}
     assert changes["big"]["then"] == "the request fails"
-    assert "max_memory_gb" in changes["small"]["if"]
+    assert changes["small"]["if"] == "the context is smaller, or max_memory_gb larger"
+
+
+def test_what_would_change_it_reads_as_a_sentence(cli, fleet):
+    """Server, what it could do then, and what has to happen."""
+    assert ": it could take it if the model is pulled there" in cli("route", "explain", "x", "--snapshot", fleet).out
 
 
 async def _then_close(work, database) -> None:
@@ -194,7 +199,9 @@ def test_a_user_who_may_not_is_told(cli, fleet):
     result = cli("route", "explain", "llama3.2:3b", "--snapshot", fleet, "--user", "bob")
     assert result.code == 1
     assert "bob (may not use it)" in result.out
-    assert cli("route", "explain", "llama3.2:3b", "--snapshot", fleet, "--user", "nobody").code == 1
+    unknown = cli("route", "explain", "llama3.2:3b", "--snapshot", fleet, "--user", "nobody")
+    assert unknown.code == 1
+    assert "known: bob" in unknown.err
 
 
 def test_a_running_router_is_asked_with_url(cli, fleet):
@@ -203,3 +210,15 @@ def test_a_running_router_is_asked_with_url(cli, fleet):
     assert result.code == 1
     assert "cannot ask http://127.0.0.1:9" in result.err
     assert cli("route", "explain", "m", "--url", "http://127.0.0.1:9", "--snapshot", fleet).code == 2
+
+
+def test_an_address_needs_no_scheme(cli):
+    """It is read as everywhere: `http`, and Ollama's port where none is given."""
+    assert "cannot ask http://127.0.0.1:9:" in cli("route", "explain", "m", "--url", "127.0.0.1:9").err
+
+
+def test_a_server_that_held_nothing_is_wrong_usage(cli, fleet):
+    """A name that is not in the config would change nothing, without a word."""
+    result = cli("route", "explain", "llama3.2:3b", "--snapshot", fleet, "--held-by", "bigg")
+    assert result.code == 2
+    assert "known: " in result.err

@@ -6,10 +6,10 @@ from contextlib import suppress
 from datetime import datetime
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_router_cli.console import CommandFailed
 from ollama_router_cli.render import clean, format_bytes, format_count, format_ms, print_table
 from ollama_router_cli.times import parse_moment
 
@@ -22,6 +22,11 @@ def test_a_duration_means_so_long_ago(text, seconds):
     assert parse_moment(text, now=1_000_000.0) == 1_000_000.0 - seconds
 
 
+def test_an_end_lies_ahead():
+    """Where a time to come is asked for, a span counts from now on."""
+    assert parse_moment("30d", now=1_000_000.0, ahead=True) == 1_000_000.0 + 30 * 86_400
+
+
 def test_a_date_is_local_and_an_offset_is_kept():
     """As people write them."""
     assert parse_moment("2026-01-31", now=0.0) == datetime(2026, 1, 31).timestamp()  # noqa: DTZ001 - local is meant
@@ -31,7 +36,7 @@ def test_a_date_is_local_and_an_offset_is_kept():
 @given(st.text(max_size=12))
 def test_any_other_text_is_refused_in_words(text):
     """Never an error of another kind: a program of ours that is fed rubbish says what it wants."""
-    with suppress(CommandFailed):
+    with suppress(typer.BadParameter):
         assert isinstance(parse_moment(text, now=0.0), float)
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from ollama_router_cli.console import CommandFailed, confirm_word, print_json, print_result
+from ollama_router_cli.console import confirm_word, print_json, print_result
 from ollama_router_cli.grant_options import describe_grants, takes_grants
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, YesOption, command_group, examples
 from ollama_router_cli.render import clean, format_time, print_table
@@ -65,7 +65,7 @@ def set_user(
         grants=grants,
     )
     if change == UserChange():
-        raise CommandFailed("nothing to change; see orouter users set --help")
+        raise typer.BadParameter("nothing to change; see orouter users set --help")
 
     async def apply(users: UserStore) -> UserDetails:
         await users.change(name, change)

@@ -49,6 +49,7 @@ def check(*, config: ConfigOption = None, environment: EnvironmentOption = None,
         print_result(f"{describe_url(url)} is at revision {state.current}, as this release needs it")
     else:
         way = "orouter db upgrade" if state.known else "use a newer release"
-        print_result(f"{describe_url(url)} is at {state.current or 'none'}, this release needs {state.newest}: {way}")
+        found = "has no tables yet" if state.current is None else f"is at revision {state.current}"
+        print_result(f"{describe_url(url)} {found}, this release needs revision {state.newest}: {way}")
     if not state.up_to_date:
         raise typer.Exit(1)

@@ -60,6 +60,7 @@ def demo(
     with _stage() as stage:
         _show(stage)
         if not once:
+            _invite(stage)
             _wait(stage)
 
 
@@ -142,6 +143,9 @@ def _show(stage: _Stage) -> None:
         _ask(stage, model)
     print_result("\n$ orouter logs list")
     print_records(_logged(stage))
+
+
+def _invite(stage: _Stage) -> None:
     print_result("\nTry it:\n")
     print_result(_curl(stage))
     print_result()

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ollama_router_cli.console import CommandFailed
+import typer
+
 from ollama_router_cli.options import in_place_of, option
 from ollama_router_cli.render import format_count, format_time
 from ollama_router_cli.times import parse_moment
@@ -35,7 +36,7 @@ _OPTIONS: tuple[tuple[str, str, Any, str, str], ...] = (
     ("cloud", "cloud", str, "YES", "Models of Ollama's cloud: yes, no or inherit."),
     ("kinds", "kinds", list[str], "KIND", f"Kinds of route, as infer and read; {_LISTS}."),
     ("networks", "networks", list[str], "CIDR", f"Client networks, as 10.0.0.0/8; {_LISTS}."),
-    ("expires_at", "expires", str, "DATE", "When access ends, as 2026-12-31 (local time), or inherit."),
+    ("expires_at", "expires", str, "DATE", "When access ends: 2026-12-31 (local time), or 30d from now; or inherit."),
     ("requests_per_minute", "rpm", str, "N", f"Requests a minute: {_NUMBER}."),
     ("concurrent_requests", "concurrent", str, "N", f"Requests at once: {_NUMBER}."),
     ("tokens_per_day", "tokens_per_day", str, "N", f"Tokens a day (UTC), in and out: {_NUMBER}."),
@@ -66,13 +67,13 @@ def _read(name: str, value: Any, now: float) -> Any:
 def _read_text(name: str, text: str, now: float) -> bool | float:
     if name == "cloud":
         return _yes(text)
-    return parse_moment(text, now=now) if name == "expires_at" else _number(text)
+    return parse_moment(text, now=now, ahead=True) if name == "expires_at" else _number(text)
 
 
 def _list(name: str, entries: list[str]) -> list[str] | None:
     words = {INHERIT, _NOTHING, _ANYTHING} & set(entries)
     if words and len(entries) > 1:
-        raise CommandFailed(f"{words.pop()} stands alone, without other entries")
+        raise typer.BadParameter(f"{words.pop()} stands alone, without other entries")
     if entries == [INHERIT]:
         return None
     if entries == [_NOTHING]:
@@ -82,14 +83,14 @@ def _list(name: str, entries: list[str]) -> list[str] | None:
 
 def _yes(text: str) -> bool:
     if text not in {"yes", "no"}:
-        raise CommandFailed(f"--cloud takes yes, no or inherit, not {text!r}")
+        raise typer.BadParameter(f"--cloud takes yes, no or inherit, not {text!r}")
     return text == "yes"
 
 
 def _number(text: str) -> int:
     digits = text.replace("_", "").replace(",", "")
     if not (digits.isascii() and digits.isdigit()):
-        raise CommandFailed(f"expected a whole number or inherit, got {text!r}")
+        raise typer.BadParameter(f"expected a whole number or inherit, got {text!r}")
     return int(digits)
 
 

@@ -78,7 +78,7 @@ def _address(url: str) -> Server:
         return parse_ollama_host(url)
     except ConfigError:
         # The text is not repeated: it may hold a password.
-        raise CommandFailed("--probe: expected [http://|https://]HOST[:PORT], without user and path") from None
+        raise typer.BadParameter("--probe: expected [http://|https://]HOST[:PORT], without user and path") from None
 
 
 def _probed(server: Server, facts: ServerFacts) -> ProbedServer:

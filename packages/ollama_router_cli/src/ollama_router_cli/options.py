@@ -58,7 +58,7 @@ def in_place_of(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command options in place of one parameter, which gets what `read` makes of what was typed.
 
-    What several commands take together is so declared once. `read` may raise `CommandFailed`.
+    What several commands take together is so declared once. `read` may raise `typer.BadParameter`.
     """
 
     def change(command: Callable[..., None]) -> Callable[..., None]:

@@ -17,6 +17,7 @@ from ollama_router_cli.console import CommandFailed, print_json
 from ollama_router_cli.explanation import print_explanation
 from ollama_router_cli.live import look
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.router_access import router_url
 from ollama_router_cli.settings_source import Settings, read_settings
 from ollama_router_cli.snapshot_file import read_snapshot
 from ollama_router_cli.storage_access import open_users
@@ -67,7 +68,12 @@ def explain(  # noqa: PLR0913 - one argument an option
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option(metavar="TOKEN", envvar="OROUTER_TOKEN", help="An admin's token, for --url.", show_default=False),
+        typer.Option(
+            metavar="TOKEN",
+            envvar="OROUTER_TOKEN",
+            help="A viewer's or an admin's token, for --url.",
+            show_default=False,
+        ),
     ] = None,
     live: Annotated[bool, typer.Option("--live", help="Ask the servers now; this is the default.")] = False,
     snapshot: Annotated[
@@ -93,7 +99,7 @@ def explain(  # noqa: PLR0913 - one argument an option
         held_by=held_by,
     )
     if url is not None:
-        answer = _ask_router(url, token, question, all_strategies=all_strategies)
+        answer = _ask_router(router_url(url), token, question, all_strategies=all_strategies)
     else:
         answer = _answer(question, read_settings(config, environment), snapshot, all_strategies=all_strategies)
     if as_json:
@@ -106,6 +112,10 @@ def explain(  # noqa: PLR0913 - one argument an option
 
 def _answer(question: Question, settings: Settings, file: Path | None, *, all_strategies: bool) -> dict[str, Any]:
     config = settings.config
+    if question.held_by is not None and question.held_by not in config.servers:
+        raise typer.BadParameter(
+            f"--held-by: no server is named {question.held_by!r}; known: {', '.join(config.servers)}"
+        )
     if question.user is not None:
         question = replace(question, grants=asyncio.run(_grants(settings, question.user)))
     if file is None:
@@ -135,9 +145,7 @@ def _ask_router(url: str, token: str | None, question: Question, *, all_strategi
     parameters = {name: value for name, value in asked.items() if value is not None}
     headers = {"authorization": f"Bearer {token}"} if token else {}
     try:
-        answer = httpx.get(
-            f"{url.rstrip('/')}/router/explain", params=parameters, headers=headers, timeout=30, trust_env=False
-        )
+        answer = httpx.get(f"{url}/router/explain", params=parameters, headers=headers, timeout=30, trust_env=False)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise CommandFailed(f"cannot ask {url}: {str(error) or type(error).__name__}") from None
     try:

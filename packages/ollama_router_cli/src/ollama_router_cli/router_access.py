@@ -17,8 +17,9 @@ import httpx
 import typer
 
 from ollama_router_cli.console import CommandFailed
+from ollama_router_server.connect import read_address
 
-__all__ = ["TokenFileOption", "ask_router", "read_token"]
+__all__ = ["TokenFileOption", "ask_router", "read_token", "router_url"]
 
 _TOKEN = re.compile(r"[!-~]{1,72}", re.ASCII)
 _REFUSED = frozenset({401, 403})
@@ -29,14 +30,24 @@ TokenFileOption = Annotated[
 ]
 
 
+def router_url(url: str) -> str:
+    """A router's address as people type it, in full: `http` and port 11434 where it has no scheme.
+
+    Raises:
+        ConfigError: it is no such address.
+    """
+    address = read_address(url)
+    return f"{address.origin.scheme}://{address.origin.authority}{address.prefix}"
+
+
 def read_token(file: Path | None) -> str:
     """A token from a file, else from OROUTER_TOKEN, else typed in or piped in.
 
     Raises:
-        CommandFailed: there is none.
+        CommandFailed: there is none, or the file cannot be read.
     """
     if file is not None:
-        text = file.read_text(encoding="utf-8", errors="replace")
+        text = _read(file)
     elif "OROUTER_TOKEN" in os.environ:
         text = os.environ["OROUTER_TOKEN"]
     elif sys.stdin.isatty():
@@ -46,6 +57,13 @@ def read_token(file: Path | None) -> str:
     if not _TOKEN.fullmatch(text.strip()):
         raise CommandFailed("no token: give --token-file FILE or OROUTER_TOKEN, or type it when asked")
     return text.strip()
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise CommandFailed(f"cannot read {file}: {error.strerror}") from None
 
 
 def ask_router(client: httpx.Client, path: str) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def _scenario(fleet: Path | None, trace: Path, *, stretch: float, seed: int, req
             raise CommandFailed(f"{fleet} is not YAML: {error}") from None
     try:
         arrivals = parse_trace(_text(trace), stretch=stretch)[:requests]
-    except (ValueError, IndexError) as error:
+    except ValueError as error:
         raise CommandFailed(f"{trace} is not a trace: {error}") from None
     rng = random.Random(seed)  # noqa: S311 - seeded on purpose, nothing secret
     jobs = assign_models(arrivals, models, zipf_weights(len(models)), rng)

@@ -8,24 +8,28 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from ollama_router_cli.console import CommandFailed
+import typer
 
 __all__ = ["parse_moment"]
 
-_AGO = re.compile(r"([0-9]{1,6})([smhdw])", re.ASCII)
+_SPAN = re.compile(r"([0-9]{1,6})([smhdw])", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-def parse_moment(text: str, *, now: float) -> float:
-    """Seconds since 1970 of a moment: so long before `now`, or a date and time (local unless it has an offset).
+def parse_moment(text: str, *, now: float, ahead: bool = False) -> float:
+    """Seconds since 1970 of a moment: a date and time (local unless it has an offset), or so long before `now`.
+
+    With `ahead` so long after `now`.
 
     Raises:
-        CommandFailed: the text is neither.
+        typer.BadParameter: the text is neither.
     """
-    ago = _AGO.fullmatch(text.strip())
-    if ago:
-        return now - int(ago[1]) * _SECONDS[ago[2]]
+    span = _SPAN.fullmatch(text.strip())
+    if span:
+        seconds = int(span[1]) * _SECONDS[span[2]]
+        return now + seconds if ahead else now - seconds
     try:
         return datetime.fromisoformat(text.strip()).timestamp()
     except (ValueError, OverflowError):
-        raise CommandFailed(f"expected a time such as 30m, 12h, 7d or 2026-01-31T15:00, got {text!r}") from None
+        known = "30d, 12w or 2026-12-31" if ahead else "30m, 12h, 7d or 2026-01-31T15:00"
+        raise typer.BadParameter(f"expected a time such as {known}, got {text!r}") from None

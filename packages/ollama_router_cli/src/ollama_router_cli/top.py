@@ -21,7 +21,7 @@ from rich.text import Text
 from ollama_router_cli.console import print_json, print_result
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
 from ollama_router_cli.render import clean, format_bytes, format_count, make_table, print_table
-from ollama_router_cli.router_access import TokenFileOption, ask_router, read_token
+from ollama_router_cli.router_access import TokenFileOption, ask_router, read_token, router_url
 from ollama_router_cli.settings_source import read_settings
 
 __all__ = ["app"]
@@ -55,7 +55,7 @@ def top(
     Asks the running router, with a viewer's or an admin's token. Ends with Ctrl-C. --json prints one answer of
     /router/status.
     """
-    address = url or read_settings(config, environment).router_url
+    address = router_url(url) if url else read_settings(config, environment).router_url
     headers = {"authorization": f"Bearer {read_token(token_file)}"}
     with httpx.Client(base_url=address, headers=headers, trust_env=False) as client:
         status = ask_router(client, "/router/status")

@@ -30,11 +30,9 @@ _READ_KEYS = frozenset({"model", "name", "stream", "options", "keep_alive", "mes
                         "suffix", "system", "template", "files", "adapters", "draft_files", "remote_host", "insecure",
                         "max_output_tokens", "stream_options"})  # fmt: skip
 _READ_OPTIONS = frozenset({"num_ctx", "num_predict"})
-_Types = Mapping[str, tuple[frozenset[object], str]]
 _NULL = type(None)
-_TEXT = (frozenset({str, _NULL}), "a text")
-_OBJECT = (frozenset({dict, _NULL}), "an object")
-_LIST = (frozenset({list, _NULL}), "a list")
+_TEXT, _OBJECT, _LIST = frozenset({str, _NULL}), frozenset({dict, _NULL}), frozenset({list, _NULL})
+_Types = Mapping[str, frozenset[object]]
 _TYPES: _Types = {
     "model": _TEXT,
     "name": _TEXT,
@@ -42,7 +40,7 @@ _TYPES: _Types = {
     "messages": _LIST,
     "tools": _LIST,
     "images": _LIST,
-    "keep_alive": (frozenset({str, int, float, _NULL}), "a number of seconds or a text such as '5m'"),
+    "keep_alive": frozenset({str, int, float, _NULL}),
 }
 _MANAGE_TYPES: _Types = {
     **_TYPES,
@@ -54,6 +52,8 @@ _MANAGE_TYPES: _Types = {
     "adapters": _OBJECT,
     "draft_files": _OBJECT,
 }
+_IN_WORDS = {_TEXT: "a text", _OBJECT: "an object", _LIST: "a list"}
+_SECONDS = "a number of seconds or a text such as '5m'"
 _BLOB_KEYS = ("files", "adapters", "draft_files")
 _INT64 = 1 << 63
 _LONGEST_NAME = 1024  # characters; Ollama's own names end at 593, other servers' ids far earlier
@@ -222,9 +222,8 @@ def _refuse_lookalikes(members: Mapping[str, Any], read: frozenset[str]) -> None
 
 def _refuse_wrong_types(members: Mapping[str, Any], types: _Types) -> None:
     for key, value in members.items():
-        expected = types.get(key)
-        if expected is not None and type(value) not in expected[0]:
-            raise InvalidBody(f"{key} must be {expected[1]}, got {_type_name(value)}")
+        if key in types and type(value) not in types[key]:
+            raise InvalidBody(f"{key} must be {_IN_WORDS.get(types[key], _SECONDS)}, got {_type_name(value)}")
 
 
 def _model_key(values: Mapping[str, Any], endpoint: Endpoint) -> str | None:

@@ -90,8 +90,9 @@ def pass_on(account: Account, request: ParsedRequest, head: Head, translation: T
     """The answer piece by piece, as it comes."""
     if translation is not None:
         return _pass_translated(account, request, head, translation)
-    if request.endpoint.counts_usage and head.status == 200:
-        account.watch(request.endpoint.family, streamed=request.route.stream)
+    endpoint = request.endpoint
+    if endpoint.counts_usage and head.status == 200:
+        account.watch(endpoint.family, streamed=request.route.stream)
     rows = kept_rows(head.library, head.response.headers)
     rows += as_rows(router_fields(account))
     if account.attempts > 1 and head.status in REJECTIONS:

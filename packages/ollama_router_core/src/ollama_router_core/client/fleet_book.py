@@ -48,7 +48,7 @@ class FleetBook:
         self._next_due = float("-inf")
         self._failures: dict[str, int] = {}
         self._in_flight: dict[str, int] = {}
-        self._active: dict[str, dict[CanonicalName, int]] = {}
+        self._active: dict[tuple[str, CanonicalName | None], int] = {}
         self._breaker = Breaker()
         self._troubled = False
         self._budget = RetryBudget()
@@ -69,13 +69,20 @@ class FleetBook:
             troubled = self._troubled
             return FleetSnapshot(
                 servers=self._servers,
-                in_flight=dict(self._in_flight),
-                active={name: dict(models) for name, models in self._active.items()} if self._active else EMPTY,
+                in_flight=self._in_flight.copy(),
+                active=self._by_model() if self._active else EMPTY,
                 suspended=self._breaker.suspended(tuple(self._servers), now) if troubled else EMPTY,
                 slots=self._breaker.slots(self._most, now) if troubled else EMPTY,
                 draining=self._draining,
                 speeds=self._speeds,
             )
+
+    def _by_model(self) -> Mapping[str, Mapping[CanonicalName, int]]:
+        found: dict[str, dict[CanonicalName, int]] = {}
+        for (name, model), count in self._active.items():
+            if model is not None:
+                found.setdefault(name, {})[model] = count
+        return found
 
     @property
     def troubled(self) -> bool:
@@ -203,25 +210,23 @@ class FleetBook:
 
     def begin(self, name: str, model: CanonicalName | None) -> None:
         """A request is sent."""
+        pair = name, model
         with self._lock:
             self._in_flight[name] = self._in_flight.get(name, 0) + 1
-            if model is not None:
-                models = self._active.setdefault(name, {})
-                models[model] = models.get(model, 0) + 1
+            self._active[pair] = self._active.get(pair, 0) + 1
 
     def end(self, name: str, model: CanonicalName | None) -> None:
         """It ended. With none left, nothing is being loaded there for us any more."""
+        pair = name, model
         with self._lock:
-            self._in_flight[name] -= 1
-            idle = not self._in_flight[name]
-            if model is not None:
-                models = self._active[name]
-                models[model] -= 1
-                if not models[model]:
-                    del models[model]
-        facts = self._servers.get(name)
-        if idle and facts is not None and facts.loading:
-            self.update(name, observe_loads_ended)
+            left = self._in_flight[name] = self._in_flight[name] - 1
+            others = self._active.pop(pair) - 1
+            if others:
+                self._active[pair] = others
+        if not left:
+            facts = self._servers.get(name)
+            if facts is not None and facts.loading:
+                self.update(name, observe_loads_ended)
 
     def failed(self, name: str, *, refused: bool = False) -> None:
         """An exchange failed by the server's fault."""

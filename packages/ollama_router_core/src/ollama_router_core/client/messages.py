@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Self
 
 from msgspec import Struct
@@ -121,10 +122,13 @@ def as_rows(fields: Iterable[tuple[bytes, bytes]]) -> list[Row]:
     return [(name, name, value) for name, value in fields]
 
 
+_value_of = itemgetter(2)
+
+
 def _make_headers(library: Any, rows: list[Row]) -> Any:
     """The library's own type, or one that only knows its encoding."""
     plain = _plain_headers(library)
-    if plain is None or not b"".join([value for _, _, value in rows]).isascii():
+    if plain is None or not b"".join(map(_value_of, rows)).isascii():
         return library.Headers([(name, value) for name, _, value in rows])
     headers = plain.__new__(plain)
     headers._list = rows  # noqa: SLF001 - see above

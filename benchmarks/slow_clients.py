@@ -5,7 +5,7 @@
 Kinds: a head that drips (slowloris), a body that drips, an answer of which nothing is taken, one that is taken a few
 bytes at a time, and one that is taken slowly but steadily, which must live. By default with our own clients;
 `--slowhttptest` runs that program in their place (-H, -B, -R, -X), where it is installed. The router runs as a process
-with its real deadlines: head 10 s, body 30 s between bytes, 60 s in which less than 30 KiB of a waiting answer is taken.
+with its real deadlines: head 10 s, body 30 s between bytes, 60 s in which less than 30 KiB of what waits is taken.
 """
 
 from __future__ import annotations

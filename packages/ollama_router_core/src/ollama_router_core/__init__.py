@@ -141,6 +141,7 @@ _HOME = {
     "REJECTIONS": "forwarding",
     "Ranking": "selection",
     "Reason": "selection",
+    "RefusedLate": "errors",
     "Rejected": "forwarding",
     "Relay": "forwarding",
     "RequestError": "errors",

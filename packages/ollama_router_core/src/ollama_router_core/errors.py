@@ -33,6 +33,7 @@ Does not belong here: HTTP objects, dialects (see `dialects`), logging.
     |   |-- UpstreamDisconnected    upstream_disconnected   502   cut while a request or an answer was on its way
     |   `-- UpstreamProtocolError   upstream_protocol       502   not HTTP/1.1 that we can trust
     |-- PartlyDone                  partly_done             502   several servers were asked, and not all did it
+    |-- RefusedLate                 refused_late            502   an error answer, after signs of life had been sent
     `-- StorageUnavailable          storage_unavailable     503   the database cannot answer
 """
 
@@ -61,6 +62,7 @@ __all__ = [
     "NoServerFits",
     "Overloaded",
     "PartlyDone",
+    "RefusedLate",
     "RequestError",
     "RouterError",
     "SelectionError",
@@ -294,6 +296,13 @@ class PartlyDone(RouterError):
     """An order for several servers that some, or all, did not carry out; the text names each."""
 
     code = "partly_done"
+    status_hint = 502
+
+
+class RefusedLate(RouterError):
+    """A server answered with an error after signs of life had gone to the client, whose status stands at 200."""
+
+    code = "refused_late"
     status_hint = 502
 
 

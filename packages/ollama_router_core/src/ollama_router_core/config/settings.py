@@ -369,6 +369,10 @@ class Config(_Section):
     request_timeout: Seconds = Field(default=300.0, description="Seconds to wait for the first byte of an answer.")
     connect_timeout: Seconds = Field(default=3.0, description="Seconds to wait for a connection.")
     idle_timeout: Seconds = Field(default=60.0, description="Seconds of silence allowed within an answer.")
+    load_keepalive: Seconds | None = Field(
+        default=None,
+        description="Seconds between signs of life to a client whose stream waits for a model to load; null sends none.",
+    )
     health_check_interval: Seconds = Field(default=10.0, description="Seconds between probes of a server.")
     probe_timeout: Seconds = Field(
         default=2.0,

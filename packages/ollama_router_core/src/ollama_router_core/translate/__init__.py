@@ -31,7 +31,9 @@ from ollama_router_core.translate.listings import (
     tags_entry,
 )
 from ollama_router_core.translate.outgoing import ReplyOptions, TranslatedRequest, translate_request
+from ollama_router_core.translate.problems import read_problem
 from ollama_router_core.translate.replies import Stamp
+from ollama_router_core.translate.stamps import rfc3339
 
 __all__ = [
     "OPENAI_TRAITS",
@@ -48,6 +50,8 @@ __all__ = [
     "UntranslatableRequest",
     "loading_reply",
     "openai_model",
+    "read_problem",
+    "rfc3339",
     "show_reply",
     "stream_content_type",
     "tags_entry",

@@ -36,6 +36,7 @@ class Client:
         "_ending",
         "_finished",
         "_front",
+        "_kept_alive",
         "_read",
         "_receive",
         "_send",
@@ -53,6 +54,7 @@ class Client:
         self._ending: Exception | None = None
         self._stop: Callable[[], object] | None = None
         self._finished = False
+        self._kept_alive = False
         self._read: asyncio.Event | None = None
         self.started = self.framed = False
         self.bytes_in = 0
@@ -140,7 +142,9 @@ class Client:
         self.end(ClientGone())
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Write the head of the answer."""
+        """Write the head of the answer; without effect where a sign of life had to bring one."""
+        if self._kept_alive:
+            return
         self.started = True
         self.framed = any(name == b"content-length" for name, _ in headers)
         if self._front is None:
@@ -155,6 +159,13 @@ class Client:
             await self._send({"type": "http.response.body", "body": piece, "more_body": True})
         elif self._front.put(piece):
             await self._front.drained()
+
+    async def keep_alive(self, headers: list[tuple[bytes, bytes]], piece: bytes) -> None:
+        """Write a sign of life, after a head if there is none yet; it does not count as a piece of the answer."""
+        await self.start(200, headers)
+        self._kept_alive = True
+        self.bytes_out -= len(piece)
+        await self.write(piece)
 
     async def finish(self, piece: bytes = b"") -> None:
         """Write the last piece; the answer is complete."""

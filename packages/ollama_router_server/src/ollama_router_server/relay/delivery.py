@@ -10,10 +10,12 @@ from __future__ import annotations
 from typing import Protocol
 
 from ollama_router_core.decision import Decision
-from ollama_router_core.errors import UpstreamError
+from ollama_router_core.dialects import error_tail
+from ollama_router_core.errors import RefusedLate, UpstreamError
 from ollama_router_core.forwarding import REJECTIONS
 from ollama_router_core.header_fields import answer_fields, reason_field
 from ollama_router_core.requests import ParsedRequest
+from ollama_router_core.translate import read_problem
 from ollama_router_core.usage import UsageReader
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.relay.failure import cut_stream
@@ -21,7 +23,7 @@ from ollama_router_server.system import Clock
 from ollama_router_server.targets import Target
 from ollama_router_server.upstream.interface import UpstreamResponse
 
-__all__ = ["LONGEST_ERROR", "Held", "answer_head", "deliver"]
+__all__ = ["LONGEST_ERROR", "Held", "answer_head", "deliver", "deliver_late_error"]
 
 LONGEST_ERROR = 64 * 1024
 """Bytes of a foreign service's error that are looked at."""
@@ -52,6 +54,16 @@ async def deliver(exchange: Exchange, request: ParsedRequest, held: Held, clock:
     await _deliver_pieces(exchange, response, headers, clock)
 
 
+async def deliver_late_error(exchange: Exchange, held: Held) -> None:
+    """Tell an error answer at the end of a stream that had to begin before it; the stream is then cut."""
+    response = held.response
+    problem = read_problem(response.status, held.target.redact(await _read_error(response)))
+    text = f"{held.target.name} answered with {response.status} after signs of life had been sent"
+    exchange.error = RefusedLate(text)
+    tail = error_tail(exchange.family, problem.status, problem.message, code=problem.code, request_id=exchange.id)
+    await exchange.client.write(tail)
+
+
 async def _deliver_pieces(
     exchange: Exchange, response: UpstreamResponse, headers: list[tuple[bytes, bytes]], clock: Clock
 ) -> None:
@@ -68,20 +80,24 @@ async def _deliver_pieces(
             await client.write(piece)
             piece = await response.read()
     except UpstreamError as error:
-        await cut_stream(exchange, error, framed=any(name == b"content-length" for name, _ in headers))
+        await cut_stream(exchange, error, framed=client.framed)
         return
     await client.finish(piece)
 
 
 async def _deliver_redacted(exchange: Exchange, held: Held, headers: list[tuple[bytes, bytes]]) -> None:
     """Errors of foreign services may echo our key: they are short, so they are held and cleaned."""
-    pieces: list[bytes] = []
-    while (piece := await held.response.read()) and sum(map(len, pieces)) < LONGEST_ERROR:
-        pieces.append(piece)
-    body = held.target.redact(b"".join(pieces))[:LONGEST_ERROR]
+    body = held.target.redact(await _read_error(held.response))[:LONGEST_ERROR]
     kept = [(name, held.target.redact(value)) for name, value in headers if name != b"content-length"]
     await exchange.client.start(held.response.status, [*kept, (b"content-length", str(len(body)).encode())])
     await exchange.client.finish(body)
+
+
+async def _read_error(response: UpstreamResponse) -> bytes:
+    pieces: list[bytes] = []
+    while (piece := await response.read()) and sum(map(len, pieces)) < LONGEST_ERROR:
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def answer_head(exchange: Exchange, held: Held, *, rewritten: bool = False) -> list[tuple[bytes, bytes]]:

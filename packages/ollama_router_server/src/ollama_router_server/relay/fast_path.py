@@ -39,6 +39,7 @@ from ollama_router_server.relay.delivery import answer_head
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.relay.failure import error_answer, last_words
 from ollama_router_server.relay.forwarder import Attempt, Forwarder, HeldAnswer, Tried
+from ollama_router_server.relay.keepalive import SignsOfLife
 from ollama_router_server.relay.learning import note_answered
 from ollama_router_server.relay.policy import Policy
 from ollama_router_server.upstream.interface import ListenedResponse
@@ -80,6 +81,7 @@ class FastPath:
 
     deps: RelayDeps
     forwarder: Forwarder
+    signs: SignsOfLife
     _policy: Policy
     _max_body: int
     _max_in_flight: int
@@ -89,10 +91,11 @@ class FastPath:
         self.live = live
         self._uses = 0
 
-    def use(self, deps: RelayDeps, policy: Policy, forwarder: Forwarder, *, max_body: int) -> None:
+    def use(self, deps: RelayDeps, policy: Policy, forwarder: Forwarder, signs: SignsOfLife, *, max_body: int) -> None:
         """Set, or change, what it works with."""
         self.deps = deps
         self.forwarder = forwarder
+        self.signs = signs
         self._policy = policy
         self._max_body = max_body
         self._max_in_flight = deps.config.limits.max_in_flight
@@ -206,6 +209,9 @@ class _Passing:
         path.live.begin(exchange)
         exchange.client.stops_with(self._stopped)
         cycle.on_leave = self._left
+        if path.signs.wanted(self._request, self._place.server):
+            self._hand_over(None)
+            return
         try:
             self._attempt = path.forwarder.begin(exchange, self._request, self._place, self._progress, passed)
         except ValueError:

@@ -38,7 +38,7 @@ from ollama_router_server.relay.admitting import Admitting, Place
 from ollama_router_server.relay.answers import answer_whole
 from ollama_router_server.relay.bodies import read_body
 from ollama_router_server.relay.client import Client, ClientGone, Receive, Send
-from ollama_router_server.relay.delivery import deliver
+from ollama_router_server.relay.delivery import deliver, deliver_late_error
 from ollama_router_server.relay.dispatch import Dispatch
 from ollama_router_server.relay.exchange import Exchange, Headers
 from ollama_router_server.relay.external import ExternalPass
@@ -48,6 +48,7 @@ from ollama_router_server.relay.forwarder import Forwarder, Tried
 from ollama_router_server.relay.gathering import Gathering
 from ollama_router_server.relay.holders import Holders
 from ollama_router_server.relay.homes import Homes, LastHomes
+from ollama_router_server.relay.keepalive import SignsOfLife
 from ollama_router_server.relay.learning import note_answered
 from ollama_router_server.relay.policy import Policy
 from ollama_router_server.relay.translating import answer_in_place, deliver_translated
@@ -114,7 +115,8 @@ class RelayApp:
             fleet=deps.fleet,
             clock=deps.clock,
         )
-        self.fast_path.use(deps, self._policy, self._forwarder, max_body=self._max_body)
+        self._signs = SignsOfLife(config.load_keepalive, deps.fleet)
+        self.fast_path.use(deps, self._policy, self._forwarder, self._signs, max_body=self._max_body)
 
     @property
     def in_flight(self) -> int:
@@ -258,11 +260,13 @@ class RelayApp:
             return
         if place.unload:
             await self._deps.fleet.unload(place.server, place.unload)
-        held = await self._forwarder.forward(exchange, request, place, tried)
+        held = await self._signs.during(exchange, request, self._forwarder.forward(exchange, request, place, tried))
         try:
             place.answering()
             note_answered(self._deps.fleet, held.target.name, request, held.response.status)
-            if held.translation is not None:
+            if exchange.client.started and held.response.status != 200:
+                await deliver_late_error(exchange, held)
+            elif held.translation is not None:
                 await deliver_translated(exchange, held, held.translation, self._deps.clock)
             else:
                 await deliver(exchange, request, held, self._deps.clock)

@@ -99,7 +99,8 @@ def listen(host: str, port: int) -> socket.socket:
     # The protocol is named because asyncio turns Nagle off only then: answers would wait 40 ms otherwise.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)  # which accepted connections inherit
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)  # which accepted connections inherit
     try:
         sock.bind((host, port))
     except OSError as error:

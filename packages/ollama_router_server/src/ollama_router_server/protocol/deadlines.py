@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import math
 import struct
-import termios
+import sys
 from typing import Any, ClassVar, Literal
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ollama_router_server.protocol.cycle import FrontCycle
 from ollama_router_server.protocol.limits import ProtocolLimits
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
 
 __all__ = ["Phase", "TimedProtocol"]
 
@@ -108,7 +111,7 @@ class TimedProtocol(HttpToolsProtocol):
         """
         held = self.transport.get_write_buffer_size()
         sock = self.transport.get_extra_info("socket")
-        if sock is not None:
+        if sock is not None and sys.platform != "win32":
             with contextlib.suppress(OSError):
                 held += struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
         return held

@@ -8,6 +8,7 @@ A command's module is imported when the command runs, so that `orouter --help` a
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -54,7 +55,7 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        command = typer.main.get_command(import_module(f"ollama_router_cli.{COMMANDS[cmd_name][0]}").app)
+        command = typer.main.get_command(_import(COMMANDS[cmd_name][0]).app)
         command.name = cmd_name
         return command
 
@@ -71,6 +72,16 @@ class _Commands(TyperGroup):
                 raise
             typer.echo(f"orouter: {text}", err=True)
             raise typer.Exit(1) from None
+
+
+def _import(module: str) -> Any:
+    """A command's module. What is imported stays, and looking for garbage in it takes a fifth of the time."""
+    gc.disable()
+    try:
+        return import_module(f"ollama_router_cli.{module}")
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _explain(error: Exception) -> str | None:

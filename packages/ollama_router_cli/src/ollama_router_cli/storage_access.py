@@ -38,12 +38,15 @@ def run_with(
         ConfigError, StorageUnavailable: as `open_database`.
     """
     settings = read_settings(config, environment)
+    results: list[Result] = []
 
-    async def run() -> Result:
+    # Nothing is returned: when the handler of Ctrl-C goes, `signal` makes a text of its task, with the task's result.
+    async def run() -> None:
         async with open_store(settings) as store:
-            return await action(store)
+            results.append(await action(store))
 
-    return settings, asyncio.run(run())
+    asyncio.run(run())
+    return settings, results[0]
 
 
 @asynccontextmanager

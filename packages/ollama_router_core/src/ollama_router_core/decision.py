@@ -8,6 +8,7 @@ The texts of a decision are written when somebody reads them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -182,25 +183,27 @@ _MOST_HEADLINES = 256
 
 
 def _ranked(plan: Plan, moment: Moment, tiebreak: int, count: int) -> list[Candidate]:
-    strategy = moment.config.routing_strategy
-    key = RANKINGS[strategy].key
-    in_turn = strategy == "round_robin"
+    """The open servers, the best first; equals are in the order of their names, as those of a plan are."""
+    turns = _open(plan, moment)
+    if moment.config.routing_strategy == "round_robin":
+        spreads = [(turn - tiebreak) % count for _, turn, _ in turns]
+    else:
+        mixed = tiebreak * 0x9E3779B1 & 0xFFFFFFFF
+        spreads = [(salt ^ mixed) * 0x85EBCA6B & 0xFFFFFFFF for _, _, salt in turns]
+    candidates = plan.able if turns is plan.turns else [candidate for candidate, _, _ in turns]
+    keys = RANKINGS[moment.config.routing_strategy].keys(candidates, spreads, moment)
+    return [candidates[place] for place in sorted(range(len(keys)), key=keys.__getitem__)]
+
+
+def _open(plan: Plan, moment: Moment) -> Sequence[tuple[Candidate, int, int]]:
+    """Those of a plan that can take a request now, with their turns."""
     snapshot, now = moment.snapshot, moment.now
-    excluding = bool(snapshot.draining or snapshot.suspended or snapshot.slots)
-    in_flight = snapshot.in_flight
-    mixed = tiebreak * 0x9E3779B1 & 0xFFFFFFFF
-    found: list[tuple[tuple[float, ...], str, Candidate]] = []
-    for candidate, turn, salt in plan.turns:
-        name, slots = candidate.name, candidate.server.max_concurrent
-        if slots is not None and in_flight.get(name, 0) >= slots:
-            continue
-        if excluding and refused_now(candidate, snapshot, now) is not None:
-            continue
-        spread = (turn - tiebreak) % count if in_turn else (salt ^ mixed) * 0x85EBCA6B & 0xFFFFFFFF
-        found.append((key(candidate, moment, spread), name, candidate))
-    if len(found) > 1:
-        found.sort()
-    return [candidate for _, _, candidate in found]
+    if snapshot.draining or snapshot.suspended or snapshot.slots:
+        return [turn for turn in plan.turns if refused_now(turn[0], snapshot, now) is None]
+    if not plan.bounded:
+        return plan.turns
+    running = snapshot.in_flight.get
+    return [turn for turn in plan.turns if running(turn[0].name, 0) < (turn[0].server.max_concurrent or math.inf)]
 
 
 _ONLY_BY_ASSIGNMENT = Reason("external", "external: only by assignment")

@@ -28,13 +28,15 @@ __all__ = ["Plan", "plan_for"]
 class Plan:
     """What facts alone decide about a kind of request: who may take it, and why the others may not.
 
-    `turns` is each able server with its place among all and a number of its own to break ties by. `headlines` keeps
+    `turns` is each able server with its place among all and a number of its own to break ties by, in the order of
+    their names; `bounded` says that one takes only so many requests at once. `headlines` keeps
     why a server was chosen, in words, by what these say beside the facts: its name, the requests there, its slots.
     """
 
     able: tuple[Candidate, ...]
     turns: tuple[tuple[Candidate, int, int], ...]
     refused: tuple[tuple[Candidate, Reason], ...]
+    bounded: bool
     headlines: dict[tuple[str, int, int | None], str] = field(default_factory=dict, repr=False)
 
 
@@ -115,8 +117,10 @@ class _Plans:
             for name, found in zip(self.shelf.names, known, strict=True)
         ]
         self.shelf.keep(kind, _Row(self._facts, self._disks, findings))
+        able = tuple([candidate for candidate, reason in findings if reason is None])
         return Plan(
-            able=tuple([candidate for candidate, reason in findings if reason is None]),
+            able=able,
+            bounded=any(candidate.server.max_concurrent for candidate in able),
             turns=tuple(
                 [
                     (candidate, *turn)

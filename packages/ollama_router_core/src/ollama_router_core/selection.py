@@ -9,7 +9,7 @@ A ranking gives keys first and reasons only when asked: every request needs the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Protocol
 
@@ -194,8 +194,10 @@ def _capabilities(facts: ServerFacts, request: RouteRequest) -> frozenset[str] |
 class Ranking(Protocol):
     """Compares servers that may take a request."""
 
-    def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
-        """The smallest wins; `spread` decides between equals."""
+    def keys(
+        self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment
+    ) -> Sequence[tuple[float, ...]]:
+        """One for each candidate, and the smallest wins; `spreads` decide between equals."""
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """What the key is made of."""
@@ -227,10 +229,13 @@ def _priority(priority: int) -> Reason:
 class PriorityWithMemory:
     """Smallest priority number; inside one priority: warm, then fits without evicting, then fewest in flight."""
 
-    def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
+    def keys(
+        self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment
+    ) -> Sequence[tuple[float, ...]]:
         """Doubt, priority, warmth, load, chance."""
-        running = moment.snapshot.in_flight.get(candidate.name, 0)
-        return (candidate.doubt, candidate.server.priority, candidate.warmth, running, spread)
+        running = moment.snapshot.in_flight.get
+        pairs = zip(candidates, spreads, strict=True)
+        return [(one.doubt, one.server.priority, one.warmth, running(one.name, 0), spread) for one, spread in pairs]
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """The same in words."""
@@ -242,10 +247,15 @@ class PriorityWithMemory:
 class LeastLoaded:
     """Fewest in flight, as a share of the slots where they are known; then warm; then priority."""
 
-    def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
+    def keys(
+        self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment
+    ) -> Sequence[tuple[float, ...]]:
         """Doubt, load, warmth, priority, chance."""
-        share = moment.snapshot.in_flight.get(candidate.name, 0) / (slots_of(candidate, moment.snapshot) or 1)
-        return (candidate.doubt, share, candidate.warmth, candidate.server.priority, spread)
+        snapshot = moment.snapshot
+        running = snapshot.in_flight.get
+        shares = [running(one.name, 0) / (slots_of(one, snapshot) or 1) for one in candidates]
+        rows = zip(candidates, shares, spreads, strict=True)
+        return [(one.doubt, share, one.warmth, one.server.priority, spread) for one, share, spread in rows]
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """The same in words."""
@@ -256,10 +266,12 @@ class LeastLoaded:
 class RoundRobin:
     """Each in turn: the caller's counter moves the start on with every request."""
 
-    def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
+    def keys(
+        self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment
+    ) -> Sequence[tuple[float, ...]]:
         """Doubt, then the turn."""
         del moment
-        return (candidate.doubt, spread)
+        return [(one.doubt, spread) for one, spread in zip(candidates, spreads, strict=True)]
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """The same in words."""
@@ -275,10 +287,14 @@ class Fastest:
         """The expected time, term by term."""
         return expect(candidate, moment.request, moment.snapshot, now=moment.now, prefix=moment.prefix)
 
-    def key(self, candidate: Candidate, moment: Moment, spread: float) -> tuple[float, ...]:
+    def keys(
+        self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment
+    ) -> Sequence[tuple[float, ...]]:
         """Doubt, expected cost, chance."""
-        cost = sum(expected_seconds(candidate, moment.request, moment.snapshot, moment.now, moment.prefix))
-        return (candidate.doubt, cost, spread)
+        request, snapshot, now, prefix = moment.request, moment.snapshot, moment.now, moment.prefix
+        costs = [sum(expected_seconds(one, request, snapshot, now, prefix)) for one in candidates]
+        rows = zip(candidates, costs, spreads, strict=True)
+        return [(one.doubt, cost, spread) for one, cost, spread in rows]
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """When it would be ready and done, the terms, and how well the speeds are known."""

@@ -1,6 +1,6 @@
 """A thousand slow clients of each kind, and what others notice: the latency of `/livez` meanwhile.
 
-    python benchmarks/slow_clients.py [--connections 1000] [--seconds 120] [--slowhttptest]
+    python benchmarks/slow_clients.py [--connections 1000] [--seconds 120] [--only KINDS] [--slowhttptest]
 
 Kinds: a head that drips (slowloris), a body that drips, an answer of which nothing is taken, one that is taken a few
 bytes at a time, and one that is taken slowly but steadily, which must live. By default with our own clients;
@@ -60,36 +60,40 @@ async def slow_body(sock, token, until):
     return await _drip(sock, b"x", 40.0, until)
 
 
-async def _reads(sock, token, until, *, size, gap):
-    """A long answer, of which so many bytes are taken now and then."""
-    loop = asyncio.get_running_loop()
+async def _ask(sock, token):
+    """Ask for an answer of 32 KiB a second."""
     head = HEAD.format(token=token) + f"User-Agent: gap/1000/20000/32768\r\nContent-Length: {len(BODY)}\r\n\r\n"
-    await loop.sock_sendall(sock, head.encode() + BODY)
+    await asyncio.get_running_loop().sock_sendall(sock, head.encode() + BODY)
+
+
+async def _reads(sock, until, *, size, gap=0.0):
+    """Take so many bytes now and then, until the router cuts."""
     said = b""
-    with contextlib.suppress(ConnectionError):
-        while time.monotonic() < until:
-            data = await loop.sock_recv(sock, size)
-            if not data:
-                return "cut", said
-            said = said[:64] + data[-64:]
-            await asyncio.sleep(min(gap, max(0.0, until - time.monotonic())))
-        return "still open", said
-    return "cut", said
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(until - time.monotonic()):
+            while data := await asyncio.get_running_loop().sock_recv(sock, size):
+                said = said[:64] + data[-64:]
+                await asyncio.sleep(gap)
+    return ("still open" if time.monotonic() >= until else "cut"), said
 
 
 async def no_read(sock, token, until):
     """Nothing is taken, until the router must have cut."""
-    return await _reads(sock, token, until, size=64, gap=until - time.monotonic() - 5)
+    await _ask(sock, token)
+    await asyncio.sleep(until - time.monotonic() - 5)
+    return await _reads(sock, until, size=65_536)
 
 
 async def trickle(sock, token, until):
     """Less than a line of text every ten seconds."""
-    return await _reads(sock, token, until, size=64, gap=10.0)
+    await _ask(sock, token)
+    return await _reads(sock, until, size=64, gap=10.0)
 
 
 async def steady(sock, token, until):
     """About 4 KiB a second."""
-    return await _reads(sock, token, until, size=4096, gap=1.0)
+    await _ask(sock, token)
+    return await _reads(sock, until, size=4096, gap=1.0)
 
 
 KINDS = {"head": slow_head, "body": slow_body, "no read": no_read, "trickle": trickle, "steady": steady}
@@ -160,6 +164,7 @@ def main():
     asked.add_argument("--connections", type=int, default=1000)
     asked.add_argument("--seconds", type=int, default=120)
     asked.add_argument("--slowhttptest", action="store_true")
+    asked.add_argument("--only", help="kinds, with commas between them")
     options = asked.parse_args()
     if options.slowhttptest and shutil.which("slowhttptest") is None:
         raise SystemExit("slowhttptest is not installed")
@@ -167,7 +172,8 @@ def main():
     with running() as router:
         quiet = asyncio.run(_livez(router.port, 5))
         print(f"nobody: /livez p99 {quiet[int(len(quiet) * 0.99)] * 1000:.1f} ms")
-        for kind in PROGRAMS if options.slowhttptest else KINDS:
+        kinds = PROGRAMS if options.slowhttptest else KINDS
+        for kind in options.only.split(",") if options.only else kinds:
             out = context.Queue()
             target = _program if options.slowhttptest else _attacker
             arguments = (kind, router.port, router.token, options.connections, options.seconds, out)
@@ -175,14 +181,15 @@ def main():
             before = router.rss()
             attack.start()
             times = asyncio.run(_livez(router.port, options.seconds - 5))
+            held = router.census().sockets
             result = out.get()
             attack.join()
             p50, p99 = (times[int(len(times) * share)] * 1000 for share in (0.5, 0.99))
             print(f"{kind}: /livez p50 {p50:.1f} ms, p99 {p99:.1f} ms, {len(times)} times;", end=" ")
-            print(f"resident {before / 2**20:.0f} -> {router.rss() / 2**20:.0f} MiB")
+            print(f"resident {before / 2**20:.0f} -> {router.rss() / 2**20:.0f} MiB, {held} sockets open in the end")
             for found, count in result.items():
                 print(f"  {found if isinstance(found, str) else _told(*found)}: {count}")
-        print(f"sockets in the end: {router.census().sockets}")
+        print(f"sockets afterwards: {router.census().sockets}")
 
 
 def _told(end, status, late, whole):

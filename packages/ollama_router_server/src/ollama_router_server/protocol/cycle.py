@@ -24,9 +24,16 @@ from ollama_router_server.protocol.request_head import RequestHead
 if TYPE_CHECKING:
     from ollama_router_server.protocol.serving import ServingProtocol
 
-__all__ = ["FRONT", "FastPath", "FrontCycle"]
+__all__ = ["FRONT", "FastPath", "FrontCycle", "reset_on_close"]
 
 FRONT: Final = "ollama_router.front"
+
+
+def reset_on_close(transport: asyncio.BaseTransport, *, on: bool) -> None:
+    """Have the kernel end a connection with RST in place of FIN, and drop what it holds, until told otherwise."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))
 
 
 class FastPath(Protocol):
@@ -130,7 +137,7 @@ class FrontCycle(RequestResponseCycle):
                 lines.append(b"transfer-encoding: chunked\r\n")
             else:
                 self._ends_with_connection = True
-                self._reset_on_close(on=True)
+                reset_on_close(self.transport, on=True)
         head = b"".join((*lines, b"\r\n"))
         if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1:
             raise RuntimeError("a header field of the answer holds a line end")
@@ -195,16 +202,10 @@ class FrontCycle(RequestResponseCycle):
         self.response_complete = True
         self.message_event.set()
         if self._ends_with_connection:
-            self._reset_on_close(on=False)
+            reset_on_close(self.transport, on=False)
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
-
-    def _reset_on_close(self, *, on: bool) -> None:
-        """Have the kernel end the connection with RST in place of FIN, until told otherwise."""
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))
 
     def _flush(self) -> None:
         head, self._head = self._head, None

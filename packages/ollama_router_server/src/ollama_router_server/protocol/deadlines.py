@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ollama_router_server.protocol.cycle import FrontCycle
+from ollama_router_server.protocol.cycle import FrontCycle, reset_on_close
 from ollama_router_server.protocol.limits import ProtocolLimits
 
 if sys.platform != "win32":
@@ -99,6 +99,7 @@ class TimedProtocol(HttpToolsProtocol):
     def _check_writing(self) -> None:
         self._stall = None
         if self._unsent - self._untaken() < self.limits.write_stall * self.limits.write_rate:
+            reset_on_close(self.transport, on=True)  # else the kernel goes on offering what it holds for minutes
             self.transport.abort()
         else:
             self._watch_writing()

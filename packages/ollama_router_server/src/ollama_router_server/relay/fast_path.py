@@ -249,7 +249,7 @@ class _Passing:
         if isinstance(error, RouterError) and self._response is not None:
             self._cut(error)
         elif isinstance(error, RouterError) and self._attempt is not None:
-            self._attempt.abandon()
+            self._give_up()
             self._place.close()
             self._run(partial(self._path.relay.fail, error))
 
@@ -325,10 +325,16 @@ class _Passing:
         self._exchange.client.stops_with(None)
         if self._held is not None:
             self._held.release()
-        elif self._attempt is not None:
-            self._attempt.abandon()
+        else:
+            self._give_up()
         self._place.close()
         self._path.relay.end(self._exchange)
+
+    def _give_up(self) -> None:
+        """The head of an answer is waited for no more."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.abandon()
 
     def _hand_over(self, tried: Tried | None, response: ListenedResponse | None = None) -> None:
         """Go on in a task, which waits for what has to be waited for."""
@@ -337,6 +343,7 @@ class _Passing:
         self._run(partial(self._path.relay.go_on, self._exchange, self._request, self._place, tried))
 
     def _run(self, serving: partial[Coroutine[Any, Any, None]]) -> None:
+        self._attempt = None  # a failed connection tells twice, and its end is no news to whoever goes on
         self._cycle.on_leave = None
         self._exchange.client.stops_with(None)
         self._cycle.run(lambda: self._path.relay.end_with(self._exchange, serving()))

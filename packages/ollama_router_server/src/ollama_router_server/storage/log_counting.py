@@ -18,7 +18,7 @@ import msgspec
 
 from ollama_router_server.storage.log_figures import HOUR, Figures, Sums, add_figures, dumps, read_counted, row_of
 
-__all__ = ["COUNTED", "count_rows", "figures_of_user", "read", "rows_of", "rows_to_count"]
+__all__ = ["COUNTED", "count_all", "count_rows", "figures_of_user", "read", "rows_of", "rows_to_count"]
 
 Place = tuple[str | None, str | None]
 """Model and server."""
@@ -67,6 +67,11 @@ def rows_to_count(columns: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
 def count_rows(columns: Sequence[Sequence[Any]]) -> dict[int, Sums]:
     """Sums by the hour's start over the columns of `COUNTED` fields of rows, with times in whole milliseconds."""
     return {start: _count([rows]) for start, rows in _by_hour(columns).items()}
+
+
+def count_all(columns: Sequence[Sequence[Any]]) -> Sums:
+    """As `count_rows`, of all hours together."""
+    return _count([_rows(columns)]) if columns and columns[0] else Sums()
 
 
 def rows_of(hours: Mapping[int, Sums], sign: int = 1) -> list[tuple[Any, ...]]:

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, and_, case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_server.storage.dialect import whole
-from ollama_router_server.storage.log_counting import COUNTED, count_rows, figures_of_user, read
+from ollama_router_server.storage.log_counting import COUNTED, count_all, figures_of_user, read
 from ollama_router_server.storage.log_figures import DAY, HOUR, Figures, Sums, dumps, key_of
 from ollama_router_server.storage.schema import log_sums, request_log
 
@@ -63,8 +63,7 @@ def _count_into(sums: Sums, rows: Sequence[Any], times: list[list[float]] | None
     if times is not None:
         times[0] += columns[-1]
         times[1] += [value for value in columns[-2] if value is not None]
-    for hour in count_rows(columns).values():
-        sums.add(hour)
+    sums.add(count_all(columns))
 
 
 async def requests_in(connection: AsyncConnection, since: float | None, before: float | None) -> int:

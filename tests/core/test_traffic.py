@@ -8,7 +8,7 @@ from ollama_router_core.endpoints import match_endpoint
 from ollama_router_core.fleet import InstalledModel, ServerFacts
 from ollama_router_core.names import canonical_name
 from ollama_router_core.requests import ParsedRequest, parse_request
-from ollama_router_core.traffic import observe_answered, observe_sent
+from ollama_router_core.traffic import observe_answered, observe_sent, shows_nothing_new
 
 MODEL = canonical_name("m")
 FACTS = ServerFacts(name="a", installed={MODEL: InstalledModel(name=MODEL, spelling="m", size=1, digest="d")})
@@ -47,3 +47,24 @@ def test_reading_routes_and_failures_show_nothing() -> None:
     """`/api/show` loads no model; a 500 says nothing about what is in memory."""
     assert observe_sent(FACTS, _request("/api/show"), now=1.0) is FACTS
     assert observe_answered(FACTS, _request(), 500, now=1.0) is FACTS
+
+
+def test_what_shows_nothing_new_changes_nothing() -> None:
+    """The look that saves most answers the long way says so of none that would have changed a fact."""
+    loaded = observe_answered(FACTS, _request(), 200, now=1.0)
+    loading = observe_sent(FACTS, _request(), now=1.0)
+    requests = [
+        _request(),
+        _request("/api/show"),
+        _request(options={"num_ctx": 8192}),
+        _request(messages=[], keep_alive=0),
+        _request(model="other"),
+    ]
+    found = {
+        (shows_nothing_new(facts, request, status), observe_answered(facts, request, status, now=2.0) is facts)
+        for facts in (FACTS, loaded, loading)
+        for request in requests
+        for status in (200, 404, 500)
+    }
+    assert found == {(True, True), (False, True), (False, False)}
+    assert shows_nothing_new(loaded, _request(), 200)

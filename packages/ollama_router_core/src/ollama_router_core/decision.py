@@ -152,27 +152,27 @@ def decide(
         return _by_assignment(request, assigned, config)
     plan = plan_for(request, snapshot, config)
     moment = Moment(request=request, snapshot=snapshot, config=config, now=now, prefix=prefix)
-    ranked = _ranked(plan, moment, tiebreak, len(config.servers))
-    if not ranked:
+    ranking = _ranking(plan, moment, tiebreak)
+    if not ranking:
         return _nothing(plan, moment)
     return Decision(
         request=request,
         strategy=config.routing_strategy,
-        ranking=tuple([candidate.name for candidate in ranked]),
-        _explain=lambda: _verdicts(plan, ranked, moment),
-        _headline=partial(_headline, plan, ranked[0], moment),
+        ranking=ranking,
+        _explain=partial(_verdicts, plan, ranking, moment),
+        _headline=partial(_headline, plan, ranking[0], moment),
     )
 
 
-def _headline(plan: Plan, first: Candidate, moment: Moment) -> str:
-    """Why the first; kept where it says nothing but facts and load."""
-    name, snapshot = first.name, moment.snapshot
+def _headline(plan: Plan, name: str, moment: Moment) -> str:
+    """Why this one; kept where it says nothing but facts and load."""
+    snapshot = moment.snapshot
     key = (name, snapshot.in_flight.get(name, 0), snapshot.slots.get(name))
     known = plan.headlines.get(key)
     if known is not None:
         return known
     ranking = RANKINGS[moment.config.routing_strategy]
-    text = ", ".join([reason.text for reason in ranking.reasons(first, moment)])
+    text = ", ".join([reason.text for reason in ranking.reasons(plan.candidate(name), moment)])
     if not isinstance(ranking, Fastest) and len(plan.headlines) < _MOST_HEADLINES:
         plan.headlines[key] = text
     return text
@@ -182,17 +182,20 @@ _MOST_HEADLINES = 256
 """Of one plan: how many requests a server may have at once is not bounded everywhere."""
 
 
-def _ranked(plan: Plan, moment: Moment, tiebreak: int, count: int) -> list[Candidate]:
-    """The open servers, the best first; equals are in the order of their names, as those of a plan are."""
-    turns = _open(plan, moment)
-    if moment.config.routing_strategy == "round_robin":
+def _ranking(plan: Plan, moment: Moment, tiebreak: int) -> tuple[str, ...]:
+    """The names of the servers that can take a request now, the best first."""
+    config, turns = moment.config, _open(plan, moment)
+    if config.routing_strategy == "round_robin":
+        count = len(config.servers)
         spreads = [(turn - tiebreak) % count for _, turn, _ in turns]
     else:
         mixed = tiebreak * 0x9E3779B1 & 0xFFFFFFFF
         spreads = [(salt ^ mixed) * 0x85EBCA6B & 0xFFFFFFFF for _, _, salt in turns]
     candidates = plan.able if turns is plan.turns else [candidate for candidate, _, _ in turns]
-    keys = RANKINGS[moment.config.routing_strategy].keys(candidates, spreads, moment)
-    return [candidates[place] for place in sorted(range(len(keys)), key=keys.__getitem__)]
+    keys = RANKINGS[config.routing_strategy].keys(candidates, spreads, moment)
+    if len(keys) > 1:
+        keys.sort()
+    return tuple([key[-1] for key in keys])
 
 
 def _open(plan: Plan, moment: Moment) -> Sequence[tuple[Candidate, int, int]]:
@@ -209,8 +212,9 @@ def _open(plan: Plan, moment: Moment) -> Sequence[tuple[Candidate, int, int]]:
 _ONLY_BY_ASSIGNMENT = Reason("external", "external: only by assignment")
 
 
-def _verdicts(plan: Plan, ranked: Sequence[Candidate], moment: Moment) -> tuple[Verdict, ...]:
+def _verdicts(plan: Plan, names: Sequence[str], moment: Moment) -> tuple[Verdict, ...]:
     ranking = RANKINGS[moment.config.routing_strategy]
+    ranked = [plan.candidate(name) for name in names]
     able = [
         Verdict(
             server=candidate.name,

@@ -39,6 +39,10 @@ class Plan:
     bounded: bool
     headlines: dict[tuple[str, int, int | None], str] = field(default_factory=dict, repr=False)
 
+    def candidate(self, name: str) -> Candidate:
+        """The able server of a name."""
+        return next(one for one in self.able if one.name == name)
+
 
 _Finding = tuple[Candidate, Reason | None]
 """A candidate and what speaks against it."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -194,10 +194,8 @@ def _capabilities(facts: ServerFacts, request: RouteRequest) -> frozenset[str] |
 class Ranking(Protocol):
     """Compares servers that may take a request."""
 
-    def keys(
-        self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment
-    ) -> Sequence[tuple[float, ...]]:
-        """One for each candidate, and the smallest wins; `spreads` decide between equals."""
+    def keys(self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment) -> list[tuple[Any, ...]]:
+        """One for each candidate, with its name at the end; the smallest wins, `spreads` decide between equals."""
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """What the key is made of."""
@@ -229,13 +227,13 @@ def _priority(priority: int) -> Reason:
 class PriorityWithMemory:
     """Smallest priority number; inside one priority: warm, then fits without evicting, then fewest in flight."""
 
-    def keys(
-        self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment
-    ) -> Sequence[tuple[float, ...]]:
+    def keys(self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment) -> list[tuple[Any, ...]]:
         """Doubt, priority, warmth, load, chance."""
         running = moment.snapshot.in_flight.get
-        pairs = zip(candidates, spreads, strict=True)
-        return [(one.doubt, one.server.priority, one.warmth, running(one.name, 0), spread) for one, spread in pairs]
+        return [
+            (one.doubt, one.server.priority, one.warmth, running(name := one.name, 0), spread, name)
+            for one, spread in zip(candidates, spreads, strict=True)
+        ]
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """The same in words."""
@@ -247,15 +245,13 @@ class PriorityWithMemory:
 class LeastLoaded:
     """Fewest in flight, as a share of the slots where they are known; then warm; then priority."""
 
-    def keys(
-        self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment
-    ) -> Sequence[tuple[float, ...]]:
+    def keys(self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment) -> list[tuple[Any, ...]]:
         """Doubt, load, warmth, priority, chance."""
         snapshot = moment.snapshot
         running = snapshot.in_flight.get
         shares = [running(one.name, 0) / (slots_of(one, snapshot) or 1) for one in candidates]
         rows = zip(candidates, shares, spreads, strict=True)
-        return [(one.doubt, share, one.warmth, one.server.priority, spread) for one, share, spread in rows]
+        return [(one.doubt, share, one.warmth, one.server.priority, spread, one.name) for one, share, spread in rows]
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """The same in words."""
@@ -266,12 +262,10 @@ class LeastLoaded:
 class RoundRobin:
     """Each in turn: the caller's counter moves the start on with every request."""
 
-    def keys(
-        self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment
-    ) -> Sequence[tuple[float, ...]]:
+    def keys(self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment) -> list[tuple[Any, ...]]:
         """Doubt, then the turn."""
         del moment
-        return [(one.doubt, spread) for one, spread in zip(candidates, spreads, strict=True)]
+        return [(one.doubt, spread, one.name) for one, spread in zip(candidates, spreads, strict=True)]
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """The same in words."""
@@ -287,14 +281,12 @@ class Fastest:
         """The expected time, term by term."""
         return expect(candidate, moment.request, moment.snapshot, now=moment.now, prefix=moment.prefix)
 
-    def keys(
-        self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment
-    ) -> Sequence[tuple[float, ...]]:
+    def keys(self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment) -> list[tuple[Any, ...]]:
         """Doubt, expected cost, chance."""
         request, snapshot, now, prefix = moment.request, moment.snapshot, moment.now, moment.prefix
         costs = [sum(expected_seconds(one, request, snapshot, now, prefix)) for one in candidates]
         rows = zip(candidates, costs, spreads, strict=True)
-        return [(one.doubt, cost, spread) for one, cost, spread in rows]
+        return [(one.doubt, cost, spread, one.name) for one, cost, spread in rows]
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """When it would be ready and done, the terms, and how well the speeds are known."""

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+from msgspec import Struct
 
 from ollama_router_core.fleet import EMPTY, InstalledModel, ModelSpeed, ModelWeight
 from ollama_router_core.memory.names import parse_active_parameters, parse_parameters
@@ -48,8 +49,7 @@ _SHRINK = 1.0
 _MAX_MODELS = 512
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class Sample(Struct, frozen=True, kw_only=True):
     """The metrics of one finished request, as Ollama's final chunk has them: nanoseconds and token counts.
 
     `neighbours` is how many other requests ran on the server meanwhile, on average.
@@ -77,8 +77,7 @@ def model_weight(model: str, installed: InstalledModel | None = None) -> ModelWe
     return ModelWeight(size=size or parameters * _BYTES_A_PARAMETER, parameters=parameters, active=share)
 
 
-@dataclass(frozen=True, slots=True)
-class _Mean:
+class _Mean(Struct, frozen=True):
     """A decaying mean: after `_MEMORY` samples an old one counts for little."""
 
     value: float = 0.0
@@ -89,8 +88,7 @@ class _Mean:
         return _Mean(self.value + (value - self.value) / weight, weight)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rates:
+class _Rates(Struct, frozen=True):
     """Logarithms of observed over prior rates: loading, reading, writing."""
 
     load: _Mean = _Mean()
@@ -98,18 +96,16 @@ class _Rates:
     decode: _Mean = _Mean()
 
 
-@dataclass(frozen=True, slots=True)
-class _ServerRates:
+class _ServerRates(Struct, frozen=True):
     factor: _Rates = _Rates()
-    models: Mapping[CanonicalName, _Rates] = field(default_factory=lambda: EMPTY)
+    models: Mapping[CanonicalName, _Rates] = EMPTY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpeedBook:
+class SpeedBook(Struct, frozen=True, kw_only=True):
     """Everything learned so far; a new value with every finished request. Bounded: 512 models a server."""
 
-    servers: Mapping[str, _ServerRates] = field(default_factory=lambda: EMPTY)
-    answers: Mapping[CanonicalName, _Mean] = field(default_factory=lambda: EMPTY)
+    servers: Mapping[str, _ServerRates] = EMPTY
+    answers: Mapping[CanonicalName, _Mean] = EMPTY
     any_answer: _Mean = _Mean()
 
     def observe(self, server: str, model: CanonicalName, weight: ModelWeight, sample: Sample) -> SpeedBook:

@@ -19,7 +19,7 @@ from ollama_router_core.requests import ParsedRequest
 from ollama_router_core.speeds import Sample
 from ollama_router_core.usage import Usage
 
-__all__ = ["inferred_model", "observe_answered", "observe_sent", "sample_of"]
+__all__ = ["inferred_model", "observe_answered", "observe_sent", "sample_of", "shows_nothing_new"]
 
 
 _INFER = Kind.INFER  # looking a member up costs as much as a call
@@ -53,6 +53,14 @@ def observe_answered(facts: ServerFacts, request: ParsedRequest, status: int, *,
     if request.route.unloads:
         return observe_unloaded(facts, model)
     return observe_load_finished(facts, model, num_ctx=request.route.num_ctx, now=now)
+
+
+def shows_nothing_new(facts: ServerFacts, request: ParsedRequest, status: int) -> bool:
+    """Whether an answer is of the usual kind, a good one of a loaded model: then `observe_answered` changes nothing."""
+    route = request.route
+    if status != 200 or facts.loading or route.num_ctx is not None or route.unloads:
+        return False
+    return route.model in facts.loaded
 
 
 def sample_of(usage: Usage, *, loaded: bool, prompt_held: bool = False, neighbours: float = 0.0) -> Sample | None:

@@ -94,7 +94,7 @@ def pass_on(account: Account, request: ParsedRequest, head: Head, translation: T
     if endpoint.counts_usage and head.status == 200:
         account.watch(endpoint.family, streamed=request.route.stream)
     rows = kept_rows(head.library, head.response.headers)
-    rows += as_rows(router_fields(account))
+    rows += _router_rows(account)
     if account.attempts > 1 and head.status in REJECTIONS:
         rows += as_rows([(b"x-should-retry", b"false")])  # every server that could be asked has refused
     return Passed(head, rows, AnswerBody(account, None))
@@ -143,22 +143,29 @@ def _deliver_error(account: Account, head: Head, translation: Translation | None
 
 def router_fields(account: Account) -> list[tuple[bytes, bytes]]:
     """What an answer tells about its way."""
-    fields = [(b"x-router-request-id", account.id.encode())]
+    return [(name, value) for name, _, value in _router_rows(account)]
+
+
+def _router_rows(account: Account) -> list[Row]:
+    rows = [(_ID, _ID, account.id.encode())]
     if account.attempts:
-        fields.append((b"x-router-attempts", b"%d" % account.attempts))
-    if account.server is not None:
-        fields.append((b"x-router-server", account.server.encode("ascii", "replace")))
+        rows.append((_ATTEMPTS, _ATTEMPTS, b"%d" % account.attempts))
+    server, decision = account.server, account.decision
+    if server is not None:
+        rows.append((_SERVER, _SERVER, server.encode("ascii", "replace")))
     if account.fallback is not None:
-        fields.append((b"x-router-fallback", account.fallback.encode("ascii", "replace")))
-    if account.decision is not None:
-        fields.append((b"x-router-reason", reason_field(_reason(account.decision, account.server))))
-    return fields
+        rows.append((_FALLBACK, _FALLBACK, account.fallback.encode("ascii", "replace")))
+    if decision is not None:
+        chosen = server is None or not decision.ranking or server == decision.ranking[0]
+        rows.append((_REASON, _REASON, reason_field(decision.reason if chosen else _other_reason(decision, server))))
+    return rows
 
 
-def _reason(decision: Decision, server: str | None) -> str:
-    ranking = decision.ranking
-    if server is None or not ranking or server == ranking[0]:
-        return decision.reason
+_ID, _ATTEMPTS, _SERVER = b"x-router-request-id", b"x-router-attempts", b"x-router-server"
+_FALLBACK, _REASON = b"x-router-fallback", b"x-router-reason"
+
+
+def _other_reason(decision: Decision, server: str | None) -> str:
     return next((verdict.text for verdict in decision.verdicts if verdict.server == server), decision.reason)
 
 

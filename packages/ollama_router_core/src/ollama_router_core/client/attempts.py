@@ -21,7 +21,7 @@ from ollama_router_core.forwarding import Broken, GiveUp, Outcome, Relay, Unreac
 from ollama_router_core.header_fields import request_fields
 from ollama_router_core.outbound import Outbound, prepare
 from ollama_router_core.requests import ParsedRequest
-from ollama_router_core.traffic import observe_answered, observe_sent
+from ollama_router_core.traffic import observe_answered, observe_sent, shows_nothing_new
 
 __all__ = ["Attempt", "Walked", "judge", "note_head", "note_sent", "timeouts_for", "walk"]
 
@@ -112,7 +112,7 @@ def note_head(room: Room, account: Account, name: str, request: ParsedRequest, s
         room.line.answered(account.ticket)
     account.status = status
     before = room.book.servers.get(name)
-    if before is None:
+    if before is None or shows_nothing_new(before, request, status):
         return
     now = room.clock.monotonic()
     if observe_answered(before, request, status, now=now) is before:

@@ -122,7 +122,7 @@ def as_rows(fields: Iterable[tuple[bytes, bytes]]) -> list[Row]:
     return [(name, name, value) for name, value in fields]
 
 
-_value_of = itemgetter(2)
+_name_of, _value_of, _text = itemgetter(1), itemgetter(2), bytes.decode
 
 
 def _make_headers(library: Any, rows: list[Row]) -> Any:
@@ -149,6 +149,11 @@ def _plain_headers(library: Any) -> Any:
     class Headers(library.Headers):  # type: ignore[misc]
         __module__ = library.Headers.__module__
         encoding = "ascii"
+
+        def multi_items(self) -> list[tuple[str, str]]:
+            """All of them: httpx makes mail messages of them, twice an answer, to look for cookies."""
+            rows = self._list
+            return list(zip(map(_text, map(_name_of, rows)), map(_text, map(_value_of, rows)), strict=True))
 
         def __reduce__(self) -> tuple[Any, ...]:
             return library.Headers, (self.raw,)  # pickles find no class that was made in a function

@@ -32,6 +32,7 @@ from ollama_router_core.usage import Usage, UsageReader
 __all__ = ["Account", "Room"]
 
 _LEFT = 499
+_MANAGE = Kind.MANAGE  # looking a member up costs as much as a call
 
 
 class Room:
@@ -127,12 +128,14 @@ class Account(Struct):
 
     def drop(self, status: int | None = None) -> None:
         """The server last taken has nothing to do with the request any more; `status` is what it answered."""
-        if self._holds is not None:
+        holds = self._holds
+        if holds is not None:
+            book = self._room.book
             if status is not None and counts_as_failure(status):
-                self._room.book.failed(self._holds)
+                book.failed(holds)
             elif status is not None:
-                self._room.book.succeeded(self._holds)
-            self._room.book.end(self._holds, self.request.route.model if self.request is not None else None)
+                book.succeeded(holds)
+            book.end(holds, self.request.route.model if self.request is not None else None)
             self._holds = None
 
     def watch(self, family: Family, *, streamed: bool) -> None:
@@ -149,22 +152,23 @@ class Account(Struct):
         """The request is over: free its place, tell the breaker, leave the record."""
         if self._ended:
             return
+        room, request = self._room, self.request
         self._ended = True
         self.error = self.error or error
-        if self.error is not None or left or self.status >= 500 or self._room.book.troubled:
+        if self.error is not None or left or self.status >= 500 or room.book.troubled:
             self._tell_breaker(left=left)
         self.drop()
         if self.ticket is not None:
-            self._room.line.leave(self.ticket)
+            room.line.leave(self.ticket)
         if self.retries:
-            self._room.book.give_retries_back(self.retries)
-        if self.request is not None and self.request.endpoint.kind is Kind.MANAGE and self.server is not None:
-            self._room.book.lists_changed(self.server.split(", "))
-        usage = self.usage.usage if self.usage is not None else None
+            room.book.give_retries_back(self.retries)
+        if request is not None and request.endpoint.kind is _MANAGE and self.server is not None:
+            room.book.lists_changed(self.server.split(", "))
+        usage = None if self.usage is None else self.usage.usage
         if usage is not None and usage.finished:
             self._learn(usage)
-        if self._room.sink is not None:
-            self._room.sink.write(self._record(usage or Usage(), _LEFT if left else self.status))
+        if room.sink is not None:
+            room.sink.write(self._record(usage or Usage(), _LEFT if left else self.status))
 
     def _tell_breaker(self, *, left: bool) -> None:
         if self._holds is None:

@@ -105,3 +105,29 @@ async def test_streams_are_cut_when_the_grace_period_is_over(tmp_path: Path) -> 
         await eventually(lambda: server.open == 0)
     assert not any(answer.complete for answer in answers)
     assert 0.9 <= seconds < 1 + 5 + 10  # five as promised, ten for a busy machine
+
+
+async def test_who_still_waits_when_the_grace_period_is_over_can_come_back(tmp_path: Path) -> None:
+    """503 with Retry-After in the dialect of the route, and not the 500 of a program that broke."""
+
+    async def silent(peer: Peer, head: bytes) -> bool:
+        await peer.body(length_of(head))
+        arrived.append(head)
+        await peer.at_eof()
+        return False
+
+    arrived: list[bytes] = []
+    async with (
+        faulty_ollama(silent) as server,
+        router_process(tmp_path, {"one": entry(server)}, limits={"shutdown_grace": 1.0}) as router,
+        AsyncExitStack() as stack,
+    ):
+        clients = [await stack.enter_async_context(RawClient.open(router.port)) for _ in range(5)]
+        for client in clients:
+            await client.send(request_bytes(router.token, chat()))
+        await eventually(lambda: len(arrived) == 5)
+        router.process.send_signal(signal.SIGTERM)
+        answers = [parsed(await client.to_end()) for client in clients]
+        async with asyncio.timeout(20):
+            assert await router.process.wait() in {0, -signal.SIGTERM}
+    assert [(one.status, one.body) for one in answers] == [(503, b'{"error":"the router is stopping"}')] * 5

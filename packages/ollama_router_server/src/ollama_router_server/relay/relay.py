@@ -6,6 +6,7 @@ Does not belong here: the steps (their own modules) and the rules they apply (th
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
@@ -179,6 +180,11 @@ class RelayApp:
             exchange.status = _CLIENT_LEFT
         except RouterError as error:
             await answer_error(exchange, error)
+        except asyncio.CancelledError:
+            # The grace of a shutdown is over: who has no byte yet can ask whoever comes next.
+            if exchange.client.started:
+                raise
+            await answer_error(exchange, Overloaded("the router is stopping", retry_after=1))
         except BaseException:
             exchange.status = exchange.status or 500
             raise

@@ -21,7 +21,8 @@ _SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_
 
 def existing() -> set[str]:
     """Names of every sample a router can tell."""
-    gauges = Gauges(in_flight=int, waiting=int, servers=tuple, deciding=Histogram(), log_pending=int, log_dropped=int)
+    zeros = dict.fromkeys(("in_flight", "waiting", "log_pending", "log_dropped", "log_lines_dropped"), int)
+    gauges = Gauges(servers=tuple, deciding=Histogram(), **zeros)
     metrics = Metrics(gauges)
     families = text_string_to_metric_families(metrics.text().decode())
     return {family.name + suffix for family in families for suffix in _SUFFIXES[family.type]}

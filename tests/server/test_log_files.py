@@ -192,3 +192,18 @@ async def test_a_router_writes_them_beside_the_database(tmp_path: Path) -> None:
         rows = await router.rows(3)
     lines = (tmp_path / "log" / FILE_NAME).read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == [row.id for row in reversed(rows)]
+
+
+async def test_lines_lost_are_a_figure_to_be_alarmed_by(tmp_path: Path) -> None:
+    """They show neither in `orouter_log_dropped_total` nor in the database."""
+    async with (
+        running_router(
+            tmp_path, {"one": {"host": "127.0.0.1", "port": 9}}, request_log={"directory": str(tmp_path / "log")}
+        ) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        assert router.services.log_files is not None
+        router.services.log_files.dropped = 2
+        figures = (await admin.get("/metrics")).text
+    assert "orouter_log_lines_dropped_total 2.0" in figures.splitlines()
+    assert "orouter_log_dropped_total 0.0" in figures.splitlines()

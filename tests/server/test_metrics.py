@@ -45,6 +45,7 @@ def metrics() -> Metrics:
             deciding=Histogram(DECIDING),
             log_pending=lambda: 0,
             log_dropped=lambda: 7,
+            log_lines_dropped=lambda: 3,
         )
     )
 
@@ -157,6 +158,7 @@ def test_retries_errors_and_lost_rows_are_counted(metrics: Metrics) -> None:
     assert found["orouter_errors_total", frozenset({"upstream_error"})] == 1
     assert found["orouter_requests_total", frozenset({"none", "/api/chat", "5xx"})] == 1
     assert found["orouter_log_dropped_total", frozenset()] == 7
+    assert found["orouter_log_lines_dropped_total", frozenset()] == 3
 
 
 def test_work_for_clients_that_left_is_counted(metrics: Metrics) -> None:

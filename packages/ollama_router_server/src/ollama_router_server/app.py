@@ -146,6 +146,7 @@ def _gauges(services: Services, in_flight: Callable[[], int]) -> Gauges:
         deciding=services.admitting.deciding,
         log_pending=lambda: services.sink.pending,
         log_dropped=lambda: services.sink.dropped,
+        log_lines_dropped=lambda: 0 if services.log_files is None else services.log_files.dropped,
     )
 
 

@@ -58,6 +58,7 @@ class Gauges:
     deciding: Histogram
     log_pending: Callable[[], int]
     log_dropped: Callable[[], int]
+    log_lines_dropped: Callable[[], int]
 
 
 class _OfServer:
@@ -199,6 +200,11 @@ class _AtScrape(Collector):
         yield from _server_metrics(tuple(gauges.servers()))
         yield GaugeMetricFamily("orouter_log_pending", "Log rows that are not written yet.", value=gauges.log_pending())
         yield CounterMetricFamily("orouter_log_dropped", "Log rows that were lost.", value=gauges.log_dropped())
+        yield CounterMetricFamily(
+            "orouter_log_lines_dropped",
+            "Lines that the files in request_log.directory lost.",
+            value=gauges.log_lines_dropped(),
+        )
 
 
 def _server_metrics(servers: Iterable[ServerGauges]) -> Iterable[Metric]:

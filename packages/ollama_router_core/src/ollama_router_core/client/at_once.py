@@ -17,7 +17,7 @@ from ollama_router_core.admission import Ticket
 from ollama_router_core.client.answering import Passed, Steps, pass_on
 from ollama_router_core.client.attempts import judge, note_head, note_sent, timeouts_for
 from ollama_router_core.client.exchange import conclude_account, forward_on
-from ollama_router_core.client.messages import Incoming, make_request, passing_rows
+from ollama_router_core.client.messages import Incoming, Row, make_request, passing_rows
 from ollama_router_core.client.room import Account, Room
 from ollama_router_core.client.steps import Failure, Head
 from ollama_router_core.decision import Decision, decide
@@ -70,9 +70,7 @@ def begin_at_once(room: Room, library: Any, request: Any, body: bytes) -> Begun 
             room.line.leave(ticket)
         return None
     account = room.begin(Incoming(library, request, request.method, parsed.target, body), started)
-    begun = Begun(account, parsed, decision, place, started)
-    _begin(room, begun, rows, ticket)
-    return begun
+    return _begin(room, Begun(account, parsed, decision, place, started), rows, ticket)
 
 
 def _read(room: Room, match: Match, body: bytes) -> ParsedRequest | None:
@@ -97,7 +95,7 @@ def _place(room: Room, route: RouteRequest, now: float) -> tuple[Decision, Ticke
     return (decision, None) if decision.error is None else None
 
 
-def _begin(room: Room, begun: Begun, rows: list[tuple[bytes, bytes, bytes]], ticket: Ticket | None) -> None:
+def _begin(room: Room, begun: Begun, rows: list[Row], ticket: Ticket | None) -> Begun:
     account, request, place = begun.account, begun.request, begun.place
     account.family, account.request, account.decision = request.endpoint.family, request, begun.decision
     account.attempts, account.decided_at = 1, begun.started
@@ -115,6 +113,7 @@ def _begin(room: Room, begun: Begun, rows: list[tuple[bytes, bytes, bytes]], tic
         request.body,
         timeouts_for(incoming, place),
     )
+    return begun
 
 
 def take_head(room: Room, begun: Begun, result: Head | Failure) -> Passed | None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from functools import lru_cache
-from operator import itemgetter
+from itertools import compress
+from operator import itemgetter, not_
 from typing import Any, Self
 
 from msgspec import Struct
@@ -88,33 +89,30 @@ def passing_rows(library: Any, headers: Any) -> list[Row] | None:
     """What a server gets of a program's fields; None where it takes more than a look at their names."""
     if _plain_headers(library) is None:
         return None
-    rows = []
-    for row in headers._list:  # noqa: SLF001 - see above
-        name = row[1]
-        if name in TO_SERVERS:
-            rows.append(row)
-        elif name in _TELLING and (name != b"connection" or row[2] != b"keep-alive"):
-            return None
-    return rows
-
-
-_TELLING = frozenset({b"connection", b"content-encoding"})
+    rows = headers._list  # noqa: SLF001 - see above
+    by_name = dict(zip(map(_name_of, rows), rows, strict=True))
+    connection = by_name.get(b"connection")
+    if len(by_name) != len(rows) or b"content-encoding" in by_name:
+        return None
+    if connection is not None and connection[2] not in _NOMINATES_NOTHING:
+        return None
+    return list(map(by_name.__getitem__, filter(TO_SERVERS.__contains__, by_name)))
 
 
 def kept_rows(library: Any, headers: Any) -> list[Row]:
     """What a program gets of a server's fields."""
-    rows = []
-    for row in headers._list if _plain_headers(library) is not None else _NOMINATING:  # noqa: SLF001 - see above
-        name = row[1]
-        if name not in NEVER_TO_CLIENTS:
-            rows.append(row)
-        elif name == b"connection" and row[2] not in _NOMINATES_NOTHING:
-            return as_rows(answer_fields(read_fields(library, headers)))
-    return rows
+    if _plain_headers(library) is None:
+        return as_rows(answer_fields(read_fields(library, headers)))
+    rows = headers._list  # noqa: SLF001 - see above
+    names = list(map(_name_of, rows))
+    if names.count(b"connection") > 1 or (
+        b"connection" in names and rows[names.index(b"connection")][2] not in _NOMINATES_NOTHING
+    ):
+        return as_rows(answer_fields(read_fields(library, headers)))
+    return list(compress(rows, map(not_, map(NEVER_TO_CLIENTS.__contains__, names))))
 
 
 _NOMINATES_NOTHING = frozenset({b"close", b"keep-alive"})
-_NOMINATING: list[Row] = [(b"connection", b"connection", b"")]
 
 
 def as_rows(fields: Iterable[tuple[bytes, bytes]]) -> list[Row]:

@@ -1,19 +1,20 @@
-"""Uvicorn's protocol class with deadlines: one lazy timer for what a client owes, one for what it does not take.
+"""Uvicorn's protocol class with deadlines: a lazy timer for what a client owes, one for what it does not take.
 
-Belongs here: timers. Does not belong here: which deadline holds when, and what happens when it has passed (`strict`).
+Belongs here: timers (the lazy one is `lazy_timer`).
+Does not belong here: which deadline holds when, and what happens when it has passed (`strict`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import struct
 import sys
 from typing import Any, ClassVar, Literal
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from ollama_router_server.lazy_timer import LazyTimer
 from ollama_router_server.protocol.cycle import FrontCycle, reset_on_close
 from ollama_router_server.protocol.limits import ProtocolLimits
 
@@ -26,54 +27,24 @@ __all__ = ["Phase", "TimedProtocol"]
 Phase = Literal["head", "body", "unwanted", "keepalive", "linger"]
 
 
-class TimedProtocol(HttpToolsProtocol):
+class TimedProtocol(LazyTimer[Phase], HttpToolsProtocol):
     """A connection with deadlines; `_expire` is called when one has passed."""
 
-    # Slots beside the base's dictionary, which stays small enough for the interpreter's fast path.
-    __slots__ = ("_deadline", "_phase", "_stall", "_timer", "_timer_when", "_unsent")
+    __slots__ = ("_stall", "_unsent")
 
     limits: ClassVar[ProtocolLimits] = ProtocolLimits()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._phase: Phase = "head"
-        self._deadline = math.inf
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_when = math.inf
+        self._start_timing(self.loop, "head")
         self._stall: asyncio.TimerHandle | None = None
         self._unsent = 0
 
-    def _arm(self, seconds: float, phase: Phase) -> None:
-        """Move the deadline; the timer is only touched when it would fire too late."""
-        self._phase = phase
-        self._deadline = when = self.loop.time() + seconds
-        if when < self._timer_when:
-            self._set_timer(when)
-
-    def _set_timer(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_when = when
-        self._timer = self.loop.call_at(when, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._timer_when = math.inf
-        if self._deadline == math.inf or self.transport.is_closing():
-            return
-        if self.loop.time() < self._deadline:
-            self._set_timer(self._deadline)
-        else:
-            self._expire()
-
-    def _expire(self) -> None:
-        raise NotImplementedError
-
     def _end_timers(self) -> None:
-        for timer in (self._timer, self._stall):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._stall = None
+        self._stop_timing()
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
 
     # a client that takes too little -------------------------------------------------------------------
 

@@ -373,6 +373,8 @@ class StrictProtocol(ServingProtocol):
         self._arm(self.limits.linger, "linger")
 
     def _expire(self) -> None:
+        if self.transport.is_closing():
+            return
         phase = self._phase
         match phase:
             case "head" if self._held:

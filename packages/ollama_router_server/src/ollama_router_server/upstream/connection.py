@@ -4,7 +4,7 @@ Belongs here: bytes to and from the transport, whose turn it is, and every deadl
 Does not belong here: what the bytes mean (`framing`), which connection to take (`pool`), how to connect (`engine`).
 
 An exchange is begun by `exchange`, read through `receive` and ended by `release` or `abort`. Deadlines are kept by
-one lazy timer: moving a deadline is an assignment, and only when the timer fires is it compared with the clock.
+one lazy timer (`lazy_timer`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final, Literal, assert_never, cast
 
 from ollama_router_core.errors import UpstreamDisconnected, UpstreamProtocolError, UpstreamTimeout
+from ollama_router_server.lazy_timer import LazyTimer
 from ollama_router_server.upstream.framing import ResponseParser, encode_head
 from ollama_router_server.upstream.interface import Origin, Timeouts, UpstreamRequest
 from ollama_router_server.upstream.pool import Pool
@@ -40,7 +41,7 @@ _JOIN_LIMIT: Final = 64 * 1024
 _Phase = Literal["send", "first_byte", "idle", "keepalive"]
 
 
-class Connection(asyncio.BufferedProtocol):
+class Connection(LazyTimer[_Phase], asyncio.BufferedProtocol):
     """A connection that `Pool` keeps between exchanges.
 
     Args:
@@ -63,7 +64,7 @@ class Connection(asyncio.BufferedProtocol):
         self.parser = ResponseParser()
         self.error: BaseException | None = None
         self.lost = False
-        self._loop = loop
+        self._start_timing(loop, "first_byte")
         self._buffer = buffer
         self._pool = pool
         self._keepalive = keepalive
@@ -79,10 +80,6 @@ class Connection(asyncio.BufferedProtocol):
         self._drained: asyncio.Future[None] | None = None
         self._upload: asyncio.Task[None] | None = None
         self._unsent = 0
-        self._phase: _Phase = "first_byte"
-        self._deadline = math.inf
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_when = math.inf
 
     # the exchange -------------------------------------------------------------------------------------
 
@@ -322,31 +319,6 @@ class Connection(asyncio.BufferedProtocol):
 
     # deadlines ----------------------------------------------------------------------------------------
 
-    def _arm(self, seconds: float | None, phase: _Phase) -> None:
-        if seconds is None:
-            self._deadline = math.inf
-            return
-        self._phase = phase
-        self._deadline = when = self._loop.time() + seconds
-        if when < self._timer_when:
-            self._set_timer(when)
-
-    def _set_timer(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_when = when
-        self._timer = self._loop.call_at(when, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._timer_when = math.inf
-        if self._deadline == math.inf:
-            return
-        if self._loop.time() < self._deadline:
-            self._set_timer(self._deadline)
-            return
-        self._expire()
-
     def _expire(self) -> None:
         phase = self._phase
         where = self.origin.authority
@@ -432,9 +404,7 @@ class Connection(asyncio.BufferedProtocol):
             self._fail(
                 UpstreamDisconnected(f"{self.origin.authority} {reason} the connection before its answer was complete")
             )
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timing()
         self._transport = None
         self._poll = None
         self.lost = True

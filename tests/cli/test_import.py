@@ -32,7 +32,7 @@ def old(tmp_path):
             (1, "/api/chat?secret=canary", "llama3.1:8b", "big", 200, 123.45, None),
             (1, "/api/chat", None, None, 500, None, f"refused: Authorization: Bearer {ALICE}; {ALICE}"),
             (2, "/api/tags", "", "small", 200, 1, None),
-            (99, "/api/tags", "", "small", 200, 1, None),
+            (99, "/api/tags", "", "small", 401, 1, f"unknown token={BOB}"),
             (1, "/api/chat", "nul\0l", "big", None, 1, "x" * 1000),
         ],
     )
@@ -78,6 +78,7 @@ def test_log_rows_come_along_without_what_no_row_may_hold(cli, old):
     text = cli("logs", "export").out
     assert "canary" not in text
     assert ALICE not in text
+    assert BOB not in text
 
 
 def test_a_second_import_changes_nothing(cli, old):

@@ -9,8 +9,9 @@ import adds only what is new.
 
 from __future__ import annotations
 
+import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,6 +36,7 @@ __all__ = ["RailsImport", "RailsReport", "RailsUser"]
 TOKEN_NAME = "rails"  # noqa: S105 - the name of a token, not a token
 _ROWS_AT_ONCE = 1_000
 _LONGEST_ERROR = 500
+_WORD = re.compile(r"[0-9A-Za-z_-]{8,}")
 _COLUMNS = {
     "users": ("id", "name", "api_token", "token_digest", "active", "created_at"),
     "request_logs": ("id", "user_id", "http_method", "path", "ollama_model", "server_used", "response_status",
@@ -191,15 +193,18 @@ async def _insert_token(connection: AsyncConnection, user_id: int, digest: str, 
 def _batches(source: sqlite3.Connection, owners: Mapping[int, tuple[str, str]]) -> Iterator[list[RequestRecord]]:
     columns = ", ".join(_COLUMNS["request_logs"])
     rows = source.execute(f"SELECT {columns} FROM request_logs ORDER BY id")  # noqa: S608 - our own names
+    secrets = {secret for _, secret in owners.values() if secret}
     while batch := rows.fetchmany(_ROWS_AT_ONCE):
-        yield [_record(row, owners) for row in batch]
+        yield [_record(row, owners, secrets) for row in batch]
 
 
-def _record(row: sqlite3.Row, owners: Mapping[int, tuple[str, str]]) -> RequestRecord:
+def _record(row: sqlite3.Row, owners: Mapping[int, tuple[str, str]], secrets: Set[str]) -> RequestRecord:
     model = _text(row["ollama_model"]) or None
     name, secret = owners.get(row["user_id"], (None, ""))
     text = _text(row["error_message"])
-    error = redact(text.replace(secret, "***") if secret else text)[:_LONGEST_ERROR] or None
+    text = text.replace(secret, "***") if secret else text
+    text = _WORD.sub(lambda word: "***" if word[0] in secrets else word[0], text)  # somebody else's
+    error = redact(text)[:_LONGEST_ERROR] or None
     return RequestRecord(
         id=f"rails-{row['id']}",
         started_at=_moment(row["created_at"]),

@@ -9,14 +9,14 @@ The texts of a decision are written when somebody reads them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 from msgspec import Struct
 
-from ollama_router_core.candidates import Candidate, Reason
+from ollama_router_core.candidates import Reason
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFits, SelectionError
 from ollama_router_core.expectation import HeldPrefix, Terms
@@ -25,7 +25,7 @@ from ollama_router_core.memory import MemoryEstimate
 from ollama_router_core.names import CanonicalName, canonical_name
 from ollama_router_core.plans import Plan, plan_for
 from ollama_router_core.requests import RouteRequest
-from ollama_router_core.selection import RANKINGS, Fastest, Moment, refused_now
+from ollama_router_core.selection import RANKINGS, Fastest, Moment, Turn, refused_now
 
 __all__ = ["Decision", "Verdict", "assigned_place", "decide"]
 
@@ -184,29 +184,20 @@ _MOST_HEADLINES = 256
 
 def _ranking(plan: Plan, moment: Moment, tiebreak: int) -> tuple[str, ...]:
     """The names of the servers that can take a request now, the best first."""
-    config, turns = moment.config, _open(plan, moment)
-    if config.routing_strategy == "round_robin":
-        count = len(config.servers)
-        spreads = [(turn - tiebreak) % count for _, turn, _ in turns]
-    else:
-        mixed = tiebreak * 0x9E3779B1 & 0xFFFFFFFF
-        spreads = [(salt ^ mixed) * 0x85EBCA6B & 0xFFFFFFFF for _, _, salt in turns]
-    candidates = plan.able if turns is plan.turns else [candidate for candidate, _, _ in turns]
-    keys = RANKINGS[config.routing_strategy].keys(candidates, spreads, moment)
-    if len(keys) > 1:
-        keys.sort()
+    keys = RANKINGS[moment.config.routing_strategy].keys(_open(plan, moment), moment, tiebreak)
+    keys.sort()
     return tuple([key[-1] for key in keys])
 
 
-def _open(plan: Plan, moment: Moment) -> Sequence[tuple[Candidate, int, int]]:
-    """Those of a plan that can take a request now, with their turns."""
+def _open(plan: Plan, moment: Moment) -> Iterable[Turn]:
+    """Those of a plan that can take a request now."""
     snapshot, now = moment.snapshot, moment.now
     if snapshot.draining or snapshot.suspended or snapshot.slots:
-        return [turn for turn in plan.turns if refused_now(turn[0], snapshot, now) is None]
+        return [turn for turn in plan.turns if refused_now(turn.candidate, snapshot, now) is None]
     if not plan.bounded:
         return plan.turns
     running = snapshot.in_flight.get
-    return [turn for turn in plan.turns if running(turn[0].name, 0) < (turn[0].server.max_concurrent or math.inf)]
+    return [turn for turn in plan.turns if running(turn.name, 0) < (turn.candidate.server.max_concurrent or math.inf)]
 
 
 _ONLY_BY_ASSIGNMENT = Reason("external", "external: only by assignment")

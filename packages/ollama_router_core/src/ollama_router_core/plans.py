@@ -19,7 +19,7 @@ from ollama_router_core.candidates import Candidate, Reason, RequestKind, kind_o
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet import FleetSnapshot, ServerFacts
 from ollama_router_core.requests import RouteRequest
-from ollama_router_core.selection import FILTERS
+from ollama_router_core.selection import FILTERS, RANKINGS, Turn
 
 __all__ = ["Plan", "plan_for"]
 
@@ -28,13 +28,13 @@ __all__ = ["Plan", "plan_for"]
 class Plan:
     """What facts alone decide about a kind of request: who may take it, and why the others may not.
 
-    `turns` is each able server with its place among all and a number of its own to break ties by, in the order of
-    their names; `bounded` says that one takes only so many requests at once. `headlines` keeps
-    why a server was chosen, in words, by what these say beside the facts: its name, the requests there, its slots.
+    `turns` are the able servers as a ranking compares them; `bounded` says that one takes only so many requests at
+    once. `headlines` keeps why a server was chosen, in words, by what these say beside the facts: its name, the
+    requests there, its slots.
     """
 
     able: tuple[Candidate, ...]
-    turns: tuple[tuple[Candidate, int, int], ...]
+    turns: tuple[Turn, ...]
     refused: tuple[tuple[Candidate, Reason], ...]
     bounded: bool
     headlines: dict[tuple[str, int, int | None], str] = field(default_factory=dict, repr=False)
@@ -122,12 +122,13 @@ class _Plans:
         ]
         self.shelf.keep(kind, _Row(self._facts, self._disks, findings))
         able = tuple([candidate for candidate, reason in findings if reason is None])
+        fixed = RANKINGS[self.config.routing_strategy].fixed
         return Plan(
             able=able,
             bounded=any(candidate.server.max_concurrent for candidate in able),
             turns=tuple(
                 [
-                    (candidate, *turn)
+                    Turn(candidate.name, fixed(candidate), *turn, candidate)
                     for (candidate, reason), turn in zip(findings, self.shelf.turns, strict=True)
                     if reason is None
                 ]

@@ -9,9 +9,9 @@ A ranking gives keys first and reasons only when asked: every request needs the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -32,6 +32,7 @@ __all__ = [
     "Moment",
     "Ranking",
     "Reason",
+    "Turn",
     "refused_now",
     "slots_of",
 ]
@@ -191,11 +192,32 @@ def _capabilities(facts: ServerFacts, request: RouteRequest) -> frozenset[str] |
     return model.capabilities
 
 
+class Turn(NamedTuple):
+    """A server that may take a kind of request: `fixed` by the ranking, its place among all, a number of its own."""
+
+    name: str
+    fixed: tuple[int, ...]
+    place: int
+    salt: int
+    candidate: Candidate
+
+
+_ODD, _MASK = 0x85EBCA6B, 0xFFFFFFFF
+"""`(salt ^ mixed) * _ODD & _MASK` is another order of equals for each tiebreak, written out where it runs."""
+
+
+def _mixed(tiebreak: int) -> int:
+    return tiebreak * 0x9E3779B1 & _MASK
+
+
 class Ranking(Protocol):
     """Compares servers that may take a request."""
 
-    def keys(self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment) -> list[tuple[Any, ...]]:
-        """One for each candidate, with its name at the end; the smallest wins, `spreads` decide between equals."""
+    def fixed(self, candidate: Candidate) -> tuple[int, ...]:
+        """What does not change from one decision to the next: `Turn.fixed`."""
+
+    def keys(self, turns: Iterable[Turn], moment: Moment, tiebreak: int) -> list[tuple[Any, ...]]:
+        """One for each server, with its name at the end; the smallest wins, and `tiebreak` decides between equals."""
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """What the key is made of."""
@@ -227,13 +249,14 @@ def _priority(priority: int) -> Reason:
 class PriorityWithMemory:
     """Smallest priority number; inside one priority: warm, then fits without evicting, then fewest in flight."""
 
-    def keys(self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment) -> list[tuple[Any, ...]]:
+    def fixed(self, candidate: Candidate) -> tuple[int, ...]:
+        """Doubt, priority, warmth."""
+        return (candidate.doubt, candidate.server.priority, candidate.warmth)
+
+    def keys(self, turns: Iterable[Turn], moment: Moment, tiebreak: int) -> list[tuple[Any, ...]]:
         """Doubt, priority, warmth, load, chance."""
-        running = moment.snapshot.in_flight.get
-        return [
-            (one.doubt, one.server.priority, one.warmth, running(name := one.name, 0), spread, name)
-            for one, spread in zip(candidates, spreads, strict=True)
-        ]
+        running, mixed = moment.snapshot.in_flight.get, _mixed(tiebreak)
+        return [(fixed, running(name, 0), (salt ^ mixed) * _ODD & _MASK, name) for name, fixed, _, salt, _ in turns]
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """The same in words."""
@@ -245,13 +268,24 @@ class PriorityWithMemory:
 class LeastLoaded:
     """Fewest in flight, as a share of the slots where they are known; then warm; then priority."""
 
-    def keys(self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment) -> list[tuple[Any, ...]]:
+    def fixed(self, candidate: Candidate) -> tuple[int, ...]:
+        """Warmth, priority."""
+        return (candidate.warmth, candidate.server.priority)
+
+    def keys(self, turns: Iterable[Turn], moment: Moment, tiebreak: int) -> list[tuple[Any, ...]]:
         """Doubt, load, warmth, priority, chance."""
-        snapshot = moment.snapshot
+        snapshot, mixed = moment.snapshot, _mixed(tiebreak)
         running = snapshot.in_flight.get
-        shares = [running(one.name, 0) / (slots_of(one, snapshot) or 1) for one in candidates]
-        rows = zip(candidates, shares, spreads, strict=True)
-        return [(one.doubt, share, one.warmth, one.server.priority, spread, one.name) for one, share, spread in rows]
+        return [
+            (
+                one.doubt,
+                running(name, 0) / (slots_of(one, snapshot) or 1),
+                fixed,
+                (salt ^ mixed) * _ODD & _MASK,
+                name,
+            )
+            for name, fixed, _, salt, one in turns
+        ]
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """The same in words."""
@@ -262,10 +296,14 @@ class LeastLoaded:
 class RoundRobin:
     """Each in turn: the caller's counter moves the start on with every request."""
 
-    def keys(self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment) -> list[tuple[Any, ...]]:
+    def fixed(self, candidate: Candidate) -> tuple[int, ...]:
+        """Doubt."""
+        return (candidate.doubt,)
+
+    def keys(self, turns: Iterable[Turn], moment: Moment, tiebreak: int) -> list[tuple[Any, ...]]:
         """Doubt, then the turn."""
-        del moment
-        return [(one.doubt, spread, one.name) for one, spread in zip(candidates, spreads, strict=True)]
+        count = len(moment.config.servers)
+        return [(fixed, (place - tiebreak) % count, name) for name, fixed, place, _, _ in turns]
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """The same in words."""
@@ -281,12 +319,23 @@ class Fastest:
         """The expected time, term by term."""
         return expect(candidate, moment.request, moment.snapshot, now=moment.now, prefix=moment.prefix)
 
-    def keys(self, candidates: Sequence[Candidate], spreads: Sequence[float], moment: Moment) -> list[tuple[Any, ...]]:
+    def fixed(self, candidate: Candidate) -> tuple[int, ...]:
+        """Doubt."""
+        return (candidate.doubt,)
+
+    def keys(self, turns: Iterable[Turn], moment: Moment, tiebreak: int) -> list[tuple[Any, ...]]:
         """Doubt, expected cost, chance."""
         request, snapshot, now, prefix = moment.request, moment.snapshot, moment.now, moment.prefix
-        costs = [sum(expected_seconds(one, request, snapshot, now, prefix)) for one in candidates]
-        rows = zip(candidates, costs, spreads, strict=True)
-        return [(one.doubt, cost, spread, one.name) for one, cost, spread in rows]
+        mixed = _mixed(tiebreak)
+        return [
+            (
+                fixed,
+                sum(expected_seconds(one, request, snapshot, now, prefix)),
+                (salt ^ mixed) * _ODD & _MASK,
+                name,
+            )
+            for name, fixed, _, salt, one in turns
+        ]
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """When it would be ready and done, the terms, and how well the speeds are known."""

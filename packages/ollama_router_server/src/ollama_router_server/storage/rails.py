@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -198,7 +199,7 @@ def _batches(source: sqlite3.Connection, owners: Mapping[int, tuple[str, str]]) 
         yield [_record(row, owners, secrets) for row in batch]
 
 
-def _record(row: sqlite3.Row, owners: Mapping[int, tuple[str, str]], secrets: Set[str]) -> RequestRecord:
+def _record(row: sqlite3.Row, owners: Mapping[int, tuple[str, str]], secrets: AbstractSet[str]) -> RequestRecord:
     model = _text(row["ollama_model"]) or None
     name, secret = owners.get(row["user_id"], (None, ""))
     text = _text(row["error_message"])

@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, Literal
 
+from ollama_router_core.addresses import read_address
 from ollama_router_core.endpoints import Endpoint, Kind
 from ollama_router_core.errors import AccessError, Forbidden
 from ollama_router_core.names import CanonicalName, canonical_name, is_cloud_name
@@ -257,18 +258,8 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 
 @lru_cache(maxsize=4096)
 def _is_within(networks: tuple[str, ...], address: str) -> bool:
-    known = _address(address)
+    known = read_address(address)
     return known is not None and any(known in _network(text) for text in networks)
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    # A socket for both families shows IPv4 clients as ::ffff:10.0.0.1.
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return address if mapped is None else mapped
 
 
 @lru_cache(maxsize=4096)

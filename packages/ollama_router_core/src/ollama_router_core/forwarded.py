@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal
 
+from ollama_router_core.addresses import read_address
+
 __all__ = ["ForwardedField", "Proxies"]
 
 ForwardedField = Literal["x-forwarded-for", "forwarded"]
@@ -74,7 +76,7 @@ class Proxies:
     def _trusts(self, address: str) -> bool:
         known = self._trusted.get(address)
         if known is None:
-            parsed = _parsed(address)
+            parsed = read_address(address)
             known = parsed is not None and any(parsed in network for network in self._networks)
             if len(self._trusted) >= _MOST_KNOWN:
                 self._trusted.clear()
@@ -85,15 +87,5 @@ class Proxies:
 def _address(text: str) -> str | None:
     text = text.strip()
     found = _WITH_PORT.fullmatch(text)
-    parsed = _parsed((found[1] or found[2]) if found else text)
+    parsed = read_address((found[1] or found[2]) if found else text)
     return None if parsed is None else str(parsed)
-
-
-def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    # A socket for both families shows IPv4 clients as ::ffff:10.0.0.1.
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return address if mapped is None else mapped

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
-from itertools import islice
 
 import structlog
 
@@ -30,9 +29,10 @@ class DatabaseSink:
     """Takes records at once and writes them in batches, from one task.
 
     A row waits at most `flush_interval` seconds or until `batch_size` rows wait. While the database cannot take
-    rows, they are kept for `patience` seconds each and at most `max_pending` in all; beyond that they are
-    dropped and counted, and the count is written to the database once it answers. A row that the database never
-    takes (a NUL in a text, for example) is dropped alone. `write` must be called on the event loop's thread.
+    rows, they are kept for `patience` seconds each from the first attempt on that found them there, and at most
+    `max_pending` in all; beyond that they are dropped and counted, and the count is written to the database once it
+    answers. A row that the database never takes (a NUL in a text, for example) is dropped alone. `write` must be
+    called on the event loop's thread.
 
     Args:
         log: the database's request log.
@@ -57,12 +57,14 @@ class DatabaseSink:
     ) -> None:
         self._log = log
         self._clock = clock
-        self._max_pending = max_pending
+        self._room = max_pending
         self._flush_interval = flush_interval
         self._batch_size = batch_size
         self._max_batch = max_batch
         self._patience = patience
-        self._queue: deque[tuple[float, RequestRecord]] = deque()
+        self._queue: list[RequestRecord] = []
+        self._gone = 0  # rows that have left the queue
+        self._attempts: deque[tuple[float, int]] = deque()  # that failed: when, and rows taken by then
         self._arrived = asyncio.Event()
         self._filled = asyncio.Event()
         self._closing = asyncio.Event()
@@ -90,17 +92,19 @@ class DatabaseSink:
     def write(self, record: RequestRecord) -> None:
         """Take one record; never waits, never raises."""
         queue = self._queue
-        if self._closing.is_set() or len(queue) >= self._max_pending:
+        waiting = len(queue)
+        if waiting >= self._room:
             self.dropped += 1
             return
-        queue.append((self._clock.monotonic(), record))
-        if len(queue) == 1:
+        queue.append(record)
+        if not waiting:
             self._arrived.set()
-        if len(queue) >= self._batch_size:
+        if waiting + 1 >= self._batch_size:
             self._filled.set()
 
     async def aclose(self, *, grace: float = 5.0) -> None:
         """Write what waits, for at most `grace` seconds; what is left is dropped and counted."""
+        self._room = 0
         self._closing.set()
         self._arrived.set()
         self._filled.set()
@@ -116,6 +120,7 @@ class DatabaseSink:
         while await self._wait_for_work():
             if await self._flush():
                 pause = _FIRST_PAUSE
+                self._attempts.clear()
                 continue
             self._drop_old()
             if self._closing.is_set() and not self._queue:
@@ -142,7 +147,7 @@ class DatabaseSink:
 
     async def _flush(self) -> bool:
         """Write the oldest rows; False if the database cannot take any now."""
-        batch = [record for _, record in islice(self._queue, self._max_batch)]
+        batch = self._queue[: self._max_batch]
         dropped = self.dropped
         try:
             await self._log.insert(batch, dropped=dropped - self._noted, now=self._clock.wall())
@@ -171,8 +176,8 @@ class DatabaseSink:
         return True
 
     def _forget(self, count: int) -> None:
-        for _ in range(count):
-            self._queue.popleft()
+        del self._queue[:count]
+        self._gone += count
         self._rearm()
 
     def _drop(self, count: int) -> None:
@@ -180,8 +185,11 @@ class DatabaseSink:
         self._forget(count)
 
     def _drop_old(self) -> None:
-        limit = self._clock.monotonic() - self._patience
-        self._drop(sum(1 for arrived, _ in self._queue if arrived <= limit))
+        now, old = self._clock.monotonic(), 0
+        self._attempts.append((now, self._gone + len(self._queue)))
+        while self._attempts and self._attempts[0][0] <= now - self._patience:
+            old = self._attempts.popleft()[1]
+        self._drop(max(0, old - self._gone))
 
     def _rearm(self) -> None:
         if self._closing.is_set():

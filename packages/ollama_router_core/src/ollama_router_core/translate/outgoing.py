@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ollama_router_core.translate.anthropic.requests import read_messages, write_messages
+from ollama_router_core.translate.anthropic.read_requests import read_messages
+from ollama_router_core.translate.anthropic.write_requests import write_messages
 from ollama_router_core.translate.conversation import Conversation
 from ollama_router_core.translate.dialects import Dialect, TargetTraits
 from ollama_router_core.translate.embeddings import read_embedding, write_embedding
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.fields import Dropped, Fields
 from ollama_router_core.translate.json_text import JsonError, decode, encode_exactly
-from ollama_router_core.translate.ollama import requests as ollama
+from ollama_router_core.translate.ollama import read_requests as from_ollama
+from ollama_router_core.translate.ollama import write_requests as to_ollama
 from ollama_router_core.translate.openai import completions
-from ollama_router_core.translate.openai import requests as openai
+from ollama_router_core.translate.openai import read_requests as from_openai
+from ollama_router_core.translate.openai import write_requests as to_openai
 from ollama_router_core.translate.private import Private
 
 __all__ = ["ReplyOptions", "TranslatedRequest", "translate_request"]
@@ -111,7 +114,7 @@ def _same_dialect(fields: Fields, dialect: Dialect, model: str) -> TranslatedReq
     if dialect is Dialect.OPENAI_EMBEDDINGS:
         options = ReplyOptions(base64_vectors=fields.text("encoding_format") == "base64")
     elif dialect in {Dialect.OPENAI_CHAT, Dialect.OPENAI_COMPLETIONS}:
-        options = ReplyOptions(include_usage=openai.read_stream_options(fields))
+        options = ReplyOptions(include_usage=from_openai.read_stream_options(fields))
     return TranslatedRequest(
         dialect=dialect,
         path=dialect.path,
@@ -140,11 +143,11 @@ def _translate_embedding(
 def _read(fields: Fields, source: Dialect) -> Conversation:
     match source:
         case Dialect.OLLAMA_CHAT:
-            return ollama.read_chat(fields)
+            return from_ollama.read_chat(fields)
         case Dialect.OLLAMA_GENERATE:
-            return ollama.read_generate(fields)
+            return from_ollama.read_generate(fields)
         case Dialect.OPENAI_CHAT:
-            return openai.read_chat(fields)
+            return from_openai.read_chat(fields)
         case Dialect.OPENAI_COMPLETIONS:
             return completions.read_completion(fields)
         case _:
@@ -154,11 +157,11 @@ def _read(fields: Fields, source: Dialect) -> Conversation:
 def _write(conversation: Conversation, target: Dialect, traits: TargetTraits, dropped: Dropped) -> dict[str, Any]:
     match target:
         case Dialect.OLLAMA_CHAT:
-            return ollama.write_chat(conversation, dropped)
+            return to_ollama.write_chat(conversation, dropped)
         case Dialect.OLLAMA_GENERATE:
-            return ollama.write_generate(conversation, dropped)
+            return to_ollama.write_generate(conversation, dropped)
         case Dialect.OPENAI_CHAT:
-            return openai.write_chat(conversation, traits, dropped)
+            return to_openai.write_chat(conversation, traits, dropped)
         case Dialect.OPENAI_COMPLETIONS:
             return completions.write_completion(conversation, traits, dropped)
         case _:

@@ -12,12 +12,8 @@ from ollama_router_core.translate.conversation import Conversation, Message, Rol
 from ollama_router_core.translate.dialects import TargetTraits
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.fields import Dropped, Fields
-from ollama_router_core.translate.openai.requests import (
-    read_sampling,
-    read_stream_options,
-    refuse_many,
-    write_sampling,
-)
+from ollama_router_core.translate.openai.read_requests import read_sampling, read_stream_options, refuse_many
+from ollama_router_core.translate.openai.write_requests import write_sampling
 from ollama_router_core.translate.parts import joined_text
 
 __all__ = ["read_completion", "write_completion"]

@@ -1,7 +1,7 @@
-"""Requests of `/v1/chat/completions`.
+"""Requests of `/v1/chat/completions`, read into a conversation.
 
-Belongs here: reading them into a conversation and writing one as them.
-Does not belong here: `/v1/completions` (`completions`), answers (`replies`), streams (`streams`).
+Belongs here: what each key means, of both kinds of completions where they share it.
+Does not belong here: writing such requests (`write_requests`), `/v1/completions` (`completions`).
 
 Source: the request types of OpenAI's own Python library; `reasoning_content` and `reasoning` in messages are what
 vLLM, llama.cpp, DeepSeek, OpenRouter and Ollama write.
@@ -10,7 +10,6 @@ vLLM, llama.cpp, DeepSeek, OpenRouter and Ollama write.
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any, assert_never
 
 from ollama_router_core.translate.conversation import (
     Conversation,
@@ -20,25 +19,23 @@ from ollama_router_core.translate.conversation import (
     JsonSchema,
     Message,
     Part,
-    RedactedThinking,
     ResponseFormat,
     Role,
     Sampling,
     Text,
     Thinking,
     ThinkingLevel,
-    Tool,
     ToolCall,
     ToolChoice,
     ToolResult,
 )
-from ollama_router_core.translate.dialects import TargetTraits
 from ollama_router_core.translate.errors import UntranslatableRequest
-from ollama_router_core.translate.fields import Dropped, Fields
-from ollama_router_core.translate.ollama.requests import read_tools
-from ollama_router_core.translate.parts import data_url, image_of_url, joined_text, joined_thinking, need_messages
+from ollama_router_core.translate.fields import Fields
+from ollama_router_core.translate.ollama.read_requests import read_tools
+from ollama_router_core.translate.parts import image_of_url
 
-__all__ = ["read_chat", "read_sampling", "read_stream_options", "refuse_many", "write_chat", "write_sampling"]
+__all__ = ["read_chat", "read_sampling", "read_stream_options", "refuse_many"]
+
 
 _EFFORTS = MappingProxyType(
     {
@@ -49,15 +46,6 @@ _EFFORTS = MappingProxyType(
         "high": ThinkingLevel.HIGH,
         "xhigh": ThinkingLevel.MAX,
         "max": ThinkingLevel.MAX,
-    }
-)
-_LEVELS = MappingProxyType(
-    {
-        ThinkingLevel.ON: "medium",
-        ThinkingLevel.LOW: "low",
-        ThinkingLevel.MEDIUM: "medium",
-        ThinkingLevel.HIGH: "high",
-        ThinkingLevel.MAX: "xhigh",
     }
 )
 
@@ -231,139 +219,3 @@ def _read_effort(body: Fields) -> ThinkingLevel | None:
     if level is None:
         raise body.wrong("reasoning_effort", ", ".join(_EFFORTS))
     return level
-
-
-def write_chat(conversation: Conversation, traits: TargetTraits, dropped: Dropped) -> dict[str, Any]:
-    """The body of a chat completion, without the model. A stream is always asked for its usage.
-
-    Raises:
-        UntranslatableRequest: no message, an image in a tool's result, a text after the gap.
-    """
-    need_messages(conversation)
-    if conversation.suffix is not None:
-        raise UntranslatableRequest("suffix is for completions; a chat has no gap to fill")
-    body: dict[str, Any] = {
-        "messages": [_write_message(message, traits, dropped) for message in conversation.messages],
-        **write_sampling(conversation, traits, dropped),
-    }
-    if conversation.tools:
-        body["tools"] = [_write_tool(tool) for tool in conversation.tools]
-        _write_tool_choice(conversation, body)
-    if conversation.format is not None:
-        body["response_format"] = _write_format(conversation.format)
-    if conversation.thinking is ThinkingLevel.OFF:
-        # Models that cannot think refuse the option altogether, and for them this is already so.
-        dropped.add("think")
-    elif conversation.thinking is not None:
-        body["reasoning_effort"] = _LEVELS[conversation.thinking]
-    return body
-
-
-def write_sampling(conversation: Conversation, traits: TargetTraits, dropped: Dropped) -> dict[str, Any]:
-    """Sampling and stream options, as both kinds of completions take them."""
-    sampling = conversation.sampling
-    body = {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "presence_penalty": sampling.presence_penalty,
-        "frequency_penalty": sampling.frequency_penalty,
-        "seed": sampling.seed,
-        traits.max_tokens_key: sampling.max_tokens,
-        "stop": list(sampling.stop) or None,
-        "stream": conversation.stream,
-        "stream_options": {"include_usage": True} if conversation.stream else None,
-    }
-    extensions = {"top_k": sampling.top_k, "min_p": sampling.min_p, "repeat_penalty": sampling.repeat_penalty}
-    for key, value in extensions.items():
-        if value is not None and traits.extensions:
-            body[key] = value
-        elif value is not None:
-            dropped.add(key)
-    return {key: value for key, value in body.items() if value is not None}
-
-
-def _write_message(message: Message, traits: TargetTraits, dropped: Dropped) -> dict[str, Any]:
-    result = message.parts[0] if message.parts else None
-    if isinstance(result, ToolResult):
-        return _write_result(result, dropped)
-    if message.role is Role.ASSISTANT:
-        return _write_assistant(message, traits, dropped)
-    return {"role": message.role.value, "content": _write_content(message.parts)}
-
-
-def _write_content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
-    if all(isinstance(part, Text) for part in parts):
-        return joined_text(parts, "\n")
-    written: list[dict[str, Any]] = []
-    for part in parts:
-        match part:
-            case Text(text=text):
-                written.append({"type": "text", "text": text})
-            case Image():
-                written.append({"type": "image_url", "image_url": {"url": data_url(part)}})
-            case ImageUrl(url=url):
-                written.append({"type": "image_url", "image_url": {"url": url}})
-            case _:
-                raise UntranslatableRequest("only an assistant's message may hold thoughts and tool calls")
-    return written
-
-
-def _write_assistant(message: Message, traits: TargetTraits, dropped: Dropped) -> dict[str, Any]:
-    if any(isinstance(part, Image | ImageUrl) for part in message.parts):
-        raise UntranslatableRequest("an assistant's message cannot hold an image in OpenAI's dialect")
-    calls = [part for part in message.parts if isinstance(part, ToolCall)]
-    text = joined_text(message.parts, "")
-    written: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
-    if calls:
-        written["tool_calls"] = [_write_call(call) for call in calls]
-    thinking = joined_thinking(message.parts)
-    if thinking and traits.extensions:
-        written["reasoning_content"] = thinking
-    elif thinking or any(isinstance(part, RedactedThinking) for part in message.parts):
-        dropped.add("messages.thinking")
-    return written
-
-
-def _write_call(call: ToolCall) -> dict[str, Any]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
-
-
-def _write_result(result: ToolResult, dropped: Dropped) -> dict[str, Any]:
-    if not all(isinstance(part, Text) for part in result.parts):
-        raise UntranslatableRequest("a tool's result cannot hold an image in OpenAI's dialect")
-    if result.is_error:
-        dropped.add("messages.content.is_error")
-    return {"role": "tool", "tool_call_id": result.call_id, "content": joined_text(result.parts, "\n")}
-
-
-def _write_tool(tool: Tool) -> dict[str, Any]:
-    function: dict[str, Any] = {"name": tool.name}
-    if tool.description:
-        function["description"] = tool.description
-    if tool.parameters is not None:
-        function["parameters"] = dict(tool.parameters)
-    if tool.strict is not None:
-        function["strict"] = tool.strict
-    return {"type": "function", "function": function}
-
-
-def _write_tool_choice(conversation: Conversation, body: dict[str, Any]) -> None:
-    choice = conversation.tool_choice
-    if choice is not None:
-        named = {"type": "function", "function": {"name": choice.name}}
-        body["tool_choice"] = named if choice.mode == "named" else choice.mode
-    if conversation.parallel_tools is not None:
-        body["parallel_tool_calls"] = conversation.parallel_tools
-
-
-def _write_format(wanted: ResponseFormat) -> dict[str, Any]:
-    match wanted:
-        case JsonMode():
-            return {"type": "json_object"}
-        case JsonSchema():
-            schema: dict[str, Any] = {"name": wanted.name or "answer", "schema": dict(wanted.schema)}
-            if wanted.strict is not None:
-                schema["strict"] = wanted.strict
-            return {"type": "json_schema", "json_schema": schema}
-        case _:
-            assert_never(wanted)

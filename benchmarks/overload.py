@@ -5,8 +5,8 @@
 A backend works on 8 answers of 50 ms at once and 8 more may wait: in the router's line, or with nginx
 (`limit_conn 16`) in the backend's. First as many clients come as fit, then ten times as many; who is refused comes
 back half a second to one and a half later. Every request opens a connection of its own, or with `--kept` none does.
-Router, backend and clients are processes of their own, and how late the clients' own event loop was is told: that
-much of every figure is the clients'. Last, the processor time of one refusal: the line is kept full, wrk asks.
+Router, backend and clients are processes of their own, which run before all others of the machine where that is allowed
+(root), and how late the clients' own event loop was is told: that much of every figure is the clients'. Last, the processor time of one refusal: the line is kept full, wrk asks.
 """
 
 from __future__ import annotations
@@ -221,11 +221,12 @@ def main():
     asked.add_argument("--clients", type=int, default=10 * (SLOTS + LINE))
     asked.add_argument("--kept", action="store_true")
     options = asked.parse_args()
-    with stacks.backend(SLOTS), stacks.nginx(NGINX) as nginx, stacks.router(config=ROUTER) as router:
+    with stacks.backend(SLOTS) as direct, stacks.nginx(NGINX) as nginx, stacks.router(config=ROUTER) as router:
         rounds = {one.name: [] for one in (nginx, router)}
         for _ in range(options.rounds):
             for one in (nginx, router):
-                rounds[one.name].append(crowds(one, options))
+                with stacks.before_all_others(direct, one):
+                    rounds[one.name].append(crowds(one, options))
                 print(one.name, {key: round(value, 2) for key, value in rounds[one.name][-1].items()}, flush=True)
         for name, found in rounds.items():
             print(name, "medians", {key: round(statistics.median(one[key] for one in found), 2) for key in found[0]})

@@ -72,7 +72,7 @@ async def _reads(sock, until, *, size, gap=0.0):
     with contextlib.suppress(ConnectionError, TimeoutError):
         async with asyncio.timeout(until - time.monotonic()):
             while data := await asyncio.get_running_loop().sock_recv(sock, size):
-                said = said[:64] + data[-64:]
+                said = said[:64] + data[-64:] if said else data
                 await asyncio.sleep(gap)
     return ("still open" if time.monotonic() >= until else "cut"), said
 

@@ -1,9 +1,12 @@
 """The data plane beside what a user would pick instead: one command, one session, stacks alternating.
 
-    python benchmarks/dataplane/run.py [--stacks nginx,ollama-router,...] [--seconds 4] [--rounds 3] [--out FOLDER]
+    python benchmarks/dataplane/run.py [--stacks nginx,ollama-router,...] [--seconds 4] [--rounds 3] [--only delays]
+                                       [--out FOLDER]
 
 Writes `dataplane.md` (and `dataplane.png` where matplotlib is installed). Needs wrk and nginx; haproxy, vllm-router
 and litellm are left out by name where they cannot be had. Compare the ratios: absolute numbers are the machine's.
+Delays of chunks are measured with backend, stack and reader before all other processes of the machine, where that is
+allowed (root): else they tell of its neighbours. `--only delays` measures nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from load import chunk_delays, memory_per_stream, wrk
-from stacks import STACKS, backend, router
+from stacks import STACKS, backend, before_all_others, router
 
 ROWS = (
     ("req/s at 64 connections", "rate", "{:.0f}"),
@@ -39,21 +42,24 @@ def main():
     asked.add_argument("--stacks", default=",".join(STACKS))
     asked.add_argument("--seconds", type=int, default=4)
     asked.add_argument("--rounds", type=int, default=3)
+    asked.add_argument("--only", choices=["delays"])
     asked.add_argument("--quick", action="store_true", help="only req/s, latency and chunks/s")
     asked.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = asked.parse_args()
     with backend() as direct, contextlib.ExitStack() as stack:
         running = _start(stack, options.stacks.split(","))
         figures = {name: {"start": one.started_in} for name, one in running.items()}
-        _throughput(running, direct, figures, options)
-        if not options.quick:
-            _streams(running, direct, figures, options)
-            _workers(figures, options)
+        if options.only == "delays":
+            for name, found in _delays(running, direct, options).items():
+                figures[name].update(found)
+        else:
+            _everything(running, direct, figures, options)
         table = _table(figures)
     print(table)
     options.out.mkdir(exist_ok=True)
     (options.out / "dataplane.md").write_text(table, encoding="utf-8")
-    _plot(figures, options.out / "dataplane.png")
+    if options.only is None:
+        _plot(figures, options.out / "dataplane.png")
 
 
 def _start(stack, names):
@@ -88,20 +94,32 @@ def _throughput(running, direct, figures, options):
         figures[name]["added"] = (middle["one"] - least) * 1e3
 
 
+def _everything(running, direct, figures, options):
+    _throughput(running, direct, figures, options)
+    if not options.quick:
+        _streams(running, direct, figures, options)
+        _workers(figures, options)
+
+
 def _streams(running, direct, figures, options):
+    for name, found in _delays(running, direct, options).items():
+        figures[name].update(found)
+        with STACKS[name]() as fresh:
+            wrk(fresh, connections=8, seconds=1)
+            figures[name]["memory"] = memory_per_stream(fresh, streams=2000) / 1024
+
+
+def _delays(running, direct, options):
     slow = {"streams": 500, "chunks": 100, "gap_ms": 50}
     shares = (("delay50", 0.5), ("delay99", 0.99))
     added = {name: {"delay50": [], "delay99": []} for name in running}
     for _ in range(options.rounds):
         for name, one in running.items():
-            base, delays = chunk_delays(direct, **slow), chunk_delays(one, **slow)
+            with before_all_others(direct, one):
+                base, delays = chunk_delays(direct, **slow), chunk_delays(one, **slow)
             for key, share in shares:
                 added[name][key].append((_at(delays, share) - _at(base, share)) * 1e3)
-    for name, found in added.items():
-        figures[name].update({key: statistics.median(values) for key, values in found.items()})
-        with STACKS[name]() as fresh:
-            wrk(fresh, connections=8, seconds=1)
-            figures[name]["memory"] = memory_per_stream(fresh, streams=2000) / 1024
+    return {name: {key: statistics.median(found) for key, found in one.items()} for name, one in added.items()}
 
 
 def _at(values, share):

@@ -107,9 +107,34 @@ def process(*command, **options):
 @contextlib.contextmanager
 def backend(*slots):
     """The backend behind every stack; `slots` is how many whole answers it works on at once."""
-    with process(sys.executable, str(HERE / "backend.py"), str(BACKEND), *map(str, slots)):
+    with process(sys.executable, str(HERE / "backend.py"), str(BACKEND), *map(str, slots)) as running:
         wait_for(BACKEND, OPEN, 20)
-        yield Running("direct", BACKEND, [])
+        yield Running("direct", BACKEND, [running.pid])
+
+
+@contextlib.contextmanager
+def before_all_others(*running):
+    """Have the kernel run these stacks and this process before everything else, so that neighbours cost no delay.
+
+    Needs root; says so and changes nothing without.
+    """
+    pids = [os.getpid(), *(pid for one in running for pid in one.pids)]
+    try:
+        _schedule(pids, os.SCHED_RR, 1)
+    except PermissionError:
+        print("not root: delays include those that neighbours on this machine cause", file=sys.stderr)
+        yield
+        return
+    try:
+        yield
+    finally:
+        _schedule(pids, os.SCHED_OTHER, 0)
+
+
+def _schedule(pids, policy, priority):
+    for thread in [one for pid in pids for one in Path(f"/proc/{pid}/task").iterdir()]:
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setscheduler(int(thread.name), policy, os.sched_param(priority))
 
 
 def wait_for(port, token, seconds):

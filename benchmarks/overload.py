@@ -6,7 +6,8 @@ A backend works on 8 answers of 50 ms at once and 8 more may wait: in the router
 (`limit_conn 16`) in the backend's. First as many clients come as fit, then ten times as many; who is refused comes
 back half a second to one and a half later. Every request opens a connection of its own, or with `--kept` none does.
 Router, backend and clients are processes of their own, which run before all others of the machine where that is allowed
-(root), and how late the clients' own event loop was is told: that much of every figure is the clients'. Last, the processor time of one refusal: the line is kept full, wrk asks.
+(root), and how late the clients' own event loop was is told: that much of every figure is the clients'. Last, the
+processor time of one refusal: the line is kept full, wrk asks.
 """
 
 from __future__ import annotations

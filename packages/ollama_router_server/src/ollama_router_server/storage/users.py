@@ -1,22 +1,22 @@
 """Users and the digests of their tokens.
 
-Belongs here: every statement about users and tokens; each change moves `auth_epoch` in its own transaction, so
-that no process can miss it.
-Does not belong here: verifying a credential (`auth`), what a role may do (the core's `access`), asking "really?".
+Belongs here: making, changing, listing; each change moves `auth_epoch` in its own transaction, so that no process can
+miss it.
+Does not belong here: what authentication reads (`known`), verifying a credential (`auth`), what a role may do (the
+core's `access`), asking "really?".
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, get_args
 
 from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ollama_router_core.access import Grants, combine_grants
+from ollama_router_core.access import Grants
 from ollama_router_core.tokens import Token, hash_token, mint_token
 from ollama_router_server.storage import request_log as log
 from ollama_router_server.storage.database import Database
@@ -34,6 +34,7 @@ from ollama_router_server.storage.identities import (
     UserDetails,
     UserSummary,
 )
+from ollama_router_server.storage.known import read_epoch, read_grants, read_identities
 from ollama_router_server.storage.log_stats import requests_by_user
 from ollama_router_server.storage.rows import (
     changed_grants,
@@ -47,7 +48,6 @@ from ollama_router_server.storage.rows import (
     token_infos,
 )
 from ollama_router_server.storage.schema import (
-    auth_epoch,
     groups,
     memberships,
     token_usage,
@@ -198,16 +198,8 @@ class UserStore:
         Raises:
             UnknownUser: there is no user of this name; the text lists known names.
         """
-        query = (
-            select(users.c.grants, groups.c.grants.label("group_grants"))
-            .outerjoin(memberships, memberships.c.user_id == users.c.id)
-            .outerjoin(groups, groups.c.id == memberships.c.group_id)
-            .where(users.c.name == name)
-        )
         async with self._database.read() as connection:
-            await require_user(connection, name)
-            row = (await connection.execute(query)).one()
-        return _combined(row.grants, row.group_grants)
+            return await read_grants(connection, name)
 
     async def set_grants(self, name: str, changes: Mapping[str, Any]) -> None:
         """Change some fields of a user's own grants, in JSON's types; None takes one back.
@@ -280,34 +272,12 @@ class UserStore:
     async def epoch(self) -> int:
         """The number that every change of users or tokens moves."""
         async with self._database.read() as connection:
-            return await _epoch(connection)
+            return await read_epoch(connection)
 
     async def identities(self) -> Identities:
-        """All tokens with their users, as of one epoch.
-
-        The epoch is read first: were the rows newer, the next look at the epoch would say so.
-        """
-        joined = (
-            select(
-                tokens.c.id.label("token_id"),
-                tokens.c.lookup,
-                tokens.c.digest,
-                tokens.c.imported,
-                users.c.id.label("user_id"),
-                users.c.name,
-                users.c.role,
-                users.c.active,
-                users.c.grants,
-                groups.c.grants.label("group_grants"),
-            )
-            .join(users, users.c.id == tokens.c.user_id)
-            .outerjoin(memberships, memberships.c.user_id == users.c.id)
-            .outerjoin(groups, groups.c.id == memberships.c.group_id)
-        )
+        """All tokens with their users, as of one epoch."""
         async with self._database.read() as connection:
-            epoch = await _epoch(connection)
-            rows = (await connection.execute(joined)).all()
-        return Identities(epoch=epoch, tokens=tuple(_known_token(row) for row in rows))
+            return await read_identities(connection)
 
     async def note_use(self, last_used: Mapping[int, float]) -> None:
         """Write when tokens were last used: token id to seconds since 1970. Moves no epoch."""
@@ -329,10 +299,6 @@ class UserStore:
 def _check_role(role: str) -> None:
     if role not in get_args(Role):
         raise ValueError(f"expected a role among {', '.join(get_args(Role))}, got {role!r}")
-
-
-async def _epoch(connection: AsyncConnection) -> int:
-    return int((await connection.execute(select(auth_epoch.c.epoch))).scalar_one())
 
 
 async def _join_group(connection: AsyncConnection, user_id: int, group: str | None) -> None:
@@ -358,20 +324,3 @@ def _summary(row: Row[Any], infos: tuple[TokenInfo, ...], requests: int, group: 
         group=group,
         own_grants=load_grants(row.grants),
     )
-
-
-def _known_token(row: Any) -> KnownToken:
-    user = User(
-        id=row.user_id,
-        name=row.name,
-        role=row.role,
-        active=row.active,
-        token_id=row.token_id,
-        grants=_combined(row.grants, row.group_grants),
-    )
-    return KnownToken(lookup=row.lookup, digest=row.digest, imported=row.imported, user=user)
-
-
-@lru_cache(maxsize=4096)
-def _combined(own: str, group: str | None) -> Grants:
-    return load_grants(own) if group is None else combine_grants(load_grants(own), load_grants(group))

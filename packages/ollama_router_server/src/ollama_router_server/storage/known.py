@@ -1,0 +1,84 @@
+"""Who is known: what authentication reads of users, groups and tokens.
+
+Belongs here: the statements that lead from rows to `Identities` and `Grants`.
+Does not belong here: changing any of it, lists for people (`users`, `groups`), verifying a credential (`auth`).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ollama_router_core.access import Grants, combine_grants
+from ollama_router_server.storage.identities import Identities, KnownToken, User
+from ollama_router_server.storage.rows import load_grants, require_user
+from ollama_router_server.storage.schema import auth_epoch, groups, memberships, tokens, users
+
+__all__ = ["read_epoch", "read_grants", "read_identities"]
+
+
+async def read_epoch(connection: AsyncConnection) -> int:
+    """The number that every change of users or tokens moves."""
+    return int((await connection.execute(select(auth_epoch.c.epoch))).scalar_one())
+
+
+async def read_identities(connection: AsyncConnection) -> Identities:
+    """All tokens with their users, as of one epoch.
+
+    The epoch is read first: were the rows newer, the next look at the epoch would say so.
+    """
+    joined = (
+        select(
+            tokens.c.id.label("token_id"),
+            tokens.c.lookup,
+            tokens.c.digest,
+            tokens.c.imported,
+            users.c.id.label("user_id"),
+            users.c.name,
+            users.c.role,
+            users.c.active,
+            users.c.grants,
+            groups.c.grants.label("group_grants"),
+        )
+        .join(users, users.c.id == tokens.c.user_id)
+        .outerjoin(memberships, memberships.c.user_id == users.c.id)
+        .outerjoin(groups, groups.c.id == memberships.c.group_id)
+    )
+    epoch = await read_epoch(connection)
+    rows = (await connection.execute(joined)).all()
+    return Identities(epoch=epoch, tokens=tuple(_known_token(row) for row in rows))
+
+
+async def read_grants(connection: AsyncConnection, name: str) -> Grants:
+    """What a user may do, the group's grants included.
+
+    Raises:
+        UnknownUser: there is no user of this name; the text lists known names.
+    """
+    user = await require_user(connection, name)
+    query = (
+        select(groups.c.grants)
+        .join(memberships, memberships.c.group_id == groups.c.id)
+        .where(memberships.c.user_id == user.id)
+    )
+    return _combined(user.grants, (await connection.execute(query)).scalar_one_or_none())
+
+
+def _known_token(row: Any) -> KnownToken:
+    user = User(
+        id=row.user_id,
+        name=row.name,
+        role=row.role,
+        active=row.active,
+        token_id=row.token_id,
+        grants=_combined(row.grants, row.group_grants),
+    )
+    return KnownToken(lookup=row.lookup, digest=row.digest, imported=row.imported, user=user)
+
+
+@lru_cache(maxsize=4096)
+def _combined(own: str, group: str | None) -> Grants:
+    return load_grants(own) if group is None else combine_grants(load_grants(own), load_grants(group))

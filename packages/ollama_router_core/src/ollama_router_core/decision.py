@@ -146,6 +146,8 @@ def decide(
     that counts it up gets round robin from the strategy of that name. `prefix` says which server answered the
     conversation before. The order of servers in the config plays no part, except that `when_nothing_fits:
     first_enabled` takes the first one written.
+
+    Nothing is raised for a request that no server can take: `Decision.error` holds what its client should be told.
     """
     assigned = assigned_place(request, config)
     if assigned is not None:

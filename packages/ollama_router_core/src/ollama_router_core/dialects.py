@@ -43,7 +43,10 @@ def error_body(family: Family, status: int, message: str, *, code: str, request_
 
 
 def error_tail(family: Family, status: int, message: str, *, code: str, request_id: str) -> bytes:
-    """What is written into a stream that has begun and cannot go on: the dialect's own error line or event."""
+    """What is written into a stream that has begun and cannot go on: the dialect's own error line or event.
+
+    NDJSON for Ollama, a server-sent event for the others; nobody may write anything after it.
+    """
     body = error_body(family, status, message, code=code, request_id=request_id)
     if family is Family.OLLAMA:
         return body + b"\n"

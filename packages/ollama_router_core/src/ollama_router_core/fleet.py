@@ -54,7 +54,7 @@ class ModelFacts:
 class InstalledModel:
     """A model that a server has on disk, from `/api/tags`.
 
-    `spelling` is the name as that server writes it. `size` is the sum of its layers. `capabilities` is None where
+    `spelling` is the name as that server writes it. `size` is the sum of its layers in bytes. `capabilities` is None where
     the server is too old to tell.
     """
 
@@ -73,7 +73,11 @@ class InstalledModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
-    """A model in a server's memory, from `/api/ps`; `expires_at` is None when it never expires or is not known."""
+    """A model in a server's memory, from `/api/ps`.
+
+    Sizes are bytes, `size_vram` the part of `size` that is in video memory. `expires_at` is seconds of the snapshot's
+    clock, None when it never expires or is not known.
+    """
 
     name: CanonicalName
     size: int
@@ -87,6 +91,8 @@ class LoadedModel:
 class ServerFacts:
     """One server. `up` is None until the first probe; `error` says why it is down; `probe_ms` is the last probe's time.
 
+    Names that end in `_at` are seconds of the snapshot's clock, but for `loading_at`. `installed` is None until the
+    server has told its models.
     `loading` maps a model to when its load was first seen by our own traffic, `loading_at` to the context that was
     asked for with that load, if one was. `measured` keeps the sizes that `/api/ps` reported for models since unloaded,
     by model and context length (also under None: the latest).

@@ -111,7 +111,7 @@ DEFAULT_LIMITS = ForwardingLimits()
 
 
 def outcome_of_status(status: int) -> Rejected | Answered:
-    """What a complete head means for forwarding."""
+    """What a complete head means for forwarding: a status of `REJECTIONS` says that the server did not even start."""
     return Rejected(status) if status in REJECTIONS else Answered(status)
 
 
@@ -121,7 +121,11 @@ def forward(
     limits: ForwardingLimits = DEFAULT_LIMITS,
     may_retry: Callable[[], bool] = lambda: True,
 ) -> Forwarding:
-    """Walk a decision's ranking. `may_retry` asks the retry budget before every attempt but the first."""
+    """Walk a decision's ranking. `may_retry` asks the retry budget before every attempt but the first.
+
+    A generator that yields `SendTo` and wants to be sent what came of it: `Unreachable`, `Rejected`, `Answered`,
+    `Broken` or `Abandoned`. It returns `Relay` or `GiveUp`. Only after the first two of these does it go on.
+    """
     connecting = 0.0
     attempts = 0
     last: Unreachable | Rejected | None = None

@@ -54,7 +54,10 @@ def _date(day: int) -> datetime:
 
 
 def estimate_tokens(prompt_bytes: int, max_tokens: int | None) -> int:
-    """What a request is taken for on admission: a quarter of its bytes, and the answer it may have."""
+    """Tokens that a request is taken for on admission: a quarter of its bytes, and the answer it may have.
+
+    `max_tokens` is the client's own limit; None, or below zero, is none. What was counted replaces it afterwards.
+    """
     answer = _USUAL_ANSWER if max_tokens is None or max_tokens < 0 else max_tokens
     return prompt_bytes // _BYTES_PER_TOKEN + answer + 1
 
@@ -169,7 +172,7 @@ class Meter:
 
 
 def standing_of(meter: Meter, grants: Grants, *, now: float, wall: float, elsewhere: Elsewhere = NOWHERE) -> Standing:
-    """Where a user stands now."""
+    """Where a user stands now: `now` is seconds of the meter's clock, `wall` seconds since 1970 (UTC)."""
     tokens = _token_allowances(meter.tokens, grants, wall).values()
     tightest = min(tokens, key=lambda allowance: allowance.remaining, default=None)
     return Standing(requests=_request_allowance(meter, grants, now, elsewhere), tokens=tightest)

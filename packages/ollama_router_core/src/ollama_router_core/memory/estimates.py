@@ -92,7 +92,8 @@ def estimate_memory(
     """Estimate a model's memory on a server: override, then measured, computed, reported, named, matched, assumed.
 
     `num_ctx` is the requested context in tokens, `host` the server's settings: its default context, slots, type of
-    KV cache and overhead. A request without a model gets the default, as in the original.
+    KV cache and overhead. A request without a model gets the default, as in the original. All sizes are bytes;
+    `MemorySource` has the order of trust, `memory.formulas` the formulas with their sources.
     """
     if model is None:
         return _single(MemorySource.DEFAULT, round(settings.default_memory_gb * GIB))

@@ -1,9 +1,12 @@
 """The client-side router beside a bare httpx client: cost of a request, cost of an import, a minute of cancelling.
 
-    python benchmarks/client.py [overhead|churn|imports] [--seconds 60]
+    python benchmarks/client.py [overhead|sockets|churn|imports] [--seconds 60]
 
-Overhead is the median of paired runs over an inner transport in memory, so that no socket's noise is in it. Times are
-the process's own: what other processes do beside it still shows in its caches, so compare the ratio on a busy machine.
+Overhead is what a request costs more through `RouterTransport(inner)` than through the same inner transport alone: a
+whole small `/api/chat`, four servers that all have the model, the median of paired runs. `overhead` has an inner
+transport in memory that answers at once, `sockets` the library's own over loopback to a server in another process.
+Times are the process's own: what other processes do beside it still shows in its caches, so compare the ratio on a busy
+machine.
 """
 
 from __future__ import annotations
@@ -12,101 +15,187 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import json
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 
 from ollama_router_core import AsyncRouterTransport, RouterTransport
+from ollama_router_core.config import Config
 from ollama_router_core.testing import FakeFleet, SimulatorThread
 
-CHAT = {"model": "llama3.1:8b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
+MODEL = "llama3.1:8b"
+CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": False}
+ANSWER = json.dumps({
+    "model": MODEL, "created_at": "2025-01-01T00:00:00Z", "message": {"role": "assistant", "content": "Hi"},
+    "done_reason": "stop", "done": True, "total_duration": 9_000_000, "load_duration": 1000, "prompt_eval_count": 26,
+    "prompt_eval_duration": 2_000_000, "eval_count": 12, "eval_duration": 7_000_000,
+}).encode()  # fmt: skip
+STRATEGIES = ("priority_with_memory", "fastest")
+SERVERS = "abcd"
+Pairs = list[tuple[float, float]]
 
 
-class Canned:
+class Canned(httpx.BaseTransport, httpx.AsyncBaseTransport):
     """An inner transport that costs as little as possible: chats get one canned answer, the rest a fake fleet's."""
 
     def __init__(self) -> None:
-        self.fleet = FakeFleet({"a": ["llama3.1:8b"], "b": ["qwen3:8b"]})
-        self.content = b'{"model":"llama3.1:8b","message":{"role":"assistant","content":"Hi"},"done":true}'
+        self.fleet = FakeFleet({name: [MODEL, "qwen3:8b"] for name in SERVERS})
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Answer at once."""
+        """Answer at once; the first chat goes to the fleet, which has the model loaded from then on."""
         if request.url.path != "/api/chat" or not self.fleet.requests:
-            return self.fleet.handle_request(request)
-        fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(self.content))]
-        return httpx.Response(200, headers=fields, stream=httpx.ByteStream(self.content))
+            return self.fleet.handle_request(request)  # type: ignore[no-any-return]
+        fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(ANSWER))]
+        return httpx.Response(200, headers=fields, stream=httpx.ByteStream(ANSWER))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer at once."""
         return self.handle_request(request)
 
-    def close(self) -> None:
-        """Nothing to close."""
-
-    async def aclose(self) -> None:
-        """Nothing to close."""
-
-
-def _times(client: httpx.Client, count: int) -> list[float]:
-    times = []
-    for _ in range(count):
-        start = time.process_time()
-        answer = client.post("http://a:11434/api/chat", json=CHAT)
-        times.append((time.process_time() - start) * 1e6)
-        assert answer.status_code == 200
-    return times
-
-
-async def _async_times(client: httpx.AsyncClient, count: int) -> list[float]:
-    times = []
-    for _ in range(count):
-        start = time.process_time()
-        answer = await client.post("http://a:11434/api/chat", json=CHAT)
-        times.append((time.process_time() - start) * 1e6)
-        assert answer.status_code == 200
-    return times
-
 
 def overhead(rounds: int = 15, count: int = 400) -> None:
     """Print the median of a bare request, of a routed one and of the difference between neighbouring runs."""
-    config = Canned().fleet.config
-    bare = httpx.Client(transport=Canned())  # type: ignore[arg-type]
-    routed = httpx.Client(transport=RouterTransport(config, inner=Canned()))
-    pairs = [(_median(bare, count), _median(routed, count)) for _ in range(rounds + 1)]
-    _print("sync", pairs[1:])
-    routed.close()
-    _print("async", asyncio.run(_async_pairs(config, rounds, count)))
+    for strategy in STRATEGIES:
+        config = Canned().fleet.config.model_copy(update={"routing_strategy": strategy})
+        _compare(f"{strategy}, in memory", "http://a:11434", partial(_in_memory, config), rounds, count)
 
 
-def _median(client: httpx.Client, count: int) -> float:
-    return statistics.median(_times(client, count))
+def sockets(rounds: int = 9, count: int = 300) -> None:
+    """The same over loopback; a server in another process answers at once."""
+    with _canned_server() as ports:
+        for strategy in STRATEGIES:
+            servers = {name: {"host": "127.0.0.1", "port": port} for name, port in zip(SERVERS, ports, strict=True)}
+            config = Config.model_validate({"servers": servers, "routing_strategy": strategy})
+            url = f"http://127.0.0.1:{ports[0]}"
+            _compare(f"{strategy}, sockets", url, partial(_over_sockets, config), rounds, count)
 
 
-async def _async_pairs(config: Any, rounds: int, count: int) -> list[tuple[float, float]]:
-    bare = httpx.AsyncClient(transport=Canned())  # type: ignore[arg-type]
-    routed = httpx.AsyncClient(transport=AsyncRouterTransport(config, inner=Canned()))
-    pairs = []
-    for _ in range(rounds + 1):
-        plain = statistics.median(await _async_times(bare, count))
-        pairs.append((plain, statistics.median(await _async_times(routed, count))))
-    await routed.aclose()
-    return pairs[1:]
+def _in_memory(config: Config, kind: str) -> tuple[Any, Any]:
+    if kind == "sync":
+        return Canned(), RouterTransport(config, inner=Canned())
+    return Canned(), AsyncRouterTransport(config, inner=Canned())
 
 
-def _print(name: str, pairs: list[tuple[float, float]]) -> None:
+def _over_sockets(config: Config, kind: str) -> tuple[Any, Any]:
+    if kind == "sync":
+        return httpx.HTTPTransport(trust_env=False), RouterTransport(config)
+    return httpx.AsyncHTTPTransport(trust_env=False), AsyncRouterTransport(config)
+
+
+def _compare(name: str, url: str, make: Callable[[str], tuple[Any, Any]], rounds: int, count: int) -> None:
+    for kind in ("sync", "asyncio", "trio"):
+        bare, routed = make(kind)
+        if kind == "sync":
+            pairs = _pairs(bare, routed, url, rounds, count)
+        else:
+            pairs = anyio.run(_async_pairs, bare, routed, url, rounds, count, backend=kind)
+        _print(f"{name}, {kind}", pairs[1:])
+
+
+def _pairs(bare: Any, routed: Any, url: str, rounds: int, count: int) -> Pairs:
+    with httpx.Client(transport=bare, timeout=10) as one, httpx.Client(transport=routed, timeout=10) as other:
+        return [(_median(one, url, count), _median(other, url, count)) for _ in range(rounds + 1)]
+
+
+def _median(client: httpx.Client, url: str, count: int) -> float:
+    times = []
+    for _ in range(count):
+        start = time.process_time()
+        answer = client.post(f"{url}/api/chat", json=CHAT)
+        times.append((time.process_time() - start) * 1e6)
+        assert answer.status_code == 200
+    return statistics.median(times)
+
+
+async def _async_pairs(bare: Any, routed: Any, url: str, rounds: int, count: int) -> Pairs:
+    async with (
+        httpx.AsyncClient(transport=bare, timeout=10) as one,
+        httpx.AsyncClient(transport=routed, timeout=10) as other,
+    ):
+        return [
+            (await _async_median(one, url, count), await _async_median(other, url, count)) for _ in range(rounds + 1)
+        ]
+
+
+async def _async_median(client: httpx.AsyncClient, url: str, count: int) -> float:
+    times = []
+    for _ in range(count):
+        start = time.process_time()
+        answer = await client.post(f"{url}/api/chat", json=CHAT)
+        times.append((time.process_time() - start) * 1e6)
+        assert answer.status_code == 200
+    return statistics.median(times)
+
+
+def _print(name: str, pairs: Pairs) -> None:
     bare = statistics.median(pair[0] for pair in pairs)
     routed = statistics.median(pair[1] for pair in pairs)
     extra = statistics.median(pair[1] - pair[0] for pair in pairs)
     ratio = statistics.median(pair[1] / pair[0] for pair in pairs)
     print(
-        f"{name:6} bare {bare:6.1f} us   routed {routed:6.1f} us   overhead {extra:6.1f} us   ratio {ratio:4.2f}"
-        f"   (medians of {len(pairs)})"
+        f"{name:40} bare {bare:6.1f} us   routed {routed:6.1f} us   overhead {extra:6.1f} us   ratio {ratio:4.2f}"
+        f"   (medians of {len(pairs)})",
+        flush=True,
     )
+
+
+@contextlib.contextmanager
+def _canned_server() -> Iterator[list[int]]:
+    command = [sys.executable, __file__, "serve"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            yield json.loads(process.stdout.readline())
+        finally:
+            process.terminate()
+
+
+class _CannedServer(asyncio.Protocol):
+    """Answers every chat with the canned answer and every question about the server as a fake fleet does."""
+
+    def __init__(self, fleet: FakeFleet, name: str) -> None:
+        self._fleet = fleet
+        self._name = name
+        self._held = b""
+
+    def connection_made(self, transport: Any) -> None:
+        """A client has come."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Answer when a whole request is there."""
+        self._held += data
+        head, end, body = self._held.partition(b"\r\n\r\n")
+        length = next(
+            (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
+        )
+        if not end or len(body) < length:
+            return
+        self._held = b""
+        method, path, _ = head.split(b" ", 2)
+        content = ANSWER
+        if path != b"/api/chat" or not self._fleet.requests:
+            request = httpx.Request(method.decode(), f"http://{self._name}{path.decode()}", content=body)
+            content = self._fleet.handle_request(request).content
+        fields = b"content-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(content)
+        self._transport.write(b"HTTP/1.1 200 OK\r\n" + fields + content)
+
+
+async def _serve() -> None:
+    loop = asyncio.get_running_loop()
+    fleet = Canned().fleet
+    servers = [await loop.create_server(partial(_CannedServer, fleet, name), "127.0.0.1", 0) for name in SERVERS]
+    print(json.dumps([server.sockets[0].getsockname()[1] for server in servers]), flush=True)
+    await asyncio.Event().wait()
 
 
 def imports(runs: int = 9) -> None:
@@ -179,11 +268,15 @@ def churn(seconds: float) -> None:
 def main() -> None:
     """Run what is asked for, or everything."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["overhead", "churn", "imports"])
+    parser.add_argument("what", nargs="?", choices=["overhead", "sockets", "churn", "imports", "serve"])
     parser.add_argument("--seconds", type=float, default=60.0)
     options = parser.parse_args()
     if options.what in {None, "overhead"}:
         overhead()
+    if options.what in {None, "sockets"}:
+        sockets()
+    if options.what == "serve":
+        asyncio.run(_serve())
     if options.what in {None, "imports"}:
         imports()
     if options.what in {None, "churn"}:

@@ -54,8 +54,8 @@ class ModelFacts:
 class InstalledModel:
     """A model that a server has on disk, from `/api/tags`.
 
-    `spelling` is the name as that server writes it. `size` is the sum of its layers in bytes. `capabilities` is None where
-    the server is too old to tell.
+    `spelling` is the name as that server writes it. `size` is the sum of its layers in bytes. `capabilities` is None
+    where the server is too old to tell.
     """
 
     name: CanonicalName

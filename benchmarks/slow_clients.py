@@ -190,7 +190,8 @@ def main():
             print(f"resident {before / 2**20:.0f} -> {router.rss() / 2**20:.0f} MiB, {held} sockets open in the end")
             for found, count in result.items():
                 print(f"  {found if isinstance(found, str) else _told(*found)}: {count}")
-        print(f"sockets afterwards: {router.census().sockets}")
+        time.sleep(5)
+        print(f"sockets five seconds later: {router.census().sockets}")
 
 
 def _told(end, status, late, whole):

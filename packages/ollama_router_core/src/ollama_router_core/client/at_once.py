@@ -118,10 +118,13 @@ def _begin(room: Room, begun: Begun, rows: list[Row], ticket: Ticket | None) -> 
 
 def take_head(room: Room, begun: Begun, result: Head | Failure) -> Passed | None:
     """The answer on its way to the program; None for what `go_on` has to deal with."""
-    if isinstance(result, Failure) or 300 <= result.status < 400 or result.status in REJECTIONS:
+    if isinstance(result, Failure):
         return None
-    note_head(room, begun.account, begun.place.name, begun.request, result.status)
-    return pass_on(begun.account, begun.request, result, None)
+    account, request, status = begun.account, begun.request, result.status
+    if 300 <= status < 400 or status in REJECTIONS:
+        return None
+    note_head(room, account, begun.place.name, request, status)
+    return pass_on(account, request, result, None)
 
 
 def go_on(room: Room, begun: Begun, result: Head | Failure) -> Steps:

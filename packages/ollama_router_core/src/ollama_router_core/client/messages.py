@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import compress
-from operator import itemgetter, not_
+from operator import attrgetter, itemgetter, not_
 from typing import Any, Self
 
 from msgspec import Struct
@@ -144,12 +144,17 @@ def _plain_headers(library: Any) -> Any:
     if (getattr(known, "_list", None), getattr(known, "_encoding", "")) != ([(b"A", b"a", b"b")], None):
         return None
 
+    def _set_encoding(headers: Any, value: str | None) -> None:
+        headers._encoding = value or "ascii"  # noqa: SLF001 - see above
+
     class Headers(library.Headers):  # type: ignore[misc]
         __module__ = library.Headers.__module__
-        encoding = "ascii"
+        encoding = property(attrgetter("_encoding"), _set_encoding)
 
         def multi_items(self) -> list[tuple[str, str]]:
             """All of them: httpx makes mail messages of them, twice an answer, to look for cookies."""
+            if self._encoding != "ascii":
+                return super().multi_items()  # type: ignore[no-any-return]
             rows = self._list
             return list(zip(map(_text, map(_name_of, rows)), map(_text, map(_value_of, rows)), strict=True))
 

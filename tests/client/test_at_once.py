@@ -1,0 +1,190 @@
+"""Requests that meet no difficulty, and where they leave that way: the inner transport's own responses pass."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import httpx
+import httpx2
+import pytest
+
+import ollama_router_core.client.sync as synchronous
+from ollama_router_core import AsyncRouterTransport, MemorySink, RouterTransport
+from ollama_router_core.client import asynchronous
+from ollama_router_core.testing import FakeFleet
+
+CHAT: dict[str, Any] = {"model": "llama3.1:8b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
+LIBRARIES = [httpx, httpx2]
+STRATEGIES = ["priority_with_memory", "least_loaded", "round_robin", "fastest"]
+ANSWER = b'{"message":{"role":"assistant","content":"Hi"},"done":true,"eval_count":2,"eval_duration":1}'
+
+
+class Streaming:
+    """An inner transport whose chats are streams, as those of sockets are; `fields` and `status` are theirs."""
+
+    def __init__(self, fleet: FakeFleet, library: Any = httpx) -> None:
+        self.fleet = fleet
+        self.library = library
+        self.fields: list[tuple[bytes, bytes]] = [(b"Content-Type", b"application/json")]
+        self.status: Callable[[str], int] = lambda server: 200
+        self.seen: list[Any] = []
+
+    def handle_request(self, request: Any) -> Any:
+        """A chat's answer has not been read yet."""
+        if request.url.path != "/api/chat":
+            return self.fleet.handle_request(request)
+        self.seen.append(request)
+        status, stream = self.status(request.url.host), self.library.ByteStream(ANSWER)
+        return self.library.Response(
+            status, headers=self.fields, stream=stream, extensions={"http_version": b"HTTP/1.0"}
+        )
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """The same for tasks."""
+        return self.handle_request(request)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+
+def _slow_ways(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What takes the other way from its start, from now on."""
+    taken: list[Any] = []
+    for module in (synchronous, asynchronous):
+        real = module.exchange
+
+        def noting(room: Any, incoming: Any, real: Any = real) -> Any:
+            taken.append(incoming)
+            return real(room, incoming)
+
+        monkeypatch.setattr(module, "exchange", noting)
+    return taken
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_second_request_of_a_model_goes_at_once(
+    fleet: FakeFleet, strategy: str, monkeypatch: pytest.MonkeyPatch, clock: Any
+) -> None:
+    """Only what waits for facts, or may have to wait for a slot, takes the way of steps; both leave the same record."""
+    taken = _slow_ways(monkeypatch)
+    inner, sink = Streaming(fleet), MemorySink()
+    config = fleet.config.model_copy(update={"routing_strategy": strategy})
+    with httpx.Client(transport=RouterTransport(config, inner=inner, sink=sink, clock=clock)) as client:
+        first, *more = [client.post("http://router/api/chat", json=CHAT) for _ in range(4)]
+    assert [one.method for one in taken] == ["POST"]
+    assert {one.content for one in (first, *more)} == {ANSWER}
+    assert {(row.status, row.completion_tokens, row.attempts, row.bytes_out) for row in sink.records} == {
+        (200, 2, 1, len(ANSWER))
+    }
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_same_for_tasks(fleet: FakeFleet, backend: str, monkeypatch: pytest.MonkeyPatch, clock: Any) -> None:
+    """The twins share the way, not only the rules."""
+    taken = _slow_ways(monkeypatch)
+
+    async def run() -> None:
+        transport = AsyncRouterTransport(fleet.config, inner=Streaming(fleet), clock=clock)
+        async with httpx.AsyncClient(transport=transport) as client:
+            for _ in range(3):
+                assert (await client.post("http://router/api/chat", json=CHAT)).content == ANSWER
+
+    anyio.run(run, backend=backend)
+    assert len(taken) == 1
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_the_response_is_the_server_s_with_the_router_s_fields(fleet: FakeFleet, library: Any) -> None:
+    """Extensions stay, what is for one connection goes, and the program's own request is left as it was."""
+    inner = Streaming(fleet, library)
+    inner.fields += [
+        (b"Date", b"now"),
+        (b"Set-Cookie", b"a=1"),
+        (b"Connection", b"x-own"),
+        (b"X-Own", b"1"),
+        (b"X-More", b"2"),
+    ]
+    with library.Client(transport=RouterTransport(fleet.config, inner=inner)) as client:
+        client.post("http://router/api/chat", json=CHAT)
+        answer = client.post("http://router/api/chat", json=CHAT, headers={"authorization": "Bearer s"})
+    assert answer.http_version == "HTTP/1.0"
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["x-router-server"] == inner.seen[-1].url.host
+    assert answer.headers["x-more"] == "2"
+    assert not {"date", "set-cookie", "x-own", "connection"} & set(answer.headers)
+    assert str(answer.request.url) == "http://router/api/chat"
+    assert answer.request.headers["authorization"] == "Bearer s"
+    assert "authorization" not in inner.seen[-1].headers
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_an_answer_can_be_pickled_and_its_fields_changed(fleet: FakeFleet, library: Any) -> None:
+    """The fields know that they are ASCII; all else they do as the library's own."""
+    with library.Client(transport=RouterTransport(fleet.config, inner=Streaming(fleet, library))) as client:
+        answer = client.post("http://router/api/chat", json=CHAT)
+    copied = pickle.loads(pickle.dumps(answer))  # noqa: S301 - our own
+    assert copied.headers == answer.headers
+    assert type(copied.headers) is library.Headers
+    answer.headers.encoding = "utf-8"
+    answer.headers["x-own"] = "\N{EURO SIGN}"
+    assert answer.headers["x-own"] == "\N{EURO SIGN}"
+    assert ("x-own", "\N{EURO SIGN}") in answer.headers.multi_items()
+
+
+def test_fields_that_are_not_ascii_arrive(fleet: FakeFleet) -> None:
+    """A server may write what it likes into a field."""
+    inner = Streaming(fleet)
+    inner.fields.append((b"x-note", "gr\xfc\xdfe".encode()))
+    with httpx.Client(transport=RouterTransport(fleet.config, inner=inner)) as client:
+        for _ in range(2):
+            assert client.post("http://router/api/chat", json=CHAT).headers["x-note"] == "gr\xfc\xdfe"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_what_comes_of_a_first_attempt_is_gone_on_with(fleet: FakeFleet, strategy: str, clock: Any) -> None:
+    """A server that refuses in the middle of everything: the next is asked, counts are right, nobody is asked twice."""
+    inner, sink = Streaming(fleet), MemorySink()
+    config = fleet.config.model_copy(update={"routing_strategy": strategy})
+    transport = RouterTransport(config, inner=inner, sink=sink, clock=clock)
+    with httpx.Client(transport=transport, base_url="http://router") as client:
+        for _ in range(3):
+            client.post("/api/chat", json=CHAT)
+        inner.seen.clear()
+        inner.status = lambda _: 503 if len(inner.seen) == 1 else 200
+        answer = client.post("/api/chat", json=CHAT)
+        assert answer.status_code == 200
+        assert sorted(one.url.host for one in inner.seen) == ["a", "b"]
+        assert answer.headers["x-router-attempts"] == "2"
+        inner.status = lambda server: 302
+        assert client.post("/api/chat", json=CHAT).status_code == 502
+    assert set(transport.snapshot.in_flight.values()) == {0}
+    assert not transport._room.line._admission.waiting
+
+
+def test_a_cancelled_send_frees_its_place(fleet: FakeFleet, clock: Any) -> None:
+    """Whoever is cancelled while the server is silent leaves nothing in flight; the record says 499."""
+    sink = MemorySink()
+
+    class Silent(Streaming):
+        async def handle_async_request(self, request: Any) -> Any:
+            if request.url.path == "/api/chat" and len(self.seen) > 1:
+                await anyio.sleep_forever()
+            return self.handle_request(request)
+
+    async def run() -> None:
+        transport = AsyncRouterTransport(fleet.config, inner=Silent(fleet), sink=sink, clock=clock)
+        async with httpx.AsyncClient(transport=transport, base_url="http://router") as client:
+            for _ in range(2):
+                await client.post("/api/chat", json=CHAT)
+            with anyio.move_on_after(0.05):
+                await client.post("/api/chat", json=CHAT)
+        assert set(transport.snapshot.in_flight.values()) == {0}
+
+    anyio.run(run)
+    assert [row.status for row in sink.records] == [200, 200, 499]

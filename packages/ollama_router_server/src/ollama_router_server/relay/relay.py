@@ -7,6 +7,7 @@ Does not belong here: the steps (their own modules) and the rules they apply (th
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
@@ -64,6 +65,7 @@ __all__ = ["RelayApp", "RelayDeps"]
 
 _log = structlog.get_logger("relay")
 _CLIENT_LEFT = 499
+_TELL_EVERY = 1.0
 _ROOT = b"Ollama is running"
 _NO_EXTENSIONS: Mapping[str, Any] = {}
 
@@ -91,6 +93,8 @@ class RelayApp:
 
     def __init__(self, deps: RelayDeps) -> None:
         self._in_flight = 0
+        self._turned_away = 0
+        self._told_at = -math.inf
         self._live = LiveExchanges(deps.authenticator)
         self._last_homes: LastHomes = LastHomes()
         self.fast_path = FastPath(self, self._live)
@@ -317,10 +321,21 @@ class RelayApp:
         if endpoint is not None and endpoint.routing is Routing.ROUTER:
             return
         if exchange.user is None:
-            code = exchange.error.code if exchange.error else "client_left"
-            self._deps.metrics.refused(code)
-            _log.warning("refused", code=code, request_id=exchange.id)
+            self._note_stranger(exchange)
             return
         record = exchange.record(self._deps.clock)
         self._deps.metrics.ended(record, exchange.decision)
         self._deps.sink.write(record)
+
+    def _note_stranger(self, exchange: Exchange) -> None:
+        """Leave a line; those who come when there is no room at all get one a second together."""
+        code = exchange.error.code if exchange.error else "client_left"
+        self._deps.metrics.refused(code)
+        if not isinstance(exchange.error, Overloaded):
+            _log.warning("refused", code=code, request_id=exchange.id)
+            return
+        self._turned_away += 1
+        now = self._deps.clock.monotonic()
+        if now - self._told_at >= _TELL_EVERY:
+            _log.warning("refused", code=code, request_id=exchange.id, count=self._turned_away)
+            self._turned_away, self._told_at = 0, now

@@ -52,6 +52,14 @@ def test_check_warns_of_a_key_that_is_not_set(cli, write_config):
     assert "NO_SUCH_VARIABLE_HERE" in result.err
 
 
+def test_check_warns_of_a_certificate_that_cannot_be_used(cli, write_config):
+    """With both files named; no problem of the config, as who checks may not be allowed to read them."""
+    write_config("servers: {one: {host: h}}\ntls: {certificate: /nowhere/c.pem, key: /nowhere/k.pem}\n")
+    result = cli("config", "check")
+    assert result.code == 0
+    assert "warning: tls: cannot use /nowhere/c.pem with /nowhere/k.pem: No such file or directory" in result.err
+
+
 def test_check_tells_what_would_change(cli, write_config, tmp_path):
     """Names, never values; what a running router cannot take up is told apart."""
     old = tmp_path / "old.yml"

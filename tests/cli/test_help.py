@@ -108,7 +108,7 @@ def test_an_error_is_one_text_and_no_traceback(cli):
     result = cli("users", "list", "--config", "missing.yml")
     assert result.code == 1
     assert result.out == ""
-    assert result.err.startswith("orouter: --config names missing.yml, which is not there")
+    assert result.err.startswith("orouter: there is no config file missing.yml")
     assert "Traceback" not in result.err
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from ollama_router_core.testing import SimulatorThread
 from ollama_router_core.tokens import check_format
+from support.certificates import certificate_for_loopback
 from support.orouter import Orouter
 from support.waiting import wait_until
 
@@ -169,3 +170,19 @@ def test_the_database_is_the_owners_alone(orouter):
     with sqlite3.connect(file) as connection:
         assert connection.execute("SELECT count(*) FROM users").fetchone() == (1,)
     connection.close()
+
+
+def test_status_and_top_believe_the_certificate_of_their_config(orouter):
+    """Whatever name it was made for: one for llm.example.org, or of nobody known, is no reason to look away."""
+    certificate = certificate_for_loopback(orouter.home)
+    with SimulatorThread() as big, socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+        probe.close()
+        tls = f"proxy_port: {port}\ntls: {{certificate: {certificate}}}\n"
+        orouter.config.write_text(CONFIG.format(port=big.port) + tls)
+        with orouter.start("serve") as running:
+            running.listening_url()
+            assert f"running at https://127.0.0.1:{port}" in orouter.run("status").stdout
+            token = orouter.json("users", "create", "ops", "--role", "viewer")["token"]
+            seen = orouter.run("top", "--once", stdin=f"{token}\n")
+            assert (seen.returncode, seen.stderr) == (0, "")

@@ -14,6 +14,7 @@ from ollama_router_cli.console import print_json, print_note, print_result
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
 from ollama_router_cli.settings_source import read_settings
 from ollama_router_core.config import changed_paths, dump_config, needs_restart, redacted
+from ollama_router_core.config.settings import Tls
 from ollama_router_core.errors import ConfigError
 from ollama_router_server.targets import missing_keys
 
@@ -52,7 +53,7 @@ def check(
             raise
         print_json({"ok": False, "problems": _problems_json(error)})
         raise typer.Exit(1) from None
-    warnings = missing_keys(settings.config, settings.variables)
+    warnings = [*missing_keys(settings.config, settings.variables), *_certificate_warnings(settings.config.tls)]
     old = settings.config if against is None else read_settings(against, environment).config
     changed = changed_paths(old, settings.config)
     restart = needs_restart(changed)
@@ -84,6 +85,19 @@ def show(*, config: ConfigOption = None, environment: EnvironmentOption = None, 
         return
     print_result(f"# {settings.source}")
     print_result(dump_config(shown).rstrip("\n"))
+
+
+def _certificate_warnings(tls: Tls) -> list[str]:
+    """A warning and no problem: whoever checks may not be allowed to read what the router may."""
+    if tls == Tls():
+        return []
+    from ollama_router_server.connections import check_certificate  # noqa: PLC0415 - most configs do not need it
+
+    try:
+        check_certificate(tls)
+    except ConfigError as error:
+        return [error.message]
+    return []
 
 
 def _problems_json(error: ConfigError) -> list[dict[str, object]]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import ssl
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,9 +19,10 @@ import httpx
 import typer
 
 from ollama_router_cli.console import CommandFailed
+from ollama_router_cli.settings_source import Settings
 from ollama_router_server.connect import read_address
 
-__all__ = ["TokenFileOption", "ask_router", "read_token", "router_url"]
+__all__ = ["TokenFileOption", "ask_router", "own_trust", "read_token", "router_url"]
 
 _TOKEN = re.compile(r"[!-~]{1,72}", re.ASCII)
 _REFUSED = frozenset({401, 403})
@@ -38,6 +41,19 @@ def router_url(url: str) -> str:
     """
     address = read_address(url)
     return f"{address.origin.scheme}://{address.origin.authority}{address.prefix}"
+
+
+def own_trust(settings: Settings) -> ssl.SSLContext | bool:
+    """What the router of this config may show: its own certificate alone, for whichever name that was made."""
+    certificate = settings.config.tls.certificate
+    if certificate is None:
+        return True
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    with suppress(OSError):  # which is then told as a certificate that cannot be verified
+        context.load_verify_locations(certificate)
+    return context
 
 
 def read_token(file: Path | None) -> str:

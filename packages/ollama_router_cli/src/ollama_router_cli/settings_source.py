@@ -81,13 +81,12 @@ def find_config_file(option: Path | None, variables: Mapping[str, str]) -> Path 
     """The file that holds, or None when the built-in defaults do. A file that was named must be there.
 
     Raises:
-        ConfigError: `--config` or `$OROUTER_CONFIG` names a file that is not there.
+        ConfigError: a file was named and is not there.
     """
     named = option or (Path(variables["OROUTER_CONFIG"]) if variables.get("OROUTER_CONFIG") else None)
     if named is not None:
         if not named.exists():
-            by = "--config" if option else "OROUTER_CONFIG"
-            raise ConfigError(f"{by} names {named}, which is not there; orouter init writes a config file")
+            raise ConfigError(f"there is no config file {named} (--config or OROUTER_CONFIG); orouter init writes one")
         return named
     return next((path for path in (Path(FILE_NAME), _user_file()) if path.exists()), None)
 

@@ -15,6 +15,7 @@ from ollama_router_cli.console import print_json, print_note, print_result
 from ollama_router_cli.live import look
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
 from ollama_router_cli.render import format_bytes, format_ms, print_table
+from ollama_router_cli.router_access import own_trust
 from ollama_router_cli.settings_source import Settings, read_settings
 from ollama_router_core.config import Server
 from ollama_router_core.fleet import ServerFacts
@@ -54,7 +55,7 @@ def _ask_router(settings: Settings) -> dict[str, Any]:
     url = settings.router_url
     timeout = settings.config.model_info_timeout
     try:
-        answer = httpx.get(f"{url}/health", timeout=timeout, trust_env=False)
+        answer = httpx.get(f"{url}/health", timeout=timeout, trust_env=False, verify=own_trust(settings))
     except httpx.HTTPError as error:
         return {"url": url, "running": False, "error": str(error) or type(error).__name__}
     try:

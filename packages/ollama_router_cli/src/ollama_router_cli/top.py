@@ -6,10 +6,12 @@ Does not belong here: what the router knows (`/router/status`).
 
 from __future__ import annotations
 
+import ssl
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import httpx
@@ -21,7 +23,7 @@ from rich.text import Text
 from ollama_router_cli.console import print_json, print_result
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
 from ollama_router_cli.render import clean, format_bytes, format_count, make_table, print_table
-from ollama_router_cli.router_access import TokenFileOption, ask_router, read_token, router_url
+from ollama_router_cli.router_access import TokenFileOption, ask_router, own_trust, read_token, router_url
 from ollama_router_cli.settings_source import read_settings
 
 __all__ = ["app"]
@@ -55,9 +57,9 @@ def top(
     Asks the running router, with a viewer's or an admin's token. Ends with Ctrl-C. --json prints one answer of
     /router/status.
     """
-    address = router_url(url) if url else read_settings(config, environment).router_url
+    address, trust = _router(url, config, environment)
     headers = {"authorization": f"Bearer {read_token(token_file)}"}
-    with httpx.Client(base_url=address, headers=headers, trust_env=False) as client:
+    with httpx.Client(base_url=address, headers=headers, trust_env=False, verify=trust) as client:
         status = ask_router(client, "/router/status")
         if as_json:
             print_json(status)
@@ -66,6 +68,14 @@ def top(
         else:
             with suppress(KeyboardInterrupt):
                 _watch(client, address, status, interval)
+
+
+def _router(url: str | None, config: Path | None, environment: str | None) -> tuple[str, ssl.SSLContext | bool]:
+    """Where to ask, and whom to believe there."""
+    if url is not None:
+        return router_url(url), True
+    settings = read_settings(config, environment)
+    return settings.router_url, own_trust(settings)
 
 
 def _watch(client: httpx.Client, address: str, status: dict[str, Any], interval: float) -> None:

@@ -71,7 +71,8 @@ def check_certificate(tls: Tls) -> None:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key)
         except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"tls: cannot use {tls.certificate}: {error}") from None
+            files = tls.certificate if tls.key is None else f"{tls.certificate} with {tls.key}"
+            raise ConfigError(f"tls: cannot use {files}: {error.strerror or error}") from None
     elif tls.key is not None:
         raise ConfigError("tls: a key needs a certificate")
 

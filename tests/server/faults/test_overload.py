@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from ollama_router_server.relay.relay import RelayApp
 from support.eventually import eventually
 from support.faulty_ollama import entry, faulty_ollama, length_of, whole
 from support.raw_client import chat
@@ -65,6 +67,36 @@ async def test_ten_times_too_many_are_refused_while_nobody_is_served(tmp_path: P
     assert sum(answer.status_code == 200 for answer in answers) == FITS
     assert gate.most == SLOTS
     assert again.status_code == 200
+
+
+async def test_who_is_turned_away_needs_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal costs less than a request that is served, at a full line as at the bound of the whole router."""
+    gate, tasks = Gate(), 0
+    step = RelayApp.__call__
+
+    async def counted(*given: Any) -> None:
+        nonlocal tasks
+        tasks += 1
+        await step(*given)
+
+    monkeypatch.setattr(RelayApp, "__call__", counted)
+    queue = {"max_waiting": 1, "max_wait": 60.0}
+    async with (
+        gate.server() as server,
+        running_router(tmp_path, {"one": entry(server, max_concurrent=1)}, queue=queue) as router,
+        router.client(limits=httpx.Limits(max_connections=None)) as client,
+    ):
+        fits = [asyncio.create_task(client.post("/api/chat", content=chat(stream=False))) for _ in range(2)]
+        await eventually(lambda: gate.there == 1 and router.services.admitting.waiting == 1)
+        before = tasks
+        refused = [await client.post("/api/chat", content=chat(stream=False)) for _ in range(20)]
+        during = tasks - before
+        gate.opened.set()
+        await asyncio.gather(*fits)
+        rows = await router.rows(22)
+    assert {answer.status_code for answer in refused} == {503}
+    assert during == 0
+    assert [row.error_code for row in rows].count("overloaded") == 20
 
 
 async def test_no_more_than_max_in_flight_are_held_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,6 +44,19 @@ def test_requests_of_a_minute() -> None:
     meter.admit(grants, now=60.0, wall=NOON)
 
 
+def test_a_lowered_limit_says_when_more_is_left() -> None:
+    """Twenty requests under a limit that is three now: the field and Retry-After name the same moment."""
+    meter = Meter()
+    for second in range(20):
+        meter.admit(Grants(requests_per_minute=20), now=float(second), wall=NOON)
+    grants = Grants(requests_per_minute=3)
+    with pytest.raises(LimitExceeded) as caught:
+        meter.admit(grants, now=30.0, wall=NOON)
+    standing = standing_of(meter, grants, now=30.0, wall=NOON)
+    assert standing.requests == Allowance(limit=3, remaining=0, reset=47.0)
+    assert caught.value.retry_after == 47.0
+
+
 def test_requests_at_once() -> None:
     """One that ends makes room for one."""
     meter, grants = Meter(), Grants(concurrent_requests=1)

@@ -183,7 +183,9 @@ def _request_allowance(meter: Meter, grants: Grants, now: float, elsewhere: Else
     if limit is None:
         return None
     moments = meter.recent(now, elsewhere)
-    reset = moments[0] + _MINUTE - now if moments else 0.0
+    # A limit that was lowered may have been passed long before: the oldest request's end then leaves nothing yet.
+    next_free = moments[-limit] if len(moments) >= limit > 0 else next(iter(moments), now - _MINUTE)
+    reset = next_free + _MINUTE - now
     return Allowance(limit=limit, remaining=max(0, limit - len(moments)), reset=reset)
 
 

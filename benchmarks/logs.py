@@ -2,8 +2,8 @@
 
     python benchmarks/logs.py [--rows 5000000] [--users 10000] [--days 30] [--keep FILE]
 
-Prints: `stats` over 7 days and over everything, the CPU that writing 5,000 rows a second takes with merging the sums
-of those rows, and what retention takes.
+Prints: the CPU of `stats` over 7 days, over everything and with filters, the CPU that writing 5,000 rows a second takes
+with merging the sums of those rows (all for one model on one server, and as mixed as the file), what retention takes.
 """
 
 from __future__ import annotations
@@ -26,29 +26,47 @@ from ollama_router_server.system import SystemClock
 MODELS = [f"model-{n}:8b" for n in range(40)]
 SERVERS = [f"gpu{n}" for n in range(12)]
 
+Kind = Callable[[int, float, str, random.Random], RequestRecord]
+
+
+def mixed(number: int, started_at: float, user: str, chance: random.Random) -> RequestRecord:
+    """A row for one of the models, of a server that fails now and then."""
+    total = chance.lognormvariate(7.5, 1.2)
+    model = chance.choice(MODELS)
+    fine = chance.random() < 0.98
+    return RequestRecord(
+        id=f"{number:028x}", started_at=started_at, user=user, client=f"10.0.0.{number % 250}", method="POST",
+        path="/api/chat" if number % 3 else "/v1/chat/completions", model_asked=model, model_served=model,
+        server=chance.choice(SERVERS), status=200 if fine else 503, attempts=1, streamed=number % 4 > 0, queue_ms=0.2,
+        ttft_ms=total / 3, total_ms=total, prompt_tokens=400 + number % 777, completion_tokens=150 + number % 99,
+        bytes_in=2_000 + number % 313, bytes_out=9_000 + number % 1_999, error_code=None if fine else "upstream_error",
+        error=None if fine else "the server closed the connection",
+        reason="loaded, fewest in flight" if number % 5 else "fits beside what is loaded")  # fmt: skip
+
+
+def alike(number: int, started_at: float, user: str, _chance: random.Random) -> RequestRecord:
+    """A row for the one model of a small fleet."""
+    return RequestRecord(
+        id=f"{number:028x}", started_at=started_at, user=user, client="10.0.0.1", method="POST", path="/api/chat",
+        model_asked=MODELS[0], model_served=MODELS[0], server=SERVERS[0], status=200, attempts=1, streamed=True,
+        queue_ms=0.1 + number % 7, ttft_ms=50.0 + number % 90, total_ms=900.0 + number % 900, load_ms=1.5,
+        prompt_tokens=400, completion_tokens=150, bytes_in=2_000, bytes_out=9_000,
+        reason="loaded, fewest in flight")  # fmt: skip
+
 
 async def fill(log: RequestLog, rows: int, users: int, days: float, now: float) -> None:
     """Write rows of the last days, oldest first."""
     chance = random.Random(1)
     names = [f"user{n:05}" for n in range(users)]
-
-    def row(number: int) -> RequestRecord:
-        total = chance.lognormvariate(7.5, 1.2)
-        model = chance.choice(MODELS)
-        return RequestRecord(
-            id=f"{number:028x}", started_at=now - days * 86_400 * (1 - number / rows), user=chance.choice(names),
-            client="10.0.0.1", method="POST", path="/api/chat", model_asked=model, model_served=model,
-            server=chance.choice(SERVERS), status=200 if chance.random() < 0.98 else 503, attempts=1, streamed=True,
-            queue_ms=0.2, ttft_ms=total / 3, total_ms=total, prompt_tokens=400, completion_tokens=150, bytes_in=2_000,
-            bytes_out=9_000, reason="loaded, fewest in flight")  # fmt: skip
-
+    first, step = now - days * 86_400, days * 86_400 / rows
     for start in range(0, rows, 20_000):
-        await log.insert([row(number) for number in range(start, min(rows, start + 20_000))])
+        numbers = range(start, min(rows, start + 20_000))
+        await log.insert([mixed(number, first + step * number, chance.choice(names), chance) for number in numbers])
 
 
 def say(what: str, seconds: float, rest: str) -> None:
     """One line of the table."""
-    print(f"{what:<34} {seconds:8.2f} s {rest}", flush=True)
+    print(f"{what:<42} {seconds:8.2f} s {rest}", flush=True)
 
 
 async def measure_stats(log: RequestLog, now: float) -> None:
@@ -65,15 +83,18 @@ async def measure_stats(log: RequestLog, now: float) -> None:
         "7 days of a server": LogFilter(since=week, server=SERVERS[7]),
     }
     for name, chosen in asked.items():
-        times = []
-        for _ in range(3):
-            started = time.perf_counter()
-            stats = await log.stats(chosen)
-            times.append(time.perf_counter() - started)
-        say(f"stats over {name}", min(times), f"for {stats.requests:,} rows (best of 3, worst {max(times):.2f} s)")
+        found = [await _cpu_of_stats(log, chosen) for _ in range(3)]
+        least, most = min(found)[0], max(found)[0]
+        say(f"stats over {name}, CPU", least, f"for {found[0][1]:,} rows (best of 3, worst {most:.2f} s)")
 
 
-async def measure_writer(log: RequestLog, users: int, seconds: float = 10.0, rate: int = 5_000) -> None:
+async def _cpu_of_stats(log: RequestLog, chosen: LogFilter) -> tuple[float, int]:
+    started = time.process_time()
+    stats = await log.stats(chosen)
+    return time.process_time() - started, stats.requests
+
+
+async def measure_writer(log: RequestLog, users: int, kind: Kind, seconds: float = 10.0, rate: int = 5_000) -> None:
     """CPU of writing so many rows a second, evenly spread: all that comes after a record was made."""
     clock = SystemClock()
     sink = DatabaseSink(log, clock=clock)
@@ -82,12 +103,7 @@ async def measure_writer(log: RequestLog, users: int, seconds: float = 10.0, rat
     names = [f"user{number:05}" for number in range(users)]
 
     def make(number: int) -> RequestRecord:
-        return RequestRecord(
-            id=f"f{number:027x}", started_at=clock.wall(), user=chance.choice(names), client="10.0.0.1",
-            method="POST", path="/api/chat", model_asked=MODELS[0], model_served=MODELS[0], server=SERVERS[0],
-            status=200, attempts=1, streamed=True, queue_ms=0.1 + number % 7, ttft_ms=50.0 + number % 90,
-            total_ms=900.0 + number % 900, load_ms=1.5, prompt_tokens=400, completion_tokens=150, bytes_in=2_000,
-            bytes_out=9_000, reason="loaded, fewest in flight")  # fmt: skip
+        return kind(number, clock.wall(), names[number * 7_919 % users], chance)
 
     count = int(rate * seconds)
     idle = await _cpu_of_feeding(count, rate, make)
@@ -98,7 +114,8 @@ async def measure_writer(log: RequestLog, users: int, seconds: float = 10.0, rat
     busy += time.process_time() - started
     share = (busy - idle) / seconds
     each = share / rate * 1e6
-    say(f"write {rate:,} rows/s, CPU a second", share, f"({each:.1f} us a row with its sums, {sink.dropped} dropped)")
+    what = f"write {rate:,} rows/s {kind.__name__}, CPU a second"
+    say(what, share, f"({each:.1f} us a row with its sums, {sink.dropped} dropped)")
 
 
 async def _cpu_of_feeding(count: int, rate: int, give: Callable[[int], object]) -> float:
@@ -141,7 +158,8 @@ async def main() -> None:
             await fill(log, options.rows, options.users, options.days, now)
             say("fill the file", time.perf_counter() - started, f"{path.stat().st_size / 2**20:,.0f} MiB")
         await measure_stats(log, now)
-        await measure_writer(log, options.users)
+        for kind in (alike, mixed):
+            await measure_writer(log, options.users, kind)
         await measure_retention(log, now, options.days)
         await database.aclose()
 

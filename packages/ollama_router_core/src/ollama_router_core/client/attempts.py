@@ -151,6 +151,8 @@ def timeouts_for(incoming: Incoming, target: Destination) -> dict[str, float | N
     """The program's own where it has some; connecting never takes longer than the config allows."""
     asked, patience = incoming.timeouts, target.patience
     connect, read, write = asked.get("connect"), asked.get("read"), asked.get("write")
-    connect = patience.connect if connect is None else min(connect, patience.connect)
-    read = patience.first_byte if read is None else read
+    if connect is None or connect > patience.connect:
+        connect = patience.connect
+    if read is None:
+        read = patience.first_byte
     return {"connect": connect, "read": read, "write": read if write is None else write, "pool": connect}

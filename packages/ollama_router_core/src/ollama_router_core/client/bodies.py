@@ -26,11 +26,11 @@ class AnswerBody:
 
     def feed(self, piece: bytes) -> bytes:
         """What the program gets for a piece of the server's."""
-        account, translator = self._account, self._translator
+        account, translator, usage = self._account, self._translator, self._account.usage
         if account.answered_at is None:
             account.first_byte()
-        if account.usage is not None:
-            account.usage.feed(piece)
+        if usage is not None:
+            usage.feed(piece)
         if translator is not None:
             piece = translator.feed(piece, elapsed_ns=account.elapsed_ns())
             if translator.failure is not None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ollama_router_core.testing import SimulatorThread, model
+from support.other_program import other_program
 from support.tap import closed_port
 
 CONFIG = """\
@@ -64,6 +65,14 @@ def test_another_program_on_the_port_is_not_taken_for_the_router(cli, write_conf
         status = cli("status", "--json").json()
     assert status["router"]["running"] is False
     assert "another program" in status["router"]["error"]
+
+
+def test_another_program_in_a_server_s_place_is_told(cli, write_config, closed):
+    """It answers, so it is up; that it is no Ollama shows in what it does not say."""
+    with other_program() as port:
+        write_config(CONFIG.format(one=port, two=closed[1], router=closed[2]))
+        assert "is this Ollama?" in cli("status").out
+        assert cli("status", "--json").json()["servers"]["one"]["models"] is None
 
 
 def test_models_that_differ_by_server_are_listed(cli, write_config):

@@ -97,7 +97,9 @@ def _found(server: ProbedServer) -> str:
     where = f"{server.host}:{server.port}"
     if server.error is not None:
         return f"{where} did not answer ({server.error}); it is written all the same"
-    return f"{where} answered: Ollama {server.version or '(version unknown)'}, {len(server.models)} models"
+    if server.version is None:
+        return f"{where} answered, but not as Ollama does; it is written all the same"
+    return f"{where} answered: Ollama {server.version}, {len(server.models)} models"
 
 
 def _write(path: Path, text: str) -> None:

@@ -82,7 +82,7 @@ def _server_json(server: Server, facts: ServerFacts | None) -> dict[str, Any]:
         "status": "healthy",
         "response_time_ms": round(facts.probe_ms or 0.0, 2),
         "version": facts.version,
-        "models": sorted(model.spelling for model in (facts.installed or {}).values()),
+        "models": None if facts.installed is None else sorted(one.spelling for one in facts.installed.values()),
         "loaded": [{"model": name, "bytes": row.size} for name, row in sorted(facts.loaded.items())],
         **known,
     }
@@ -130,6 +130,9 @@ def _router_line(router: dict[str, Any]) -> str:
 def _row(name: str, server: dict[str, Any]) -> tuple[object, ...]:
     limit = server["max_memory_gb"]
     loaded = ", ".join(f"{row['model']} ({format_bytes(row['bytes'])})" for row in server.get("loaded", ()))
+    models = server.get("models")
+    if server["status"] == "healthy" and models is None:
+        loaded = "does not say which models it has: is this Ollama?"
     return (
         name,
         server["status"],
@@ -137,6 +140,6 @@ def _row(name: str, server: dict[str, Any]) -> tuple[object, ...]:
         server["priority"],
         None if limit is None else f"{limit:g} GiB",
         server.get("version"),
-        len(server["models"]) if "models" in server else None,
+        None if models is None else len(models),
         server.get("error") or loaded or None,
     )

@@ -149,7 +149,7 @@ def decide(
 
     Nothing is raised for a request that no server can take: `Decision.error` holds what its client should be told.
     """
-    assigned = assigned_place(request, config)
+    assigned = assigned_place(request, config) if config.models.explicit_assignments else None
     if assigned is not None:
         return _by_assignment(request, assigned, config)
     plan = plan_for(request, snapshot, config)
@@ -186,7 +186,10 @@ _MOST_HEADLINES = 256
 
 def _ranking(plan: Plan, moment: Moment, tiebreak: int) -> tuple[str, ...]:
     """The names of the servers that can take a request now, the best first."""
-    keys = RANKINGS[moment.config.routing_strategy].keys(_open(plan, moment), moment, tiebreak)
+    snapshot = moment.snapshot
+    any_open = not (plan.bounded or snapshot.draining or snapshot.suspended or snapshot.slots)
+    turns = plan.turns if any_open else _open(plan, moment)
+    keys = RANKINGS[moment.config.routing_strategy].keys(turns, moment, tiebreak)
     keys.sort()
     return tuple([key[-1] for key in keys])
 
@@ -196,8 +199,6 @@ def _open(plan: Plan, moment: Moment) -> Iterable[Turn]:
     snapshot, now = moment.snapshot, moment.now
     if snapshot.draining or snapshot.suspended or snapshot.slots:
         return [turn for turn in plan.turns if refused_now(turn.candidate, snapshot, now) is None]
-    if not plan.bounded:
-        return plan.turns
     running = snapshot.in_flight.get
     return [turn for turn in plan.turns if running(turn.name, 0) < (turn.candidate.server.max_concurrent or math.inf)]
 

@@ -97,7 +97,7 @@ def judge(
 
 def note_sent(room: Room, account: Account, name: str, request: ParsedRequest, now: float) -> None:
     """The request is on its way: it counts there, and perhaps it begins the only load, whose time it will tell."""
-    account.take(name)
+    account.take(name, request.route.model)
     before = room.book.servers.get(name)
     if before is None or request.route.model in before.loaded or observe_sent(before, request, now=now) is before:
         account.loads = False

@@ -6,6 +6,8 @@ Does not belong here: reading pieces (`sync`, `asynchronous`).
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from ollama_router_core.client.room import Account
 from ollama_router_core.errors import UpstreamDisconnected, UpstreamError
 from ollama_router_core.translate import StreamTranslator
@@ -13,16 +15,16 @@ from ollama_router_core.translate import StreamTranslator
 __all__ = ["AnswerBody"]
 
 
-class AnswerBody:
+class AnswerBody(Struct):
     """One answer. `failure` is set once it cannot be complete: the program's reading then ends with an exception."""
 
-    __slots__ = ("_account", "_ended", "_translator", "failure")
+    _account: Account
+    _translator: StreamTranslator | None
+    ended: bool = False
+    failure: UpstreamError | None = None
 
-    def __init__(self, account: Account, translator: StreamTranslator | None) -> None:
-        self._account = account
-        self._translator = translator
-        self._ended = False
-        self.failure: UpstreamError | None = None
+    def __repr__(self) -> str:
+        return f"AnswerBody({self._account!r})"
 
     def feed(self, piece: bytes) -> bytes:
         """What the program gets for a piece of the server's."""
@@ -40,11 +42,13 @@ class AnswerBody:
 
     def finish(self) -> bytes:
         """The server's bytes have ended: what the program still gets."""
-        tail = b""
-        if self._translator is not None:
-            tail = self._translator.finish(elapsed_ns=self._account.elapsed_ns())
-            self._account.bytes_out += len(tail)
-        self._end(None if self._translator is None else self._translator.failure)
+        translator = self._translator
+        if translator is None:
+            self._end(None)
+            return b""
+        tail = translator.finish(elapsed_ns=self._account.elapsed_ns())
+        self._account.bytes_out += len(tail)
+        self._end(translator.failure)
         return tail
 
     def broke(self, error: Exception) -> bytes:
@@ -56,12 +60,12 @@ class AnswerBody:
 
     def close(self) -> None:
         """Nobody reads on."""
-        if not self._ended:
-            self._ended = True
+        if not self.ended:
+            self.ended = True
             self._account.end(left=True)
 
     def _end(self, failure: UpstreamError | None) -> None:
-        if not self._ended:
-            self._ended = True
+        if not self.ended:
+            self.ended = True
             self.failure = failure
             self._account.end(failure)

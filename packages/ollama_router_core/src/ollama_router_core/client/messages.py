@@ -195,19 +195,14 @@ def make_request(
     rows.insert(0, host)
     if body or method != "GET":
         rows.append((b"content-length", b"content-length", b"%d" % len(body)))
-    headers = _plain_rows(library, rows)
-    return request_class(method, url, headers, body_class(body), {"timeout": timeouts})
-
-
-def _plain_rows(library: Any, rows: list[Row]) -> Any:
-    """The library's own type, which finds out its encoding if somebody asks: transports send bytes."""
+    headers_class = library.Headers
     if _plain_headers(library) is None:
-        return library.Headers([(name, value) for name, _, value in rows])
-    kind = library.Headers
-    headers = kind.__new__(kind)
-    headers._list = rows  # noqa: SLF001 - see above
-    headers._encoding = None  # noqa: SLF001 - see above
-    return headers
+        headers = headers_class([(name, value) for name, _, value in rows])
+    else:
+        headers = headers_class.__new__(headers_class)
+        headers._list = rows  # noqa: SLF001 - see above
+        headers._encoding = None  # noqa: SLF001 - it finds out if somebody asks; transports send bytes
+    return request_class(method, url, headers, body_class(body), {"timeout": timeouts})
 
 
 @lru_cache(maxsize=1024)

@@ -22,6 +22,7 @@ from ollama_router_core.decision import Decision
 from ollama_router_core.destinations import Destination, build_destinations
 from ollama_router_core.endpoints import Family, Kind
 from ollama_router_core.errors import RouterError
+from ollama_router_core.names import CanonicalName
 from ollama_router_core.records import RequestRecord
 from ollama_router_core.requests import ParsedRequest
 from ollama_router_core.sinks import LogSink
@@ -82,6 +83,7 @@ class Account(Struct):
     started_at: float
     _ended: bool = False
     _holds: str | None = None
+    _holds_for: CanonicalName | None = None
     _bound: str | None = None
     ticket: Ticket | None = None
     position: int | None = None
@@ -114,13 +116,14 @@ class Account(Struct):
         """Nanoseconds since the request began."""
         return int((self._room.clock.monotonic() - self.started) * 1e9)
 
-    def take(self, server: str) -> None:
+    def take(self, server: str, model: CanonicalName | None) -> None:
         """The request is being sent to a server, which counts it as in flight."""
         self.server = self._holds = server
         if self.ticket is not None and self._bound != server:
             self._room.line.moved(self.ticket, server)
             self._bound = server
-        self._room.book.begin(server, self.request.route.model if self.request is not None else None)
+        self._holds_for = model
+        self._room.book.begin(server, model)
 
     def goes(self, ticket: Ticket, server: str) -> None:
         """The line let the request go to a server."""
@@ -135,7 +138,7 @@ class Account(Struct):
                 book.failed(holds)
             elif status is not None:
                 book.succeeded(holds)
-            book.end(holds, self.request.route.model if self.request is not None else None)
+            book.end(holds, self._holds_for)
             self._holds = None
 
     def watch(self, family: Family, *, streamed: bool) -> None:

@@ -317,4 +317,5 @@ class _Reading:
         if self._passed is not None:
             (head, body), self._passed = self._passed, None
             head.stream.close()
-            body.close()
+            if not body.ended:
+                body.close()

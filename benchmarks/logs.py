@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import random
 import tempfile
 import time
@@ -158,6 +159,8 @@ async def main() -> None:
             await fill(log, options.rows, options.users, options.days, now)
             say("fill the file", time.perf_counter() - started, f"{path.stat().st_size / 2**20:,.0f} MiB")
         await measure_stats(log, now)
+        gc.freeze()  # as `orouter serve` does
+        gc.set_threshold(10_000, 10, 50)
         for kind in (alike, mixed):
             await measure_writer(log, options.users, kind)
         await measure_retention(log, now, options.days)

@@ -265,3 +265,15 @@ def test_aliases_stand_ins_and_draining_servers(fleet: FakeFleet) -> None:
         instead = client.post("/api/chat", json={**CHAT, "model": "missing:1b"})
         assert instead.headers["x-router-fallback"] == "qwen3:8b"
         assert client.post("/api/chat", json={**CHAT, "model": "llama3.1:8b"}).headers["x-router-server"] == "b"
+
+
+@pytest.mark.parametrize("body", [{"model": "new", "files": {"x.gguf": "sha256:1"}}, {"model": "new"}])
+def test_an_order_for_one_server_says_how_to_name_it(fleet: FakeFleet, body: dict[str, Any]) -> None:
+    """What is made of files has to be made where they are: the refusal names the header and the servers."""
+    with _client(RouterTransport(fleet.config, inner=fleet)) as client:
+        refused = client.post("/api/create", json=body) if "files" in body else client.post("/api/blobs/sha256:1")
+        named = client.post("/api/create", json={**body, "stream": False}, headers={"X-Router-Target": "a"})
+    assert refused.status_code == 400
+    assert "2 (a, b)" in refused.json()["error"]
+    assert "headers={'X-Router-Target': '...'}" in refused.json()["error"]
+    assert named.headers["x-router-server"] == "a"

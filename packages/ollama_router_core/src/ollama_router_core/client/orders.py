@@ -58,9 +58,10 @@ def servers_for(room: Room, account: Account, request: ParsedRequest) -> Generat
     if request.endpoint.routing is Routing.HOLDER:
         return _holding(room, request)
     if request.endpoint.name not in _MAKING or (request.blobs and isinstance(target, Unsaid)):
+        names = ", ".join(sorted(room.book.servers))
         raise InvalidTarget(
-            f"{request.endpoint.path} is about one server and there are {len(room.book.servers)}:"
-            " name it in X-Router-Target"
+            f"{request.endpoint.path} is about one server and there are {len(room.book.servers)} ({names}): name it in"
+            " the header X-Router-Target, as in ollama.Client(transport=..., headers={'X-Router-Target': '...'})"
         )
     name = request.base or request.route.model_text or ""
     sized = RouteRequest(model_text=name, model=canonical_name(name))

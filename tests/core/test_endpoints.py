@@ -7,7 +7,16 @@ from collections import Counter
 
 import pytest
 
-from ollama_router_core.endpoints import ENDPOINTS, Endpoint, Family, Kind, Routing, family_of_path, match_endpoint
+from ollama_router_core.endpoints import (
+    ENDPOINTS,
+    Body,
+    Endpoint,
+    Family,
+    Kind,
+    Routing,
+    family_of_path,
+    match_endpoint,
+)
 from ollama_router_core.errors import MethodNotAllowed, UnknownRoute
 
 rows = pytest.mark.parametrize("row", ENDPOINTS, ids=[row.name for row in ENDPOINTS])
@@ -110,3 +119,9 @@ def test_methods_are_compared_as_sent(method: str) -> None:
 def test_unknown_paths_have_a_dialect_too(path: str, family: Family) -> None:
     """A 404 is written in the dialect that the client of such a path reads."""
     assert family_of_path(path) is family
+
+
+def test_only_routes_about_the_account_have_json_and_a_parameter() -> None:
+    """A request for a model is sent to the path of its row as it stands."""
+    rows = [row for row in ENDPOINTS if row.body is Body.JSON and "{" in row.path]
+    assert {row.kind for row in rows} <= {Kind.ACCOUNT}

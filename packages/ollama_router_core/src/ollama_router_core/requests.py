@@ -147,8 +147,8 @@ def _read_json(match: Match, body: bytes) -> ParsedRequest:
     manages = endpoint.kind is _MANAGE
     refuse_wrong_types(values, MANAGE_TYPES if manages else TYPES)
     route = _route(document, endpoint, len(body))
-    if not manages:
-        return ParsedRequest(endpoint=endpoint, route=route, body=body, document=document, target=match.target)
+    if not manages:  # and so without a parameter in its path
+        return ParsedRequest(endpoint=endpoint, route=route, body=body, document=document, target=endpoint.path)
     makes = endpoint.name == "create"
     return ParsedRequest(
         endpoint=endpoint,

@@ -202,12 +202,9 @@ class Turn(NamedTuple):
     candidate: Candidate
 
 
-_ODD, _MASK = 0x85EBCA6B, 0xFFFFFFFF
-"""`(salt ^ mixed) * _ODD & _MASK` is another order of equals for each tiebreak, written out where it runs."""
-
-
-def _mixed(tiebreak: int) -> int:
-    return tiebreak * 0x9E3779B1 & _MASK
+_MIX, _ODD, _MASK = 0x9E3779B1, 0x85EBCA6B, 0xFFFFFFFF
+"""`(salt ^ tiebreak * _MIX & _MASK) * _ODD & _MASK` is another order of equals for each tiebreak, written out where it
+runs."""
 
 
 class Ranking(Protocol):
@@ -255,7 +252,7 @@ class PriorityWithMemory:
 
     def keys(self, turns: Iterable[Turn], moment: Moment, tiebreak: int) -> list[tuple[Any, ...]]:
         """Doubt, priority, warmth, load, chance."""
-        running, mixed = moment.snapshot.in_flight.get, _mixed(tiebreak)
+        running, mixed = moment.snapshot.in_flight.get, tiebreak * _MIX & _MASK
         return [(fixed, running(name, 0), (salt ^ mixed) * _ODD & _MASK, name) for name, fixed, _, salt, _ in turns]
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
@@ -274,7 +271,7 @@ class LeastLoaded:
 
     def keys(self, turns: Iterable[Turn], moment: Moment, tiebreak: int) -> list[tuple[Any, ...]]:
         """Doubt, load, warmth, priority, chance."""
-        snapshot, mixed = moment.snapshot, _mixed(tiebreak)
+        snapshot, mixed = moment.snapshot, tiebreak * _MIX & _MASK
         running = snapshot.in_flight.get
         return [
             (
@@ -326,7 +323,7 @@ class Fastest:
     def keys(self, turns: Iterable[Turn], moment: Moment, tiebreak: int) -> list[tuple[Any, ...]]:
         """Doubt, expected cost, chance."""
         request, snapshot, now, prefix = moment.request, moment.snapshot, moment.now, moment.prefix
-        mixed = _mixed(tiebreak)
+        mixed = tiebreak * _MIX & _MASK
         return [
             (
                 fixed,

@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from ollama_router_core.client.messages import Incoming
+from ollama_router_core.client.messages import NO_TIMEOUTS, Incoming
 from ollama_router_core.client.room import Account, Room
 from ollama_router_core.client.steps import Failure, Head, Outgoing, Release, Send
 from ollama_router_core.destinations import Destination
@@ -149,7 +149,7 @@ def _outgoing(account: Account, target: Destination, outbound: Outbound) -> Outg
 
 def timeouts_for(incoming: Incoming, target: Destination) -> dict[str, float | None]:
     """The program's own where it has some; connecting never takes longer than the config allows."""
-    asked, patience = incoming.timeouts, target.patience
+    asked, patience = incoming.request.extensions.get("timeout") or NO_TIMEOUTS, target.patience
     connect, read, write = asked.get("connect"), asked.get("read"), asked.get("write")
     if connect is None or connect > patience.connect:
         connect = patience.connect

@@ -44,7 +44,9 @@ class AnswerBody(Struct):
         """The server's bytes have ended: what the program still gets."""
         translator = self._translator
         if translator is None:
-            self._end(None)
+            if not self.ended:
+                self.ended = True
+                self._account.end()
             return b""
         tail = translator.finish(elapsed_ns=self._account.elapsed_ns())
         self._account.bytes_out += len(tail)

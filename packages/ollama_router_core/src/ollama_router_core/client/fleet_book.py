@@ -6,6 +6,7 @@ Does not belong here: asking servers (`questions`), deciding (`ollama_router_cor
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -32,7 +33,10 @@ _LEASE_SECONDS = 60.0
 
 
 class FleetBook:
-    """Facts about every enabled server, as of when, and what is under way there."""
+    """Facts about every enabled server, as of when, and what is under way there.
+
+    `next_turn` counts: what decides between equals.
+    """
 
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config = config
@@ -53,7 +57,7 @@ class FleetBook:
         self._troubled = False
         self._budget = RetryBudget()
         self._speeds = SpeedBook()
-        self._turn = 0
+        self.next_turn = itertools.count(1).__next__
         self._draining = frozenset(name for name, server in config.servers.items() if server.drain)
         self._most = {name: server.max_concurrent or _USUAL_SLOTS for name, server in config.servers.items()}
         self._looked_again = float("-inf")
@@ -88,11 +92,6 @@ class FleetBook:
     def troubled(self) -> bool:
         """Whether some server failed, so that the breaker has to be asked."""
         return self._troubled
-
-    def next_turn(self) -> int:
-        """A count that decides between equals."""
-        self._turn += 1
-        return self._turn
 
     # --- facts ---
 

@@ -22,6 +22,7 @@ from ollama_router_core.destinations import Fields
 from ollama_router_core.header_fields import NEVER_TO_CLIENTS, TO_SERVERS, answer_fields
 
 __all__ = [
+    "NO_TIMEOUTS",
     "Incoming",
     "Row",
     "as_rows",
@@ -39,14 +40,12 @@ __all__ = [
 Row = tuple[bytes, bytes, bytes]
 """A field as both libraries keep it: its name as it was written, its name in lower case, its value."""
 
-_NO_TIMEOUTS: Mapping[str, float | None] = {}
+NO_TIMEOUTS: Mapping[str, float | None] = {}
+"""For requests without the libraries' own extension `timeout`, whose seconds are by what is waited for."""
 
 
 class Incoming(Struct, frozen=True):
-    """A program's request: the library's own object, and what the policy looks at.
-
-    `timeouts` is the library's own extension; None in it waits as long as the config says.
-    """
+    """A program's request: the library's own object, and what the policy looks at."""
 
     library: Any
     request: Any
@@ -62,11 +61,6 @@ class Incoming(Struct, frozen=True):
     def fields(self) -> Fields:
         """Header fields with names in lower case."""
         return tuple(read_fields(self.library, self.request.headers))
-
-    @property
-    def timeouts(self) -> Mapping[str, float | None]:
-        """Seconds by what is waited for."""
-        return self.request.extensions.get("timeout") or _NO_TIMEOUTS
 
 
 def read_incoming(library: Any, request: Any, body: bytes) -> Incoming:

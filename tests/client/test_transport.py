@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -185,6 +187,18 @@ def test_close_leaves_no_thread(fleet: FakeFleet) -> None:
     client.post("/api/chat", json=CHAT)
     client.close()
     assert set(threading.enumerate()) <= before
+
+
+def test_a_transport_that_was_closed_is_forgotten(fleet: FakeFleet) -> None:
+    """Nothing holds its facts, its sink or what it was handed: no thread, no cache, no answer that was read."""
+    transport = RouterTransport(fleet.config, inner=fleet, sink=MemorySink())
+    with _client(transport) as client:
+        answers = [client.post("/api/chat", json=CHAT) for _ in range(3)]
+    left = weakref.ref(transport._room)
+    del transport, client
+    gc.collect()
+    assert left() is None
+    assert [answer.status_code for answer in answers] == [200] * 3
 
 
 def test_from_file_and_from_urls(tmp_path: Path) -> None:

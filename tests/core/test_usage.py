@@ -162,6 +162,19 @@ def test_an_anthropic_stream() -> None:
     assert read(ANTHROPIC + stop, Family.ANTHROPIC) == Usage(prompt_tokens=25, completion_tokens=15, finished=True)
 
 
+@pytest.mark.parametrize(
+    ("family", "event"),
+    [
+        (Family.ANTHROPIC, b'event: message_stop\ndata: {"type": "message_stop"}\n\n'),
+        (Family.OPENAI, b"data: [DONE]\n\n"),
+        (Family.OLLAMA, b'{"model":"m","done":true}\n'),
+    ],
+)
+def test_an_end_in_a_piece_of_its_own(family: Family, event: bytes) -> None:
+    """Most servers send the last event by itself: nothing stands before its marker."""
+    assert read(event, family).finished
+
+
 def test_an_anthropic_error_in_a_stream() -> None:
     """An error event instead of a stop."""
     error = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"x"}}\n\n'

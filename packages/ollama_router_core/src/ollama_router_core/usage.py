@@ -172,7 +172,8 @@ class UsageReader:
     def _telling(self, data: bytes, end: int) -> Iterator[tuple[int, bytes]]:
         """The lines before `end` that may hold something, each with its offset in bytes."""
         found = [at for at in [data.find(word, 0, end) for word in self._words] if at >= 0]
-        at = min(found, default=end)
+        # A marker begins before its word, but in the same line.
+        at = data.rfind(b"\n", 0, min(found)) + 1 if found else end
         while at < end and (match := self._tells(data, at, end)):
             start = data.rfind(b"\n", 0, match.start()) + 1
             at = data.index(b"\n", match.start())

@@ -7,9 +7,7 @@ Does not belong here: whether that is good enough (`selection`), the current loa
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
-
-from msgspec import Struct
+from typing import Any, NamedTuple
 
 from ollama_router_core.config.settings import Config, Server
 from ollama_router_core.fleet import (
@@ -25,6 +23,7 @@ from ollama_router_core.memory import GIB, MemoryEstimate, context_on, estimate_
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.requests import RouteRequest
 from ollama_router_core.speeds import SpeedBook, model_weight
+from ollama_router_core.values import Frozen
 
 __all__ = [
     "BRISK",
@@ -50,7 +49,7 @@ BRISK, SLOW, UNLISTED = 0, 1, 2
 _NOTHING_LEARNED = SpeedBook()
 
 
-class Reason(Struct, frozen=True):
+class Reason(Frozen, frozen=True):
     """Why: a stable code for programs, a text for people; `lacks` names the capabilities that are missing."""
 
     code: str
@@ -97,7 +96,7 @@ class Candidate:
     doubt: int
     victims: tuple[tuple[CanonicalName, float], ...]
     _speed: ModelSpeed | None = field(default=None, repr=False)
-    _version: object = field(default=None, repr=False)
+    _version: Any = field(default=None, repr=False)
 
     def speed(self, model: CanonicalName | None, speeds: Speeds | None) -> ModelSpeed:
         """The model's expected speeds here; worked out anew only when something was learned about this server."""

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from msgspec import Struct
-
 from ollama_router_core.candidates import Reason
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFits, SelectionError
@@ -26,6 +24,7 @@ from ollama_router_core.names import CanonicalName, canonical_name
 from ollama_router_core.plans import Plan, plan_for
 from ollama_router_core.requests import RouteRequest
 from ollama_router_core.selection import RANKINGS, Fastest, Moment, Turn, refused_now
+from ollama_router_core.values import Distinct
 
 __all__ = ["Decision", "Verdict", "assigned_place", "decide"]
 
@@ -50,7 +49,7 @@ class Verdict:
         return ", ".join(reason.text for reason in self.reasons)
 
 
-class Decision(Struct, kw_only=True, eq=False):
+class Decision(Distinct, kw_only=True, eq=False):
     """The answer: `ranking` names the servers to try in order; empty means that `error` says why.
 
     Nothing of it changes; it is not frozen because it keeps its reason once that was asked for.
@@ -59,9 +58,9 @@ class Decision(Struct, kw_only=True, eq=False):
     request: RouteRequest
     strategy: str
     ranking: tuple[str, ...]
-    error: SelectionError | ModelIncapable | None = None
     _explain: Callable[[], tuple[Verdict, ...]]
     _headline: Callable[[], str]
+    error: SelectionError | ModelIncapable | None = None
     _reason: str | None = None
 
     def __repr__(self) -> str:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from ollama_router_core.names import CanonicalName
+from ollama_router_core.values import Frozen
 
 __all__ = ["FleetSnapshot", "InstalledModel", "LoadedModel", "ModelFacts", "ServerFacts", "is_stub"]
 
@@ -147,7 +148,7 @@ class Speeds(Protocol):
         """Another object whenever something about this server was learned."""
 
 
-class FleetSnapshot(Struct, frozen=True, kw_only=True):
+class FleetSnapshot(Frozen, frozen=True, kw_only=True):
     """All servers at one moment. Readers keep a snapshot as long as they like; writers swap in a new one.
 
     `in_flight` counts the router's own unfinished requests by server, `active` the same by server and model;

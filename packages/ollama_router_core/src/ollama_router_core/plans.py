@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import is_not
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ollama_router_core.candidates import Candidate, Reason, RequestKind, kind_of, make_candidate
 from ollama_router_core.config.settings import Config
@@ -52,7 +52,7 @@ class _Row(NamedTuple):
     """One kind's findings in the order of the servers' names, and what they rest on."""
 
     facts: Sequence[ServerFacts | None]
-    disks: object
+    disks: Any
     findings: Sequence[_Finding]
 
 

@@ -212,11 +212,13 @@ def _whole(members: Mapping[str, Any], key: str, label: str) -> int | None:
     value = members.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, float):
+        value = int(value) if value.is_integer() else _INT64
+    if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidBody(f"{label} must be a whole number, got {_type_name(value)}")
-    if abs(value) >= _INT64 or value != value // 1:
+    if abs(value) >= _INT64:
         raise InvalidBody(f"{label} must be a whole number of at most 64 bits")
-    return int(value)
+    return value
 
 
 def _type_name(value: Any) -> str:

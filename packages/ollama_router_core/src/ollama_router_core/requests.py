@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from ollama_router_core.endpoints import Body, Endpoint, Family, Kind, Match
@@ -37,6 +36,7 @@ from ollama_router_core.request_keys import (
     wants_stream,
 )
 from ollama_router_core.strict_json import JsonObject, parse_object
+from ollama_router_core.values import Frozen
 from ollama_router_core.wording import bad_model_name, no_body, no_model
 
 __all__ = ["ParsedRequest", "RouteRequest", "parse_request"]
@@ -45,7 +45,7 @@ _LONGEST_NAME = 1024  # characters; Ollama's own names end at 593, other servers
 _OLLAMA, _JSON, _MANAGE, _ACCOUNT = Family.OLLAMA, Body.JSON, Kind.MANAGE, Kind.ACCOUNT  # members cost a look-up
 
 
-class RouteRequest(Struct, frozen=True, kw_only=True):
+class RouteRequest(Frozen, frozen=True, kw_only=True):
     """What a decision needs to know about a request.
 
     `model_text` is the name as the client wrote it, `model` its canonical form; both None for a route without a
@@ -67,7 +67,7 @@ class RouteRequest(Struct, frozen=True, kw_only=True):
     uses_cloud: bool = False
 
 
-class ParsedRequest(Struct, frozen=True, kw_only=True):
+class ParsedRequest(Frozen, frozen=True, kw_only=True):
     """A request that passed the strict reading: the endpoint, the routing facts and the body to send.
 
     `target` is the upstream path. `content_type` replaces the client's field when the body was written anew (forms).

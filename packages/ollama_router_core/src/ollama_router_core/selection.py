@@ -13,14 +13,13 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
-from msgspec import Struct
-
 from ollama_router_core.candidates import BRISK, UNLISTED, Candidate, Reason
 from ollama_router_core.config.settings import Config
 from ollama_router_core.expectation import HeldPrefix, Terms, expect, expected_seconds
 from ollama_router_core.fleet import FleetSnapshot, InstalledModel, ServerFacts
 from ollama_router_core.memory import GIB
 from ollama_router_core.requests import RouteRequest
+from ollama_router_core.values import Frozen
 
 __all__ = [
     "FILTERS",
@@ -38,7 +37,7 @@ __all__ = [
 ]
 
 
-class Moment(Struct, frozen=True):
+class Moment(Frozen, frozen=True):
     """What a ranking may look at beside the candidate."""
 
     request: RouteRequest

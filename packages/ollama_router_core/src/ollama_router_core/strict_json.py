@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from ollama_router_core.errors import AmbiguousKey, InvalidBody
+from ollama_router_core.values import Distinct
 
 __all__ = ["JsonObject", "parse_object"]
 
@@ -47,7 +47,7 @@ _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 _SHORTEST_MEMBER = len('"":0,')  # and its key
 
 
-class JsonObject(Struct, eq=False):
+class JsonObject(Distinct, eq=False):
     """A JSON object: its text, its values by key, and where each value stands in the text."""
 
     _source: bytes | str

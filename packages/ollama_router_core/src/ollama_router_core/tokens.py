@@ -19,7 +19,6 @@ import re
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
 from typing import Final, Generic, TypeVar
@@ -216,11 +215,13 @@ REJECTED: Final = Rejected.REJECTED
 Value = TypeVar("Value")
 
 
-@dataclass(slots=True)
 class _Entry(Generic[Value]):
-    value: Value
-    epoch: int
-    expires: float
+    __slots__ = ("epoch", "expires", "value")
+
+    def __init__(self, value: Value, epoch: int, expires: float) -> None:
+        self.value = value
+        self.epoch = epoch
+        self.expires = expires
 
 
 class VerifiedTokens(Generic[Value]):

@@ -15,16 +15,17 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from ollama_router_core.endpoints import Family
+from ollama_router_core.usage_members import read_anthropic, read_ollama, read_openai
+from ollama_router_core.values import Frozen
 
 __all__ = ["Usage", "UsageReader"]
 
 _HELD = 16 * 1024
 
 
-class Usage(Struct, frozen=True, kw_only=True):
+class Usage(Frozen, frozen=True, kw_only=True):
     """What a server said about one answer; None where it said nothing. Durations are nanoseconds.
 
     `finished` is True once the dialect's own end of an answer has passed, `failed` once an error line has.
@@ -50,35 +51,6 @@ class Usage(Struct, frozen=True, kw_only=True):
 
 _NOTHING = Usage()
 
-
-class _OllamaEnd(Struct):
-    """The members that matter; msgspec passes over the others without making anything of them."""
-
-    done: Any = None
-    error: Any = None
-    prompt_eval_count: Any = None
-    eval_count: Any = None
-    load_duration: Any = None
-    prompt_eval_duration: Any = None
-    eval_duration: Any = None
-
-
-class _OpenAIEnd(Struct):
-    usage: Any = None
-    error: Any = None
-    type: Any = None
-    response: Any = None  # the last event of `/v1/responses` carries the whole answer inside it
-
-
-class _AnthropicEnd(Struct):
-    usage: Any = None
-    type: Any = None
-    message: Any = None  # the first event carries the prompt's tokens inside it
-
-
-_read_ollama = msgspec.json.Decoder(_OllamaEnd).decode
-_read_openai = msgspec.json.Decoder(_OpenAIEnd).decode
-_read_anthropic = msgspec.json.Decoder(_AnthropicEnd).decode
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 # Names of the numbers, as regular expressions.
@@ -249,7 +221,7 @@ def _read_end(family: Family, text: bytes) -> Usage:
 
 
 def _ollama(text: bytes) -> Usage:
-    end = _read_ollama(text)
+    end = read_ollama(text)
     return Usage(
         prompt_tokens=_count(end.prompt_eval_count),
         completion_tokens=_count(end.eval_count),
@@ -263,7 +235,7 @@ def _ollama(text: bytes) -> Usage:
 
 def _openai(text: bytes) -> Usage:
     """A chunk or an answer of chat completions, or an event or an answer of `/v1/responses`, which has other words."""
-    end = _read_openai(text)
+    end = read_openai(text)
     source = _source(end.usage, end.response)
     return Usage(
         prompt_tokens=_count(source.get("prompt_tokens", source.get("input_tokens"))),
@@ -274,7 +246,7 @@ def _openai(text: bytes) -> Usage:
 
 
 def _anthropic(text: bytes) -> Usage:
-    end = _read_anthropic(text)
+    end = read_anthropic(text)
     source = _source(end.usage, end.message)
     return Usage(
         prompt_tokens=_count(source.get("input_tokens")),

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from msgspec import Struct
-
 from ollama_router_core.errors import ConnectFailed, UpstreamError, UpstreamProtocolError
 from ollama_router_core.forwarding import Broken, GiveUp, Outcome, Relay, Unreachable, forward, outcome_of_status
 from ollama_router_core.header_fields import passed_fields, request_fields
 from ollama_router_core.outbound import Outbound, Translation, prepare
 from ollama_router_core.requests import ParsedRequest
+from ollama_router_core.values import Distinct
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.health import Passage
 from ollama_router_server.relay.admitting import Place
@@ -35,7 +34,7 @@ from ollama_router_server.upstream.interface import (
 __all__ = ["Attempt", "Forwarder", "HeldAnswer", "Tried"]
 
 
-class HeldAnswer(Struct, eq=False):
+class HeldAnswer(Distinct, eq=False):
     """An answer whose head has arrived; `release` says how it ended."""
 
     target: Target
@@ -67,7 +66,7 @@ Tried = tuple[Outcome, HeldAnswer | None]
 """What came of an attempt, and the answer if its head has arrived."""
 
 
-class Attempt(Struct, eq=False):
+class Attempt(Distinct, eq=False):
     """A request on its way to a server; `started` is when, in seconds of the monotonic clock."""
 
     target: Target

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from functools import partial
 
-from msgspec import Struct
-
 from ollama_router_core.endpoints import Kind
 from ollama_router_core.expectation import BYTES_A_TOKEN
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.requests import ParsedRequest
 from ollama_router_core.traffic import inferred_model, observe_answered, sample_of
 from ollama_router_core.usage import Usage
+from ollama_router_core.values import Frozen
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.relay.exchange import Exchange
 
 __all__ = ["Sent", "note_answered", "note_finished", "note_sent"]
 
 
-class Sent(Struct, frozen=True):
+class Sent(Frozen, frozen=True):
     """What was so when a request left: `loads` says that it began the only load there, `running` counts it too."""
 
     server: str

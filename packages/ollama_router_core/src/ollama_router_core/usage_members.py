@@ -1,0 +1,50 @@
+"""The members of an answer, or of a line of one, that say what it cost, in each dialect.
+
+Belongs here: what msgspec looks for; it passes over all else without making anything of it.
+Does not belong here: what the members mean (`usage`).
+
+This module stays interpreted in a compiled build: msgspec reads the annotations, and mypyc does not keep them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+__all__ = ["AnthropicEnd", "OllamaEnd", "OpenAIEnd", "read_anthropic", "read_ollama", "read_openai"]
+
+
+class OllamaEnd(Struct):
+    """The last line of a stream, or a whole answer."""
+
+    done: Any = None
+    error: Any = None
+    prompt_eval_count: Any = None
+    eval_count: Any = None
+    load_duration: Any = None
+    prompt_eval_duration: Any = None
+    eval_duration: Any = None
+
+
+class OpenAIEnd(Struct):
+    """An event, or a whole answer."""
+
+    usage: Any = None
+    error: Any = None
+    type: Any = None
+    response: Any = None  # the last event of `/v1/responses` carries the whole answer inside it
+
+
+class AnthropicEnd(Struct):
+    """An event, or a whole answer."""
+
+    usage: Any = None
+    type: Any = None
+    message: Any = None  # the first event carries the prompt's tokens inside it
+
+
+read_ollama = msgspec.json.Decoder(OllamaEnd).decode
+read_openai = msgspec.json.Decoder(OpenAIEnd).decode
+read_anthropic = msgspec.json.Decoder(AnthropicEnd).decode

@@ -171,6 +171,21 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def compiled(session: nox.Session) -> None:
+    """The hot path compiled by mypyc (`compiled/`): the same laws and tests, and what a request costs then."""
+    wheels = Path(session.create_tmp()).resolve() / "wheels"
+    shutil.rmtree(wheels, ignore_errors=True)
+    session.run_install("uv", "build", "--wheel", "--all-packages", "--out-dir", str(wheels))
+    session.install(*(str(wheel) for wheel in wheels.glob("*.whl")), "--group", "test", "mypy>=2.4", "setuptools>=77")
+    session.run("python", "benchmarks/hot_path.py")
+    session.install("--no-build-isolation", "./compiled")
+    session.run("python", "-c", "from ollama_router_core import usage; assert usage.__file__.endswith('.so')")
+    session.run("python", "benchmarks/hot_path.py")
+    chosen = ("tests/core", "tests/server/relay", "tests/server/protocol", "tests/server/upstream")
+    session.run("pytest", *PARALLEL, *(session.posargs or chosen))
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """One benchmark: `nox -s bench` or `nox -s bench -- benchmarks/NAME.py ARGUMENTS`."""
     newest(session)

@@ -105,6 +105,11 @@ class Questioned(Transport):
         self.connection = connection
         self.loop = loop
 
+    def abort(self):
+        if not self.closed:
+            self.closed = True
+            self.loop.call_soon(self.connection.connection_lost, None)
+
     def write(self, data):
         self.written = data
         if b"hello" not in data:

@@ -156,7 +156,7 @@ def made(draw: st.DrawFn) -> bytes:
 
 
 @given(data=made())
-@settings(max_examples=4 * settings.default.max_examples, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=4 * settings.default.max_examples, suppress_health_check=list(HealthCheck))
 def test_requests_made_of_troublesome_parts_that_we_accept_are_accepted_by_all_but_one(others: Verdicts, data: bytes):
     """Law: the same for requests that no corpus has."""
     if we_accept(data):

@@ -1,7 +1,7 @@
-"""One request and its answer on a connection: uvicorn's cycle with a short way for answers.
+"""One request and its answer on a connection.
 
-Belongs here: writing heads and pieces, saying that the client has left.
-Does not belong here: which bytes are let in (`strict`), what is answered (the application).
+Belongs here: writing heads and pieces, holding a body for the application, saying that the client has left.
+Does not belong here: which bytes are let in (`strict`), running an application (`serving`), what is answered.
 
 The application finds the cycle in its scope under `extensions[FRONT]` and may then write without a coroutine for each
 piece and without a task that waits for the client's leaving. Without it, or for other parts of the application, ASGI's
@@ -15,18 +15,26 @@ import asyncio
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from ollama_router_server.protocol.request_head import RequestHead
 
 if TYPE_CHECKING:
     from ollama_router_server.protocol.serving import ServingProtocol
 
-__all__ = ["FRONT", "FastPath", "FrontCycle", "reset_on_close"]
+__all__ = ["FRONT", "FastPath", "FrontCycle", "encode_answer_fields", "reset_on_close"]
 
 FRONT: Final = "ollama_router.front"
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_WITHOUT_BODY: Final = frozenset({204, 304})
+_NOTHING: Final = b""
+
+Fields = Sequence[tuple[bytes, bytes]]
 
 
 def reset_on_close(transport: asyncio.BaseTransport, *, on: bool) -> None:
@@ -36,6 +44,23 @@ def reset_on_close(transport: asyncio.BaseTransport, *, on: bool) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))
 
 
+def encode_answer_fields(fields: Fields) -> bytes:
+    """Fields of an answer as they are sent, each with its line end.
+
+    Raises:
+        RuntimeError: a field holds a line end.
+    """
+    encoded = b"".join([b"%b: %b\r\n" % field for field in fields])
+    if encoded.count(b"\n") != len(fields) or encoded.count(b"\r") != len(fields):
+        raise RuntimeError("a header field of the answer holds a line end")
+    return encoded
+
+
+@lru_cache(maxsize=4)
+def _encoded_defaults(fields: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    return encode_answer_fields(fields)
+
+
 class FastPath(Protocol):
     """What an ASGI application may have as its attribute `fast_path`: answers whole requests without a task."""
 
@@ -43,7 +68,7 @@ class FastPath(Protocol):
         """Take a request and answer it through the cycle, now or later; False leaves it to ASGI, untouched."""
 
 
-class FrontCycle(RequestResponseCycle):
+class FrontCycle:
     """What uvicorn's own cycle is to uvicorn; `scope` is there once the ASGI application runs.
 
     `on_leave` is called once if the client closes the connection before the answer is complete, `on_drained` when it
@@ -52,6 +77,33 @@ class FrontCycle(RequestResponseCycle):
     HTTP/1.0 knows no chunks: an answer without a length ends there with the connection, and one that does not get to
     its end is reset, as nothing else would tell the two apart.
     """
+
+    __slots__ = (
+        "_ends_with_connection",
+        "_front",
+        "_head",
+        "_knows_chunks",
+        "_message",
+        "_news",
+        "body",
+        "chunked_encoding",
+        "client",
+        "disconnected",
+        "expected_content_length",
+        "flow",
+        "keep_alive",
+        "method",
+        "more_body",
+        "on_drained",
+        "on_leave",
+        "response_complete",
+        "response_started",
+        "scope",
+        "transport",
+        "waiting_for_100_continue",
+    )
+
+    scope: Any
 
     def __init__(
         self,
@@ -63,41 +115,53 @@ class FrontCycle(RequestResponseCycle):
         expect_100_continue: bool = False,
     ) -> None:
         self.method = method
-        self._knows_chunks = version != "1.0"
-        self._ends_with_connection = False
         self.client = front.client
         self.transport = front.transport
         self.flow = front.flow
-        self.logger = front.logger
-        self.access_logger = front.access_logger
-        self.access_log = front.access_log
-        self.default_headers = front.server_state.default_headers
-        self.message_event = asyncio.Event()
-        self.on_response = front.on_response_complete
         self.disconnected = False
         self.keep_alive = keep_alive
         self.waiting_for_100_continue = expect_100_continue
-        self.body = bytearray()
+        self.body: bytes | bytearray = _NOTHING
         self.more_body = True
         self.response_started = False
         self.response_complete = False
-        self.chunked_encoding = None
+        self.chunked_encoding: bool | None = None
         self.expected_content_length = 0
         self.on_leave: Callable[[], None] | None = None
         self.on_drained: Callable[[], None] | None = None
+        self._knows_chunks = version != "1.0"
+        self._ends_with_connection = False
         self._front = front
-        self._loop = front.loop
         self._head: bytes | None = None
+        self._news = False  # whether `receive` has something to say
+        self._message: asyncio.Future[None] | None = None
 
-    def run(self, answering: Callable[[], Awaitable[None]]) -> None:
-        """Go on with a task, as uvicorn does for an application: one that fails or ends early cuts the connection."""
+    # what the front tells -----------------------------------------------------------------------------
 
-        async def application(_scope: Any, _receive: Any, _send: Any) -> None:
-            await answering()
+    def add_body(self, piece: bytes) -> None:
+        """A piece of the body has come; much that nobody has asked for holds the client back."""
+        if self.response_complete:
+            return
+        if not self.body:
+            self.body = bytearray()
+        self.body += piece
+        if len(self.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        self._wake()
 
-        self.more_body = False
-        self.scope = self._front.scope
-        self._front.start(self, application)
+    def body_complete(self, body: bytes | None = None) -> None:
+        """The body has ended; `body` is all of it where none was added."""
+        if body is not None:
+            self.body = body
+        if not self.response_complete:
+            self.more_body = False
+            self._wake()
+
+    def disconnect(self) -> None:
+        """Nothing more comes from the client, and nothing more goes to it."""
+        if not self.response_complete:
+            self.disconnected = True
+        self._wake()
 
     def left(self) -> None:
         """The connection is gone."""
@@ -105,45 +169,65 @@ class FrontCycle(RequestResponseCycle):
         if told is not None and not self.response_complete:
             told()
 
+    def run(self, answering: Callable[[], Awaitable[None]]) -> None:
+        """Go on with a task; one that fails or ends early cuts the connection."""
+        self.more_body = False
+        self._front.run(self, answering)
+
+    # the answer ---------------------------------------------------------------------------------------
+
     async def drained(self) -> None:
         """Wait until the client has taken enough for more to be written."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
 
-    def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]], *, piece_follows: bool = False) -> None:
+    def begin(self, status: int, headers: Fields, *, piece_follows: bool = False) -> None:
         """Begin the answer. Field names are in lower case. With `piece_follows` the caller has a piece in hand.
 
         Raises:
             RuntimeError: the answer has begun before, or a field holds a line end.
         """
+        length: int | None = None
+        for name, value in headers:
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"connection" and b"close" in value.lower():
+                self.keep_alive = False
+        fields = headers if self.keep_alive else [field for field in headers if field[0] != b"connection"]
+        self.begin_encoded(status, encode_answer_fields(fields), length)
+        if not piece_follows:
+            self._front.loop.call_soon(self._flush)
+
+    def begin_encoded(self, status: int, fields: bytes, length: int | None) -> None:
+        """Begin an answer whose fields are encoded already and which says nothing of Connection; a piece follows.
+
+        Args:
+            status: of the answer.
+            fields: as `encode_answer_fields` makes them.
+            length: bytes of the body, as `fields` say it in Content-Length; None if they do not.
+
+        Raises:
+            RuntimeError: the answer has begun before.
+        """
         if self.response_started:
             raise RuntimeError("the answer has begun already")
         self.response_started = True
         self.waiting_for_100_continue = False
-        fields = [*self.default_headers, *headers]
-        named = dict(fields)
-        if b"content-length" in named:
-            self.expected_content_length = int(named[b"content-length"])
+        framing = b"\r\n"
+        if length is not None:
+            self.expected_content_length = length
             self.chunked_encoding = False
-        if b"connection" in named and b"close" in named[b"connection"].lower():
-            self.keep_alive = False
-            fields = [field for field in fields if field[0] != b"connection"]
-        lines = [STATUS_LINE[status], *[b"%b: %b\r\n" % field for field in fields]]
-        if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        if self.chunked_encoding is None and self.method != "HEAD" and status not in {204, 304}:
+        elif self.method != "HEAD" and status not in _WITHOUT_BODY:
             if self._knows_chunks:
                 self.chunked_encoding = True
-                lines.append(b"transfer-encoding: chunked\r\n")
+                framing = b"transfer-encoding: chunked\r\n\r\n"
             else:
                 self._ends_with_connection = True
                 reset_on_close(self.transport, on=True)
-        head = b"".join((*lines, b"\r\n"))
-        if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1:
-            raise RuntimeError("a header field of the answer holds a line end")
-        self._head = head
-        if not piece_follows:
-            self._loop.call_soon(self._flush)
+        if not self.keep_alive:
+            framing = b"connection: close\r\n" + framing
+        defaults = _encoded_defaults(tuple(self._front.server_state.default_headers))
+        self._head = b"%b%b%b%b" % (STATUS_LINE[status], defaults, fields, framing)
 
     def put(self, piece: bytes, *, more: bool = True) -> bool:
         """Write a piece of the body; says whether `drained` should be awaited before the next.
@@ -164,24 +248,6 @@ class FrontCycle(RequestResponseCycle):
             self._complete()
         return self.flow.write_paused
 
-    async def receive(self) -> Any:
-        """As ASGI has it; the client is read only while somebody waits here, so one segment is held and no more."""
-        self._front.body_wanted()
-        message = await super().receive()
-        if self.more_body:
-            self.flow.pause_reading()
-        return message
-
-    async def send(self, message: Any) -> None:
-        """ASGI's way to do the same."""
-        await self.drained()
-        if self.disconnected:
-            return
-        if message["type"] == "http.response.start":
-            self.begin(message["status"], tuple(message.get("headers", ())))
-        else:
-            self.put(message.get("body", b""), more=message.get("more_body", False))
-
     def _framed(self, piece: bytes, *, more: bool) -> bytes:
         if self.method == "HEAD":
             self.expected_content_length = 0
@@ -191,8 +257,9 @@ class FrontCycle(RequestResponseCycle):
             return chunk if more else chunk + b"0\r\n\r\n"
         if self._ends_with_connection:
             return piece
-        self.expected_content_length -= len(piece)
-        if self.expected_content_length < 0:
+        left = self.expected_content_length - len(piece)
+        self.expected_content_length = left
+        if left < 0:
             raise RuntimeError("the answer is longer than its Content-Length")
         return piece
 
@@ -200,14 +267,54 @@ class FrontCycle(RequestResponseCycle):
         if self.expected_content_length != 0:
             raise RuntimeError("the answer is shorter than its Content-Length")
         self.response_complete = True
-        self.message_event.set()
+        self._wake()
         if self._ends_with_connection:
             reset_on_close(self.transport, on=False)
         if not self.keep_alive:
             self.transport.close()
-        self.on_response()
+        self._front.on_response_complete()
 
     def _flush(self) -> None:
         head, self._head = self._head, None
         if head is not None and not self.disconnected and not self.transport.is_closing():
             self.transport.write(head)
+
+    # ASGI ---------------------------------------------------------------------------------------------
+
+    async def receive(self) -> Any:
+        """As ASGI has it; the client is read only while somebody waits here, so one segment is held and no more."""
+        self._front.body_wanted()
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(_CONTINUE)
+            self.waiting_for_100_continue = False
+        if not self.disconnected and not self.response_complete:
+            self.flow.resume_reading()
+            await self._news_to_come()
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        body, self.body = bytes(self.body), _NOTHING
+        if self.more_body:
+            self.flow.pause_reading()
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
+
+    async def send(self, message: Any) -> None:
+        """ASGI's way to begin and to put."""
+        await self.drained()
+        if self.disconnected:
+            return
+        if message["type"] == "http.response.start":
+            self.begin(message["status"], tuple(message.get("headers", ())))
+        else:
+            self.put(message.get("body", b""), more=message.get("more_body", False))
+
+    async def _news_to_come(self) -> None:
+        while not self._news:
+            self._message = waiter = self._front.loop.create_future()
+            await waiter
+        self._news = False
+
+    def _wake(self) -> None:
+        self._news = True
+        waiter, self._message = self._message, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

@@ -30,13 +30,14 @@ Phase = Literal["head", "body", "unwanted", "keepalive", "linger"]
 class TimedProtocol(LazyTimer[Phase], HttpToolsProtocol):
     """A connection with deadlines; `_expire` is called when one has passed."""
 
-    __slots__ = ("_stall", "_unsent")
+    __slots__ = ("_cycle", "_stall", "_unsent")
 
     limits: ClassVar[ProtocolLimits] = ProtocolLimits()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._start_timing(self.loop, "head")
+        self._cycle: FrontCycle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._unsent = 0
 
@@ -56,8 +57,8 @@ class TimedProtocol(LazyTimer[Phase], HttpToolsProtocol):
     def resume_writing(self) -> None:
         """The client has caught up."""
         super().resume_writing()
-        cycle: Any = self.cycle
-        if isinstance(cycle, FrontCycle) and cycle.on_drained is not None:
+        cycle = self._cycle
+        if cycle is not None and cycle.on_drained is not None:
             cycle.on_drained()
         if self._stall is not None:
             self._stall.cancel()

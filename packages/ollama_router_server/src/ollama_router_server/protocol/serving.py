@@ -5,7 +5,8 @@ Belongs here: cycles, scopes, the fast path, tasks. Does not belong here: bytes,
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 from urllib.parse import unquote
 
 from ollama_router_server.protocol.cycle import FRONT, FastPath, FrontCycle
@@ -13,6 +14,8 @@ from ollama_router_server.protocol.deadlines import TimedProtocol
 from ollama_router_server.protocol.request_head import RequestHead
 
 __all__ = ["ServingProtocol"]
+
+_FAILED: Final = b"Internal Server Error"
 
 
 class ServingProtocol(TimedProtocol):
@@ -26,37 +29,70 @@ class ServingProtocol(TimedProtocol):
         self._keeps_alive = True
         self._fast: FastPath | None = getattr(self.app, "fast_path", None)
 
+    def shutdown(self) -> None:
+        """The server stops: close, after the answer that is under way if there is one."""
+        cycle = self._cycle
+        if cycle is None or cycle.response_complete:
+            self.transport.close()
+        else:
+            cycle.keep_alive = False
+
     def _make_cycle(self) -> FrontCycle:
         method = self.parser.get_method().decode("ascii")
-        self.cycle = cycle = FrontCycle(
+        self._cycle = cycle = FrontCycle(
             self, method, self._version, keep_alive=self._keeps_alive, expect_100_continue=self.expect_100_continue
         )
         return cycle
 
     def _serve(self, head: RequestHead, body: bytes) -> None:
         """Give a whole request to the fast path, and to the ASGI application if that does not take it."""
-        self.cycle = cycle = FrontCycle(self, head.method, head.version, keep_alive=head.keep_alive)
+        self._cycle = cycle = FrontCycle(self, head.method, head.version, keep_alive=head.keep_alive)
         if self._fast is not None and self._fast(cycle, head, body):
             return
         self.url, self._version = head.target, head.version
         length = b"%d" % len(body)  # a head that was recognised has that of its first request
         self.headers = [(name, length if name == b"content-length" else value) for name, value in head.headers]
-        cycle.body += body
-        cycle.more_body = False
-        cycle.message_event.set()
+        cycle.body_complete(body)
         self._start(cycle)
 
     def _start(self, cycle: FrontCycle) -> None:
         cycle.scope = self._scope(cycle)
-        self.start(cycle, self.app)
+
+        async def answering() -> None:
+            await self.app(cycle.scope, cycle.receive, cycle.send)
+
+        self.run(cycle, answering)
 
     def body_wanted(self) -> None:
         """The application waits for more of a body."""
         raise NotImplementedError
 
-    def start(self, cycle: FrontCycle, app: Any) -> None:
-        """Run an ASGI application for a cycle, in a task that a shutdown waits for."""
-        self._start_asgi_task(cycle, app)
+    def run(self, cycle: FrontCycle, answering: Callable[[], Awaitable[None]]) -> None:
+        """Answer a request in a task that a shutdown waits for: one that fails or ends early cuts the connection."""
+        task = self.loop.create_task(self._run(cycle, answering))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _run(self, cycle: FrontCycle, answering: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await answering()
+        except BaseException as error:
+            self.logger.error("Exception in ASGI application\n", exc_info=error)  # noqa: TRY400 - whatever it is
+        else:
+            if cycle.response_complete or cycle.disconnected:
+                return
+            self.logger.error("ASGI callable returned without completing response.")
+        self._cut(cycle)
+
+    def _cut(self, cycle: FrontCycle) -> None:
+        """Nobody goes on with an answer: an error if it has not begun, else the end of the connection."""
+        if cycle.response_started or cycle.disconnected:
+            self.transport.close()
+            return
+        length = b"%d" % len(_FAILED)
+        fields = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", length)]
+        cycle.begin(500, [*fields, (b"connection", b"close")], piece_follows=True)
+        cycle.put(_FAILED, more=False)
 
     def _scope(self, cycle: FrontCycle) -> Any:
         raw_path, _, query = self.url.partition(b"?")

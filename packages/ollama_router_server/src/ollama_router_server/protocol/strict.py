@@ -21,9 +21,8 @@ import math
 from typing import Any, Final, assert_never, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from ollama_router_server.protocol.cycle import FrontCycle
 from ollama_router_server.protocol.head import (
     Refusal,
     check_fields,
@@ -110,11 +109,12 @@ class StrictProtocol(ServingProtocol):
         self._state = _CLOSED
         self._held.clear()
         self._end_timers()
+        cycle, self._cycle = self._cycle, None  # it holds us: without garbage to collect both go at once
+        if cycle is not None:
+            cycle.disconnect()
         super().connection_lost(exc)
-        cycle: RequestResponseCycle | None = self.cycle
-        if isinstance(cycle, FrontCycle):
+        if cycle is not None:
             cycle.left()
-        self.cycle = None  # type: ignore[assignment]  # it holds us: without garbage to collect both go at once
 
     # which bytes go where -----------------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ class StrictProtocol(ServingProtocol):
                 return
         if (self._state == _SIZED or self._state == _CHUNKED) and self._phase != "unwanted":  # noqa: PLR1714 - hot
             self._arm(self.limits.body_idle, "body")
-            if self.cycle.body:
+            if self._cycle is not None and self._cycle.body:
                 self.flow.pause_reading()  # until the application asks for more
 
     def body_wanted(self) -> None:
@@ -154,7 +154,7 @@ class StrictProtocol(ServingProtocol):
                 self.flow.pause_reading()
 
     def _waits_for_answer(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle  # None before the first request, whatever uvicorn declares
+        cycle = self._cycle
         return self._state == _HEAD and cycle is not None and not cycle.response_complete
 
     def _take_head(self, data: bytes, place: int) -> int:
@@ -288,10 +288,10 @@ class StrictProtocol(ServingProtocol):
     def on_body(self, body: bytes) -> None:
         """Bytes of a body."""
         self._payload += len(body)
-        if self._whole is None:
-            super().on_body(body)
-        else:
+        if self._whole is not None:
             self._whole += body
+        elif self._cycle is not None:
+            self._cycle.add_body(body)
 
     def on_message_complete(self) -> None:
         """A request has ended; after one that closes, nothing more is read."""
@@ -300,8 +300,11 @@ class StrictProtocol(ServingProtocol):
         self._deadline = math.inf
         if self._whole is not None:
             return
-        super().on_message_complete()
-        if self.cycle.response_complete:
+        cycle = self._cycle
+        if cycle is None:
+            return
+        cycle.body_complete()
+        if cycle.response_complete:
             self._arm(self.timeout_keep_alive, "keepalive")
 
     def _offer(self) -> None:
@@ -339,11 +342,9 @@ class StrictProtocol(ServingProtocol):
         in_body = self._state != _HEAD
         self._state = _CLOSED
         self._held.clear()
-        if in_body:
-            cycle = self.cycle
-            if not cycle.response_complete:
-                cycle.disconnected = True
-                cycle.message_event.set()
+        cycle = self._cycle if in_body else None
+        if cycle is not None:
+            cycle.disconnect()
             if cycle.response_started:
                 self.transport.abort()
                 return
@@ -379,7 +380,7 @@ class StrictProtocol(ServingProtocol):
         match phase:
             case "head" if self._held:
                 self._refuse(Refusal(408, "the head of a request did not arrive in time"))
-            case "body" if self.flow.read_paused or self.cycle.waiting_for_100_continue:
+            case "body" if self.flow.read_paused or (self._cycle and self._cycle.waiting_for_100_continue):
                 self._arm(self.limits.body_idle, "body")  # the application is slow, not the client
             case "body":
                 self._refuse(Refusal(408, "the body of a request stopped arriving"))

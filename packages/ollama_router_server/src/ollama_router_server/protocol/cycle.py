@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from ollama_router_server.field_lines import encode_fields
 from ollama_router_server.protocol.request_head import RequestHead
 
 if TYPE_CHECKING:
     from ollama_router_server.protocol.serving import ServingProtocol
 
-__all__ = ["FRONT", "FastPath", "FrontCycle", "encode_answer_fields", "reset_on_close"]
+__all__ = ["FRONT", "FastPath", "FrontCycle", "reset_on_close"]
 
 FRONT: Final = "ollama_router.front"
 
@@ -44,21 +45,9 @@ def reset_on_close(transport: asyncio.BaseTransport, *, on: bool) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))
 
 
-def encode_answer_fields(fields: Fields) -> bytes:
-    """Fields of an answer as they are sent, each with its line end.
-
-    Raises:
-        RuntimeError: a field holds a line end.
-    """
-    encoded = b"".join([b"%b: %b\r\n" % field for field in fields])
-    if encoded.count(b"\n") != len(fields) or encoded.count(b"\r") != len(fields):
-        raise RuntimeError("a header field of the answer holds a line end")
-    return encoded
-
-
 @lru_cache(maxsize=4)
 def _encoded_defaults(fields: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    return encode_answer_fields(fields)
+    return encode_fields(fields)
 
 
 class FastPath(Protocol):
@@ -185,7 +174,8 @@ class FrontCycle:
         """Begin the answer. Field names are in lower case. With `piece_follows` the caller has a piece in hand.
 
         Raises:
-            RuntimeError: the answer has begun before, or a field holds a line end.
+            RuntimeError: the answer has begun before.
+            ValueError: a field holds a line end.
         """
         length: int | None = None
         for name, value in headers:
@@ -194,7 +184,7 @@ class FrontCycle:
             elif name == b"connection" and b"close" in value.lower():
                 self.keep_alive = False
         fields = headers if self.keep_alive else [field for field in headers if field[0] != b"connection"]
-        self.begin_encoded(status, encode_answer_fields(fields), length)
+        self.begin_encoded(status, encode_fields(fields), length)
         if not piece_follows:
             self._front.loop.call_soon(self._flush)
 
@@ -203,7 +193,7 @@ class FrontCycle:
 
         Args:
             status: of the answer.
-            fields: as `encode_answer_fields` makes them.
+            fields: as `encode_fields` makes them.
             length: bytes of the body, as `fields` say it in Content-Length; None if they do not.
 
         Raises:

@@ -7,6 +7,7 @@ another dialect (`translating`).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Protocol
 
 from ollama_router_core.decision import Decision
@@ -17,13 +18,14 @@ from ollama_router_core.header_fields import answer_fields, reason_field
 from ollama_router_core.requests import ParsedRequest
 from ollama_router_core.translate import read_problem
 from ollama_router_core.usage import UsageReader
+from ollama_router_server.field_lines import encode_fields
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.relay.failure import cut_stream
 from ollama_router_server.system import Clock
 from ollama_router_server.targets import Target
-from ollama_router_server.upstream.interface import UpstreamResponse
+from ollama_router_server.upstream.interface import KnownHead, UpstreamResponse
 
-__all__ = ["LONGEST_ERROR", "Held", "answer_head", "deliver", "deliver_late_error"]
+__all__ = ["LONGEST_ERROR", "Held", "answer_head", "deliver", "deliver_late_error", "encoded_answer_head"]
 
 LONGEST_ERROR = 64 * 1024
 """Bytes of a foreign service's error that are looked at."""
@@ -103,9 +105,11 @@ async def _read_error(response: UpstreamResponse) -> bytes:
 def answer_head(exchange: Exchange, held: Held, *, rewritten: bool = False) -> list[tuple[bytes, bytes]]:
     """The fields of the answer as the client gets them; of a `rewritten` body the caller adds type and length."""
     headers = [*answer_fields(held.response.headers, rewritten=rewritten), *exchange.router_headers()]
-    headers.append((b"x-router-server", held.target.name.encode("ascii", "replace")))
+    name = held.target.name
     if exchange.decision is not None:
-        headers.append((b"x-router-reason", reason_field(_reason(exchange.decision, held.target.name))))
+        headers += _choice(name, _reason(exchange.decision, name))
+    else:
+        headers.append((b"x-router-server", name.encode("ascii", "replace")))
     if exchange.attempts > 1 and held.response.status in REJECTIONS:
         headers.append((b"x-should-retry", b"false"))  # every server that could be asked has refused
     if exchange.route is not None and exchange.route.stream:
@@ -113,6 +117,31 @@ def answer_head(exchange: Exchange, held: Held, *, rewritten: bool = False) -> l
         if not any(name == b"cache-control" for name, _ in headers):
             headers.append((b"cache-control", b"no-cache"))
     return headers
+
+
+def encoded_answer_head(exchange: Exchange, held: Held, known: KnownHead) -> bytes | None:
+    """`answer_head` as bytes where all but the request's id was so before; None for an answer that has more to say."""
+    decision = exchange.decision
+    unusual = exchange.attempts != 1 or exchange.fallback is not None or exchange.standing is not None
+    if unusual or decision is None or exchange.route is None or exchange.route.stream:
+        return None
+    passed = known.note
+    if passed is None:
+        fields = answer_fields(held.response.headers)
+        passed = known.note = encode_fields([field for field in fields if field[0] != b"content-length"])
+    name = held.target.name
+    own = _own_fields(name, decision.reason if name == decision.server else _reason(decision, name))
+    return b"%bcontent-length: %d\r\nx-router-request-id: %b\r\n%b" % (passed, known.length, exchange.id.encode(), own)
+
+
+@lru_cache(maxsize=1024)
+def _own_fields(server: str, reason: str) -> bytes:
+    """What is said of a request that the first server answered."""
+    return encode_fields([(b"x-router-attempts", b"1"), *_choice(server, reason)])
+
+
+def _choice(server: str, reason: str) -> list[tuple[bytes, bytes]]:
+    return [(b"x-router-server", server.encode("ascii", "replace")), (b"x-router-reason", reason_field(reason))]
 
 
 def _reason(decision: Decision, server: str) -> str:

@@ -35,7 +35,7 @@ from ollama_router_server.relay.access import (
 )
 from ollama_router_server.relay.admitting import Place
 from ollama_router_server.relay.client import Client, Receive
-from ollama_router_server.relay.delivery import answer_head
+from ollama_router_server.relay.delivery import answer_head, encoded_answer_head
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.relay.failure import error_answer, last_words
 from ollama_router_server.relay.forwarder import Attempt, Forwarder, HeldAnswer, Tried
@@ -276,7 +276,12 @@ class _Passing:
             exchange.usage = UsageReader(request.endpoint.family, streamed=request.route.stream)
         exchange.client.started = True
         ready = response.ready
-        self._cycle.begin(response.status, answer_head(exchange, held), piece_follows=ready)
+        known = response.known
+        fields = None if known is None else encoded_answer_head(exchange, held, known)
+        if known is None or fields is None:
+            self._cycle.begin(response.status, answer_head(exchange, held), piece_follows=ready)
+        else:
+            self._cycle.begin_encoded(response.status, fields, known.length)
         if ready:
             self._take_piece(response)
 

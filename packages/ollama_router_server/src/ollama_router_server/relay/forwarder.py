@@ -22,7 +22,7 @@ from ollama_router_server.relay.learning import Sent, note_finished, note_sent
 from ollama_router_server.relay.redaction import redacted
 from ollama_router_server.system import Clock
 from ollama_router_server.targets import Target
-from ollama_router_server.upstream.framing import encode_fields
+from ollama_router_server.upstream.framing import encode_own_fields
 from ollama_router_server.upstream.interface import (
     ListenedResponse,
     ListeningUpstream,
@@ -144,7 +144,7 @@ class Forwarder:
             return None
         fields = passed.get(target.name)
         if fields is None:
-            fields = encode_fields(passed_fields(exchange.headers, target.place))
+            fields = encode_own_fields(passed_fields(exchange.headers, target.place))
             passed[target.name] = fields
         asked = UpstreamRequest(
             origin=target.origin,

@@ -1,6 +1,6 @@
 """The upstream engine: `Upstream` on httptools over asyncio transports.
 
-Belongs here: how a connection is made, and the two objects that the relay sees.
+Belongs here: how a connection is made, and the objects that the relay sees.
 Does not belong here: bytes and deadlines (`connection`), parsing (`framing`), reuse (`pool`).
 
 A request is never sent twice. Before a pooled connection is used the kernel is asked whether the server has closed
@@ -16,21 +16,43 @@ from collections.abc import Callable
 from ollama_router_core.errors import ConnectFailed, UpstreamDisconnected
 from ollama_router_server.upstream.connection import READ_SIZE, Connection
 from ollama_router_server.upstream.interface import Headers, Origin, UpstreamRequest
+from ollama_router_server.upstream.known_answers import KnownAnswer
 from ollama_router_server.upstream.pool import Pool
 
-__all__ = ["HttptoolsExchange", "HttptoolsResponse", "HttptoolsUpstream"]
+__all__ = ["HttptoolsResponse", "HttptoolsUpstream"]
 
 
 class HttptoolsResponse:
-    """An answer whose head has arrived; see `UpstreamResponse`."""
+    """A request that was sent, and its answer once the head is there; see `UpstreamExchange`, `ListenedResponse`."""
 
-    __slots__ = ("_connection", "_ended", "headers", "status")
+    __slots__ = ("_connection", "_ended", "headers", "known", "status")
 
     def __init__(self, connection: Connection) -> None:
         self._connection: Connection | None = connection
         self._ended = False
-        self.status: int = connection.parser.status
-        self.headers: Headers = connection.parser.headers
+        parser = connection.parser
+        self.status: int = parser.status
+        self.headers: Headers = parser.headers
+        self.known: KnownAnswer | None = parser.known
+
+    def response(self) -> HttptoolsResponse | None:
+        """The answer once its head is there; see `UpstreamExchange.response`."""
+        connection = self._connection
+        if connection is None or self.status:
+            return self
+        parser = connection.parser
+        if parser.status:
+            self.status, self.headers, self.known = parser.status, parser.headers, parser.known
+            return self
+        if connection.error is not None:
+            raise connection.error
+        return None
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        if self._connection is not None:
+            self._connection.stop_listening()
+            self._connection.abort()
 
     @property
     def complete(self) -> bool:
@@ -83,29 +105,6 @@ class HttptoolsResponse:
             connection.release()
 
 
-class HttptoolsExchange:
-    """A request that was sent; see `UpstreamExchange`."""
-
-    __slots__ = ("_connection",)
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def response(self) -> HttptoolsResponse | None:
-        """The answer once its head is there; see `UpstreamExchange.response`."""
-        connection = self._connection
-        if connection.parser.status:
-            return HttptoolsResponse(connection)
-        if connection.error is not None:
-            raise connection.error
-        return None
-
-    def abort(self) -> None:
-        """Cut the connection."""
-        self._connection.stop_listening()
-        self._connection.abort()
-
-
 class HttptoolsUpstream:
     """`Upstream` for one event loop; make one for each loop.
 
@@ -138,13 +137,13 @@ class HttptoolsUpstream:
         await connection.exchange(request)
         return HttptoolsResponse(connection)
 
-    def begin(self, request: UpstreamRequest, listener: Callable[[], None]) -> HttptoolsExchange | None:
+    def begin(self, request: UpstreamRequest, listener: Callable[[], None]) -> HttptoolsResponse | None:
         """Send a request on an idle connection, if there is one; see `ListeningUpstream.begin`."""
         connection = self._pool.take(request.origin)
         if connection is None:
             return None
         connection.start(request, listener)
-        return HttptoolsExchange(connection)
+        return HttptoolsResponse(connection)
 
     async def aclose(self) -> None:
         """Close every connection; requests in flight fail, and no more are taken."""

@@ -16,9 +16,11 @@ from typing import Final
 
 import httptools
 
+from ollama_router_server.field_lines import encode_fields
 from ollama_router_server.upstream.interface import Headers, UpstreamRequest
+from ollama_router_server.upstream.known_answers import KnownAnswer, known_answer
 
-__all__ = ["MAX_HEAD", "MAX_PIECE", "ResponseParser", "encode_fields", "encode_head"]
+__all__ = ["MAX_HEAD", "MAX_PIECE", "ResponseParser", "encode_head", "encode_own_fields"]
 
 MAX_HEAD: Final = 32 * 1024
 """Bytes of an answer's head, interim (1xx) heads included; also of framing and trailers without body bytes."""
@@ -30,18 +32,15 @@ _WITHOUT_BODY: Final = frozenset({204, 304})
 _NO_LENGTH_NEEDED: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 
 
-def encode_fields(fields: Headers) -> bytes:
+def encode_own_fields(fields: Headers) -> bytes:
     """Fields as bytes, for `UpstreamRequest.encoded`.
 
     Raises:
         ValueError: a field could be read as more than one, or is the engine's to write.
     """
-    encoded = b"".join([b"%b: %b\r\n" % field for field in fields])
-    if encoded.count(b"\n") != len(fields) or encoded.count(b"\r") != len(fields) or b"\0" in encoded:
-        raise ValueError("a field of an upstream request holds control characters")
     if not _ENGINE_FIELDS.isdisjoint([name for name, _ in fields]):
         raise ValueError("Host, Connection and framing fields are written by the engine")
-    return encoded
+    return encode_fields(fields)
 
 
 def encode_head(request: UpstreamRequest, host_line: bytes) -> bytes:
@@ -55,7 +54,7 @@ def encode_head(request: UpstreamRequest, host_line: bytes) -> bytes:
         ValueError: the target or a field could be read as more than one, or a field is the engine's to write.
     """
     start = _start_line(request.method, request.target)
-    fields = encode_fields(request.headers) if request.headers else b""
+    fields = encode_own_fields(request.headers) if request.headers else b""
     return b"".join((start, host_line, request.encoded, fields, _framing_line(request), b"\r\n"))
 
 
@@ -92,6 +91,7 @@ class ResponseParser:
         buffered: bytes of the body that `take` has not returned yet.
         complete: the answer has ended as its framing says.
         keep_alive: another request may follow on this connection; meaningful once `complete`.
+        known: the head, if this answer came whole and its head is that of an answer before; else None.
         broken: why the bytes cannot be trusted any further, or None.
     """
 
@@ -100,6 +100,7 @@ class ResponseParser:
         "_fields",
         "_head_only",
         "_head_size",
+        "_last_head",
         "_parser",
         "_quiet",
         "_until_close",
@@ -108,6 +109,7 @@ class ResponseParser:
         "complete",
         "headers",
         "keep_alive",
+        "known",
         "on_body",
         "status",
     )
@@ -117,6 +119,7 @@ class ResponseParser:
         self.on_body = self._chunks.append  # httptools' callback: an answer may come in very many chunks
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._head_only = False
+        self._last_head: KnownAnswer | None = None
         self.complete = True
         self.keep_alive = True
         self._reset()
@@ -131,6 +134,7 @@ class ResponseParser:
         self.buffered = 0
         self.headers: Headers = ()
         self.status = 0
+        self.known: KnownAnswer | None = None
 
     def begin(self, *, head_only: bool = False) -> None:
         """Expect the answer to a new request; `head_only` says that its method is HEAD."""
@@ -148,7 +152,10 @@ class ResponseParser:
     def feed(self, data: bytes | memoryview) -> None:
         """Parse the next bytes; a failure is left in `broken`, what came before it stays readable."""
         if not self.status:
-            self._feed_head(data)
+            if self._head_size or self._head_only:
+                self._feed_head(data)
+            else:
+                self._feed_first(bytes(data))
         else:
             before = self.buffered
             self._parse(data)
@@ -195,6 +202,22 @@ class ResponseParser:
         """Forget what has been buffered."""
         self._chunks.clear()
         self.buffered = 0
+
+    def _feed_first(self, data: bytes) -> None:
+        """The beginning of an answer, which may be all of it with a head that is known."""
+        head = self._last_head
+        body = None if head is None or self.complete else head.body_of(data)
+        if head is not None and body is not None:
+            self.known = head
+            self.headers = head.fields
+            self.status = head.status
+            self.buffered = len(body)
+            self._chunks.append(body)
+            self.complete = self.keep_alive = True
+            return
+        self._feed_head(data)
+        if self.complete and self.keep_alive and self.broken is None:
+            self._last_head = known_answer(data, self.status, self.headers)
 
     def _feed_head(self, data: bytes | memoryview) -> None:
         """Parse what may be head, up to its limit, and the rest only when the head ended before that."""

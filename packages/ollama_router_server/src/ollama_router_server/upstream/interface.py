@@ -17,6 +17,7 @@ from msgspec import Struct
 
 __all__ = [
     "Headers",
+    "KnownHead",
     "ListenedResponse",
     "ListeningUpstream",
     "Origin",
@@ -59,9 +60,9 @@ class UpstreamRequest(Struct, frozen=True, kw_only=True):
     """One request to one origin.
 
     `target` is the origin-form path with query, already built from the endpoint table. `headers` hold neither
-    Host nor framing fields: the engine writes them; `encoded` are more such fields, as `encode_fields` made them. A
-    `bytes` body is sent with Content-Length; an iterator with `body_length` is sent with that Content-Length (ending
-    early or late is an error), and without it chunked.
+    Host nor framing fields: the engine writes them; `encoded` are more such fields, as `framing.encode_own_fields`
+    makes them. A `bytes` body is sent with Content-Length; an iterator with `body_length` is sent with that
+    Content-Length (ending early or late is an error), and without it chunked.
     """
 
     origin: Origin
@@ -122,8 +123,25 @@ class Upstream(Protocol):
         """Close every connection."""
 
 
+class KnownHead(Protocol):
+    """A head of answers of which one connection brought several; only length and date differ.
+
+    `length` is the body's in bytes. `note` is for whoever passes answers on, who finds there what it put there.
+    """
+
+    note: bytes | None
+
+    @property
+    def length(self) -> int:
+        """Of the last answer."""
+
+
 class ListenedResponse(UpstreamResponse, Protocol):
     """An answer whose pieces are announced to a listener."""
+
+    @property
+    def known(self) -> KnownHead | None:
+        """What is true of every answer with this head; None unless the answer is there whole and had such before it."""
 
     @property
     def ready(self) -> bool:

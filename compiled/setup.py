@@ -2,8 +2,8 @@
 
 Belongs here: the list. A module is on it when a request runs through it and mypyc takes it as it is.
 
-What stays interpreted beside them: subclasses of uvicorn's and asyncio's protocols, async generators, msgspec's structs
-that inherit from `Struct` itself (see `ollama_router_core.values`), and what runs once in a while.
+What stays interpreted beside them: async generators, msgspec's structs that inherit from `Struct` itself (see
+`ollama_router_core.values`), and what runs once in a while. Nothing may inherit from a compiled class at run time.
 """
 
 from __future__ import annotations
@@ -41,8 +41,15 @@ SERVER = (
     "auth",
     "fleet_service",
     "health",
+    "field_lines",
+    "lazy_timer",
     "ledger",
+    "metrics",
+    "protocol/cycle",
+    "protocol/deadlines",
     "protocol/request_head",
+    "protocol/serving",
+    "protocol/strict",
     "relay/access",
     "relay/admitting",
     "relay/delivery",
@@ -54,8 +61,10 @@ SERVER = (
     "relay/relay",
     "sinks",
     "targets",
+    "upstream/connection",
     "upstream/engine",
     "upstream/framing",
+    "upstream/known_answers",
     "upstream/pool",
 )
 

@@ -19,7 +19,7 @@ from ollama_router_core.config import load_config
 from ollama_router_core.records import RequestRecord
 from ollama_router_core.testing import OllamaSimulator
 from ollama_router_server.app import create_app
-from ollama_router_server.protocol.strict import StrictProtocol
+from ollama_router_server.protocol import Bounds, ProtocolLimits, strict_protocol
 from ollama_router_server.serve import listen
 from ollama_router_server.services import Services
 from ollama_router_server.storage.database import Database
@@ -72,9 +72,10 @@ async def running_router(
     servers: Mapping[str, dict[str, Any]],
     *,
     environment: Mapping[str, str] | None = None,
+    front: ProtocolLimits | None = None,
     **config: Any,
 ) -> AsyncIterator[RunningRouter]:
-    """Start a router over these servers; other keyword arguments are settings."""
+    """Start a router over these servers; `front` are its front's limits, other keyword arguments are settings."""
     settings = {"servers": dict(servers), "proxy_port": 1, **config}
     url = f"sqlite:///{folder}/router.sqlite3"
     token, admin_token = await users_in(folder)
@@ -83,7 +84,7 @@ async def running_router(
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(services),
-            http=StrictProtocol,
+            http=strict_protocol(Bounds(front or ProtocolLimits())),
             access_log=False,
             proxy_headers=False,
             log_config=None,

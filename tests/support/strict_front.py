@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from ollama_router_server.protocol import ProtocolLimits, StrictProtocol, strict_protocol
+from ollama_router_server.protocol import Bounds, ProtocolLimits, StrictProtocol, strict_protocol
 from support.http_corpus import Seen
 
 __all__ = ["Feed", "Front", "feed", "serve_front"]
@@ -193,7 +193,7 @@ def serve_front(loop: str = "asyncio", *, strict: bool = True, **limits: Any) ->
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            http=strict_protocol(ProtocolLimits(**limits)) if strict else "httptools",
+            http=strict_protocol(Bounds(ProtocolLimits(**limits))) if strict else "httptools",
             loop=loop,
             lifespan="off",
             log_config=None,

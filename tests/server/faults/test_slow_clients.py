@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ollama_router_server.protocol import ProtocolLimits, StrictProtocol
+from ollama_router_server.protocol import ProtocolLimits
 from support.eventually import eventually
 from support.faulty_ollama import STREAM, chunk, entry, faulty_ollama, length_of
 from support.raw_client import RawClient, chat, request_bytes
@@ -61,10 +61,9 @@ async def attack(router: RunningRouter, slow: Callable[[RawClient, RunningRouter
                 await acting
 
 
-async def test_slow_clients_are_cut_and_others_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_clients_are_cut_and_others_served(tmp_path: Path) -> None:
     """Ten of each kind: `/livez` answers all the while, all of them are cut, no 408 follows a begun answer."""
     limits = ProtocolLimits(header_timeout=0.5, body_idle=0.5, write_stall=0.5)
-    monkeypatch.setattr(StrictProtocol, "limits", limits)
 
     async def flood(peer: Peer, head: bytes) -> None:
         await peer.body(length_of(head))
@@ -74,7 +73,7 @@ async def test_slow_clients_are_cut_and_others_served(tmp_path: Path, monkeypatc
 
     async with (
         faulty_ollama(flood) as server,
-        running_router(tmp_path, {"one": entry(server)}) as router,
+        running_router(tmp_path, {"one": entry(server)}, front=limits) as router,
         router.client() as other,
     ):
         kinds = [slow_head, silent_body, slow_read]

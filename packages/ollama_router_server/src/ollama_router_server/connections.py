@@ -14,7 +14,7 @@ import uvicorn
 from ollama_router_core.config.settings import Limits, Tls, parse_size
 from ollama_router_core.errors import ConfigError
 from ollama_router_server.app import create_app
-from ollama_router_server.protocol.limits import ProtocolLimits
+from ollama_router_server.protocol.limits import Bounds, ProtocolLimits
 from ollama_router_server.protocol.strict import strict_protocol
 from ollama_router_server.services import Services
 
@@ -25,11 +25,11 @@ _log = structlog.get_logger("serve")
 
 def uvicorn_config(services: Services) -> uvicorn.Config:
     """Uvicorn's options; what of them can change while it runs follows the config."""
-    front = strict_protocol(_front_limits(services.config.limits))
+    bounds = Bounds(_front_limits(services.config.limits))
     tls = services.config.tls
     config = uvicorn.Config(
         create_app(services),
-        http=front,
+        http=strict_protocol(bounds),  # type: ignore[arg-type]  # uvicorn only calls it
         ws="none",
         access_log=False,
         log_config=None,
@@ -42,7 +42,7 @@ def uvicorn_config(services: Services) -> uvicorn.Config:
     )
 
     def follow() -> None:
-        front.limits = _front_limits(services.config.limits)
+        bounds.limits = _front_limits(services.config.limits)
         if config.ssl is not None:
             _renew(config.ssl, tls)
 

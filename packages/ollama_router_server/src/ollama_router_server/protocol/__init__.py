@@ -6,7 +6,7 @@ Does not belong here: routes, credentials, bodies as JSON (the relay and the cor
 
 from __future__ import annotations
 
-from ollama_router_server.protocol.limits import ProtocolLimits
+from ollama_router_server.protocol.limits import Bounds, ProtocolLimits
 from ollama_router_server.protocol.strict import StrictProtocol, strict_protocol
 
-__all__ = ["ProtocolLimits", "StrictProtocol", "strict_protocol"]
+__all__ = ["Bounds", "ProtocolLimits", "StrictProtocol", "strict_protocol"]

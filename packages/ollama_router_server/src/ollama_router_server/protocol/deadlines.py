@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import struct
 import sys
-from typing import Any, ClassVar, Literal
+from typing import Any, Final, Literal
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ollama_router_server.lazy_timer import LazyTimer
 from ollama_router_server.protocol.cycle import FrontCycle, reset_on_close
-from ollama_router_server.protocol.limits import ProtocolLimits
+from ollama_router_server.protocol.limits import Bounds, ProtocolLimits
 
 if sys.platform != "win32":
     import fcntl
@@ -24,22 +24,28 @@ if sys.platform != "win32":
 
 __all__ = ["Phase", "TimedProtocol"]
 
+_USUAL: Final = Bounds(ProtocolLimits())
+
 Phase = Literal["head", "body", "unwanted", "keepalive", "linger"]
 
 
 class TimedProtocol(LazyTimer[Phase], HttpToolsProtocol):
     """A connection with deadlines; `_expire` is called when one has passed."""
 
-    __slots__ = ("_cycle", "_stall", "_unsent")
+    __slots__ = ("_bounds", "_cycle", "_stall", "_unsent")
 
-    limits: ClassVar[ProtocolLimits] = ProtocolLimits()
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, bounds: Bounds = _USUAL, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._bounds = bounds
         self._start_timing(self.loop, "head")
         self._cycle: FrontCycle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._unsent = 0
+
+    @property
+    def limits(self) -> ProtocolLimits:
+        """What this connection is allowed now."""
+        return self._bounds.limits
 
     def _end_timers(self) -> None:
         self._stop_timing()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ProtocolLimits"]
+__all__ = ["Bounds", "ProtocolLimits"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,3 +34,10 @@ class ProtocolLimits:
     write_stall: float = 60.0
     write_rate: int = 512
     linger: float = 1.0
+
+
+@dataclass(slots=True)
+class Bounds:
+    """The limits of all connections of one front; others may be put in their place, and hold at once."""
+
+    limits: ProtocolLimits

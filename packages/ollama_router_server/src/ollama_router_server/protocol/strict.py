@@ -18,6 +18,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, assert_never, cast
 
 import httptools
@@ -31,7 +33,7 @@ from ollama_router_server.protocol.head import (
     too_large,
     without_upgrade,
 )
-from ollama_router_server.protocol.limits import ProtocolLimits
+from ollama_router_server.protocol.limits import Bounds
 from ollama_router_server.protocol.request_head import KnownHead, RequestHead, known_head
 from ollama_router_server.protocol.serving import ServingProtocol
 
@@ -53,7 +55,7 @@ class _StoppedError(Exception):
 
 
 class StrictProtocol(ServingProtocol):
-    """Uvicorn's protocol with bounds; `strict_protocol` makes a class with other ones."""
+    """Uvicorn's protocol with bounds; `strict_protocol` is for others than the usual ones."""
 
     # Slots beside the base's dictionary, which stays small enough for the interpreter's fast path.
     __slots__ = (
@@ -397,6 +399,6 @@ class StrictProtocol(ServingProtocol):
             self._watch_writing()
 
 
-def strict_protocol(limits: ProtocolLimits) -> type[StrictProtocol]:
-    """A protocol class with these limits, for `uvicorn.Config(http=...)`."""
-    return type("StrictProtocol", (StrictProtocol,), {"limits": limits, "__slots__": ()})
+def strict_protocol(bounds: Bounds) -> Callable[..., StrictProtocol]:
+    """What makes protocols with these bounds, for `uvicorn.Config(http=...)`."""
+    return partial(StrictProtocol, bounds=bounds)

@@ -10,21 +10,21 @@ import asyncio
 import contextlib
 import struct
 import sys
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from ollama_router_server.lazy_timer import LazyTimer
 from ollama_router_server.protocol.cycle import FrontCycle, reset_on_close
-from ollama_router_server.protocol.limits import Bounds, ProtocolLimits
+from ollama_router_server.protocol.limits import USUAL_BOUNDS, Bounds, ProtocolLimits
 
 if sys.platform != "win32":
     import fcntl
     import termios
 
 __all__ = ["Phase", "TimedProtocol"]
-
-_USUAL: Final = Bounds(ProtocolLimits())
 
 Phase = Literal["head", "body", "unwanted", "keepalive", "linger"]
 
@@ -34,8 +34,15 @@ class TimedProtocol(LazyTimer[Phase], HttpToolsProtocol):
 
     __slots__ = ("_bounds", "_cycle", "_stall", "_unsent")
 
-    def __init__(self, *args: Any, bounds: Bounds = _USUAL, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        bounds: Bounds = USUAL_BOUNDS,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
         self._bounds = bounds
         self._start_timing(self.loop, "head")
         self._cycle: FrontCycle | None = None

@@ -6,8 +6,9 @@ Belongs here: the numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["Bounds", "ProtocolLimits"]
+__all__ = ["USUAL_BOUNDS", "Bounds", "ProtocolLimits"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,3 +42,6 @@ class Bounds:
     """The limits of all connections of one front; others may be put in their place, and hold at once."""
 
     limits: ProtocolLimits
+
+
+USUAL_BOUNDS: Final = Bounds(ProtocolLimits())

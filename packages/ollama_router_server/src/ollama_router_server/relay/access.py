@@ -129,10 +129,9 @@ def count_at_once(ledger: Ledger, exchange: Exchange, endpoint: Endpoint) -> boo
     return exchange.ticket is not None
 
 
-def settle(ledger: Ledger, exchange: Exchange) -> None:
-    """An exchange has ended: what it was taken for is replaced by what it used."""
-    if exchange.ticket is not None:
-        ledger.settle(exchange.ticket, _used(exchange, exchange.ticket))
+def settle(ledger: Ledger, exchange: Exchange, ticket: Ticket) -> None:
+    """An exchange that was counted has ended: what it was taken for is replaced by what it used."""
+    ledger.settle(ticket, _used(exchange, ticket))
 
 
 def _estimate(exchange: Exchange, endpoint: Endpoint) -> int:

@@ -42,6 +42,7 @@ from ollama_router_server.relay.forwarder import Attempt, Forwarder, HeldAnswer,
 from ollama_router_server.relay.keepalive import SignsOfLife
 from ollama_router_server.relay.learning import note_answered
 from ollama_router_server.relay.policy import Policy
+from ollama_router_server.storage.users import User
 from ollama_router_server.upstream.interface import ListenedResponse
 
 if TYPE_CHECKING:
@@ -64,16 +65,21 @@ class _Seen:
     """What is true of every request with the same head, as long as `FastPath.use` is not called again.
 
     `match` is None if such requests take the other way. `credential` is what the authenticator recognises it by,
-    `passed` the fields that a server gets of the head, as bytes, by the server's name.
+    `address` where they come from, `passed` the fields that a server gets of the head, as bytes, by the server's name.
+    `uncounted` is the user whose requests count against no limit.
     """
 
-    __slots__ = ("credential", "match", "passed", "uses")
+    __slots__ = ("address", "credential", "match", "passed", "uncounted", "uses")
 
-    def __init__(self, uses: int, match: Match | None, credential: bytes) -> None:
+    def __init__(
+        self, uses: int, match: Match | None = None, credential: bytes = b"", address: str | None = None
+    ) -> None:
         self.uses = uses
         self.match = match
         self.credential = credential
+        self.address = address
         self.passed: dict[str, bytes] = {}
+        self.uncounted: User | None = None
 
 
 class FastPath:
@@ -105,13 +111,16 @@ class FastPath:
         """Take a request if it can be sent to a server now."""
         seen = head.note
         if seen is None or seen.uses != self._uses:
-            seen = head.note = self._look_at(head)
+            seen = head.note = self._look_at(head, cycle)
         match = seen.match
         if match is None or len(body) > self._max_body:
             return False
         client = Client(cast("Receive", cycle.receive), cycle.send, cycle)
         client.bytes_in = len(body)
-        exchange = self.relay.make_exchange(head.method, match.endpoint.path, head.headers, client, cycle.client)
+        endpoint = match.endpoint
+        exchange = self.relay.make_exchange(
+            head.method, endpoint.path, head.headers, client, address=seen.address, family=endpoint.family
+        )
         if self.relay.in_flight >= self._max_in_flight:
             self._refuse(exchange, cycle, Overloaded(SERVER_BUSY, retry_after=1))
             return True
@@ -129,17 +138,19 @@ class FastPath:
         except RouterError:
             return False
         if place is None:
-            return self._turned_away(exchange, cycle, match, request)
-        if not self._counted(exchange, match):
+            return self._turned_away(exchange, cycle, seen, match, request)
+        if not self._counted(exchange, seen, match):
             place.close()
             return False
         _Passing(self, exchange, request, place, cycle).begin(seen.passed)
         return True
 
-    def _turned_away(self, exchange: Exchange, cycle: FrontCycle, match: Match, request: ParsedRequest) -> bool:
+    def _turned_away(
+        self, exchange: Exchange, cycle: FrontCycle, seen: _Seen, match: Match, request: ParsedRequest
+    ) -> bool:
         """Refuse a request for which there will be no place."""
         error = None if self._policy.has_stand_in(request) else self.deps.admitting.turn_away(exchange, request)
-        if error is None or not self._counted(exchange, match):
+        if error is None or not self._counted(exchange, seen, match):
             return False
         self._refuse(exchange, cycle, error)
         return True
@@ -153,21 +164,27 @@ class FastPath:
         exchange.client.bytes_out = len(body)
         self.relay.end(exchange)
 
-    def _look_at(self, head: RequestHead) -> _Seen:
+    def _look_at(self, head: RequestHead, cycle: FrontCycle) -> _Seen:
         match = _MATCHES.get((head.method, head.target))
         traced = self.deps.traces is not None
         if match is None or traced or any(name == b"content-encoding" for name, _ in head.headers):
-            return _Seen(self._uses, None, b"")
+            return _Seen(self._uses)
         try:
-            return _Seen(self._uses, match, self.deps.authenticator.key_of(head.headers))
+            credential = self.deps.authenticator.key_of(head.headers)
         except RouterError:
-            return _Seen(self._uses, None, b"")
+            return _Seen(self._uses)
+        return _Seen(self._uses, match, credential, self.relay.address_of(cycle.client, head.headers))
 
-    def _counted(self, exchange: Exchange, match: Match) -> bool:
+    def _counted(self, exchange: Exchange, seen: _Seen, match: Match) -> bool:
+        if exchange.user is seen.uncounted:
+            return True
         try:
-            return count_at_once(self.deps.ledger, exchange, match.endpoint)
+            counted = count_at_once(self.deps.ledger, exchange, match.endpoint)
         except RouterError:
             return False
+        if counted and exchange.ticket is None:
+            seen.uncounted = exchange.user
+        return counted
 
     def _checked(self, exchange: Exchange, seen: _Seen, match: Match, body: bytes) -> ParsedRequest | None:
         """The request, if this user may make it and it is for one server; None for the other way."""

@@ -7,18 +7,21 @@ Does not belong here: what observations mean (the core), polling (`fleet_service
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 from ollama_router_core.endpoints import Kind
 from ollama_router_core.expectation import BYTES_A_TOKEN
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.requests import ParsedRequest
-from ollama_router_core.traffic import inferred_model, observe_answered, sample_of
+from ollama_router_core.traffic import inferred_model, observe_answered, sample_of, shows_nothing_new
 from ollama_router_core.usage import Usage
 from ollama_router_core.values import Frozen
 from ollama_router_server.fleet_service import FleetService
 from ollama_router_server.relay.exchange import Exchange
 
 __all__ = ["Sent", "note_answered", "note_finished", "note_sent"]
+
+_INFER: Final = Kind.INFER  # looking a member up costs as much as a call
 
 
 class Sent(Frozen, frozen=True):
@@ -61,7 +64,10 @@ def _held_tokens(exchange: Exchange, usage: Usage) -> int:
 
 def note_answered(fleet: FleetService, server: str, request: ParsedRequest, status: int) -> None:
     """The head of an answer came: the model is in memory, or unloaded, or not there at all."""
-    if request.route.model is None or request.endpoint.kind is not Kind.INFER:
+    if request.route.model is None or request.endpoint.kind is not _INFER:
+        return
+    facts = fleet.servers.get(server)
+    if facts is None or shows_nothing_new(facts, request, status):
         return
     change = partial(observe_answered, request=request, status=status, now=fleet.now())
     if fleet.update(server, change) and inferred_model(request) is not None and status == 200:

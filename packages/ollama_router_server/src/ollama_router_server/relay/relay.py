@@ -16,7 +16,7 @@ import structlog
 
 from ollama_router_core.config.settings import Config, parse_size
 from ollama_router_core.decision import assigned_place
-from ollama_router_core.endpoints import Body, Match, Routing, family_of_path, match_endpoint
+from ollama_router_core.endpoints import Body, Family, Match, Routing, family_of_path, match_endpoint
 from ollama_router_core.errors import ModelNotFound, Overloaded, RouterError, SelectionError
 from ollama_router_core.external_routes import EXTERNAL, PREFIX
 from ollama_router_core.forwarded import Proxies
@@ -136,8 +136,14 @@ class RelayApp:
         """Serve one request and leave one record."""
         front = scope.get("extensions", _NO_EXTENSIONS).get(FRONT)
         path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+        headers = scope["headers"]
         exchange = self.make_exchange(
-            scope["method"], path, scope["headers"], Client(receive, send, front), scope.get("client")
+            scope["method"],
+            path,
+            headers,
+            Client(receive, send, front),
+            address=self.address_of(scope.get("client"), headers),
+            family=family_of_path(path),
         )
         exchange.query = scope.get("query_string", b"")
         if self._deps.traces is not None:
@@ -146,9 +152,9 @@ class RelayApp:
         await self.end_with(exchange, self._serve(exchange))
 
     def make_exchange(
-        self, method: str, path: str, headers: Headers, client: Client, peer: tuple[str, int] | None
+        self, method: str, path: str, headers: Headers, client: Client, *, address: str | None, family: Family
     ) -> Exchange:
-        """The state of a request that has just come."""
+        """The state of a request that has just come, from a client at this address."""
         clock = self._deps.clock
         exchange = Exchange(
             id=new_request_id(),
@@ -158,10 +164,14 @@ class RelayApp:
             client=client,
             started=clock.monotonic(),
             started_at=clock.wall(),
-            family=family_of_path(path),
+            family=family,
         )
-        exchange.address = self._deps.proxies.client(peer[0] if peer else None, headers)
+        exchange.address = address
         return exchange
+
+    def address_of(self, peer: tuple[str, int] | None, headers: Headers) -> str | None:
+        """Where a request comes from, given who is at the other end of its connection; None if that is not known."""
+        return self._deps.proxies.client(peer[0] if peer else None, headers)
 
     def begin(self) -> None:
         """An exchange is under way; `end` is owed."""
@@ -171,7 +181,8 @@ class RelayApp:
         """An exchange is over: it leaves its record."""
         self._in_flight -= 1
         self._live.end(exchange)
-        settle(self._deps.ledger, exchange)
+        if exchange.ticket is not None:
+            settle(self._deps.ledger, exchange, exchange.ticket)
         self._end(exchange)
         if exchange.trace is not None:
             exchange.trace.end(exchange, self._deps.clock.monotonic())

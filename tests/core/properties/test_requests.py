@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_router_core.endpoints import ENDPOINTS, Body, Endpoint, Match
+from ollama_router_core.endpoints import ENDPOINTS, Body, Endpoint, Kind, Match
 from ollama_router_core.errors import ModelNotFound, RequestError
-from ollama_router_core.requests import parse_request
-from support.json_texts import objects, spelled, values
+from ollama_router_core.request_keys import PLAIN_KEYS, READ_KEYS, TYPES
+from ollama_router_core.requests import RouteRequest, _check_keys, _plain_route, _route, parse_request
+from ollama_router_core.strict_json import JsonObject, parse_object
+from support.json_texts import objects, spelled, texts, values
 
 CHAT = next(row for row in ENDPOINTS if row.name == "chat")
 with_model = st.sampled_from([row for row in ENDPOINTS if row.model_keys and row.body is Body.JSON])
@@ -58,3 +61,87 @@ def test_a_renamed_request_is_the_same_request_for_another_model(name: str, rest
     assert json.loads(parsed.body) == {**body, "model": name}
     again = parse_request(Match(CHAT), parsed.body)
     assert again.route.model == parsed.route.model
+
+
+usual_messages = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.just("user"), "content": texts | st.lists(st.dictionaries(st.just("type"), texts), max_size=2)},
+        optional={"note": st.just("no picture")},
+    ),
+    max_size=3,
+)
+odd_messages = st.lists(
+    st.fixed_dictionaries(
+        {"content": values | st.just([{"type": "image_url"}])}, optional={"images": values, "note": st.just("an image")}
+    )
+    | values,
+    max_size=3,
+)
+usual_tools = st.lists(st.fixed_dictionaries({"type": st.sampled_from(["function", "custom"])}), min_size=1, max_size=2)
+odd_tools = st.lists(
+    st.dictionaries(
+        st.sampled_from(["type", "Type", "name"]),
+        st.sampled_from(["function", "web_search", "WEB_FETCH_2", "a web_search", "", "\u017f"]),
+    )
+    | values,
+    max_size=2,
+)
+numbers = st.integers(-1, 2**63)
+usual_members = st.fixed_dictionaries(
+    {"model": st.sampled_from(["m", "llama3.1:8b", "x:cloud"])},
+    optional={
+        "messages": usual_messages,
+        "stream": st.booleans(),
+        "tools": usual_tools,
+        "options": st.dictionaries(st.sampled_from(["num_ctx", "num_predict", "seed"]), numbers),
+        "keep_alive": st.sampled_from(["5m", 300]),
+        "max_tokens": numbers,
+        "temperature": values,
+        "prompt": st.sampled_from(["", "why", None]),
+    },
+)
+odd_members = st.dictionaries(
+    st.sampled_from(["unheard_of", "images", "suffix", "name", "Model", "max_completion_tokens", "tools", "stream"]),
+    values,
+    max_size=2,
+) | st.fixed_dictionaries(
+    {},
+    optional={
+        "model": st.sampled_from(["", "a\nb", "x" * 1100, None]) | values,
+        "messages": odd_messages,
+        "tools": odd_tools,
+        "options": values | st.dictionaries(st.sampled_from(["num_ctx", "Num_ctx", "num_predict"]), values),
+        "keep_alive": st.sampled_from([0, 0.0, -0.0, "0", "0m", -1, "", False, None]),
+    },
+)
+plain_members = usual_members | st.builds(lambda usual, odd: {**usual, **odd}, usual_members, odd_members)
+inferring = st.sampled_from([row for row in ENDPOINTS if row.body is Body.JSON and row.kind in {Kind.INFER, Kind.READ}])
+compact = plain_members.map(lambda members: json.dumps(members, separators=(",", ":")))
+
+
+@given(inferring, compact | spelled(plain_members))
+def test_a_plain_request_is_what_a_closer_look_says_it_is(endpoint: Endpoint, text: str) -> None:
+    """The quick way refuses with the same words, and has the same opinion of what it takes."""
+    body = text.encode()
+    with contextlib.suppress(RequestError):
+        document = parse_object(body)
+        quick = _outcome(_plain_route, document, endpoint, len(body))
+        if quick is not None:
+            assert quick == _outcome(_closely, document, endpoint, len(body))
+
+
+def _closely(document: JsonObject, endpoint: Endpoint, size: int) -> RouteRequest:
+    _check_keys(document.values, TYPES)
+    return _route(document, endpoint, size)
+
+
+def _outcome(read: Callable[[JsonObject, Endpoint, int], RouteRequest | None], *of: Any) -> object:
+    try:
+        return read(*of)
+    except (RequestError, ModelNotFound) as error:
+        return type(error), error.message
+
+
+def test_plain_keys_hide_no_lookalike() -> None:
+    """A plain key is one that is read, or one that no server takes for it."""
+    assert not {key for key in PLAIN_KEYS - READ_KEYS if key != key.casefold() or key in TYPES}

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ollama_router_core.errors import AmbiguousKey, InvalidBody
-from ollama_router_core.strict_json import parse_object
+from ollama_router_core.strict_json import _parse_text, _read_quickly, parse_object
 from support.json_texts import keys, objects, spelled, values
 
 
@@ -74,3 +74,25 @@ def test_any_bytes_raise_nothing_but_the_two_refusals(body: bytes, data: st.Data
         body = body[:place] + data.draw(st.binary(max_size=2)) + rest
     with contextlib.suppress(InvalidBody, AmbiguousKey):
         parse_object(body)
+
+
+@given(st.binary(max_size=60) | spelled().map(str.encode), st.data())
+def test_what_is_read_quickly_is_what_the_walk_reads(body: bytes, data: st.DataObject) -> None:
+    """Whoever spares the walk accepts nothing that it refuses, and every value is the one that it finds."""
+    if body:
+        place = data.draw(st.integers(0, len(body) - 1))
+        body = (
+            body[:place]
+            + data.draw(st.sampled_from([b"", body[place : place + 1], b"\xff", b"\\"]))
+            + body[place + 1 :]
+        )
+    pieces = _read_quickly(body)
+    if pieces is None:
+        return
+    walked = _parse_text(body.decode())
+    document = parse_object(body)
+    assert {key: document.get(key) for key in pieces} == walked.values
+    assert document.values == walked.values
+    assert {key: document.text[start:end] for key, (start, end) in document.spans.items()} == {
+        key: bytes(piece).decode() for key, piece in pieces.items()
+    }

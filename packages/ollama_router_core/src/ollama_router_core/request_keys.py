@@ -16,10 +16,17 @@ from ollama_router_core.names import is_cloud_name
 from ollama_router_core.strict_json import JsonObject
 
 __all__ = [
+    "DEEPER_KEYS",
+    "LIMIT_KEYS",
     "MANAGE_TYPES",
+    "PLAIN_KEYS",
     "READ_KEYS",
     "TYPES",
+    "checked_options",
+    "may_hold_images",
     "only",
+    "plain_keep_alive",
+    "plain_tools",
     "read_blobs",
     "read_max_tokens",
     "read_needs",
@@ -30,12 +37,24 @@ __all__ = [
     "unloads",
     "uses_cloud",
     "wants_stream",
+    "with_tools",
 ]
 
+LIMIT_KEYS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 READ_KEYS = frozenset({"model", "name", "stream", "options", "keep_alive", "messages", "prompt", "input", "tools",
                        "source", "destination", "from", "think", "images", "max_tokens", "max_completion_tokens",
                        "suffix", "system", "template", "files", "adapters", "draft_files", "remote_host", "insecure",
                        "max_output_tokens", "stream_options"})  # fmt: skip
+DEEPER_KEYS = frozenset({"options", "tools", "keep_alive", *LIMIT_KEYS})
+"""Those of `PLAIN_KEYS` whose values say something about what is needed."""
+PLAIN_KEYS = DEEPER_KEYS | {"model", "messages", "stream"} | {
+    "prompt", "input", "system", "template", "think", "stream_options", "format", "raw", "context", "truncate", "top_k",
+    "temperature", "top_p", "n", "seed", "stop", "user", "presence_penalty", "frequency_penalty", "logit_bias",
+    "logprobs", "top_logprobs", "response_format", "tool_choice", "parallel_tool_calls", "metadata", "store",
+    "service_tier", "reasoning_effort", "reasoning", "verbosity", "echo", "best_of", "dimensions", "encoding_format",
+    "instructions", "text", "stop_sequences", "thinking",
+}  # fmt: skip
+"""Keys of usual requests. But for the first line their values, whatever they are, say nothing that the router reads."""
 _READ_OPTIONS = frozenset({"num_ctx", "num_predict"})
 _NULL = type(None)
 _TEXT, _OBJECT, _LIST = frozenset({str, _NULL}), frozenset({dict, _NULL}), frozenset({list, _NULL})
@@ -62,7 +81,9 @@ MANAGE_TYPES: _Types = {
 _IN_WORDS = {_TEXT: "a text", _OBJECT: "an object", _LIST: "a list"}
 _SECONDS = "a number of seconds or a text such as '5m'"
 _BLOB_KEYS = ("files", "adapters", "draft_files")
-_LIMIT_KEYS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+_ZEROES = frozenset({0, "0", "0s", "0m", "0h"})
+_KEEPS = tuple(b'"123456789'[place : place + 1] for place in range(10))
+_KEEPS_NOTHING = frozenset(f'"{zero}"'.encode() for zero in _ZEROES)
 _INT64 = 1 << 63
 _SMALLEST_CONTEXT = 4  # tokens; Ollama raises what is below
 _NO_NEEDS: frozenset[str] = frozenset()
@@ -109,8 +130,17 @@ def wants_stream(values: Mapping[str, Any], endpoint: Endpoint) -> bool:
 
 def read_options(document: JsonObject, endpoint: Endpoint) -> Mapping[str, Any] | None:
     """Ollama's own routes read `options`; on its compatible ones they mean nothing."""
-    if document.values.get("options") is None or endpoint.family is not _OLLAMA:
+    if endpoint.family is not _OLLAMA or document.get("options") is None:
         return None
+    return checked_options(document)
+
+
+def checked_options(document: JsonObject) -> Mapping[str, Any]:
+    """The members of `options`, which is an object.
+
+    Raises:
+        AmbiguousKey: a key stands in it twice, or Ollama would take it for one that is read.
+    """
     options = document.child("options")
     refuse_lookalikes(options, _READ_OPTIONS)
     return options
@@ -135,7 +165,7 @@ def read_max_tokens(values: Mapping[str, Any], options: Mapping[str, Any] | None
     if endpoint.family is _OLLAMA:
         found = None if options is None else _whole(options, "num_predict", "options.num_predict")
         return found if found is not None and found > 0 else None
-    for key in _LIMIT_KEYS:
+    for key in LIMIT_KEYS:
         found = _whole(values, key, key) if key in values else None
         if found is not None:
             return found if found > 0 else None
@@ -163,6 +193,29 @@ def read_needs(values: Mapping[str, Any], endpoint: Endpoint) -> frozenset[str]:
     return usual.union(more) if more else usual
 
 
+def may_hold_images(messages: bytes) -> bool:
+    """Whether the text of messages could have a picture among them; most have no such word, however it is spelled."""
+    return b"image" in messages or (b"\\" in messages and b"\\u00" in messages)
+
+
+def plain_tools(tools: bytes) -> bool:
+    """Whether the text of `tools` is a list of objects, all run by the client itself; False wants a closer look."""
+    return tools.startswith(b"[{") and tools.isascii() and b"\\u" not in tools and b"web_" not in tools.lower()
+
+
+def plain_keep_alive(keep_alive: bytes) -> bool:
+    """Whether the text of `keep_alive` keeps a model; False wants a closer look."""
+    if not keep_alive.startswith(_KEEPS) or b"\\" in keep_alive:
+        return False
+    return keep_alive not in _KEEPS_NOTHING
+
+
+@lru_cache(maxsize=16)
+def with_tools(needs: frozenset[str]) -> frozenset[str]:
+    """The same for a request that brings tools, where anything is needed."""
+    return needs | {"tools"} if needs else needs
+
+
 def _messages_have_images(messages: Any) -> bool:
     for message in messages or ():
         if not isinstance(message, dict):
@@ -180,7 +233,7 @@ def _messages_have_images(messages: Any) -> bool:
 def unloads(values: Mapping[str, Any], endpoint: Endpoint) -> bool:
     """Ollama's way to unload a model: `keep_alive: 0` and nothing to answer."""
     keep_alive = values.get("keep_alive")
-    if keep_alive is None or keep_alive not in {0, "0", "0s", "0m", "0h"}:
+    if keep_alive is None or keep_alive not in _ZEROES:
         return False
     return endpoint.name in {"generate", "chat"} and not values.get("prompt") and not values.get("messages")
 

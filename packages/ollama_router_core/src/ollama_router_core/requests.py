@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from msgspec import Raw
 from msgspec.structs import replace
 
 from ollama_router_core.endpoints import Body, Endpoint, Family, Kind, Match
@@ -20,10 +21,17 @@ from ollama_router_core.errors import InvalidModelName
 from ollama_router_core.forms import Form, parse_form
 from ollama_router_core.names import CanonicalName, canonical_name, is_cloud_name, is_model_name
 from ollama_router_core.request_keys import (
+    DEEPER_KEYS,
+    LIMIT_KEYS,
     MANAGE_TYPES,
+    PLAIN_KEYS,
     READ_KEYS,
     TYPES,
+    checked_options,
+    may_hold_images,
     only,
+    plain_keep_alive,
+    plain_tools,
     read_blobs,
     read_max_tokens,
     read_needs,
@@ -34,6 +42,7 @@ from ollama_router_core.request_keys import (
     unloads,
     uses_cloud,
     wants_stream,
+    with_tools,
 )
 from ollama_router_core.strict_json import JsonObject, parse_object
 from ollama_router_core.values import Frozen
@@ -42,6 +51,8 @@ from ollama_router_core.wording import bad_model_name, no_body, no_model
 __all__ = ["ParsedRequest", "RouteRequest", "parse_request"]
 
 _LONGEST_NAME = 1024  # characters; Ollama's own names end at 593, other servers' ids far earlier
+_BRACKET = ord("[")
+_TRUTHS = {b"true": True, b"false": False}
 _OLLAMA, _JSON, _MANAGE, _ACCOUNT = Family.OLLAMA, Body.JSON, Kind.MANAGE, Kind.ACCOUNT  # members cost a look-up
 
 
@@ -141,24 +152,92 @@ def _read_json(match: Match, body: bytes) -> ParsedRequest:
     if not body:
         raise no_body(endpoint.family is _OLLAMA)
     document = parse_object(body)
-    values = document.values
-    if not values.keys() <= READ_KEYS:
-        refuse_lookalikes(values, READ_KEYS)
-    manages = endpoint.kind is _MANAGE
-    refuse_wrong_types(values, MANAGE_TYPES if manages else TYPES)
-    route = _route(document, endpoint, len(body))
-    if not manages:  # and so without a parameter in its path
-        return ParsedRequest(endpoint=endpoint, route=route, body=body, document=document, target=endpoint.path)
+    if endpoint.kind is _MANAGE:
+        return _read_managing(match, body, document)
+    route = _plain_route(document, endpoint, len(body))
+    if route is None:
+        _check_keys(document.values, TYPES)
+        route = _route(document, endpoint, len(body))
+    return ParsedRequest(endpoint=endpoint, route=route, body=body, document=document, target=endpoint.path)
+
+
+def _read_managing(match: Match, body: bytes, document: JsonObject) -> ParsedRequest:
+    endpoint, values = match.endpoint, document.values
+    _check_keys(values, MANAGE_TYPES)
     makes = endpoint.name == "create"
     return ParsedRequest(
         endpoint=endpoint,
-        route=route,
+        route=_route(document, endpoint, len(body)),
         body=body,
         document=document,
         target=match.target,
         blobs=read_blobs(values) if makes else frozenset(),
         base=values.get("from") or None if makes else None,
     )
+
+
+def _check_keys(values: Mapping[str, Any], types: Mapping[str, frozenset[object]]) -> None:
+    if not values.keys() <= READ_KEYS:
+        refuse_lookalikes(values, READ_KEYS)
+    refuse_wrong_types(values, types)
+
+
+def _plain_route(document: JsonObject, endpoint: Endpoint, size: int) -> RouteRequest | None:
+    """What `_route` says of most requests, from the text of a few values; None for one that wants a closer look.
+
+    Nothing is refused here that would not be refused there with the same words.
+    """
+    pieces = document.pieces
+    if pieces is None or not pieces.keys() <= PLAIN_KEYS or "model" not in pieces:
+        return None
+    model = pieces["model"]
+    named = _plain_name(bytes(model)) if len(model) < _LONGEST_NAME else None
+    stream = _plain_stream(pieces, endpoint)
+    if named is None or stream is None:
+        return None
+    if "messages" in pieces:
+        messages = bytes(pieces["messages"])
+        if messages[0] != _BRACKET or may_hold_images(messages):
+            return None
+    deeper = (only(endpoint.needs), None, None) if DEEPER_KEYS.isdisjoint(pieces) else _deeper(document, endpoint)
+    if deeper is None:
+        return None
+    return RouteRequest(
+        model_text=named[0],
+        model=named[1],
+        family=endpoint.family,
+        stream=stream,
+        num_ctx=deeper[1],
+        needs=deeper[0],
+        prompt_bytes=size,
+        max_tokens=deeper[2],
+        uses_cloud=named[2],
+    )
+
+
+def _plain_stream(pieces: Mapping[str, Raw], endpoint: Endpoint) -> bool | None:
+    """As `wants_stream`; None for what is neither true nor false."""
+    if endpoint.streams is None or "stream" not in pieces:
+        return endpoint.streams or False
+    return _TRUTHS.get(bytes(pieces["stream"]))
+
+
+def _deeper(document: JsonObject, endpoint: Endpoint) -> tuple[frozenset[str], int | None, int | None] | None:
+    """What is needed, the context and the limit of the answer, both in tokens; None for what wants a closer look."""
+    pieces, needs = document.pieces or {}, only(endpoint.needs)
+    options = None
+    if "keep_alive" in pieces and not plain_keep_alive(bytes(pieces["keep_alive"])):
+        return None
+    if "tools" in pieces:
+        if not plain_tools(bytes(pieces["tools"])):
+            return None
+        needs = with_tools(needs)
+    if "options" in pieces:
+        if not bytes(pieces["options"]).startswith(b"{"):
+            return None
+        options = checked_options(document) if endpoint.family is _OLLAMA else None
+    limits = {} if endpoint.family is _OLLAMA else {key: document.get(key) for key in LIMIT_KEYS if key in pieces}
+    return needs, None if options is None else read_num_ctx(options), read_max_tokens(limits, options, endpoint)
 
 
 def _route(document: JsonObject, endpoint: Endpoint, size: int) -> RouteRequest:
@@ -222,6 +301,18 @@ def _name(text: str) -> tuple[CanonicalName, bool]:
     """What a name that can be shown means, and whether it is one of Ollama's hosted service."""
     _refuse_unshowable(text)
     return canonical_name(text), is_cloud_name(text)
+
+
+@lru_cache(maxsize=4096)
+def _plain_name(text: bytes) -> tuple[str, CanonicalName, bool] | None:
+    """A model's name as JSON and what `_name` says of it; None for what is no name."""
+    name = json.loads(text)
+    if type(name) is not str or not name:
+        return None
+    try:
+        return name, *_name(name)
+    except InvalidModelName:
+        return None
 
 
 def _missing(endpoint: Endpoint) -> str:

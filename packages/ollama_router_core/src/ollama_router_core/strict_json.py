@@ -41,6 +41,7 @@ _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 _PATIENT_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_int=_any_int)
 
 
+_VALUE = msgspec.json.Decoder(Any).decode
 _VALUES = msgspec.json.Decoder(dict[str, Any]).decode
 _PIECES = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -48,12 +49,15 @@ _SHORTEST_MEMBER = len('"":0,')  # and its key
 
 
 class JsonObject(Distinct, eq=False):
-    """A JSON object: its text, its values by key, and where each value stands in the text."""
+    """A JSON object: its text, its values by key, and where each value stands in the text.
+
+    `pieces` are the texts of the values by key; None for a body that had to be walked.
+    """
 
     _source: bytes | str
-    values: Mapping[str, Any]
+    _values: Mapping[str, Any] | None = None
     _spans: Mapping[str, tuple[int, int]] | None = None
-    _pieces: Mapping[str, msgspec.Raw] | None = None
+    pieces: dict[str, msgspec.Raw] | None = None
 
     def __repr__(self) -> str:
         """Without what is in it: that is what people write."""
@@ -66,6 +70,18 @@ class JsonObject(Distinct, eq=False):
         return source if isinstance(source, str) else source.decode("utf-8")
 
     @property
+    def values(self) -> Mapping[str, Any]:
+        """The values by key; made when first asked for, as most of what is sent is only passed on.
+
+        Raises:
+            InvalidBody: they are nested too deeply for where they are asked for.
+        """
+        values = self._values
+        if values is None:
+            values = self._values = _values_of(self._source)
+        return values
+
+    @property
     def spans(self) -> Mapping[str, tuple[int, int]]:
         """Start and end of each value in `text`; found when first asked for, as most bodies are sent unedited."""
         if self._spans is None:
@@ -74,6 +90,13 @@ class JsonObject(Distinct, eq=False):
 
     def get(self, key: str) -> Any:
         """The value of a key, None when it is absent or null."""
+        if self._values is None and self.pieces is not None:
+            if key not in self.pieces:
+                return None
+            try:
+                return _VALUE(self.pieces[key])
+            except _UNREADABLE:  # a number that msgspec does not take
+                pass
         return self.values.get(key)
 
     def child(self, key: str) -> Mapping[str, Any]:
@@ -82,8 +105,8 @@ class JsonObject(Distinct, eq=False):
         Raises:
             AmbiguousKey: a key stands in it twice.
         """
-        if self._pieces is not None:
-            return parse_object(bytes(self._pieces[key])).values
+        if self.pieces is not None:
+            return parse_object(bytes(self.pieces[key])).values
         start, end = self.spans[key]
         return parse_object(self.text[start:end].encode()).values
 
@@ -113,9 +136,9 @@ def parse_object(body: bytes) -> JsonObject:
     """
     if not body:
         raise InvalidBody("missing request body")
-    quick = _read_quickly(body)
-    if quick is not None:
-        return quick
+    pieces = _read_quickly(body)
+    if pieces is not None:
+        return JsonObject(body, None, None, pieces)
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -123,22 +146,35 @@ def parse_object(body: bytes) -> JsonObject:
     return _parse_text(text)
 
 
-def _read_quickly(body: bytes) -> JsonObject | None:
-    """Most bodies, at a fraction of the price; None for one that has to be walked.
+def _read_quickly(body: bytes) -> dict[str, msgspec.Raw] | None:
+    """The texts of the values of most bodies, at a fraction of the price; None for one that has to be walked.
 
-    msgspec is as strict as `_walk`, but keeps the last of two members with one key. What the members it kept do not
-    account for is white space or a member it dropped: too little for the shortest such member, and there is none.
+    msgspec is as strict as `_walk`, but keeps the last of two members with one key, and does not look at the encoding
+    of what it passes over. What the members it kept do not account for is white space or a member it dropped: too
+    little for the shortest such member, and there is none.
     """
     try:
-        values = _VALUES(body)
-        pieces = _PIECES(body)
+        pieces: dict[str, msgspec.Raw] = _PIECES(body)
+        if not body.isascii():
+            body.decode()
     except _UNREADABLE:
         return None
-    kept = sum(map(len, values)) + sum(map(len, pieces.values())) + len(values) * len('"":,')
-    unexplained = len(body) + len(",") - len("{}") - kept
+    unexplained = len(body) + len(",") - len("{}")
+    for key, piece in pieces.items():
+        unexplained -= len(key) + len(piece) + len('"":,')
     if unexplained < _SHORTEST_MEMBER or _is_only_space(unexplained, body, pieces):
-        return JsonObject(body, values, None, pieces)
+        return pieces
     return None
+
+
+def _values_of(source: bytes | str) -> Mapping[str, Any]:
+    """The values of a text that was read before; of some numbers only Python makes something."""
+    if isinstance(source, str):
+        return _parse_text(source).values
+    try:
+        return _VALUES(source)
+    except _UNREADABLE:
+        return _parse_text(source.decode()).values
 
 
 def _is_only_space(unexplained: int, body: bytes, pieces: Mapping[str, msgspec.Raw]) -> bool:

@@ -199,7 +199,8 @@ def test_what_is_no_count_is_not_counted(value: str, streamed: bool) -> None:
 @pytest.mark.parametrize(
     "line",
     [b"\xff\xfe", b"[" * 9000, b'["usage"]', b'{"usage":[1]}', b'{"usage":{"usage":1}}', b'data: "usage"',
-     b'data: {"message":"usage","x":"usage"}', b'{"error":', b'"done":true'],
+     b'data: {"message":"usage","x":"usage"}', b'{"error":', b'"done":true',
+     b'data: {"type":["usage"],"usage":null}', b'{"type":[],"done":{}}'],
 )  # fmt: skip
 def test_junk_tells_nothing(family: Family, line: bytes) -> None:
     """A server may send anything; the relay goes on."""

@@ -11,13 +11,20 @@ most 16 KiB of a line are held; of a longer one (Ollama's `context` list) the en
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from ollama_router_core.endpoints import Family
-from ollama_router_core.usage_members import read_anthropic, read_ollama, read_openai
+from ollama_router_core.usage_members import (
+    AnyOllamaEnd,
+    OllamaEnd,
+    read_anthropic,
+    read_any_ollama,
+    read_ollama,
+    read_openai,
+)
 from ollama_router_core.values import Frozen
 
 __all__ = ["Usage", "UsageReader"]
@@ -65,12 +72,13 @@ _FIELDS: Mapping[Family, Mapping[str, str]] = {
     Family.OPENAI: {"prompt_tokens": "(?:prompt|input)_tokens", "completion_tokens": "(?:completion|output)_tokens"},
     Family.ANTHROPIC: {"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"},
 }
-# Without one of these words no marker matches. Looking for words costs a tenth of looking for patterns.
+# A line without one of these words tells nothing. Looking for words costs a tenth of looking for patterns.
 _WORDS: Mapping[Family, tuple[bytes, ...]] = {
     Family.OLLAMA: (b"true", b"eval_", b'load_duration"', b'"error"'),
     Family.OPENAI: (b'"usage"', b'"error"', b"response.", b"[DONE]"),
     Family.ANTHROPIC: (b'"usage"', b'message_stop"', b'"error"'),
 }
+# What must stand in the end of a line that is not whole, of which only patterns make something.
 _MARKERS: Mapping[Family, re.Pattern[bytes]] = {
     Family.OLLAMA: re.compile(rb'"(?:done"\s*:\s*true|(?:prompt_)?eval_|load_duration"|error")'),
     Family.OPENAI: re.compile(rb'["\[](?:usage"\s*:\s*\{|error"|response\.(?:completed|failed)"|DONE\])'),
@@ -82,17 +90,17 @@ _NUMBERS = {
 }
 _TOKEN = b'"done":false}'
 """How Ollama ends a line that is a token. Only the last member of the whole object can stand there."""
+_TOKEN_LINE = _TOKEN + b"\n"
 
 
 class UsageReader:
     """Watches one answer. Feed it every piece, then ask for `usage`; how the bytes are cut makes no difference."""
 
-    __slots__ = ("_cut", "_family", "_found", "_held", "_lines", "_seen", "_tells", "_words")
+    __slots__ = ("_cut", "_family", "_found", "_held", "_lines", "_seen", "_words")
 
     def __init__(self, family: Family, *, streamed: bool) -> None:
         self._family = family
         self._words = _WORDS[family]
-        self._tells = _MARKERS[family].search
         self._lines = streamed
         self._held = b""
         self._cut = False
@@ -103,18 +111,18 @@ class UsageReader:
         """Look at the next piece of the body."""
         self._found = None
         data = self._held + piece if self._held else piece
-        if not self._lines:
-            self._hold(data)
-            return
-        if data.endswith(b"\n") and (_is_token(data) or not self._has_word(data)):  # the common case: tokens pass by
-            self._held, self._cut = b"", False
-            return
-        end = data.rfind(b"\n") + 1
-        if end:
-            for start, line in self._telling(data, end):
-                self._seen = _merged(self._seen, self._line(line, cut=self._cut and start == 0))
-            self._cut = False
-        self._hold(data[end:])
+        if self._lines:
+            end = data.rfind(b"\n") + 1
+            if end and end == len(data) and (_is_token(data) or not self._has_word(data)):  # usual: tokens pass by
+                self._held, self._cut = b"", False
+                return
+            if end:
+                self._look_at(data[: end - 1])
+                data = data[end:]
+        if len(data) > _HELD:
+            self._cut = True
+            data = data[-_HELD:]
+        self._held = data
 
     @property
     def mid_line(self) -> bool:
@@ -124,15 +132,19 @@ class UsageReader:
     @property
     def usage(self) -> Usage:
         """What has been found so far; call it after the last piece."""
-        if self._found is None:
-            self._found = self._find()
-        return self._found
+        found = self._found
+        if found is None:
+            found = self._found = self._find()
+        return found
 
     def _find(self) -> Usage:
+        held = self._held
         if self._lines:
-            return _merged(self._seen, self._line(self._held, cut=self._cut)) if self._held else self._seen
-        held, family = self._held, self._family
-        found = _read_end(family, held) if self._cut else _read(_READERS[family], held)
+            tells = held and self._has_word(held)
+            return _merged(self._seen, self._line(held, cut=self._cut)) if tells else self._seen
+        if not self._cut:
+            return _read(self._family, held, whole=True)
+        found = _read_end(self._family, held)
         return _merged(found, _FINISHED) if found.counts else found
 
     def _has_word(self, data: bytes) -> bool:
@@ -141,45 +153,37 @@ class UsageReader:
                 return True
         return False
 
-    def _telling(self, data: bytes, end: int) -> Iterator[tuple[int, bytes]]:
-        """The lines before `end` that may hold something, each with its offset in bytes."""
-        found = [at for at in [data.find(word, 0, end) for word in self._words] if at >= 0]
-        # A marker begins before its word, but in the same line.
-        at = data.rfind(b"\n", 0, min(found)) + 1 if found else end
-        while at < end and (match := self._tells(data, at, end)):
-            start = data.rfind(b"\n", 0, match.start()) + 1
-            at = data.index(b"\n", match.start())
-            yield start, data[start:at]
-
-    def _hold(self, data: bytes) -> None:
-        self._cut = self._cut or len(data) > _HELD
-        self._held = data[-_HELD:]
+    def _look_at(self, lines: bytes) -> None:
+        """Whole lines, the first of which may have lost its beginning."""
+        for line in lines.split(b"\n"):
+            if line and self._has_word(line):
+                self._seen = _merged(self._seen, self._line(line, cut=self._cut))
+            self._cut = False
 
     def _line(self, line: bytes, *, cut: bool) -> Usage:
-        cut = cut or len(line) > _HELD
-        line = line[-_HELD:].strip()
-        if cut:
-            return _read_end(self._family, line) if self._may_tell(line) else _NOTHING
+        """What a line with one of the words tells."""
+        if cut or len(line) > _HELD:
+            line = line[-_HELD:].strip()
+            tells = not line.endswith(_TOKEN) and _MARKERS[self._family].search(line) is not None
+            return _read_end(self._family, line) if tells else _NOTHING
+        line = line.strip()
         if self._family is _OLLAMA:
-            return _read(_ollama, line) if self._may_tell(line) else _NOTHING
-        if not line.startswith(b"data:") or not self._tells(line):
+            return _read(_OLLAMA, line, whole=False) if not line.endswith(_TOKEN) else _NOTHING
+        if not line.startswith(b"data:"):
             return _NOTHING
         payload = line[5:].strip()
         if payload == b"[DONE]":
-            return _FINISHED if self._family is Family.OPENAI else _NOTHING
-        return _read(_READERS[self._family], payload)
-
-    def _may_tell(self, line: bytes) -> bool:
-        return not line.endswith(_TOKEN) and self._tells(line) is not None
+            return _FINISHED if self._family is _OPENAI else _NOTHING
+        return _read(self._family, payload, whole=False)
 
 
-_OLLAMA = Family.OLLAMA
+_OLLAMA, _OPENAI = Family.OLLAMA, Family.OPENAI  # members cost a look-up
 _FINISHED = Usage(finished=True)
 
 
 def _is_token(data: bytes) -> bool:
     """Whether a piece is one line and that one a token of Ollama's: all that most pieces are asked."""
-    return data.endswith(_TOKEN, 0, -1) and data.find(b"\n") == len(data) - 1
+    return data.endswith(_TOKEN_LINE) and data.find(b"\n") == len(data) - 1
 
 
 def _merged(before: Usage, after: Usage) -> Usage:
@@ -201,10 +205,12 @@ def _later(before: int | None, after: int | None) -> int | None:
     return before if after is None else after
 
 
-def _read(reader: Callable[[bytes], Usage], text: bytes) -> Usage:
-    """One JSON text. What is none tells nothing."""
+def _read(family: Family, text: bytes, *, whole: bool) -> Usage:
+    """One JSON text; a `whole` answer with numbers is a finished one. What is no JSON tells nothing."""
     try:
-        return reader(text)
+        if family is _OPENAI:
+            return _openai(text, whole=whole)
+        return _ollama(text, whole=whole) if family is _OLLAMA else _anthropic(text, whole=whole)
     except _UNREADABLE:
         return _NOTHING
 
@@ -220,47 +226,64 @@ def _read_end(family: Family, text: bytes) -> Usage:
     return Usage(**counts, finished=family is Family.OLLAMA and bool(counts))
 
 
-def _ollama(text: bytes) -> Usage:
-    end = read_ollama(text)
+def _ollama(text: bytes, *, whole: bool) -> Usage:
+    try:
+        end = read_ollama(text)
+    except msgspec.ValidationError:
+        end = _counted(read_any_ollama(text))
     return Usage(
-        prompt_tokens=_count(end.prompt_eval_count),
-        completion_tokens=_count(end.eval_count),
-        load_duration=_count(end.load_duration),
-        prompt_eval_duration=_count(end.prompt_eval_duration),
-        eval_duration=_count(end.eval_duration),
-        finished=end.done is True,
+        prompt_tokens=end.prompt_eval_count,
+        completion_tokens=end.eval_count,
+        load_duration=end.load_duration,
+        prompt_eval_duration=end.prompt_eval_duration,
+        eval_duration=end.eval_duration,
+        finished=end.done is True or (whole and _counts(end)),
         failed=bool(end.error),
     )
 
 
-def _openai(text: bytes) -> Usage:
+def _counted(end: AnyOllamaEnd) -> OllamaEnd:
+    """Without what is no count."""
+    return OllamaEnd(
+        done=end.done,
+        error=end.error,
+        prompt_eval_count=_count(end.prompt_eval_count),
+        eval_count=_count(end.eval_count),
+        load_duration=_count(end.load_duration),
+        prompt_eval_duration=_count(end.prompt_eval_duration),
+        eval_duration=_count(end.eval_duration),
+    )
+
+
+def _counts(end: OllamaEnd) -> bool:
+    numbers = (end.prompt_eval_count, end.eval_count, end.load_duration, end.prompt_eval_duration, end.eval_duration)
+    return any(number is not None for number in numbers)
+
+
+def _openai(text: bytes, *, whole: bool) -> Usage:
     """A chunk or an answer of chat completions, or an event or an answer of `/v1/responses`, which has other words."""
     end = read_openai(text)
-    source = _source(end.usage, end.response)
+    source, kind = _source(end.usage, end.response), end.type
+    prompt = _count(source.get("prompt_tokens", source.get("input_tokens")))
+    answer = _count(source.get("completion_tokens", source.get("output_tokens")))
     return Usage(
-        prompt_tokens=_count(source.get("prompt_tokens", source.get("input_tokens"))),
-        completion_tokens=_count(source.get("completion_tokens", source.get("output_tokens"))),
-        finished=end.type == "response.completed",
-        failed=bool(end.error) or end.type in {"error", "response.failed"},
+        prompt_tokens=prompt,
+        completion_tokens=answer,
+        finished=kind == "response.completed" or (whole and (prompt is not None or answer is not None)),
+        failed=bool(end.error) or kind in ("error", "response.failed"),  # which may be a list
     )
 
 
-def _anthropic(text: bytes) -> Usage:
+def _anthropic(text: bytes, *, whole: bool) -> Usage:
     end = read_anthropic(text)
-    source = _source(end.usage, end.message)
+    source, kind = _source(end.usage, end.message), end.type
+    prompt, answer = _count(source.get("input_tokens")), _count(source.get("output_tokens"))
     return Usage(
-        prompt_tokens=_count(source.get("input_tokens")),
-        completion_tokens=_count(source.get("output_tokens")),
-        finished=end.type == "message_stop",
-        failed=end.type == "error",
+        prompt_tokens=prompt,
+        completion_tokens=answer,
+        finished=kind == "message_stop" or (whole and (prompt is not None or answer is not None)),
+        failed=kind == "error",
     )
-
-
-_READERS: Mapping[Family, Callable[[bytes], Usage]] = {
-    Family.OLLAMA: _ollama,
-    Family.OPENAI: _openai,
-    Family.ANTHROPIC: _anthropic,
-}
 
 
 def _source(usage: Any, message: Any) -> Mapping[str, Any]:

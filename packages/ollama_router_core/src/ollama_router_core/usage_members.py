@@ -8,16 +8,39 @@ This module stays interpreted in a compiled build: msgspec reads the annotations
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Struct
 
-__all__ = ["AnthropicEnd", "OllamaEnd", "OpenAIEnd", "read_anthropic", "read_ollama", "read_openai"]
+__all__ = [
+    "AnthropicEnd",
+    "AnyOllamaEnd",
+    "OllamaEnd",
+    "OpenAIEnd",
+    "read_anthropic",
+    "read_any_ollama",
+    "read_ollama",
+    "read_openai",
+]
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None
 
 
 class OllamaEnd(Struct):
     """The last line of a stream, or a whole answer."""
+
+    done: Any = None
+    error: Any = None
+    prompt_eval_count: _Count = None
+    eval_count: _Count = None
+    load_duration: _Count = None
+    prompt_eval_duration: _Count = None
+    eval_duration: _Count = None
+
+
+class AnyOllamaEnd(Struct):
+    """The same where one of them is no count."""
 
     done: Any = None
     error: Any = None
@@ -46,5 +69,6 @@ class AnthropicEnd(Struct):
 
 
 read_ollama = msgspec.json.Decoder(OllamaEnd).decode
+read_any_ollama = msgspec.json.Decoder(AnyOllamaEnd).decode
 read_openai = msgspec.json.Decoder(OpenAIEnd).decode
 read_anthropic = msgspec.json.Decoder(AnthropicEnd).decode

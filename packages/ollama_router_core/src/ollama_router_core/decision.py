@@ -8,10 +8,8 @@ The texts of a decision are written when somebody reads them.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 from ollama_router_core.candidates import Reason
@@ -23,7 +21,7 @@ from ollama_router_core.memory import MemoryEstimate
 from ollama_router_core.names import CanonicalName, canonical_name
 from ollama_router_core.plans import Plan, plan_for
 from ollama_router_core.requests import RouteRequest
-from ollama_router_core.selection import RANKINGS, Fastest, Moment, Turn, refused_now
+from ollama_router_core.selection import Fastest, Moment, Turn, refused_now
 from ollama_router_core.values import Distinct
 
 __all__ = ["Decision", "Verdict", "assigned_place", "decide"]
@@ -52,14 +50,16 @@ class Verdict:
 class Decision(Distinct, kw_only=True, eq=False):
     """The answer: `ranking` names the servers to try in order; empty means that `error` says why.
 
-    Nothing of it changes; it is not frozen because it keeps its reason once that was asked for.
+    Nothing of it changes; it is not frozen because it keeps its reason once that was asked for. What it rests on is
+    either told by two functions or kept as it is.
     """
 
     request: RouteRequest
     strategy: str
     ranking: tuple[str, ...]
-    _explain: Callable[[], tuple[Verdict, ...]]
-    _headline: Callable[[], str]
+    _explain: Callable[[], tuple[Verdict, ...]] | None = None
+    _headline: Callable[[], str] | None = None
+    _basis: tuple[Plan, Moment] | None = None
     error: SelectionError | ModelIncapable | None = None
     _reason: str | None = None
 
@@ -74,9 +74,13 @@ class Decision(Distinct, kw_only=True, eq=False):
     @property
     def reason(self) -> str:
         """Why the chosen server, or why none."""
-        if self._reason is None:
-            self._reason = self._headline()
-        return self._reason
+        reason = self._reason
+        if reason is None:
+            reason = self._reason = self._headline() if self._headline is not None else self._headline_of_basis()
+        return reason
+
+    def _headline_of_basis(self) -> str:
+        return "" if self._basis is None else _headline(self._basis[0], self.ranking[0], self._basis[1])
 
     def among(self, servers: tuple[str, ...]) -> Decision:
         """The same decision with only some servers of its ranking left."""
@@ -85,14 +89,16 @@ class Decision(Distinct, kw_only=True, eq=False):
             strategy=self.strategy,
             ranking=servers,
             error=self.error,
-            _explain=self._explain,
-            _headline=self._headline,
+            _explain=lambda: self.verdicts,
+            _headline=lambda: self.reason,
         )
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
         """Every server and external host, the ranked ones first and in order."""
-        return self._explain()
+        if self._explain is not None:
+            return self._explain()
+        return () if self._basis is None else _verdicts(self._basis[0], self.ranking, self._basis[1])
 
     def to_json(self) -> dict[str, Any]:
         """The decision in the nouns that library, command line and HTTP share."""
@@ -152,17 +158,11 @@ def decide(
     if assigned is not None:
         return _by_assignment(request, assigned, config)
     plan = plan_for(request, snapshot, config)
-    moment = Moment(request=request, snapshot=snapshot, config=config, now=now, prefix=prefix)
+    moment = Moment(request, snapshot, config, now, prefix)
     ranking = _ranking(plan, moment, tiebreak)
     if not ranking:
         return _nothing(plan, moment)
-    return Decision(
-        request=request,
-        strategy=config.routing_strategy,
-        ranking=ranking,
-        _explain=partial(_verdicts, plan, ranking, moment),
-        _headline=partial(_headline, plan, ranking[0], moment),
-    )
+    return Decision(request=request, strategy=config.routing_strategy, ranking=ranking, _basis=(plan, moment))
 
 
 def _headline(plan: Plan, name: str, moment: Moment) -> str:
@@ -172,7 +172,7 @@ def _headline(plan: Plan, name: str, moment: Moment) -> str:
     known = plan.headlines.get(key)
     if known is not None:
         return known
-    ranking = RANKINGS[moment.config.routing_strategy]
+    ranking = plan.ranking
     text = ", ".join([reason.text for reason in ranking.reasons(plan.candidate(name), moment)])
     if not isinstance(ranking, Fastest) and len(plan.headlines) < _MOST_HEADLINES:
         plan.headlines[key] = text
@@ -185,28 +185,30 @@ _MOST_HEADLINES = 256
 
 def _ranking(plan: Plan, moment: Moment, tiebreak: int) -> tuple[str, ...]:
     """The names of the servers that can take a request now, the best first."""
-    snapshot = moment.snapshot
-    any_open = not (plan.bounded or snapshot.draining or snapshot.suspended or snapshot.slots)
-    turns = plan.turns if any_open else _open(plan, moment)
-    keys = RANKINGS[moment.config.routing_strategy].keys(turns, moment, tiebreak)
+    snapshot, turns = moment.snapshot, plan.turns
+    if plan.bounded or snapshot.draining or snapshot.suspended or snapshot.slots:
+        turns = _open(plan, moment)
+    if plan.settled:
+        return plan.names if turns is plan.turns else tuple([turn.name for turn in turns])
+    keys = plan.ranking.keys(turns, moment, tiebreak)
     keys.sort()
     return tuple([key[-1] for key in keys])
 
 
-def _open(plan: Plan, moment: Moment) -> Iterable[Turn]:
+def _open(plan: Plan, moment: Moment) -> tuple[Turn, ...]:
     """Those of a plan that can take a request now."""
     snapshot, now = moment.snapshot, moment.now
     if snapshot.draining or snapshot.suspended or snapshot.slots:
-        return [turn for turn in plan.turns if refused_now(turn.candidate, snapshot, now) is None]
+        return tuple([turn for turn in plan.turns if refused_now(turn.candidate, snapshot, now) is None])
     running = snapshot.in_flight.get
-    return [turn for turn in plan.turns if running(turn.name, 0) < (turn.candidate.server.max_concurrent or math.inf)]
+    return tuple([turn for turn in plan.turns if running(turn.name, 0) < turn.most])
 
 
 _ONLY_BY_ASSIGNMENT = Reason("external", "external: only by assignment")
 
 
 def _verdicts(plan: Plan, names: Sequence[str], moment: Moment) -> tuple[Verdict, ...]:
-    ranking = RANKINGS[moment.config.routing_strategy]
+    ranking = plan.ranking
     ranked = [plan.candidate(name) for name in names]
     able = [
         Verdict(

@@ -9,17 +9,18 @@ one server's facts change, only its candidates are made anew.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import is_not
+from operator import attrgetter, is_not
 from typing import Any, NamedTuple
 
 from ollama_router_core.candidates import Candidate, Reason, RequestKind, kind_of, make_candidate
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet import FleetSnapshot, ServerFacts
 from ollama_router_core.requests import RouteRequest
-from ollama_router_core.selection import FILTERS, RANKINGS, Turn
+from ollama_router_core.selection import FILTERS, RANKINGS, Ranking, Turn
 
 __all__ = ["Plan", "plan_for"]
 
@@ -28,13 +29,16 @@ __all__ = ["Plan", "plan_for"]
 class Plan:
     """What facts alone decide about a kind of request: who may take it, and why the others may not.
 
-    `turns` are the able servers as a ranking compares them; `bounded` says that one takes only so many requests at
-    once. `headlines` keeps why a server was chosen, in words, by what these say beside the facts: its name, the
-    requests there, its slots.
+    `turns` are the able servers as `ranking` compares them, `names` theirs in the same order; `settled` says that this
+    is the order whatever goes on. `bounded` says that one takes only so many requests at once. `headlines` keeps why a
+    server was chosen, in words, by what these say beside the facts: its name, the requests there, its slots.
     """
 
     able: tuple[Candidate, ...]
+    ranking: Ranking
     turns: tuple[Turn, ...]
+    names: tuple[str, ...]
+    settled: bool
     refused: tuple[tuple[Candidate, Reason], ...]
     bounded: bool
     headlines: dict[tuple[str, int, int | None], str] = field(default_factory=dict, repr=False)
@@ -122,19 +126,32 @@ class _Plans:
         ]
         self.shelf.keep(kind, _Row(self._facts, self._disks, findings))
         able = tuple([candidate for candidate, reason in findings if reason is None])
-        fixed = RANKINGS[self.config.routing_strategy].fixed
+        ranking = RANKINGS[self.config.routing_strategy]
+        turns = self._turns(ranking, findings)
         return Plan(
             able=able,
+            ranking=ranking,
+            turns=turns,
+            names=tuple([turn.name for turn in turns]),
+            settled=len(turns) < 2 or (ranking.fixed_first and len({turn.fixed for turn in turns}) == len(turns)),
             bounded=any(candidate.server.max_concurrent for candidate in able),
-            turns=tuple(
-                [
-                    Turn(candidate.name, fixed(candidate), *turn, candidate)
-                    for (candidate, reason), turn in zip(findings, self.shelf.turns, strict=True)
-                    if reason is None
-                ]
-            ),
             refused=tuple([(candidate, reason) for candidate, reason in findings if reason is not None]),
         )
+
+    def _turns(self, ranking: Ranking, findings: Sequence[_Finding]) -> tuple[Turn, ...]:
+        """The able servers in the order of what is fixed about them."""
+        rows = [
+            (ranking.fixed(candidate), place, salt, candidate)
+            for (candidate, reason), (place, salt) in zip(findings, self.shelf.turns, strict=True)
+            if reason is None
+        ]
+        order = {fixed: number for number, fixed in enumerate(sorted({row[0] for row in rows}))}
+        turns = [
+            Turn(one.name, order[fixed], place, salt, one.server.max_concurrent or math.inf, one)
+            for fixed, place, salt, one in rows
+        ]
+        turns.sort(key=attrgetter("fixed"))
+        return tuple(turns)
 
     def _find(self, name: str, kind: RequestKind, request: RouteRequest, snapshot: FleetSnapshot) -> _Finding:
         candidate = make_candidate(name, kind, snapshot, self.config)

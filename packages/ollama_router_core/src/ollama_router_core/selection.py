@@ -192,12 +192,17 @@ def _capabilities(facts: ServerFacts, request: RouteRequest) -> frozenset[str] |
 
 
 class Turn(NamedTuple):
-    """A server that may take a kind of request: `fixed` by the ranking, its place among all, a number of its own."""
+    """A server that may take a kind of request.
+
+    `fixed` orders it among those of its plan by what does not change, equal ones the same; `place` is its place among
+    all servers, `salt` a number of its own, `most` how many requests it takes at once.
+    """
 
     name: str
-    fixed: tuple[int, ...]
+    fixed: int
     place: int
     salt: int
+    most: float
     candidate: Candidate
 
 
@@ -207,10 +212,12 @@ runs."""
 
 
 class Ranking(Protocol):
-    """Compares servers that may take a request."""
+    """Compares servers that may take a request. `fixed_first`: by what is fixed before all else."""
+
+    fixed_first: bool
 
     def fixed(self, candidate: Candidate) -> tuple[int, ...]:
-        """What does not change from one decision to the next: `Turn.fixed`."""
+        """What does not change from one decision to the next: `Turn.fixed` is the place of this among the others'."""
 
     def keys(self, turns: Iterable[Turn], moment: Moment, tiebreak: int) -> list[tuple[Any, ...]]:
         """One for each server, with its name at the end; the smallest wins, and `tiebreak` decides between equals."""
@@ -245,6 +252,8 @@ def _priority(priority: int) -> Reason:
 class PriorityWithMemory:
     """Smallest priority number; inside one priority: warm, then fits without evicting, then fewest in flight."""
 
+    fixed_first: bool = True
+
     def fixed(self, candidate: Candidate) -> tuple[int, ...]:
         """Doubt, priority, warmth."""
         return (candidate.doubt, candidate.server.priority, candidate.warmth)
@@ -252,7 +261,7 @@ class PriorityWithMemory:
     def keys(self, turns: Iterable[Turn], moment: Moment, tiebreak: int) -> list[tuple[Any, ...]]:
         """Doubt, priority, warmth, load, chance."""
         running, mixed = moment.snapshot.in_flight.get, tiebreak * _MIX & _MASK
-        return [(fixed, running(name, 0), (salt ^ mixed) * _ODD & _MASK, name) for name, fixed, _, salt, _ in turns]
+        return [(fixed, running(name, 0), (salt ^ mixed) * _ODD & _MASK, name) for name, fixed, _, salt, _, _ in turns]
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """The same in words."""
@@ -263,6 +272,8 @@ class PriorityWithMemory:
 
 class LeastLoaded:
     """Fewest in flight, as a share of the slots where they are known; then warm; then priority."""
+
+    fixed_first: bool = False
 
     def fixed(self, candidate: Candidate) -> tuple[int, ...]:
         """Warmth, priority."""
@@ -280,7 +291,7 @@ class LeastLoaded:
                 (salt ^ mixed) * _ODD & _MASK,
                 name,
             )
-            for name, fixed, _, salt, one in turns
+            for name, fixed, _, salt, _, one in turns
         ]
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
@@ -292,6 +303,8 @@ class LeastLoaded:
 class RoundRobin:
     """Each in turn: the caller's counter moves the start on with every request."""
 
+    fixed_first: bool = True
+
     def fixed(self, candidate: Candidate) -> tuple[int, ...]:
         """Doubt."""
         return (candidate.doubt,)
@@ -299,7 +312,7 @@ class RoundRobin:
     def keys(self, turns: Iterable[Turn], moment: Moment, tiebreak: int) -> list[tuple[Any, ...]]:
         """Doubt, then the turn."""
         count = len(moment.config.servers)
-        return [(fixed, (place - tiebreak) % count, name) for name, fixed, place, _, _ in turns]
+        return [(fixed, (place - tiebreak) % count, name) for name, fixed, place, _, _, _ in turns]
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
         """The same in words."""
@@ -310,6 +323,8 @@ class RoundRobin:
 
 class Fastest:
     """Least expected time to finish, with the time that an eviction costs others."""
+
+    fixed_first: bool = True
 
     def terms(self, candidate: Candidate, moment: Moment) -> Terms:
         """The expected time, term by term."""
@@ -330,7 +345,7 @@ class Fastest:
                 (salt ^ mixed) * _ODD & _MASK,
                 name,
             )
-            for name, fixed, _, salt, one in turns
+            for name, fixed, _, salt, _, one in turns
         ]
 
     def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:

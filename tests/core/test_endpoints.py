@@ -47,7 +47,7 @@ def test_no_two_rows_share_a_name_or_a_method_and_path() -> None:
 @rows
 def test_a_row_agrees_with_itself(row: Endpoint) -> None:
     """Routes that infer name a model, take POST and say which capability they need; reading routes never stream."""
-    assert row.family is family_of_path(row.path)
+    assert row.family is family_of_path(row.path) is family_of_path(row.path + "/x")
     assert not row.path.endswith("/") or row.path == "/"
     if row.kind is Kind.INFER:
         assert row.methods == ("POST",)

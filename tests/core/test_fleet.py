@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from ollama_router_core.fleet import FleetSnapshot, ServerFacts
+from ollama_router_core.fleet import FleetSnapshot, InstalledModel, ServerFacts, is_stub, stubs
+from ollama_router_core.names import canonical_name
 
 
 def test_a_new_fact_makes_a_new_snapshot() -> None:
@@ -35,3 +36,21 @@ def test_nothing_is_known_of_a_new_server() -> None:
     assert facts.up is None
     assert facts.installed is None
     assert facts.loaded == {}
+
+
+def test_stubs_are_the_models_that_some_server_knows_as_hosted_ones() -> None:
+    """Asked for one by one or all at once; a server that has the model itself changes nothing."""
+    names = [canonical_name(text) for text in ("here", "hosted:cloud", "both", "absent")]
+    here, hosted, both, absent = names
+    row = InstalledModel(name=here, spelling="x", size=1, digest="d")
+    far = dataclasses.replace(row, remote_host="https://ollama.com:443")
+    servers = {
+        "a": ServerFacts(name="a"),
+        "b": ServerFacts(name="b", installed={here: row, both: dataclasses.replace(row, name=both)}),
+        "c": ServerFacts(
+            name="c",
+            installed={hosted: dataclasses.replace(far, name=hosted), both: dataclasses.replace(far, name=both)},
+        ),
+    }
+    assert stubs(servers) == {hosted, both} == {name for name in names if is_stub(name, servers)}
+    assert absent not in stubs(servers)

@@ -122,7 +122,7 @@ def check_model(grants: Grants, model: str) -> None:
     Raises:
         Forbidden: it is not; the text says the same of models that exist and of models that do not.
     """
-    if may_use_model(grants, model):
+    if (grants.models is None and grants.cloud is not False) or may_use_model(grants, model):
         return
     if grants.cloud is False and is_cloud_name(model):
         raise Forbidden("this user may not use models of Ollama's cloud; an administrator can allow it")

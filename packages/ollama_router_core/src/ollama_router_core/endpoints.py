@@ -254,8 +254,14 @@ _EXACT = _index(row for row in ENDPOINTS if not row.path.endswith("}"))
 _PREFIX = {path[: path.index("{")]: rows for path, rows in _index(r for r in ENDPOINTS if r.path.endswith("}")).items()}
 
 
+_FAMILIES = {row.path: row.family for row in ENDPOINTS}
+
+
 def family_of_path(path: str) -> Family:
     """The dialect in which errors of this path are written; unknown paths speak Ollama's."""
+    known = _FAMILIES.get(path)
+    if known is not None:
+        return known
     if path.startswith("/v1/messages"):
         return Family.ANTHROPIC
     return Family.OPENAI if path.startswith("/v1/") or path == "/v1" else Family.OLLAMA

@@ -18,7 +18,7 @@ from msgspec import structs
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.values import Frozen
 
-__all__ = ["FleetSnapshot", "InstalledModel", "LoadedModel", "ModelFacts", "ServerFacts", "is_stub"]
+__all__ = ["FleetSnapshot", "InstalledModel", "LoadedModel", "ModelFacts", "ServerFacts", "is_stub", "stubs"]
 
 EMPTY: Mapping[Any, Any] = MappingProxyType({})
 """The shared empty mapping."""
@@ -199,5 +199,14 @@ class FleetSnapshot(Frozen, frozen=True, kw_only=True):
 
 def is_stub(model: CanonicalName, servers: Mapping[str, ServerFacts]) -> bool:
     """Whether some server only knows a model as one of Ollama's hosted service."""
-    rows = [facts.installed.get(model) for facts in servers.values() if facts.installed]
-    return any(row is not None and row.remote_host is not None for row in rows)
+    for facts in servers.values():
+        row = facts.installed.get(model) if facts.installed else None
+        if row is not None and row.remote_host is not None:
+            return True
+    return False
+
+
+def stubs(servers: Mapping[str, ServerFacts]) -> frozenset[CanonicalName]:
+    """The models of which `is_stub` is true, for who asks often."""
+    known = [row for facts in servers.values() if facts.installed for row in facts.installed.values()]
+    return frozenset([row.name for row in known if row.remote_host is not None])

@@ -102,10 +102,15 @@ def passed_fields(
 def answer_fields(server: Iterable[tuple[bytes, bytes]], *, rewritten: bool = False) -> list[tuple[bytes, bytes]]:
     """The fields of a server's answer that a client gets; without those about its body when that was `rewritten`."""
     never = _NEVER_IN_OTHER_WORDS if rewritten else NEVER_TO_CLIENTS
-    for name, value in server:
-        if name == b"connection":
-            never |= _tokens(value)
-    return [field for field in server if field[0] not in never]
+    kept: list[tuple[bytes, bytes]] = []
+    nominated = _NOBODY
+    for field in server:
+        name = field[0]
+        if name not in never:
+            kept.append(field)
+        elif name == b"connection":
+            nominated |= _tokens(field[1])
+    return [field for field in kept if field[0] not in nominated] if nominated else kept
 
 
 @lru_cache(maxsize=1024)

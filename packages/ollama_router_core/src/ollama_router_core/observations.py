@@ -127,6 +127,8 @@ def observe_load_finished(facts: ServerFacts, name: CanonicalName, *, num_ctx: i
     Its size is 0, not measured, until `/api/ps` tells.
     """
     before = facts.loaded.get(name)
+    if before is not None and num_ctx is None and not facts.loading:  # the usual case
+        return facts
     wanted = None if num_ctx is None else _context(facts, name, num_ctx)
     warm = before is not None and (wanted is None or before.context_length in {None, wanted})
     if warm and name not in facts.loading:

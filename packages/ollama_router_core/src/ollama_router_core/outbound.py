@@ -106,7 +106,8 @@ def prepare(request: ParsedRequest, destination: Destination) -> Outbound:
     """
     asked = request.route.model_text
     if not destination.external or asked is None:
-        return Outbound(target=request.target, body=request.body, headers=_content_type(request), model=asked)
+        headers = () if request.form is None else _content_type(request)
+        return Outbound(target=request.target, body=request.body, headers=headers, model=asked)
     if destination.family in {request.endpoint.family, Family.OLLAMA}:
         return _as_it_is(request, destination, asked)
     return _translated(request, destination, asked)

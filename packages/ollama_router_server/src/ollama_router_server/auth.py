@@ -210,10 +210,11 @@ class Authenticator:
         return tuple(known for known in sharing if known.imported)
 
     def _admit(self, known: KnownToken) -> User:
-        if not known.user.active:
-            raise UserInactive(f"user {known.user.name} is deactivated; an administrator can activate it")
-        self._used.add(known.user.token_id)
-        return known.user
+        user = known.user
+        if not user.active:
+            raise UserInactive(f"user {user.name} is deactivated; an administrator can activate it")
+        self._used.add(user.token_id)
+        return user
 
     async def _verify(self, credential: str) -> KnownToken:
         flight = self._flights.get(credential)

@@ -17,7 +17,7 @@ import structlog
 
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import RouterError
-from ollama_router_core.fleet import EMPTY, FleetSnapshot, LoadedModel, ServerFacts, is_stub
+from ollama_router_core.fleet import EMPTY, FleetSnapshot, LoadedModel, ServerFacts, stubs
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.observations import (
     observe_load_started,
@@ -66,6 +66,8 @@ class FleetService:
         self._servers: Mapping[str, ServerFacts] = MappingProxyType(
             {name: ServerFacts(name=name) for name, server in config.servers.items() if server.enabled}
         )
+        self._stubs: frozenset[CanonicalName] | None = None
+        """Made when first asked for after some server has other models."""
         self._in_flight: dict[str, int] = {}
         self._refreshed_at = float("-inf")
         self._replies: dict[tuple[str, str], bytes] = {}
@@ -93,7 +95,11 @@ class FleetService:
     @property
     def snapshot(self) -> FleetSnapshot:
         """The fleet as believed now, our own requests in flight included."""
-        health, shared, in_flight = self.health, self._shared, dict(self._in_flight)
+        health, shared, in_flight = self.health, self._shared, self._in_flight.copy()
+        if shared is None and not health.troubled:
+            return FleetSnapshot(
+                servers=self._servers, in_flight=in_flight, draining=health.draining, speeds=self._speeds
+            )
         elsewhere: Mapping[str, int] = EMPTY
         if shared is not None:
             elsewhere = {name: count for name in self._servers if (count := shared.elsewhere(name))}
@@ -119,6 +125,7 @@ class FleetService:
         self._config = config
         enabled = [name for name, server in config.servers.items() if server.enabled]
         self._servers = MappingProxyType({name: kept.get(name) or ServerFacts(name=name) for name in enabled})
+        self._stubs = None
         self._replies = {key: body for key, body in self._replies.items() if key[0] in kept and key[0] in self._servers}
         self._timeouts = _timeouts(config)
         self.health.use(config)
@@ -231,6 +238,8 @@ class FleetService:
         if changed is not facts:
             self.loads.seen(name, facts, changed, now=self._clock.monotonic())
             self._servers = MappingProxyType({**self._servers, name: changed})
+            if changed.installed is not facts.installed:
+                self._stubs = None
         if changed.loaded is facts.loaded:
             return False
         self._forget_prefixes(name, facts.loaded, changed.loaded)
@@ -258,7 +267,9 @@ class FleetService:
 
     def is_stub(self, model: CanonicalName) -> bool:
         """Whether some server only knows this model as one of Ollama's hosted service."""
-        return is_stub(model, self._servers)
+        if self._stubs is None:
+            self._stubs = stubs(self._servers)
+        return model in self._stubs
 
     def measure_soon(self, name: str) -> None:
         """Ask a server what it holds in memory, now, in the background."""

@@ -21,6 +21,7 @@ _log = structlog.get_logger("health")
 
 _USUAL_MOST = 16
 """Requests at once that a slow start leads up to where the config sets no limit."""
+_OK = 200
 _TOO_MANY = 429
 
 
@@ -40,17 +41,21 @@ class Passage:
 
     def head(self, status: int) -> None:
         """The head of an answer came. It decides a probe, as its answer may take minutes; else only faults count."""
+        if status == _OK and not self.probe:
+            return
         if counts_as_failure(status):
             self.failed()
         elif status == _TOO_MANY:
             self.left()
         elif self.probe:
-            self._end(self._health.succeeded)
+            self.done()
             self.probe, self._ended = False, False  # it may still break off
 
     def done(self) -> None:
         """The answer came to its end."""
-        self._end(self._health.succeeded)
+        if not self._ended:
+            self._ended = True
+            self._health.succeeded(self.server)
 
     def failed(self, *, refused: bool = False) -> None:
         """The server is at fault: no connection, silence, an answer that broke off."""
@@ -64,11 +69,6 @@ class Passage:
             self._ended = True
             if self.probe:
                 self._health.abandoned(self.server)
-
-    def _end(self, tell: Callable[[str], None]) -> None:
-        if not self._ended:
-            self._ended = True
-            tell(self.server)
 
 
 class Health:

@@ -35,8 +35,7 @@ _log = structlog.get_logger(__name__)
 
 def has_limits(grants: Grants) -> bool:
     """Whether anything is counted for such a user."""
-    numbers = (grants.requests_per_minute, grants.concurrent_requests, grants.tokens_per_day, grants.tokens_per_month)
-    return any(number is not None for number in numbers)
+    return _counts_requests(grants) or _has_token_limit(grants)
 
 
 def _has_token_limit(grants: Grants) -> bool:

@@ -64,14 +64,32 @@ class Gauges:
 class _OfServer:
     """What one server's requests add up to."""
 
-    __slots__ = ("requests", "times", "tokens_in", "tokens_out", "wasted")
+    __slots__ = ("load", "queue", "requests", "tokens_in", "tokens_out", "total", "ttft", "wasted")
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, int], int] = {}  # by route and class of status
-        self.times = tuple(Histogram() for _ in _TIMES)
+        self.queue, self.ttft, self.total, self.load = Histogram(), Histogram(), Histogram(), Histogram()
         self.tokens_in = 0
         self.tokens_out = 0
         self.wasted = 0.0
+
+    @property
+    def times(self) -> tuple[Histogram, ...]:
+        """In the order of `_TIMES`."""
+        return self.queue, self.ttft, self.total, self.load
+
+    def observe(self, record: RequestRecord) -> None:
+        """Count what a request took."""
+        queue, ttft, total, load = record.queue_ms, record.ttft_ms, record.total_ms, record.load_ms
+        if queue is not None:
+            self.queue.observe(queue / 1000)
+        if ttft is not None:
+            self.ttft.observe(ttft / 1000)
+        if load is not None:
+            self.load.observe(load / 1000)
+        self.total.observe(total / 1000)
+        if record.status == _CLIENT_LEFT and record.server is not None:
+            self.wasted += (total - (queue or 0.0)) / 1000
 
 
 class Metrics:
@@ -102,9 +120,11 @@ class Metrics:
             self._decisions[choice] = self._decisions.get(choice, 0) + 1
         if record.attempts > 1:
             self._retries += record.attempts - 1
-        server.tokens_in += record.prompt_tokens or 0
-        server.tokens_out += record.completion_tokens or 0
-        _observe(server, record)
+        if record.prompt_tokens is not None:
+            server.tokens_in += record.prompt_tokens
+        if record.completion_tokens is not None:
+            server.tokens_out += record.completion_tokens
+        server.observe(record)
 
     def refused(self, code: str) -> None:
         """Count a request of a stranger."""
@@ -152,19 +172,6 @@ class Metrics:
             for name, server in self._servers.items():
                 times.add_metric((name,), server.times[place].buckets(), server.times[place].total)
             yield times
-
-
-def _observe(server: _OfServer, record: RequestRecord) -> None:
-    queue, ttft, total, load = server.times
-    if record.queue_ms is not None:
-        queue.observe(record.queue_ms / 1000)
-    if record.ttft_ms is not None:
-        ttft.observe(record.ttft_ms / 1000)
-    if record.load_ms is not None:
-        load.observe(record.load_ms / 1000)
-    total.observe(record.total_ms / 1000)
-    if record.status == _CLIENT_LEFT and record.server is not None:
-        server.wasted += (record.total_ms - (record.queue_ms or 0.0)) / 1000
 
 
 def _status(status: int) -> str:

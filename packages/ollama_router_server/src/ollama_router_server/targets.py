@@ -7,34 +7,25 @@ Does not belong here: what a destination is (`ollama_router_core.destinations`),
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ollama_router_core import destinations
 from ollama_router_core.config.settings import Config
 from ollama_router_core.destinations import Destination, build_destinations
+from ollama_router_core.values import Frozen
 from ollama_router_server.system import read_text
 from ollama_router_server.upstream.interface import Headers, Origin, Timeouts
 
 __all__ = ["Target", "build_targets", "missing_keys"]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One server or external host."""
+class Target(Frozen, frozen=True, kw_only=True):
+    """One server or external host; `name` and `external` are its place's."""
 
     place: Destination
     origin: Origin
     timeouts: Timeouts
-
-    @property
-    def name(self) -> str:
-        """Its name in the config."""
-        return self.place.name
-
-    @property
-    def external(self) -> bool:
-        """Whether it is an external host."""
-        return self.place.external
+    name: str
+    external: bool
 
     @property
     def credential(self) -> Headers:
@@ -61,6 +52,8 @@ def _target(place: Destination) -> Target:
     patience = place.patience
     return Target(
         place=place,
+        name=place.name,
+        external=place.external,
         origin=Origin(place.scheme, place.host, place.port),
         timeouts=Timeouts(connect=patience.connect, first_byte=patience.first_byte, idle=patience.idle),
     )

@@ -92,6 +92,10 @@ def test_what_is_read_quickly_is_what_the_walk_reads(body: bytes, data: st.DataO
     walked = _parse_text(body.decode())
     document = parse_object(body)
     assert {key: document.get(key) for key in pieces} == walked.values
+    for key in pieces:
+        first = document.first_of(key, 2)
+        listed = walked.values[key]
+        assert (None if first is None else list(first)) == (listed[:2] if isinstance(listed, list) else None)
     assert document.values == walked.values
     assert {key: document.text[start:end] for key, (start, end) in document.spans.items()} == {
         key: bytes(piece).decode() for key, piece in pieces.items()

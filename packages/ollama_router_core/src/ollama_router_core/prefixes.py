@@ -32,12 +32,11 @@ def conversation_of(request: ParsedRequest, user: str) -> int | None:
     document = request.document
     if document is None:
         return None
-    values = document.values
-    messages = values.get("messages")
-    if type(messages) is not list:
+    messages = document.first_of("messages", _MOST_MESSAGES)
+    if messages is None:
         return None
-    start: list[Any] = [user, request.route.model, _text(values.get("system"))]
-    for message in messages[:_MOST_MESSAGES]:
+    start: list[Any] = [user, request.route.model, _text(document.get("system"))]
+    for message in messages:
         if type(message) is not dict:
             return None
         start.append(_text(message.get("content")))

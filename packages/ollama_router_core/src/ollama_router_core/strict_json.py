@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -43,7 +43,9 @@ _PATIENT_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_int=_any_
 
 _VALUE = msgspec.json.Decoder(Any).decode
 _VALUES = msgspec.json.Decoder(dict[str, Any]).decode
+_LIST = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _PIECES = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_TOO_DEEP = "the JSON is nested too deeply"
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 _SHORTEST_MEMBER = len('"":0,')  # and its key
 
@@ -93,11 +95,16 @@ class JsonObject(Distinct, eq=False):
         if self._values is None and self.pieces is not None:
             if key not in self.pieces:
                 return None
-            try:
-                return _VALUE(self.pieces[key])
-            except _UNREADABLE:  # a number that msgspec does not take
-                pass
+            return _value_of(self.pieces[key])
         return self.values.get(key)
+
+    def first_of(self, key: str, most: int) -> Iterator[Any] | None:
+        """The first values of the list under a key, each made when it is its turn; None for what is no list."""
+        if self._values is None and self.pieces is not None and key in self.pieces:
+            piece = self.pieces[key]
+            return map(_value_of, _LIST(piece)[:most]) if bytes(piece).startswith(b"[") else None
+        found = self.get(key)
+        return iter(found[:most]) if isinstance(found, list) else None
 
     def child(self, key: str) -> Mapping[str, Any]:
         """The members of the object under a key.
@@ -167,8 +174,23 @@ def _read_quickly(body: bytes) -> dict[str, msgspec.Raw] | None:
     return None
 
 
+def _value_of(piece: msgspec.Raw) -> Any:
+    """One value of a text that was read before; of some numbers only Python makes something."""
+    try:
+        return _VALUE(piece)
+    except _UNREADABLE:
+        return _decoded(bytes(piece).decode())
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return _PATIENT_DECODER.decode(text)
+    except RecursionError:
+        raise InvalidBody(_TOO_DEEP) from None
+
+
 def _values_of(source: bytes | str) -> Mapping[str, Any]:
-    """The values of a text that was read before; of some numbers only Python makes something."""
+    """The same for all values of one."""
     if isinstance(source, str):
         return _parse_text(source).values
     try:
@@ -192,7 +214,7 @@ def _parse_text(text: str) -> JsonObject:
     except json.JSONDecodeError as error:
         raise InvalidBody(f"invalid JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
     except RecursionError:
-        raise InvalidBody("the JSON is nested too deeply") from None
+        raise InvalidBody(_TOO_DEEP) from None
 
 
 def _walk_any_integers(text: str) -> JsonObject:

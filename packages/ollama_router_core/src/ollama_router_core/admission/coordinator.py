@@ -77,7 +77,7 @@ class Admission:
         if not self._late or len(self._line) or assigned_place(request, self._config) is not None:
             return None
         self._outlook.look(snapshot, now)
-        move = next(self._placement.fill((alone(ticket),)), None)
+        move = self._placement.warm_move(alone(ticket))
         if move is None:
             return None
         if request.model is not None:

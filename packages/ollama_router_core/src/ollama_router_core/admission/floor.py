@@ -126,8 +126,10 @@ class Floor:
             return None
         station = self.stations[server]
         running = station.running.pop(number)
-        station.by_kind[running.kind] -= 1
-        if not station.by_kind[running.kind]:
+        left = station.by_kind[running.kind] - 1
+        if left:
+            station.by_kind[running.kind] = left
+        else:
             del station.by_kind[running.kind]
         self._counts = None
         _count(self._running, running.kind, server, -1)
@@ -157,12 +159,16 @@ class Floor:
 
 
 def _count(counts: dict[RequestKind, dict[str, int]], kind: RequestKind, server: str, change: int) -> None:
-    row = counts.setdefault(kind, {})
-    row[server] = row.get(server, 0) + change
-    if not row[server]:
-        del row[server]
-        if not row:
-            del counts[kind]
+    row = counts.get(kind)
+    if row is None:
+        row = counts[kind] = {}
+    count = row.get(server, 0) + change
+    if count:
+        row[server] = count
+        return
+    del row[server]
+    if not row:
+        del counts[kind]
 
 
 def _by_model(station: Station) -> dict[CanonicalName, int]:

@@ -56,6 +56,11 @@ class Fit:
         """Undisturbed seconds of a request with so long a prompt."""
         return tokens * self.per_token + self.decode
 
+    def seconds(self, tokens: float) -> float:
+        """The same beside what runs there now."""
+        work = tokens * self.per_token + self.decode
+        return work * self.station.pace_with_one_more if self.station.running else work
+
 
 @dataclass(slots=True, eq=False)
 class _Fits:
@@ -120,9 +125,10 @@ class Outlook:
     def look(self, snapshot: FleetSnapshot, now: float) -> None:
         """Take a new look at facts and time. Fits outlive it for a second while the facts are the same."""
         old = self._snapshot
-        if snapshot.servers is not old.servers or (snapshot.draining, snapshot.suspended) != (
-            old.draining,
-            old.suspended,
+        if (
+            snapshot.servers is not old.servers
+            or snapshot.draining != old.draining
+            or snapshot.suspended != old.suspended
         ):
             self._facts += 1
         if len(self._weights) > 4 * len(self._line.groups) + 64:
@@ -171,6 +177,8 @@ class Outlook:
         for fit in found.warmed:
             fit.warm = fit.loaded
         answering = self._floor.answering(kind)
+        if not answering and not found.warmed:
+            return
         found.warmed = [found.by_name[name] for name in answering if name in found.by_name] if answering else []
         for fit in found.warmed:
             fit.warm = True

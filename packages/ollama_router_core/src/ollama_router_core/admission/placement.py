@@ -13,6 +13,7 @@ A load that needs the room of busy models makes a promise: those get nothing new
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from ollama_router_core.admission.line import Group, Line, prompt_tokens
 from ollama_router_core.admission.outlook import Fit, Outlook
 from ollama_router_core.admission.tickets import Ticket
 from ollama_router_core.candidates import Candidate, RequestKind
+from ollama_router_core.expectation import HeldPrefix
 from ollama_router_core.fleet import LoadedModel
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.selection import slots_of
@@ -70,45 +72,56 @@ class Placement:
         """Tickets for free slots of loaded models; the caller starts each before it asks for the next."""
         for group in list(groups):
             while group.tickets:
-                fits = self._outlook.fits(group)
-                where = fits.values() if servers is None else [fits[name] for name in servers if name in fits]
-                open_ = [fit for fit in where if fit.warm and self._has_slot(fit, group.kind)]
-                if not open_:
+                move = self.warm_move(group, servers)
+                if move is None:
                     break
-                yield self._warm_move(group, open_)
+                yield move
+
+    def warm_move(self, group: Group, servers: frozenset[str] | None = None) -> Move | None:
+        """One ticket of a group for a free slot of its loaded model, None where there is none."""
+        fits = self._outlook.fits(group)
+        where = fits.values() if servers is None else [fits[name] for name in servers if name in fits]
+        kind = group.kind
+        open_ = [fit for fit in where if fit.warm and self._has_slot(fit, kind)]
+        if not open_:
+            return None
+        tokens, usual = group.mean_tokens, open_[0]
+        if len(open_) > 1:
+            usual = min(open_, key=lambda fit: fit.seconds(tokens))
+        ticket = self._next(group, usual)
+        if ticket.prefix is not None:
+            return self._move_to_prefix(group, ticket, ticket.prefix, open_)
+        return self._move(group, ticket, usual, load=0.0, unload=(), reason="loaded, a slot is free")
 
     def _has_slot(self, fit: Fit, kind: RequestKind) -> bool:
         station = fit.station
-        if kind.model in station.leaving and station.promised != kind:
+        if station.leaving and kind.model in station.leaving and station.promised != kind:
             return False
-        return station.by_kind.get(kind, 0) < fit.parallel and self._has_room(fit.candidate, station)
+        if station.by_kind and station.by_kind.get(kind, 0) >= fit.parallel:
+            return False
+        return self._has_room(fit.candidate, station)
 
     def _has_room(self, candidate: Candidate, station: Station) -> bool:
         snapshot = self._outlook.snapshot
-        running = len(station.running) + snapshot.elsewhere.get(candidate.name, 0)
+        running = len(station.running)
+        if snapshot.elsewhere:
+            running += snapshot.elsewhere.get(candidate.name, 0)
         if not running:
             return True
         slots = slots_of(candidate, snapshot)
         return slots is None or running < slots
 
-    def _warm_move(self, group: Group, fits: list[Fit]) -> Move:
-        tokens = group.mean_tokens
-
-        def seconds(fit: Fit) -> float:
-            return fit.work(tokens) * fit.station.pace_with_one_more
-
-        usual = fits[0] if len(fits) == 1 else min(fits, key=seconds)
-        ticket = self._next(group, usual)
-        prefix = ticket.prefix
-        if prefix is None:
-            return self._move(group, ticket, usual, load=0.0, unload=(), reason="loaded, a slot is free")
-
-        def with_prefix(fit: Fit) -> float:
-            saved = min(prefix.tokens, tokens) * fit.per_token if fit.candidate.name == prefix.server else 0.0
-            return seconds(fit) - saved * fit.station.pace_with_one_more
-
-        best = min(fits, key=with_prefix)
-        held = "" if best.candidate.name != prefix.server else f", holds {prefix.tokens} tokens of the conversation"
+    def _move_to_prefix(self, group: Group, ticket: Ticket, prefix: HeldPrefix, fits: list[Fit]) -> Move:
+        """To the quickest, where one has less to read as it holds the conversation."""
+        tokens, least = group.mean_tokens, math.inf
+        best, held = fits[0], ""
+        for fit in fits:
+            seconds, holds = fit.seconds(tokens), fit.candidate.name == prefix.server
+            if holds:
+                seconds -= min(prefix.tokens, tokens) * fit.per_token * fit.station.pace_with_one_more
+            if seconds < least:
+                best, least = fit, seconds
+                held = f", holds {prefix.tokens} tokens of the conversation" if holds else ""
         return self._move(group, ticket, best, load=0.0, unload=(), reason=f"loaded, a slot is free{held}")
 
     def _next(self, group: Group, fit: Fit) -> Ticket:
@@ -124,12 +137,12 @@ class Placement:
     ) -> Move:
         name, tokens = fit.candidate.name, group.mean_tokens
         others = [
-            (not other.warm, other.work(tokens) + other.load, other_name)
+            (not other.warm, tokens * other.per_token + other.decode + other.load, other_name)
             for other_name, other in self._outlook.fits(group).items()
             if other is not fit
         ]
         others.sort()
-        ranking = (name, *[other_name for _, _, other_name in others])
+        ranking = (name, *[other[2] for other in others])
         work = fit.work(prompt_tokens(ticket))
         return Move(ticket, name, ranking, work, load, fit.candidate.size, unload, reason)
 

@@ -38,6 +38,7 @@ _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
+_CACHED = 32  # statements of the connection for `write_sqlite`; one for many rows takes half a MiB
 _PRAGMAS = ("PRAGMA synchronous=NORMAL", "PRAGMA foreign_keys=ON")
 # The statement or a value is at fault; trying again later would not help.
 _CALLERS_FAULT = (IntegrityError, SqlDataError, ProgrammingError)
@@ -157,7 +158,8 @@ class Database:
     async def write_sqlite(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """As `write`, on a connection of sqlite3's own, in another thread; for SQLite, and for what is written often.
 
-        A transaction through SQLAlchemy and aiosqlite changes threads a dozen times, this one once.
+        A transaction through SQLAlchemy and aiosqlite changes threads a dozen times, this one once. The first
+        statement of `work` must be one that changes something: sqlite3 begins the transaction with it.
 
         Raises:
             StorageUnavailable: the database cannot take it; nothing was written.
@@ -169,13 +171,12 @@ class Database:
         with self._direct_lock:
             try:
                 connection = self._open_directly()
-                connection.execute("BEGIN IMMEDIATE")
                 try:
-                    work(connection)
-                    connection.execute("COMMIT")
+                    work(connection)  # sqlite3 says BEGIN IMMEDIATE before its first statement, in one step
+                    connection.commit()
                 finally:
                     if connection.in_transaction:
-                        connection.execute("ROLLBACK")
+                        connection.rollback()
             except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError):
                 raise
             except sqlite3.DatabaseError as error:
@@ -192,8 +193,9 @@ class Database:
                 f"{_sqlite_file(self.path)}?mode={_mode_of(self._url)}",
                 uri=True,
                 timeout=self._busy_timeout,
-                isolation_level=None,
+                isolation_level="IMMEDIATE",
                 check_same_thread=False,
+                cached_statements=_CACHED,
             )
             self._direct_inode = inode
             for pragma in _PRAGMAS:

@@ -18,6 +18,7 @@ from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records import RequestRecord
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.log_figures import HOUR, Sums
+from ollama_router_server.storage.log_packing import FIELDS
 from ollama_router_server.storage.log_stats import (
     hours_of,
     hours_with_user,
@@ -27,7 +28,7 @@ from ollama_router_server.storage.log_stats import (
     sums_of_rows,
 )
 from ollama_router_server.storage.log_sums import forget, merge
-from ollama_router_server.storage.log_writing import FIELDS, write_batch
+from ollama_router_server.storage.log_writing import write_batch
 from ollama_router_server.storage.schema import log_drops, request_log
 
 __all__ = [

@@ -1,0 +1,142 @@
+"""Rows of the request log made ready for SQLite: few statements with many values each.
+
+Belongs here: which values are bound row by row and which once, statements, the slices in which rows are made ready.
+Does not belong here: transactions (`log_writing`), what counts (`log_counting`).
+
+Every call of sqlite3 gives the interpreter away several times, and a thread that wants it back from a busy event loop
+is woken by each of the loop's callbacks until it is lucky. So rows are made ready on the event loop's thread, which
+has the interpreter anyway, in slices that delay no stream; the writer's thread makes as few calls as can be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Any, NamedTuple
+
+from msgspec.structs import astuple
+
+from ollama_router_core.records import RequestRecord
+from ollama_router_server.storage.log_counting import COUNTED, rows_to_count
+
+__all__ = ["FIELDS", "LARGEST", "Bound", "Columns", "columns_of", "pack"]
+
+FIELDS = RequestRecord.__struct_fields__
+"""The fields of a row, in the order of the table's columns."""
+
+LARGEST = 512
+"""Rows in one statement: its values are bound in one go, a quarter of a millisecond if rows are mixed."""
+
+Columns = list[list[Any]]
+"""The values of rows by field, in the order of `FIELDS`."""
+
+_SLICE = 256  # rows made ready at once: a quarter of a millisecond
+_COUNTED = [FIELDS.index(name) for name in COUNTED]
+_ALWAYS = {FIELDS.index(name) for name in ("id", "started_at", "total_ms")}  # bound row by row, also for one row
+_SIZES = tuple(LARGEST >> shift for shift in range(6, -1, -1))  # of statements, which are compiled once each
+_SHAPES = 8  # sets of columns that statements are kept for
+_SPARE = 4  # columns bound row by row without need, rather than to compile another statement
+_SUMS = ("start", "span", "in_day", "requests", "totals", "users")
+
+_shapes: list[tuple[int, ...]] = []
+
+
+class Bound(NamedTuple):
+    """A statement and its values."""
+
+    statement: str
+    values: list[Any]
+
+
+async def columns_of(records: Sequence[RequestRecord]) -> tuple[Columns, list[tuple[Any, ...]]]:
+    """The columns of rows, and rows of `log_sums` that say what is to be counted.
+
+    Raises:
+        OverflowError, UnicodeError: a value that the database would not take either.
+    """
+    columns: Columns = [[] for _ in FIELDS]
+    sums: list[tuple[Any, ...]] = []
+    for start in range(0, len(records), _SLICE):
+        await asyncio.sleep(0)
+        part = _columns(records[start : start + _SLICE])
+        sums += rows_to_count([part[place] for place in _COUNTED])
+        for column, more in zip(columns, part, strict=True):
+            column.extend(more)
+    return columns, sums
+
+
+async def pack(records: Sequence[RequestRecord]) -> list[Bound]:
+    """Statements that write rows and what is to be counted; at least one row.
+
+    Raises:
+        OverflowError, UnicodeError: a value that the database would not take either.
+    """
+    columns, sums = await columns_of(records)
+    single, several = _shape(columns)
+    once = [columns[place][0] for place in single]
+    bound = []
+    for start in range(0, len(records), LARGEST):
+        await asyncio.sleep(0)
+        rows = min(LARGEST, len(records) - start)
+        together = next(size for size in _SIZES if size >= rows)
+        parts = [columns[place][start : start + rows] for place in several]
+        values = [rows, *once, *chain.from_iterable(zip(*parts, strict=True))]
+        values += [0] * ((together - rows) * len(several))
+        bound.append(Bound(_insert(single, several, together), values))
+    bound.append(Bound(_insert_sums(len(sums)), list(chain.from_iterable(sums))))
+    return bound
+
+
+def _columns(records: Iterable[RequestRecord]) -> Columns:
+    """As flat as can be: a tuple kept for each row would set the garbage collector to work."""
+    values = list(chain.from_iterable(map(astuple, records)))
+    width = len(FIELDS)
+    return [values[place::width] for place in range(width)]
+
+
+def _shape(columns: Columns) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Columns bound once, and those bound row by row; a column without values is in neither.
+
+    Half of a row is NULL or what the other rows say, too.
+    """
+    count = len(columns[0])
+    different = {
+        place
+        for place, column in enumerate(columns)
+        if place in _ALWAYS or column[0] != column[-1] or column.count(column[0]) != count
+    }
+    several = _similar(different)
+    single = (place for place, column in enumerate(columns) if place not in several and column[0] is not None)
+    return tuple(single), several
+
+
+def _similar(different: set[int]) -> tuple[int, ...]:
+    """A set of columns that was used before and holds these, if there is one that is not much larger."""
+    for shape in _shapes:
+        if len(shape) - len(different) <= _SPARE and different.issubset(shape):
+            return shape
+    _shapes.insert(0, tuple(sorted(different)))
+    del _shapes[_SHAPES:]
+    return _shapes[0]
+
+
+@lru_cache(maxsize=64)
+def _insert(single: tuple[int, ...], several: tuple[int, ...], rows: int) -> str:
+    """A statement for: how many rows, values that are the same in each row, and the others, row by row."""
+    columns = ", ".join(f'"{FIELDS[place]}"' for place in (*single, *several))
+    once = [f"?{number}" for number in range(2, len(single) + 2)]
+    names = [f"c{place}" for place in several]
+    first = f"({', '.join(f'?{number + len(single) + 2}' for number in range(len(several)))})"
+    row = f"({', '.join('?' * len(several))})"
+    return (
+        f"INSERT INTO request_log ({columns}) WITH fresh({', '.join(names)}) AS "  # noqa: S608 - our own names
+        f"(VALUES {', '.join([first] + [row] * (rows - 1))}) SELECT {', '.join(once + names)} FROM fresh LIMIT ?1"
+    )
+
+
+@lru_cache(maxsize=64)
+def _insert_sums(rows: int) -> str:
+    row = f"({', '.join('?' * len(_SUMS))})"
+    return f"INSERT INTO log_sums ({', '.join(_SUMS)}) VALUES {', '.join([row] * rows)}"  # noqa: S608 - our own names

@@ -18,7 +18,7 @@ import msgspec
 
 from ollama_router_server.storage.log_figures import HOUR, Figures, Sums, add_figures, dumps, read_counted, row_of
 
-__all__ = ["COUNTED", "count_all", "count_rows", "figures_of_user", "read", "rows_of", "rows_to_count"]
+__all__ = ["COUNTED", "Waiting", "count_all", "count_rows", "figures_of_user", "read", "rows_of", "rows_to_count"]
 
 Place = tuple[str | None, str | None]
 """Model and server."""
@@ -66,12 +66,12 @@ def rows_to_count(columns: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
 
 def count_rows(columns: Sequence[Sequence[Any]]) -> dict[int, Sums]:
     """Sums by the hour's start over the columns of `COUNTED` fields of rows, with times in whole milliseconds."""
-    return {start: _count([rows]) for start, rows in _by_hour(columns).items()}
+    return {start: _count(rows) for start, rows in _by_hour(columns).items()}
 
 
 def count_all(columns: Sequence[Sequence[Any]]) -> Sums:
     """As `count_rows`, of all hours together."""
-    return _count([_rows(columns)]) if columns and columns[0] else Sums()
+    return _count(_rows(columns)) if columns and columns[0] else Sums()
 
 
 def rows_of(hours: Mapping[int, Sums], sign: int = 1) -> list[tuple[Any, ...]]:
@@ -79,23 +79,55 @@ def rows_of(hours: Mapping[int, Sums], sign: int = 1) -> list[tuple[Any, ...]]:
     return [row_of(start, HOUR, sums, sign) for start, sums in hours.items()]
 
 
+class Waiting:
+    """Counts rows that wait for it, a text at a time."""
+
+    def __init__(self) -> None:
+        self._users: dict[str | None, Figures] = {}
+        self._places: dict[Place, Figures] = {}
+        self._total: Counter[int] = Counter()
+        self._ttft: Counter[int | None] = Counter()
+
+    def take(self, totals: str | None) -> bool:
+        """Count the rows in `totals` of a row of `log_sums`; False if they are counted already."""
+        if totals is None or not totals.startswith("["):
+            return False
+        self.add(_read_rows(totals))
+        return True
+
+    def add(self, rows: _Rows) -> None:
+        """Count rows of which there is at least one."""
+        users, places = self._users, self._places
+        _add_tokens(users, places, rows)
+        for number in rows.failed:
+            users[rows.user[number]][1] += 1
+            places[rows.model[number], rows.server[number]][1] += 1
+        self._total.update(rows.total)
+        self._ttft.update(rows.ttft)
+
+    def counted(self) -> Sums:
+        """What all of them add up to, with times in bands; to be called once."""
+        return self.exactly().in_bands()
+
+    def exactly(self) -> Sums:
+        """As `counted`, with times in milliseconds."""
+        del self._ttft[None]
+        return _sums(self._users, self._places, self._total, self._ttft)
+
+
 def read(texts: Iterable[tuple[str | None, str | None]]) -> Sums:
     """What several rows of `log_sums` add up to, by their `totals` and `users`; None leaves a part empty."""
-    sums = Sums()
-    waiting: list[str] = []
+    sums, waiting = Sums(), Waiting()
     for totals, users in texts:
-        if totals is not None and totals.startswith("["):
-            waiting.append(totals)
-        else:
+        if not waiting.take(totals):
             sums.add(read_counted(totals, users))
-    if waiting:
-        sums.add(_count(map(_read_rows, waiting)).in_bands())
+    sums.add(waiting.counted())
     return sums
 
 
 def figures_of_user(totals: str, user: str) -> Figures | None:
     """A user's figures in the `totals` of rows that wait to be counted; None if none of these rows is the user's."""
-    return _count([_read_rows(totals)]).user.get(user)
+    return _count(_read_rows(totals)).user.get(user)
 
 
 def _by_hour(columns: Sequence[Sequence[Any]]) -> dict[int, _Rows]:
@@ -138,20 +170,10 @@ def _first_of(first: str | None, second: str | None) -> str | None:
     return second if first is None else first
 
 
-def _count(parts: Iterable[_Rows]) -> Sums:
-    users: dict[str | None, Figures] = {}
-    places: dict[Place, Figures] = {}
-    total: Counter[int] = Counter()
-    ttft: Counter[int | None] = Counter()
-    for rows in parts:
-        _add_tokens(users, places, rows)
-        for number in rows.failed:
-            users[rows.user[number]][1] += 1
-            places[rows.model[number], rows.server[number]][1] += 1
-        total.update(rows.total)
-        ttft.update(rows.ttft)
-    del ttft[None]
-    return _sums(users, places, total, ttft)
+def _count(rows: _Rows) -> Sums:
+    waiting = Waiting()
+    waiting.add(rows)
+    return waiting.exactly()
 
 
 def _add_tokens(users: dict[str | None, Figures], places: dict[Place, Figures], rows: _Rows) -> None:

@@ -20,13 +20,13 @@ from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.log_counting import COUNTED, count_rows, read, rows_of
+from ollama_router_server.storage.log_counting import COUNTED, Waiting, count_rows, read, rows_of
 from ollama_router_server.storage.log_figures import DAY, HOUR, row_of
 from ollama_router_server.storage.schema import log_sums, request_log
 
 __all__ = ["add_to_sums", "forget", "merge"]
 
-_AT_ONCE = 200  # rows merged at once: each may hold the columns of a thousand rows of the log
+_AT_ONCE = 800  # rows merged at once: each may hold the columns of a few hundred rows of the log
 
 
 async def add_to_sums(connection: AsyncConnection, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -76,7 +76,7 @@ async def _merge_hours(database: Database) -> None:
         more = True
         while more:
             rows = await _rows(database, which)
-            row = await asyncio.to_thread(_merged, rows, start, HOUR, in_day=in_day)
+            row = await _merged(rows, start, HOUR, in_day=in_day)
             await _replace(database, rows, row)
             more = len(rows) == _AT_ONCE
 
@@ -86,7 +86,7 @@ async def _merge_day(database: Database, start: int) -> None:
     of_day = (columns.start >= start) & (columns.start < start + DAY)
     hours = await _rows(database, of_day & (columns.span == HOUR) & columns.in_day.is_(False))
     before = await _rows(database, of_day & (columns.span == DAY))
-    row = await asyncio.to_thread(_merged, [*before, *hours], start, DAY)
+    row = await _merged([*before, *hours], start, DAY)
     await _replace(database, before, row, folded=hours)
 
 
@@ -97,9 +97,26 @@ async def _rows(database: Database, which: ColumnElement[bool]) -> Sequence[Any]
         return (await connection.execute(query.limit(_AT_ONCE))).all()
 
 
-def _merged(rows: Iterable[Any], start: int, span: int, *, in_day: bool = False) -> tuple[Any, ...] | None:
-    """One row for many; None if nothing is left of them."""
-    sums = read((row.totals, row.users) for row in rows)
+async def _merged(rows: Iterable[Any], start: int, span: int, *, in_day: bool = False) -> tuple[Any, ...] | None:
+    """One row for many; None if nothing is left of them.
+
+    Rows of the log are counted here, a slice at a time: another thread would take the interpreter from every stream
+    for as long as they all take together. The rest is short, or C.
+    """
+    waiting, counted = Waiting(), []
+    for row in rows:
+        if waiting.take(row.totals):
+            await asyncio.sleep(0)
+        else:
+            counted.append((row.totals, row.users))
+    return await asyncio.to_thread(_together, waiting, counted, start, span, in_day=in_day)
+
+
+def _together(
+    waiting: Waiting, counted: Iterable[tuple[str, str]], start: int, span: int, *, in_day: bool
+) -> tuple[Any, ...] | None:
+    sums = read(counted)
+    sums.add(waiting.counted())
     return row_of(start, span, sums, in_day=in_day) if sums.user or sums.total else None
 
 

@@ -11,7 +11,7 @@ has the interpreter anyway, in slices that delay no stream; the writer's thread 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
@@ -21,21 +21,20 @@ from msgspec.structs import astuple
 from ollama_router_core.records import RequestRecord
 from ollama_router_server.storage.log_counting import COUNTED, rows_to_count
 
-__all__ = ["FIELDS", "LARGEST", "Bound", "Columns", "columns_of", "pack"]
+__all__ = ["FIELDS", "SLICE", "Bound", "pack", "to_count"]
 
 FIELDS = RequestRecord.__struct_fields__
 """The fields of a row, in the order of the table's columns."""
 
-LARGEST = 512
-"""Rows in one statement: its values are bound in one go, a quarter of a millisecond if rows are mixed."""
+SLICE = 256
+"""Rows made ready, and bound to one statement, in one go: a quarter of a millisecond each."""
 
-Columns = list[list[Any]]
+Columns = Sequence[tuple[Any, ...]]
 """The values of rows by field, in the order of `FIELDS`."""
 
-_SLICE = 256  # rows made ready at once: a quarter of a millisecond
 _COUNTED = [FIELDS.index(name) for name in COUNTED]
 _ALWAYS = {FIELDS.index(name) for name in ("id", "started_at", "total_ms")}  # bound row by row, also for one row
-_SIZES = tuple(LARGEST >> shift for shift in range(6, -1, -1))  # of statements, which are compiled once each
+_SIZES = tuple(SLICE >> shift for shift in range(5, -1, -1))  # of statements, which are compiled once each
 _SHAPES = 8  # sets of columns that statements are kept for
 _SPARE = 4  # columns bound row by row without need, rather than to compile another statement
 _SUMS = ("start", "span", "in_day", "requests", "totals", "users")
@@ -50,50 +49,48 @@ class Bound(NamedTuple):
     values: list[Any]
 
 
-async def columns_of(records: Sequence[RequestRecord]) -> tuple[Columns, list[tuple[Any, ...]]]:
-    """The columns of rows, and rows of `log_sums` that say what is to be counted.
-
-    Raises:
-        OverflowError, UnicodeError: a value that the database would not take either.
-    """
-    columns: Columns = [[] for _ in FIELDS]
-    sums: list[tuple[Any, ...]] = []
-    for start in range(0, len(records), _SLICE):
-        await asyncio.sleep(0)
-        part = _columns(records[start : start + _SLICE])
-        sums += rows_to_count([part[place] for place in _COUNTED])
-        for column, more in zip(columns, part, strict=True):
-            column.extend(more)
-    return columns, sums
-
-
 async def pack(records: Sequence[RequestRecord]) -> list[Bound]:
     """Statements that write rows and what is to be counted; at least one row.
 
     Raises:
         OverflowError, UnicodeError: a value that the database would not take either.
     """
-    columns, sums = await columns_of(records)
-    single, several = _shape(columns)
-    once = [columns[place][0] for place in single]
-    bound = []
-    for start in range(0, len(records), LARGEST):
+    bound: list[Bound] = []
+    sums: list[tuple[Any, ...]] = []
+    async for columns in _slices(records):
+        bound.append(_bind(columns))
+        sums += _sums(columns)
+    return [*bound, Bound(_insert_sums(len(sums)), list(chain.from_iterable(sums)))]
+
+
+async def to_count(records: Sequence[RequestRecord]) -> list[tuple[Any, ...]]:
+    """Rows of `log_sums` that say what of these rows is to be counted.
+
+    Raises:
+        OverflowError, UnicodeError: a value that the database would not take either.
+    """
+    return [row async for columns in _slices(records) for row in _sums(columns)]
+
+
+async def _slices(records: Sequence[RequestRecord]) -> AsyncIterator[Columns]:
+    """Columns of few rows at a time; others get their turn before each."""
+    for start in range(0, len(records), SLICE):
         await asyncio.sleep(0)
-        rows = min(LARGEST, len(records) - start)
-        together = next(size for size in _SIZES if size >= rows)
-        parts = [columns[place][start : start + rows] for place in several]
-        values = [rows, *once, *chain.from_iterable(zip(*parts, strict=True))]
-        values += [0] * ((together - rows) * len(several))
-        bound.append(Bound(_insert(single, several, together), values))
-    bound.append(Bound(_insert_sums(len(sums)), list(chain.from_iterable(sums))))
-    return bound
+        yield tuple(zip(*map(astuple, records[start : start + SLICE]), strict=True))
 
 
-def _columns(records: Iterable[RequestRecord]) -> Columns:
-    """As flat as can be: a tuple kept for each row would set the garbage collector to work."""
-    values = list(chain.from_iterable(map(astuple, records)))
-    width = len(FIELDS)
-    return [values[place::width] for place in range(width)]
+def _sums(columns: Columns) -> list[tuple[Any, ...]]:
+    return rows_to_count([columns[place] for place in _COUNTED])
+
+
+def _bind(columns: Columns) -> Bound:
+    single, several = _shape(columns)
+    rows = len(columns[0])
+    together = next(size for size in _SIZES if size >= rows)
+    once = [columns[place][0] for place in single]
+    values = [rows, *once, *chain.from_iterable(zip(*[columns[place] for place in several], strict=True))]
+    values += [0] * ((together - rows) * len(several))
+    return Bound(_insert(single, several, together), values)
 
 
 def _shape(columns: Columns) -> tuple[tuple[int, ...], tuple[int, ...]]:

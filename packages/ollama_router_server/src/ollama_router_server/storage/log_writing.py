@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records import RequestRecord
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.log_packing import FIELDS, Bound, columns_of, pack
+from ollama_router_server.storage.log_packing import FIELDS, Bound, pack, to_count
 from ollama_router_server.storage.log_sums import add_to_sums
 from ollama_router_server.storage.schema import log_drops
 
@@ -41,7 +41,7 @@ async def write_batch(database: Database, records: Sequence[RequestRecord], *, d
             bound.append(Bound(_INSERT_DROPS, [now, dropped]))
         await database.write_sqlite(lambda connection: _write_sqlite(connection, bound))
         return
-    _, sums = await columns_of(records)
+    sums = await to_count(records)
     async with database.write() as connection:
         if records:
             await _copy(connection, records)

@@ -175,3 +175,24 @@ async def test_a_batch_with_a_bad_row_is_refused_whole(log: RequestLog) -> None:
     with pytest.raises((DBAPIError, UnicodeError, sqlite3.Error, psycopg.Error)):
         await log.insert([make_record(0), make_record(1, error="\ud800")])
     assert await ids(log) == []
+
+
+@pytest.mark.parametrize("place", [0, 299, 599])
+async def test_a_row_that_is_refused_takes_its_whole_batch_with_it(
+    log: RequestLog, database: Database, place: int
+) -> None:
+    """Rows before and after it, in the same statement or another, and what they add to the sums."""
+    rows = [make_record(number, bytes_out=2**63 if number == place else number) for number in range(600)]
+    with pytest.raises((OverflowError, DBAPIError, psycopg.Error)):
+        await log.insert(rows)
+    assert await log.last_number() == 0
+    assert (await RequestLog(database, few_rows=0).stats(LogFilter())).requests == 0
+    await log.insert([row for row in rows if row.bytes_out < 2**63])
+    assert (await RequestLog(database, few_rows=0).stats(LogFilter())).requests == 599
+
+
+async def test_rows_of_many_hours_in_one_batch(log: RequestLog, database: Database) -> None:
+    """What an import writes; each hour has sums of its own."""
+    await log.insert([make_record(number, started_at=3_600.0 * number) for number in range(700)])
+    assert len(await RequestLog(database, few_rows=0).history(LogFilter())) == 700
+    assert (await log.stats(LogFilter())).requests == 700

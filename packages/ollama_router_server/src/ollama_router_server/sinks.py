@@ -51,7 +51,7 @@ class DatabaseSink:
         clock: Clock,
         max_pending: int = 10_000,
         flush_interval: float = 0.15,
-        batch_size: int = 1_000,
+        batch_size: int = 2_000,
         max_batch: int = 2_000,
         patience: float = 5.0,
     ) -> None:

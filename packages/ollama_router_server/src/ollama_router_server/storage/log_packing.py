@@ -37,6 +37,7 @@ _ALWAYS = {FIELDS.index(name) for name in ("id", "started_at", "total_ms")}  # b
 _SIZES = tuple(SLICE >> shift for shift in range(5, -1, -1))  # of statements, which are compiled once each
 _SHAPES = 8  # sets of columns that statements are kept for
 _SPARE = 4  # columns bound row by row without need, rather than to compile another statement
+_SUMS_TOGETHER = 16  # in one statement; a batch has one for each slice, or more if its rows began in several hours
 _SUMS = ("start", "span", "in_day", "requests", "totals", "users")
 
 _shapes: list[tuple[int, ...]] = []
@@ -60,7 +61,10 @@ async def pack(records: Sequence[RequestRecord]) -> list[Bound]:
     async for columns in _slices(records):
         bound.append(_bind(columns))
         sums += _sums(columns)
-    return [*bound, Bound(_insert_sums(len(sums)), list(chain.from_iterable(sums)))]
+    for start in range(0, len(sums), _SUMS_TOGETHER):
+        some = sums[start : start + _SUMS_TOGETHER]
+        bound.append(Bound(_insert_sums(len(some)), list(chain.from_iterable(some))))
+    return bound
 
 
 async def to_count(records: Sequence[RequestRecord]) -> list[tuple[Any, ...]]:
@@ -111,9 +115,9 @@ def _shape(columns: Columns) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 def _similar(different: set[int]) -> tuple[int, ...]:
     """A set of columns that was used before and holds these, if there is one that is not much larger."""
-    for shape in _shapes:
-        if len(shape) - len(different) <= _SPARE and different.issubset(shape):
-            return shape
+    known = min((shape for shape in _shapes if different.issubset(shape)), key=len, default=None)
+    if known is not None and len(known) - len(different) <= _SPARE:
+        return known
     _shapes.insert(0, tuple(sorted(different)))
     del _shapes[_SHAPES:]
     return _shapes[0]

@@ -83,3 +83,11 @@ async def test_a_statement_is_one_of_sqlite_s_with_any_number_of_values() -> Non
     with sqlite3.connect(":memory:") as connection:
         limit = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
     assert (SLICE + 1) * len(FIELDS) + 1 < min(limit, 32_766)
+
+
+async def test_values_are_bound_in_the_order_of_the_statement() -> None:
+    """Numbered parameters with a list of values are deprecated since Python 3.12."""
+    for count in (1, 3, SLICE, SLICE + 5):
+        for statement, values in await pack([make_record(number, load_ms=1.5) for number in range(count)]):
+            assert statement.count("?") == len(values)
+            assert "?1" not in statement

@@ -92,8 +92,9 @@ def _bind(columns: Columns) -> Bound:
     rows = len(columns[0])
     together = next(size for size in _SIZES if size >= rows)
     once = [columns[place][0] for place in single]
-    values = [rows, *once, *chain.from_iterable(zip(*[columns[place] for place in several], strict=True))]
+    values = [*once, *chain.from_iterable(zip(*[columns[place] for place in several], strict=True))]
     values += [0] * ((together - rows) * len(several))
+    values.append(rows)
     return Bound(_insert(single, several, together), values)
 
 
@@ -125,15 +126,12 @@ def _similar(different: set[int]) -> tuple[int, ...]:
 
 @lru_cache(maxsize=64)
 def _insert(single: tuple[int, ...], several: tuple[int, ...], rows: int) -> str:
-    """A statement for: how many rows, values that are the same in each row, and the others, row by row."""
+    """A statement for values that are the same in each row, the others row by row, and last how many rows there are."""
     columns = ", ".join(f'"{FIELDS[place]}"' for place in (*single, *several))
-    once = [f"?{number}" for number in range(2, len(single) + 2)]
-    names = [f"c{place}" for place in several]
-    first = f"({', '.join(f'?{number + len(single) + 2}' for number in range(len(several)))})"
     row = f"({', '.join('?' * len(several))})"
     return (
-        f"INSERT INTO request_log ({columns}) WITH fresh({', '.join(names)}) AS "  # noqa: S608 - our own names
-        f"(VALUES {', '.join([first] + [row] * (rows - 1))}) SELECT {', '.join(once + names)} FROM fresh LIMIT ?1"
+        f"INSERT INTO request_log ({columns}) SELECT {'?, ' * len(single)}* "  # noqa: S608 - our own names
+        f"FROM (VALUES {', '.join([row] * rows)}) LIMIT ?"
     )
 
 

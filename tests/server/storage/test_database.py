@@ -150,3 +150,47 @@ def test_a_url_for_people_has_no_password() -> None:
     """Also when it cannot be parsed."""
     assert "canary" not in describe_url("postgresql://u:canary@h/d")
     assert "canary" not in describe_url("canary")
+
+
+def move_directly(connection: sqlite3.Connection) -> None:
+    """Two statements of one transaction."""
+    for _ in range(2):
+        connection.executemany("UPDATE auth_epoch SET epoch = epoch + ?", ((1,),))
+
+
+def move_directly_and_fail(connection: sqlite3.Connection) -> None:
+    """One that fails between them."""
+    move_directly(connection)
+    connection.executemany("UPDATE auth_epoch SET epoch = ?", ((2**63,),))
+
+
+async def test_direct_writes_are_committed_whole_or_not_at_all(sqlite_file: Path) -> None:
+    """The transaction begins with the first statement and ends with the last, or never was."""
+    database = Database(sqlite_url(sqlite_file))
+    with pytest.raises(OverflowError):
+        await database.write_sqlite(move_directly_and_fail)
+    assert await epoch_of(database) == 1
+    await database.write_sqlite(move_directly)
+    assert await epoch_of(database) == 3
+    await database.aclose()
+
+
+async def test_a_direct_write_holds_the_lock_from_its_first_statement_on(sqlite_file: Path) -> None:
+    """Nobody comes between its statements, and it does not begin while somebody else writes."""
+    database = Database(sqlite_url(sqlite_file), busy_timeout=0.05)
+    with closing(sqlite3.connect(sqlite_file, isolation_level=None, timeout=0.05)) as other:
+
+        def disturbed(connection: sqlite3.Connection) -> None:
+            move_directly(connection)
+            with (
+                closing(sqlite3.connect(sqlite_file, isolation_level=None, timeout=0.05)) as third,
+                pytest.raises(sqlite3.OperationalError, match="locked"),
+            ):
+                third.execute("BEGIN IMMEDIATE")
+
+        await database.write_sqlite(disturbed)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageUnavailable, match="locked"):
+            await database.write_sqlite(move_directly)
+    assert await epoch_of(database) == 3
+    await database.aclose()

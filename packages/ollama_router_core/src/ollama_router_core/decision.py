@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from ollama_router_core.candidates import Reason
@@ -89,8 +90,8 @@ class Decision(Distinct, kw_only=True, eq=False):
             strategy=self.strategy,
             ranking=servers,
             error=self.error,
-            _explain=lambda: self.verdicts,
-            _headline=lambda: self.reason,
+            _explain=partial(_verdicts_of, self),
+            _headline=partial(_reason_of, self),
         )
 
     @property
@@ -109,6 +110,14 @@ class Decision(Distinct, kw_only=True, eq=False):
             "reason": self.reason,
             "candidates": [_verdict_json(verdict) for verdict in self.verdicts],
         }
+
+
+def _verdicts_of(decision: Decision) -> tuple[Verdict, ...]:
+    return decision.verdicts
+
+
+def _reason_of(decision: Decision) -> str:
+    return decision.reason
 
 
 def _verdict_json(verdict: Verdict) -> dict[str, Any]:

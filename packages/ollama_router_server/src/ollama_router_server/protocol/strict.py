@@ -183,7 +183,7 @@ class StrictProtocol(ServingProtocol):
             self._hold(data[place:], data[start:])
             return len(data)
         if end + 4 - place > self.limits.header_bytes:
-            self._refuse(too_large(data[start : place + self.limits.header_bytes]))
+            self._refuse(too_large(data[start : max(start, place + self.limits.header_bytes)]))
             return len(data)
         # llhttp skips line ends of its own before a method, and blanks after it.
         if not 65 <= data[start] <= 90 or data.count(b" ", start, data.find(b"\r", start)) != 2:

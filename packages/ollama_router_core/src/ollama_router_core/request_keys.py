@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from msgspec import Raw
+
 from ollama_router_core.endpoints import Endpoint, Family, Kind
 from ollama_router_core.errors import AmbiguousKey, InvalidBody
 from ollama_router_core.names import is_cloud_name
@@ -17,7 +19,6 @@ from ollama_router_core.strict_json import JsonObject
 
 __all__ = [
     "DEEPER_KEYS",
-    "LIMIT_KEYS",
     "MANAGE_TYPES",
     "PLAIN_KEYS",
     "READ_KEYS",
@@ -26,6 +27,7 @@ __all__ = [
     "may_hold_images",
     "only",
     "plain_keep_alive",
+    "plain_limit",
     "plain_tools",
     "read_blobs",
     "read_max_tokens",
@@ -40,12 +42,12 @@ __all__ = [
     "with_tools",
 ]
 
-LIMIT_KEYS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+_LIMIT_KEYS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 READ_KEYS = frozenset({"model", "name", "stream", "options", "keep_alive", "messages", "prompt", "input", "tools",
                        "source", "destination", "from", "think", "images", "max_tokens", "max_completion_tokens",
                        "suffix", "system", "template", "files", "adapters", "draft_files", "remote_host", "insecure",
                        "max_output_tokens", "stream_options"})  # fmt: skip
-DEEPER_KEYS = frozenset({"options", "tools", "keep_alive", *LIMIT_KEYS})
+DEEPER_KEYS = frozenset({"options", "tools", "keep_alive", *_LIMIT_KEYS})
 """Those of `PLAIN_KEYS` whose values say something about what is needed."""
 PLAIN_KEYS = DEEPER_KEYS | {"model", "messages", "stream"} | {
     "prompt", "input", "system", "template", "think", "stream_options", "format", "raw", "context", "truncate", "top_k",
@@ -85,6 +87,7 @@ _ZEROES = frozenset({0, "0", "0s", "0m", "0h"})
 _KEEPS = tuple(b'"123456789'[place : place + 1] for place in range(10))
 _KEEPS_NOTHING = frozenset(f'"{zero}"'.encode() for zero in _ZEROES)
 _INT64 = 1 << 63
+_LONGEST_LIMIT = 19  # digits, from which on a number may have more than 64 bits
 _SMALLEST_CONTEXT = 4  # tokens; Ollama raises what is below
 _NO_NEEDS: frozenset[str] = frozenset()
 _OLLAMA, _MANAGE = Family.OLLAMA, Kind.MANAGE  # members cost a look-up
@@ -165,7 +168,7 @@ def read_max_tokens(values: Mapping[str, Any], options: Mapping[str, Any] | None
     if endpoint.family is _OLLAMA:
         found = None if options is None else _whole(options, "num_predict", "options.num_predict")
         return found if found is not None and found > 0 else None
-    for key in LIMIT_KEYS:
+    for key in _LIMIT_KEYS:
         found = _whole(values, key, key) if key in values else None
         if found is not None:
             return found if found > 0 else None
@@ -208,6 +211,15 @@ def plain_keep_alive(keep_alive: bytes) -> bool:
     if not keep_alive.startswith(_KEEPS) or b"\\" in keep_alive:
         return False
     return keep_alive not in _KEEPS_NOTHING
+
+
+def plain_limit(pieces: Mapping[str, Raw]) -> int | None:
+    """The client's limit on the answer, None without one; 0 stands for what wants a closer look."""
+    for key in _LIMIT_KEYS:
+        if key in pieces:
+            text = bytes(pieces[key])
+            return int(text) if len(text) < _LONGEST_LIMIT and text.isdigit() else 0
+    return None
 
 
 @lru_cache(maxsize=16)

@@ -22,7 +22,6 @@ from ollama_router_core.forms import Form, parse_form
 from ollama_router_core.names import CanonicalName, canonical_name, is_cloud_name, is_model_name
 from ollama_router_core.request_keys import (
     DEEPER_KEYS,
-    LIMIT_KEYS,
     MANAGE_TYPES,
     PLAIN_KEYS,
     READ_KEYS,
@@ -31,6 +30,7 @@ from ollama_router_core.request_keys import (
     may_hold_images,
     only,
     plain_keep_alive,
+    plain_limit,
     plain_tools,
     read_blobs,
     read_max_tokens,
@@ -190,54 +190,59 @@ def _plain_route(document: JsonObject, endpoint: Endpoint, size: int) -> RouteRe
     pieces = document.pieces
     if pieces is None or not pieces.keys() <= PLAIN_KEYS or "model" not in pieces:
         return None
-    model = pieces["model"]
+    model, stream = pieces["model"], endpoint.streams
     named = _plain_name(bytes(model)) if len(model) < _LONGEST_NAME else None
-    stream = _plain_stream(pieces, endpoint)
-    if named is None or stream is None:
-        return None
+    if stream is not None and "stream" in pieces:
+        stream = _TRUTHS.get(bytes(pieces["stream"]))
+        if stream is None:
+            return None
     if "messages" in pieces:
         messages = bytes(pieces["messages"])
         if messages[0] != _BRACKET or may_hold_images(messages):
             return None
-    deeper = (only(endpoint.needs), None, None) if DEEPER_KEYS.isdisjoint(pieces) else _deeper(document, endpoint)
-    if deeper is None:
+    if named is None:
         return None
+    needs, num_ctx, most = only(endpoint.needs), None, None
+    if not DEEPER_KEYS.isdisjoint(pieces):
+        deeper = _deeper(document, pieces, endpoint)
+        if deeper is None:
+            return None
+        needs, num_ctx, most = deeper
     return RouteRequest(
         model_text=named[0],
         model=named[1],
         family=endpoint.family,
-        stream=stream,
-        num_ctx=deeper[1],
-        needs=deeper[0],
+        stream=stream or False,
+        num_ctx=num_ctx,
+        needs=needs,
         prompt_bytes=size,
-        max_tokens=deeper[2],
+        max_tokens=most,
         uses_cloud=named[2],
     )
 
 
-def _plain_stream(pieces: Mapping[str, Raw], endpoint: Endpoint) -> bool | None:
-    """As `wants_stream`; None for what is neither true nor false."""
-    if endpoint.streams is None or "stream" not in pieces:
-        return endpoint.streams or False
-    return _TRUTHS.get(bytes(pieces["stream"]))
+_Deeper = tuple[frozenset[str], int | None, int | None]
+"""What is needed, the context and the limit of the answer, both in tokens."""
 
 
-def _deeper(document: JsonObject, endpoint: Endpoint) -> tuple[frozenset[str], int | None, int | None] | None:
-    """What is needed, the context and the limit of the answer, both in tokens; None for what wants a closer look."""
-    pieces, needs = document.pieces or {}, only(endpoint.needs)
-    options = None
-    if "keep_alive" in pieces and not plain_keep_alive(bytes(pieces["keep_alive"])):
+def _deeper(document: JsonObject, pieces: dict[str, Raw], endpoint: Endpoint) -> _Deeper | None:
+    """The part of it that few values tell; None for what wants a closer look."""
+    if (
+        ("keep_alive" in pieces and not plain_keep_alive(bytes(pieces["keep_alive"])))
+        or ("tools" in pieces and not plain_tools(bytes(pieces["tools"])))
+        or ("options" in pieces and not bytes(pieces["options"]).startswith(b"{"))
+    ):
         return None
+    needs = only(endpoint.needs)
     if "tools" in pieces:
-        if not plain_tools(bytes(pieces["tools"])):
-            return None
         needs = with_tools(needs)
-    if "options" in pieces:
-        if not bytes(pieces["options"]).startswith(b"{"):
-            return None
-        options = checked_options(document) if endpoint.family is _OLLAMA else None
-    limits = {} if endpoint.family is _OLLAMA else {key: document.get(key) for key in LIMIT_KEYS if key in pieces}
-    return needs, None if options is None else read_num_ctx(options), read_max_tokens(limits, options, endpoint)
+    if endpoint.family is not _OLLAMA:
+        most = plain_limit(pieces)
+        return None if most == 0 else (needs, None, most)
+    if "options" not in pieces:
+        return needs, None, None
+    options = checked_options(document)
+    return needs, read_num_ctx(options), read_max_tokens({}, options, endpoint)
 
 
 def _route(document: JsonObject, endpoint: Endpoint, size: int) -> RouteRequest:

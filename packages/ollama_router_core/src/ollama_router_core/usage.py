@@ -109,11 +109,13 @@ class UsageReader:
 
     def feed(self, piece: bytes) -> None:
         """Look at the next piece of the body."""
+        if piece.endswith(_TOKEN_LINE) and self._lines and not self._held and piece.find(b"\n") == len(piece) - 1:
+            return  # one line and that one a token of Ollama's: all that most pieces are asked
         self._found = None
         data = self._held + piece if self._held else piece
         if self._lines:
             end = data.rfind(b"\n") + 1
-            if end and end == len(data) and (_is_token(data) or not self._has_word(data)):  # usual: tokens pass by
+            if end and end == len(data) and not self._has_word(data):  # tokens of others pass by
                 self._held, self._cut = b"", False
                 return
             if end:
@@ -179,11 +181,6 @@ class UsageReader:
 
 _OLLAMA, _OPENAI = Family.OLLAMA, Family.OPENAI  # members cost a look-up
 _FINISHED = Usage(finished=True)
-
-
-def _is_token(data: bytes) -> bool:
-    """Whether a piece is one line and that one a token of Ollama's: all that most pieces are asked."""
-    return data.endswith(_TOKEN_LINE) and data.find(b"\n") == len(data) - 1
 
 
 def _merged(before: Usage, after: Usage) -> Usage:

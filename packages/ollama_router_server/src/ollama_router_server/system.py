@@ -39,11 +39,13 @@ class SystemClock:
 
 _process = secrets.token_hex(4)
 _numbers = itertools.count(secrets.randbelow(1 << 31))
+_moment, _prefix = -1, ""  # the millisecond of the last id, and what all ids of it begin with
 
 
 def _renew() -> None:
     """A forked process must not give the ids of its siblings."""
-    global _process, _numbers  # noqa: PLW0603 - the ids of a process
+    global _process, _numbers, _moment  # noqa: PLW0603 - the ids of a process
+    _moment = -1
     _process = secrets.token_hex(4)
     _numbers = itertools.count(secrets.randbelow(1 << 31))
 
@@ -57,7 +59,11 @@ def new_request_id() -> str:
     Ids of a process sort by time, so the request log's index of ids grows at its end. Nothing rests on an id being
     hard to guess.
     """
-    return f"{time.time_ns() // 1_000_000:012x}{_process}{next(_numbers) & 0xFFFFFFFF:08x}"
+    global _moment, _prefix
+    now = time.time_ns() // 1_000_000
+    if now != _moment:
+        _moment, _prefix = now, f"{now:012x}{_process}"
+    return f"{_prefix}{next(_numbers) & 0xFFFFFFFF:08x}"
 
 
 def random_below(bound: int) -> int:

@@ -229,6 +229,7 @@ _HOME = {
     "parse_request": "requests",
     "plan_for": "plans",
     "standing_of": "limits",
+    "stubs": "fleet",
     "verify_token": "tokens",
     "with_facts": "observations",
 }

@@ -100,8 +100,8 @@ async def _rows(database: Database, which: ColumnElement[bool]) -> Sequence[Any]
 async def _merged(rows: Iterable[Any], start: int, span: int, *, in_day: bool = False) -> tuple[Any, ...] | None:
     """One row for many; None if nothing is left of them.
 
-    Rows of the log are counted here, a slice at a time: another thread would take the interpreter from every stream
-    for as long as they all take together. The rest is short, or C.
+    Rows of the log are counted here, a slice at a time: another thread would keep the interpreter from every stream for
+    milliseconds again and again until all are counted. What is left for one takes as long as there are users.
     """
     waiting, counted = Waiting(), []
     for row in rows:

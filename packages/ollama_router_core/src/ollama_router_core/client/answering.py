@@ -7,13 +7,15 @@ Does not belong here: which server answered (`attempts`), bytes on their way (`b
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
 
 from ollama_router_core.client.attempts import Walked
 from ollama_router_core.client.bodies import AnswerBody
-from ollama_router_core.client.messages import Row, as_rows, kept_rows, read_fields
+from ollama_router_core.client.heads import kept_rows
+from ollama_router_core.client.messages import Row, as_rows, read_fields
 from ollama_router_core.client.room import Account
 from ollama_router_core.client.steps import Failure, Head, ReadBody, Release
 from ollama_router_core.decision import Decision
@@ -24,7 +26,7 @@ from ollama_router_core.header_fields import answer_fields, reason_field
 from ollama_router_core.outbound import Translation
 from ollama_router_core.requests import ParsedRequest
 
-__all__ = ["JSON", "Answer", "Made", "Passed", "Raised", "conclude", "error_answer", "pass_on", "router_fields"]
+__all__ = ["JSON", "Answer", "Made", "Passed", "Raised", "conclude", "error_answer", "passed_rows", "router_fields"]
 
 _LONGEST_ERROR = 64 * 1024
 _LONGEST_REPLY = 64 * 1024 * 1024
@@ -44,7 +46,7 @@ class Passed(Struct, frozen=True):
 
     head: Head
     rows: list[Row]
-    body: AnswerBody
+    body: AnswerBody | Account
 
 
 class Raised(Struct, frozen=True):
@@ -68,7 +70,7 @@ def conclude(account: Account, request: ParsedRequest, walked: Walked) -> Steps:
     head, translation = last.head, last.outbound.translation
     if isinstance(result, Relay) and head is not None:
         if translation is None and (head.status < 400 or not head.destination.external):
-            return pass_on(account, request, head, None)
+            return _pass_on(account, request, head, None)
         return (yield from _deliver(account, request, head, translation))
     if head is not None:
         yield Release(head)
@@ -83,21 +85,26 @@ def _deliver(account: Account, request: ParsedRequest, head: Head, translation: 
         return (yield from _deliver_error(account, head, translation))
     if translation is not None and not translation.stream:
         return (yield from _deliver_whole(account, head, translation))
-    return pass_on(account, request, head, translation)
+    return _pass_on(account, request, head, translation)
 
 
-def pass_on(account: Account, request: ParsedRequest, head: Head, translation: Translation | None) -> Passed:
+def _pass_on(account: Account, request: ParsedRequest, head: Head, translation: Translation | None) -> Passed:
     """The answer piece by piece, as it comes."""
     if translation is not None:
         return _pass_translated(account, request, head, translation)
-    endpoint = request.endpoint
-    if endpoint.counts_usage and head.status == 200:
-        account.watch(endpoint.family, streamed=request.route.stream)
+    return Passed(head, passed_rows(account, request, head), account)
+
+
+def passed_rows(account: Account, request: ParsedRequest, head: Head) -> list[Row]:
+    """The fields of an answer that passes as it is; its bytes are watched from now on."""
+    if account.watched and request.endpoint.counts_usage and head.status == 200:
+        account.watch(request.endpoint.family, streamed=request.route.stream)
     rows = kept_rows(head.library, head.response.headers)
-    rows += _router_rows(account)
+    rows.append((_ID, _ID, account.id.encode()))
+    rows += _way_rows(account)
     if account.attempts > 1 and head.status in REJECTIONS:
         rows += as_rows([(b"x-should-retry", b"false")])  # every server that could be asked has refused
-    return Passed(head, rows, AnswerBody(account, None))
+    return rows
 
 
 def _pass_translated(account: Account, request: ParsedRequest, head: Head, translation: Translation) -> Passed:
@@ -113,10 +120,8 @@ def _deliver_whole(account: Account, head: Head, translation: Translation) -> St
     body = yield ReadBody(head, _LONGEST_REPLY)
     if isinstance(body, Failure):
         return Raised(body.error, body.original)
-    account.first_byte()
     account.watch(translation.host.family, streamed=False)
-    if account.usage is not None:
-        account.usage.feed(body)
+    account.note(body)
     written = translation.reply(body, account.stamp, elapsed_ns=account.elapsed_ns())
     fields = [
         *answer_fields(read_fields(head.library, head.response.headers), rewritten=True),
@@ -143,26 +148,31 @@ def _deliver_error(account: Account, head: Head, translation: Translation | None
 
 def router_fields(account: Account) -> list[tuple[bytes, bytes]]:
     """What an answer tells about its way."""
-    return [(name, value) for name, _, value in _router_rows(account)]
+    return [(_ID, account.id.encode()), *((name, value) for name, _, value in _way_rows(account))]
 
 
-def _router_rows(account: Account) -> list[Row]:
-    rows = [(_ID, _ID, account.id.encode())]
-    if account.attempts:
-        rows.append((_ATTEMPTS, _ATTEMPTS, b"%d" % account.attempts))
+def _way_rows(account: Account) -> tuple[Row, ...]:
     server, decision = account.server, account.decision
-    if server is not None:
-        rows.append((_SERVER, _SERVER, server.encode("ascii", "replace")))
-    if account.fallback is not None:
-        rows.append((_FALLBACK, _FALLBACK, account.fallback.encode("ascii", "replace")))
+    reason = None
     if decision is not None:
         chosen = server is None or not decision.ranking or server == decision.ranking[0]
-        rows.append((_REASON, _REASON, reason_field(decision.reason if chosen else _other_reason(decision, server))))
-    return rows
+        reason = decision.reason if chosen else _other_reason(decision, server)
+    return _rows_about(account.attempts, server, account.fallback, reason)
 
 
-_ID, _ATTEMPTS, _SERVER = b"x-router-request-id", b"x-router-attempts", b"x-router-server"
-_FALLBACK, _REASON = b"x-router-fallback", b"x-router-reason"
+@lru_cache(maxsize=1024)
+def _rows_about(attempts: int, server: str | None, fallback: str | None, reason: str | None) -> tuple[Row, ...]:
+    """Most answers' fields have been written before."""
+    said = [
+        (b"x-router-attempts", b"%d" % attempts if attempts else None),
+        (b"x-router-server", None if server is None else server.encode("ascii", "replace")),
+        (b"x-router-fallback", None if fallback is None else fallback.encode("ascii", "replace")),
+        (b"x-router-reason", None if reason is None else reason_field(reason)),
+    ]
+    return tuple([(name, name, value) for name, value in said if value is not None])
+
+
+_ID = b"x-router-request-id"
 
 
 def _other_reason(decision: Decision, server: str | None) -> str:

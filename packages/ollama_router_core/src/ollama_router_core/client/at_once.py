@@ -14,10 +14,10 @@ from typing import Any
 from msgspec import Struct
 
 from ollama_router_core.admission import Ticket
-from ollama_router_core.client.answering import Passed, Steps, pass_on
-from ollama_router_core.client.attempts import judge, note_head, note_sent, timeouts_for
+from ollama_router_core.client.answering import Steps, passed_rows
+from ollama_router_core.client.attempts import judge, note_head, note_load, timeouts_for
 from ollama_router_core.client.exchange import conclude_account, forward_on
-from ollama_router_core.client.messages import Incoming, Row, make_request, passing_rows
+from ollama_router_core.client.messages import Incoming, Row, make_request, passed_response, stream_class
 from ollama_router_core.client.room import Account, Room
 from ollama_router_core.client.steps import Failure, Head
 from ollama_router_core.decision import Decision, decide
@@ -39,25 +39,25 @@ _MATCHES = {
     if endpoint.routing is Routing.ONE and endpoint.body is Body.JSON and "{" not in endpoint.path
 }
 _VIA = (b"via", *VIA)
+_ID = b"x-request-id"
 
 
-class Begun(Struct):
+class Begun(Struct, frozen=True):
     """A request that has its server; `sent` is what the inner transport gets."""
 
     account: Account
     request: ParsedRequest
     decision: Decision
     place: Destination
-    started: float
-    sent: Any = None
+    sent: Any
 
 
 def begin_at_once(room: Room, library: Any, request: Any, body: bytes) -> Begun | None:
     """Choose a server for a program's request, if that can be done now; None leaves everything to `exchange`."""
     match = _MATCHES.get((request.method, request.url.raw_path))
-    rows = None if match is None else passing_rows(library, request.headers)
+    kept = None if match is None else room.heads.passing(library, request.headers)
     started = room.clock.monotonic()
-    if match is None or rows is None or not room.may_be_quick or room.book.wants_asking(started):
+    if match is None or kept is None or not room.may_be_quick or room.book.wants_asking(started):
         return None
     parsed = _read(room, match, body)
     placed = None if parsed is None else _place(room, parsed.route, started)
@@ -65,12 +65,17 @@ def begin_at_once(room: Room, library: Any, request: Any, body: bytes) -> Begun 
         return None
     decision, ticket = placed
     place = room.places[decision.ranking[0]]
-    if place.external or not room.book.admit(place.name, started):
+    if place.external or (room.book.troubled and not room.book.admit(place.name, started)):
         if ticket is not None:
             room.line.leave(ticket)
         return None
-    account = room.begin(Incoming(library, request, request.method, parsed.target, body), started)
-    return _begin(room, Begun(account, parsed, decision, place, started), rows, ticket)
+    account = room.begin_sent(
+        Incoming(library, request, request.method, parsed.target, body), parsed, decision, started, ticket
+    )
+    facts = room.book.servers.get(place.name)
+    if facts is not None and parsed.route.model not in facts.loaded:
+        note_load(room, account, place.name, parsed, started)
+    return Begun(account, parsed, decision, place, _sent(account, place, parsed, kept))
 
 
 def _read(room: Room, match: Match, body: bytes) -> ParsedRequest | None:
@@ -95,36 +100,23 @@ def _place(room: Room, route: RouteRequest, now: float) -> tuple[Decision, Ticke
     return (decision, None) if decision.error is None else None
 
 
-def _begin(room: Room, begun: Begun, rows: list[Row], ticket: Ticket | None) -> Begun:
-    account, request, place = begun.account, begun.request, begun.place
-    account.family, account.request, account.decision = request.endpoint.family, request, begun.decision
-    account.attempts, account.decided_at = 1, begun.started
-    if ticket is not None:
-        account.goes(ticket, place.name)
-    note_sent(room, account, place.name, request, begun.started)
+def _sent(account: Account, place: Destination, request: ParsedRequest, kept: list[Row]) -> Any:
     incoming = account.incoming
-    rows += (_VIA, (b"x-request-id", b"x-request-id", account.id.encode()))
-    begun.sent = make_request(
-        incoming.library,
-        place.base_url,
-        incoming.method,
-        request.target,
-        rows,
-        request.body,
-        timeouts_for(incoming, place),
-    )
-    return begun
+    rows = [*kept, _VIA, (_ID, _ID, account.id.encode())]
+    timeouts = timeouts_for(incoming, place)
+    return make_request(incoming.library, place.base_url, incoming.method, request.target, rows, request.body, timeouts)
 
 
-def take_head(room: Room, begun: Begun, result: Head | Failure) -> Passed | None:
-    """The answer on its way to the program; None for what `go_on` has to deal with."""
+def take_head(room: Room, begun: Begun, result: Head | Failure, reading: Any) -> Any:
+    """The response for the program, whose stream is a `reading`; None for what `go_on` has to deal with."""
     if isinstance(result, Failure):
         return None
     account, request, status = begun.account, begun.request, result.status
     if 300 <= status < 400 or status in REJECTIONS:
         return None
     note_head(room, account, begun.place.name, request, status)
-    return pass_on(account, request, result, None)
+    rows = passed_rows(account, request, result)
+    return passed_response(result, rows, stream_class(result.library, reading)(result, account))
 
 
 def go_on(room: Room, begun: Begun, result: Head | Failure) -> Steps:
@@ -134,5 +126,5 @@ def go_on(room: Room, begun: Begun, result: Head | Failure) -> Steps:
 
 def _next(room: Room, begun: Begun, result: Head | Failure) -> Steps:
     account, request = begun.account, begun.request
-    first = yield from judge(room, account, request, prepare(request, begun.place), result, begun.started)
+    first = yield from judge(room, account, request, prepare(request, begun.place), result, account.started)
     return (yield from forward_on(room, account, request, begun.decision.ranking, first))

@@ -23,7 +23,7 @@ from ollama_router_core.outbound import Outbound, prepare
 from ollama_router_core.requests import ParsedRequest
 from ollama_router_core.traffic import observe_answered, observe_sent, shows_nothing_new
 
-__all__ = ["Attempt", "Walked", "judge", "note_head", "note_sent", "timeouts_for", "walk"]
+__all__ = ["Attempt", "Walked", "judge", "note_head", "note_load", "timeouts_for", "walk"]
 
 
 class Attempt(Struct, frozen=True):
@@ -74,7 +74,7 @@ def _try(room: Room, account: Account, target: Destination, request: ParsedReque
     if not room.book.admit(target.name, started):
         busy = ConnectFailed(f"{target.name} is being tried again by another request")
         return Attempt(Unreachable(busy, 0.0), outbound)
-    note_sent(room, account, target.name, request, started)
+    _note_sent(room, account, target.name, request, started)
     result = yield Send(_outgoing(account, target, outbound))
     return (yield from judge(room, account, request, outbound, result, started))
 
@@ -95,9 +95,14 @@ def judge(
     return Attempt(outcome_of_status(status), outbound, head=result)
 
 
-def note_sent(room: Room, account: Account, name: str, request: ParsedRequest, now: float) -> None:
-    """The request is on its way: it counts there, and perhaps it begins the only load, whose time it will tell."""
+def _note_sent(room: Room, account: Account, name: str, request: ParsedRequest, now: float) -> None:
+    """The request is on its way: it counts there, and perhaps it begins a load."""
     account.take(name, request.route.model)
+    note_load(room, account, name, request, now)
+
+
+def note_load(room: Room, account: Account, name: str, request: ParsedRequest, now: float) -> None:
+    """Perhaps the request begins the only load, whose time it will tell."""
     before = room.book.servers.get(name)
     if before is None or request.route.model in before.loaded or observe_sent(before, request, now=now) is before:
         account.loads = False

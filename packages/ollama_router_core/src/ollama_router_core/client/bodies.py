@@ -1,7 +1,7 @@
-"""An answer's bytes on their way to the program: counted, watched, translated. No I/O here.
+"""A translated answer's bytes on their way to the program: watched, translated, counted. No I/O here.
 
 Belongs here: what happens to each piece, and what its end or its breaking off means.
-Does not belong here: reading pieces (`sync`, `asynchronous`).
+Does not belong here: reading pieces (`sync`, `asynchronous`), answers that pass as they are (`room.Account`).
 """
 
 from __future__ import annotations
@@ -19,44 +19,35 @@ class AnswerBody(Struct):
     """One answer. `failure` is set once it cannot be complete: the program's reading then ends with an exception."""
 
     _account: Account
-    _translator: StreamTranslator | None
+    _translator: StreamTranslator
     ended: bool = False
     failure: UpstreamError | None = None
+    watched: bool = True
 
     def __repr__(self) -> str:
         return f"AnswerBody({self._account!r})"
 
     def feed(self, piece: bytes) -> bytes:
         """What the program gets for a piece of the server's."""
-        account, translator, usage = self._account, self._translator, self._account.usage
-        if account.answered_at is None:
-            account.first_byte()
-        if usage is not None:
-            usage.feed(piece)
-        if translator is not None:
-            piece = translator.feed(piece, elapsed_ns=account.elapsed_ns())
-            if translator.failure is not None:
-                self._end(translator.failure)
-        account.bytes_out += len(piece)
-        return piece
+        account, translator = self._account, self._translator
+        account.note(piece)
+        written = translator.feed(piece, elapsed_ns=account.elapsed_ns())
+        if translator.failure is not None:
+            self._end(translator.failure)
+        account.bytes_out += len(written)
+        return written
 
     def finish(self) -> bytes:
         """The server's bytes have ended: what the program still gets."""
-        translator = self._translator
-        if translator is None:
-            if not self.ended:
-                self.ended = True
-                self._account.end()
-            return b""
-        tail = translator.finish(elapsed_ns=self._account.elapsed_ns())
+        tail = self._translator.finish(elapsed_ns=self._account.elapsed_ns())
         self._account.bytes_out += len(tail)
-        self._end(translator.failure)
+        self._end(self._translator.failure)
         return tail
 
     def broke(self, error: Exception) -> bytes:
         """Reading the server's bytes raised: what the program gets before the exception goes on."""
         failure = UpstreamDisconnected(f"the answer broke off: {type(error).__name__}")
-        tail = b"" if self._translator is None else self._translator.abort(failure)
+        tail = self._translator.abort(failure)
         self._end(failure)
         return tail
 

@@ -35,26 +35,29 @@ _LEASE_SECONDS = 60.0
 class FleetBook:
     """Facts about every enabled server, as of when, and what is under way there.
 
-    `next_turn` counts: what decides between equals.
+    Attributes:
+        servers: facts by server; the mapping is swapped, never changed.
+        troubled: whether some server failed, so that the breaker has to be asked.
+        next_turn: counts; what decides between equals.
     """
 
     def __init__(self, config: Config, clock: Clock) -> None:
         self._config = config
         self._clock = clock
         self._lock = threading.Lock()
-        self._servers: Mapping[str, ServerFacts] = MappingProxyType(
+        self.servers: Mapping[str, ServerFacts] = MappingProxyType(
             {name: ServerFacts(name=name) for name, server in config.servers.items() if server.enabled}
         )
-        self._unknown = set(self._servers)
+        self._unknown = set(self.servers)
         self._asking: dict[str, float] = {}
         self._asked: dict[str, float] = {}
-        self._due: dict[str, float] = dict.fromkeys(self._servers, float("-inf"))
+        self._due: dict[str, float] = dict.fromkeys(self.servers, float("-inf"))
         self._next_due = float("-inf")
         self._failures: dict[str, int] = {}
         self._in_flight: dict[str, int] = {}
         self._active: dict[tuple[str, CanonicalName | None], int] = {}
         self._breaker = Breaker()
-        self._troubled = False
+        self.troubled = False
         self._budget = RetryBudget()
         self._speeds = SpeedBook()
         self.next_turn = itertools.count(1).__next__
@@ -62,20 +65,15 @@ class FleetBook:
         self._most = {name: server.max_concurrent or _USUAL_SLOTS for name, server in config.servers.items()}
         self._looked_again = float("-inf")
 
-    @property
-    def servers(self) -> Mapping[str, ServerFacts]:
-        """Facts by server; the mapping is swapped, never changed."""
-        return self._servers
-
     def snapshot(self, now: float) -> FleetSnapshot:
         """The fleet as believed now, this transport's own requests in flight included."""
         with self._lock:
-            troubled = self._troubled
+            troubled = self.troubled
             return FleetSnapshot(
-                servers=self._servers,
+                servers=self.servers,
                 in_flight=self._in_flight.copy(),
                 active=self._by_model() if self._active else EMPTY,
-                suspended=self._breaker.suspended(tuple(self._servers), now) if troubled else EMPTY,
+                suspended=self._breaker.suspended(tuple(self.servers), now) if troubled else EMPTY,
                 slots=self._breaker.slots(self._most, now) if troubled else EMPTY,
                 draining=self._draining,
                 speeds=self._speeds,
@@ -87,11 +85,6 @@ class FleetBook:
             if model is not None:
                 found.setdefault(name, {})[model] = count
         return found
-
-    @property
-    def troubled(self) -> bool:
-        """Whether some server failed, so that the breaker has to be asked."""
-        return self._troubled
 
     # --- facts ---
 
@@ -147,8 +140,8 @@ class FleetBook:
             if now - self._looked_again < _LOOK_AGAIN_SECONDS:
                 return False
             self._looked_again = now
-            self._servers = MappingProxyType(
-                {name: replace(facts, installed_at=None) for name, facts in self._servers.items()}
+            self.servers = MappingProxyType(
+                {name: replace(facts, installed_at=None) for name, facts in self.servers.items()}
             )
             return True
 
@@ -166,19 +159,19 @@ class FleetBook:
     def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> ServerFacts | None:
         """Swap in new facts about a server and return them; names of external hosts are ignored."""
         with self._lock:
-            facts = self._servers.get(name)
+            facts = self.servers.get(name)
             if facts is None:
                 return None
             changed = change(facts)
             if changed is not facts:
-                self._servers = MappingProxyType({**self._servers, name: changed})
+                self.servers = MappingProxyType({**self.servers, name: changed})
             return changed
 
     def probe_failed(self, name: str, error: str, *, refused: bool) -> None:
         """A probe failed; a server that was up is believed down at once if it refuses, else after three failures."""
         with self._lock:
             count = self._failures[name] = self._failures.get(name, 0) + 1
-        facts = self._servers[name]
+        facts = self.servers[name]
         if facts.up is False or (facts.up and count < _FAILURES_UNTIL_DOWN and not refused):
             return
         self.update(name, lambda known: observe_down(known, error, now=self._clock.monotonic()))
@@ -190,19 +183,19 @@ class FleetBook:
 
     def is_stub(self, model: CanonicalName) -> bool:
         """Whether some server only knows this model as one of Ollama's hosted service."""
-        return is_stub(model, self._servers)
+        return is_stub(model, self.servers)
 
     def _pause(self, name: str) -> float:
         interval = self._config.health_check_interval
         if 0 < self._failures.get(name, 0) < _FAILURES_UNTIL_DOWN:
             return min(interval, _RECHECK_SECONDS)
-        return interval if self._servers[name].up else min(interval, _RECHECK_DOWN_SECONDS)
+        return interval if self.servers[name].up else min(interval, _RECHECK_DOWN_SECONDS)
 
     # --- traffic ---
 
     def admit(self, name: str, now: float) -> bool:
         """Ask right before sending: False means that the breaker keeps the server out."""
-        if not self._troubled:
+        if not self.troubled:
             return True
         with self._lock:
             return self._breaker.admit(name, now)
@@ -223,25 +216,25 @@ class FleetBook:
             if others:
                 self._active[pair] = others
         if not left:
-            facts = self._servers.get(name)
+            facts = self.servers.get(name)
             if facts is not None and facts.loading:
                 self.update(name, observe_loads_ended)
 
     def failed(self, name: str, *, refused: bool = False) -> None:
         """An exchange failed by the server's fault."""
         with self._lock:
-            self._troubled = True
+            self.troubled = True
             self._breaker.failed(name, self._clock.monotonic(), jitter=self._clock.jitter(), refused=refused)
 
     def succeeded(self, name: str) -> None:
         """An exchange went well."""
-        if self._troubled:
+        if self.troubled:
             with self._lock:
                 self._breaker.succeeded(name, self._clock.monotonic())
 
     def abandoned(self, name: str) -> None:
         """The program did not wait for the answer."""
-        if self._troubled:
+        if self.troubled:
             with self._lock:
                 self._breaker.abandoned(name)
 
@@ -258,7 +251,7 @@ class FleetBook:
 
     def learn(self, name: str, model: CanonicalName, sample: Sample) -> None:
         """A finished request says how fast a server is."""
-        facts = self._servers.get(name)
+        facts = self.servers.get(name)
         if facts is None:
             return
         weight = model_weight(model, (facts.installed or EMPTY).get(model))

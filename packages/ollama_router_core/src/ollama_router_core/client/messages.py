@@ -11,15 +11,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from functools import lru_cache
-from itertools import compress
-from operator import attrgetter, itemgetter, not_
+from operator import attrgetter, itemgetter
 from typing import Any, Self
 
 from msgspec import Struct
 
 from ollama_router_core.client.steps import Head, Outgoing
 from ollama_router_core.destinations import Fields
-from ollama_router_core.header_fields import NEVER_TO_CLIENTS, TO_SERVERS, answer_fields
 
 __all__ = [
     "NO_TIMEOUTS",
@@ -28,10 +26,9 @@ __all__ = [
     "as_rows",
     "build_request",
     "build_response",
-    "kept_rows",
     "make_request",
     "passed_response",
-    "passing_rows",
+    "plain_headers",
     "read_fields",
     "read_incoming",
     "stream_class",
@@ -74,39 +71,9 @@ def read_incoming(library: Any, request: Any, body: bytes) -> Incoming:
 
 def read_fields(library: Any, headers: Any) -> list[tuple[bytes, bytes]]:
     """Header fields with names in lower case."""
-    if _plain_headers(library) is not None:
+    if plain_headers(library) is not None:
         return [(name, value) for _, name, value in headers._list]  # noqa: SLF001 - see above
     return [(name.lower(), value) for name, value in headers.raw]
-
-
-def passing_rows(library: Any, headers: Any) -> list[Row] | None:
-    """What a server gets of a program's fields; None where it takes more than a look at their names."""
-    if _plain_headers(library) is None:
-        return None
-    rows = headers._list  # noqa: SLF001 - see above
-    by_name = dict(zip(map(_name_of, rows), rows, strict=True))
-    connection = by_name.get(b"connection")
-    if len(by_name) != len(rows) or b"content-encoding" in by_name:
-        return None
-    if connection is not None and connection[2] not in _NOMINATES_NOTHING:
-        return None
-    return list(map(by_name.__getitem__, filter(TO_SERVERS.__contains__, by_name)))
-
-
-def kept_rows(library: Any, headers: Any) -> list[Row]:
-    """What a program gets of a server's fields."""
-    if _plain_headers(library) is None:
-        return as_rows(answer_fields(read_fields(library, headers)))
-    rows = headers._list  # noqa: SLF001 - see above
-    names = list(map(_name_of, rows))
-    if names.count(b"connection") > 1 or (
-        b"connection" in names and rows[names.index(b"connection")][2] not in _NOMINATES_NOTHING
-    ):
-        return as_rows(answer_fields(read_fields(library, headers)))
-    return list(compress(rows, map(not_, map(NEVER_TO_CLIENTS.__contains__, names))))
-
-
-_NOMINATES_NOTHING = frozenset({b"close", b"keep-alive"})
 
 
 def as_rows(fields: Iterable[tuple[bytes, bytes]]) -> list[Row]:
@@ -119,7 +86,7 @@ _name_of, _value_of, _text = itemgetter(1), itemgetter(2), bytes.decode
 
 def _make_headers(library: Any, rows: list[Row]) -> Any:
     """The library's own type, or one that only knows its encoding."""
-    plain = _plain_headers(library)
+    plain = plain_headers(library)
     if plain is None or not b"".join(map(_value_of, rows)).isascii():
         return library.Headers([(name, value) for name, _, value in rows])
     headers = plain.__new__(plain)
@@ -129,7 +96,7 @@ def _make_headers(library: Any, rows: list[Row]) -> Any:
 
 
 @lru_cache(maxsize=4)
-def _plain_headers(library: Any) -> Any:
+def plain_headers(library: Any) -> Any:
     """A type for fields that are ASCII, which it need not find out by decoding each; None where rows are kept unlike.
 
     All known versions keep rows of (name, lower name, value).
@@ -190,7 +157,7 @@ def make_request(
     if body or method != "GET":
         rows.append((b"content-length", b"content-length", b"%d" % len(body)))
     headers_class = library.Headers
-    if _plain_headers(library) is None:
+    if plain_headers(library) is None:
         headers = headers_class([(name, value) for name, _, value in rows])
     else:
         headers = headers_class.__new__(headers_class)

@@ -13,6 +13,7 @@ from msgspec import Struct
 from ollama_router_core.admission import Ticket
 from ollama_router_core.breaker import counts_as_failure
 from ollama_router_core.client.fleet_book import FleetBook
+from ollama_router_core.client.heads import RequestHeads
 from ollama_router_core.client.messages import Incoming
 from ollama_router_core.client.questions import Questions
 from ollama_router_core.client.system import Clock, RequestIds, SystemClock, read_text
@@ -21,7 +22,7 @@ from ollama_router_core.config.settings import Config, parse_size
 from ollama_router_core.decision import Decision
 from ollama_router_core.destinations import Destination, build_destinations
 from ollama_router_core.endpoints import Family, Kind
-from ollama_router_core.errors import RouterError
+from ollama_router_core.errors import RouterError, UpstreamDisconnected, UpstreamError
 from ollama_router_core.names import CanonicalName
 from ollama_router_core.records import RequestRecord
 from ollama_router_core.requests import ParsedRequest
@@ -44,6 +45,7 @@ class Room:
         has_policy: whether the config changes requests at all.
         may_be_quick: whether nothing of the config asks more of a request than `at_once` looks at.
         reads_usage: whether somebody wants to know tokens and timings.
+        heads: what servers get of the program's fields.
     """
 
     def __init__(
@@ -66,22 +68,52 @@ class Room:
         self.may_be_quick = not config.models.local_only
         self.reads_usage = sink is not None or config.routing_strategy == "fastest"
         self.ids = RequestIds()
+        self.heads = RequestHeads()
 
     def begin(self, incoming: Incoming, started: float | None = None) -> Account:
         """A program's request begins, or has begun."""
         moment = self.clock.monotonic() if started is None else started
-        return Account(self, incoming, self.ids(), moment, self.clock.wall())
+        return Account(self, incoming, self.ids(), moment, self.clock.wall(), self.reads_usage)
+
+    def begin_sent(
+        self, incoming: Incoming, request: ParsedRequest, decision: Decision, now: float, ticket: Ticket | None
+    ) -> Account:
+        """A request begins whose server is known: it counts there from now on, for `ticket` if the line counts it."""
+        server, model = decision.ranking[0], request.route.model
+        self.book.begin(server, model)
+        return Account(
+            self,
+            incoming,
+            self.ids(),
+            now,
+            self.clock.wall(),
+            self.reads_usage,
+            _holds=server,
+            _holds_for=model,
+            _bound=None if ticket is None else server,
+            ticket=ticket,
+            family=request.endpoint.family,
+            request=request,
+            decision=decision,
+            decided_at=now,
+            server=server,
+            attempts=1,
+        )
 
 
 class Account(Struct):
-    """One request from its start to its end; `end` counts once, whoever says it first."""
+    """One request from its start to its end; `end` counts once, whoever says it first.
+
+    An answer that passes as it is goes through its account: `watched` says whether anybody wants to know of its pieces.
+    """
 
     _room: Room
     incoming: Incoming
     id: str
     started: float
     started_at: float
-    _ended: bool = False
+    watched: bool
+    ended: bool = False
     _holds: str | None = None
     _holds_for: CanonicalName | None = None
     _bound: str | None = None
@@ -102,6 +134,7 @@ class Account(Struct):
     usage: UsageReader | None = None
     error: RouterError | None = None
     fallback: str | None = None
+    failure: UpstreamError | None = None  # such an answer never is one of the router's making
 
     def __repr__(self) -> str:
         return f"Account({self.id})"
@@ -143,35 +176,67 @@ class Account(Struct):
 
     def watch(self, family: Family, *, streamed: bool) -> None:
         """Read tokens and timings out of the answer, if anybody wants to know them."""
-        if self._room.reads_usage:
+        if self.watched:
             self.usage = UsageReader(family, streamed=streamed)
 
-    def first_byte(self) -> None:
-        """The answer's first byte came."""
+    def note(self, piece: bytes) -> None:
+        """A piece of the server's answer came."""
         if self.answered_at is None:
             self.answered_at = self._room.clock.monotonic()
+        if self.usage is not None:
+            self.usage.feed(piece)
+
+    def feed(self, piece: bytes) -> bytes:
+        """What the program gets for a piece of the server's: that piece."""
+        self.note(piece)
+        self.bytes_out += len(piece)
+        return piece
+
+    def finish(self) -> bytes:
+        """The server's bytes have ended, and so has the answer."""
+        self.end()
+        return b""
+
+    def broke(self, error: Exception) -> bytes:
+        """Reading the server's bytes raised."""
+        self.end(UpstreamDisconnected(f"the answer broke off: {type(error).__name__}"))
+        return b""
+
+    def close(self) -> None:
+        """Nobody reads on."""
+        if not self.ended:
+            self.end(left=True)
 
     def end(self, error: RouterError | None = None, *, left: bool = False) -> None:
         """The request is over: free its place, tell the breaker, leave the record."""
-        if self._ended:
+        if self.ended:
             return
-        room, request = self._room, self.request
-        self._ended = True
-        self.error = self.error or error
-        if self.error is not None or left or self.status >= 500 or room.book.troubled:
+        self.ended = True
+        room, request, server = self._room, self.request, self._holds
+        if error is not None and self.error is None:
+            self.error = error
+        if left or self.error is not None or self.status >= 500 or room.book.troubled:
             self._tell_breaker(left=left)
-        self.drop()
+        if server is not None:
+            self._holds = None
+            room.book.end(server, self._holds_for)
         if self.ticket is not None:
             room.line.leave(self.ticket)
         if self.retries:
             room.book.give_retries_back(self.retries)
         if request is not None and request.endpoint.kind is _MANAGE and self.server is not None:
             room.book.lists_changed(self.server.split(", "))
+        if self.watched:
+            self._tell_others(left=left)
+
+    def _tell_others(self, *, left: bool) -> None:
+        """What the answer said goes to whoever learns from it, and the record to the sink."""
         usage = None if self.usage is None else self.usage.usage
         if usage is not None and usage.finished:
             self._learn(usage)
-        if room.sink is not None:
-            room.sink.write(self._record(usage or Usage(), _LEFT if left else self.status))
+        sink = self._room.sink
+        if sink is not None:
+            sink.write(self._record(usage or Usage(), _LEFT if left else self.status))
 
     def _tell_breaker(self, *, left: bool) -> None:
         if self._holds is None:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, assert_never
 
 from ollama_router_core.client.answering import Answer, Made, Passed, Raised
-from ollama_router_core.client.at_once import Begun, begin_at_once, go_on, take_head
+from ollama_router_core.client.at_once import begin_at_once, go_on, take_head
 from ollama_router_core.client.bodies import AnswerBody
 from ollama_router_core.client.exchange import exchange
 from ollama_router_core.client.lending import make_sync_inner
@@ -26,7 +26,7 @@ from ollama_router_core.client.messages import (
     stream_class,
 )
 from ollama_router_core.client.placing import explain
-from ollama_router_core.client.room import Room
+from ollama_router_core.client.room import Account, Room
 from ollama_router_core.client.sources import config_from_file, config_from_urls
 from ollama_router_core.client.steps import (
     LONGEST_FACTS,
@@ -136,11 +136,20 @@ class RouterTransport(_Base):  # type: ignore[misc]
         library = library_of(request)
         body = request.read()
         begun = begin_at_once(self._room, library, request, body)
-        answer: Answer
         if begun is None:
-            answer = self._run(exchange(self._room, read_incoming(library, request, body)))
-        else:
-            answer = self._at_once(begun)
+            steps = exchange(self._room, read_incoming(library, request, body))
+            return self._response(library, request, self._run(steps))
+        try:
+            result = self._exchange(library, begun.place, begun.sent)
+            response = take_head(self._room, begun, result, _Reading)
+        except BaseException:
+            begun.account.end(left=True)
+            raise
+        if response is None:
+            response = self._response(library, request, self._run(go_on(self._room, begun, result)))
+        return response
+
+    def _response(self, library: Any, request: Any, answer: Answer) -> Any:
         match answer:
             case Passed():
                 stream = stream_class(library, _Reading)(answer.head, answer.body)
@@ -170,15 +179,6 @@ class RouterTransport(_Base):  # type: ignore[misc]
         traceback: TracebackType | None = None,
     ) -> None:
         self.close()
-
-    def _at_once(self, begun: Begun) -> Answer:
-        try:
-            result = self._exchange(begun.account.incoming.library, begun.place, begun.sent)
-            answer = take_head(self._room, begun, result)
-        except BaseException:
-            begun.account.end(left=True)
-            raise
-        return answer or self._run(go_on(self._room, begun, result))
 
     def _run(self, steps: Generator[Any, Any, Any]) -> Any:
         try:
@@ -291,16 +291,17 @@ def _read(head: Head, most: int) -> bytes | Failure:
 class _Reading:
     """A server's stream through an answer's body; lets go of both in `close`, as httpx's responses are cycles."""
 
-    def __init__(self, head: Head, body: AnswerBody) -> None:
-        self._passed: tuple[Head, AnswerBody] | None = (head, body)
+    def __init__(self, head: Head, body: AnswerBody | Account) -> None:
+        self._passed: tuple[Head, AnswerBody | Account] | None = (head, body)
 
     def __iter__(self) -> Iterator[bytes]:
         if self._passed is None:
             return
         head, body = self._passed
+        watched = body.watched
         try:
             for piece in head.stream:
-                if written := body.feed(piece):
+                if written := body.feed(piece) if watched else piece:
                     yield written
                 if body.failure is not None:
                     break

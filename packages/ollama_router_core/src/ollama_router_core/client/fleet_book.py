@@ -108,8 +108,13 @@ class FleetBook:
                     self._asking[name] = self._asked[name] = now
                     self._due[name] = now + self._pause(name)
                     names.append(name)
-            self._next_due = min(self._due.values(), default=float("inf"))
+            self._next_due = self._first_due()
             return names
+
+    def _first_due(self) -> float:
+        """When somebody has to be asked again; who is being asked has to be only once that has been lost."""
+        lost = {name: began + _LEASE_SECONDS for name, began in self._asking.items()}
+        return min([max(due, lost.get(name, due)) for name, due in self._due.items()], default=float("inf"))
 
     def unclaim(self, name: str) -> None:
         """Asking a server ended, well or not."""
@@ -119,7 +124,7 @@ class FleetBook:
             began = self._asked.get(name, float("-inf"))
             if self._due[name] > began + _RECHECK_SECONDS:  # else it became due again meanwhile
                 self._due[name] = self._clock.monotonic() + self._pause(name)
-            self._next_due = min(self._due.values(), default=float("inf"))
+            self._next_due = self._first_due()
 
     def known(self, name: str) -> None:
         """What a first decision needs is there, although questions go on."""
@@ -132,7 +137,7 @@ class FleetBook:
             if name in self._due:
                 soon = self._asked.get(name, float("-inf")) + _RECHECK_SECONDS
                 self._due[name] = min(self._due[name], soon)
-                self._next_due = min(self._next_due, self._due[name])
+                self._next_due = self._first_due()
 
     def may_look_again(self, now: float) -> bool:
         """Whether a request that could not be placed may have every server asked: once in five seconds."""

@@ -327,19 +327,33 @@ class _Reading:
         self._passed: tuple[Head, AnswerBody | Account] | None = (head, body)
         self._complete = False
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
         if self._passed is None:
-            return
+            return _each(())
         head, body = self._passed
-        watched = body.watched
+        if isinstance(body, Account) and not body.watched:
+            return self._untouched(head, body)
+        return self._fed(head, body)
+
+    async def _untouched(self, head: Head, account: Account) -> AsyncIterator[bytes]:
         try:
             async for piece in head.stream:
-                if written := body.feed(piece) if watched else piece:
+                if piece:
+                    yield piece
+            self._complete = True
+        except Exception as error:
+            account.broke(error)
+            raise
+        account.end()
+
+    async def _fed(self, head: Head, body: AnswerBody | Account) -> AsyncIterator[bytes]:
+        try:
+            async for piece in head.stream:
+                if written := body.feed(piece):
                     yield written
                 if body.failure is not None:
                     break
-            else:
-                self._complete = True
+            self._complete = body.failure is None
         except Exception as error:
             if tail := body.broke(error):
                 yield tail
@@ -354,3 +368,8 @@ class _Reading:
             (head, body), self._passed = self._passed, None
             body.close()
             await _close(head, complete=self._complete)
+
+
+async def _each(pieces: tuple[bytes, ...]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece

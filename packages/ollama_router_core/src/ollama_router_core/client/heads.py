@@ -7,8 +7,6 @@ Does not belong here: which fields these are (`ollama_router_core.header_fields`
 
 from __future__ import annotations
 
-from functools import lru_cache
-from itertools import compress
 from operator import itemgetter
 from typing import Any
 
@@ -65,13 +63,11 @@ def kept_rows(library: Any, headers: Any) -> list[Row]:
     if plain_headers(library) is None:
         return as_rows(answer_fields(read_fields(library, headers)))
     rows = headers._list  # noqa: SLF001 - asked just now
-    names = tuple(map(_name_of, rows))
-    if b"connection" in names and any(row[1] == b"connection" and row[2] not in _NOMINATES_NOTHING for row in rows):
+    kept = [row for row in rows if row[1] not in NEVER_TO_CLIENTS]
+    if len(kept) != len(rows) and any(map(_nominates, rows)):
         return as_rows(answer_fields(read_fields(library, headers)))
-    return list(compress(rows, _chosen(names)))
+    return kept
 
 
-@lru_cache(maxsize=64)
-def _chosen(names: tuple[bytes, ...]) -> list[bool]:
-    """Which of an answer's fields pass, by their names."""
-    return [name not in NEVER_TO_CLIENTS for name in names]
+def _nominates(row: Row) -> bool:
+    return row[1] == b"connection" and row[2] not in _NOMINATES_NOTHING

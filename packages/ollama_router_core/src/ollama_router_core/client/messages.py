@@ -112,6 +112,12 @@ def plain_headers(library: Any) -> Any:
         __module__ = library.Headers.__module__
         encoding = property(attrgetter("_encoding"), _set_encoding)
 
+        def get_list(self, key: str, split_commas: bool = False) -> list[str]:  # noqa: FBT001, FBT002 - theirs
+            """As the library's own, which looks for Content-Encoding in vain and takes long."""
+            if key.lower().encode(self._encoding) not in map(_name_of, self._list):
+                return []
+            return super().get_list(key, split_commas)  # type: ignore[no-any-return]
+
         def multi_items(self) -> list[tuple[str, str]]:
             """All of them: httpx makes mail messages of them, twice an answer, to look for cookies."""
             if self._encoding != "ascii":
@@ -147,30 +153,38 @@ def make_request(
     base_url: str,
     method: str,
     target: str,
-    rows: list[Row],
+    rows: Iterable[Row],
     body: bytes,
     timeouts: Mapping[str, float | None],
 ) -> Any:
-    """The same of what it consists of; `rows` gets its Host and Content-Length."""
-    url, host, request_class, body_class = _ready(library, base_url, target)
-    rows.insert(0, host)
+    """The same of what it consists of; `rows` are the fields but for Host and Content-Length."""
+    url, host, plain, request_class, body_class = _ready(library, base_url, target)
+    every = [host, *rows]
     if body or method != "GET":
-        rows.append((b"content-length", b"content-length", b"%d" % len(body)))
+        every.append((b"content-length", b"content-length", b"%d" % len(body)))
     headers_class = library.Headers
-    if plain_headers(library) is None:
-        headers = headers_class([(name, value) for name, _, value in rows])
-    else:
+    if plain:
         headers = headers_class.__new__(headers_class)
-        headers._list = rows  # noqa: SLF001 - see above
+        headers._list = every  # noqa: SLF001 - see above
         headers._encoding = None  # noqa: SLF001 - it finds out if somebody asks; transports send bytes
-    return request_class(method, url, headers, body_class(body), {"timeout": timeouts})
+    else:
+        headers = headers_class([(name, value) for name, _, value in every])
+    request = request_class.__new__(request_class)
+    request.method = method
+    request.url = url
+    request.headers = headers
+    request.stream = stream = body_class.__new__(body_class)
+    stream.content = body
+    request.extensions = {"timeout": timeouts}
+    return request
 
 
 @lru_cache(maxsize=1024)
-def _ready(library: Any, base_url: str, target: str) -> tuple[Any, Row, Any, Any]:
-    """A URL, its Host field, and the classes of a request and its body."""
+def _ready(library: Any, base_url: str, target: str) -> tuple[Any, Row, bool, Any, Any]:
+    """A URL, its Host field, whether fields are kept as known, and the classes of a request and its body."""
     url = library.URL(base_url + target)
-    return url, (b"host", b"host", url.netloc), *_request_classes(library)
+    known = plain_headers(library) is not None
+    return url, (b"host", b"host", url.netloc), known, *_request_classes(library)
 
 
 class _Once:
@@ -194,24 +208,16 @@ class _Once:
 @lru_cache(maxsize=4)
 def _request_classes(library: Any) -> tuple[Any, Any]:
     class Body(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
-        def __init__(self, content: bytes) -> None:
-            self._content = content
+        content: bytes
 
         def __iter__(self) -> Iterator[bytes]:
-            return iter((self._content,))
+            return iter((self.content,))
 
         def __aiter__(self) -> AsyncIterator[bytes]:
-            return _Once(self._content)
+            return _Once(self.content)
 
     class Request(library.Request):  # type: ignore[misc]
         __module__ = library.Request.__module__  # whoever looks where it comes from finds the library
-
-        def __init__(self, method: str, url: Any, headers: Any, stream: Any, extensions: dict[str, Any]) -> None:
-            self.method = method
-            self.url = url
-            self.headers = headers
-            self.stream = stream
-            self.extensions = extensions
 
     return Request, Body
 

@@ -16,7 +16,7 @@ from ollama_router_core.client.fleet_book import FleetBook
 from ollama_router_core.client.heads import RequestHeads
 from ollama_router_core.client.messages import Incoming
 from ollama_router_core.client.questions import Questions
-from ollama_router_core.client.system import Clock, RequestIds, SystemClock, read_text
+from ollama_router_core.client.system import Clock, SystemClock, read_text, request_ids
 from ollama_router_core.client.waiting import WaitingLine
 from ollama_router_core.config.settings import Config, parse_size
 from ollama_router_core.decision import Decision
@@ -67,7 +67,7 @@ class Room:
         self.has_policy = bool(config.models.aliases or config.models.rules)
         self.may_be_quick = not config.models.local_only
         self.reads_usage = sink is not None or config.routing_strategy == "fastest"
-        self.ids = RequestIds()
+        self.ids = request_ids()
         self.heads = RequestHeads()
 
     def begin(self, incoming: Incoming, started: float | None = None) -> Account:

@@ -296,12 +296,26 @@ class _Reading:
 
     def __iter__(self) -> Iterator[bytes]:
         if self._passed is None:
-            return
+            return iter(())
         head, body = self._passed
-        watched = body.watched
+        if isinstance(body, Account) and not body.watched:
+            return self._untouched(head, body)
+        return self._fed(head, body)
+
+    def _untouched(self, head: Head, account: Account) -> Iterator[bytes]:
         try:
             for piece in head.stream:
-                if written := body.feed(piece) if watched else piece:
+                if piece:
+                    yield piece
+        except Exception as error:
+            account.broke(error)
+            raise
+        account.end()
+
+    def _fed(self, head: Head, body: AnswerBody | Account) -> Iterator[bytes]:
+        try:
+            for piece in head.stream:
+                if written := body.feed(piece):
                     yield written
                 if body.failure is not None:
                     break

@@ -125,22 +125,27 @@ class WaitingLine:
     def answered(self, ticket: Ticket) -> None:
         """The head of an answer came: its model is loaded."""
         if self.binds_late:
-            now = self._clock.monotonic()
-            self._run(lambda snapshot: self._admission.first_byte(ticket.number, snapshot, now), for_others=True)
+            self._tell(self._admission.first_byte, ticket)
 
     def leave(self, ticket: Ticket) -> None:
         """A request is over, or does not want to wait any longer: its slot, if it has one, is for the next."""
-        now = self._clock.monotonic()
         self._outcomes.pop(ticket.number, None)
-        self._run(lambda snapshot: self._admission.left(ticket.number, snapshot, now), for_others=True)
+        self._tell(self._admission.left, ticket)
 
-    def _run(self, event: Callable[[FleetSnapshot], Iterable[Outcome]], *, for_others: bool = False) -> None:
-        """Tell admission; what can only concern others is told without facts when nobody waits."""
+    def _tell(self, event: Callable[[int, FleetSnapshot, float], Iterable[Outcome]], ticket: Ticket) -> None:
+        """Tell admission what can only concern others: without facts when nobody waits, as then nothing follows."""
+        now = self._clock.monotonic()
         with self._lock:
-            snapshot = _UNSEEN
-            if not for_others or self._admission.waiting:
-                snapshot = self._book.snapshot(self._clock.monotonic())
-                self._seen = snapshot.servers
+            if not self._admission.waiting:
+                event(ticket.number, _UNSEEN, now)
+                return
+        self._run(lambda snapshot: event(ticket.number, snapshot, now))
+
+    def _run(self, event: Callable[[FleetSnapshot], Iterable[Outcome]]) -> None:
+        """Tell admission, and wake whoever may go."""
+        with self._lock:
+            snapshot = self._book.snapshot(self._clock.monotonic())
+            self._seen = snapshot.servers
             found = tuple(event(snapshot))
             for outcome in found:
                 self._outcomes[outcome.ticket.number] = outcome

@@ -57,7 +57,7 @@ def begin_at_once(room: Room, library: Any, request: Any, body: bytes) -> Begun 
     match = _MATCHES.get((request.method, request.url.raw_path))
     kept = None if match is None else room.heads.passing(library, request.headers)
     started = room.clock.monotonic()
-    if match is None or kept is None or not room.may_be_quick or room.book.wants_asking(started):
+    if match is None or kept is None or not room.may_be_quick or started >= room.book.next_due:
         return None
     parsed = _read(room, match, body)
     placed = None if parsed is None else _place(room, parsed.route, started)

@@ -39,6 +39,7 @@ class FleetBook:
         servers: facts by server; the mapping is swapped, never changed.
         troubled: whether some server failed, so that the breaker has to be asked.
         next_turn: counts; what decides between equals.
+        next_due: when some server is to be asked again, seconds; always over while one has never been asked.
     """
 
     def __init__(self, config: Config, clock: Clock) -> None:
@@ -52,7 +53,7 @@ class FleetBook:
         self._asking: dict[str, float] = {}
         self._asked: dict[str, float] = {}
         self._due: dict[str, float] = dict.fromkeys(self.servers, float("-inf"))
-        self._next_due = float("-inf")
+        self.next_due = float("-inf")
         self._failures: dict[str, int] = {}
         self._in_flight: dict[str, int] = {}
         self._active: dict[tuple[str, CanonicalName | None], int] = {}
@@ -94,11 +95,11 @@ class FleetBook:
 
     def wants_asking(self, now: float) -> bool:
         """Whether some server has never been asked, or is due."""
-        return bool(self._unknown) or now >= self._next_due
+        return now >= self.next_due
 
     def claim(self, now: float, *, unknown_only: bool = False, everything: bool = False) -> list[str]:
         """Servers whose facts are due and that nobody is asking; whoever gets a name asks and calls `unclaim`."""
-        if now < self._next_due and not everything:
+        if now < self.next_due and not everything:
             return []
         with self._lock:
             names = []
@@ -108,11 +109,13 @@ class FleetBook:
                     self._asking[name] = self._asked[name] = now
                     self._due[name] = now + self._pause(name)
                     names.append(name)
-            self._next_due = self._first_due()
+            self.next_due = self._first_due()
             return names
 
     def _first_due(self) -> float:
         """When somebody has to be asked again; who is being asked has to be only once that has been lost."""
+        if self._unknown:
+            return float("-inf")
         lost = {name: began + _LEASE_SECONDS for name, began in self._asking.items()}
         return min([max(due, lost.get(name, due)) for name, due in self._due.items()], default=float("inf"))
 
@@ -124,12 +127,13 @@ class FleetBook:
             began = self._asked.get(name, float("-inf"))
             if self._due[name] > began + _RECHECK_SECONDS:  # else it became due again meanwhile
                 self._due[name] = self._clock.monotonic() + self._pause(name)
-            self._next_due = self._first_due()
+            self.next_due = self._first_due()
 
     def known(self, name: str) -> None:
         """What a first decision needs is there, although questions go on."""
         with self._lock:
             self._unknown.discard(name)
+            self.next_due = self._first_due()
 
     def due_now(self, name: str) -> None:
         """Have a server asked again with the next request, but no more than once a second."""
@@ -137,7 +141,7 @@ class FleetBook:
             if name in self._due:
                 soon = self._asked.get(name, float("-inf")) + _RECHECK_SECONDS
                 self._due[name] = min(self._due[name], soon)
-                self._next_due = self._first_due()
+                self.next_due = self._first_due()
 
     def may_look_again(self, now: float) -> bool:
         """Whether a request that could not be placed may have every server asked: once in five seconds."""
@@ -156,6 +160,7 @@ class FleetBook:
             if self.update(name, lambda facts: replace(facts, installed_at=None)) is not None:
                 with self._lock:
                     self._unknown.add(name)
+                    self.next_due = self._first_due()
 
     def is_asking(self) -> bool:
         """Whether any server is being asked."""

@@ -111,6 +111,7 @@ def plain_headers(library: Any) -> Any:
     class Headers(library.Headers):  # type: ignore[misc]
         __module__ = library.Headers.__module__
         encoding = property(attrgetter("_encoding"), _set_encoding)
+        _shown: tuple[list[Row], list[tuple[str, str]]] | None = None
 
         def get_list(self, key: str, split_commas: bool = False) -> list[str]:  # noqa: FBT001, FBT002 - theirs
             """As the library's own, which looks for Content-Encoding in vain and takes long."""
@@ -123,7 +124,10 @@ def plain_headers(library: Any) -> Any:
             if self._encoding != "ascii":
                 return super().multi_items()  # type: ignore[no-any-return]
             rows = self._list
-            return list(zip(map(_text, map(_name_of, rows)), map(_text, map(_value_of, rows)), strict=True))
+            if self._shown is None or self._shown[0] != rows:
+                names, values = map(_text, map(_name_of, rows)), map(_text, map(_value_of, rows))
+                self._shown = rows.copy(), list(zip(names, values, strict=True))
+            return self._shown[1].copy()
 
         def __reduce__(self) -> tuple[Any, ...]:
             return library.Headers, (self.raw,)  # pickles find no class that was made in a function

@@ -6,7 +6,7 @@ Does not belong here: deciding anything (`exchange`); the synchronous twin must 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, assert_never
@@ -15,7 +15,6 @@ import anyio
 
 from ollama_router_core.client.answering import Answer, Made, Passed, Raised
 from ollama_router_core.client.at_once import begin_at_once, go_on, take_head
-from ollama_router_core.client.bodies import AnswerBody
 from ollama_router_core.client.exchange import exchange
 from ollama_router_core.client.lending import Lender
 from ollama_router_core.client.libraries import any_library, exception_of, failure_of, library_of
@@ -27,7 +26,7 @@ from ollama_router_core.client.messages import (
     stream_class,
 )
 from ollama_router_core.client.placing import explain
-from ollama_router_core.client.room import Account, Room
+from ollama_router_core.client.room import Room
 from ollama_router_core.client.sources import config_from_file, config_from_urls
 from ollama_router_core.client.spawning import spawn
 from ollama_router_core.client.steps import (
@@ -45,6 +44,7 @@ from ollama_router_core.client.steps import (
     Wait,
     unaskable,
 )
+from ollama_router_core.client.streams import CLOSING_SECONDS, Reading, close, read
 from ollama_router_core.client.system import Clock
 from ollama_router_core.client.system import environment as process_environment
 from ollama_router_core.config.settings import Config
@@ -59,8 +59,6 @@ else:
     _Base = object
 
 __all__ = ["AsyncRouterTransport"]
-
-_CLOSING_SECONDS = 2.0
 
 
 class AsyncRouterTransport(_Base):  # type: ignore[misc]
@@ -146,7 +144,7 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
             return self._response(library, request, await self._run(steps))
         try:
             result = await self._exchange(library, begun.place, begun.sent)
-            response = take_head(self._room, begun, result, _Reading)
+            response = take_head(self._room, begun, result, Reading)
         except BaseException:
             begun.account.end(left=True)
             raise
@@ -157,7 +155,7 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
     def _response(self, library: Any, request: Any, answer: Answer) -> Any:
         match answer:
             case Passed():
-                stream = stream_class(library, _Reading)(answer.head, answer.body)
+                stream = stream_class(library, Reading)(answer.head, answer.body)
                 return passed_response(answer.head, answer.rows, stream)
             case Made():
                 return build_response(library, answer.status, answer.fields, answer.content)
@@ -170,7 +168,7 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
         """End questions under way and close every connection."""
         for scope in tuple(self._working):
             scope.cancel()
-        await self._wait(lambda: not self._working, _CLOSING_SECONDS)
+        await self._wait(lambda: not self._working, CLOSING_SECONDS)
         await (self._lender if self._given is None else self._given).aclose()
 
     async def __aenter__(self) -> Self:
@@ -202,9 +200,9 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
             case Send():
                 return await self._send(step.outgoing)
             case ReadBody():
-                return await _read(step.head, step.most)
+                return await read(step.head, step.most)
             case Release():
-                await _close(step.head, complete=False)
+                await close(step.head, complete=False)
             case Background():
                 for job in step.jobs:
                     spawn(self._work, job)
@@ -227,7 +225,7 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
             response = await inner.handle_async_request(request)
         except BaseException as error:
             if lease is not None:
-                with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
+                with anyio.move_on_after(CLOSING_SECONDS, shield=True):
                     await lease.discard()
             failure = failure_of(library, error, place.name) if isinstance(error, Exception) else None
             if failure is None:  # among them: cancelled
@@ -240,7 +238,7 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
             head = await self._send(outgoing)
             if isinstance(head, Failure):
                 return head
-            body = await _read(head, LONGEST_FACTS)
+            body = await read(head, LONGEST_FACTS)
         except Exception as error:  # noqa: BLE001 - a broken inner transport is a server that cannot be asked
             return unaskable(outgoing, error)
         return body if isinstance(body, Failure) else Reply(head.status, body)
@@ -273,103 +271,3 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
     def _notify(self) -> None:
         for event in tuple(self._waiting):
             event.set()
-
-
-async def _close(head: Head, *, complete: bool) -> None:
-    """Close an answer; its connection is kept only if the answer was read to its end."""
-    if not complete:
-        await _cut(head)
-        return
-    try:
-        await head.stream.aclose()
-    except BaseException:
-        await _cut(head)
-        raise
-    surplus = None if head.lease is None else head.lease.give_back()
-    if surplus is not None:
-        with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
-            await surplus.aclose()
-
-
-async def _cut(head: Head) -> None:
-    """Close an answer with its connection, also in a task that is being cancelled."""
-    with anyio.move_on_after(_CLOSING_SECONDS, shield=True):
-        await head.stream.aclose()
-        if head.lease is not None:
-            await head.lease.discard()
-
-
-async def _read(head: Head, most: int) -> bytes | Failure:
-    pieces: list[bytes] = []
-    size = 0
-    complete = False
-    try:
-        async for piece in head.stream:
-            pieces.append(piece)
-            size += len(piece)
-            if size > most:
-                break
-        complete = size <= most
-    except Exception as error:
-        failure = failure_of(head.library, error, head.destination.name)
-        if failure is None:
-            raise
-        return failure
-    finally:
-        await _close(head, complete=complete)
-    return b"".join(pieces)
-
-
-class _Reading:
-    """A server's stream through an answer's body; lets go of both in `aclose`, as httpx's responses are cycles."""
-
-    def __init__(self, head: Head, body: AnswerBody | Account) -> None:
-        self._passed: tuple[Head, AnswerBody | Account] | None = (head, body)
-        self._complete = False
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        if self._passed is None:
-            return _each(())
-        head, body = self._passed
-        if isinstance(body, Account) and not body.watched:
-            return self._untouched(head, body)
-        return self._fed(head, body)
-
-    async def _untouched(self, head: Head, account: Account) -> AsyncIterator[bytes]:
-        try:
-            async for piece in head.stream:
-                if piece:
-                    yield piece
-            self._complete = True
-        except Exception as error:
-            account.broke(error)
-            raise
-        account.end()
-
-    async def _fed(self, head: Head, body: AnswerBody | Account) -> AsyncIterator[bytes]:
-        try:
-            async for piece in head.stream:
-                if written := body.feed(piece):
-                    yield written
-                if body.failure is not None:
-                    break
-            self._complete = body.failure is None
-        except Exception as error:
-            if tail := body.broke(error):
-                yield tail
-            raise
-        if tail := body.finish():
-            yield tail
-        if body.failure is not None:
-            raise head.library.RemoteProtocolError(body.failure.message)
-
-    async def aclose(self) -> None:
-        if self._passed is not None:
-            (head, body), self._passed = self._passed, None
-            body.close()
-            await _close(head, complete=self._complete)
-
-
-async def _each(pieces: tuple[bytes, ...]) -> AsyncIterator[bytes]:
-    for piece in pieces:
-        yield piece

@@ -1,0 +1,123 @@
+"""Answers of the asynchronous twin: read as a whole, or passed to the program piece by piece, and closed.
+
+Belongs here: iterating and closing inner streams, and what becomes of their connections.
+Does not belong here: what happens to a piece (`bodies`, `room.Account`), steps (`asynchronous`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import anyio
+
+from ollama_router_core.client.bodies import AnswerBody
+from ollama_router_core.client.libraries import failure_of
+from ollama_router_core.client.room import Account
+from ollama_router_core.client.steps import Failure, Head
+
+__all__ = ["CLOSING_SECONDS", "Reading", "close", "read"]
+
+CLOSING_SECONDS = 2.0
+"""For closing what was cancelled or failed."""
+
+
+async def close(head: Head, *, complete: bool) -> None:
+    """Close an answer; its connection is kept only if the answer was read to its end."""
+    if not complete:
+        await _cut(head)
+        return
+    try:
+        await head.stream.aclose()
+    except BaseException:
+        await _cut(head)
+        raise
+    surplus = None if head.lease is None else head.lease.give_back()
+    if surplus is not None:
+        with anyio.move_on_after(CLOSING_SECONDS, shield=True):
+            await surplus.aclose()
+
+
+async def _cut(head: Head) -> None:
+    """Close an answer with its connection, also in a task that is being cancelled."""
+    with anyio.move_on_after(CLOSING_SECONDS, shield=True):
+        await head.stream.aclose()
+        if head.lease is not None:
+            await head.lease.discard()
+
+
+async def read(head: Head, most: int) -> bytes | Failure:
+    """The body of an answer, cut after about `most` bytes; the answer is closed."""
+    pieces: list[bytes] = []
+    size = 0
+    complete = False
+    try:
+        async for piece in head.stream:
+            pieces.append(piece)
+            size += len(piece)
+            if size > most:
+                break
+        complete = size <= most
+    except Exception as error:
+        failure = failure_of(head.library, error, head.destination.name)
+        if failure is None:
+            raise
+        return failure
+    finally:
+        await close(head, complete=complete)
+    return b"".join(pieces)
+
+
+class Reading:
+    """A server's stream through an answer's body; lets go of both in `aclose`, as httpx's responses are cycles."""
+
+    def __init__(self, head: Head, body: AnswerBody | Account) -> None:
+        self._passed: tuple[Head, AnswerBody | Account] | None = (head, body)
+        self._complete = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._passed is None:
+            return _each(())
+        head, body = self._passed
+        if isinstance(body, Account) and not body.watched:
+            return self._untouched(head, body)
+        return self._fed(head, body)
+
+    async def _untouched(self, head: Head, account: Account) -> AsyncIterator[bytes]:
+        try:
+            async for piece in head.stream:
+                if piece:
+                    yield piece
+            self._complete = True
+        except Exception as error:
+            account.broke(error)
+            raise
+        account.end()
+
+    async def _fed(self, head: Head, body: AnswerBody | Account) -> AsyncIterator[bytes]:
+        try:
+            async for piece in head.stream:
+                if written := body.feed(piece):
+                    yield written
+                if body.failure is not None:
+                    break
+            self._complete = body.failure is None
+        except Exception as error:
+            if tail := body.broke(error):
+                yield tail
+            raise
+        if tail := body.finish():
+            yield tail
+        if body.failure is not None:
+            raise head.library.RemoteProtocolError(body.failure.message)
+
+    async def aclose(self) -> None:
+        """Close the answer."""
+        if self._passed is not None:
+            (head, body), self._passed = self._passed, None
+            body.close()
+            await close(head, complete=self._complete)
+
+
+async def _each(pieces: tuple[bytes, ...]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece

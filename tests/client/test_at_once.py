@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import anyio
@@ -188,3 +189,80 @@ def test_a_cancelled_send_frees_its_place(fleet: FakeFleet, clock: Any) -> None:
 
     anyio.run(run)
     assert [row.status for row in sink.records] == [200, 200, 499]
+
+
+class Breaking(httpx.SyncByteStream):
+    """An answer that breaks off after its first piece."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield ANSWER[:10]
+        raise httpx.ReadError("gone")
+
+
+def test_an_answer_that_nobody_watches_tells_how_it_ended(fleet: FakeFleet, clock: Any) -> None:
+    """Without a sink pieces pass unseen; breaking off counts against the server, leaving early does not."""
+    inner = Streaming(fleet)
+    transport = RouterTransport(fleet.config, inner=inner, clock=clock)
+    with httpx.Client(transport=transport, base_url="http://router") as client:
+        client.post("/api/chat", json=CHAT)
+        with client.stream("POST", "/api/chat", json=CHAT):
+            pass
+        assert set(transport.snapshot.in_flight.values()) == {0}
+        assert not transport._room.book.troubled
+        real = inner.handle_request
+
+        def breaking(request: Any) -> Any:
+            response = real(request)
+            if request.url.path == "/api/chat":
+                response.stream = Breaking()
+            return response
+
+        inner.handle_request = breaking  # type: ignore[method-assign]
+        while not transport.snapshot.suspended:
+            with pytest.raises(httpx.ReadError):
+                client.post("/api/chat", json=CHAT)
+            assert len(inner.seen) < 20
+    assert set(transport.snapshot.in_flight.values()) == {0}
+
+
+def test_requests_go_at_once_while_a_server_takes_long_to_tell(
+    fleet: FakeFleet, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Questions that are due and under way are nobody's business but theirs."""
+    silent = threading.Event()
+    inner = Streaming(fleet)
+    real = inner.handle_request
+
+    def slow(request: Any) -> Any:
+        if request.url.path != "/api/chat" and inner.seen:
+            silent.wait(10)
+        return real(request)
+
+    inner.handle_request = slow  # type: ignore[method-assign]
+    with httpx.Client(transport=RouterTransport(fleet.config, inner=inner, clock=clock)) as client:
+        for _ in range(2):
+            client.post("http://router/api/chat", json=CHAT)
+        clock.now += 11
+        client.post("http://router/api/chat", json=CHAT)
+        taken = _slow_ways(monkeypatch)
+        for _ in range(3):
+            clock.now += 11
+            client.post("http://router/api/chat", json=CHAT)
+        silent.set()
+    assert not taken
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_fields_show_what_they_are_after_every_change(fleet: FakeFleet, library: Any) -> None:
+    """Fields that were listed are remembered as they were, not as they are."""
+    with library.Client(transport=RouterTransport(fleet.config, inner=Streaming(fleet, library))) as client:
+        headers = client.post("http://router/api/chat", json=CHAT).headers
+    before = headers.multi_items()
+    before.append(("not", "there"))
+    assert headers.multi_items() == before[:-1]
+    headers["x-router-server"] = "other"
+    assert ("x-router-server", "other") in headers.multi_items()
+    del headers["x-router-server"]
+    assert "x-router-server" not in dict(headers.multi_items())
+    assert headers.get_list("Content-Type") == ["application/json"]
+    assert headers.get_list("x-router-server", split_commas=True) == []

@@ -137,7 +137,10 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
                 exchange broke off.
         """
         library = library_of(request)
-        body = await request.aread()
+        try:
+            body = request.content  # most have been read, and a coroutine less is to be made
+        except library.RequestNotRead:
+            body = await request.aread()
         begun = begin_at_once(self._room, library, request, body)
         if begun is None:
             steps = exchange(self._room, read_incoming(library, request, body))

@@ -17,7 +17,7 @@ from ollama_router_core.client.bodies import AnswerBody
 from ollama_router_core.client.heads import kept_rows
 from ollama_router_core.client.messages import Row, as_rows, read_fields
 from ollama_router_core.client.room import Account
-from ollama_router_core.client.steps import Failure, Head, ReadBody, Release
+from ollama_router_core.client.steps import Failure, Head, ReadBody, Release, Wait
 from ollama_router_core.decision import Decision
 from ollama_router_core.dialects import error_body
 from ollama_router_core.errors import RouterError, UpstreamProtocolError
@@ -26,7 +26,18 @@ from ollama_router_core.header_fields import answer_fields, reason_field
 from ollama_router_core.outbound import Translation
 from ollama_router_core.requests import ParsedRequest
 
-__all__ = ["JSON", "Answer", "Made", "Passed", "Raised", "conclude", "error_answer", "passed_rows", "router_fields"]
+__all__ = [
+    "JSON",
+    "Answer",
+    "Made",
+    "Passed",
+    "Raised",
+    "Streamed",
+    "conclude",
+    "error_answer",
+    "passed_rows",
+    "router_fields",
+]
 
 _LONGEST_ERROR = 64 * 1024
 _LONGEST_REPLY = 64 * 1024 * 1024
@@ -49,6 +60,13 @@ class Passed(Struct, frozen=True):
     body: AnswerBody | Account
 
 
+class Streamed(Struct, frozen=True):
+    """An answer that the router writes while it is made: `steps` yields its pieces, and `Wait` between them."""
+
+    fields: list[tuple[bytes, bytes]]
+    steps: Generator[Wait | bytes, None, None]
+
+
 class Raised(Struct, frozen=True):
     """No server answered: the program gets an exception, as of any transport."""
 
@@ -56,7 +74,7 @@ class Raised(Struct, frozen=True):
     original: BaseException
 
 
-Answer = Made | Passed | Raised
+Answer = Made | Streamed | Passed | Raised
 Steps = Generator[Any, Any, Answer]
 
 

@@ -6,14 +6,15 @@ Does not belong here: deciding anything (`exchange`); the synchronous twin must 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, assert_never
 
 import anyio
 
-from ollama_router_core.client.answering import Answer, Made, Passed, Raised
+from ollama_router_core.client.answering import Answer, Made, Passed, Raised, Streamed
+from ollama_router_core.client.async_answers import CLOSING_SECONDS, Making, Reading, close, read
 from ollama_router_core.client.at_once import begin_at_once, go_on, take_head
 from ollama_router_core.client.exchange import exchange
 from ollama_router_core.client.lending import Lender
@@ -24,6 +25,7 @@ from ollama_router_core.client.messages import (
     passed_response,
     read_incoming,
     stream_class,
+    streamed_response,
 )
 from ollama_router_core.client.placing import explain
 from ollama_router_core.client.room import Room
@@ -31,6 +33,7 @@ from ollama_router_core.client.sources import config_from_file, config_from_urls
 from ollama_router_core.client.spawning import spawn
 from ollama_router_core.client.steps import (
     LONGEST_FACTS,
+    Ask,
     Background,
     Failure,
     Head,
@@ -44,7 +47,6 @@ from ollama_router_core.client.steps import (
     Wait,
     unaskable,
 )
-from ollama_router_core.client.streams import CLOSING_SECONDS, Reading, close, read
 from ollama_router_core.client.system import Clock
 from ollama_router_core.client.system import environment as process_environment
 from ollama_router_core.config.settings import Config
@@ -162,6 +164,8 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
                 return passed_response(answer.head, answer.rows, stream)
             case Made():
                 return build_response(library, answer.status, answer.fields, answer.content)
+            case Streamed():
+                return streamed_response(library, answer.fields, stream_class(library, Making)(self._do, answer.steps))
             case Raised():
                 raise exception_of(library, request, answer.error, answer.original)
             case _:
@@ -236,14 +240,15 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
             return failure
         return Head(library, place, response.status_code, response, response.stream, lease)
 
-    async def _ask(self, outgoing: Outgoing) -> Reply | Failure:
+    async def _ask(self, ask: Ask) -> Reply | Failure:
         try:
-            head = await self._send(outgoing)
+            head = await self._send(ask.outgoing)
             if isinstance(head, Failure):
                 return head
-            body = await read(head, LONGEST_FACTS)
+            feed = self._feeding(ask.feed) if head.status == 200 else None
+            body = await read(head, LONGEST_FACTS, feed)
         except Exception as error:  # noqa: BLE001 - a broken inner transport is a server that cannot be asked
-            return unaskable(outgoing, error)
+            return unaskable(ask.outgoing, error)
         return body if isinstance(body, Failure) else Reply(head.status, body)
 
     async def _work(self, job: Job) -> None:
@@ -252,7 +257,7 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
             try:
                 ask = next(job)
                 while True:
-                    ask = job.send(await self._ask(ask.outgoing))
+                    ask = job.send(await self._ask(ask))
                     self._notify()
             except StopIteration:
                 pass
@@ -270,6 +275,14 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
                     await event.wait()
                 finally:
                     self._waiting.discard(event)
+
+    def _feeding(self, feed: Callable[[bytes], bool] | None) -> Callable[[bytes], bool] | None:
+        def note(piece: bytes) -> bool:
+            goes_on = feed is not None and feed(piece)
+            self._notify()
+            return goes_on
+
+        return None if feed is None else note
 
     def _notify(self) -> None:
         for event in tuple(self._waiting):

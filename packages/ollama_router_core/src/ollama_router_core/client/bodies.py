@@ -12,7 +12,26 @@ from ollama_router_core.client.room import Account
 from ollama_router_core.errors import UpstreamDisconnected, UpstreamError
 from ollama_router_core.translate import StreamTranslator
 
-__all__ = ["AnswerBody"]
+__all__ = ["AnswerBody", "Whole"]
+
+
+class Whole:
+    """The pieces of an answer that is wanted as a whole; `take` says False once they are more than `most` bytes."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._size = 0
+        self._pieces: list[bytes] = []
+
+    def take(self, piece: bytes) -> bool:
+        """One more."""
+        self._pieces.append(piece)
+        self._size += len(piece)
+        return self._size <= self._most
+
+    def content(self) -> bytes:
+        """All of them."""
+        return b"".join(self._pieces)
 
 
 class AnswerBody(Struct):

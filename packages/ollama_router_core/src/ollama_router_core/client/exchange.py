@@ -19,8 +19,9 @@ from ollama_router_core.client.answering import (
 )
 from ollama_router_core.client.attempts import Attempt, timeouts_for, walk
 from ollama_router_core.client.listing import gather
+from ollama_router_core.client.merging import Merging, stream_merged
 from ollama_router_core.client.messages import Incoming
-from ollama_router_core.client.orders import order_all, servers_for
+from ollama_router_core.client.orders import begin_merging, makes_progress, order_all, servers_for
 from ollama_router_core.client.placing import know_the_fleet, place
 from ollama_router_core.client.room import Account, Room
 from ollama_router_core.endpoints import Routing, family_of_path, match_endpoint
@@ -110,6 +111,10 @@ def _order(room: Room, account: Account, request: ParsedRequest) -> Steps:
     if len(names) == 1:
         return (yield from forward_on(room, account, request, names))
     timeouts = timeouts_for(account.incoming, room.places[names[0]])
+    if makes_progress(request):
+        merging = Merging(request.endpoint.name, names)
+        yield begin_merging(room, account, request, merging, timeouts)
+        return (yield from stream_merged(account, merging))
     media_type, body = yield from order_all(room, account, request, names, timeouts)
     return Made(200, [(b"content-type", media_type), *router_fields(account)], body)
 

@@ -32,6 +32,7 @@ __all__ = [
     "read_fields",
     "read_incoming",
     "stream_class",
+    "streamed_response",
 ]
 
 Row = tuple[bytes, bytes, bytes]
@@ -232,6 +233,11 @@ def _request_classes(library: Any) -> tuple[Any, Any]:
 def build_response(library: Any, status: int, fields: Iterable[tuple[bytes, bytes]], content: bytes) -> Any:
     """A response with the body in hand."""
     return library.Response(status, headers=_make_headers(library, as_rows(fields)), content=content)
+
+
+def streamed_response(library: Any, fields: Iterable[tuple[bytes, bytes]], stream: Any) -> Any:
+    """A good response whose body is still to be made."""
+    return library.Response(200, headers=_make_headers(library, as_rows(fields)), stream=stream)
 
 
 def passed_response(head: Head, rows: list[Row], stream: Any) -> Any:

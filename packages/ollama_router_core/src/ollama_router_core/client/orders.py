@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator, Mapping
+from functools import partial
 from typing import Any
 
+from ollama_router_core.client.merging import Merging
 from ollama_router_core.client.placing import know_the_fleet, look_again
 from ollama_router_core.client.room import Account, Room
 from ollama_router_core.client.steps import Background, Failure, Outgoing, Reply, Wait
@@ -29,7 +31,7 @@ from ollama_router_core.progress import MergedProgress
 from ollama_router_core.requests import ParsedRequest, RouteRequest
 from ollama_router_core.wording import model_not_found
 
-__all__ = ["order_all", "servers_for"]
+__all__ = ["begin_merging", "makes_progress", "order_all", "servers_for"]
 
 _A_DAY = 86_400.0
 _MAKING = frozenset({"pull", "create"})
@@ -89,6 +91,25 @@ def _nobody_up() -> tuple[str, ...]:
     raise NoServerFits("no server is up", retry_after=5)
 
 
+def makes_progress(request: ParsedRequest) -> bool:
+    """Whether the program wants to see how far an order is."""
+    return request.endpoint.name in _MAKING and request.route.stream
+
+
+def begin_merging(
+    room: Room, account: Account, request: ParsedRequest, merging: Merging, timeouts: dict[str, float | None]
+) -> Background:
+    """Have several servers do it at once, each of which says how far it is."""
+    account.server, account.attempts = ", ".join(merging.names), len(merging.names)
+    order = room.questions.order
+    return Background(
+        tuple(
+            order(_outgoing(room, account, request, name, timeouts), merging.replies, partial(merging.feed, name))
+            for name in merging.names
+        )
+    )
+
+
 def order_all(
     room: Room, account: Account, request: ParsedRequest, names: tuple[str, ...], timeouts: dict[str, float | None]
 ) -> Generator[Any, Any, tuple[bytes, bytes]]:
@@ -103,15 +124,14 @@ def order_all(
     yield Background(jobs)
     yield Wait(lambda: len(replies) == len(names), _A_DAY)
     merged = MergedProgress(request.endpoint.name, names)
-    shown = [line for name in names for line in _lines(merged, name, replies.get(name), request)]
+    for name in names:
+        _note_end(merged, name, replies.get(name), request)
     last = merged.conclusion()
     if "error" in last:
         raise PartlyDone(str(last["error"]))
     if request.endpoint.name not in _MAKING:
         return b"application/json; charset=utf-8", b""
-    if not request.route.stream:
-        return b"application/json; charset=utf-8", json.dumps(last).encode()
-    return b"application/x-ndjson", b"".join(json.dumps(line).encode() + b"\n" for line in (*shown, last))
+    return b"application/json; charset=utf-8", json.dumps(last).encode()
 
 
 def _outgoing(
@@ -128,18 +148,14 @@ def _outgoing(
     )
 
 
-def _lines(
-    merged: MergedProgress, name: str, reply: Reply | Failure | None, request: ParsedRequest
-) -> Iterator[Mapping[str, Any]]:
+def _note_end(merged: MergedProgress, name: str, reply: Reply | Failure | None, request: ParsedRequest) -> None:
     """What one server's answer adds to the whole."""
     if not isinstance(reply, Reply):
         merged.end(name, "did not answer in a day" if reply is None else reply.error.message)
         return
     if request.endpoint.name in _MAKING:
         for line in _objects(reply.body):
-            shown = merged.line(name, line)
-            if shown is not None:
-                yield shown
+            merged.line(name, line)
     elif reply.status == 200:
         merged.line(name, {"status": "success"})
     good = reply.status == 200

@@ -8,7 +8,7 @@ Does not belong here: which questions are due and what replies mean (`ollama_rou
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -71,11 +71,13 @@ class Questions:
         good = isinstance(reply, Reply) and reply.status == 200
         into[name] = reply.body if good and isinstance(reply, Reply) else None
 
-    def order(self, outgoing: Outgoing, into: dict[str, Reply | Failure]) -> Job:
-        """One server's part of an order for several."""
+    def order(
+        self, outgoing: Outgoing, into: dict[str, Reply | Failure], feed: Callable[[bytes], bool] | None = None
+    ) -> Job:
+        """One server's part of an order for several; `feed` gets its progress while it is made."""
         name = outgoing.destination.name
         try:
-            into[name] = yield Ask(outgoing)
+            into[name] = yield Ask(outgoing, feed)
         finally:
             into.setdefault(name, Failure(UpstreamDisconnected("the order was given up"), ConnectionAbortedError()))
 

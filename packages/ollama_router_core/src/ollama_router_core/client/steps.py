@@ -112,9 +112,13 @@ class Release(Struct, frozen=True):
 
 
 class Ask(Struct, frozen=True):
-    """One small exchange with a server."""
+    """One small exchange with a server, or a long one: then `feed` gets a good answer's pieces as they come.
+
+    The reply to that has no body. When `feed` says False, nobody wants more of it.
+    """
 
     outgoing: Outgoing
+    feed: Callable[[bytes], bool] | None = None
 
 
 Job = Generator[Ask, Reply | Failure, None]

@@ -7,14 +7,13 @@ Does not belong here: deciding anything (`exchange`); the asynchronous twin must
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, assert_never
 
-from ollama_router_core.client.answering import Answer, Made, Passed, Raised
+from ollama_router_core.client.answering import Answer, Made, Passed, Raised, Streamed
 from ollama_router_core.client.at_once import begin_at_once, go_on, take_head
-from ollama_router_core.client.bodies import AnswerBody
 from ollama_router_core.client.exchange import exchange
 from ollama_router_core.client.lending import make_sync_inner
 from ollama_router_core.client.libraries import any_library, exception_of, failure_of, library_of
@@ -24,12 +23,14 @@ from ollama_router_core.client.messages import (
     passed_response,
     read_incoming,
     stream_class,
+    streamed_response,
 )
 from ollama_router_core.client.placing import explain
-from ollama_router_core.client.room import Account, Room
+from ollama_router_core.client.room import Room
 from ollama_router_core.client.sources import config_from_file, config_from_urls
 from ollama_router_core.client.steps import (
     LONGEST_FACTS,
+    Ask,
     Background,
     Failure,
     Head,
@@ -43,6 +44,7 @@ from ollama_router_core.client.steps import (
     Wait,
     unaskable,
 )
+from ollama_router_core.client.sync_answers import Making, Reading, read
 from ollama_router_core.client.system import Clock
 from ollama_router_core.client.system import environment as process_environment
 from ollama_router_core.config.settings import Config
@@ -141,7 +143,7 @@ class RouterTransport(_Base):  # type: ignore[misc]
             return self._response(library, request, self._run(steps))
         try:
             result = self._exchange(library, begun.place, begun.sent)
-            response = take_head(self._room, begun, result, _Reading)
+            response = take_head(self._room, begun, result, Reading)
         except BaseException:
             begun.account.end(left=True)
             raise
@@ -152,10 +154,12 @@ class RouterTransport(_Base):  # type: ignore[misc]
     def _response(self, library: Any, request: Any, answer: Answer) -> Any:
         match answer:
             case Passed():
-                stream = stream_class(library, _Reading)(answer.head, answer.body)
+                stream = stream_class(library, Reading)(answer.head, answer.body)
                 return passed_response(answer.head, answer.rows, stream)
             case Made():
                 return build_response(library, answer.status, answer.fields, answer.content)
+            case Streamed():
+                return streamed_response(library, answer.fields, stream_class(library, Making)(self._do, answer.steps))
             case Raised():
                 raise exception_of(library, request, answer.error, answer.original)
             case _:
@@ -198,7 +202,7 @@ class RouterTransport(_Base):  # type: ignore[misc]
             case Send():
                 return self._send(step.outgoing)
             case ReadBody():
-                return _read(step.head, step.most)
+                return read(step.head, step.most)
             case Release():
                 step.head.stream.close()
             case Background():
@@ -224,14 +228,15 @@ class RouterTransport(_Base):  # type: ignore[misc]
             return failure
         return Head(library, place, response.status_code, response, response.stream)
 
-    def _ask(self, outgoing: Outgoing) -> Reply | Failure:
+    def _ask(self, ask: Ask) -> Reply | Failure:
         try:
-            head = self._send(outgoing)
+            head = self._send(ask.outgoing)
             if isinstance(head, Failure):
                 return head
-            body = _read(head, LONGEST_FACTS)
+            feed = self._feeding(ask.feed) if head.status == 200 else None
+            body = read(head, LONGEST_FACTS, feed)
         except Exception as error:  # noqa: BLE001 - a broken inner transport is a server that cannot be asked
-            return unaskable(outgoing, error)
+            return unaskable(ask.outgoing, error)
         return body if isinstance(body, Failure) else Reply(head.status, body)
 
     def _inner_for(self, library: Any) -> Any:
@@ -254,7 +259,7 @@ class RouterTransport(_Base):  # type: ignore[misc]
         try:
             ask = next(job)
             while not self._closed:
-                ask = job.send(self._ask(ask.outgoing))
+                ask = job.send(self._ask(ask))
                 self._notify()
         except StopIteration:
             pass
@@ -263,74 +268,14 @@ class RouterTransport(_Base):  # type: ignore[misc]
             self._threads.discard(threading.current_thread())
             self._notify()
 
+    def _feeding(self, feed: Callable[[bytes], bool] | None) -> Callable[[bytes], bool] | None:
+        def note(piece: bytes) -> bool:
+            goes_on = feed is not None and feed(piece)
+            self._notify()
+            return goes_on
+
+        return None if feed is None else note
+
     def _notify(self) -> None:
         with self._changed:
             self._changed.notify_all()
-
-
-def _read(head: Head, most: int) -> bytes | Failure:
-    pieces: list[bytes] = []
-    size = 0
-    stream = head.stream
-    try:
-        for piece in stream:
-            pieces.append(piece)
-            size += len(piece)
-            if size > most:
-                break
-    except Exception as error:
-        failure = failure_of(head.library, error, head.destination.name)
-        if failure is None:
-            raise
-        return failure
-    finally:
-        stream.close()
-    return b"".join(pieces)
-
-
-class _Reading:
-    """A server's stream through an answer's body; lets go of both in `close`, as httpx's responses are cycles."""
-
-    def __init__(self, head: Head, body: AnswerBody | Account) -> None:
-        self._passed: tuple[Head, AnswerBody | Account] | None = (head, body)
-
-    def __iter__(self) -> Iterator[bytes]:
-        if self._passed is None:
-            return iter(())
-        head, body = self._passed
-        if isinstance(body, Account) and not body.watched:
-            return self._untouched(head, body)
-        return self._fed(head, body)
-
-    def _untouched(self, head: Head, account: Account) -> Iterator[bytes]:
-        try:
-            for piece in head.stream:
-                if piece:
-                    yield piece
-        except Exception as error:
-            account.broke(error)
-            raise
-        account.end()
-
-    def _fed(self, head: Head, body: AnswerBody | Account) -> Iterator[bytes]:
-        try:
-            for piece in head.stream:
-                if written := body.feed(piece):
-                    yield written
-                if body.failure is not None:
-                    break
-        except Exception as error:
-            if tail := body.broke(error):
-                yield tail
-            raise
-        if tail := body.finish():
-            yield tail
-        if body.failure is not None:
-            raise head.library.RemoteProtocolError(body.failure.message)
-
-    def close(self) -> None:
-        if self._passed is not None:
-            (head, body), self._passed = self._passed, None
-            head.stream.close()
-            if not body.ended:
-                body.close()

@@ -1,21 +1,22 @@
-"""Answers of the asynchronous twin: read as a whole, or passed to the program piece by piece, and closed.
+"""Answers of the asynchronous twin: read as a whole, or passed to the program piece by piece, or made for it.
 
-Belongs here: iterating and closing inner streams, and what becomes of their connections.
-Does not belong here: what happens to a piece (`bodies`, `room.Account`), steps (`asynchronous`).
+Belongs here: iterating and closing inner streams, what becomes of their connections, and steps that make a body.
+Does not belong here: what happens to a piece (`bodies`, `room.Account`), steps of a request (`asynchronous`).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from typing import Any
 
 import anyio
 
-from ollama_router_core.client.bodies import AnswerBody
+from ollama_router_core.client.bodies import AnswerBody, Whole
 from ollama_router_core.client.libraries import failure_of
 from ollama_router_core.client.room import Account
-from ollama_router_core.client.steps import Failure, Head
+from ollama_router_core.client.steps import Failure, Head, Step, Wait
 
-__all__ = ["CLOSING_SECONDS", "Reading", "close", "read"]
+__all__ = ["CLOSING_SECONDS", "Making", "Reading", "close", "read"]
 
 CLOSING_SECONDS = 2.0
 """For closing what was cancelled or failed."""
@@ -45,18 +46,17 @@ async def _cut(head: Head) -> None:
             await head.lease.discard()
 
 
-async def read(head: Head, most: int) -> bytes | Failure:
-    """The body of an answer, cut after about `most` bytes; the answer is closed."""
-    pieces: list[bytes] = []
-    size = 0
+async def read(head: Head, most: int, feed: Callable[[bytes], bool] | None = None) -> bytes | Failure:
+    """The body of an answer, cut after about `most` bytes; none of it if a `feed` gets the pieces. It is closed."""
+    whole = Whole(most)
+    take = feed or whole.take
     complete = False
     try:
         async for piece in head.stream:
-            pieces.append(piece)
-            size += len(piece)
-            if size > most:
+            if not take(piece):
                 break
-        complete = size <= most
+        else:
+            complete = True
     except Exception as error:
         failure = failure_of(head.library, error, head.destination.name)
         if failure is None:
@@ -64,7 +64,7 @@ async def read(head: Head, most: int) -> bytes | Failure:
         return failure
     finally:
         await close(head, complete=complete)
-    return b"".join(pieces)
+    return whole.content()
 
 
 class Reading:
@@ -121,3 +121,22 @@ class Reading:
 async def _each(pieces: tuple[bytes, ...]) -> AsyncIterator[bytes]:
     for piece in pieces:
         yield piece
+
+
+class Making:
+    """An answer's body that is made by steps."""
+
+    def __init__(self, do: Callable[[Step], Awaitable[Any]], steps: Generator[Wait | bytes, None, None]) -> None:
+        self._do = do
+        self._steps = steps
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for step in self._steps:
+            if isinstance(step, bytes):
+                yield step
+            else:
+                await self._do(step)
+
+    async def aclose(self) -> None:
+        """Make no more of it."""
+        self._steps.close()

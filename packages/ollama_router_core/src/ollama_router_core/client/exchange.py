@@ -106,7 +106,7 @@ def _route(room: Room, account: Account, request: ParsedRequest) -> Steps:
 
 
 def _order(room: Room, account: Account, request: ParsedRequest) -> Steps:
-    """Orders about models as files: one server's answer as it comes, or one answer made of several servers'."""
+    """Orders about models as files: one server's answer as it comes, or one made of several servers'."""
     names = yield from servers_for(room, account, request)
     if len(names) == 1:
         return (yield from forward_on(room, account, request, names))
@@ -115,8 +115,8 @@ def _order(room: Room, account: Account, request: ParsedRequest) -> Steps:
         merging = Merging(request.endpoint.name, names)
         yield begin_merging(room, account, request, merging, timeouts)
         return (yield from stream_merged(account, merging))
-    media_type, body = yield from order_all(room, account, request, names, timeouts)
-    return Made(200, [(b"content-type", media_type), *router_fields(account)], body)
+    body = yield from order_all(room, account, request, names, timeouts)
+    return Made(200, [(b"content-type", JSON), *router_fields(account)], body)
 
 
 def forward_on(

@@ -112,8 +112,8 @@ def begin_merging(
 
 def order_all(
     room: Room, account: Account, request: ParsedRequest, names: tuple[str, ...], timeouts: dict[str, float | None]
-) -> Generator[Any, Any, tuple[bytes, bytes]]:
-    """Have several servers do it at once: the media type and body of the one answer, when all have ended.
+) -> Generator[Any, Any, bytes]:
+    """Have several servers do it at once: the body of the one answer, when all have ended.
 
     Raises:
         PartlyDone: some server did not; the text names each.
@@ -129,9 +129,7 @@ def order_all(
     last = merged.conclusion()
     if "error" in last:
         raise PartlyDone(str(last["error"]))
-    if request.endpoint.name not in _MAKING:
-        return b"application/json; charset=utf-8", b""
-    return b"application/json; charset=utf-8", json.dumps(last).encode()
+    return json.dumps(last).encode() if request.endpoint.name in _MAKING else b""
 
 
 def _outgoing(

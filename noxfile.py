@@ -181,7 +181,7 @@ def compiled(session: nox.Session) -> None:
     session.install("--no-build-isolation", "./compiled")
     session.run("python", "-c", "from ollama_router_core import usage; assert usage.__file__.endswith('.so')")
     session.run("python", "benchmarks/hot_path.py")
-    chosen = ("tests/core", "tests/server/relay", "tests/server/protocol", "tests/server/upstream")
+    chosen = ("tests/core", "tests/server", "tests/client")
     session.run("pytest", *PARALLEL, *(session.posargs or chosen))
 
 

@@ -7,6 +7,7 @@ virtual environment of their own below `.peers/`, made on first use.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -188,21 +189,47 @@ def haproxy():
 
 
 @contextlib.contextmanager
-def router(workers=1, config=ROUTER):
+def router(workers=1, config=ROUTER, *, name="ollama-router", python=sys.executable):
     """Our router: auth, routing, log to SQLite, metrics, all on."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "orouter.yml"
         path.write_text(config.format(port=port, backend=BACKEND))
         environment = {**os.environ, "OROUTER_DATABASE_URL": f"sqlite:///{folder}/router.sqlite3"}
-        orouter = [sys.executable, "-m", "ollama_router_cli", "--config", str(path)]
+        orouter = [python, "-m", "ollama_router_cli", "--config", str(path)]
         made = subprocess.run(
             [*orouter, "users", "create", "bench"], env=environment, check=True, capture_output=True, text=True
         )
         token = re.search(r"\b[0-9A-Za-z]{32}\b", made.stdout)[0]
         command = [*orouter, "serve", *(["--workers", str(workers)] if workers > 1 else [])]
-        with started("ollama-router", command, port, token=token, env=environment) as running:
+        with started(name, command, port, token=token, env=environment) as running:
             yield running
+
+
+@contextlib.contextmanager
+def compiled_router():
+    """The same with the modules on the way of a request compiled (`compiled/`)."""
+    with router(name="ollama-router-compiled", python=str(_compiled() / "bin" / "python")) as running:
+        yield running
+
+
+def _compiled():
+    """A virtual environment of its own with today's packages and the compiled wheel over them; some minutes."""
+    root, folder = HERE.parent.parent, PEERS / "ollama-router-compiled"
+    sources = sorted([*root.glob("packages/*/src/**/*.py"), *root.glob("compiled/*")])
+    state = hashlib.sha256(b"".join(path.read_bytes() for path in sources if path.is_file())).hexdigest()
+    stamp = folder / "built-from"
+    if not stamp.exists() or stamp.read_text() != state:
+        shutil.rmtree(folder, ignore_errors=True)
+        uv, python = shutil.which("uv") or "uv", str(folder / "bin" / "python")
+        install = [uv, "pip", "install", "-q", "--python", python]
+        with tempfile.TemporaryDirectory() as wheels:
+            subprocess.run([uv, "build", "-q", "--wheel", "--all-packages", "--out-dir", wheels], check=True, cwd=root)
+            subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(folder)], check=True)
+            subprocess.run([*install, *map(str, Path(wheels).glob("*.whl")), "mypy>=2.4", "setuptools>=77"], check=True)
+        subprocess.run([*install, "--no-build-isolation", str(root / "compiled")], check=True)
+        stamp.write_text(state)
+    return folder
 
 
 @contextlib.contextmanager
@@ -236,4 +263,11 @@ def _peer(package, program):
     return folder / "bin" / program
 
 
-STACKS = {"nginx": nginx, "haproxy": haproxy, "ollama-router": router, "vllm-router": vllm_router, "litellm": litellm}
+STACKS = {
+    "nginx": nginx,
+    "haproxy": haproxy,
+    "ollama-router": router,
+    "ollama-router-compiled": compiled_router,
+    "vllm-router": vllm_router,
+    "litellm": litellm,
+}

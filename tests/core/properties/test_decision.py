@@ -8,6 +8,8 @@ from msgspec.structs import replace
 
 from ollama_router_core.decision import Decision, decide
 from ollama_router_core.fleet import FleetSnapshot
+from ollama_router_core.plans import plan_for
+from ollama_router_core.selection import Moment
 from support.routing_strategies import NAMES, fleets, requests
 
 NOW = 50.0
@@ -108,3 +110,14 @@ def test_an_empty_ranking_has_an_error_and_the_other_way_round(fleet, request):
     config, snapshot = fleet
     decision = decide(request, snapshot, config, now=NOW)
     assert (decision.error is None) == bool(decision.ranking)
+
+
+@given(fleets(), requests, st.integers(0, 9))
+def test_a_settled_plan_is_in_the_order_that_comparing_gives(fleet, request, tiebreak):
+    """Nothing that goes on, and no chance, can change it; others are at least in the order of what is fixed."""
+    config, snapshot = fleet
+    plan = plan_for(request, snapshot, config)
+    keys = sorted(plan.ranking.keys(plan.turns, Moment(request, snapshot, config, NOW), tiebreak))
+    assert plan.names == tuple(turn.name for turn in plan.turns)
+    assert not plan.settled or plan.names == tuple(key[-1] for key in keys)
+    assert [turn.fixed for turn in plan.turns] == sorted(turn.fixed for turn in plan.turns)

@@ -60,6 +60,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             _collect_seldom()
+            sys.setswitchinterval(_SWITCH_INTERVAL)
             self._accepting()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -70,6 +71,13 @@ class _Server(uvicorn.Server):
         if self._notifier is not None:
             self._notifier.stopping()
         super().handle_exit(sig, frame)
+
+
+_SWITCH_INTERVAL: Final = 0.000_5
+"""Seconds that another thread may run Python while the event loop waits for the interpreter.
+
+uvloop lets go of it with every turn. With the usual 5 ms a thread that counts something gives each turn such a wait.
+"""
 
 
 def _collect_seldom() -> None:

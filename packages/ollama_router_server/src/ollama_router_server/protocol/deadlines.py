@@ -44,6 +44,10 @@ class TimedProtocol(LazyTimer[Phase], HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._bounds = bounds
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Set up what a connection needs beyond uvicorn's own."""
         self._start_timing(self.loop, "head")
         self._cycle: FrontCycle | None = None
         self._stall: asyncio.TimerHandle | None = None

@@ -5,17 +5,12 @@ Belongs here: cycles, scopes, the fast path, tasks. Does not belong here: bytes,
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import unquote
 
-import uvicorn
-from uvicorn.server import ServerState
-
 from ollama_router_server.protocol.cycle import FRONT, FastPath, FrontCycle
 from ollama_router_server.protocol.deadlines import TimedProtocol
-from ollama_router_server.protocol.limits import USUAL_BOUNDS, Bounds
 from ollama_router_server.protocol.request_head import RequestHead
 
 __all__ = ["ServingProtocol"]
@@ -28,15 +23,8 @@ class ServingProtocol(TimedProtocol):
 
     __slots__ = ("_fast", "_keeps_alive", "_version")
 
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-        bounds: Bounds = USUAL_BOUNDS,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop, bounds)
+    def _prepare(self) -> None:
+        super()._prepare()
         self._version = "1.1"
         self._keeps_alive = True
         self._fast: FastPath | None = getattr(self.app, "fast_path", None)

@@ -20,12 +20,10 @@ import json
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, assert_never, cast
+from typing import Final, assert_never, cast
 
 import httptools
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-from uvicorn.server import ServerState
 
 from ollama_router_server.protocol.head import (
     Refusal,
@@ -35,7 +33,7 @@ from ollama_router_server.protocol.head import (
     too_large,
     without_upgrade,
 )
-from ollama_router_server.protocol.limits import USUAL_BOUNDS, Bounds
+from ollama_router_server.protocol.limits import Bounds
 from ollama_router_server.protocol.request_head import KnownHead, RequestHead, known_head
 from ollama_router_server.protocol.serving import ServingProtocol
 
@@ -75,15 +73,8 @@ class StrictProtocol(ServingProtocol):
         "_whole",
     )
 
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-        bounds: Bounds = USUAL_BOUNDS,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop, bounds)
+    def _prepare(self) -> None:
+        super()._prepare()
         self._state: int = _HEAD
         self._held = bytearray()
         self._left = 0

@@ -89,7 +89,7 @@ class Health:
         for name, server in new.items():
             if name not in old or old[name].drain != server.drain:
                 self.drain(name, on=server.drain)
-        self.draining &= new.keys()
+        self.draining = self.draining.intersection(new)
         self._troubled &= new.keys()
         self._config = config
 

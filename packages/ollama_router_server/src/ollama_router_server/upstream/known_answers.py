@@ -38,6 +38,7 @@ class KnownAnswer:
         "_between",
         "_date",
         "_digits",
+        "_head",
         "_length_first",
         "fields",
         "length",
@@ -51,6 +52,7 @@ class KnownAnswer:
         self.status = status
         self.fields = fields
         self.note: bytes | None = None
+        self._head = head
         self._digits = head[length[0] : length[1]]
         self._date = head[date[0] : date[1]]
         self.length = int(self._digits)
@@ -65,6 +67,8 @@ class KnownAnswer:
 
         None as well for an empty body.
         """
+        if data.startswith(self._head) and len(data) == len(self._head) + self.length > len(self._head):
+            return data[len(self._head) :]
         first = len(self._before)
         stop = data.find(b"\r", first, first + _DATE_SIZE + 1)
         second = stop + len(self._between)
@@ -79,11 +83,11 @@ class KnownAnswer:
         if digits != self._digits or date != self._date:
             if not (digits == self._digits or _is_length(digits)) or not (date == self._date or _is_date(date)):
                 return None
-            self._renew(digits, date)
+            self._renew(data[:begin], digits, date)
         return data[begin:] if 0 < self.length == len(data) - begin else None
 
-    def _renew(self, digits: bytes, date: bytes) -> None:
-        self._digits, self._date, self.length = digits, date, int(digits)
+    def _renew(self, head: bytes, digits: bytes, date: bytes) -> None:
+        self._head, self._digits, self._date, self.length = head, digits, date, int(digits)
         changed = {b"content-length": digits, b"date": date}
         self.fields = tuple([(name, changed.get(name, value)) for name, value in self.fields])
 

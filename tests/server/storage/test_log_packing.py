@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -80,7 +81,7 @@ async def test_rows_are_made_ready_in_slices() -> None:
 
 async def test_a_statement_is_one_of_sqlite_s_with_any_number_of_values() -> None:
     """Fewer than SQLite's own bound (32,766 since 3.32), also if every field differs from row to row."""
-    with sqlite3.connect(":memory:") as connection:
+    with closing(sqlite3.connect(":memory:")) as connection:
         limit = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
     assert (SLICE + 1) * len(FIELDS) + 1 < min(limit, 32_766)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 from ollama_router_core.client.answering import Steps, Streamed, router_fields
@@ -17,7 +17,7 @@ from ollama_router_core.client.steps import Failure, Reply, Wait
 from ollama_router_core.errors import PartlyDone
 from ollama_router_core.progress import MergedProgress
 
-__all__ = ["Merging", "stream_merged"]
+__all__ = ["Merging", "json_objects", "stream_merged"]
 
 _A_DAY = 86_400.0
 _LONGEST_LINE = 1024 * 1024
@@ -86,13 +86,14 @@ class Merging:
             self._merged.end(name)
 
     def _show(self, name: str, texts: list[bytes]) -> None:
-        for line in _objects(texts):
+        for line in json_objects(texts):
             shown = self._merged.line(name, line)
             if shown is not None and (len(self._shown) < _MOST_WAITING or "digest" not in shown):
                 self._shown.append(json.dumps(shown).encode() + b"\n")
 
 
-def _objects(texts: list[bytes]) -> Iterator[Mapping[str, Any]]:
+def json_objects(texts: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
+    """Those of some texts that are JSON objects."""
     for text in texts:
         try:
             line = json.loads(text)

@@ -7,11 +7,11 @@ Does not belong here: which servers a target means (`ollama_router_core.placemen
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from functools import partial
 from typing import Any
 
-from ollama_router_core.client.merging import Merging
+from ollama_router_core.client.merging import Merging, json_objects
 from ollama_router_core.client.placing import know_the_fleet, look_again
 from ollama_router_core.client.room import Account, Room
 from ollama_router_core.client.steps import Background, Failure, Outgoing, Reply, Wait
@@ -152,19 +152,9 @@ def _note_end(merged: MergedProgress, name: str, reply: Reply | Failure | None, 
         merged.end(name, "did not answer in a day" if reply is None else reply.error.message)
         return
     if request.endpoint.name in _MAKING:
-        for line in _objects(reply.body):
+        for line in json_objects(reply.body.splitlines()):
             merged.line(name, line)
     elif reply.status == 200:
         merged.line(name, {"status": "success"})
     good = reply.status == 200
     merged.end(name, None if good else f"{reply.status} {reply.body[:200].decode('utf-8', 'replace')}".strip())
-
-
-def _objects(body: bytes) -> Iterator[Mapping[str, Any]]:
-    for text in body.splitlines():
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(line, dict):
-            yield line

@@ -15,6 +15,7 @@ import pytest
 import ollama_router_core.client.sync as synchronous
 from ollama_router_core import AsyncRouterTransport, MemorySink, RouterTransport
 from ollama_router_core.client import asynchronous
+from ollama_router_core.client.messages import _cookie_search
 from ollama_router_core.testing import FakeFleet
 
 CHAT: dict[str, Any] = {"model": "llama3.1:8b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
@@ -253,8 +254,21 @@ def test_requests_go_at_once_while_a_server_takes_long_to_tell(
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
+def test_a_client_that_looks_for_cookies_finds_those_there_are(fleet: FakeFleet, library: Any) -> None:
+    """Which it does in each answer: it is shown no other fields, as it makes a mail message of what it is shown."""
+    with library.Client(transport=RouterTransport(fleet.config, inner=Streaming(fleet, library))) as client:
+        answer = client.post("http://router/api/chat", json=CHAT)
+        assert not client.cookies
+        assert _cookie_search(library) is not None
+        answer.headers["set-cookie"] = "user=1"
+        client.cookies.extract_cookies(answer)
+        assert dict(client.cookies) == {"user": "1"}
+        assert "x-router-server" in dict(answer.headers.multi_items())
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_fields_show_what_they_are_after_every_change(fleet: FakeFleet, library: Any) -> None:
-    """Fields that were listed are remembered as they were, not as they are."""
+    """Lists of fields are the caller's own, and say what is so now."""
     with library.Client(transport=RouterTransport(fleet.config, inner=Streaming(fleet, library))) as client:
         headers = client.post("http://router/api/chat", json=CHAT).headers
     before = headers.multi_items()

@@ -1,7 +1,4 @@
-"""What is checked, and how: `uv run nox` runs the default sessions, `uv run nox -l` lists all.
-
-Belongs here: sessions. Does not belong here: settings of tools (pyproject.toml).
-"""
+"""What is checked, and how: `uv run nox` runs the default sessions, `uv run nox -l` lists all."""
 
 from __future__ import annotations
 
@@ -168,23 +165,6 @@ def conformance(session: nox.Session) -> None:
     served = ("--direct", "{direct}", "--through", "{through}", "--token", "{admin}")
     command = ("python", "-m", "conformance", *served, "--destructive")
     session.run("python", "tests/support/stage.py", *command)
-
-
-@nox.session(default=False)
-def compiled(session: nox.Session) -> None:
-    """The hot path compiled by mypyc (`compiled/`): the same laws and tests, and what a request costs then."""
-    wheels = Path(session.create_tmp()).resolve() / "wheels"
-    shutil.rmtree(wheels, ignore_errors=True)
-    session.run_install("uv", "build", "--wheel", "--all-packages", "--out-dir", str(wheels))
-    built = [f"{wheel}[postgres]" if "_server-" in wheel.name else str(wheel) for wheel in wheels.glob("*.whl")]
-    session.install(*built, "--group", "test", "mypy>=2.4", "setuptools>=77")
-    session.run("python", "benchmarks/hot_path.py")
-    session.install("--no-build-isolation", "./compiled")
-    session.run("python", "-c", "from ollama_router_core import usage; assert usage.__file__.endswith('.so')")
-    session.run("python", "benchmarks/hot_path.py")
-    # its tests are subclasses, which a compiled class cannot have; those who use it are tested
-    chosen = ("tests/core", "tests/server", "tests/client", "--ignore=tests/server/test_lazy_timer.py")
-    session.run("pytest", *PARALLEL, *(session.posargs or chosen))
 
 
 @nox.session(default=False)

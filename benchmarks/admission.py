@@ -24,14 +24,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from ollama_router_core.admission import Admission, Dispatch, Outcome, Ticket
+from ollama_router_core.api.model_names import canonical_name
+from ollama_router_core.api.requests import RouteRequest
+from ollama_router_core.api.strict_json import parse_object
 from ollama_router_core.config.settings import Config
-from ollama_router_core.decision import decide
-from ollama_router_core.fleet import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
-from ollama_router_core.names import canonical_name
-from ollama_router_core.requests import RouteRequest
-from ollama_router_core.speeds import Sample, SpeedBook, model_weight
-from ollama_router_core.strict_json import parse_object
-from ollama_router_server.fleet_service import FleetService
+from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
+from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
+from ollama_router_core.routing.decision import decide
+from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.relay.admitting import Admitting
 from ollama_router_server.system import SystemClock
 from ollama_router_server.upstream.interface import Upstream

@@ -13,21 +13,21 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Any
 
-from ollama_router_core.access import Grants, check_endpoint, check_expiry, check_model, check_network
+from ollama_router_core.access.grants import Grants, check_endpoint, check_expiry, check_model, check_network
+from ollama_router_core.api.endpoints import Family, match_endpoint
+from ollama_router_core.api.model_names import canonical_name
+from ollama_router_core.api.requests import parse_request
 from ollama_router_core.config.settings import Config
-from ollama_router_core.decision import decide
-from ollama_router_core.destinations import build_destinations
-from ollama_router_core.endpoints import Family, match_endpoint
-from ollama_router_core.fleet import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
-from ollama_router_core.forwarding import forward, outcome_of_status
-from ollama_router_core.header_fields import answer_fields, reason_field, request_fields
-from ollama_router_core.names import canonical_name
-from ollama_router_core.outbound import prepare
-from ollama_router_core.placement import decide_place
-from ollama_router_core.policy import apply_policy
-from ollama_router_core.records import RequestRecord
-from ollama_router_core.requests import parse_request
-from ollama_router_core.usage import UsageReader
+from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
+from ollama_router_core.outbound.destinations import build_destinations
+from ollama_router_core.outbound.header_fields import answer_fields, reason_field, request_fields
+from ollama_router_core.outbound.sending import prepare
+from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_core.responses.usage import UsageReader
+from ollama_router_core.routing.decision import decide
+from ollama_router_core.routing.forwarding import forward, outcome_of_status
+from ollama_router_core.routing.model_placement import decide_place
+from ollama_router_core.routing.policy import apply_policy
 
 MODEL = "llama3.1:8b"
 BODIES = {

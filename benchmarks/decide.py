@@ -10,12 +10,12 @@ from __future__ import annotations
 import statistics
 import time
 
+from ollama_router_core.api.model_names import canonical_name
+from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
-from ollama_router_core.decision import decide
-from ollama_router_core.fleet import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
-from ollama_router_core.names import canonical_name
-from ollama_router_core.requests import RouteRequest
-from ollama_router_core.speeds import Sample, SpeedBook, model_weight
+from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
+from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
+from ollama_router_core.routing.decision import decide
 
 GIB = 1024**3
 FLEETS = ((4, 20, 15.0), (10, 50, 40.0), (100, 500, 400.0))

@@ -25,7 +25,7 @@ from uvicorn.server import ServerState
 
 from ollama_router_core.config import load_config
 from ollama_router_server.app import create_app
-from ollama_router_server.protocol.strict import StrictProtocol
+from ollama_router_server.http.strict import StrictProtocol
 from ollama_router_server.services import Services
 from ollama_router_server.upstream.connection import Connection
 

@@ -23,9 +23,9 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from ollama_router_core.records import RequestRecord
-from ollama_router_server.sinks import DatabaseSink
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.upgrade import upgrade_database
 from ollama_router_server.system import SystemClock

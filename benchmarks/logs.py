@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ollama_router_core.records import RequestRecord
-from ollama_router_server.sinks import DatabaseSink
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.storage.request_log import LogFilter, RequestLog
 from ollama_router_server.storage.upgrade import upgrade_database
 from ollama_router_server.system import SystemClock

@@ -1,8 +1,4 @@
-"""Differences that are wanted, each with its reason. What is not in this table is an error.
-
-Belongs here: one row for each promise that the router makes and a bare server does not.
-Does not belong here: excuses.
-"""
+"""Differences that are wanted, each with its reason. What is not in this table is an error."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Two answers side by side.
-
-Belongs here: status, head, framing, chunks and body, each difference by name.
-Does not belong here: which differences are wanted (`by_design`).
-"""
+"""Two answers side by side."""
 
 from __future__ import annotations
 

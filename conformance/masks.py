@@ -1,8 +1,4 @@
-"""What differs between any two answers of one server, replaced by a word.
-
-Belongs here: times, durations, ids, digests and names of one run.
-Does not belong here: comparing.
-"""
+"""What differs between any two answers of one server, replaced by a word."""
 
 from __future__ import annotations
 

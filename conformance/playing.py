@@ -1,8 +1,4 @@
-"""Playing all exchanges against both servers.
-
-Belongs here: order, asking again to tell what the server itself does differently each time.
-Does not belong here: printing.
-"""
+"""Playing all exchanges against both servers."""
 
 from __future__ import annotations
 

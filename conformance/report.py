@@ -1,8 +1,4 @@
-"""The result as a table for people and as JSON for programs.
-
-Belongs here: counting and writing.
-Does not belong here: judging.
-"""
+"""The result as a table for people and as JSON for programs."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Which models the server has, and which of them the exchanges use.
-
-Belongs here: asking the server and choosing the smallest that can do what is asked.
-Does not belong here: the exchanges.
-"""
+"""Which models the server has, and which of them the exchanges use."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""One HTTP/1.1 exchange over a socket of its own, seen as it stands on the wire.
-
-Belongs here: sending bytes, reading an answer with its framing and the limits of its chunks.
-Does not belong here: what is asked (`catalogue`), what is compared (`comparison`).
-"""
+"""One HTTP/1.1 exchange over a socket of its own, seen as it stands on the wire."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ virtual environment of their own below `.peers/`, made on first use.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import shutil
@@ -207,32 +206,6 @@ def router(workers=1, config=ROUTER, *, name="ollama-router", python=sys.executa
 
 
 @contextlib.contextmanager
-def compiled_router():
-    """The same with the modules on the way of a request compiled (`compiled/`)."""
-    with router(name="ollama-router-compiled", python=str(_compiled() / "bin" / "python")) as running:
-        yield running
-
-
-def _compiled():
-    """A virtual environment of its own with today's packages and the compiled wheel over them; some minutes."""
-    root, folder = HERE.parent.parent, PEERS / "ollama-router-compiled"
-    sources = sorted([*root.glob("packages/*/src/**/*.py"), *root.glob("compiled/*")])
-    state = hashlib.sha256(b"".join(path.read_bytes() for path in sources if path.is_file())).hexdigest()
-    stamp = folder / "built-from"
-    if not stamp.exists() or stamp.read_text() != state:
-        shutil.rmtree(folder, ignore_errors=True)
-        uv, python = shutil.which("uv") or "uv", str(folder / "bin" / "python")
-        install = [uv, "pip", "install", "-q", "--python", python]
-        with tempfile.TemporaryDirectory() as wheels:
-            subprocess.run([uv, "build", "-q", "--wheel", "--all-packages", "--out-dir", wheels], check=True, cwd=root)
-            subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(folder)], check=True)
-            subprocess.run([*install, *map(str, Path(wheels).glob("*.whl")), "mypy>=2.4", "setuptools>=77"], check=True)
-        subprocess.run([*install, "--no-build-isolation", str(root / "compiled")], check=True)
-        stamp.write_text(state)
-    return folder
-
-
-@contextlib.contextmanager
 def vllm_router():
     """The Rust router."""
     port = free_port()
@@ -267,7 +240,6 @@ STACKS = {
     "nginx": nginx,
     "haproxy": haproxy,
     "ollama-router": router,
-    "ollama-router-compiled": compiled_router,
     "vllm-router": vllm_router,
     "litellm": litellm,
 }

@@ -31,12 +31,12 @@ import httpx
 import uvicorn
 
 from ollama_router_core import testing
+from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config import load_config
-from ollama_router_core.names import canonical_name
 from ollama_router_core.simulation import ROUTERS, Arrival, Job, Machine, SimulatedModel, percentile, simulate
 from ollama_router_core.simulation.workload import assign_models, zipf_weights
 from ollama_router_server.app import create_app
-from ollama_router_server.protocol.strict import StrictProtocol
+from ollama_router_server.http.strict import StrictProtocol
 from ollama_router_server.services import Services
 
 GIB = 1 << 30

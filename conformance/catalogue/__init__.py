@@ -1,8 +1,4 @@
-"""The exchanges, by group.
-
-Belongs here: which groups there are and in which order.
-Does not belong here: how they are played or compared.
-"""
+"""The exchanges, by group."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""What an exchange is, and short spellings for common ones.
-
-Belongs here: the value every group makes, JSON bodies.
-Does not belong here: any particular exchange.
-"""
+"""What an exchange is, and short spellings for common ones."""
 
 from __future__ import annotations
 

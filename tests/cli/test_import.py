@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from ollama_router_server.auth import Authenticator
+from ollama_router_server.accounts.authentication import Authenticator
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import SystemClock

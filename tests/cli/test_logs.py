@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from ollama_router_core.records import RequestRecord
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.request_log import RequestLog
 

@@ -13,8 +13,8 @@ from functools import partial
 import httpx
 import pytest
 
+from ollama_router_core.access.tokens import check_format
 from ollama_router_core.testing import SimulatorThread
-from ollama_router_core.tokens import check_format
 from support.certificates import certificate_for_loopback
 from support.orouter import Orouter
 from support.waiting import wait_until

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ollama_router_core.tokens import TOKEN_LENGTH, check_format
+from ollama_router_core.access.tokens import TOKEN_LENGTH, check_format
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from ollama_router_core import RouterTransport
 from ollama_router_core.client.heads import RequestHeads, kept_rows
 from ollama_router_core.client.messages import read_fields
 from ollama_router_core.config import Config, Server
-from ollama_router_core.destinations import build_destinations
-from ollama_router_core.header_fields import VIA, answer_fields, passed_fields
+from ollama_router_core.outbound.destinations import build_destinations
+from ollama_router_core.outbound.header_fields import VIA, answer_fields, passed_fields
 
 LIBRARIES = [httpx, httpx2]
 DESTINATION = build_destinations(Config(servers={"a": Server(host="a")}), {}, str)["a"]

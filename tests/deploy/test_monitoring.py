@@ -12,8 +12,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from ollama_router_core.errors import RouterError
-from ollama_router_server.histograms import Histogram
-from ollama_router_server.metrics import Gauges, Metrics
+from ollama_router_server.telemetry.histograms import Histogram
+from ollama_router_server.telemetry.metrics import Gauges, Metrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 _SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ollama_router_core.config import Config, load_config
-from ollama_router_core.destinations import Destination, build_destinations
-from ollama_router_core.header_fields import request_fields
+from ollama_router_core.outbound.destinations import Destination, build_destinations
+from ollama_router_core.outbound.header_fields import request_fields
 
 PAGE = (Path(__file__).parents[2] / "docs" / "external-hosts.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)

@@ -1,8 +1,4 @@
-"""One way to call a client library, whether it is the synchronous or the asynchronous one.
-
-Belongs here: `Calls` and its two forms.
-Does not belong here: what is called.
-"""
+"""One way to call a client library, whether it is the synchronous or the asynchronous one."""
 
 from __future__ import annotations
 

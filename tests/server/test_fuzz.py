@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ollama_router_core.endpoints import ENDPOINTS, Body, Kind
-from ollama_router_core.names import canonical_name
+from ollama_router_core.api.endpoints import ENDPOINTS, Body, Kind
+from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.testing import OllamaSimulator, model
 from support.fuzzing import ALLOWED, bodies, fuzzed, models_read_by_go, paths, send
 from support.router import running_router, server_entry

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ollama_router_core.tokens import check_format, mint_token
+from ollama_router_core.access.tokens import check_format, mint_token
 from ollama_router_server.system import (
     SystemClock,
     environment,

@@ -1,7 +1,5 @@
 """Conversations and answers for the tests of translation: strategies, normal forms, streams taken apart.
 
-Belongs here: neutral values and how to compare them. Does not belong here: laws.
-
 A normal form keeps what a conversation means and forgets how a dialect cuts it: neighbouring messages of one side are
 one, arguments are values and not text.
 """

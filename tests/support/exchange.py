@@ -1,7 +1,4 @@
-"""Short spellings for exchanges with an `Upstream`.
-
-Belongs here: making requests for a scripted server and reading answers to their end.
-"""
+"""Short spellings for exchanges with an `Upstream`."""
 
 from __future__ import annotations
 

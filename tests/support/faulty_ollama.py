@@ -1,8 +1,4 @@
-"""A server that passes for Ollama when it is asked for facts, and answers everything else by a test's script.
-
-Belongs here: raw sockets on loopback (`scripted_server`), so that an answer can be wrong in any way.
-Does not belong here: right answers to inference (see the simulator in `ollama_router_core.testing`).
-"""
+"""A server that passes for Ollama when it is asked for facts, and answers everything else by a test's script."""
 
 from __future__ import annotations
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ollama_router_core.api.model_names import canonical_name
+from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
-from ollama_router_core.fleet import FleetSnapshot, InstalledModel, LoadedModel, ModelFacts, ServerFacts
-from ollama_router_core.names import canonical_name
-from ollama_router_core.requests import RouteRequest
+from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ModelFacts, ServerFacts
 
 GIB = 1024**3
 

@@ -1,8 +1,4 @@
-"""Random paths and bodies against the whole application in process, with servers that only write down what they get.
-
-Belongs here: making requests that are nearly right, sending them without sockets, reading them as Go would.
-Does not belong here: what must hold (the tests).
-"""
+"""Random paths and bodies against the whole application in process, with servers that only write down what they get."""
 
 from __future__ import annotations
 
@@ -15,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ollama_router_core.api.endpoints import ENDPOINTS
 from ollama_router_core.config import load_config
-from ollama_router_core.endpoints import ENDPOINTS
 from ollama_router_core.testing import gojson, shapes
 from ollama_router_server.app import RouterApp, create_app
 from ollama_router_server.services import Services

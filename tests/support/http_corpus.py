@@ -1,8 +1,4 @@
-"""The bytes that requests are made of: good ones, and everything a front end has ever been fooled with.
-
-Belongs here: one place for byte sequences with what must become of them.
-Does not belong here: sockets.
-"""
+"""The bytes that requests are made of: good ones, and everything a front end has ever been fooled with."""
 
 from __future__ import annotations
 

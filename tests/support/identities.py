@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from ollama_router_core.tokens import Token, mint_token
+from ollama_router_core.access.tokens import Token, mint_token
 
 __all__ = ["bearer", "seeded_token"]
 

@@ -1,7 +1,4 @@
-"""A private PostgreSQL for the test session.
-
-Belongs here: starting and stopping a cluster in a temporary folder, reached by its socket alone.
-"""
+"""A private PostgreSQL for the test session."""
 
 from __future__ import annotations
 

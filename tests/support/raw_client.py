@@ -1,8 +1,4 @@
-"""A client that writes bytes and leaves as it likes, and tells a complete answer from one that was cut.
-
-Belongs here: raw connections to a router, and h11's reading of what came back.
-Does not belong here: well-behaved clients (`RunningRouter.client`).
-"""
+"""A client that writes bytes and leaves as it likes, and tells a complete answer from one that was cut."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What others make of the same bytes: h11 in-process, nginx and haproxy as real proxies.
-
-Belongs here: verdicts of parsers we did not write.
-"""
+"""What others make of the same bytes: h11 in-process, nginx and haproxy as real proxies."""
 
 from __future__ import annotations
 

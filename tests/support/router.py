@@ -16,11 +16,11 @@ import httpx
 import uvicorn
 
 from ollama_router_core.config import load_config
-from ollama_router_core.records import RequestRecord
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.testing import OllamaSimulator
 from ollama_router_server.app import create_app
-from ollama_router_server.protocol import Bounds, ProtocolLimits, strict_protocol
-from ollama_router_server.serve import listen
+from ollama_router_server.http import Bounds, ProtocolLimits, strict_protocol
+from ollama_router_server.process.serve import listen
 from ollama_router_server.services import Services
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.request_log import LogFilter

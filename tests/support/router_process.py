@@ -1,8 +1,4 @@
-"""A router as a process of its own, beside servers that run in the test's event loop: for signals and for memory.
-
-Belongs here: starting it without blocking the loop, its memory and open files as the kernel counts them.
-Does not belong here: other commands (`orouter`), routers inside the loop (`router`).
-"""
+"""A router as a process of its own, beside servers that run in the test's event loop: for signals and for memory."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from ollama_router_core.config.settings import Config
-from ollama_router_core.fleet import FleetSnapshot, ServerFacts
+from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from support.fleets import GIB, installed, loaded, make_config, make_facts, make_fleet, make_request
 
 MODELS = ("llama3.1:8b", "llama3.3:70b", "qwen3:30b-a3b", "nameless")

@@ -1,8 +1,4 @@
-"""A server that does exactly what a test says, byte for byte.
-
-Belongs here: raw sockets on loopback, with no HTTP library that would correct a wrong answer.
-Does not belong here: anything that knows what Ollama is (see the simulator in `ollama_router_core.testing`).
-"""
+"""A server that does exactly what a test says, byte for byte."""
 
 from __future__ import annotations
 

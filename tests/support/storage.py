@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 from sqlalchemy import URL
 
-from ollama_router_core.records import RequestRecord
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.upgrade import upgrade_database
 
 __all__ = ["FakeClock", "back_up", "create_sqlite", "delete_database", "make_record", "restore", "sqlite_url"]

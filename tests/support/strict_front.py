@@ -1,7 +1,4 @@
-"""The strict front under test: in-process without sockets, and as a real server in a thread.
-
-Belongs here: a tiny application that shows what it was given, and two ways to put bytes in front of it.
-"""
+"""The strict front under test: in-process without sockets, and as a real server in a thread."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from ollama_router_server.protocol import Bounds, ProtocolLimits, StrictProtocol, strict_protocol
+from ollama_router_server.http import Bounds, ProtocolLimits, StrictProtocol, strict_protocol
 from support.http_corpus import Seen
 
 __all__ = ["Feed", "Front", "feed", "serve_front"]

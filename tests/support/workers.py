@@ -1,7 +1,4 @@
-"""A router of several workers as processes, and a connection to each of them.
-
-Belongs here: starting it with two users, finding out who answers. Does not belong here: what a test asks.
-"""
+"""A router of several workers as processes, and a connection to each of them."""
 
 from __future__ import annotations
 

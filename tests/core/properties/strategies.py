@@ -1,7 +1,4 @@
-"""Hypothesis strategies for the core's values, shared by every property.
-
-Belongs here: values as a real deployment could hold them. Does not belong here: laws.
-"""
+"""Hypothesis strategies for the core's values, shared by every property."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from ollama_router_core.api.model_names import canonical_name, parse_model_name
 from ollama_router_core.config import (
     Config,
     ExternalHost,
@@ -20,7 +18,6 @@ from ollama_router_core.config import (
     Server,
 )
 from ollama_router_core.errors import InvalidModelName
-from ollama_router_core.names import canonical_name, parse_model_name
 
 _FIRST = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
 

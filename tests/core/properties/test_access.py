@@ -8,11 +8,11 @@ from dataclasses import fields
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_router_core.access import Grants, combine_grants, grants_from_json, grants_to_json, may_use_model
-from ollama_router_core.endpoints import Kind
+from ollama_router_core.access.grants import Grants, combine_grants, grants_from_json, grants_to_json, may_use_model
+from ollama_router_core.access.limits import Elsewhere, Meter, day_of, limit_headers, standing_of
+from ollama_router_core.api.endpoints import Kind
+from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.errors import LimitExceeded
-from ollama_router_core.limits import Elsewhere, Meter, day_of, limit_headers, standing_of
-from ollama_router_core.names import canonical_name
 
 NOON = 1_700_000_000.0
 

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ollama_router_core.decision import Decision, decide
-from ollama_router_core.fleet import FleetSnapshot
-from ollama_router_core.plans import plan_for
-from ollama_router_core.selection import Moment
+from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_core.routing.decision import Decision, decide
+from ollama_router_core.routing.plans import plan_for
+from ollama_router_core.routing.selection import Moment
 from support.routing_strategies import NAMES, fleets, requests
 
 NOW = 50.0

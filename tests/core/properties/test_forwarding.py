@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_router_core.errors import ConnectFailed, UpstreamDisconnected
-from ollama_router_core.forwarding import (
+from ollama_router_core.routing.forwarding import (
     Abandoned,
     Answered,
     Broken,

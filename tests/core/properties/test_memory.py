@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_router_core.config.settings import ModelSettings
-from ollama_router_core.fleet import ModelFacts
-from ollama_router_core.memory import estimate_memory, kv_cache_size, parse_size_from_name, predicted_vram
+from ollama_router_core.fleet.memory import estimate_memory, kv_cache_size, parse_size_from_name, predicted_vram
+from ollama_router_core.fleet.snapshot import ModelFacts
 from support.fleets import GIB, installed, make_facts, make_fleet
 from support.routing_strategies import fleets, requests
 

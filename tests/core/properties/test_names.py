@@ -9,8 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from core.properties.strategies import model_names
+from ollama_router_core.api.model_names import canonical_name, parse_model_name
 from ollama_router_core.errors import InvalidModelName
-from ollama_router_core.names import canonical_name, parse_model_name
 
 any_text = st.one_of(st.text(), st.text("aAkK\u212a:/-.cloudCLOUDlocal", max_size=24), model_names())
 

@@ -9,10 +9,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.errors import UpstreamProtocolError
-from ollama_router_core.fleet import ServerFacts
-from ollama_router_core.names import CanonicalName
-from ollama_router_core.observations import observe_ps, observe_show, observe_tags, observe_version
+from ollama_router_core.fleet.observations import observe_ps, observe_show, observe_tags, observe_version
+from ollama_router_core.fleet.snapshot import ServerFacts
 from support.json_texts import values
 
 NEW = ServerFacts(name="a")

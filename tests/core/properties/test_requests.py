@@ -10,11 +10,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_router_core.endpoints import ENDPOINTS, Body, Endpoint, Kind, Match
+from ollama_router_core.api.endpoints import ENDPOINTS, Body, Endpoint, Kind, Match
+from ollama_router_core.api.request_keys import PLAIN_KEYS, READ_KEYS, TYPES
+from ollama_router_core.api.requests import RouteRequest, _check_keys, _plain_route, _route, parse_request
+from ollama_router_core.api.strict_json import JsonObject, parse_object
 from ollama_router_core.errors import ModelNotFound, RequestError
-from ollama_router_core.request_keys import PLAIN_KEYS, READ_KEYS, TYPES
-from ollama_router_core.requests import RouteRequest, _check_keys, _plain_route, _route, parse_request
-from ollama_router_core.strict_json import JsonObject, parse_object
 from support.json_texts import objects, spelled, texts, values
 
 CHAT = next(row for row in ENDPOINTS if row.name == "chat")

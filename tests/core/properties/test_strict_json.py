@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ollama_router_core.api.strict_json import _parse_text, _read_quickly, parse_object
 from ollama_router_core.errors import AmbiguousKey, InvalidBody
-from ollama_router_core.strict_json import _parse_text, _read_quickly, parse_object
 from support.json_texts import keys, objects, spelled, values
 
 

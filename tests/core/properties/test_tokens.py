@@ -7,8 +7,8 @@ import string
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ollama_router_core.access.tokens import Token, check_format, hash_token, read_credential, verify_token
 from ollama_router_core.errors import AccessError
-from ollama_router_core.tokens import Token, check_format, hash_token, read_credential, verify_token
 from support.identities import seeded_token
 
 BASE62 = string.digits + string.ascii_letters

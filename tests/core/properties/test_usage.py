@@ -7,8 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_router_core.endpoints import Family
-from ollama_router_core.usage import Usage, UsageReader
+from ollama_router_core.api.endpoints import Family
+from ollama_router_core.responses.usage import Usage, UsageReader
 from support.json_texts import cut, cuts, texts, values
 
 counts = st.integers(0, 10**12)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ollama_router_core.endpoints import Family
+from ollama_router_core.api.endpoints import Family
 from ollama_router_core.errors import RequestError
 from ollama_router_core.translate import (
     OPENAI_TRAITS,

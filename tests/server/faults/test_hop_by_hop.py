@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ollama_router_core.config import load_config
-from ollama_router_core.destinations import build_destinations
-from ollama_router_core.header_fields import answer_fields, request_fields
+from ollama_router_core.outbound.destinations import build_destinations
+from ollama_router_core.outbound.header_fields import answer_fields, request_fields
 from support.faulty_ollama import entry, faulty_ollama, length_of
 from support.raw_client import RawClient, chat, parsed, request_bytes
 from support.router import running_router

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from ollama_router_core.breaker import BreakerLimits
+from ollama_router_core.fleet.breaker import BreakerLimits
 from ollama_router_core.testing import Answer, OllamaSimulator, Reset, Silence, model
-from ollama_router_server.health import Health
+from ollama_router_server.fleet.health import Health
 from ollama_router_server.relay.relay import RelayApp
 from support.eventually import eventually
 from support.router import RunningRouter, running_router, server_entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from ollama_router_core.access import Grants, InvalidGrants
+from ollama_router_core.access.grants import Grants, InvalidGrants
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.identities import DuplicateName, GroupInUse, UnknownGroup, UnknownUser, UserChange

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from ollama_router_core.records import RequestRecord
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage import log_packing as module
 from ollama_router_server.storage.log_packing import FIELDS, SLICE, pack
 from support.storage import make_record

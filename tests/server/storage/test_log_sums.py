@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
-from ollama_router_core.records import RequestRecord
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage import log_sums as module
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.log_stats import hours_with_user, sums_in, tokens_by_day

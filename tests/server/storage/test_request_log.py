@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from ollama_router_core.errors import StorageUnavailable
-from ollama_router_core.records import RequestRecord
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage import request_log as module
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.log_writing import write_batch

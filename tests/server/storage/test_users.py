@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from ollama_router_core.tokens import check_format, verify_token
+from ollama_router_core.access.tokens import check_format, verify_token
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.request_log import LogFilter, RequestLog
 from ollama_router_server.storage.users import (

@@ -1,7 +1,4 @@
-"""`orouter users set` and `orouter users tokens`: what a user may do, and with which tokens.
-
-Belongs here: the commands and how their results look. Does not belong here: statements (the server's `storage`).
-"""
+"""`orouter users set` and `orouter users tokens`: what a user may do, and with which tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOptio
 from ollama_router_cli.render import clean, format_time, print_table
 from ollama_router_cli.settings_source import Settings
 from ollama_router_cli.storage_access import open_users, run_with
-from ollama_router_core.access import grants_to_json
+from ollama_router_core.access.grants import grants_to_json
 from ollama_router_server.storage.identities import CreatedToken, UserChange, UserDetails
 from ollama_router_server.storage.users import UserStore
 

@@ -1,7 +1,4 @@
-"""`orouter config`: is this config right, and what holds?
-
-Belongs here: the commands. Does not belong here: the checks themselves (`ollama_router_core.config`).
-"""
+"""`orouter config`: is this config right, and what holds?"""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from ollama_router_cli.settings_source import read_settings
 from ollama_router_core.config import changed_paths, dump_config, needs_restart, redacted
 from ollama_router_core.config.settings import Tls
 from ollama_router_core.errors import ConfigError
-from ollama_router_server.targets import missing_keys
+from ollama_router_server.upstream.targets import missing_keys
 
 __all__ = ["app"]
 
@@ -91,7 +88,7 @@ def _certificate_warnings(tls: Tls) -> list[str]:
     """A warning and no problem: whoever checks may not be allowed to read what the router may."""
     if tls == Tls():
         return []
-    from ollama_router_server.connections import check_certificate  # noqa: PLC0415 - most configs do not need it
+    from ollama_router_server.process.connections import check_certificate  # noqa: PLC0415 - most configs do not need it
 
     try:
         check_certificate(tls)

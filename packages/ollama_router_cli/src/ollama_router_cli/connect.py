@@ -1,8 +1,4 @@
-"""`orouter connect`: let clients without tokens use a router.
-
-Belongs here: options, where the token comes from. Does not belong here: passing requests on
-(`ollama_router_server.connect`).
-"""
+"""`orouter connect`: let clients without tokens use a router."""
 
 from __future__ import annotations
 
@@ -14,8 +10,8 @@ import typer
 from ollama_router_cli.console import print_note, print_result
 from ollama_router_cli.options import command_group, examples
 from ollama_router_cli.router_access import TokenFileOption, read_token
-from ollama_router_server.connect import read_address, serve_shim
-from ollama_router_server.serve import listen
+from ollama_router_server.process.connect import read_address, serve_shim
+from ollama_router_server.process.serve import listen
 
 __all__ = ["app"]
 

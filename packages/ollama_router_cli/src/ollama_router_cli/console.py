@@ -1,7 +1,4 @@
-"""What goes to which stream: results to standard output, progress and errors to standard error.
-
-Belongs here: the four ways in which a command speaks. Does not belong here: tables (`render`).
-"""
+"""What goes to which stream: results to standard output, progress and errors to standard error."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""`orouter db`: bring a database to this release's tables.
-
-Belongs here: the commands. Does not belong here: migrations (the server's `storage`).
-"""
+"""`orouter db`: bring a database to this release's tables."""
 
 from __future__ import annotations
 

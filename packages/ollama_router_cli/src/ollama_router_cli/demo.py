@@ -1,8 +1,4 @@
-"""`orouter demo`: the main job on two simulated servers, with nothing else needed.
-
-Belongs here: the stage and the script of the show. Does not belong here: the simulator
-(`ollama_router_core.testing`), the server, which runs as a process of its own exactly as `orouter serve` does.
-"""
+"""`orouter demo`: the main job on two simulated servers, with nothing else needed."""
 
 from __future__ import annotations
 
@@ -32,8 +28,8 @@ from ollama_router_cli.options import command_group, examples
 from ollama_router_cli.settings_source import Settings
 from ollama_router_cli.storage_access import open_log, open_users
 from ollama_router_core.config import Config, Limits, Server, dump_config
-from ollama_router_core.explanation import Question, explain
-from ollama_router_core.records import RequestRecord
+from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.testing import SimulatorThread
 from ollama_router_server.storage.request_log import LogFilter
 

@@ -1,7 +1,4 @@
-"""An explanation as a person reads it.
-
-Belongs here: the words and lines around the verdicts. Does not belong here: verdicts and reasons (the core).
-"""
+"""An explanation as a person reads it."""
 
 from __future__ import annotations
 

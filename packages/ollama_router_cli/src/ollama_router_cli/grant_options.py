@@ -1,8 +1,4 @@
-"""Options that say what a user or group may do, and how grants are shown.
-
-Belongs here: turning typed texts into changes of grants, and grants into lines.
-Does not belong here: what grants mean (`ollama_router_core.access`).
-"""
+"""Options that say what a user or group may do, and how grants are shown."""
 
 from __future__ import annotations
 
@@ -14,8 +10,8 @@ import typer
 from ollama_router_cli.options import in_place_of, option
 from ollama_router_cli.render import format_count, format_time
 from ollama_router_cli.times import parse_moment
-from ollama_router_core.access import Grants
-from ollama_router_core.endpoints import Kind
+from ollama_router_core.access.grants import Grants
+from ollama_router_core.api.endpoints import Kind
 from ollama_router_server.system import SystemClock
 
 __all__ = ["describe_grants", "takes_grants"]

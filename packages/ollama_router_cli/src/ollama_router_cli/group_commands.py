@@ -1,7 +1,4 @@
-"""`orouter groups`: what several users share.
-
-Belongs here: the commands and how their results look. Does not belong here: statements (the server's `storage`).
-"""
+"""`orouter groups`: what several users share."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from ollama_router_cli.grant_options import describe_grants, takes_grants
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
 from ollama_router_cli.render import clean, format_time, print_table
 from ollama_router_cli.storage_access import open_groups, run_with
-from ollama_router_core.access import grants_from_json, grants_to_json
+from ollama_router_core.access.grants import grants_from_json, grants_to_json
 from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.identities import Group
 

@@ -1,7 +1,4 @@
-"""`orouter users import`: taking over users and log of the Rails application.
-
-Belongs here: the command and how its report looks. Does not belong here: what is taken over (the server's `storage`).
-"""
+"""`orouter users import`: taking over users and log of the Rails application."""
 
 from __future__ import annotations
 

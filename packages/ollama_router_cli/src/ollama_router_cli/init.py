@@ -1,7 +1,4 @@
-"""`orouter init`: write a config that a person can start from.
-
-Belongs here: asking servers, writing the file. Does not belong here: its text (`ollama_router_core.config`).
-"""
+"""`orouter init`: write a config that a person can start from."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from ollama_router_cli.options import JsonOption, command_group, examples
 from ollama_router_cli.settings_source import FILE_NAME
 from ollama_router_core.config import Config, ProbedServer, Server, parse_ollama_host, render_template
 from ollama_router_core.errors import ConfigError
-from ollama_router_core.fleet import ServerFacts
+from ollama_router_core.fleet.snapshot import ServerFacts
 
 __all__ = ["app"]
 

@@ -1,7 +1,4 @@
-"""Asking the servers of a config how they are, once, exactly as a running router would.
-
-Belongs here: one round of the server's own fleet service. Does not belong here: what replies mean.
-"""
+"""Asking the servers of a config how they are, once, exactly as a running router would."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from dataclasses import dataclass
 import structlog
 
 from ollama_router_core.config import Config
-from ollama_router_core.fleet import FleetSnapshot
-from ollama_router_server.fleet_service import FleetService
+from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.system import SystemClock
-from ollama_router_server.targets import build_targets
 from ollama_router_server.upstream.engine import HttptoolsUpstream
+from ollama_router_server.upstream.targets import build_targets
 
 __all__ = ["Sighting", "look"]
 

@@ -1,7 +1,4 @@
-"""`orouter logs`: the request log, one row for each request that was answered.
-
-Belongs here: the commands and how rows look. Does not belong here: statements (the server's `storage`).
-"""
+"""`orouter logs`: the request log, one row for each request that was answered."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ from ollama_router_cli.options import (
 )
 from ollama_router_cli.storage_access import open_log, run_with
 from ollama_router_cli.times import parse_moment
-from ollama_router_core.records import RequestRecord
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.request_log import HourRow, LogFilter, LogStats, RequestLog
 from ollama_router_server.system import SystemClock
 

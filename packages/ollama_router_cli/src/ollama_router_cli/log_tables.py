@@ -1,7 +1,4 @@
-"""How rows and figures of the request log look.
-
-Belongs here: tables and bars. Does not belong here: where they come from (`log_commands`).
-"""
+"""How rows and figures of the request log look."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from datetime import UTC, datetime
 
 from ollama_router_cli.console import print_result
 from ollama_router_cli.render import format_count, format_ms, format_time, print_table
-from ollama_router_core.records import RequestRecord
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.request_log import HourRow, LogStats, UsageRow
 
 __all__ = ["print_history", "print_records", "print_stats"]

@@ -1,8 +1,5 @@
 """`orouter`: the commands and what they have in common.
 
-Belongs here: which commands there are, errors to exit codes, the version.
-Does not belong here: what a command does (one module for each group).
-
 A command's module is imported when the command runs, so that `orouter --help` answers at once.
 """
 

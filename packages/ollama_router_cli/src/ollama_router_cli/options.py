@@ -1,8 +1,4 @@
-"""What many commands share, each thing declared once.
-
-Belongs here: options, how examples stand in a help text, the settings of each module's Typer app.
-Does not belong here: what options lead to (`settings_source`, `console`).
-"""
+"""What many commands share, each thing declared once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Tables and texts that a person reads; colours only on a terminal.
 
-Belongs here: how values look. Does not belong here: where values come from, JSON (`console`).
-
 Names of models and users come from elsewhere: whatever could move a terminal's cursor is replaced before it is shown.
 """
 

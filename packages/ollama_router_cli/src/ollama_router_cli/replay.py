@@ -1,7 +1,4 @@
-"""`orouter replay`: logged requests decided once more, under another config.
-
-Belongs here: reading the log and the fleet, printing. Does not belong here: replaying (the core's `simulation`).
-"""
+"""`orouter replay`: logged requests decided once more, under another config."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from ollama_router_cli.render import print_table
 from ollama_router_cli.settings_source import Settings, read_settings
 from ollama_router_cli.storage_access import open_log
 from ollama_router_cli.times import parse_moment
-from ollama_router_core.records import RequestRecord
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.simulation import Replay
 from ollama_router_core.simulation import replay as replay_rows
 from ollama_router_server.storage.request_log import LogFilter

@@ -1,7 +1,4 @@
-"""`orouter route`: which server would get this request, and why.
-
-Belongs here: the command. Does not belong here: deciding (the core), words (`explanation`).
-"""
+"""`orouter route`: which server would get this request, and why."""
 
 from __future__ import annotations
 
@@ -21,9 +18,9 @@ from ollama_router_cli.router_access import router_url
 from ollama_router_cli.settings_source import Settings, read_settings
 from ollama_router_cli.snapshot_file import read_snapshot
 from ollama_router_cli.storage_access import open_users
-from ollama_router_core.access import Grants
-from ollama_router_core.explanation import Question
-from ollama_router_core.explanation import explain as explain_question
+from ollama_router_core.access.grants import Grants
+from ollama_router_core.routing.explanation import Question
+from ollama_router_core.routing.explanation import explain as explain_question
 from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]

@@ -1,8 +1,4 @@
-"""Asking the running router what only an admin may know.
-
-Belongs here: where a token comes from, one GET with it.
-Does not belong here: what answers mean (the commands).
-"""
+"""Asking the running router what only an admin may know."""
 
 from __future__ import annotations
 
@@ -20,7 +16,7 @@ import typer
 
 from ollama_router_cli.console import CommandFailed
 from ollama_router_cli.settings_source import Settings
-from ollama_router_server.connect import read_address
+from ollama_router_server.process.connect import read_address
 
 __all__ = ["TokenFileOption", "ask_router", "own_trust", "read_token", "router_url"]
 

@@ -1,7 +1,4 @@
-"""`orouter serve`: run the router.
-
-Belongs here: options. Does not belong here: the server itself (`ollama_router_server.serve`).
-"""
+"""`orouter serve`: run the router."""
 
 from __future__ import annotations
 
@@ -14,8 +11,8 @@ import typer
 from ollama_router_cli.console import print_note
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, command_group, examples
 from ollama_router_cli.settings_source import read_settings
-from ollama_router_server.reload import ConfigSource
-from ollama_router_server.serve import run
+from ollama_router_server.process.reload import ConfigSource
+from ollama_router_server.process.serve import run
 
 __all__ = ["app"]
 

@@ -1,11 +1,8 @@
 """Where settings come from: the one place that knows the order of the search.
 
-Belongs here: which file, which section, which database; turning a file's problems into one error.
-Does not belong here: what a setting means (`ollama_router_core.config`).
-
-    --config, $OROUTER_CONFIG, ./orouter.yml, <user's config folder>/orouter.yml, built-in defaults
-    --environment, $OROUTER_ENV, production
-    $OROUTER_DATABASE_URL, database_url of the config, a SQLite file in the user's data folder
+--config, $OROUTER_CONFIG, ./orouter.yml, <user's config folder>/orouter.yml, built-in defaults
+--environment, $OROUTER_ENV, production
+$OROUTER_DATABASE_URL, database_url of the config, a SQLite file in the user's data folder
 """
 
 from __future__ import annotations
@@ -19,7 +16,7 @@ import platformdirs
 
 from ollama_router_core.config import Config, default_config, load_config
 from ollama_router_core.errors import ConfigError
-from ollama_router_core.policy import leaks
+from ollama_router_core.routing.policy import leaks
 from ollama_router_server.storage.database import default_database_url
 
 __all__ = ["FILE_NAME", "Settings", "find_config_file", "read_settings"]

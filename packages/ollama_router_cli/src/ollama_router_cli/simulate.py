@@ -1,7 +1,4 @@
-"""`orouter simulate`: a fleet in virtual time under one routing strategy after another.
-
-Belongs here: reading files, progress, the table, the plot. Does not belong here: simulating (the core's `simulation`).
-"""
+"""`orouter simulate`: a fleet in virtual time under one routing strategy after another."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """A fleet as a JSON file: what servers answered at some moment, to explain a decision without asking anybody.
 
-Belongs here: the file's format, both ways. Does not belong here: what replies mean (`ollama_router_core.observations`).
-
     {"servers": {"big": {"version": "0.32.15", "probe_ms": 3.1, "in_flight": 0, "error": null,
                          "tags": <body of /api/tags>, "ps": <body of /api/ps>,
                          "show": {"llama3.1:8b": <body of /api/show>}}}}
@@ -20,10 +18,10 @@ from types import MappingProxyType
 from typing import Any
 
 from ollama_router_cli.console import CommandFailed
+from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.errors import UpstreamProtocolError
-from ollama_router_core.fleet import FleetSnapshot, ServerFacts
-from ollama_router_core.names import canonical_name
-from ollama_router_core.observations import observe_down, observe_ps, observe_show, observe_tags, observe_version
+from ollama_router_core.fleet.observations import observe_down, observe_ps, observe_show, observe_tags, observe_version
+from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 
 __all__ = ["read_snapshot"]
 

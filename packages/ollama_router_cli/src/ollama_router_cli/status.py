@@ -1,7 +1,4 @@
-"""`orouter status`: is the router running, and how are the servers?
-
-Belongs here: asking and showing. Does not belong here: what the answers mean (the server's fleet service).
-"""
+"""`orouter status`: is the router running, and how are the servers?"""
 
 from __future__ import annotations
 
@@ -17,10 +14,10 @@ from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOptio
 from ollama_router_cli.render import format_bytes, format_ms, print_table
 from ollama_router_cli.router_access import own_trust
 from ollama_router_cli.settings_source import Settings, read_settings
+from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config import Server
-from ollama_router_core.fleet import ServerFacts
-from ollama_router_core.names import CanonicalName
-from ollama_router_core.placement import differing_digests
+from ollama_router_core.fleet.snapshot import ServerFacts
+from ollama_router_core.routing.model_placement import differing_digests
 
 __all__ = ["app"]
 

@@ -1,7 +1,4 @@
-"""Opening the database for one command.
-
-Belongs here: preparing, opening and closing it. Does not belong here: statements (`ollama_router_server.storage`).
-"""
+"""Opening the database for one command."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Times as people type them: `30m`, `12h`, `7d`, `2026-11-23`, `2026-11-23T15:00`.
-
-Belongs here: text to seconds. Does not belong here: seconds to text (`render`).
-"""
+"""Times as people type them: `30m`, `12h`, `7d`, `2026-11-23`, `2026-11-23T15:00`."""
 
 from __future__ import annotations
 

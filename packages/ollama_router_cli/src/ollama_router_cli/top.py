@@ -1,8 +1,4 @@
-"""`orouter top`: servers, models, the line and the requests under way, as they change.
-
-Belongs here: asking the running router again and again, how its answer looks.
-Does not belong here: what the router knows (`/router/status`).
-"""
+"""`orouter top`: servers, models, the line and the requests under way, as they change."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """`orouter users`: who may ask, and with which token.
 
-Belongs here: the commands and how their results look. Does not belong here: statements (the server's `storage`).
-
 A running router notices every change within a second: nothing needs a restart.
 """
 
@@ -19,7 +17,7 @@ from ollama_router_cli.import_command import import_users
 from ollama_router_cli.log_tables import print_records
 from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, YesOption, command_group, examples
 from ollama_router_cli.render import clean, format_count, format_ms, format_time, print_table
-from ollama_router_core.access import grants_to_json
+from ollama_router_core.access.grants import grants_to_json
 from ollama_router_server.storage.users import CreatedToken, UserDetails, UserStore, UserSummary
 
 __all__ = ["app"]

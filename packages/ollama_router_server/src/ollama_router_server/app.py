@@ -1,8 +1,5 @@
 """The only wiring of the ASGI application: the relay for API routes, Falcon for everything else.
 
-Belongs here: which part serves a path, the lifespan.
-Does not belong here: what the parts do.
-
 Proxied traffic does not pass through Falcon's request and response objects: Falcon drains a stream after the client
 has gone and takes a broken upload for a complete one.
 """
@@ -16,19 +13,15 @@ import falcon.asgi
 import structlog
 from falcon.asgi import Request, Response
 
-from ollama_router_core.access import check_expiry, check_network
+from ollama_router_core.access.grants import check_expiry, check_network
 from ollama_router_core.errors import Forbidden, RouterError
-from ollama_router_server.metrics import Gauges, Metrics, ServerGauges
-from ollama_router_server.path_token import has_path_token, move_path_token
-from ollama_router_server.relay.client import Receive, Send
-from ollama_router_server.relay.relay import RelayApp, RelayDeps
-from ollama_router_server.resources.bodies import answer_error, answer_http_error
-from ollama_router_server.resources.fleet import DrainResource, ExplainResource, StatusResource
-from ollama_router_server.resources.health import HealthResource, LiveResource, ReadyResource
-from ollama_router_server.resources.metrics import MetricsResource
-from ollama_router_server.resources.openapi import OpenApiResource
-from ollama_router_server.resources.usage import UsageResource
-from ollama_router_server.resources.users import (
+from ollama_router_server.admin.bodies import answer_error, answer_http_error
+from ollama_router_server.admin.fleet import DrainResource, ExplainResource, StatusResource
+from ollama_router_server.admin.health import HealthResource, LiveResource, ReadyResource
+from ollama_router_server.admin.metrics import MetricsResource
+from ollama_router_server.admin.openapi import OpenApiResource
+from ollama_router_server.admin.usage import UsageResource
+from ollama_router_server.admin.users import (
     GroupResource,
     GroupsResource,
     TokenResource,
@@ -36,7 +29,11 @@ from ollama_router_server.resources.users import (
     UserResource,
     UsersResource,
 )
+from ollama_router_server.http.path_token import has_path_token, move_path_token
+from ollama_router_server.relay.client import Receive, Send
+from ollama_router_server.relay.relay import RelayApp, RelayDeps
 from ollama_router_server.services import Services
+from ollama_router_server.telemetry.metrics import Gauges, Metrics, ServerGauges
 
 __all__ = ["RouterApp", "create_app"]
 

@@ -1,8 +1,4 @@
-"""Everything that lives as long as the process: built in one place, started and stopped in order.
-
-Belongs here: construction and lifetime.
-Does not belong here: routes (`app`), process concerns such as sockets and signals (`serve`).
-"""
+"""Everything that lives as long as the process: built in one place, started and stopped in order."""
 
 from __future__ import annotations
 
@@ -11,36 +7,36 @@ from typing import Any
 
 import structlog
 
+from ollama_router_core.access.trusted_proxies import Proxies
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError
-from ollama_router_core.forwarded import Proxies
-from ollama_router_core.policy import leaks
-from ollama_router_core.sinks import LogSink
-from ollama_router_server.auth import Authenticator
-from ollama_router_server.board import BEAT, Board
-from ollama_router_server.figures import Family
-from ollama_router_server.fleet_service import FleetService
-from ollama_router_server.keeper import LogKeeper
-from ollama_router_server.ledger import Ledger
-from ollama_router_server.log_files import Several, open_log_files
-from ollama_router_server.logs import set_level
-from ollama_router_server.peers import Peers
-from ollama_router_server.reachability import Reachability
+from ollama_router_core.records.sinks import LogSink
+from ollama_router_core.routing.policy import leaks
+from ollama_router_server.accounts.authentication import Authenticator
+from ollama_router_server.accounts.peers import Peers
+from ollama_router_server.accounts.usage_limits import Ledger
+from ollama_router_server.coordination.shared_memory import BEAT, Board
+from ollama_router_server.coordination.worker_sync import Siblings
+from ollama_router_server.fleet.reachability import Reachability
+from ollama_router_server.fleet.service import FleetService
+from ollama_router_server.fleet.warmup import WarmUp
 from ollama_router_server.relay.admitting import Admitting
-from ollama_router_server.siblings import Siblings
-from ollama_router_server.sinks import DatabaseSink
 from ollama_router_server.storage.activity import ActivityStore
 from ollama_router_server.storage.database import Database, default_database_url
+from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.storage.groups import GroupStore
+from ollama_router_server.storage.log_retention import LogKeeper
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.token_usage import TokenUsage
 from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import Clock, SystemClock, random_bytes
-from ollama_router_server.targets import build_targets, missing_keys
-from ollama_router_server.traces import open_traces
+from ollama_router_server.telemetry.log_files import Several, open_log_files
+from ollama_router_server.telemetry.logs import set_level
+from ollama_router_server.telemetry.metric_aggregation import Family
+from ollama_router_server.telemetry.traces import open_traces
 from ollama_router_server.upstream.engine import HttptoolsUpstream
-from ollama_router_server.warmup import WarmUp
+from ollama_router_server.upstream.targets import build_targets, missing_keys
 
 __all__ = ["Services", "database_url_of"]
 

@@ -1,9 +1,4 @@
-"""The real world: clocks, randomness, the environment.
-
-Belongs here: every read of a clock, of the operating system's randomness and of the environment.
-Does not belong here: anything that decides. Whoever needs one of these takes it as an argument, so that tests
-can hand in their own.
-"""
+"""The real world: clocks, randomness, the environment."""
 
 from __future__ import annotations
 

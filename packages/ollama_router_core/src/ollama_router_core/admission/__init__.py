@@ -1,9 +1,5 @@
 """Who waits, who goes next and where to, who is refused.
 
-Belongs here: one bounded line in the router, bound late: a request gets its server when a slot is free for it.
-Does not belong here: sending (`forwarding`), locks and timers: one task owns an `Admission`, tells it what happened
-and when, and does what it answers.
-
 How a server drives it (every call returns outcomes, for any ticket in the line, to be carried out in order):
 
     arrive(ticket, ...)      -> Dispatch: forward to `ranking` in turn; Refusal: answer with `error`; nothing: wait

@@ -1,29 +1,25 @@
-"""The line, the floor and the choice, put together.
-
-Belongs here: what each event means for who goes next and who is refused.
-Does not belong here: which load pays (`placement`), which server suits one request (`decision`).
-"""
+"""The line, the floor and the choice, put together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
 from ollama_router_core.admission.demand import Demand
-from ollama_router_core.admission.floor import Floor
+from ollama_router_core.admission.in_flight_table import Floor
 from ollama_router_core.admission.line import Group, Line, alone
 from ollama_router_core.admission.openings import Openings
 from ollama_router_core.admission.outlook import Outlook
-from ollama_router_core.admission.placement import Move, Placement
+from ollama_router_core.admission.slot_ranking import Move, Placement
 from ollama_router_core.admission.tickets import Dispatch, Outcome, Refusal, Ticket
-from ollama_router_core.candidates import Candidate, RequestKind, kind_of
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.api.ollama_errors import SERVER_BUSY
 from ollama_router_core.config.settings import Config
-from ollama_router_core.decision import Decision, assigned_place, decide
 from ollama_router_core.errors import ModelIncapable, Overloaded, SelectionError
-from ollama_router_core.fleet import FleetSnapshot
-from ollama_router_core.names import CanonicalName
-from ollama_router_core.plans import plan_for
-from ollama_router_core.selection import LIVE_FILTERS
-from ollama_router_core.wording import SERVER_BUSY
+from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_core.routing.candidates import Candidate, RequestKind, kind_of
+from ollama_router_core.routing.decision import Decision, assigned_place, decide
+from ollama_router_core.routing.plans import plan_for
+from ollama_router_core.routing.selection import LIVE_FILTERS
 
 __all__ = ["Admission"]
 

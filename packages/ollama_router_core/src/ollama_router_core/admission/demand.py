@@ -1,15 +1,11 @@
-"""How often each model has been asked for of late.
-
-Belongs here: decaying rates of arrival.
-Does not belong here: what they are worth (`placement`).
-"""
+"""How often each model has been asked for of late."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
 
-from ollama_router_core.names import CanonicalName
+from ollama_router_core.api.model_names import CanonicalName
 
 __all__ = ["Demand"]
 

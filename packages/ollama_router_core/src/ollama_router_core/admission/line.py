@@ -1,8 +1,4 @@
-"""The line of those who wait.
-
-Belongs here: groups of tickets that want the same, bounds, fairness between users, the end of patience.
-Does not belong here: servers.
-"""
+"""The line of those who wait."""
 
 from __future__ import annotations
 
@@ -11,9 +7,9 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from ollama_router_core.admission.tickets import Ticket
-from ollama_router_core.candidates import RequestKind, kind_of
-from ollama_router_core.expectation import BYTES_A_TOKEN
-from ollama_router_core.names import CanonicalName
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.routing.candidates import RequestKind, kind_of
+from ollama_router_core.routing.expected_time import BYTES_A_TOKEN
 
 __all__ = ["AGEING", "Group", "Line", "alone"]
 

@@ -1,16 +1,12 @@
-"""Which servers can take one more request at one moment.
-
-Belongs here: asking the live filters of `selection` once for each server, however many kinds wait.
-Does not belong here: which of them is better (`decision`, `placement`).
-"""
+"""Which servers can take one more request at one moment."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ollama_router_core.candidates import Candidate, Reason
-from ollama_router_core.fleet import FleetSnapshot
-from ollama_router_core.selection import refused_now
+from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_core.routing.candidates import Candidate, Reason
+from ollama_router_core.routing.selection import refused_now
 
 __all__ = ["Openings"]
 

@@ -1,8 +1,4 @@
-"""What each server offers to each group in line now, and what its loaded models are worth there.
-
-Belongs here: costs, rates and prices for one moment, kept as long as they hold.
-Does not belong here: choosing (`placement`).
-"""
+"""What each server offers to each group in line now, and what its loaded models are worth there."""
 
 from __future__ import annotations
 
@@ -11,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ollama_router_core.admission.demand import Demand
-from ollama_router_core.admission.floor import Floor, Station
+from ollama_router_core.admission.in_flight_table import Floor, Station
 from ollama_router_core.admission.line import Group, Line
-from ollama_router_core.candidates import BRISK, WARM, Candidate, RequestKind, reload_seconds
+from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Config
-from ollama_router_core.fleet import FleetSnapshot, LoadedModel
-from ollama_router_core.names import CanonicalName
-from ollama_router_core.plans import plan_for
-from ollama_router_core.selection import LIVE_FILTERS
+from ollama_router_core.fleet.snapshot import FleetSnapshot, LoadedModel
+from ollama_router_core.routing.candidates import BRISK, WARM, Candidate, RequestKind, reload_seconds
+from ollama_router_core.routing.plans import plan_for
+from ollama_router_core.routing.selection import LIVE_FILTERS
 
 __all__ = ["Fit", "Outlook"]
 

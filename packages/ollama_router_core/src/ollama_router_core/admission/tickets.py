@@ -1,17 +1,13 @@
-"""The values that go in and out of admission.
-
-Belongs here: tickets and what becomes of them.
-Does not belong here: deciding it.
-"""
+"""The values that go in and out of admission."""
 
 from __future__ import annotations
 
 from msgspec import Struct
 
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.errors import ModelIncapable, SelectionError
-from ollama_router_core.expectation import HeldPrefix
-from ollama_router_core.names import CanonicalName
-from ollama_router_core.requests import RouteRequest
+from ollama_router_core.routing.expected_time import HeldPrefix
 
 __all__ = ["Dispatch", "Outcome", "Refusal", "Ticket"]
 

@@ -1,8 +1,5 @@
 """Routing from inside a program: transports for httpx and httpx2, with no proxy running.
 
-Belongs here: `RouterTransport` and `AsyncRouterTransport`. This is the core's one room with I/O.
-Does not belong here: rules; they are the same that the server asks.
-
     ollama.Client(transport=RouterTransport.from_file("orouter.yml"))
     openai.OpenAI(http_client=httpx2.Client(transport=RouterTransport.from_urls(["gpu:11434", "mac:11434"])))
 

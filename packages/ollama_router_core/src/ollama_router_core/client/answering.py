@@ -1,8 +1,4 @@
-"""What a program gets: a server's answer as it comes, translated, or the router's own words.
-
-Belongs here: the values that drivers make responses of, header fields of answers, errors.
-Does not belong here: which server answered (`attempts`), bytes on their way (`bodies`).
-"""
+"""What a program gets: a server's answer as it comes, translated, or the router's own words."""
 
 from __future__ import annotations
 
@@ -12,19 +8,19 @@ from typing import Any
 
 from msgspec import Struct
 
+from ollama_router_core.api.error_bodies import error_body
+from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.client.attempts import Walked
 from ollama_router_core.client.bodies import AnswerBody
 from ollama_router_core.client.heads import kept_rows
 from ollama_router_core.client.messages import Row, as_rows, read_fields
 from ollama_router_core.client.room import Account
 from ollama_router_core.client.steps import Failure, Head, ReadBody, Release, Wait
-from ollama_router_core.decision import Decision
-from ollama_router_core.dialects import error_body
 from ollama_router_core.errors import RouterError, UpstreamProtocolError
-from ollama_router_core.forwarding import REJECTIONS, GiveUp, Relay
-from ollama_router_core.header_fields import answer_fields, reason_field
-from ollama_router_core.outbound import Translation
-from ollama_router_core.requests import ParsedRequest
+from ollama_router_core.outbound.header_fields import answer_fields, reason_field
+from ollama_router_core.outbound.sending import Translation
+from ollama_router_core.routing.decision import Decision
+from ollama_router_core.routing.forwarding import REJECTIONS, GiveUp, Relay
 
 __all__ = [
     "JSON",

@@ -1,8 +1,4 @@
-"""Answers of the asynchronous twin: read as a whole, or passed to the program piece by piece, or made for it.
-
-Belongs here: iterating and closing inner streams, what becomes of their connections, and steps that make a body.
-Does not belong here: what happens to a piece (`bodies`, `room.Account`), steps of a request (`asynchronous`).
-"""
+"""Answers of the asynchronous twin: read as a whole, or passed to the program piece by piece, or made for it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The asynchronous driver: asyncio or trio, and nothing else.
-
-Belongs here: doing what the policy's steps say, one function a step.
-Does not belong here: deciding anything (`exchange`); the synchronous twin must behave alike.
-"""
+"""The asynchronous driver: asyncio or trio, and nothing else."""
 
 from __future__ import annotations
 
@@ -50,10 +46,10 @@ from ollama_router_core.client.steps import (
 from ollama_router_core.client.system import Clock
 from ollama_router_core.client.system import environment as process_environment
 from ollama_router_core.config.settings import Config
-from ollama_router_core.decision import Decision
-from ollama_router_core.destinations import Destination
-from ollama_router_core.fleet import FleetSnapshot
-from ollama_router_core.sinks import LogSink
+from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_core.outbound.destinations import Destination
+from ollama_router_core.records.sinks import LogSink
+from ollama_router_core.routing.decision import Decision
 
 if TYPE_CHECKING:
     _Base: Any  # whatever a client of either library wants its transport to inherit from

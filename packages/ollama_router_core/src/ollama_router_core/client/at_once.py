@@ -1,8 +1,5 @@
 """The way of a request that meets no difficulty: to a server and back in two plain calls around the sending.
 
-Belongs here: the same steps in the same order as in `exchange`, where each can be taken at once.
-Does not belong here: anything that waits, errors as answers (both are left to `exchange`), the steps themselves.
-
 Until a server was chosen nothing has happened, and a request that is not for this way takes the other from its start.
 Where what comes of the first attempt is no answer to pass on, `go_on` makes steps of it that go on from there.
 """
@@ -14,21 +11,21 @@ from typing import Any
 from msgspec import Struct
 
 from ollama_router_core.admission import Ticket
+from ollama_router_core.api.endpoints import ENDPOINTS, Body, Match, Routing
+from ollama_router_core.api.requests import ParsedRequest, RouteRequest, parse_request
 from ollama_router_core.client.answering import Steps, passed_rows
 from ollama_router_core.client.attempts import judge, note_head, note_load, timeouts_for
 from ollama_router_core.client.exchange import conclude_account, forward_on
 from ollama_router_core.client.messages import Incoming, Row, make_request, passed_response, stream_class
 from ollama_router_core.client.room import Account, Room
 from ollama_router_core.client.steps import Failure, Head
-from ollama_router_core.decision import Decision, decide
-from ollama_router_core.destinations import Destination
-from ollama_router_core.endpoints import ENDPOINTS, Body, Match, Routing
 from ollama_router_core.errors import RouterError
-from ollama_router_core.forwarding import REJECTIONS
-from ollama_router_core.header_fields import VIA
-from ollama_router_core.outbound import prepare
-from ollama_router_core.policy import apply_policy
-from ollama_router_core.requests import ParsedRequest, RouteRequest, parse_request
+from ollama_router_core.outbound.destinations import Destination
+from ollama_router_core.outbound.header_fields import VIA
+from ollama_router_core.outbound.sending import prepare
+from ollama_router_core.routing.decision import Decision, decide
+from ollama_router_core.routing.forwarding import REJECTIONS
+from ollama_router_core.routing.policy import apply_policy
 
 __all__ = ["Begun", "begin_at_once", "go_on", "take_head"]
 

@@ -1,8 +1,4 @@
-"""Walking the ranking: sending, what came of it, the next server.
-
-Belongs here: attempts on servers as steps, and what each tells about its server.
-Does not belong here: retry, next or give up (`ollama_router_core.forwarding`), the answer (`answering`).
-"""
+"""Walking the ranking: sending, what came of it, the next server."""
 
 from __future__ import annotations
 
@@ -12,16 +8,24 @@ from typing import Any
 
 from msgspec import Struct
 
+from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.client.messages import NO_TIMEOUTS, Incoming
 from ollama_router_core.client.room import Account, Room
 from ollama_router_core.client.steps import Failure, Head, Outgoing, Release, Send
-from ollama_router_core.destinations import Destination
 from ollama_router_core.errors import ConnectFailed, UpstreamProtocolError
-from ollama_router_core.forwarding import Broken, GiveUp, Outcome, Relay, Unreachable, forward, outcome_of_status
-from ollama_router_core.header_fields import request_fields
-from ollama_router_core.outbound import Outbound, prepare
-from ollama_router_core.requests import ParsedRequest
-from ollama_router_core.traffic import observe_answered, observe_sent, shows_nothing_new
+from ollama_router_core.fleet.traffic import observe_answered, observe_sent, shows_nothing_new
+from ollama_router_core.outbound.destinations import Destination
+from ollama_router_core.outbound.header_fields import request_fields
+from ollama_router_core.outbound.sending import Outbound, prepare
+from ollama_router_core.routing.forwarding import (
+    Broken,
+    GiveUp,
+    Outcome,
+    Relay,
+    Unreachable,
+    forward,
+    outcome_of_status,
+)
 
 __all__ = ["Attempt", "Walked", "judge", "note_head", "note_load", "timeouts_for", "walk"]
 

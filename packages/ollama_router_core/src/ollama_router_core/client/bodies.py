@@ -1,8 +1,4 @@
-"""A translated answer's bytes on their way to the program: watched, translated, counted. No I/O here.
-
-Belongs here: what happens to each piece, and what its end or its breaking off means.
-Does not belong here: reading pieces (`sync`, `asynchronous`), answers that pass as they are (`room.Account`).
-"""
+"""A translated answer's bytes on their way to the program: watched, translated, counted. No I/O here."""
 
 from __future__ import annotations
 

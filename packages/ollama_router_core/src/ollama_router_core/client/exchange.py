@@ -1,13 +1,13 @@
 """The way of a program's request: one generator that both transports drive.
 
-Belongs here: the steps and their order.
-Does not belong here: I/O (the drivers do it), the rules (the core's other rooms).
-
-    read strictly -> what is known of the fleet -> decide -> walk the ranking -> the answer as it is, or translated
+read strictly -> what is known of the fleet -> decide -> walk the ranking -> the answer as it is, or translated
 """
 
 from __future__ import annotations
 
+from ollama_router_core.api.endpoints import Routing, family_of_path, match_endpoint
+from ollama_router_core.api.ollama_errors import model_not_found
+from ollama_router_core.api.requests import ParsedRequest, parse_request
 from ollama_router_core.client.answering import (
     JSON,
     Made,
@@ -24,13 +24,10 @@ from ollama_router_core.client.messages import Incoming
 from ollama_router_core.client.orders import begin_merging, makes_progress, order_all, servers_for
 from ollama_router_core.client.placing import know_the_fleet, place
 from ollama_router_core.client.room import Account, Room
-from ollama_router_core.endpoints import Routing, family_of_path, match_endpoint
 from ollama_router_core.errors import BodyTooLarge, ModelNotFound, RouterError, UnsupportedEncoding
-from ollama_router_core.outbound import answer_here
-from ollama_router_core.placement import loaded_on
-from ollama_router_core.policy import apply_policy
-from ollama_router_core.requests import ParsedRequest, parse_request
-from ollama_router_core.wording import model_not_found
+from ollama_router_core.outbound.sending import answer_here
+from ollama_router_core.routing.model_placement import loaded_on
+from ollama_router_core.routing.policy import apply_policy
 
 __all__ = ["conclude_account", "exchange", "forward_on"]
 

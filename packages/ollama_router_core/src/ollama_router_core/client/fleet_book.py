@@ -1,8 +1,4 @@
-"""What one transport believes about its fleet: facts, load, breakers. Safe to use from several threads.
-
-Belongs here: state and the lock around it.
-Does not belong here: asking servers (`questions`), deciding (`ollama_router_core.decision`).
-"""
+"""What one transport believes about its fleet: facts, load, breakers. Safe to use from several threads."""
 
 from __future__ import annotations
 
@@ -12,13 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from ollama_router_core.breaker import Breaker, RetryBudget
+from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.client.system import Clock
 from ollama_router_core.config.settings import Config
-from ollama_router_core.fleet import EMPTY, FleetSnapshot, ServerFacts, is_stub
-from ollama_router_core.names import CanonicalName
-from ollama_router_core.observations import observe_down, observe_loads_ended
-from ollama_router_core.speeds import Sample, SpeedBook, model_weight
+from ollama_router_core.fleet.breaker import Breaker, RetryBudget
+from ollama_router_core.fleet.observations import observe_down, observe_loads_ended
+from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, ServerFacts, is_stub
+from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 
 __all__ = ["FleetBook"]
 

@@ -1,9 +1,4 @@
-"""Which header fields of a request and of its answer cross, asked of the rows that httpx and httpx2 keep.
-
-Belongs here: choosing among rows, and remembering what was chosen for heads that come again.
-Does not belong here: which fields these are (`ollama_router_core.header_fields`), making requests and responses
-(`messages`).
-"""
+"""Which header fields of a request and of its answer cross, asked of the rows that httpx and httpx2 keep."""
 
 from __future__ import annotations
 
@@ -11,7 +6,7 @@ from operator import itemgetter
 from typing import Any
 
 from ollama_router_core.client.messages import Row, as_rows, plain_headers, read_fields
-from ollama_router_core.header_fields import NEVER_TO_CLIENTS, TO_SERVERS, answer_fields
+from ollama_router_core.outbound.header_fields import NEVER_TO_CLIENTS, TO_SERVERS, answer_fields
 
 __all__ = ["RequestHeads", "kept_rows"]
 

@@ -1,8 +1,5 @@
 """The inner transport of the asynchronous twin when the program brings none: one connection to each inner transport.
 
-Belongs here: lending inner transports out, one request at a time each, and throwing away what was cancelled.
-Does not belong here: policy.
-
 Why not one transport with a pool: httpx 0.28's pool (httpcore 1.0.9) keeps the slot of a connection whose request was
 cancelled while it connected, for good. Twenty tasks that cancel make `max_connections=10` refuse everything after some
 seconds, and without a limit they leave hundreds of dead entries and file descriptors. A pool of one connection that

@@ -1,8 +1,4 @@
-"""httpx and httpx2: found from a request, and what their exceptions mean.
-
-Belongs here: which library, exceptions of either, by one way.
-Does not belong here: requests and responses (`messages`), I/O, policy.
-"""
+"""httpx and httpx2: found from a request, and what their exceptions mean."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Answers that are made of every server's answer, as steps.
-
-Belongs here: asking all servers that are up, within a deadline, and merging.
-Does not belong here: how bodies are merged (`ollama_router_core.gather`).
-"""
+"""Answers that are made of every server's answer, as steps."""
 
 from __future__ import annotations
 
@@ -11,10 +7,13 @@ from collections.abc import Generator, Iterator
 from functools import partial
 from typing import Any
 
+from ollama_router_core.api.ollama_errors import model_not_found
+from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.client.room import Room
 from ollama_router_core.client.steps import Background, Wait
 from ollama_router_core.errors import NoServerFits, UpstreamProtocolError
-from ollama_router_core.gather import (
+from ollama_router_core.fleet.observations import observe_tags
+from ollama_router_core.responses.merging import (
     find_openai_model,
     lowest_version,
     merge_openai_models,
@@ -22,10 +21,7 @@ from ollama_router_core.gather import (
     merge_status,
     merge_tags,
 )
-from ollama_router_core.observations import observe_tags
-from ollama_router_core.requests import ParsedRequest
 from ollama_router_core.translate import ExternalModel, openai_model, tags_entry
-from ollama_router_core.wording import model_not_found
 
 __all__ = ["gather"]
 

@@ -1,8 +1,4 @@
-"""The progress of several servers as one stream, while it is made.
-
-Belongs here: lines out of the pieces that come from all servers, and the steps that hand what is to be shown on.
-Does not belong here: which lines those are (`ollama_router_core.progress`), which servers (`orders`), reading streams.
-"""
+"""The progress of several servers as one stream, while it is made."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from ollama_router_core.client.answering import Steps, Streamed, router_fields
 from ollama_router_core.client.room import Account
 from ollama_router_core.client.steps import Failure, Reply, Wait
 from ollama_router_core.errors import PartlyDone
-from ollama_router_core.progress import MergedProgress
+from ollama_router_core.responses.progress import MergedProgress
 
 __all__ = ["Merging", "json_objects", "stream_merged"]
 

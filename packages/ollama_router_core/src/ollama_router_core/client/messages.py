@@ -1,8 +1,5 @@
 """Requests, responses and their fields in httpx or httpx2, made of what they consist of.
 
-Belongs here: reading a program's request, making the server's, making the program's response; either library, one way.
-Does not belong here: I/O, policy, which library it is (`libraries`).
-
 The libraries' public ways copy, normalise and check what is known to be right, and cost more than everything else that
 is done for a request. Where a version keeps its fields in another form than all known ones do, they are taken anyway.
 """
@@ -19,7 +16,7 @@ from typing import Any, Self
 from msgspec import Struct
 
 from ollama_router_core.client.steps import Head, Outgoing
-from ollama_router_core.destinations import Fields
+from ollama_router_core.outbound.destinations import Fields
 
 __all__ = [
     "NO_TIMEOUTS",

@@ -1,8 +1,4 @@
-"""Orders about models as files: which servers are meant, and one answer when there are several.
-
-Belongs here: pull, create, push, copy, delete, blobs and account routes for the client-side router.
-Does not belong here: which servers a target means (`ollama_router_core.placement`), sending to one (`exchange`).
-"""
+"""Orders about models as files: which servers are meant, and one answer when there are several."""
 
 from __future__ import annotations
 
@@ -11,14 +7,17 @@ from collections.abc import Generator, Mapping
 from functools import partial
 from typing import Any
 
+from ollama_router_core.api.endpoints import Kind, Routing
+from ollama_router_core.api.model_names import canonical_name
+from ollama_router_core.api.ollama_errors import model_not_found
+from ollama_router_core.api.requests import ParsedRequest, RouteRequest
 from ollama_router_core.client.merging import Merging, json_objects
 from ollama_router_core.client.placing import know_the_fleet, look_again
 from ollama_router_core.client.room import Account, Room
 from ollama_router_core.client.steps import Background, Failure, Outgoing, Reply, Wait
-from ollama_router_core.endpoints import Kind, Routing
 from ollama_router_core.errors import Forbidden, InvalidTarget, NoServerFits, PartlyDone
-from ollama_router_core.names import canonical_name
-from ollama_router_core.placement import (
+from ollama_router_core.responses.progress import MergedProgress
+from ollama_router_core.routing.model_placement import (
     Named,
     Unsaid,
     differing_digests,
@@ -27,9 +26,6 @@ from ollama_router_core.placement import (
     places_for,
     read_target,
 )
-from ollama_router_core.progress import MergedProgress
-from ollama_router_core.requests import ParsedRequest, RouteRequest
-from ollama_router_core.wording import model_not_found
 
 __all__ = ["begin_merging", "makes_progress", "order_all", "servers_for"]
 

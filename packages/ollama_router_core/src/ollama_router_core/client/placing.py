@@ -1,8 +1,4 @@
-"""Where a request goes: facts, the decision or the line, stand-ins, what must stay at home.
-
-Belongs here: everything between a request that was read and the ranking that is walked.
-Does not belong here: the rules (the core's other rooms), sending (`exchange`).
-"""
+"""Where a request goes: facts, the decision or the line, stand-ins, what must stay at home."""
 
 from __future__ import annotations
 
@@ -14,17 +10,17 @@ from typing import Any
 from msgspec.structs import replace
 
 from ollama_router_core.admission import Dispatch, Outcome, Ticket
+from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.model_names import is_cloud_name
+from ollama_router_core.api.requests import ParsedRequest, RouteRequest, parse_request
 from ollama_router_core.client.room import Account, Room
 from ollama_router_core.client.steps import Background, Failure, ReadBody, Send, Wait
 from ollama_router_core.client.waiting import as_decision
-from ollama_router_core.decision import Decision
-from ollama_router_core.endpoints import match_endpoint
 from ollama_router_core.errors import Forbidden, ModelNotFound
-from ollama_router_core.names import is_cloud_name
-from ollama_router_core.observations import observe_unloaded
-from ollama_router_core.placement import decide_place
-from ollama_router_core.policy import apply_policy, fallback_for, stays_local
-from ollama_router_core.requests import ParsedRequest, RouteRequest, parse_request
+from ollama_router_core.fleet.observations import observe_unloaded
+from ollama_router_core.routing.decision import Decision
+from ollama_router_core.routing.model_placement import decide_place
+from ollama_router_core.routing.policy import apply_policy, fallback_for, stays_local
 
 __all__ = ["explain", "know_the_fleet", "look_again", "place"]
 

@@ -1,9 +1,4 @@
-"""What servers are asked about themselves, as generators: no I/O here.
-
-Belongs here: one round of questions to a server, lists of all servers for merged answers, parts of orders.
-Does not belong here: which questions are due and what replies mean (`ollama_router_core.inventory`), when to ask
-(`fleet_book`, `placing`).
-"""
+"""What servers are asked about themselves, as generators: no I/O here."""
 
 from __future__ import annotations
 
@@ -13,15 +8,15 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
+from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.client.fleet_book import FleetBook
 from ollama_router_core.client.steps import Ask, Failure, Job, Outgoing, Reply
 from ollama_router_core.client.system import Clock
 from ollama_router_core.config.settings import Config
-from ollama_router_core.destinations import Destination
 from ollama_router_core.errors import RouterError, UpstreamDisconnected
-from ollama_router_core.inventory import Told, take_stock
-from ollama_router_core.names import CanonicalName
-from ollama_router_core.observations import observe_version
+from ollama_router_core.fleet.inventory import Told, take_stock
+from ollama_router_core.fleet.observations import observe_version
+from ollama_router_core.outbound.destinations import Destination
 
 __all__ = ["Questions"]
 

@@ -1,8 +1,4 @@
-"""What one transport consists of beside its I/O, and one request on its way through it.
-
-Belongs here: the wiring both twins share, the account of a request and the record it leaves.
-Does not belong here: the steps of a request (`exchange`).
-"""
+"""What one transport consists of beside its I/O, and one request on its way through it."""
 
 from __future__ import annotations
 
@@ -11,7 +7,9 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from ollama_router_core.admission import Ticket
-from ollama_router_core.breaker import counts_as_failure
+from ollama_router_core.api.endpoints import Family, Kind
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.client.fleet_book import FleetBook
 from ollama_router_core.client.heads import RequestHeads
 from ollama_router_core.client.messages import Incoming
@@ -19,17 +17,15 @@ from ollama_router_core.client.questions import Questions
 from ollama_router_core.client.system import Clock, SystemClock, read_text, request_ids
 from ollama_router_core.client.waiting import WaitingLine
 from ollama_router_core.config.settings import Config, parse_size
-from ollama_router_core.decision import Decision
-from ollama_router_core.destinations import Destination, build_destinations
-from ollama_router_core.endpoints import Family, Kind
 from ollama_router_core.errors import RouterError, UpstreamDisconnected, UpstreamError
-from ollama_router_core.names import CanonicalName
-from ollama_router_core.records import RequestRecord
-from ollama_router_core.requests import ParsedRequest
-from ollama_router_core.sinks import LogSink
-from ollama_router_core.traffic import sample_of
+from ollama_router_core.fleet.breaker import counts_as_failure
+from ollama_router_core.fleet.traffic import sample_of
+from ollama_router_core.outbound.destinations import Destination, build_destinations
+from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_core.records.sinks import LogSink
+from ollama_router_core.responses.usage import Usage, UsageReader
+from ollama_router_core.routing.decision import Decision
 from ollama_router_core.translate import Stamp
-from ollama_router_core.usage import Usage, UsageReader
 
 __all__ = ["Account", "Room"]
 

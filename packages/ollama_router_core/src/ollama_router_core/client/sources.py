@@ -1,8 +1,4 @@
-"""Where a transport's config comes from: a file, or addresses.
-
-Belongs here: text and URLs to a `Config`.
-Does not belong here: what settings mean (`ollama_router_core.config`).
-"""
+"""Where a transport's config comes from: a file, or addresses."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Tasks that outlive the request that starts them, under asyncio and under trio.
-
-Belongs here: starting one. Does not belong here: ending it (whoever starts it keeps its cancel scope).
-"""
+"""Tasks that outlive the request that starts them, under asyncio and under trio."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """What the policy asks its driver to do: the closed union of I/O steps, and what comes back.
 
-Belongs here: values, no I/O.
-Does not belong here: when to do what (`exchange`, `questions`), doing it (`sync`, `asynchronous`).
+Values, no I/O:
 
     a generator yields      the driver answers with
     Send(outgoing)          Head (the answer's head has arrived) or Failure (there is none)
@@ -19,8 +18,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from ollama_router_core.destinations import Destination, Fields
 from ollama_router_core.errors import UpstreamError, UpstreamProtocolError
+from ollama_router_core.outbound.destinations import Destination, Fields
 
 __all__ = [
     "LONGEST_FACTS",

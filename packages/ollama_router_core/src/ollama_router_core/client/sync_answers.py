@@ -1,8 +1,4 @@
-"""Answers of the synchronous twin: read as a whole, or passed to the program piece by piece, or made for it.
-
-Belongs here: iterating and closing inner streams, and steps that make a body.
-Does not belong here: what happens to a piece (`bodies`, `room.Account`), steps of a request (`sync`).
-"""
+"""Answers of the synchronous twin: read as a whole, or passed to the program piece by piece, or made for it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The real world as the transports see it: clocks, ids, dice, the environment, files.
-
-Belongs here: every read of them in this room.
-Does not belong here: anything that decides; tests hand in a `Clock` of their own.
-"""
+"""The real world as the transports see it: clocks, ids, dice, the environment, files."""
 
 from __future__ import annotations
 

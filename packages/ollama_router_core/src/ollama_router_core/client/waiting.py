@@ -1,8 +1,4 @@
-"""Who waits inside a program: the core's admission behind a lock, for the requests of all its threads or tasks.
-
-Belongs here: tickets, outcomes until whoever waits takes them, the snapshot with what admission counts.
-Does not belong here: who goes next (`ollama_router_core.admission`), waiting itself (the drivers, by the step `Wait`).
-"""
+"""Who waits inside a program: the core's admission behind a lock, for the requests of all its threads or tasks."""
 
 from __future__ import annotations
 
@@ -11,12 +7,12 @@ import threading
 from collections.abc import Callable, Iterable
 
 from ollama_router_core.admission import Admission, Dispatch, Outcome, Ticket
+from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.client.fleet_book import FleetBook
 from ollama_router_core.client.system import Clock
 from ollama_router_core.config.settings import Config
-from ollama_router_core.decision import Decision, Verdict, decide
-from ollama_router_core.fleet import FleetSnapshot
-from ollama_router_core.requests import RouteRequest
+from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_core.routing.decision import Decision, Verdict, decide
 
 __all__ = ["WaitingLine", "as_decision"]
 

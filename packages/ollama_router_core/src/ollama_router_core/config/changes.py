@@ -1,8 +1,4 @@
-"""What differs between two configs, by path; values are never told.
-
-Belongs here: the paths, and which of them a running router cannot take up.
-Does not belong here: taking them up (the server's `reload`).
-"""
+"""What differs between two configs, by path; values are never told."""
 
 from __future__ import annotations
 

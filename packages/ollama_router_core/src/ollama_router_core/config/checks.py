@@ -1,8 +1,5 @@
 """Settings that are each well-formed but cannot be meant together.
 
-Belongs here: rules over more than one setting of a section.
-Does not belong here: the type and range of one setting (`settings`).
-
 The rules read plain values, not a `Config`, so that they report in the same run as wrong types; a value of a wrong
 type is passed over here, its problem is known.
 """
@@ -12,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config.problems import KeyPath
 from ollama_router_core.config.settings import Config, Server
 from ollama_router_core.config.words import nearest
-from ollama_router_core.names import canonical_name
 
 __all__ = ["LOCALHOST", "Finding", "check_section", "folded_host"]
 

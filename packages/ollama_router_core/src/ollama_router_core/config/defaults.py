@@ -1,8 +1,4 @@
-"""The config that holds when there is no file.
-
-Belongs here: one server at `OLLAMA_HOST`, read by Ollama's own rules, and a free port for the router.
-Does not belong here: the default of each setting (`settings`).
-"""
+"""The config that holds when there is no file."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Which part of a file is meant: one environment's section, or the whole of a flat file.
 
-Belongs here: telling environments from settings at the top level, and choosing one.
-Does not belong here: the settings inside a section (`loading`).
-
 A file whose top-level keys are settings is flat: it holds in every environment. Otherwise each top-level mapping is an
 environment. As in Rails, nothing is merged unless the file merges it: `default` and `shared` are anchors' homes.
 """

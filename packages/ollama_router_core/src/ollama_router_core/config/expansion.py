@@ -1,8 +1,5 @@
 """Environment variables inside values: `${NAME}` and `${NAME:-default}`.
 
-Belongs here: the replacement of references in one text, and its inverse.
-Does not belong here: where texts come from, what type the result has (see `nodes`).
-
 As in a shell, the default also stands in for an empty variable. `$${` writes a literal `${`. There is no nesting and
 the result is not looked at again, so a variable's value can never bring in further references.
 """

@@ -1,9 +1,6 @@
 """Text to a `Config`, or every problem at once; and back.
 
-Belongs here: the order of the steps, and pydantic's findings in our words.
-Does not belong here: opening files, reading the process environment (both are arguments).
-
-    text --compose--> nodes --choose_section--> one section --NodeReader--> plain values --settings + checks--> Config
+text --compose--> nodes --choose_section--> one section --NodeReader--> plain values --settings + checks--> Config
 """
 
 from __future__ import annotations

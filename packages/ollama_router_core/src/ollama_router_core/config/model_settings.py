@@ -1,7 +1,4 @@
-"""The settings of models: where they go, what they need, what requests for them may ask for.
-
-Belongs here: `model_config` of a config file. Does not belong here: servers and hosts (`places`).
-"""
+"""The settings of models: where they go, what they need, what requests for them may ask for."""
 
 from __future__ import annotations
 

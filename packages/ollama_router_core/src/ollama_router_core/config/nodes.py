@@ -1,8 +1,4 @@
-"""A section of the YAML tree to plain values, with a line for each.
-
-Belongs here: merge keys, aliases within bounds, duplicate keys, variables, the types of scalars.
-Does not belong here: which section (`environments`), what settings mean (`loading`).
-"""
+"""A section of the YAML tree to plain values, with a line for each."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The settings of places that requests are sent to: Ollama servers and external hosts.
-
-Belongs here: one server, one host, one of its models. Does not belong here: which model goes where (`model_settings`).
-"""
+"""The settings of places that requests are sent to: Ollama servers and external hosts."""
 
 from __future__ import annotations
 

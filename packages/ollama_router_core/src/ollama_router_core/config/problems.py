@@ -1,8 +1,4 @@
-"""What is wrong with a config, written for the person who has to mend it.
-
-Belongs here: one finding, where it stands, how it reads, and the error that carries all of them.
-Does not belong here: how findings are made (`loading`, `checks`).
-"""
+"""What is wrong with a config, written for the person who has to mend it."""
 
 from __future__ import annotations
 

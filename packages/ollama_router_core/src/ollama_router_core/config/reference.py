@@ -1,8 +1,4 @@
-"""Every setting with its place, type, default and meaning, read from the models themselves.
-
-Belongs here: the walk over `settings`, and the page that documents it.
-Does not belong here: wording of types (`words`), the file that `orouter init` writes (`template`).
-"""
+"""Every setting with its place, type, default and meaning, read from the models themselves."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What every table of a config file has in common.
-
-Belongs here: how strictly values are taken. Does not belong here: any setting (`settings`, `places`, `model_settings`).
-"""
+"""What every table of a config file has in common."""
 
 from __future__ import annotations
 

@@ -1,9 +1,5 @@
 """Every setting of the router, typed, with its default and its meaning.
 
-Belongs here: the shape of one environment's section of a config file; its larger tables are made in `places` and
-`model_settings` and found here too.
-Does not belong here: reading files, the environment, YAML (see `loading`).
-
 The keys of the Rails application this project replaces keep their names, meanings and places. Sizes in `*_gb`
 are GiB (1024^3 bytes), as there. Durations are seconds unless the name says `_ms`.
 """

@@ -1,8 +1,5 @@
 """The commented config that `orouter init` writes.
 
-Belongs here: the text of the file, with what a probe of the servers found.
-Does not belong here: probing, writing the file.
-
 A line `# text` explains; a line `#key: value` is a setting to uncomment, and the file still loads when all are.
 """
 

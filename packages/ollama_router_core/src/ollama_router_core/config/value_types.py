@@ -1,8 +1,4 @@
-"""The texts and numbers that settings are made of, each checked and with a name for people.
-
-Belongs here: sizes, hosts, names, paths, header fields as annotated types.
-Does not belong here: which settings exist (`settings`).
-"""
+"""The texts and numbers that settings are made of, each checked and with a name for people."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Types and values in plain words: what was expected, what was found, which known word is near.
-
-Belongs here: the wording shared by problems and by the reference of settings.
-Does not belong here: which settings exist (`settings`), where a value stands (`nodes`).
-"""
+"""Types and values in plain words: what was expected, what was found, which known word is near."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Text to a tree of YAML nodes that remember their lines.
-
-Belongs here: composing one document within bounds, the types of plain scalars, syntax problems in plain words.
-Does not belong here: merge keys, variables, settings (see `nodes`).
-"""
+"""Text to a tree of YAML nodes that remember their lines."""
 
 from __future__ import annotations
 

@@ -1,10 +1,7 @@
 """A fleet in virtual time that runs the real decisions.
 
-Belongs here: servers as Ollama is, traces, baselines, tables. Seeded and deterministic.
-Does not belong here: files, plots (their callers), the decisions themselves.
-
-    text of a trace -> `parse_trace` -> `assign_models` -> jobs
-    machines, models, jobs, a router -> `simulate` -> `summarise` -> `table`
+text of a trace -> `parse_trace` -> `assign_models` -> jobs
+machines, models, jobs, a router -> `simulate` -> `summarise` -> `table`
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""What people use today: policies that bind a job to a server on arrival.
-
-Belongs here: random, round robin, least connections, strict priority, loaded first.
-Does not belong here: our own strategies (`routers`).
-"""
+"""What people use today: policies that bind a job to a server on arrival."""
 
 from __future__ import annotations
 

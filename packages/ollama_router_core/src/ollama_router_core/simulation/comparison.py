@@ -1,8 +1,4 @@
-"""The same jobs on the same servers under one router after another.
-
-Belongs here: which routers there are by name, and running them.
-Does not belong here: reading files, printing.
-"""
+"""The same jobs on the same servers under one router after another."""
 
 from __future__ import annotations
 

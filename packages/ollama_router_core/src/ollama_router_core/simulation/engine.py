@@ -1,8 +1,4 @@
-"""The loop of virtual time: jobs arrive, a router sends them, servers work.
-
-Belongs here: order of events, outages, the record of what happened to each job.
-Does not belong here: how servers (`machine`) and routers (`routers`) decide.
-"""
+"""The loop of virtual time: jobs arrive, a router sends them, servers work."""
 
 from __future__ import annotations
 

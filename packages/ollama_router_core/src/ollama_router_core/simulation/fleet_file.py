@@ -1,10 +1,7 @@
 """A fleet as an operator writes it for a simulation.
 
-Belongs here: from the values of a YAML or JSON file to machines and models.
-Does not belong here: reading the file.
-
-    servers: {big: {vram_gb: 48, bandwidth: 900, tflops: 80, load_rate: 3.0, priority: 1, num_parallel: 1}}
-    models: {"llama3.1:8b": {billions: 8, weights_gb: 4.7}}
+servers: {big: {vram_gb: 48, bandwidth: 900, tflops: 80, load_rate: 3.0, priority: 1, num_parallel: 1}}
+models: {"llama3.1:8b": {billions: 8, weights_gb: 4.7}}
 """
 
 from __future__ import annotations
@@ -13,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.errors import ConfigError
-from ollama_router_core.names import canonical_name
 from ollama_router_core.simulation.machine import Machine
 from ollama_router_core.simulation.workload import SimulatedModel
 

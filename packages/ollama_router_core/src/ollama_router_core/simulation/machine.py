@@ -1,9 +1,5 @@
 """One Ollama server in virtual time.
 
-Belongs here: one load at a time, slots of loaded models, eviction, reload on a changed context, keep-alive, and how
-requests that run side by side slow each other.
-Does not belong here: which server gets a request (`routers`), the clock's loop (`engine`).
-
 Ollama's rules: a request for a loaded model with the same context waits for one of its slots, in order; any other
 needs a load, and loads wait in one queue, the first blocking the rest. Room is made by unloading idle models; a busy
 one is waited for, and serves what still arrives for it meanwhile: whichever is idle first with `lru`, with `ollama` the

@@ -1,8 +1,5 @@
 """Logged requests decided once more, under another config: what would move, and what that should change.
 
-Belongs here: following the log with the real `decide`, keeping count of what would be loaded and busy where.
-Does not belong here: reading the log, printing.
-
 Two worlds run side by side, one in which every request goes where the log says and one in which the new config
 decides; both know the same speeds, learned from the log itself. What is compared are expected seconds in both, not the
 log's own times, which depend on more than routing. Waiting in the router's line is not replayed.
@@ -17,17 +14,17 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from ollama_router_core.candidates import WARM, Candidate
+from ollama_router_core.api.model_names import CanonicalName, canonical_name
+from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
-from ollama_router_core.decision import decide
-from ollama_router_core.expectation import BYTES_A_TOKEN, expect
-from ollama_router_core.fleet import FleetSnapshot, LoadedModel, ServerFacts
-from ollama_router_core.names import CanonicalName, canonical_name
-from ollama_router_core.plans import plan_for
-from ollama_router_core.records import RequestRecord
-from ollama_router_core.requests import RouteRequest
+from ollama_router_core.fleet.snapshot import FleetSnapshot, LoadedModel, ServerFacts
+from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
+from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_core.routing.candidates import WARM, Candidate
+from ollama_router_core.routing.decision import decide
+from ollama_router_core.routing.expected_time import BYTES_A_TOKEN, expect
+from ollama_router_core.routing.plans import plan_for
 from ollama_router_core.simulation.report import percentile
-from ollama_router_core.speeds import Sample, SpeedBook, model_weight
 
 __all__ = ["Replay", "replay"]
 

@@ -1,8 +1,4 @@
-"""What a simulation showed, as numbers and as a table.
-
-Belongs here: percentiles, summaries, text.
-Does not belong here: running simulations (`engine`).
-"""
+"""What a simulation showed, as numbers and as a table."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Our own strategies in virtual time: the real `decide` and the real `Admission`, fed with what a router would see.
 
-Belongs here: turning a simulated server's events into observations, and outcomes into dispatches.
-Does not belong here: deciding anything.
-
 A load is seen to be over when the first byte of its answer comes, not when the simulated server knows; speeds are
 learned from the metrics of finished jobs alone, and how long an answer will be is not known.
 """
@@ -17,17 +14,17 @@ from msgspec import structs
 
 from ollama_router_core import admission
 from ollama_router_core.admission import Admission, Ticket
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config, Strategy
-from ollama_router_core.decision import decide
-from ollama_router_core.expectation import BYTES_A_TOKEN
-from ollama_router_core.fleet import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
-from ollama_router_core.memory import GIB
-from ollama_router_core.names import CanonicalName
-from ollama_router_core.requests import RouteRequest
+from ollama_router_core.fleet.memory import GIB
+from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
+from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
+from ollama_router_core.routing.decision import decide
+from ollama_router_core.routing.expected_time import BYTES_A_TOKEN
 from ollama_router_core.simulation.engine import Dispatch
 from ollama_router_core.simulation.machine import Event, Machine, ServerState, Timing
 from ollama_router_core.simulation.workload import Job, SimulatedModel
-from ollama_router_core.speeds import Sample, SpeedBook, model_weight
 
 __all__ = ["StrategyRouter", "fleet_config"]
 

@@ -1,8 +1,5 @@
 """The scenarios that routing is judged by.
 
-Belongs here: the fleet and the models of scenario A, the outage of B, the contexts of C.
-Does not belong here: the trace's text, which callers read.
-
 A: arrivals and tokens of a trace, twelve models by weights 1/rank, five unlike servers. B: the same with `mid1` lost
 for ten minutes. C: three applications with contexts of their own on the four most popular models.
 """
@@ -13,7 +10,7 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-from ollama_router_core.names import canonical_name
+from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.simulation.engine import Outage
 from ollama_router_core.simulation.machine import Machine
 from ollama_router_core.simulation.workload import (

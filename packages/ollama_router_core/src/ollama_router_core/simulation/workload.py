@@ -1,8 +1,4 @@
-"""Who asks for what and when: models, jobs and traces as values.
-
-Belongs here: reading a trace's text, drawing models and contexts with a fixed seed.
-Does not belong here: servers (`machine`), routers (`routers`), files.
-"""
+"""Who asks for what and when: models, jobs and traces as values."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ollama_router_core.names import CanonicalName, canonical_name
+from ollama_router_core.api.model_names import CanonicalName, canonical_name
 
 __all__ = ["Arrival", "Job", "SimulatedModel", "assign_contexts", "assign_models", "parse_trace", "zipf_weights"]
 

@@ -1,8 +1,4 @@
-"""`FakeFleet`: Ollama servers in memory, for tests of programs that route from inside; no socket, no time.
-
-Belongs here: canned answers in every dialect, what was asked, servers that refuse.
-Does not belong here: loading, evicting, misbehaving mid-stream (that is what `OllamaSimulator` is for).
-"""
+"""`FakeFleet`: Ollama servers in memory, for tests of programs that route from inside; no socket, no time."""
 
 from __future__ import annotations
 
@@ -12,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config import Config, Server
-from ollama_router_core.names import canonical_name
 from ollama_router_core.translate import Dialect, Stamp, StreamTranslator, stream_content_type, translate_reply
 
 __all__ = ["AskedRequest", "FakeFleet"]

@@ -1,7 +1,7 @@
 """Model names as an Ollama server reads them.
 
 Here: the grammar, the short and full forms, sources (`:cloud`, `:local`). Written apart from
-`ollama_router_core.names` on purpose: a double that shares code with what it tests shares its mistakes.
+`ollama_router_core.api.model_names` on purpose: a double that shares code with what it tests shares its mistakes.
 """
 
 from __future__ import annotations

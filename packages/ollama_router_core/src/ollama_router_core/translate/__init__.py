@@ -1,10 +1,5 @@
 """One conversation between dialects: Ollama, OpenAI, Anthropic; requests, answers, streams and errors, purely.
 
-Belongs here: the public face. `translate_request` says a client's request in a host's dialect, `translate_reply` and
-`StreamTranslator` say the answer in the client's, `translate_error` an error; `listings` stands in for routes that
-external hosts lack.
-Does not belong here: sockets, clocks, random ids. Times, durations and ids are arguments (`Stamp`).
-
     client --body--> read_* -> Conversation -> write_* --body--> host
     client <-bytes-- write  <- Reply, Events <- read   <-bytes-- host
 
@@ -33,7 +28,7 @@ from ollama_router_core.translate.listings import (
 from ollama_router_core.translate.outgoing import ReplyOptions, TranslatedRequest, translate_request
 from ollama_router_core.translate.problems import read_problem
 from ollama_router_core.translate.replies import Stamp
-from ollama_router_core.translate.stamps import rfc3339
+from ollama_router_core.translate.timestamps import rfc3339
 
 __all__ = [
     "OPENAI_TRAITS",

@@ -1,8 +1,5 @@
 """A conversation as such, in no dialect: what every request reader makes and every request writer takes.
 
-Belongs here: frozen values of a request.
-Does not belong here: JSON, dialects, answers (`replies`).
-
 Nothing that anybody said is part of a `repr`: it must not reach a log by way of a traceback.
 """
 

@@ -1,9 +1,4 @@
-"""The dialects a conversation can be in, and which of them a host is spoken to in.
-
-Belongs here: the closed list of dialects with their paths, the table from a client's dialect to a host's, and what a
-host takes beyond the common ground of its dialect.
-Does not belong here: the shapes themselves (`ollama`, `openai`, `anthropic`, `embeddings`).
-"""
+"""The dialects a conversation can be in, and which of them a host is spoken to in."""
 
 from __future__ import annotations
 
@@ -13,7 +8,7 @@ from typing import Literal, assert_never
 
 from msgspec import Struct
 
-from ollama_router_core.endpoints import Family
+from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.errors import UntranslatableRequest
 
 __all__ = ["OPENAI_TRAITS", "Dialect", "TargetTraits", "target_dialect"]

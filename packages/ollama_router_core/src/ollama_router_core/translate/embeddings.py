@@ -1,8 +1,5 @@
 """Texts to vectors: `/api/embed`, `/api/embeddings` and `/v1/embeddings`.
 
-Belongs here: their requests and answers, read and written.
-Does not belong here: conversations.
-
 Vectors in base64 are little-endian floats of four bytes, which OpenAI's own clients ask for unless told otherwise.
 """
 
@@ -16,7 +13,7 @@ from typing import Any
 from ollama_router_core.translate.dialects import Dialect
 from ollama_router_core.translate.errors import UntranslatableReply, UntranslatableRequest
 from ollama_router_core.translate.fields import Dropped, Fields
-from ollama_router_core.translate.loosely import count_of, list_of, object_of
+from ollama_router_core.translate.lenient_json import count_of, list_of, object_of
 from ollama_router_core.translate.ollama.replies import read_timings
 from ollama_router_core.translate.private import Private
 from ollama_router_core.translate.replies import Stamp, Timings

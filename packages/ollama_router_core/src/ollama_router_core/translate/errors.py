@@ -1,13 +1,10 @@
 """What translation itself can object to.
 
-Belongs here: the error leaves of `translate`, under the product's one tree.
-Does not belong here: the errors of servers and how each dialect writes them (`problems`).
-
-    RequestError
-    `-- UntranslatableRequest     untranslatable          400   the target dialect has no way to say this
-    UpstreamError
-    `-- UntranslatableReply       untranslatable_reply    502   the answer cannot be put into the client's dialect
-        `-- StreamEventTooLarge   stream_event_too_large  502   one line or event of a stream beyond the cap
+RequestError
+`-- UntranslatableRequest     untranslatable          400   the target dialect has no way to say this
+UpstreamError
+`-- UntranslatableReply       untranslatable_reply    502   the answer cannot be put into the client's dialect
+`-- StreamEventTooLarge   stream_event_too_large  502   one line or event of a stream beyond the cap
 """
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 """Reading a request that nobody has checked: each value with its type, and what nobody read.
 
-Belongs here: typed access to JSON objects of a request, errors that name the place, the list of what was left behind.
-Does not belong here: the keys of a dialect.
-
 A null counts as absent, as it does for every server. No text here ever holds a value of the request, only its keys.
 """
 

@@ -1,8 +1,5 @@
 """Bytes to the payloads of a stream, however they are cut: lines of NDJSON, data of server-sent events.
 
-Belongs here: splitting, with a cap on what is held.
-Does not belong here: JSON, dialects.
-
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html, without the lone carriage return as the end of
 a line, which no server writes and which cannot be told from the first half of CR LF at a cut.
 """

@@ -1,8 +1,4 @@
-"""A host's answer into the client's dialect: whole, as a stream, or an error.
-
-Belongs here: the ways from bytes in one dialect to bytes in another.
-Does not belong here: requests (`outgoing`), the readers and writers themselves.
-"""
+"""A host's answer into the client's dialect: whole, as a stream, or an error."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ from typing import Any, assert_never
 
 from msgspec.structs import replace
 
-from ollama_router_core.dialects import error_body
+from ollama_router_core.api.error_bodies import error_body
 from ollama_router_core.errors import UpstreamError
 from ollama_router_core.translate.anthropic import replies as anthropic
 from ollama_router_core.translate.anthropic.streams import AnthropicReader, AnthropicWriter
@@ -19,7 +15,7 @@ from ollama_router_core.translate.embeddings import read_vectors, write_vectors
 from ollama_router_core.translate.errors import UntranslatableReply
 from ollama_router_core.translate.framing import MAX_EVENT_BYTES, EventData, Frames, Lines
 from ollama_router_core.translate.json_text import JsonError, encode
-from ollama_router_core.translate.loosely import reply_object
+from ollama_router_core.translate.lenient_json import reply_object
 from ollama_router_core.translate.ollama import replies as ollama
 from ollama_router_core.translate.ollama.streams import OllamaReader, OllamaWriter
 from ollama_router_core.translate.openai import replies as openai

@@ -1,8 +1,5 @@
 """JSON text to values and back, for bodies and stream events.
 
-Belongs here: one decoder and one encoder with their slow but patient twins.
-Does not belong here: what keys mean; strict reading of untrusted top levels (`strict_json`).
-
 msgspec reads a stream's chunk four to eight times as fast as the standard library, which makes up to three times the
 chunks a second in all (benchmarks/translate.py), but it refuses lone surrogates and numbers beyond a double. Those
 rare texts are read and written by the standard library.

@@ -1,8 +1,5 @@
 """What an Ollama or OpenAI client sees of a model that runs elsewhere: entries of lists, `/api/show`, loading it.
 
-Belongs here: answers the router gives itself because the host has no such route.
-Does not belong here: merging lists of servers, conversations.
-
 Honest means: only what the settings or the model's own name say. There is no size, no format and no template, and
 `remote_model` and `remote_host` mark the entry as Ollama marks its own models in the cloud.
 """
@@ -19,7 +16,7 @@ from msgspec import Struct
 from ollama_router_core.translate.dialects import Dialect
 from ollama_router_core.translate.json_text import encode
 from ollama_router_core.translate.replies import Stamp
-from ollama_router_core.translate.stamps import rfc3339
+from ollama_router_core.translate.timestamps import rfc3339
 
 __all__ = ["ExternalModel", "loading_reply", "openai_model", "show_reply", "tags_entry"]
 

@@ -1,8 +1,4 @@
-"""A client's request into a host's dialect.
-
-Belongs here: the one way from a body in one dialect to a body in another.
-Does not belong here: which dialect a host wants (`dialects`), the readers and writers themselves.
-"""
+"""A client's request into a host's dialect."""
 
 from __future__ import annotations
 

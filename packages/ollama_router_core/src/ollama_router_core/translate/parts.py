@@ -1,8 +1,4 @@
-"""Parts of messages, in the forms that more than one dialect shares.
-
-Belongs here: images as base64 and data URLs, the JSON text of a call's arguments, ids of calls, texts joined.
-Does not belong here: a dialect's own keys.
-"""
+"""Parts of messages, in the forms that more than one dialect shares."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Values that hold what people write, and show nothing of it.
-
-Belongs here: the base of such values. Does not belong here: the values.
-"""
+"""Values that hold what people write, and show nothing of it."""
 
 from __future__ import annotations
 

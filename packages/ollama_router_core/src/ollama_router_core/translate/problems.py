@@ -1,8 +1,5 @@
 """Errors of servers, read from any dialect.
 
-Belongs here: what an error answer or an error event means for a client.
-Does not belong here: writing errors (`ollama_router_core.dialects`), the router's own errors.
-
 A server that refuses the router's key says so in words that may hold a part of it: those words never reach a client.
 """
 
@@ -13,7 +10,7 @@ from typing import Any
 
 from ollama_router_core.errors import UpstreamError
 from ollama_router_core.translate.json_text import JsonError, decode_patiently
-from ollama_router_core.translate.loosely import object_of, text_of
+from ollama_router_core.translate.lenient_json import object_of, text_of
 from ollama_router_core.translate.private import Private
 
 __all__ = ["UNKNOWN_STATUS", "Problem", "problem_of", "read_problem"]

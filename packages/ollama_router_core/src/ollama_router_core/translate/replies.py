@@ -1,8 +1,5 @@
 """An answer as such, in no dialect: whole, or as the events of a stream.
 
-Belongs here: frozen values of answers and the closed union of stream events.
-Does not belong here: JSON, dialects, bytes.
-
 The contract of a stream: deltas in the order of the answer; the calls of tools one after the other, each begun by a
 delta with its name; exactly one `Finished` or `Failed` at the end.
 """

@@ -1,15 +1,11 @@
-"""The two sides of a stream's translation.
-
-Belongs here: what a reader and a writer of a dialect's stream offer.
-Does not belong here: any dialect.
-"""
+"""The two sides of a stream's translation."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from ollama_router_core.dialects import error_tail
-from ollama_router_core.endpoints import Family
+from ollama_router_core.api.endpoints import Family
+from ollama_router_core.api.error_bodies import error_tail
 from ollama_router_core.errors import UpstreamDisconnected
 from ollama_router_core.translate.errors import UntranslatableReply
 from ollama_router_core.translate.replies import Event, Failed, Stamp, ToolCallDelta

@@ -1,14 +1,10 @@
-"""May this exchange go on: grants, limits, and the end of an exchange whose user was revoked meanwhile.
-
-Belongs here: asking the core's rules with the facts of one exchange.
-Does not belong here: the rules (the core's `access` and `limits`), counting (`ledger`).
-"""
+"""May this exchange go on: grants, limits, and the end of an exchange whose user was revoked meanwhile."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ollama_router_core.access import (
+from ollama_router_core.access.grants import (
     check_cloud,
     check_endpoint,
     check_expiry,
@@ -17,18 +13,18 @@ from ollama_router_core.access import (
     check_network,
     may_use_host,
 )
+from ollama_router_core.access.limits import estimate_tokens
+from ollama_router_core.api.endpoints import Endpoint, Kind
+from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.config.settings import Config
-from ollama_router_core.decision import Decision, assigned_place
-from ollama_router_core.endpoints import Endpoint, Kind
 from ollama_router_core.errors import Forbidden, RouterError
-from ollama_router_core.limits import estimate_tokens
-from ollama_router_core.requests import ParsedRequest
-from ollama_router_server.auth import Authenticator
-from ollama_router_server.fleet_service import FleetService
-from ollama_router_server.ledger import Ledger, Ticket, has_limits
+from ollama_router_core.routing.decision import Decision, assigned_place
+from ollama_router_server.accounts.authentication import Authenticator
+from ollama_router_server.accounts.usage_limits import Ledger, Ticket, has_limits
+from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.storage.identities import User
-from ollama_router_server.targets import Target
+from ollama_router_server.upstream.targets import Target
 
 __all__ = [
     "LiveExchanges",

@@ -1,8 +1,5 @@
 """A request gets its server: at once when one is free, else when its turn comes.
 
-Belongs here: driving the core's `Admission`: futures of those who wait, one timer, slots taken and given back.
-Does not belong here: who goes next (the core's `admission`), attempts on servers (`forwarder`).
-
 Most requests find a free server and nobody before them: they pass without a future, a task or a place in the line.
 """
 
@@ -13,22 +10,22 @@ import itertools
 from collections.abc import Iterable, Mapping
 
 from ollama_router_core.admission import Admission, Dispatch, Outcome, Ticket
+from ollama_router_core.api.model_names import CanonicalName, is_cloud_name
+from ollama_router_core.api.ollama_errors import model_incapable, model_not_found
+from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.config.settings import Config
-from ollama_router_core.decision import Decision
 from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFits, RouterError, SelectionError
-from ollama_router_core.fleet import FleetSnapshot
-from ollama_router_core.names import CanonicalName, is_cloud_name
-from ollama_router_core.placement import decide_place
-from ollama_router_core.prefixes import conversation_of
-from ollama_router_core.requests import ParsedRequest
-from ollama_router_core.wording import model_incapable, model_not_found
-from ollama_router_server.fleet_service import FleetService
-from ollama_router_server.health import Passage
-from ollama_router_server.histograms import DECIDING, Histogram
+from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_core.routing.decision import Decision
+from ollama_router_core.routing.model_placement import decide_place
+from ollama_router_core.routing.prefixes import conversation_of
+from ollama_router_server.fleet.health import Passage
+from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.relay.access import granted_ranking
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.system import Clock
-from ollama_router_server.targets import Target
+from ollama_router_server.telemetry.histograms import DECIDING, Histogram
+from ollama_router_server.upstream.targets import Target
 
 __all__ = ["Admitting", "Place"]
 

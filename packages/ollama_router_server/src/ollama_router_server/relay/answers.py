@@ -1,8 +1,4 @@
-"""Whole answers that the router writes itself.
-
-Belongs here: status, body and the router's own fields.
-Does not belong here: errors (`failure`), answers of servers on their way (`delivery`).
-"""
+"""Whole answers that the router writes itself."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Request bodies that have to be looked into: read under a limit, decompressed under a cap.
 
-Belongs here: Content-Encoding. Does not belong here: what a body means (the core's `requests`).
-
 Ollama decodes zstd on its compatible routes; what it would decode has to be decoded here, or the check would look at
 something else than the server does.
 """
@@ -10,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from ollama_router_core.endpoints import Endpoint
+from ollama_router_core.api.endpoints import Endpoint
 from ollama_router_core.errors import BodyTooLarge, InvalidBody, UnsupportedEncoding
 from ollama_router_server.relay.exchange import Exchange
 

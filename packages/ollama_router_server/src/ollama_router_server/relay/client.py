@@ -1,8 +1,4 @@
-"""The client's side of one exchange: its body, its leaving, and writing to it.
-
-Belongs here: all use of ASGI's `receive` and `send`.
-Does not belong here: what is written.
-"""
+"""The client's side of one exchange: its body, its leaving, and writing to it."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from ollama_router_core.errors import BodyTooLarge
-from ollama_router_server.protocol.cycle import FrontCycle
+from ollama_router_server.http.cycle import FrontCycle
 
 __all__ = ["Client", "ClientGone", "Message"]
 

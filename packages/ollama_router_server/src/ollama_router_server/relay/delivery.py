@@ -1,29 +1,24 @@
-"""The way of a server's answer to the client: every piece at once, the end only when it is the end.
-
-Belongs here: relaying heads and bodies.
-Does not belong here: choosing servers (`forwarder`), which header fields pass (the core's `header_fields`), answers in
-another dialect (`translating`).
-"""
+"""The way of a server's answer to the client: every piece at once, the end only when it is the end."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import Protocol
 
-from ollama_router_core.decision import Decision
-from ollama_router_core.dialects import error_tail
+from ollama_router_core.api.error_bodies import error_tail
+from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import RefusedLate, UpstreamError
-from ollama_router_core.forwarding import REJECTIONS
-from ollama_router_core.header_fields import answer_fields, reason_field
-from ollama_router_core.requests import ParsedRequest
+from ollama_router_core.outbound.header_fields import answer_fields, reason_field
+from ollama_router_core.responses.usage import UsageReader
+from ollama_router_core.routing.decision import Decision
+from ollama_router_core.routing.forwarding import REJECTIONS
 from ollama_router_core.translate import read_problem
-from ollama_router_core.usage import UsageReader
-from ollama_router_server.field_lines import encode_fields
+from ollama_router_server.http.field_lines import encode_fields
+from ollama_router_server.relay.error_responses import cut_stream
 from ollama_router_server.relay.exchange import Exchange
-from ollama_router_server.relay.failure import cut_stream
 from ollama_router_server.system import Clock
-from ollama_router_server.targets import Target
 from ollama_router_server.upstream.interface import KnownHead, UpstreamResponse
+from ollama_router_server.upstream.targets import Target
 
 __all__ = ["LONGEST_ERROR", "Held", "answer_head", "deliver", "deliver_late_error", "encoded_answer_head"]
 

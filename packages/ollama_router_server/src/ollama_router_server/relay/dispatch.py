@@ -1,8 +1,5 @@
 """One exchange with one server that was chosen by name, not by a decision.
 
-Belongs here: requests about models as files: sending, reading short answers, asking several servers at once.
-Does not belong here: which servers (`ollama_router_core.placement`), attempts along a ranking (`forwarder`).
-
 Such requests take no slot of a server: pulling a model for an hour must not look like load.
 """
 
@@ -14,11 +11,11 @@ from dataclasses import dataclass
 
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import RouterError, UpstreamProtocolError
-from ollama_router_core.header_fields import request_fields
+from ollama_router_core.outbound.header_fields import request_fields
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.relay.redaction import redacted
-from ollama_router_server.targets import Target
 from ollama_router_server.upstream.interface import Headers, Timeouts, Upstream, UpstreamRequest, UpstreamResponse
+from ollama_router_server.upstream.targets import Target
 
 __all__ = ["Dispatch", "OpenAnswer", "Outgoing", "Reply"]
 

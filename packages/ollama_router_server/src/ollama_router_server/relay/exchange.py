@@ -1,29 +1,25 @@
-"""What is known about one exchange while it runs, and the record it leaves.
-
-Belongs here: the mutable state of one request.
-Does not belong here: the steps (`relay`).
-"""
+"""What is known about one exchange while it runs, and the record it leaves."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ollama_router_core.decision import Decision
-from ollama_router_core.endpoints import Endpoint, Family
+from ollama_router_core.access.limits import Standing, limit_headers
+from ollama_router_core.api.endpoints import Endpoint, Family
+from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.errors import RouterError
-from ollama_router_core.expectation import HeldPrefix
-from ollama_router_core.limits import Standing, limit_headers
-from ollama_router_core.records import RequestRecord
-from ollama_router_core.requests import RouteRequest
-from ollama_router_core.usage import Usage, UsageReader
-from ollama_router_server.ledger import Ticket
+from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_core.responses.usage import Usage, UsageReader
+from ollama_router_core.routing.decision import Decision
+from ollama_router_core.routing.expected_time import HeldPrefix
+from ollama_router_server.accounts.usage_limits import Ticket
 from ollama_router_server.relay.client import Client
 from ollama_router_server.storage.users import User
 from ollama_router_server.system import Clock
 
 if TYPE_CHECKING:
-    from ollama_router_server.traces import RequestTrace
+    from ollama_router_server.telemetry.traces import RequestTrace
 
 __all__ = ["Exchange", "Headers"]
 

@@ -1,15 +1,12 @@
-"""Routes of external hosts that pass as they are.
-
-Belongs here: the exchange. Does not belong here: which routes (`ollama_router_core.external_routes`).
-"""
+"""Routes of external hosts that pass as they are."""
 
 from __future__ import annotations
 
-from ollama_router_core.access import check_host
+from ollama_router_core.access.grants import check_host
+from ollama_router_core.api.requests import ParsedRequest, RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import Forbidden
-from ollama_router_core.external_routes import EXTERNAL, checked_query, match_external
-from ollama_router_core.requests import ParsedRequest, RouteRequest
+from ollama_router_core.outbound.external_routes import EXTERNAL, checked_query, match_external
 from ollama_router_server.relay.delivery import deliver
 from ollama_router_server.relay.dispatch import Dispatch, Outgoing
 from ollama_router_server.relay.exchange import Exchange

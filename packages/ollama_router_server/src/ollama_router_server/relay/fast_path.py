@@ -1,8 +1,5 @@
 """The way of a request that meets no difficulty: from the front to a server and back without a task.
 
-Belongs here: the same steps in the same order as in `relay`, where each can be taken at once, and passing pieces on.
-Does not belong here: anything that waits (that is left to `relay`), the steps themselves.
-
 A request that is refused before it waits for anything is answered here as well: who is turned away must cost less than
 who is served.
 
@@ -18,14 +15,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
-from ollama_router_core.endpoints import ENDPOINTS, Body, Match, Routing
+from ollama_router_core.api.endpoints import ENDPOINTS, Body, Match, Routing
+from ollama_router_core.api.ollama_errors import SERVER_BUSY
+from ollama_router_core.api.requests import ParsedRequest, parse_request
 from ollama_router_core.errors import Overloaded, RouterError, UpstreamError
-from ollama_router_core.forwarding import Answered
-from ollama_router_core.requests import ParsedRequest, parse_request
-from ollama_router_core.usage import UsageReader
-from ollama_router_core.wording import SERVER_BUSY
-from ollama_router_server.protocol.cycle import FrontCycle
-from ollama_router_server.protocol.request_head import RequestHead
+from ollama_router_core.responses.usage import UsageReader
+from ollama_router_core.routing.forwarding import Answered
+from ollama_router_server.http.cycle import FrontCycle
+from ollama_router_server.http.request_head import RequestHead
 from ollama_router_server.relay.access import (
     LiveExchanges,
     check_granted_model,
@@ -36,11 +33,11 @@ from ollama_router_server.relay.access import (
 from ollama_router_server.relay.admitting import Place
 from ollama_router_server.relay.client import Client, Receive
 from ollama_router_server.relay.delivery import answer_head, encoded_answer_head
+from ollama_router_server.relay.error_responses import error_answer, last_words
 from ollama_router_server.relay.exchange import Exchange
-from ollama_router_server.relay.failure import error_answer, last_words
+from ollama_router_server.relay.feedback import note_answered
 from ollama_router_server.relay.forwarder import Attempt, Forwarder, HeldAnswer, Tried
 from ollama_router_server.relay.keepalive import SignsOfLife
-from ollama_router_server.relay.learning import note_answered
 from ollama_router_server.relay.policy import Policy
 from ollama_router_server.storage.users import User
 from ollama_router_server.upstream.interface import ListenedResponse

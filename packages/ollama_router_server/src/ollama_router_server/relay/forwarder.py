@@ -1,27 +1,31 @@
-"""Drives the core's forwarding generator: send, tell it what happened, do what it says next.
-
-Belongs here: attempts on servers.
-Does not belong here: whether to try again (the core's `forwarding`), the answer's way on (`delivery`).
-"""
+"""Drives the core's forwarding generator: send, tell it what happened, do what it says next."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from msgspec import Struct
+
+from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import ConnectFailed, UpstreamError, UpstreamProtocolError
-from ollama_router_core.forwarding import Broken, GiveUp, Outcome, Relay, Unreachable, forward, outcome_of_status
-from ollama_router_core.header_fields import passed_fields, request_fields
-from ollama_router_core.outbound import Outbound, Translation, prepare
-from ollama_router_core.requests import ParsedRequest
-from ollama_router_core.values import Distinct
-from ollama_router_server.fleet_service import FleetService
-from ollama_router_server.health import Passage
+from ollama_router_core.outbound.header_fields import passed_fields, request_fields
+from ollama_router_core.outbound.sending import Outbound, Translation, prepare
+from ollama_router_core.routing.forwarding import (
+    Broken,
+    GiveUp,
+    Outcome,
+    Relay,
+    Unreachable,
+    forward,
+    outcome_of_status,
+)
+from ollama_router_server.fleet.health import Passage
+from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.relay.admitting import Place
 from ollama_router_server.relay.exchange import Exchange
-from ollama_router_server.relay.learning import Sent, note_finished, note_sent
+from ollama_router_server.relay.feedback import Sent, note_finished, note_sent
 from ollama_router_server.relay.redaction import redacted
 from ollama_router_server.system import Clock
-from ollama_router_server.targets import Target
 from ollama_router_server.upstream.framing import encode_own_fields
 from ollama_router_server.upstream.interface import (
     ListenedResponse,
@@ -30,11 +34,12 @@ from ollama_router_server.upstream.interface import (
     UpstreamRequest,
     UpstreamResponse,
 )
+from ollama_router_server.upstream.targets import Target
 
 __all__ = ["Attempt", "Forwarder", "HeldAnswer", "Tried"]
 
 
-class HeldAnswer(Distinct, eq=False):
+class HeldAnswer(Struct, eq=False):
     """An answer whose head has arrived; `release` says how it ended."""
 
     target: Target
@@ -66,7 +71,7 @@ Tried = tuple[Outcome, HeldAnswer | None]
 """What came of an attempt, and the answer if its head has arrived."""
 
 
-class Attempt(Distinct, eq=False):
+class Attempt(Struct, eq=False):
     """A request on its way to a server; `started` is when, in seconds of the monotonic clock."""
 
     target: Target

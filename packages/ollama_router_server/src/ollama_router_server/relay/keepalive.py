@@ -1,8 +1,5 @@
 """Signs of life to a client while a model is loaded for its stream.
 
-Belongs here: when they are written, and the head that has to go before them.
-Does not belong here: which requests wait for a load and what a sign looks like (the core's `keepalive`).
-
 What comes after the head is the same as without signs: other servers are tried as before, an answer goes on where the
 signs end. Only an error has to be told in the stream, as its status cannot be any more.
 """
@@ -13,9 +10,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from ollama_router_core.keepalive import Keepalive, keepalive_of, waits_for_load
-from ollama_router_core.requests import ParsedRequest
-from ollama_router_server.fleet_service import FleetService
+from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.outbound.keepalive import Keepalive, keepalive_of, waits_for_load
+from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.relay.forwarder import HeldAnswer
 

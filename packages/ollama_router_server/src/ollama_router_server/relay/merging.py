@@ -1,8 +1,4 @@
-"""Several servers' progress streams, relayed as one.
-
-Belongs here: reading the streams at once, writing lines as they come.
-Does not belong here: which lines (`ollama_router_core.progress`).
-"""
+"""Several servers' progress streams, relayed as one."""
 
 from __future__ import annotations
 
@@ -11,9 +7,9 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import PartlyDone, RouterError, UpstreamProtocolError
-from ollama_router_core.progress import MergedProgress
-from ollama_router_core.requests import ParsedRequest
+from ollama_router_core.responses.progress import MergedProgress
 from ollama_router_server.relay.answers import JSON, answer_whole
 from ollama_router_server.relay.dispatch import Dispatch, OpenAnswer, Outgoing
 from ollama_router_server.relay.exchange import Exchange

@@ -1,18 +1,14 @@
-"""What the operator decided about models, applied to one exchange: other names, contexts, keep-alives, stand-ins.
-
-Belongs here: asking the core's rules, noting on the exchange what they changed.
-Does not belong here: the rules (the core's `policy`), permissions (`access`).
-"""
+"""What the operator decided about models, applied to one exchange: other names, contexts, keep-alives, stand-ins."""
 
 from __future__ import annotations
 
+from ollama_router_core.api.endpoints import Routing
+from ollama_router_core.api.model_names import is_cloud_name
+from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.config.settings import Config
-from ollama_router_core.endpoints import Routing
 from ollama_router_core.errors import Forbidden
-from ollama_router_core.names import is_cloud_name
-from ollama_router_core.policy import apply_policy, fallback_for, stays_local
-from ollama_router_core.requests import ParsedRequest
-from ollama_router_server.fleet_service import FleetService
+from ollama_router_core.routing.policy import apply_policy, fallback_for, stays_local
+from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.relay.access import check_granted_model, check_hosted
 from ollama_router_server.relay.exchange import Exchange
 

@@ -1,14 +1,12 @@
 """Our keys do not come back: what an external host echoes is masked as it passes.
 
-Belongs here: finding a key in pieces of a stream. Does not belong here: keys themselves (`targets`).
-
 A mask is as long as the key, so that a declared length stays true. A piece is held back only as far as it might be the
 beginning of a key.
 """
 
 from __future__ import annotations
 
-from ollama_router_core.destinations import Destination
+from ollama_router_core.outbound.destinations import Destination
 from ollama_router_server.upstream.interface import UpstreamResponse
 
 __all__ = ["Redacted", "Redactor", "redacted"]

@@ -1,8 +1,4 @@
-"""The way of a request, from its head to its row in the log: the steps and their order.
-
-Belongs here: one line for each step.
-Does not belong here: the steps (their own modules) and the rules they apply (the core).
-"""
+"""The way of a request, from its head to its row in the log: the steps and their order."""
 
 from __future__ import annotations
 
@@ -14,20 +10,19 @@ from typing import Any, assert_never
 
 import structlog
 
+from ollama_router_core.access.trusted_proxies import Proxies
+from ollama_router_core.api.endpoints import Body, Family, Match, Routing, family_of_path, match_endpoint
+from ollama_router_core.api.ollama_errors import SERVER_BUSY
+from ollama_router_core.api.requests import ParsedRequest, parse_request
 from ollama_router_core.config.settings import Config, parse_size
-from ollama_router_core.decision import assigned_place
-from ollama_router_core.endpoints import Body, Family, Match, Routing, family_of_path, match_endpoint
 from ollama_router_core.errors import ModelNotFound, Overloaded, RouterError, SelectionError
-from ollama_router_core.external_routes import EXTERNAL, PREFIX
-from ollama_router_core.forwarded import Proxies
-from ollama_router_core.requests import ParsedRequest, parse_request
-from ollama_router_core.sinks import LogSink
-from ollama_router_core.wording import SERVER_BUSY
-from ollama_router_server.auth import Authenticator
-from ollama_router_server.fleet_service import FleetService
-from ollama_router_server.ledger import Ledger
-from ollama_router_server.metrics import Metrics
-from ollama_router_server.protocol.cycle import FRONT
+from ollama_router_core.outbound.external_routes import EXTERNAL, PREFIX
+from ollama_router_core.records.sinks import LogSink
+from ollama_router_core.routing.decision import assigned_place
+from ollama_router_server.accounts.authentication import Authenticator
+from ollama_router_server.accounts.usage_limits import Ledger
+from ollama_router_server.fleet.service import FleetService
+from ollama_router_server.http.cycle import FRONT
 from ollama_router_server.relay.access import (
     LiveExchanges,
     check_granted_model,
@@ -36,30 +31,31 @@ from ollama_router_server.relay.access import (
     count,
     settle,
 )
+from ollama_router_server.relay.active_requests import tell_under_way
 from ollama_router_server.relay.admitting import Admitting, Place
 from ollama_router_server.relay.answers import answer_whole
 from ollama_router_server.relay.bodies import read_body
 from ollama_router_server.relay.client import Client, ClientGone, Receive, Send
 from ollama_router_server.relay.delivery import deliver, deliver_late_error
 from ollama_router_server.relay.dispatch import Dispatch
+from ollama_router_server.relay.error_responses import answer_error
 from ollama_router_server.relay.exchange import Exchange, Headers
 from ollama_router_server.relay.external import ExternalPass
-from ollama_router_server.relay.failure import answer_error
+from ollama_router_server.relay.fan_out import Gathering
 from ollama_router_server.relay.fast_path import FastPath
+from ollama_router_server.relay.feedback import note_answered
 from ollama_router_server.relay.forwarder import Forwarder, Tried
-from ollama_router_server.relay.gathering import Gathering
-from ollama_router_server.relay.holders import Holders
-from ollama_router_server.relay.homes import Homes, LastHomes
 from ollama_router_server.relay.keepalive import SignsOfLife
-from ollama_router_server.relay.learning import note_answered
+from ollama_router_server.relay.model_homes import Homes, LastHomes
+from ollama_router_server.relay.model_owners import Holders
 from ollama_router_server.relay.policy import Policy
 from ollama_router_server.relay.translating import answer_in_place, deliver_translated
-from ollama_router_server.relay.under_way import tell_under_way
 from ollama_router_server.storage.users import User
 from ollama_router_server.system import Clock, new_request_id
-from ollama_router_server.targets import Target
-from ollama_router_server.traces import Traces
+from ollama_router_server.telemetry.metrics import Metrics
+from ollama_router_server.telemetry.traces import Traces
 from ollama_router_server.upstream.interface import ListeningUpstream
+from ollama_router_server.upstream.targets import Target
 
 __all__ = ["RelayApp", "RelayDeps"]
 

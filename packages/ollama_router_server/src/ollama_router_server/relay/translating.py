@@ -1,26 +1,22 @@
-"""Answers of hosts that speak another dialect than the client, on their way; and those the router gives in their place.
-
-Belongs here: feeding the core's translators piece by piece and writing what they give.
-Does not belong here: translation (`ollama_router_core.translate`), answers that pass as they are (`delivery`).
-"""
+"""Answers of hosts that speak another dialect than the client, and those the router gives in their place."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
 
-from ollama_router_core.decision import Decision
+from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import UpstreamError, UpstreamProtocolError
-from ollama_router_core.outbound import Translation, answer_here
-from ollama_router_core.requests import ParsedRequest
+from ollama_router_core.outbound.sending import Translation, answer_here
+from ollama_router_core.responses.usage import UsageReader
+from ollama_router_core.routing.decision import Decision
 from ollama_router_core.translate import Stamp, StreamTranslator
-from ollama_router_core.usage import UsageReader
 from ollama_router_server.relay.answers import JSON_UTF8, answer_whole
 from ollama_router_server.relay.delivery import LONGEST_ERROR, Held, answer_head
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.system import Clock
-from ollama_router_server.targets import Target
 from ollama_router_server.upstream.interface import UpstreamResponse
+from ollama_router_server.upstream.targets import Target
 
 __all__ = ["answer_in_place", "deliver_translated"]
 

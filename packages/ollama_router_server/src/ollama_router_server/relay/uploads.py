@@ -1,8 +1,5 @@
 """A request body that is passed on as it comes, to one server or to several at once.
 
-Belongs here: taking pieces from the client only as fast as the slowest server takes them.
-Does not belong here: where an upload goes (`homes`).
-
 A client that leaves in the middle makes every reader raise, so that no server takes a part for the whole.
 """
 

@@ -1,8 +1,5 @@
 """What each process has admitted of late for users with limits, for the other processes on the database.
 
-Belongs here: every statement about `activity`.
-Does not belong here: verdicts (the core's `limits`), when rows are written and read (`ledger`).
-
 A row is one process's view of one user: requests under way, and how many were admitted in each second of the last
 minute. A process only ever writes its own rows, so nobody waits for anybody.
 """

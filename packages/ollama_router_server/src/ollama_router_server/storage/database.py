@@ -1,8 +1,5 @@
 """One database: its URL, its connections, its transactions.
 
-Belongs here: engines, connection settings, the translation of driver errors into `StorageUnavailable`.
-Does not belong here: tables and statements, migrations, reading settings or the environment.
-
 SQLite runs in WAL mode with `synchronous=NORMAL`: a killed process loses nothing that was committed, a power
 failure may lose the last commits but never the file.
 """

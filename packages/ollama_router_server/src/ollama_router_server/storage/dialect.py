@@ -1,8 +1,4 @@
-"""What SQLite and PostgreSQL say differently.
-
-Belongs here: expressions that need two spellings.
-Does not belong here: statements.
-"""
+"""What SQLite and PostgreSQL say differently."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Groups: grants that several users share.
-
-Belongs here: every statement that changes groups; each moves `auth_epoch` in its own transaction.
-Does not belong here: how a group's grants and a user's combine (the core's `access`), who is in a group (`users`).
-"""
+"""Groups: grants that several users share."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from ollama_router_core.access import Grants
+from ollama_router_core.access.grants import Grants
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import DuplicateName, Group, GroupInUse
 from ollama_router_server.storage.rows import (

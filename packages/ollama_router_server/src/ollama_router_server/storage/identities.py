@@ -1,8 +1,4 @@
-"""What is said about users: values and errors.
-
-Belongs here: the shapes that `users` returns and raises.
-Does not belong here: statements.
-"""
+"""What is said about users: values and errors."""
 
 from __future__ import annotations
 
@@ -10,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ollama_router_core.access import Grants
+from ollama_router_core.access.grants import Grants
+from ollama_router_core.access.tokens import Token
 from ollama_router_core.errors import RouterError
-from ollama_router_core.records import RequestRecord
-from ollama_router_core.tokens import Token
+from ollama_router_core.records.request_record import RequestRecord
 
 __all__ = [
     "CreatedToken",

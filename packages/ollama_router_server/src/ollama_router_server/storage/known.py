@@ -1,8 +1,4 @@
-"""Who is known: what authentication reads of users, groups and tokens.
-
-Belongs here: the statements that lead from rows to `Identities` and `Grants`.
-Does not belong here: changing any of it, lists for people (`users`, `groups`), verifying a credential (`auth`).
-"""
+"""Who is known: what authentication reads of users, groups and tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ollama_router_core.access import Grants, combine_grants
+from ollama_router_core.access.grants import Grants, combine_grants
 from ollama_router_server.storage.identities import Identities, KnownToken, User
 from ollama_router_server.storage.rows import load_grants, require_user
 from ollama_router_server.storage.schema import auth_epoch, groups, memberships, tokens, users

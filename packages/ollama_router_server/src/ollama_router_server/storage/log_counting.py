@@ -1,8 +1,5 @@
 """Counting rows of the request log: at once, or later and many together.
 
-Belongs here: which fields count, the columns in which rows wait to be counted, counting them.
-Does not belong here: the value they are counted into (`log_figures`), statements (`log_sums`).
-
 The log's writer leaves the counting to whoever merges sums: tens of thousands of rows are counted together in a third
 of the time, and what would be merged has never been made. Until then a row of `log_sums` holds their columns as JSON,
 an array in `totals` with nothing in `users`, and whoever reads counts.

@@ -1,8 +1,4 @@
-"""What rows of the request log add up to: the value, and the texts in which the table `log_sums` keeps it.
-
-Belongs here: `Sums`, adding and taking out, bands of times, both ways between a value and its texts.
-Does not belong here: counting rows (`log_counting`), statements (`log_sums`).
-"""
+"""What rows of the request log add up to: the value, and the texts in which the table `log_sums` keeps it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Rows of the request log made ready for SQLite: few statements with many values each.
 
-Belongs here: which values are bound row by row and which once, statements, the slices in which rows are made ready.
-Does not belong here: transactions (`log_writing`), what counts (`log_counting`).
-
 Every call of sqlite3 gives the interpreter away several times, and a thread that wants it back from a busy event loop
 is woken by each of the loop's callbacks until it is lucky. So rows are made ready on the event loop's thread, which
 has the interpreter anyway, in slices that delay no stream; the writer's thread makes as few calls as can be.
@@ -18,7 +15,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import astuple
 
-from ollama_router_core.records import RequestRecord
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.log_counting import COUNTED, rows_to_count
 
 __all__ = ["FIELDS", "SLICE", "Bound", "pack", "to_count"]

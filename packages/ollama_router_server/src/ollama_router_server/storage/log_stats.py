@@ -1,8 +1,4 @@
-"""Figures over the request log: whole hours and days from the sums, the rest at both ends from the rows.
-
-Belongs here: which rows and which sums make up a span of time, and putting the parts together.
-Does not belong here: the shape of sums and keeping them (`log_figures`, `log_sums`), how figures look (the CLI).
-"""
+"""Figures over the request log: whole hours and days from the sums, the rest at both ends from the rows."""
 
 from __future__ import annotations
 

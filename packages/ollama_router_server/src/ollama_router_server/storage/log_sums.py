@@ -1,9 +1,5 @@
 """The table of sums over the request log by hour and by day: figures over millions of rows come at once.
 
-Belongs here: every statement about `log_sums` that changes it.
-Does not belong here: what its rows say (`log_figures`, `log_counting`), figures over a span of time (`log_stats`), when
-sums are merged (`keeper`).
-
 Whoever writes or deletes rows writes what they add to the sums of their hours in the same transaction, as a row of
 its own: the sums are those of the rows at every moment, whoever writes. `merge` makes one row of many, and of the
 hours of a past day that day's row. An hour that is part of its day's row stays, for spans of time that cut the day.

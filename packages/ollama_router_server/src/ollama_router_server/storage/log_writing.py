@@ -1,8 +1,4 @@
-"""Rows into the request log, as cheaply as each database takes them.
-
-Belongs here: the one transaction that writes a batch: rows, what they add to the sums, how many were lost.
-Does not belong here: when batches are written (`sinks`), reading (`request_log`).
-"""
+"""Rows into the request log, as cheaply as each database takes them."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_core.errors import StorageUnavailable
-from ollama_router_core.records import RequestRecord
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.log_packing import FIELDS, Bound, pack, to_count
 from ollama_router_server.storage.log_sums import add_to_sums

@@ -1,8 +1,5 @@
 """Taking over the database of the Rails application that this project replaces.
 
-Belongs here: reading its SQLite file, and what becomes of its users and log rows here.
-Does not belong here: asking "really?", printing (the command line).
-
 Users keep their bcrypt digests, so their tokens keep working. Whoever is here already keeps what is here: a second
 import adds only what is new.
 """
@@ -23,14 +20,14 @@ from urllib.parse import quote
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ollama_router_core.access.tokens import is_digest, lookup_of
 from ollama_router_core.errors import ConfigError
-from ollama_router_core.records import RequestRecord
-from ollama_router_core.tokens import is_digest, lookup_of
-from ollama_router_server.logs import redact
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.rows import changing
 from ollama_router_server.storage.schema import request_log, tokens, users
+from ollama_router_server.telemetry.logs import redact
 
 __all__ = ["RailsImport", "RailsReport", "RailsUser"]
 

@@ -1,8 +1,4 @@
-"""The request log: rows in, rows and figures out.
-
-Belongs here: every statement about `request_log` and `log_drops`.
-Does not belong here: when rows are written and what happens when they cannot be (`sinks`).
-"""
+"""The request log: rows in, rows and figures out."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_core.errors import StorageUnavailable
-from ollama_router_core.records import RequestRecord
+from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.log_figures import HOUR, Sums
 from ollama_router_server.storage.log_packing import FIELDS

@@ -1,8 +1,4 @@
-"""What the statements about users, tokens and groups share.
-
-Belongs here: the transaction that moves the epoch, finding a row by name, tokens of users, rules for names.
-Does not belong here: what is offered to others (`users`, `groups`).
-"""
+"""What the statements about users, tokens and groups share."""
 
 from __future__ import annotations
 
@@ -16,8 +12,8 @@ from typing import Any
 from sqlalchemy import Row, Table, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ollama_router_core.access import Grants, InvalidGrants, grants_from_json, grants_to_json
-from ollama_router_core.tokens import Token, lookup_of
+from ollama_router_core.access.grants import Grants, InvalidGrants, grants_from_json, grants_to_json
+from ollama_router_core.access.tokens import Token, lookup_of
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import InvalidUserName, TokenInfo, UnknownGroup, UnknownUser
 from ollama_router_server.storage.schema import auth_epoch, groups, tokens, users

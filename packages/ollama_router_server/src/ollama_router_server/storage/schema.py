@@ -1,8 +1,5 @@
 """The tables, in SQL that SQLite and PostgreSQL both take.
 
-Belongs here: tables and indexes as they are now.
-Does not belong here: how a database gets there (`migrations`), statements (`users`, `request_log`).
-
 Times are seconds since 1970 (UTC) as double precision, as `RequestRecord` has them.
 """
 

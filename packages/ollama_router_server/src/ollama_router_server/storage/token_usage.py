@@ -1,8 +1,4 @@
-"""Tokens that users with a token limit have used, by day.
-
-Belongs here: every statement about `token_usage`, and counting it anew from the request log.
-Does not belong here: verdicts (the core's `limits`), when counts are written (the server's `ledger`).
-"""
+"""Tokens that users with a token limit have used, by day."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 from sqlalchemy import select
 
-from ollama_router_core.limits import DAY
+from ollama_router_core.access.limits import DAY
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.dialect import insert_into
 from ollama_router_server.storage.log_stats import tokens_by_day

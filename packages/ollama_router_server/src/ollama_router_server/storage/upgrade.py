@@ -1,8 +1,5 @@
 """Bringing a database to the schema of this release.
 
-Belongs here: running Alembic's steps, and saying where a database stands.
-Does not belong here: the steps themselves (`migrations`).
-
 SQLite files are upgraded when the router starts; PostgreSQL only when an operator says so, because several
 routers of different releases may share it.
 

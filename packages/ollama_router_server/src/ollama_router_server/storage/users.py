@@ -1,10 +1,4 @@
-"""Users and the digests of their tokens.
-
-Belongs here: making, changing, listing; each change moves `auth_epoch` in its own transaction, so that no process can
-miss it.
-Does not belong here: what authentication reads (`known`), verifying a credential (`auth`), what a role may do (the
-core's `access`), asking "really?".
-"""
+"""Users and the digests of their tokens."""
 
 from __future__ import annotations
 
@@ -16,8 +10,8 @@ from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ollama_router_core.access import Grants
-from ollama_router_core.tokens import Token, hash_token, mint_token
+from ollama_router_core.access.grants import Grants
+from ollama_router_core.access.tokens import Token, hash_token, mint_token
 from ollama_router_server.storage import request_log as log
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import (

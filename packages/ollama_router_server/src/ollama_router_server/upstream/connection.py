@@ -1,8 +1,5 @@
 """One connection to one server: an asyncio protocol that carries one exchange at a time.
 
-Belongs here: bytes to and from the transport, whose turn it is, and every deadline of an exchange.
-Does not belong here: what the bytes mean (`framing`), which connection to take (`pool`), how to connect (`engine`).
-
 An exchange is begun by `exchange`, read through `receive` and ended by `release` or `abort`. Deadlines are kept by
 one lazy timer (`lazy_timer`).
 """
@@ -16,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final, Literal, assert_never, cast
 
 from ollama_router_core.errors import UpstreamDisconnected, UpstreamProtocolError, UpstreamTimeout
-from ollama_router_server.lazy_timer import LazyTimer
+from ollama_router_server.http.lazy_timer import LazyTimer
 from ollama_router_server.upstream.framing import ResponseParser, encode_head
 from ollama_router_server.upstream.interface import Origin, Timeouts, UpstreamRequest
 from ollama_router_server.upstream.pool import Pool

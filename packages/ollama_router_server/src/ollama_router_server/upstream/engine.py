@@ -1,8 +1,5 @@
 """The upstream engine: `Upstream` on httptools over asyncio transports.
 
-Belongs here: how a connection is made, and the objects that the relay sees.
-Does not belong here: bytes and deadlines (`connection`), parsing (`framing`), reuse (`pool`).
-
 A request is never sent twice. Before a pooled connection is used the kernel is asked whether the server has closed
 it, and nothing has been written then; whatever happens after the first byte was written is told to the caller.
 """

@@ -1,9 +1,5 @@
 """HTTP/1.1 as bytes: the head of a request, and a push parser for answers.
 
-Belongs here: what the bytes mean. `encode_head` writes the request line and fields, `ResponseParser` turns the
-pieces of an answer, cut anywhere, into a status, fields and a body.
-Does not belong here: sockets, event loops, timeouts, pooling.
-
 httptools (llhttp in its strict mode) does the parsing. What it lets pass and a relay must not is refused here:
 heads above 32 KiB, versions other than 1.0 and 1.1, transfer codings other than `chunked`, any transfer coding in
 HTTP/1.0, a protocol switch nobody asked for, bytes after the end of an answer.
@@ -16,7 +12,7 @@ from typing import Final
 
 import httptools
 
-from ollama_router_server.field_lines import encode_fields
+from ollama_router_server.http.field_lines import encode_fields
 from ollama_router_server.upstream.interface import Headers, UpstreamRequest
 from ollama_router_server.upstream.known_answers import KnownAnswer, known_answer
 

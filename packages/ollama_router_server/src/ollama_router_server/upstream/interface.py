@@ -1,8 +1,5 @@
 """What the relay needs from an HTTP client, and nothing more.
 
-Belongs here: the interface between relay and engine.
-Does not belong here: an implementation.
-
 An engine never retries, never follows redirects, never stores cookies, never reads proxy settings from the
 environment, never decompresses, and adds no header but `Host`, `Content-Length` or `Transfer-Encoding`.
 """

@@ -1,7 +1,5 @@
 """Heads of answers that were parsed, and recognising the next one that says the same.
 
-Belongs here: comparing bytes. Does not belong here: what a head means (`framing`), sockets.
-
 A server repeats the head of its answers on a connection; only the length of the body and the date change. Such a head
 was parsed and judged before, and so an answer that arrives whole needs no parser.
 """

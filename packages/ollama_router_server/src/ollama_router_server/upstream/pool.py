@@ -1,8 +1,5 @@
 """Which connections are open, and which of them may be used again.
 
-Belongs here: idle connections by origin, last in first out, and the set of all that are open.
-Does not belong here: bytes, HTTP, timeouts.
-
 There is no limit on connections: how many requests a server may hold at once is admission's decision, and a pool
 with a limit of its own is a second queue that nobody sees.
 """

@@ -1,8 +1,5 @@
 """Requests of `/v1/messages`, read into a conversation.
 
-Belongs here: what each key means.
-Does not belong here: writing such requests (`write_requests`), how much to think (`thinking`).
-
 Source: the request types of Anthropic's own Python library.
 """
 

@@ -1,8 +1,4 @@
-"""Whole answers of messages.
-
-Belongs here: reading and writing them, and the parts their streams share.
-Does not belong here: requests (`requests`), streams (`streams`).
-"""
+"""Whole answers of messages."""
 
 from __future__ import annotations
 
@@ -11,10 +7,10 @@ from typing import Any, assert_never
 
 from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
 from ollama_router_core.translate.errors import UntranslatableReply
-from ollama_router_core.translate.loosely import count_of, list_of, object_of, object_text, text_of
+from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, object_text, text_of
 from ollama_router_core.translate.parts import anthropic_id, reply_arguments
 from ollama_router_core.translate.replies import FinishReason, Reply, ReplyPart, Stamp, Usage
-from ollama_router_core.translate.stamps import call_id
+from ollama_router_core.translate.timestamps import call_id
 
 __all__ = ["head_fields", "read_finish", "read_reply", "read_usage", "stop_fields", "usage_fields", "write_reply"]
 

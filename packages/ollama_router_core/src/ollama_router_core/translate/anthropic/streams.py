@@ -1,14 +1,10 @@
-"""The server-sent events of messages.
-
-Belongs here: reading them into events of the neutral kind and writing those as them.
-Does not belong here: cutting bytes into events (`framing`), whole answers (`replies`).
-"""
+"""The server-sent events of messages."""
 
 from __future__ import annotations
 
 from typing import Any, assert_never
 
-from ollama_router_core.endpoints import Family
+from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.anthropic.replies import (
     head_fields,
     read_finish,
@@ -18,7 +14,7 @@ from ollama_router_core.translate.anthropic.replies import (
 )
 from ollama_router_core.translate.errors import UntranslatableReply
 from ollama_router_core.translate.json_text import encode
-from ollama_router_core.translate.loosely import object_of, object_text, reply_object, text_of
+from ollama_router_core.translate.lenient_json import object_of, object_text, reply_object, text_of
 from ollama_router_core.translate.parts import anthropic_id
 from ollama_router_core.translate.problems import UNKNOWN_STATUS, problem_of
 from ollama_router_core.translate.replies import (
@@ -31,8 +27,8 @@ from ollama_router_core.translate.replies import (
     ThinkingDelta,
     ToolCallDelta,
 )
-from ollama_router_core.translate.stamps import call_id
 from ollama_router_core.translate.streaming import ended_early, failure_tail, next_call
+from ollama_router_core.translate.timestamps import call_id
 
 __all__ = ["AnthropicReader", "AnthropicWriter"]
 

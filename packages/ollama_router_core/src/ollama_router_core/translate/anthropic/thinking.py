@@ -1,8 +1,5 @@
 """How much a model should think, in Anthropic's terms: a budget of tokens or an effort.
 
-Belongs here: levels to budgets and back, and what Anthropic forbids beside thinking.
-Does not belong here: the thoughts themselves, which are parts of messages.
-
 Anthropic counts thoughts against `max_tokens`, which must be larger than the budget, and wants at least 1,024 tokens
 of it. While a model thinks, temperature and top_k must be left alone, no tool can be forced, and a turn that is being
 continued after a tool call must begin with its signed thoughts.

@@ -1,8 +1,5 @@
 """A conversation, written as a request of `/v1/messages`.
 
-Belongs here: which key says what, and what cannot be said.
-Does not belong here: reading such requests (`read_requests`), answers (`replies`), how much to think (`thinking`).
-
 Source: the request types of Anthropic's own Python library. A schema goes into `output_config.format`. JSON without a
 schema is refused: Anthropic has no such mode, and a forced tool call would change the prompt and forbid thinking.
 """

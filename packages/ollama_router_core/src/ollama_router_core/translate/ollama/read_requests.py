@@ -1,7 +1,5 @@
 """Requests of `/api/chat` and `/api/generate`, read into a conversation.
 
-Belongs here: what each key means. Does not belong here: writing such requests (`write_requests`).
-
 Source: Ollama's api/types.go. Older Ollama has no ids for tool calls: the id is then made from the place of the call,
 and results belong to the calls in their order, or to the first open call of their `tool_name`.
 """

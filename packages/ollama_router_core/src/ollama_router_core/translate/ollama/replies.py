@@ -1,8 +1,4 @@
-"""Whole answers of `/api/chat` and `/api/generate`.
-
-Belongs here: reading and writing them, and the parts their streams share.
-Does not belong here: requests (`requests`), streams (`streams`).
-"""
+"""Whole answers of `/api/chat` and `/api/generate`."""
 
 from __future__ import annotations
 
@@ -10,10 +6,10 @@ from typing import Any
 
 from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
 from ollama_router_core.translate.errors import UntranslatableReply
-from ollama_router_core.translate.loosely import count_of, list_of, object_of, object_text, text_of
+from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, object_text, text_of
 from ollama_router_core.translate.parts import joined_text, joined_thinking, reply_arguments
 from ollama_router_core.translate.replies import FinishReason, Reply, ReplyPart, Stamp, Timings, Usage
-from ollama_router_core.translate.stamps import call_id, rfc3339
+from ollama_router_core.translate.timestamps import call_id, rfc3339
 
 __all__ = [
     "final_fields",

@@ -1,19 +1,15 @@
-"""The NDJSON of `/api/chat` and `/api/generate`, chunk by chunk.
-
-Belongs here: reading chunks into events and writing events as chunks.
-Does not belong here: cutting bytes into lines (`framing`), whole answers (`replies`).
-"""
+"""The NDJSON of `/api/chat` and `/api/generate`, chunk by chunk."""
 
 from __future__ import annotations
 
 from typing import Any, assert_never
 
-from ollama_router_core.endpoints import Family
+from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.conversation import ToolCall
 from ollama_router_core.translate.errors import StreamEventTooLarge, UntranslatableReply
 from ollama_router_core.translate.framing import MAX_EVENT_BYTES
 from ollama_router_core.translate.json_text import encode
-from ollama_router_core.translate.loosely import list_of, object_of, reply_object, text_of
+from ollama_router_core.translate.lenient_json import list_of, object_of, reply_object, text_of
 from ollama_router_core.translate.ollama.replies import (
     final_fields,
     read_finish,
@@ -33,8 +29,8 @@ from ollama_router_core.translate.replies import (
     ThinkingDelta,
     ToolCallDelta,
 )
-from ollama_router_core.translate.stamps import rfc3339
 from ollama_router_core.translate.streaming import ended_early, failure_tail, next_call
+from ollama_router_core.translate.timestamps import rfc3339
 
 __all__ = ["OllamaReader", "OllamaWriter"]
 

@@ -1,8 +1,5 @@
 """A conversation, written as a request of `/api/chat` or `/api/generate`.
 
-Belongs here: which key says what, and what these routes cannot say.
-Does not belong here: reading such requests (`read_requests`), answers (`replies`), streams (`streams`).
-
 Source: Ollama's api/types.go.
 """
 

@@ -1,8 +1,4 @@
-"""Requests of `/v1/completions`: one plain prompt.
-
-Belongs here: reading them into a conversation of one message and writing one as them.
-Does not belong here: answers (`replies`), streams (`streams`).
-"""
+"""Requests of `/v1/completions`: one plain prompt."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
 """Requests of `/v1/chat/completions`, read into a conversation.
 
-Belongs here: what each key means, of both kinds of completions where they share it.
-Does not belong here: writing such requests (`write_requests`), `/v1/completions` (`completions`).
-
 Source: the request types of OpenAI's own Python library; `reasoning_content` and `reasoning` in messages are what
 vLLM, llama.cpp, DeepSeek, OpenRouter and Ollama write.
 """

@@ -1,8 +1,5 @@
 """Whole answers of chat completions and completions.
 
-Belongs here: reading and writing them, and the parts their streams share.
-Does not belong here: requests (`requests`, `completions`), streams (`streams`).
-
 The thoughts of a model stand in `reasoning_content` (DeepSeek, llama.cpp, older vLLM) or `reasoning` (Ollama,
 OpenRouter, vLLM); both are read, the second is written, as Ollama's own `/v1` routes do.
 """
@@ -14,10 +11,10 @@ from typing import Any
 
 from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
 from ollama_router_core.translate.errors import UntranslatableReply
-from ollama_router_core.translate.loosely import count_of, list_of, object_of, text_of
+from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, text_of
 from ollama_router_core.translate.parts import joined_text, joined_thinking
 from ollama_router_core.translate.replies import FinishReason, Reply, ReplyPart, Stamp, Timings, Usage
-from ollama_router_core.translate.stamps import call_id, created_seconds
+from ollama_router_core.translate.timestamps import call_id, created_seconds
 
 __all__ = [
     "content_text",

@@ -1,17 +1,13 @@
-"""The server-sent events of chat completions and completions, chunk by chunk.
-
-Belongs here: reading chunks into events and writing events as chunks.
-Does not belong here: cutting bytes into events (`framing`), whole answers (`replies`).
-"""
+"""The server-sent events of chat completions and completions, chunk by chunk."""
 
 from __future__ import annotations
 
 from typing import Any, assert_never
 
-from ollama_router_core.endpoints import Family
+from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.errors import UntranslatableReply
 from ollama_router_core.translate.json_text import encode
-from ollama_router_core.translate.loosely import count_of, list_of, object_of, reply_object, text_of
+from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, reply_object, text_of
 from ollama_router_core.translate.openai.replies import (
     content_text,
     head_fields,
@@ -34,8 +30,8 @@ from ollama_router_core.translate.replies import (
     ToolCallDelta,
     Usage,
 )
-from ollama_router_core.translate.stamps import call_id
 from ollama_router_core.translate.streaming import ended_early, failure_tail
+from ollama_router_core.translate.timestamps import call_id
 
 __all__ = ["OpenAIReader", "OpenAIWriter"]
 

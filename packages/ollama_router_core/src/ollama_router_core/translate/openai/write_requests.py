@@ -1,8 +1,5 @@
 """A conversation, written as a request of `/v1/chat/completions`.
 
-Belongs here: which key says what, of both kinds of completions where they share it, and what cannot be said.
-Does not belong here: reading such requests (`read_requests`), `/v1/completions` (`completions`), answers (`replies`).
-
 Source: the request types of OpenAI's own Python library; `reasoning_content` and `reasoning` in messages are what
 vLLM, llama.cpp, DeepSeek, OpenRouter and Ollama write.
 """

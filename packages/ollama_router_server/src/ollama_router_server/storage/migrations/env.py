@@ -1,8 +1,4 @@
-"""Alembic's entry point: runs the steps on the connection that `storage.upgrade` hands over.
-
-Belongs here: nothing but the call.
-Does not belong here: engines and URLs.
-"""
+"""Alembic's entry point: runs the steps on the connection that `storage.upgrade` hands over."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Who is asking, may they, and how much is left: tokens, grants, limits, trusted proxies."""

@@ -1,0 +1,272 @@
+"""May this user do this, to this model, from here, now.
+
+A field of `Grants` that is None says nothing. What a user's own grants do not say, the group's do; what neither says
+is open, within what the role allows.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import Any, Literal
+
+from ollama_router_core.access.addresses import read_address
+from ollama_router_core.api.endpoints import Endpoint, Kind
+from ollama_router_core.api.model_names import CanonicalName, canonical_name, is_cloud_name
+from ollama_router_core.errors import AccessError, Forbidden
+
+__all__ = [
+    "CloudRule",
+    "Grants",
+    "InvalidGrants",
+    "Role",
+    "check_cloud",
+    "check_endpoint",
+    "check_expiry",
+    "check_host",
+    "check_model",
+    "check_network",
+    "combine_grants",
+    "grants_from_json",
+    "grants_to_json",
+    "may_use_cloud",
+    "may_use_host",
+    "may_use_model",
+]
+
+Role = Literal["admin", "user", "viewer"]
+CloudRule = Literal["none", "admin", "all"]
+"""Who may use what runs at ollama.com when grants do not say; the setting `cloud`."""
+
+_KINDS: dict[str, tuple[Kind, ...]] = {
+    "admin": tuple(Kind),
+    "user": (Kind.INFER, Kind.READ),
+    "viewer": (Kind.READ,),
+}
+"""Tuples: a kind is found by identity, where a set would call its hash in Python."""
+_PATTERN = re.compile(r"[!-~]{1,200}", re.ASCII)
+_DEFAULT_PLACE = "registry.ollama.ai/library/"
+_MOST_ENTRIES = 200
+
+
+class InvalidGrants(AccessError):
+    """Grants that cannot be meant: an unknown field, a wrong type, a network that is none."""
+
+    code = "invalid_grants"
+    status_hint = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grants:
+    """What one user or group was granted; None leaves a field to the group, and then open.
+
+    `models` are shell patterns (`*`, `?`, `[...]`) over model names as Ollama reads them: `llama3.1` is
+    `llama3.1:latest`, `llama3.1:*` is every tag, case does not matter. `hosts` are patterns over names of external
+    hosts. An empty list allows nothing. `cloud` False forbids models of Ollama's cloud. `kinds` are the kinds of
+    route, within the role's. `networks` are client networks in CIDR form. `expires_at` is seconds since 1970 (UTC).
+    The four numbers are the limits that `limits` keeps count of; days and months are UTC's.
+    """
+
+    models: tuple[str, ...] | None = None
+    hosts: tuple[str, ...] | None = None
+    cloud: bool | None = None
+    kinds: tuple[Kind, ...] | None = None
+    networks: tuple[str, ...] | None = None
+    expires_at: float | None = None
+    requests_per_minute: int | None = None
+    concurrent_requests: int | None = None
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
+
+
+_FIELDS = tuple(field.name for field in fields(Grants))
+_LISTS = ("models", "hosts", "kinds", "networks")
+_NUMBERS = ("requests_per_minute", "concurrent_requests", "tokens_per_day", "tokens_per_month")
+
+
+def combine_grants(own: Grants, group: Grants) -> Grants:
+    """What holds for a user: field by field the user's own word, else the group's."""
+    chosen = {name: getattr(own, name) for name in _FIELDS}
+    return Grants(**{name: getattr(group, name) if value is None else value for name, value in chosen.items()})
+
+
+def check_endpoint(role: Role, endpoint: Endpoint, grants: Grants | None = None) -> None:
+    """Check that a role, and these grants, may use an endpoint's kind of route.
+
+    Raises:
+        Forbidden: they may not.
+    """
+    if endpoint.kind not in _KINDS[role]:
+        raise Forbidden(f"{endpoint.path} needs another role: a {role} may not use {endpoint.kind} routes")
+    if grants is not None and grants.kinds is not None and endpoint.kind not in grants.kinds:
+        raise Forbidden(f"{endpoint.path} is a route of the kind {endpoint.kind}, which this user may not use")
+
+
+def may_use_model(grants: Grants, model: str) -> bool:
+    """Whether a model, named in any spelling, is among those granted."""
+    if grants.cloud is False and is_cloud_name(model):
+        return False
+    return grants.models is None or _is_among(grants.models, canonical_name(model))
+
+
+def check_model(grants: Grants, model: str) -> None:
+    """Check that a model is among those granted.
+
+    Raises:
+        Forbidden: it is not; the text says the same of models that exist and of models that do not.
+    """
+    if (grants.models is None and grants.cloud is not False) or may_use_model(grants, model):
+        return
+    if grants.cloud is False and is_cloud_name(model):
+        raise Forbidden("this user may not use models of Ollama's cloud; an administrator can allow it")
+    raise Forbidden("this user may not use this model; an administrator can allow it")
+
+
+def may_use_cloud(role: Role, grants: Grants, rule: CloudRule) -> bool:
+    """Whether somebody may use models and tools of Ollama's hosted service. Where nobody may, no grant helps."""
+    if rule == "none" or grants.cloud is not None:
+        return rule != "none" and bool(grants.cloud)
+    return rule == "all" or role == "admin"
+
+
+def check_cloud(role: Role, grants: Grants, rule: CloudRule, what: str) -> None:
+    """Check the permission that hosted models and tools need besides all others.
+
+    Raises:
+        Forbidden: it is missing. Nothing else is used in their place.
+    """
+    if not may_use_cloud(role, grants, rule):
+        raise Forbidden(f"{what} would run at ollama.com, which you may not use; see the setting `cloud`")
+
+
+def may_use_host(grants: Grants, host: str) -> bool:
+    """Whether an external host (its name in the config) is among those granted."""
+    return grants.hosts is None or any(fnmatch.fnmatchcase(host, pattern) for pattern in grants.hosts)
+
+
+def check_host(grants: Grants, host: str) -> None:
+    """Check that an external host is among those granted.
+
+    Raises:
+        Forbidden: it is not.
+    """
+    if not may_use_host(grants, host):
+        raise Forbidden(f"this user may not use the external host {host}; an administrator can allow it")
+
+
+def check_network(grants: Grants, address: str | None) -> None:
+    """Check that a client's address is in a granted network; None is an address that is not known.
+
+    Raises:
+        Forbidden: it is not, or it is not known while networks are granted.
+    """
+    if grants.networks is None:
+        return
+    if address is None or not _is_within(grants.networks, address):
+        raise Forbidden("this user may not come from this address; an administrator can allow its network")
+
+
+def check_expiry(grants: Grants, now: float) -> None:
+    """Check that a user's time is not over; `now` is seconds since 1970.
+
+    Raises:
+        Forbidden: it is.
+    """
+    if grants.expires_at is not None and now >= grants.expires_at:
+        raise Forbidden("this user's access has expired; an administrator can extend it")
+
+
+def grants_to_json(grants: Grants) -> dict[str, Any]:
+    """Grants in JSON's types, without what they do not say."""
+    values = ((name, getattr(grants, name)) for name in _FIELDS)
+    return {name: list(map(str, value)) if name in _LISTS else value for name, value in values if value is not None}
+
+
+def grants_from_json(values: Any) -> Grants:
+    """Grants from JSON's types; null says nothing, as a missing field does.
+
+    Raises:
+        InvalidGrants: no object, an unknown field, a wrong type, a kind or network that is none.
+    """
+    if not isinstance(values, dict):
+        raise InvalidGrants("grants must be an object")
+    unknown = sorted(set(values) - set(_FIELDS), key=str)
+    if unknown:
+        raise InvalidGrants(f"unknown field {str(unknown[0])[:50]!r}; known: {', '.join(_FIELDS)}")
+    return Grants(**{name: _read(name, value) for name, value in values.items() if value is not None})
+
+
+def _read(name: str, value: Any) -> Any:
+    if name == "cloud":
+        if not isinstance(value, bool):
+            raise InvalidGrants("cloud must be true or false")
+        return value
+    if name == "expires_at":
+        return _moment(value)
+    if name in _NUMBERS:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
+            raise InvalidGrants(f"{name} must be a whole number, 0 or more")
+        return value
+    return _read_list(name, value)
+
+
+def _moment(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
+        raise InvalidGrants("expires_at must be a number of seconds since 1970")
+    return float(value)
+
+
+def _read_list(name: str, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(entry, str) for entry in value):
+        raise InvalidGrants(f"{name} must be a list of texts")
+    if len(value) > _MOST_ENTRIES:
+        raise InvalidGrants(f"{name} may have {_MOST_ENTRIES} entries at most")
+    if name == "kinds":
+        return _kinds(value)
+    if name == "networks":
+        return tuple(str(_checked_network(text)) for text in value)
+    if not all(_PATTERN.fullmatch(text) for text in value):
+        raise InvalidGrants(f"{name} must hold patterns of 1 to 200 ASCII characters without blanks")
+    return tuple(value)
+
+
+def _kinds(texts: Iterable[str]) -> tuple[Kind, ...]:
+    try:
+        return tuple(Kind(text) for text in texts)
+    except ValueError:
+        raise InvalidGrants(f"kinds must be among {', '.join(Kind)}") from None
+
+
+def _checked_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return _network(text)
+    except ValueError:
+        raise InvalidGrants(f"{text[:50]!r} is no network; write one as 10.0.0.0/8 or fd00::/8") from None
+
+
+@lru_cache(maxsize=1024)
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    return ipaddress.ip_network(text, strict=False)
+
+
+@lru_cache(maxsize=4096)
+def _is_within(networks: tuple[str, ...], address: str) -> bool:
+    known = read_address(address)
+    return known is not None and any(known in _network(text) for text in networks)
+
+
+@lru_cache(maxsize=4096)
+def _is_among(patterns: tuple[str, ...], name: CanonicalName) -> bool:
+    return any(_matcher(pattern)(name) for pattern in patterns)
+
+
+@lru_cache(maxsize=4096)
+def _matcher(pattern: str) -> Any:
+    """What tells whether a canonical name matches; a pattern without wildcards is a name like any other."""
+    if not set(pattern) & set("*?["):
+        return canonical_name(pattern).__eq__
+    return re.compile(fnmatch.translate(pattern.lower().removeprefix(_DEFAULT_PLACE))).match

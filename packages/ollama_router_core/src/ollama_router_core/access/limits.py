@@ -1,0 +1,219 @@
+"""How much is left of a user's limits: requests in a minute, requests at once, tokens of a day and a month.
+
+Two clocks come in as arguments: `now` goes only forward (seconds from any start), `wall` is seconds since 1970 and
+says which day and month it is (UTC).
+
+Tokens are taken when a request is admitted, by an estimate, and settled when its true use is known. A request is
+admitted while anything is left, so what one request uses beyond its estimate is the most that a limit is passed by.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ollama_router_core.access.grants import Grants
+from ollama_router_core.errors import LimitExceeded
+
+__all__ = [
+    "NOWHERE",
+    "Allowance",
+    "Elsewhere",
+    "Meter",
+    "Standing",
+    "day_of",
+    "estimate_tokens",
+    "first_day_of_month",
+    "limit_headers",
+    "standing_of",
+]
+
+DAY = 86_400
+_MINUTE = 60.0
+_BYTES_PER_TOKEN = 4
+_USUAL_ANSWER = 256  # tokens taken for an answer whose length the client does not bound
+
+
+def day_of(wall: float) -> int:
+    """Whole days since 1970-01-01 (UTC)."""
+    return int(wall // DAY)
+
+
+def first_day_of_month(day: int) -> int:
+    """The first day of a day's month, both in days since 1970-01-01."""
+    return day - (_date(day).day - 1)
+
+
+def _date(day: int) -> datetime:
+    return datetime.fromtimestamp(day * DAY, UTC)
+
+
+def estimate_tokens(prompt_bytes: int, max_tokens: int | None) -> int:
+    """Tokens that a request is taken for on admission: a quarter of its bytes, and the answer it may have.
+
+    `max_tokens` is the client's own limit; None, or below zero, is none. What was counted replaces it afterwards.
+    """
+    answer = _USUAL_ANSWER if max_tokens is None or max_tokens < 0 else max_tokens
+    return prompt_bytes // _BYTES_PER_TOKEN + answer + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """Where a user stands with one limit; `reset` is the seconds until more is left (all of it, for tokens)."""
+
+    limit: int
+    remaining: int
+    reset: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a user stands with every limit; None where there is none. `tokens` is the tighter of day and month."""
+
+    requests: Allowance | None = None
+    tokens: Allowance | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """What other processes have admitted for a user, as far as is known here.
+
+    `requests` are those of the last minute: a moment on this process's clock, and how many were admitted about then.
+    """
+
+    in_flight: int = 0
+    requests: tuple[tuple[float, int], ...] = ()
+
+
+NOWHERE = Elsewhere()
+
+
+class Meter:
+    """What one user has used. A plain value but for its being changed in place; it knows no clock.
+
+    Use: `admit` a request, later `release` it; `take` tokens for a day, later take the difference to the true use.
+    """
+
+    __slots__ = ("_moments", "in_flight", "tokens")
+
+    def __init__(self) -> None:
+        self._moments: deque[float] = deque()
+        self.in_flight = 0
+        self.tokens: dict[int, int] = {}
+        """Tokens by day, those of requests under way included."""
+
+    def admit(self, grants: Grants, *, now: float, wall: float, elsewhere: Elsewhere = NOWHERE) -> Standing:
+        """Let one more request in and count it.
+
+        In no 60 seconds are more than `requests_per_minute` admitted, those `elsewhere` included, and no refused one
+        is counted.
+
+        Raises:
+            LimitExceeded: a limit is used up; `retry_after` says for how long.
+        """
+        self._forget(now)
+        self._check_tokens(grants, wall)
+        running = self.in_flight + elsewhere.in_flight
+        if grants.concurrent_requests is not None and running >= grants.concurrent_requests:
+            raise LimitExceeded(
+                f"this user may have {grants.concurrent_requests} requests at once, and has them", retry_after=1.0
+            )
+        self._check_requests(grants, now, elsewhere)
+        self.in_flight += 1
+        if grants.requests_per_minute is not None:
+            self._moments.append(now)
+        return standing_of(self, grants, now=now, wall=wall, elsewhere=elsewhere)
+
+    def release(self) -> None:
+        """A request that was admitted has ended."""
+        self.in_flight -= 1
+
+    def take(self, day: int, tokens: int) -> None:
+        """Count tokens for a day; a negative number gives back."""
+        self.tokens[day] = max(0, self.tokens.get(day, 0) + tokens)
+
+    def recall(self, moment: float) -> None:
+        """Count a request that was admitted earlier, before this meter was made; oldest first."""
+        self._moments.append(moment)
+
+    def recent(self, now: float, elsewhere: Elsewhere = NOWHERE) -> tuple[float, ...]:
+        """The moments of the last 60 seconds at which requests were admitted, oldest first."""
+        self._forget(now)
+        if not elsewhere.requests:
+            return tuple(self._moments)
+        others = [moment for moment, count in elsewhere.requests if moment > now - _MINUTE for _ in range(count)]
+        return tuple(sorted([*self._moments, *others]))
+
+    def _forget(self, now: float) -> None:
+        while self._moments and self._moments[0] <= now - _MINUTE:
+            self._moments.popleft()
+
+    def _check_requests(self, grants: Grants, now: float, elsewhere: Elsewhere) -> None:
+        limit = grants.requests_per_minute
+        if limit is None:
+            return
+        moments = self.recent(now, elsewhere)
+        if len(moments) < limit:
+            return
+        wait = _MINUTE if limit == 0 else moments[-limit] + _MINUTE - now
+        raise LimitExceeded(f"this user may send {limit} requests a minute, and has", retry_after=wait)
+
+    def _check_tokens(self, grants: Grants, wall: float) -> None:
+        for name, allowance in _token_allowances(self.tokens, grants, wall).items():
+            if allowance.remaining <= 0:
+                raise LimitExceeded(
+                    f"this user may use {allowance.limit} tokens a {name}, and has", retry_after=allowance.reset
+                )
+
+
+def standing_of(meter: Meter, grants: Grants, *, now: float, wall: float, elsewhere: Elsewhere = NOWHERE) -> Standing:
+    """Where a user stands now: `now` is seconds of the meter's clock, `wall` seconds since 1970 (UTC)."""
+    tokens = _token_allowances(meter.tokens, grants, wall).values()
+    tightest = min(tokens, key=lambda allowance: allowance.remaining, default=None)
+    return Standing(requests=_request_allowance(meter, grants, now, elsewhere), tokens=tightest)
+
+
+def _request_allowance(meter: Meter, grants: Grants, now: float, elsewhere: Elsewhere) -> Allowance | None:
+    limit = grants.requests_per_minute
+    if limit is None:
+        return None
+    moments = meter.recent(now, elsewhere)
+    # A limit that was lowered may have been passed long before: the oldest request's end then leaves nothing yet.
+    next_free = moments[-limit] if len(moments) >= limit > 0 else next(iter(moments), now - _MINUTE)
+    reset = next_free + _MINUTE - now
+    return Allowance(limit=limit, remaining=max(0, limit - len(moments)), reset=reset)
+
+
+def _token_allowances(tokens: Mapping[int, int], grants: Grants, wall: float) -> dict[str, Allowance]:
+    if grants.tokens_per_day is None and grants.tokens_per_month is None:
+        return {}
+    today = day_of(wall)
+    first = first_day_of_month(today)
+    following = _date(first) + timedelta(days=31)
+    month_end = first_day_of_month(day_of(following.timestamp()))
+    allowances = {}
+    if grants.tokens_per_day is not None:
+        allowances["day"] = _allowance(grants.tokens_per_day, tokens.get(today, 0), today + 1, wall)
+    if grants.tokens_per_month is not None:
+        used = sum(count for day, count in tokens.items() if first <= day < month_end)
+        allowances["month"] = _allowance(grants.tokens_per_month, used, month_end, wall)
+    return allowances
+
+
+def _allowance(limit: int, used: int, ends: int, wall: float) -> Allowance:
+    return Allowance(limit=limit, remaining=max(0, limit - used), reset=ends * DAY - wall)
+
+
+def limit_headers(standing: Standing) -> tuple[tuple[str, str], ...]:
+    """The `x-ratelimit-*` fields; the names and forms are those that OpenAI's clients know. Resets are `12s`."""
+    fields: list[tuple[str, str]] = []
+    for name, allowance in (("requests", standing.requests), ("tokens", standing.tokens)):
+        if allowance is not None:
+            fields += [
+                (f"x-ratelimit-limit-{name}", str(allowance.limit)),
+                (f"x-ratelimit-remaining-{name}", str(allowance.remaining)),
+                (f"x-ratelimit-reset-{name}", f"{max(0, -int(-allowance.reset // 1))}s"),
+            ]
+    return tuple(fields)

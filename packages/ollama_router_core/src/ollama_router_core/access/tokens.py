@@ -1,0 +1,325 @@
+"""API tokens: mint them, recognise them, verify them, and remember what was verified.
+
+A token has 32 base62 characters: 26 random ones (154.8 bits) and a CRC-32 of those in 6. The checksum tells a
+typo or a scanner's junk from a token without any cryptography. The first 8 are the public `lookup`, which finds
+the one digest to compare with; the other 18 random ones (107 bits) stay secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import re
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from enum import Enum
+from hashlib import blake2b
+from typing import Final, Generic, TypeVar
+
+import bcrypt
+
+from ollama_router_core.errors import AmbiguousCredential, InvalidCredential, MissingCredential
+
+__all__ = [
+    "LOOKUP_LENGTH",
+    "REJECTED",
+    "TOKEN_LENGTH",
+    "Rejected",
+    "Token",
+    "VerifiedTokens",
+    "check_format",
+    "hash_token",
+    "is_digest",
+    "lookup_of",
+    "mint_token",
+    "read_credential",
+    "verify_token",
+]
+
+TOKEN_LENGTH: Final = 32
+LOOKUP_LENGTH: Final = 8
+
+_RANDOM_LENGTH: Final = 26
+_ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_FORMAT: Final = re.compile(r"[0-9A-Za-z]{32}", re.ASCII)
+_CREDENTIAL: Final = re.compile(rb"[\x21-\x7e]{1,72}")
+# A cost above 16 in a stored digest would hold a thread for seconds; nothing we know writes one.
+_DIGEST: Final = re.compile(r"\$2[abxy]\$(?:0[4-9]|1[0-6])\$[./0-9A-Za-z]{53}", re.ASCII)
+_STANDARD_BASE64: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_BCRYPT_BASE64: Final = b"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_TO_BCRYPT: Final = bytes.maketrans(_STANDARD_BASE64, _BCRYPT_BASE64)
+
+
+class Token:
+    """A secret. It shows itself only when asked by name, never in `repr`, `str`, f-strings or errors."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The token's text; for the one moment in which its owner is told."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Token(***)"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Token):
+            return NotImplemented
+        return hmac.compare_digest(self._text.encode(), other._text.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+def _checksum(random_part: str) -> str:
+    """CRC-32 of the ASCII bytes, as 6 base62 digits, most significant first (62**6 > 2**32)."""
+    rest = zlib.crc32(random_part.encode("ascii"))
+    digits = ""
+    for _ in range(TOKEN_LENGTH - _RANDOM_LENGTH):
+        rest, digit = divmod(rest, 62)
+        digits = _ALPHABET[digit] + digits
+    return digits
+
+
+def mint_token(randbelow: Callable[[int], int]) -> Token:
+    """Make a token.
+
+    Args:
+        randbelow: returns an unpredictable integer in `range(n)`, as `secrets.randbelow` does.
+    """
+    random_part = "".join(_ALPHABET[randbelow(62)] for _ in range(_RANDOM_LENGTH))
+    return Token(random_part + _checksum(random_part))
+
+
+def check_format(text: str) -> bool:
+    """Whether a text could have come from `mint_token`. A change of one character never passes.
+
+    CRC-32 notices every change within 32 consecutive bits, so also that of one 8-bit character.
+    """
+    return _FORMAT.fullmatch(text) is not None and _checksum(text[:_RANDOM_LENGTH]) == text[_RANDOM_LENGTH:]
+
+
+def lookup_of(text: str) -> str:
+    """The public first 8 characters, by which a token is listed and found."""
+    return text[:LOOKUP_LENGTH]
+
+
+def hash_token(token: Token, *, salt: bytes, cost: int = 12) -> str:
+    """The bcrypt digest to store (`$2b$`).
+
+    Args:
+        token: the whole token is hashed.
+        salt: 16 random bytes.
+        cost: binary logarithm of the rounds, 4 to 16; 12 takes about a quarter of a second.
+
+    Raises:
+        ValueError: salt or cost out of range, or a token over bcrypt's limit of 72 bytes.
+    """
+    if len(salt) != 16 or not 4 <= cost <= 16:
+        raise ValueError("expected 16 bytes of salt and a cost from 4 to 16")
+    encoded = base64.b64encode(salt).rstrip(b"=").translate(_TO_BCRYPT)
+    return bcrypt.hashpw(token.reveal().encode("ascii"), b"$2b$%02d$%s" % (cost, encoded)).decode("ascii")
+
+
+def is_digest(text: str) -> bool:
+    """Whether a text is a bcrypt digest that `verify_token` would compare with."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def verify_token(credential: str, digest: str) -> bool:
+    """Whether the digest is of this credential; takes as long as the digest's cost says.
+
+    Digests of other programs (`$2a$`, `$2y$`) verify as well, whatever the credential's format. What bcrypt
+    would choke on is False, not an error: over 72 bytes, NUL, not ASCII, a malformed digest.
+    """
+    secret = credential.encode("utf-8", "surrogatepass")
+    if _CREDENTIAL.fullmatch(secret) is None or not is_digest(digest):
+        return False
+    try:
+        return bcrypt.checkpw(secret, digest.encode("ascii"))
+    except ValueError:  # a salt whose spare bits are set
+        return False
+
+
+def read_credential(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """The one credential in a request's header fields.
+
+    It may stand in `Authorization` (Bearer, or Basic with the token as password) or in `x-api-key`, or in both
+    if they agree, as SDKs send it. Field names must be in lower case, as ASGI has them.
+
+    Raises:
+        MissingCredential: neither field is there.
+        AmbiguousCredential: a field is there twice, or the two disagree.
+        InvalidCredential: another scheme, or not 1 to 72 printable ASCII characters.
+    """
+    authorization = api_key = None
+    for name, value in headers:
+        if name == b"authorization":
+            if authorization is not None:
+                raise AmbiguousCredential("send one Authorization header, not several")
+            authorization = value
+        elif name == b"x-api-key":
+            if api_key is not None:
+                raise AmbiguousCredential("send one x-api-key header, not several")
+            api_key = value
+    if authorization is None:
+        if api_key is None:
+            raise MissingCredential("send a token: Authorization: Bearer TOKEN, or x-api-key: TOKEN")
+        return _checked(api_key.strip())
+    credential = _checked(_from_authorization(authorization))
+    if api_key is not None and _checked(api_key.strip()) != credential:
+        raise AmbiguousCredential("Authorization and x-api-key hold different credentials; send one of them")
+    return credential
+
+
+def _from_authorization(value: bytes) -> bytes:
+    scheme, _, rest = value.strip().partition(b" ")
+    scheme, rest = scheme.lower(), rest.strip()
+    if scheme == b"bearer":
+        return rest
+    if scheme != b"basic":
+        raise InvalidCredential("Authorization must be: Bearer TOKEN (or Basic with the token as password)")
+    try:
+        _, colon, password = base64.b64decode(rest, validate=True).partition(b":")
+    except binascii.Error:
+        colon, password = b"", b""
+    if not colon:
+        raise InvalidCredential("Authorization: Basic must hold base64 of USER:TOKEN")
+    return password
+
+
+def _checked(credential: bytes) -> str:
+    if _CREDENTIAL.fullmatch(credential) is None:
+        raise InvalidCredential("the token must be 1 to 72 printable ASCII characters")
+    return credential.decode("ascii")
+
+
+class Rejected(Enum):
+    """The type of `REJECTED`, which says: this credential was verified, and it is nobody's."""
+
+    REJECTED = "rejected"
+
+
+REJECTED: Final = Rejected.REJECTED
+
+Value = TypeVar("Value")
+
+
+class _Entry(Generic[Value]):
+    __slots__ = ("epoch", "expires", "value")
+
+    def __init__(self, value: Value, epoch: int, expires: float) -> None:
+        self.value = value
+        self.epoch = epoch
+        self.expires = expires
+
+
+class VerifiedTokens(Generic[Value]):
+    """What earlier bcrypt runs found out, kept under a keyed BLAKE2b of each credential.
+
+    Every entry belongs to one `epoch` of the user table and is ignored in any other; `carry_over` moves those
+    that are still true. An accepted credential is forgotten `positive_ttl` seconds after its last use (what
+    bcrypt said about a digest does not age; the epoch covers changes of users), a rejected one `negative_ttl`
+    seconds after it was judged. Both sides are bounded, least recently used first out, and separate, so that
+    junk cannot push out what is good. `now` is any clock that only goes forward, in seconds.
+
+    Args:
+        key: at most 64 random bytes, new for each process, so that keys in a memory dump match nothing elsewhere.
+        positive_ttl: seconds.
+        negative_ttl: seconds.
+        max_accepted: entries.
+        max_rejected: entries.
+    """
+
+    __slots__ = (
+        "_accepted",
+        "_key",
+        "_max_accepted",
+        "_max_rejected",
+        "_negative_ttl",
+        "_positive_ttl",
+        "_rejected",
+    )
+
+    def __init__(
+        self,
+        key: bytes,
+        *,
+        positive_ttl: float = 60.0,
+        negative_ttl: float = 30.0,
+        max_accepted: int = 16_384,
+        max_rejected: int = 4_096,
+    ) -> None:
+        self._key = key
+        self._positive_ttl = positive_ttl
+        self._negative_ttl = negative_ttl
+        self._max_accepted = max_accepted
+        self._max_rejected = max_rejected
+        self._accepted: OrderedDict[bytes, _Entry[Value]] = OrderedDict()
+        self._rejected: OrderedDict[bytes, _Entry[Rejected]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._accepted) + len(self._rejected)
+
+    def find(self, credential: str, *, epoch: int, now: float) -> Value | Rejected | None:
+        """What is known: the accepted credential's value, `REJECTED`, or None when bcrypt must be asked."""
+        return self.find_key(self.key(credential), epoch=epoch, now=now)
+
+    def key(self, credential: str) -> bytes:
+        """What entries are kept under; worthless in any other process."""
+        return blake2b(credential.encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()
+
+    def find_key(self, key: bytes, *, epoch: int, now: float) -> Value | Rejected | None:
+        """`find` for who has kept the credential's `key`."""
+        accepted = self._accepted.get(key)
+        if accepted is not None:
+            if accepted.epoch == epoch and now < accepted.expires:
+                accepted.expires = now + self._positive_ttl
+                self._accepted.move_to_end(key)
+                return accepted.value
+            del self._accepted[key]
+        rejected = self._rejected.get(key)
+        if rejected is not None:
+            if rejected.epoch == epoch and now < rejected.expires:
+                self._rejected.move_to_end(key)
+                return rejected.value
+            del self._rejected[key]
+        return None
+
+    def accept(self, credential: str, value: Value, *, epoch: int, now: float) -> None:
+        """Remember that a credential verified in this epoch, and whose it is."""
+        key = self.key(credential)
+        self._rejected.pop(key, None)
+        self._accepted[key] = _Entry(value, epoch, now + self._positive_ttl)
+        self._accepted.move_to_end(key)
+        if len(self._accepted) > self._max_accepted:
+            self._accepted.popitem(last=False)
+
+    def reject(self, credential: str, *, epoch: int, now: float) -> None:
+        """Remember that a credential is nobody's in this epoch."""
+        key = self.key(credential)
+        self._rejected[key] = _Entry(REJECTED, epoch, now + self._negative_ttl)
+        self._rejected.move_to_end(key)
+        if len(self._rejected) > self._max_rejected:
+            self._rejected.popitem(last=False)
+
+    def carry_over(self, epoch: int, renew: Callable[[Value], Value | None]) -> None:
+        """Enter a new epoch without verifying everybody again.
+
+        Args:
+            epoch: the new epoch.
+            renew: given an entry's value, returns its new value if the digest it was verified against still
+                stands, else None. Rejections are dropped: a new token may have been added.
+        """
+        self._rejected.clear()
+        for key, entry in list(self._accepted.items()):
+            value = renew(entry.value)
+            if value is None:
+                del self._accepted[key]
+            else:
+                entry.value, entry.epoch = value, epoch

@@ -1,0 +1,88 @@
+"""Which client does a request come from, by the word of proxies that are trusted.
+
+A proxy adds the address that it was asked from at the end of the list, so the list is believed from its end, and only
+as far as the hops are trusted: what stands before the first one that is not is the client's own invention. One field
+is read, the one that the proxies write: another would pass through them as the client sent it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, Literal
+
+from ollama_router_core.access.addresses import read_address
+
+__all__ = ["ForwardedField", "Proxies"]
+
+ForwardedField = Literal["x-forwarded-for", "forwarded"]
+
+_MOST_HOPS: Final = 32
+_MOST_KNOWN: Final = 4096
+_FOR = re.compile(r'(?:^|[;\s])for=(?:"([^"\\]*)"|([^\s;,"]*))', re.IGNORECASE)
+_WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?|(\d{1,3}(?:\.\d{1,3}){3}):\d{1,5}", re.ASCII)
+
+
+class Proxies:
+    """Networks whose word about clients is believed.
+
+    Args:
+        networks: in CIDR form; an address alone is a network of one.
+        field: the field that they write.
+
+    Raises:
+        ValueError: a text is no network.
+    """
+
+    __slots__ = ("_field", "_networks", "_trusted")
+
+    def __init__(self, networks: Iterable[str], field: ForwardedField = "x-forwarded-for") -> None:
+        self._networks = tuple(ipaddress.ip_network(text, strict=False) for text in networks)
+        self._field = field.encode()
+        self._trusted: dict[str, bool] = {}
+
+    def client(self, peer: str | None, headers: Sequence[tuple[bytes, bytes]]) -> str | None:
+        """The client's address: `peer`, the address of the connection, unless that is a trusted proxy that names it.
+
+        A hop that is no address (`unknown`, a name) tells nothing: then it is the proxy's address that is known.
+        """
+        if peer is None or not self._networks or not self._trusts(peer):
+            return peer
+        nearest = peer
+        for text in self._hops(headers):
+            address = _address(text)
+            if address is None:
+                return nearest
+            nearest = address
+            if not self._trusts(address):
+                return address
+        return nearest
+
+    def _hops(self, headers: Sequence[tuple[bytes, bytes]]) -> Iterator[str]:
+        """What the proxies wrote, the nearest first."""
+        lines = [value.decode("latin-1") for name, value in headers if name == self._field]
+        elements = ",".join(lines).split(",")[-_MOST_HOPS:] if lines else []
+        for element in reversed(elements):
+            if self._field == b"forwarded":
+                found = _FOR.search(element)
+                yield (found[1] or found[2] or "") if found else ""
+            else:
+                yield element
+
+    def _trusts(self, address: str) -> bool:
+        known = self._trusted.get(address)
+        if known is None:
+            parsed = read_address(address)
+            known = parsed is not None and any(parsed in network for network in self._networks)
+            if len(self._trusted) >= _MOST_KNOWN:
+                self._trusted.clear()
+            self._trusted[address] = known
+        return known
+
+
+def _address(text: str) -> str | None:
+    text = text.strip()
+    found = _WITH_PORT.fullmatch(text)
+    parsed = read_address((found[1] or found[2]) if found else text)
+    return None if parsed is None else str(parsed)

@@ -1,0 +1,175 @@
+"""What the router's own requests are doing on each server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ollama_router_core.admission.tickets import Ticket
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.fleet.snapshot import EMPTY
+from ollama_router_core.fleet.speeds import SHARING
+from ollama_router_core.routing.candidates import RequestKind, kind_of
+
+__all__ = ["Floor", "Running", "Station"]
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """One request on a server: `work` seconds undisturbed after a load of `load` seconds; `answering` once it began."""
+
+    ticket: Ticket
+    kind: RequestKind
+    since: float
+    work: float
+    load: float
+    size: int = 0
+    answering: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Station:
+    """One server: its running requests and, while room is being made, the kind that gets it and who must go."""
+
+    running: dict[int, Running] = field(default_factory=dict)
+    by_kind: dict[RequestKind, int] = field(default_factory=dict)
+    promised: RequestKind | None = None
+    leaving: tuple[CanonicalName, ...] = ()
+
+    @property
+    def pace(self) -> float:
+        """How much longer each step takes than alone."""
+        count = len(self.running)
+        return float(count**SHARING) if count > 1 else 1.0
+
+    @property
+    def pace_with_one_more(self) -> float:
+        """The same with another request beside."""
+        return float((len(self.running) + 1) ** SHARING) if self.running else 1.0
+
+    def loading(self, now: float) -> Running | None:
+        """The request whose model is being loaded: no answer yet, and the load should not be over."""
+        for running in self.running.values():
+            if running.load and not running.answering and now < running.since + running.load:
+                return running
+        return None
+
+    def runs(self, model: CanonicalName) -> bool:
+        """Whether a request for a model is running."""
+        return any(kind.model == model for kind in self.by_kind)
+
+    def rest(self, model: CanonicalName, now: float) -> float:
+        """Seconds until the requests of a model should be over; never quite none while they run."""
+        pace = self.pace
+        left = [
+            max(running.since + running.load + running.work * pace - now, 0.2 * running.work)
+            for running in self.running.values()
+            if running.kind.model == model
+        ]
+        return max(left, default=0.0)
+
+
+class Floor:
+    """All servers' stations."""
+
+    def __init__(self) -> None:
+        self.stations: dict[str, Station] = {}
+        self._running: dict[RequestKind, dict[str, int]] = {}
+        self._answering: dict[RequestKind, dict[str, int]] = {}
+        self._at: dict[int, str] = {}
+        self._counts: tuple[Mapping[str, int], Mapping[str, Mapping[CanonicalName, int]]] | None = None
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._at
+
+    def station(self, server: str) -> Station:
+        """One server's station, made when first asked for."""
+        found = self.stations.get(server)
+        if found is None:
+            found = self.stations[server] = Station()
+        return found
+
+    def server_of(self, number: int) -> str | None:
+        """Where a ticket runs."""
+        return self._at.get(number)
+
+    def start(
+        self, ticket: Ticket, server: str, now: float, *, work: float = 0.0, load: float = 0.0, size: int = 0
+    ) -> None:
+        """A ticket goes to a server."""
+        kind = kind_of(ticket.request)
+        station = self.station(server)
+        station.running[ticket.number] = Running(ticket, kind, now, work, load, size)
+        station.by_kind[kind] = station.by_kind.get(kind, 0) + 1
+        self._at[ticket.number] = server
+        self._counts = None
+        _count(self._running, kind, server, 1)
+
+    def answered(self, number: int) -> None:
+        """The first byte came."""
+        server = self._at.get(number)
+        if server is None:
+            return
+        running = self.stations[server].running[number]
+        if not running.answering:
+            running.answering = True
+            _count(self._answering, running.kind, server, 1)
+
+    def end(self, number: int) -> tuple[str, Running] | None:
+        """A ticket is done with its server."""
+        server = self._at.pop(number, None)
+        if server is None:
+            return None
+        station = self.stations[server]
+        running = station.running.pop(number)
+        left = station.by_kind[running.kind] - 1
+        if left:
+            station.by_kind[running.kind] = left
+        else:
+            del station.by_kind[running.kind]
+        self._counts = None
+        _count(self._running, running.kind, server, -1)
+        if running.answering:
+            _count(self._answering, running.kind, server, -1)
+        return server, running
+
+    def running(self, kind: RequestKind) -> Mapping[str, int]:
+        """The servers that work for a kind."""
+        return self._running.get(kind, EMPTY)
+
+    def answering(self, kind: RequestKind) -> Mapping[str, int]:
+        """The servers that answer requests of a kind now: they have its model loaded, whatever else is known."""
+        return self._answering.get(kind, EMPTY)
+
+    def counts(self) -> tuple[Mapping[str, int], Mapping[str, Mapping[CanonicalName, int]]]:
+        """Requests by server, and by server and model: `FleetSnapshot.in_flight` and `.active`. Made once a change."""
+        if self._counts is None:
+            in_flight: dict[str, int] = {}
+            active: dict[str, dict[CanonicalName, int]] = {}
+            for server, station in self.stations.items():
+                if station.running:
+                    in_flight[server] = len(station.running)
+                    active[server] = _by_model(station)
+            self._counts = in_flight, active
+        return self._counts
+
+
+def _count(counts: dict[RequestKind, dict[str, int]], kind: RequestKind, server: str, change: int) -> None:
+    row = counts.get(kind)
+    if row is None:
+        row = counts[kind] = {}
+    count = row.get(server, 0) + change
+    if count:
+        row[server] = count
+        return
+    del row[server]
+    if not row:
+        del counts[kind]
+
+
+def _by_model(station: Station) -> dict[CanonicalName, int]:
+    found: dict[CanonicalName, int] = {}
+    for kind, count in station.by_kind.items():
+        if kind.model is not None:
+            found[kind.model] = found.get(kind.model, 0) + count
+    return found

@@ -1,0 +1,294 @@
+"""Every route the router knows, as one table.
+
+Source of the rows: Ollama's server/routes.go (v0.5 to v0.33) and its OpenAI- and Anthropic-compatible routes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import unquote
+
+from ollama_router_core.errors import InvalidTarget, MethodNotAllowed, UnknownRoute
+
+__all__ = ["ENDPOINTS", "Body", "Endpoint", "Family", "Kind", "Match", "Routing", "family_of_path", "match_endpoint"]
+
+
+_ENCODED = re.compile(r"(?:[!-$&-.0-~]|%[0-7][0-9A-Fa-f])+", re.ASCII)
+_SEGMENT = re.compile(r"[A-Za-z0-9\-_.~:=+]{1,1024}", re.ASCII)
+
+
+class Family(StrEnum):
+    """Whose dialect a route speaks, errors included."""
+
+    OLLAMA = "ollama"
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+
+
+class Kind(StrEnum):
+    """What a route does, for permissions."""
+
+    INFER = "infer"
+    READ = "read"
+    MANAGE = "manage"
+    ACCOUNT = "account"
+
+
+class Routing(StrEnum):
+    """Who answers.
+
+    `router`: the router alone. `one`: the best server. `gather`: all of them, merged. `holder`: those that hold the
+    model. `home`: those that the client names, or where the thing is or fits. `external`: a host of the config.
+    """
+
+    ROUTER = "router"
+    ONE = "one"
+    GATHER = "gather"
+    HOLDER = "holder"
+    HOME = "home"
+    EXTERNAL = "external"
+
+
+class Body(StrEnum):
+    """What a request carries: nothing that anybody reads, a JSON object, a form, or bytes to pass through."""
+
+    NONE = "none"
+    JSON = "json"
+    FORM = "form"
+    RAW = "raw"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One route.
+
+    `model_keys` are the body keys that may hold the model's name, the winning one first. `streams` is the default of
+    the body's `stream`; None means that the route never streams. `path` may end in one `{parameter}` segment.
+    `needs` is the capability a model must have, None when any model will do. `zstd` routes take compressed bodies.
+    """
+
+    name: str
+    methods: tuple[str, ...]
+    path: str
+    family: Family
+    kind: Kind
+    routing: Routing
+    model_keys: tuple[str, ...] = ()
+    streams: bool | None = None
+    needs: str | None = None
+    counts_usage: bool = False
+    body: Body = Body.NONE
+    zstd: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """An endpoint and the value of its path parameter, if it has one."""
+
+    endpoint: Endpoint
+    parameter: str | None = None
+
+    @property
+    def target(self) -> str:
+        """The path to send upstream, built from the table.
+
+        Raises:
+            InvalidTarget: the parameter holds characters that a server might read as more than one segment.
+        """
+        path = self.endpoint.path
+        if self.parameter is None:
+            return path
+        if not _SEGMENT.fullmatch(self.parameter) or set(self.parameter) == {"."}:
+            raise InvalidTarget("the last part of the path may hold letters, digits and - _ . ~ : = + only")
+        return path[: path.index("{")] + self.parameter
+
+
+def _infer(
+    name: str,
+    path: str,
+    family: Family = Family.OLLAMA,
+    *,
+    streams: bool | None,
+    needs: str = "completion",
+) -> Endpoint:
+    return Endpoint(
+        name=name,
+        methods=("POST",),
+        path=path,
+        family=family,
+        kind=Kind.INFER,
+        routing=Routing.ONE,
+        model_keys=("model",),
+        streams=streams,
+        needs=needs,
+        counts_usage=True,
+        body=Body.JSON,
+        zstd=family is not Family.OLLAMA,
+    )
+
+
+def _manage(
+    name: str, method: str, path: str, routing: Routing, keys: tuple[str, ...], *, streams: bool | None = None
+) -> Endpoint:
+    return Endpoint(
+        name=name,
+        methods=(method,),
+        path=path,
+        family=Family.OLLAMA,
+        kind=Kind.MANAGE,
+        routing=routing,
+        model_keys=keys,
+        streams=streams,
+        body=Body.JSON,
+    )
+
+
+def _account(name: str, method: str, path: str) -> Endpoint:
+    return Endpoint(
+        name=name,
+        methods=(method,),
+        path=path,
+        family=Family.OLLAMA,
+        kind=Kind.ACCOUNT,
+        routing=Routing.HOME,
+        body=Body.NONE if method == "GET" else Body.JSON,
+    )
+
+
+def _blob(name: str, method: str, body: Body) -> Endpoint:
+    return Endpoint(
+        name=name,
+        methods=(method,),
+        path="/api/blobs/{digest}",
+        family=Family.OLLAMA,
+        kind=Kind.MANAGE,
+        routing=Routing.HOME,
+        body=body,
+    )
+
+
+_NAMED = ("model", "name")
+
+
+def _read(
+    name: str,
+    methods: tuple[str, ...],
+    path: str,
+    routing: Routing = Routing.GATHER,
+    family: Family = Family.OLLAMA,
+) -> Endpoint:
+    return Endpoint(name=name, methods=methods, path=path, family=family, kind=Kind.READ, routing=routing)
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    _read("root", ("HEAD", "GET"), "/", Routing.ROUTER),
+    _read("version", ("HEAD", "GET"), "/api/version"),
+    _read("tags", ("HEAD", "GET"), "/api/tags"),
+    _read("ps", ("GET",), "/api/ps"),
+    _read("status", ("GET",), "/api/status"),
+    Endpoint(
+        name="show",
+        methods=("POST",),
+        path="/api/show",
+        family=Family.OLLAMA,
+        kind=Kind.READ,
+        routing=Routing.ONE,
+        model_keys=_NAMED,
+        body=Body.JSON,
+    ),
+    _infer("generate", "/api/generate", streams=True),
+    _infer("chat", "/api/chat", streams=True),
+    _infer("embed", "/api/embed", streams=None, needs="embedding"),
+    _infer("embeddings", "/api/embeddings", streams=None, needs="embedding"),
+    _infer("openai_chat", "/v1/chat/completions", Family.OPENAI, streams=False),
+    _infer("openai_completions", "/v1/completions", Family.OPENAI, streams=False),
+    _infer("openai_embeddings", "/v1/embeddings", Family.OPENAI, streams=None, needs="embedding"),
+    _read("openai_models", ("GET",), "/v1/models", family=Family.OPENAI),
+    _read("openai_model", ("GET",), "/v1/models/{model}", family=Family.OPENAI),
+    _infer("openai_responses", "/v1/responses", Family.OPENAI, streams=False),
+    Endpoint(
+        name="openai_transcriptions",
+        methods=("POST",),
+        path="/v1/audio/transcriptions",
+        family=Family.OPENAI,
+        kind=Kind.INFER,
+        routing=Routing.ONE,
+        model_keys=("model",),
+        needs="audio",
+        counts_usage=True,
+        body=Body.FORM,
+    ),
+    _infer("anthropic_messages", "/v1/messages", Family.ANTHROPIC, streams=False),
+    _manage("pull", "POST", "/api/pull", Routing.HOME, _NAMED, streams=True),
+    _manage("create", "POST", "/api/create", Routing.HOME, _NAMED, streams=True),
+    _manage("push", "POST", "/api/push", Routing.HOLDER, _NAMED, streams=True),
+    _manage("copy", "POST", "/api/copy", Routing.HOLDER, ("source",)),
+    _manage("delete", "DELETE", "/api/delete", Routing.HOLDER, _NAMED),
+    _blob("blob_exists", "HEAD", Body.NONE),
+    _blob("blob_upload", "POST", Body.RAW),
+    _account("me", "POST", "/api/me"),
+    _account("signout", "POST", "/api/signout"),
+    _account("forget_key", "DELETE", "/api/user/keys/{key}"),
+    _account("web_search", "POST", "/api/experimental/web_search"),
+    _account("web_fetch", "POST", "/api/experimental/web_fetch"),
+    _account("recommendations", "GET", "/api/experimental/model-recommendations"),
+)
+
+
+def _index(rows: Iterable[Endpoint]) -> Mapping[str, Mapping[str, Match]]:
+    by_path: dict[str, dict[str, Match]] = {}
+    for row in rows:
+        for method in row.methods:
+            by_path.setdefault(row.path, {})[method] = Match(row)
+    return by_path
+
+
+_EXACT = _index(row for row in ENDPOINTS if not row.path.endswith("}"))
+_PREFIX = {path[: path.index("{")]: rows for path, rows in _index(r for r in ENDPOINTS if r.path.endswith("}")).items()}
+
+
+_FAMILIES = {row.path: row.family for row in ENDPOINTS}
+
+
+def family_of_path(path: str) -> Family:
+    """The dialect in which errors of this path are written; unknown paths speak Ollama's."""
+    known = _FAMILIES.get(path)
+    if known is not None:
+        return known
+    if path.startswith("/v1/messages"):
+        return Family.ANTHROPIC
+    return Family.OPENAI if path.startswith("/v1/") or path == "/v1" else Family.OLLAMA
+
+
+def match_endpoint(method: str, path: str) -> Match:
+    """Find the row for a method and a path without query string.
+
+    The path is compared as it was sent: nothing is decoded or normalised, so `//`, `..` and `%2e` are unknown paths.
+    Only a parameter is decoded, as clients write `:` as `%3A`; one that holds a slash is no parameter, as in Ollama.
+
+    Raises:
+        UnknownRoute: no row has this path.
+        MethodNotAllowed: rows have this path, but not with this method.
+    """
+    parameter = None
+    by_method = _EXACT.get(path)
+    if by_method is None:
+        head, _, last = path.rpartition("/")
+        by_method = _PREFIX.get(head + "/") if last else None
+        parameter = _decoded(last) if by_method is not None else None
+    if by_method is None:
+        raise UnknownRoute("404 page not found")
+    found = by_method.get(method)
+    if found is None:
+        raise MethodNotAllowed("405 method not allowed", allowed=tuple(by_method))
+    return found if parameter is None else Match(found.endpoint, parameter)
+
+
+def _decoded(last: str) -> str:
+    parameter = unquote(last, errors="strict") if _ENCODED.fullmatch(last) else None
+    if parameter is None or "/" in parameter:
+        raise UnknownRoute("404 page not found")
+    return parameter

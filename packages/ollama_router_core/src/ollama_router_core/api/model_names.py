@@ -1,0 +1,140 @@
+"""What model does this text mean, by Ollama's own rules (its types/model/name.go and modelref).
+
+A name is `[host/][namespace/]model[:tag]`; missing parts are `registry.ollama.ai`, `library` and `latest`. Names
+compare without regard to case.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, NewType
+
+from ollama_router_core.errors import InvalidModelName
+
+__all__ = ["CanonicalName", "ModelName", "canonical_name", "is_cloud_name", "is_model_name", "parse_model_name"]
+
+CanonicalName = NewType("CanonicalName", str)
+"""Text that went through `canonical_name`: equal exactly when Ollama would find the same model."""
+
+DEFAULT_HOST = "registry.ollama.ai"
+DEFAULT_NAMESPACE = "library"
+DEFAULT_TAG = "latest"
+
+_ASCII_LOWER = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\-]{0,349}", re.ASCII)
+_NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-]{0,79}", re.ASCII)
+_MODEL_OR_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelName:
+    """A fully qualified model name, spelled as the client spelled it.
+
+    `source` is `cloud` when the text asks for Ollama's hosted service, `local` when it forbids it, else None.
+    """
+
+    host: str = DEFAULT_HOST
+    namespace: str = DEFAULT_NAMESPACE
+    model: str
+    tag: str = DEFAULT_TAG
+    source: Literal["cloud", "local"] | None = None
+
+    @property
+    def short(self) -> str:
+        """The name without default host and namespace; the tag always stays."""
+        prefix = ""
+        if self.host.lower() != DEFAULT_HOST:
+            prefix = f"{self.host}/{self.namespace}/"
+        elif self.namespace.lower() != DEFAULT_NAMESPACE:
+            prefix = f"{self.namespace}/"
+        return f"{prefix}{self.model}:{self.tag}"
+
+    @property
+    def canonical(self) -> CanonicalName:
+        """The short name in lower case: what maps of models are keyed by."""
+        return CanonicalName(self.short.lower())
+
+    def __str__(self) -> str:
+        return self.short
+
+
+def _tag(text: str) -> str | None:
+    _, colon, last = text.rpartition(":")
+    return last.lower() if colon and "/" not in last else None
+
+
+def _split_source(text: str) -> tuple[str, Literal["cloud", "local"] | None]:
+    tag = _tag(text)
+    if tag not in ("cloud", "local"):
+        return text, "cloud" if tag is not None and tag.endswith("-cloud") else None
+    head = text[: -len(tag) - 1]
+    inner = _tag(head)
+    if inner in ("cloud", "local") or (inner is not None and inner.endswith("-cloud")):
+        # `x:cloud:local` would be a cloud model for whoever parses the result again.
+        raise InvalidModelName("invalid model name")
+    if tag == "local":
+        return head, "local"
+    return (text if inner is None else f"{head}-cloud"), "cloud"
+
+
+@lru_cache(maxsize=4096)
+def parse_model_name(text: str) -> ModelName:
+    """Parse a model name as Ollama does.
+
+    Parsing what `ModelName.short` gives back changes nothing but a `local` source, which only the client's own text
+    carries. `x:20b:cloud` means `x:20b-cloud`.
+
+    Raises:
+        InvalidModelName: Ollama would answer `invalid model name`, or the text names two sources.
+    """
+    rest, source = _split_source(text)
+    tag, host, namespace = DEFAULT_TAG, DEFAULT_HOST, DEFAULT_NAMESPACE
+    if rest.rfind(":") > rest.rfind("/"):
+        rest, _, tag = rest.rpartition(":")
+    rest, slash, model = rest.rpartition("/")
+    if slash:
+        rest, slash, namespace = rest.rpartition("/")
+        if slash:
+            host = rest.partition("://")[2] if "://" in rest else rest
+    parts = ((host, _HOST), (namespace, _NAMESPACE), (model, _MODEL_OR_TAG), (tag, _MODEL_OR_TAG))
+    if not all(pattern.fullmatch(part) for part, pattern in parts):
+        raise InvalidModelName("invalid model name")
+    return ModelName(host=host, namespace=namespace, model=model, tag=tag, source=source)
+
+
+@lru_cache(maxsize=4096)
+def canonical_name(text: str) -> CanonicalName:
+    """The key for any model id, also for foreign ones that are no Ollama names.
+
+    Those only have their ASCII letters put into lower case: full lower-casing would turn some of them into the name
+    of another model (the Kelvin sign into `k`).
+    """
+    try:
+        return parse_model_name(text).canonical
+    except InvalidModelName:
+        return CanonicalName(text.translate(_ASCII_LOWER))
+
+
+def is_model_name(text: str) -> bool:
+    """Whether Ollama would take the text for a model's name."""
+    try:
+        parse_model_name(text)
+    except InvalidModelName:
+        return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def is_cloud_name(text: str) -> bool:
+    """Whether a name asks for Ollama's hosted service: the tag is `cloud` or ends in `-cloud`, in any case.
+
+    Texts that name two sources (`x:cloud:local`) count too: some version of Ollama might read them so.
+    """
+    try:
+        return parse_model_name(text).source == "cloud"
+    except InvalidModelName:
+        tags = text.lower().rpartition("/")[2].split(":")[1:]
+        return any(tag == "cloud" or tag.endswith("-cloud") for tag in tags)

@@ -1,0 +1,264 @@
+"""One strict look into a JSON object, and edits that leave every other byte alone.
+
+Why not `json.loads` and `json.dumps`: Go (Ollama) matches keys without regard to case, lets the last duplicate win
+and ignores what follows the first value. Here duplicates and trailing data are refused, and what is sent upstream is
+the client's own text with only the edited values replaced, so lone surrogates, `1e400` and 30-digit integers survive.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from ollama_router_core.errors import AmbiguousKey, InvalidBody
+
+__all__ = ["JsonObject", "parse_object"]
+
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+def _no_constant(name: str) -> float:
+    raise InvalidBody(f"{name} is not JSON")
+
+
+def _any_int(digits: str) -> int | float:
+    """Python converts no integer of thousands of digits; that one's value does not matter, only that it is a number."""
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_PATIENT_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_int=_any_int)
+
+
+_VALUE = msgspec.json.Decoder(Any).decode
+_VALUES = msgspec.json.Decoder(dict[str, Any]).decode
+_LIST = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_PIECES = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_TOO_DEEP = "the JSON is nested too deeply"
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+_SHORTEST_MEMBER = len('"":0,')  # and its key
+
+
+class JsonObject(Struct, eq=False):
+    """A JSON object: its text, its values by key, and where each value stands in the text.
+
+    `pieces` are the texts of the values by key; None for a body that had to be walked.
+    """
+
+    _source: bytes | str
+    _values: Mapping[str, Any] | None = None
+    _spans: Mapping[str, tuple[int, int]] | None = None
+    pieces: dict[str, msgspec.Raw] | None = None
+
+    def __repr__(self) -> str:
+        """Without what is in it: that is what people write."""
+        return f"JsonObject(<{len(self._source)} long>)"
+
+    @property
+    def text(self) -> str:
+        """The text that was read."""
+        source = self._source
+        return source if isinstance(source, str) else source.decode("utf-8")
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The values by key; made when first asked for, as most of what is sent is only passed on.
+
+        Raises:
+            InvalidBody: they are nested too deeply for where they are asked for.
+        """
+        values = self._values
+        if values is None:
+            values = self._values = _values_of(self._source)
+        return values
+
+    @property
+    def spans(self) -> Mapping[str, tuple[int, int]]:
+        """Start and end of each value in `text`; found when first asked for, as most bodies are sent unedited."""
+        if self._spans is None:
+            self._spans = _walk_any_integers(self.text).spans
+        return self._spans
+
+    def get(self, key: str) -> Any:
+        """The value of a key, None when it is absent or null."""
+        if self._values is None and self.pieces is not None:
+            if key not in self.pieces:
+                return None
+            return _value_of(self.pieces[key])
+        return self.values.get(key)
+
+    def first_of(self, key: str, most: int) -> Iterator[Any] | None:
+        """The first values of the list under a key, each made when it is its turn; None for what is no list."""
+        if self._values is None and self.pieces is not None and key in self.pieces:
+            piece = self.pieces[key]
+            return map(_value_of, _LIST(piece)[:most]) if bytes(piece).startswith(b"[") else None
+        found = self.get(key)
+        return iter(found[:most]) if isinstance(found, list) else None
+
+    def child(self, key: str) -> Mapping[str, Any]:
+        """The members of the object under a key.
+
+        Raises:
+            AmbiguousKey: a key stands in it twice.
+        """
+        if self.pieces is not None:
+            return parse_object(bytes(self.pieces[key])).values
+        start, end = self.spans[key]
+        return parse_object(self.text[start:end].encode()).values
+
+    def replace(self, changes: Mapping[str, str]) -> str:
+        """The text with the values of some keys replaced or appended; `changes` maps keys to JSON text."""
+        pieces: list[str] = []
+        position, whole = 0, self.text
+        known = sorted((self.spans[key], text) for key, text in changes.items() if key in self.spans)
+        for (start, end), text in known:
+            pieces += (whole[position:start], text)
+            position = end
+        pieces.append(whole[position:])
+        added = [f"{json.dumps(key)}:{text}" for key, text in changes.items() if key not in self.spans]
+        whole = "".join(pieces)
+        if not added:
+            return whole
+        end = whole.rindex("}")
+        return f"{whole[:end]}{',' if self.spans else ''}{','.join(added)}{whole[end:]}"
+
+
+def parse_object(body: bytes) -> JsonObject:
+    """Read a body that must be exactly one JSON object in UTF-8.
+
+    Raises:
+        InvalidBody: empty, not UTF-8, not JSON, not an object, or followed by more.
+        AmbiguousKey: a key of the object stands in it twice.
+    """
+    if not body:
+        raise InvalidBody("missing request body")
+    pieces = _read_quickly(body)
+    if pieces is not None:
+        return JsonObject(body, None, None, pieces)
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidBody(f"the body is not UTF-8: byte {error.start} cannot be decoded") from None
+    return _parse_text(text)
+
+
+def _read_quickly(body: bytes) -> dict[str, msgspec.Raw] | None:
+    """The texts of the values of most bodies, at a fraction of the price; None for one that has to be walked.
+
+    msgspec is as strict as `_walk`, but keeps the last of two members with one key, and does not look at the encoding
+    of what it passes over. What the members it kept do not account for is white space or a member it dropped: too
+    little for the shortest such member, and there is none.
+    """
+    try:
+        pieces: dict[str, msgspec.Raw] = _PIECES(body)
+        if not body.isascii():
+            body.decode()
+    except _UNREADABLE:
+        return None
+    unexplained = len(body) + len(",") - len("{}")
+    for key, piece in pieces.items():
+        unexplained -= len(key) + len(piece) + len('"":,')
+    if unexplained < _SHORTEST_MEMBER or _is_only_space(unexplained, body, pieces):
+        return pieces
+    return None
+
+
+def _value_of(piece: msgspec.Raw) -> Any:
+    """One value of a text that was read before; of some numbers only Python makes something."""
+    try:
+        return _VALUE(piece)
+    except _UNREADABLE:
+        return _decoded(bytes(piece).decode())
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return _PATIENT_DECODER.decode(text)
+    except RecursionError:
+        raise InvalidBody(_TOO_DEEP) from None
+
+
+def _values_of(source: bytes | str) -> Mapping[str, Any]:
+    """The same for all values of one."""
+    if isinstance(source, str):
+        return _parse_text(source).values
+    try:
+        return _VALUES(source)
+    except _UNREADABLE:
+        return _parse_text(source.decode()).values
+
+
+def _is_only_space(unexplained: int, body: bytes, pieces: Mapping[str, msgspec.Raw]) -> bool:
+    return unexplained < _SHORTEST_MEMBER + min(map(len, pieces), default=0) or _is_spaced(body, pieces)
+
+
+def _is_spaced(body: bytes, pieces: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether these members, as Python's `json.dumps` writes them, are the whole body."""
+    return body == b"{%b}" % b", ".join([b'"%b": %b' % (key.encode(), piece) for key, piece in pieces.items()])
+
+
+def _parse_text(text: str) -> JsonObject:
+    try:
+        return _walk_any_integers(text)
+    except json.JSONDecodeError as error:
+        raise InvalidBody(f"invalid JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+    except RecursionError:
+        raise InvalidBody(_TOO_DEEP) from None
+
+
+def _walk_any_integers(text: str) -> JsonObject:
+    """The second, slower reading is only for bodies with an integer longer than Python converts."""
+    try:
+        return _walk(text, _DECODER)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return _walk(text, _PATIENT_DECODER)
+
+
+def _walk(text: str, decoder: json.JSONDecoder) -> JsonObject:
+    position = _space(text, 0)
+    if text[position : position + 1] != "{":
+        decoder.raw_decode(text, position)
+        raise InvalidBody("the body must be a JSON object")
+    values: dict[str, Any] = {}
+    spans: dict[str, tuple[int, int]] = {}
+    position = _space(text, position + 1)
+    more = text[position : position + 1] != "}"
+    while more:
+        key, position = _key(text, position, decoder)
+        if key in spans:
+            raise AmbiguousKey(f"the key {key[:64]!r} stands in the body twice")
+        values[key], end = decoder.raw_decode(text, position)
+        spans[key] = (position, end)
+        position = _space(text, end)
+        more = text[position : position + 1] == ","
+        position = _space(text, position + 1) if more else position
+    if text[position : position + 1] != "}":
+        raise json.JSONDecodeError("expected ',' or '}'", text, position)
+    if _space(text, position + 1) != len(text):
+        raise InvalidBody("invalid JSON: more data after the end of the object")
+    return JsonObject(text, values, spans)
+
+
+def _space(text: str, position: int) -> int:
+    found = _SPACE.match(text, position)
+    return found.end() if found else position
+
+
+def _key(text: str, position: int, decoder: json.JSONDecoder) -> tuple[str, int]:
+    if text[position : position + 1] != '"':
+        raise json.JSONDecodeError("expected a key in double quotes", text, position)
+    key, position = decoder.raw_decode(text, position)
+    position = _space(text, position)
+    if text[position : position + 1] != ":":
+        raise json.JSONDecodeError("expected ':'", text, position)
+    return key, _space(text, position + 1)

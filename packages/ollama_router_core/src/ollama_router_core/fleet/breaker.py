@@ -1,0 +1,197 @@
+"""When a server is out, on probation, back; and how much retrying the whole fleet bears.
+
+    closed     --5 failures in a row-->         open for 10 s x 2^n (+ up to 20 %), at most 300 s
+    open       --time is up-->                  half-open: exactly one request may go
+    half-open  --it succeeds-->                 closed, with a slow start of 30 s; else open again, n + 1
+    closed     --healthy for a while-->         n falls by one for every 60 s without a failure
+
+Refused connections, timeouts, broken exchanges, 502, 503 and 504 are failures; 429, other 4xx and clients that leave
+are not. Sources: Envoy's outlier detection, linkerd's consecutive-failures breaker, HAProxy's slowstart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+__all__ = ["Breaker", "BreakerLimits", "BreakerState", "RetryBudget", "counts_as_failure"]
+
+_FAILURES = frozenset({502, 503, 504})
+
+
+def counts_as_failure(status: int) -> bool:
+    """Whether an answer's status speaks against the server; other faults of an exchange always do."""
+    return status in _FAILURES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerLimits:
+    """Seconds and counts, as the table above."""
+
+    failures: int = 5
+    first: float = 10.0
+    longest: float = 300.0
+    jitter: float = 0.2
+    forgive: float = 60.0
+    slow_start: float = 30.0
+
+
+DEFAULT_LIMITS = BreakerLimits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerState:
+    """One server. `until` is when it may be probed, None when closed; `probing` while the one probe is out.
+
+    `ejections` decide the next time out; `calm_since` is when they last fell or the server came back; `refused` says
+    that its last failure was a refused connection: nobody is there, so panic does not help.
+    """
+
+    failures: int = 0
+    ejections: int = 0
+    until: float | None = None
+    probing: bool = False
+    calm_since: float = 0.0
+    back_since: float | None = None
+    refused: bool = False
+
+
+_CLOSED = BreakerState()
+
+
+class Breaker:
+    """All servers' breakers. Owned by one task; feeds `FleetSnapshot.suspended` and `FleetSnapshot.slots`."""
+
+    def __init__(self, limits: BreakerLimits = DEFAULT_LIMITS) -> None:
+        self._limits = limits
+        self._states: dict[str, BreakerState] = {}
+
+    def state(self, server: str) -> BreakerState:
+        """What is known about one server."""
+        return self._states.get(server, _CLOSED)
+
+    def failed(self, server: str, now: float, *, jitter: float = 0.0, refused: bool = False) -> bool:
+        """An exchange failed by the server's fault; True when that put it out.
+
+        `jitter` in [0, 1] lengthens the time out by up to 20 %, so that servers lost together do not return together.
+        """
+        state = self._calmed(self.state(server), now)
+        if state.until is not None and not state.probing:
+            return False  # sent before it was put out: that is known already
+        failures = state.failures + 1
+        state = replace(state, failures=failures, refused=refused, calm_since=now)
+        out = state.probing or failures >= self._limits.failures
+        if out:
+            state = self._ejected(state, now, jitter)
+        self._states[server] = state
+        return out
+
+    def succeeded(self, server: str, now: float) -> None:
+        """An exchange went well: failures in a row end; a probe brings the server back."""
+        state = self.state(server)
+        if state.until is not None and not state.probing:
+            return
+        if state.probing:
+            self._states[server] = replace(
+                state, failures=0, until=None, probing=False, calm_since=now, back_since=now, refused=False
+            )
+        elif state.failures or state.ejections:
+            self._states[server] = replace(self._calmed(state, now), failures=0, refused=False)
+
+    def abandoned(self, server: str) -> None:
+        """The client left: nothing is known about the server; a probe that ends so lets another one go."""
+        state = self.state(server)
+        if state.probing:
+            self._states[server] = replace(state, probing=False)
+
+    def admit(self, server: str, now: float) -> bool:
+        """Ask right before sending: False means somebody else holds the one probe, or the time is not up.
+
+        True for a half-open server takes the probe; `failed`, `succeeded` or `abandoned` must follow.
+        """
+        state = self.state(server)
+        if state.until is None:
+            return True
+        if state.probing or now < state.until:
+            return False
+        self._states[server] = replace(state, probing=True)
+        return True
+
+    def suspended(self, servers: Collection[str], now: float) -> Mapping[str, float]:
+        """Who is out until when, for `FleetSnapshot.suspended`.
+
+        A server whose probe is out stays suspended. When all would be out, those that at least took connections are
+        let back (panic): a struggling server is better than none. `servers` are those that could be used otherwise.
+        """
+        out = {server: until for server in servers if (until := self._until(server, now)) is not None}
+        if out and len(out) == len(set(servers)):
+            return {server: until for server, until in out.items() if self.state(server).refused}
+        return out
+
+    def slots(self, most: Mapping[str, int], now: float) -> Mapping[str, int]:
+        """Requests at once for servers that came back a while ago: 1, rising to `most` over the slow start."""
+        found: dict[str, int] = {}
+        for server, state in self._states.items():
+            since = None if state.back_since is None else now - state.back_since
+            if since is not None and since < self._limits.slow_start and server in most:
+                found[server] = max(1, math.floor(most[server] * since / self._limits.slow_start))
+        return found
+
+    def retry_after(self, servers: Collection[str], now: float) -> float | None:
+        """Seconds until the first of these may be tried again; None when none is out."""
+        times = [until - now for server in servers if (until := self._until(server, now)) is not None]
+        return max(0.0, min(times)) if times else None
+
+    def _until(self, server: str, now: float) -> float | None:
+        state = self.state(server)
+        if state.until is None:
+            return None
+        if state.probing:
+            return max(state.until, now + self._limits.first)
+        return state.until if now < state.until else None
+
+    def _ejected(self, state: BreakerState, now: float, jitter: float) -> BreakerState:
+        limits = self._limits
+        length = min(limits.longest, limits.first * 2.0**state.ejections)
+        length = min(limits.longest, length * (1.0 + limits.jitter * jitter))
+        return replace(
+            state, failures=0, ejections=state.ejections + 1, until=now + length, probing=False, back_since=None
+        )
+
+    def _calmed(self, state: BreakerState, now: float) -> BreakerState:
+        if state.until is not None:
+            return state
+        steps = int((now - state.calm_since) // self._limits.forgive)
+        if steps <= 0:
+            return state
+        ejections = max(0, state.ejections - steps)
+        return replace(state, ejections=ejections, calm_since=state.calm_since + steps * self._limits.forgive)
+
+
+class RetryBudget:
+    """At most 20 % of the requests that are under way may be retries, and three in any case.
+
+    Owned by one task. `take` before each second or third try, `give_back` when that try is over.
+    """
+
+    def __init__(self, share: float = 0.2, least: int = 3) -> None:
+        self._share = share
+        self._least = least
+        self._retrying = 0
+
+    @property
+    def retrying(self) -> int:
+        """Retries under way."""
+        return self._retrying
+
+    def take(self, under_way: int) -> bool:
+        """Whether one more retry may start; `under_way` counts requests that run or wait."""
+        if self._retrying >= max(self._least, math.floor(self._share * under_way)):
+            return False
+        self._retrying += 1
+        return True
+
+    def give_back(self) -> None:
+        """A retry is over."""
+        self._retrying -= 1

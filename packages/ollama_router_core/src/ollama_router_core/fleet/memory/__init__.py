@@ -1,0 +1,41 @@
+"""How much memory a model needs on a server, and from where each number came.
+
+All sizes are bytes; GiB means 1024^3 bytes.
+"""
+
+from __future__ import annotations
+
+from ollama_router_core.fleet.memory.estimates import (
+    MemoryEstimate,
+    MemorySource,
+    MemoryTerm,
+    context_on,
+    estimate_memory,
+    known_model,
+)
+from ollama_router_core.fleet.memory.formulas import (
+    GIB,
+    KV_BYTES,
+    compute_buffer_size,
+    effective_context,
+    kv_cache_size,
+    predicted_vram,
+)
+from ollama_router_core.fleet.memory.names import parse_active_parameters, parse_size_from_name
+
+__all__ = [
+    "GIB",
+    "KV_BYTES",
+    "MemoryEstimate",
+    "MemorySource",
+    "MemoryTerm",
+    "compute_buffer_size",
+    "context_on",
+    "effective_context",
+    "estimate_memory",
+    "known_model",
+    "kv_cache_size",
+    "parse_active_parameters",
+    "parse_size_from_name",
+    "predicted_vram",
+]

@@ -1,0 +1,217 @@
+"""The estimate of one model on one server: the most trusted source wins, and every term says where it is from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ollama_router_core.api.model_names import CanonicalName, canonical_name
+from ollama_router_core.config.settings import ModelSettings, Server
+from ollama_router_core.fleet.memory.formulas import (
+    GIB,
+    GPU_MINIMUM,
+    KV_BYTES,
+    compute_buffer_size,
+    effective_context,
+    kv_cache_size,
+)
+from ollama_router_core.fleet.memory.names import parse_size_from_name
+from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ModelFacts, ServerFacts
+
+__all__ = ["MemoryEstimate", "MemorySource", "MemoryTerm", "context_on", "estimate_memory", "known_model"]
+
+_AUTOMATIC_CONTEXT = 4096
+"""The least context Ollama falls back to by itself when a larger automatic one does not fit."""
+
+
+class MemorySource(StrEnum):
+    """What an estimate rests on, the most trusted first."""
+
+    OVERRIDE = "override"
+    MEASURED = "ps"
+    SHOW = "show"
+    TAGS = "tags"
+    NAME = "name"
+    PATTERN = "pattern"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryTerm:
+    """One addend: what it is, how many bytes, and where the number came from."""
+
+    name: str
+    size: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryEstimate:
+    """Bytes a model needs, with the terms that add up to them."""
+
+    source: MemorySource
+    terms: tuple[MemoryTerm, ...]
+
+    @property
+    def size(self) -> int:
+        """The sum of the terms, in bytes."""
+        return sum(term.size for term in self.terms)
+
+    @property
+    def gib(self) -> float:
+        """The sum of the terms, in GiB."""
+        return self.size / GIB
+
+    def __str__(self) -> str:
+        if len(self.terms) == 1:
+            return f"{self.gib:.1f} GiB ({self.terms[0].source})"
+        parts = " + ".join(_term_text(term) for term in self.terms)
+        return f"{self.gib:.1f} GiB = {parts}"
+
+
+def _term_text(term: MemoryTerm) -> str:
+    source = f" ({term.source})" if term.source else ""
+    return f"{term.size / GIB:.1f} {term.name}{source}"
+
+
+def estimate_memory(
+    model: CanonicalName | None,
+    server: ServerFacts,
+    fleet: FleetSnapshot,
+    settings: ModelSettings,
+    *,
+    num_ctx: int | None = None,
+    host: Server | None = None,
+) -> MemoryEstimate:
+    """Estimate a model's memory on a server: override, then measured, computed, reported, named, matched, assumed.
+
+    `num_ctx` is the requested context in tokens, `host` the server's settings: its default context, slots, type of
+    KV cache and overhead. A request without a model gets the default, as in the original. All sizes are bytes;
+    `MemorySource` has the order of trust, `memory.formulas` the formulas with their sources.
+    """
+    if model is None:
+        return _single(MemorySource.DEFAULT, round(settings.default_memory_gb * GIB))
+    override = _override(model, settings.memory_overrides)
+    if override is not None:
+        return _single(MemorySource.OVERRIDE, round(override * GIB))
+    installed = known_model(model, server, fleet.servers.values())
+    facts = _facts(model, installed, fleet.servers.values())
+    measured = _measured(model, server, facts, num_ctx, host)
+    if measured is not None:
+        return measured
+    if installed is not None and installed.size > 0:
+        return _computed(installed, facts, num_ctx, host)
+    return _from_text(model, settings)
+
+
+def context_on(host: Server | None, num_ctx: int | None, facts: ModelFacts | None = None) -> int:
+    """The context a request gets on a server: asked for, else its default, else what Ollama shrinks to by itself."""
+    default = host.default_context if host is not None else None
+    return effective_context(facts, num_ctx or default or _AUTOMATIC_CONTEXT)
+
+
+def _single(source: MemorySource, size: int) -> MemoryEstimate:
+    name = "measured" if source is MemorySource.MEASURED else "weights"
+    return MemoryEstimate(source=source, terms=(MemoryTerm(name=name, size=size, source=str(source)),))
+
+
+def _override(model: CanonicalName, overrides: Mapping[str, float]) -> float | None:
+    return next((gib for text, gib in overrides.items() if canonical_name(text) == model), None)
+
+
+def known_model(model: CanonicalName, server: ServerFacts, others: Iterable[ServerFacts]) -> InstalledModel | None:
+    """The model as this server has it; else the largest that another server has under this name."""
+    own = server.installed.get(model) if server.installed else None
+    if own is not None:
+        return own
+    found = [facts.installed[model] for facts in others if facts.installed and model in facts.installed]
+    return max(found, key=lambda one: (one.size, one.digest), default=None)
+
+
+def _facts(model: CanonicalName, installed: InstalledModel | None, others: Iterable[ServerFacts]) -> ModelFacts | None:
+    """The architecture, from another server that has the same files when this one was not asked yet."""
+    if installed is None or installed.facts is not None:
+        return None if installed is None else installed.facts
+    for server in others:
+        found = server.installed.get(model) if server.installed else None
+        if found is not None and found.facts is not None and found.digest == installed.digest:
+            return found.facts
+    return None
+
+
+def _measured(
+    model: CanonicalName, server: ServerFacts, facts: ModelFacts | None, num_ctx: int | None, host: Server | None
+) -> MemoryEstimate | None:
+    """What `/api/ps` says, now or earlier; for another context, corrected by the difference of the KV caches."""
+    loaded = server.loaded.get(model)
+    asked = num_ctx or (host.default_context if host is not None else None)
+    wanted = asked and effective_context(facts, asked)
+    if loaded is not None and loaded.size > 0:
+        if wanted is None or loaded.context_length in {None, wanted}:
+            return _single(MemorySource.MEASURED, loaded.size)
+        return _corrected(loaded, facts, wanted, host)
+    earlier = server.measured.get((model, wanted))
+    return None if earlier is None else _single(MemorySource.MEASURED, earlier)
+
+
+def _corrected(
+    loaded: LoadedModel, facts: ModelFacts | None, wanted: int, host: Server | None
+) -> MemoryEstimate | None:
+    if facts is None or loaded.context_length is None:
+        return None
+    now, then = _kv(facts, wanted, host), _kv(facts, loaded.context_length, host)
+    if now is None or then is None:
+        return None
+    text = f"KV at {wanted} instead of {loaded.context_length} tokens"
+    terms = (
+        MemoryTerm(name="measured", size=loaded.size, source=str(MemorySource.MEASURED)),
+        MemoryTerm(name=text, size=now - then, source=str(MemorySource.SHOW)),
+    )
+    return MemoryEstimate(source=MemorySource.MEASURED, terms=terms)
+
+
+def _kv(facts: ModelFacts, context: int, host: Server | None) -> int | None:
+    parallel, kind = (host.num_parallel, host.kv_cache_type) if host is not None else (1, "f16")
+    if "embedding" in (facts.capabilities or ()):
+        parallel = 1
+    return kv_cache_size(facts, context, parallel=parallel, element_bytes=KV_BYTES[kind])
+
+
+def _computed(
+    installed: InstalledModel, facts: ModelFacts | None, num_ctx: int | None, host: Server | None
+) -> MemoryEstimate:
+    """Weights, KV cache and scratch buffers; the weights alone when the architecture is not known."""
+    weights = MemoryTerm(name="weights", size=installed.size, source=str(MemorySource.TAGS))
+    if facts is None:
+        return MemoryEstimate(source=MemorySource.TAGS, terms=(weights,))
+    context = context_on(host, num_ctx, facts)
+    kv = _kv(facts, context, host)
+    parallel, flash = (host.num_parallel, host.flash_attention) if host is not None else (1, True)
+    compute = compute_buffer_size(facts, context, parallel=parallel, flash_attention=flash)
+    if kv is None or compute is None:
+        return MemoryEstimate(source=MemorySource.TAGS, terms=(weights,))
+    overhead = round(host.gpu_overhead_gb * GIB) if host is not None else 0
+    kind = host.kv_cache_type if host is not None else "f16"
+    terms = (
+        weights,
+        MemoryTerm(name=f"KV {kind} at {_context_text(context, parallel)}", size=kv, source=str(MemorySource.SHOW)),
+        MemoryTerm(name="compute", size=compute + GPU_MINIMUM + overhead, source=""),
+    )
+    return MemoryEstimate(source=MemorySource.SHOW, terms=terms)
+
+
+def _context_text(context: int, parallel: int) -> str:
+    tokens = f"{context // 1024}k" if context % 1024 == 0 else f"{context}"
+    return f"{tokens} x {parallel}" if parallel > 1 else tokens
+
+
+def _from_text(model: CanonicalName, settings: ModelSettings) -> MemoryEstimate:
+    named = parse_size_from_name(model)
+    if named is not None:
+        return _single(MemorySource.NAME, named)
+    for row in settings.memory_patterns:
+        if re.search(row.pattern, model, re.IGNORECASE):
+            return _single(MemorySource.PATTERN, round(row.memory_gb * GIB))
+    return _single(MemorySource.DEFAULT, round(settings.default_memory_gb * GIB))

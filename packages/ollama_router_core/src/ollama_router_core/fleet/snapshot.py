@@ -1,0 +1,208 @@
+"""What is believed about each server, and as of when: immutable snapshots.
+
+Times are seconds of one monotonic clock that the caller chose; sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from msgspec import Struct, structs
+
+from ollama_router_core.api.model_names import CanonicalName
+
+__all__ = ["FleetSnapshot", "InstalledModel", "LoadedModel", "ModelFacts", "ServerFacts", "is_stub", "stubs"]
+
+EMPTY: Mapping[Any, Any] = MappingProxyType({})
+"""The shared empty mapping."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """Architecture facts from `/api/show`: what the memory formulas need.
+
+    `head_counts_kv` has one entry a layer, or a single one that holds for all. None means the server did not say.
+    """
+
+    architecture: str | None = None
+    parameter_count: int | None = None
+    block_count: int | None = None
+    context_length: int | None = None
+    embedding_length: int | None = None
+    head_count: int | None = None
+    head_counts_kv: tuple[int, ...] = ()
+    key_length: int | None = None
+    value_length: int | None = None
+    sliding_window: int | None = None
+    vocabulary: int | None = None
+    capabilities: frozenset[str] | None = None
+    expert_count: int | None = None
+    expert_used_count: int | None = None
+    ssm_conv_kernel: int | None = None
+    ssm_inner_size: int | None = None
+    ssm_state_size: int | None = None
+    ssm_group_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledModel:
+    """A model that a server has on disk, from `/api/tags`.
+
+    `spelling` is the name as that server writes it. `size` is the sum of its layers in bytes. `capabilities` is None
+    where the server is too old to tell.
+    """
+
+    name: CanonicalName
+    spelling: str
+    size: int
+    digest: str
+    parameter_size: str | None = None
+    quantization: str | None = None
+    family: str | None = None
+    context_length: int | None = None
+    capabilities: frozenset[str] | None = None
+    remote_host: str | None = None
+    facts: ModelFacts | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model in a server's memory, from `/api/ps`.
+
+    Sizes are bytes, `size_vram` the part of `size` that is in video memory. `expires_at` is seconds of the snapshot's
+    clock, None when it never expires or is not known.
+    """
+
+    name: CanonicalName
+    size: int
+    size_vram: int
+    digest: str = ""
+    context_length: int | None = None
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    """One server. `up` is None until the first probe; `error` says why it is down; `probe_ms` is the last probe's time.
+
+    Names that end in `_at` are seconds of the snapshot's clock, but for `loading_at`. `installed` is None until the
+    server has told its models.
+    `loading` maps a model to when its load was first seen by our own traffic, `loading_at` to the context that was
+    asked for with that load, if one was. `measured` keeps the sizes that `/api/ps` reported for models since unloaded,
+    by model and context length (also under None: the latest).
+    """
+
+    name: str
+    up: bool | None = None
+    error: str | None = None
+    probe_ms: float | None = None
+    probed_at: float | None = None
+    version: str | None = None
+    installed: Mapping[CanonicalName, InstalledModel] | None = None
+    installed_at: float | None = None
+    loaded: Mapping[CanonicalName, LoadedModel] = field(default_factory=lambda: EMPTY)
+    loaded_at: float | None = None
+    loading: Mapping[CanonicalName, float] = field(default_factory=lambda: EMPTY)
+    loading_at: Mapping[CanonicalName, int] = field(default_factory=lambda: EMPTY)
+    measured: Mapping[tuple[CanonicalName, int | None], int] = field(default_factory=lambda: EMPTY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpeed:
+    """What a request for one model can expect on one server.
+
+    `load_seconds` from disk to ready, `prefill_rate` and `decode_rate` in tokens a second, `answer_tokens` the usual
+    length of an answer. `samples` finished requests stand behind it; 0 means that it is a guess from sizes.
+    """
+
+    load_seconds: float
+    prefill_rate: float
+    decode_rate: float
+    answer_tokens: float
+    samples: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelWeight:
+    """What a model's speeds rest on: bytes of weights, parameters, and the share of them that each token uses."""
+
+    size: float
+    parameters: float
+    active: float = 1.0
+
+
+class Speeds(Protocol):
+    """What the fleet is known to be capable of; see `speeds.SpeedBook`."""
+
+    def expect(self, server: str, model: CanonicalName, weight: ModelWeight) -> ModelSpeed:
+        """The expectation for one model on one server."""
+
+    def version(self, server: str) -> object:
+        """Another object whenever something about this server was learned."""
+
+
+class FleetSnapshot(Struct, frozen=True, kw_only=True):
+    """All servers at one moment. Readers keep a snapshot as long as they like; writers swap in a new one.
+
+    `in_flight` counts the router's own unfinished requests by server, `active` the same by server and model;
+    `elsewhere` are those of `in_flight` that other processes of the router sent.
+    `suspended` maps a server that its circuit breaker keeps out to the time when it may be tried again; `slots` are
+    limits below `max_concurrent`, for servers that have just come back. `draining` servers take no new requests.
+    `speeds` is what was learned from finished requests, `demand` the requests a second of each model of late.
+
+    A snapshot of the same servers should share one `servers` mapping: what decisions derive from it is kept.
+    """
+
+    servers: Mapping[str, ServerFacts] = EMPTY
+    in_flight: Mapping[str, int] = EMPTY
+    elsewhere: Mapping[str, int] = EMPTY
+    active: Mapping[str, Mapping[CanonicalName, int]] = EMPTY
+    suspended: Mapping[str, float] = EMPTY
+    slots: Mapping[str, int] = EMPTY
+    draining: frozenset[str] = frozenset()
+    speeds: Speeds | None = None
+    demand: Mapping[CanonicalName, float] = EMPTY
+
+    def with_server(self, facts: ServerFacts) -> FleetSnapshot:
+        """The same fleet with one server's facts replaced or added."""
+        return structs.replace(self, servers=MappingProxyType({**self.servers, facts.name: facts}))
+
+    def with_traffic(
+        self,
+        in_flight: Mapping[str, int],
+        active: Mapping[str, Mapping[CanonicalName, int]],
+        demand: Mapping[CanonicalName, float],
+    ) -> FleetSnapshot:
+        """The same facts with other counts of this process; written out, as it runs for every request."""
+        if self.elsewhere:
+            names = in_flight.keys() | self.elsewhere.keys()
+            in_flight = {name: in_flight.get(name, 0) + self.elsewhere.get(name, 0) for name in names}
+        return FleetSnapshot(
+            servers=self.servers,
+            in_flight=in_flight,
+            elsewhere=self.elsewhere,
+            active=active,
+            suspended=self.suspended,
+            slots=self.slots,
+            draining=self.draining,
+            speeds=self.speeds,
+            demand=demand,
+        )
+
+
+def is_stub(model: CanonicalName, servers: Mapping[str, ServerFacts]) -> bool:
+    """Whether some server only knows a model as one of Ollama's hosted service."""
+    for facts in servers.values():
+        row = facts.installed.get(model) if facts.installed else None
+        if row is not None and row.remote_host is not None:
+            return True
+    return False
+
+
+def stubs(servers: Mapping[str, ServerFacts]) -> frozenset[CanonicalName]:
+    """The models of which `is_stub` is true, for who asks often."""
+    known = [row for facts in servers.values() if facts.installed for row in facts.installed.values()]
+    return frozenset([row.name for row in known if row.remote_host is not None])

@@ -1,0 +1,201 @@
+"""How fast each server loads, reads and writes each model: learned from final chunks, with honest priors before.
+
+A rate is estimated in logarithms as prior(model) x factor(server) x rest(server, model). The factor is shared by all
+models of a server, so the first request for any model says something about every other one there. Prior rates come
+from the model's size alone: reading a prompt costs two operations a parameter and token, writing one token reads the
+active weights once, loading reads the file once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TypeVar
+
+from msgspec import Struct
+
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.fleet.memory.names import parse_active_parameters, parse_parameters
+from ollama_router_core.fleet.snapshot import EMPTY, InstalledModel, ModelSpeed, ModelWeight
+
+__all__ = ["SHARING", "Sample", "SpeedBook", "model_weight"]
+
+T = TypeVar("T")
+
+SHARING = 0.8
+"""Assumed: with k requests side by side on a server, each step of one takes k^0.8 longer."""
+
+_PRIOR_FLOPS = 15e12
+"""Operations a second that a middling GPU reaches while it reads a prompt."""
+_PRIOR_BANDWIDTH = 300e9
+"""Bytes of weights a second it reads while it writes."""
+_PRIOR_LOAD = 1.5e9
+"""Bytes a second from disk to GPU."""
+_LOAD_FIXED = 0.5
+"""Seconds any load takes, however small the model."""
+_PRIOR_ANSWER = 200.0
+"""Tokens of an answer before any was seen."""
+
+_BYTES_A_PARAMETER = 0.6
+_LEAST_PROMPT, _LEAST_OUTPUT = 32, 4
+_LEAST_PROMPT_NS, _LEAST_LOAD_NS = 5_000_000, 300_000_000
+_SURPRISE = math.log(5.0)
+_FIRST_SURPRISE = math.log(40.0)
+_MEMORY = 30.0
+_SHRINK = 1.0
+_MAX_MODELS = 512
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """The metrics of one finished request, as Ollama's final chunk has them: nanoseconds and token counts.
+
+    `neighbours` is how many other requests ran on the server meanwhile, on average.
+    """
+
+    load_ns: int = 0
+    prompt_tokens: int = 0
+    prompt_ns: int = 0
+    output_tokens: int = 0
+    output_ns: int = 0
+    neighbours: float = 0.0
+
+
+def model_weight(model: str, installed: InstalledModel | None = None) -> ModelWeight:
+    """A model's weight from what a server says about it, else from its name, else a 7-billion guess."""
+    facts = installed.facts if installed is not None else None
+    named = parse_parameters(model)
+    size = float(installed.size) if installed is not None and installed.size > 0 else None
+    counted = float(facts.parameter_count) if facts is not None and facts.parameter_count else None
+    parameters = counted or named or (size / _BYTES_A_PARAMETER if size else 7e9)
+    active = parse_active_parameters(model)
+    share = active / named if active and named else 1.0
+    if facts is not None and facts.expert_count and facts.expert_used_count and share == 1.0:
+        share = min(1.0, facts.expert_used_count / facts.expert_count * 1.5)
+    return ModelWeight(size=size or parameters * _BYTES_A_PARAMETER, parameters=parameters, active=share)
+
+
+class _Mean(Struct, frozen=True):
+    """A decaying mean: after `_MEMORY` samples an old one counts for little."""
+
+    value: float = 0.0
+    weight: float = 0.0
+
+    def add(self, value: float, limit: float = _MEMORY) -> _Mean:
+        weight = min(self.weight + 1.0, limit)
+        return _Mean(self.value + (value - self.value) / weight, weight)
+
+
+class _Rates(Struct, frozen=True):
+    """Logarithms of observed over prior rates: loading, reading, writing."""
+
+    load: _Mean = _Mean()
+    prefill: _Mean = _Mean()
+    decode: _Mean = _Mean()
+
+
+class _ServerRates(Struct, frozen=True):
+    factor: _Rates = _Rates()
+    models: Mapping[CanonicalName, _Rates] = EMPTY
+
+
+class SpeedBook(Struct, frozen=True, kw_only=True):
+    """Everything learned so far; a new value with every finished request. Bounded: 512 models a server."""
+
+    servers: Mapping[str, _ServerRates] = EMPTY
+    answers: Mapping[CanonicalName, _Mean] = EMPTY
+    any_answer: _Mean = _Mean()
+
+    def observe(self, server: str, model: CanonicalName, weight: ModelWeight, sample: Sample) -> SpeedBook:
+        """Learn from one finished request.
+
+        Samples too small to mean anything are ignored, and so are those that are far too fast: a prompt whose prefix
+        the server still had costs next to nothing and says nothing about speed.
+        """
+        known = self.servers.get(server) or _ServerRates()
+        row = known.models.get(model) or _Rates()
+        load, prefill, decode = _observed(weight, sample)
+        own_load, all_load = _learn(row.load, known.factor.load, load)
+        own_prefill, all_prefill = _learn(row.prefill, known.factor.prefill, prefill)
+        own_decode, all_decode = _learn(row.decode, known.factor.decode, decode)
+        models = _bounded(known.models, model, _Rates(own_load, own_prefill, own_decode))
+        factor = _Rates(all_load, all_prefill, all_decode)
+        answers, any_answer = self.answers, self.any_answer
+        if sample.output_tokens > 0:
+            tokens = float(sample.output_tokens)
+            answers = _bounded(answers, model, (answers.get(model) or _Mean()).add(tokens))
+            any_answer = any_answer.add(tokens, 4 * _MEMORY)
+        servers = {**self.servers, server: _ServerRates(factor, models)}
+        return SpeedBook(servers=servers, answers=answers, any_answer=any_answer)
+
+    def expect(self, server: str, model: CanonicalName, weight: ModelWeight) -> ModelSpeed:
+        """What a request for this model can expect on this server."""
+        known = self.servers.get(server) or _ServerRates()
+        row = known.models.get(model) or _Rates()
+        load = _PRIOR_LOAD * math.exp(_expected(row.load, known.factor.load))
+        return ModelSpeed(
+            load_seconds=_LOAD_FIXED + weight.size / load,
+            prefill_rate=_prior_prefill(weight) * math.exp(_expected(row.prefill, known.factor.prefill)),
+            decode_rate=_prior_decode(weight) * math.exp(_expected(row.decode, known.factor.decode)),
+            answer_tokens=self.answer_tokens(model),
+            samples=round(max(row.prefill.weight, row.decode.weight)),
+        )
+
+    def version(self, server: str) -> object:
+        """Another object whenever something about this server was learned."""
+        return self.servers.get(server)
+
+    def answer_tokens(self, model: CanonicalName) -> float:
+        """How long an answer of this model usually is, in tokens."""
+        own, everyone = self.answers.get(model) or _Mean(), self.any_answer
+        usual = (everyone.value * everyone.weight + _PRIOR_ANSWER) / (everyone.weight + 1.0)
+        return (own.value * own.weight + usual * 2.0) / (own.weight + 2.0)
+
+
+def _prior_prefill(weight: ModelWeight) -> float:
+    return _PRIOR_FLOPS / (2.0 * weight.parameters * weight.active)
+
+
+def _prior_decode(weight: ModelWeight) -> float:
+    return _PRIOR_BANDWIDTH / (weight.size * weight.active)
+
+
+def _observed(weight: ModelWeight, sample: Sample) -> tuple[float | None, float | None, float | None]:
+    """Log rates over the prior of loading, reading and writing; None for what is too small to mean something."""
+    crowd = (1.0 + max(0.0, sample.neighbours)) ** SHARING
+    load = prefill = decode = None
+    if sample.load_ns >= _LEAST_LOAD_NS:
+        seconds = max(sample.load_ns / 1e9 - _LOAD_FIXED, 0.05)
+        load = math.log(weight.size / seconds / _PRIOR_LOAD)
+    if sample.prompt_tokens >= _LEAST_PROMPT and sample.prompt_ns >= _LEAST_PROMPT_NS:
+        rate = sample.prompt_tokens / sample.prompt_ns * 1e9 * crowd
+        prefill = math.log(rate / _prior_prefill(weight))
+    if sample.output_tokens >= _LEAST_OUTPUT and sample.output_ns > 0:
+        rate = sample.output_tokens / sample.output_ns * 1e9 * crowd
+        decode = math.log(rate / _prior_decode(weight))
+    return load, prefill, decode
+
+
+def _expected(row: _Mean, factor: _Mean) -> float:
+    shared = factor.value * factor.weight / (factor.weight + _SHRINK)
+    return (row.value * row.weight + shared * _SHRINK) / (row.weight + _SHRINK)
+
+
+def _learn(row: _Mean, factor: _Mean, rate: float | None) -> tuple[_Mean, _Mean]:
+    """The row and the server's factor after one observation, if there is one; surprises count, but only so far."""
+    if rate is None:
+        return row, factor
+    expected = _expected(row, factor)
+    limit = _SURPRISE if row.weight + factor.weight >= 3.0 else _FIRST_SURPRISE
+    if rate - expected > limit:
+        return row, factor
+    rate = max(rate, expected - limit)
+    return row.add(rate), factor.add(rate, 2 * _MEMORY)
+
+
+def _bounded(rows: Mapping[CanonicalName, T], model: CanonicalName, row: T) -> Mapping[CanonicalName, T]:
+    kept = dict(rows)
+    kept.pop(model, None)
+    if len(kept) >= _MAX_MODELS:
+        del kept[next(iter(kept))]
+    kept[model] = row
+    return kept

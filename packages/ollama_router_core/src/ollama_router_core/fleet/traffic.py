@@ -1,0 +1,77 @@
+"""What a router's own traffic shows about a server: loads begun and ended, models gone, how fast it is."""
+
+from __future__ import annotations
+
+from ollama_router_core.api.endpoints import Kind
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.fleet.observations import (
+    forget_model,
+    observe_load_finished,
+    observe_load_started,
+    observe_unloaded,
+)
+from ollama_router_core.fleet.snapshot import ServerFacts
+from ollama_router_core.fleet.speeds import Sample
+from ollama_router_core.responses.usage import Usage
+
+__all__ = ["inferred_model", "observe_answered", "observe_sent", "sample_of", "shows_nothing_new"]
+
+
+_INFER = Kind.INFER  # looking a member up costs as much as a call
+
+
+def inferred_model(request: ParsedRequest) -> CanonicalName | None:
+    """The model that has to be in memory for a request, None when it needs none there."""
+    if request.endpoint.kind is not _INFER or request.route.unloads:
+        return None
+    return request.route.model
+
+
+def observe_sent(facts: ServerFacts, request: ParsedRequest, *, now: float) -> ServerFacts:
+    """A request is on its way: if its model is not in memory there, it is being loaded from now on."""
+    model = inferred_model(request)
+    return facts if model is None else observe_load_started(facts, model, now=now, num_ctx=request.route.num_ctx)
+
+
+def observe_answered(facts: ServerFacts, request: ParsedRequest, status: int, *, now: float) -> ServerFacts:
+    """The head of an answer came: the model is in memory, or unloaded, or not there at all.
+
+    After `forget_model` the server's list is to be asked for again: `installed_at` is None.
+    """
+    model = request.route.model
+    if model is None or request.endpoint.kind is not _INFER:
+        return facts
+    if status == 404:
+        return forget_model(facts, model)
+    if status != 200:
+        return facts
+    if request.route.unloads:
+        return observe_unloaded(facts, model)
+    return observe_load_finished(facts, model, num_ctx=request.route.num_ctx, now=now)
+
+
+def shows_nothing_new(facts: ServerFacts, request: ParsedRequest, status: int) -> bool:
+    """Whether an answer is of the usual kind, a good one of a loaded model: then `observe_answered` changes nothing."""
+    route = request.route
+    if status != 200 or facts.loading or route.num_ctx is not None or route.unloads:
+        return False
+    return route.model in facts.loaded
+
+
+def sample_of(usage: Usage, *, loaded: bool, prompt_held: bool = False, neighbours: float = 0.0) -> Sample | None:
+    """What an answer's metrics say about a server's speed, None when they say nothing.
+
+    `loaded`: the request began the only load there; Ollama reports the wait for a load of others as its own.
+    `prompt_held`: the prompt was read in part only, which says nothing about speed. `neighbours` ran beside it.
+    """
+    if usage.eval_duration is None and usage.prompt_eval_duration is None:
+        return None
+    return Sample(
+        load_ns=(usage.load_duration or 0) if loaded else 0,
+        prompt_tokens=0 if prompt_held else usage.prompt_tokens or 0,
+        prompt_ns=usage.prompt_eval_duration or 0,
+        output_tokens=usage.completion_tokens or 0,
+        output_ns=usage.eval_duration or 0,
+        neighbours=neighbours,
+    )

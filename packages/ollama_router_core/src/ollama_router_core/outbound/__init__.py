@@ -1,0 +1,1 @@
+"""What is sent to a destination, and how its answer comes back."""

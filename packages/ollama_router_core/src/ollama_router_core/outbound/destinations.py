@@ -1,0 +1,209 @@
+"""Config names to places: address, paths, the API spoken there, and the credential that only this place may see."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import quote
+
+from ollama_router_core.api.endpoints import Family
+from ollama_router_core.api.model_names import CanonicalName, canonical_name
+from ollama_router_core.config.settings import Config, ExternalHost, HostedModel, Server
+from ollama_router_core.translate import ExternalModel, TargetTraits
+
+__all__ = ["Destination", "Fields", "Patience", "build_destinations", "missing_keys"]
+
+Fields = tuple[tuple[bytes, bytes], ...]
+"""Header fields in order, names in lower case."""
+
+_KEY = re.compile(r"[!-~]{1,4096}")
+_SHORTEST_SECRET = 4
+_COMPLETION_TOKENS_HOSTS = ("api.openai.com", ".openai.com", ".openai.azure.com", ".cognitiveservices.azure.com")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """Seconds: for a connection, for the first byte of an answer, for silence within it."""
+
+    connect: float
+    first_byte: float
+    idle: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """One server or external host.
+
+    `family` is the API an external host speaks; an Ollama server speaks all of them. `credential` holds the fields
+    that authenticate us there, the operator's own included: never shown. `key_problem` says why there is no key
+    although one is configured. `models` are the details of an external host's models by canonical name. `base_url` is
+    scheme, host and port, without a path; the port is always written.
+    """
+
+    name: str
+    scheme: str
+    host: str
+    port: int
+    patience: Patience
+    external: bool = False
+    family: Family = Family.OLLAMA
+    prefix: str = ""
+    query: str = ""
+    credential: Fields = field(default=(), repr=False)
+    key_problem: str | None = None
+    models: Mapping[CanonicalName, HostedModel] = field(default_factory=dict)
+    traits: TargetTraits = field(default_factory=TargetTraits)
+    base_url: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        object.__setattr__(self, "base_url", f"{self.scheme}://{host}:{self.port}")
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """What the place must not echo: values of `credential`, without what is written around a key."""
+        values = (value.removeprefix(b"Bearer ") for _, value in self.credential)
+        return tuple(value for value in values if len(value) >= _SHORTEST_SECRET)
+
+    def redact(self, data: bytes) -> bytes:
+        """The same bytes without our secrets, should the place echo them."""
+        for secret in self.secrets:
+            data = data.replace(secret, b"[redacted]")
+        return data
+
+    def model_there(self, asked: str) -> str:
+        """What the place calls a model that clients ask for as `asked`."""
+        details = self.models.get(canonical_name(asked)) if self.models else None
+        return asked if details is None or details.name is None else details.name
+
+    def path_of(self, path: str, model: str) -> str:
+        """The path and query to send for a route of the endpoint table; `model` is the name there."""
+        if not self.external:
+            return path
+        if self.family is Family.OLLAMA:
+            there = self.prefix + path
+        else:
+            prefix = self.prefix.replace("{model}", quote(model, safe="")) if self.prefix else "/v1"
+            there = prefix + path.removeprefix("/v1")
+        return f"{there}?{self.query}" if self.query else there
+
+    def listing(self, asked: str, *, since_ns: int = 0) -> ExternalModel:
+        """What clients are told about one of the place's models."""
+        details = self.models.get(canonical_name(asked), HostedModel())
+        return ExternalModel(
+            name=asked,
+            remote_name=details.name or asked,
+            host=self.base_url,
+            capabilities=details.capabilities,
+            context_length=details.context_length,
+            since_ns=since_ns,
+        )
+
+
+def build_destinations(
+    config: Config, environment: Mapping[str, str], read_text: Callable[[str], str]
+) -> dict[str, Destination]:
+    """Every configured place by name.
+
+    `environment` has the variables that `api_key_env` names, `read_text` gives the text of an `api_key_file` or
+    raises OSError or ValueError. A key that cannot be had is a `key_problem`, not an error: other places still work.
+    """
+    found = {name: _server(name, server, config) for name, server in config.servers.items()}
+    for name, host in config.external_hosts.items():
+        found[name] = _external(name, host, config, *_key(name, host, environment, read_text))
+    return found
+
+
+def missing_keys(config: Config, destinations: Mapping[str, Destination]) -> list[str]:
+    """Warnings for enabled external hosts whose key cannot be had; requests there go without one."""
+    problems = ((host.enabled, destinations[name].key_problem) for name, host in config.external_hosts.items())
+    return [problem for enabled, problem in problems if enabled and problem is not None]
+
+
+def _server(name: str, server: Server, config: Config) -> Destination:
+    patience = Patience(connect=config.connect_timeout, first_byte=config.request_timeout, idle=config.idle_timeout)
+    return Destination(name=name, scheme=server.protocol, host=server.host, port=server.port, patience=patience)
+
+
+def _external(name: str, host: ExternalHost, config: Config, key: str, problem: str | None) -> Destination:
+    family = _family(host)
+    return Destination(
+        name=name,
+        scheme=host.protocol,
+        host=host.host,
+        port=host.port,
+        patience=Patience(
+            connect=host.connect_timeout or config.connect_timeout,
+            first_byte=host.request_timeout or config.request_timeout,
+            idle=host.idle_timeout or config.idle_timeout,
+        ),
+        external=True,
+        family=family,
+        prefix=host.path_prefix or "",
+        query=host.query or "",
+        credential=(*_key_field(host, family, key), *_own_fields(host)),
+        key_problem=problem,
+        models={canonical_name(model): details for model, details in host.models.items()},
+        traits=TargetTraits(
+            max_tokens_key=host.max_tokens_key or _max_tokens_key(host.host),
+            extensions=host.extensions,
+            schemas=host.schemas,
+            default_max_tokens=host.default_max_tokens,
+        ),
+    )
+
+
+def _family(host: ExternalHost) -> Family:
+    if host.api != "auto":
+        return Family(host.api)
+    return next((family for domain, family in _DOMAINS if _is_in(host.host, domain)), Family.OPENAI)
+
+
+_DOMAINS = (("anthropic.com", Family.ANTHROPIC), ("ollama.com", Family.OLLAMA))
+
+
+def _is_in(host: str, domain: str) -> bool:
+    host = host.lower()
+    return host == domain or host.endswith("." + domain)
+
+
+def _max_tokens_key(host: str) -> Literal["max_tokens", "max_completion_tokens"]:
+    return "max_completion_tokens" if host.lower().endswith(_COMPLETION_TOKENS_HOSTS) else "max_tokens"
+
+
+def _key(
+    name: str, host: ExternalHost, environment: Mapping[str, str], read_text: Callable[[str], str]
+) -> tuple[str, str | None]:
+    if host.api_key_env is not None:
+        key, source = environment.get(host.api_key_env, ""), f"the environment variable {host.api_key_env}"
+    elif host.api_key_file is not None:
+        source = "its api_key_file"
+        try:
+            key = read_text(host.api_key_file)
+        except (OSError, ValueError) as error:
+            return "", f"external host {name}: {source} cannot be read ({type(error).__name__}); requests go without"
+    else:
+        return "", None
+    key = key.strip()
+    if not key:
+        return "", f"external host {name}: {source} is not set or empty; requests go without a key"
+    if not _KEY.fullmatch(key):
+        return "", f"external host {name}: what {source} holds cannot be a key; requests go without one"
+    return key, None
+
+
+def _key_field(host: ExternalHost, family: Family, key: str) -> Fields:
+    if not key:
+        return ()
+    value = key.encode("ascii")
+    if host.api_key_header is not None and host.api_key_header.lower() != "authorization":
+        return ((host.api_key_header.lower().encode("ascii"), value),)
+    if family is Family.ANTHROPIC and host.api_key_header is None:
+        return ((b"x-api-key", value),)
+    return ((b"authorization", b"Bearer " + value),)
+
+
+def _own_fields(host: ExternalHost) -> Iterable[tuple[bytes, bytes]]:
+    return ((name.lower().encode("ascii"), value.encode("ascii")) for name, value in host.headers.items())

@@ -1,0 +1,79 @@
+"""Routes of external hosts that pass as they are: an allow-list that the config writes.
+
+The upstream path is built from the matched entry; each `{parameter}` takes one segment of plain characters.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ollama_router_core.api.endpoints import Body, Endpoint, Family, Kind, Routing
+from ollama_router_core.config.settings import Config, ExternalHost
+from ollama_router_core.errors import InvalidTarget, MethodNotAllowed, UnknownRoute
+
+__all__ = ["EXTERNAL", "PREFIX", "ExternalMatch", "checked_query", "match_external"]
+
+PREFIX = "/external/"
+_SEGMENT = re.compile(r"[A-Za-z0-9_\-][A-Za-z0-9_.:\-]{0,255}", re.ASCII)
+_QUERY = re.compile(r"[A-Za-z0-9\-._~!$'()*+,;=:@/?%&\[\]]{0,2048}", re.ASCII)
+
+EXTERNAL = Endpoint(
+    name="external",
+    methods=("GET", "POST", "PUT", "DELETE", "PATCH"),
+    path="/external/{host}/{route}",
+    family=Family.OLLAMA,
+    kind=Kind.INFER,
+    routing=Routing.EXTERNAL,
+    body=Body.RAW,
+)
+"""The row of all such routes; a host's `routes_for` decides who may use them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalMatch:
+    """A host and the path to send it."""
+
+    host: str
+    target: str
+
+
+def match_external(method: str, path: str, config: Config) -> ExternalMatch:
+    """Find the entry for a method and a path as they were sent.
+
+    Raises:
+        UnknownRoute: no enabled host has such a path in its list.
+        MethodNotAllowed: it is listed, but not with this method.
+    """
+    name, slash, rest = path.removeprefix(PREFIX).partition("/")
+    host = config.external_hosts.get(name)
+    methods = _methods(host, "/" + rest) if host is not None and host.enabled and slash else ()
+    if not methods:
+        raise UnknownRoute("404 page not found")
+    if method not in methods:
+        raise MethodNotAllowed("405 method not allowed", allowed=methods)
+    return ExternalMatch(name, "/" + rest)
+
+
+def checked_query(query: str) -> str:
+    """A query string that may be passed on, with its question mark; "" for none.
+
+    Raises:
+        InvalidTarget: it is long, or holds what is not allowed in one.
+    """
+    if not _QUERY.fullmatch(query):
+        raise InvalidTarget("the query string is longer than 2048 characters or holds characters it must encode")
+    return f"?{query}" if query else ""
+
+
+def _methods(host: ExternalHost, path: str) -> tuple[str, ...]:
+    found = (text.partition(" ") for text in host.routes)
+    return tuple(method for method, _, pattern in found if _matches(pattern, path))
+
+
+def _matches(pattern: str, path: str) -> bool:
+    ours, theirs = pattern.split("/")[1:], path.split("/")[1:]
+    pairs = zip(ours, theirs, strict=False)
+    return len(ours) == len(theirs) and all(
+        _SEGMENT.fullmatch(got) is not None if wanted.startswith("{") else wanted == got for wanted, got in pairs
+    )

@@ -1,0 +1,123 @@
+"""Which header fields cross the router, and which never do.
+
+Towards servers an allow-list decides: credentials, cookies, Origin and whatever a client invents stay here (Ollama
+itself passes client headers on to ollama.com). Towards clients a deny-list decides (RFC 9110 7.6.1 and secrets).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from ollama_router_core.outbound.destinations import Destination, Fields
+
+__all__ = [
+    "NEVER_TO_CLIENTS",
+    "TO_SERVERS",
+    "VIA",
+    "answer_fields",
+    "passed_fields",
+    "reason_field",
+    "request_fields",
+]
+
+_TO_ALL = frozenset({b"accept-language", b"traceparent", b"tracestate", b"user-agent"})
+TO_SERVERS = _TO_ALL | {b"accept", b"anthropic-beta", b"anthropic-version", b"content-type", b"openai-beta"}
+"""The names of a client's fields that a server of the same API gets, but for those that `Connection` nominates."""
+NEVER_TO_CLIENTS = frozenset({
+    b"access-control-allow-credentials",
+    b"access-control-allow-origin",
+    b"alt-svc",
+    b"connection",
+    b"date",
+    b"keep-alive",
+    b"location",
+    b"openai-organization",
+    b"openai-project",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"proxy-connection",
+    b"server",
+    b"set-cookie",
+    b"set-cookie2",
+    b"strict-transport-security",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+    b"www-authenticate",
+    b"x-router-attempts",
+    b"x-router-dropped",
+    b"x-router-error",
+    b"x-router-fallback",
+    b"x-router-reason",
+    b"x-router-request-id",
+    b"x-router-server",
+})  # fmt: skip
+"""The names of a server's fields that no client gets, beside those that `Connection` nominates."""
+VIA = (b"via", b"1.1 ollama-router")
+_NEVER_IN_OTHER_WORDS = NEVER_TO_CLIENTS | {b"content-length", b"content-type", b"etag", b"last-modified"}
+_NOBODY: frozenset[bytes] = frozenset()
+
+
+def request_fields(
+    client: Iterable[tuple[bytes, bytes]],
+    destination: Destination,
+    request_id: str,
+    *,
+    own: Fields = (),
+    translated: bool = False,
+) -> Fields:
+    """The fields a destination gets: `passed_fields` and our id."""
+    fields = passed_fields(client, destination, own=own, translated=translated)
+    return (*fields, (b"x-request-id", request_id.encode()))
+
+
+def passed_fields(
+    client: Iterable[tuple[bytes, bytes]], destination: Destination, *, own: Fields = (), translated: bool = False
+) -> Fields:
+    """The fields of a client that matter to a destination, and the key that is for it alone.
+
+    Names are in lower case. `own` stand in place of the client's of the same name. A `translated` request takes
+    nothing along that belongs to the client's dialect.
+    """
+    allowed = _TO_ALL if translated else TO_SERVERS
+    kept: list[tuple[bytes, bytes]] = []
+    nominated = _NOBODY
+    for field in client:
+        if field[0] in allowed:
+            kept.append(field)
+        elif field[0] == b"connection":
+            nominated |= _tokens(field[1])
+    fields = (*own, *destination.credential)
+    if fields or nominated:
+        never = nominated.union([name for name, _ in fields])
+        kept = [field for field in kept if field[0] not in never]
+    return (*kept, VIA, *fields)
+
+
+def answer_fields(server: Iterable[tuple[bytes, bytes]], *, rewritten: bool = False) -> list[tuple[bytes, bytes]]:
+    """The fields of a server's answer that a client gets; without those about its body when that was `rewritten`."""
+    never = _NEVER_IN_OTHER_WORDS if rewritten else NEVER_TO_CLIENTS
+    kept: list[tuple[bytes, bytes]] = []
+    nominated = _NOBODY
+    for field in server:
+        name = field[0]
+        if name not in never:
+            kept.append(field)
+        elif name == b"connection":
+            nominated |= _tokens(field[1])
+    return [field for field in kept if field[0] not in nominated] if nominated else kept
+
+
+@lru_cache(maxsize=1024)
+def reason_field(reason: str) -> bytes:
+    """A decision's reason as a header value: printable ASCII, at most 512 bytes."""
+    text = reason.encode("ascii", "replace")[:512]
+    return bytes(byte if 32 <= byte < 127 else 32 for byte in text)
+
+
+@lru_cache(maxsize=64)
+def _tokens(connection: bytes) -> frozenset[bytes]:
+    """The fields that a Connection field says are for this connection only."""
+    return frozenset([token.strip().lower() for token in connection.split(b",")])

@@ -1,0 +1,164 @@
+"""What is sent to a destination for one request, and how its answer comes back to the client's dialect.
+
+An Ollama server speaks every dialect of the table and gets requests as they are. An external host gets those of its
+own API as they are, and the others translated.
+"""
+
+from __future__ import annotations
+
+import json
+
+from msgspec import Struct
+
+from ollama_router_core.api.endpoints import Family
+from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.outbound.destinations import Destination, Fields
+from ollama_router_core.translate import (
+    Dialect,
+    ReplyOptions,
+    Stamp,
+    StreamTranslator,
+    TranslatedError,
+    UntranslatableRequest,
+    loading_reply,
+    show_reply,
+    stream_content_type,
+    target_dialect,
+    translate_error,
+    translate_reply,
+    translate_request,
+)
+
+__all__ = ["Outbound", "Translation", "answer_here", "prepare"]
+
+_DIALECTS = {dialect.path: dialect for dialect in Dialect}
+_ANTHROPIC_VERSION = (b"anthropic-version", b"2023-06-01")
+_JSON = b"application/json; charset=utf-8"
+
+
+class Translation(Struct, frozen=True, kw_only=True):
+    """How an answer comes back: from `host`, the dialect it is asked in, to `client`, the one the request came in.
+
+    `dropped` names what of the request was left behind, for `X-Router-Dropped`.
+    """
+
+    client: Dialect
+    host: Dialect
+    stream: bool
+    options: ReplyOptions
+    dropped: tuple[str, ...] = ()
+
+    def stream_translator(self, stamp: Stamp) -> StreamTranslator:
+        """A translator for one streamed answer."""
+        return StreamTranslator(self.host, self.client, stamp=stamp, options=self.options)
+
+    def reply(self, body: bytes, stamp: Stamp, *, elapsed_ns: int) -> bytes:
+        """A whole answer in the client's dialect.
+
+        Raises:
+            UntranslatableReply: it is not an answer of the host's dialect.
+        """
+        return translate_reply(
+            body, source=self.host, target=self.client, stamp=stamp, options=self.options, elapsed_ns=elapsed_ns
+        )
+
+    def error(self, status: int, body: bytes, stamp: Stamp) -> TranslatedError:
+        """An error answer in the client's dialect."""
+        return translate_error(status, body, target=self.client, request_id=stamp.id)
+
+    @property
+    def content_type(self) -> bytes:
+        """The media type of a good answer."""
+        return stream_content_type(self.client).encode() if self.stream else _JSON
+
+    @property
+    def dropped_field(self) -> Fields:
+        """`X-Router-Dropped`, when there is something to say."""
+        return ((b"x-router-dropped", ", ".join(self.dropped).encode("ascii")),) if self.dropped else ()
+
+
+class Outbound(Struct, frozen=True, kw_only=True):
+    """One request as a destination gets it.
+
+    `target` is path and query. `headers` are fields that this request needs there beside those of the client and the
+    destination's credential. `model` is the name there. `translation` is None when the answer passes as it is.
+    """
+
+    target: str
+    body: bytes
+    headers: Fields = ()
+    model: str | None = None
+    translation: Translation | None = None
+
+    def __repr__(self) -> str:
+        """Without the body: it holds what people write."""
+        return f"Outbound(target={self.target!r}, body=<{len(self.body)} bytes>, model={self.model!r})"
+
+
+def prepare(request: ParsedRequest, destination: Destination) -> Outbound:
+    """A request as a destination gets it.
+
+    Raises:
+        UntranslatableRequest: the host speaks another API, and the request cannot be said in it.
+    """
+    asked = request.route.model_text
+    if not destination.external or asked is None:
+        headers = () if request.form is None else _content_type(request)
+        return Outbound(target=request.target, body=request.body, headers=headers, model=asked)
+    if destination.family in {request.endpoint.family, Family.OLLAMA}:
+        return _as_it_is(request, destination, asked)
+    return _translated(request, destination, asked)
+
+
+def _as_it_is(request: ParsedRequest, destination: Destination, asked: str) -> Outbound:
+    model = destination.model_there(asked)
+    there = request if model == asked else request.with_model(model)
+    target = destination.path_of(request.target, model)
+    return Outbound(target=target, body=there.body, headers=_content_type(there), model=model)
+
+
+def _content_type(request: ParsedRequest) -> Fields:
+    return () if request.content_type is None else ((b"content-type", request.content_type),)
+
+
+def _translated(request: ParsedRequest, destination: Destination, asked: str) -> Outbound:
+    source = _DIALECTS.get(request.endpoint.path)
+    if source is None or request.document is None:
+        raise UntranslatableRequest(
+            f"{asked} is assigned to {destination.name}, which speaks {destination.family.value}'s API and has no"
+            f" {request.endpoint.path}; use /api/chat, /v1/chat/completions or /v1/messages"
+        )
+    model = destination.model_there(asked)
+    said = translate_request(
+        request.document.values,
+        source=source,
+        target=target_dialect(source, destination.family),
+        model=model,
+        traits=destination.traits,
+    )
+    translation = Translation(
+        client=source, host=said.dialect, stream=said.stream, options=said.reply_options, dropped=said.dropped
+    )
+    version = (_ANTHROPIC_VERSION,) if destination.family is Family.ANTHROPIC else ()
+    return Outbound(
+        target=destination.path_of(said.path, model),
+        body=said.body,
+        headers=((b"content-type", b"application/json"), *version),
+        model=model,
+        translation=translation,
+    )
+
+
+def answer_here(request: ParsedRequest, destination: Destination, stamp: Stamp) -> bytes | None:
+    """The answer that a client gets without asking an external host, None for a request that has to go there.
+
+    `/api/show` says what the settings know; loading a model that runs elsewhere is done at once.
+    """
+    asked = request.route.model_text
+    if not destination.external or destination.family is Family.OLLAMA or asked is None or request.document is None:
+        return None
+    if request.endpoint.name == "show":
+        shown = show_reply(destination.listing(asked, since_ns=stamp.created_ns))
+        return json.dumps(shown, separators=(",", ":")).encode()
+    source = _DIALECTS.get(request.endpoint.path)
+    return None if source is None else loading_reply(request.document.values, source=source, stamp=stamp)

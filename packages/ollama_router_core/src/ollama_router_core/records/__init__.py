@@ -1,0 +1,1 @@
+"""The row that a request leaves, and where rows go."""

@@ -1,0 +1,54 @@
+"""The one row that every proxied request leaves behind.
+
+A record never holds prompts, answers, tokens, header values or query strings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
+
+__all__ = ["RequestRecord"]
+
+
+class RequestRecord(Struct, frozen=True, kw_only=True, gc=False):
+    """What happened to one request.
+
+    `started_at` is seconds since 1970 (UTC). Times are milliseconds: `queue_ms` until a server was chosen, `ttft_ms`
+    until the first byte went to the client, `total_ms` until the last, `load_ms` as the server reported its model's
+    load. Token counts are the server's own; None means it did not say. `status` is what the client got, or 499 when
+    it left first. `path` is the endpoint table's template, never the raw target.
+    """
+
+    id: str
+    started_at: float
+    user: str | None
+    client: str | None
+    method: str
+    path: str
+    model_asked: str | None = None
+    model_served: str | None = None
+    server: str | None = None
+    status: int
+    attempts: int = 0
+    streamed: bool = False
+    queue_ms: float | None = None
+    queue_position: int | None = None
+    expected_wait_ms: float | None = None
+    ttft_ms: float | None = None
+    total_ms: float
+    load_ms: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    num_ctx: int | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    reason: str | None = None
+    error_code: str | None = None
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name, in their order."""
+        return asdict(self)

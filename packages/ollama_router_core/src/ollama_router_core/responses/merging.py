@@ -1,0 +1,173 @@
+"""Answers that are made of every server's answer: merged lists, in Ollama's and OpenAI's shapes.
+
+Rows pass through with every field as the server sent it. A body that is not what its route answers counts as absent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from ollama_router_core.api.model_names import CanonicalName, canonical_name, is_model_name, parse_model_name
+
+__all__ = [
+    "find_openai_model",
+    "lowest_version",
+    "merge_openai_models",
+    "merge_ps",
+    "merge_status",
+    "merge_tags",
+    "openai_from_tags",
+]
+
+Bodies = Mapping[str, bytes]
+"""Server name to the body it answered."""
+
+Row = Mapping[str, Any]
+"""One model, as a server lists it. `extra` rows are models that the config offers although no server lists them."""
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def _everything(_row: Row) -> bool:
+    return True
+
+
+def merge_tags(bodies: Bodies, extra: Iterable[Row] = (), *, may_see: Callable[[Row], bool] = _everything) -> bytes:
+    """`/api/tags`: the union; the same name with the same digest stands once, with other digests each stands."""
+    rows: dict[tuple[CanonicalName, str], Row] = {}
+    for _, row in _rows(bodies, "models", may_see):
+        rows.setdefault((_name(row), str(row.get("digest"))), row)
+    known = {name for name, _ in rows}
+    added = [row for row in extra if _name(row) not in known]
+    if len(bodies) == 1 and not added and (whole := _untouched(bodies, "models", rows.values())):
+        return whole
+    ordered = list(rows.values())
+    if len(bodies) > 1:
+        ordered.sort(key=lambda row: _moment(row.get("modified_at")), reverse=True)
+    return _dump({"models": [*ordered, *added]})
+
+
+def merge_ps(bodies: Bodies, *, may_see: Callable[[Row], bool] = _everything) -> bytes:
+    """`/api/ps`: every loaded model of every server, fields intact, the longest-lived first."""
+    rows = [row for _, row in _rows(bodies, "models", may_see)]
+    if len(bodies) == 1 and (whole := _untouched(bodies, "models", rows)):
+        return whole
+    if len(bodies) > 1:
+        rows.sort(key=lambda row: _moment(row.get("expires_at")), reverse=True)
+    return _dump({"models": rows})
+
+
+def merge_openai_models(
+    bodies: Bodies, extra: Iterable[Row] = (), *, may_see: Callable[[Row], bool] = _everything
+) -> bytes:
+    """`/v1/models`: the union by id, then what only the config offers. An empty list is null, as Ollama writes it."""
+    rows: dict[CanonicalName, Row] = {}
+    for _, row in _rows(bodies, "data", may_see):
+        rows.setdefault(_name(row), row)
+    added = [row for row in extra if _name(row) not in rows]
+    if len(bodies) == 1 and not added and (whole := _untouched(bodies, "data", rows.values())):
+        return whole
+    ordered = list(rows.values())
+    if len(bodies) > 1:
+        ordered.sort(key=lambda row: -_number(row.get("created")))
+    return _dump({"object": "list", "data": [*ordered, *added] or None}) + b"\n"
+
+
+def find_openai_model(
+    bodies: Bodies, extra: Iterable[Row], asked: str, *, may_see: Callable[[Row], bool] = _everything
+) -> bytes | None:
+    """`/v1/models/{model}`: the row of that model under the id it was asked by, None when nobody has it."""
+    wanted = canonical_name(asked)
+    own = (row for _, row in _rows(bodies, "data", may_see) if _name(row) == wanted)
+    configured = (row for row in extra if _name(row) == wanted)
+    found = next((row for rows in (own, configured) for row in rows), None)
+    return None if found is None else _dump({**found, "id": asked}) + b"\n"
+
+
+def openai_from_tags(body: bytes) -> bytes:
+    """The `/v1/models` of a server whose `/api/tags` is known, by Ollama's own rule."""
+    rows = [
+        {
+            "id": str(row.get("name")),
+            "object": "model",
+            "created": max(0, int(_moment(row.get("modified_at")).timestamp())),
+            "owned_by": _owner(str(row.get("name"))),
+        }
+        for _, row in _rows({"": body}, "models", _everything)
+    ]
+    return _dump({"object": "list", "data": rows or None}) + b"\n"
+
+
+def _owner(name: str) -> str:
+    return parse_model_name(name).namespace if is_model_name(name) else ""
+
+
+def merge_status(bodies: Bodies, *, allowed: bool) -> bytes:
+    """`/api/status`: the cloud is open when it is on some server, and when this user may use it."""
+    found = [cloud for body in bodies.values() if isinstance(cloud := _object(body).get("cloud"), dict)]
+    if not allowed:
+        return _dump({"cloud": {"disabled": True, "source": "config"}})
+    if len(bodies) == len(found) == 1:
+        return next(iter(bodies.values()))
+    best = min(found, key=lambda cloud: bool(cloud.get("disabled")), default={"disabled": False, "source": "none"})
+    return _dump({"cloud": best})
+
+
+def lowest_version(bodies: Bodies) -> str | None:
+    """The oldest version among `/api/version` bodies: clients that look at it stay on safe ground."""
+    found = [version for body in bodies.values() if isinstance(version := _object(body).get("version"), str)]
+    return min(found, key=_version_key, default=None)
+
+
+def _version_key(text: str) -> tuple[tuple[int, ...], bool, str]:
+    core, dash, rest = text.partition("-")
+    return tuple(int(number) for number in re.findall(r"\d+", core)), not dash, rest
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _rows(bodies: Bodies, key: str, may_see: Callable[[Row], bool]) -> Iterable[tuple[str, Row]]:
+    for server in sorted(bodies):
+        rows = _object(bodies[server]).get(key)
+        for row in rows if isinstance(rows, list) else ():
+            if isinstance(row, dict) and may_see(row):
+                yield server, row
+
+
+def _untouched(bodies: Bodies, key: str, rows: Iterable[Row]) -> bytes | None:
+    """The only server's own bytes, if nothing was taken out of them."""
+    (body,) = bodies.values()
+    document = _object(body)
+    same = key in document and (document[key] or []) == list(rows)
+    return body if same else None
+
+
+def _name(row: Row) -> CanonicalName:
+    return canonical_name(str(row.get("name") or row.get("model") or row.get("id") or ""))
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, int | float) else 0
+
+
+def _moment(value: Any) -> datetime:
+    """An RFC 3339 moment, for ordering; what is none comes last."""
+    try:
+        found = datetime.fromisoformat(value)
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
+    except (TypeError, ValueError):
+        return _NEVER
+
+
+def _dump(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")

@@ -1,0 +1,190 @@
+"""Servers as one kind of request sees them: settings, facts and estimates, derived once and kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.api.requests import RouteRequest
+from ollama_router_core.config.settings import Config, Server
+from ollama_router_core.fleet.memory import GIB, MemoryEstimate, context_on, estimate_memory, known_model
+from ollama_router_core.fleet.snapshot import (
+    FleetSnapshot,
+    InstalledModel,
+    LoadedModel,
+    ModelSpeed,
+    ModelWeight,
+    ServerFacts,
+    Speeds,
+)
+from ollama_router_core.fleet.speeds import SpeedBook, model_weight
+
+__all__ = [
+    "BRISK",
+    "COLD",
+    "EVICTS",
+    "SLOW",
+    "UNLISTED",
+    "WARM",
+    "Candidate",
+    "Reason",
+    "RequestKind",
+    "kind_of",
+    "make_candidate",
+    "reload_seconds",
+]
+
+WARM, COLD, EVICTS = 0, 1, 2
+"""How far a model is from running: loaded or loading, loadable beside the others, only in place of others."""
+
+BRISK, SLOW, UNLISTED = 0, 1, 2
+"""Why a server is chosen only when nothing better is left, the better first."""
+
+_NOTHING_LEARNED = SpeedBook()
+
+
+class Reason(Struct, frozen=True):
+    """Why: a stable code for programs, a text for people; `lacks` names the capabilities that are missing."""
+
+    code: str
+    text: str
+    lacks: frozenset[str] = frozenset()
+
+
+class RequestKind(NamedTuple):
+    """What a candidate depends on: requests that agree in this see the same candidates."""
+
+    model: CanonicalName | None
+    num_ctx: int | None
+    needs: frozenset[str]
+
+
+def kind_of(request: RouteRequest) -> RequestKind:
+    """A request's kind."""
+    return RequestKind(request.model, request.num_ctx, request.needs)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Candidate:
+    """One server as a kind of request sees it.
+
+    `limit` is `max_memory_gb` in bytes, None without one. `warmth` is WARM, COLD or EVICTS and `warm_reason` says it
+    in words. `loaded` is the model there with whatever context. `victims` are the models that would have to go,
+    each with the seconds of its reload. `doubt` is BRISK, SLOW (it took too long to answer its last probe) or UNLISTED
+    (it never told which models it has: it may be another program).
+    """
+
+    name: str
+    server: Server
+    facts: ServerFacts
+    estimate: MemoryEstimate
+    limit: int | None
+    installed: InstalledModel | None
+    loaded: LoadedModel | None
+    warmth: int
+    warm_reason: Reason
+    loading_since: float | None
+    weight: ModelWeight
+    size: int
+    free: int | None
+    doubt: int
+    victims: tuple[tuple[CanonicalName, float], ...]
+    _speed: ModelSpeed | None = field(default=None, repr=False)
+    _version: Any = field(default=None, repr=False)
+
+    def speed(self, model: CanonicalName | None, speeds: Speeds | None) -> ModelSpeed:
+        """The model's expected speeds here; worked out anew only when something was learned about this server."""
+        book = speeds if speeds is not None else _NOTHING_LEARNED
+        version = book.version(self.name)
+        if self._speed is None or version is not self._version:
+            self._speed = book.expect(self.name, model or CanonicalName(""), self.weight)
+            self._version = version
+        return self._speed
+
+
+def make_candidate(name: str, kind: RequestKind, snapshot: FleetSnapshot, config: Config) -> Candidate:
+    """A server of the config as a kind of request sees it."""
+    facts = snapshot.servers.get(name) or ServerFacts(name=name)
+    server = config.servers[name]
+    estimate = estimate_memory(kind.model, facts, snapshot, config.models, num_ctx=kind.num_ctx, host=server)
+    limit = None if server.max_memory_gb is None else round(server.max_memory_gb * GIB)
+    loaded = None if kind.model is None else facts.loaded.get(kind.model)
+    size = estimate.size
+    held = sum(model.size for model in facts.loaded.values() if model is not loaded)
+    free = None if limit is None else limit - held
+    installed = None if kind.model is None else known_model(kind.model, facts, snapshot.servers.values())
+    warmth, reason = _warmth(kind, facts, loaded, _context(kind, server, installed), size, free)
+    return Candidate(
+        name=name,
+        server=server,
+        facts=facts,
+        estimate=estimate,
+        limit=limit,
+        installed=None if facts.installed is None or kind.model is None else facts.installed.get(kind.model),
+        loaded=loaded,
+        warmth=warmth,
+        warm_reason=reason,
+        loading_since=None if kind.model is None else facts.loading.get(kind.model),
+        weight=model_weight(kind.model or "", installed),
+        size=size,
+        free=free,
+        doubt=_doubt(kind, facts, config),
+        victims=_victims(facts, loaded, 0 if free is None else size - free),
+    )
+
+
+def reload_seconds(size: int) -> float:
+    """A guess at how long bytes take from disk to GPU on a server of which nothing is known."""
+    return 0.5 + size / 1.5e9
+
+
+def _doubt(kind: RequestKind, facts: ServerFacts, config: Config) -> int:
+    if kind.model is not None and facts.installed is None and kind.model not in facts.loaded:
+        return UNLISTED
+    return SLOW if facts.probe_ms is not None and facts.probe_ms > config.server_busy_threshold_ms else BRISK
+
+
+def _victims(facts: ServerFacts, kept: LoadedModel | None, missing: int) -> tuple[tuple[CanonicalName, float], ...]:
+    """Who goes: the model that would expire first, then the next, until there is room."""
+    victims: list[tuple[CanonicalName, float]] = []
+    by_expiry = sorted(facts.loaded.values(), key=lambda one: (one.expires_at or float("inf"), one.name))
+    for model in by_expiry:
+        if missing <= 0:
+            break
+        if model is not kept:
+            missing -= model.size
+            victims.append((model.name, reload_seconds(model.size)))
+    return tuple(victims)
+
+
+def _context(kind: RequestKind, server: Server, installed: InstalledModel | None) -> int | None:
+    """The context the request would get, None when the server chooses by itself."""
+    if kind.num_ctx is None and server.default_context is None:
+        return None
+    return context_on(server, kind.num_ctx, installed.facts if installed is not None else None)
+
+
+def _warmth(
+    kind: RequestKind,
+    facts: ServerFacts,
+    loaded: LoadedModel | None,
+    context: int | None,
+    size: int,
+    free: int | None,
+) -> tuple[int, Reason]:
+    if loaded is not None and (context is None or loaded.context_length in {None, context}):
+        at = f" at {loaded.context_length} tokens" if loaded.context_length else ""
+        return WARM, Reason("loaded", f"loaded{at}")
+    if kind.model is not None and kind.model in facts.loading:
+        coming = facts.loading_at.get(kind.model)
+        if context is None or coming is None or coming == context:
+            return WARM, Reason("loading", "is loading it now")
+        return COLD, Reason("reload", f"is loading it at {coming} tokens, must reload for {context}")
+    if loaded is not None:
+        return COLD, Reason("reload", f"loaded at {loaded.context_length} tokens, must reload for {context}")
+    if free is None or size <= free:
+        return COLD, Reason("cold", "not loaded, fits beside what is")
+    return EVICTS, Reason("evicts", f"not loaded, must evict: {max(free, 0) / GIB:.1f} GiB free")

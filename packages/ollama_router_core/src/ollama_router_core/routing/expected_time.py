@@ -1,0 +1,132 @@
+"""How long a request would take on a server, term by term, in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.api.requests import RouteRequest
+from ollama_router_core.fleet.snapshot import FleetSnapshot, ModelSpeed
+from ollama_router_core.fleet.speeds import SHARING
+from ollama_router_core.routing.candidates import EVICTS, WARM, Candidate, reload_seconds
+
+__all__ = ["BYTES_A_TOKEN", "HeldPrefix", "Terms", "expect", "expected_seconds"]
+
+BYTES_A_TOKEN = 4
+"""English text and code in JSON: about four bytes a token."""
+
+_HORIZON = 60.0
+"""Seconds within which a model must be asked for again to make its eviction a loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPrefix:
+    """The server that answered a conversation's last turn and how many tokens of it it may still hold."""
+
+    server: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Seconds. `affinity` is negative: prefill saved by a held prefix. `harm` is what others lose by an eviction."""
+
+    wait: float
+    load: float
+    prefill: float
+    decode: float
+    harm: float = 0.0
+    affinity: float = 0.0
+
+    @property
+    def ready(self) -> float:
+        """Until the first token."""
+        return self.wait + self.load + self.prefill + self.affinity
+
+    @property
+    def done(self) -> float:
+        """Until the last token."""
+        return self.ready + self.decode
+
+    @property
+    def cost(self) -> float:
+        """What `fastest` compares: this request's time and the time it costs others."""
+        return self.done + self.harm
+
+    def __str__(self) -> str:
+        parts = ("wait", "load", "prefill", "decode", "harm", "affinity")
+        shown = [f"{name} {getattr(self, name):.1f}" for name in parts if abs(getattr(self, name)) >= 0.05]
+        return f"{' + '.join(shown) or 'nothing'} s"
+
+
+def expect(
+    candidate: Candidate,
+    request: RouteRequest,
+    snapshot: FleetSnapshot,
+    *,
+    now: float,
+    prefix: HeldPrefix | None = None,
+) -> Terms:
+    """The expected terms of a request on a server that it is sent to now."""
+    wait, load, prefill, decode, harm, affinity = expected_seconds(candidate, request, snapshot, now, prefix)
+    return Terms(wait=wait, load=load, prefill=prefill, decode=decode, harm=harm, affinity=affinity)
+
+
+def expected_seconds(
+    candidate: Candidate, request: RouteRequest, snapshot: FleetSnapshot, now: float, prefix: HeldPrefix | None
+) -> tuple[float, float, float, float, float, float]:
+    """The terms as a plain tuple: this runs for every server and request."""
+    speed = candidate.speed(request.model, snapshot.speeds)
+    running = snapshot.in_flight.get(candidate.name, 0)
+    crowd = (running + 1.0) ** SHARING if running else 1.0
+    prefill = request.prompt_bytes / (BYTES_A_TOKEN * speed.prefill_rate) * crowd
+    decode = _answer(request, speed) / speed.decode_rate * crowd
+    wait = load = harm = affinity = 0.0
+    if snapshot.active and running:
+        wait = _ahead(candidate, request, snapshot) * (prefill + decode)
+    if candidate.warmth != WARM:
+        load = speed.load_seconds
+        if candidate.facts.loading:
+            wait += _loads_ahead(candidate, now)
+        if candidate.warmth == EVICTS:
+            harm = _harm(candidate, snapshot) if snapshot.demand else 0.0
+            wait += prefill + decode if running else 0.0
+    elif candidate.loading_since is not None:
+        load = max(0.0, speed.load_seconds - (now - candidate.loading_since))
+    elif prefix is not None and prefix.server == candidate.name:
+        affinity = -min(prefill, prefix.tokens / speed.prefill_rate * crowd)
+    return wait, load, prefill, decode, harm, affinity
+
+
+def _ahead(candidate: Candidate, request: RouteRequest, snapshot: FleetSnapshot) -> float:
+    """Turns to wait for one of the model's slots."""
+    active = snapshot.active.get(candidate.name)
+    if active is None or request.model is None:
+        return 0.0
+    slots = candidate.server.num_parallel
+    return max(0, active.get(request.model, 0) - slots + 1) / slots
+
+
+def _answer(request: RouteRequest, speed: ModelSpeed) -> float:
+    if "embedding" in request.needs:
+        return 0.0
+    usual, most = speed.answer_tokens, request.max_tokens
+    return usual if most is None or most > usual else most
+
+
+def _loads_ahead(candidate: Candidate, now: float) -> float:
+    """Loads are serial: what is left of those that the server is at."""
+    loading = candidate.facts.loading
+    return sum(max(0.0, _load_of(candidate, model) - (now - since)) for model, since in loading.items())
+
+
+def _load_of(candidate: Candidate, model: CanonicalName) -> float:
+    installed = candidate.facts.installed
+    found = installed.get(model) if installed else None
+    return reload_seconds(found.size if found is not None else candidate.size)
+
+
+def _harm(candidate: Candidate, snapshot: FleetSnapshot) -> float:
+    """Reloads that the evicted models will cause: each one's seconds, as likely as somebody will ask for it."""
+    demand = snapshot.demand
+    return sum(min(1.0, demand.get(name, 0.0) * _HORIZON) * seconds for name, seconds in candidate.victims)

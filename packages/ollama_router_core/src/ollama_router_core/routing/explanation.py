@@ -1,0 +1,155 @@
+"""Which server would get a request, and why: one answer for library, command line and HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from msgspec.structs import replace
+
+from ollama_router_core.access.grants import Grants, check_model
+from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.requests import RouteRequest, parse_request
+from ollama_router_core.config.settings import Config, Strategy
+from ollama_router_core.errors import Forbidden
+from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_core.routing.decision import Decision, Verdict
+from ollama_router_core.routing.expected_time import BYTES_A_TOKEN, HeldPrefix
+from ollama_router_core.routing.model_placement import decide_place
+from ollama_router_core.routing.policy import apply_policy
+
+__all__ = ["Question", "explain"]
+
+_TELLING = {
+    "model_missing": "the model is pulled there",
+    "memory": "the context is smaller, or max_memory_gb larger",
+    "down": "the server answers again",
+    "not_probed": "its first probe succeeds",
+    "full": "a slot there is free",
+    "suspended": "a probe there succeeds",
+    "draining": "the drain ends",
+    "disabled": "the config enables it",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A request that somebody thinks of.
+
+    `model` is its name as a client would write it, `context` is `options.num_ctx`, `prompt_tokens` about how long its
+    prompt is, `needs` are capabilities such as `tools`. `user` asks, with `grants` if they are known. `held_by` is the
+    server that answered the conversation's last turn: it need not read the prompt again.
+    """
+
+    model: str
+    context: int | None = None
+    prompt_tokens: int = 0
+    needs: frozenset[str] = frozenset()
+    user: str | None = None
+    grants: Grants | None = None
+    held_by: str | None = None
+
+    @property
+    def prefix(self) -> HeldPrefix | None:
+        """What `held_by` saves at most: the whole prompt."""
+        return None if self.held_by is None else HeldPrefix(self.held_by, self.prompt_tokens)
+
+    def request(self, config: Config) -> tuple[RouteRequest, tuple[str, ...]]:
+        """The request after the config's policy, and what that changed.
+
+        Raises:
+            RequestError: no model can have this name.
+        """
+        body: dict[str, Any] = {"model": self.model, "prompt": ""}
+        if self.context is not None:
+            body["options"] = {"num_ctx": self.context}
+        parsed = parse_request(match_endpoint("POST", "/api/generate"), json.dumps(body).encode())
+        applied = apply_policy(parsed, config.models)
+        route = replace(
+            applied.request.route,
+            needs=self.needs,
+            stream=False,
+            prompt_bytes=self.prompt_tokens * BYTES_A_TOKEN,
+        )
+        return route, applied.changes
+
+
+def explain(
+    question: Question, snapshot: FleetSnapshot, config: Config, *, now: float, all_strategies: bool = False
+) -> dict[str, Any]:
+    """`Decision.to_json` with what was asked, what policy changed, and what would change the answer.
+
+    `all_strategies` adds what each strategy would choose. Nothing is sent anywhere.
+
+    Raises:
+        RequestError: no model can have this name.
+    """
+    request, changes = question.request(config)
+    decision = decide_place(request, snapshot, config, now=now, prefix=question.prefix)
+    answer = {
+        **decision.to_json(),
+        "asked": question.model,
+        "context": request.num_ctx,
+        "prompt_tokens": question.prompt_tokens,
+        "held_by": question.held_by,
+        "user": question.user,
+        "allowed": _allowed(question, request),
+        "policy": list(changes),
+        "ranking": list(decision.ranking),
+        "error": _error_json(decision),
+        "would_change": list(_would_change(decision)),
+    }
+    if all_strategies:
+        answer["strategies"] = {
+            name: _shown(decide_place(request, snapshot, _under(name, config), now=now, prefix=question.prefix))
+            for name in get_args(Strategy)
+        }
+    return answer
+
+
+def _under(strategy: str, config: Config) -> Config:
+    return config.model_copy(update={"routing_strategy": strategy})
+
+
+def _shown(decision: Decision) -> dict[str, Any]:
+    return {"server": decision.server, "reason": decision.reason, "ranking": list(decision.ranking)}
+
+
+def _allowed(question: Question, request: RouteRequest) -> bool | None:
+    if question.grants is None:
+        return None
+    try:
+        check_model(question.grants, request.model_text or "")
+    except Forbidden:
+        return False
+    return True
+
+
+def _error_json(decision: Decision) -> dict[str, Any] | None:
+    error = decision.error
+    if error is None:
+        return None
+    return {
+        "status": error.status_hint,
+        "code": error.code,
+        "message": error.message,
+        "retry_after": error.retry_after,
+    }
+
+
+def _would_change(decision: Decision) -> Iterator[dict[str, Any]]:
+    """What has to happen for another answer: losing the chosen server first, then what each refused one lacks."""
+    if decision.server is not None:
+        after = decision.ranking[1] if len(decision.ranking) > 1 else None
+        yield {"server": decision.server, "if": "it cannot take it", "then": after or "the request fails"}
+    for verdict in decision.verdicts:
+        if verdict.verdict == "refused":
+            yield from _lacking(verdict)
+
+
+def _lacking(verdict: Verdict) -> Iterator[dict[str, Any]]:
+    telling = _TELLING.get(verdict.reasons[0].code)
+    if telling is not None:
+        yield {"server": verdict.server, "if": telling, "then": "it could take it"}

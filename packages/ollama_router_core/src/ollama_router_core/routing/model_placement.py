@@ -1,0 +1,193 @@
+"""Which servers a request about models as files concerns: who holds one, where a new one goes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from ollama_router_core.api.model_names import CanonicalName, is_cloud_name
+from ollama_router_core.api.requests import RouteRequest
+from ollama_router_core.config.settings import Config
+from ollama_router_core.errors import InvalidTarget, NoServerFits
+from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_core.routing.candidates import Candidate, Reason, kind_of, make_candidate
+from ollama_router_core.routing.decision import Decision, Verdict, decide
+from ollama_router_core.routing.expected_time import HeldPrefix
+
+__all__ = [
+    "Everywhere",
+    "Named",
+    "Target",
+    "Unsaid",
+    "WhereItFits",
+    "cloud_ranking",
+    "decide_place",
+    "differing_digests",
+    "holders",
+    "home_ranking",
+    "loaded_on",
+    "places_for",
+    "read_target",
+]
+
+_CLOUD_WITHOUT_STUB = (0, 17, 6)
+"""The first Ollama that sends `:cloud` names on without having pulled them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsaid:
+    """The client left it to the router."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """These servers, in this order."""
+
+    servers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Everywhere:
+    """Every enabled server."""
+
+
+@dataclass(frozen=True, slots=True)
+class WhereItFits:
+    """The one server whose memory the model suits best."""
+
+
+Target = Unsaid | Named | Everywhere | WhereItFits
+
+
+def read_target(value: str | None, config: Config) -> Target:
+    """`X-Router-Target`: `all`, `where-it-fits`, or names of servers with commas between them.
+
+    Raises:
+        InvalidTarget: a name that no enabled server has.
+    """
+    text = (value or "").strip()
+    match text:
+        case "":
+            return Unsaid()
+        case "all":
+            return Everywhere()
+        case "where-it-fits":
+            return WhereItFits()
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    enabled = [name for name, server in config.servers.items() if server.enabled]
+    unknown = [name for name in names if name not in enabled]
+    if unknown:
+        known = ", ".join(enabled) or "none"
+        raise InvalidTarget(
+            f"X-Router-Target names {unknown[0][:100]!r}; enabled servers: {known}; or all, where-it-fits"
+        )
+    return Named(names)
+
+
+def holders(snapshot: FleetSnapshot, model: CanonicalName | None) -> tuple[str, ...]:
+    """Servers believed to have a model on disk, those that are down included: they still will."""
+    return tuple(sorted(name for name, facts in snapshot.servers.items() if model in (facts.installed or ())))
+
+
+def loaded_on(snapshot: FleetSnapshot, model: CanonicalName | None) -> tuple[str, ...]:
+    """Servers that have a model in memory, or are loading it."""
+    servers = snapshot.servers.items()
+    return tuple(sorted(name for name, facts in servers if model in facts.loaded or model in facts.loading))
+
+
+def home_ranking(snapshot: FleetSnapshot, config: Config) -> tuple[str, ...]:
+    """Servers in an order that depends on nothing but the config and who is up: homes of things without a size."""
+    up = [name for name, facts in snapshot.servers.items() if facts.up and name in config.servers]
+    return tuple(sorted(up, key=lambda name: (config.servers[name].priority, name)))
+
+
+def where_it_fits(model: RouteRequest, snapshot: FleetSnapshot, config: Config) -> tuple[str, ...]:
+    """Servers that can hold a model in memory: priority first, then the smallest that is large enough.
+
+    Raises:
+        NoServerFits: none can; the text has the numbers.
+    """
+    kind = kind_of(model)
+    ranked = [make_candidate(name, kind, snapshot, config) for name in home_ranking(snapshot, config)]
+    fitting = [one for one in ranked if one.limit is None or one.size <= one.limit]
+    if not fitting:
+        texts = "; ".join(f"{one.name} needs {_gib(one.size)}, limit {_gib(one.limit)}" for one in ranked)
+        raise NoServerFits(f"{model.model_text} fits on no server that is up: {texts or 'none is'}")
+    return tuple(one.name for one in sorted(fitting, key=_tightness))
+
+
+def places_for(target: Target, model: RouteRequest, snapshot: FleetSnapshot, config: Config) -> tuple[str, ...]:
+    """Where a model shall be made. Unsaid: on the servers that have one of that name, else where it fits.
+
+    Raises:
+        NoServerFits: no server is up, or none is large enough.
+    """
+    match target:
+        case Named():
+            return target.servers
+        case Everywhere():
+            return tuple(name for name, server in config.servers.items() if server.enabled)
+        case WhereItFits():
+            return where_it_fits(model, snapshot, config)[:1]
+        case Unsaid():
+            return holders(snapshot, model.model) or where_it_fits(model, snapshot, config)[:1]
+        case _:
+            assert_never(target)
+
+
+def cloud_ranking(model: CanonicalName | None, snapshot: FleetSnapshot, config: Config) -> tuple[str, ...]:
+    """Servers that send a model of ollama.com on: those that pulled its stub, then those new enough to need none."""
+    up = home_ranking(snapshot, config)
+    stub = [name for name in up if model in (snapshot.servers[name].installed or ())]
+    new = [name for name in up if name not in stub and _version(snapshot.servers[name].version) >= _CLOUD_WITHOUT_STUB]
+    return (*stub, *new)
+
+
+def decide_place(
+    request: RouteRequest,
+    snapshot: FleetSnapshot,
+    config: Config,
+    *,
+    now: float,
+    tiebreak: int = 0,
+    prefix: HeldPrefix | None = None,
+) -> Decision:
+    """As `decide`, but what runs at ollama.com needs no memory here: it goes to a server that sends it on."""
+    decision = decide(request, snapshot, config, now=now, tiebreak=tiebreak, prefix=prefix)
+    if decision.strategy == "explicit_assignment" or not is_cloud_name(request.model_text or ""):
+        return decision
+    ranking = cloud_ranking(request.model, snapshot, config)
+    why = Reason("hosted", "sends it on to ollama.com")
+    verdicts = tuple(
+        Verdict(server=name, verdict="possible" if place else "chosen", reasons=(why,))
+        for place, name in enumerate(ranking)
+    )
+    if not ranking:
+        return decision
+    return Decision(
+        request=request, strategy="hosted", ranking=ranking, _explain=lambda: verdicts, _headline=lambda: why.text
+    )
+
+
+def differing_digests(snapshot: FleetSnapshot) -> Mapping[CanonicalName, Mapping[str, tuple[str, ...]]]:
+    """Names under which servers hold different models: name to digest to servers."""
+    found: dict[CanonicalName, dict[str, tuple[str, ...]]] = {}
+    for server in sorted(snapshot.servers):
+        for name, model in (snapshot.servers[server].installed or {}).items():
+            digests = found.setdefault(name, {})
+            digests[model.digest] = (*digests.get(model.digest, ()), server)
+    return {name: digests for name, digests in found.items() if len(digests) > 1}
+
+
+def _tightness(one: Candidate) -> tuple[float, float, str]:
+    return one.server.priority, float("inf") if one.limit is None else one.limit, one.name
+
+
+def _gib(size: int | None) -> str:
+    return "none" if size is None else f"{size / 2**30:.1f} GiB"
+
+
+def _version(text: str | None) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", (text or "").partition("-")[0])[:3])

@@ -1,0 +1,221 @@
+"""What an operator decided about models: contexts, keep-alives, other names, stand-ins, and what must stay at home."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ollama_router_core.api.endpoints import Family
+from ollama_router_core.api.model_names import CanonicalName, canonical_name, is_cloud_name
+from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.api.strict_json import JsonObject, parse_object
+from ollama_router_core.config.settings import Config, ModelRule, ModelSettings
+
+__all__ = ["AppliedPolicy", "apply_policy", "fallback_for", "leaks", "resolve_alias", "stays_local"]
+
+_DURATION = re.compile(r"([+-]?)((?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h))+")
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class AppliedPolicy(Struct, frozen=True, kw_only=True):
+    """A request as it will be sent, and what was changed, in words for the log row."""
+
+    request: ParsedRequest
+    changes: tuple[str, ...] = ()
+
+
+def apply_policy(request: ParsedRequest, settings: ModelSettings) -> AppliedPolicy:
+    """Aliases first, then the first rule for the model that is meant.
+
+    Contexts and keep-alives are part of Ollama's own dialect only; other requests keep theirs.
+    """
+    text = request.route.model_text
+    if text is None:
+        return AppliedPolicy(request=request)
+    meant, rule = _meanings_of(settings).get(text)
+    if rule is None and meant == text:
+        return AppliedPolicy(request=request)
+    changes: list[str] = []
+    if meant != text:
+        request = request.with_model(meant)
+        changes.append(f"model {text} means {meant}")
+    if rule is not None and request.document is not None and request.route.family is Family.OLLAMA:
+        request = _with_context(request, rule, changes)
+        request = _with_keep_alive(request, rule, changes)
+    return AppliedPolicy(request=request, changes=tuple(changes))
+
+
+def resolve_alias(text: str, settings: ModelSettings) -> str:
+    """The model that a name means; an alias of an alias is followed, a circle is left at its start."""
+    return _meanings_of(settings).get(text)[0]
+
+
+class _Meanings:
+    """What names mean under one `ModelSettings`, and the rules for them; bounded, as names come from clients."""
+
+    MOST = 4096
+
+    def __init__(self, settings: ModelSettings) -> None:
+        self.settings = settings
+        self._aliases = {canonical_name(name): target for name, target in settings.aliases.items()}
+        self._known: dict[str, tuple[str, ModelRule | None]] = {}
+
+    def get(self, text: str) -> tuple[str, ModelRule | None]:
+        found = self._known.get(text)
+        if found is None:
+            if len(self._known) >= self.MOST:
+                self._known.clear()
+            meant = self._resolve(text)
+            found = self._known[text] = (meant, _rule(canonical_name(meant), self.settings.rules))
+        return found
+
+    def _resolve(self, text: str) -> str:
+        seen = {canonical_name(text)}
+        meant = text
+        while (target := self._aliases.get(canonical_name(meant))) is not None:
+            if canonical_name(target) in seen:
+                return text
+            seen.add(canonical_name(target))
+            meant = target
+        return meant
+
+
+_recent: list[_Meanings] = []
+_KEPT = 4
+
+
+def _meanings_of(settings: ModelSettings) -> _Meanings:
+    for meanings in _recent:
+        if meanings.settings is settings:
+            return meanings
+    meanings = _Meanings(settings)
+    _recent.insert(0, meanings)
+    del _recent[_KEPT:]
+    return meanings
+
+
+def fallback_for(model: CanonicalName, settings: ModelSettings) -> str | None:
+    """The model that may stand in, None without one.
+
+    The caller decides anew for it, under its own name: permission and capabilities must hold for it as well. A
+    stand-in has no stand-in of its own.
+    """
+    return next((target for name, target in settings.fallbacks.items() if canonical_name(name) == model), None)
+
+
+def stays_local(model: CanonicalName, settings: ModelSettings) -> bool:
+    """Whether a model must not leave the operator's own servers."""
+    return _matches(model, settings.local_only)
+
+
+def leaks(config: Config) -> tuple[str, ...]:
+    """Settings by which something that must stay local would leave, one text each; none is how it should be."""
+    settings = config.models
+    found = [
+        f"{name} must stay local, but its {kind} leads to {target}, which is outside"
+        for kind, table in _ways(settings)
+        for name, target in table.items()
+        if _matches(canonical_name(name), settings.local_only) and _leads_outside(target, config, depth=0)
+    ]
+    return tuple(sorted(found))
+
+
+def _ways(settings: ModelSettings) -> tuple[tuple[str, Mapping[str, str]], ...]:
+    return (
+        ("assignment", settings.explicit_assignments),
+        ("alias", settings.aliases),
+        ("fallback", settings.fallbacks),
+    )
+
+
+def _leads_outside(target: str, config: Config, depth: int) -> bool:
+    """Whether a name ends at an external host or in Ollama's cloud, by however many steps."""
+    if target in config.external_hosts and target not in config.servers:
+        return True
+    if depth > len(config.models.aliases) + len(config.models.fallbacks) + 1:
+        return False
+    name = canonical_name(target)
+    if is_cloud_name(target):
+        return True
+    return any(
+        canonical_name(source) == name and _leads_outside(further, config, depth + 1)
+        for _, table in _ways(config.models)
+        for source, further in table.items()
+    )
+
+
+@lru_cache(maxsize=4096)
+def _matches(model: CanonicalName, patterns: tuple[str, ...]) -> bool:
+    return any(_fits(model, pattern) for pattern in patterns)
+
+
+def _fits(model: CanonicalName, pattern: str) -> bool:
+    lowered = pattern.lower()
+    return fnmatchcase(model, lowered) or ("*" not in lowered and canonical_name(pattern) == model)
+
+
+def _rule(model: CanonicalName, rules: Iterable[ModelRule]) -> ModelRule | None:
+    return next((rule for rule in rules if _fits(model, rule.pattern)), None)
+
+
+def _with_context(request: ParsedRequest, rule: ModelRule, changes: list[str]) -> ParsedRequest:
+    asked = request.route.num_ctx
+    wanted = _context(asked, rule)
+    if wanted == asked or wanted is None or request.document is None:
+        return request
+    changes.append(f"num_ctx {'none' if asked is None else asked} became {wanted}")
+    options = _options(request.document).replace({"num_ctx": json.dumps(wanted)})
+    edited = _edited(request, {"options": options})
+    return replace(edited, route=replace(edited.route, num_ctx=wanted))
+
+
+def _context(asked: int | None, rule: ModelRule) -> int | None:
+    if rule.num_ctx is not None:
+        return rule.num_ctx
+    if asked is None:
+        return None
+    return max(rule.min_num_ctx or asked, min(asked, rule.max_num_ctx or asked))
+
+
+def _options(document: JsonObject) -> JsonObject:
+    if document.get("options") is None:
+        return parse_object(b"{}")
+    start, end = document.spans["options"]
+    return parse_object(document.text[start:end].encode("utf-8"))
+
+
+def _with_keep_alive(request: ParsedRequest, rule: ModelRule, changes: list[str]) -> ParsedRequest:
+    most = rule.max_keep_alive
+    asked = None if request.document is None else request.document.get("keep_alive")
+    seconds = _seconds(asked)
+    if most is None or seconds is None or 0 <= seconds <= most:
+        return request
+    changes.append(f"keep_alive {asked} became {most:g} s")
+    return _edited(request, {"keep_alive": json.dumps(f"{most:g}s")})
+
+
+def _seconds(value: Any) -> float | None:
+    """Seconds in a keep-alive, negative for ever; None when it is absent or not one that Ollama takes."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, int | float):
+        return float(value)
+    if not isinstance(value, str) or (found := _DURATION.fullmatch(value)) is None:
+        return None
+    total = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(value))
+    return -total if found[1] == "-" else total
+
+
+def _edited(request: ParsedRequest, changes: Mapping[str, str]) -> ParsedRequest:
+    if request.document is None:
+        return request
+    body = request.document.replace(changes).encode("utf-8")
+    return replace(request, body=body, document=parse_object(body))

@@ -1,0 +1,91 @@
+"""Which conversations' prompts servers still hold, so that the next turn need not be read from its beginning.
+
+A server keeps, for each slot of a loaded model, the tokens of what ran there last. So the last `num_parallel`
+conversations of a server and model are remembered; there is nothing to gain from more. Of a conversation only a
+64-bit hash of its start is kept, under the hash function that the interpreter salts at its start: never text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.routing.expected_time import HeldPrefix
+
+__all__ = ["Prefixes", "conversation_of"]
+
+_LOOKED_AT = 2048
+"""Characters of each message that tell conversations apart."""
+_MOST_MESSAGES = 6
+"""A conversation that has no word of the user in so many is told by these."""
+
+
+def conversation_of(request: ParsedRequest, user: str) -> int | None:
+    """A number for a user's conversation with a model: the same in every turn, as clients send all turns again.
+
+    It is told by what stands up to and including the user's first message. None for what is no conversation.
+    """
+    document = request.document
+    if document is None:
+        return None
+    messages = document.first_of("messages", _MOST_MESSAGES)
+    if messages is None:
+        return None
+    start: list[Any] = [user, request.route.model, _text(document.get("system"))]
+    for message in messages:
+        if type(message) is not dict:
+            return None
+        start.append(_text(message.get("content")))
+        if message.get("role") == "user":
+            break
+    return hash(tuple(start))
+
+
+def _text(content: Any) -> Any:
+    if type(content) is str:
+        return content[:_LOOKED_AT]
+    if type(content) is list:
+        parts = [part.get("text") for part in content[:_MOST_MESSAGES] if type(part) is dict]
+        return tuple([part[:_LOOKED_AT] for part in parts if type(part) is str])
+    return None
+
+
+class Prefixes:
+    """Where conversations were answered last. Owned by one task."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, tuple[HeldPrefix, CanonicalName]] = {}
+        self._slots: dict[tuple[str, CanonicalName], list[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def of(self, conversation: int | None) -> HeldPrefix | None:
+        """The server that holds a conversation, and how many tokens of it."""
+        if conversation is None:
+            return None
+        found = self._held.get(conversation)
+        return None if found is None else found[0]
+
+    def answered(self, conversation: int, server: str, model: CanonicalName, *, tokens: int, slots: int) -> None:
+        """A turn came to its end: prompt and answer are `tokens` long and in one of the model's `slots` there."""
+        self.forget_conversation(conversation)
+        self._held[conversation] = (HeldPrefix(server, tokens), model)
+        kept = self._slots.setdefault((server, model), [])
+        kept.append(conversation)
+        for old in kept[:-slots]:
+            del self._held[old]
+        del kept[:-slots]
+
+    def forget_conversation(self, conversation: int) -> None:
+        """It went on elsewhere, or nobody knows where."""
+        found = self._held.pop(conversation, None)
+        if found is not None:
+            prefix, model = found
+            self._slots[prefix.server, model].remove(conversation)
+
+    def forget_model(self, server: str, model: CanonicalName) -> None:
+        """A model was unloaded, or is loaded anew with another context."""
+        for conversation in self._slots.pop((server, model), ()):
+            del self._held[conversation]

@@ -1,0 +1,52 @@
+"""Reading an answer: what is there is taken, what is missing or of another type is taken for nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ollama_router_core.translate.errors import UntranslatableReply
+from ollama_router_core.translate.json_text import JsonError, decode_patiently, encode
+
+__all__ = ["count_of", "list_of", "object_of", "object_text", "reply_object", "text_of"]
+
+_EMPTY: dict[str, Any] = {}
+
+
+def object_of(value: Any) -> dict[str, Any]:
+    """The object, or an empty one that must not be changed."""
+    return value if isinstance(value, dict) else _EMPTY
+
+
+def list_of(value: Any) -> list[Any]:
+    """The list, or an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def text_of(value: Any) -> str:
+    """The text, or an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+def count_of(value: Any) -> int:
+    """The whole number of things or nanoseconds, or 0."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
+
+
+def object_text(value: Any) -> str:
+    """The JSON text of an object, empty for none."""
+    return encode(value).decode("utf-8") if isinstance(value, dict) and value else ""
+
+
+def reply_object(text: bytes) -> dict[str, Any]:
+    """The JSON object that a whole answer or an event of a stream must be.
+
+    Raises:
+        UntranslatableReply: it is none.
+    """
+    try:
+        value = decode_patiently(text)
+    except JsonError as error:
+        raise UntranslatableReply(f"the server's answer cannot be read: {error}") from None
+    if not isinstance(value, dict):
+        raise UntranslatableReply("the server's answer is not a JSON object")
+    return value

@@ -1,0 +1,1 @@
+"""Users, their tokens and what is left of their limits."""

@@ -1,0 +1,301 @@
+"""Who asks: from header fields to a user, without waiting whenever that is possible.
+
+The order is what keeps junk cheap: exactly one well-formed credential; verified before?; does its public lookup
+belong to a token (and is its checksum right)?; only then bcrypt, off the event loop, in few threads with a
+bounded queue, once for all requests that wait for the same credential.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from ollama_router_core.access.tokens import (
+    REJECTED,
+    VerifiedTokens,
+    check_format,
+    lookup_of,
+    read_credential,
+    verify_token,
+)
+from ollama_router_core.errors import InvalidCredential, Overloaded, StorageUnavailable, UserInactive
+from ollama_router_server.storage.users import Identities, KnownToken, User, UserStore
+from ollama_router_server.system import Clock, random_bytes
+
+__all__ = ["Authenticator", "Headers", "User"]
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+_RELOAD_AFTER = 60.0  # seconds; for changes made by hand, past the epoch
+_NOTE_USE_AFTER = 30.0  # seconds between writes of last-used times
+_PER_LOOKUP = 2  # whoever knows a token's public part must not be able to occupy every thread
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    """`Identities`, indexed for the two questions asked of them."""
+
+    epoch: int
+    by_lookup: Mapping[str, tuple[KnownToken, ...]]
+    by_token: Mapping[int, KnownToken]
+
+
+def _index(identities: Identities) -> _Directory:
+    by_lookup: dict[str, tuple[KnownToken, ...]] = {}
+    for known in identities.tokens:
+        by_lookup[known.lookup] = (*by_lookup.get(known.lookup, ()), known)
+    by_token = {known.user.token_id: known for known in identities.tokens}
+    return _Directory(identities.epoch, by_lookup, by_token)
+
+
+class Authenticator:
+    """Knows every user and token as of the last `auth_epoch` it saw.
+
+    Use it as: `await start()`, then for each request `authenticate_cached(headers)`, and only if that returns
+    None `await authenticate(headers)`. All of it runs on one event loop; bcrypt alone has threads.
+
+    Args:
+        users: where users come from.
+        clock: for ages.
+        poll_interval: seconds between looks at the epoch: the time in which a revocation takes hold.
+        stale_after: seconds without a successful look after which nobody is let in.
+        threads: bcrypt runs at once.
+        max_waiting: credentials in verification, running ones included; more are refused.
+    """
+
+    def __init__(
+        self,
+        users: UserStore,
+        *,
+        clock: Clock,
+        poll_interval: float = 0.25,
+        stale_after: float = 30.0,
+        threads: int = 2,
+        max_waiting: int = 64,
+    ) -> None:
+        self._users = users
+        self._clock = clock
+        self._poll_interval = poll_interval
+        self._stale_after = stale_after
+        self._max_waiting = max_waiting
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="bcrypt")
+        self._verified: VerifiedTokens[KnownToken] = VerifiedTokens(random_bytes(32))
+        self._directory = _Directory(-1, {}, {})
+        self._confirmed = self._loaded = float("-inf")
+        self._flights: dict[str, asyncio.Task[KnownToken | None]] = {}
+        self._used: set[int] = set()
+        self._refreshing = asyncio.Lock()  # an older answer must not overtake a newer one
+        self._callbacks: list[Callable[[], None]] = []
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._reachable = True
+        self.verifications = 0
+        """How often bcrypt was asked."""
+
+    async def start(self) -> None:
+        """Load the users and begin to watch for changes.
+
+        Raises:
+            StorageUnavailable: the database cannot answer.
+        """
+        await self.refresh()
+        self._tasks = (asyncio.create_task(self._watch()), asyncio.create_task(self._note_uses()))
+
+    async def aclose(self) -> None:
+        """Stop watching, end verifications, write the last-used times that are still due."""
+        for task in (*self._tasks, *self._flights.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._flights.values(), return_exceptions=True)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        await self._write_uses()
+
+    def authenticate_cached(self, headers: Headers) -> User | None:
+        """The user, if that can be said at once; None if only `authenticate` can say.
+
+        Raises:
+            MissingCredential, AmbiguousCredential, InvalidCredential, UserInactive: the request is refused.
+            StorageUnavailable: users were not confirmed for too long.
+        """
+        known = self._find(read_credential(headers))
+        return None if known is None else self._admit(known)
+
+    def key_of(self, headers: Headers) -> bytes:
+        """What `recognise` knows the credential of these fields by; only this process can make it.
+
+        Raises:
+            MissingCredential, AmbiguousCredential, InvalidCredential: there is not exactly one.
+        """
+        return self._verified.key(read_credential(headers))
+
+    def recognise(self, key: bytes) -> User | None:
+        """The user whose credential has this key, if it was verified before; None if `authenticate` has to look.
+
+        Raises:
+            UserInactive: the user may not come in.
+        """
+        now = self._clock.monotonic()
+        if now - self._confirmed > self._stale_after:
+            return None
+        known = self._verified.find_key(key, epoch=self._directory.epoch, now=now)
+        return None if known is None or known is REJECTED else self._admit(known)
+
+    async def authenticate(self, headers: Headers) -> User:
+        """The user.
+
+        Raises:
+            Overloaded: too many credentials are being verified.
+            AccessError, StorageUnavailable: as `authenticate_cached`.
+        """
+        credential = read_credential(headers)
+        known = self._find(credential)
+        if known is None:
+            known = await self._verify(credential)
+        return self._admit(known)
+
+    def is_still_valid(self, user: User) -> bool:
+        """Whether what let this user in still stands; to be asked again while an answer streams."""
+        known = self._directory.by_token.get(user.token_id)
+        if known is None or not known.user.active:
+            return False
+        expires_at = known.user.grants.expires_at
+        return expires_at is None or self._clock.wall() < expires_at
+
+    def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back after every change of users or tokens; returns what ends that."""
+        self._callbacks.append(callback)
+
+        def remove() -> None:
+            with suppress(ValueError):
+                self._callbacks.remove(callback)
+
+        return remove
+
+    async def refresh(self) -> None:
+        """Look at the epoch now, and load what changed.
+
+        Raises:
+            StorageUnavailable: the database cannot answer.
+        """
+        async with self._refreshing:
+            now = self._clock.monotonic()
+            if now - self._loaded >= _RELOAD_AFTER or await self._users.epoch() != self._directory.epoch:
+                await self._load()
+            self._confirmed = now
+
+    def _find(self, credential: str) -> KnownToken | None:
+        """What is known without bcrypt; None if only bcrypt can say."""
+        now = self._clock.monotonic()
+        if now - self._confirmed > self._stale_after:
+            raise StorageUnavailable("users cannot be confirmed: the database does not answer", retry_after=5.0)
+        known = self._verified.find(credential, epoch=self._directory.epoch, now=now)
+        if known is REJECTED or (known is None and not self._candidates(credential)):
+            raise _unknown()
+        return known
+
+    def _candidates(self, credential: str) -> tuple[KnownToken, ...]:
+        """The tokens that this credential could be. Only imported ones may lack our checksum."""
+        sharing = self._directory.by_lookup.get(lookup_of(credential), ())
+        if not sharing or check_format(credential):
+            return sharing
+        return tuple(known for known in sharing if known.imported)
+
+    def _admit(self, known: KnownToken) -> User:
+        user = known.user
+        if not user.active:
+            raise UserInactive(f"user {user.name} is deactivated; an administrator can activate it")
+        self._used.add(user.token_id)
+        return user
+
+    async def _verify(self, credential: str) -> KnownToken:
+        flight = self._flights.get(credential)
+        if flight is None:
+            self._make_room(lookup_of(credential))
+            flight = asyncio.create_task(self._ask_bcrypt(credential, self._candidates(credential)))
+            self._flights[credential] = flight
+            flight.add_done_callback(lambda _: self._flights.pop(credential, None))
+        known = await asyncio.shield(flight)  # a client that leaves must not fail the others that wait
+        if known is None:
+            raise _unknown()
+        return known
+
+    def _make_room(self, lookup: str) -> None:
+        same = sum(1 for waiting in self._flights if lookup_of(waiting) == lookup)
+        if same >= _PER_LOOKUP or len(self._flights) >= self._max_waiting:
+            raise Overloaded("too many tokens are being verified; try again shortly", retry_after=1.0)
+
+    async def _ask_bcrypt(self, credential: str, candidates: tuple[KnownToken, ...]) -> KnownToken | None:
+        epoch = self._directory.epoch
+        loop = asyncio.get_running_loop()
+        for candidate in candidates:
+            self.verifications += 1
+            if await loop.run_in_executor(self._pool, verify_token, credential, candidate.digest):
+                return self._accept(credential, candidate)
+        self._verified.reject(credential, epoch=epoch, now=self._clock.monotonic())
+        return None
+
+    def _accept(self, credential: str, verified: KnownToken) -> KnownToken | None:
+        """What bcrypt confirmed counts only if the digest still stands: it may have been replaced meanwhile."""
+        current = self._renew(verified)
+        if current is not None:
+            now = self._clock.monotonic()
+            self._verified.accept(credential, current, epoch=self._directory.epoch, now=now)
+        return current
+
+    def _renew(self, known: KnownToken) -> KnownToken | None:
+        current = self._directory.by_token.get(known.user.token_id)
+        return current if current is not None and current.digest == known.digest else None
+
+    async def _load(self) -> None:
+        now = self._clock.monotonic()
+        directory = _index(await self._users.identities())
+        changed = directory != self._directory
+        self._directory = directory
+        self._loaded = now
+        self._verified.carry_over(directory.epoch, self._renew)
+        if changed:
+            self._call_back()
+
+    def _call_back(self) -> None:
+        for callback in tuple(self._callbacks):
+            try:
+                callback()
+            except Exception:  # noqa: BLE001 - one listener's fault must not stop the watch over revocations
+                _log.exception("auth_callback_failed")
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_interval)
+            try:
+                await self.refresh()
+            except Exception as error:  # noqa: BLE001 - the watch must go on; staleness closes the door
+                self._report(error)
+            else:
+                self._report(None)
+
+    def _report(self, error: Exception | None) -> None:
+        """Log the first failure and the recovery, not each of four looks a second."""
+        if error is not None and self._reachable:
+            _log.warning("auth_database_unreachable", error=str(error))
+        elif error is None and not self._reachable:
+            _log.info("auth_database_reachable")
+        self._reachable = error is None
+
+    async def _note_uses(self) -> None:
+        while True:
+            await asyncio.sleep(_NOTE_USE_AFTER)
+            await self._write_uses()
+
+    async def _write_uses(self) -> None:
+        used, self._used = self._used, set()
+        with suppress(StorageUnavailable):  # a convenience: better lost than in anybody's way
+            await self._users.note_use(dict.fromkeys(used, self._clock.wall()))
+
+
+def _unknown() -> InvalidCredential:
+    return InvalidCredential("the token is not known here; check it, or ask an administrator for a new one")

@@ -1,0 +1,241 @@
+"""What users with limits have used: counted in memory, kept in the database, shared by all processes.
+
+Tokens are taken when a request is admitted and settled when it has ended; both are written within
+`flush_interval`, so a killed process leaves requests under way counted as they were taken. Other processes see them
+within `refresh_interval`. Requests in a minute and at once are shared by `peers`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from ollama_router_core.access.grants import Grants
+from ollama_router_core.access.limits import Meter, Standing, day_of, first_day_of_month, standing_of
+from ollama_router_core.errors import StorageUnavailable
+from ollama_router_server.accounts.peers import Peers
+from ollama_router_server.storage.identities import User
+from ollama_router_server.storage.token_usage import DayOfUser, TokenUsage
+from ollama_router_server.system import Clock
+
+__all__ = ["Ledger", "Ticket", "has_limits"]
+
+_IDLE = 300.0  # seconds after which another process's use of a user's tokens is no longer read back
+_OLD = 1.0  # seconds after which what other processes wrote is read before a request is admitted
+
+_log = structlog.get_logger(__name__)
+
+
+def has_limits(grants: Grants) -> bool:
+    """Whether anything is counted for such a user."""
+    return _counts_requests(grants) or _has_token_limit(grants)
+
+
+def _has_token_limit(grants: Grants) -> bool:
+    return grants.tokens_per_day is not None or grants.tokens_per_month is not None
+
+
+def _counts_requests(grants: Grants) -> bool:
+    return grants.requests_per_minute is not None or grants.concurrent_requests is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """One admitted request: whose, the tokens taken for it, whether other processes were told."""
+
+    user: str
+    day: int
+    tokens: int
+    shared: bool
+
+
+class Ledger:
+    """The meters of this process. All of it runs on one event loop.
+
+    Args:
+        usage: where tokens are kept.
+        peers: the other processes.
+        clock: for minutes and days.
+        flush_interval: seconds; what a killed process forgets at most.
+        refresh_interval: seconds between looks at what other processes wrote.
+    """
+
+    def __init__(
+        self,
+        usage: TokenUsage,
+        peers: Peers,
+        *,
+        clock: Clock,
+        flush_interval: float = 0.2,
+        refresh_interval: float = 1.0,
+    ) -> None:
+        self._usage = usage
+        self._peers = peers
+        self._clock = clock
+        self._flush_interval = flush_interval
+        self._refresh_interval = refresh_interval
+        self._meters: dict[str, Meter] = {}
+        self._with_tokens: dict[str, float] = {}  # user to when last asked for
+        self._unwritten: Counter[DayOfUser] = Counter()
+        self._loading: dict[str, asyncio.Lock] = {}
+        self._closing = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._refreshed = self._asked = float("-inf")
+
+    def start(self) -> None:
+        """Begin to write; call it on a running event loop."""
+        self._task = asyncio.create_task(self._run())
+
+    async def aclose(self) -> None:
+        """Write what is not written yet."""
+        self._closing.set()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+        with suppress(StorageUnavailable):
+            await self._flush()  # and that nothing is under way here any more
+
+    async def admit(self, user: User, *, tokens: int) -> Ticket:
+        """Count a request that begins; `tokens` is what it is taken for. End it with `settle`.
+
+        Raises:
+            LimitExceeded: a limit is used up.
+            StorageUnavailable: what was used before is not known, and cannot be read.
+        """
+        return self._admitted(await self._meter(user), user, tokens)
+
+    def admit_at_once(self, user: User, *, tokens: int) -> Ticket | None:
+        """`admit` for a user whose use is known well enough; None if something has to be read first.
+
+        Raises:
+            LimitExceeded: a limit is used up.
+        """
+        meter = self._meters.get(user.name)
+        if meter is None or (_counts_requests(user.grants) and self._peers.age > _OLD):
+            return None
+        if _has_token_limit(user.grants):
+            if user.name not in self._with_tokens:
+                return None
+            self._with_tokens[user.name] = self._clock.monotonic()
+        return self._admitted(meter, user, tokens)
+
+    def _admitted(self, meter: Meter, user: User, tokens: int) -> Ticket:
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        self._asked = now
+        if _counts_requests(user.grants):
+            meter.admit(user.grants, now=now, wall=wall, elsewhere=self._peers.elsewhere(user.name, now))
+            self._peers.admitted(user.name, now)
+        else:
+            meter.admit(user.grants, now=now, wall=wall)
+        ticket = Ticket(
+            user=user.name,
+            day=day_of(wall),
+            tokens=tokens if _has_token_limit(user.grants) else 0,
+            shared=_counts_requests(user.grants),
+        )
+        self._take(ticket, ticket.tokens)
+        return ticket
+
+    def settle(self, ticket: Ticket, tokens: int) -> None:
+        """A request has ended: what it was taken for is replaced by what it used."""
+        self._meters[ticket.user].release()
+        if ticket.shared:
+            self._peers.released(ticket.user)
+        if ticket.tokens:
+            self._take(ticket, tokens - ticket.tokens)
+
+    def standing(self, user: User) -> Standing:
+        """Where a user stands now, for header fields."""
+        meter = self._meters.get(user.name) or Meter()
+        now = self._clock.monotonic()
+        elsewhere = self._peers.elsewhere(user.name, now)
+        return standing_of(meter, user.grants, now=now, wall=self._clock.wall(), elsewhere=elsewhere)
+
+    def _take(self, ticket: Ticket, tokens: int) -> None:
+        if tokens:
+            self._meters[ticket.user].take(ticket.day, tokens)
+            self._unwritten[ticket.user, ticket.day] += tokens
+
+    async def _meter(self, user: User) -> Meter:
+        name = user.name
+        counts_tokens = _has_token_limit(user.grants)
+        if name not in self._meters or (counts_tokens and name not in self._with_tokens):
+            async with self._loading.setdefault(name, asyncio.Lock()):
+                await self._load(user)
+        if counts_tokens:
+            self._with_tokens[name] = self._clock.monotonic()
+        if _counts_requests(user.grants) and self._peers.age > _OLD:
+            with suppress(StorageUnavailable):  # then what was known last has to do
+                await self._peers.read()
+        return self._meters[name]
+
+    async def _load(self, user: User) -> None:
+        """Find out what was used before this process, or this limit, was there."""
+        name = user.name
+        if name not in self._meters:
+            self._meters[name] = await self._new_meter(name)
+        if _has_token_limit(user.grants) and name not in self._with_tokens:
+            today = day_of(self._clock.wall())
+            first_day = first_day_of_month(today)
+            await self._usage.count_anew(name, first_day=first_day, today=today)
+            self._set_tokens({name}, await self._usage.read([name], first_day=first_day))
+            self._with_tokens[name] = self._clock.monotonic()
+
+    async def _new_meter(self, name: str) -> Meter:
+        await self._peers.read()
+        meter = Meter()
+        for moment in self._peers.before(name, self._clock.monotonic()):
+            meter.recall(moment)
+        return meter
+
+    async def _run(self) -> None:
+        pause = self._flush_interval
+        while not await self._closed_within(pause):
+            pause = self._flush_interval
+            try:
+                await self._flush()
+                await self._refresh()
+                if self._clock.monotonic() - self._asked < _IDLE:
+                    await self._peers.read()
+            except StorageUnavailable as error:
+                _log.warning("ledger_unavailable", error=str(error))
+                pause = self._refresh_interval
+            except Exception:  # noqa: BLE001 - counting must go on
+                _log.exception("ledger_failed")
+
+    async def _closed_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), seconds)
+        return self._closing.is_set()
+
+    async def _flush(self) -> None:
+        deltas = {key: tokens for key, tokens in self._unwritten.items() if tokens}
+        await self._peers.publish(self._meters)
+        await self._usage.add(deltas)
+        self._unwritten.subtract(deltas)
+        for key in [key for key, tokens in self._unwritten.items() if not tokens]:
+            del self._unwritten[key]
+
+    async def _refresh(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._refreshed < self._refresh_interval:
+            return
+        self._refreshed = now
+        for name in [name for name, asked in self._with_tokens.items() if now - asked > _IDLE]:
+            del self._with_tokens[name]
+        users = set(self._with_tokens)
+        if users:
+            first_day = first_day_of_month(day_of(self._clock.wall()))
+            self._set_tokens(users, await self._usage.read(users, first_day=first_day))
+
+    def _set_tokens(self, users: set[str], counts: dict[DayOfUser, int]) -> None:
+        """Take over what the database says, and what was taken here since it was last written."""
+        for name in users:
+            self._meters[name].tokens.clear()
+        for source in (counts, self._unwritten):
+            for (name, day), tokens in source.items():
+                if name in users:
+                    self._meters[name].take(day, tokens)

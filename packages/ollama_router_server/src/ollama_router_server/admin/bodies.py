@@ -1,0 +1,72 @@
+"""Reading and writing JSON of the routes for admins."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from falcon import HTTPError
+from falcon.asgi import Request, Response
+from pydantic import BaseModel, ValidationError
+
+from ollama_router_core.errors import BodyTooLarge, InvalidBody, RouterError
+
+__all__ = ["answer", "answer_error", "answer_http_error", "read_body"]
+
+_LARGEST = 64 * 1024
+_FALCONS_CODES = {404: "unknown_route", 405: "method_not_allowed"}
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+async def read_body(request: Request, kind: type[Body]) -> Body:
+    """The request's body.
+
+    Raises:
+        BodyTooLarge: over 64 KiB.
+        InvalidBody: not whole, not JSON, or not of this shape; the text says where.
+    """
+    raw = await request.bounded_stream.read(_LARGEST + 1)
+    if len(raw) > _LARGEST:
+        raise BodyTooLarge(f"the body is larger than {_LARGEST} bytes")
+    if request.content_length is not None and len(raw) != request.content_length:
+        raise InvalidBody("the body is not complete")  # Falcon takes a client that left for the end of the body
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError as error:
+        raise InvalidBody(_first_problem(error)) from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place or 'body'}: {first['msg']}"
+
+
+def answer(response: Response, body: BaseModel, *, status: int = 200) -> None:
+    """Answer a body."""
+    response.status = status
+    response.data = body.model_dump_json().encode()
+    response.content_type = "application/json"
+    response.set_header("cache-control", "no-store")
+
+
+async def answer_error(_request: Request, response: Response, error: RouterError, _params: Any, **_: Any) -> None:
+    """Falcon's handler for the router's own errors."""
+    _write(response, error.status_hint, error.message, error.code)
+    if error.status_hint == 401:
+        response.set_header("WWW-Authenticate", 'Bearer realm="ollama-router"')
+
+
+async def answer_http_error(_request: Request, response: Response, error: HTTPError, _params: Any, **_: Any) -> None:
+    """Falcon's handler for its own errors."""
+    status = int(str(error.status)[:3])
+    for name, value in dict(error.headers or {}).items():
+        response.set_header(name, value)
+    text = error.description or error.title or "the request cannot be served"
+    _write(response, status, text, _FALCONS_CODES.get(status, "invalid_request"))
+
+
+def _write(response: Response, status: int, text: str, code: str) -> None:
+    response.status = status
+    response.media = {"error": text, "code": code}
+    response.set_header("x-router-error", code)

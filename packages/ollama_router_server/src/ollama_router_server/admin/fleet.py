@@ -1,0 +1,124 @@
+"""What the router believes and how it would decide: routes for admins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import falcon
+from falcon.asgi import Request, Response
+
+from ollama_router_core.fleet.snapshot import ServerFacts
+from ollama_router_core.routing.explanation import Question, explain
+from ollama_router_core.routing.model_placement import differing_digests
+from ollama_router_server.coordination.shared_memory import Board
+from ollama_router_server.services import Services
+
+__all__ = ["DrainResource", "ExplainResource", "StatusResource"]
+
+
+class StatusResource:
+    """`GET /router/status`: every server as believed now, with the age of each belief."""
+
+    def __init__(self, services: Services, under_way: Callable[[], list[dict[str, Any]]]) -> None:
+        self._services = services
+        self._under_way = under_way
+
+    async def on_get(self, _request: Request, response: Response) -> None:
+        """Answer the snapshot, and the requests under way in all workers."""
+        snapshot = self._services.fleet.snapshot
+        now = self._services.clock.monotonic()
+        figures, siblings = self._services.figures(), self._services.siblings
+        response.media = {
+            "servers": {
+                name: {
+                    "in_flight": snapshot.in_flight.get(name, 0),
+                    **self._services.fleet.health.to_json(name),
+                    **_facts_json(facts, now),
+                }
+                for name, facts in snapshot.servers.items()
+            },
+            "waiting": figures["waiting"],
+            "under_way": self._under_way() if siblings is None else siblings.under_way(),
+            "worker": _worker_json(self._services.board),
+            "config_problem": self._services.config_problem,
+            "differing_models": {
+                name: {digest: list(servers) for digest, servers in digests.items()}
+                for name, digests in differing_digests(snapshot).items()
+            },
+            "request_log": {"dropped": figures["dropped"], "pending": figures["pending"]},
+        }
+
+
+class ExplainResource:
+    """`GET /router/explain?model=NAME`; it also takes context, prompt_tokens, held_by, need, user, all_strategies."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, request: Request, response: Response) -> None:
+        """Answer every server with its verdict and reasons; nothing is sent anywhere."""
+        services = self._services
+        model = str(request.get_param("model", required=True))
+        if not model:
+            raise falcon.HTTPBadRequest(title="model is required", description="name a model: ?model=llama3.1:8b")
+        user = request.get_param("user")
+        question = Question(
+            model=model,
+            context=request.get_param_as_int("context", min_value=1),
+            prompt_tokens=request.get_param_as_int("prompt_tokens", min_value=0) or 0,
+            held_by=request.get_param("held_by"),
+            needs=frozenset(request.get_param_as_list("need") or ()),
+            user=user,
+            grants=None if user is None else await services.users.grants(user),
+        )
+        now, all_strategies = services.clock.monotonic(), bool(request.get_param_as_bool("all_strategies"))
+        snapshot = services.admitting.traffic()
+        response.media = {
+            **explain(question, snapshot, services.config, now=now, all_strategies=all_strategies),
+            "waiting": services.admitting.waiting,
+        }
+
+
+class DrainResource:
+    """`POST /router/servers/NAME/drain` and `.../undrain`: a server gets nothing new until it is undrained."""
+
+    def __init__(self, services: Services, *, on: bool) -> None:
+        self._services = services
+        self._on = on
+
+    async def on_post(self, _request: Request, response: Response, name: str) -> None:
+        """Begin or end a drain; it lasts until the router restarts, which reads `drain` from the config again."""
+        services = self._services
+        if name not in services.config.servers:
+            raise falcon.HTTPNotFound(title="no such server", description=f"the config has no server {name!r}")
+        services.drain(name, on=self._on)
+        in_flight = services.fleet.snapshot.in_flight.get(name, 0)
+        response.media = {"server": name, "draining": self._on, "in_flight": in_flight}
+
+
+def _worker_json(board: Board | None) -> dict[str, int]:
+    """Which of the workers answers: learned speeds and breakers are its own."""
+    return {"index": 0, "count": 1} if board is None else {"index": board.worker, "count": board.workers}
+
+
+def _facts_json(facts: ServerFacts, now: float) -> dict[str, Any]:
+    return {
+        "up": facts.up,
+        "error": facts.error,
+        "version": facts.version,
+        "probe_ms": facts.probe_ms,
+        "probed_seconds_ago": _age(facts.probed_at, now),
+        "models": sorted(model.spelling for model in (facts.installed or {}).values()),
+        "models_seconds_ago": _age(facts.installed_at, now),
+        "loaded": [
+            {"model": name, "bytes": row.size, "vram_bytes": row.size_vram, "context": row.context_length}
+            for name, row in sorted(facts.loaded.items())
+        ],
+        "loaded_seconds_ago": _age(facts.loaded_at, now),
+        "loading": sorted(facts.loading),
+    }
+
+
+def _age(then: float | None, now: float) -> float | None:
+    return None if then is None else round(now - then, 1)

@@ -1,0 +1,89 @@
+"""Is it alive, is it ready, how are the servers: routes without credentials."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from falcon.asgi import Request, Response
+
+from ollama_router_core.config.settings import Server
+from ollama_router_core.errors import StorageUnavailable
+from ollama_router_core.fleet.snapshot import ServerFacts
+from ollama_router_server.services import Services
+
+__all__ = ["HealthResource", "LiveResource", "ReadyResource"]
+
+
+class LiveResource:
+    """`GET /livez` and `GET /up`: the process answers."""
+
+    async def on_get(self, _request: Request, response: Response) -> None:
+        """Answer 200."""
+        response.text = "ok"
+        response.content_type = "text/plain"
+
+
+class ReadyResource:
+    """`GET /readyz`: 200 when requests are taken, 503 before the start and while draining."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, _request: Request, response: Response) -> None:
+        """Answer 200 or 503 with the reason."""
+        response.content_type = "text/plain"
+        response.text = "ready"
+        if self._services.draining or not self._services.started:
+            response.status = 503
+            response.text = "draining" if self._services.draining else "starting"
+
+
+class HealthResource:
+    """`GET /health`: 200 as long as the router runs, also when servers are down."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, _request: Request, response: Response) -> None:
+        """Answer the state of every enabled server and external host, and of the request log."""
+        services = self._services
+        sink = services.sink
+        servers = services.fleet.snapshot.servers
+        response.media = {
+            "status": "ok",
+            "timestamp": datetime.fromtimestamp(services.clock.wall(), UTC).isoformat(),
+            "servers": {
+                name: _server_health(server, servers.get(name))
+                for name, server in services.config.servers.items()
+                if server.enabled
+            },
+            "external_hosts": {
+                name: {**self._reach(name), "protocol": host.protocol}
+                for name, host in services.config.external_hosts.items()
+                if host.enabled
+            },
+            "request_log": {
+                "status": "healthy" if sink.healthy else "unhealthy",
+                "dropped": sink.dropped,
+                "pending": sink.pending,
+                # Whoever asks needs no token: what the database said is in the router's own log.
+                **({} if sink.healthy else {"error": StorageUnavailable.code}),
+            },
+        }
+
+    def _reach(self, name: str) -> dict[str, Any]:
+        reach = self._services.reachability.last.get(name)
+        if reach is None:
+            return {"status": "unhealthy", "error": "not tried yet"}
+        if reach.error is not None:
+            return {"status": "unhealthy", "error": reach.error}
+        return {"status": "healthy", "response_time_ms": round(reach.response_time_ms or 0.0, 2)}
+
+
+def _server_health(server: Server, facts: ServerFacts | None) -> dict[str, Any]:
+    settings = {"priority": server.priority, "max_memory_gb": server.max_memory_gb}
+    if facts is None or not facts.up:
+        error = facts.error if facts is not None and facts.error else "not probed yet"
+        return {"status": "unhealthy", "error": error, **settings}
+    return {"status": "healthy", "response_time_ms": round(facts.probe_ms or 0.0, 2), **settings}

@@ -1,0 +1,40 @@
+"""Who used how much: `GET /router/usage`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from falcon.asgi import Request, Response
+
+from ollama_router_core.errors import InvalidBody
+from ollama_router_server.admin.bodies import answer
+from ollama_router_server.admin.shapes import UsageBody
+from ollama_router_server.services import Services
+from ollama_router_server.storage.request_log import LogFilter
+
+__all__ = ["UsageResource"]
+
+
+class UsageResource:
+    """`GET /router/usage[?since=SECONDS][&user=NAME]`: requests, errors and tokens by user, model and server."""
+
+    def __init__(self, services: Services) -> None:
+        self._log = services.request_log
+
+    async def on_get(self, request: Request, response: Response) -> None:
+        """Answer the sums."""
+        text = request.get_param("since")
+        since = None if text is None else _moment(text)
+        stats = asdict(await self._log.stats(LogFilter(user=request.get_param("user"), since=since)))
+        del stats["ttft_ms"], stats["total_ms"]
+        answer(response, UsageBody(since=since, **stats))
+
+
+def _moment(text: str) -> float:
+    try:
+        moment = float(text)
+    except ValueError:
+        moment = -1.0
+    if not 0 <= moment <= 2**52:
+        raise InvalidBody("since must be a number of seconds since 1970")
+    return moment

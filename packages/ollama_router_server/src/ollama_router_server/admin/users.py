@@ -1,0 +1,198 @@
+"""Users, tokens and groups over HTTP, for admins: what `orouter users` and `orouter groups` do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from falcon.asgi import Request, Response
+
+from ollama_router_core.access.grants import Grants, grants_from_json, grants_to_json
+from ollama_router_server.admin.bodies import answer, read_body
+from ollama_router_server.admin.shapes import (
+    CreatedTokenBody,
+    CreatedUserBody,
+    DeletedBody,
+    GrantsBody,
+    GroupBody,
+    GroupPatch,
+    GroupsBody,
+    NewGroup,
+    NewToken,
+    NewUser,
+    TokenBody,
+    TokensBody,
+    UserBody,
+    UserDetailsBody,
+    UserPatch,
+    UsersBody,
+)
+from ollama_router_server.services import Services
+from ollama_router_server.storage.identities import Group, TokenInfo, UserChange, UserSummary
+
+__all__ = ["GroupResource", "GroupsResource", "TokenResource", "TokensResource", "UserResource", "UsersResource"]
+
+
+class UsersResource:
+    """`GET` and `POST /router/users`."""
+
+    def __init__(self, services: Services) -> None:
+        self._users = services.users
+
+    async def on_get(self, _request: Request, response: Response) -> None:
+        """List all users."""
+        found = await self._users.list()
+        answer(response, UsersBody(users=[UserBody(**_user(user)) for user in found]))
+
+    async def on_post(self, request: Request, response: Response) -> None:
+        """Make a user; the token is in the answer, this once."""
+        new = await read_body(request, NewUser)
+        grants = _grants(new.grants)
+        created = await self._users.create(new.name, role=new.role, group=new.group, grants=grants)
+        body = CreatedUserBody(name=created.user, role=created.role, token=created.token.reveal())
+        answer(response, body, status=201)
+
+
+class UserResource:
+    """`GET`, `PATCH` and `DELETE /router/users/{name}`."""
+
+    def __init__(self, services: Services) -> None:
+        self._users = services.users
+
+    async def on_get(self, _request: Request, response: Response, name: str) -> None:
+        """Show one user with figures."""
+        await self._show(response, name)
+
+    async def on_patch(self, request: Request, response: Response, name: str) -> None:
+        """Change a user, all of it or nothing."""
+        patch = await read_body(request, UserPatch)
+        change = UserChange(
+            role=patch.role,
+            active=patch.active,
+            moves="group" in patch.model_fields_set,
+            group=patch.group,
+            grants=_changes(patch.grants),
+        )
+        await self._users.change(name, change)
+        await self._show(response, name)
+
+    async def on_delete(self, _request: Request, response: Response, name: str) -> None:
+        """Delete a user with tokens and log rows."""
+        rows = await self._users.delete(name)
+        answer(response, DeletedBody(name=name, deleted=True, log_rows=rows))
+
+    async def _show(self, response: Response, name: str) -> None:
+        details = await self._users.show(name)
+        figures = {
+            "errors": details.errors,
+            "mean_ms": details.mean_ms,
+            "prompt_tokens": details.prompt_tokens,
+            "completion_tokens": details.completion_tokens,
+        }
+        answer(response, UserDetailsBody(**_user(details.summary), **figures))
+
+
+class TokensResource:
+    """`GET` and `POST /router/users/{name}/tokens`."""
+
+    def __init__(self, services: Services) -> None:
+        self._users = services.users
+
+    async def on_get(self, _request: Request, response: Response, name: str) -> None:
+        """List a user's tokens."""
+        details = await self._users.show(name)
+        answer(response, TokensBody(tokens=[_token(token) for token in details.summary.tokens]))
+
+    async def on_post(self, request: Request, response: Response, name: str) -> None:
+        """Give a user one more token; it is in the answer, this once."""
+        new = await read_body(request, NewToken)
+        created = await self._users.add_token(name, new.name)
+        answer(response, CreatedTokenBody(user=name, name=new.name, token=created.token.reveal()), status=201)
+
+
+class TokenResource:
+    """`DELETE /router/users/{name}/tokens/{token}`."""
+
+    def __init__(self, services: Services) -> None:
+        self._users = services.users
+
+    async def on_delete(self, _request: Request, response: Response, name: str, token: str) -> None:
+        """End one token."""
+        await self._users.revoke_token(name, token)
+        answer(response, DeletedBody(name=token, deleted=True))
+
+
+class GroupsResource:
+    """`GET` and `POST /router/groups`."""
+
+    def __init__(self, services: Services) -> None:
+        self._groups = services.groups
+
+    async def on_get(self, _request: Request, response: Response) -> None:
+        """List all groups."""
+        answer(response, GroupsBody(groups=[_group(group) for group in await self._groups.list()]))
+
+    async def on_post(self, request: Request, response: Response) -> None:
+        """Make a group."""
+        new = await read_body(request, NewGroup)
+        await self._groups.create(new.name, _grants(new.grants))
+        answer(response, _group(await self._groups.show(new.name)), status=201)
+
+
+class GroupResource:
+    """`GET`, `PATCH` and `DELETE /router/groups/{name}`."""
+
+    def __init__(self, services: Services) -> None:
+        self._groups = services.groups
+
+    async def on_get(self, _request: Request, response: Response, name: str) -> None:
+        """Show one group."""
+        answer(response, _group(await self._groups.show(name)))
+
+    async def on_patch(self, request: Request, response: Response, name: str) -> None:
+        """Change a group's grants."""
+        patch = await read_body(request, GroupPatch)
+        await self._groups.set_grants(name, _changes(patch.grants))
+        answer(response, _group(await self._groups.show(name)))
+
+    async def on_delete(self, _request: Request, response: Response, name: str) -> None:
+        """Delete a group without members."""
+        await self._groups.delete(name)
+        answer(response, DeletedBody(name=name, deleted=True))
+
+
+def _grants(body: GrantsBody | None) -> Grants:
+    return grants_from_json({} if body is None else body.model_dump(mode="json"))
+
+
+def _changes(body: GrantsBody | None) -> dict[str, Any]:
+    return {} if body is None else body.model_dump(mode="json", exclude_unset=True)
+
+
+def _token(token: TokenInfo) -> TokenBody:
+    return TokenBody(name=token.name, lookup=token.lookup, created_at=token.created_at, last_used_at=token.last_used_at)
+
+
+def _user(user: UserSummary) -> dict[str, Any]:
+    return {
+        "name": user.name,
+        "role": user.role,
+        "active": user.active,
+        "group": user.group,
+        "grants": _grants_body(user.own_grants),
+        "requests": user.requests,
+        "created_at": user.created_at,
+        "tokens": [_token(token) for token in user.tokens],
+    }
+
+
+def _group(group: Group) -> GroupBody:
+    return GroupBody(
+        name=group.name,
+        grants=_grants_body(group.grants),
+        members=list(group.members),
+        created_at=group.created_at,
+    )
+
+
+def _grants_body(grants: Grants) -> GrantsBody:
+    return GrantsBody.model_validate(grants_to_json(grants), strict=False)

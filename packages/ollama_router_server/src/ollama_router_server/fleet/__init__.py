@@ -1,0 +1,1 @@
+"""What is known about servers: polling, probing, warm-up, drains."""

@@ -1,0 +1,74 @@
+"""Whether external hosts can be reached, without spending money: a TCP connection now and then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ollama_router_core.config.settings import Config
+from ollama_router_server.system import Clock
+from ollama_router_server.upstream.targets import Target
+
+__all__ = ["Reach", "Reachability"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The last attempt: how long the connection took, or why there was none."""
+
+    response_time_ms: float | None
+    error: str | None
+
+
+class Reachability:
+    """Tries each enabled external host every `health_check_interval` seconds."""
+
+    def __init__(self, config: Config, targets: Mapping[str, Target], clock: Clock) -> None:
+        self._config = config
+        self._targets = targets
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+        self.last: dict[str, Reach] = {}
+
+    def use(self, config: Config) -> None:
+        """Another config: its hosts are tried at once."""
+        self._config = config
+        self.last = {name: reach for name, reach in self.last.items() if name in config.external_hosts}
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+        self.start()
+
+    def start(self) -> None:
+        """Begin to try; the first round runs in the background too."""
+        if any(host.enabled for host in self._config.external_hosts.values()):
+            self._task = asyncio.create_task(self._watch(), name="reachability")
+
+    async def aclose(self) -> None:
+        """Stop trying."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        while True:
+            hosts = self._config.external_hosts
+            await asyncio.gather(*(self._try(name) for name, host in hosts.items() if host.enabled))
+            await asyncio.sleep(self._config.health_check_interval)
+
+    async def _try(self, name: str) -> None:
+        origin = self._targets[name].origin
+        started = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(self._config.connect_timeout):
+                _, writer = await asyncio.open_connection(origin.host, origin.port)
+        except (OSError, TimeoutError) as error:
+            self.last[name] = Reach(None, f"cannot connect: {type(error).__name__}")
+            return
+        self.last[name] = Reach((self._clock.monotonic() - started) * 1000, None)
+        writer.close()
+        try:
+            await writer.wait_closed()
+        except OSError:
+            return

@@ -1,0 +1,307 @@
+"""One request and its answer on a connection.
+
+The application finds the cycle in its scope under `extensions[FRONT]` and may then write without a coroutine for each
+piece and without a task that waits for the client's leaving. Without it, or for other parts of the application, ASGI's
+`send` and `receive` do the same. The head waits for the first piece, at most until the event loop's next turn, so that
+both leave in one system call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from ollama_router_server.http.field_lines import encode_fields
+from ollama_router_server.http.request_head import RequestHead
+
+if TYPE_CHECKING:
+    from ollama_router_server.http.serving import ServingProtocol
+
+__all__ = ["FRONT", "FastPath", "FrontCycle", "reset_on_close"]
+
+FRONT: Final = "ollama_router.front"
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_WITHOUT_BODY: Final = frozenset({204, 304})
+_NOTHING: Final = b""
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+
+def reset_on_close(transport: asyncio.BaseTransport, *, on: bool) -> None:
+    """Have the kernel end a connection with RST in place of FIN, and drop what it holds, until told otherwise."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))
+
+
+@lru_cache(maxsize=4)
+def _encoded_defaults(fields: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    return encode_fields(fields)
+
+
+class FastPath(Protocol):
+    """What an ASGI application may have as its attribute `fast_path`: answers whole requests without a task."""
+
+    def __call__(self, cycle: FrontCycle, head: RequestHead, body: bytes, /) -> bool:
+        """Take a request and answer it through the cycle, now or later; False leaves it to ASGI, untouched."""
+
+
+class FrontCycle:
+    """What uvicorn's own cycle is to uvicorn; `scope` is there once the ASGI application runs.
+
+    `on_leave` is called once if the client closes the connection before the answer is complete, `on_drained` when it
+    has taken what was written. `method` is the request's, `client` the address it came from.
+
+    HTTP/1.0 knows no chunks: an answer without a length ends there with the connection, and one that does not get to
+    its end is reset, as nothing else would tell the two apart.
+    """
+
+    __slots__ = (
+        "_ends_with_connection",
+        "_front",
+        "_head",
+        "_knows_chunks",
+        "_message",
+        "_news",
+        "body",
+        "chunked_encoding",
+        "client",
+        "disconnected",
+        "expected_content_length",
+        "flow",
+        "keep_alive",
+        "method",
+        "more_body",
+        "on_drained",
+        "on_leave",
+        "response_complete",
+        "response_started",
+        "scope",
+        "transport",
+        "waiting_for_100_continue",
+    )
+
+    scope: Any
+
+    def __init__(
+        self,
+        front: ServingProtocol,
+        method: str,
+        version: str,
+        *,
+        keep_alive: bool,
+        expect_100_continue: bool = False,
+    ) -> None:
+        self.method = method
+        self.client = front.client
+        self.transport = front.transport
+        self.flow = front.flow
+        self.disconnected = False
+        self.keep_alive = keep_alive
+        self.waiting_for_100_continue = expect_100_continue
+        self.body: bytes | bytearray = _NOTHING
+        self.more_body = True
+        self.response_started = False
+        self.response_complete = False
+        self.chunked_encoding: bool | None = None
+        self.expected_content_length = 0
+        self.on_leave: Callable[[], None] | None = None
+        self.on_drained: Callable[[], None] | None = None
+        self._knows_chunks = version != "1.0"
+        self._ends_with_connection = False
+        self._front = front
+        self._head: bytes | None = None
+        self._news = False  # whether `receive` has something to say
+        self._message: asyncio.Future[None] | None = None
+
+    # what the front tells -----------------------------------------------------------------------------
+
+    def add_body(self, piece: bytes) -> None:
+        """A piece of the body has come; much that nobody has asked for holds the client back."""
+        if self.response_complete:
+            return
+        if not self.body:
+            self.body = bytearray()
+        self.body += piece
+        if len(self.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        self._wake()
+
+    def body_complete(self, body: bytes | None = None) -> None:
+        """The body has ended; `body` is all of it where none was added."""
+        if body is not None:
+            self.body = body
+        if not self.response_complete:
+            self.more_body = False
+            self._wake()
+
+    def disconnect(self) -> None:
+        """Nothing more comes from the client, and nothing more goes to it."""
+        if not self.response_complete:
+            self.disconnected = True
+        self._wake()
+
+    def left(self) -> None:
+        """The connection is gone."""
+        told, self.on_leave, self.on_drained = self.on_leave, None, None
+        if told is not None and not self.response_complete:
+            told()
+
+    def run(self, answering: Callable[[], Awaitable[None]]) -> None:
+        """Go on with a task; one that fails or ends early cuts the connection."""
+        self.more_body = False
+        self._front.run(self, answering)
+
+    # the answer ---------------------------------------------------------------------------------------
+
+    async def drained(self) -> None:
+        """Wait until the client has taken enough for more to be written."""
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+
+    def begin(self, status: int, headers: Fields, *, piece_follows: bool = False) -> None:
+        """Begin the answer. Field names are in lower case. With `piece_follows` the caller has a piece in hand.
+
+        Raises:
+            RuntimeError: the answer has begun before.
+            ValueError: a field holds a line end.
+        """
+        length: int | None = None
+        for name, value in headers:
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"connection" and b"close" in value.lower():
+                self.keep_alive = False
+        fields = headers if self.keep_alive else [field for field in headers if field[0] != b"connection"]
+        self.begin_encoded(status, encode_fields(fields), length)
+        if not piece_follows:
+            self._front.loop.call_soon(self._flush)
+
+    def begin_encoded(self, status: int, fields: bytes, length: int | None) -> None:
+        """Begin an answer whose fields are encoded already and which says nothing of Connection; a piece follows.
+
+        Args:
+            status: of the answer.
+            fields: as `encode_fields` makes them.
+            length: bytes of the body, as `fields` say it in Content-Length; None if they do not.
+
+        Raises:
+            RuntimeError: the answer has begun before.
+        """
+        if self.response_started:
+            raise RuntimeError("the answer has begun already")
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        framing = b"\r\n"
+        if length is not None:
+            self.expected_content_length = length
+            self.chunked_encoding = False
+        elif self.method != "HEAD" and status not in _WITHOUT_BODY:
+            if self._knows_chunks:
+                self.chunked_encoding = True
+                framing = b"transfer-encoding: chunked\r\n\r\n"
+            else:
+                self._ends_with_connection = True
+                reset_on_close(self.transport, on=True)
+        if not self.keep_alive:
+            framing = b"connection: close\r\n" + framing
+        defaults = _encoded_defaults(tuple(self._front.server_state.default_headers))
+        self._head = b"%b%b%b%b" % (STATUS_LINE[status], defaults, fields, framing)
+
+    def put(self, piece: bytes, *, more: bool = True) -> bool:
+        """Write a piece of the body; says whether `drained` should be awaited before the next.
+
+        Raises:
+            RuntimeError: the answer has not begun, is complete, or its length is not the one it declared.
+        """
+        if self.disconnected:
+            return False
+        if not self.response_started or self.response_complete:
+            raise RuntimeError("there is no answer under way")
+        data = self._framed(piece, more=more)
+        if self._head is not None:
+            data, self._head = self._head + data, None
+        if data:
+            self.transport.write(data)
+        if not more:
+            self._complete()
+        return self.flow.write_paused
+
+    def _framed(self, piece: bytes, *, more: bool) -> bytes:
+        if self.method == "HEAD":
+            self.expected_content_length = 0
+            return b""
+        if self.chunked_encoding:
+            chunk = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
+            return chunk if more else chunk + b"0\r\n\r\n"
+        if self._ends_with_connection:
+            return piece
+        left = self.expected_content_length - len(piece)
+        self.expected_content_length = left
+        if left < 0:
+            raise RuntimeError("the answer is longer than its Content-Length")
+        return piece
+
+    def _complete(self) -> None:
+        if self.expected_content_length != 0:
+            raise RuntimeError("the answer is shorter than its Content-Length")
+        self.response_complete = True
+        self._wake()
+        if self._ends_with_connection:
+            reset_on_close(self.transport, on=False)
+        if not self.keep_alive:
+            self.transport.close()
+        self._front.on_response_complete()
+
+    def _flush(self) -> None:
+        head, self._head = self._head, None
+        if head is not None and not self.disconnected and not self.transport.is_closing():
+            self.transport.write(head)
+
+    # ASGI ---------------------------------------------------------------------------------------------
+
+    async def receive(self) -> Any:
+        """As ASGI has it; the client is read only while somebody waits here, so one segment is held and no more."""
+        self._front.body_wanted()
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(_CONTINUE)
+            self.waiting_for_100_continue = False
+        if not self.disconnected and not self.response_complete:
+            self.flow.resume_reading()
+            await self._news_to_come()
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        body, self.body = bytes(self.body), _NOTHING
+        if self.more_body:
+            self.flow.pause_reading()
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
+
+    async def send(self, message: Any) -> None:
+        """ASGI's way to begin and to put."""
+        await self.drained()
+        if self.disconnected:
+            return
+        if message["type"] == "http.response.start":
+            self.begin(message["status"], tuple(message.get("headers", ())))
+        else:
+            self.put(message.get("body", b""), more=message.get("more_body", False))
+
+    async def _news_to_come(self) -> None:
+        while not self._news:
+            self._message = waiter = self._front.loop.create_future()
+            await waiter
+        self._news = False
+
+    def _wake(self) -> None:
+        self._news = True
+        waiter, self._message = self._message, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

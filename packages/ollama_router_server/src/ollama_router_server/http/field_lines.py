@@ -1,0 +1,19 @@
+"""Header fields as the bytes that are sent, for both sides of the router."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["encode_fields"]
+
+
+def encode_fields(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Fields, each with its line end.
+
+    Raises:
+        ValueError: a field holds a control character and could be read as more than one.
+    """
+    encoded = b"".join([b"%b: %b\r\n" % field for field in fields])
+    if encoded.count(b"\n") != len(fields) or encoded.count(b"\r") != len(fields) or b"\0" in encoded:
+        raise ValueError("a header field holds a line end or a NUL")
+    return encoded

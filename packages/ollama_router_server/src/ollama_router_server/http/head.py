@@ -1,0 +1,135 @@
+"""What is refused in a request's head although, or before, the parser takes it.
+
+llhttp in its strict mode refuses wrong characters, bare CR and LF, folded lines, and two or malformed lengths.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ollama_router_server.http.limits import ProtocolLimits
+
+__all__ = ["Refusal", "check_fields", "check_partial", "check_target", "too_large", "without_upgrade"]
+
+Fields = list[tuple[bytes, bytes]]
+
+_ONCE: Final = (
+    b"host",
+    b"authorization",
+    b"x-api-key",
+    b"content-length",
+    b"transfer-encoding",
+    b"content-type",
+    b"expect",
+)
+_VERSIONS: Final = (b"HTTP/1.1", b"HTTP/1.0")
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_UPGRADE_LINE: Final = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is not taken: a status and a text for the client."""
+
+    status: int
+    text: str
+
+
+def check_partial(head: bytes, limits: ProtocolLimits) -> Refusal | None:
+    """Judge the beginning of a head: what cannot become a good one is refused without waiting for the rest."""
+    if not 65 <= head[0] <= 90 and head != b"\r":
+        return Refusal(400, "this is not HTTP/1.1")
+    if head.count(b"\n") != head.count(b"\r\n"):
+        return Refusal(400, "lines of a head end with CR LF")
+    start, end, _ = head.partition(b"\r\n")
+    if end:
+        refusal = _check_start(start, limits)
+        if refusal is not None:
+            return refusal
+    return None
+
+
+def too_large(head: bytes) -> Refusal:
+    """The refusal of a head above the limit, given up to there: the target's fault if its line has not ended."""
+    if b"\r\n" in head:
+        return Refusal(431, "the header fields are too large")
+    return Refusal(414, "the request target is too long")
+
+
+def _check_start(line: bytes, limits: ProtocolLimits) -> Refusal | None:
+    parts = line.split(b" ")
+    if len(parts) != 3 or parts[2] not in _VERSIONS:
+        return Refusal(400, "a request line is METHOD /path HTTP/1.1")
+    return check_target(parts[1], limits)
+
+
+def check_target(target: bytes, limits: ProtocolLimits) -> Refusal | None:
+    """Judge a request target: a path and a query, and nothing else."""
+    if len(target) > limits.target_bytes:
+        return Refusal(414, f"the request target is longer than {limits.target_bytes} bytes")
+    if not target.startswith(b"/") or b"#" in target or not target.isascii():
+        return Refusal(400, "a request target is a path that begins with / and has no fragment")
+    return None
+
+
+def check_fields(fields: Fields, named: Mapping[bytes, bytes], version: str, limits: ProtocolLimits) -> Refusal | None:
+    """Judge parsed fields (names in lower case): framing, Host, what must not be repeated or disguised.
+
+    `named` are the same fields as a mapping, which keeps one of those that have the same name.
+    """
+    if len(named) != len(fields):
+        refusal = _check_repeated(fields, limits)
+        if refusal is not None:
+            return refusal
+    elif len(fields) > limits.header_lines:
+        return Refusal(431, f"more than {limits.header_lines} header fields")
+    names = b" ".join(named)
+    if b"_" in names or b"." in names:
+        return Refusal(400, "a header name with _ or . can be taken for another one")
+    text = _wrong_value(named, version)
+    return None if text is None else Refusal(400, text)
+
+
+def _check_repeated(fields: Fields, limits: ProtocolLimits) -> Refusal | None:
+    if len(fields) > limits.header_lines:
+        return Refusal(431, f"more than {limits.header_lines} header fields")
+    names = [name for name, _ in fields]
+    for name in _ONCE:
+        if names.count(name) > 1:
+            return Refusal(400, f"more than one {name.decode()} header")
+    return None
+
+
+def _wrong_value(named: Mapping[bytes, bytes], version: str) -> str | None:
+    if version not in {"1.1", "1.0"}:
+        return "this is not HTTP/1.1"
+    host = named.get(b"host")
+    if host is None:
+        if version == "1.1":
+            return "the Host header is missing"
+    elif not _is_host(host):
+        return "the Host header is not a host with an optional port"
+    length = named.get(b"content-length")
+    if length is not None and not length.isdigit():
+        return "Content-Length is not a number"
+    coding = named.get(b"transfer-encoding")
+    if coding is not None and (coding.lower() != b"chunked" or version != "1.1"):
+        return "Transfer-Encoding can only be chunked, and only in HTTP/1.1"
+    return None
+
+
+@functools.lru_cache(maxsize=64)
+def _is_host(value: bytes) -> bool:
+    return _HOST.fullmatch(value) is not None
+
+
+def without_upgrade(head: bytes) -> bytes:
+    """The head without its Upgrade fields: an offer to switch protocols is never taken.
+
+    llhttp believes that a request with one has no body, and would take the body for the next request.
+    """
+    return _UPGRADE_LINE.sub(b"", head)

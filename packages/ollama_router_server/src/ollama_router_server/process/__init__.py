@@ -1,0 +1,1 @@
+"""The process: listening sockets, workers, signals, reload, what a service manager is told."""

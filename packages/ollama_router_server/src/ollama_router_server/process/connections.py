@@ -1,0 +1,83 @@
+"""How connections are taken: uvicorn's options, the strict front's bounds, TLS."""
+
+from __future__ import annotations
+
+import ssl
+
+import structlog
+import uvicorn
+
+from ollama_router_core.config.settings import Limits, Tls, parse_size
+from ollama_router_core.errors import ConfigError
+from ollama_router_server.app import create_app
+from ollama_router_server.http.limits import Bounds, ProtocolLimits
+from ollama_router_server.http.strict import strict_protocol
+from ollama_router_server.services import Services
+
+__all__ = ["check_certificate", "uvicorn_config"]
+
+_log = structlog.get_logger("serve")
+
+
+def uvicorn_config(services: Services) -> uvicorn.Config:
+    """Uvicorn's options; what of them can change while it runs follows the config."""
+    bounds = Bounds(_front_limits(services.config.limits))
+    tls = services.config.tls
+    config = uvicorn.Config(
+        create_app(services),
+        http=strict_protocol(bounds),  # type: ignore[arg-type]  # uvicorn only calls it
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        lifespan="on",
+        proxy_headers=False,
+        timeout_graceful_shutdown=round(services.config.limits.shutdown_grace),
+        ssl_certfile=tls.certificate,
+        ssl_keyfile=tls.key,
+    )
+
+    def follow() -> None:
+        bounds.limits = _front_limits(services.config.limits)
+        if config.ssl is not None:
+            _renew(config.ssl, tls)
+
+    services.on_config(follow)
+    return config
+
+
+def _front_limits(limits: Limits) -> ProtocolLimits:
+    return ProtocolLimits(
+        header_bytes=parse_size(limits.max_head),
+        header_lines=limits.max_fields,
+        target_bytes=parse_size(limits.max_target),
+        header_timeout=limits.head_timeout,
+        body_idle=limits.body_timeout,
+        write_stall=limits.write_timeout,
+    )
+
+
+def check_certificate(tls: Tls) -> None:
+    """Fail with a text for people where uvicorn would with a traceback.
+
+    Raises:
+        ConfigError: the files cannot be read, or do not belong together.
+    """
+    if tls.certificate is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key)
+        except (OSError, ssl.SSLError) as error:
+            files = tls.certificate if tls.key is None else f"{tls.certificate} with {tls.key}"
+            raise ConfigError(f"tls: cannot use {files}: {error.strerror or error}") from None
+    elif tls.key is not None:
+        raise ConfigError("tls: a key needs a certificate")
+
+
+def _renew(context: ssl.SSLContext, tls: Tls) -> None:
+    """Read the certificate again: it is shown to whoever connects from now on."""
+    try:
+        check_certificate(tls)
+    except ConfigError as error:
+        _log.error("certificate_refused", error=error.message)
+    else:
+        context.load_cert_chain(str(tls.certificate), tls.key)

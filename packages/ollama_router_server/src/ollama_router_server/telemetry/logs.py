@@ -1,0 +1,180 @@
+"""The router's own log: JSON lines to standard error and to rotated files.
+
+A call to a logger puts the entry on a queue; rendering and writing happen in one thread, so that a slow disk
+never holds up a request. Rotation is for one process: each worker of a router has a file of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TextIO
+
+import structlog
+from structlog.stdlib import ProcessorFormatter
+from structlog.typing import EventDict, WrappedLogger
+
+from ollama_router_core.access.tokens import check_format
+from ollama_router_core.config.settings import Logging, parse_size
+from ollama_router_core.errors import ConfigError
+
+__all__ = ["FILE_NAME", "configure_logging", "redact", "set_level"]
+
+FILE_NAME = "ollama-router.log"
+
+_LEAST_SIZE = 4096  # bytes; a smaller file would be rotated by every line
+_SECRET_KEYS = frozenset(
+    {"api_key", "authorization", "cookie", "credential", "digest", "password", "secret", "token", "x-api-key"}
+)
+_POSSIBLE_TOKEN = re.compile(r"(?<![0-9A-Za-z])[0-9A-Za-z]{32}(?![0-9A-Za-z])")
+_SECRET_TEXT = re.compile(
+    r"(?P<scheme>\b(?:bearer|basic)\s+|\bsk-)[^\s\"\\,;]{6,}|(?P<user>://[^\s:/@\"]*:)[^\s/@\"]+(?=@)",
+    re.IGNORECASE,
+)
+
+
+def redact(text: str) -> str:
+    """The text without what looks like a secret: our tokens, credentials, `sk-` keys, passwords in URLs."""
+    text = _SECRET_TEXT.sub(lambda found: (found["scheme"] or found["user"]) + "***", text)
+    return _POSSIBLE_TOKEN.sub(lambda found: "***" if check_format(found[0]) else found[0], text)
+
+
+def configure_logging(settings: Logging, *, stream: TextIO, worker: int | None = None) -> Callable[[], None]:
+    """Send every logger of the process, structlog's and the standard library's, through one writer.
+
+    Args:
+        settings: the config's `logging` section.
+        stream: gets every line as well; standard error, usually.
+        worker: which of several processes this is; each has a file of its own, `ollama-router.N.log`.
+
+    Returns:
+        A function that writes what is still queued, closes the files and undoes the set-up.
+
+    Raises:
+        ConfigError: the directory cannot be made or written.
+    """
+    handlers: list[logging.Handler] = [logging.StreamHandler(stream)]
+    if settings.enabled and settings.directory is not None:
+        handlers.append(_open_file(settings, Path(settings.directory), _file_name(worker)))
+    for handler in handlers:
+        handler.setFormatter(_formatter())
+    queue: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    listener = QueueListener(queue, *handlers)
+    close = _install(_Handoff(queue), settings.level, listener, handlers)
+    _configure_structlog()
+    return close
+
+
+def set_level(level: str) -> None:
+    """Change the least level of what is logged, as the setting `logging.level` spells it."""
+    logging.root.setLevel("WARNING" if level == "warn" else level.upper())
+
+
+class _Handoff(QueueHandler):
+    """Puts an entry on the queue as it is; the base class would render it here."""
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        return record
+
+
+class _RotatingFile(RotatingFileHandler):
+    """Keeps `max_files` files, the current one included; with one, rotation starts it anew."""
+
+    def doRollover(self) -> None:  # noqa: N802 - the base class's name
+        if self.backupCount == 0 and self.stream is not None:
+            self.stream.truncate(0)
+        else:
+            super().doRollover()
+
+
+def _file_name(worker: int | None) -> str:
+    return FILE_NAME if worker is None else f"{Path(FILE_NAME).stem}.{worker}.log"
+
+
+def _open_file(settings: Logging, directory: Path, name: str) -> RotatingFileHandler:
+    size = max(_LEAST_SIZE, parse_size(settings.max_size))
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return _RotatingFile(directory / name, maxBytes=size, backupCount=settings.max_files - 1, encoding="ascii")
+    except OSError as error:
+        raise ConfigError(f"logging.directory: cannot write to {directory}: {error.strerror}") from error
+
+
+def _install(
+    handoff: logging.Handler, level: str, listener: QueueListener, handlers: list[logging.Handler]
+) -> Callable[[], None]:
+    root = logging.root
+    access = root.manager.getLogger("uvicorn.access")
+    driver = root.manager.getLogger("aiosqlite")
+    before = root.level, access.disabled, driver.level
+    root.addHandler(handoff)
+    set_level(level)
+    access.disabled = True  # its lines hold query strings
+    driver.setLevel(logging.WARNING)  # at `debug` it writes every value that is stored, digests included
+    root.manager.getLogger("alembic").setLevel("WARNING")  # its steps are ours to tell
+    listener.start()
+
+    def close() -> None:
+        root.removeHandler(handoff)
+        root.setLevel(before[0])
+        access.disabled = before[1]
+        driver.setLevel(before[2])
+        listener.stop()
+        for handler in handlers:
+            handler.close()
+        structlog.reset_defaults()
+
+    return close
+
+
+def _configure_structlog() -> None:
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.add_logger_name,
+            structlog.stdlib.add_log_level,
+            structlog.processors.format_exc_info,  # here: the writer's thread cannot see our exception
+            ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+
+
+def _formatter() -> logging.Formatter:
+    return ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, structlog.stdlib.add_log_level],
+        processors=[
+            _stamp,
+            structlog.processors.format_exc_info,
+            _mask_keys,
+            ProcessorFormatter.remove_processors_meta,
+            _render,
+        ],
+    )
+
+
+def _stamp(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
+    """When the call was made, not when it was written."""
+    created = datetime.fromtimestamp(entry["_record"].created, UTC)
+    entry["timestamp"] = created.isoformat(timespec="milliseconds")
+    return entry
+
+
+def _mask_keys(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
+    for key in entry:
+        if key.lower() in _SECRET_KEYS:
+            entry[key] = "***"
+    return entry
+
+
+_to_json = structlog.processors.JSONRenderer(sort_keys=True)
+
+
+def _render(logger: WrappedLogger, method: str, entry: EventDict) -> str:
+    return redact(str(_to_json(logger, method, entry)))

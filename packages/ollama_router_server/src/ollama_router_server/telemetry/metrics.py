@@ -1,0 +1,233 @@
+"""Figures for Prometheus.
+
+Labels take values from the config and the code alone, never from a request: no client can make up new time series. On
+a request's way nothing but plain numbers in dictionaries is added to; they become metrics when somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_core.routing.decision import Decision
+from ollama_router_server.telemetry.histograms import Histogram
+from ollama_router_server.telemetry.metric_aggregation import Family, families
+
+__all__ = ["Gauges", "Metrics", "ServerGauges"]
+
+_NOWHERE = "none"
+_CLIENT_LEFT = 499
+_TIMES = (
+    ("orouter_queue_seconds", "Until a server was chosen."),
+    ("orouter_ttft_seconds", "Until the first byte went to the client."),
+    ("orouter_request_seconds", "Until the last byte went to the client."),
+    ("orouter_load_seconds", "Loading the model, as the server reported it."),
+)
+_BREAKER = {"closed": 0, "half_open": 1, "open": 2}
+
+
+class ServerGauges(NamedTuple):
+    """What is known of one server; `breaker` as `Health.to_json` has it, loads and evictions since the start."""
+
+    name: str
+    up: bool
+    in_flight: int
+    breaker: str
+    draining: bool
+    loads: int
+    evictions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gauges:
+    """What is asked for at the moment of a scrape; `deciding` is how long choosing a server took."""
+
+    in_flight: Callable[[], int]
+    waiting: Callable[[], int]
+    servers: Callable[[], Iterable[ServerGauges]]
+    deciding: Histogram
+    log_pending: Callable[[], int]
+    log_dropped: Callable[[], int]
+    log_lines_dropped: Callable[[], int]
+
+
+class _OfServer:
+    """What one server's requests add up to."""
+
+    __slots__ = ("load", "queue", "requests", "tokens_in", "tokens_out", "total", "ttft", "wasted")
+
+    def __init__(self) -> None:
+        self.requests: dict[tuple[str, int], int] = {}  # by route and class of status
+        self.queue, self.ttft, self.total, self.load = Histogram(), Histogram(), Histogram(), Histogram()
+        self.tokens_in = 0
+        self.tokens_out = 0
+        self.wasted = 0.0
+
+    @property
+    def times(self) -> tuple[Histogram, ...]:
+        """In the order of `_TIMES`."""
+        return self.queue, self.ttft, self.total, self.load
+
+    def observe(self, record: RequestRecord) -> None:
+        """Count what a request took."""
+        queue, ttft, total, load = record.queue_ms, record.ttft_ms, record.total_ms, record.load_ms
+        if queue is not None:
+            self.queue.observe(queue / 1000)
+        if ttft is not None:
+            self.ttft.observe(ttft / 1000)
+        if load is not None:
+            self.load.observe(load / 1000)
+        self.total.observe(total / 1000)
+        if record.status == _CLIENT_LEFT and record.server is not None:
+            self.wasted += (total - (queue or 0.0)) / 1000
+
+
+class Metrics:
+    """The metrics of one process, in a registry of its own. For one thread."""
+
+    def __init__(self, gauges: Gauges) -> None:
+        self._servers: dict[str, _OfServer] = {}
+        self._refused: dict[str, int] = {}
+        self._errors: dict[str, int] = {}
+        self._decisions: dict[tuple[str, str], int] = {}
+        self._retries = 0
+        self._registry = CollectorRegistry()
+        self._registry.register(_AtScrape(self._counted, gauges))
+        ProcessCollector(registry=self._registry)
+
+    def ended(self, record: RequestRecord, decision: Decision | None) -> None:
+        """Count a request of a known user."""
+        name, status = record.server or _NOWHERE, record.status
+        server = self._servers.get(name)
+        if server is None:
+            server = self._servers[name] = _OfServer()
+        key = (record.path, status if status == _CLIENT_LEFT else status // 100)
+        server.requests[key] = server.requests.get(key, 0) + 1
+        if record.error_code is not None:
+            self._errors[record.error_code] = self._errors.get(record.error_code, 0) + 1
+        if decision is not None and decision.ranking:
+            choice = (decision.strategy, decision.ranking[0])
+            self._decisions[choice] = self._decisions.get(choice, 0) + 1
+        if record.attempts > 1:
+            self._retries += record.attempts - 1
+        if record.prompt_tokens is not None:
+            server.tokens_in += record.prompt_tokens
+        if record.completion_tokens is not None:
+            server.tokens_out += record.completion_tokens
+        server.observe(record)
+
+    def refused(self, code: str) -> None:
+        """Count a request of a stranger."""
+        self._refused[code] = self._refused.get(code, 0) + 1
+
+    def text(self) -> bytes:
+        """All of them in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def families(self) -> list[Family]:
+        """All of them as plain values, to be added to those of other workers."""
+        return families(self._registry.collect())
+
+    def _counted(self) -> Iterable[Metric]:
+        yield from self._of_servers()
+        errors, refused = ("orouter_errors", "orouter_refused")
+        yield _counter(errors, "Requests that ended with an error of the router's.", "code", self._errors)
+        yield _counter(refused, "Requests refused before anybody was known to ask.", "code", self._refused)
+        decisions = CounterMetricFamily(
+            "orouter_decisions", "Servers chosen, by strategy.", labels=("strategy", "server")
+        )
+        for choice, count in self._decisions.items():
+            decisions.add_metric(choice, count)
+        yield decisions
+        yield CounterMetricFamily("orouter_retries", "Further servers tried.", value=self._retries)
+
+    def _of_servers(self) -> Iterable[Metric]:
+        requests = CounterMetricFamily("orouter_requests", "Requests that ended.", labels=("server", "route", "status"))
+        tokens = CounterMetricFamily(
+            "orouter_tokens", "Tokens as servers counted them.", labels=("server", "direction")
+        )
+        for name, server in self._servers.items():
+            for (route, status), count in server.requests.items():
+                requests.add_metric((name, route, _status(status)), count)
+            tokens.add_metric((name, "in"), server.tokens_in)
+            tokens.add_metric((name, "out"), server.tokens_out)
+        yield requests
+        yield tokens
+        wasted = {name: server.wasted for name, server in self._servers.items()}
+        yield _counter(
+            "orouter_wasted_seconds", "Time of servers on answers whose client left first.", "server", wasted
+        )
+        for place, (metric, text) in enumerate(_TIMES):
+            times = HistogramMetricFamily(metric, text, labels=("server",))
+            for name, server in self._servers.items():
+                times.add_metric((name,), server.times[place].buckets(), server.times[place].total)
+            yield times
+
+
+def _status(status: int) -> str:
+    """Servers may send any three digits: classes are few."""
+    return "client_left" if status == _CLIENT_LEFT else f"{status}xx"
+
+
+def _counter(name: str, text: str, label: str, counts: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=(label,))
+    for value, count in counts.items():
+        family.add_metric((value,), count)
+    return family
+
+
+class _AtScrape(Collector):
+    """What was counted, and what others know already and need not count twice."""
+
+    def __init__(self, counted: Callable[[], Iterable[Metric]], gauges: Gauges) -> None:
+        self._counted = counted
+        self._gauges = gauges
+
+    def collect(self) -> Iterable[Metric]:
+        gauges = self._gauges
+        yield from self._counted()
+        yield HistogramMetricFamily(
+            "orouter_decision_seconds",
+            "Choosing a server, for requests that need not wait.",
+            buckets=gauges.deciding.buckets(),
+            sum_value=gauges.deciding.total,
+        )
+        yield GaugeMetricFamily("orouter_in_flight", "Requests that have not ended.", value=gauges.in_flight())
+        yield GaugeMetricFamily("orouter_waiting", "Requests that wait for a server.", value=gauges.waiting())
+        yield from _server_metrics(tuple(gauges.servers()))
+        yield GaugeMetricFamily("orouter_log_pending", "Log rows that are not written yet.", value=gauges.log_pending())
+        yield CounterMetricFamily("orouter_log_dropped", "Log rows that were lost.", value=gauges.log_dropped())
+        yield CounterMetricFamily(
+            "orouter_log_lines_dropped",
+            "Lines that the files in request_log.directory lost.",
+            value=gauges.log_lines_dropped(),
+        )
+
+
+def _server_metrics(servers: Iterable[ServerGauges]) -> Iterable[Metric]:
+    label = ("server",)
+    up = GaugeMetricFamily("orouter_server_up", "1 if the server answered its last probe.", labels=label)
+    running = GaugeMetricFamily("orouter_server_in_flight", "Requests on the server.", labels=label)
+    breaker = GaugeMetricFamily(
+        "orouter_server_breaker", "0 closed, 1 half open: one request finds out, 2 open.", labels=label
+    )
+    draining = GaugeMetricFamily("orouter_server_draining", "1 if the server gets nothing new.", labels=label)
+    loads = CounterMetricFamily("orouter_cold_loads", "Loads of models that requests began.", labels=label)
+    evictions = CounterMetricFamily(
+        "orouter_evictions", "Models that left memory before their time, as another one was loaded.", labels=label
+    )
+    for server in servers:
+        name = (server.name,)
+        up.add_metric(name, server.up)
+        running.add_metric(name, server.in_flight)
+        breaker.add_metric(name, _BREAKER[server.breaker])
+        draining.add_metric(name, server.draining)
+        loads.add_metric(name, server.loads)
+        evictions.add_metric(name, server.evictions)
+    yield from (up, running, breaker, draining, loads, evictions)

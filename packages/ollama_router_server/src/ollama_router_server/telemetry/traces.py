@@ -1,0 +1,188 @@
+"""Traces for OpenTelemetry: a span for each request, one for its wait, one for each server that was tried.
+
+OpenTelemetry is an extra and is imported when the config asks for traces. Without it, and while `traces.enabled` is
+false, a client's `traceparent` goes to servers as it came. With it a server's span is a child of the attempt's. Neither
+names nor values ever hold prompts, answers, tokens, header fields or query strings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from ollama_router_core.config.settings import Traces as Settings
+from ollama_router_core.errors import ConfigError
+from ollama_router_server.relay.exchange import Exchange, Headers
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span
+
+__all__ = ["RequestTrace", "Traces", "open_traces"]
+
+_CONTEXT: Final = (b"traceparent", b"tracestate")
+_NANO: Final = 1_000_000_000
+
+
+class Traces:
+    """Makes the traces of requests.
+
+    Args:
+        provider: where finished spans go; it is shut down by `aclose`.
+    """
+
+    def __init__(self, provider: TracerProvider) -> None:
+        from opentelemetry import trace  # noqa: PLC0415 - an extra
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+
+        self._provider = provider
+        self._tracer = provider.get_tracer("ollama_router")
+        self._context = TraceContextTextMapPropagator()
+        self._kinds = trace.SpanKind
+        self._inside = trace.set_span_in_context
+        self._error = trace.StatusCode.ERROR
+
+    def begin(self, exchange: Exchange) -> RequestTrace:
+        """A request has come. Its header fields name our span as the parent from now on."""
+        theirs = {name.decode(): value.decode("latin-1") for name, value in exchange.headers if name in _CONTEXT}
+        span = self._tracer.start_span(
+            exchange.method,
+            context=self._context.extract(theirs),
+            kind=self._kinds.SERVER,
+            start_time=_nanoseconds(exchange, exchange.started),
+            attributes={"http.request.method": exchange.method, "orouter.request_id": exchange.id},
+        )
+        kept = [field for field in exchange.headers if field[0] not in _CONTEXT]
+        exchange.headers = [*kept, *self.fields(span)]
+        return RequestTrace(self, span)
+
+    def fields(self, span: Span) -> Headers:
+        """The header fields that name a span as the parent."""
+        carrier: dict[str, str] = {}
+        self._context.inject(carrier, context=self._inside(span))
+        return [(name.encode(), value.encode("latin-1")) for name, value in carrier.items()]
+
+    def within(
+        self, span: Span, name: str, facts: dict[str, str | int] | None = None, *, start: int | None = None
+    ) -> Span:
+        """A span inside another one; spans with a `start` are the router's own waiting, others go to a server."""
+        return self._tracer.start_span(
+            name,
+            context=self._inside(span),
+            kind=self._kinds.CLIENT if start is None else self._kinds.INTERNAL,
+            start_time=start,
+            attributes=facts,
+        )
+
+    def failed(self, span: Span, kind: str) -> None:
+        """Say of a span what went wrong, in one word."""
+        span.set_attribute("error.type", kind)
+        span.set_status(self._error)
+
+    async def aclose(self) -> None:
+        """Send what was not sent yet."""
+        await asyncio.to_thread(self._provider.shutdown)
+
+
+class RequestTrace:
+    """The spans of one request; every one is ended by `end` at the latest."""
+
+    __slots__ = ("_attempt", "_span", "_traces", "_waited")
+
+    def __init__(self, traces: Traces, span: Span) -> None:
+        self._traces = traces
+        self._span = span
+        self._attempt: Span | None = None
+        self._waited = False
+
+    def attempt(self, exchange: Exchange, server: str) -> Headers:
+        """A server is tried; returns the header fields that it gets."""
+        self._note_wait(exchange)
+        if self._attempt is not None:
+            self._attempt.end()
+        facts: dict[str, str | int] = {"orouter.server": server, "orouter.attempt": exchange.attempts}
+        self._attempt = self._traces.within(self._span, f"attempt {server}", facts)
+        return self._traces.fields(self._attempt)
+
+    def answered(self, status: int) -> None:
+        """The head of a server's answer came."""
+        if self._attempt is not None:
+            self._attempt.set_attribute("http.response.status_code", status)
+            self._attempt.add_event("head")
+
+    def failed(self, code: str) -> None:
+        """The server could not be reached, or broke off."""
+        if self._attempt is not None:
+            self._traces.failed(self._attempt, code)
+
+    def end(self, exchange: Exchange, now: float) -> None:
+        """The request is over; `now` is seconds of the monotonic clock."""
+        self._note_wait(exchange)
+        ended = _nanoseconds(exchange, now)
+        if self._attempt is not None:
+            self._attempt.end(ended)
+        span = self._span
+        span.update_name(f"{exchange.method} {exchange.endpoint.path if exchange.endpoint else '(unknown)'}")
+        span.set_attributes({name: value for name, value in _facts(exchange).items() if value is not None})
+        if exchange.error is not None:
+            self._traces.failed(span, exchange.error.code)
+        span.end(ended)
+
+    def _note_wait(self, exchange: Exchange) -> None:
+        if self._waited or exchange.decided is None:
+            return
+        self._waited = True
+        started = _nanoseconds(exchange, exchange.started)
+        span = self._traces.within(self._span, "queue", start=started)
+        if exchange.queue_position is not None:
+            span.set_attribute("orouter.queue_position", exchange.queue_position)
+        span.end(_nanoseconds(exchange, exchange.decided))
+
+
+def _facts(exchange: Exchange) -> dict[str, Any]:
+    """What the request log says too, by the names that OpenTelemetry has for it."""
+    route = exchange.route
+    usage = exchange.usage.usage if exchange.usage else None
+    return {
+        "http.route": exchange.endpoint.path if exchange.endpoint else None,
+        "http.response.status_code": exchange.status,
+        "enduser.id": exchange.user.name if exchange.user else None,
+        "gen_ai.request.model": (exchange.asked or route.model_text) if route else None,
+        "gen_ai.usage.input_tokens": usage.prompt_tokens if usage else None,
+        "gen_ai.usage.output_tokens": usage.completion_tokens if usage else None,
+        "orouter.server": exchange.server,
+        "orouter.attempts": exchange.attempts,
+        "orouter.reason": exchange.reason,
+    }
+
+
+def _nanoseconds(exchange: Exchange, moment: float) -> int:
+    """A moment of the monotonic clock as nanoseconds since 1970."""
+    return int((exchange.started_at + moment - exchange.started) * _NANO)
+
+
+def open_traces(settings: Settings) -> Traces | None:
+    """Traces as the settings ask for them, sent by OTLP over HTTP; None if they ask for none.
+
+    What the settings leave open is read from OpenTelemetry's own variables (`OTEL_...`) by its exporter.
+
+    Raises:
+        ConfigError: OpenTelemetry is not installed.
+    """
+    if not settings.enabled:
+        return None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - an extra
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource  # noqa: PLC0415
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+        from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio  # noqa: PLC0415
+    except ImportError:
+        raise ConfigError("traces.enabled needs OpenTelemetry: install ollama-router-server[otel]") from None
+    provider = TracerProvider(
+        sampler=ParentBasedTraceIdRatio(settings.sample),
+        resource=Resource.create({SERVICE_NAME: "ollama-router"}),
+        shutdown_on_exit=False,
+    )
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.endpoint)))
+    return Traces(provider)

@@ -1,0 +1,37 @@
+"""Small exchanges of the router's own with a server."""
+
+from __future__ import annotations
+
+from ollama_router_core.errors import UpstreamProtocolError
+from ollama_router_server.upstream.interface import Timeouts, Upstream, UpstreamRequest
+from ollama_router_server.upstream.targets import Target
+
+__all__ = ["fetch"]
+
+_MAX_REPLY = 64 * 1024 * 1024
+
+
+async def fetch(
+    upstream: Upstream, target: Target, method: str, path: str, *, timeouts: Timeouts, body: bytes = b""
+) -> tuple[int, bytes]:
+    """One small exchange with a server: status and whole body.
+
+    Raises:
+        UpstreamError: as `Upstream.send` and `UpstreamResponse.read`, or the body is larger than 64 MiB.
+    """
+    headers = (*target.credential, (b"content-type", b"application/json")) if body else target.credential
+    request = UpstreamRequest(
+        origin=target.origin, method=method, target=path, headers=headers, body=body, timeouts=timeouts
+    )
+    response = await upstream.send(request)
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        while piece := await response.read():
+            pieces.append(piece)
+            size += len(piece)
+            if size > _MAX_REPLY:
+                raise UpstreamProtocolError(f"{target.name} answered {path} with more than {_MAX_REPLY} bytes")
+    finally:
+        response.close()
+    return response.status, b"".join(pieces)

@@ -1,0 +1,56 @@
+"""The core's destinations as the upstream engine takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from ollama_router_core.config.settings import Config
+from ollama_router_core.outbound import destinations
+from ollama_router_core.outbound.destinations import Destination, build_destinations
+from ollama_router_server.system import read_text
+from ollama_router_server.upstream.interface import Headers, Origin, Timeouts
+
+__all__ = ["Target", "build_targets", "missing_keys"]
+
+
+class Target(Struct, frozen=True, kw_only=True):
+    """One server or external host; `name` and `external` are its place's."""
+
+    place: Destination
+    origin: Origin
+    timeouts: Timeouts
+    name: str
+    external: bool
+
+    @property
+    def credential(self) -> Headers:
+        """The fields that authenticate us there; never shown."""
+        return self.place.credential
+
+    def redact(self, data: bytes) -> bytes:
+        """The same bytes without our key, should the place echo it."""
+        return self.place.redact(data)
+
+
+def build_targets(config: Config, environment: Mapping[str, str]) -> dict[str, Target]:
+    """Every configured place by name; keys come from the environment or from files."""
+    places = build_destinations(config, environment, read_text)
+    return {name: _target(place) for name, place in places.items()}
+
+
+def missing_keys(config: Config, environment: Mapping[str, str]) -> list[str]:
+    """Warnings for enabled external hosts whose key cannot be had."""
+    return destinations.missing_keys(config, build_destinations(config, environment, read_text))
+
+
+def _target(place: Destination) -> Target:
+    patience = place.patience
+    return Target(
+        place=place,
+        name=place.name,
+        external=place.external,
+        origin=Origin(place.scheme, place.host, place.port),
+        timeouts=Timeouts(connect=patience.connect, first_byte=patience.first_byte, idle=patience.idle),
+    )

@@ -1,0 +1,127 @@
+"""The route table: what is known, what is refused, and that the rows agree with each other."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import pytest
+
+from ollama_router_core.api.endpoints import (
+    ENDPOINTS,
+    Body,
+    Endpoint,
+    Family,
+    Kind,
+    Routing,
+    family_of_path,
+    match_endpoint,
+)
+from ollama_router_core.errors import MethodNotAllowed, UnknownRoute
+
+rows = pytest.mark.parametrize("row", ENDPOINTS, ids=[row.name for row in ENDPOINTS])
+
+
+def spelled(row: Endpoint) -> str:
+    """The row's path with its parameter filled in."""
+    return re.sub(r"\{[a-z]+\}$", "value", row.path)
+
+
+@rows
+def test_each_row_is_found_by_each_of_its_methods(row: Endpoint) -> None:
+    """A row that the lookup cannot reach would be a route that only the documentation knows."""
+    for method in row.methods:
+        match = match_endpoint(method, spelled(row))
+        assert match.endpoint is row
+        assert match.parameter == ("value" if "{" in row.path else None)
+
+
+def test_no_two_rows_share_a_name_or_a_method_and_path() -> None:
+    """Names appear in metrics and logs, a method and path decide what runs: both must be unique."""
+    names = Counter(row.name for row in ENDPOINTS)
+    routes = Counter((method, row.path) for row in ENDPOINTS for method in row.methods)
+    assert max(names.values()) == 1
+    assert max(routes.values()) == 1
+
+
+@rows
+def test_a_row_agrees_with_itself(row: Endpoint) -> None:
+    """Routes that infer name a model, take POST and say which capability they need; reading routes never stream."""
+    assert row.family is family_of_path(row.path) is family_of_path(row.path + "/x")
+    assert not row.path.endswith("/") or row.path == "/"
+    if row.kind is Kind.INFER:
+        assert row.methods == ("POST",)
+        assert row.model_keys[0] == "model"
+        assert row.needs is not None
+        assert row.routing is Routing.ONE
+    if row.kind is Kind.READ:
+        assert row.streams is None
+        assert not row.counts_usage
+
+
+@pytest.mark.parametrize(
+    ("path", "streams"),
+    [
+        ("/api/generate", True),
+        ("/api/chat", True),
+        ("/api/embed", None),
+        ("/v1/chat/completions", False),
+        ("/v1/completions", False),
+        ("/v1/embeddings", None),
+        ("/v1/messages", False),
+    ],
+)
+def test_stream_defaults_are_those_of_ollama(path: str, streams: bool | None) -> None:
+    """A body without `stream` streams on Ollama's own routes and does not on the compatible ones."""
+    assert match_endpoint("POST", path).endpoint.streams is streams
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/api", "/api/", "/api/chat/", "//api/chat", "/api/../api/chat", "/api/%63hat", "/API/chat", "/api/chat?x=1",
+     "/v1", "/v2/models", "/debug/pprof", "/api/chat\x00", "api/chat", "/api//chat", "*"],
+)  # fmt: skip
+def test_a_path_outside_the_table_is_unknown(path: str) -> None:
+    """Nothing is decoded, normalised or guessed: what is not spelled as in the table does not exist."""
+    with pytest.raises(UnknownRoute):
+        match_endpoint("GET", path)
+
+
+def test_a_wrong_method_is_told_the_right_ones() -> None:
+    """405 lists what the path takes, so that `Allow` can be sent."""
+    with pytest.raises(MethodNotAllowed) as caught:
+        match_endpoint("GET", "/api/chat")
+    assert caught.value.allowed == ("POST",)
+    with pytest.raises(MethodNotAllowed) as caught:
+        match_endpoint("POST", "/api/tags")
+    assert set(caught.value.allowed) == {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize("method", ["get", "Post", "", "CONNECT", "GET "])
+def test_methods_are_compared_as_sent(method: str) -> None:
+    """Methods are case-sensitive (RFC 9110, 9.1)."""
+    with pytest.raises(MethodNotAllowed):
+        match_endpoint(method, "/api/tags")
+
+
+@pytest.mark.parametrize(
+    ("path", "family"),
+    [
+        ("/", Family.OLLAMA),
+        ("/api/nothing", Family.OLLAMA),
+        ("/nothing", Family.OLLAMA),
+        ("/v1", Family.OPENAI),
+        ("/v1/nothing", Family.OPENAI),
+        ("/v1/messages", Family.ANTHROPIC),
+        ("/v1/messages/count_tokens", Family.ANTHROPIC),
+    ],
+)
+def test_unknown_paths_have_a_dialect_too(path: str, family: Family) -> None:
+    """A 404 is written in the dialect that the client of such a path reads."""
+    assert family_of_path(path) is family
+
+
+def test_only_routes_about_the_account_have_json_and_a_parameter() -> None:
+    """A request for a model is sent to the path of its row as it stands."""
+    rows = [row for row in ENDPOINTS if row.body is Body.JSON and "{" in row.path]
+    assert {row.kind for row in rows} <= {Kind.ACCOUNT}

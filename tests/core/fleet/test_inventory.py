@@ -1,0 +1,98 @@
+"""One round of questions to a server about its models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ollama_router_core.config.settings import ModelSettings
+from ollama_router_core.errors import UpstreamProtocolError
+from ollama_router_core.fleet.inventory import Question, Told, take_stock
+from ollama_router_core.fleet.snapshot import ServerFacts
+
+TAGS = {"models": [{"name": "m:1b", "size": 5, "digest": "d1"}, {"name": "n:1b", "size": 6, "digest": "d2"}]}
+SHOW = {"model_info": {"general.architecture": "llama", "llama.block_count": 3}, "capabilities": ["completion"]}
+REPLIES: dict[str, Any] = {"/api/tags": TAGS, "/api/ps": {"models": []}, "/api/show": SHOW}
+
+
+class Notes:
+    """Facts in a dictionary."""
+
+    def __init__(self, *names: str) -> None:
+        self.servers: Mapping[str, ServerFacts] = {name: ServerFacts(name=name, up=True) for name in names}
+
+    def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> None:
+        """Swap in new facts."""
+        self.servers = {**self.servers, name: change(self.servers[name])}
+
+
+def play(
+    book: Notes,
+    replies: Mapping[str, Any],
+    *,
+    name: str = "a",
+    now: float = 1.0,
+    models: ModelSettings | None = None,
+    unusable: Callable[[UpstreamProtocolError], None] = lambda _: None,
+) -> list[Question]:
+    """Answer every question of a round; None stands for no answer, a number for that status."""
+    asked = []
+    steps = take_stock(name, book, models or ModelSettings(), now=now, unusable=unusable)
+    told: Told | None = None
+    while True:
+        try:
+            question = steps.send(told) if asked else next(steps)
+        except StopIteration:
+            return asked
+        asked.append(question)
+        reply = replies.get(question.path, 404)
+        told = None
+        if isinstance(reply, int):
+            told = Told(reply, b"{}", now, now)
+        elif reply is not None:
+            told = Told(200, reply if isinstance(reply, bytes) else json.dumps(reply).encode(), now, now)
+
+
+def paths(asked: list[Question]) -> list[str]:
+    """What was asked, in order."""
+    return [one.path for one in asked]
+
+
+def test_a_first_round_asks_for_everything() -> None:
+    """Lists, memory, and what each model is made of."""
+    book = Notes("a")
+    asked = play(book, REPLIES)
+    assert paths(asked) == ["/api/tags", "/api/ps", "/api/show", "/api/show"]
+    assert asked[2].body == b'{"model": "m:1b"}'
+    installed = book.servers["a"].installed
+    assert installed is not None
+    assert [model.facts is not None for model in installed.values()] == [True, True]
+
+
+def test_what_is_known_is_not_asked_again() -> None:
+    """The list until it has grown old, a digest once in the whole fleet; memory always."""
+    book = Notes("a", "b")
+    play(book, REPLIES)
+    assert paths(play(book, REPLIES, now=2.0)) == ["/api/ps"]
+    assert paths(play(book, REPLIES, name="b")) == ["/api/tags", "/api/ps"]
+    assert paths(play(book, REPLIES, now=400.0)) == ["/api/tags", "/api/ps"]
+    always = ModelSettings(cache_model_info=False)
+    assert paths(play(book, REPLIES, now=3.0, models=always)) == ["/api/tags", "/api/ps"]
+
+
+def test_a_question_without_answer_ends_nothing_but_a_row_of_the_same() -> None:
+    """A server that does not give one list may give the other; one that hangs is not asked about each model."""
+    book = Notes("a")
+    assert paths(play(book, {**REPLIES, "/api/tags": None})) == ["/api/tags", "/api/ps"]
+    assert paths(play(book, {**REPLIES, "/api/ps": None, "/api/show": None})) == ["/api/tags", "/api/ps", "/api/show"]
+    assert paths(play(book, {**REPLIES, "/api/show": 404}, now=2.0)) == ["/api/ps", "/api/show", "/api/show"]
+
+
+def test_a_body_that_is_none_of_its_routes_is_told_and_changes_nothing() -> None:
+    """The round goes on."""
+    book, told = Notes("a"), []
+    play(book, {**REPLIES, "/api/ps": b"<html>"}, unusable=told.append)
+    assert len(told) == 1
+    assert book.servers["a"].loaded_at is None
+    assert book.servers["a"].installed

@@ -1,0 +1,215 @@
+"""Memory of models: the formulas against worked examples, and which source is believed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ollama_router_core.api.model_names import canonical_name
+from ollama_router_core.config.settings import ModelSettings, Server
+from ollama_router_core.fleet.memory import (
+    MemoryEstimate,
+    compute_buffer_size,
+    estimate_memory,
+    kv_cache_size,
+    parse_active_parameters,
+    parse_size_from_name,
+    predicted_vram,
+)
+from ollama_router_core.fleet.snapshot import ModelFacts
+from support.fleets import (
+    GIB,
+    LLAMA_8B,
+    LLAMA_70B,
+    SIZE_8B,
+    SIZE_70B,
+    installed,
+    loaded,
+    make_facts,
+    make_fleet,
+)
+
+MIB = 1024**2
+GEMMA3_12B = ModelFacts(
+    architecture="gemma3", block_count=48, context_length=131_072, embedding_length=3840, head_count=16,
+    head_counts_kv=(8,), key_length=256, value_length=256, sliding_window=1024, vocabulary=262_144,
+)  # fmt: skip
+GPT_OSS_20B = ModelFacts(
+    architecture="gptoss", block_count=24, context_length=131_072, embedding_length=2880, head_count=64,
+    head_counts_kv=(8,), key_length=64, value_length=64, sliding_window=128, vocabulary=201_088,
+)  # fmt: skip
+
+
+def about(expected: float) -> object:
+    """Within one per cent."""
+    return pytest.approx(expected, rel=0.01)
+
+
+class TestFormulas:
+    """Worked examples of Ollama's own formulas, to one per cent."""
+
+    @pytest.mark.parametrize(
+        ("facts", "context", "parallel", "element", "gib"),
+        [
+            (LLAMA_8B, 8192, 1, 2.0, 1.0),
+            (LLAMA_8B, 8192, 1, 1.0, 0.5),
+            (LLAMA_8B, 8192, 4, 2.0, 4.0),
+            (LLAMA_70B, 8192, 1, 2.0, 2.5),
+            (LLAMA_70B, 32_768, 1, 2.0, 10.0),
+            (LLAMA_70B, 32_768, 4, 2.0, 40.0),
+            (GEMMA3_12B, 32_768, 1, 2.0, 2.47),
+            (replace(GEMMA3_12B, sliding_window=None), 32_768, 1, 2.0, 12.0),
+            (GPT_OSS_20B, 32_768, 1, 2.0, 0.86),
+        ],
+    )
+    def test_kv_cache(self, facts, context, parallel, element, gib):
+        """Layers x context x heads x width; windowed layers hold a window only."""
+        assert kv_cache_size(facts, context, parallel=parallel, element_bytes=element) == about(gib * GIB)
+
+    @pytest.mark.parametrize(
+        ("facts", "flash", "mib"),
+        [(LLAMA_8B, False, 560.0), (LLAMA_8B, True, 258.5), (LLAMA_70B, False, 1104.0), (LLAMA_70B, True, 266.5)],
+    )
+    def test_compute_buffers(self, facts, flash, mib):
+        """With flash attention only the output layer counts."""
+        assert compute_buffer_size(facts, 8192, flash_attention=flash) == about(mib * MIB)
+
+    @pytest.mark.parametrize(("facts", "size", "gib"), [(LLAMA_8B, SIZE_8B, 5.58), (LLAMA_70B, SIZE_70B, 42.10)])
+    def test_what_ollama_predicts(self, facts, size, gib):
+        """The number it compares with 80 % of free VRAM."""
+        assert predicted_vram(size, facts, 8192) == about(gib * GIB)
+
+    def test_context_beyond_the_model_is_clamped(self):
+        """A server clamps num_ctx to what the model was made for."""
+        small = replace(LLAMA_8B, context_length=8192)
+        assert kv_cache_size(small, 1_000_000) == kv_cache_size(LLAMA_8B, 8192)
+
+    def test_recurrent_layers_do_not_grow(self):
+        """A layer without attention heads holds a state of fixed size."""
+        hybrid = replace(
+            LLAMA_8B, head_counts_kv=(0, 8), block_count=2, ssm_conv_kernel=4, ssm_inner_size=8192, ssm_state_size=128,
+            ssm_group_count=8,
+        )  # fmt: skip
+        state = ((4 - 1) * (8192 + 2 * 8 * 128) + 128 * 8192) * 4
+        assert kv_cache_size(hybrid, 4096) == 4096 * 256 * 8 * 2 + state
+        assert kv_cache_size(hybrid, 8192) == 8192 * 256 * 8 * 2 + state
+
+    def test_facts_that_do_not_suffice_give_nothing(self):
+        """No guess in place of a formula."""
+        assert kv_cache_size(ModelFacts(), 4096) is None
+        assert compute_buffer_size(ModelFacts(), 4096) is None
+        assert predicted_vram(1, ModelFacts(), 4096) is None
+
+
+MODEL = canonical_name("llama3.3:70b")
+ON_DISK = installed("llama3.3:70b", SIZE_70B, facts=LLAMA_70B)
+NO_SETTINGS = ModelSettings()
+
+
+def estimate(server, *, settings=NO_SETTINGS, model=MODEL, others=(), **more) -> MemoryEstimate:
+    """The estimate of a model on a server in a fleet."""
+    return estimate_memory(model, server, make_fleet(server, *others), settings, **more)
+
+
+class TestSources:
+    """The most trusted source wins and is named."""
+
+    def test_override_beats_everything(self):
+        """Also what was measured."""
+        server = make_facts("a", (ON_DISK,), (loaded("llama3.3:70b", 50 * GIB),))
+        found = estimate(server, settings=ModelSettings(memory_overrides={"LLAMA3.3:70B": 12.5}))
+        assert (found.source, found.gib) == ("override", 12.5)
+
+    def test_measured_beats_the_formula(self):
+        """`/api/ps` knows better than any arithmetic."""
+        server = make_facts("a", (ON_DISK,), (loaded("llama3.3:70b", 45 * GIB, context_length=8192),))
+        assert (estimate(server).source, estimate(server).gib) == ("ps", 45.0)
+
+    def test_measured_stays_known_after_an_unload(self):
+        """Once seen, for the same context."""
+        server = make_facts("a", (ON_DISK,), measured={(MODEL, 8192): 45 * GIB})
+        assert estimate(server, num_ctx=8192).gib == 45.0
+        assert estimate(server, num_ctx=16_384).source == "show"
+
+    def test_measured_at_another_context_is_corrected_by_the_cache(self):
+        """45 GiB at 8k are 52.5 GiB at 32k: 7.5 GiB more KV."""
+        server = make_facts("a", (ON_DISK,), (loaded("llama3.3:70b", 45 * GIB, context_length=8192),))
+        found = estimate(server, num_ctx=32_768)
+        assert found.gib == pytest.approx(52.5)
+        assert "KV at 32768 instead of 8192 tokens" in str(found)
+
+    def test_formula_reads_like_a_sum(self):
+        """Weights, cache and scratch, each with its origin."""
+        text = str(estimate(make_facts("a", (ON_DISK,)), num_ctx=32_768))
+        assert text == "50.3 GiB = 39.6 weights (tags) + 10.0 KV f16 at 32k (show) + 0.7 compute"
+
+    def test_server_settings_shape_the_formula(self):
+        """Slots, cache type, default context and overhead come from the config."""
+        host = Server(host="a", default_context=32_768, num_parallel=4, kv_cache_type="q8_0", gpu_overhead_gb=1.0)
+        found = estimate(make_facts("a", (ON_DISK,)), host=host)
+        assert found.terms[1].size == 20 * GIB
+        assert found.terms[1].name == "KV q8_0 at 32k x 4"
+        assert found.terms[2].size > GIB
+
+    def test_architecture_known_from_another_server(self):
+        """The same files have the same architecture everywhere."""
+        bare = installed("llama3.3:70b", SIZE_70B)
+        other = make_facts("b", (ON_DISK,))
+        assert estimate(make_facts("a", (bare,)), others=(other,)).source == "show"
+
+    def test_same_name_with_other_files_lends_no_architecture(self):
+        """A name is not a digest."""
+        other = make_facts("b", (replace(ON_DISK, digest="sha256:other"),))
+        assert estimate(make_facts("a", (installed("llama3.3:70b", SIZE_70B),)), others=(other,)).source == "tags"
+
+    def test_size_from_another_servers_list(self):
+        """As in the original: any server's /api/tags will do."""
+        found = estimate(make_facts("a", ()), others=(make_facts("b", (installed("llama3.3:70b", SIZE_70B),)),))
+        assert (found.source, found.size) == ("tags", SIZE_70B)
+
+    def test_name_then_pattern_then_default(self):
+        """What remains when no server says anything."""
+        settings = ModelSettings.model_validate({"memory_patterns": [{"pattern": "^Big-", "memory_gb": 30.0}]})
+        server = make_facts("a", None)
+        assert estimate(server, settings=settings).source == "name"
+        assert estimate(server, settings=settings, model=canonical_name("big-one")).gib == 30.0
+        assert estimate(server, settings=settings, model=canonical_name("small-one")).source == "default"
+
+    def test_request_without_a_model(self):
+        """Gets the default."""
+        assert estimate(make_facts("a", (ON_DISK,)), model=None).gib == 4.5
+
+
+class TestNames:
+    """Sizes in names, q4_K_M where none is written."""
+
+    @pytest.mark.parametrize(
+        ("name", "gib"),
+        [
+            ("llama3.1:70b-instruct-q4_K_M", 39.6),
+            ("llama3.1:8b-instruct-q8_0", 8.0),
+            ("llama3.1:8b-instruct-fp16", 15.0),
+            ("mixtral:8x7b", 26.4),
+            ("qwen3:30b-a3b", 17.0),
+            ("nomic-embed-text:137m-v1.5-fp16", 0.26),
+            ("hf.co/unsloth/llama-3.2-3b-instruct-gguf:q8_0", 3.0),
+        ],
+    )
+    def test_within_a_tenth_of_the_file(self, name, gib):
+        """Close enough to place a model nobody has yet."""
+        size = parse_size_from_name(name)
+        assert size is not None
+        assert size / GIB == pytest.approx(gib, rel=0.1)
+
+    @pytest.mark.parametrize("name", ["llama3", "phi3:mini-4k", "model:latest", "v1.5:x", "qwen3:a3b"])
+    def test_no_number_of_parameters(self, name):
+        """A version or a context length is no size."""
+        assert parse_size_from_name(name) is None
+
+    @pytest.mark.parametrize(
+        ("name", "billions"), [("qwen3:30b-a3b", 3.0), ("mixtral:8x7b", 11.69), ("llama3.1:70b", 70.0)]
+    )
+    def test_active_parameters(self, name, billions):
+        """What each token passes through decides the speed."""
+        assert parse_active_parameters(name) == pytest.approx(billions * 1e9)

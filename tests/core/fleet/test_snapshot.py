@@ -1,0 +1,56 @@
+"""Snapshots: swapped whole, never changed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from ollama_router_core.api.model_names import canonical_name
+from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ServerFacts, is_stub, stubs
+
+
+def test_a_new_fact_makes_a_new_snapshot() -> None:
+    """Who still reads the old one sees the old one."""
+    old = FleetSnapshot(servers={"a": ServerFacts(name="a", up=True)}, in_flight={"a": 2})
+    new = old.with_server(ServerFacts(name="a", up=False)).with_server(ServerFacts(name="b"))
+    assert old.servers["a"].up is True
+    assert set(old.servers) == {"a"}
+    assert new.servers["a"].up is False
+    assert set(new.servers) == {"a", "b"}
+    assert new.in_flight == {"a": 2}
+
+
+def test_snapshots_cannot_be_written_to() -> None:
+    """Readers need no lock because nothing they hold can change."""
+    fleet = FleetSnapshot().with_server(ServerFacts(name="a"))
+    with pytest.raises(TypeError):
+        fleet.servers["b"] = ServerFacts(name="b")  # type: ignore[index]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        fleet.servers["a"].up = True  # type: ignore[misc]
+
+
+def test_nothing_is_known_of_a_new_server() -> None:
+    """Not asked yet is not the same as down, and no list of models is not an empty list."""
+    facts = ServerFacts(name="a")
+    assert facts.up is None
+    assert facts.installed is None
+    assert facts.loaded == {}
+
+
+def test_stubs_are_the_models_that_some_server_knows_as_hosted_ones() -> None:
+    """Asked for one by one or all at once; a server that has the model itself changes nothing."""
+    names = [canonical_name(text) for text in ("here", "hosted:cloud", "both", "absent")]
+    here, hosted, both, absent = names
+    row = InstalledModel(name=here, spelling="x", size=1, digest="d")
+    far = dataclasses.replace(row, remote_host="https://ollama.com:443")
+    servers = {
+        "a": ServerFacts(name="a"),
+        "b": ServerFacts(name="b", installed={here: row, both: dataclasses.replace(row, name=both)}),
+        "c": ServerFacts(
+            name="c",
+            installed={hosted: dataclasses.replace(far, name=hosted), both: dataclasses.replace(far, name=both)},
+        ),
+    }
+    assert stubs(servers) == {hosted, both} == {name for name in names if is_stub(name, servers)}
+    assert absent not in stubs(servers)

@@ -1,0 +1,100 @@
+"""What a destination is sent for a request, and which header fields go along."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.requests import ParsedRequest, parse_request
+from ollama_router_core.config import Config, ExternalHost, HostedModel, Server
+from ollama_router_core.outbound.destinations import Destination, build_destinations
+from ollama_router_core.outbound.header_fields import answer_fields, request_fields
+from ollama_router_core.outbound.sending import answer_here, prepare
+from ollama_router_core.translate import Dialect, Stamp, UntranslatableRequest
+
+STAMP = Stamp(model="gpt-4", id="r1", created_ns=1)
+BODY: dict[str, Any] = {"model": "gpt-4", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
+
+
+def _places(**host: Any) -> dict[str, Destination]:
+    paid = ExternalHost(host="paid", models={"gpt-4": HostedModel(name="theirs")}, api_key_env="KEY", **host)
+    config = Config(servers={"box": Server(host="box")}, external_hosts={"paid": paid})
+    return build_destinations(config, {"KEY": "sk-12345"}, lambda path: path)
+
+
+def _request(path: str, body: dict[str, Any] = BODY) -> ParsedRequest:
+    return parse_request(match_endpoint("POST", path), json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/messages", "/v1/responses"])
+def test_a_server_gets_the_bytes_that_were_checked(path: str) -> None:
+    """An Ollama server speaks every dialect, so nothing is touched."""
+    request = _request(path, {**BODY, "input": "x"})
+    outbound = prepare(request, _places()["box"])
+    assert (outbound.target, outbound.body, outbound.translation) == (path, request.body, None)
+
+
+@pytest.mark.parametrize(
+    ("api", "path", "dialect"),
+    [
+        ("openai", "/api/chat", Dialect.OPENAI_CHAT),
+        ("openai", "/api/generate", Dialect.OPENAI_CHAT),
+        ("openai", "/v1/messages", Dialect.OPENAI_CHAT),
+        ("openai", "/v1/chat/completions", None),
+        ("openai", "/v1/responses", None),
+        ("anthropic", "/api/chat", Dialect.ANTHROPIC_MESSAGES),
+        ("anthropic", "/v1/chat/completions", Dialect.ANTHROPIC_MESSAGES),
+        ("anthropic", "/v1/messages", None),
+        ("ollama", "/v1/messages", None),
+    ],
+)
+def test_a_host_gets_its_own_dialect(api: str, path: str, dialect: Dialect | None) -> None:
+    """What the host speaks passes with its own name of the model; the rest is translated."""
+    outbound = prepare(_request(path, {**BODY, "prompt": "hi", "input": "hi"}), _places(api=api)["paid"])
+    assert (outbound.translation.host if outbound.translation else None) is dialect
+    assert outbound.target == (dialect.path if dialect else path)
+    assert json.loads(outbound.body)["model"] == outbound.model == "theirs"
+
+
+def test_a_route_without_translation_is_refused_by_name() -> None:
+    """The text says which host, which API and what to use instead."""
+    with pytest.raises(UntranslatableRequest, match=r"paid.*anthropic.*/v1/responses.*use"):
+        prepare(_request("/v1/responses", {"model": "gpt-4", "input": "x"}), _places(api="anthropic")["paid"])
+
+
+def test_what_hosts_have_no_route_for_is_answered_here() -> None:
+    """`/api/show` and Ollama's empty requests that load a model; a server answers for itself."""
+    places = _places(api="openai")
+    show = answer_here(_request("/api/show", {"model": "gpt-4"}), places["paid"], STAMP)
+    assert json.loads(show or b"")["remote_model"] == "theirs"
+    assert answer_here(_request("/api/generate", {"model": "gpt-4"}), places["paid"], STAMP)
+    assert answer_here(_request("/api/chat"), places["paid"], STAMP) is None
+    assert answer_here(_request("/api/show", {"model": "gpt-4"}), places["box"], STAMP) is None
+
+
+def test_fields_of_a_translated_request_belong_to_the_hosts_dialect() -> None:
+    """Nothing of the client's API goes along, and no credential of the client's ever does."""
+    client = [
+        (b"authorization", b"Bearer client"), (b"x-api-key", b"client"), (b"cookie", b"a=b"), (b"accept", b"x"),
+        (b"content-type", b"text/odd"), (b"openai-beta", b"x"), (b"user-agent", b"me"), (b"connection", b"user-agent"),
+    ]  # fmt: skip
+    place = _places(api="anthropic")["paid"]
+    outbound = prepare(_request("/api/chat"), place)
+    fields = dict(request_fields(client, place, "r1", own=outbound.headers, translated=True))
+    assert fields == {
+        b"content-type": b"application/json",
+        b"anthropic-version": b"2023-06-01",
+        b"via": b"1.1 ollama-router",
+        b"x-request-id": b"r1",
+        b"x-api-key": b"sk-12345",
+    }
+
+
+def test_fields_of_an_answer() -> None:
+    """Cookies, redirects and fields that only the router may write stay behind; of a new body, its old length too."""
+    server = [(b"set-cookie", b"a"), (b"x-router-server", b"evil"), (b"content-length", b"5"), (b"x-ratelimit", b"1")]
+    assert answer_fields(server) == [(b"content-length", b"5"), (b"x-ratelimit", b"1")]
+    assert answer_fields(server, rewritten=True) == [(b"x-ratelimit", b"1")]

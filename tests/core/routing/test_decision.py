@@ -1,0 +1,135 @@
+"""The whole decision: assignments, refusals, what happens when nothing fits, and the trace."""
+
+from __future__ import annotations
+
+import json
+
+from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFits
+from ollama_router_core.routing.decision import decide
+from support.fleets import GIB, installed, make_config, make_facts, make_fleet, make_request
+
+HAS_8B = (installed("llama3.1:8b"),)
+
+
+def assigned(model, target, **more):
+    """A config with two servers and one external host that assigns one model."""
+    return make_config(
+        {"a": {}, "b": more.pop("b", {})},
+        external_hosts={"openai": {"host": "api.example.com", **more.pop("openai", {})}},
+        model_config={"explicit_assignments": {model: target}},
+        **more,
+    )
+
+
+class TestAssignment:
+    """An explicit assignment short-circuits everything else and says so."""
+
+    def test_to_a_server_that_would_lose(self):
+        """Even one that is down: the operator said so."""
+        fleet = make_fleet(make_facts("a", HAS_8B), make_facts("b", (), up=False))
+        decision = decide(make_request(), fleet, assigned("llama3.1:8b", "b"), now=0.0)
+        assert decision.ranking == ("b",)
+        assert decision.strategy == "explicit_assignment"
+        assert "assignment" in decision.reason
+
+    def test_to_an_external_host(self):
+        """The only way to an external host."""
+        decision = decide(make_request("gpt-4o"), make_fleet(), assigned("gpt-4o", "openai"), now=0.0)
+        assert decision.server == "openai"
+        assert {verdict.verdict for verdict in decision.verdicts} == {"chosen", "skipped"}
+
+    def test_names_compare_as_ollama_does(self):
+        """An assignment of `LLAMA3` holds for `llama3:latest`."""
+        fleet = make_fleet(make_facts("a", (installed("llama3"),)))
+        decision = decide(make_request("llama3:latest"), fleet, assigned("LLAMA3", "b"), now=0.0)
+        assert decision.server == "b"
+
+    def test_to_a_disabled_target_leaves_the_model_to_the_strategy(self):
+        """As in the original."""
+        fleet = make_fleet(make_facts("a", HAS_8B), make_facts("b", HAS_8B))
+        decision = decide(make_request(), fleet, assigned("llama3.1:8b", "b", b={"enabled": False}), now=0.0)
+        assert decision.server == "a"
+
+    def test_never_leads_elsewhere(self):
+        """External hosts are skipped without one, and the trace says why."""
+        decision = decide(make_request(), make_fleet(make_facts("a", HAS_8B)), assigned("x", "openai"), now=0.0)
+        external = next(verdict for verdict in decision.verdicts if verdict.server == "openai")
+        assert external.verdict == "skipped"
+        assert "assignment" in external.text
+
+
+class TestNothingFits:
+    """No guess: an error that lists every server, with the status that fits."""
+
+    def test_no_server_has_the_model(self):
+        """404, in Ollama's words."""
+        fleet = make_fleet(make_facts("a", ()), make_facts("b", ()))
+        decision = decide(make_request(), fleet, make_config({"a": {}, "b": {}}), now=0.0)
+        assert isinstance(decision.error, ModelNotFound)
+        assert str(decision.error) == "model 'llama3.1:8b' not found"
+        assert decision.ranking == ()
+
+    def test_one_that_has_it_cannot_take_it(self):
+        """503 with each server and its reason."""
+        fleet = make_fleet(make_facts("a", ()), make_facts("b", HAS_8B))
+        decision = decide(make_request(), fleet, make_config({"a": {}, "b": {"max_memory_gb": 1.0}}), now=0.0)
+        assert isinstance(decision.error, NoServerFits)
+        assert "a does not have the model" in str(decision.error)
+        assert "limit 1.0 GiB" in str(decision.error)
+        assert decision.error.retry_after is not None
+
+    def test_retry_after_is_when_the_breaker_lets_the_first_one_back(self):
+        """12 seconds are left, so 12 it is; never more than 30."""
+        for until, after in ((42.0, 12.0), (500.0, 30.0)):
+            fleet = make_fleet(make_facts("a", HAS_8B), suspended={"a": until})
+            assert decide(make_request(), fleet, make_config({"a": {}}), now=30.0).error.retry_after == after
+
+    def test_a_server_down_with_an_unknown_list_may_have_it(self):
+        """503, not 404: it may come back with the model."""
+        fleet = make_fleet(make_facts("a", ()), make_facts("b", None, up=False))
+        decision = decide(make_request(), fleet, make_config({"a": {}, "b": {}}), now=0.0)
+        assert isinstance(decision.error, NoServerFits)
+
+    def test_the_model_cannot_do_it_anywhere(self):
+        """400: asking again will not help."""
+        models = (installed("llama3.1:8b", capabilities=frozenset({"completion"})),)
+        request = make_request(needs=frozenset({"completion", "tools"}))
+        decision = decide(request, make_fleet(make_facts("a", models)), make_config({"a": {}}), now=0.0)
+        assert isinstance(decision.error, ModelIncapable)
+
+    def test_no_server_at_all(self):
+        """An empty config is a 503 that says so."""
+        decision = decide(make_request(), make_fleet(), make_config({}), now=0.0)
+        assert isinstance(decision.error, NoServerFits)
+        assert "no server is configured" in str(decision.error)
+
+    def test_first_enabled_brings_back_the_original(self):
+        """The first enabled server as written, even one that cannot hold the model."""
+        config = make_config(
+            {"z": {"enabled": False}, "y": {"max_memory_gb": 1.0}, "a": {"max_memory_gb": 1.0}},
+            when_nothing_fits="first_enabled",
+        )
+        fleet = make_fleet(*(make_facts(name, HAS_8B) for name in "zya"))
+        decision = decide(make_request(), fleet, config, now=0.0)
+        assert decision.ranking == ("y",)
+        assert "first enabled" in decision.reason
+        assert sorted(verdict.server for verdict in decision.verdicts) == ["a", "y", "z"]
+
+
+class TestTrace:
+    """What library, command line and HTTP show."""
+
+    def test_json_has_every_server_with_its_reasons(self):
+        """One candidate a server, with code, text and memory terms."""
+        fleet = make_fleet(make_facts("a", HAS_8B), make_facts("b", (installed("llama3.1:8b", 30 * GIB),)))
+        config = make_config({"a": {}, "b": {"max_memory_gb": 8.0}})
+        shown = json.loads(json.dumps(decide(make_request(), fleet, config, now=0.0).to_json()))
+        assert shown["server"] == "a"
+        assert [one["server"] for one in shown["candidates"]] == ["a", "b"]
+        assert shown["candidates"][1]["reasons"][0]["code"] == "memory"
+        assert shown["candidates"][1]["memory"]["terms"][0]["bytes"] == 30 * GIB
+
+    def test_a_request_without_a_model_goes_to_any_server(self):
+        """Such routes need no model and the default memory."""
+        decision = decide(make_request(None), make_fleet(make_facts("a", ())), make_config({"a": {}}), now=0.0)
+        assert decision.server == "a"

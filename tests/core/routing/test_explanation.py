@@ -1,0 +1,112 @@
+"""One answer to "which server, and why": policy, permission, strategies, what would change it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ollama_router_core.access.grants import Grants
+from ollama_router_core.api.model_names import canonical_name
+from ollama_router_core.config import load_config
+from ollama_router_core.errors import RequestError
+from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
+from ollama_router_core.routing.explanation import Question, explain
+
+MODEL = canonical_name("llama3.1:8b")
+CONFIG = load_config(
+    json.dumps(
+        {
+            "servers": {"big": {"host": "gpu1"}, "old": {"host": "gpu2", "priority": 2}, "off": {"host": "gpu3"}},
+            "model_config": {
+                "aliases": {"gpt-4": "llama3.1:8b"},
+                "rules": [{"pattern": "llama3*", "num_ctx": 8192}],
+            },
+        }
+    )
+)
+INSTALLED = {MODEL: InstalledModel(name=MODEL, spelling=MODEL, size=4_900_000_000, digest="aa")}
+FLEET = FleetSnapshot(
+    servers={
+        "big": ServerFacts(name="big", up=True, installed=INSTALLED),
+        "old": ServerFacts(name="old", up=True, installed=INSTALLED),
+        "off": ServerFacts(name="off", up=False, error="refused", installed=INSTALLED),
+    }
+)
+
+
+def test_policy_is_applied_before_the_decision():
+    """The alias's model and the pinned context are what is decided about, and both changes are told."""
+    answer = explain(Question(model="gpt-4", context=32768), FLEET, CONFIG, now=0.0)
+    assert (answer["asked"], answer["model"], answer["context"]) == ("gpt-4", "llama3.1:8b", 8192)
+    assert len(answer["policy"]) == 2
+    assert answer["server"] == "big"
+    assert answer["ranking"] == ["big", "old"]
+    assert answer["error"] is None
+
+
+def test_what_would_change_it_names_the_next_and_the_refused():
+    """Losing the chosen server leads to the next; a server that is down could take it when it answers again."""
+    changes = explain(Question(model="llama3.1:8b"), FLEET, CONFIG, now=0.0)["would_change"]
+    assert changes[0] == {"server": "big", "if": "it cannot take it", "then": "old"}
+    assert changes[1]["server"] == "off"
+
+
+def test_no_server_is_an_answer_with_its_error():
+    """Status, code and text of what a client would get."""
+    answer = explain(Question(model="nobody:1b"), FLEET, CONFIG, now=0.0)
+    assert answer["server"] is None
+    assert (answer["error"]["status"], answer["error"]["code"]) == (404, "model_not_found")
+
+
+def test_expected_times_grow_with_the_prompt():
+    """With `fastest` every candidate has its terms in seconds; a longer prompt takes longer to read."""
+    config = CONFIG.model_copy(update={"routing_strategy": "fastest"})
+    short, long = (
+        explain(Question(model="llama3.1:8b", prompt_tokens=tokens), FLEET, config, now=0.0)["candidates"][0][
+            "expected"
+        ]
+        for tokens in (100, 10_000)
+    )
+    assert 0 < short["prefill_seconds"] < long["prefill_seconds"]
+    assert short["load_seconds"] > 0
+
+
+def test_all_strategies_stand_side_by_side():
+    """Only when asked for."""
+    assert "strategies" not in explain(Question(model="llama3.1:8b"), FLEET, CONFIG, now=0.0)
+    answer = explain(Question(model="llama3.1:8b"), FLEET, CONFIG, now=0.0, all_strategies=True)
+    assert set(answer["strategies"]) == {"priority_with_memory", "least_loaded", "round_robin", "fastest"}
+
+
+@pytest.mark.parametrize(("models", "allowed"), [(None, True), (("llama3*",), True), (("gemma*",), False)])
+def test_permission_is_for_the_model_that_is_meant(models, allowed):
+    """An alias opens nothing: the grant is checked against the model behind it."""
+    question = Question(model="gpt-4", user="bob", grants=Grants(models=models))
+    assert explain(question, FLEET, CONFIG, now=0.0)["allowed"] is allowed
+
+
+def test_the_answer_is_json():
+    """As it is, without a special encoder."""
+    answer = explain(Question(model="llama3.1:8b"), FLEET, CONFIG, now=0.0, all_strategies=True)
+    assert json.loads(json.dumps(answer)) == answer
+
+
+def test_what_is_no_name_is_refused():
+    """The same error as a request would get."""
+    with pytest.raises(RequestError):
+        explain(Question(model="a\x00b"), FLEET, CONFIG, now=0.0)
+
+
+def test_a_held_conversation_is_a_term_of_the_expected_time():
+    """What `fastest` need not read again counts for the server that holds it, and for nobody else."""
+    loaded = {MODEL: LoadedModel(name=MODEL, size=5_000_000_000, size_vram=5_000_000_000)}
+    warm = {name: ServerFacts(name=name, up=True, installed=INSTALLED, loaded=loaded) for name in ("big", "old")}
+    config = CONFIG.model_copy(update={"routing_strategy": "fastest"})
+    question = Question(model=MODEL, prompt_tokens=4000, held_by="old")
+    answer = explain(question, FleetSnapshot(servers=warm), config, now=0.0)
+    terms = {one["server"]: one["expected"] for one in answer["candidates"] if one["expected"]}
+    assert answer["server"] == "old"
+    assert terms["old"]["affinity_seconds"] == -terms["old"]["prefill_seconds"] < 0
+    assert terms["big"]["affinity_seconds"] == 0
+    assert "affinity" in answer["reason"]

@@ -1,0 +1,207 @@
+"""The ledger: what was taken and settled is in the database, also for other processes and after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from ollama_router_core.access.grants import Grants
+from ollama_router_core.access.limits import day_of
+from ollama_router_core.errors import LimitExceeded
+from ollama_router_server.accounts.peers import Peers
+from ollama_router_server.accounts.usage_limits import Ledger
+from ollama_router_server.coordination.shared_memory import Board
+from ollama_router_server.storage.activity import Activity, ActivityStore
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.identities import User
+from ollama_router_server.storage.token_usage import TokenUsage
+from support.eventually import eventually
+from support.storage import FakeClock, create_sqlite, sqlite_url
+
+pytestmark = pytest.mark.anyio
+
+CLOCK = FakeClock()
+TODAY = day_of(CLOCK.wall())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A migrated database file."""
+    create_sqlite(tmp_path / "router.sqlite3")
+    return tmp_path / "router.sqlite3"
+
+
+@pytest.fixture
+async def database(path: Path) -> AsyncIterator[Database]:
+    """Connections to it."""
+    database = Database(sqlite_url(path), busy_timeout=0.05)
+    yield database
+    await database.aclose()
+
+
+def alice(**grants: int) -> User:
+    """A user with limits."""
+    return User(id=1, name="alice", role="user", active=True, token_id=1, grants=Grants(**grants))  # type: ignore[arg-type]
+
+
+def new_ledger(database: Database, router: str = "one") -> Ledger:
+    """A process's ledger that writes every 10 ms."""
+    clock = FakeClock()
+    peers = Peers(ActivityStore(database, router=router, worker=0), clock=clock)
+    return Ledger(TokenUsage(database), peers, clock=clock, flush_interval=0.01, refresh_interval=0.0)
+
+
+async def refuses(ledger: Ledger, user: User) -> None:
+    """Wait until a process refuses a user."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                ledger.settle(await ledger.admit(user, tokens=0), 0)
+            except LimitExceeded:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def stored(database: Database) -> int:
+    """Alice's tokens of today in the database."""
+    return (await TokenUsage(database).read(["alice"], first_day=TODAY)).get(("alice", TODAY), 0)
+
+
+async def becomes(database: Database, tokens: int) -> None:
+    """Wait until the database holds so many tokens."""
+    for _ in range(1_000):
+        if await stored(database) == tokens:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"the database never held {tokens} tokens")
+
+
+async def test_tokens_are_taken_on_admission_and_settled_by_use(database: Database) -> None:
+    """Both reach the database while the request runs and after it."""
+    ledger = new_ledger(database)
+    ledger.start()
+    ticket = await ledger.admit(alice(tokens_per_day=1_000), tokens=300)
+    await becomes(database, 300)
+    ledger.settle(ticket, 20)
+    await becomes(database, 20)
+    await ledger.aclose()
+
+
+async def test_a_restart_loses_nothing(database: Database) -> None:
+    """A clean stop writes what is settled; the next process begins with it."""
+    first = new_ledger(database)
+    first.settle(await first.admit(alice(tokens_per_day=100), tokens=10), 100)
+    await first.aclose()
+    with pytest.raises(LimitExceeded, match="100 tokens a day"):
+        await new_ledger(database).admit(alice(tokens_per_day=100), tokens=1)
+
+
+async def test_a_killed_process_leaves_what_it_took(database: Database) -> None:
+    """A request under way stays counted as it was taken: a crash is no way around a limit."""
+    killed = new_ledger(database)
+    killed.start()
+    await killed.admit(alice(tokens_per_day=100), tokens=100)
+    await becomes(database, 100)
+    with pytest.raises(LimitExceeded):
+        await new_ledger(database).admit(alice(tokens_per_day=100), tokens=1)
+    await killed.aclose()
+
+
+async def test_processes_see_each_other_s_tokens(database: Database) -> None:
+    """Two ledgers on one database, one limit."""
+    user, one, other = alice(tokens_per_day=100), new_ledger(database), new_ledger(database)
+    one.start()
+    other.start()
+    other.settle(await other.admit(user, tokens=1), 1)
+    one.settle(await one.admit(user, tokens=1), 99)
+    await eventually(lambda: other.standing(user).tokens.remaining == 0)  # type: ignore[union-attr]
+    with pytest.raises(LimitExceeded):
+        await other.admit(user, tokens=1)
+    await one.aclose()
+    await other.aclose()
+
+
+async def test_requests_of_the_last_minute_survive_a_restart(database: Database) -> None:
+    """What one process has admitted counts for the next, as it was when last written."""
+    user, before = alice(requests_per_minute=3), new_ledger(database, "before")
+    for _ in range(3):
+        before.settle(await before.admit(user, tokens=0), 0)
+    await before.aclose()
+    ledger = new_ledger(database, "after")
+    with pytest.raises(LimitExceeded, match="3 requests a minute") as caught:
+        await ledger.admit(user, tokens=0)
+    assert caught.value.retry_after == pytest.approx(60.0, abs=1.0)
+    assert ledger.standing(user).requests.remaining == 0  # type: ignore[union-attr]
+    await ledger.aclose()
+
+
+async def test_processes_see_each_other_s_requests_under_way(database: Database) -> None:
+    """Two routers on one database, one limit of requests at once; what ends in one is free in the other."""
+    user, one, other = alice(concurrent_requests=1), new_ledger(database, "one"), new_ledger(database, "other")
+    one.start()
+    other.start()
+    ticket = await one.admit(user, tokens=0)
+    await refuses(other, user)
+    one.settle(ticket, 0)
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(LimitExceeded):
+                other.settle(await other.admit(user, tokens=0), 0)
+                break
+            await asyncio.sleep(0.01)
+    await one.aclose()
+    await other.aclose()
+
+
+async def test_what_a_dead_process_had_under_way_is_free_after_a_while(database: Database) -> None:
+    """It gives no sign of life any more; its requests of the last minute count on."""
+    store = ActivityStore(database, router="dead", worker=0)
+    wall = CLOCK.wall()
+    await store.publish([Activity(user="alice", in_flight=1, seconds=((int(wall), 1),), seen_at=wall - 6)])
+    ledger = new_ledger(database)
+    ledger.settle(await ledger.admit(alice(concurrent_requests=1, requests_per_minute=2), tokens=0), 0)
+    with pytest.raises(LimitExceeded, match="2 requests a minute"):
+        await ledger.admit(alice(concurrent_requests=1, requests_per_minute=2), tokens=0)
+    await ledger.aclose()
+
+
+async def test_workers_of_one_router_see_each_other_at_once(database: Database) -> None:
+    """Through the board, without the database; also what a worker that has died admitted in its last minute."""
+    board = Board(2)
+    board.enter(1)
+    board.users.add("alice", 1)
+    board.users.tick("alice", CLOCK.monotonic())
+    board.enter(0)
+    board.users.tick("alice", CLOCK.monotonic())
+    clock = FakeClock()
+    peers = Peers(ActivityStore(database, router=board.name, worker=0), clock=clock, shared=board.users)
+    ledger = Ledger(TokenUsage(database), peers, clock=clock)
+    with pytest.raises(LimitExceeded, match="1 requests at once"):
+        await ledger.admit(alice(concurrent_requests=1), tokens=0)
+    with pytest.raises(LimitExceeded, match="2 requests a minute"):
+        await ledger.admit(alice(requests_per_minute=2), tokens=0)
+    ticket = await ledger.admit(alice(concurrent_requests=2, requests_per_minute=3), tokens=0)
+    assert board.users.total("alice") == 2
+    ledger.settle(ticket, 0)
+    assert board.users.total("alice") == 1
+    await ledger.aclose()
+    board.close()
+
+
+async def test_a_locked_database_delays_writing_and_loses_nothing(database: Database, path: Path) -> None:
+    """Requests go on meanwhile, against the counts in memory."""
+    user, ledger = alice(tokens_per_day=100), new_ledger(database)
+    ledger.settle(await ledger.admit(user, tokens=1), 1)
+    ledger.start()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ledger.settle(await ledger.admit(user, tokens=1), 60)
+        await asyncio.sleep(0.1)
+        assert ledger.standing(user).tokens.remaining == 39  # type: ignore[union-attr]
+    await becomes(database, 61)
+    await ledger.aclose()

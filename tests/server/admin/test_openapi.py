@@ -1,0 +1,55 @@
+"""The description of the routes for admins against the router itself: schemathesis sends what it allows and forbids."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+from ollama_router_server.admin.openapi import openapi_document
+from support.router import RunningRouter, running_router
+
+schemathesis = pytest.importorskip("schemathesis")
+schemathesis.checks.load_all_checks()
+EXCLUDED = [schemathesis.checks.CHECKS.get_one("positive_data_acceptance")]
+SERVERS = {"gone": {"host": "127.0.0.1", "port": 9}}
+
+schema = schemathesis.openapi.from_dict(openapi_document())
+schema.config.generation.update(with_security_parameters=False)  # a token is sent with every request
+
+
+@pytest.fixture(scope="module")
+def router(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRouter]:
+    """A router in a thread of its own, for a client that blocks."""
+    started = threading.Event()
+    stop, running = asyncio.Event(), []
+
+    async def serve() -> None:
+        async with running_router(tmp_path_factory.mktemp("openapi"), SERVERS) as one:
+            one.services.users._cost = 4
+            running.append((asyncio.get_running_loop(), one))
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert started.wait(60), "the router did not start"
+    loop, one = running[0]
+    yield one
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(60)
+
+
+@schema.parametrize()
+@settings(max_examples=15, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+def test_it_answers_as_it_says(case: Any, router: RunningRouter) -> None:
+    """No 5xx; statuses, types, bodies and Allow as described; what breaks the description is refused.
+
+    Not every name that the description allows is taken: what is printable cannot be said there.
+    """
+    headers = {"Authorization": f"Bearer {router.admin_token}"}
+    case.call_and_validate(base_url=router.url, headers=headers, excluded_checks=EXCLUDED, timeout=20)

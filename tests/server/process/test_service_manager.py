@@ -1,0 +1,126 @@
+"""What a service manager sees: readiness, reloads, signs of life, and no secret in its journal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ollama_router_core.access.tokens import check_format
+from ollama_router_server.accounts.first_admin import FILE_NAME
+from ollama_router_server.coordination.shared_memory import BEAT
+from ollama_router_server.process.notify import Notifier
+from ollama_router_server.process.workers import Supervisor, _Child
+from support.orouter import Orouter
+from support.waiting import wait_until
+from support.workers import served
+
+SERVERS = {"a": {"host": "127.0.0.1", "port": 1}}
+
+
+@contextmanager
+def manager(folder: Path) -> Iterator[tuple[dict[str, str], _Told]]:
+    """The variables that systemd sets, and what it was told so far, each time it is looked at."""
+    path = folder / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(path))
+        sock.settimeout(0)
+        told = _Told(sock)
+        yield {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "300000"}, told
+
+
+class _Told(list[str]):
+    """Reads what has come whenever somebody looks."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__()
+        self._sock = sock
+
+    def look(self) -> list[str]:
+        """All lines so far."""
+        while True:
+            try:
+                self.extend(self._sock.recv(4096).decode().splitlines())
+            except BlockingIOError:
+                return list(self)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_systemd_is_told_what_happens(tmp_path, workers):
+    """Ready once every worker accepts; reloading and ready again; signs of life; stopping."""
+    with manager(tmp_path) as (variables, told):
+        with served(tmp_path, SERVERS, "--workers", workers, variables=variables) as router:
+            wait_until(lambda: told.look().count("READY=1") == 1, "ready")
+            assert router.admin("/livez").status_code == 200
+            os.kill(router.running.process.pid, signal.SIGHUP)
+            wait_until(lambda: told.look().count("READY=1") == 2, "ready again")
+            assert told.index("RELOADING=1") > told.index("READY=1")
+            assert any(line.startswith("MONOTONIC_USEC=") for line in told)
+            signs = told.count("WATCHDOG=1")
+            wait_until(lambda: told.look().count("WATCHDOG=1") >= signs + 2, "signs of life")
+        assert "STOPPING=1" in told.look()
+
+
+def test_without_a_service_manager_nobody_is_told():
+    """No socket, no watchdog; a socket that is gone is no error."""
+    Notifier({}).ready()
+    Notifier({"NOTIFY_SOCKET": "/nowhere/at/all"}).ready()
+    assert Notifier({"WATCHDOG_USEC": "1000000"}).watchdog is None
+    assert Notifier({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "30000000"}).watchdog == 10.0
+
+
+def test_a_worker_that_hangs_is_killed():
+    """Half a minute without a sign of life is enough; `test_workers` shows that a dead one is started again."""
+    supervisor = Supervisor(1, grace=1.0, open_log=lambda: lambda: None, accepting=lambda: None)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        supervisor._children[process.pid] = _Child(index=0, started=0.0, ready=-1, accepts=True)
+        supervisor._board.figures.set(BEAT, int(time.monotonic()) - 29)
+        supervisor._kill_hung()
+        assert process.poll() is None
+        supervisor._board.figures.set(BEAT, int(time.monotonic()) - 32)
+        supervisor._kill_hung()
+        assert process.wait(timeout=10) == -signal.SIGKILL
+    supervisor._board.close()
+    for end in (*supervisor._lifeline, *supervisor._wakeup):
+        os.close(end)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_first_admin_s_token_goes_into_a_file_of_the_service(tmp_path, workers):
+    """Readable by the service alone, and nowhere in what the journal keeps."""
+    state = tmp_path / "state"
+    state.mkdir()
+    orouter = Orouter(home=tmp_path, variables={"STATE_DIRECTORY": str(state)})
+    orouter.config.write_text("servers: {a: {host: 127.0.0.1, port: 1}}\n")
+    with orouter.start("serve", "--port", "0", "--workers", workers) as running:
+        url = running.listening_url()
+        token = (state / FILE_NAME).read_text().strip()
+        assert stat.S_IMODE((state / FILE_NAME).stat().st_mode) == 0o600
+        headers = {"authorization": f"Bearer {token}"}
+        assert httpx.get(f"{url}/router/status", headers=headers, trust_env=False).status_code == 200
+        assert token not in running.errors.read_text()
+        assert str(state / FILE_NAME) in running.errors.read_text()
+
+
+def test_no_admin_is_made_where_only_the_journal_would_hear_of_it(tmp_path):
+    """Then the log says how to make one."""
+    errors = tmp_path / "serve.err"
+    errors.touch()
+    found = errors.stat()
+    orouter = Orouter(home=tmp_path, variables={"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"})
+    orouter.config.write_text("servers: {a: {host: 127.0.0.1, port: 1}}\n")
+    with orouter.start("serve", "--port", "0") as running:
+        running.listening_url()
+        text = running.errors.read_text()
+        assert "orouter users create admin --role admin" in text
+        assert not [word for word in text.split() if check_format(word)]
+        assert orouter.json("users", "list") == []

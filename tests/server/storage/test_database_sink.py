@@ -1,0 +1,261 @@
+"""The database sink: rows arrive, and when they cannot, requests go on and every lost row is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.database_sink import DatabaseSink
+from ollama_router_server.storage.request_log import LogFilter, RequestLog
+from ollama_router_server.system import SystemClock
+from support.eventually import eventually
+from support.storage import back_up, create_sqlite, delete_database, make_record, restore, sqlite_url
+
+pytestmark = pytest.mark.anyio
+
+IMPATIENT = {"flush_interval": 0.01, "patience": 0.05}
+
+
+class Bench:
+    """A database file, and sinks into it that are closed at the end."""
+
+    def __init__(self, path: Path, exits: AsyncExitStack) -> None:
+        self.path = path
+        self._exits = exits
+
+    def log(self, url: str) -> RequestLog:
+        """The log of a database, whose locks are waited for only shortly."""
+        database = Database(url, busy_timeout=0.05)
+        self._exits.push_async_callback(database.aclose)
+        return RequestLog(database)
+
+    def sink(self, url: str | None = None, **options: Any) -> DatabaseSink:
+        """A started sink."""
+        sink = DatabaseSink(self.log(url or sqlite_url(self.path)), clock=SystemClock(), **options)
+        self._exits.push_async_callback(sink.aclose, grace=0.2)
+        sink.start()
+        return sink
+
+    def count(self) -> int:
+        """Rows in the file."""
+        return self._ask("SELECT count(*) FROM request_log")
+
+    def noted(self) -> int:
+        """Lost rows that the file knows of."""
+        return self._ask("SELECT coalesce(sum(dropped), 0) FROM log_drops")
+
+    def _ask(self, query: str) -> int:
+        with closing(sqlite3.connect(self.path)) as connection:
+            return int(connection.execute(query).fetchone()[0])
+
+
+@pytest.fixture
+async def bench(path: Path) -> AsyncIterator[Bench]:
+    """A migrated file."""
+    async with AsyncExitStack() as exits:
+        yield Bench(path, exits)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where it lies."""
+    path = tmp_path / "router.sqlite3"
+    create_sqlite(path)
+    return path
+
+
+def send(sink: DatabaseSink, numbers: range) -> None:
+    """Write a row for each number."""
+    for number in numbers:
+        sink.write(make_record(number))
+
+
+async def test_rows_arrive_by_themselves(bench: Bench) -> None:
+    """A single row need not wait for company."""
+    sink = bench.sink()
+    send(sink, range(1))
+    await eventually(lambda: sink.pending == 0)
+    assert bench.count() == 1
+    assert (sink.dropped, sink.healthy, sink.last_error) == (0, True, None)
+
+
+async def test_closing_writes_what_waits(bench: Bench) -> None:
+    """A clean stop loses nothing, however long a batch could still wait."""
+    sink = bench.sink(flush_interval=3600.0)
+    send(sink, range(50))
+    await sink.aclose()
+    assert (bench.count(), sink.pending, sink.dropped) == (50, 0, 0)
+
+
+async def test_a_full_batch_does_not_wait(bench: Bench) -> None:
+    """The interval is a bound, not a rhythm."""
+    sink = bench.sink(flush_interval=3600.0, batch_size=10)
+    send(sink, range(10))
+    await eventually(lambda: bench.count() == 10)
+
+
+async def test_many_rows_go_in_several_batches(bench: Bench) -> None:
+    """In order, none twice, none left out."""
+    sink = bench.sink(max_batch=7)
+    send(sink, range(100))
+    await sink.aclose()
+    rows = await bench.log(sqlite_url(bench.path)).list(LogFilter(), limit=1000)
+    assert [row.id for row in rows] == [f"request-{number}" for number in range(99, -1, -1)]
+
+
+async def test_writing_neither_waits_nor_raises_when_full(bench: Bench) -> None:
+    """The queue is bounded; what does not fit is counted, and the count gets into the database."""
+    sink = bench.sink(max_pending=10, flush_interval=3600.0)
+    send(sink, range(25))
+    assert (sink.pending, sink.dropped) == (10, 15)
+    await sink.aclose()
+    assert (bench.count(), bench.noted()) == (10, 15)
+
+
+async def test_after_closing_rows_are_counted_as_lost(bench: Bench) -> None:
+    """Nothing waits for a writer that has gone."""
+    sink = bench.sink()
+    await sink.aclose()
+    send(sink, range(3))
+    assert (sink.pending, sink.dropped) == (0, 3)
+
+
+async def test_a_short_lock_loses_nothing(bench: Bench) -> None:
+    """Rows are kept while another program holds the lock, and written after."""
+    sink = bench.sink(flush_interval=0.01, patience=3600.0)
+    with closing(sqlite3.connect(bench.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        send(sink, range(20))
+        await eventually(lambda: not sink.healthy)
+        assert "locked" in str(sink.last_error)
+        assert sink.pending == 20
+    await eventually(lambda: sink.pending == 0)
+    assert (bench.count(), sink.dropped, sink.healthy) == (20, 0, True)
+
+
+async def test_a_long_lock_costs_counted_rows_only(bench: Bench) -> None:
+    """Patience ends, rows are dropped and counted; new ones are taken all the while, and the end is noticed."""
+    sink = bench.sink(**IMPATIENT)
+    with closing(sqlite3.connect(bench.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        send(sink, range(20))
+        await eventually(lambda: sink.dropped == 20)
+        assert not sink.healthy
+    await eventually(lambda: sink.healthy)
+    send(sink, range(20, 25))
+    await eventually(lambda: sink.pending == 0)
+    assert (bench.count(), bench.noted(), sink.dropped) == (5, 20, 20)
+
+
+async def test_a_read_only_database(bench: Bench) -> None:
+    """Every row is counted as dropped, the reason is there to be shown, and closing does not hang."""
+    sink = bench.sink(sqlite_url(bench.path) + "?mode=ro", **IMPATIENT)
+    send(sink, range(20))
+    await eventually(lambda: sink.dropped == 20)
+    assert "readonly" in str(sink.last_error)
+    await sink.aclose()
+    assert (bench.count(), sink.pending) == (0, 0)
+
+
+async def test_a_deleted_database_and_its_return(bench: Bench) -> None:
+    """Rows are not written into a file that no longer has a name; after a restore they arrive again."""
+    sink = bench.sink(**IMPATIENT)
+    send(sink, range(5))
+    await eventually(lambda: sink.pending == 0)
+    backup = back_up(bench.path)
+    delete_database(bench.path)
+    send(sink, range(5, 10))
+    await eventually(lambda: sink.dropped == 5)
+    assert "gone" in str(sink.last_error)
+    restore(backup, bench.path)
+    await eventually(lambda: sink.healthy)
+    send(sink, range(10, 15))
+    await eventually(lambda: sink.pending == 0)
+    assert (bench.count(), bench.noted()) == (10, 5)
+
+
+async def test_closing_gives_up_after_its_grace(bench: Bench) -> None:
+    """A stop is a stop: what could not be written by then is counted."""
+    sink = bench.sink(patience=3600.0)
+    with closing(sqlite3.connect(bench.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        send(sink, range(5))
+        await sink.aclose(grace=0.1)
+    assert (sink.pending, sink.dropped, bench.count()) == (0, 5, 0)
+
+
+async def test_one_bad_row_takes_no_other_with_it(bench: Bench) -> None:
+    """A text that is no Unicode is refused by the driver; its neighbours are written."""
+    sink = bench.sink()
+    send(sink, range(3))
+    sink.write(make_record(3, model_asked="\ud800"))
+    send(sink, range(4, 6))
+    await sink.aclose()
+    assert (bench.count(), sink.dropped, bench.noted()) == (5, 1, 1)
+
+
+async def test_rows_and_drops_together_are_all_requests(bench: Bench) -> None:
+    """Under load, with a lock that comes and goes: nothing is lost without being counted."""
+    sink = bench.sink(max_pending=50, batch_size=10, **IMPATIENT)
+    with closing(sqlite3.connect(bench.path, isolation_level=None)) as other:
+        for start in range(0, 1_000, 100):
+            other.execute("BEGIN IMMEDIATE")
+            send(sink, range(start, start + 70))
+            await asyncio.sleep(0)
+            other.execute("ROLLBACK")
+            send(sink, range(start + 70, start + 100))
+            await eventually(lambda: sink.pending < 25)
+    await sink.aclose()
+    assert bench.count() + sink.dropped == 1_000
+    assert bench.noted() == sink.dropped
+    assert sink.dropped > 0
+
+
+WRITER = """
+import asyncio, sys, time
+from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_server.storage.database_sink import DatabaseSink
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.request_log import RequestLog
+from ollama_router_server.system import SystemClock
+
+async def main():
+    sink = DatabaseSink(RequestLog(Database(sys.argv[1])), clock=SystemClock())
+    sink.start()
+    number = 0
+    while True:
+        sink.write(RequestRecord(id=str(number), started_at=time.time(), user=None, client=None,
+                                 method="GET", path="/", status=200, total_ms=1.0))
+        print(number, time.time(), flush=True)
+        number += 1
+        await asyncio.sleep(0.001)
+
+asyncio.run(main())
+"""
+
+
+def test_a_killed_process_loses_only_its_last_moments(path: Path) -> None:
+    """After kill -9 the file is sound, and what is missing are the youngest rows (250 ms; 3 s on a busy machine)."""
+    with subprocess.Popen([sys.executable, "-c", WRITER, sqlite_url(path)], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        written = []
+        for line in child.stdout:
+            number, moment = line.split()
+            written.append(float(moment))
+            if int(number) == 500:
+                child.kill()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        kept = sorted(int(number) for (number,) in connection.execute("SELECT id FROM request_log"))
+    assert kept == list(range(len(kept)))
+    assert 0 < len(kept) <= len(written)
+    assert all(moment > written[-1] - 3.0 for moment in written[len(kept) :])

@@ -1,0 +1,200 @@
+"""Traces: one request is one tree of spans, joined to the client's and to the server's, without a secret in it."""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from ollama_router_core.config.settings import Traces as Settings
+from ollama_router_core.errors import ConfigError
+from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_server import services as module
+from ollama_router_server.telemetry.traces import Traces, open_traces
+from support.eventually import eventually
+from support.router import RunningRouter, running_router, server_entry
+
+pytestmark = pytest.mark.anyio
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+SAMPLED = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=1"}
+CHAT = {"model": "llama3.1:8b", "messages": [{"role": "user", "content": "canary-prompt"}], "stream": False}
+
+
+class Spans:
+    """What was traced."""
+
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.traces = Traces(provider)
+
+    def all(self) -> list[ReadableSpan]:
+        """Every finished span, in the order in which they began."""
+        return sorted(self.exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
+
+    async def of(self, root: str) -> dict[str, ReadableSpan]:
+        """The spans of the one request, by name, once its own has ended."""
+        await eventually(lambda: any(span.name == root for span in self.all()))
+        return {span.name: span for span in self.all()}
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Spans:
+    """Traces of routers that are started from here on are kept."""
+    kept = Spans()
+    monkeypatch.setattr(module, "open_traces", lambda _settings: kept.traces)
+    return kept
+
+
+@asynccontextmanager
+async def a_router(folder: Path) -> AsyncIterator[tuple[RunningRouter, OllamaSimulator]]:
+    """A router with one server."""
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        running_router(folder, {"one": server_entry(sim)}) as router,
+    ):
+        yield router, sim
+
+
+async def test_a_request_is_a_tree_from_the_client_to_the_server(spans: Spans, tmp_path: Path) -> None:
+    """The client's span, ours, the attempt's; the server is told the attempt's as its parent."""
+    async with a_router(tmp_path) as (router, sim), router.client() as alice:
+        answer = await alice.post("/api/chat", json=CHAT, headers=SAMPLED)
+        found = await spans.of("POST /api/chat")
+        (asked,) = (one for one in sim.requests if one.path == "/api/chat")
+    request, queue, attempt = found["POST /api/chat"], found["queue"], found["attempt one"]
+    assert request.parent is not None
+    assert f"{request.context.trace_id:032x}" == TRACE
+    assert f"{request.parent.span_id:016x}" == PARENT
+    assert queue.parent == attempt.parent == request.context
+    sent = {name.lower(): value for name, value in asked.headers}
+    assert sent["traceparent"] == f"00-{TRACE}-{attempt.context.span_id:016x}-01"
+    assert sent["tracestate"] == "vendor=1"
+    facts = dict(request.attributes or {})
+    assert facts["http.response.status_code"] == 200
+    assert facts["orouter.request_id"] == answer.headers["x-router-request-id"]
+    assert facts["gen_ai.usage.output_tokens"] == answer.json()["eval_count"]
+    assert facts["gen_ai.request.model"] == "llama3.1:8b"
+    assert facts["orouter.server"] == "one"
+    for span in (queue, attempt):
+        assert (request.start_time or 0) <= (span.start_time or 0) <= (span.end_time or 0) <= (request.end_time or 0)
+
+
+async def test_each_server_that_was_tried_has_a_span(spans: Spans, tmp_path: Path) -> None:
+    """One that refuses connections since a moment ago, then one that answers."""
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        OllamaSimulator(models=[model("llama3.1:8b")]) as leaving,
+        running_router(tmp_path, {"one": server_entry(sim, priority=2), "dead": server_entry(leaving)}) as router,
+        router.client() as alice,
+    ):
+        await leaving.stop()
+        answer = await alice.post("/api/chat", json=CHAT)
+        found = await spans.of("POST /api/chat")
+    assert answer.headers["x-router-attempts"] == "2"
+    assert (found["attempt dead"].attributes or {})["error.type"] == "upstream_unreachable"
+    assert (found["attempt one"].attributes or {})["http.response.status_code"] == 200
+
+
+@pytest.mark.parametrize(("token", "code"), [("", "missing_credential"), ("wrong", "invalid_credential")])
+async def test_strangers_leave_a_span_with_the_reason(spans: Spans, tmp_path: Path, token: str, code: str) -> None:
+    """Refused requests are seen too, and end."""
+    async with a_router(tmp_path) as (router, _), router.client(token) as nobody:
+        await nobody.post("/api/chat", json=CHAT)
+        (request,) = (await spans.of("POST /api/chat")).values()
+    assert (request.attributes or {})["error.type"] == code
+    assert (request.attributes or {})["http.response.status_code"] == 401
+
+
+async def test_a_client_that_leaves_ends_its_spans(spans: Spans, tmp_path: Path) -> None:
+    """Also the one of a server that has not answered yet."""
+    async with a_router(tmp_path) as (router, sim), router.client() as alice:
+        sim.time_scale, sim.load_speed = 1.0, 1.0
+        asking = asyncio.create_task(alice.post("/api/chat", json=CHAT))
+        await eventually(lambda: any(one.path == "/api/chat" for one in sim.requests))
+        asking.cancel()
+        found = await spans.of("POST /api/chat")
+    assert (found["POST /api/chat"].attributes or {})["http.response.status_code"] == 499
+    assert "attempt one" in found
+
+
+async def test_spans_hold_no_secret(spans: Spans, tmp_path: Path) -> None:
+    """No prompt, no answer, no token, no query string, no header field."""
+    async with a_router(tmp_path) as (router, _), router.client() as alice:
+        headers = {**SAMPLED, "x-canary": "canary-header"}
+        said = (await alice.post("/api/chat?key=canary-query", json=CHAT, headers=headers)).json()["message"]["content"]
+        await alice.post("/api/chat", json={**CHAT, "options": "canary-prompt"})
+        await alice.get("/nowhere/canary-path")
+        await eventually(lambda: len([span for span in spans.all() if span.name.startswith(("GET", "POST"))]) == 3)
+        told = " ".join(span.to_json() for span in spans.all())
+        for secret in ("canary", router.token, said):
+            assert secret not in told
+
+
+async def test_without_traces_the_client_s_context_passes_unchanged(tmp_path: Path) -> None:
+    """Byte for byte."""
+    async with a_router(tmp_path) as (router, sim), router.client() as alice:
+        await alice.post("/api/chat", json=CHAT, headers=SAMPLED)
+        (asked,) = (one for one in sim.requests if one.path == "/api/chat")
+    sent = {name.lower(): value for name, value in asked.headers}
+    assert {name: sent[name] for name in SAMPLED} == SAMPLED
+
+
+@pytest.fixture
+def without_opentelemetry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine on which the extra is not installed."""
+    real = builtins.__import__
+
+    def refuse(name: str, *rest: Any, **more: Any) -> Any:
+        if name.startswith("opentelemetry"):
+            raise ImportError(name)
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    return
+
+
+@pytest.mark.usefixtures("without_opentelemetry")
+def test_the_extra_is_asked_for_by_name():
+    """Only who wants traces needs it."""
+    assert open_traces(Settings()) is None
+    with pytest.raises(ConfigError, match=r"ollama-router-server\[otel\]"):
+        open_traces(Settings(enabled=True))
+
+
+async def test_spans_are_sent_to_the_collector(tmp_path: Path) -> None:
+    """By OTLP over HTTP, at the latest when the router stops."""
+    bodies: list[bytes] = []
+
+    async def collect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        bodies.append(head + await reader.readexactly(length))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+
+    collector = await asyncio.start_server(collect, "127.0.0.1", 0)
+    port = collector.sockets[0].getsockname()[1]
+    settings = {"enabled": True, "endpoint": f"http://127.0.0.1:{port}/v1/traces"}
+    async with (
+        collector,
+        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}, traces=settings) as router,
+        router.client() as alice,
+    ):
+        await alice.post("/api/chat", json=CHAT)
+        await router.rows(1)
+        await router.services.traces.aclose()  # type: ignore[union-attr]
+        await eventually(lambda: bool(bodies))
+    assert bodies[0].startswith(b"POST /v1/traces ")
+    assert b"attempt one" in bodies[0]

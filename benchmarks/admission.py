@@ -4,7 +4,7 @@ CPU microseconds a request (`process_time`, best of five rounds, so that a busy 
 `decide` alone costs on the same fleet:
 
 - `core`: `Admission.arrive` or `bound`, and `finished`, with nobody in the line;
-- `server`: `Admitting.admit` and `Place.close`, as the relay calls them, the first byte and the snapshot included;
+- `server`: `AdmissionController.admit` and `ServerSlot.close`, with the first byte and the snapshot;
 - `dispatch`: one event with 1,000 requests in the line on 20 servers, in milliseconds.
 
 `seen` is how many models were asked for of late.
@@ -32,7 +32,7 @@ from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, Loa
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.routing.decision import decide
 from ollama_router_server.fleet.service import FleetService
-from ollama_router_server.relay.admitting import Admitting
+from ollama_router_server.relay.admitting import AdmissionController
 from ollama_router_server.system import SystemClock
 from ollama_router_server.upstream.interface import Upstream
 
@@ -115,7 +115,7 @@ def server_cost(config: Config, facts: dict[str, ServerFacts], requests: list[Ro
     for name, known in facts.items():
         fleet.update(name, partial(_always, known))
     fleet._speeds = book  # noqa: SLF001 (what was learned cannot be handed in)
-    admitting = Admitting(config, {}, fleet, SystemClock())
+    admitting = AdmissionController(config, {}, fleet, SystemClock())
     exchange: Any = SimpleNamespace(user=None, prefix=None, decision=None, decided=None)
     request: Any = SimpleNamespace(route=requests[0], document=parse_object(BODY))
 

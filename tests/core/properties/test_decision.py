@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.decision import Decision, decide
 from ollama_router_core.routing.plans import plan_for
-from ollama_router_core.routing.selection import Moment
+from ollama_router_core.routing.selection import RankingContext
 from support.routing_strategies import NAMES, fleets, requests
 
 NOW = 50.0
@@ -117,7 +117,7 @@ def test_a_settled_plan_is_in_the_order_that_comparing_gives(fleet, request, tie
     """Nothing that goes on, and no chance, can change it; others are at least in the order of what is fixed."""
     config, snapshot = fleet
     plan = plan_for(request, snapshot, config)
-    keys = sorted(plan.ranking.keys(plan.turns, Moment(request, snapshot, config, NOW), tiebreak))
+    keys = sorted(plan.ranking.keys(plan.turns, RankingContext(request, snapshot, config, NOW), tiebreak))
     assert plan.names == tuple(turn.name for turn in plan.turns)
     assert not plan.settled or plan.names == tuple(key[-1] for key in keys)
     assert [turn.fixed for turn in plan.turns] == sorted(turn.fixed for turn in plan.turns)

@@ -14,8 +14,8 @@ from ollama_router_core.access.grants import Grants
 from ollama_router_core.access.limits import day_of
 from ollama_router_core.errors import LimitExceeded
 from ollama_router_server.accounts.peers import Peers
-from ollama_router_server.accounts.usage_limits import Ledger
-from ollama_router_server.coordination.shared_memory import Board
+from ollama_router_server.accounts.usage_limits import UsageLimits
+from ollama_router_server.coordination.shared_memory import SharedMemory
 from ollama_router_server.storage.activity import Activity, ActivityStore
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import User
@@ -49,14 +49,14 @@ def alice(**grants: int) -> User:
     return User(id=1, name="alice", role="user", active=True, token_id=1, grants=Grants(**grants))  # type: ignore[arg-type]
 
 
-def new_ledger(database: Database, router: str = "one") -> Ledger:
+def new_ledger(database: Database, router: str = "one") -> UsageLimits:
     """A process's ledger that writes every 10 ms."""
     clock = FakeClock()
     peers = Peers(ActivityStore(database, router=router, worker=0), clock=clock)
-    return Ledger(TokenUsage(database), peers, clock=clock, flush_interval=0.01, refresh_interval=0.0)
+    return UsageLimits(TokenUsage(database), peers, clock=clock, flush_interval=0.01, refresh_interval=0.0)
 
 
-async def refuses(ledger: Ledger, user: User) -> None:
+async def refuses(ledger: UsageLimits, user: User) -> None:
     """Wait until a process refuses a user."""
     async with asyncio.timeout(10):
         while True:
@@ -172,7 +172,7 @@ async def test_what_a_dead_process_had_under_way_is_free_after_a_while(database:
 
 async def test_workers_of_one_router_see_each_other_at_once(database: Database) -> None:
     """Through the board, without the database; also what a worker that has died admitted in its last minute."""
-    board = Board(2)
+    board = SharedMemory(2)
     board.enter(1)
     board.users.add("alice", 1)
     board.users.tick("alice", CLOCK.monotonic())
@@ -180,7 +180,7 @@ async def test_workers_of_one_router_see_each_other_at_once(database: Database) 
     board.users.tick("alice", CLOCK.monotonic())
     clock = FakeClock()
     peers = Peers(ActivityStore(database, router=board.name, worker=0), clock=clock, shared=board.users)
-    ledger = Ledger(TokenUsage(database), peers, clock=clock)
+    ledger = UsageLimits(TokenUsage(database), peers, clock=clock)
     with pytest.raises(LimitExceeded, match="1 requests at once"):
         await ledger.admit(alice(concurrent_requests=1), tokens=0)
     with pytest.raises(LimitExceeded, match="2 requests a minute"):

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from ollama_router_server.coordination.shared_memory import Board
+from ollama_router_server.coordination.shared_memory import SharedMemory
 
 
 @pytest.fixture
-def board() -> Iterator[Board]:
+def board() -> Iterator[SharedMemory]:
     """A board for three workers."""
-    made = Board(3)
+    made = SharedMemory(3)
     yield made
     made.close()
 
 
-def as_worker(board: Board, worker: int) -> Board:
+def as_worker(board: SharedMemory, worker: int) -> SharedMemory:
     """The board as that worker sees it."""
     board.enter(worker)
     return board

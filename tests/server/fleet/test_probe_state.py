@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_router_core.config.settings import Config
-from ollama_router_server.fleet.probe_state import FALL, RISE, Pulse
+from ollama_router_server.fleet.probe_state import FALL, RISE, ProbeState
 
 DEFAULTS = Config()
 PROMISED = 32.0
@@ -30,14 +30,14 @@ def seconds_until_out(pulse, hangs_at, timeout):
 def test_a_server_that_hangs_is_out_within_32_seconds(hangs_at, phase):
     """By default, at whatever moment it begins; the formula of the docstring is the bound."""
     interval = DEFAULTS.health_check_interval * (1 + 0.1 * phase)
-    seconds = seconds_until_out(Pulse(interval), hangs_at, DEFAULTS.probe_timeout)
+    seconds = seconds_until_out(ProbeState(interval), hangs_at, DEFAULTS.probe_timeout)
     assert seconds <= 1.1 * DEFAULTS.health_check_interval + FALL * DEFAULTS.probe_timeout + 2.0 + 1e-6
     assert seconds <= PROMISED
 
 
 def test_one_that_answers_twice_in_three_is_not_put_out():
     """Only failures in a row count."""
-    pulse = Pulse(10.0)
+    pulse = ProbeState(10.0)
     pulse.passed()
     for _ in range(50):
         pulse.failed(refused=False)
@@ -48,7 +48,7 @@ def test_one_that_answers_twice_in_three_is_not_put_out():
 
 def test_a_refused_connection_is_enough():
     """Nobody is there: no need to ask thrice."""
-    pulse = Pulse(10.0)
+    pulse = ProbeState(10.0)
     pulse.passed()
     pulse.failed(refused=True)
     assert pulse.up is False
@@ -56,7 +56,7 @@ def test_a_refused_connection_is_enough():
 
 def test_the_first_finding_is_believed():
     """Whichever it is: a router that starts must not wait."""
-    up, down = Pulse(10.0), Pulse(10.0)
+    up, down = ProbeState(10.0), ProbeState(10.0)
     up.passed()
     down.failed(refused=False)
     assert (up.up, down.up) == (True, False)
@@ -64,7 +64,7 @@ def test_the_first_finding_is_believed():
 
 def test_is_back_after_two_in_a_row():
     """A server that answers every other probe stays out."""
-    pulse = Pulse(10.0)
+    pulse = ProbeState(10.0)
     pulse.failed(refused=True)
     for _ in range(10):
         pulse.passed()
@@ -77,7 +77,7 @@ def test_is_back_after_two_in_a_row():
 
 def test_what_is_in_doubt_is_asked_again_within_a_second():
     """And what is down every five."""
-    pulse = Pulse(10.0)
+    pulse = ProbeState(10.0)
     pulse.passed()
     assert pulse.pause == 10.0
     pulse.failed(refused=False)

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from ollama_router_core.config.settings import RequestLogSettings
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.log_retention import LogKeeper
+from ollama_router_server.storage.log_retention import LogRetention
 from ollama_router_server.storage.request_log import LogFilter, RequestLog
 from ollama_router_server.storage.schema import log_sums
 from support.eventually import eventually_async
@@ -63,7 +63,7 @@ async def test_rows_are_kept_as_the_settings_say(
     log: RequestLog, settings: RequestLogSettings, kept: list[int]
 ) -> None:
     """By age, by number, by both, by neither; a second look finds nothing to do."""
-    keeper = LogKeeper(log, settings, clock=FakeClock())
+    keeper = LogRetention(log, settings, clock=FakeClock())
     assert await keeper.clean_up() == 10 - len(kept)
     assert await keeper.clean_up() == 0
     assert await left(log) == kept
@@ -71,7 +71,7 @@ async def test_rows_are_kept_as_the_settings_say(
 
 async def test_it_works_in_the_background(log: RequestLog, database: Database) -> None:
     """Sums are merged and rows go without anybody asking."""
-    keeper = LogKeeper(
+    keeper = LogRetention(
         log, RequestLogSettings(keep_days=2.5), clock=FakeClock(), merge_interval=0.01, cleanup_interval=0.0
     )
     keeper.start()

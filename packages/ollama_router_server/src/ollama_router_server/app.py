@@ -180,5 +180,5 @@ def create_app(services: Services) -> RouterApp:
 
     relay = RelayApp(deps())
     app.add_route("/router/status", StatusResource(services, relay.under_way))
-    services.on_config(lambda: relay.use(deps()))
+    services.on_config(lambda: relay.reconfigure(deps()))
     return RouterApp(services, relay, app)

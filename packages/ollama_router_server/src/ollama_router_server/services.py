@@ -14,18 +14,18 @@ from ollama_router_core.records.sinks import LogSink
 from ollama_router_core.routing.policy import leaks
 from ollama_router_server.accounts.authentication import Authenticator
 from ollama_router_server.accounts.peers import Peers
-from ollama_router_server.accounts.usage_limits import Ledger
-from ollama_router_server.coordination.shared_memory import BEAT, Board
-from ollama_router_server.coordination.worker_sync import Siblings
+from ollama_router_server.accounts.usage_limits import UsageLimits
+from ollama_router_server.coordination.shared_memory import BEAT, SharedMemory
+from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.fleet.reachability import Reachability
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.fleet.warmup import WarmUp
-from ollama_router_server.relay.admitting import Admitting
+from ollama_router_server.relay.admitting import AdmissionController
 from ollama_router_server.storage.activity import ActivityStore
 from ollama_router_server.storage.database import Database, default_database_url
 from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.storage.groups import GroupStore
-from ollama_router_server.storage.log_retention import LogKeeper
+from ollama_router_server.storage.log_retention import LogRetention
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.token_usage import TokenUsage
 from ollama_router_server.storage.upgrade import prepare_database
@@ -64,14 +64,14 @@ class Services:
         environment: Mapping[str, str],
         *,
         clock: Clock | None = None,
-        board: Board | None = None,
+        board: SharedMemory | None = None,
     ) -> None:
         if found := leaks(config):
             raise ConfigError("; ".join(found))
         self.config = config
         self.board = board
         self.proxies = _proxies(config)
-        self.siblings: Siblings | None = None
+        self.siblings: WorkerSync | None = None
         self.config_problem: str | None = None
         """Why the config as it is now cannot be used; None while it can, and is."""
         self._environment = environment
@@ -87,7 +87,7 @@ class Services:
         self.groups = GroupStore(self.database, clock=self.clock)
         self.ledger = self._new_ledger(board)
         self.request_log = RequestLog(self.database)
-        self.keeper = LogKeeper(self.request_log, config.request_log, clock=self.clock)
+        self.keeper = LogRetention(self.request_log, config.request_log, clock=self.clock)
         self.authenticator = Authenticator(self.users, clock=self.clock)
         self.sink = DatabaseSink(self.request_log, clock=self.clock)
         self.log_files = open_log_files(config.request_log, worker=None if self.board is None else self.board.worker)
@@ -101,7 +101,7 @@ class Services:
             shared=None if board is None else board.servers,
         )
         self.warm_up = WarmUp(config=config, targets=self.targets, upstream=self.upstream, fleet=self.fleet)
-        self.admitting = Admitting(config, self.targets, self.fleet, self.clock)
+        self.admitting = AdmissionController(config, self.targets, self.fleet, self.clock)
         self.reachability = Reachability(config, self.targets, self.clock)
 
     async def prepare(self) -> bool:
@@ -135,18 +135,18 @@ class Services:
             self.siblings.start()
         self.started = True
 
-    def _new_ledger(self, board: Board | None) -> Ledger:
+    def _new_ledger(self, board: SharedMemory | None) -> UsageLimits:
         """A process that is alone is a router with one worker, of a name that nobody else has."""
         name = random_bytes(12).hex() if board is None else board.name
         store = ActivityStore(self.database, router=name, worker=0 if board is None else board.worker)
         peers = Peers(store, clock=self.clock, shared=None if board is None else board.users)
-        return Ledger(TokenUsage(self.database), peers, clock=self.clock)
+        return UsageLimits(TokenUsage(self.database), peers, clock=self.clock)
 
     def on_config(self, taken_up: Callable[[], None]) -> None:
         """Call back in the moment in which another config holds."""
         self._taken_up.append(taken_up)
 
-    async def use(self, config: Config) -> None:
+    async def reconfigure(self, config: Config) -> None:
         """Go by another config from now on; what needs a restart stays as it is.
 
         Nothing under way is touched: a request that runs on a server which is gone now ends there.
@@ -163,9 +163,9 @@ class Services:
         old, self.config, self.proxies = self.config, config, _proxies(config)
         self.targets.update(targets)  # places that are gone stay: requests may be on their way there
         self._taken_up_by_all(old, config)
-        await self.fleet.use(config, moved=moved)
+        await self.fleet.reconfigure(config, moved=moved)
         if self.first:
-            self.warm_up.use(config)
+            self.warm_up.reconfigure(config)
         for warning in warnings:
             _log.warning("external_host_without_key", detail=warning)
 
@@ -175,9 +175,9 @@ class Services:
                 self.board.drain(name, on=server.drain)
         if old.logging.level != config.logging.level:
             set_level(config.logging.level)
-        self.admitting.use(config)
-        self.keeper.use(config.request_log)
-        self.reachability.use(config)
+        self.admitting.reconfigure(config)
+        self.keeper.reconfigure(config.request_log)
+        self.reachability.reconfigure(config)
         for taken_up in self._taken_up:
             taken_up()
 
@@ -195,7 +195,7 @@ class Services:
         """With other workers: publish what is asked of all, do as they were told. To be called before `start`."""
         board = self.board
         if board is not None:
-            self.siblings = Siblings(
+            self.siblings = WorkerSync(
                 board.folder, board.worker, collect=collect, under_way=under_way, follow=self._follow
             )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from ollama_router_core.admission.demand import Demand
-from ollama_router_core.admission.in_flight_table import Floor
+from ollama_router_core.admission.in_flight_table import InFlightTable
 from ollama_router_core.admission.line import Group, Line, alone
 from ollama_router_core.admission.openings import Openings
 from ollama_router_core.admission.outlook import Outlook
@@ -40,7 +40,7 @@ class Admission:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._line = Line(config.queue.max_waiting)
-        self._floor = Floor()
+        self._floor = InFlightTable()
         self._demand = Demand()
         self._outlook = Outlook(config, self._line, self._floor, self._demand)
         self._placement = Placement(self._line, self._floor, self._outlook)
@@ -50,12 +50,12 @@ class Admission:
         self._looked = float("-inf")
         self._seen = FleetSnapshot()
 
-    def use(self, config: Config) -> None:
+    def reconfigure(self, config: Config) -> None:
         """Go by another config from now on; who waits goes on waiting, and is looked at with the next `changed`."""
         self._config = config
         self._line.most = config.queue.max_waiting
         self._late = config.routing_strategy == "fastest"
-        self._outlook.use(config)
+        self._outlook.reconfigure(config)
 
     # --- what happened ---------------------------------------------------------------------------------------------
 

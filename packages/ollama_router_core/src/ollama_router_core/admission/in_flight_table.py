@@ -11,7 +11,7 @@ from ollama_router_core.fleet.snapshot import EMPTY
 from ollama_router_core.fleet.speeds import SHARING
 from ollama_router_core.routing.candidates import RequestKind, kind_of
 
-__all__ = ["Floor", "Running", "Station"]
+__all__ = ["InFlightTable", "Running", "ServerLoad"]
 
 
 @dataclass(slots=True, eq=False)
@@ -28,7 +28,7 @@ class Running:
 
 
 @dataclass(slots=True, eq=False)
-class Station:
+class ServerLoad:
     """One server: its running requests and, while room is being made, the kind that gets it and who must go."""
 
     running: dict[int, Running] = field(default_factory=dict)
@@ -69,11 +69,11 @@ class Station:
         return max(left, default=0.0)
 
 
-class Floor:
+class InFlightTable:
     """All servers' stations."""
 
     def __init__(self) -> None:
-        self.stations: dict[str, Station] = {}
+        self.stations: dict[str, ServerLoad] = {}
         self._running: dict[RequestKind, dict[str, int]] = {}
         self._answering: dict[RequestKind, dict[str, int]] = {}
         self._at: dict[int, str] = {}
@@ -82,11 +82,11 @@ class Floor:
     def __contains__(self, number: int) -> bool:
         return number in self._at
 
-    def station(self, server: str) -> Station:
+    def station(self, server: str) -> ServerLoad:
         """One server's station, made when first asked for."""
         found = self.stations.get(server)
         if found is None:
-            found = self.stations[server] = Station()
+            found = self.stations[server] = ServerLoad()
         return found
 
     def server_of(self, number: int) -> str | None:
@@ -167,7 +167,7 @@ def _count(counts: dict[RequestKind, dict[str, int]], kind: RequestKind, server:
         del counts[kind]
 
 
-def _by_model(station: Station) -> dict[CanonicalName, int]:
+def _by_model(station: ServerLoad) -> dict[CanonicalName, int]:
     found: dict[CanonicalName, int] = {}
     for kind, count in station.by_kind.items():
         if kind.model is not None:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ollama_router_core.admission.demand import Demand
-from ollama_router_core.admission.in_flight_table import Floor, Station
+from ollama_router_core.admission.in_flight_table import InFlightTable, ServerLoad
 from ollama_router_core.admission.line import Group, Line
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot, LoadedModel
-from ollama_router_core.routing.candidates import BRISK, WARM, Candidate, RequestKind, reload_seconds
+from ollama_router_core.routing.candidates import RESPONSIVE, WARM, Candidate, RequestKind, reload_seconds
 from ollama_router_core.routing.plans import plan_for
 from ollama_router_core.routing.selection import LIVE_FILTERS
 
@@ -40,7 +40,7 @@ class Fit:
     """
 
     candidate: Candidate
-    station: Station
+    station: ServerLoad
     per_token: float
     decode: float
     load: float
@@ -99,7 +99,7 @@ class _Resident:
 class Outlook:
     """Reads line, floor and facts. `look` sets the moment that every answer is about."""
 
-    def __init__(self, config: Config, line: Line, floor: Floor, demand: Demand) -> None:
+    def __init__(self, config: Config, line: Line, floor: InFlightTable, demand: Demand) -> None:
         self._config = config
         self._line = line
         self._floor = floor
@@ -113,7 +113,7 @@ class Outlook:
         self._weights: dict[RequestKind, tuple[int, float, float]] = {}
         self._residents: dict[tuple[str, CanonicalName], _Resident] = {}
 
-    def use(self, config: Config) -> None:
+    def reconfigure(self, config: Config) -> None:
         """Another config: who fits is found out anew."""
         self._config = config
         self._fits.clear()
@@ -192,7 +192,7 @@ class Outlook:
         usable: Sequence[Candidate] = plan.able
         if snapshot.draining or snapshot.suspended:
             usable = [one for one in usable if self._usable(one)]
-        least = min((one.doubt for one in usable), default=BRISK)
+        least = min((one.doubt for one in usable), default=RESPONSIVE)
         fits = {}
         for one in usable:
             if one.doubt > least:

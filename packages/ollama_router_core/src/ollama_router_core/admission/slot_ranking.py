@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from msgspec import Struct
 
-from ollama_router_core.admission.in_flight_table import Floor, Station
+from ollama_router_core.admission.in_flight_table import InFlightTable, ServerLoad
 from ollama_router_core.admission.line import Group, Line, prompt_tokens
 from ollama_router_core.admission.outlook import Fit, Outlook
 from ollama_router_core.admission.tickets import Ticket
@@ -58,7 +58,7 @@ class _Load:
 class Placement:
     """Chooses by what `outlook` shows; writes only promises."""
 
-    def __init__(self, line: Line, floor: Floor, outlook: Outlook) -> None:
+    def __init__(self, line: Line, floor: InFlightTable, outlook: Outlook) -> None:
         self._line = line
         self._floor = floor
         self._outlook = outlook
@@ -98,7 +98,7 @@ class Placement:
             return False
         return self._has_room(fit.candidate, station)
 
-    def _has_room(self, candidate: Candidate, station: Station) -> bool:
+    def _has_room(self, candidate: Candidate, station: ServerLoad) -> bool:
         snapshot = self._outlook.snapshot
         running = len(station.running)
         if snapshot.elsewhere:
@@ -161,7 +161,7 @@ class Placement:
                 unload, station.promised, station.leaving = station.leaving, None, ()
                 yield self._cold_move(group, fit, unload)
 
-    def _may_start(self, station: Station) -> bool:
+    def _may_start(self, station: ServerLoad) -> bool:
         busy = any(station.runs(model) for model in station.leaving)
         return not busy and station.loading(self._outlook.now) is None
 
@@ -219,7 +219,7 @@ class Placement:
             return None
         return _Load((weight - loss) / (seconds + drain), group, server, victims)
 
-    def _served(self, group: Group, fit: Fit, station: Station) -> tuple[float, float] | None:
+    def _served(self, group: Group, fit: Fit, station: ServerLoad) -> tuple[float, float] | None:
         """The weight served by a load and the seconds that takes, the load included; None when others are quicker."""
         rate, ahead = self._outlook.elsewhere(group, fit.candidate.name)
         work = fit.work(group.mean_tokens) * station.pace_with_one_more

@@ -25,10 +25,10 @@ from ollama_router_core.routing.forwarding import REJECTIONS, GiveUp, Relay
 __all__ = [
     "JSON",
     "Answer",
-    "Made",
-    "Passed",
-    "Raised",
+    "LocalResponse",
+    "PassedResponse",
     "Streamed",
+    "TransportError",
     "conclude",
     "error_answer",
     "passed_rows",
@@ -40,7 +40,7 @@ _LONGEST_REPLY = 64 * 1024 * 1024
 JSON = b"application/json; charset=utf-8"
 
 
-class Made(Struct, frozen=True):
+class LocalResponse(Struct, frozen=True):
     """An answer that the router writes."""
 
     status: int
@@ -48,7 +48,7 @@ class Made(Struct, frozen=True):
     content: bytes
 
 
-class Passed(Struct, frozen=True):
+class PassedResponse(Struct, frozen=True):
     """A server's answer on its way: `head.response`'s stream goes through `body`."""
 
     head: Head
@@ -63,14 +63,14 @@ class Streamed(Struct, frozen=True):
     steps: Generator[Wait | bytes, None, None]
 
 
-class Raised(Struct, frozen=True):
+class TransportError(Struct, frozen=True):
     """No server answered: the program gets an exception, as of any transport."""
 
     error: RouterError
     original: BaseException
 
 
-Answer = Made | Streamed | Passed | Raised
+Answer = LocalResponse | Streamed | PassedResponse | TransportError
 Steps = Generator[Any, Any, Answer]
 
 
@@ -90,7 +90,7 @@ def conclude(account: Account, request: ParsedRequest, walked: Walked) -> Steps:
         yield Release(head)
     error = result.error if isinstance(result, GiveUp) else None
     if last.failure is not None and error is not None:
-        return Raised(error, last.failure.original)
+        return TransportError(error, last.failure.original)
     raise error or UpstreamProtocolError("there is no answer to relay")
 
 
@@ -102,11 +102,11 @@ def _deliver(account: Account, request: ParsedRequest, head: Head, translation: 
     return _pass_on(account, request, head, translation)
 
 
-def _pass_on(account: Account, request: ParsedRequest, head: Head, translation: Translation | None) -> Passed:
+def _pass_on(account: Account, request: ParsedRequest, head: Head, translation: Translation | None) -> PassedResponse:
     """The answer piece by piece, as it comes."""
     if translation is not None:
         return _pass_translated(account, request, head, translation)
-    return Passed(head, passed_rows(account, request, head), account)
+    return PassedResponse(head, passed_rows(account, request, head), account)
 
 
 def passed_rows(account: Account, request: ParsedRequest, head: Head) -> list[Row]:
@@ -121,19 +121,19 @@ def passed_rows(account: Account, request: ParsedRequest, head: Head) -> list[Ro
     return rows
 
 
-def _pass_translated(account: Account, request: ParsedRequest, head: Head, translation: Translation) -> Passed:
+def _pass_translated(account: Account, request: ParsedRequest, head: Head, translation: Translation) -> PassedResponse:
     if request.endpoint.counts_usage and head.status == 200:
         account.watch(translation.host.family, streamed=request.route.stream)
     fields = answer_fields(read_fields(head.library, head.response.headers), rewritten=True)
     fields += router_fields(account)
     fields += [(b"content-type", translation.content_type), *translation.dropped_field]
-    return Passed(head, as_rows(fields), AnswerBody(account, translation.stream_translator(account.stamp)))
+    return PassedResponse(head, as_rows(fields), AnswerBody(account, translation.stream_translator(account.stamp)))
 
 
 def _deliver_whole(account: Account, head: Head, translation: Translation) -> Steps:
     body = yield ReadBody(head, _LONGEST_REPLY)
     if isinstance(body, Failure):
-        return Raised(body.error, body.original)
+        return TransportError(body.error, body.original)
     account.watch(translation.host.family, streamed=False)
     account.note(body)
     written = translation.reply(body, account.stamp, elapsed_ns=account.elapsed_ns())
@@ -141,23 +141,23 @@ def _deliver_whole(account: Account, head: Head, translation: Translation) -> St
         *answer_fields(read_fields(head.library, head.response.headers), rewritten=True),
         *router_fields(account),
     ]
-    return Made(head.status, [*fields, (b"content-type", JSON), *translation.dropped_field], written)
+    return LocalResponse(head.status, [*fields, (b"content-type", JSON), *translation.dropped_field], written)
 
 
 def _deliver_error(account: Account, head: Head, translation: Translation | None) -> Steps:
     """Errors of foreign services may echo our key: they are short, so they are held and cleaned."""
     body = yield ReadBody(head, _LONGEST_ERROR)
     if isinstance(body, Failure):
-        return Raised(body.error, body.original)
+        return TransportError(body.error, body.original)
     place = head.destination
     body = place.redact(body)[:_LONGEST_ERROR]
     kept = answer_fields(read_fields(head.library, head.response.headers), rewritten=translation is not None)
     fields = [(name, place.redact(value)) for name, value in kept if name != b"content-length"]
     fields += router_fields(account)
     if translation is None:
-        return Made(head.status, fields, body)
+        return LocalResponse(head.status, fields, body)
     error = translation.error(head.status, body, account.stamp)
-    return Made(error.status, [*fields, (b"content-type", JSON)], error.body)
+    return LocalResponse(error.status, [*fields, (b"content-type", JSON)], error.body)
 
 
 def router_fields(account: Account) -> list[tuple[bytes, bytes]]:
@@ -193,7 +193,7 @@ def _other_reason(decision: Decision, server: str | None) -> str:
     return next((verdict.text for verdict in decision.verdicts if verdict.server == server), decision.reason)
 
 
-def error_answer(account: Account, error: RouterError) -> Made:
+def error_answer(account: Account, error: RouterError) -> LocalResponse:
     """An error in the dialect of the route."""
     status = error.status_hint
     body = error_body(account.family, status, error.message, code=error.code, request_id=account.id)
@@ -202,4 +202,4 @@ def error_answer(account: Account, error: RouterError) -> Made:
         fields.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
     if status >= 500 and (account.attempts or error.retry_after is None):
         fields.append((b"x-should-retry", b"false"))  # else nothing was sent: coming back later is what helps
-    return Made(status, fields, body)
+    return LocalResponse(status, fields, body)

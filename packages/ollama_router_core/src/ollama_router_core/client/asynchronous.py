@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Self, assert_never
 
 import anyio
 
-from ollama_router_core.client.answering import Answer, Made, Passed, Raised, Streamed
+from ollama_router_core.client.answering import Answer, LocalResponse, PassedResponse, Streamed, TransportError
 from ollama_router_core.client.async_answers import CLOSING_SECONDS, Making, Reading, close, read
 from ollama_router_core.client.at_once import begin_at_once, go_on, take_head
 from ollama_router_core.client.exchange import exchange
-from ollama_router_core.client.lending import Lender
+from ollama_router_core.client.lending import ConnectionPool
 from ollama_router_core.client.libraries import any_library, exception_of, failure_of, library_of
 from ollama_router_core.client.messages import (
     build_request,
@@ -85,7 +85,7 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
         self._room = Room(config, environment=variables, sink=sink, clock=clock)
         self._room.line.notify = self._notify
         self._given = inner
-        self._lender = Lender(self._room.clock)
+        self._lender = ConnectionPool(self._room.clock)
         self._waiting: set[anyio.Event] = set()
         self._working: set[anyio.CancelScope] = set()
 
@@ -155,14 +155,14 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
 
     def _response(self, library: Any, request: Any, answer: Answer) -> Any:
         match answer:
-            case Passed():
+            case PassedResponse():
                 stream = stream_class(library, Reading)(answer.head, answer.body)
                 return passed_response(answer.head, answer.rows, stream)
-            case Made():
+            case LocalResponse():
                 return build_response(library, answer.status, answer.fields, answer.content)
             case Streamed():
                 return streamed_response(library, answer.fields, stream_class(library, Making)(self._do, answer.steps))
-            case Raised():
+            case TransportError():
                 raise exception_of(library, request, answer.error, answer.original)
             case _:
                 assert_never(answer)

@@ -10,9 +10,9 @@ from ollama_router_core.api.ollama_errors import model_not_found
 from ollama_router_core.api.requests import ParsedRequest, parse_request
 from ollama_router_core.client.answering import (
     JSON,
-    Made,
-    Raised,
+    LocalResponse,
     Steps,
+    TransportError,
     conclude,
     error_answer,
     router_fields,
@@ -51,10 +51,10 @@ def conclude_account(account: Account, steps: Steps) -> Steps:
     except BaseException:
         account.end(left=True)
         raise
-    if isinstance(answer, Made):
+    if isinstance(answer, LocalResponse):
         account.status, account.bytes_out = answer.status, len(answer.content)
         account.end()
-    elif isinstance(answer, Raised):
+    elif isinstance(answer, TransportError):
         account.end(answer.error)
     return answer
 
@@ -69,11 +69,11 @@ def _serve(room: Room, account: Account) -> Steps:
     account.request = request
     match request.endpoint.routing:
         case Routing.ROUTER:
-            return Made(200, [(b"content-type", b"text/plain; charset=utf-8")], _ROOT)
+            return LocalResponse(200, [(b"content-type", b"text/plain; charset=utf-8")], _ROOT)
         case Routing.GATHER:
             yield from know_the_fleet(room, incoming.library)
             body = yield from gather(room, request, incoming.library)
-            return Made(200, [(b"content-type", JSON), *router_fields(account)], body)
+            return LocalResponse(200, [(b"content-type", JSON), *router_fields(account)], body)
         case Routing.ONE:
             return (yield from _route(room, account, request))
         case _:
@@ -95,7 +95,7 @@ def _route(room: Room, account: Account, request: ParsedRequest) -> Steps:
     here = answer_here(request, target, account.stamp) if target.external else None
     if here is not None:
         account.server = target.name
-        return Made(200, [(b"content-type", JSON), *router_fields(account)], here)
+        return LocalResponse(200, [(b"content-type", JSON), *router_fields(account)], here)
     ranking = decision.ranking
     if request.route.unloads:
         ranking = loaded_on(room.book.snapshot(account.started), request.route.model) or ranking
@@ -113,7 +113,7 @@ def _order(room: Room, account: Account, request: ParsedRequest) -> Steps:
         yield begin_merging(room, account, request, merging, timeouts)
         return (yield from stream_merged(account, merging))
     body = yield from order_all(room, account, request, names, timeouts)
-    return Made(200, [(b"content-type", JSON), *router_fields(account)], body)
+    return LocalResponse(200, [(b"content-type", JSON), *router_fields(account)], body)
 
 
 def forward_on(

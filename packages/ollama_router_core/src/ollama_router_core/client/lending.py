@@ -14,7 +14,7 @@ from typing import Any
 
 from ollama_router_core.client.system import Clock
 
-__all__ = ["Lease", "Lender", "make_sync_inner"]
+__all__ = ["ConnectionPool", "Lease", "make_sync_inner"]
 
 _MOST_IDLE = 64
 """Connections kept for each origin."""
@@ -26,7 +26,7 @@ class Lease:
 
     __slots__ = ("_key", "_lender", "transport")
 
-    def __init__(self, lender: Lender, key: tuple[int, str], transport: Any) -> None:
+    def __init__(self, lender: ConnectionPool, key: tuple[int, str], transport: Any) -> None:
         self._lender = lender
         self._key = key
         self.transport = transport
@@ -40,7 +40,7 @@ class Lease:
         await self.transport.aclose()
 
 
-class Lender:
+class ConnectionPool:
     """Idle inner transports by library and origin, the latest used first."""
 
     def __init__(self, clock: Clock) -> None:

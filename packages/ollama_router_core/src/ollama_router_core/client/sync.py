@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, assert_never
 
-from ollama_router_core.client.answering import Answer, Made, Passed, Raised, Streamed
+from ollama_router_core.client.answering import Answer, LocalResponse, PassedResponse, Streamed, TransportError
 from ollama_router_core.client.at_once import begin_at_once, go_on, take_head
 from ollama_router_core.client.exchange import exchange
 from ollama_router_core.client.lending import make_sync_inner
@@ -149,14 +149,14 @@ class RouterTransport(_Base):  # type: ignore[misc]
 
     def _response(self, library: Any, request: Any, answer: Answer) -> Any:
         match answer:
-            case Passed():
+            case PassedResponse():
                 stream = stream_class(library, Reading)(answer.head, answer.body)
                 return passed_response(answer.head, answer.rows, stream)
-            case Made():
+            case LocalResponse():
                 return build_response(library, answer.status, answer.fields, answer.content)
             case Streamed():
                 return streamed_response(library, answer.fields, stream_class(library, Making)(self._do, answer.steps))
-            case Raised():
+            case TransportError():
                 raise exception_of(library, request, answer.error, answer.original)
             case _:
                 assert_never(answer)

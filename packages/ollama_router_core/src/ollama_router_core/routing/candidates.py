@@ -23,9 +23,9 @@ from ollama_router_core.fleet.snapshot import (
 from ollama_router_core.fleet.speeds import SpeedBook, model_weight
 
 __all__ = [
-    "BRISK",
     "COLD",
     "EVICTS",
+    "RESPONSIVE",
     "SLOW",
     "UNLISTED",
     "WARM",
@@ -40,7 +40,7 @@ __all__ = [
 WARM, COLD, EVICTS = 0, 1, 2
 """How far a model is from running: loaded or loading, loadable beside the others, only in place of others."""
 
-BRISK, SLOW, UNLISTED = 0, 1, 2
+RESPONSIVE, SLOW, UNLISTED = 0, 1, 2
 """Why a server is chosen only when nothing better is left, the better first."""
 
 _NOTHING_LEARNED = SpeedBook()
@@ -144,7 +144,7 @@ def reload_seconds(size: int) -> float:
 def _doubt(kind: RequestKind, facts: ServerFacts, config: Config) -> int:
     if kind.model is not None and facts.installed is None and kind.model not in facts.loaded:
         return UNLISTED
-    return SLOW if facts.probe_ms is not None and facts.probe_ms > config.server_busy_threshold_ms else BRISK
+    return SLOW if facts.probe_ms is not None and facts.probe_ms > config.server_busy_threshold_ms else RESPONSIVE
 
 
 def _victims(facts: ServerFacts, kept: LoadedModel | None, missing: int) -> tuple[tuple[CanonicalName, float], ...]:

@@ -21,7 +21,7 @@ from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.candidates import Reason
 from ollama_router_core.routing.expected_time import HeldPrefix, Terms
 from ollama_router_core.routing.plans import Plan, plan_for
-from ollama_router_core.routing.selection import Fastest, Moment, Turn, refused_now
+from ollama_router_core.routing.selection import Fastest, RankedCandidate, RankingContext, refused_now
 
 __all__ = ["Decision", "Verdict", "assigned_place", "decide"]
 
@@ -58,7 +58,7 @@ class Decision(Struct, kw_only=True, eq=False):
     ranking: tuple[str, ...]
     _explain: Callable[[], tuple[Verdict, ...]] | None = None
     _headline: Callable[[], str] | None = None
-    _basis: tuple[Plan, Moment] | None = None
+    _basis: tuple[Plan, RankingContext] | None = None
     error: SelectionError | ModelIncapable | None = None
     _reason: str | None = None
 
@@ -165,14 +165,14 @@ def decide(
     if assigned is not None:
         return _by_assignment(request, assigned, config)
     plan = plan_for(request, snapshot, config)
-    moment = Moment(request, snapshot, config, now, prefix)
+    moment = RankingContext(request, snapshot, config, now, prefix)
     ranking = _ranking(plan, moment, tiebreak)
     if not ranking:
         return _nothing(plan, moment)
     return Decision(request=request, strategy=config.routing_strategy, ranking=ranking, _basis=(plan, moment))
 
 
-def _headline(plan: Plan, name: str, moment: Moment) -> str:
+def _headline(plan: Plan, name: str, moment: RankingContext) -> str:
     """Why this one; kept where it says nothing but facts and load."""
     snapshot = moment.snapshot
     key = (name, snapshot.in_flight.get(name, 0), snapshot.slots.get(name))
@@ -190,7 +190,7 @@ _MOST_HEADLINES = 256
 """Of one plan: how many requests a server may have at once is not bounded everywhere."""
 
 
-def _ranking(plan: Plan, moment: Moment, tiebreak: int) -> tuple[str, ...]:
+def _ranking(plan: Plan, moment: RankingContext, tiebreak: int) -> tuple[str, ...]:
     """The names of the servers that can take a request now, the best first."""
     snapshot, turns = moment.snapshot, plan.turns
     if plan.bounded or snapshot.draining or snapshot.suspended or snapshot.slots:
@@ -202,7 +202,7 @@ def _ranking(plan: Plan, moment: Moment, tiebreak: int) -> tuple[str, ...]:
     return tuple([key[-1] for key in keys])
 
 
-def _open(plan: Plan, moment: Moment) -> tuple[Turn, ...]:
+def _open(plan: Plan, moment: RankingContext) -> tuple[RankedCandidate, ...]:
     """Those of a plan that can take a request now."""
     snapshot, now = moment.snapshot, moment.now
     if snapshot.draining or snapshot.suspended or snapshot.slots:
@@ -214,7 +214,7 @@ def _open(plan: Plan, moment: Moment) -> tuple[Turn, ...]:
 _ONLY_BY_ASSIGNMENT = Reason("external", "external: only by assignment")
 
 
-def _verdicts(plan: Plan, names: Sequence[str], moment: Moment) -> tuple[Verdict, ...]:
+def _verdicts(plan: Plan, names: Sequence[str], moment: RankingContext) -> tuple[Verdict, ...]:
     ranking = plan.ranking
     ranked = [plan.candidate(name) for name in names]
     able = [
@@ -230,7 +230,7 @@ def _verdicts(plan: Plan, names: Sequence[str], moment: Moment) -> tuple[Verdict
     return (*able, *_refusals(plan, moment), *_externals(moment.config))
 
 
-def _refusals(plan: Plan, moment: Moment) -> tuple[Verdict, ...]:
+def _refusals(plan: Plan, moment: RankingContext) -> tuple[Verdict, ...]:
     full = [(one, refused_now(one, moment.snapshot, moment.now)) for one in plan.able]
     refused = [*plan.refused, *((one, reason) for one, reason in full if reason is not None)]
     refused.sort(key=lambda pair: pair[0].name)
@@ -292,7 +292,7 @@ def _by_assignment(request: RouteRequest, assigned: str, config: Config) -> Deci
     )
 
 
-def _nothing(plan: Plan, moment: Moment) -> Decision:
+def _nothing(plan: Plan, moment: RankingContext) -> Decision:
     config = moment.config
     refused, external = _refusals(plan, moment), _externals(config)
     first = next((name for name, server in config.servers.items() if server.enabled), None)
@@ -315,7 +315,7 @@ def _nothing(plan: Plan, moment: Moment) -> Decision:
     )
 
 
-def _error(moment: Moment, refused: Sequence[Verdict]) -> SelectionError | ModelIncapable:
+def _error(moment: RankingContext, refused: Sequence[Verdict]) -> SelectionError | ModelIncapable:
     request = moment.request
     codes = {verdict.reasons[0].code for verdict in refused}
     lines = "; ".join(f"{verdict.server} {verdict.text}" for verdict in refused) or "no server is configured"
@@ -329,7 +329,7 @@ def _error(moment: Moment, refused: Sequence[Verdict]) -> SelectionError | Model
     )
 
 
-def _retry_after(moment: Moment) -> float:
+def _retry_after(moment: RankingContext) -> float:
     """When the first suspended server is tried again, at most half a minute; a few seconds when nothing says better."""
     left = [until - moment.now for until in moment.snapshot.suspended.values() if until > moment.now]
     return max(1.0, min(30.0, *left)) if left else 5.0

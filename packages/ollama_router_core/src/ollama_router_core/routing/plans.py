@@ -17,7 +17,7 @@ from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.routing.candidates import Candidate, Reason, RequestKind, kind_of, make_candidate
-from ollama_router_core.routing.selection import FILTERS, RANKINGS, Ranking, Turn
+from ollama_router_core.routing.selection import FILTERS, RANKINGS, RankedCandidate, Ranking
 
 __all__ = ["Plan", "plan_for"]
 
@@ -33,7 +33,7 @@ class Plan:
 
     able: tuple[Candidate, ...]
     ranking: Ranking
-    turns: tuple[Turn, ...]
+    turns: tuple[RankedCandidate, ...]
     names: tuple[str, ...]
     settled: bool
     refused: tuple[tuple[Candidate, Reason], ...]
@@ -135,7 +135,7 @@ class _Plans:
             refused=tuple([(candidate, reason) for candidate, reason in findings if reason is not None]),
         )
 
-    def _turns(self, ranking: Ranking, findings: Sequence[_Finding]) -> tuple[Turn, ...]:
+    def _turns(self, ranking: Ranking, findings: Sequence[_Finding]) -> tuple[RankedCandidate, ...]:
         """The able servers in the order of what is fixed about them."""
         rows = [
             (ranking.fixed(candidate), place, salt, candidate)
@@ -144,7 +144,7 @@ class _Plans:
         ]
         order = {fixed: number for number, fixed in enumerate(sorted({row[0] for row in rows}))}
         turns = [
-            Turn(one.name, order[fixed], place, salt, one.server.max_concurrent or math.inf, one)
+            RankedCandidate(one.name, order[fixed], place, salt, one.server.max_concurrent or math.inf, one)
             for fixed, place, salt, one in rows
         ]
         turns.sort(key=attrgetter("fixed"))

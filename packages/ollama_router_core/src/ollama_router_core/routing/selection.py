@@ -16,7 +16,7 @@ from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.memory import GIB
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ServerFacts
-from ollama_router_core.routing.candidates import BRISK, UNLISTED, Candidate, Reason
+from ollama_router_core.routing.candidates import RESPONSIVE, UNLISTED, Candidate, Reason
 from ollama_router_core.routing.expected_time import HeldPrefix, Terms, expect, expected_seconds
 
 __all__ = [
@@ -26,16 +26,16 @@ __all__ = [
     "Candidate",
     "Filter",
     "LiveFilter",
-    "Moment",
+    "RankedCandidate",
     "Ranking",
+    "RankingContext",
     "Reason",
-    "Turn",
     "refused_now",
     "slots_of",
 ]
 
 
-class Moment(Struct, frozen=True):
+class RankingContext(Struct, frozen=True):
     """What a ranking may look at beside the candidate."""
 
     request: RouteRequest
@@ -189,7 +189,7 @@ def _capabilities(facts: ServerFacts, request: RouteRequest) -> frozenset[str] |
     return model.capabilities
 
 
-class Turn(NamedTuple):
+class RankedCandidate(NamedTuple):
     """A server that may take a kind of request.
 
     `fixed` orders it among those of its plan by what does not change, equal ones the same; `place` is its place among
@@ -215,17 +215,17 @@ class Ranking(Protocol):
     fixed_first: bool
 
     def fixed(self, candidate: Candidate) -> tuple[int, ...]:
-        """What does not change from one decision to the next: `Turn.fixed` is the place of this among the others'."""
+        """What does not change from one decision to the next: `RankedCandidate.fixed` is its index."""
 
-    def keys(self, turns: Iterable[Turn], moment: Moment, tiebreak: int) -> list[tuple[Any, ...]]:
+    def keys(self, turns: Iterable[RankedCandidate], moment: RankingContext, tiebreak: int) -> list[tuple[Any, ...]]:
         """One for each server, with its name at the end; the smallest wins, and `tiebreak` decides between equals."""
 
-    def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
+    def reasons(self, candidate: Candidate, moment: RankingContext) -> tuple[Reason, ...]:
         """What the key is made of."""
 
 
 def _why_last(candidate: Candidate, config: Config) -> tuple[Reason, ...]:
-    if candidate.doubt == BRISK:
+    if candidate.doubt == RESPONSIVE:
         return ()
     if candidate.doubt == UNLISTED:
         return (Reason("unlisted", "does not say which models it has"),)
@@ -256,12 +256,12 @@ class PriorityWithMemory:
         """Doubt, priority, warmth."""
         return (candidate.doubt, candidate.server.priority, candidate.warmth)
 
-    def keys(self, turns: Iterable[Turn], moment: Moment, tiebreak: int) -> list[tuple[Any, ...]]:
+    def keys(self, turns: Iterable[RankedCandidate], moment: RankingContext, tiebreak: int) -> list[tuple[Any, ...]]:
         """Doubt, priority, warmth, load, chance."""
         running, mixed = moment.snapshot.in_flight.get, tiebreak * _MIX & _MASK
         return [(fixed, running(name, 0), (salt ^ mixed) * _ODD & _MASK, name) for name, fixed, _, salt, _, _ in turns]
 
-    def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
+    def reasons(self, candidate: Candidate, moment: RankingContext) -> tuple[Reason, ...]:
         """The same in words."""
         running = _in_flight(candidate, moment.snapshot)
         last = _why_last(candidate, moment.config)
@@ -277,7 +277,7 @@ class LeastLoaded:
         """Warmth, priority."""
         return (candidate.warmth, candidate.server.priority)
 
-    def keys(self, turns: Iterable[Turn], moment: Moment, tiebreak: int) -> list[tuple[Any, ...]]:
+    def keys(self, turns: Iterable[RankedCandidate], moment: RankingContext, tiebreak: int) -> list[tuple[Any, ...]]:
         """Doubt, load, warmth, priority, chance."""
         snapshot, mixed = moment.snapshot, tiebreak * _MIX & _MASK
         running = snapshot.in_flight.get
@@ -292,7 +292,7 @@ class LeastLoaded:
             for name, fixed, _, salt, _, one in turns
         ]
 
-    def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
+    def reasons(self, candidate: Candidate, moment: RankingContext) -> tuple[Reason, ...]:
         """The same in words."""
         running = _in_flight(candidate, moment.snapshot)
         return (running, candidate.warm_reason, *_why_last(candidate, moment.config))
@@ -307,12 +307,12 @@ class RoundRobin:
         """Doubt."""
         return (candidate.doubt,)
 
-    def keys(self, turns: Iterable[Turn], moment: Moment, tiebreak: int) -> list[tuple[Any, ...]]:
+    def keys(self, turns: Iterable[RankedCandidate], moment: RankingContext, tiebreak: int) -> list[tuple[Any, ...]]:
         """Doubt, then the turn."""
         count = len(moment.config.servers)
         return [(fixed, (place - tiebreak) % count, name) for name, fixed, place, _, _, _ in turns]
 
-    def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
+    def reasons(self, candidate: Candidate, moment: RankingContext) -> tuple[Reason, ...]:
         """The same in words."""
         running = _in_flight(candidate, moment.snapshot)
         last = _why_last(candidate, moment.config)
@@ -324,7 +324,7 @@ class Fastest:
 
     fixed_first: bool = True
 
-    def terms(self, candidate: Candidate, moment: Moment) -> Terms:
+    def terms(self, candidate: Candidate, moment: RankingContext) -> Terms:
         """The expected time, term by term."""
         return expect(candidate, moment.request, moment.snapshot, now=moment.now, prefix=moment.prefix)
 
@@ -332,7 +332,7 @@ class Fastest:
         """Doubt."""
         return (candidate.doubt,)
 
-    def keys(self, turns: Iterable[Turn], moment: Moment, tiebreak: int) -> list[tuple[Any, ...]]:
+    def keys(self, turns: Iterable[RankedCandidate], moment: RankingContext, tiebreak: int) -> list[tuple[Any, ...]]:
         """Doubt, expected cost, chance."""
         request, snapshot, now, prefix = moment.request, moment.snapshot, moment.now, moment.prefix
         mixed = tiebreak * _MIX & _MASK
@@ -346,7 +346,7 @@ class Fastest:
             for name, fixed, _, salt, _, one in turns
         ]
 
-    def reasons(self, candidate: Candidate, moment: Moment) -> tuple[Reason, ...]:
+    def reasons(self, candidate: Candidate, moment: RankingContext) -> tuple[Reason, ...]:
         """When it would be ready and done, the terms, and how well the speeds are known."""
         terms = self.terms(candidate, moment)
         speed = candidate.speed(moment.request.model, moment.snapshot.speeds)

@@ -22,7 +22,7 @@ from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.token_usage import DayOfUser, TokenUsage
 from ollama_router_server.system import Clock
 
-__all__ = ["Ledger", "Ticket", "has_limits"]
+__all__ = ["Ticket", "UsageLimits", "has_limits"]
 
 _IDLE = 300.0  # seconds after which another process's use of a user's tokens is no longer read back
 _OLD = 1.0  # seconds after which what other processes wrote is read before a request is admitted
@@ -53,7 +53,7 @@ class Ticket:
     shared: bool
 
 
-class Ledger:
+class UsageLimits:
     """The meters of this process. All of it runs on one event loop.
 
     Args:

@@ -11,7 +11,7 @@ from falcon.asgi import Request, Response
 from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.model_placement import differing_digests
-from ollama_router_server.coordination.shared_memory import Board
+from ollama_router_server.coordination.shared_memory import SharedMemory
 from ollama_router_server.services import Services
 
 __all__ = ["DrainResource", "ExplainResource", "StatusResource"]
@@ -97,7 +97,7 @@ class DrainResource:
         response.media = {"server": name, "draining": self._on, "in_flight": in_flight}
 
 
-def _worker_json(board: Board | None) -> dict[str, int]:
+def _worker_json(board: SharedMemory | None) -> dict[str, int]:
     """Which of the workers answers: learned speeds and breakers are its own."""
     return {"index": 0, "count": 1} if board is None else {"index": board.worker, "count": board.workers}
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from ollama_router_server.system import random_bytes
 
-__all__ = ["BEAT", "Board", "Rows"]
+__all__ = ["BEAT", "Rows", "SharedMemory"]
 
 BEAT: Final = "beat"
 """The figure in which a worker says that it lives: whole seconds of the monotonic clock."""
@@ -163,7 +163,7 @@ class Rows:
                 self._words[at] = 0
 
 
-class Board:
+class SharedMemory:
     """The memory of one router with several workers.
 
     Attributes:

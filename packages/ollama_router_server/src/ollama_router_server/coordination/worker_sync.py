@@ -18,7 +18,7 @@ import structlog
 
 from ollama_router_server.telemetry.metric_aggregation import Family, add_up, counted
 
-__all__ = ["Siblings"]
+__all__ = ["WorkerSync"]
 
 _FIGURES = "figures"
 _UNDER_WAY = "under_way"
@@ -28,7 +28,7 @@ _PUBLISH = 1.0
 _log = structlog.get_logger(__name__)
 
 
-class Siblings:
+class WorkerSync:
     """This worker among the others. Start it on a running event loop.
 
     Args:

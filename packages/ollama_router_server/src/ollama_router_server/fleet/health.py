@@ -11,7 +11,7 @@ import structlog
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.breaker import Breaker, RetryBudget, counts_as_failure
 
-__all__ = ["Health", "Passage"]
+__all__ = ["BreakerPermit", "Health"]
 
 _log = structlog.get_logger("health")
 
@@ -21,7 +21,7 @@ _OK = 200
 _TOO_MANY = 429
 
 
-class Passage:
+class BreakerPermit:
     """One request's way to one server; exactly one of its ends counts, the first.
 
     `probe` is True when the request is the one that finds out whether a server is back.
@@ -79,7 +79,7 @@ class Health:
         self.retries = RetryBudget()
         self.draining = frozenset(name for name, server in config.servers.items() if server.drain)
 
-    def use(self, config: Config) -> None:
+    def reconfigure(self, config: Config) -> None:
         """Another config: what is known about servers that stay is kept; a changed `drain` holds."""
         old, new = self._config.servers, config.servers
         for name, server in new.items():
@@ -98,16 +98,16 @@ class Health:
         """Whether a server has not failed lately: requests to it need no leave."""
         return server not in self._troubled
 
-    def passage(self, server: str) -> Passage | None:
+    def passage(self, server: str) -> BreakerPermit | None:
         """Leave to send one request now; None while another one holds the probe or the server is left alone."""
         if server not in self._troubled:
-            return Passage(self, server, probe=False)
+            return BreakerPermit(self, server, probe=False)
         now = self._now()
         if self._breaker.admit(server, now):
-            return Passage(self, server, probe=self._breaker.state(server).probing)
+            return BreakerPermit(self, server, probe=self._breaker.state(server).probing)
         if server in self._breaker.suspended(self._usable(), now):
             return None
-        return Passage(self, server, probe=False)  # panic: all are out, and this one at least takes connections
+        return BreakerPermit(self, server, probe=False)  # panic: all are out, and this one at least takes connections
 
     def suspended(self, up: Collection[str]) -> Mapping[str, float]:
         """For `FleetSnapshot.suspended`; `up` are the servers that answer their probes."""

@@ -16,13 +16,13 @@ from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamProtoc
 from ollama_router_core.fleet.inventory import Book as FactBook
 from ollama_router_core.fleet.inventory import Question, Told, take_stock
 from ollama_router_core.fleet.observations import observe_down, observe_version
-from ollama_router_server.fleet.probe_state import Pulse
+from ollama_router_server.fleet.probe_state import ProbeState
 from ollama_router_server.system import Clock
 from ollama_router_server.upstream.fetching import fetch
 from ollama_router_server.upstream.interface import Timeouts, Upstream
 from ollama_router_server.upstream.targets import Target
 
-__all__ = ["Book", "Polls"]
+__all__ = ["Book", "HealthChecker"]
 
 _log = structlog.get_logger("fleet")
 
@@ -39,7 +39,7 @@ class Book(FactBook, Protocol):
         """A server was asked; `came_up` when it was not up before."""
 
 
-class Polls:
+class HealthChecker:
     """The tasks. `jitter` is the share of the interval by which servers are asked apart."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Polls:
         self._clock = clock
         self._book = book
         self._pulses = {
-            name: Pulse(config.health_check_interval * (1 + jitter * _phase(name)), up=facts.up)
+            name: ProbeState(config.health_check_interval * (1 + jitter * _phase(name)), up=facts.up)
             for name, facts in book.servers.items()
         }
         self._wake: dict[str, asyncio.Event] = {}

@@ -10,7 +10,7 @@ which is 19 s by default. Source of the counts: HAProxy's `fall 3 rise 2`.
 
 from __future__ import annotations
 
-__all__ = ["FALL", "RISE", "Pulse"]
+__all__ = ["FALL", "RISE", "ProbeState"]
 
 FALL, RISE = 3, 2
 """Probes in a row that must fail, or pass, to change what is believed."""
@@ -20,7 +20,7 @@ _AGAIN = 1.0
 _WHILE_DOWN = 5.0
 
 
-class Pulse:
+class ProbeState:
     """One server's probes. `interval` is seconds between two while all is well.
 
     `up` is None before the first, whose finding is believed as it is.

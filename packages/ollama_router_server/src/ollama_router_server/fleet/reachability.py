@@ -31,7 +31,7 @@ class Reachability:
         self._task: asyncio.Task[None] | None = None
         self.last: dict[str, Reach] = {}
 
-    def use(self, config: Config) -> None:
+    def reconfigure(self, config: Config) -> None:
         """Another config: its hosts are tried at once."""
         self._config = config
         self.last = {name: reach for name, reach in self.last.items() if name in config.external_hosts}

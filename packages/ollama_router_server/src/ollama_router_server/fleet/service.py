@@ -24,7 +24,7 @@ from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.routing.prefixes import Prefixes
 from ollama_router_server.coordination.shared_memory import Rows
 from ollama_router_server.fleet.health import Health
-from ollama_router_server.fleet.health_checker import Polls
+from ollama_router_server.fleet.health_checker import HealthChecker
 from ollama_router_server.fleet.load_stats import Loads
 from ollama_router_server.system import Clock
 from ollama_router_server.upstream.fetching import fetch
@@ -78,8 +78,8 @@ class FleetService:
         self._polls = self._new_polls()
         self._starting: asyncio.Task[None] | None = None
 
-    def _new_polls(self) -> Polls:
-        return Polls(
+    def _new_polls(self) -> HealthChecker:
+        return HealthChecker(
             config=self._config,
             targets=self._targets,
             upstream=self._upstream,
@@ -112,7 +112,7 @@ class FleetService:
             speeds=self._speeds,
         )
 
-    async def use(self, config: Config, *, moved: Collection[str] = ()) -> None:
+    async def reconfigure(self, config: Config, *, moved: Collection[str] = ()) -> None:
         """Go by another config from now on: what is believed of servers that stay is kept, but not of `moved` ones.
 
         Names that the config drops are forgotten at once; requests under way there end as they end.
@@ -124,7 +124,7 @@ class FleetService:
         self._stubs = None
         self._replies = {key: body for key, body in self._replies.items() if key[0] in kept and key[0] in self._servers}
         self._timeouts = _timeouts(config)
-        self.health.use(config)
+        self.health.reconfigure(config)
         closing, self._polls = self._polls, self._new_polls()
         await closing.aclose()
         self._starting = asyncio.create_task(self._polls.start())

@@ -39,7 +39,7 @@ class WarmUp:
         patience = config.request_timeout
         self._timeouts = Timeouts(connect=config.connect_timeout, first_byte=patience, idle=patience)
 
-    def use(self, config: Config) -> None:
+    def reconfigure(self, config: Config) -> None:
         """Another config: what it names is loaded where its server next comes up, or is up and lacks it."""
         before, self._config = self._config.servers, config
         for name, facts in self._fleet.snapshot.servers.items():

@@ -112,7 +112,7 @@ class Reloader:
             config = await asyncio.to_thread(self._source.read)
             paths = changed_paths(services.config, config)
             if paths or asked:
-                await services.use(config)
+                await services.reconfigure(config)
         except ConfigError as error:
             services.config_problem = error.message
             tell.error("config_refused", error=error.message)

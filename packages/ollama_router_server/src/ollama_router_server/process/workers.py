@@ -22,7 +22,7 @@ from typing import Any, Final
 import structlog
 
 from ollama_router_core.errors import RouterError
-from ollama_router_server.coordination.shared_memory import BEAT, Board
+from ollama_router_server.coordination.shared_memory import BEAT, SharedMemory
 from ollama_router_server.system import SystemClock
 
 __all__ = ["Supervisor", "Worker"]
@@ -44,7 +44,7 @@ class Worker:
     """One of several processes: `lifeline` reads as ended once the supervisor is gone."""
 
     index: int
-    board: Board
+    board: SharedMemory
     lifeline: int
     _ready: int
 
@@ -89,7 +89,7 @@ class Supervisor:
         self._grace = grace
         self._open_log = open_log
         self._tell = {"accepting": accepting, "stopping": stopping, "reloading": reloading, "alive": alive}
-        self._board = Board(count)
+        self._board = SharedMemory(count)
         self._clock = SystemClock()
         self._children: dict[int, _Child] = {}
         self._due: dict[int, float] = {}

@@ -20,7 +20,7 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import Forbidden, RouterError
 from ollama_router_core.routing.decision import Decision, assigned_place
 from ollama_router_server.accounts.authentication import Authenticator
-from ollama_router_server.accounts.usage_limits import Ledger, Ticket, has_limits
+from ollama_router_server.accounts.usage_limits import Ticket, UsageLimits, has_limits
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.storage.identities import User
@@ -95,7 +95,7 @@ def is_counted(user: User, endpoint: Endpoint) -> bool:
     return endpoint.kind is not Kind.READ and has_limits(user.grants)
 
 
-async def count(ledger: Ledger, exchange: Exchange, endpoint: Endpoint) -> None:
+async def count(ledger: UsageLimits, exchange: Exchange, endpoint: Endpoint) -> None:
     """Count an exchange against its user's limits, until `settle`.
 
     Raises:
@@ -111,7 +111,7 @@ async def count(ledger: Ledger, exchange: Exchange, endpoint: Endpoint) -> None:
         exchange.standing = ledger.standing(user)
 
 
-def count_at_once(ledger: Ledger, exchange: Exchange, endpoint: Endpoint) -> bool:
+def count_at_once(ledger: UsageLimits, exchange: Exchange, endpoint: Endpoint) -> bool:
     """`count` without waiting; False if something has to be read first, and nothing was counted.
 
     Raises:
@@ -125,7 +125,7 @@ def count_at_once(ledger: Ledger, exchange: Exchange, endpoint: Endpoint) -> boo
     return exchange.ticket is not None
 
 
-def settle(ledger: Ledger, exchange: Exchange, ticket: Ticket) -> None:
+def settle(ledger: UsageLimits, exchange: Exchange, ticket: Ticket) -> None:
     """An exchange that was counted has ended: what it was taken for is replaced by what it used."""
     ledger.settle(ticket, _used(exchange, ticket))
 

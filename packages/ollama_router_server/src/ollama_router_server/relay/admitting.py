@@ -19,7 +19,7 @@ from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.model_placement import decide_place
 from ollama_router_core.routing.prefixes import conversation_of
-from ollama_router_server.fleet.health import Passage
+from ollama_router_server.fleet.health import BreakerPermit
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.relay.access import granted_ranking
 from ollama_router_server.relay.exchange import Exchange
@@ -27,7 +27,7 @@ from ollama_router_server.system import Clock
 from ollama_router_server.telemetry.histograms import DECIDING, Histogram
 from ollama_router_server.upstream.targets import Target
 
-__all__ = ["Admitting", "Place"]
+__all__ = ["AdmissionController", "ServerSlot"]
 
 _WHILE_TROUBLED = 0.5
 """Seconds between looks at the line while some server is out: its time may be up."""
@@ -37,14 +37,14 @@ _LONGEST_RETRY_AFTER = 30.0
 _UNSEEN = FleetSnapshot()
 
 
-class Place:
+class ServerSlot:
     """A request's slot on a server of its decision, until `close`. `unload` is what has to go there before."""
 
     __slots__ = ("_admitting", "_closed", "_first", "_retries", "decision", "number", "server", "unload", "waited")
 
     def __init__(
         self,
-        admitting: Admitting,
+        admitting: AdmissionController,
         number: int,
         decision: Decision,
         *,
@@ -60,11 +60,11 @@ class Place:
         self.unload = unload
         self.waited = waited
         admitting.fleet.begin(self.server)
-        self._first: Passage | None = admitting.fleet.health.passage(self.server)
+        self._first: BreakerPermit | None = admitting.fleet.health.passage(self.server)
         if self._first is None and decision.strategy == "explicit_assignment":
-            self._first = Passage(admitting.fleet.health, self.server, probe=False)
+            self._first = BreakerPermit(admitting.fleet.health, self.server, probe=False)
 
-    def passage(self, server: str) -> Passage | None:
+    def passage(self, server: str) -> BreakerPermit | None:
         """Leave to send to a server of the ranking now; the slot moves there. None: it is left alone."""
         if server == self.server and self._first is not None:
             passage, self._first = self._first, None
@@ -97,7 +97,7 @@ class Place:
         self._admitting.finished(self)
 
 
-class Admitting:
+class AdmissionController:
     """Everybody who wants a server, in one line."""
 
     def __init__(self, config: Config, targets: Mapping[str, Target], fleet: FleetService, clock: Clock) -> None:
@@ -109,7 +109,7 @@ class Admitting:
         self._late = config.routing_strategy == "fastest"
         self._counting = _counts(config)
         self._numbers = itertools.count(1)
-        self._futures: dict[int, asyncio.Future[Place]] = {}
+        self._futures: dict[int, asyncio.Future[ServerSlot]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._under_way = 0
@@ -117,12 +117,12 @@ class Admitting:
         """Seconds that choosing a server took, where nobody had to wait."""
         fleet.on_change(self._changed)
 
-    def use(self, config: Config) -> None:
+    def reconfigure(self, config: Config) -> None:
         """Another config from now on, for those who wait too. What was once counted is counted to its end."""
         self._config = config
         self._late = config.routing_strategy == "fastest"
         self._counting = self._counting or _counts(config)
-        self._admission.use(config)
+        self._admission.reconfigure(config)
         self._changed()
 
     @property
@@ -135,7 +135,7 @@ class Admitting:
         snapshot = self.fleet.snapshot
         return self._admission.traffic(snapshot, self._clock.monotonic()) if self._counting else snapshot
 
-    def admit_at_once(self, exchange: Exchange, request: ParsedRequest) -> Place | None:
+    def admit_at_once(self, exchange: Exchange, request: ParsedRequest) -> ServerSlot | None:
         """A place on a server for a request that need not wait; None leaves everything to `admit`.
 
         Raises:
@@ -152,7 +152,7 @@ class Admitting:
         ticket = self._ticket(number, exchange, request, now)
         return self._admission.turn_away(ticket, self.fleet.snapshot, now)
 
-    async def admit(self, exchange: Exchange, request: ParsedRequest) -> Place:
+    async def admit(self, exchange: Exchange, request: ParsedRequest) -> ServerSlot:
         """A place on a server, now or when there is one; a client that leaves while it waits leaves the line.
 
         Raises:
@@ -166,7 +166,7 @@ class Admitting:
                 raise self._told(request, error) from None
         return self._granted(exchange, place)
 
-    def _granted(self, exchange: Exchange, place: Place) -> Place:
+    def _granted(self, exchange: Exchange, place: ServerSlot) -> ServerSlot:
         exchange.decision, exchange.decided = place.decision, self._clock.monotonic()
         try:
             if exchange.user is not None:
@@ -182,7 +182,7 @@ class Admitting:
         """One of the fleet's retries, if there is one left."""
         return self.fleet.health.retries.take(self._under_way + self.waiting)
 
-    def moved(self, place: Place, server: str) -> None:
+    def moved(self, place: ServerSlot, server: str) -> None:
         """Forwarding went on to another server."""
         self.fleet.end(place.server)
         self.fleet.begin(server)
@@ -190,13 +190,13 @@ class Admitting:
         if self._counting:
             self._admission.moved(place.number, server, self._clock.monotonic())
 
-    def answering(self, place: Place) -> None:
+    def answering(self, place: ServerSlot) -> None:
         """An answer began."""
         if self._late:
             now = self._clock.monotonic()
             self._carry_out(self._admission.first_byte(place.number, self._facts(), now))
 
-    def finished(self, place: Place) -> None:
+    def finished(self, place: ServerSlot) -> None:
         """A slot is free."""
         self._under_way -= 1
         if self._counting:
@@ -209,7 +209,7 @@ class Admitting:
 
     # --- going and waiting ------------------------------------------------------------------------------------------
 
-    def _at_once(self, exchange: Exchange, request: ParsedRequest) -> Place | None:
+    def _at_once(self, exchange: Exchange, request: ParsedRequest) -> ServerSlot | None:
         """The way of most requests; None when the line has to be asked."""
         hosted = request.route.uses_cloud and is_cloud_name(request.route.model_text or "")
         if not hosted and self._admission.waiting:
@@ -227,16 +227,16 @@ class Admitting:
         if self._counting:
             self._admission.bound(self._ticket(number, exchange, request, now), decision.ranking[0], now)
         self._under_way += 1
-        return Place(self, number, decision)
+        return ServerSlot(self, number, decision)
 
-    async def _in_turn(self, exchange: Exchange, request: ParsedRequest) -> Place:
+    async def _in_turn(self, exchange: Exchange, request: ParsedRequest) -> ServerSlot:
         now, number = self._clock.monotonic(), next(self._numbers)
         ticket = self._ticket(number, exchange, request, now)
         snapshot = self.fleet.snapshot
         outcomes = self._admission.arrive(ticket, snapshot, now)
         if len(outcomes) == 1 and outcomes[0].ticket is ticket:
             return self._placed(outcomes[0])
-        future: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[ServerSlot] = asyncio.get_running_loop().create_future()
         self._futures[number] = future
         try:
             self._carry_out(outcomes)
@@ -251,13 +251,13 @@ class Admitting:
         finally:
             self._futures.pop(number, None)
 
-    def _placed(self, outcome: Outcome) -> Place:
+    def _placed(self, outcome: Outcome) -> ServerSlot:
         if not isinstance(outcome, Dispatch):
             raise outcome.error
         self._under_way += 1
         return self._place(outcome)
 
-    def _left(self, number: int, future: asyncio.Future[Place]) -> None:
+    def _left(self, number: int, future: asyncio.Future[ServerSlot]) -> None:
         """Out of the line; a place that was given in the same moment goes to the next."""
         if future.done() and not future.cancelled() and future.exception() is None:
             future.result().close()
@@ -286,7 +286,7 @@ class Admitting:
             elif future is not None and not future.done():
                 future.set_exception(outcome.error)
 
-    def _place(self, outcome: Dispatch) -> Place:
+    def _place(self, outcome: Dispatch) -> ServerSlot:
         decision = Decision(
             request=outcome.ticket.request,
             strategy=self._config.routing_strategy,
@@ -294,7 +294,7 @@ class Admitting:
             _explain=lambda: (),
             _headline=lambda: outcome.reason,
         )
-        return Place(
+        return ServerSlot(
             self, outcome.ticket.number, decision, unload=outcome.unload, waited=(outcome.waited, outcome.position)
         )
 

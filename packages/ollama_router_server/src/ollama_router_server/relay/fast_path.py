@@ -30,14 +30,14 @@ from ollama_router_server.relay.access import (
     check_route,
     count_at_once,
 )
-from ollama_router_server.relay.admitting import Place
+from ollama_router_server.relay.admitting import ServerSlot
 from ollama_router_server.relay.client import Client, Receive
 from ollama_router_server.relay.delivery import answer_head, encoded_answer_head
 from ollama_router_server.relay.error_responses import error_answer, last_words
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.relay.feedback import note_answered
-from ollama_router_server.relay.forwarder import Attempt, Forwarder, HeldAnswer, Tried
-from ollama_router_server.relay.keepalive import SignsOfLife
+from ollama_router_server.relay.forwarder import Attempt, Forwarder, HeldUpstreamResponse, Tried
+from ollama_router_server.relay.keepalive import StreamHeartbeat
 from ollama_router_server.relay.policy import Policy
 from ollama_router_server.storage.users import User
 from ollama_router_server.upstream.interface import ListenedResponse
@@ -84,7 +84,7 @@ class FastPath:
 
     deps: RelayDeps
     forwarder: Forwarder
-    signs: SignsOfLife
+    signs: StreamHeartbeat
     _policy: Policy
     _max_body: int
     _max_in_flight: int
@@ -94,7 +94,9 @@ class FastPath:
         self.live = live
         self._uses = 0
 
-    def use(self, deps: RelayDeps, policy: Policy, forwarder: Forwarder, signs: SignsOfLife, *, max_body: int) -> None:
+    def reconfigure(
+        self, deps: RelayDeps, policy: Policy, forwarder: Forwarder, signs: StreamHeartbeat, *, max_body: int
+    ) -> None:
         """Set, or change, what it works with."""
         self.deps = deps
         self.forwarder = forwarder
@@ -205,7 +207,7 @@ class _Passing:
     __slots__ = ("_attempt", "_cycle", "_exchange", "_held", "_path", "_place", "_request", "_response")
 
     def __init__(
-        self, path: FastPath, exchange: Exchange, request: ParsedRequest, place: Place, cycle: FrontCycle
+        self, path: FastPath, exchange: Exchange, request: ParsedRequest, place: ServerSlot, cycle: FrontCycle
     ) -> None:
         self._path = path
         self._exchange = exchange
@@ -213,7 +215,7 @@ class _Passing:
         self._place = place
         self._cycle = cycle
         self._attempt: Attempt | None = None
-        self._held: HeldAnswer | None = None
+        self._held: HeldUpstreamResponse | None = None
         self._response: ListenedResponse | None = None
 
     def begin(self, passed: dict[str, bytes]) -> None:

@@ -19,9 +19,9 @@ from ollama_router_core.routing.forwarding import (
     forward,
     outcome_of_status,
 )
-from ollama_router_server.fleet.health import Passage
+from ollama_router_server.fleet.health import BreakerPermit
 from ollama_router_server.fleet.service import FleetService
-from ollama_router_server.relay.admitting import Place
+from ollama_router_server.relay.admitting import ServerSlot
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.relay.feedback import Sent, note_finished, note_sent
 from ollama_router_server.relay.redaction import redacted
@@ -36,16 +36,16 @@ from ollama_router_server.upstream.interface import (
 )
 from ollama_router_server.upstream.targets import Target
 
-__all__ = ["Attempt", "Forwarder", "HeldAnswer", "Tried"]
+__all__ = ["Attempt", "Forwarder", "HeldUpstreamResponse", "Tried"]
 
 
-class HeldAnswer(Struct, eq=False):
+class HeldUpstreamResponse(Struct, eq=False):
     """An answer whose head has arrived; `release` says how it ended."""
 
     target: Target
     response: UpstreamResponse
     exchange: Exchange
-    passage: Passage
+    passage: BreakerPermit
     sent: Sent
     fleet: FleetService
     translation: Translation | None = None
@@ -67,7 +67,7 @@ class HeldAnswer(Struct, eq=False):
             self.passage.left()
 
 
-Tried = tuple[Outcome, HeldAnswer | None]
+Tried = tuple[Outcome, HeldUpstreamResponse | None]
 """What came of an attempt, and the answer if its head has arrived."""
 
 
@@ -76,7 +76,7 @@ class Attempt(Struct, eq=False):
 
     target: Target
     underway: UpstreamExchange
-    passage: Passage
+    passage: BreakerPermit
     sent: Sent
     started: float
     response: ListenedResponse | None = None
@@ -104,8 +104,8 @@ class Forwarder:
         self._clock = clock
 
     async def forward(
-        self, exchange: Exchange, request: ParsedRequest, place: Place, first: Tried | None = None
-    ) -> HeldAnswer:
+        self, exchange: Exchange, request: ParsedRequest, place: ServerSlot, first: Tried | None = None
+    ) -> HeldUpstreamResponse:
         """Try servers until one answers; `first` is what came of the first attempt if `begin` has made it.
 
         Raises:
@@ -130,7 +130,7 @@ class Forwarder:
         self,
         exchange: Exchange,
         request: ParsedRequest,
-        place: Place,
+        place: ServerSlot,
         listener: Callable[[], None],
         passed: dict[str, bytes],
     ) -> Attempt | None:
@@ -178,7 +178,7 @@ class Forwarder:
             return None
         return self._headed(exchange, attempt.target, response, attempt.passage, attempt.sent, None)
 
-    async def _try(self, exchange: Exchange, target: Target, request: ParsedRequest, place: Place) -> Tried:
+    async def _try(self, exchange: Exchange, target: Target, request: ParsedRequest, place: ServerSlot) -> Tried:
         passage = place.passage(target.name)
         if passage is None:
             alone = ConnectFailed(f"{target.name} failed repeatedly and is left alone for a while")
@@ -189,7 +189,9 @@ class Forwarder:
             passage.left()
             raise
 
-    async def _attempt(self, exchange: Exchange, target: Target, request: ParsedRequest, passage: Passage) -> Tried:
+    async def _attempt(
+        self, exchange: Exchange, target: Target, request: ParsedRequest, passage: BreakerPermit
+    ) -> Tried:
         outbound = prepare(request, target.place)
         started = self._clock.monotonic()
         try:
@@ -204,7 +206,7 @@ class Forwarder:
         response = redacted(response, target.place)
         return self._headed(exchange, target, response, passage, sent, outbound.translation)
 
-    def _failed(self, target: Target, passage: Passage, error: UpstreamError, started: float) -> Outcome:
+    def _failed(self, target: Target, passage: BreakerPermit, error: UpstreamError, started: float) -> Outcome:
         if isinstance(error, ConnectFailed):
             passage.failed(refused=True)
             self._fleet.refresh_soon(target.name)
@@ -217,7 +219,7 @@ class Forwarder:
         exchange: Exchange,
         target: Target,
         response: UpstreamResponse,
-        passage: Passage,
+        passage: BreakerPermit,
         sent: Sent,
         translation: Translation | None,
     ) -> Tried:
@@ -226,7 +228,7 @@ class Forwarder:
             passage.failed()
             return Broken(UpstreamProtocolError(f"{target.name} answered with a redirect, which is not followed")), None
         passage.head(response.status)
-        held = HeldAnswer(target, response, exchange, passage, sent, self._fleet, translation)
+        held = HeldUpstreamResponse(target, response, exchange, passage, sent, self._fleet, translation)
         return outcome_of_status(response.status), held
 
 
@@ -249,7 +251,7 @@ def _upstream_request(exchange: Exchange, target: Target, outbound: Outbound) ->
     )
 
 
-def _concluded(result: Relay | GiveUp, held: HeldAnswer | None) -> HeldAnswer:
+def _concluded(result: Relay | GiveUp, held: HeldUpstreamResponse | None) -> HeldUpstreamResponse:
     if isinstance(result, Relay) and held is not None:
         return held
     if held is not None:

@@ -14,12 +14,12 @@ from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.outbound.keepalive import Keepalive, keepalive_of, waits_for_load
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.relay.exchange import Exchange
-from ollama_router_server.relay.forwarder import HeldAnswer
+from ollama_router_server.relay.forwarder import HeldUpstreamResponse
 
-__all__ = ["SignsOfLife"]
+__all__ = ["StreamHeartbeat"]
 
 
-class SignsOfLife:
+class StreamHeartbeat:
     """What a config says about them: `interval` seconds between two, None for none at all."""
 
     def __init__(self, interval: float | None, fleet: FleetService) -> None:
@@ -31,8 +31,8 @@ class SignsOfLife:
         return self._interval is not None and self._loads(request, server)
 
     async def during(
-        self, exchange: Exchange, request: ParsedRequest, forwarding: Coroutine[Any, Any, HeldAnswer]
-    ) -> HeldAnswer:
+        self, exchange: Exchange, request: ParsedRequest, forwarding: Coroutine[Any, Any, HeldUpstreamResponse]
+    ) -> HeldUpstreamResponse:
         """Wait for the head of an answer."""
         sign = None if self._interval is None else keepalive_of(request, wall=exchange.started_at)
         if self._interval is None or sign is None:

@@ -20,7 +20,7 @@ from ollama_router_core.outbound.external_routes import EXTERNAL, PREFIX
 from ollama_router_core.records.sinks import LogSink
 from ollama_router_core.routing.decision import assigned_place
 from ollama_router_server.accounts.authentication import Authenticator
-from ollama_router_server.accounts.usage_limits import Ledger
+from ollama_router_server.accounts.usage_limits import UsageLimits
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.http.cycle import FRONT
 from ollama_router_server.relay.access import (
@@ -32,7 +32,7 @@ from ollama_router_server.relay.access import (
     settle,
 )
 from ollama_router_server.relay.active_requests import tell_under_way
-from ollama_router_server.relay.admitting import Admitting, Place
+from ollama_router_server.relay.admitting import AdmissionController, ServerSlot
 from ollama_router_server.relay.answers import answer_whole
 from ollama_router_server.relay.bodies import read_body
 from ollama_router_server.relay.client import Client, ClientGone, Receive, Send
@@ -45,7 +45,7 @@ from ollama_router_server.relay.fan_out import Gathering
 from ollama_router_server.relay.fast_path import FastPath
 from ollama_router_server.relay.feedback import note_answered
 from ollama_router_server.relay.forwarder import Forwarder, Tried
-from ollama_router_server.relay.keepalive import SignsOfLife
+from ollama_router_server.relay.keepalive import StreamHeartbeat
 from ollama_router_server.relay.model_homes import Homes, LastHomes
 from ollama_router_server.relay.model_owners import Holders
 from ollama_router_server.relay.policy import Policy
@@ -74,9 +74,9 @@ class RelayDeps:
     targets: Mapping[str, Target]
     upstream: ListeningUpstream
     fleet: FleetService
-    admitting: Admitting
+    admitting: AdmissionController
     authenticator: Authenticator
-    ledger: Ledger
+    ledger: UsageLimits
     sink: LogSink
     clock: Clock
     metrics: Metrics
@@ -94,9 +94,9 @@ class RelayApp:
         self._live = LiveExchanges(deps.authenticator)
         self._last_homes: LastHomes = LastHomes()
         self.fast_path = FastPath(self, self._live)
-        self.use(deps)
+        self.reconfigure(deps)
 
-    def use(self, deps: RelayDeps) -> None:
+    def reconfigure(self, deps: RelayDeps) -> None:
         """Go by another config from now on. Exchanges under way take what is left of their steps from it.
 
         `deps.targets` must still hold every place that it ever held.
@@ -116,8 +116,8 @@ class RelayApp:
             fleet=deps.fleet,
             clock=deps.clock,
         )
-        self._signs = SignsOfLife(config.load_keepalive, deps.fleet)
-        self.fast_path.use(deps, self._policy, self._forwarder, self._signs, max_body=self._max_body)
+        self._signs = StreamHeartbeat(config.load_keepalive, deps.fleet)
+        self.fast_path.reconfigure(deps, self._policy, self._forwarder, self._signs, max_body=self._max_body)
 
     @property
     def in_flight(self) -> int:
@@ -202,7 +202,9 @@ class RelayApp:
         finally:
             self.end(exchange)
 
-    async def go_on(self, exchange: Exchange, request: ParsedRequest, place: Place, tried: Tried | None = None) -> None:
+    async def go_on(
+        self, exchange: Exchange, request: ParsedRequest, place: ServerSlot, tried: Tried | None = None
+    ) -> None:
         """Serve what the fast path began, from its place on, or from what came of its first attempt."""
         try:
             async with exchange.client.watched():
@@ -271,7 +273,7 @@ class RelayApp:
             place.close()
 
     async def _pass_on(
-        self, exchange: Exchange, request: ParsedRequest, place: Place, tried: Tried | None = None
+        self, exchange: Exchange, request: ParsedRequest, place: ServerSlot, tried: Tried | None = None
     ) -> None:
         if tried is None and await answer_in_place(exchange, request, place.decision, self._deps.targets):
             return
@@ -294,7 +296,7 @@ class RelayApp:
         target = self._deps.targets.get(assigned_place(request.route, self._deps.config) or "")
         return target is not None and target.external
 
-    async def _place(self, exchange: Exchange, request: ParsedRequest) -> tuple[ParsedRequest, Place]:
+    async def _place(self, exchange: Exchange, request: ParsedRequest) -> tuple[ParsedRequest, ServerSlot]:
         """A place on a server; a model that cannot be served may have a stand-in, which is then what is asked for."""
         try:
             return request, await self._admit(exchange, request)
@@ -304,7 +306,7 @@ class RelayApp:
                 raise
         return instead, await self._admit(exchange, instead)
 
-    async def _admit(self, exchange: Exchange, request: ParsedRequest) -> Place:
+    async def _admit(self, exchange: Exchange, request: ParsedRequest) -> ServerSlot:
         """Wait for a place; a model that nobody is known to have is looked for once more before it is missed."""
         try:
             return await self._deps.admitting.admit(exchange, request)

@@ -17,7 +17,7 @@ from ollama_router_server.storage.log_figures import HOUR, Figures, Sums, add_fi
 
 __all__ = ["COUNTED", "Waiting", "count_all", "count_rows", "figures_of_user", "read", "rows_of", "rows_to_count"]
 
-Place = tuple[str | None, str | None]
+ServerSlot = tuple[str | None, str | None]
 """Model and server."""
 
 COUNTED = (
@@ -81,7 +81,7 @@ class Waiting:
 
     def __init__(self) -> None:
         self._users: dict[str | None, Figures] = {}
-        self._places: dict[Place, Figures] = {}
+        self._places: dict[ServerSlot, Figures] = {}
         self._total: Counter[int] = Counter()
         self._ttft: Counter[int | None] = Counter()
 
@@ -173,7 +173,7 @@ def _count(rows: _Rows) -> Sums:
     return waiting.exactly()
 
 
-def _add_tokens(users: dict[str | None, Figures], places: dict[Place, Figures], rows: _Rows) -> None:
+def _add_tokens(users: dict[str | None, Figures], places: dict[ServerSlot, Figures], rows: _Rows) -> None:
     find_user, find_place = users.get, places.get
     place_of = zip(rows.model, rows.server, strict=True)
     for name, place, tokens_in, tokens_out in zip(rows.user, place_of, rows.tokens_in, rows.tokens_out, strict=True):
@@ -195,7 +195,7 @@ def _add_tokens(users: dict[str | None, Figures], places: dict[Place, Figures], 
 
 
 def _sums(
-    users: dict[Any, Figures], places: Mapping[Place, Figures], total: Mapping[int, int], ttft: Mapping[Any, int]
+    users: dict[Any, Figures], places: Mapping[ServerSlot, Figures], total: Mapping[int, int], ttft: Mapping[Any, int]
 ) -> Sums:
     sums = Sums()
     if None in users:

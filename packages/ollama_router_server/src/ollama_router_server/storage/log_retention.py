@@ -14,14 +14,14 @@ from ollama_router_core.errors import StorageUnavailable
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.system import Clock
 
-__all__ = ["LogKeeper"]
+__all__ = ["LogRetention"]
 
 _DAY = 86_400
 
 _log = structlog.get_logger(__name__)
 
 
-class LogKeeper:
+class LogRetention:
     """Merges sums every `merge_interval` seconds and deletes old rows every `cleanup_interval` seconds."""
 
     def __init__(
@@ -40,7 +40,7 @@ class LogKeeper:
         self._cleanup_interval = cleanup_interval
         self._task: asyncio.Task[None] | None = None
 
-    def use(self, settings: RequestLogSettings) -> None:
+    def reconfigure(self, settings: RequestLogSettings) -> None:
         """Other settings from the next cleaning on."""
         self._settings = settings
 

@@ -1,4 +1,4 @@
-"""docs/cli.md says everything that `orouter` can do."""
+"""docs/reference/cli.md says everything that `orouter` can do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer.main
 
 from ollama_router_cli.main import COMMANDS, app
 
-PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
 COMMON = {"--config", "--environment", "--json", "--help"}
 
 
@@ -31,7 +31,7 @@ def section(heading: str) -> str:
     """The text between a heading and the next."""
     text = PAGE.read_text(encoding="utf-8")
     found = re.search(rf"^##+ {re.escape(heading)}\n(.*?)(?=^##+ |\Z)", text, re.DOTALL | re.MULTILINE)
-    assert found, f"docs/cli.md has no section {heading!r}"
+    assert found, f"docs/reference/cli.md has no section {heading!r}"
     return found[1]
 
 

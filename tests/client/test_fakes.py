@@ -1,4 +1,4 @@
-"""How users test programs that route from inside: what docs/client.md shows, run."""
+"""How users test programs that route from inside: what docs/how-to/route-inside-a-program.md shows, run."""
 
 from __future__ import annotations
 

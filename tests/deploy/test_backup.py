@@ -1,4 +1,4 @@
-"""The commands of docs/backup-and-restore.md, typed as they stand there; only the places are others."""
+"""The commands of docs/how-to/backup-and-restore.md, typed as they stand there; only the places are others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.postgresql import find_binaries, running_cluster
 from support.waiting import wait_until
 from support.workers import served
 
-PAGE = (Path(__file__).parents[2] / "docs" / "backup-and-restore.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "backup-and-restore.md").read_text(encoding="utf-8")
 MODEL = "llama3.1:8b"
 CHAT = {"model": MODEL, "stream": False, "messages": [{"role": "user", "content": "Hello"}]}
 

@@ -1,4 +1,4 @@
-"""The files in deploy/ hold what docs/deploy.md says of them."""
+"""The files in deploy/ hold what docs/how-to/deploy.md says of them."""
 
 from __future__ import annotations
 

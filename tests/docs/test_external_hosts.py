@@ -1,4 +1,4 @@
-"""The recipes of docs/external-hosts.md load, and requests go where those services expect them."""
+"""The recipes of docs/how-to/external-hosts.md load, and requests go where those services expect them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ollama_router_core.config import Config, load_config
 from ollama_router_core.outbound.destinations import Destination, build_destinations
 from ollama_router_core.outbound.header_fields import request_fields
 
-PAGE = (Path(__file__).parents[2] / "docs" / "external-hosts.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "external-hosts.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 KEYS = {"OPENROUTER_API_KEY": "sk-or", "AZURE_OPENAI_KEY": "azure-key"}
 

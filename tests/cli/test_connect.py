@@ -15,7 +15,7 @@ def served(monkeypatch):
         ready()
         refused()
 
-    monkeypatch.setattr("ollama_router_cli.connect.serve_shim", serve_shim)
+    monkeypatch.setattr("ollama_router_cli.commands.connect.serve_shim", serve_shim)
     return calls
 
 

@@ -69,7 +69,7 @@ def test_the_root_lists_every_command_with_its_purpose(cli):
     """The list is written without loading the commands; the texts say what the commands say."""
     listing = cli("--help").out
     root: Any = typer.main.get_command(app)
-    for name, (_, purpose) in COMMANDS.items():
+    for name, purpose in COMMANDS.items():
         assert name in listing
         assert purpose in listing
         own = root.get_command(None, name).help
@@ -114,7 +114,7 @@ def test_an_error_is_one_text_and_no_traceback(cli):
 
 def test_an_unexpected_error_is_one_text_too(cli, monkeypatch):
     """A defect of ours is named as such and says how to see more."""
-    monkeypatch.setattr("ollama_router_cli.config_commands.read_settings", lambda *_: {}["gone"])
+    monkeypatch.setattr("ollama_router_cli.commands.config.read_settings", lambda *_: {}["gone"])
     result = cli("config", "show")
     assert result.code == 1
     assert result.err == "orouter: internal error: KeyError: 'gone' (OROUTER_TRACEBACK=1 shows where)\n"

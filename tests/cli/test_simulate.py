@@ -105,7 +105,7 @@ def test_a_plot_without_matplotlib_says_what_to_install(cli, trace, tmp_path, mo
             raise ImportError(name)
         return real(name, *rest)
 
-    monkeypatch.setattr("ollama_router_cli.simulate.import_module", without, raising=False)
+    monkeypatch.setattr("ollama_router_cli.commands.simulate.import_module", without, raising=False)
     result = cli("simulate", "--trace", trace, "--plot", str(tmp_path / "out.png"))
     assert result.code == 1
     assert "pip install 'ollama-router-cli[plot]'" in result.err

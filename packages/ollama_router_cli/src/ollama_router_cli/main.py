@@ -15,27 +15,27 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ollama_router_cli.options import ConfigOption, EnvironmentOption, examples
+from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, examples
 
 __all__ = ["COMMANDS", "app", "main"]
 
 COMMANDS = {
-    "serve": ("serve", "Run the router until Ctrl-C or SIGTERM."),
-    "connect": ("connect", "Let ollama and other clients without tokens use a router."),
-    "demo": ("demo", "Show the main job on two simulated servers."),
-    "init": ("init", "Write a commented config file."),
-    "config": ("config_commands", "Check and show the config."),
-    "users": ("user_commands", "Create, list and change users."),
-    "groups": ("group_commands", "Create, list and change groups of users."),
-    "route": ("route_commands", "Ask which server would get a request, and why."),
-    "simulate": ("simulate", "Compare routing strategies on a trace, in virtual time."),
-    "replay": ("replay", "Decide logged requests again under another config."),
-    "status": ("status", "Ask the router and every server how they are."),
-    "top": ("top", "Watch servers, models, the line and requests under way."),
-    "logs": ("log_commands", "Read the request log."),
-    "db": ("database_commands", "Look after the database of users and log."),
+    "serve": "Run the router until Ctrl-C or SIGTERM.",
+    "connect": "Let ollama and other clients without tokens use a router.",
+    "demo": "Show the main job on two simulated servers.",
+    "init": "Write a commented config file.",
+    "config": "Check and show the config.",
+    "users": "Create, list and change users.",
+    "groups": "Create, list and change groups of users.",
+    "route": "Ask which server would get a request, and why.",
+    "simulate": "Compare routing strategies on a trace, in virtual time.",
+    "replay": "Decide logged requests again under another config.",
+    "status": "Ask the router and every server how they are.",
+    "top": "Watch servers, models, the line and requests under way.",
+    "logs": "Read the request log.",
+    "db": "Look after the database of users and log.",
 }
-"""Each command's module and what it is for, in the order of `--help`."""
+"""Each command and its purpose, in the order of `--help`; its module in `commands` has the same name."""
 
 
 class _Commands(TyperGroup):
@@ -52,13 +52,13 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        command = typer.main.get_command(_import(COMMANDS[cmd_name][0]).app)
+        command = typer.main.get_command(_import(cmd_name).app)
         command.name = cmd_name
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
-            formatter.write_dl([(name, purpose) for name, (_, purpose) in COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -71,11 +71,11 @@ class _Commands(TyperGroup):
             raise typer.Exit(1) from None
 
 
-def _import(module: str) -> Any:
+def _import(command: str) -> Any:
     """A command's module. What is imported stays, and looking for garbage in it takes a fifth of the time."""
     gc.disable()
     try:
-        return import_module(f"ollama_router_cli.{module}")
+        return import_module(f"ollama_router_cli.commands.{command}")
     finally:
         gc.freeze()
         gc.enable()

@@ -15,9 +15,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from ollama_router_cli.console import confirm_word, print_json, print_note, print_result
-from ollama_router_cli.log_tables import print_history, print_records, print_stats
-from ollama_router_cli.options import (
+from ollama_router_cli.arguments.options import (
     ConfigOption,
     EnvironmentOption,
     JsonOption,
@@ -27,8 +25,10 @@ from ollama_router_cli.options import (
     in_place_of,
     option,
 )
-from ollama_router_cli.storage_access import open_log, run_with
-from ollama_router_cli.times import parse_moment
+from ollama_router_cli.arguments.times import parse_moment
+from ollama_router_cli.rendering.request_log import print_history, print_records, print_stats
+from ollama_router_cli.rendering.streams import confirm_word, print_json, print_note, print_result
+from ollama_router_cli.sources.storage import open_log, run_with
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.request_log import HourRow, LogFilter, LogStats, RequestLog
 from ollama_router_server.system import SystemClock

@@ -9,24 +9,18 @@ import ssl
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import httpx
-import typer
 
-from ollama_router_cli.console import CommandFailed
-from ollama_router_cli.settings_source import Settings
+from ollama_router_cli.errors import CommandFailed
+from ollama_router_cli.sources.settings import Settings
 from ollama_router_server.process.connect import read_address
 
-__all__ = ["TokenFileOption", "ask_router", "own_trust", "read_token", "router_url"]
+__all__ = ["ask_router", "own_trust", "read_token", "router_url"]
 
 _TOKEN = re.compile(r"[!-~]{1,72}", re.ASCII)
 _REFUSED = frozenset({401, 403})
-
-TokenFileOption = Annotated[
-    Path | None,
-    typer.Option("--token-file", metavar="FILE", help="File with the token; else $OROUTER_TOKEN or asked for."),
-]
 
 
 def router_url(url: str) -> str:

@@ -1,7 +1,4 @@
-"""`orouter users`: who may ask, and with which token.
-
-A running router notices every change within a second: nothing needs a restart.
-"""
+"""`orouter users create`, `list`, `show` and the rest of a user's life."""
 
 from __future__ import annotations
 
@@ -10,37 +7,26 @@ from typing import Annotated, Any
 
 import typer
 
-from ollama_router_cli.access_commands import NameArgument, Role, set_user, show_token, tokens_app, with_users
-from ollama_router_cli.console import confirm_word, print_json, print_note, print_result
-from ollama_router_cli.grant_options import describe_grants
-from ollama_router_cli.import_command import import_users
-from ollama_router_cli.log_tables import print_records
-from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, YesOption, command_group, examples
-from ollama_router_cli.render import clean, format_count, format_ms, format_time, print_table
+from ollama_router_cli.arguments.options import (
+    ConfigOption,
+    EnvironmentOption,
+    JsonOption,
+    YesOption,
+    command_group,
+    examples,
+)
+from ollama_router_cli.commands.users.store import NameArgument, Role, with_users
+from ollama_router_cli.rendering.grants import describe_grants
+from ollama_router_cli.rendering.request_log import print_records
+from ollama_router_cli.rendering.streams import confirm_word, print_json, print_note, print_result
+from ollama_router_cli.rendering.tables import clean, format_count, format_ms, format_time, print_table
+from ollama_router_cli.rendering.token import show_token
 from ollama_router_core.access.grants import grants_to_json
 from ollama_router_server.storage.users import CreatedToken, UserDetails, UserStore, UserSummary
 
 __all__ = ["app"]
 
 app = command_group("Create, list and change users; a token is shown once only.")
-
-
-app.command(
-    "set",
-    epilog=examples(
-        "orouter users set alice --models 'llama3*' --models qwen3:8b --rpm 60",
-        "orouter users set alice --group team --rpm inherit",
-        "orouter users set contractor --expires 2026-12-31 --networks 10.0.0.0/8",
-    ),
-)(set_user)
-app.add_typer(tokens_app, name="tokens")
-app.command(
-    "import",
-    epilog=examples(
-        "orouter users import --from-rails production.sqlite3 --dry-run",
-        "orouter users import --from-rails production.sqlite3",
-    ),
-)(import_users)
 
 
 @app.command(

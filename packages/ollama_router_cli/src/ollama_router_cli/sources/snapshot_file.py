@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ollama_router_cli.console import CommandFailed
+from ollama_router_cli.errors import CommandFailed
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.errors import UpstreamProtocolError
 from ollama_router_core.fleet.observations import observe_down, observe_ps, observe_show, observe_tags, observe_version

@@ -6,15 +6,9 @@ import json
 import sys
 from typing import Any
 
-from ollama_router_core.errors import RouterError
+from ollama_router_cli.errors import CommandFailed
 
-__all__ = ["CommandFailed", "confirm_word", "print_json", "print_note", "print_result"]
-
-
-class CommandFailed(RouterError):
-    """A command could not do what was asked; its text is all that the user sees, and the exit code is 1."""
-
-    code = "command_failed"
+__all__ = ["confirm_word", "print_json", "print_note", "print_result"]
 
 
 def print_result(text: str = "") -> None:

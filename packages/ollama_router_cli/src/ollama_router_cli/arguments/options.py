@@ -14,6 +14,7 @@ __all__ = [
     "ConfigOption",
     "EnvironmentOption",
     "JsonOption",
+    "TokenFileOption",
     "YesOption",
     "command_group",
     "examples",
@@ -40,6 +41,10 @@ EnvironmentOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option("--token-file", metavar="FILE", help="File with the token; else $OROUTER_TOKEN or asked for."),
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 

@@ -10,14 +10,15 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from ollama_router_cli.console import CommandFailed, print_json
-from ollama_router_cli.explanation import print_explanation
-from ollama_router_cli.live import look
-from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
-from ollama_router_cli.router_access import router_url
-from ollama_router_cli.settings_source import Settings, read_settings
-from ollama_router_cli.snapshot_file import read_snapshot
-from ollama_router_cli.storage_access import open_users
+from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.errors import CommandFailed
+from ollama_router_cli.rendering.explanation import print_explanation
+from ollama_router_cli.rendering.streams import print_json
+from ollama_router_cli.sources.router import router_url
+from ollama_router_cli.sources.servers import look
+from ollama_router_cli.sources.settings import Settings, read_settings
+from ollama_router_cli.sources.snapshot_file import read_snapshot
+from ollama_router_cli.sources.storage import open_users
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.routing.explanation import Question
 from ollama_router_core.routing.explanation import explain as explain_question

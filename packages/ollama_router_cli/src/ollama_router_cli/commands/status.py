@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 import typer
 
-from ollama_router_cli.console import print_json, print_note, print_result
-from ollama_router_cli.live import look
-from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
-from ollama_router_cli.render import format_bytes, format_ms, print_table
-from ollama_router_cli.router_access import own_trust
-from ollama_router_cli.settings_source import Settings, read_settings
+from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_cli.rendering.tables import format_bytes, format_ms, print_table
+from ollama_router_cli.sources.router import own_trust
+from ollama_router_cli.sources.servers import look
+from ollama_router_cli.sources.settings import Settings, read_settings
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config import Server
 from ollama_router_core.fleet.snapshot import ServerFacts

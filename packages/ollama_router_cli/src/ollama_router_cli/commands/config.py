@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ollama_router_cli.console import print_json, print_note, print_result
-from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
-from ollama_router_cli.settings_source import read_settings
+from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_cli.sources.settings import read_settings
 from ollama_router_core.config import changed_paths, dump_config, needs_restart, redacted
 from ollama_router_core.config.settings import Tls
 from ollama_router_core.errors import ConfigError

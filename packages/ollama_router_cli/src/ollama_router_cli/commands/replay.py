@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from ollama_router_cli.console import CommandFailed, print_json, print_note, print_result
-from ollama_router_cli.live import look
-from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
-from ollama_router_cli.render import print_table
-from ollama_router_cli.settings_source import Settings, read_settings
-from ollama_router_cli.storage_access import open_log
-from ollama_router_cli.times import parse_moment
+from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.arguments.times import parse_moment
+from ollama_router_cli.errors import CommandFailed
+from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_cli.rendering.tables import print_table
+from ollama_router_cli.sources.servers import look
+from ollama_router_cli.sources.settings import Settings, read_settings
+from ollama_router_cli.sources.storage import open_log
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.simulation import Replay
 from ollama_router_core.simulation import replay as replay_rows

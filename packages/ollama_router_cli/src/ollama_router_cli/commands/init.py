@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from ollama_router_cli.console import CommandFailed, print_json, print_note, print_result
-from ollama_router_cli.live import look
-from ollama_router_cli.options import JsonOption, command_group, examples
-from ollama_router_cli.settings_source import FILE_NAME
+from ollama_router_cli.arguments.options import JsonOption, command_group, examples
+from ollama_router_cli.errors import CommandFailed
+from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_cli.sources.servers import look
+from ollama_router_cli.sources.settings import FILE_NAME
 from ollama_router_core.config import Config, ProbedServer, Server, parse_ollama_host, render_template
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.fleet.snapshot import ServerFacts

@@ -10,11 +10,11 @@ from typing import Annotated
 
 import typer
 
-from ollama_router_cli.console import print_json, print_result
-from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption
-from ollama_router_cli.render import print_table
-from ollama_router_cli.settings_source import Settings, read_settings
-from ollama_router_cli.storage_access import open_database
+from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption
+from ollama_router_cli.rendering.streams import print_json, print_result
+from ollama_router_cli.rendering.tables import print_table
+from ollama_router_cli.sources.settings import Settings, read_settings
+from ollama_router_cli.sources.storage import open_database
 from ollama_router_server.storage.rails import RailsImport, RailsReport
 
 __all__ = ["import_users"]

@@ -6,9 +6,9 @@ import asyncio
 
 import typer
 
-from ollama_router_cli.console import print_json, print_result
-from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
-from ollama_router_cli.settings_source import read_settings
+from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.rendering.streams import print_json, print_result
+from ollama_router_cli.sources.settings import read_settings
 from ollama_router_server.storage.database import describe_url
 from ollama_router_server.storage.upgrade import check_database, upgrade_database
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from ollama_router_cli.console import print_result
-from ollama_router_cli.render import format_count, format_ms, format_time, print_table
+from ollama_router_cli.rendering.streams import print_result
+from ollama_router_cli.rendering.tables import format_count, format_ms, format_time, print_table
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.request_log import HourRow, LogStats, UsageRow
 

@@ -16,11 +16,18 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from ollama_router_cli.console import print_json, print_result
-from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
-from ollama_router_cli.render import clean, format_bytes, format_count, make_table, print_table
-from ollama_router_cli.router_access import TokenFileOption, ask_router, own_trust, read_token, router_url
-from ollama_router_cli.settings_source import read_settings
+from ollama_router_cli.arguments.options import (
+    ConfigOption,
+    EnvironmentOption,
+    JsonOption,
+    TokenFileOption,
+    command_group,
+    examples,
+)
+from ollama_router_cli.rendering.streams import print_json, print_result
+from ollama_router_cli.rendering.tables import clean, format_bytes, format_count, make_table, print_table
+from ollama_router_cli.sources.router import ask_router, own_trust, read_token, router_url
+from ollama_router_cli.sources.settings import read_settings
 
 __all__ = ["app"]
 

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from ollama_router_cli.console import CommandFailed, print_json, print_note, print_result
-from ollama_router_cli.options import JsonOption, command_group, examples
+from ollama_router_cli.arguments.options import JsonOption, command_group, examples
+from ollama_router_cli.errors import CommandFailed
+from ollama_router_cli.rendering.streams import print_json, print_note, print_result
 from ollama_router_core.simulation import (
     FLEET,
     MODELS,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import typer
 
-from ollama_router_cli.options import in_place_of, option
-from ollama_router_cli.render import format_count, format_time
-from ollama_router_cli.times import parse_moment
-from ollama_router_core.access.grants import Grants
+from ollama_router_cli.arguments.options import in_place_of, option
+from ollama_router_cli.arguments.times import parse_moment
 from ollama_router_core.api.endpoints import Kind
 from ollama_router_server.system import SystemClock
 
-__all__ = ["describe_grants", "takes_grants"]
+__all__ = ["takes_grants"]
 
 INHERIT = "inherit"
 _NOTHING = "none"
@@ -88,24 +86,3 @@ def _number(text: str) -> int:
     if not (digits.isascii() and digits.isdigit()):
         raise typer.BadParameter(f"expected a whole number or inherit, got {text!r}")
     return int(digits)
-
-
-def describe_grants(grants: Grants) -> list[tuple[str, str]]:
-    """What grants say, for people; nothing for what they do not say."""
-    lines = [
-        ("models", _entries(grants.models)),
-        ("external hosts", _entries(grants.hosts)),
-        ("cloud", None if grants.cloud is None else ("yes" if grants.cloud else "no")),
-        ("kinds", _entries(grants.kinds)),
-        ("networks", _entries(grants.networks)),
-        ("expires", format_time(grants.expires_at)),
-        ("requests a minute", format_count(grants.requests_per_minute)),
-        ("requests at once", format_count(grants.concurrent_requests)),
-        ("tokens a day", format_count(grants.tokens_per_day)),
-        ("tokens a month", format_count(grants.tokens_per_month)),
-    ]
-    return [(name, text) for name, text in lines if text is not None]
-
-
-def _entries(entries: Sequence[str] | None) -> str | None:
-    return None if entries is None else (", ".join(entries) or _NOTHING)

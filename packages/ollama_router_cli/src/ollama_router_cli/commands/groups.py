@@ -8,11 +8,12 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from ollama_router_cli.console import print_json, print_note, print_result
-from ollama_router_cli.grant_options import describe_grants, takes_grants
-from ollama_router_cli.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
-from ollama_router_cli.render import clean, format_time, print_table
-from ollama_router_cli.storage_access import open_groups, run_with
+from ollama_router_cli.arguments.grants import takes_grants
+from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.rendering.grants import describe_grants
+from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_cli.rendering.tables import clean, format_time, print_table
+from ollama_router_cli.sources.storage import open_groups, run_with
 from ollama_router_core.access.grants import grants_from_json, grants_to_json
 from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.identities import Group

@@ -1,0 +1,31 @@
+"""`orouter users`: who may ask, and with which token.
+
+A running router notices every change within a second; nothing needs a restart.
+"""
+
+from __future__ import annotations
+
+from ollama_router_cli.arguments.options import examples
+from ollama_router_cli.commands.users.accounts import app
+from ollama_router_cli.commands.users.changes import set_user
+from ollama_router_cli.commands.users.rails import import_users
+from ollama_router_cli.commands.users.tokens import tokens_app
+
+__all__ = ["app"]
+
+app.command(
+    "set",
+    epilog=examples(
+        "orouter users set alice --models 'llama3*' --models qwen3:8b --rpm 60",
+        "orouter users set alice --group team --rpm inherit",
+        "orouter users set contractor --expires 2026-12-31 --networks 10.0.0.0/8",
+    ),
+)(set_user)
+app.add_typer(tokens_app, name="tokens")
+app.command(
+    "import",
+    epilog=examples(
+        "orouter users import --from-rails production.sqlite3 --dry-run",
+        "orouter users import --from-rails production.sqlite3",
+    ),
+)(import_users)

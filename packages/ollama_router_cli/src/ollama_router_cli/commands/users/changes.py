@@ -1,0 +1,63 @@
+"""`orouter users set`: role, group, grants and limits of a user."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ollama_router_cli.arguments.grants import takes_grants
+from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption
+from ollama_router_cli.commands.users.store import NameArgument, Role, with_users
+from ollama_router_cli.rendering.grants import describe_grants
+from ollama_router_cli.rendering.streams import print_json, print_result
+from ollama_router_cli.rendering.tables import clean, print_table
+from ollama_router_core.access.grants import grants_to_json
+from ollama_router_server.storage.identities import UserChange, UserDetails
+from ollama_router_server.storage.users import UserStore
+
+__all__ = ["set_user"]
+
+
+@takes_grants
+def set_user(
+    name: NameArgument,
+    *,
+    role: Annotated[Role | None, typer.Option(help="What the user may do.")] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", metavar="GROUP", help="The group that says what is not said here; or none.")
+    ] = None,
+    grants: dict[str, Any],
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change what a user may do; inherit takes a point back.
+
+    What is not said here the user's group says, and what neither says is open. Limits are answered with 429.
+    """
+    change = UserChange(
+        role=None if role is None else role.value,
+        moves=group is not None,
+        group=None if group == "none" else group,
+        grants=grants,
+    )
+    if change == UserChange():
+        raise typer.BadParameter("nothing to change; see orouter users set --help")
+
+    async def apply(users: UserStore) -> UserDetails:
+        await users.change(name, change)
+        return await users.show(name)
+
+    _, details = with_users(config, environment, apply)
+    _report(details, as_json=as_json)
+
+
+def _report(details: UserDetails, *, as_json: bool) -> None:
+    user = details.summary
+    if as_json:
+        grants: Any = grants_to_json(user.own_grants)
+        print_json({"name": user.name, "role": user.role, "group": user.group, "grants": grants})
+        return
+    print_result(clean(f"{user.name} changed"))
+    print_table(("", ""), [("role", user.role), ("group", user.group), *describe_grants(user.own_grants)])

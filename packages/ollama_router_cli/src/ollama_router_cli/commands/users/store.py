@@ -1,0 +1,34 @@
+"""What every `orouter users` command needs: the user's name and the store of users."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from ollama_router_cli.sources.settings import Settings
+from ollama_router_cli.sources.storage import open_users, run_with
+from ollama_router_server.storage.users import UserStore
+
+__all__ = ["NameArgument", "Role", "with_users"]
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The user's name.", show_default=False)]
+Result = TypeVar("Result")
+
+
+class Role(StrEnum):
+    """What a user may do: admins manage the router, users ask models, viewers look at the router's figures."""
+
+    ADMIN = "admin"
+    USER = "user"
+    VIEWER = "viewer"
+
+
+def with_users(
+    config: Path | None, environment: str | None, action: Callable[[UserStore], Awaitable[Result]]
+) -> tuple[Settings, Result]:
+    """Run an action on the users of the database that the options lead to."""
+    return run_with(open_users, config, environment, action)

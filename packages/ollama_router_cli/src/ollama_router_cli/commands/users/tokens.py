@@ -1,0 +1,107 @@
+"""`orouter users tokens`: the tokens of one user."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from ollama_router_cli.arguments.options import (
+    ConfigOption,
+    EnvironmentOption,
+    JsonOption,
+    YesOption,
+    command_group,
+    examples,
+)
+from ollama_router_cli.commands.users.store import NameArgument, with_users
+from ollama_router_cli.rendering.streams import confirm_word, print_json, print_result
+from ollama_router_cli.rendering.tables import clean, format_time, print_table
+from ollama_router_cli.rendering.token import show_token
+from ollama_router_server.storage.identities import CreatedToken, UserDetails
+from ollama_router_server.storage.users import UserStore
+
+__all__ = ["tokens_app"]
+
+tokens_app = command_group("Give a user more tokens, list and end them.")
+
+TokenArgument = Annotated[str, typer.Argument(metavar="TOKEN_NAME", help="The token's name.", show_default=False)]
+
+
+@tokens_app.command("list", epilog=examples("orouter users tokens list alice"))
+def list_tokens(
+    name: NameArgument,
+    *,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List a user's tokens.
+
+    With name, first 8 characters, when created and when last used.
+    """
+
+    async def read(users: UserStore) -> UserDetails:
+        return await users.show(name)
+
+    _, details = with_users(config, environment, read)
+    tokens = details.summary.tokens
+    if as_json:
+        print_json([asdict(token) for token in tokens])
+        return
+    rows = [
+        (token.name, f"{token.lookup}...", format_time(token.created_at), format_time(token.last_used_at))
+        for token in tokens
+    ]
+    print_table(("name", "token", "created", "last used"), rows)
+
+
+@tokens_app.command("add", epilog=examples("orouter users tokens add alice laptop"))
+def add_token(
+    name: NameArgument,
+    token_name: TokenArgument,
+    *,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a user one more token; it is shown once."""
+
+    async def add(users: UserStore) -> CreatedToken:
+        return await users.add_token(name, token_name)
+
+    settings, created = with_users(config, environment, add)
+    show_token(settings, created, f"{created.user} has a token named {token_name}", as_json=as_json)
+
+
+@tokens_app.command(
+    "revoke",
+    epilog=examples("orouter users tokens revoke alice laptop", "orouter users tokens revoke alice laptop --yes"),
+)
+def revoke_token(
+    name: NameArgument,
+    token_name: TokenArgument,
+    *,
+    yes: YesOption = False,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End one of a user's tokens.
+
+    Within a second nobody gets in with it any more, and within two its streams are cut. On a terminal it asks to type
+    REVOKE, unless --yes is given.
+    """
+    if not yes and sys.stdin.isatty():
+        confirm_word(f"This ends {clean(name)}'s token {clean(token_name)}; it cannot be given back.", "REVOKE")
+
+    async def revoke(users: UserStore) -> None:
+        await users.revoke_token(name, token_name)
+
+    with_users(config, environment, revoke)
+    if as_json:
+        print_json({"name": name, "token": token_name, "revoked": True})
+    else:
+        print_result(clean(f"{name}'s token {token_name} has ended"))

@@ -1,0 +1,13 @@
+"""What a command raises when it cannot do what was asked."""
+
+from __future__ import annotations
+
+from ollama_router_core.errors import RouterError
+
+__all__ = ["CommandFailed"]
+
+
+class CommandFailed(RouterError):
+    """A command failed: its text goes to standard error, the exit code is 1."""
+
+    code = "command_failed"

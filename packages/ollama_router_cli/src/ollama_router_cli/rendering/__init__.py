@@ -1,0 +1,1 @@
+"""What is printed: streams, tables, and how each kind of result reads."""

@@ -1,0 +1,31 @@
+"""Grants as a person reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ollama_router_cli.rendering.tables import format_count, format_time
+from ollama_router_core.access.grants import Grants
+
+__all__ = ["describe_grants"]
+
+
+def describe_grants(grants: Grants) -> list[tuple[str, str]]:
+    """What grants say, for people; nothing for what they do not say."""
+    lines = [
+        ("models", _entries(grants.models)),
+        ("external hosts", _entries(grants.hosts)),
+        ("cloud", None if grants.cloud is None else ("yes" if grants.cloud else "no")),
+        ("kinds", _entries(grants.kinds)),
+        ("networks", _entries(grants.networks)),
+        ("expires", format_time(grants.expires_at)),
+        ("requests a minute", format_count(grants.requests_per_minute)),
+        ("requests at once", format_count(grants.concurrent_requests)),
+        ("tokens a day", format_count(grants.tokens_per_day)),
+        ("tokens a month", format_count(grants.tokens_per_month)),
+    ]
+    return [(name, text) for name, text in lines if text is not None]
+
+
+def _entries(entries: Sequence[str] | None) -> str | None:
+    return None if entries is None else (", ".join(entries) or "none")

@@ -1,0 +1,24 @@
+"""A new token, shown the one time that it can be shown."""
+
+from __future__ import annotations
+
+from ollama_router_cli.rendering.streams import print_json, print_result
+from ollama_router_cli.rendering.tables import clean
+from ollama_router_cli.sources.settings import Settings
+from ollama_router_server.storage.identities import CreatedToken
+
+__all__ = ["show_token"]
+
+
+def show_token(settings: Settings, created: CreatedToken, headline: str, *, as_json: bool) -> None:
+    """Show a new token, the one time that it can be shown."""
+    secret = created.token.reveal()
+    if as_json:
+        print_json({"name": created.user, "role": created.role, "token": secret})
+        return
+    print_result(clean(headline))
+    print_result()
+    print_result(f"token: {secret}")
+    print_result("It is shown this once; keep it like a password. To try it while the router runs:")
+    print_result()
+    print_result(f'curl {settings.router_url}/api/tags -H "Authorization: Bearer {secret}"')

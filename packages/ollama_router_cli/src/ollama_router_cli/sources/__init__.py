@@ -1,0 +1,1 @@
+"""Where facts come from: the config, the database, the servers, a running router, a file."""

@@ -15,11 +15,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
 from ollama_router_server.http.field_lines import encode_fields
+from ollama_router_server.http.flow_control import READ_HIGH_WATER
 from ollama_router_server.http.request_head import RequestHead
+from ollama_router_server.http.status_lines import STATUS_LINES
 
 if TYPE_CHECKING:
     from ollama_router_server.http.serving import ServingProtocol
@@ -131,7 +130,7 @@ class FrontCycle:
         if not self.body:
             self.body = bytearray()
         self.body += piece
-        if len(self.body) > HIGH_WATER_LIMIT:
+        if len(self.body) > READ_HIGH_WATER:
             self.flow.pause_reading()
         self._wake()
 
@@ -214,7 +213,7 @@ class FrontCycle:
         if not self.keep_alive:
             framing = b"connection: close\r\n" + framing
         defaults = _encoded_defaults(tuple(self._front.server_state.default_headers))
-        self._head = b"%b%b%b%b" % (STATUS_LINE[status], defaults, fields, framing)
+        self._head = b"%b%b%b%b" % (STATUS_LINES[status], defaults, fields, framing)
 
     def put(self, piece: bytes, *, more: bool = True) -> bool:
         """Write a piece of the body; says whether `drained` should be awaited before the next.

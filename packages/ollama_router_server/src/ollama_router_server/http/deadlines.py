@@ -1,4 +1,4 @@
-"""Uvicorn's protocol class with deadlines: a lazy timer for what a client owes, one for what it does not take."""
+"""Connections with deadlines: for what a client has to send, and for what it has to take."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ import struct
 import sys
 from typing import Any, Literal
 
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
-
+from ollama_router_server.http.connection import FrontConnection, ServerConfig, ServerState
 from ollama_router_server.http.cycle import FrontCycle, reset_on_close
-from ollama_router_server.http.lazy_timer import LazyTimer
+from ollama_router_server.http.deadline import Deadline
 from ollama_router_server.http.limits import USUAL_BOUNDS, Bounds, ProtocolLimits
 
 if sys.platform != "win32":
@@ -25,14 +22,14 @@ __all__ = ["Phase", "TimedProtocol"]
 Phase = Literal["head", "body", "unwanted", "keepalive", "linger"]
 
 
-class TimedProtocol(LazyTimer[Phase], HttpToolsProtocol):
+class TimedProtocol(FrontConnection):
     """A connection with deadlines; `_expire` is called when one has passed."""
 
-    __slots__ = ("_bounds", "_cycle", "_stall", "_unsent")
+    __slots__ = ("_bounds", "_cycle", "_deadline", "_stall", "_unsent")
 
     def __init__(
         self,
-        config: uvicorn.Config,
+        config: ServerConfig,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
@@ -43,8 +40,8 @@ class TimedProtocol(LazyTimer[Phase], HttpToolsProtocol):
         self._prepare()
 
     def _prepare(self) -> None:
-        """Set up what a connection needs beyond uvicorn's own."""
-        self._start_timing(self.loop, "head")
+        """Set up the state of a new connection."""
+        self._deadline: Deadline[Phase] = Deadline(self.loop, "head", self._expire)
         self._cycle: FrontCycle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._unsent = 0
@@ -55,10 +52,14 @@ class TimedProtocol(LazyTimer[Phase], HttpToolsProtocol):
         return self._bounds.limits
 
     def _end_timers(self) -> None:
-        self._stop_timing()
+        self._deadline.close()
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
+
+    def _expire(self) -> None:
+        """The deadline has passed."""
+        raise NotImplementedError
 
     # a client that takes too little -------------------------------------------------------------------
 

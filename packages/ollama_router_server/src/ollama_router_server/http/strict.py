@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from collections.abc import Callable
 from functools import partial
-from typing import Final, assert_never, cast
+from typing import Final, assert_never
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from ollama_router_server.http.cycle import FrontCycle
 from ollama_router_server.http.head import (
     Refusal,
     check_fields,
@@ -32,6 +31,7 @@ from ollama_router_server.http.head import (
 from ollama_router_server.http.limits import Bounds
 from ollama_router_server.http.request_head import KnownHead, RequestHead, known_head
 from ollama_router_server.http.serving import ServingProtocol
+from ollama_router_server.http.status_lines import STATUS_LINES
 
 __all__ = ["StrictProtocol", "strict_protocol"]
 
@@ -51,12 +51,12 @@ class _StoppedError(Exception):
 
 
 class StrictProtocol(ServingProtocol):
-    """Uvicorn's protocol with bounds; `strict_protocol` is for others than the usual ones."""
+    """A connection with bounds; `strict_protocol` is for others than the usual ones."""
 
-    # Slots beside the base's dictionary, which stays small enough for the interpreter's fast path.
     __slots__ = (
         "_ahead",
         "_held",
+        "_keeps_alive",
         "_known",
         "_left",
         "_payload",
@@ -66,11 +66,22 @@ class StrictProtocol(ServingProtocol):
         "_request_head",
         "_state",
         "_upgrade",
+        "_version",
         "_whole",
+        "expect_100_continue",
+        "headers",
+        "parser",
+        "url",
     )
 
     def _prepare(self) -> None:
         super()._prepare()
+        self.parser = httptools.HttpRequestParser(self)
+        self.url = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.expect_100_continue = False
+        self._version = "1.1"
+        self._keeps_alive = True
         self._state: int = _HEAD
         self._held = bytearray()
         self._left = 0
@@ -88,8 +99,8 @@ class StrictProtocol(ServingProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected: its first head must come in time."""
-        super().connection_made(cast("asyncio.Transport", transport))
-        self._arm(self.limits.header_timeout, "head")
+        super().connection_made(transport)
+        self._deadline.set(self.limits.header_timeout, "head")
 
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
@@ -113,6 +124,7 @@ class StrictProtocol(ServingProtocol):
         super().connection_lost(exc)
         if cycle is not None:
             cycle.left()
+        del self.parser  # it holds us, too
 
     # which bytes go where -----------------------------------------------------------------------------
 
@@ -131,15 +143,15 @@ class StrictProtocol(ServingProtocol):
                 place = self._take_chunked(data, place)
             else:
                 return
-        if (self._state == _SIZED or self._state == _CHUNKED) and self._phase != "unwanted":  # noqa: PLR1714 - hot
-            self._arm(self.limits.body_idle, "body")
+        if (self._state == _SIZED or self._state == _CHUNKED) and self._deadline.phase != "unwanted":  # noqa: PLR1714 - hot
+            self._deadline.set(self.limits.body_idle, "body")
             if self._cycle is not None and self._cycle.body:
                 self.flow.pause_reading()  # until the application asks for more
 
     def body_wanted(self) -> None:
         """The application waits for more of a body: from now on it has to come in time."""
-        if self._phase == "body" and self._deadline != math.inf:
-            self._arm(self.limits.body_idle, "body")
+        if self._deadline.phase == "body" and self._deadline.is_set:
+            self._deadline.set(self.limits.body_idle, "body")
 
     def _keep(self, data: bytes) -> None:
         """Hold what follows a request until that is answered; much of it holds the client back too.
@@ -159,7 +171,7 @@ class StrictProtocol(ServingProtocol):
         if self._known is not None:
             body = self._known.body(data, place)
             if body is not None:
-                self._deadline = math.inf
+                self._deadline.lift()
                 self._serve(self._known.head, data[body[0] : body[1]])
                 return body[1]
         start = place
@@ -179,7 +191,7 @@ class StrictProtocol(ServingProtocol):
         if data.startswith(b"TRACE ", start):
             self._refuse(_NO_TRACE)
             return len(data)
-        self._deadline = math.inf
+        self._deadline.lift()
         self._ahead = len(data) - end - 4
         head = data[start : end + 4]
         self._feed(head, _BAD_HEAD)
@@ -202,8 +214,8 @@ class StrictProtocol(ServingProtocol):
             self._refuse(refusal)
             return
         self._held += data
-        if self._phase != "head" or self._deadline == math.inf:
-            self._arm(self.limits.header_timeout, "head")
+        if self._deadline.phase != "head" or not self._deadline.is_set:
+            self._deadline.set(self.limits.header_timeout, "head")
 
     def _take_sized(self, data: bytes, place: int) -> int:
         piece = data[place : place + self._left]
@@ -243,10 +255,14 @@ class StrictProtocol(ServingProtocol):
     # httptools' protocol ------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """A head begins; uvicorn's scope is made only for requests that get there."""
+        """A head begins."""
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the request target."""
+        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of a head; fields after a body (trailers) are dropped."""
@@ -281,7 +297,14 @@ class StrictProtocol(ServingProtocol):
         elif b"transfer-encoding" in named:
             self._raw = self._payload = self._quiet = 0
             self._state = _CHUNKED
-        self._start(self._make_cycle())
+        self._cycle = cycle = FrontCycle(
+            self,
+            parser.get_method().decode("ascii"),
+            version,
+            keep_alive=self._keeps_alive,
+            expect_100_continue=self.expect_100_continue,
+        )
+        self._start(cycle, self.url, fields, version)
 
     def on_body(self, body: bytes) -> None:
         """Bytes of a body."""
@@ -295,7 +318,7 @@ class StrictProtocol(ServingProtocol):
         """A request has ended; after one that closes, nothing more is read."""
         keep = self.parser.should_keep_alive()
         self._state = _HEAD if keep else _CLOSED
-        self._deadline = math.inf
+        self._deadline.lift()
         if self._whole is not None:
             return
         cycle = self._cycle
@@ -303,7 +326,7 @@ class StrictProtocol(ServingProtocol):
             return
         cycle.body_complete()
         if cycle.response_complete:
-            self._arm(self.timeout_keep_alive, "keepalive")
+            self._deadline.set(self.timeout_keep_alive, "keepalive")
 
     def _offer(self) -> None:
         """Serve a request that the parser has seen whole."""
@@ -321,9 +344,9 @@ class StrictProtocol(ServingProtocol):
         if self._held:
             self.loop.call_soon(self._go_on)
         elif self._state == _HEAD:
-            self._arm(self.timeout_keep_alive, "keepalive")
+            self._deadline.set(self.timeout_keep_alive, "keepalive")
         else:
-            self._arm(self.limits.body_idle, "unwanted")
+            self._deadline.set(self.limits.body_idle, "unwanted")
 
     def _go_on(self) -> None:
         if self._held and not self.transport.is_closing():
@@ -354,7 +377,7 @@ class StrictProtocol(ServingProtocol):
         defaults = [name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers]
         return b"".join(
             (
-                STATUS_LINE[refusal.status],
+                STATUS_LINES[refusal.status],
                 *defaults,
                 b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body),
                 b"connection: close\r\n\r\n",
@@ -369,17 +392,17 @@ class StrictProtocol(ServingProtocol):
             return
         self.transport.write_eof()
         self.flow.resume_reading()
-        self._arm(self.limits.linger, "linger")
+        self._deadline.set(self.limits.linger, "linger")
 
     def _expire(self) -> None:
         if self.transport.is_closing():
             return
-        phase = self._phase
+        phase = self._deadline.phase
         match phase:
             case "head" if self._held:
                 self._refuse(Refusal(408, "the head of a request did not arrive in time"))
             case "body" if self.flow.read_paused or (self._cycle and self._cycle.waiting_for_100_continue):
-                self._arm(self.limits.body_idle, "body")  # the application is slow, not the client
+                self._deadline.set(self.limits.body_idle, "body")  # the application is slow, not the client
             case "body":
                 self._refuse(Refusal(408, "the body of a request stopped arriving"))
             case "head" | "keepalive" | "linger" | "unwanted":

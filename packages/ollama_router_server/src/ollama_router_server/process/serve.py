@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
-import logging
 import signal
 import socket
 import sys
@@ -83,14 +82,6 @@ def _collect_seldom() -> None:
     """
     gc.freeze()
     gc.set_threshold(10_000, 10, 50)
-
-
-class _UnfinishedAnswers(logging.Filter):
-    """Drops uvicorn's complaint about answers left unfinished: cutting those connections is our intent."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """False for that message."""
-        return "returned without completing response" not in record.getMessage()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -295,13 +286,9 @@ def _run_workers(
 @contextmanager
 def _logging(config: Config, worker: int | None = None) -> Iterator[None]:
     close = configure_logging(config.logging, stream=sys.stderr, worker=worker)
-    unfinished = _UnfinishedAnswers()
-    uvicorn_log = logging.getLogger("uvicorn.error")  # noqa: TID251 - uvicorn's own logger
-    uvicorn_log.addFilter(unfinished)
     try:
         yield
     finally:
-        uvicorn_log.removeFilter(unfinished)
         close()
 
 

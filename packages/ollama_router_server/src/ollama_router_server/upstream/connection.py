@@ -1,19 +1,18 @@
 """One connection to one server: an asyncio protocol that carries one exchange at a time.
 
 An exchange is begun by `exchange`, read through `receive` and ended by `release` or `abort`. Deadlines are kept by
-one lazy timer (`lazy_timer`).
+one `Deadline`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import select
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Literal, assert_never, cast
 
 from ollama_router_core.errors import UpstreamDisconnected, UpstreamProtocolError, UpstreamTimeout
-from ollama_router_server.http.lazy_timer import LazyTimer
+from ollama_router_server.http.deadline import Deadline
 from ollama_router_server.upstream.framing import ResponseParser, encode_head
 from ollama_router_server.upstream.interface import Origin, Timeouts, UpstreamRequest
 from ollama_router_server.upstream.pool import Pool
@@ -38,7 +37,7 @@ _JOIN_LIMIT: Final = 64 * 1024
 _Phase = Literal["send", "first_byte", "idle", "keepalive"]
 
 
-class Connection(LazyTimer[_Phase], asyncio.BufferedProtocol):
+class Connection(asyncio.BufferedProtocol):
     """A connection that `Pool` keeps between exchanges.
 
     Args:
@@ -61,7 +60,8 @@ class Connection(LazyTimer[_Phase], asyncio.BufferedProtocol):
         self.parser = ResponseParser()
         self.error: BaseException | None = None
         self.lost = False
-        self._start_timing(loop, "first_byte")
+        self._loop = loop
+        self._deadline: Deadline[_Phase] = Deadline(loop, "first_byte", self._expire)
         self._buffer = buffer
         self._pool = pool
         self._keepalive = keepalive
@@ -95,7 +95,7 @@ class Connection(LazyTimer[_Phase], asyncio.BufferedProtocol):
         except BaseException:
             self.abort()
             raise
-        self._deadline = math.inf
+        self._deadline.lift()
 
     def start(self, request: UpstreamRequest, listener: Callable[[], None]) -> None:
         """Send a request; `listener` is called when its head, a piece, the end or a failure is there to be taken.
@@ -128,14 +128,14 @@ class Connection(LazyTimer[_Phase], asyncio.BufferedProtocol):
         if self._read_paused:
             self._resume_reading()
         if parser.complete:
-            self._deadline = math.inf
+            self._deadline.lift()
         else:
-            self._arm(self._timeouts.idle, "idle")
+            self._deadline.set(self._timeouts.idle, "idle")
         return piece
 
     def hold(self) -> None:
         """Take no more from the server until `take` is called again; its silence does not count meanwhile."""
-        self._deadline = math.inf
+        self._deadline.lift()
         if not self._read_paused and self._transport is not None and not self._transport.is_closing():
             self._read_paused = True
             self._transport.pause_reading()
@@ -149,13 +149,13 @@ class Connection(LazyTimer[_Phase], asyncio.BufferedProtocol):
         parser = self.parser
         if not parser.readable():
             self._resume_reading()
-            self._arm(self._timeouts.idle, "idle")
+            self._deadline.set(self._timeouts.idle, "idle")
             try:
                 while not parser.readable():
                     self._raise_error()
                     await self._wait()
             finally:
-                self._deadline = math.inf
+                self._deadline.lift()
         return parser.take()
 
     def release(self) -> None:
@@ -172,7 +172,7 @@ class Connection(LazyTimer[_Phase], asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         """Close at once; whoever waits is told that the connection is gone."""
-        self._deadline = math.inf
+        self._deadline.lift()
         if not self._busy:
             self._pool.forget(self)
         if self._upload is not None:
@@ -214,7 +214,7 @@ class Connection(LazyTimer[_Phase], asyncio.BufferedProtocol):
         self._listener = None
         self._upload = None
         self._resume_reading()
-        self._arm(self._keepalive, "keepalive")
+        self._deadline.set(self._keepalive, "keepalive")
         self._pool.put(self)
 
     def _fail(self, error: BaseException) -> None:
@@ -301,23 +301,23 @@ class Connection(LazyTimer[_Phase], asyncio.BufferedProtocol):
         finally:
             self._drained = None
             if not self.parser.status:
-                self._deadline = math.inf
+                self._deadline.lift()
 
     def _sent(self) -> None:
         """Everything has been written: the server's time to answer begins, once the kernel has taken it."""
         if self._write_paused:
             self._arm_send()
         else:
-            self._arm(self._timeouts.first_byte, "first_byte")
+            self._deadline.set(self._timeouts.first_byte, "first_byte")
 
     def _arm_send(self) -> None:
         self._unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
-        self._arm(self._timeouts.idle, "send")
+        self._deadline.set(self._timeouts.idle, "send")
 
     # deadlines ----------------------------------------------------------------------------------------
 
     def _expire(self) -> None:
-        phase = self._phase
+        phase = self._deadline.phase
         where = self.origin.authority
         match phase:
             case "send":
@@ -390,7 +390,7 @@ class Connection(LazyTimer[_Phase], asyncio.BufferedProtocol):
             if not self._drained.done():
                 self._drained.set_result(None)
         elif self._busy and not self.parser.status:
-            self._arm(self._timeouts.first_byte, "first_byte")
+            self._deadline.set(self._timeouts.first_byte, "first_byte")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed: an exchange that is not complete has failed."""
@@ -401,7 +401,7 @@ class Connection(LazyTimer[_Phase], asyncio.BufferedProtocol):
             self._fail(
                 UpstreamDisconnected(f"{self.origin.authority} {reason} the connection before its answer was complete")
             )
-        self._stop_timing()
+        self._deadline.close()
         self._transport = None
         self._poll = None
         self.lost = True

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import math
 
-from ollama_router_server.http.lazy_timer import LazyTimer
+from ollama_router_server.http.deadline import Deadline
 
 
 class _Handle:
@@ -33,12 +32,14 @@ class _Loop(asyncio.AbstractEventLoop):
         return self.timers[-1]
 
 
-class _Timed(LazyTimer[str]):
-    def __init__(self, loop: _Loop) -> None:
-        self._start_timing(loop, "idle")
-        self.struck = 0
+class _Timed:
+    """A deadline and how often it has passed."""
 
-    def _expire(self) -> None:
+    def __init__(self, loop: _Loop) -> None:
+        self.struck = 0
+        self.deadline: Deadline[str] = Deadline(loop, "idle", self._strike)
+
+    def _strike(self) -> None:
         self.struck += 1
 
 
@@ -48,13 +49,13 @@ def test_a_later_deadline_touches_no_timer() -> None:
     timed = _Timed(loop)
     for second in range(1000):
         loop.now = second / 1000
-        timed._arm(5.0, "idle")
+        timed.deadline.set(5.0, "idle")
     assert [timer.when for timer in loop.timers] == [5.0]
     loop.now = 5.0
-    timed._on_timer()
+    timed.deadline._on_timer()
     assert (timed.struck, loop.timers[-1].when) == (0, 5.999)
     loop.now = 6.0
-    timed._on_timer()
+    timed.deadline._on_timer()
     assert timed.struck == 1
 
 
@@ -62,8 +63,8 @@ def test_an_earlier_deadline_moves_the_timer() -> None:
     """Else it would be noticed too late."""
     loop = _Loop()
     timed = _Timed(loop)
-    timed._arm(60.0, "keepalive")
-    timed._arm(1.0, "head")
+    timed.deadline.set(60.0, "keepalive")
+    timed.deadline.set(1.0, "head")
     assert [(timer.when, timer.cancelled) for timer in loop.timers] == [(60.0, True), (1.0, False)]
 
 
@@ -71,8 +72,8 @@ def test_a_lifted_deadline_never_strikes() -> None:
     """The timer that still fires finds nothing to do, and is not set again."""
     loop = _Loop()
     timed = _Timed(loop)
-    timed._arm(1.0, "head")
-    timed._deadline = math.inf
+    timed.deadline.set(1.0, "head")
+    timed.deadline.lift()
     loop.now = 2.0
-    timed._on_timer()
+    timed.deadline._on_timer()
     assert (timed.struck, len(loop.timers)) == (0, 1)

@@ -1,0 +1,83 @@
+"""A deadline that is moved with every byte, on a timer that is rarely touched; both sides' connections keep one.
+
+Moving the deadline is an assignment: the timer is replaced only if it would fire too late, and one that fires too
+early is set again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+__all__ = ["Deadline"]
+
+Phase = TypeVar("Phase", bound=str)
+
+
+class Deadline(Generic[Phase]):
+    """One deadline at a time, in seconds of the loop's clock.
+
+    Args:
+        loop: keeps the clock and the timer.
+        phase: what the deadline is for until `set` names another.
+        expired: called once `set`'s time has passed, unless the deadline was moved or lifted.
+    """
+
+    __slots__ = ("_expired", "_loop", "_timer", "_timer_at", "_when", "phase")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, phase: Phase, expired: Callable[[], None]) -> None:
+        self.phase = phase
+        self._loop = loop
+        self._expired = expired
+        self._when = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a deadline now."""
+        return self._when != math.inf
+
+    def set(self, seconds: float | None, phase: Phase) -> None:
+        """Move the deadline to `seconds` from now; None lifts it."""
+        if seconds is None:
+            self._when = math.inf
+            return
+        self.phase = phase
+        self._when = when = self._loop.time() + seconds
+        if when < self._timer_at:
+            self._set_timer(when)
+
+    def lift(self) -> None:
+        """Have no deadline until `set` is called again."""
+        self._when = math.inf
+
+    def close(self) -> None:
+        """Cancel the timer for good and let go of the callback's owner."""
+        self._when = math.inf
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._expired = _nothing
+
+    def _set_timer(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = when
+        self._timer = self._loop.call_at(when, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._timer_at = math.inf
+        if self._when == math.inf:
+            return
+        if self._loop.time() < self._when:
+            self._set_timer(self._when)
+        else:
+            self._expired()
+
+
+def _nothing() -> None:
+    pass

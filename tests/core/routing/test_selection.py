@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.routing.decision import Decision, decide
-from ollama_router_core.routing.expected_time import HeldPrefix
 from support.fleets import GIB, installed, loaded, make_config, make_facts, make_fleet, make_request
 
 

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from ollama_router_core.fleet.breaker import BreakerLimits
+from ollama_router_core.fleet.health import Health
 from ollama_router_core.testing import Answer, OllamaSimulator, Reset, Silence, model
-from ollama_router_server.fleet.health import Health
 from ollama_router_server.relay.relay import RelayApp
 from support.eventually import eventually
 from support.router import RunningRouter, running_router, server_entry
@@ -81,7 +81,7 @@ async def test_a_suspended_server_costs_the_others_nothing(tmp_path: Path, monke
         router.client() as client,
     ):
         bad.misbehave(Reset(), path="/api/generate")
-        while not health(router).suspended(["bad", "good"]):
+        while not router.services.fleet.snapshot.suspended:
             assert (await ask(client)).status_code == 502
         for _ in range(3):  # which connect, each perhaps before the last connection is free again
             assert (await ask(client)).status_code == 200
@@ -109,7 +109,7 @@ async def test_clients_that_leave_and_their_own_errors_suspend_nobody(tmp_path: 
             assert {(await ask(client)).status_code for _ in range(12)} == {status}
         sim.behave()
         assert (await ask(client)).status_code == 200
-        assert not health(router).suspended(["one"])
+        assert not router.services.fleet.snapshot.suspended
 
 
 async def test_a_hundred_at_the_end_of_the_time_out_send_one_probe(tmp_path: Path) -> None:
@@ -197,12 +197,12 @@ async def test_retries_stay_within_their_budget(tmp_path: Path) -> None:
         good.misbehave(Silence(), path="/api/generate")
         asked = [asyncio.create_task(ask(client)) for _ in range(40)]
         await eventually(lambda: len(busy.requests_to("/api/generate")) == 40)
-        await eventually(lambda: sum(task.done() for task in asked) + health(router).retries.retrying == 40)
-        retried = health(router).retries.retrying
+        await eventually(lambda: sum(task.done() for task in asked) + health(router).retries._retrying == 40)
+        retried = health(router).retries._retrying
         for task in asked:
             task.cancel()
         await asyncio.gather(*asked, return_exceptions=True)
-        await eventually(lambda: health(router).retries.retrying == 0)
+        await eventually(lambda: health(router).retries._retrying == 0)
     assert 1 <= retried <= 8
 
 

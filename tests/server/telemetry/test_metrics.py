@@ -214,7 +214,7 @@ async def test_a_server_left_alone_is_shown(tmp_path: Path) -> None:
     ):
         router.services.fleet.drain("two", on=True)
         for _ in range(20):
-            router.services.fleet.health.failed("one", refused=False)
+            router.services.fleet.health.failed("one", router.services.fleet.now(), refused=False)
         found = samples((await alice.get("/metrics")).text)
         assert found["orouter_server_breaker", frozenset({"one"})] == 2
         assert found["orouter_server_breaker", frozenset({"two"})] == 0

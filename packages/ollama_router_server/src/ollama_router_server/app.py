@@ -130,7 +130,7 @@ def _gauges(services: Services, in_flight: Callable[[], int]) -> Gauges:
                 name,
                 up=bool(facts.up),
                 in_flight=fleet.running(name),
-                breaker=fleet.health.state_of(name),
+                breaker=fleet.health.state_of(name, fleet.now()),
                 draining=name in fleet.health.draining,
                 loads=fleet.loads.begun[name],
                 evictions=fleet.loads.evictions[name],

@@ -21,9 +21,9 @@ from ollama_router_core.admission.line import Group, Line, prompt_tokens
 from ollama_router_core.admission.outlook import Fit, Outlook
 from ollama_router_core.admission.tickets import Ticket
 from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.snapshot import LoadedModel
 from ollama_router_core.routing.candidates import Candidate, RequestKind
-from ollama_router_core.routing.expected_time import HeldPrefix
 from ollama_router_core.routing.selection import slots_of
 
 __all__ = ["Move", "Placement"]

@@ -7,7 +7,7 @@ from msgspec import Struct
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.errors import ModelIncapable, SelectionError
-from ollama_router_core.routing.expected_time import HeldPrefix
+from ollama_router_core.fleet.prefixes import HeldPrefix
 
 __all__ = ["Dispatch", "Outcome", "Refusal", "Ticket"]
 

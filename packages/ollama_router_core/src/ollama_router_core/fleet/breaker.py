@@ -61,7 +61,7 @@ _CLOSED = BreakerState()
 
 
 class Breaker:
-    """All servers' breakers. Owned by one task; feeds `FleetSnapshot.suspended` and `FleetSnapshot.slots`."""
+    """All servers' breakers. Feeds `FleetSnapshot.suspended` and `FleetSnapshot.slots`."""
 
     def __init__(self, limits: BreakerLimits = DEFAULT_LIMITS) -> None:
         self._limits = limits
@@ -172,18 +172,13 @@ class Breaker:
 class RetryBudget:
     """At most 20 % of the requests that are under way may be retries, and three in any case.
 
-    Owned by one task. `take` before each second or third try, `give_back` when that try is over.
+    `take` before each second or third try, `give_back` when that try is over.
     """
 
     def __init__(self, share: float = 0.2, least: int = 3) -> None:
         self._share = share
         self._least = least
         self._retrying = 0
-
-    @property
-    def retrying(self) -> int:
-        """Retries under way."""
-        return self._retrying
 
     def take(self, under_way: int) -> bool:
         """Whether one more retry may start; `under_way` counts requests that run or wait."""

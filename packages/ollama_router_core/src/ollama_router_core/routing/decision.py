@@ -17,9 +17,10 @@ from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFits, SelectionError
 from ollama_router_core.fleet.memory import MemoryEstimate
+from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.candidates import Reason
-from ollama_router_core.routing.expected_time import HeldPrefix, Terms
+from ollama_router_core.routing.expected_time import Terms
 from ollama_router_core.routing.plans import Plan, plan_for
 from ollama_router_core.routing.selection import Fastest, RankedCandidate, RankingContext, refused_now
 

@@ -6,25 +6,18 @@ from dataclasses import dataclass
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
+from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ModelSpeed
 from ollama_router_core.fleet.speeds import SHARING
 from ollama_router_core.routing.candidates import EVICTS, WARM, Candidate, reload_seconds
 
-__all__ = ["BYTES_A_TOKEN", "HeldPrefix", "Terms", "expect", "expected_seconds"]
+__all__ = ["BYTES_A_TOKEN", "Terms", "expect", "expected_seconds"]
 
 BYTES_A_TOKEN = 4
 """English text and code in JSON: about four bytes a token."""
 
 _HORIZON = 60.0
 """Seconds within which a model must be asked for again to make its eviction a loss."""
-
-
-@dataclass(frozen=True, slots=True)
-class HeldPrefix:
-    """The server that answered a conversation's last turn and how many tokens of it it may still hold."""
-
-    server: str
-    tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

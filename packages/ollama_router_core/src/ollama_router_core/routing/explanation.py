@@ -14,9 +14,10 @@ from ollama_router_core.api.endpoints import match_endpoint
 from ollama_router_core.api.requests import RouteRequest, parse_request
 from ollama_router_core.config.settings import Config, Strategy
 from ollama_router_core.errors import Forbidden
+from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.decision import Decision, Verdict
-from ollama_router_core.routing.expected_time import BYTES_A_TOKEN, HeldPrefix
+from ollama_router_core.routing.expected_time import BYTES_A_TOKEN
 from ollama_router_core.routing.model_placement import decide_place
 from ollama_router_core.routing.policy import apply_policy
 

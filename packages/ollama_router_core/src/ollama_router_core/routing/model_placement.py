@@ -11,10 +11,10 @@ from ollama_router_core.api.model_names import CanonicalName, is_cloud_name
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import InvalidTarget, NoServerFits
+from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.candidates import Candidate, Reason, kind_of, make_candidate
 from ollama_router_core.routing.decision import Decision, Verdict, decide
-from ollama_router_core.routing.expected_time import HeldPrefix
 
 __all__ = [
     "Everywhere",

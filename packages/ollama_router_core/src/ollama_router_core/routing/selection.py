@@ -15,9 +15,10 @@ from msgspec import Struct
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.memory import GIB
+from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ServerFacts
 from ollama_router_core.routing.candidates import RESPONSIVE, UNLISTED, Candidate, Reason
-from ollama_router_core.routing.expected_time import HeldPrefix, Terms, expect, expected_seconds
+from ollama_router_core.routing.expected_time import Terms, expect, expected_seconds
 
 __all__ = [
     "FILTERS",

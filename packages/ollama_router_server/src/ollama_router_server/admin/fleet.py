@@ -33,7 +33,7 @@ class StatusResource:
             "servers": {
                 name: {
                     "in_flight": snapshot.in_flight.get(name, 0),
-                    **self._services.fleet.health.to_json(name),
+                    **self._services.fleet.health.to_json(name, now),
                     **_facts_json(facts, now),
                 }
                 for name, facts in snapshot.servers.items()

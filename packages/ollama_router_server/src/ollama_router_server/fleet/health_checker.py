@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import zlib
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Protocol
 
 import structlog
 
 from ollama_router_core.config.settings import Config
-from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamProtocolError, UpstreamTimeout
+from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamTimeout
 from ollama_router_core.fleet.inventory import Book as FactBook
 from ollama_router_core.fleet.inventory import Question, Told, take_stock
-from ollama_router_core.fleet.observations import observe_down, observe_version
-from ollama_router_server.fleet.probe_state import ProbeState
+from ollama_router_core.fleet.state import FleetState
 from ollama_router_server.system import Clock
 from ollama_router_server.upstream.fetching import fetch
 from ollama_router_server.upstream.interface import Timeouts, Upstream
@@ -40,7 +37,7 @@ class Book(FactBook, Protocol):
 
 
 class HealthChecker:
-    """The tasks. `jitter` is the share of the interval by which servers are asked apart."""
+    """One task a server. When it is asked next and what its answers mean is decided by `state`."""
 
     def __init__(
         self,
@@ -49,18 +46,16 @@ class HealthChecker:
         targets: Mapping[str, Target],
         upstream: Upstream,
         clock: Clock,
+        state: FleetState,
         book: Book,
-        jitter: float = 0.1,
     ) -> None:
         self._models = config.models
         self._targets = targets
         self._upstream = upstream
         self._clock = clock
+        self._state = state
         self._book = book
-        self._pulses = {
-            name: ProbeState(config.health_check_interval * (1 + jitter * _phase(name)), up=facts.up)
-            for name, facts in book.servers.items()
-        }
+        self._names = tuple(state.servers)
         self._wake: dict[str, asyncio.Event] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._timeouts = _timeouts(config, config.model_info_timeout)
@@ -69,7 +64,7 @@ class HealthChecker:
 
     async def start(self) -> None:
         """Begin to ask. Returns when every server has answered or failed once, at the latest after 3 seconds."""
-        asked = {name: asyncio.Event() for name in self._pulses}
+        asked = {name: asyncio.Event() for name in self._names}
         for name, first in asked.items():
             self._wake[name] = asyncio.Event()
             self._tasks.append(asyncio.create_task(self._watch(name, first), name=f"fleet-{name}"))
@@ -97,23 +92,18 @@ class HealthChecker:
             self._book.polled(name, came_up=bool(self._book.servers[name].up and not was_up))
             wake = self._wake[name]
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pulses[name].pause):
+                async with asyncio.timeout(self._state.probe_pause(name)):
                     await wake.wait()
                     wake.clear()
 
     async def _round(self, name: str) -> None:
         """Probe a server and, when it is up, ask for what is due."""
         try:
-            await self._probe(name)
+            if await self._probe(name):
+                await self._take_stock(name)  # it may begin to hang right after its probe
         except RouterError as error:
-            self._failed(name, error)
-            return
-        if not self._pulses[name].up:
-            return
-        try:
-            await self._take_stock(name)
-        except UpstreamTimeout as error:
-            self._failed(name, error)  # it may have begun to hang right after its probe
+            refused = isinstance(error, ConnectFailed)
+            self._state.probe_failed(name, error.message, now=self._clock.monotonic(), refused=refused)
 
     async def _take_stock(self, name: str) -> None:
         def unusable(error: RouterError) -> None:
@@ -146,7 +136,7 @@ class HealthChecker:
             _log.warning("server_facts_unavailable", server=name, path=path, error=f"answered {path} with {status}")
         return Told(status, body, self._clock.monotonic(), self._clock.wall())
 
-    async def _probe(self, name: str) -> None:
+    async def _probe(self, name: str) -> bool:
         started = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._probe_seconds):
@@ -157,30 +147,8 @@ class HealthChecker:
             text = f"did not answer its probe within {self._probe_seconds:g} s"
             raise UpstreamTimeout(text, phase="first_byte") from None
         now = self._clock.monotonic()
-        if status >= 500:
-            raise UpstreamProtocolError(f"answered its probe with {status}")
-        self._pulses[name].passed()
-        if not self._pulses[name].up:
-            return
-        was_up = self._book.servers[name].up
-        self._book.update(name, lambda facts: observe_version(facts, body, probe_ms=(now - started) * 1000, now=now))
-        if not was_up:
-            self._book.update(name, lambda facts: replace(facts, installed_at=None))
-            _log.info("server_up", server=name, version=self._book.servers[name].version)
-
-    def _failed(self, name: str, error: RouterError) -> None:
-        pulse = self._pulses[name]
-        pulse.failed(refused=isinstance(error, ConnectFailed))
-        if pulse.up or self._book.servers[name].up is False:
-            return
-        _log.warning("server_down", server=name, error=error.message)
-        self._book.update(name, lambda known: observe_down(known, error.message, now=self._clock.monotonic()))
+        return self._state.probe_answered(name, status, body, probe_ms=(now - started) * 1000, now=now)
 
 
 def _timeouts(config: Config, seconds: float) -> Timeouts:
     return Timeouts(connect=min(config.connect_timeout, seconds), first_byte=seconds, idle=seconds)
-
-
-def _phase(name: str) -> float:
-    """A fixed number in [-1, 1) for a name, so that servers are not all asked at the same moment."""
-    return zlib.crc32(name.encode()) / 2**31 - 1

@@ -15,11 +15,11 @@ from ollama_router_core.api.ollama_errors import model_incapable, model_not_foun
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFits, RouterError, SelectionError
+from ollama_router_core.fleet.health import BreakerPermit
+from ollama_router_core.fleet.prefixes import conversation_of
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.model_placement import decide_place
-from ollama_router_core.routing.prefixes import conversation_of
-from ollama_router_server.fleet.health import BreakerPermit
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.relay.access import granted_ranking
 from ollama_router_server.relay.exchange import Exchange
@@ -60,18 +60,17 @@ class ServerSlot:
         self.unload = unload
         self.waited = waited
         admitting.fleet.begin(self.server)
-        self._first: BreakerPermit | None = admitting.fleet.health.passage(self.server)
-        if self._first is None and decision.strategy == "explicit_assignment":
-            self._first = BreakerPermit(admitting.fleet.health, self.server, probe=False)
+        forced = decision.strategy == "explicit_assignment"
+        self._first: BreakerPermit | None = admitting.fleet.permit(self.server, forced=forced)
 
-    def passage(self, server: str) -> BreakerPermit | None:
+    def permit(self, server: str) -> BreakerPermit | None:
         """Leave to send to a server of the ranking now; the slot moves there. None: it is left alone."""
         if server == self.server and self._first is not None:
-            passage, self._first = self._first, None
-            return passage
+            permit, self._first = self._first, None
+            return permit
         if server != self.server:
             self._admitting.moved(self, server)
-        return self._admitting.fleet.health.passage(server)
+        return self._admitting.fleet.permit(server)
 
     def may_retry(self) -> bool:
         """Whether the retry budget of the whole router has one more try for this request."""
@@ -112,7 +111,6 @@ class AdmissionController:
         self._futures: dict[int, asyncio.Future[ServerSlot]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._under_way = 0
         self.deciding = Histogram(DECIDING)
         """Seconds that choosing a server took, where nobody had to wait."""
         fleet.on_change(self._changed)
@@ -180,7 +178,7 @@ class AdmissionController:
 
     def take_retry(self) -> bool:
         """One of the fleet's retries, if there is one left."""
-        return self.fleet.health.retries.take(self._under_way + self.waiting)
+        return self.fleet.take_retry(self.waiting)
 
     def moved(self, place: ServerSlot, server: str) -> None:
         """Forwarding went on to another server."""
@@ -198,7 +196,6 @@ class AdmissionController:
 
     def finished(self, place: ServerSlot) -> None:
         """A slot is free."""
-        self._under_way -= 1
         if self._counting:
             now = self._clock.monotonic()
             self._carry_out(self._admission.finished(place.number, self._facts(), now))
@@ -226,7 +223,6 @@ class AdmissionController:
             return None
         if self._counting:
             self._admission.bound(self._ticket(number, exchange, request, now), decision.ranking[0], now)
-        self._under_way += 1
         return ServerSlot(self, number, decision)
 
     async def _in_turn(self, exchange: Exchange, request: ParsedRequest) -> ServerSlot:
@@ -254,7 +250,6 @@ class AdmissionController:
     def _placed(self, outcome: Outcome) -> ServerSlot:
         if not isinstance(outcome, Dispatch):
             raise outcome.error
-        self._under_way += 1
         return self._place(outcome)
 
     def _left(self, number: int, future: asyncio.Future[ServerSlot]) -> None:
@@ -277,7 +272,6 @@ class AdmissionController:
         for outcome in outcomes:
             future = self._futures.get(outcome.ticket.number)
             if isinstance(outcome, Dispatch):
-                self._under_way += 1
                 place = self._place(outcome)
                 if future is None or future.done():
                     place.close()
@@ -337,7 +331,7 @@ class AdmissionController:
             return model_not_found(request.endpoint.name, request.route.model_text or "")
         if isinstance(error, ModelIncapable):
             return model_incapable(request.endpoint.name, request.route.model_text or "", error.missing)
-        after = self.fleet.health.retry_after()
+        after = self.fleet.health.retry_after(self._clock.monotonic())
         if isinstance(error, NoServerFits) and after is not None:
             error.retry_after = min(_LONGEST_RETRY_AFTER, max(1.0, after))
         return error

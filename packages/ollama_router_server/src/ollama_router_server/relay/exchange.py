@@ -9,10 +9,10 @@ from ollama_router_core.access.limits import Standing, limit_headers
 from ollama_router_core.api.endpoints import Endpoint, Family
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.errors import RouterError
+from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.responses.usage import Usage, UsageReader
 from ollama_router_core.routing.decision import Decision
-from ollama_router_core.routing.expected_time import HeldPrefix
 from ollama_router_server.accounts.usage_limits import Ticket
 from ollama_router_server.relay.client import Client
 from ollama_router_server.storage.users import User

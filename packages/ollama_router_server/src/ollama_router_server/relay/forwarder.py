@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import ConnectFailed, UpstreamError, UpstreamProtocolError
+from ollama_router_core.fleet.health import BreakerPermit
 from ollama_router_core.outbound.header_fields import passed_fields, request_fields
 from ollama_router_core.outbound.sending import Outbound, Translation, prepare
 from ollama_router_core.routing.forwarding import (
@@ -19,7 +20,6 @@ from ollama_router_core.routing.forwarding import (
     forward,
     outcome_of_status,
 )
-from ollama_router_server.fleet.health import BreakerPermit
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.relay.admitting import ServerSlot
 from ollama_router_server.relay.exchange import Exchange
@@ -45,7 +45,7 @@ class HeldUpstreamResponse(Struct, eq=False):
     target: Target
     response: UpstreamResponse
     exchange: Exchange
-    passage: BreakerPermit
+    permit: BreakerPermit
     sent: Sent
     fleet: FleetService
     translation: Translation | None = None
@@ -59,12 +59,12 @@ class HeldUpstreamResponse(Struct, eq=False):
         complete = self.response.complete
         self.response.close()
         if isinstance(self.exchange.error, UpstreamError):
-            self.passage.failed()
+            self.permit.failed(self.fleet.now())
         elif complete:
-            self.passage.done()
+            self.permit.done(self.fleet.now())
             note_finished(self.fleet, self.sent, self.exchange)
         else:
-            self.passage.left()
+            self.permit.left()
 
 
 Tried = tuple[Outcome, HeldUpstreamResponse | None]
@@ -76,7 +76,7 @@ class Attempt(Struct, eq=False):
 
     target: Target
     underway: UpstreamExchange
-    passage: BreakerPermit
+    permit: BreakerPermit
     sent: Sent
     started: float
     response: ListenedResponse | None = None
@@ -84,7 +84,7 @@ class Attempt(Struct, eq=False):
     def abandon(self) -> None:
         """The client left before the head of an answer came."""
         self.underway.abort()
-        self.passage.left()
+        self.permit.left()
 
 
 class Forwarder:
@@ -160,37 +160,37 @@ class Forwarder:
             timeouts=target.timeouts,
         )
         underway = self._upstream.begin(asked, listener)
-        passage = None if underway is None else place.passage(target.name)
-        if underway is None or passage is None:
+        permit = None if underway is None else place.permit(target.name)
+        if underway is None or permit is None:
             return None
         exchange.server, exchange.attempts = target.name, 1
         started = self._clock.monotonic()
-        return Attempt(target, underway, passage, note_sent(self._fleet, target.name, request), started)
+        return Attempt(target, underway, permit, note_sent(self._fleet, target.name, request), started)
 
     def tried(self, exchange: Exchange, attempt: Attempt) -> Tried | None:
         """What came of an attempt that `begin` made; None as long as nothing has."""
         try:
             response = attempt.underway.response()
         except UpstreamError as error:
-            return self._failed(attempt.target, attempt.passage, error, attempt.started), None
+            return self._failed(attempt.target, attempt.permit, error, attempt.started), None
         attempt.response = response
         if response is None:
             return None
-        return self._headed(exchange, attempt.target, response, attempt.passage, attempt.sent, None)
+        return self._headed(exchange, attempt.target, response, attempt.permit, attempt.sent, None)
 
     async def _try(self, exchange: Exchange, target: Target, request: ParsedRequest, place: ServerSlot) -> Tried:
-        passage = place.passage(target.name)
-        if passage is None:
+        permit = place.permit(target.name)
+        if permit is None:
             alone = ConnectFailed(f"{target.name} failed repeatedly and is left alone for a while")
             return Unreachable(alone, 0.0), None
         try:
-            return await self._attempt(exchange, target, request, passage)
+            return await self._attempt(exchange, target, request, permit)
         except BaseException:
-            passage.left()
+            permit.left()
             raise
 
     async def _attempt(
-        self, exchange: Exchange, target: Target, request: ParsedRequest, passage: BreakerPermit
+        self, exchange: Exchange, target: Target, request: ParsedRequest, permit: BreakerPermit
     ) -> Tried:
         outbound = prepare(request, target.place)
         started = self._clock.monotonic()
@@ -200,18 +200,18 @@ class Forwarder:
         except UpstreamError as error:
             if exchange.trace is not None:
                 exchange.trace.failed(error.code)
-            return self._failed(target, passage, error, started), None
+            return self._failed(target, permit, error, started), None
         if exchange.trace is not None:
             exchange.trace.answered(response.status)
         response = redacted(response, target.place)
-        return self._headed(exchange, target, response, passage, sent, outbound.translation)
+        return self._headed(exchange, target, response, permit, sent, outbound.translation)
 
-    def _failed(self, target: Target, passage: BreakerPermit, error: UpstreamError, started: float) -> Outcome:
+    def _failed(self, target: Target, permit: BreakerPermit, error: UpstreamError, started: float) -> Outcome:
         if isinstance(error, ConnectFailed):
-            passage.failed(refused=True)
+            permit.failed(self._fleet.now(), refused=True)
             self._fleet.refresh_soon(target.name)
             return Unreachable(error, self._clock.monotonic() - started)
-        passage.failed()
+        permit.failed(self._fleet.now())
         return Broken(error)
 
     def _headed(
@@ -219,16 +219,16 @@ class Forwarder:
         exchange: Exchange,
         target: Target,
         response: UpstreamResponse,
-        passage: BreakerPermit,
+        permit: BreakerPermit,
         sent: Sent,
         translation: Translation | None,
     ) -> Tried:
         if 300 <= response.status < 400:
             response.close()
-            passage.failed()
+            permit.failed(self._fleet.now())
             return Broken(UpstreamProtocolError(f"{target.name} answered with a redirect, which is not followed")), None
-        passage.head(response.status)
-        held = HeldUpstreamResponse(target, response, exchange, passage, sent, self._fleet, translation)
+        permit.head(response.status, self._fleet.now())
+        held = HeldUpstreamResponse(target, response, exchange, permit, sent, self._fleet, translation)
         return outcome_of_status(response.status), held
 
 

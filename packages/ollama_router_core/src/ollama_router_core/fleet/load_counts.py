@@ -1,4 +1,4 @@
-"""How often models were loaded into servers' memory for us, and how often others had to leave for it."""
+"""How often models were loaded into servers' memory for us, and how often others were evicted for them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections import Counter
 
 from ollama_router_core.fleet.snapshot import LoadedModel, ServerFacts
 
-__all__ = ["Loads"]
+__all__ = ["LoadCounts"]
 
 
-class Loads:
+class LoadCounts:
     """Counts by server since the start of the process."""
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class Loads:
         """Models that left a server's memory before their time while one was loaded for us."""
 
     def seen(self, server: str, before: ServerFacts, after: ServerFacts, *, now: float) -> None:
-        """What is believed about a server has changed; `now` is seconds of the clock that the facts' times are of."""
+        """Facts about a server changed; `now` is seconds of the clock that the facts' times are of."""
         if after.loading is not before.loading:
             self.begun[server] += len(after.loading.keys() - before.loading.keys())
         if after.loaded_at != before.loaded_at and _loads(before):

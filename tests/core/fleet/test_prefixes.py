@@ -8,8 +8,7 @@ import pytest
 
 from ollama_router_core.api.endpoints import match_endpoint
 from ollama_router_core.api.requests import parse_request
-from ollama_router_core.routing.expected_time import HeldPrefix
-from ollama_router_core.routing.prefixes import Prefixes, conversation_of
+from ollama_router_core.fleet.prefixes import HeldPrefix, Prefixes, conversation_of
 
 SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
 FIRST = {"role": "user", "content": "What is a router?"}

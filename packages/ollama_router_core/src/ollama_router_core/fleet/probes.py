@@ -1,6 +1,6 @@
 """When a server is probed next, and what its probes say: down after three that fail, up again after two that pass.
 
-A probe that fails is repeated within a second, one that hangs takes `probe_timeout`: a server that accepts and stays
+A probe that fails is repeated after a second, one that hangs takes `probe_timeout`: a server that accepts and stays
 silent is out after at most
 
     1.1 x health_check_interval + 3 x probe_timeout + 2 s
@@ -10,20 +10,32 @@ which is 19 s by default. Source of the counts: HAProxy's `fall 3 rise 2`.
 
 from __future__ import annotations
 
-__all__ = ["FALL", "RISE", "ProbeState"]
+import zlib
+
+from ollama_router_core.config.settings import Config
+
+__all__ = ["FALL", "RISE", "ProbeState", "probe_interval"]
 
 FALL, RISE = 3, 2
 """Probes in a row that must fail, or pass, to change what is believed."""
 
 _AGAIN = 1.0
-"""Seconds until a finding that is not yet believed is looked at again."""
+"""Seconds until a result that is not yet believed is checked again."""
 _WHILE_DOWN = 5.0
+_SPREAD = 0.1
+"""Share of the interval by which servers are probed apart."""
+
+
+def probe_interval(config: Config, server: str) -> float:
+    """Seconds between two probes of a healthy server: each name has its own, so that not all are asked at once."""
+    phase = zlib.crc32(server.encode()) / 2**31 - 1
+    return config.health_check_interval * (1 + _SPREAD * phase)
 
 
 class ProbeState:
     """One server's probes. `interval` is seconds between two while all is well.
 
-    `up` is None before the first, whose finding is believed as it is.
+    `up` is None before the first, whose result is believed as it is.
     """
 
     __slots__ = ("_failed", "_interval", "_passed", "up")

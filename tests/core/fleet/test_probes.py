@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_router_core.config.settings import Config
-from ollama_router_server.fleet.probe_state import FALL, RISE, ProbeState
+from ollama_router_core.fleet.probes import FALL, RISE, ProbeState
 
 DEFAULTS = Config()
 PROMISED = 32.0

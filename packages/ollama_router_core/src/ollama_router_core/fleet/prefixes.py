@@ -7,18 +7,26 @@ conversations of a server and model are remembered; there is nothing to gain fro
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import ParsedRequest
-from ollama_router_core.routing.expected_time import HeldPrefix
 
-__all__ = ["Prefixes", "conversation_of"]
+__all__ = ["HeldPrefix", "Prefixes", "conversation_of"]
 
 _LOOKED_AT = 2048
 """Characters of each message that tell conversations apart."""
 _MOST_MESSAGES = 6
 """A conversation that has no word of the user in so many is told by these."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPrefix:
+    """The server that answered a conversation's last turn and how many tokens of it it may still hold."""
+
+    server: str
+    tokens: int
 
 
 def conversation_of(request: ParsedRequest, user: str) -> int | None:

@@ -1,0 +1,248 @@
+"""What one router believes about its servers and has in flight there: facts, probes, breakers, speeds, prefixes.
+
+The proxy and the client-side router hold one each; polling, clocks and locks are theirs. `now` is seconds of one
+monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
+
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.config.settings import Config
+from ollama_router_core.fleet.health import BreakerPermit, Health
+from ollama_router_core.fleet.load_counts import LoadCounts
+from ollama_router_core.fleet.notices import Notice, ServerDown, ServerUp
+from ollama_router_core.fleet.observations import (
+    observe_down,
+    observe_load_started,
+    observe_loads_ended,
+    observe_unloaded,
+    observe_version,
+)
+from ollama_router_core.fleet.prefixes import Prefixes
+from ollama_router_core.fleet.probes import ProbeState, probe_interval
+from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel, ServerFacts, stubs
+from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
+
+__all__ = ["FleetState"]
+
+_REFRESH_SECONDS = 5.0
+"""Seconds between two refreshes that requests for unknown models may ask for."""
+_FAULT = 500
+
+
+def _ignore(_: Notice) -> None:
+    """Nobody reads a log."""
+
+
+class FleetState:
+    """The fleet as one router sees it. Not for two threads at once.
+
+    Attributes:
+        servers: facts by name of each enabled server; the mapping is replaced, never changed.
+        health: breakers, the retry budget, drains.
+        prefixes: which conversations' prompts servers still hold.
+        loads: models loaded and evicted since the start.
+    """
+
+    def __init__(self, config: Config, *, notify: Callable[[Notice], None] = _ignore) -> None:
+        self._config = config
+        self._notify = notify
+        self.servers: Mapping[str, ServerFacts] = EMPTY
+        self._probes: dict[str, ProbeState] = {}
+        self._stubs: frozenset[CanonicalName] | None = None
+        self._in_flight: dict[str, int] = {}
+        self._active: dict[tuple[str, CanonicalName], int] = {}
+        self._speeds = SpeedBook()
+        self._refreshed_at = float("-inf")
+        self.health = Health(config, notify)
+        self.prefixes = Prefixes()
+        self.loads = LoadCounts()
+        self._enlist(EMPTY)
+
+    def reconfigure(self, config: Config, *, moved: Collection[str] = ()) -> None:
+        """Take over another config: facts about servers that stay are kept, but not of those that `moved`.
+
+        Names that the config drops are forgotten; requests in flight there are counted to their end.
+        """
+        self._config = config
+        self.health.reconfigure(config)
+        self._enlist({name: facts for name, facts in self.servers.items() if name not in moved})
+
+    def _enlist(self, known: Mapping[str, ServerFacts]) -> None:
+        enabled = [name for name, server in self._config.servers.items() if server.enabled]
+        self.servers = MappingProxyType({name: known.get(name) or ServerFacts(name=name) for name in enabled})
+        self._probes = {
+            name: ProbeState(probe_interval(self._config, name), up=facts.up) for name, facts in self.servers.items()
+        }
+        self._stubs = None
+
+    def snapshot(self, now: float, elsewhere: Mapping[str, int] = EMPTY) -> FleetSnapshot:
+        """The fleet as believed now; `elsewhere` counts the requests of other processes of the router by server."""
+        health, in_flight = self.health, self._in_flight.copy()
+        for name, count in elsewhere.items():
+            in_flight[name] = in_flight.get(name, 0) + count
+        troubled = health.troubled
+        return FleetSnapshot(
+            servers=self.servers,
+            in_flight=in_flight,
+            elsewhere=elsewhere,
+            active=self._by_model() if self._active else EMPTY,
+            suspended=health.suspended(self._up(), now) if troubled else EMPTY,
+            slots=health.slots(in_flight, now) if troubled else EMPTY,
+            draining=health.draining,
+            speeds=self._speeds,
+        )
+
+    def _by_model(self) -> Mapping[str, Mapping[CanonicalName, int]]:
+        found: dict[str, dict[CanonicalName, int]] = {}
+        for (name, model), count in self._active.items():
+            found.setdefault(name, {})[model] = count
+        return found
+
+    def _up(self) -> Collection[str]:
+        return [name for name, facts in self.servers.items() if facts.up]
+
+    # --- probes -----------------------------------------------------------------------------------------------------
+
+    def probe_answered(self, name: str, status: int, body: bytes, *, probe_ms: float, now: float) -> bool:
+        """A probe was answered after `probe_ms`; says whether the server is up, and so worth more questions."""
+        if status >= _FAULT:
+            self.probe_failed(name, f"answered its probe with {status}", now=now)
+            return False
+        probe = self._probes[name]
+        probe.passed()
+        if not probe.up:
+            return False
+        returns = not self.servers[name].up
+        self.update(name, partial(observe_version, body=body, probe_ms=probe_ms, now=now), now)
+        if returns:
+            self.update(name, lambda facts: replace(facts, installed_at=None), now)
+            self._notify(ServerUp(name, self.servers[name].version))
+        return True
+
+    def probe_failed(self, name: str, error: str, *, now: float, refused: bool = False) -> None:
+        """A probe was not answered; `refused` says that the server did not take the connection."""
+        probe = self._probes[name]
+        probe.failed(refused=refused)
+        if not probe.up and self.servers[name].up is not False:
+            self._notify(ServerDown(name, error))
+            self.update(name, partial(observe_down, error=error, now=now), now)
+
+    def probe_pause(self, name: str) -> float:
+        """Seconds from one probe of a server to the next."""
+        return self._probes[name].pause
+
+    # --- facts ------------------------------------------------------------------------------------------------------
+
+    def update(self, name: str, change: Callable[[ServerFacts], ServerFacts], now: float) -> bool:
+        """Replace the facts about a server; says whether other models are now in its memory.
+
+        Names of external hosts are ignored.
+        """
+        facts = self.servers.get(name)
+        if facts is None:
+            return False
+        changed = change(facts)
+        if changed is not facts:
+            self.loads.seen(name, facts, changed, now=now)
+            self.servers = MappingProxyType({**self.servers, name: changed})
+            if changed.installed is not facts.installed:
+                self._stubs = None
+        if changed.loaded is facts.loaded:
+            return False
+        self._forget_prefixes(name, facts.loaded, changed.loaded)
+        return True
+
+    def _forget_prefixes(
+        self, name: str, before: Mapping[CanonicalName, LoadedModel], after: Mapping[CanonicalName, LoadedModel]
+    ) -> None:
+        """What left a server's memory, or was loaded anew with another context, holds no conversation any more."""
+        for model, old in before.items():
+            new = after.get(model)
+            if new is None or len({old.context_length, new.context_length} - {None}) > 1:
+                self.prefixes.forget_model(name, model)
+
+    def lists_are_due(self, name: str, now: float) -> None:
+        """The models of a server are asked for again with its next probe."""
+        self.update(name, lambda facts: replace(facts, installed_at=None, loaded_at=None), now)
+
+    def may_refresh(self, now: float) -> bool:
+        """Whether a request for a model that nobody has may have every server asked: once in five seconds."""
+        if now - self._refreshed_at < _REFRESH_SECONDS:
+            return False
+        self._refreshed_at = now
+        return True
+
+    def is_stub(self, model: CanonicalName) -> bool:
+        """Whether some server only knows this model as one of Ollama's hosted service."""
+        if self._stubs is None:
+            self._stubs = stubs(self.servers)
+        return model in self._stubs
+
+    # --- traffic ----------------------------------------------------------------------------------------------------
+
+    def begin(self, name: str, model: CanonicalName | None = None) -> None:
+        """A request goes to a server."""
+        self._in_flight[name] = self._in_flight.get(name, 0) + 1
+        if model is not None:
+            self._active[name, model] = self._active.get((name, model), 0) + 1
+
+    def end(self, name: str, model: CanonicalName | None, now: float) -> None:
+        """It ended there; say the same model as with `begin`. With none left, nothing is being loaded for us."""
+        left = self._in_flight[name] = self._in_flight[name] - 1
+        if model is not None:
+            others = self._active.pop((name, model)) - 1
+            if others:
+                self._active[name, model] = others
+        facts = self.servers.get(name)
+        if facts is not None and facts.loading and not left:
+            self.update(name, observe_loads_ended, now)
+
+    def running(self, name: str) -> int:
+        """This process's requests in flight on a server."""
+        return self._in_flight.get(name, 0)
+
+    def permit(self, server: str, now: float, *, forced: bool = False) -> BreakerPermit | None:
+        """The right to send one request now, see `Health.permit`."""
+        return self.health.permit(server, self._up() if self.health.troubled else (), now, forced=forced)
+
+    def take_retry(self, waiting: int = 0) -> bool:
+        """Whether the retry budget has one more retry; `waiting` requests count as in flight too.
+
+        Return it with `health.retries.give_back`.
+        """
+        return self.health.retries.take(sum(self._in_flight.values()) + waiting)
+
+    def sent(self, name: str, model: CanonicalName, num_ctx: int | None, now: float) -> bool:
+        """A request that needs a model in memory is on its way; says whether it begins the only load there."""
+        facts = self.servers.get(name)
+        if facts is None:
+            return False
+        held = facts.loaded.get(model)
+        if held is not None and (num_ctx is None or held.context_length in {None, num_ctx}):
+            return False
+        self.update(name, partial(observe_load_started, name=model, now=now, num_ctx=num_ctx), now)
+        return not facts.loading and bool(self.servers[name].loading)
+
+    def evicted(self, name: str, model: CanonicalName, now: float) -> None:
+        """A model was sent out of a server's memory to make room."""
+        self.loads.evicted(name)
+        self.update(name, partial(observe_unloaded, name=model), now)
+
+    def learn(self, name: str, model: CanonicalName, sample: Sample) -> None:
+        """A request finished with these metrics: the next one of its kind knows how long it takes."""
+        facts = self.servers.get(name)
+        if facts is not None:
+            weight = model_weight(model, (facts.installed or EMPTY).get(model))
+            self._speeds = self._speeds.observe(name, model, weight, sample)
+
+    def holds(self, name: str, model: CanonicalName, conversation: int, tokens: int) -> None:
+        """A turn of a conversation was answered there: its next one need not be read from the beginning."""
+        settings = self._config.servers.get(name)
+        if settings is not None:
+            self.prefixes.answered(conversation, name, model, tokens=tokens, slots=settings.num_parallel)

@@ -3,8 +3,7 @@
     ollama.Client(transport=RouterTransport.from_file("orouter.yml"))
     openai.OpenAI(http_client=httpx2.Client(transport=RouterTransport.from_urls(["gpu:11434", "mac:11434"])))
 
-One generator (`exchange`) holds the way of a request and yields what has to be done; two drivers do it. A request that
-meets no difficulty takes the same steps in plain calls (`at_once`).
+One generator (`exchange`) holds the way of a request and yields what has to be done; two drivers do it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -12,8 +11,7 @@ from ollama_router_core.api.error_bodies import error_body
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.client.attempts import Walked
 from ollama_router_core.client.bodies import AnswerBody
-from ollama_router_core.client.heads import kept_rows
-from ollama_router_core.client.messages import Row, as_rows, read_fields
+from ollama_router_core.client.messages import header_fields
 from ollama_router_core.client.room import Account
 from ollama_router_core.client.steps import Failure, Head, ReadBody, Release, Wait
 from ollama_router_core.errors import RouterError, UpstreamProtocolError
@@ -31,7 +29,6 @@ __all__ = [
     "TransportError",
     "conclude",
     "error_answer",
-    "passed_rows",
     "router_fields",
 ]
 
@@ -49,11 +46,11 @@ class LocalResponse(Struct, frozen=True):
 
 
 class PassedResponse(Struct, frozen=True):
-    """A server's answer on its way: `head.response`'s stream goes through `body`."""
+    """A server's answer on its way: `head`'s stream goes through `body`."""
 
     head: Head
-    rows: list[Row]
-    body: AnswerBody | Account
+    fields: list[tuple[bytes, bytes]]
+    body: AnswerBody
 
 
 class Streamed(Struct, frozen=True):
@@ -106,28 +103,21 @@ def _pass_on(account: Account, request: ParsedRequest, head: Head, translation: 
     """The answer piece by piece, as it comes."""
     if translation is not None:
         return _pass_translated(account, request, head, translation)
-    return PassedResponse(head, passed_rows(account, request, head), account)
-
-
-def passed_rows(account: Account, request: ParsedRequest, head: Head) -> list[Row]:
-    """The fields of an answer that passes as it is; its bytes are watched from now on."""
-    if account.watched and request.endpoint.counts_usage and head.status == 200:
+    if request.endpoint.counts_usage and head.status == 200:
         account.watch(request.endpoint.family, streamed=request.route.stream)
-    rows = kept_rows(head.library, head.response.headers)
-    rows.append((_ID, _ID, account.id.encode()))
-    rows += _way_rows(account)
+    fields = [*answer_fields(header_fields(head.response.headers)), *router_fields(account)]
     if account.attempts > 1 and head.status in REJECTIONS:
-        rows += as_rows([(b"x-should-retry", b"false")])  # every server that could be asked has refused
-    return rows
+        fields.append((b"x-should-retry", b"false"))  # every server that could be asked has refused
+    return PassedResponse(head, fields, AnswerBody(account))
 
 
 def _pass_translated(account: Account, request: ParsedRequest, head: Head, translation: Translation) -> PassedResponse:
     if request.endpoint.counts_usage and head.status == 200:
         account.watch(translation.host.family, streamed=request.route.stream)
-    fields = answer_fields(read_fields(head.library, head.response.headers), rewritten=True)
+    fields = answer_fields(header_fields(head.response.headers), rewritten=True)
     fields += router_fields(account)
     fields += [(b"content-type", translation.content_type), *translation.dropped_field]
-    return PassedResponse(head, as_rows(fields), AnswerBody(account, translation.stream_translator(account.stamp)))
+    return PassedResponse(head, fields, AnswerBody(account, translation.stream_translator(account.stamp)))
 
 
 def _deliver_whole(account: Account, head: Head, translation: Translation) -> Steps:
@@ -138,7 +128,7 @@ def _deliver_whole(account: Account, head: Head, translation: Translation) -> St
     account.note(body)
     written = translation.reply(body, account.stamp, elapsed_ns=account.elapsed_ns())
     fields = [
-        *answer_fields(read_fields(head.library, head.response.headers), rewritten=True),
+        *answer_fields(header_fields(head.response.headers), rewritten=True),
         *router_fields(account),
     ]
     return LocalResponse(head.status, [*fields, (b"content-type", JSON), *translation.dropped_field], written)
@@ -151,7 +141,7 @@ def _deliver_error(account: Account, head: Head, translation: Translation | None
         return TransportError(body.error, body.original)
     place = head.destination
     body = place.redact(body)[:_LONGEST_ERROR]
-    kept = answer_fields(read_fields(head.library, head.response.headers), rewritten=translation is not None)
+    kept = answer_fields(header_fields(head.response.headers), rewritten=translation is not None)
     fields = [(name, place.redact(value)) for name, value in kept if name != b"content-length"]
     fields += router_fields(account)
     if translation is None:
@@ -162,34 +152,22 @@ def _deliver_error(account: Account, head: Head, translation: Translation | None
 
 def router_fields(account: Account) -> list[tuple[bytes, bytes]]:
     """What an answer tells about its way."""
-    return [(_ID, account.id.encode()), *((name, value) for name, _, value in _way_rows(account))]
+    fields = [(b"x-router-request-id", account.id.encode())]
+    if account.attempts:
+        fields.append((b"x-router-attempts", b"%d" % account.attempts))
+    if account.server is not None:
+        fields.append((b"x-router-server", account.server.encode("ascii", "replace")))
+    if account.fallback is not None:
+        fields.append((b"x-router-fallback", account.fallback.encode("ascii", "replace")))
+    if account.decision is not None:
+        fields.append((b"x-router-reason", reason_field(_reason(account.decision, account.server))))
+    return fields
 
 
-def _way_rows(account: Account) -> tuple[Row, ...]:
-    server, decision = account.server, account.decision
-    reason = None
-    if decision is not None:
-        chosen = server is None or not decision.ranking or server == decision.ranking[0]
-        reason = decision.reason if chosen else _other_reason(decision, server)
-    return _rows_about(account.attempts, server, account.fallback, reason)
-
-
-@lru_cache(maxsize=1024)
-def _rows_about(attempts: int, server: str | None, fallback: str | None, reason: str | None) -> tuple[Row, ...]:
-    """Most answers' fields have been written before."""
-    said = [
-        (b"x-router-attempts", b"%d" % attempts if attempts else None),
-        (b"x-router-server", None if server is None else server.encode("ascii", "replace")),
-        (b"x-router-fallback", None if fallback is None else fallback.encode("ascii", "replace")),
-        (b"x-router-reason", None if reason is None else reason_field(reason)),
-    ]
-    return tuple([(name, name, value) for name, value in said if value is not None])
-
-
-_ID = b"x-router-request-id"
-
-
-def _other_reason(decision: Decision, server: str | None) -> str:
+def _reason(decision: Decision, server: str | None) -> str:
+    """Why this server: the decision's reason for its first choice, else the server's own verdict."""
+    if server is None or not decision.ranking or server == decision.ranking[0]:
+        return decision.reason
     return next((verdict.text for verdict in decision.verdicts if verdict.server == server), decision.reason)
 
 

@@ -9,7 +9,6 @@ import anyio
 
 from ollama_router_core.client.bodies import AnswerBody, Whole
 from ollama_router_core.client.libraries import failure_of
-from ollama_router_core.client.room import Account
 from ollama_router_core.client.steps import Failure, Head, Step, Wait
 
 __all__ = ["CLOSING_SECONDS", "Making", "Reading", "close", "read"]
@@ -66,30 +65,16 @@ async def read(head: Head, most: int, feed: Callable[[bytes], bool] | None = Non
 class Reading:
     """A server's stream through an answer's body; lets go of both in `aclose`, as httpx's responses are cycles."""
 
-    def __init__(self, head: Head, body: AnswerBody | Account) -> None:
-        self._passed: tuple[Head, AnswerBody | Account] | None = (head, body)
+    def __init__(self, head: Head, body: AnswerBody) -> None:
+        self._passed: tuple[Head, AnswerBody] | None = (head, body)
         self._complete = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         if self._passed is None:
             return _each(())
-        head, body = self._passed
-        if isinstance(body, Account) and not body.watched:
-            return self._untouched(head, body)
-        return self._fed(head, body)
+        return self._fed(*self._passed)
 
-    async def _untouched(self, head: Head, account: Account) -> AsyncIterator[bytes]:
-        try:
-            async for piece in head.stream:
-                if piece:
-                    yield piece
-            self._complete = True
-        except Exception as error:
-            account.broke(error)
-            raise
-        account.end()
-
-    async def _fed(self, head: Head, body: AnswerBody | Account) -> AsyncIterator[bytes]:
+    async def _fed(self, head: Head, body: AnswerBody) -> AsyncIterator[bytes]:
         try:
             async for piece in head.stream:
                 if written := body.feed(piece):

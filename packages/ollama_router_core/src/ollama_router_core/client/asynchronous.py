@@ -11,18 +11,10 @@ import anyio
 
 from ollama_router_core.client.answering import Answer, LocalResponse, PassedResponse, Streamed, TransportError
 from ollama_router_core.client.async_answers import CLOSING_SECONDS, Making, Reading, close, read
-from ollama_router_core.client.at_once import begin_at_once, go_on, take_head
+from ollama_router_core.client.connections import ConnectionPool
 from ollama_router_core.client.exchange import exchange
-from ollama_router_core.client.lending import ConnectionPool
-from ollama_router_core.client.libraries import any_library, exception_of, failure_of, library_of
-from ollama_router_core.client.messages import (
-    build_request,
-    build_response,
-    passed_response,
-    read_incoming,
-    stream_class,
-    streamed_response,
-)
+from ollama_router_core.client.libraries import any_library, as_stream, exception_of, failure_of, library_of
+from ollama_router_core.client.messages import build_request, build_response, read_incoming
 from ollama_router_core.client.placing import explain
 from ollama_router_core.client.room import Room
 from ollama_router_core.client.sources import config_from_file, config_from_urls
@@ -47,7 +39,6 @@ from ollama_router_core.client.system import Clock
 from ollama_router_core.client.system import environment as process_environment
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot
-from ollama_router_core.outbound.destinations import Destination
 from ollama_router_core.records.sinks import LogSink
 from ollama_router_core.routing.decision import Decision
 
@@ -85,7 +76,7 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
         self._room = Room(config, environment=variables, sink=sink, clock=clock)
         self._room.line.notify = self._notify
         self._given = inner
-        self._lender = ConnectionPool(self._room.clock)
+        self._pool = ConnectionPool(self._room.clock)
         self._waiting: set[anyio.Event] = set()
         self._working: set[anyio.CancelScope] = set()
 
@@ -135,33 +126,18 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
                 exchange broke off.
         """
         library = library_of(request)
-        try:
-            body = request.content  # most have been read, and a coroutine less is to be made
-        except library.RequestNotRead:
-            body = await request.aread()
-        begun = begin_at_once(self._room, library, request, body)
-        if begun is None:
-            steps = exchange(self._room, read_incoming(library, request, body))
-            return self._response(library, request, await self._run(steps))
-        try:
-            result = await self._exchange(library, begun.place, begun.sent)
-            response = take_head(self._room, begun, result, Reading)
-        except BaseException:
-            begun.account.end(left=True)
-            raise
-        if response is None:
-            response = self._response(library, request, await self._run(go_on(self._room, begun, result)))
-        return response
+        incoming = read_incoming(library, request, await request.aread())
+        return self._response(library, request, await self._run(exchange(self._room, incoming)))
 
     def _response(self, library: Any, request: Any, answer: Answer) -> Any:
         match answer:
             case PassedResponse():
-                stream = stream_class(library, Reading)(answer.head, answer.body)
-                return passed_response(answer.head, answer.rows, stream)
+                stream = as_stream(library, Reading(answer.head, answer.body))
+                return build_response(library, answer.head.status, answer.fields, stream, answer.head)
             case LocalResponse():
                 return build_response(library, answer.status, answer.fields, answer.content)
             case Streamed():
-                return streamed_response(library, answer.fields, stream_class(library, Making)(self._do, answer.steps))
+                return build_response(library, 200, answer.fields, as_stream(library, Making(self._do, answer.steps)))
             case TransportError():
                 raise exception_of(library, request, answer.error, answer.original)
             case _:
@@ -172,7 +148,7 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
         for scope in tuple(self._working):
             scope.cancel()
         await self._wait(lambda: not self._working, CLOSING_SECONDS)
-        await (self._lender if self._given is None else self._given).aclose()
+        await (self._pool if self._given is None else self._given).aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -216,16 +192,13 @@ class AsyncRouterTransport(_Base):  # type: ignore[misc]
         return None
 
     async def _send(self, outgoing: Outgoing) -> Head | Failure:
-        return await self._exchange(outgoing.library, outgoing.destination, build_request(outgoing))
-
-    async def _exchange(self, library: Any, place: Destination, request: Any) -> Head | Failure:
-        lease = None
+        library, place, lease = outgoing.library, outgoing.destination, None
         inner = self._given
         if inner is None:
-            lease = self._lender.lend(library, place.base_url)
+            lease = self._pool.lend(library, place.base_url)
             inner = lease.transport
         try:
-            response = await inner.handle_async_request(request)
+            response = await inner.handle_async_request(build_request(outgoing))
         except BaseException as error:
             if lease is not None:
                 with anyio.move_on_after(CLOSING_SECONDS, shield=True):

@@ -9,11 +9,11 @@ from typing import Any
 from msgspec import Struct
 
 from ollama_router_core.api.requests import ParsedRequest
-from ollama_router_core.client.messages import NO_TIMEOUTS, Incoming
+from ollama_router_core.client.messages import Incoming
 from ollama_router_core.client.room import Account, Room
 from ollama_router_core.client.steps import Failure, Head, Outgoing, Release, Send
 from ollama_router_core.errors import ConnectFailed, UpstreamProtocolError
-from ollama_router_core.fleet.traffic import observe_answered, observe_sent, shows_nothing_new
+from ollama_router_core.fleet.traffic import observe_answered, observe_sent
 from ollama_router_core.outbound.destinations import Destination
 from ollama_router_core.outbound.header_fields import request_fields
 from ollama_router_core.outbound.sending import Outbound, prepare
@@ -27,7 +27,7 @@ from ollama_router_core.routing.forwarding import (
     outcome_of_status,
 )
 
-__all__ = ["Attempt", "Walked", "judge", "note_head", "note_load", "timeouts_for", "walk"]
+__all__ = ["Attempt", "Walked", "timeouts_for", "walk"]
 
 
 class Attempt(Struct, frozen=True):
@@ -46,16 +46,13 @@ class Walked(Struct, frozen=True):
     last: Attempt
 
 
-def walk(
-    room: Room, account: Account, request: ParsedRequest, ranking: tuple[str, ...], first: Attempt | None = None
-) -> Generator[Any, Any, Walked]:
-    """Try the servers of a ranking in turn; `first` is what came of the first attempt, if that was made already."""
+def walk(room: Room, account: Account, request: ParsedRequest, ranking: tuple[str, ...]) -> Generator[Any, Any, Walked]:
+    """Try the servers of a ranking in turn."""
     steps = forward(ranking, may_retry=partial(_take_retry, room, account))
     step = next(steps)
     while True:
         account.attempts = step.attempt
-        attempt = first or (yield from _try(room, account, room.places[step.server], request))
-        first = None
+        attempt = yield from _try(room, account, room.places[step.server], request)
         try:
             step = steps.send(attempt.outcome)
         except StopIteration as stop:
@@ -80,10 +77,10 @@ def _try(room: Room, account: Account, target: Destination, request: ParsedReque
         return Attempt(Unreachable(busy, 0.0), outbound)
     _note_sent(room, account, target.name, request, started)
     result = yield Send(_outgoing(account, target, outbound))
-    return (yield from judge(room, account, request, outbound, result, started))
+    return (yield from _judge(room, account, request, outbound, result, started))
 
 
-def judge(
+def _judge(
     room: Room, account: Account, request: ParsedRequest, outbound: Outbound, result: Head | Failure, started: float
 ) -> Generator[Any, Any, Attempt]:
     """What came of a request that was sent at `started`."""
@@ -91,7 +88,7 @@ def judge(
         seconds = room.clock.monotonic() - started
         return Attempt(_failed(room, account, result, seconds), outbound, failure=result)
     name, status = result.destination.name, result.status
-    note_head(room, account, name, request, status)
+    _note_head(room, account, name, request, status)
     if 300 <= status < 400:
         yield Release(result)
         broken = UpstreamProtocolError(f"{name} answered with a redirect, which is not followed")
@@ -102,32 +99,21 @@ def judge(
 def _note_sent(room: Room, account: Account, name: str, request: ParsedRequest, now: float) -> None:
     """The request is on its way: it counts there, and perhaps it begins a load."""
     account.take(name, request.route.model)
-    note_load(room, account, name, request, now)
-
-
-def note_load(room: Room, account: Account, name: str, request: ParsedRequest, now: float) -> None:
-    """Perhaps the request begins the only load, whose time it will tell."""
     before = room.book.servers.get(name)
-    if before is None or request.route.model in before.loaded or observe_sent(before, request, now=now) is before:
-        account.loads = False
-        return
     after = room.book.update(name, lambda facts: observe_sent(facts, request, now=now))
-    account.loads = after is not before and not before.loading
+    account.loads = before is not None and after is not before and not before.loading
 
 
-def note_head(room: Room, account: Account, name: str, request: ParsedRequest, status: int) -> None:
+def _note_head(room: Room, account: Account, name: str, request: ParsedRequest, status: int) -> None:
     """The head of an answer came."""
     if account.ticket is not None:
         room.line.answered(account.ticket)
     account.status = status
-    before = room.book.servers.get(name)
-    if before is None or shows_nothing_new(before, request, status):
-        return
-    now = room.clock.monotonic()
-    if observe_answered(before, request, status, now=now) is before:
-        return
+    before, now = room.book.servers.get(name), room.clock.monotonic()
     after = room.book.update(name, lambda facts: observe_answered(facts, request, status, now=now))
-    if after is not None and (after.installed_at is None or after.loaded is not before.loaded):
+    if before is None or after is None or after is before:
+        return
+    if after.installed_at is None or after.loaded is not before.loaded:
         room.book.due_now(name)
 
 
@@ -158,7 +144,7 @@ def _outgoing(account: Account, target: Destination, outbound: Outbound) -> Outg
 
 def timeouts_for(incoming: Incoming, target: Destination) -> dict[str, float | None]:
     """The program's own where it has some; connecting never takes longer than the config allows."""
-    asked, patience = incoming.request.extensions.get("timeout") or NO_TIMEOUTS, target.patience
+    asked, patience = incoming.request.extensions.get("timeout") or {}, target.patience
     connect, read, write = asked.get("connect"), asked.get("read"), asked.get("write")
     if connect is None or connect > patience.connect:
         connect = patience.connect

@@ -17,7 +17,7 @@ from ollama_router_core.client.answering import (
     error_answer,
     router_fields,
 )
-from ollama_router_core.client.attempts import Attempt, timeouts_for, walk
+from ollama_router_core.client.attempts import timeouts_for, walk
 from ollama_router_core.client.listing import gather
 from ollama_router_core.client.merging import Merging, stream_merged
 from ollama_router_core.client.messages import Incoming
@@ -29,7 +29,7 @@ from ollama_router_core.outbound.sending import answer_here
 from ollama_router_core.routing.model_placement import loaded_on
 from ollama_router_core.routing.policy import apply_policy
 
-__all__ = ["conclude_account", "exchange", "forward_on"]
+__all__ = ["exchange"]
 
 _ROOT = b"Ollama is running"
 
@@ -37,13 +37,8 @@ _ROOT = b"Ollama is running"
 def exchange(room: Room, incoming: Incoming) -> Steps:
     """Serve one request and leave one record."""
     account = room.begin(incoming)
-    return (yield from conclude_account(account, _serve(room, account)))
-
-
-def conclude_account(account: Account, steps: Steps) -> Steps:
-    """Go these steps, and end the account with whatever they end with; an answer that passes ends it itself."""
     try:
-        answer = yield from steps
+        answer = yield from _serve(room, account)
     except RouterError as error:
         answer = error_answer(account, error)
         account.status = answer.status
@@ -64,8 +59,7 @@ def _serve(room: Room, account: Account) -> Steps:
     account.family = family_of_path(incoming.path)
     match = match_endpoint(incoming.method, incoming.path)
     request = parse_request(match, incoming.body, content_type=_checked_type(incoming, room))
-    if room.has_policy:
-        request = apply_policy(request, room.config.models).request
+    request = apply_policy(request, room.config.models).request
     account.request = request
     match request.endpoint.routing:
         case Routing.ROUTER:
@@ -99,14 +93,14 @@ def _route(room: Room, account: Account, request: ParsedRequest) -> Steps:
     ranking = decision.ranking
     if request.route.unloads:
         ranking = loaded_on(room.book.snapshot(account.started), request.route.model) or ranking
-    return (yield from forward_on(room, account, request, ranking))
+    return (yield from _forward(room, account, request, ranking))
 
 
 def _order(room: Room, account: Account, request: ParsedRequest) -> Steps:
     """Orders about models as files: one server's answer as it comes, or one made of several servers'."""
     names = yield from servers_for(room, account, request)
     if len(names) == 1:
-        return (yield from forward_on(room, account, request, names))
+        return (yield from _forward(room, account, request, names))
     timeouts = timeouts_for(account.incoming, room.places[names[0]])
     if makes_progress(request):
         merging = Merging(request.endpoint.name, names)
@@ -116,11 +110,9 @@ def _order(room: Room, account: Account, request: ParsedRequest) -> Steps:
     return LocalResponse(200, [(b"content-type", JSON), *router_fields(account)], body)
 
 
-def forward_on(
-    room: Room, account: Account, request: ParsedRequest, ranking: tuple[str, ...], first: Attempt | None = None
-) -> Steps:
-    """Try the servers in turn, after the `first` if that was tried already, and make an answer of what came of it."""
-    walked = yield from walk(room, account, request, ranking, first)
+def _forward(room: Room, account: Account, request: ParsedRequest, ranking: tuple[str, ...]) -> Steps:
+    """Try the servers in turn, and make an answer of what came of it."""
+    walked = yield from walk(room, account, request, ranking)
     return (yield from conclude(account, request, walked))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable
+from collections.abc import AsyncIterator, Hashable, Iterator
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from ollama_router_core.client.steps import Failure
 from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamDisconnected, UpstreamError, UpstreamTimeout
 
-__all__ = ["any_library", "exception_of", "failure_of", "library_of"]
+__all__ = ["any_library", "as_stream", "exception_of", "failure_of", "library_of"]
 
 
 def library_of(request: Any) -> Any:
@@ -44,6 +44,40 @@ def any_library() -> Any:
         return import_module("httpx")
     except ImportError:
         return import_module("httpx2")
+
+
+def as_stream(library: Any, body: Any) -> Any:
+    """Wrap an iterable body with `close` or `aclose` as a stream of this library: its clients insist on the class."""
+    return _stream_class(library, hasattr(body, "__aiter__"))(body)
+
+
+@lru_cache(maxsize=16)
+def _stream_class(library: Any, asynchronous: bool) -> Any:  # noqa: FBT001 - a key of the cache
+    if asynchronous:
+
+        class AsyncStream(library.AsyncByteStream):  # type: ignore[misc]
+            def __init__(self, body: Any) -> None:
+                self._body = body
+
+            def __aiter__(self) -> AsyncIterator[bytes]:
+                return self._body.__aiter__()  # type: ignore[no-any-return]
+
+            async def aclose(self) -> None:
+                await self._body.aclose()
+
+        return AsyncStream
+
+    class Stream(library.SyncByteStream):  # type: ignore[misc]
+        def __init__(self, body: Any) -> None:
+            self._body = body
+
+        def __iter__(self) -> Iterator[bytes]:
+            return iter(self._body)
+
+        def close(self) -> None:
+            self._body.close()
+
+    return Stream
 
 
 def failure_of(library: Any, error: Exception, place: str) -> Failure | None:

@@ -11,13 +11,12 @@ from ollama_router_core.api.endpoints import Family, Kind
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.client.fleet_book import FleetBook
-from ollama_router_core.client.heads import RequestHeads
 from ollama_router_core.client.messages import Incoming
 from ollama_router_core.client.questions import Questions
 from ollama_router_core.client.system import Clock, SystemClock, read_text, request_ids
 from ollama_router_core.client.waiting import WaitingLine
 from ollama_router_core.config.settings import Config, parse_size
-from ollama_router_core.errors import RouterError, UpstreamDisconnected, UpstreamError
+from ollama_router_core.errors import RouterError
 from ollama_router_core.fleet.breaker import counts_as_failure
 from ollama_router_core.fleet.traffic import sample_of
 from ollama_router_core.outbound.destinations import Destination, build_destinations
@@ -30,7 +29,6 @@ from ollama_router_core.translate import Stamp
 __all__ = ["Account", "Room"]
 
 _LEFT = 499
-_MANAGE = Kind.MANAGE  # looking a member up costs as much as a call
 
 
 class Room:
@@ -38,10 +36,7 @@ class Room:
 
     Attributes:
         max_body: bytes.
-        has_policy: whether the config changes requests at all.
-        may_be_quick: whether nothing of the config asks more of a request than `at_once` looks at.
         reads_usage: whether somebody wants to know tokens and timings.
-        heads: what servers get of the program's fields.
     """
 
     def __init__(
@@ -60,55 +55,22 @@ class Room:
         self.questions = Questions(config, self.places, self.book, self.clock)
         self.sink = sink
         self.max_body = parse_size(config.limits.max_body)
-        self.has_policy = bool(config.models.aliases or config.models.rules)
-        self.may_be_quick = not config.models.local_only
         self.reads_usage = sink is not None or config.routing_strategy == "fastest"
         self.ids = request_ids()
-        self.heads = RequestHeads()
 
-    def begin(self, incoming: Incoming, started: float | None = None) -> Account:
-        """A program's request begins, or has begun."""
-        moment = self.clock.monotonic() if started is None else started
-        return Account(self, incoming, self.ids(), moment, self.clock.wall(), self.reads_usage)
-
-    def begin_sent(
-        self, incoming: Incoming, request: ParsedRequest, decision: Decision, now: float, ticket: Ticket | None
-    ) -> Account:
-        """A request begins whose server is known: it counts there from now on, for `ticket` if the line counts it."""
-        server, model = decision.ranking[0], request.route.model
-        self.book.begin(server, model)
-        return Account(
-            self,
-            incoming,
-            self.ids(),
-            now,
-            self.clock.wall(),
-            self.reads_usage,
-            _holds=server,
-            _holds_for=model,
-            _bound=None if ticket is None else server,
-            ticket=ticket,
-            family=request.endpoint.family,
-            request=request,
-            decision=decision,
-            decided_at=now,
-            server=server,
-            attempts=1,
-        )
+    def begin(self, incoming: Incoming) -> Account:
+        """A program's request begins."""
+        return Account(self, incoming, self.ids(), self.clock.monotonic(), self.clock.wall())
 
 
 class Account(Struct):
-    """One request from its start to its end; `end` counts once, whoever says it first.
-
-    An answer that passes as it is goes through its account: `watched` says whether anybody wants to know of its pieces.
-    """
+    """One request from its start to its end; `end` counts once, whoever says it first."""
 
     _room: Room
     incoming: Incoming
     id: str
     started: float
     started_at: float
-    watched: bool
     ended: bool = False
     _holds: str | None = None
     _holds_for: CanonicalName | None = None
@@ -130,7 +92,6 @@ class Account(Struct):
     usage: UsageReader | None = None
     error: RouterError | None = None
     fallback: str | None = None
-    failure: UpstreamError | None = None  # such an answer never is one of the router's making
 
     def __repr__(self) -> str:
         return f"Account({self.id})"
@@ -172,7 +133,7 @@ class Account(Struct):
 
     def watch(self, family: Family, *, streamed: bool) -> None:
         """Read tokens and timings out of the answer, if anybody wants to know them."""
-        if self.watched:
+        if self._room.reads_usage:
             self.usage = UsageReader(family, streamed=streamed)
 
     def note(self, piece: bytes) -> None:
@@ -182,27 +143,6 @@ class Account(Struct):
         if self.usage is not None:
             self.usage.feed(piece)
 
-    def feed(self, piece: bytes) -> bytes:
-        """What the program gets for a piece of the server's: that piece."""
-        self.note(piece)
-        self.bytes_out += len(piece)
-        return piece
-
-    def finish(self) -> bytes:
-        """The server's bytes have ended, and so has the answer."""
-        self.end()
-        return b""
-
-    def broke(self, error: Exception) -> bytes:
-        """Reading the server's bytes raised."""
-        self.end(UpstreamDisconnected(f"the answer broke off: {type(error).__name__}"))
-        return b""
-
-    def close(self) -> None:
-        """Nobody reads on."""
-        if not self.ended:
-            self.end(left=True)
-
     def end(self, error: RouterError | None = None, *, left: bool = False) -> None:
         """The request is over: free its place, tell the breaker, leave the record."""
         if self.ended:
@@ -211,19 +151,16 @@ class Account(Struct):
         room, request, server = self._room, self.request, self._holds
         if error is not None and self.error is None:
             self.error = error
-        if left or self.error is not None or self.status >= 500 or room.book.troubled:
-            self._tell_breaker(left=left)
+        self._tell_breaker(left=left)
         if server is not None:
             self._holds = None
             room.book.end(server, self._holds_for)
         if self.ticket is not None:
             room.line.leave(self.ticket)
-        if self.retries:
-            room.book.give_retries_back(self.retries)
-        if request is not None and request.endpoint.kind is _MANAGE and self.server is not None:
+        room.book.give_retries_back(self.retries)
+        if request is not None and request.endpoint.kind is Kind.MANAGE and self.server is not None:
             room.book.lists_changed(self.server.split(", "))
-        if self.watched:
-            self._tell_others(left=left)
+        self._tell_others(left=left)
 
     def _tell_others(self, *, left: bool) -> None:
         """What the answer said goes to whoever learns from it, and the record to the sink."""

@@ -9,18 +9,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, assert_never
 
 from ollama_router_core.client.answering import Answer, LocalResponse, PassedResponse, Streamed, TransportError
-from ollama_router_core.client.at_once import begin_at_once, go_on, take_head
+from ollama_router_core.client.connections import pooled_transport
 from ollama_router_core.client.exchange import exchange
-from ollama_router_core.client.lending import make_sync_inner
-from ollama_router_core.client.libraries import any_library, exception_of, failure_of, library_of
-from ollama_router_core.client.messages import (
-    build_request,
-    build_response,
-    passed_response,
-    read_incoming,
-    stream_class,
-    streamed_response,
-)
+from ollama_router_core.client.libraries import any_library, as_stream, exception_of, failure_of, library_of
+from ollama_router_core.client.messages import build_request, build_response, read_incoming
 from ollama_router_core.client.placing import explain
 from ollama_router_core.client.room import Room
 from ollama_router_core.client.sources import config_from_file, config_from_urls
@@ -45,7 +37,6 @@ from ollama_router_core.client.system import Clock
 from ollama_router_core.client.system import environment as process_environment
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot
-from ollama_router_core.outbound.destinations import Destination
 from ollama_router_core.records.sinks import LogSink
 from ollama_router_core.routing.decision import Decision
 
@@ -83,7 +74,7 @@ class RouterTransport(_Base):  # type: ignore[misc]
         self._room = Room(config, environment=variables, sink=sink, clock=clock)
         self._room.line.notify = self._notify
         self._given = inner
-        self._inner: dict[int, Any] = {}
+        self._inner: dict[str, Any] = {}
         self._changed = threading.Condition()
         self._threads: set[threading.Thread] = set()
         self._closed = False
@@ -132,30 +123,18 @@ class RouterTransport(_Base):  # type: ignore[misc]
                 exchange broke off.
         """
         library = library_of(request)
-        body = request.read()
-        begun = begin_at_once(self._room, library, request, body)
-        if begun is None:
-            steps = exchange(self._room, read_incoming(library, request, body))
-            return self._response(library, request, self._run(steps))
-        try:
-            result = self._exchange(library, begun.place, begun.sent)
-            response = take_head(self._room, begun, result, Reading)
-        except BaseException:
-            begun.account.end(left=True)
-            raise
-        if response is None:
-            response = self._response(library, request, self._run(go_on(self._room, begun, result)))
-        return response
+        incoming = read_incoming(library, request, request.read())
+        return self._response(library, request, self._run(exchange(self._room, incoming)))
 
     def _response(self, library: Any, request: Any, answer: Answer) -> Any:
         match answer:
             case PassedResponse():
-                stream = stream_class(library, Reading)(answer.head, answer.body)
-                return passed_response(answer.head, answer.rows, stream)
+                stream = as_stream(library, Reading(answer.head, answer.body))
+                return build_response(library, answer.head.status, answer.fields, stream, answer.head)
             case LocalResponse():
                 return build_response(library, answer.status, answer.fields, answer.content)
             case Streamed():
-                return streamed_response(library, answer.fields, stream_class(library, Making)(self._do, answer.steps))
+                return build_response(library, 200, answer.fields, as_stream(library, Making(self._do, answer.steps)))
             case TransportError():
                 raise exception_of(library, request, answer.error, answer.original)
             case _:
@@ -211,12 +190,10 @@ class RouterTransport(_Base):  # type: ignore[misc]
         return None
 
     def _send(self, outgoing: Outgoing) -> Head | Failure:
-        return self._exchange(outgoing.library, outgoing.destination, build_request(outgoing))
-
-    def _exchange(self, library: Any, place: Destination, request: Any) -> Head | Failure:
+        library, place = outgoing.library, outgoing.destination
         inner = self._given if self._given is not None else self._inner_for(library)
         try:
-            response = inner.handle_request(request)
+            response = inner.handle_request(build_request(outgoing))
         except Exception as error:
             failure = failure_of(library, error, place.name)
             if failure is None:
@@ -236,13 +213,13 @@ class RouterTransport(_Base):  # type: ignore[misc]
         return body if isinstance(body, Failure) else Reply(head.status, body)
 
     def _inner_for(self, library: Any) -> Any:
-        inner = self._inner.get(id(library))
+        inner = self._inner.get(library.__name__)
         if inner is None:
             with self._changed:
-                inner = self._inner.get(id(library))
+                inner = self._inner.get(library.__name__)
                 if inner is None:
                     origins = [one.base_url for one in self._room.places.values()]
-                    inner = self._inner[id(library)] = make_sync_inner(library, origins)
+                    inner = self._inner[library.__name__] = pooled_transport(library, origins)
         return inner
 
     def _start(self, jobs: tuple[Job, ...]) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from ollama_router_core.client.bodies import AnswerBody, Whole
 from ollama_router_core.client.libraries import failure_of
-from ollama_router_core.client.room import Account
 from ollama_router_core.client.steps import Failure, Head, Step, Wait
 
 __all__ = ["Making", "Reading", "read"]
@@ -35,28 +34,15 @@ def read(head: Head, most: int, feed: Callable[[bytes], bool] | None = None) -> 
 class Reading:
     """A server's stream through an answer's body; lets go of both in `close`, as httpx's responses are cycles."""
 
-    def __init__(self, head: Head, body: AnswerBody | Account) -> None:
-        self._passed: tuple[Head, AnswerBody | Account] | None = (head, body)
+    def __init__(self, head: Head, body: AnswerBody) -> None:
+        self._passed: tuple[Head, AnswerBody] | None = (head, body)
 
     def __iter__(self) -> Iterator[bytes]:
         if self._passed is None:
             return iter(())
-        head, body = self._passed
-        if isinstance(body, Account) and not body.watched:
-            return self._untouched(head, body)
-        return self._fed(head, body)
+        return self._fed(*self._passed)
 
-    def _untouched(self, head: Head, account: Account) -> Iterator[bytes]:
-        try:
-            for piece in head.stream:
-                if piece:
-                    yield piece
-        except Exception as error:
-            account.broke(error)
-            raise
-        account.end()
-
-    def _fed(self, head: Head, body: AnswerBody | Account) -> Iterator[bytes]:
+    def _fed(self, head: Head, body: AnswerBody) -> Iterator[bytes]:
         try:
             for piece in head.stream:
                 if written := body.feed(piece):
@@ -77,8 +63,7 @@ class Reading:
         if self._passed is not None:
             (head, body), self._passed = self._passed, None
             head.stream.close()
-            if not body.ended:
-                body.close()
+            body.close()
 
 
 class Making:

@@ -12,7 +12,7 @@ from ollama_router_core.client.fleet_book import FleetBook
 from ollama_router_core.client.system import Clock
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot
-from ollama_router_core.routing.decision import Decision, Verdict, decide
+from ollama_router_core.routing.decision import Decision, Verdict
 
 __all__ = ["WaitingLine", "as_decision"]
 
@@ -48,23 +48,6 @@ class WaitingLine:
             return snapshot
         with self._lock:
             return self._admission.traffic(snapshot, now)
-
-    def at_once(self, route: RouteRequest, turn: int, now: float) -> tuple[Decision, Ticket] | None:
-        """The way of most requests: nobody waits and a server is free; None when the line has to be asked."""
-        with self._lock:
-            if self._admission.waiting:
-                return None
-            snapshot = self._book.snapshot(now)
-            ticket = Ticket(number=next(self._numbers), request=route, arrived=now, tiebreak=turn)
-            if self.binds_late:
-                found = self._admission.at_once(ticket, snapshot, now)
-                return None if found is None else (as_decision(found, self._config), ticket)
-            seen = self._admission.traffic(snapshot, now)
-            decision = decide(route, seen, self._config, now=now, tiebreak=turn)
-            if decision.error is not None:
-                return None
-            self._admission.bound(ticket, decision.ranking[0], now)
-            return decision, ticket
 
     def arrive(self, route: RouteRequest, turn: int) -> Ticket:
         """A request that may go, wait or be refused: `outcome` tells. Whoever has a ticket calls `leave` at its end."""

@@ -1,9 +1,8 @@
-"""Requests that meet no difficulty, and where they leave that way: the inner transport's own responses pass."""
+"""What a program gets of a server's answer: its fields, its bytes, how it ends."""
 
 from __future__ import annotations
 
 import pickle
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,10 +11,7 @@ import httpx
 import httpx2
 import pytest
 
-import ollama_router_core.client.sync as synchronous
 from ollama_router_core import AsyncRouterTransport, MemorySink, RouterTransport
-from ollama_router_core.client import asynchronous
-from ollama_router_core.client.messages import _cookie_search
 from ollama_router_core.testing import FakeFleet
 
 CHAT: dict[str, Any] = {"model": "llama3.1:8b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
@@ -53,52 +49,6 @@ class Streaming:
 
     async def aclose(self) -> None:
         """Nothing to close."""
-
-
-def _slow_ways(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What takes the other way from its start, from now on."""
-    taken: list[Any] = []
-    for module in (synchronous, asynchronous):
-        real = module.exchange
-
-        def noting(room: Any, incoming: Any, real: Any = real) -> Any:
-            taken.append(incoming)
-            return real(room, incoming)
-
-        monkeypatch.setattr(module, "exchange", noting)
-    return taken
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_the_second_request_of_a_model_goes_at_once(
-    fleet: FakeFleet, strategy: str, monkeypatch: pytest.MonkeyPatch, clock: Any
-) -> None:
-    """Only what waits for facts, or may have to wait for a slot, takes the way of steps; both leave the same record."""
-    taken = _slow_ways(monkeypatch)
-    inner, sink = Streaming(fleet), MemorySink()
-    config = fleet.config.model_copy(update={"routing_strategy": strategy})
-    with httpx.Client(transport=RouterTransport(config, inner=inner, sink=sink, clock=clock)) as client:
-        first, *more = [client.post("http://router/api/chat", json=CHAT) for _ in range(4)]
-    assert [one.method for one in taken] == ["POST"]
-    assert {one.content for one in (first, *more)} == {ANSWER}
-    assert {(row.status, row.completion_tokens, row.attempts, row.bytes_out) for row in sink.records} == {
-        (200, 2, 1, len(ANSWER))
-    }
-
-
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_the_same_for_tasks(fleet: FakeFleet, backend: str, monkeypatch: pytest.MonkeyPatch, clock: Any) -> None:
-    """The twins share the way, not only the rules."""
-    taken = _slow_ways(monkeypatch)
-
-    async def run() -> None:
-        transport = AsyncRouterTransport(fleet.config, inner=Streaming(fleet), clock=clock)
-        async with httpx.AsyncClient(transport=transport) as client:
-            for _ in range(3):
-                assert (await client.post("http://router/api/chat", json=CHAT)).content == ANSWER
-
-    anyio.run(run, backend=backend)
-    assert len(taken) == 1
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -226,40 +176,12 @@ def test_an_answer_that_nobody_watches_tells_how_it_ended(fleet: FakeFleet, cloc
     assert set(transport.snapshot.in_flight.values()) == {0}
 
 
-def test_requests_go_at_once_while_a_server_takes_long_to_tell(
-    fleet: FakeFleet, clock: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Questions that are due and under way are nobody's business but theirs."""
-    silent = threading.Event()
-    inner = Streaming(fleet)
-    real = inner.handle_request
-
-    def slow(request: Any) -> Any:
-        if request.url.path != "/api/chat" and inner.seen:
-            silent.wait(10)
-        return real(request)
-
-    inner.handle_request = slow  # type: ignore[method-assign]
-    with httpx.Client(transport=RouterTransport(fleet.config, inner=inner, clock=clock)) as client:
-        for _ in range(2):
-            client.post("http://router/api/chat", json=CHAT)
-        clock.now += 11
-        client.post("http://router/api/chat", json=CHAT)
-        taken = _slow_ways(monkeypatch)
-        for _ in range(3):
-            clock.now += 11
-            client.post("http://router/api/chat", json=CHAT)
-        silent.set()
-    assert not taken
-
-
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_client_that_looks_for_cookies_finds_those_there_are(fleet: FakeFleet, library: Any) -> None:
     """Which it does in each answer: it is shown no other fields, as it makes a mail message of what it is shown."""
     with library.Client(transport=RouterTransport(fleet.config, inner=Streaming(fleet, library))) as client:
         answer = client.post("http://router/api/chat", json=CHAT)
         assert not client.cookies
-        assert _cookie_search(library) is not None
         answer.headers["set-cookie"] = "user=1"
         client.cookies.extract_cookies(answer)
         assert dict(client.cookies) == {"user": "1"}

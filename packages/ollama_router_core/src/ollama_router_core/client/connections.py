@@ -1,0 +1,96 @@
+"""The inner transports when the program brings none.
+
+Why the asynchronous twin does not share one transport between requests: httpx 0.28's pool (httpcore 1.0.9) loses the
+slot of a request that is cancelled right when a connection was assigned to it, for good. Twenty tasks that cancel make
+`max_connections=10` refuse everything within seconds; without a limit they leave hundreds of dead connections. A
+transport of one connection that serves one request at a time cannot lose one: after a cancellation or an error it is
+closed as a whole.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from ollama_router_core.client.system import Clock
+
+__all__ = ["ConnectionPool", "Lease", "pooled_transport"]
+
+_MOST_IDLE = 64
+"""Connections kept for each origin."""
+_IDLE_SECONDS = 60.0
+
+
+class Lease:
+    """One inner transport on loan for one request."""
+
+    __slots__ = ("_key", "_pool", "transport")
+
+    def __init__(self, pool: ConnectionPool, key: tuple[str, str], transport: Any) -> None:
+        self._pool = pool
+        self._key = key
+        self.transport = transport
+
+    def give_back(self) -> Any:
+        """Return the transport of an answer that was read to its end; gives the transport to close, or None."""
+        return self._pool.keep(self._key, self.transport)
+
+    async def discard(self) -> None:
+        """Close the transport of a request that was cancelled or failed."""
+        await self.transport.aclose()
+
+
+class ConnectionPool:
+    """Idle inner transports by library and origin, the latest used first."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._idle: dict[tuple[str, str], list[tuple[Any, float]]] = {}
+        self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
+        self._closed = False
+
+    def lend(self, library: Any, origin: str) -> Lease:
+        """Lend an idle transport for this origin, or a new one."""
+        key = (library.__name__, origin)
+        idle = self._idle.get(key)
+        return Lease(self, key, idle.pop()[0] if idle else self._new(library, origin))
+
+    def keep(self, key: tuple[str, str], transport: Any) -> Any:
+        """Keep a transport for later; gives the one to close in its stead: it, or one that has been idle for long."""
+        idle = self._idle.setdefault(key, [])
+        if self._closed or len(idle) >= _MOST_IDLE:
+            return transport
+        now = self._clock.monotonic()
+        idle.append((transport, now))
+        return idle.pop(0)[0] if now - idle[0][1] > _IDLE_SECONDS else None
+
+    async def aclose(self) -> None:
+        """Close what is idle; what is on loan is closed when it comes back."""
+        self._closed = True
+        while self._idle:
+            _, idle = self._idle.popitem()
+            for transport, _ in idle:
+                await transport.aclose()
+
+    def _new(self, library: Any, origin: str) -> Any:
+        secure = origin.startswith("https:")
+        context = self._contexts.get((library.__name__, secure))
+        if context is None:
+            context = self._contexts[library.__name__, secure] = _tls_context(library, secure=secure)
+        limits = library.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_IDLE_SECONDS)
+        return library.AsyncHTTPTransport(verify=context, limits=limits, trust_env=False)
+
+
+def pooled_transport(library: Any, origins: list[str]) -> Any:
+    """Build the inner transport of the synchronous twin: nothing is cancelled there, so httpx's own pool serves."""
+    context = _tls_context(library, secure=any(origin.startswith("https:") for origin in origins))
+    limits = library.Limits(max_connections=None, max_keepalive_connections=_MOST_IDLE, keepalive_expiry=_IDLE_SECONDS)
+    return library.HTTPTransport(verify=context, limits=limits, trust_env=False)
+
+
+def _tls_context(library: Any, *, secure: bool) -> ssl.SSLContext:
+    """Build a context that verifies; only one that is used needs the authorities, which take 20 ms to read."""
+    if secure:
+        context: ssl.SSLContext = library.create_ssl_context()
+        return context
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

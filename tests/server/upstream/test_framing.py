@@ -68,9 +68,13 @@ class Outcome:
     broken: bool
 
 
-def outcome(pieces: list[bytes], *, head_only: bool = False) -> Outcome:
-    """Feed the pieces and the end of the connection to a new parser."""
+def outcome(pieces: list[bytes], *, head_only: bool = False, before: bytes | None = None) -> Outcome:
+    """Feed the pieces and the end of the connection to a new parser, or to one that has read `before`."""
     parser = ResponseParser()
+    if before is not None:
+        parser.begin()
+        parser.feed(before)
+        parser.discard()
     parser.begin(head_only=head_only)
     for piece in pieces:
         parser.feed(piece)
@@ -106,6 +110,18 @@ def test_every_single_cut_gives_the_same_outcome(answer: bytes, head_only: bool)
 def test_every_cut_gives_the_same_outcome(answer: bytes, places: set[int], head_only: bool):
     """Law: the same for any number of cuts at any places."""
     assert outcome(cut(answer, places), head_only=head_only) == outcome([answer], head_only=head_only)
+
+
+@settings(max_examples=200)
+@given(
+    change=st.binary(max_size=4),
+    place=st.integers(min_value=0, max_value=len(ANSWERS[0])),
+    places=st.sets(st.integers(min_value=1, max_value=50), max_size=3),
+)
+def test_what_came_before_on_a_connection_changes_nothing(change: bytes, place: int, places: set[int]):
+    """Law: an answer means the same as the first on a connection and as the second, in every cut."""
+    second = ANSWERS[0][:place] + change + ANSWERS[0][place + len(change) :]
+    assert outcome(cut(second, places), before=ANSWERS[0]) == outcome([second])
 
 
 @settings(max_examples=200)

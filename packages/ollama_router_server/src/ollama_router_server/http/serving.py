@@ -41,10 +41,8 @@ class ServingProtocol(TimedProtocol):
         self._cycle = cycle = FrontCycle(self, head.method, head.version, keep_alive=head.keep_alive)
         if self._fast is not None and self._fast(cycle, head, body):
             return
-        length = b"%d" % len(body)  # a head that was recognised has that of its first request
-        headers = [(name, length if name == b"content-length" else value) for name, value in head.headers]
         cycle.body_complete(body)
-        self._start(cycle, head.target, headers, head.version)
+        self._start(cycle, head.target, head.headers, head.version)
 
     def _start(self, cycle: FrontCycle, target: bytes, headers: list[tuple[bytes, bytes]], version: str) -> None:
         cycle.scope = self._scope(cycle, target, headers, version)

@@ -29,7 +29,7 @@ from ollama_router_server.http.head import (
     without_upgrade,
 )
 from ollama_router_server.http.limits import Bounds
-from ollama_router_server.http.request_head import KnownHead, RequestHead, known_head
+from ollama_router_server.http.request_head import RequestHead
 from ollama_router_server.http.serving import ServingProtocol
 from ollama_router_server.http.status_lines import STATUS_LINES
 
@@ -57,7 +57,6 @@ class StrictProtocol(ServingProtocol):
         "_ahead",
         "_held",
         "_keeps_alive",
-        "_known",
         "_left",
         "_payload",
         "_quiet",
@@ -93,7 +92,6 @@ class StrictProtocol(ServingProtocol):
         self._ahead = 0
         self._whole: bytes | None = None
         self._request_head: RequestHead
-        self._known: KnownHead | None = None
 
     # asyncio's protocol -------------------------------------------------------------------------------
 
@@ -168,12 +166,6 @@ class StrictProtocol(ServingProtocol):
         return self._state == _HEAD and cycle is not None and not cycle.response_complete
 
     def _take_head(self, data: bytes, place: int) -> int:
-        if self._known is not None:
-            body = self._known.body(data, place)
-            if body is not None:
-                self._deadline.lift()
-                self._serve(self._known.head, data[body[0] : body[1]])
-                return body[1]
         start = place
         while data.startswith(b"\r\n", start):
             start += 2
@@ -202,7 +194,6 @@ class StrictProtocol(ServingProtocol):
         if self._whole is not None:
             method = self.parser.get_method().decode("ascii")
             self._request_head = RequestHead(method, self.url, self.headers, self._version, self._keeps_alive)
-            self._known = known_head(head, self._request_head)
         return end + 4
 
     def _hold(self, data: bytes, head: bytes) -> None:

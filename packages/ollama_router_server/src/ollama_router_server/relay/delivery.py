@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Protocol
 
 from ollama_router_core.api.error_bodies import error_tail
@@ -13,14 +12,13 @@ from ollama_router_core.responses.usage import UsageReader
 from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.forwarding import REJECTIONS
 from ollama_router_core.translate import read_problem
-from ollama_router_server.http.field_lines import encode_fields
 from ollama_router_server.relay.error_responses import cut_stream
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.system import Clock
-from ollama_router_server.upstream.interface import KnownHead, UpstreamResponse
+from ollama_router_server.upstream.interface import UpstreamResponse
 from ollama_router_server.upstream.targets import Target
 
-__all__ = ["LONGEST_ERROR", "Held", "answer_head", "deliver", "deliver_late_error", "encoded_answer_head"]
+__all__ = ["LONGEST_ERROR", "Held", "answer_head", "deliver", "deliver_late_error"]
 
 LONGEST_ERROR = 64 * 1024
 """Bytes of a foreign service's error that are looked at."""
@@ -112,27 +110,6 @@ def answer_head(exchange: Exchange, held: Held, *, rewritten: bool = False) -> l
         if not any(name == b"cache-control" for name, _ in headers):
             headers.append((b"cache-control", b"no-cache"))
     return headers
-
-
-def encoded_answer_head(exchange: Exchange, held: Held, known: KnownHead) -> bytes | None:
-    """`answer_head` as bytes where all but the request's id was so before; None for an answer that has more to say."""
-    decision = exchange.decision
-    unusual = exchange.attempts != 1 or exchange.fallback is not None or exchange.standing is not None
-    if unusual or decision is None or exchange.route is None or exchange.route.stream:
-        return None
-    passed = known.note
-    if passed is None:
-        fields = answer_fields(held.response.headers)
-        passed = known.note = encode_fields([field for field in fields if field[0] != b"content-length"])
-    name = held.target.name
-    own = _own_fields(name, decision.reason if name == decision.server else _reason(decision, name))
-    return b"%bcontent-length: %d\r\nx-router-request-id: %b\r\n%b" % (passed, known.length, exchange.id.encode(), own)
-
-
-@lru_cache(maxsize=1024)
-def _own_fields(server: str, reason: str) -> bytes:
-    """What is said of a request that the first server answered."""
-    return encode_fields([(b"x-router-attempts", b"1"), *_choice(server, reason)])
 
 
 def _choice(server: str, reason: str) -> list[tuple[bytes, bytes]]:

@@ -32,7 +32,7 @@ from ollama_router_server.relay.access import (
 )
 from ollama_router_server.relay.admitting import ServerSlot
 from ollama_router_server.relay.client import Client, Receive
-from ollama_router_server.relay.delivery import answer_head, encoded_answer_head
+from ollama_router_server.relay.delivery import answer_head
 from ollama_router_server.relay.error_responses import error_answer, last_words
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.relay.feedback import note_answered
@@ -59,19 +59,16 @@ _log = structlog.get_logger("relay")
 
 
 class _Seen:
-    """What is true of every request with the same head, as long as `FastPath.use` is not called again.
+    """What the head of a request says.
 
     `match` is None if such requests take the other way. `credential` is what the authenticator recognises it by,
     `address` where they come from, `passed` the fields that a server gets of the head, as bytes, by the server's name.
     `uncounted` is the user whose requests count against no limit.
     """
 
-    __slots__ = ("address", "credential", "match", "passed", "uncounted", "uses")
+    __slots__ = ("address", "credential", "match", "passed", "uncounted")
 
-    def __init__(
-        self, uses: int, match: Match | None = None, credential: bytes = b"", address: str | None = None
-    ) -> None:
-        self.uses = uses
+    def __init__(self, match: Match | None = None, credential: bytes = b"", address: str | None = None) -> None:
         self.match = match
         self.credential = credential
         self.address = address
@@ -92,7 +89,6 @@ class FastPath:
     def __init__(self, relay: RelayApp, live: LiveExchanges) -> None:
         self.relay = relay
         self.live = live
-        self._uses = 0
 
     def reconfigure(
         self, deps: RelayDeps, policy: Policy, forwarder: Forwarder, signs: StreamHeartbeat, *, max_body: int
@@ -104,13 +100,10 @@ class FastPath:
         self._policy = policy
         self._max_body = max_body
         self._max_in_flight = deps.config.limits.max_in_flight
-        self._uses += 1
 
     def __call__(self, cycle: FrontCycle, head: RequestHead, body: bytes) -> bool:
         """Take a request if it can be sent to a server now."""
-        seen = head.note
-        if seen is None or seen.uses != self._uses:
-            seen = head.note = self._look_at(head, cycle)
+        seen = self._look_at(head, cycle)
         match = seen.match
         if match is None or len(body) > self._max_body:
             return False
@@ -167,12 +160,12 @@ class FastPath:
         match = _MATCHES.get((head.method, head.target))
         traced = self.deps.traces is not None
         if match is None or traced or any(name == b"content-encoding" for name, _ in head.headers):
-            return _Seen(self._uses)
+            return _Seen()
         try:
             credential = self.deps.authenticator.key_of(head.headers)
         except RouterError:
-            return _Seen(self._uses)
-        return _Seen(self._uses, match, credential, self.relay.address_of(cycle.client, head.headers))
+            return _Seen()
+        return _Seen(match, credential, self.relay.address_of(cycle.client, head.headers))
 
     def _counted(self, exchange: Exchange, seen: _Seen, match: Match) -> bool:
         if exchange.user is seen.uncounted:
@@ -292,12 +285,7 @@ class _Passing:
             exchange.usage = UsageReader(request.endpoint.family, streamed=request.route.stream)
         exchange.client.started = True
         ready = response.ready
-        known = response.known
-        fields = None if known is None else encoded_answer_head(exchange, held, known)
-        if known is None or fields is None:
-            self._cycle.begin(response.status, answer_head(exchange, held), piece_follows=ready)
-        else:
-            self._cycle.begin_encoded(response.status, fields, known.length)
+        self._cycle.begin(response.status, answer_head(exchange, held), piece_follows=ready)
         if ready:
             self._take_piece(response)
 

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from ollama_router_core.errors import ConnectFailed, UpstreamDisconnected
 from ollama_router_server.upstream.connection import READ_SIZE, Connection
 from ollama_router_server.upstream.interface import Headers, Origin, UpstreamRequest
-from ollama_router_server.upstream.known_answers import KnownAnswer
 from ollama_router_server.upstream.pool import Pool
 
 __all__ = ["HttptoolsResponse", "HttptoolsUpstream"]
@@ -22,7 +21,7 @@ __all__ = ["HttptoolsResponse", "HttptoolsUpstream"]
 class HttptoolsResponse:
     """A request that was sent, and its answer once the head is there; see `UpstreamExchange`, `ListenedResponse`."""
 
-    __slots__ = ("_connection", "_ended", "headers", "known", "status")
+    __slots__ = ("_connection", "_ended", "headers", "status")
 
     def __init__(self, connection: Connection) -> None:
         self._connection: Connection | None = connection
@@ -30,7 +29,6 @@ class HttptoolsResponse:
         parser = connection.parser
         self.status: int = parser.status
         self.headers: Headers = parser.headers
-        self.known: KnownAnswer | None = parser.known
 
     def response(self) -> HttptoolsResponse | None:
         """The answer once its head is there; see `UpstreamExchange.response`."""
@@ -39,7 +37,7 @@ class HttptoolsResponse:
             return self
         parser = connection.parser
         if parser.status:
-            self.status, self.headers, self.known = parser.status, parser.headers, parser.known
+            self.status, self.headers = parser.status, parser.headers
             return self
         if connection.error is not None:
             raise connection.error

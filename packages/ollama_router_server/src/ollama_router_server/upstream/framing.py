@@ -14,7 +14,6 @@ import httptools
 
 from ollama_router_server.http.field_lines import encode_fields
 from ollama_router_server.upstream.interface import Headers, UpstreamRequest
-from ollama_router_server.upstream.known_answers import KnownAnswer, known_answer
 
 __all__ = ["MAX_HEAD", "MAX_PIECE", "ResponseParser", "encode_head", "encode_own_fields"]
 
@@ -87,7 +86,6 @@ class ResponseParser:
         buffered: bytes of the body that `take` has not returned yet.
         complete: the answer has ended as its framing says.
         keep_alive: another request may follow on this connection; meaningful once `complete`.
-        known: the head, if this answer came whole and its head is that of an answer before; else None.
         broken: why the bytes cannot be trusted any further, or None.
     """
 
@@ -96,7 +94,6 @@ class ResponseParser:
         "_fields",
         "_head_only",
         "_head_size",
-        "_last_head",
         "_parser",
         "_quiet",
         "_until_close",
@@ -105,7 +102,6 @@ class ResponseParser:
         "complete",
         "headers",
         "keep_alive",
-        "known",
         "on_body",
         "status",
     )
@@ -115,7 +111,6 @@ class ResponseParser:
         self.on_body = self._chunks.append  # httptools' callback: an answer may come in very many chunks
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._head_only = False
-        self._last_head: KnownAnswer | None = None
         self.complete = True
         self.keep_alive = True
         self._reset()
@@ -130,7 +125,6 @@ class ResponseParser:
         self.buffered = 0
         self.headers: Headers = ()
         self.status = 0
-        self.known: KnownAnswer | None = None
 
     def begin(self, *, head_only: bool = False) -> None:
         """Expect the answer to a new request; `head_only` says that its method is HEAD."""
@@ -148,10 +142,7 @@ class ResponseParser:
     def feed(self, data: bytes | memoryview) -> None:
         """Parse the next bytes; a failure is left in `broken`, what came before it stays readable."""
         if not self.status:
-            if self._head_size or self._head_only:
-                self._feed_head(data)
-            else:
-                self._feed_first(bytes(data))
+            self._feed_head(data)
         else:
             before = self.buffered
             self._parse(data)
@@ -198,22 +189,6 @@ class ResponseParser:
         """Forget what has been buffered."""
         self._chunks.clear()
         self.buffered = 0
-
-    def _feed_first(self, data: bytes) -> None:
-        """The beginning of an answer, which may be all of it with a head that is known."""
-        head = self._last_head
-        body = None if head is None or self.complete else head.body_of(data)
-        if head is not None and body is not None:
-            self.known = head
-            self.headers = head.fields
-            self.status = head.status
-            self.buffered = len(body)
-            self._chunks.append(body)
-            self.complete = self.keep_alive = True
-            return
-        self._feed_head(data)
-        if self.complete and self.keep_alive and self.broken is None:
-            self._last_head = known_answer(data, self.status, self.headers)
 
     def _feed_head(self, data: bytes | memoryview) -> None:
         """Parse what may be head, up to its limit, and the rest only when the head ended before that."""

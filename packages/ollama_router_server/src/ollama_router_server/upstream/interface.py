@@ -14,7 +14,6 @@ from msgspec import Struct
 
 __all__ = [
     "Headers",
-    "KnownHead",
     "ListenedResponse",
     "ListeningUpstream",
     "Origin",
@@ -120,25 +119,8 @@ class Upstream(Protocol):
         """Close every connection."""
 
 
-class KnownHead(Protocol):
-    """A head of answers of which one connection brought several; only length and date differ.
-
-    `length` is the body's in bytes. `note` is for whoever passes answers on, who finds there what it put there.
-    """
-
-    note: bytes | None
-
-    @property
-    def length(self) -> int:
-        """Of the last answer."""
-
-
 class ListenedResponse(UpstreamResponse, Protocol):
     """An answer whose pieces are announced to a listener."""
-
-    @property
-    def known(self) -> KnownHead | None:
-        """What is true of every answer with this head; None unless the answer is there whole and had such before it."""
 
     @property
     def ready(self) -> bool:

@@ -23,10 +23,6 @@ class HandClock:
         """Seconds since 1970."""
         return 1_700_000_000 + self.now
 
-    def jitter(self) -> float:
-        """Always the same die."""
-        return 0.0
-
 
 @pytest.fixture
 def clock() -> HandClock:

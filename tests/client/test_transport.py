@@ -85,15 +85,17 @@ def test_when_nobody_can_be_reached_the_librarys_own_exception_is_raised(fleet: 
 
 
 def test_a_server_that_is_back_is_used_again(fleet: FakeFleet, clock: Any, settled: Callable[[object], None]) -> None:
-    """Facts that have grown old are asked for again in the background of the next request."""
+    """After two probes that pass, as for the proxy; each runs in the background of a request that finds it due."""
     fleet.down.add("b")
     transport = RouterTransport(fleet.config, inner=fleet, clock=clock)
     with _client(transport) as client:
         assert client.post("/api/chat", json=CHAT).status_code == 503
         fleet.down.clear()
-        clock.now += 6
-        client.get("/api/ps")
-        settled(transport)
+        for pause in (6, 1.1):
+            assert client.post("/api/chat", json=CHAT).status_code == 503
+            clock.now += pause
+            client.get("/api/ps")
+            settled(transport)
         assert client.post("/api/chat", json=CHAT).status_code == 200
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from ollama_router_core.api.model_names import canonical_name
-from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ServerFacts, is_stub, stubs
+from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ServerFacts, stubs
 
 
 def test_a_new_fact_makes_a_new_snapshot() -> None:
@@ -39,9 +39,9 @@ def test_nothing_is_known_of_a_new_server() -> None:
 
 
 def test_stubs_are_the_models_that_some_server_knows_as_hosted_ones() -> None:
-    """Asked for one by one or all at once; a server that has the model itself changes nothing."""
-    names = [canonical_name(text) for text in ("here", "hosted:cloud", "both", "absent")]
-    here, hosted, both, absent = names
+    """A server that has the model itself changes nothing."""
+    names = [canonical_name(text) for text in ("here", "hosted:cloud", "both")]
+    here, hosted, both = names
     row = InstalledModel(name=here, spelling="x", size=1, digest="d")
     far = dataclasses.replace(row, remote_host="https://ollama.com:443")
     servers = {
@@ -52,5 +52,4 @@ def test_stubs_are_the_models_that_some_server_knows_as_hosted_ones() -> None:
             installed={hosted: dataclasses.replace(far, name=hosted), both: dataclasses.replace(far, name=both)},
         ),
     }
-    assert stubs(servers) == {hosted, both} == {name for name in names if is_stub(name, servers)}
-    assert absent not in stubs(servers)
+    assert stubs(servers) == {hosted, both}

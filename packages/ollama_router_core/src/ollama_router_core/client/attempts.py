@@ -13,7 +13,7 @@ from ollama_router_core.client.messages import Incoming
 from ollama_router_core.client.room import Account, Room
 from ollama_router_core.client.steps import Failure, Head, Outgoing, Release, Send
 from ollama_router_core.errors import ConnectFailed, UpstreamProtocolError
-from ollama_router_core.fleet.traffic import observe_answered, observe_sent
+from ollama_router_core.fleet.traffic import inferred_model, observe_answered
 from ollama_router_core.outbound.destinations import Destination
 from ollama_router_core.outbound.header_fields import request_fields
 from ollama_router_core.outbound.sending import Outbound, prepare
@@ -59,7 +59,7 @@ def walk(room: Room, account: Account, request: ParsedRequest, ranking: tuple[st
             return Walked(stop.value, attempt)
         if attempt.head is not None:
             yield Release(attempt.head)
-            account.drop(attempt.head.status)
+            account.drop()
 
 
 def _take_retry(room: Room, account: Account) -> bool:
@@ -72,10 +72,11 @@ def _take_retry(room: Room, account: Account) -> bool:
 def _try(room: Room, account: Account, target: Destination, request: ParsedRequest) -> Generator[Any, Any, Attempt]:
     outbound = prepare(request, target)
     started = room.clock.monotonic()
-    if not room.book.admit(target.name, started):
+    permit = room.book.permit(target.name, started, forced=account.is_assigned)
+    if permit is None:
         busy = ConnectFailed(f"{target.name} is being tried again by another request")
         return Attempt(Unreachable(busy, 0.0), outbound)
-    _note_sent(room, account, target.name, request, started)
+    account.take(permit, inferred_model(request), request.route.num_ctx)
     result = yield Send(_outgoing(account, target, outbound))
     return (yield from _judge(room, account, request, outbound, result, started))
 
@@ -96,19 +97,11 @@ def _judge(
     return Attempt(outcome_of_status(status), outbound, head=result)
 
 
-def _note_sent(room: Room, account: Account, name: str, request: ParsedRequest, now: float) -> None:
-    """The request is on its way: it counts there, and perhaps it begins a load."""
-    account.take(name, request.route.model)
-    before = room.book.servers.get(name)
-    after = room.book.update(name, lambda facts: observe_sent(facts, request, now=now))
-    account.loads = before is not None and after is not before and not before.loading
-
-
 def _note_head(room: Room, account: Account, name: str, request: ParsedRequest, status: int) -> None:
     """The head of an answer came."""
     if account.ticket is not None:
         room.line.answered(account.ticket)
-    account.status = status
+    account.answered(status)
     before, now = room.book.servers.get(name), room.clock.monotonic()
     after = room.book.update(name, lambda facts: observe_answered(facts, request, status, now=now))
     if before is None or after is None or after is before:
@@ -118,12 +111,11 @@ def _note_head(room: Room, account: Account, name: str, request: ParsedRequest, 
 
 
 def _failed(room: Room, account: Account, failure: Failure, seconds: float) -> Outcome:
-    name = account.server
-    if not failure.unsent or name is None:
+    if not failure.unsent:
         return Broken(failure.error)
-    room.book.failed(name, refused=True)
-    room.book.due_now(name)
-    account.drop()
+    account.drop(refused=True)
+    if account.server is not None:
+        room.book.due_now(account.server)
     return Unreachable(failure.error, seconds)
 
 

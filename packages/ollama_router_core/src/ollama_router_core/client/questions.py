@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import Any
 
 from ollama_router_core.api.model_names import CanonicalName
@@ -13,9 +12,8 @@ from ollama_router_core.client.fleet_book import FleetBook
 from ollama_router_core.client.steps import Ask, Failure, Job, Outgoing, Reply
 from ollama_router_core.client.system import Clock
 from ollama_router_core.config.settings import Config
-from ollama_router_core.errors import RouterError, UpstreamDisconnected
+from ollama_router_core.errors import RouterError, UpstreamDisconnected, UpstreamTimeout
 from ollama_router_core.fleet.inventory import Told, take_stock
-from ollama_router_core.fleet.observations import observe_version
 from ollama_router_core.outbound.destinations import Destination
 
 __all__ = ["Questions"]
@@ -37,11 +35,12 @@ class Questions:
         with self._claimed(name):
             started = self._clock.monotonic()
             reply = yield self._ask(name, "/api/version", library)
-            if isinstance(reply, Failure) or reply.status >= 500:
-                self._probe_failed(name, reply)
+            if isinstance(reply, Failure):
+                self._book.probe_failed(name, reply.error.message, refused=reply.unsent)
                 return
-            self._note_up(name, reply, started)
-            yield from self._stock(name, library)
+            elapsed = (self._clock.monotonic() - started) * 1000
+            if self._book.probe_answered(name, reply.status, reply.body, probe_ms=elapsed):
+                yield from self._stock(name, library)
 
     def _stock(self, name: str, library: Any) -> Job:
         steps = take_stock(name, self._book, self._config.models, now=self._clock.monotonic())
@@ -52,6 +51,8 @@ class Questions:
                     self._book.known(name)
                 reply = yield self._ask(name, question.path, library, body=question.body)
                 told: Told | None = None
+                if isinstance(reply, Failure) and isinstance(reply.error, UpstreamTimeout):
+                    raise reply.error  # it may have begun to hang right after its probe
                 if isinstance(reply, Reply):
                     told = Told(reply.status, reply.body, self._clock.monotonic(), self._clock.wall())
                 question = steps.send(told)
@@ -91,18 +92,6 @@ class Questions:
             self._book.probe_failed(name, error.message, refused=False)
         finally:
             self._book.unclaim(name)
-
-    def _probe_failed(self, name: str, reply: Reply | Failure) -> None:
-        if isinstance(reply, Failure):
-            self._book.probe_failed(name, reply.error.message, refused=reply.unsent)
-        else:
-            self._book.probe_failed(name, f"answered its probe with {reply.status}", refused=False)
-
-    def _note_up(self, name: str, reply: Reply, started: float) -> None:
-        now = self._clock.monotonic()
-        self._book.probe_succeeded(name)
-        elapsed = (now - started) * 1000
-        self._book.update(name, partial(observe_version, body=reply.body, probe_ms=elapsed, now=now))
 
     def _ask(self, name: str, path: str, library: Any, *, body: bytes = b"", seconds: float | None = None) -> Ask:
         place = self._places[name]

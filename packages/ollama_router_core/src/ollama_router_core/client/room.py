@@ -16,8 +16,8 @@ from ollama_router_core.client.questions import Questions
 from ollama_router_core.client.system import Clock, SystemClock, read_text, request_ids
 from ollama_router_core.client.waiting import WaitingLine
 from ollama_router_core.config.settings import Config, parse_size
-from ollama_router_core.errors import RouterError
-from ollama_router_core.fleet.breaker import counts_as_failure
+from ollama_router_core.errors import RouterError, UpstreamError
+from ollama_router_core.fleet.health import BreakerPermit
 from ollama_router_core.fleet.traffic import sample_of
 from ollama_router_core.outbound.destinations import Destination, build_destinations
 from ollama_router_core.records.request_record import RequestRecord
@@ -72,8 +72,8 @@ class Account(Struct):
     started: float
     started_at: float
     ended: bool = False
-    _holds: str | None = None
-    _holds_for: CanonicalName | None = None
+    _permit: BreakerPermit | None = None
+    _model: CanonicalName | None = None
     _bound: str | None = None
     ticket: Ticket | None = None
     position: int | None = None
@@ -87,6 +87,7 @@ class Account(Struct):
     attempts: int = 0
     retries: int = 0
     loads: bool = False
+    running: int = 0
     status: int = 0
     bytes_out: int = 0
     usage: UsageReader | None = None
@@ -106,30 +107,41 @@ class Account(Struct):
         """Nanoseconds since the request began."""
         return int((self._room.clock.monotonic() - self.started) * 1e9)
 
-    def take(self, server: str, model: CanonicalName | None) -> None:
-        """The request is being sent to a server, which counts it as in flight."""
-        self.server = self._holds = server
+    @property
+    def is_assigned(self) -> bool:
+        """Whether the config, not the fleet's state, chose the server."""
+        return self.decision is not None and self.decision.strategy == "explicit_assignment"
+
+    def take(self, permit: BreakerPermit, model: CanonicalName | None, num_ctx: int | None) -> None:
+        """The request is being sent to a server, which needs `model` in memory for it."""
+        server, book = permit.server, self._room.book
+        self._permit, self._model, self.server = permit, model, server
         if self.ticket is not None and self._bound != server:
             self._room.line.moved(self.ticket, server)
             self._bound = server
-        self._holds_for = model
-        self._room.book.begin(server, model)
+        book.begin(server, model)
+        self.loads = model is not None and book.sent(server, model, num_ctx)
+        self.running = book.state.running(server)
+
+    def answered(self, status: int) -> None:
+        """The head of a server's answer came."""
+        self.status = status
+        if self._permit is not None:
+            self._room.book.answered(self._permit, status)
 
     def goes(self, ticket: Ticket, server: str) -> None:
         """The line let the request go to a server."""
         self.ticket, self._bound = ticket, server
 
-    def drop(self, status: int | None = None) -> None:
-        """The server last taken has nothing to do with the request any more; `status` is what it answered."""
-        holds = self._holds
-        if holds is not None:
+    def drop(self, *, refused: bool = False) -> None:
+        """The server last taken has nothing to do with the request any more; it may have `refused` the connection."""
+        permit, self._permit = self._permit, None
+        if permit is not None:
             book = self._room.book
-            if status is not None and counts_as_failure(status):
-                book.failed(holds)
-            elif status is not None:
-                book.succeeded(holds)
-            book.end(holds, self._holds_for)
-            self._holds = None
+            if refused:
+                book.failed(permit, refused=True)
+            book.left(permit)
+            book.end(permit.server, self._model)
 
     def watch(self, family: Family, *, streamed: bool) -> None:
         """Read tokens and timings out of the answer, if anybody wants to know them."""
@@ -148,13 +160,13 @@ class Account(Struct):
         if self.ended:
             return
         self.ended = True
-        room, request, server = self._room, self.request, self._holds
+        room, request = self._room, self.request
         if error is not None and self.error is None:
             self.error = error
-        self._tell_breaker(left=left)
-        if server is not None:
-            self._holds = None
-            room.book.end(server, self._holds_for)
+        if self._permit is not None:
+            self._tell_breaker(self._permit, left=left)
+            self.running += room.book.state.running(self._permit.server)
+        self.drop()
         if self.ticket is not None:
             room.line.leave(self.ticket)
         room.book.give_retries_back(self.retries)
@@ -171,20 +183,16 @@ class Account(Struct):
         if sink is not None:
             sink.write(self._record(usage or Usage(), _LEFT if left else self.status))
 
-    def _tell_breaker(self, *, left: bool) -> None:
-        if self._holds is None:
-            return
-        if self.error is not None or counts_as_failure(self.status):
-            self._room.book.failed(self._holds)
-        elif left and not self.status:
-            self._room.book.abandoned(self._holds)
-        else:
-            self._room.book.succeeded(self._holds)
+    def _tell_breaker(self, permit: BreakerPermit, *, left: bool) -> None:
+        if isinstance(self.error, UpstreamError):
+            self._room.book.failed(permit)
+        elif self.error is None and not left:
+            self._room.book.done(permit)
 
     def _learn(self, usage: Usage) -> None:
         if self.request is None or self.request.route.model is None or self.server is None:
             return
-        sample = sample_of(usage, loaded=self.loads)
+        sample = sample_of(usage, loaded=self.loads, neighbours=self.running / 2 - 1)
         if sample is not None:
             self._room.book.learn(self.server, self.request.route.model, sample)
 

@@ -1,10 +1,9 @@
-"""The real world as the transports see it: clocks, ids, dice, the environment, files."""
+"""The real world as the transports see it: clocks, ids, the environment, files."""
 
 from __future__ import annotations
 
 import itertools
 import os
-import random
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -15,16 +14,13 @@ __all__ = ["Clock", "SystemClock", "environment", "read_text", "request_ids"]
 
 
 class Clock(Protocol):
-    """Two clocks that must not be mixed, and one die."""
+    """Two clocks that must not be mixed."""
 
     def monotonic(self) -> float:
         """Seconds from some start; never goes back."""
 
     def wall(self) -> float:
         """Seconds since 1970 (UTC)."""
-
-    def jitter(self) -> float:
-        """An unpredictable number in [0, 1)."""
 
 
 class SystemClock:
@@ -34,10 +30,6 @@ class SystemClock:
 
     monotonic = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
-
-    def jitter(self) -> float:
-        """An unpredictable number in [0, 1)."""
-        return random.random()  # noqa: S311 - spreads retries, guards nothing
 
 
 def request_ids() -> Callable[[], str]:

@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 
 from ollama_router_core.api.model_names import CanonicalName
 
-__all__ = ["FleetSnapshot", "InstalledModel", "LoadedModel", "ModelFacts", "ServerFacts", "is_stub", "stubs"]
+__all__ = ["FleetSnapshot", "InstalledModel", "LoadedModel", "ModelFacts", "ServerFacts", "stubs"]
 
 EMPTY: Mapping[Any, Any] = MappingProxyType({})
 """The shared empty mapping."""
@@ -193,16 +193,7 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
         )
 
 
-def is_stub(model: CanonicalName, servers: Mapping[str, ServerFacts]) -> bool:
-    """Whether some server only knows a model as one of Ollama's hosted service."""
-    for facts in servers.values():
-        row = facts.installed.get(model) if facts.installed else None
-        if row is not None and row.remote_host is not None:
-            return True
-    return False
-
-
 def stubs(servers: Mapping[str, ServerFacts]) -> frozenset[CanonicalName]:
-    """The models of which `is_stub` is true, for who asks often."""
+    """The models that some server only knows as those of Ollama's hosted service."""
     known = [row for facts in servers.values() if facts.installed for row in facts.installed.values()]
     return frozenset([row.name for row in known if row.remote_host is not None])

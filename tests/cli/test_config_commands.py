@@ -90,3 +90,15 @@ def test_show_hides_the_password_of_the_database(cli, write_config):
         result = cli(*arguments)
         assert result.code == 0
         assert "hunter2" not in result.out + result.err
+
+
+def test_reference_prints_every_setting_without_a_config(cli):
+    """As YAML to copy from, as the table of the documentation, and as JSON."""
+    text = cli("config", "reference").out
+    assert "#proxy_port: 11434" in text
+    assert "# Port to listen on." in text
+    table = cli("config", "reference", "--markdown").out
+    assert table.startswith("| setting | value | default | meaning |")
+    by_path = {setting["path"]: setting for setting in cli("config", "reference", "--json").json()}
+    assert by_path["proxy_port"]["default"] == "11434"
+    assert by_path["servers.<name>.host"]["default"] is None

@@ -14,7 +14,7 @@ def test_a_setting_has_path_type_default_and_meaning():
         path="servers.<name>.max_memory_gb",
         type="a number above 0, or null",
         default="null",
-        description="Largest model (GiB, with its context) to place here; null sets no limit.",
+        description="Largest model (GiB, context included) to place here; null sets no limit.",
     )
     assert settings["servers.<name>.host"].default is None
     assert settings["model_config.memory_patterns[].pattern"].type == "a regular expression"

@@ -19,7 +19,7 @@ from ollama_router_core.config import (
     dump_config,
     load_config,
     redacted,
-    render_template,
+    render_starter,
 )
 from ollama_router_core.config.expansion import escape, expand
 from ollama_router_core.config.nodes import NodeReader
@@ -198,9 +198,9 @@ probed = st.builds(
 @pytest.mark.timeout(600)
 @WHOLE_CONFIGS
 @given(st.lists(probed, max_size=5))
-def test_the_template_loads_whatever_a_probe_found(servers: list[ProbedServer]):
+def test_the_starter_loads_whatever_a_probe_found(servers: list[ProbedServer]):
     """The file that `init` writes loads, also with every example uncommented, and holds each address once."""
-    text = render_template(servers)
+    text = render_starter(servers)
     addresses = {(server.host, server.port) for server in servers}
     if not {host for host, _ in addresses} & {"localhost", "127.0.0.1", "::1"}:
         assert {(s.host, s.port) for s in load_config(text).servers.values()} == (addresses or {("127.0.0.1", 11434)})

@@ -1,10 +1,11 @@
-"""The router's own log: JSON lines, rotated, without secrets."""
+"""The router's own log: text on a terminal, JSON lines elsewhere, rotated, without secrets."""
 
 from __future__ import annotations
 
 import io
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,14 @@ def start(stream: io.StringIO) -> Iterator[Start]:
     yield configure
     for close in running:
         close()
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Yes."""
+        return True
 
 
 def lines(text: str) -> list[dict[str, Any]]:
@@ -194,3 +203,68 @@ def test_redaction_leaves_other_words_alone() -> None:
     """Request ids, digests of files and names are no secrets, though they are as long."""
     text = "request 0123456789abcdef0123456789abcdef model sha256:" + "a" * 64 + " http://host:11434/api basic"
     assert redact(text) == text
+
+
+def written(settings: Logging, stream: io.StringIO) -> str:
+    """What one entry with a few values looks like on a stream."""
+    close = configure_logging(settings, stream=stream)
+    log.info("server_up", server="größer", models=3)
+    close()
+    return stream.getvalue()
+
+
+def test_a_terminal_gets_one_line_of_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time of day, level, event and values, without JSON."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = written(Logging(), Terminal())
+    assert re.fullmatch(r"\d\d:\d\d:\d\d \[info *\] server_up +\[router.test\] models=3 server=größer\n", text)
+
+
+@pytest.mark.parametrize(
+    ("stream", "format_", "is_json"),
+    [
+        (io.StringIO, "auto", True),
+        (io.StringIO, "text", False),
+        (Terminal, "auto", False),
+        (Terminal, "json", True),
+    ],
+)
+def test_the_format_follows_the_stream_unless_it_is_set(stream: type[io.StringIO], format_: Any, is_json: bool) -> None:
+    """`logging.format` forces either."""
+    assert written(Logging(format=format_), stream()).startswith("{") is is_json
+
+
+def test_files_are_json_whatever_the_terminal_shows(tmp_path: Path) -> None:
+    """Programs read files."""
+    written(Logging(directory=str(tmp_path)), Terminal())
+    (entry,) = lines((tmp_path / FILE_NAME).read_text(encoding="utf-8"))
+    assert entry["event"] == "server_up"
+
+
+@pytest.mark.parametrize(("variables", "colored"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_colors_are_for_terminals_that_want_them(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], colored: bool
+) -> None:
+    """NO_COLOR is respected; another stream never gets colours."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert ("\x1b" in written(Logging(), Terminal())) is colored
+    assert "\x1b" not in written(Logging(format="text"), io.StringIO())
+
+
+def test_text_masks_secrets_and_cannot_move_the_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What servers and clients write is shown, but not obeyed; colours hide no token from the mask."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    token, stream = seeded_token(1), Terminal()
+    close = configure_logging(Logging(), stream=stream)
+    log.warning("server_down", error=f"said {token.reveal()}\x1b[2J\nand more", token="anything")
+    log.error("failed", exc_info=ValueError(token.reveal()))
+    close()
+    text = stream.getvalue()
+    assert token.reveal() not in text
+    assert "anything" not in text
+    assert "\x1b[2J" not in text
+    assert "ValueError: ***" in text

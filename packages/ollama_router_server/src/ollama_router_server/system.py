@@ -8,9 +8,18 @@ import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TextIO
 
-__all__ = ["Clock", "SystemClock", "environment", "new_request_id", "random_below", "random_bytes", "read_text"]
+__all__ = [
+    "Clock",
+    "SystemClock",
+    "environment",
+    "new_request_id",
+    "random_below",
+    "random_bytes",
+    "read_text",
+    "shows_colors",
+]
 
 
 class Clock(Protocol):
@@ -83,3 +92,8 @@ def read_text(path: str) -> str:
         OSError, ValueError: it cannot be read, or is not UTF-8.
     """
     return Path(path).expanduser().read_text(encoding="utf-8")
+
+
+def shows_colors(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that takes colours, and NO_COLOR does not forbid them."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

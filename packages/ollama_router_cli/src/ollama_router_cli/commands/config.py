@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -10,14 +11,22 @@ import typer
 from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
 from ollama_router_cli.rendering.streams import print_json, print_note, print_result
 from ollama_router_cli.sources.settings import read_settings
-from ollama_router_core.config import changed_paths, dump_config, needs_restart, redacted
+from ollama_router_core.config import (
+    changed_paths,
+    dump_config,
+    needs_restart,
+    redacted,
+    render_commented,
+    render_reference,
+    settings_reference,
+)
 from ollama_router_core.config.settings import Tls
 from ollama_router_core.errors import ConfigError
 from ollama_router_server.upstream.targets import missing_keys
 
 __all__ = ["app"]
 
-app = command_group("Check and show the config.")
+app = command_group("Check, show and explain the config.")
 
 
 AgainstOption = Annotated[
@@ -82,6 +91,28 @@ def show(*, config: ConfigOption = None, environment: EnvironmentOption = None, 
         return
     print_result(f"# {settings.source}")
     print_result(dump_config(shown).rstrip("\n"))
+
+
+@app.command(
+    epilog=examples(
+        "orouter config reference",
+        "orouter config reference | grep -B3 max_body",
+        "orouter config reference --markdown",
+    )
+)
+def reference(
+    *,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table instead of YAML.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print every setting there is.
+
+    As commented YAML with the meaning, the type and the default of each: copy what you need into your config.
+    """
+    if as_json:
+        print_json([asdict(setting) for setting in settings_reference()])
+    else:
+        print_result((render_reference() if markdown else render_commented()).rstrip("\n"))
 
 
 def _certificate_warnings(tls: Tls) -> list[str]:

@@ -14,7 +14,7 @@ from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.streams import print_json, print_note, print_result
 from ollama_router_cli.sources.servers import look
 from ollama_router_cli.sources.settings import FILE_NAME
-from ollama_router_core.config import Config, ProbedServer, Server, parse_ollama_host, render_template
+from ollama_router_core.config import Config, ProbedServer, Server, parse_ollama_host, render_starter
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.fleet.snapshot import ServerFacts
 
@@ -38,24 +38,25 @@ def init(
     probe: Annotated[
         list[str] | None, typer.Option(metavar="URL", help="Ask this server for its version and models first.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", metavar="FILE", help="File to write; else orouter.yml here.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a commented config file.
+    """Write a short config file.
 
-    With the servers that were asked, or with one Ollama on this machine. A server that does not answer is written
-    too: the router starts without it.
+    It lists the probed servers, or one Ollama on this machine, and the few settings worth knowing first;
+    `orouter config reference` prints the rest. A server that does not answer is written too: the router starts
+    without it.
     """
     path = config or Path(os.environ.get("OROUTER_CONFIG") or FILE_NAME)
     if path.exists() and not force:
-        raise CommandFailed(f"{path} is there already; --force overwrites it")
+        raise CommandFailed(f"{path} exists already; --force overwrites it")
     probed = _ask([*(probe or ()), *(urls or ())])
     for server in probed:
         print_note(_found(server))
-    _write(path, render_template(probed))
+    _write(path, render_starter(probed))
     if as_json:
         servers = [{"host": each.host, "port": each.port, "error": each.error} for each in probed]
         print_json({"path": str(path), "servers": servers})

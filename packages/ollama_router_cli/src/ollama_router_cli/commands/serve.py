@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from enum import StrEnum
 from types import FrameType
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, command_group, examples
 from ollama_router_cli.rendering.streams import print_note
 from ollama_router_cli.sources.settings import read_settings
+from ollama_router_core.config import Config
 from ollama_router_server.process.reload import ConfigSource
 from ollama_router_server.process.serve import run
 
@@ -19,11 +21,20 @@ __all__ = ["app"]
 app = command_group()
 
 
+class LogFormat(StrEnum):
+    """How the log looks on standard error."""
+
+    AUTO = "auto"
+    TEXT = "text"
+    JSON = "json"
+
+
 @app.command(
     epilog=examples(
         "orouter serve",
         "orouter serve --host 0.0.0.0 --port 11434",
         "orouter serve --workers 4",
+        "orouter serve --log-format json 2>> router.log",
         "orouter serve --config /etc/ollama-router/orouter.yml --environment staging",
     )
 )
@@ -33,25 +44,39 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port to listen on, 0 for a free one; else proxy_port.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes that serve; else workers.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker processes; else workers.")] = None,
+    log_format: Annotated[
+        LogFormat | None, typer.Option("--log-format", help="Format on standard error; else logging.format.")
+    ] = None,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
 ) -> None:
-    """Run the router until Ctrl-C or SIGTERM; streams under way are finished first.
+    """Run the router until Ctrl-C or SIGTERM; open streams finish first.
 
-    Prints one line when it accepts connections: listening on http://HOST:PORT. When there are no users yet, an
-    admin is created and the token printed, once.
+    Prints "listening on http://HOST:PORT" to standard output once it accepts connections. The log goes to standard
+    error: one line of text per event on a terminal, JSON elsewhere. The first start creates an admin and prints the
+    token, once.
     """
     settings = read_settings(config, environment)
     print_note(f"settings: {settings.source}")
     signal.signal(signal.SIGTERM, _end)
-    source = ConfigSource(
-        path=settings.path, read=lambda: read_settings(settings.path, settings.environment, settings.variables).config
-    )
+
+    def read_again() -> Config:
+        again = read_settings(settings.path, settings.environment, settings.variables)
+        return _with_log_format(again.config, log_format)
+
+    chosen = _with_log_format(settings.config, log_format)
+    source = ConfigSource(path=settings.path, read=read_again)
     try:
-        run(settings.config, settings.variables, host=host, port=port, workers=workers, source=source)
+        run(chosen, settings.variables, host=host, port=port, workers=workers, source=source)
     except KeyboardInterrupt:
         print_note("stopped")
+
+
+def _with_log_format(config: Config, chosen: LogFormat | None) -> Config:
+    if chosen is None:
+        return config
+    return config.model_copy(update={"logging": config.logging.model_copy(update={"format": chosen.value})})
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:

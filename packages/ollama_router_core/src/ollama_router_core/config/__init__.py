@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ollama_router_core.config.changes import changed_paths, needs_restart
+from ollama_router_core.config.commented import render_commented
 from ollama_router_core.config.defaults import default_config, parse_ollama_host
 from ollama_router_core.config.loading import dump_config, load_config, redacted
 from ollama_router_core.config.problems import Problem
@@ -20,7 +21,7 @@ from ollama_router_core.config.settings import (
     parse_size,
     safe_name,
 )
-from ollama_router_core.config.template import ProbedServer, render_template
+from ollama_router_core.config.starter import ProbedServer, render_starter
 
 __all__ = [
     "Config",
@@ -43,8 +44,9 @@ __all__ = [
     "parse_ollama_host",
     "parse_size",
     "redacted",
+    "render_commented",
     "render_reference",
-    "render_template",
+    "render_starter",
     "safe_name",
     "settings_reference",
 ]

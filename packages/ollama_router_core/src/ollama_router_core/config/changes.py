@@ -1,4 +1,4 @@
-"""What differs between two configs, by path; values are never told."""
+"""What differs between two configs, by path, never by value."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _FIXED: Final = (
     "limits.shutdown_grace",
     "tls",
     "logging.enabled",
+    "logging.format",
     "logging.directory",
     "logging.max_size",
     "logging.max_files",
@@ -28,13 +29,13 @@ _FIXED: Final = (
 
 
 def changed_paths(old: Config, new: Config) -> tuple[str, ...]:
-    """Paths of settings whose values differ, as `servers.big.priority`; a place that came or went is one path."""
+    """Return the paths of settings that differ, such as `servers.big.priority`; an added or removed table is one."""
     values = (config.model_dump(mode="python", by_alias=True) for config in (old, new))
     return tuple(_differences(next(values), next(values), ""))
 
 
 def needs_restart(paths: Iterable[str]) -> tuple[str, ...]:
-    """Those of some paths that hold only after a restart."""
+    """Return those of some paths that take effect only after a restart."""
     return tuple(path for path in paths if path in _FIXED or path.split(".")[0] in _FIXED)
 
 

@@ -15,25 +15,36 @@ __all__ = ["MemoryPattern", "ModelRule", "ModelSettings"]
 class MemoryPattern(Section):
     """Memory for every model whose name contains a match."""
 
-    pattern: Regex = Field(description="Regular expression, found anywhere in the name.")
-    memory_gb: float = Field(ge=0, description="GiB such a model needs.")
+    pattern: Regex = Field(
+        examples=["-70b|:70b"], description="Regular expression, searched anywhere in the model's name."
+    )
+    memory_gb: float = Field(ge=0, examples=[40.0], description="GiB that a matching model needs.")
 
 
 class ModelRule(Section):
     """What requests for some models may ask for; the first rule whose pattern fits holds."""
 
-    pattern: str = Field(min_length=1, description="Names the rule is for; * stands for anything: `llama3*`.")
+    pattern: str = Field(
+        min_length=1,
+        examples=["llama3*"],
+        description="Model names that the rule applies to; * matches anything, as in `llama3*`. The first matching rule"
+        " applies.",
+    )
     num_ctx: Annotated[int, Field(ge=4)] | None = Field(
-        default=None, description="Every request gets exactly this context, so that no two reload the model in turn."
+        default=None,
+        description="Context for every request, whatever it asks for, so that no two requests reload the model in"
+        " turn.",
     )
     min_num_ctx: Annotated[int, Field(ge=4)] | None = Field(
-        default=None, description="A request for a smaller context gets this one."
+        default=None, description="Smallest context; requests for less get this one."
     )
     max_num_ctx: Annotated[int, Field(ge=4)] | None = Field(
-        default=None, description="A request for a larger context gets this one."
+        default=None, description="Largest context; requests for more get this one."
     )
     max_keep_alive: Annotated[float, Field(ge=0)] | None = Field(
-        default=None, description="Seconds that a request may keep its model loaded at most; for ever is more."
+        default=None,
+        description="Longest keep_alive in seconds that a request may set; keeping a model loaded forever counts as"
+        " more.",
     )
 
 
@@ -42,37 +53,47 @@ class ModelSettings(Section):
 
     explicit_assignments: dict[str, str] = Field(
         default_factory=dict,
-        description="Model to the server or external host that serves it, whatever else holds.",
+        examples=[{"gpt-4o": "openai"}],
+        description="Model to the server or external host that always serves it.",
     )
     memory_overrides: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        default_factory=dict, description="Model to GiB; beats every other estimate."
+        default_factory=dict,
+        examples=[{"llama3.1:70b": 43.0}],
+        description="Model to the GiB it needs; takes precedence over every estimate.",
     )
     memory_patterns: tuple[MemoryPattern, ...] = Field(
         default=(),
         strict=False,  # YAML's lists are lists; the entries stay strict
-        description="First match decides, after what servers report and what the name says.",
+        description="Memory by name pattern, used when neither a server nor the name tells the size; the first match"
+        " applies.",
     )
-    default_memory_gb: float = Field(default=4.5, ge=0, description="GiB when nothing else is known.")
+    default_memory_gb: float = Field(
+        default=4.5,
+        ge=0,
+        description="GiB that a model is assumed to need when nothing else is known.",
+    )
     rules: tuple[ModelRule, ...] = Field(
         default=(),
         strict=False,  # YAML's lists are lists; the entries stay strict
-        description="Contexts and keep-alives that requests may ask for.",
+        description="Bounds on the context and keep_alive that requests may ask for.",
     )
     aliases: dict[str, str] = Field(
-        default_factory=dict, description="Name that clients use to the model that is meant, as `gpt-4: llama3.1:70b`."
+        default_factory=dict, description="Name that clients use to the model they get, as in `gpt-4: llama3.1:70b`."
     )
     fallbacks: dict[str, str] = Field(
         default_factory=dict,
-        description="Model to the one that may answer in its place when no server can take it; announced in a header.",
+        description="Model to the one that answers in its place when no server can take it; the header"
+        " X-Router-Fallback says so.",
     )
     local_only: tuple[str, ...] = Field(
         default=(),
         strict=False,  # YAML's lists are lists; the entries stay strict
-        description="Names (* stands for anything) that no assignment, alias or fallback may lead to an external host.",
+        description="Model names, with * as a wildcard, that are never sent to an external host, whatever an"
+        " assignment, alias or fallback says.",
     )
     cache_model_info: bool = Field(
-        default=True, description="false asks for each server's models at every health check."
+        default=True, description="false asks each server for its models at every health check."
     )
     cache_ttl_seconds: Seconds = Field(
-        default=300.0, description="Age at which a server's list of models is asked for again."
+        default=300.0, description="Seconds after which a server is asked for its list of models again."
     )

@@ -1,10 +1,11 @@
-"""Every setting with its place, type, default and meaning, read from the models themselves."""
+"""Every setting with its path, type, default and meaning, read from the models themselves."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -14,7 +15,15 @@ from pydantic_core import PydanticUndefined
 from ollama_router_core.config.settings import Config
 from ollama_router_core.config.words import field_type, type_words
 
-__all__ = ["Setting", "render_reference", "settings_reference"]
+__all__ = ["Nesting", "Setting", "nested_section", "render_reference", "settings_reference"]
+
+
+class Nesting(Enum):
+    """How a setting holds the settings below it; the value is what stands for it in a path."""
+
+    PLAIN = ""
+    BY_NAME = ".<name>"
+    LIST = "[]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +41,12 @@ class Setting:
 
 
 def settings_reference() -> Iterator[Setting]:
-    """Every setting in the order of a file, tables before what is inside them."""
+    """Yield every setting in the order of a file, tables before what is inside them."""
     yield from _walk(Config, "")
 
 
 def render_reference() -> str:
-    """The settings as a Markdown table, one row each."""
+    """Render the settings as a Markdown table, one row each."""
     rows = ["| setting | value | default | meaning |", "|---|---|---|---|"]
     for setting in settings_reference():
         default = "required" if setting.default is None else f"`{setting.default}`"
@@ -54,18 +63,19 @@ def _walk(section: type[BaseModel], prefix: str) -> Iterator[Setting]:
             default=_default(field),
             description=field.description or "",
         )
-        below, suffix = _below(field.annotation)
+        below, nesting = nested_section(field.annotation)
         if below is not None:
-            yield from _walk(below, f"{path}{suffix}.")
+            yield from _walk(below, f"{path}{nesting.value}.")
 
 
-def _below(annotation: Any) -> tuple[type[BaseModel] | None, str]:
+def nested_section(annotation: Any) -> tuple[type[BaseModel] | None, Nesting]:
+    """Return the section that values of a type consist of, None if they are plain, and how they hold it."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is dict and _is_section(arguments[1]):
-        return arguments[1], ".<name>"
+        return arguments[1], Nesting.BY_NAME
     if origin is tuple and _is_section(arguments[0]):
-        return arguments[0], "[]"
-    return (annotation, "") if _is_section(annotation) else (None, "")
+        return arguments[0], Nesting.LIST
+    return (annotation, Nesting.PLAIN) if _is_section(annotation) else (None, Nesting.PLAIN)
 
 
 def _is_section(annotation: Any) -> bool:

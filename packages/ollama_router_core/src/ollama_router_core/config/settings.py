@@ -49,39 +49,65 @@ class Logging(Section):
     """Structured log files of the router itself; the request log lives in the database."""
 
     enabled: bool = Field(default=True, description="false writes no log files.")
-    level: Literal["debug", "info", "warn", "warning", "error"] = Field(default="info", description="Least level.")
-    directory: str | None = Field(default=None, description="Folder of the files; null logs to standard error only.")
-    max_size: SizeText = Field(default="100MB", description="Size at which a file is rotated.")
-    max_files: Annotated[int, Field(ge=1)] = Field(default=10, description="Files kept, the current one included.")
+    level: Literal["debug", "info", "warn", "warning", "error"] = Field(
+        default="info",
+        description="The lowest level that is logged.",
+    )
+    format: Literal["auto", "text", "json"] = Field(
+        default="auto",
+        description="Format on standard error; auto is text on a terminal and JSON elsewhere. Files are always JSON.",
+    )
+    directory: str | None = Field(
+        default=None,
+        description="Directory of the log files; null logs to standard error only.",
+    )
+    max_size: SizeText = Field(default="100MB", description="Size at which a log file is rotated.")
+    max_files: Annotated[int, Field(ge=1)] = Field(
+        default=10,
+        description="Log files to keep, the current one included.",
+    )
 
 
 class Limits(Section):
     """Bounds on what a client may send and the router may hold."""
 
-    max_body: SizeText = Field(default="32MB", description="Largest JSON body; more is answered with 413.")
+    max_body: SizeText = Field(default="32MB", description="Largest JSON body; larger ones are rejected with 413.")
     max_in_flight: Annotated[int, Field(ge=1)] = Field(
-        default=2048, description="Proxied requests at once, in each worker; more are answered with 503."
+        default=2048, description="Proxied requests in flight, per worker; further ones are rejected with 503."
     )
-    max_head: SizeText = Field(default="32KB", description="Largest request line and header fields together.")
-    max_fields: Annotated[int, Field(ge=1)] = Field(default=100, description="Header fields of a request at most.")
+    max_head: SizeText = Field(
+        default="32KB",
+        description="Largest request head: the request line and all header fields.",
+    )
+    max_fields: Annotated[int, Field(ge=1)] = Field(
+        default=100,
+        description="Maximum number of header fields in a request.",
+    )
     max_target: SizeText = Field(default="8KB", description="Longest request target (path and query).")
-    head_timeout: Seconds = Field(default=10.0, description="Seconds in which the head of a request must be here.")
-    body_timeout: Seconds = Field(default=30.0, description="Seconds of silence allowed within the body of a request.")
+    head_timeout: Seconds = Field(default=10.0, description="Seconds within which a request's head must arrive.")
+    body_timeout: Seconds = Field(
+        default=30.0,
+        description="Seconds that a client may stay silent while it sends a body.",
+    )
     write_timeout: Seconds = Field(
         default=60.0,
-        description="Seconds after which a client is cut that takes less than 512 bytes a second of what waits for it.",
+        description="Seconds after which a client is disconnected that reads less than 512 bytes a second of the"
+        " answer waiting for it.",
     )
-    shutdown_grace: Seconds = Field(default=300.0, description="Seconds that streams get to finish on SIGTERM.")
+    shutdown_grace: Seconds = Field(
+        default=300.0,
+        description="Seconds that open streams have to finish after SIGTERM.",
+    )
 
 
 class Tls(Section):
     """TLS spoken by the router itself; both files or none."""
 
     certificate: str | None = Field(
-        default=None, description="PEM file with the certificate and those it rests on; null speaks plain HTTP."
+        default=None, description="PEM file with the certificate and its chain; null serves plain HTTP."
     )
     key: str | None = Field(
-        default=None, description="PEM file with its private key, not encrypted; null takes it from `certificate`."
+        default=None, description="PEM file with the private key, unencrypted; null reads it from `certificate`."
     )
 
 
@@ -89,13 +115,14 @@ class Queue(Section):
     """Requests that wait in the router until a server can take them."""
 
     max_waiting: Annotated[int, Field(ge=0)] = Field(
-        default=64, description="Requests that may wait at once; more are answered with 503 and Retry-After."
+        default=64,
+        description="Requests that may wait at the same time; further ones are rejected with 503 and Retry-After.",
     )
     max_wait: Seconds = Field(
-        default=30.0, description="Seconds a request waits at most before it is answered with 503."
+        default=30.0, description="Seconds that a request may wait before it is rejected with 503."
     )
     max_waiting_per_user: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Of those, requests of one user; null leaves it to the whole."
+        default=None, description="Waiting requests per user; null sets no limit of its own."
     )
 
 
@@ -103,104 +130,128 @@ class RequestLogSettings(Section):
     """Rows of the request log in the database; a running router deletes what it need not keep."""
 
     keep_days: Annotated[float, Field(gt=0)] | None = Field(
-        default=90.0, description="Days after which a row is deleted; null keeps rows of any age."
+        default=90.0, description="Days after which a row is deleted; null keeps rows forever."
     )
     max_rows: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Rows kept, the newest ones; null sets no limit."
+        default=None, description="Maximum number of rows, of which the newest are kept; null sets no limit."
     )
     directory: str | None = Field(
-        default=None, description="Folder for the rows as JSON lines too, requests.jsonl; null writes no files."
+        default=None,
+        description="Directory in which rows are also written as JSON lines, to requests.jsonl; null writes no files.",
     )
-    max_size: SizeText = Field(default="100MB", description="Size at which a file of them is rotated.")
+    max_size: SizeText = Field(default="100MB", description="Size at which requests.jsonl is rotated.")
     max_files: Annotated[int, Field(ge=1)] = Field(
-        default=10, description="Files of them kept, the current one included."
+        default=10, description="Files of JSON lines to keep, the current one included."
     )
 
 
 class Traces(Section):
     """Spans for OpenTelemetry; needs the extra `otel`."""
 
-    enabled: bool = Field(default=False, description="true sends a trace of each request by OTLP over HTTP.")
+    enabled: bool = Field(default=False, description="true sends a trace of each request with OTLP over HTTP.")
     endpoint: str | None = Field(
-        default=None, description="Such as http://collector:4318/v1/traces; null leaves it to OTEL_... variables."
+        default=None,
+        description="OTLP endpoint, such as http://collector:4318/v1/traces; null reads the OTEL_EXPORTER_OTLP_..."
+        " variables.",
     )
     sample: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=1.0, description="Share of requests that are traced, of those that bring no decision of their own."
+        default=1.0, description="Share of requests to trace, of those whose client has not decided in `traceparent`."
     )
 
 
 class Config(Section):
     """One environment's settings."""
 
-    proxy_host: Host = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for every interface.")
+    proxy_host: Host = Field(
+        default="127.0.0.1",
+        description="Address to listen on; 0.0.0.0 listens on every interface.",
+    )
     proxy_port: Port = Field(default=11434, description="Port to listen on.")
     workers: Annotated[int, Field(ge=1, le=64)] = Field(
-        default=1, description="Processes that serve, each with a share of the connections; one for each core at most."
+        default=1, description="Worker processes that share the listening address; at most one per core."
     )
-    servers: dict[DestinationName, Server] = Field(default_factory=dict, description="Ollama servers by name.")
+    servers: dict[DestinationName, Server] = Field(
+        default_factory=dict, examples=["big"], description="Ollama servers by name."
+    )
     external_hosts: dict[DestinationName, ExternalHost] = Field(
-        default_factory=dict, description="Other services by name."
+        default_factory=dict,
+        examples=["openai"],
+        description="External services by name: OpenAI, Anthropic and anything that speaks one of their APIs.",
     )
     models: ModelSettings = Field(
-        default=ModelSettings(), alias="model_config", description="Assignments and memory of models."
+        default=ModelSettings(),
+        alias="model_config",
+        description="Which models go where, what they may be asked for, and how much memory they need.",
     )
-    routing_strategy: Strategy = Field(default="priority_with_memory", description="How to rank servers that can.")
+    routing_strategy: Strategy = Field(
+        default="priority_with_memory",
+        description="How the servers that can take a request are ranked.",
+    )
     when_nothing_fits: Literal["refuse", "first_enabled"] = Field(
         default="refuse",
-        description="first_enabled sends to the first enabled server even if it cannot hold it.",
+        description="refuse answers with an error; first_enabled sends the request to the first enabled server"
+        " although the model does not fit.",
     )
     request_timeout: Seconds = Field(default=300.0, description="Seconds to wait for the first byte of an answer.")
-    connect_timeout: Seconds = Field(default=3.0, description="Seconds to wait for a connection.")
-    idle_timeout: Seconds = Field(default=60.0, description="Seconds of silence allowed within an answer.")
+    connect_timeout: Seconds = Field(default=3.0, description="Seconds to wait for a connection to a server.")
+    idle_timeout: Seconds = Field(default=60.0, description="Seconds that a server may stay silent within an answer.")
     load_keepalive: Seconds | None = Field(
         default=None,
-        description="Seconds between signs of life to a client whose stream waits for a model to load; null sends"
-        " none.",
+        description="Seconds between keepalive messages on a stream that waits for its model to load; null sends none.",
     )
-    health_check_interval: Seconds = Field(default=10.0, description="Seconds between probes of a server.")
+    health_check_interval: Seconds = Field(default=10.0, description="Seconds between two probes of a server.")
     probe_timeout: Seconds = Field(
         default=2.0,
-        description="Seconds to wait for the answer to a probe (`server_busy_threshold_ms` at least); three in a row"
-        " that fail, one second apart, put a server out.",
+        description="Seconds to wait for the answer to a probe, never less than `server_busy_threshold_ms`. Three"
+        " failed probes in a row, one second apart, mark a server as down.",
     )
     server_busy_threshold_ms: Annotated[float, Field(gt=0)] = Field(
         default=1000.0,
-        description="A server whose probe takes longer is chosen only when nothing else is left.",
+        description="A server whose probe takes longer than this many milliseconds is chosen last.",
     )
-    model_info_timeout: Seconds = Field(default=10.0, description="Seconds to wait for a server's facts.")
-    logging: Logging = Field(default=Logging(), description="Log files.")
-    limits: Limits = Field(default=Limits(), description="Bounds.")
-    tls: Tls = Field(default=Tls(), description="TLS for clients.")
-    queue: Queue = Field(default=Queue(), description="Requests that wait for a server.")
+    model_info_timeout: Seconds = Field(
+        default=10.0,
+        description="Seconds to wait when a server is asked for its models.",
+    )
+    logging: Logging = Field(default=Logging(), description="The router's own log.")
+    limits: Limits = Field(default=Limits(), description="Bounds on what clients may send and hold open.")
+    tls: Tls = Field(default=Tls(), description="TLS between clients and the router; both files or none.")
+    queue: Queue = Field(default=Queue(), description="The queue for requests that no server can take yet.")
     cloud: Literal["none", "admin", "all"] = Field(
         default="admin",
-        description="Who may use models of ollama.com (`:cloud`, `-cloud`) and its web search: it is paid and leaves"
-        " the house.",
+        description="Who may use models of ollama.com (`:cloud`, `-cloud`) and its web search. They cost money and"
+        " send prompts off site.",
     )
     allow_account_routes: bool = Field(
         default=False,
-        description="true lets admins reach /api/me, /api/signout, /api/user/keys and /api/experimental: they act with"
-        " the ollama.com account of a server's owner.",
+        description="true opens /api/me, /api/signout, /api/user/keys and /api/experimental to admins. They act on"
+        " the ollama.com account that a server is signed in to.",
     )
     token_in_path: bool = Field(
         default=False,
-        description="true takes a token in the path, /t/TOKEN/api/..., for clients that can send no header; prefer"
-        " `orouter connect`.",
+        description="true accepts a token in the path, /t/TOKEN/api/..., for clients that cannot send a header;"
+        " prefer `orouter connect`.",
     )
     trusted_proxies: tuple[Network, ...] = Field(
         default=(),
         strict=False,  # YAML's lists are lists; the entries stay strict
-        description="Networks whose proxies are believed about the client's address: for `users set --networks` and the"
-        " log.",
+        description="Networks of reverse proxies whose forwarded client address is trusted, for `users set"
+        " --networks` and the log.",
     )
     forwarded_header: Literal["x-forwarded-for", "forwarded"] = Field(
-        default="x-forwarded-for", description="The header in which those proxies tell it; the other is not read."
+        default="x-forwarded-for",
+        description="The header in which those proxies forward the client's address; the other one is ignored.",
     )
     metrics_open: bool = Field(
-        default=False, description="true answers GET /metrics to everybody; false to viewers and admins."
+        default=False, description="true serves GET /metrics to everybody; false to viewers and admins only."
     )
-    traces: Traces = Field(default=Traces(), description="Traces for OpenTelemetry.")
-    request_log: RequestLogSettings = Field(default=RequestLogSettings(), description="Rows of the request log.")
+    traces: Traces = Field(default=Traces(), description="OpenTelemetry traces; needs the extra `otel`.")
+    request_log: RequestLogSettings = Field(
+        default=RequestLogSettings(),
+        description="How long rows of the request log are kept, and whether they also go to files.",
+    )
     database_url: str | None = Field(
-        default=None, repr=False, description="SQLAlchemy URL; null keeps a SQLite file in the user's data directory."
+        default=None,
+        repr=False,
+        description="SQLAlchemy URL of the database; null uses a SQLite file in the user's data directory.",
     )

@@ -1,4 +1,4 @@
-"""The router's own log: JSON lines to standard error and to rotated files.
+"""The router's own log: text for people on a terminal, JSON lines elsewhere and in rotated files.
 
 A call to a logger puts the entry on a queue; rendering and writing happen in one thread, so that a slow disk
 never holds up a request. Rotation is for one process: each worker of a router has a file of its own.
@@ -13,15 +13,16 @@ from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TextIO
+from typing import TextIO, assert_never
 
 import structlog
 from structlog.stdlib import ProcessorFormatter
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from ollama_router_core.access.tokens import check_format
 from ollama_router_core.config.settings import Logging, parse_size
 from ollama_router_core.errors import ConfigError
+from ollama_router_server.system import shows_colors
 
 __all__ = ["FILE_NAME", "configure_logging", "redact", "set_level"]
 
@@ -39,7 +40,7 @@ _SECRET_TEXT = re.compile(
 
 
 def redact(text: str) -> str:
-    """The text without what looks like a secret: our tokens, credentials, `sk-` keys, passwords in URLs."""
+    """Mask what looks like a secret: our tokens, credentials, `sk-` keys, passwords in URLs."""
     text = _SECRET_TEXT.sub(lambda found: (found["scheme"] or found["user"]) + "***", text)
     return _POSSIBLE_TOKEN.sub(lambda found: "***" if check_format(found[0]) else found[0], text)
 
@@ -49,8 +50,8 @@ def configure_logging(settings: Logging, *, stream: TextIO, worker: int | None =
 
     Args:
         settings: the config's `logging` section.
-        stream: gets every line as well; standard error, usually.
-        worker: which of several processes this is; each has a file of its own, `ollama-router.N.log`.
+        stream: gets every entry, usually standard error; `settings.format` says how.
+        worker: index of this process among several; each has a file of its own, `ollama-router.N.log`.
 
     Returns:
         A function that writes what is still queued, closes the files and undoes the set-up.
@@ -58,11 +59,13 @@ def configure_logging(settings: Logging, *, stream: TextIO, worker: int | None =
     Raises:
         ConfigError: the directory cannot be made or written.
     """
-    handlers: list[logging.Handler] = [logging.StreamHandler(stream)]
+    terminal = logging.StreamHandler(stream)
+    terminal.setFormatter(_text(stream) if _for_people(settings, stream) else _json())
+    handlers: list[logging.Handler] = [terminal]
     if settings.enabled and settings.directory is not None:
-        handlers.append(_open_file(settings, Path(settings.directory), _file_name(worker)))
-    for handler in handlers:
-        handler.setFormatter(_formatter())
+        file = _open_file(settings, Path(settings.directory), _file_name(worker))
+        file.setFormatter(_json())
+        handlers.append(file)
     queue: SimpleQueue[logging.LogRecord] = SimpleQueue()
     listener = QueueListener(queue, *handlers)
     close = _install(_Handoff(queue), settings.level, listener, handlers)
@@ -111,11 +114,13 @@ def _install(
     root = logging.root
     access = root.manager.getLogger("uvicorn.access")
     driver = root.manager.getLogger("aiosqlite")
-    before = root.level, access.disabled, driver.level
+    lifecycle = root.manager.getLogger("uvicorn.error")
+    before = root.level, access.disabled, driver.level, lifecycle.level
     root.addHandler(handoff)
     set_level(level)
     access.disabled = True  # its lines hold query strings
     driver.setLevel(logging.WARNING)  # at `debug` it writes every value that is stored, digests included
+    lifecycle.setLevel(logging.WARNING)  # the router reports its own start and end
     root.manager.getLogger("alembic").setLevel("WARNING")  # its steps are ours to tell
     listener.start()
 
@@ -124,6 +129,7 @@ def _install(
         root.setLevel(before[0])
         access.disabled = before[1]
         driver.setLevel(before[2])
+        lifecycle.setLevel(before[3])
         listener.stop()
         for handler in handlers:
             handler.close()
@@ -146,23 +152,56 @@ def _configure_structlog() -> None:
     )
 
 
-def _formatter() -> logging.Formatter:
+def _for_people(settings: Logging, stream: TextIO) -> bool:
+    match settings.format:
+        case "auto":
+            return stream.isatty()
+        case "text":
+            return True
+        case "json":
+            return False
+        case never:
+            assert_never(never)
+
+
+def _json() -> logging.Formatter:
+    return _formatter(_stamp, _mask_keys, ProcessorFormatter.remove_processors_meta, _render_json)
+
+
+def _text(stream: TextIO) -> logging.Formatter:
+    """One line an entry: time, level, event, logger, values. Values are cleaned first: colours would hide a secret."""
+    console = structlog.dev.ConsoleRenderer(
+        colors=shows_colors(stream), pad_event_to=20, exception_formatter=structlog.dev.plain_traceback
+    )
+    return _formatter(_time_of_day, _mask_keys, ProcessorFormatter.remove_processors_meta, _clean_values, console)
+
+
+def _formatter(*processors: Processor) -> logging.Formatter:
     return ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.add_logger_name, structlog.stdlib.add_log_level],
-        processors=[
-            _stamp,
-            structlog.processors.format_exc_info,
-            _mask_keys,
-            ProcessorFormatter.remove_processors_meta,
-            _render,
-        ],
+        processors=[structlog.processors.format_exc_info, *processors],
     )
 
 
 def _stamp(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
-    """When the call was made, not when it was written."""
+    """Add the time of the call, which is not the time of writing."""
     created = datetime.fromtimestamp(entry["_record"].created, UTC)
     entry["timestamp"] = created.isoformat(timespec="milliseconds")
+    return entry
+
+
+def _time_of_day(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
+    created = datetime.fromtimestamp(entry["_record"].created, UTC)
+    entry["timestamp"] = created.astimezone().strftime("%H:%M:%S")
+    return entry
+
+
+def _clean_values(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventDict:
+    """Mask secrets, and replace what could move a terminal's cursor."""
+    for key, value in entry.items():
+        if not isinstance(value, int | float | None):
+            text = "".join(char if char.isprintable() or char == "\n" else "?" for char in redact(str(value)))
+            entry[key] = text if key == "exception" else text.replace("\n", " ")
     return entry
 
 
@@ -176,5 +215,5 @@ def _mask_keys(_logger: WrappedLogger, _method: str, entry: EventDict) -> EventD
 _to_json = structlog.processors.JSONRenderer(sort_keys=True)
 
 
-def _render(logger: WrappedLogger, method: str, entry: EventDict) -> str:
+def _render_json(logger: WrappedLogger, method: str, entry: EventDict) -> str:
     return redact(str(_to_json(logger, method, entry)))

@@ -1,0 +1,106 @@
+"""The config that `orouter init` writes: the servers found and the few settings that most people change.
+
+A line `# text` explains; a line `#key: value` is a setting to uncomment, and the file still loads when all are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ollama_router_core.config.checks import LOCALHOST, folded_host
+from ollama_router_core.config.defaults import OLLAMA_PORT
+from ollama_router_core.config.settings import Config, safe_name
+from ollama_router_core.config.words import field_type, type_words
+from ollama_router_core.config.yaml_text import comment, inline
+
+__all__ = ["ProbedServer", "render_starter"]
+
+_SHOWN_MODELS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbedServer:
+    """What one server answered: `version` is None when it told none, `error` is None when it answered."""
+
+    name: str
+    host: str
+    port: int = OLLAMA_PORT
+    protocol: Literal["http", "https"] = "http"
+    version: str | None = None
+    models: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def render_starter(probed: Sequence[ProbedServer] = ()) -> str:
+    """Render a short config that loads: the probed servers, or one Ollama on this machine.
+
+    A server probed twice is written once, names are made unique, and a server that did not answer is written too,
+    because the router starts without it. The port is 11434, or the next one that no server has on this machine.
+    """
+    servers = _unique(probed) or {"local": ProbedServer(name="local", host="127.0.0.1")}
+    strategies = type_words(field_type(Config.model_fields["routing_strategy"]))
+    lines = [
+        "# `orouter config check` checks this file, `orouter config reference` explains every setting.",
+        "proxy_host: 127.0.0.1 # 0.0.0.0 listens on every interface",
+        f"proxy_port: {_free_port(servers.values())}",
+        "",
+        "servers:",
+        *(line for name, server in servers.items() for line in _server(name, server)),
+        "",
+        *comment(f"How the servers that can take a request are ranked: {strategies}."),
+        f"routing_strategy: {inline(Config.model_fields['routing_strategy'].default)}",
+        "",
+        "# Paid models are served only by explicit assignment.",
+        "#external_hosts:",
+        "  #openai: {host: api.openai.com, api_key_env: OPENAI_API_KEY}",
+        "#model_config:",
+        "  #explicit_assignments: {gpt-4o: openai}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _unique(probed: Iterable[ProbedServer]) -> dict[str, ProbedServer]:
+    found: dict[str, ProbedServer] = {}
+    seen: set[tuple[str, int]] = set()
+    for server in probed:
+        address = (folded_host(server.host), server.port)
+        if address in seen:
+            continue
+        seen.add(address)
+        name = base = safe_name(server.name)
+        number = 2
+        while name in found:
+            name, number = f"{base}-{number}", number + 1
+        found[name] = server
+    return found
+
+
+def _free_port(servers: Iterable[ProbedServer]) -> int:
+    taken = {server.port for server in servers if folded_host(server.host) == LOCALHOST}
+    return next(port for port in range(OLLAMA_PORT, OLLAMA_PORT + len(taken) + 1) if port not in taken)
+
+
+def _server(name: str, server: ProbedServer) -> Iterator[str]:
+    yield f"  {inline(name)}:"
+    yield from comment(_found(server), 4)
+    yield f"    host: {inline(server.host)}"
+    yield f"    port: {server.port}"
+    if server.protocol == "https":
+        yield "    protocol: https"
+    yield "    priority: 1 # the lowest number is preferred among the servers that fit"
+    yield "    #max_memory_gb: 24.0 # largest model, in GiB with its context, to place here"
+    yield "    #default_context: 8192 # the server's OLLAMA_CONTEXT_LENGTH"
+
+
+def _found(server: ProbedServer) -> str:
+    if server.error is not None:
+        return f"Did not answer: {server.error}"
+    if server.version is None and not server.models:
+        return ""
+    shown = ", ".join(server.models[:_SHOWN_MODELS]) or "none"
+    more = len(server.models) - _SHOWN_MODELS
+    return f"Ollama {server.version or '(version unknown)'}. Models: {shown}" + (
+        f" and {more} more" if more > 0 else ""
+    )

@@ -244,14 +244,17 @@ class FleetService:
         """A server was asked."""
         self._tell()
         if came_up:
+            facts = self.servers[name]
+            models = None if facts.installed is None else len(facts.installed)
+            _log.info("server_up", server=name, version=facts.version, models=models)
             for listener in self._up_listeners:
                 listener(name)
 
 
 def _log_notice(notice: Notice) -> None:
     match notice:
-        case ServerUp(server, version):
-            _log.info("server_up", server=server, version=version)
+        case ServerUp():
+            pass  # logged when its models are known, too: see `polled`
         case ServerDown(server, error):
             _log.warning("server_down", server=server, error=error)
         case ServerSuspended(server, seconds):

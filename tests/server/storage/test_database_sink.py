@@ -15,7 +15,8 @@ import pytest
 
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.database_sink import DatabaseSink
-from ollama_router_server.storage.request_log import LogFilter, RequestLog
+from ollama_router_server.storage.log_filter import LogFilter
+from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.system import SystemClock
 from support.eventually import eventually
 from support.storage import back_up, create_sqlite, delete_database, make_record, restore, sqlite_url

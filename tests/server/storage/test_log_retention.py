@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
 
 from ollama_router_core.config.settings import RequestLogSettings
 from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.log_retention import LogRetention
-from ollama_router_server.storage.request_log import LogFilter, RequestLog
-from ollama_router_server.storage.schema import log_sums
+from ollama_router_server.storage.request_log import RequestLog
 from support.eventually import eventually_async
 from support.storage import FakeClock, create_sqlite, make_record
 
@@ -63,27 +62,22 @@ async def test_rows_are_kept_as_the_settings_say(
     log: RequestLog, settings: RequestLogSettings, kept: list[int]
 ) -> None:
     """By age, by number, by both, by neither; a second look finds nothing to do."""
-    keeper = LogRetention(log, settings, clock=FakeClock())
-    assert await keeper.clean_up() == 10 - len(kept)
-    assert await keeper.clean_up() == 0
+    retention = LogRetention(log, settings, clock=FakeClock())
+    assert await retention.clean_up() == 10 - len(kept)
+    assert await retention.clean_up() == 0
     assert await left(log) == kept
 
 
-async def test_it_works_in_the_background(log: RequestLog, database: Database) -> None:
-    """Sums are merged and rows go without anybody asking."""
-    keeper = LogRetention(
-        log, RequestLogSettings(keep_days=2.5), clock=FakeClock(), merge_interval=0.01, cleanup_interval=0.0
-    )
-    keeper.start()
+async def test_it_works_in_the_background(log: RequestLog) -> None:
+    """Rows go without anybody asking."""
+    retention = LogRetention(log, RequestLogSettings(keep_days=2.5), clock=FakeClock(), interval=0.01)
+    retention.start()
     try:
-        await eventually_async(lambda: settled(log, database))
+        await eventually_async(lambda: only_recent(log))
     finally:
-        await keeper.aclose()
+        await retention.aclose()
 
 
-async def settled(log: RequestLog, database: Database) -> bool:
-    """Whether the old rows are gone, and nothing is left of them in the sums of days that are over."""
-    spans = select(log_sums.c.span, func.count()).where(log_sums.c.in_day.is_(False)).group_by(log_sums.c.span)
-    async with database.read() as connection:
-        rows = (await connection.execute(spans)).all()
-    return await left(log) == [7, 8, 9] and (86_400, 2) in rows
+async def only_recent(log: RequestLog) -> bool:
+    """Whether the old rows are gone."""
+    return await left(log) == [7, 8, 9]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records.request_record import RequestRecord
-from ollama_router_server.storage import request_log as module
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.log_writing import write_batch
-from ollama_router_server.storage.request_log import LogFilter, Percentiles, RequestLog, UsageRow
+from ollama_router_server.storage.log_filter import LogFilter
+from ollama_router_server.storage.log_stats import Percentiles, UsageRow
+from ollama_router_server.storage.request_log import RequestLog
 from support.storage import make_record
 
 pytestmark = pytest.mark.anyio
@@ -50,7 +52,7 @@ async def test_a_row_comes_out_as_it_went_in(log: RequestLog) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 9, 10, 61, 163])
 async def test_rows_of_a_batch_come_out_as_they_went_in(log: RequestLog, count: int) -> None:
-    """However many there are, and whichever fields say the same in all of them, or nothing."""
+    """However many there are, and whichever fields are empty."""
     rows = [
         make_record(
             number,
@@ -100,12 +102,15 @@ async def test_writing_a_batch_again_changes_nothing(
 ) -> None:
     """A batch whose commit's answer was lost is sent again, with rows that came meanwhile."""
 
-    async def write_and_fail(*args: Any, **options: Any) -> None:
-        await write_batch(*args, **options)
+    @asynccontextmanager
+    async def write_and_fail() -> AsyncIterator[AsyncConnection]:
+        async with write() as connection:
+            yield connection
         raise StorageUnavailable("the connection broke")
 
+    write = database.write
     with monkeypatch.context() as patched:
-        patched.setattr(module, "write_batch", write_and_fail)
+        patched.setattr(database, "write", write_and_fail)
         with pytest.raises(StorageUnavailable):
             await log.insert([make_record(0)])
     await log.insert([make_record(0, status=500), make_record(1)])
@@ -181,7 +186,7 @@ async def test_a_batch_with_a_bad_row_is_refused_whole(log: RequestLog) -> None:
 async def test_a_row_that_is_refused_takes_its_whole_batch_with_it(
     log: RequestLog, database: Database, place: int
 ) -> None:
-    """Rows before and after it, in the same statement or another, and what they add to the sums."""
+    """Rows before and after it, in the same statement or another, and what they add to the totals."""
     rows = [make_record(number, bytes_out=2**63 if number == place else number) for number in range(600)]
     with pytest.raises((OverflowError, DBAPIError, psycopg.Error)):
         await log.insert(rows)
@@ -192,7 +197,7 @@ async def test_a_row_that_is_refused_takes_its_whole_batch_with_it(
 
 
 async def test_rows_of_many_hours_in_one_batch(log: RequestLog, database: Database) -> None:
-    """What an import writes; each hour has sums of its own."""
+    """As an import writes them; each hour has totals of its own."""
     await log.insert([make_record(number, started_at=3_600.0 * number) for number in range(700)])
     assert len(await RequestLog(database, few_rows=0).history(LogFilter())) == 700
     assert (await log.stats(LogFilter())).requests == 700

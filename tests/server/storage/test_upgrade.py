@@ -9,19 +9,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import func, select, text
+from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.errors import ConfigError, StorageUnavailable
 from ollama_router_server.storage import migrations
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.request_log import LogFilter, RequestLog
-from ollama_router_server.storage.schema import log_sums, metadata
+from ollama_router_server.storage.schema import metadata
 from ollama_router_server.storage.upgrade import (
     SchemaState,
     check_database,
@@ -29,22 +26,16 @@ from ollama_router_server.storage.upgrade import (
     prepare_database,
     upgrade_database,
 )
-from support.storage import make_record, sqlite_url
+from support.storage import sqlite_url
 
 pytestmark = pytest.mark.anyio
 
-NEWEST = "0005"
+NEWEST = "0001_first_release"
 
 
 def differences(connection: Connection) -> object:
     """What Alembic would change to get from the database to the tables we declare."""
     return compare_metadata(MigrationContext.configure(connection), metadata)
-
-
-def _alembic(connection: Connection) -> Config:
-    config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    return config
 
 
 async def test_the_steps_lead_to_the_declared_tables(database: Database) -> None:
@@ -77,34 +68,6 @@ async def test_sqlite_is_in_wal_mode(tmp_path: Path) -> None:
         assert (await connection.execute(text("PRAGMA synchronous"))).scalar_one() == 1
         assert (await connection.execute(text("PRAGMA foreign_keys"))).scalar_one() == 1
     await database.aclose()
-
-
-async def test_rows_of_an_older_release_are_kept_and_counted(database_url: str, database: Database) -> None:
-    """What its own sums said is counted anew, and writing goes on behind the last row."""
-    log = RequestLog(database, few_rows=0)
-    await log.insert([make_record(n, started_at=1_800.0 * n, user=f"user{n % 3}") for n in range(100)])
-    before = await log.stats(LogFilter())
-    async with database.write() as connection:
-        await connection.run_sync(lambda inner: command.downgrade(_alembic(inner), "0002"))
-    assert not (await check_database(database_url)).up_to_date
-    assert (await upgrade_database(database_url)).up_to_date
-    assert await log.stats(LogFilter()) == before
-    await log.insert([make_record(1_000)])
-    assert (await log.stats(LogFilter())).requests == 101
-    async with database.read() as connection:
-        assert await connection.run_sync(differences) == []
-
-
-async def test_an_older_release_finds_every_row_counted(database: Database) -> None:
-    """It does not know of rows of the sums that wait to be counted."""
-    log = RequestLog(database, few_rows=0)
-    await log.insert([make_record(n, started_at=1_800.0 * n, user=f"user{n % 3}") for n in range(20)])
-    before = await log.stats(LogFilter())
-    async with database.write() as connection:
-        await connection.run_sync(lambda inner: command.downgrade(_alembic(inner), "0004"))
-        waiting = await connection.execute(select(func.count()).where(log_sums.c.users == ""))
-        assert waiting.scalar_one() == 0
-    assert await log.stats(LogFilter()) == before
 
 
 async def test_upgrading_twice_changes_nothing(database_url: str) -> None:
@@ -158,6 +121,18 @@ async def test_a_newer_release_s_database_is_left_alone(database_url: str, datab
         with pytest.raises(ConfigError, match="newer release"):
             await refuse(database_url)
     assert not (await check_database(database_url)).known
+
+
+@pytest.mark.parametrize("revision", ["0001", "0005"])
+async def test_a_development_version_s_database_is_refused_with_a_way_out(
+    database_url: str, database: Database, revision: str
+) -> None:
+    """Its tables look alike and hold something else."""
+    async with database.write() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+    for refuse in (upgrade_database, prepare_database):
+        with pytest.raises(ConfigError, match=r"development version.*create the users again"):
+            await refuse(database_url)
 
 
 async def test_checking_creates_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from ollama_router_core.access.tokens import check_format, verify_token
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.request_log import LogFilter, RequestLog
+from ollama_router_server.storage.log_filter import LogFilter
+from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.users import (
     DuplicateName,
     InvalidUserName,

@@ -32,7 +32,7 @@ from ollama_router_core.config import Config, Limits, Server, dump_config
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.testing import SimulatorThread
-from ollama_router_server.storage.request_log import LogFilter
+from ollama_router_server.storage.log_filter import LogFilter
 
 __all__ = ["app"]
 

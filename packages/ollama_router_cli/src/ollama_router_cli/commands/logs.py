@@ -30,7 +30,9 @@ from ollama_router_cli.rendering.request_log import print_history, print_records
 from ollama_router_cli.rendering.streams import confirm_word, print_json, print_note, print_result
 from ollama_router_cli.sources.storage import open_log, run_with
 from ollama_router_core.records.request_record import RequestRecord
-from ollama_router_server.storage.request_log import HourRow, LogFilter, LogStats, RequestLog
+from ollama_router_server.storage.log_filter import LogFilter
+from ollama_router_server.storage.log_stats import HourRow, LogStats
+from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]

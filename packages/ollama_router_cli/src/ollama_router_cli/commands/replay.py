@@ -18,7 +18,7 @@ from ollama_router_cli.sources.storage import open_log
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.simulation import Replay
 from ollama_router_core.simulation import replay as replay_rows
-from ollama_router_server.storage.request_log import LogFilter
+from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]

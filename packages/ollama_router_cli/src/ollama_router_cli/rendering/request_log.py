@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from ollama_router_cli.rendering.streams import print_result
 from ollama_router_cli.rendering.tables import format_count, format_ms, format_time, print_table
 from ollama_router_core.records.request_record import RequestRecord
-from ollama_router_server.storage.request_log import HourRow, LogStats, UsageRow
+from ollama_router_server.storage.log_stats import HourRow, LogStats, UsageRow
 
 __all__ = ["print_history", "print_records", "print_stats"]
 

@@ -10,7 +10,7 @@ from ollama_router_core.errors import InvalidBody
 from ollama_router_server.admin.bodies import answer
 from ollama_router_server.admin.shapes import UsageBody
 from ollama_router_server.services import Services
-from ollama_router_server.storage.request_log import LogFilter
+from ollama_router_server.storage.log_filter import LogFilter
 
 __all__ = ["UsageResource"]
 

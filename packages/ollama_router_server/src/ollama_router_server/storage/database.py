@@ -6,11 +6,9 @@ failure may lose the last commits but never the file.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
-import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,17 +33,8 @@ _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
-_CACHED = 32  # statements of the connection for `write_sqlite`; one for many rows takes half a MiB
-_PRAGMAS = ("PRAGMA synchronous=NORMAL", "PRAGMA foreign_keys=ON")
 # The statement or a value is at fault; trying again later would not help.
 _CALLERS_FAULT = (IntegrityError, SqlDataError, ProgrammingError)
-
-
-# What is neither a number nor a text sqlite3 offers to two protocols before it binds it, which takes longer than
-# binding and storing it. These two say at once that None stays None and that a bool is a number.
-_nothing: dict[None, None] = {}
-sqlite3.register_adapter(type(None), _nothing.get)
-sqlite3.register_adapter(bool, int)
 
 
 def default_database_url() -> str:
@@ -117,10 +106,6 @@ class Database:
     def __init__(self, url: str, *, busy_timeout: float = 5.0) -> None:
         self._url = _parse(url)
         self._inode: int | None = None
-        self._busy_timeout = busy_timeout
-        self._direct: sqlite3.Connection | None = None
-        self._direct_inode: int | None = None
-        self._direct_lock = threading.Lock()
         self.backend = self._url.get_backend_name()
         self.path = sqlite_path(url)
         if self.path is None:
@@ -152,66 +137,9 @@ class Database:
             yield connection
             await connection.commit()
 
-    async def write_sqlite(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """As `write`, on a connection of sqlite3's own, in another thread; for SQLite, and for what is written often.
-
-        A transaction through SQLAlchemy and aiosqlite changes threads a dozen times, this one once. The first
-        statement of `work` must be one that changes something: sqlite3 begins the transaction with it.
-
-        Raises:
-            StorageUnavailable: the database cannot take it; nothing was written.
-            sqlite3.Error, OverflowError, UnicodeError: a value that the database never takes.
-        """
-        await asyncio.to_thread(self._write_directly, work)
-
-    def _write_directly(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        with self._direct_lock:
-            try:
-                connection = self._open_directly()
-                try:
-                    work(connection)  # sqlite3 says BEGIN IMMEDIATE before its first statement, in one step
-                    connection.commit()
-                finally:
-                    if connection.in_transaction:
-                        connection.rollback()
-            except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError):
-                raise
-            except sqlite3.DatabaseError as error:
-                raise StorageUnavailable(f"the database cannot answer: {_reason(error)}") from error
-
-    def _open_directly(self) -> sqlite3.Connection:
-        """The connection; a new one when the file was deleted or replaced."""
-        if self.path is None:
-            raise TypeError("this is no SQLite database")
-        inode = _inode_of(self.path)
-        if self._direct is None or inode != self._direct_inode:
-            self._close_directly()
-            self._direct = sqlite3.connect(
-                f"{_sqlite_file(self.path)}?mode={_mode_of(self._url)}",
-                uri=True,
-                timeout=self._busy_timeout,
-                isolation_level="IMMEDIATE",
-                check_same_thread=False,
-                cached_statements=_CACHED,
-            )
-            self._direct_inode = inode
-            for pragma in _PRAGMAS:
-                self._direct.execute(pragma)
-        return self._direct
-
-    def _close_directly(self) -> None:
-        if self._direct is not None:
-            self._direct.close()
-            self._direct = None
-
     async def aclose(self) -> None:
         """Close every connection."""
         await self._engine.dispose()
-        await asyncio.to_thread(self._close_when_free)
-
-    def _close_when_free(self) -> None:
-        with self._direct_lock:
-            self._close_directly()
 
     @asynccontextmanager
     async def _connection(self, **options: Any) -> AsyncIterator[AsyncConnection]:
@@ -294,8 +222,8 @@ def _sqlite_engine(url: URL, path: Path, busy_timeout: float) -> AsyncEngine:
 def _configure_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves: sqlite3 would leave DDL out of transactions
     cursor = connection.cursor()
-    for pragma in _PRAGMAS:
-        cursor.execute(pragma)
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 
 

@@ -47,8 +47,8 @@ class DatabaseSink:
         clock: Clock,
         max_pending: int = 10_000,
         flush_interval: float = 0.15,
-        batch_size: int = 2_000,
-        max_batch: int = 2_000,
+        batch_size: int = 500,
+        max_batch: int = 500,
         patience: float = 5.0,
     ) -> None:
         self._log = log

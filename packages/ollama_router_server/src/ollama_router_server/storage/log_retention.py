@@ -1,4 +1,4 @@
-"""Looks after the request log while the router runs: sums are merged, old rows go.
+"""Retention of the request log: deletes old rows while the router runs.
 
 Several processes on one database may do this at once: each step is a small transaction that finds its work done.
 """
@@ -17,62 +17,51 @@ from ollama_router_server.system import Clock
 __all__ = ["LogRetention"]
 
 _DAY = 86_400
+_FIRST_PAUSE = 10.0  # seconds: the start is busy enough
 
 _log = structlog.get_logger(__name__)
 
 
 class LogRetention:
-    """Merges sums every `merge_interval` seconds and deletes old rows every `cleanup_interval` seconds."""
+    """Deletes rows that the settings do not keep, every `interval` seconds."""
 
-    def __init__(
-        self,
-        log: RequestLog,
-        settings: RequestLogSettings,
-        *,
-        clock: Clock,
-        merge_interval: float = 10.0,
-        cleanup_interval: float = 600.0,
-    ) -> None:
+    def __init__(self, log: RequestLog, settings: RequestLogSettings, *, clock: Clock, interval: float = 600.0) -> None:
         self._log = log
         self._settings = settings
         self._clock = clock
-        self._merge_interval = merge_interval
-        self._cleanup_interval = cleanup_interval
+        self._interval = interval
         self._task: asyncio.Task[None] | None = None
 
     def reconfigure(self, settings: RequestLogSettings) -> None:
-        """Other settings from the next cleaning on."""
+        """Take other settings from the next round on."""
         self._settings = settings
 
     def start(self) -> None:
-        """Begin; call it on a running event loop."""
+        """Begin; needs a running event loop."""
         self._task = asyncio.create_task(self._run())
 
     async def aclose(self) -> None:
-        """Stop; a step under way is undone by the database."""
+        """Stop; the database rolls back a step under way."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        cleaned = float("-inf")
+        await asyncio.sleep(min(_FIRST_PAUSE, self._interval))
         while True:
-            await asyncio.sleep(self._merge_interval)
             try:
-                await self._log.merge(now=self._clock.wall())
-                if self._clock.monotonic() - cleaned >= self._cleanup_interval:
-                    cleaned = self._clock.monotonic()
-                    await self.clean_up()
+                await self.clean_up()
             except StorageUnavailable as error:
-                _log.warning("log_keeper_unavailable", error=str(error))
+                _log.warning("log_retention_unavailable", error=str(error))
             except Exception:  # noqa: BLE001 - the log must not grow because of one bad step
-                _log.exception("log_keeper_failed")
+                _log.exception("log_retention_failed")
+            await asyncio.sleep(self._interval)
 
     async def clean_up(self) -> int:
-        """Delete what the settings do not keep; returns how many rows went.
+        """Delete rows that the settings do not keep; returns how many.
 
         Raises:
-            StorageUnavailable: the database cannot take it now; what went before is gone.
+            StorageUnavailable: the database cannot take it now; what was deleted before stays deleted.
         """
         gone = 0
         if self._settings.keep_days is not None:

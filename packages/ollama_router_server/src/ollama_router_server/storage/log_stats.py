@@ -1,176 +1,289 @@
-"""Figures over the request log: whole hours and days from the sums, the rest at both ends from the rows."""
+"""Figures over the request log: whole hours and days from the totals, the rest from the rows."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, get_args
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Table, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_server.storage.dialect import whole
-from ollama_router_server.storage.log_counting import COUNTED, count_all, figures_of_user, read
-from ollama_router_server.storage.log_figures import DAY, HOUR, Figures, Sums, dumps, key_of
-from ollama_router_server.storage.schema import log_sums, request_log
+from ollama_router_server.storage.log_filter import IS_ERROR, LogFilter
+from ollama_router_server.storage.log_totals import DAY, HOUR, Dimension, Measure, Usage, band_of
+from ollama_router_server.storage.schema import log_drops, log_latencies, log_totals, request_log
 
 __all__ = [
-    "hours_of",
-    "hours_with_user",
-    "percentile_of_bands",
+    "HourRow",
+    "LogStats",
+    "Percentiles",
+    "UsageRow",
+    "read_history",
+    "read_stats",
     "requests_by_user",
-    "requests_in",
-    "sums_in",
-    "sums_of_rows",
     "tokens_by_day",
+    "usage_of_user",
 ]
 
-_NO_END = 2**60
-_ROWS_AT_ONCE = 20_000
+_NO_END = 2**53
+_PERCENTS = (50, 95, 99)
+_MEASURED: Mapping[Measure, ColumnElement[float]] = {"ttft": request_log.c.ttft_ms, "total": request_log.c.total_ms}
 
 
-async def sums_in(connection: AsyncConnection, since: float | None, before: float | None) -> Sums:
-    """All figures of a span of time (seconds since 1970)."""
-    columns = log_sums.c
-    query = select(columns.totals, columns.users).where(_whole_spans(since, before))
-    rows = (await connection.execute(query)).all()
-    sums = await asyncio.to_thread(read, [(row.totals, row.users) for row in rows])
-    for condition in _ends(since, before):
-        sums.add((await sums_of_rows(connection, [condition])).in_bands())
-    return sums
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Percentiles:
+    """Milliseconds that 50, 95 and 99 of 100 requests stay within (nearest rank); None without requests."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
 
 
-async def sums_of_rows(
-    connection: AsyncConnection, conditions: Iterable[ColumnElement[bool]], times: list[list[float]] | None = None
-) -> Sums:
-    """All figures over rows, read once; `times` gets every total and every time to the first byte, if given."""
-    query = select(*(request_log.c[name] for name in COUNTED)).where(*conditions)
-    sums = Sums()
-    async with connection.stream(query) as rows:
-        async for some in rows.partitions(_ROWS_AT_ONCE):
-            await asyncio.to_thread(_count_into, sums, some, times)
-    return sums
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageRow:
+    """Sums over the requests of one user, model or server; `name` is None where the log has none."""
+
+    name: str | None
+    requests: int
+    errors: int
+    prompt_tokens: int
+    completion_tokens: int
 
 
-def _count_into(sums: Sums, rows: Sequence[Any], times: list[list[float]] | None) -> None:
-    columns = list(zip(*rows, strict=True))
-    if times is not None:
-        times[0] += columns[-1]
-        times[1] += [value for value in columns[-2] if value is not None]
-    sums.add(count_all(columns))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogStats:
+    """Figures over the rows of a filter; each list has its busiest first. `dropped` rows were never written."""
+
+    requests: int
+    errors: int
+    prompt_tokens: int
+    completion_tokens: int
+    dropped: int
+    ttft_ms: Percentiles
+    total_ms: Percentiles
+    by_user: tuple[UsageRow, ...]
+    by_model: tuple[UsageRow, ...]
+    by_server: tuple[UsageRow, ...]
 
 
-async def requests_in(connection: AsyncConnection, since: float | None, before: float | None) -> int:
-    """How many requests a span of time holds."""
-    summed = select(func.coalesce(func.sum(log_sums.c.requests), 0)).where(_whole_spans(since, before))
-    found = int((await connection.execute(summed)).scalar_one())
-    for condition in _ends(since, before):
-        counted = select(func.count()).select_from(request_log).where(condition)
-        found += int((await connection.execute(counted)).scalar_one())
-    return found
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HourRow:
+    """Requests that began within one hour; `start` is seconds since 1970."""
+
+    start: int
+    requests: int
+
+
+UsageByName = Mapping[Dimension, dict[str, Usage]]
+
+
+async def read_stats(connection: AsyncConnection, chosen: LogFilter, *, few_rows: int) -> LogStats:
+    """Figures over all rows of a filter, with exact percentiles unless only totals can tell in time."""
+    if chosen.only_time and await _requests_in(connection, chosen) > few_rows:
+        usage = await _usage_of_totals(connection, chosen)
+        bands = await _bands(connection, chosen)
+        times = {measure: _percentiles_of_bands(bands[measure]) for measure in get_args(Measure)}
+    else:
+        usage = await _usage_of_rows(connection, chosen.conditions())
+        times = {measure: await _percentiles(connection, column, chosen) for measure, column in _MEASURED.items()}
+    total = Usage()
+    for one in usage["server"].values():
+        total.add(one)
+    return LogStats(
+        requests=total.requests,
+        errors=total.errors,
+        prompt_tokens=total.prompt_tokens,
+        completion_tokens=total.completion_tokens,
+        dropped=await _dropped(connection, chosen),
+        ttft_ms=times["ttft"],
+        total_ms=times["total"],
+        by_user=_busiest_first(usage["user"]),
+        by_model=_busiest_first(usage["model"]),
+        by_server=_busiest_first(usage["server"]),
+    )
+
+
+async def read_history(connection: AsyncConnection, chosen: LogFilter) -> tuple[HourRow, ...]:
+    """Requests by hour, oldest first; the first hour is whole, hours without requests are left out."""
+    since = None if chosen.since is None else int(chosen.since // HOUR) * HOUR
+    if chosen.only_time and chosen.before is None:
+        columns = log_totals.c
+        ours = and_(columns.span == HOUR, columns.start >= (since or 0), columns.dimension == "server")
+        query = select(columns.start, func.sum(columns.requests)).where(ours).group_by(columns.start)
+        rows = (await connection.execute(query.order_by(columns.start))).all()
+    else:
+        second = whole(connection.dialect.name, request_log.c.started_at)
+        hour = (second - second % HOUR).label("hour")
+        query = select(hour, func.count()).where(*replace(chosen, since=since).conditions())
+        rows = (await connection.execute(query.group_by("hour").order_by("hour"))).all()
+    return tuple(HourRow(start=int(start), requests=int(requests)) for start, requests in rows)
 
 
 async def requests_by_user(connection: AsyncConnection) -> Mapping[str, int]:
     """How many requests each user made, over the whole log."""
-    columns = log_sums.c
-    query = select(case((columns.users == "", columns.totals)), columns.users).where(_whole_spans(None, None))
-    rows = (await connection.execute(query)).all()
-    sums = await asyncio.to_thread(read, [(totals, users) for totals, users in rows])
-    return {name: figures[0] for name, figures in sums.user.items()}
+    columns = log_totals.c
+    query = select(columns.name, func.sum(columns.requests)).where(columns.span == DAY, columns.dimension == "user")
+    return {name: int(requests) for name, requests in await connection.execute(query.group_by(columns.name))}
 
 
-async def hours_with_user(connection: AsyncConnection, user: str) -> list[int]:
-    """The starts of the hours in which a user's requests began, oldest first."""
-    found = await _of_user(connection, user, log_sums.c.span == HOUR)
-    return sorted({int(start) for start, _ in found})
+async def usage_of_user(connection: AsyncConnection, user: str) -> tuple[Usage, float | None]:
+    """Figures over all of a user's rows, and the mean of their times in milliseconds."""
+    conditions = LogFilter(user=user).conditions()
+    usage = await _usage_of_rows(connection, conditions)
+    mean = select(func.avg(request_log.c.total_ms)).where(*conditions)
+    return usage["user"].get(user, Usage()), (await connection.execute(mean)).scalar_one()
 
 
 async def tokens_by_day(connection: AsyncConnection, user: str, *, since: int) -> dict[int, int]:
     """A user's tokens by the day's start, from a day's start on (seconds since 1970)."""
-    columns = log_sums.c
-    fresh = or_(columns.span == DAY, and_(columns.span == HOUR, columns.in_day.is_(False)))
-    days: dict[int, int] = defaultdict(int)
-    for start, figures in await _of_user(connection, user, and_(columns.start >= since, fresh)):
-        days[start - start % DAY] += figures[2] + figures[3]
-    return days
+    columns = request_log.c
+    second = whole(connection.dialect.name, columns.started_at)
+    day = (second - second % DAY).label("day")
+    tokens = func.sum(func.coalesce(columns.prompt_tokens, 0) + func.coalesce(columns.completion_tokens, 0))
+    query = select(day, tokens).where(columns.user == user, columns.started_at >= since).group_by("day")
+    return {int(start): int(total) for start, total in await connection.execute(query)}
 
 
-async def _of_user(connection: AsyncConnection, user: str, condition: ColumnElement[bool]) -> list[tuple[int, Figures]]:
-    """A user's figures in rows of the sums, found by the database; only rows not counted yet are taken apart."""
-    columns = log_sums.c
-    find: Callable[..., Any] = func.instr if connection.dialect.name == "sqlite" else func.strpos
-    key = key_of(user)
-    place = find(columns.users, key)
-    query = select(columns.start, func.substr(columns.users, place + len(key), 100)).where(condition, place > 0)
-    counted = [
-        (int(start), json.loads(f"[{text.partition(']')[0]}]")) for start, text in await connection.execute(query)
-    ]
-    waiting = and_(columns.users == "", find(columns.totals, dumps(user)) > 0)
-    rows = (await connection.execute(select(columns.start, columns.totals).where(condition, waiting))).all()
-    more = await asyncio.to_thread(lambda: [(int(start), figures_of_user(totals, user)) for start, totals in rows])
-    return counted + [(start, figures) for start, figures in more if figures is not None]
+async def _usage_of_rows(connection: AsyncConnection, conditions: Sequence[ColumnElement[bool]]) -> UsageByName:
+    columns = request_log.c
+    model = func.coalesce(columns.model_served, columns.model_asked).label("model")
+    query = (
+        select(
+            columns.user,
+            model,
+            columns.server,
+            func.count(),
+            func.count().filter(IS_ERROR),
+            func.coalesce(func.sum(columns.prompt_tokens), 0),
+            func.coalesce(func.sum(columns.completion_tokens), 0),
+        )
+        .where(*conditions)
+        .group_by(columns.user, model, columns.server)
+    )
+    usage = _no_usage()
+    for user, model_name, server, *figures in await connection.execute(query):
+        one = Usage(*map(int, figures))
+        usage["user"][user or ""].add(one)
+        usage["model"][model_name or ""].add(one)
+        usage["server"][server or ""].add(one)
+    return usage
 
 
-async def hours_of(
-    connection: AsyncConnection, backend: str, condition: ColumnElement[bool], *, by_sums: bool, since: float | None
-) -> dict[int, int]:
-    """Requests by the hour's start; `by_sums` if `condition` says nothing but `since`, which is a whole hour."""
-    if by_sums:
-        columns = log_sums.c
-        query = select(columns.start, func.sum(columns.requests)).where(columns.span == HOUR)
-        query = query.where(columns.start >= (since or 0)).group_by(columns.start)
-        rows = (await connection.execute(query.having(func.sum(columns.requests) > 0))).all()
-    else:
-        second = whole(backend, request_log.c.started_at)
-        hour = (second - second % HOUR).label("hour")
-        rows = (await connection.execute(select(hour, func.count()).where(condition).group_by("hour"))).all()
-    return {int(start): int(count) for start, count in rows}
+async def _usage_of_totals(connection: AsyncConnection, chosen: LogFilter) -> UsageByName:
+    columns = log_totals.c
+    figures = (columns.requests, columns.errors, columns.prompt_tokens, columns.completion_tokens)
+    query = select(columns.dimension, columns.name, *map(func.sum, figures)).where(_whole_spans(log_totals, chosen))
+    usage = _no_usage()
+    for dimension, name, *sums in await connection.execute(query.group_by(columns.dimension, columns.name)):
+        usage[dimension][name].add(Usage(*map(int, sums)))
+    for end in _ends(chosen):
+        for dimension, by_name in (await _usage_of_rows(connection, [end])).items():
+            for name, one in by_name.items():
+                usage[dimension][name].add(one)
+    return usage
 
 
-def percentile_of_bands(bands: Mapping[int, int], percent: int) -> float | None:
-    """The band that holds the nearest rank: at most 1 ms, from 100 ms on at most 1 in 100, below the true value."""
-    rank = -(-sum(bands.values()) * percent // 100)
-    before = 0
-    for least, count in sorted(bands.items()):
-        before += count
-        if before >= rank:
-            return float(least)
-    return None
+def _no_usage() -> UsageByName:
+    return {dimension: defaultdict(Usage) for dimension in get_args(Dimension)}
 
 
-def _hours(since: float | None, before: float | None) -> tuple[int, int]:
-    """Where the first whole hour of a span of time begins, and where the last one ends."""
-    first = 0 if since is None else -int(-since // HOUR) * HOUR
-    end = _NO_END if before is None else int(before // HOUR) * HOUR
+async def _bands(connection: AsyncConnection, chosen: LogFilter) -> Mapping[Measure, Counter[int]]:
+    """How many requests took how long, by measure and band."""
+    columns = log_latencies.c
+    query = select(columns.measure, columns.least_ms, func.sum(columns.requests))
+    query = query.where(_whole_spans(log_latencies, chosen)).group_by(columns.measure, columns.least_ms)
+    bands: dict[Measure, Counter[int]] = {measure: Counter() for measure in get_args(Measure)}
+    for measure, least, requests in await connection.execute(query):
+        bands[measure][least] += int(requests)
+    for end in _ends(chosen):
+        for measure, column in _MEASURED.items():
+            time = whole(connection.dialect.name, column).label("time")
+            rows = select(time, func.count()).where(end, column.is_not(None)).group_by("time")
+            for milliseconds, requests in await connection.execute(rows):
+                bands[measure][band_of(milliseconds)] += requests
+    return bands
+
+
+def _percentiles_of_bands(bands: Mapping[int, int]) -> Percentiles:
+    """By nearest rank; each at most 1 ms, from 100 ms on at most 1 in 100, below the true value."""
+    total, values = sum(bands.values()), []
+    for percent in _PERCENTS:
+        rank, so_far = _rank(percent, total), 0
+        for least, requests in sorted(bands.items()):
+            so_far += requests
+            if so_far >= rank:
+                values.append(float(least))
+                break
+    return Percentiles(**dict(zip(("p50", "p95", "p99"), values or (None,) * 3, strict=True)))
+
+
+def _rank(percent: int, total: int) -> int:
+    return -(-total * percent // 100)
+
+
+async def _percentiles(connection: AsyncConnection, column: ColumnElement[Any], chosen: LogFilter) -> Percentiles:
+    conditions = (*chosen.conditions(), column.is_not(None))
+    total = (await connection.execute(select(func.count()).select_from(request_log).where(*conditions))).scalar_one()
+    rank = func.row_number().over(order_by=column).label("rank")
+    ranked = select(rank, column.label("value")).where(*conditions).subquery()
+    ranks = [_rank(percent, total) for percent in _PERCENTS]
+    rows = await connection.execute(select(ranked.c.rank, ranked.c.value).where(ranked.c.rank.in_(set(ranks))))
+    values = {row.rank: row.value for row in rows}
+    return Percentiles(p50=values.get(ranks[0]), p95=values.get(ranks[1]), p99=values.get(ranks[2]))
+
+
+async def _requests_in(connection: AsyncConnection, chosen: LogFilter) -> int:
+    columns = log_totals.c
+    query = select(func.coalesce(func.sum(columns.requests), 0))
+    query = query.where(_whole_spans(log_totals, chosen), columns.dimension == "server")
+    found = int((await connection.execute(query)).scalar_one())
+    for end in _ends(chosen):
+        found += (await connection.execute(select(func.count()).select_from(request_log).where(end))).scalar_one()
+    return found
+
+
+async def _dropped(connection: AsyncConnection, chosen: LogFilter) -> int:
+    query = select(func.coalesce(func.sum(log_drops.c.dropped), 0))
+    if chosen.since is not None:
+        query = query.where(log_drops.c.recorded_at >= chosen.since)
+    if chosen.before is not None:
+        query = query.where(log_drops.c.recorded_at < chosen.before)
+    return int((await connection.execute(query)).scalar_one())
+
+
+def _busiest_first(by_name: Mapping[str, Usage]) -> tuple[UsageRow, ...]:
+    rows = (UsageRow(name=name or None, **asdict(usage)) for name, usage in by_name.items())
+    return tuple(sorted(rows, key=lambda row: (-row.requests, row.name or "")))
+
+
+def _whole_hours(chosen: LogFilter) -> tuple[int, int]:
+    """Where the first whole hour of a filter begins, and where the last one ends."""
+    first = 0 if chosen.since is None else int(-(-chosen.since // HOUR)) * HOUR
+    end = _NO_END if chosen.before is None else int(chosen.before // HOUR) * HOUR
     return first, max(first, end)
 
 
-def _whole_spans(since: float | None, before: float | None) -> ColumnElement[bool]:
-    """The sums that make up the whole hours of a span of time."""
-    columns = log_sums.c
-    first, end = _hours(since, before)
+def _whole_spans(table: Table, chosen: LogFilter) -> ColumnElement[bool]:
+    """The days, and the hours before and after them, that make up the whole hours of a filter."""
+    first, end = _whole_hours(chosen)
     first_day = -(-first // DAY) * DAY
     end_day = max(first_day, end // DAY * DAY)
-    within_days = and_(columns.start >= first_day, columns.start < end_day)
-    hours = or_(
-        and_(columns.start >= first, columns.start < min(first_day, end)),
-        and_(columns.start >= end_day, columns.start < end),
-    )
-    fresh = and_(columns.span == HOUR, columns.in_day.is_(False))
-    return or_(and_(within_days, or_(columns.span == DAY, fresh)), and_(hours, columns.span == HOUR))
+    spans = ((DAY, first_day, end_day), (HOUR, first, min(first_day, end)), (HOUR, end_day, end))
+    columns = table.c
+    return or_(*(and_(columns.span == span, columns.start >= a, columns.start < b) for span, a, b in spans))
 
 
-def _ends(since: float | None, before: float | None) -> list[ColumnElement[bool]]:
-    """The rows that no sum of a whole hour stands for."""
-    started = request_log.c.started_at
-    first, end = _hours(since, before)
+def _ends(chosen: LogFilter) -> list[ColumnElement[bool]]:
+    """The rows that no whole hour holds."""
+    first, end = _whole_hours(chosen)
+    since, before = chosen.since, chosen.before
     if since is not None and before is not None and before <= first:
-        return [and_(started >= since, started < before)]
-    conditions: list[ColumnElement[bool]] = []
+        return [and_(*chosen.conditions())]
+    ends = []
     if since is not None and since < first:
-        conditions.append(and_(started >= since, started < first))
+        ends.append(and_(*LogFilter(since=since, before=first).conditions()))
     if before is not None and end < before:
-        conditions.append(and_(started >= end, started < before))
-    return conditions
+        ends.append(and_(*LogFilter(since=end, before=before).conditions()))
+    return ends

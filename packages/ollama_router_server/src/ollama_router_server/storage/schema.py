@@ -22,11 +22,13 @@ from sqlalchemy import (
 )
 
 __all__ = [
+    "LONGEST_TOTALS_NAME",
     "activity",
     "auth_epoch",
     "groups",
     "log_drops",
-    "log_sums",
+    "log_latencies",
+    "log_totals",
     "memberships",
     "metadata",
     "request_log",
@@ -34,6 +36,8 @@ __all__ = [
     "tokens",
     "users",
 ]
+
+LONGEST_TOTALS_NAME = 200
 
 metadata = MetaData(
     naming_convention={
@@ -155,9 +159,8 @@ request_log = Table(
     Column("reason", Text),
     Column("error_code", String(64)),
     Column("error", Text),
-    # The one index grows at its end. One over users or ids would cost the writer more than everything else does:
-    # sums tell in which hours a user's rows are, and an id begins with its time.
     Index(None, "started_at"),
+    Index(None, "user", "started_at"),
 )
 
 log_drops = Table(
@@ -168,16 +171,30 @@ log_drops = Table(
     Column("dropped", BigInteger, nullable=False),
 )
 
-# What rows of the log add up to, by hour and by day: `span` seconds from `start` on. Several rows of one span add up;
-# deleted rows stand in them with negative figures. `in_day`: this hour is part of its day's row. Both texts are JSON.
-log_sums = Table(
-    "log_sums",
+# What rows of the log add up to: `span` seconds (an hour or a day) from `start` on, by user, by model and by server.
+# The empty name stands for none.
+log_totals = Table(
+    "log_totals",
     metadata,
-    Column("id", _Serial, primary_key=True),
-    Column("start", BigInteger, nullable=False, index=True),
-    Column("span", Integer, nullable=False),
-    Column("in_day", Boolean, nullable=False),
+    Column("span", Integer, primary_key=True, autoincrement=False),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("dimension", String(8), primary_key=True),
+    Column("name", String(LONGEST_TOTALS_NAME), primary_key=True),
     Column("requests", BigInteger, nullable=False),
-    Column("totals", Text, nullable=False),
-    Column("users", Text, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("prompt_tokens", BigInteger, nullable=False),
+    Column("completion_tokens", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# How many rows took how long, by measure (`ttft` or `total`) and by the lower bound of a band of milliseconds.
+log_latencies = Table(
+    "log_latencies",
+    metadata,
+    Column("span", Integer, primary_key=True, autoincrement=False),
+    Column("start", BigInteger, primary_key=True, autoincrement=False),
+    Column("measure", String(8), primary_key=True),
+    Column("least_ms", Integer, primary_key=True, autoincrement=False),
+    Column("requests", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )

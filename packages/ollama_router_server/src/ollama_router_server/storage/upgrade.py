@@ -20,6 +20,7 @@ from ollama_router_server.storage.database import Database, create_sqlite_file, 
 __all__ = ["SchemaState", "check_database", "known_revisions", "prepare_database", "upgrade_database"]
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
+_NEVER_RELEASED = frozenset({"0001", "0002", "0003", "0004", "0005"})
 _LOCK = 0x6F726F75  # any number that nothing else on the server locks
 
 
@@ -97,9 +98,8 @@ async def prepare_database(url: str) -> SchemaState:
 
 
 def known_revisions() -> tuple[str, ...]:
-    """The steps of this release, oldest first: a step's file is named after its number."""
-    steps = _MIGRATIONS.joinpath("versions").glob("v[0-9]*_*.py")
-    return tuple(sorted(step.name[1:].partition("_")[0] for step in steps))
+    """The revisions of this release, oldest first: each file is named after its revision."""
+    return tuple(sorted(step.stem.removeprefix("v") for step in _MIGRATIONS.joinpath("versions").glob("v[0-9]*.py")))
 
 
 def _state(connection: Connection) -> SchemaState:
@@ -126,7 +126,13 @@ def _upgrade(connection: Connection) -> SchemaState:
 
 
 def _refuse_unknown(state: SchemaState) -> None:
-    if not state.known:
+    if state.known:
+        return
+    if state.current in _NEVER_RELEASED:
         raise ConfigError(
-            f"the database is at revision {state.current}, which this release does not know; use a newer release"
+            f"the database was made by a development version (revision {state.current}), whose tables no release "
+            "reads; move the file away, or empty the PostgreSQL database, and create the users again"
         )
+    raise ConfigError(
+        f"the database is at revision {state.current}, which this release does not know; use a newer release"
+    )

@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.access.tokens import Token, hash_token, mint_token
-from ollama_router_server.storage import request_log as log
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import (
     CreatedToken,
@@ -29,7 +28,9 @@ from ollama_router_server.storage.identities import (
     UserSummary,
 )
 from ollama_router_server.storage.known import read_epoch, read_grants, read_identities
-from ollama_router_server.storage.log_stats import requests_by_user
+from ollama_router_server.storage.log_filter import LogFilter
+from ollama_router_server.storage.log_stats import requests_by_user, usage_of_user
+from ollama_router_server.storage.request_log import delete_rows_of_user, select_records
 from ollama_router_server.storage.rows import (
     changed_grants,
     changing,
@@ -135,15 +136,14 @@ class UserStore:
             row = await require_user(connection, name)
             infos = await token_infos(connection, row.id)
             names = await _groups_of_users(connection)
-            sums, mean_ms = await log.sums_of_user(connection, name)
-            requests, errors, prompt, completion = sums.user.get(name, (0, 0, 0, 0))
-            last = await log.select_records(connection, log.LogFilter(user=name), limit=_LAST_REQUESTS)
+            usage, mean_ms = await usage_of_user(connection, name)
+            last = await select_records(connection, LogFilter(user=name), limit=_LAST_REQUESTS)
         return UserDetails(
-            summary=_summary(row, infos.get(row.id, ()), requests, names.get(row.id)),
-            errors=errors,
+            summary=_summary(row, infos.get(row.id, ()), usage.requests, names.get(row.id)),
+            errors=usage.errors,
             mean_ms=mean_ms,
-            prompt_tokens=prompt,
-            completion_tokens=completion,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
             last_requests=last,
         )
 
@@ -261,7 +261,7 @@ class UserStore:
             row = await require_user(connection, name)
             await connection.execute(delete(users).where(users.c.id == row.id))
             await connection.execute(delete(token_usage).where(token_usage.c.user == name))
-            return await log.delete_rows_of_user(connection, name)
+            return await delete_rows_of_user(connection, name)
 
     async def epoch(self) -> int:
         """The number that every change of users or tokens moves."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001"
+revision = "0001_first_release"  # development versions called theirs 0001 to 0005
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -14,18 +14,13 @@ _SERIAL = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Create everything, and the epoch's one row."""
+    """Create every table, and the epoch's one row."""
     _create_users()
+    _create_groups()
     _create_tokens()
+    _create_limits()
     _create_request_log()
-    op.create_table(
-        "log_drops",
-        sa.Column("id", _SERIAL, primary_key=True),
-        sa.Column("recorded_at", sa.Double(), nullable=False),
-        sa.Column("dropped", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_log_drops"),
-    )
-    op.create_index("ix_log_drops_recorded_at", "log_drops", ["recorded_at"])
+    _create_log_figures()
     epoch = op.create_table(
         "auth_epoch",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
@@ -34,12 +29,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_auth_epoch"),
     )
     op.bulk_insert(epoch, [{"id": 1, "epoch": 1}])
-
-
-def downgrade() -> None:
-    """Drop everything."""
-    for table in ("log_drops", "request_log", "tokens", "users", "auth_epoch"):
-        op.drop_table(table)
 
 
 def _create_users() -> None:
@@ -51,11 +40,34 @@ def _create_users() -> None:
         sa.Column("active", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("updated_at", sa.Double(), nullable=False),
+        sa.Column("grants", sa.Text(), nullable=False, server_default="{}"),
         sa.CheckConstraint("role IN ('admin', 'user', 'viewer')", name=op.f("ck_users_role")),
         sa.PrimaryKeyConstraint("id", name="pk_users"),
         sa.UniqueConstraint("name", name="uq_users_name"),
         sqlite_autoincrement=True,
     )
+
+
+def _create_groups() -> None:
+    op.create_table(
+        "groups",
+        sa.Column("id", _SERIAL, nullable=False),
+        sa.Column("name", sa.String(100), nullable=False),
+        sa.Column("grants", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("updated_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_groups"),
+        sa.UniqueConstraint("name", name="uq_groups_name"),
+    )
+    op.create_table(
+        "memberships",
+        sa.Column("user_id", _SERIAL, autoincrement=False, nullable=False),
+        sa.Column("group_id", _SERIAL, nullable=False),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_memberships_user_id", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["group_id"], ["groups.id"], name="fk_memberships_group_id"),
+        sa.PrimaryKeyConstraint("user_id", name="pk_memberships"),
+    )
+    op.create_index("ix_memberships_group_id", "memberships", ["group_id"])
 
 
 def _create_tokens() -> None:
@@ -75,6 +87,26 @@ def _create_tokens() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_tokens_lookup", "tokens", ["lookup"])
+
+
+def _create_limits() -> None:
+    op.create_table(
+        "token_usage",
+        sa.Column("user", sa.String(100), nullable=False),
+        sa.Column("day", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("tokens", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("user", "day", name="pk_token_usage"),
+    )
+    op.create_table(
+        "activity",
+        sa.Column("router", sa.String(32), nullable=False),
+        sa.Column("worker", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("user", sa.String(100), nullable=False),
+        sa.Column("in_flight", sa.Integer(), nullable=False),
+        sa.Column("seconds", sa.Text(), nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("router", "worker", "user", name="pk_activity"),
+    )
 
 
 def _create_request_log() -> None:
@@ -108,7 +140,40 @@ def _create_request_log() -> None:
         sa.Column("error_code", sa.String(64)),
         sa.Column("error", sa.Text()),
         sa.PrimaryKeyConstraint("seq", name="pk_request_log"),
-        sa.UniqueConstraint("id", name="uq_request_log_id"),
     )
     op.create_index("ix_request_log_started_at", "request_log", ["started_at"])
     op.create_index("ix_request_log_user_started_at", "request_log", ["user", "started_at"])
+
+
+def _create_log_figures() -> None:
+    op.create_table(
+        "log_totals",
+        sa.Column("span", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("start", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("dimension", sa.String(8), nullable=False),
+        sa.Column("name", sa.String(200), nullable=False),
+        sa.Column("requests", sa.BigInteger(), nullable=False),
+        sa.Column("errors", sa.BigInteger(), nullable=False),
+        sa.Column("prompt_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("completion_tokens", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("span", "start", "dimension", "name", name="pk_log_totals"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "log_latencies",
+        sa.Column("span", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("start", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("measure", sa.String(8), nullable=False),
+        sa.Column("least_ms", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("requests", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("span", "start", "measure", "least_ms", name="pk_log_latencies"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "log_drops",
+        sa.Column("id", _SERIAL, primary_key=True),
+        sa.Column("recorded_at", sa.Double(), nullable=False),
+        sa.Column("dropped", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_log_drops"),
+    )
+    op.create_index("ix_log_drops_recorded_at", "log_drops", ["recorded_at"])

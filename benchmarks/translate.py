@@ -10,21 +10,24 @@ from __future__ import annotations
 import json
 import time
 
-from ollama_router_core.translate import Dialect, Stamp, StreamTranslator
+from ollama_router_core.translate import ReplyIdentity, Route, StreamTranslator
+from ollama_router_core.translate.anthropic.codec import ANTHROPIC_MESSAGES
+from ollama_router_core.translate.ollama.codec import OLLAMA_CHAT
+from ollama_router_core.translate.openai.codec import OPENAI_CHAT
 
 CHUNKS = 20_000
 ROUNDS = 5
 PROMISE = 100_000
-DIALECTS = (Dialect.OLLAMA_CHAT, Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES)
-STAMP = Stamp(model="llama3.3:70b", id="01JD2Q9K5V", created_ns=1_700_000_000_000_000_000)
+DIALECTS = (OLLAMA_CHAT, OPENAI_CHAT, ANTHROPIC_MESSAGES)
+IDENTITY = ReplyIdentity(model="llama3.3:70b", id="01JD2Q9K5V", created_ns=1_700_000_000_000_000_000)
 
 
-def chunk(dialect: Dialect, text: str) -> bytes:
+def chunk(dialect: Route, text: str) -> bytes:
     """A chunk of text as the dialect's own server writes it."""
-    if dialect is Dialect.OLLAMA_CHAT:
+    if dialect is OLLAMA_CHAT:
         head = {"model": "llama3.3:70b", "created_at": "2026-08-21T10:00:00.123456789Z"}
         return json.dumps({**head, "message": {"role": "assistant", "content": text}, "done": False}).encode() + b"\n"
-    if dialect is Dialect.OPENAI_CHAT:
+    if dialect is OPENAI_CHAT:
         head = {"id": "chatcmpl-BJ3x9", "object": "chat.completion.chunk", "created": 1744438886, "model": "gpt-4o"}
         rest = {"service_tier": "default", "system_fingerprint": "fp_44add55e8c"}
         choice = {"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": None}
@@ -33,11 +36,11 @@ def chunk(dialect: Dialect, text: str) -> bytes:
     return b"event: content_block_delta\ndata: " + json.dumps(data).encode() + b"\n\n"
 
 
-def rate(source: Dialect, target: Dialect, pieces: list[bytes]) -> float:
+def rate(source: Route, target: Route, pieces: list[bytes]) -> float:
     """Chunks a second, the best of some rounds: the machine is shared."""
     best = 0.0
     for _ in range(ROUNDS):
-        translator = StreamTranslator(source, target, stamp=STAMP)
+        translator = StreamTranslator(source, target, identity=IDENTITY)
         feed = translator.feed
         begun = time.process_time()
         size = sum(len(feed(piece)) for piece in pieces)
@@ -61,7 +64,7 @@ def main() -> None:
                 continue
             single, batched = rate(source, target, chunks), rate(source, target, reads)
             slowest = min(slowest, single, batched)
-            print(f"{source.value:<20}{target.value:<20}{single:>22,.0f}{batched:>24,.0f}")
+            print(f"{source.name:<20}{target.name:<20}{single:>22,.0f}{batched:>24,.0f}")
     print(f"slowest {slowest:,.0f}, promised {PROMISE:,}: {'kept' if slowest >= PROMISE else 'MISSED'}")
 
 

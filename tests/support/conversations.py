@@ -13,7 +13,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from ollama_router_core.translate import Dialect, ReplyOptions, Stamp, TargetTraits
+from ollama_router_core.translate import ROUTES, ConversationRoute, HostTraits, ReplyIdentity, ReplyOptions, codec_of
 from ollama_router_core.translate.conversation import (
     Conversation,
     Image,
@@ -28,11 +28,9 @@ from ollama_router_core.translate.conversation import (
     ToolCall,
     ToolResult,
 )
-from ollama_router_core.translate.fields import Dropped, Fields
-from ollama_router_core.translate.framing import MAX_EVENT_BYTES, EventData, Lines
-from ollama_router_core.translate.incoming import _read_reply, _reader, _write_reply, _writer
-from ollama_router_core.translate.outgoing import _read, _write
-from ollama_router_core.translate.parts import joined_text, joined_thinking
+from ollama_router_core.translate.framing import MAX_EVENT_BYTES
+from ollama_router_core.translate.json_reader import Dropped, JsonReader
+from ollama_router_core.translate.message_parts import joined_text, joined_thinking
 from ollama_router_core.translate.replies import (
     Event,
     Failed,
@@ -46,10 +44,11 @@ from ollama_router_core.translate.replies import (
     Usage,
 )
 
-CHATS = (Dialect.OLLAMA_CHAT, Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES)
-PROMPTS = (Dialect.OLLAMA_GENERATE, Dialect.OPENAI_COMPLETIONS)
-TALKS = CHATS + PROMPTS
-STAMP = Stamp(model="gpt-4", id="req-1", created_ns=1_700_000_000_123_456_789)
+TALKS = tuple(route for route in ROUTES if isinstance(route, ConversationRoute))
+"""Every route of every dialect that continues a conversation."""
+CHATS = tuple(route for route in TALKS if not route.plain_prompt)
+PROMPTS = tuple(route for route in TALKS if route.plain_prompt)
+IDENTITY = ReplyIdentity(model="gpt-4", id="req-1", created_ns=1_700_000_000_123_456_789)
 PNG = "iVBORw0KGgoAAAANSUhEUg=="
 JPEG = "/9j/4AAQSkZJRg=="
 
@@ -121,14 +120,14 @@ def prompts(draw: st.DrawFn) -> Conversation:
     return Conversation(messages=(message,), sampling=draw(samplings), stream=draw(st.booleans()))
 
 
-def body_of(conversation: Conversation, dialect: Dialect, model: str = "m") -> dict[str, Any]:
+def body_of(conversation: Conversation, route: ConversationRoute, model: str = "m") -> dict[str, Any]:
     """The request a client of the dialect would send."""
-    return {"model": model, **_write(conversation, dialect, TargetTraits(), Dropped())}
+    return {"model": model, **route.write_request(conversation, HostTraits(), Dropped())}
 
 
-def conversation_of(body: dict[str, Any], dialect: Dialect) -> Conversation:
+def conversation_of(body: dict[str, Any], route: ConversationRoute) -> Conversation:
     """What a server of the dialect understands."""
-    return _read(Fields(body, "", Dropped()), dialect)
+    return route.read_request(JsonReader(body, "", Dropped()))
 
 
 def meaning(conversation: Conversation) -> dict[str, Any]:
@@ -176,14 +175,14 @@ def replies(draw: st.DrawFn, *, calls: bool = True) -> Reply:
     return Reply(parts=(*thought, *said, *made), finish=finish, usage=usage)
 
 
-def answer_of(reply: Reply, dialect: Dialect) -> bytes:
+def answer_of(reply: Reply, route: ConversationRoute) -> bytes:
     """The whole answer as a server of the dialect gives it."""
-    return json.dumps(_write_reply(reply, dialect, STAMP)).encode()
+    return json.dumps(route.write_reply(reply, IDENTITY)).encode()
 
 
-def reply_of(body: bytes, dialect: Dialect) -> Reply:
+def reply_of(body: bytes, route: ConversationRoute) -> Reply:
     """What a client of the dialect understands."""
-    return _read_reply(json.loads(body), dialect)
+    return route.read_reply(json.loads(body))
 
 
 def said(reply: Reply) -> dict[str, Any]:
@@ -226,16 +225,16 @@ def pieces(draw: st.DrawFn, text: str) -> list[str]:
     return [text[start:end] for start, end in pairwise(edges)]
 
 
-def stream_of(events: Iterable[Event], dialect: Dialect) -> bytes:
+def stream_of(events: Iterable[Event], route: ConversationRoute) -> bytes:
     """The stream as a server of the dialect writes it."""
-    writer = _writer(dialect, STAMP, ReplyOptions(include_usage=True), MAX_EVENT_BYTES)
+    writer = route.stream_writer(IDENTITY, ReplyOptions(include_usage=True), MAX_EVENT_BYTES)
     return b"".join(writer.write(event) for event in events)
 
 
-def events_of(stream: bytes, dialect: Dialect) -> list[Event]:
+def events_of(stream: bytes, route: ConversationRoute) -> list[Event]:
     """The events a client of the dialect sees, the end included."""
-    frames = Lines() if dialect.value.startswith("ollama") else EventData()
-    reader = _reader(dialect)
+    frames = codec_of(route.family).framing.frames(MAX_EVENT_BYTES)
+    reader = route.stream_reader()
     events = [event for payload in (*frames.feed(stream), *frames.end()) for event in reader.read(payload)]
     ended = any(isinstance(event, Finished | Failed) for event in events)
     return events if ended else [*events, *reader.end()]

@@ -13,9 +13,11 @@ from ollama_router_core.config import Config, ExternalHost, HostedModel, Server
 from ollama_router_core.outbound.destinations import Destination, build_destinations
 from ollama_router_core.outbound.header_fields import answer_fields, request_fields
 from ollama_router_core.outbound.sending import answer_here, prepare
-from ollama_router_core.translate import Dialect, Stamp, UntranslatableRequest
+from ollama_router_core.translate import ReplyIdentity, Route, UntranslatableRequest
+from ollama_router_core.translate.anthropic.codec import ANTHROPIC_MESSAGES
+from ollama_router_core.translate.openai.codec import OPENAI_CHAT
 
-STAMP = Stamp(model="gpt-4", id="r1", created_ns=1)
+IDENTITY = ReplyIdentity(model="gpt-4", id="r1", created_ns=1)
 BODY: dict[str, Any] = {"model": "gpt-4", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
 
 
@@ -40,18 +42,18 @@ def test_a_server_gets_the_bytes_that_were_checked(path: str) -> None:
 @pytest.mark.parametrize(
     ("api", "path", "dialect"),
     [
-        ("openai", "/api/chat", Dialect.OPENAI_CHAT),
-        ("openai", "/api/generate", Dialect.OPENAI_CHAT),
-        ("openai", "/v1/messages", Dialect.OPENAI_CHAT),
+        ("openai", "/api/chat", OPENAI_CHAT),
+        ("openai", "/api/generate", OPENAI_CHAT),
+        ("openai", "/v1/messages", OPENAI_CHAT),
         ("openai", "/v1/chat/completions", None),
         ("openai", "/v1/responses", None),
-        ("anthropic", "/api/chat", Dialect.ANTHROPIC_MESSAGES),
-        ("anthropic", "/v1/chat/completions", Dialect.ANTHROPIC_MESSAGES),
+        ("anthropic", "/api/chat", ANTHROPIC_MESSAGES),
+        ("anthropic", "/v1/chat/completions", ANTHROPIC_MESSAGES),
         ("anthropic", "/v1/messages", None),
         ("ollama", "/v1/messages", None),
     ],
 )
-def test_a_host_gets_its_own_dialect(api: str, path: str, dialect: Dialect | None) -> None:
+def test_a_host_gets_its_own_dialect(api: str, path: str, dialect: Route | None) -> None:
     """What the host speaks passes with its own name of the model; the rest is translated."""
     outbound = prepare(_request(path, {**BODY, "prompt": "hi", "input": "hi"}), _places(api=api)["paid"])
     assert (outbound.translation.host if outbound.translation else None) is dialect
@@ -68,11 +70,11 @@ def test_a_route_without_translation_is_refused_by_name() -> None:
 def test_what_hosts_have_no_route_for_is_answered_here() -> None:
     """`/api/show` and Ollama's empty requests that load a model; a server answers for itself."""
     places = _places(api="openai")
-    show = answer_here(_request("/api/show", {"model": "gpt-4"}), places["paid"], STAMP)
+    show = answer_here(_request("/api/show", {"model": "gpt-4"}), places["paid"], IDENTITY)
     assert json.loads(show or b"")["remote_model"] == "theirs"
-    assert answer_here(_request("/api/generate", {"model": "gpt-4"}), places["paid"], STAMP)
-    assert answer_here(_request("/api/chat"), places["paid"], STAMP) is None
-    assert answer_here(_request("/api/show", {"model": "gpt-4"}), places["box"], STAMP) is None
+    assert answer_here(_request("/api/generate", {"model": "gpt-4"}), places["paid"], IDENTITY)
+    assert answer_here(_request("/api/chat"), places["paid"], IDENTITY) is None
+    assert answer_here(_request("/api/show", {"model": "gpt-4"}), places["box"], IDENTITY) is None
 
 
 def test_fields_of_a_translated_request_belong_to_the_hosts_dialect() -> None:

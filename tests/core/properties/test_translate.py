@@ -8,21 +8,34 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ollama_router_core.errors import UpstreamDisconnected
+from ollama_router_core.errors import UpstreamDisconnected, UpstreamError
+from ollama_router_core.responses.usage import UsageReader
 from ollama_router_core.translate import (
-    Dialect,
+    CODECS,
+    ROUTES,
+    EmbeddingRoute,
     ReplyOptions,
+    Route,
     StreamTranslator,
     UntranslatableReply,
     UntranslatableRequest,
+    codec_of,
     translate_error,
     translate_reply,
     translate_request,
 )
-from ollama_router_core.translate.replies import Failed
+from ollama_router_core.translate.anthropic.codec import ANTHROPIC_MESSAGES
+from ollama_router_core.translate.api_errors import ApiError
+from ollama_router_core.translate.embeddings import EmbeddingRequest
+from ollama_router_core.translate.framing import NDJSON
+from ollama_router_core.translate.json_reader import Dropped
+from ollama_router_core.translate.message_parts import joined_text
+from ollama_router_core.translate.ollama.codec import OLLAMA_CHAT, OLLAMA_EMBED, OLLAMA_EMBEDDINGS, OLLAMA_GENERATE
+from ollama_router_core.translate.openai.codec import OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_EMBEDDINGS
+from ollama_router_core.translate.replies import Failed, Finished, FinishReason, Started, TextDelta, Usage
 from support.conversations import (
     CHATS,
-    STAMP,
+    IDENTITY,
     TALKS,
     answer_of,
     assembled,
@@ -45,12 +58,11 @@ from support.json_texts import cut, cuts
 
 chats = st.sampled_from(CHATS)
 talks = st.sampled_from(TALKS)
-embeddings = (Dialect.OLLAMA_EMBED, Dialect.OLLAMA_EMBEDDINGS, Dialect.OPENAI_EMBEDDINGS)
 
 
-def translated(stream: bytes, source: Dialect, target: Dialect, places: list[float]) -> bytes:
+def translated(stream: bytes, source: Route, target: Route, places: list[float]) -> bytes:
     """The whole of a stream's translation when its bytes come in pieces."""
-    translator = StreamTranslator(source, target, stamp=STAMP, options=ReplyOptions(include_usage=True))
+    translator = StreamTranslator(source, target, identity=IDENTITY, options=ReplyOptions(include_usage=True))
     return b"".join(map(translator.feed, cut(stream, places))) + translator.finish()
 
 
@@ -64,10 +76,10 @@ def test_a_request_keeps_its_meaning(conversation, source, target) -> None:
     body = json.loads(sent.body)
     arrived = meaning(conversation_of(body, target))
     expected = meaning(conversation)
-    if conversation.sampling.max_tokens is None and target is Dialect.ANTHROPIC_MESSAGES:
+    if conversation.sampling.max_tokens is None and target is ANTHROPIC_MESSAGES:
         # Anthropic demands a limit; a default is the only thing that is ever added.
         arrived["sampling"] = conversation.sampling
-    if source is Dialect.ANTHROPIC_MESSAGES and conversation.sampling.max_tokens is None:
+    if source is ANTHROPIC_MESSAGES and conversation.sampling.max_tokens is None:
         arrived["sampling"] = conversation.sampling
     assert body["model"] == "other"
     assert arrived == expected
@@ -88,7 +100,7 @@ def test_a_prompt_keeps_its_meaning(conversation, source, target) -> None:
 @given(replies(), chats, chats)
 def test_an_answer_keeps_its_meaning(reply, source, target) -> None:
     """Text, thoughts, calls, the reason to stop and the usage arrive as they were."""
-    body = translate_reply(answer_of(reply, source), source=source, target=target, stamp=STAMP)
+    body = translate_reply(answer_of(reply, source), source=source, target=target, identity=IDENTITY)
     assert said(reply_of(body, target)) == said(reply)
 
 
@@ -101,7 +113,7 @@ def test_a_stream_says_what_the_whole_answer_says(data, source, target) -> None:
     reply = data.draw(replies())
     stream = stream_of(data.draw(event_lists(reply)), source)
     streamed = assembled(events_of(translated(stream, source, target, data.draw(cuts())), target))
-    whole = translate_reply(answer_of(reply, source), source=source, target=target, stamp=STAMP)
+    whole = translate_reply(answer_of(reply, source), source=source, target=target, identity=IDENTITY)
     assert said(streamed) == said(reply_of(whole, target)) == said(reply)
 
 
@@ -112,7 +124,7 @@ def test_plain_answers_stream_between_all_dialects(data, source, target) -> None
     stream = stream_of(data.draw(event_lists(reply)), source)
     streamed = said(assembled(events_of(translated(stream, source, target, []), target)))
     expected = said(reply)
-    if Dialect.OPENAI_COMPLETIONS in {source, target}:
+    if OPENAI_COMPLETIONS in {source, target}:
         expected["thinking"] = ""
     assert streamed == expected
 
@@ -121,7 +133,7 @@ def test_plain_answers_stream_between_all_dialects(data, source, target) -> None
 def test_where_the_bytes_are_cut_makes_no_difference(data, source, target) -> None:
     """The same bytes in give the same bytes out, in total, also when the stream is broken or cut short."""
     reply = data.draw(replies())
-    stream = stream_of(data.draw(event_lists(reply)), source if source in CHATS else Dialect.OLLAMA_CHAT)
+    stream = stream_of(data.draw(event_lists(reply)), source if source in CHATS else OLLAMA_CHAT)
     place = data.draw(st.integers(0, len(stream)))
     damage = data.draw(
         st.sampled_from([b"", b"", b"\n", b"\r\n", b"\xff", b'{"error":"x"}\n', b"data: {\n\n", b"data"])
@@ -132,25 +144,29 @@ def test_where_the_bytes_are_cut_makes_no_difference(data, source, target) -> No
     assert b"".join(map(bytes, [once])) == translated(stream, source, target, [i / 50 for i in range(50)])
 
 
-ENDS = {
-    Dialect.OLLAMA_CHAT: b'"done":true',
-    Dialect.OPENAI_CHAT: b'"finish_reason":"',
-    Dialect.ANTHROPIC_MESSAGES: b'"stop_reason":"',
-}
+@given(st.data(), chats, chats)
+def test_a_stream_cut_before_its_end_is_never_ended_as_if_complete(data, source, target) -> None:
+    """What was cut before its end ends with an error in the client's dialect, and the translator says so."""
+    events = data.draw(event_lists(data.draw(replies())))
+    unfinished = stream_of(events[:-1], source)
+    translator = StreamTranslator(source, target, identity=IDENTITY)
+    written = translator.feed(unfinished[: data.draw(st.integers(0, len(unfinished)))]) + translator.finish()
+    assert isinstance(translator.failure, UpstreamDisconnected | UntranslatableReply)
+    assert isinstance(events_of(written, target)[-1], Failed)
 
 
 @given(st.data(), chats, chats)
-def test_a_stream_cut_short_is_never_ended_as_if_complete(data, source, target) -> None:
-    """What was cut before its end ends with an error in the client's dialect, and the translator says so."""
-    if source is target:
-        return
-    stream = stream_of(data.draw(event_lists(data.draw(replies()))), source)
-    end = ENDS[source]
-    short = stream[: data.draw(st.integers(0, stream.rindex(end)))]
-    translator = StreamTranslator(source, target, stamp=STAMP)
-    written = translator.feed(short) + translator.finish()
-    assert isinstance(translator.failure, UpstreamDisconnected | UntranslatableReply)
-    assert isinstance(events_of(written, target)[-1], Failed)
+def test_a_stream_cut_anywhere_is_whole_or_failed(data, source, target) -> None:
+    """Nothing in between: an answer that is not reported as failed has all that the model said."""
+    reply = data.draw(replies())
+    stream = stream_of(data.draw(event_lists(reply)), source)
+    translator = StreamTranslator(source, target, identity=IDENTITY)
+    written = translator.feed(stream[: data.draw(st.integers(0, len(stream)))]) + translator.finish()
+    last = events_of(written, target)[-1]
+    assert isinstance(last, Failed) is (translator.failure is not None)
+    if translator.failure is None:
+        got, expected = said(assembled(events_of(written, target))), said(reply)
+        assert {**got, "usage": None} == {**expected, "usage": None}
 
 
 # --- robustness -----------------------------------------------------------------------------------
@@ -169,8 +185,8 @@ def mutated(draw: st.DrawFn, value: Any) -> Any:
     )
 
 
-SAMPLES: dict[Dialect, list[dict[str, Any]]] = {
-    Dialect.OLLAMA_CHAT: [
+SAMPLES: dict[Route, list[dict[str, Any]]] = {
+    OLLAMA_CHAT: [
         {
             "model": "m",
             "messages": [
@@ -185,8 +201,8 @@ SAMPLES: dict[Dialect, list[dict[str, Any]]] = {
             "keep_alive": 0,
         }
     ],
-    Dialect.OLLAMA_GENERATE: [{"model": "m", "prompt": "x", "system": "s", "suffix": "", "context": [], "raw": False}],
-    Dialect.OPENAI_CHAT: [
+    OLLAMA_GENERATE: [{"model": "m", "prompt": "x", "system": "s", "suffix": "", "context": [], "raw": False}],
+    OPENAI_CHAT: [
         {
             "model": "m",
             "messages": [
@@ -210,8 +226,8 @@ SAMPLES: dict[Dialect, list[dict[str, Any]]] = {
             "modalities": ["text"],
         }
     ],
-    Dialect.OPENAI_COMPLETIONS: [{"model": "m", "prompt": ["x"], "suffix": "y", "best_of": 1, "echo": False}],
-    Dialect.ANTHROPIC_MESSAGES: [
+    OPENAI_COMPLETIONS: [{"model": "m", "prompt": ["x"], "suffix": "y", "best_of": 1, "echo": False}],
+    ANTHROPIC_MESSAGES: [
         {
             "model": "m",
             "max_tokens": 2000,
@@ -237,16 +253,24 @@ SAMPLES: dict[Dialect, list[dict[str, Any]]] = {
             "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {}}},
         }
     ],
-    Dialect.OLLAMA_EMBED: [{"model": "m", "input": ["x"], "dimensions": 3, "truncate": True}],
-    Dialect.OLLAMA_EMBEDDINGS: [{"model": "m", "prompt": "x"}],
-    Dialect.OPENAI_EMBEDDINGS: [{"model": "m", "input": "x", "encoding_format": "base64"}],
+    OLLAMA_EMBED: [{"model": "m", "input": ["x"], "dimensions": 3, "truncate": True}],
+    OLLAMA_EMBEDDINGS: [{"model": "m", "prompt": "x"}],
+    OPENAI_EMBEDDINGS: [{"model": "m", "input": "x", "encoding_format": "base64"}],
 }
 
 
+def plain_bodies(source: Route) -> st.SearchStrategy[dict[str, Any]]:
+    """Requests of a route as its own codec writes them."""
+    if isinstance(source, EmbeddingRoute):
+        return st.just({"model": "m", **source.write_request(EmbeddingRequest(inputs=("x",)), Dropped())})
+    return (prompts() if source.plain_prompt else conversations()).map(lambda said: body_of(said, source))
+
+
 @st.composite
-def odd_bodies(draw: st.DrawFn, source: Dialect) -> dict[str, Any] | bytes:
+def odd_bodies(draw: st.DrawFn, source: Route) -> dict[str, Any] | bytes:
     """Requests that are nearly right, and bytes that are not JSON at all."""
-    body = draw(st.sampled_from(SAMPLES[source]))
+    known = SAMPLES.get(source)
+    body = draw(st.sampled_from(known) | plain_bodies(source) if known else plain_bodies(source))
     for _ in range(draw(st.integers(0, 2))):
         body = mutated(draw, body)
     if isinstance(body, dict) and draw(st.booleans()):
@@ -254,7 +278,7 @@ def odd_bodies(draw: st.DrawFn, source: Dialect) -> dict[str, Any] | bytes:
     return draw(st.sampled_from([json.dumps(body).encode(), json.dumps(body).encode()[:-1]]) | st.binary(max_size=30))
 
 
-@given(st.data(), st.sampled_from(list(Dialect)), st.sampled_from(list(Dialect)))
+@given(st.data(), st.sampled_from(ROUTES), st.sampled_from(ROUTES))
 def test_no_request_raises_anything_but_its_own_error(data, source, target) -> None:
     """Whatever a client sends is translated into valid JSON or refused with a 400."""
     body = data.draw(odd_bodies(source))
@@ -269,12 +293,12 @@ def test_no_request_raises_anything_but_its_own_error(data, source, target) -> N
 ANSWERS = [
     json.loads(answer_of(reply, dialect))
     for dialect in TALKS
-    for reply in [reply_of(b'{"message":{"content":"x"},"eval_count":1}', Dialect.OLLAMA_CHAT)]
+    for reply in [reply_of(b'{"message":{"content":"x"},"eval_count":1}', OLLAMA_CHAT)]
 ]
 
 
-@given(st.data(), st.sampled_from(list(Dialect)), st.sampled_from(list(Dialect)))
-@example(None, Dialect.OPENAI_EMBEDDINGS, Dialect.OLLAMA_EMBED)
+@given(st.data(), st.sampled_from(ROUTES), st.sampled_from(ROUTES))
+@example(None, OPENAI_EMBEDDINGS, OLLAMA_EMBED)
 def test_no_answer_raises_anything_but_its_own_error(data, source, target) -> None:
     """Whatever a server answers is translated into valid JSON or called untranslatable."""
     if data is None:
@@ -288,11 +312,9 @@ def test_no_answer_raises_anything_but_its_own_error(data, source, target) -> No
     raw = json.dumps(body).encode()
     if data is not None and data.draw(st.booleans()):
         raw = data.draw(st.binary(max_size=30))
-    if source is target:
-        return
     try:
         written = translate_reply(
-            raw, source=source, target=target, stamp=STAMP, options=ReplyOptions(base64_vectors=True)
+            raw, source=source, target=target, identity=IDENTITY, options=ReplyOptions(base64_vectors=True)
         )
     except UntranslatableReply:
         return
@@ -302,15 +324,13 @@ def test_no_answer_raises_anything_but_its_own_error(data, source, target) -> No
 @given(st.data(), chats, talks)
 def test_no_stream_raises_and_what_is_written_can_always_be_read(data, source, target) -> None:
     """Events that are nearly right, in any order, give a stream that a client can parse to its end."""
-    if source is target:
-        return
     lines = [line for line in stream_of(data.draw(event_lists(data.draw(replies()))), source).split(b"\n") if line]
     payloads = [json.loads(line.removeprefix(b"data: ")) for line in lines if line[-1:] == b"}"]
     chosen = data.draw(st.lists(st.sampled_from(payloads), max_size=6))
     odd = [mutated(data.draw, payload) if data.draw(st.booleans()) else payload for payload in chosen]
-    prefix, end = ("", "\n") if source is Dialect.OLLAMA_CHAT else ("data: ", "\n\n")
+    prefix, end = ("", "\n") if codec_of(source.family).framing is NDJSON else ("data: ", "\n\n")
     stream = "".join(f"{prefix}{json.dumps(payload)}{end}" for payload in odd).encode()
-    translator = StreamTranslator(source, target, stamp=STAMP)
+    translator = StreamTranslator(source, target, identity=IDENTITY)
     written = translator.feed(stream) + translator.finish()
     assert translator.done
     assert isinstance(events_of(written, target)[-1], Failed) is (translator.failure is not None)
@@ -319,23 +339,78 @@ def test_no_stream_raises_and_what_is_written_can_always_be_read(data, source, t
 @given(st.lists(st.binary(max_size=40), max_size=6), talks, talks)
 def test_no_bytes_make_a_stream_raise(chunks, source, target) -> None:
     """Bytes that are no stream end in an error of the client's dialect."""
-    translator = StreamTranslator(source, target, stamp=STAMP)
+    translator = StreamTranslator(source, target, identity=IDENTITY)
     for chunk in chunks:
         translator.feed(chunk)
     translator.finish()
-    assert translator.done or source is target
+    assert translator.done
 
 
 @given(
-    st.integers(400, 599), object_values.map(json.dumps).map(str.encode) | st.binary(), st.sampled_from(list(Dialect))
+    st.integers(400, 599),
+    object_values.map(json.dumps).map(str.encode) | st.binary(),
+    st.sampled_from(ROUTES),
+    st.sampled_from(ROUTES),
 )
-def test_every_error_answer_is_put_into_the_clients_shape(status, body, target) -> None:
+def test_every_error_answer_is_put_into_the_clients_shape(status, body, source, target) -> None:
     """Whatever the body of an error is, the client gets a text where its dialect has it."""
-    error = translate_error(status, body, target=target, request_id="r")
-    value = json.loads(error.body)
-    message = value["error"] if target.family == "ollama" else value["error"]["message"]
-    assert message
-    assert 400 <= error.status <= 599
+    error = translate_error(status, body, source=source, target=target, request_id="r")
+    read = codec_of(target.family).read_error(error.status, error.body)
+    assert read.message
+    assert (read.status, 400 <= error.status <= 599) == (error.status, True)
+
+
+plain_texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+plain_errors = st.builds(
+    ApiError,
+    message=plain_texts,
+    status=st.integers(400, 599).filter(lambda status: status not in {401, 403, 529}),
+    code=st.just("no_server_fits"),
+)
+
+
+@given(plain_errors, st.sampled_from(list(CODECS)))
+def test_an_error_comes_back_as_it_was_written(error, family) -> None:
+    """Text and status survive in every dialect, the code where the dialect has a place for it."""
+    codec = codec_of(family)
+    read = codec.read_error(error.status, codec.write_error(error, "r"))
+    assert (read.message, read.status) == (error.message, error.status)
+    assert read.code in {error.code, UpstreamError.code}
+
+
+@given(plain_errors, talks)
+def test_an_error_ends_a_stream_and_comes_back(error, route) -> None:
+    """The last words of a stream are read as a failure with the same text, whether or not it has begun."""
+    tail = codec_of(route.family).write_stream_error(error, "r")
+    last = events_of(tail, route)[-1]
+    assert isinstance(last, Failed)
+    assert last.error.message == error.message
+    last = events_of(stream_of([Started(), TextDelta("x"), Failed(error)], route), route)[-1]
+    assert isinstance(last, Failed)
+    assert last.error.message == error.message
+
+
+@given(talks, st.lists(plain_texts, max_size=3))
+def test_a_heartbeat_says_nothing(route, words) -> None:
+    """It may come before the first word, and a client of the dialect skips it."""
+    beat = codec_of(route.family).heartbeat(route.path, IDENTITY) or b""
+    events = [Started(), *map(TextDelta, words), Finished(FinishReason.STOP, usage=Usage())]
+    got = assembled(events_of(beat + beat + stream_of(events, route), route))
+    assert joined_text(got.parts, "") == "".join(words)
+
+
+@given(st.data(), chats)
+def test_a_stream_of_any_dialect_tells_its_tokens(data, route) -> None:
+    """The counts that pass by are those the answer was given."""
+    reply = data.draw(replies())
+    reader = UsageReader(route.family, streamed=True)
+    for piece in cut(stream_of(data.draw(event_lists(reply)), route), data.draw(cuts())):
+        reader.feed(piece)
+    assert (reader.usage.prompt_tokens, reader.usage.completion_tokens, reader.usage.finished) == (
+        reply.usage.input_tokens,
+        reply.usage.output_tokens,
+        True,
+    )
 
 
 @given(texts, st.integers(0, 3))
@@ -348,7 +423,7 @@ def test_what_is_refused_is_not_repeated(secret, place) -> None:
         {"messages": [{"role": "tool", "content": secret}]},
     ]
     try:
-        translate_request(bad[place], source=Dialect.OLLAMA_CHAT, target=Dialect.OPENAI_CHAT, model="m")
+        translate_request(bad[place], source=OLLAMA_CHAT, target=OPENAI_CHAT, model="m")
         said = ""
     except UntranslatableRequest as error:
         said = str(error)

@@ -8,29 +8,32 @@ from typing import Any
 import pytest
 
 from ollama_router_core.translate import (
-    Dialect,
     ReplyOptions,
+    Route,
     UntranslatableReply,
     UntranslatableRequest,
     translate_error,
     translate_reply,
     translate_request,
 )
-from support.conversations import STAMP
+from ollama_router_core.translate.anthropic.codec import ANTHROPIC_MESSAGES
+from ollama_router_core.translate.ollama.codec import OLLAMA_CHAT, OLLAMA_EMBED, OLLAMA_EMBEDDINGS, OLLAMA_GENERATE
+from ollama_router_core.translate.openai.codec import OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_EMBEDDINGS
+from support.conversations import IDENTITY
 
-OLLAMA, GENERATE = Dialect.OLLAMA_CHAT, Dialect.OLLAMA_GENERATE
-OPENAI, COMPLETIONS = Dialect.OPENAI_CHAT, Dialect.OPENAI_COMPLETIONS
-ANTHROPIC = Dialect.ANTHROPIC_MESSAGES
-EMBED, EMBEDDINGS, OPENAI_EMBEDDINGS = Dialect.OLLAMA_EMBED, Dialect.OLLAMA_EMBEDDINGS, Dialect.OPENAI_EMBEDDINGS
+OLLAMA, GENERATE = OLLAMA_CHAT, OLLAMA_GENERATE
+OPENAI, COMPLETIONS = OPENAI_CHAT, OPENAI_COMPLETIONS
+ANTHROPIC = ANTHROPIC_MESSAGES
+EMBED, EMBEDDINGS = OLLAMA_EMBED, OLLAMA_EMBEDDINGS
 
 
-def answer(body: dict[str, Any], source: Dialect, target: Dialect, elapsed_ns: int = 0, **options: bool) -> Any:
+def answer(body: dict[str, Any], source: Route, target: Route, elapsed_ns: int = 0, **options: bool) -> Any:
     """The translated answer."""
     written = translate_reply(
         json.dumps(body).encode(),
         source=source,
         target=target,
-        stamp=STAMP,
+        identity=IDENTITY,
         options=ReplyOptions(**options),
         elapsed_ns=elapsed_ns,
     )
@@ -66,7 +69,7 @@ def test_a_generate_client_gets_a_response() -> None:
 
 
 def test_an_openai_client_gets_a_chat_completion() -> None:
-    """Ids and times come from the stamp; calls without ids get one that is unique to the answer."""
+    """Ids and times come from the identity; calls without ids get one that is unique to the answer."""
     call = {"function": {"name": "f", "arguments": {"a": [1]}}}
     message = {"role": "assistant", "content": "", "thinking": "hm", "tool_calls": [call, call]}
     body = {"model": "llama", "message": message, "done": True, "done_reason": "stop", "eval_count": 2}
@@ -144,13 +147,8 @@ def test_a_call_cannot_be_said_where_one_prompt_gets_one_text(target) -> None:
 def test_numbers_that_are_none_do_not_spoil_an_answer() -> None:
     """Python servers write NaN into log probabilities."""
     body = b'{"choices":[{"message":{"content":"x"},"logprobs":{"content":[{"logprob":-Infinity}]}}]}'
-    written = translate_reply(body, source=OPENAI, target=OLLAMA, stamp=STAMP)
+    written = translate_reply(body, source=OPENAI, target=OLLAMA, identity=IDENTITY)
     assert json.loads(written)["message"]["content"] == "x"
-
-
-def test_the_same_dialect_passes_as_it_is() -> None:
-    """What the host says beyond our knowledge reaches the client."""
-    assert translate_reply(b"not even JSON", source=OPENAI, target=OPENAI, stamp=STAMP) == b"not even JSON"
 
 
 # --- embeddings -----------------------------------------------------------------------------------
@@ -227,11 +225,11 @@ def test_vectors_that_are_none(body) -> None:
 )
 def test_an_error_of_any_shape_reaches_every_client_in_its_own(body) -> None:
     """Status and text stay, the shape is the client's."""
-    ollama = translate_error(404, body, target=OLLAMA, request_id="r")
+    ollama = translate_error(404, body, source=OPENAI, target=OLLAMA, request_id="r")
     assert (ollama.status, json.loads(ollama.body)) == (404, {"error": "no such model"})
-    openai = json.loads(translate_error(404, body, target=OPENAI, request_id="r").body)
+    openai = json.loads(translate_error(404, body, source=OPENAI, target=OPENAI, request_id="r").body)
     assert openai["error"]["message"] == "no such model"
-    anthropic = json.loads(translate_error(404, body, target=ANTHROPIC, request_id="r").body)
+    anthropic = json.loads(translate_error(404, body, source=OPENAI, target=ANTHROPIC, request_id="r").body)
     assert anthropic["error"] == {"type": "not_found_error", "message": "no such model"}
     assert anthropic["type"] == "error"
 
@@ -240,7 +238,7 @@ def test_an_error_of_any_shape_reaches_every_client_in_its_own(body) -> None:
 def test_a_refused_key_is_the_routers_problem_and_stays_unseen(status) -> None:
     """The client's own credential was fine; a provider's text may hold a part of the key."""
     body = b'{"error":{"message":"Incorrect API key provided: sk-canary1234","code":"sk-canary1234"}}'
-    error = translate_error(status, body, target=OPENAI, request_id="r")
+    error = translate_error(status, body, source=OPENAI, target=OPENAI, request_id="r")
     assert error.status == 502
     assert b"canary" not in error.body
 
@@ -248,10 +246,10 @@ def test_a_refused_key_is_the_routers_problem_and_stays_unseen(status) -> None:
 def test_overloaded_is_503_to_everyone() -> None:
     """529 is Anthropic's alone."""
     body = b'{"type":"error","error":{"type":"overloaded_error","message":"busy"}}'
-    assert translate_error(529, body, target=OLLAMA, request_id="r").status == 503
+    assert translate_error(529, body, source=OPENAI, target=OLLAMA, request_id="r").status == 503
 
 
 def test_a_page_of_html_is_not_an_error_text() -> None:
     """A gateway's page tells a client nothing."""
-    error = translate_error(502, b"<html><body>Bad gateway</body></html>", target=OLLAMA, request_id="r")
+    error = translate_error(502, b"<html><body>Bad gateway</body></html>", source=OPENAI, target=OLLAMA, request_id="r")
     assert json.loads(error.body) == {"error": "the server answered 502 without a text"}

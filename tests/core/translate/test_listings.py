@@ -6,15 +6,12 @@ import json
 
 import pytest
 
-from ollama_router_core.translate import (
-    Dialect,
-    ExternalModel,
-    loading_reply,
-    openai_model,
-    show_reply,
-    tags_entry,
-)
-from support.conversations import STAMP
+from ollama_router_core.api.endpoints import Family
+from ollama_router_core.translate import CODECS, ExternalModel, codec_of
+from ollama_router_core.translate.ollama.codec import OLLAMA_CHAT, OLLAMA_GENERATE
+from ollama_router_core.translate.ollama.listings import show_reply, tags_entry
+from ollama_router_core.translate.openai.codec import OPENAI_CHAT
+from support.conversations import IDENTITY
 
 MODEL = ExternalModel(name="gpt-4", remote_name="gpt-4o", host="openai", since_ns=1_700_000_000_000_000_000)
 
@@ -54,22 +51,35 @@ def test_a_context_is_shown_when_it_is_known() -> None:
 
 def test_an_entry_for_openai_clients() -> None:
     """The same model in `/v1/models`."""
-    assert openai_model(MODEL) == {"id": "gpt-4", "object": "model", "created": 1_700_000_000, "owned_by": "openai"}
+    entry = codec_of(Family.OPENAI).model_entry(MODEL)
+    assert entry == {
+        "id": "gpt-4",
+        "object": "model",
+        "created": 1_700_000_000,
+        "owned_by": "openai",
+    }
 
 
 @pytest.mark.parametrize(
     ("source", "body", "reason"),
     [
-        (Dialect.OLLAMA_CHAT, {"messages": []}, "load"),
-        (Dialect.OLLAMA_CHAT, {"keep_alive": 0}, "unload"),
-        (Dialect.OLLAMA_GENERATE, {"prompt": "", "keep_alive": "0s"}, "unload"),
-        (Dialect.OLLAMA_GENERATE, {"keep_alive": "10m"}, "load"),
-        (Dialect.OLLAMA_CHAT, {"messages": [{"role": "user", "content": "x"}]}, None),
-        (Dialect.OLLAMA_GENERATE, {"prompt": "x"}, None),
-        (Dialect.OPENAI_CHAT, {"messages": []}, None),
+        (OLLAMA_CHAT, {"messages": []}, "load"),
+        (OLLAMA_CHAT, {"keep_alive": 0}, "unload"),
+        (OLLAMA_GENERATE, {"prompt": "", "keep_alive": "0s"}, "unload"),
+        (OLLAMA_GENERATE, {"keep_alive": "10m"}, "load"),
+        (OLLAMA_CHAT, {"messages": [{"role": "user", "content": "x"}]}, None),
+        (OLLAMA_GENERATE, {"prompt": "x"}, None),
+        (OPENAI_CHAT, {"messages": []}, None),
     ],
 )
 def test_loading_a_model_elsewhere_is_answered_at_once(source, body, reason) -> None:
     """As `ollama run` begins; anything with something to answer goes to the host."""
-    written = loading_reply(body, source=source, stamp=STAMP)
+    written = codec_of(source.family).answer_locally(source.path, body, MODEL, IDENTITY)
     assert (json.loads(written)["done_reason"] if written else None) == reason
+
+
+@pytest.mark.parametrize("family", CODECS)
+def test_every_dialect_lists_a_model_under_the_name_that_clients_use(family: Family) -> None:
+    """The host's own name of the model is no name to ask for."""
+    entry = codec_of(family).model_entry(MODEL)
+    assert MODEL.name in {entry.get("id"), entry.get("model")}

@@ -10,30 +10,32 @@ import pytest
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.errors import RequestError
 from ollama_router_core.translate import (
-    OPENAI_TRAITS,
-    Dialect,
-    TargetTraits,
+    HostTraits,
+    Route,
     UntranslatableRequest,
-    target_dialect,
+    codec_of,
     translate_request,
 )
+from ollama_router_core.translate.anthropic.codec import ANTHROPIC_MESSAGES
+from ollama_router_core.translate.ollama.codec import OLLAMA_CHAT, OLLAMA_EMBED, OLLAMA_EMBEDDINGS, OLLAMA_GENERATE
+from ollama_router_core.translate.openai.codec import OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_EMBEDDINGS
 from support.conversations import JPEG, PNG
 
-OLLAMA, GENERATE = Dialect.OLLAMA_CHAT, Dialect.OLLAMA_GENERATE
-OPENAI, COMPLETIONS = Dialect.OPENAI_CHAT, Dialect.OPENAI_COMPLETIONS
-ANTHROPIC = Dialect.ANTHROPIC_MESSAGES
+OLLAMA, GENERATE = OLLAMA_CHAT, OLLAMA_GENERATE
+OPENAI, COMPLETIONS = OPENAI_CHAT, OPENAI_COMPLETIONS
+ANTHROPIC = ANTHROPIC_MESSAGES
 HI = [{"role": "user", "content": "hi"}]
 
 
 def ask(
-    body: dict[str, Any], source: Dialect, target: Dialect, traits: TargetTraits | None = None
+    body: dict[str, Any], source: Route, target: Route, traits: HostTraits | None = None
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The translated body and what was dropped."""
-    sent = translate_request(body, source=source, target=target, model="m", traits=traits or TargetTraits())
+    sent = translate_request(body, source=source, target=target, model="m", traits=traits or HostTraits())
     return json.loads(sent.body), sent.dropped
 
 
-def refusal(body: dict[str, Any], source: Dialect, target: Dialect) -> str:
+def refusal(body: dict[str, Any], source: Route, target: Route) -> str:
     """The text with which a request is refused."""
     with pytest.raises(UntranslatableRequest) as caught:
         ask(body, source, target)
@@ -53,28 +55,19 @@ def refusal(body: dict[str, Any], source: Dialect, target: Dialect) -> str:
         (ANTHROPIC, Family.OLLAMA, OLLAMA),
         (COMPLETIONS, Family.OLLAMA, GENERATE),
         (COMPLETIONS, Family.OPENAI, COMPLETIONS),
-        (Dialect.OLLAMA_EMBEDDINGS, Family.OPENAI, Dialect.OPENAI_EMBEDDINGS),
-        (Dialect.OPENAI_EMBEDDINGS, Family.OLLAMA, Dialect.OLLAMA_EMBED),
+        (OLLAMA_EMBEDDINGS, Family.OPENAI, OPENAI_EMBEDDINGS),
+        (OPENAI_EMBEDDINGS, Family.OLLAMA, OLLAMA_EMBED),
     ],
 )
 def test_a_host_is_asked_in_the_dialect_of_its_family(source, family, target) -> None:
     """The table from what a client speaks to what a host is asked in."""
-    assert target_dialect(source, family) is target
+    assert codec_of(family).route_for(source) is target
 
 
 def test_anthropic_has_no_embeddings() -> None:
     """There is no route to ask, so the client is told so."""
     with pytest.raises(UntranslatableRequest, match="no embeddings"):
-        target_dialect(Dialect.OLLAMA_EMBED, Family.ANTHROPIC)
-
-
-@pytest.mark.parametrize("dialect", list(Dialect))
-def test_in_one_and_the_same_dialect_only_the_model_changes(dialect) -> None:
-    """What the host may know and we do not passes as it is."""
-    body = {"model": "gpt-4", "messages": HI, "future": {"x": [1]}, "stream": True}
-    written, dropped = ask(body, dialect, dialect)
-    assert written == {**body, "model": "m"}
-    assert dropped == ()
+        codec_of(Family.ANTHROPIC).route_for(OLLAMA_EMBED)
 
 
 def test_refusals_are_request_errors_with_a_stable_code() -> None:
@@ -151,7 +144,7 @@ def test_options_of_the_machine_are_dropped_and_listed() -> None:
 def test_a_look_alike_gets_the_options_it_knows() -> None:
     """What OpenAI refuses, vLLM and llama.cpp take."""
     options = {"top_k": 5, "min_p": 0.1, "repeat_penalty": 1.1, "num_predict": 7}
-    written, dropped = ask({"messages": HI, "options": options}, OLLAMA, OPENAI, TargetTraits(extensions=True))
+    written, dropped = ask({"messages": HI, "options": options}, OLLAMA, OPENAI, HostTraits(extensions=True))
     assert {key: written[key] for key in ("top_k", "min_p", "repeat_penalty", "max_tokens")} == {
         "top_k": 5,
         "min_p": 0.1,
@@ -163,7 +156,12 @@ def test_a_look_alike_gets_the_options_it_knows() -> None:
 
 def test_openai_itself_wants_the_newer_name_of_the_limit() -> None:
     """Its reasoning models refuse `max_tokens`."""
-    written, _ = ask({"messages": HI, "options": {"num_predict": 7}}, OLLAMA, OPENAI, OPENAI_TRAITS)
+    written, _ = ask(
+        {"messages": HI, "options": {"num_predict": 7}},
+        OLLAMA,
+        OPENAI,
+        HostTraits(max_tokens_key="max_completion_tokens"),
+    )
     assert written["max_completion_tokens"] == 7
     assert "max_tokens" not in written
 
@@ -183,7 +181,7 @@ def test_a_gap_to_fill_needs_the_completions_route() -> None:
 
 
 def test_nothing_to_answer_is_refused() -> None:
-    """A request that only loads a model has nothing to say to a host; `loading_reply` answers it."""
+    """A request that only loads a model has nothing to say to a host; `answer_locally` answers it."""
     for target in (OPENAI, ANTHROPIC):
         assert "nothing to answer" in refusal({"model": "x", "messages": []}, OLLAMA, target)
 
@@ -236,7 +234,7 @@ def test_anthropic_always_gets_a_limit() -> None:
     """It demands one; the client's own comes first."""
     assert ask({"messages": HI}, OPENAI, ANTHROPIC)[0]["max_tokens"] == 4096
     assert ask({"messages": HI, "max_tokens": 9}, OPENAI, ANTHROPIC)[0]["max_tokens"] == 9
-    traits = TargetTraits(default_max_tokens=100)
+    traits = HostTraits(default_max_tokens=100)
     assert ask({"messages": HI}, OPENAI, ANTHROPIC, traits)[0]["max_tokens"] == 100
 
 
@@ -255,7 +253,7 @@ def test_a_schema_is_carried_and_json_without_one_is_not() -> None:
     assert written["output_config"] == {"format": {"type": "json_schema", "schema": schema}}
     assert ask({"messages": HI, "response_format": wanted}, OPENAI, OLLAMA)[0]["format"] == schema
     with pytest.raises(UntranslatableRequest, match="does not keep to"):
-        ask({"messages": HI, "response_format": wanted}, OPENAI, ANTHROPIC, TargetTraits(schemas=False))
+        ask({"messages": HI, "response_format": wanted}, OPENAI, ANTHROPIC, HostTraits(schemas=False))
     free = {"type": "json_object"}
     assert ask({"messages": HI, "response_format": free}, OPENAI, OLLAMA)[0]["format"] == "json"
     assert "schema" in refusal({"messages": HI, "response_format": free}, OPENAI, ANTHROPIC)
@@ -432,7 +430,7 @@ def test_earlier_thoughts_reach_look_alikes_of_openai_alone() -> None:
     messages = [*HI, {"role": "assistant", "content": "a", "thinking": "hm"}, *HI]
     written, dropped = ask({"messages": messages}, OLLAMA, OPENAI)
     assert dropped == ("messages.thinking",)
-    written, dropped = ask({"messages": messages}, OLLAMA, OPENAI, TargetTraits(extensions=True))
+    written, dropped = ask({"messages": messages}, OLLAMA, OPENAI, HostTraits(extensions=True))
     assert written["messages"][1]["reasoning_content"] == "hm"
     assert dropped == ()
 
@@ -469,7 +467,7 @@ def test_deep_nesting_is_refused() -> None:
 
 # --- wrong types ----------------------------------------------------------------------------------
 
-EMBED = Dialect.OPENAI_EMBEDDINGS
+EMBED = OPENAI_EMBEDDINGS
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,11 @@ import ollama
 import openai
 import pytest
 
-from ollama_router_core.translate import Dialect, StreamTranslator, translate_error, translate_reply, translate_request
+from ollama_router_core.translate import Route, StreamTranslator, translate_error, translate_reply, translate_request
+from ollama_router_core.translate.anthropic.codec import ANTHROPIC_MESSAGES
 from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
+from ollama_router_core.translate.ollama.codec import OLLAMA_CHAT
+from ollama_router_core.translate.openai.codec import OPENAI_CHAT
 from ollama_router_core.translate.replies import (
     Finished,
     FinishReason,
@@ -30,9 +33,9 @@ from ollama_router_core.translate.replies import (
     ToolCallDelta,
     Usage,
 )
-from support.conversations import STAMP, answer_of, conversation_of, stream_of
+from support.conversations import IDENTITY, answer_of, conversation_of, stream_of
 
-CHATS = [Dialect.OLLAMA_CHAT, Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES]
+CHATS = [OLLAMA_CHAT, OPENAI_CHAT, ANTHROPIC_MESSAGES]
 USAGE = Usage(input_tokens=11, output_tokens=7)
 REPLY = Reply(
     parts=(Thinking("hm"), Text("grüß\ngott"), ToolCall("a", "add", '{"x":1}'), ToolCall("b", "now", "{}")),
@@ -56,7 +59,7 @@ TOOL = {"type": "object", "properties": {"x": {"type": "integer"}}}
 class Host:
     """A host of one dialect behind translation, as a transport's handler."""
 
-    def __init__(self, dialect: Dialect, source: Dialect) -> None:
+    def __init__(self, dialect: Route, source: Route) -> None:
         self.dialect = dialect
         self.source = source
         self.asked: list[dict[str, Any]] = []
@@ -69,15 +72,15 @@ class Host:
         conversation_of(asked, self.dialect)
         if "overload" in body.decode():
             refused = b'{"error":{"message":"slow down","type":"rate_limit_error"}}'
-            error = translate_error(429, refused, target=self.source, request_id="r")
+            error = translate_error(429, refused, source=self.dialect, target=self.source, request_id="r")
             return error.status, "application/json", error.body
         if not sent.stream:
             written = translate_reply(
-                answer_of(REPLY, self.dialect), source=self.dialect, target=self.source, stamp=STAMP
+                answer_of(REPLY, self.dialect), source=self.dialect, target=self.source, identity=IDENTITY
             )
             return 200, "application/json", written
         stream = stream_of(EVENTS, self.dialect)
-        translator = StreamTranslator(self.dialect, self.source, stamp=STAMP, options=sent.reply_options)
+        translator = StreamTranslator(self.dialect, self.source, identity=IDENTITY, options=sent.reply_options)
         pieces = [translator.feed(stream[start : start + 7]) for start in range(0, len(stream), 7)]
         return 200, "text/event-stream", b"".join(pieces) + translator.finish()
 
@@ -92,7 +95,7 @@ class Host:
         return httpx2.Response(status, content=body, headers={"content-type": media_type})
 
 
-Clients = Callable[[Dialect], tuple[Any, Host]]
+Clients = Callable[[Route], tuple[Any, Host]]
 
 
 @pytest.fixture
@@ -100,8 +103,8 @@ def ollama_client() -> Iterator[Clients]:
     """Ollama's client in front of a host."""
     clients = []
 
-    def make(dialect: Dialect) -> tuple[Any, Host]:
-        host = Host(dialect, Dialect.OLLAMA_CHAT)
+    def make(dialect: Route) -> tuple[Any, Host]:
+        host = Host(dialect, OLLAMA_CHAT)
         clients.append(ollama.Client(host="http://router", transport=httpx.MockTransport(host.httpx)))
         return clients[-1], host
 
@@ -115,8 +118,8 @@ def openai_client() -> Iterator[Clients]:
     """OpenAI's client in front of a host."""
     clients = []
 
-    def make(dialect: Dialect) -> tuple[Any, Host]:
-        host = Host(dialect, Dialect.OPENAI_CHAT)
+    def make(dialect: Route) -> tuple[Any, Host]:
+        host = Host(dialect, OPENAI_CHAT)
         http = httpx2.Client(transport=httpx2.MockTransport(host.httpx2))
         clients.append(openai.OpenAI(api_key="k", base_url="http://router/v1", http_client=http, max_retries=0))
         return clients[-1], host
@@ -131,8 +134,8 @@ def anthropic_client() -> Iterator[Clients]:
     """Anthropic's client in front of a host."""
     clients = []
 
-    def make(dialect: Dialect) -> tuple[Any, Host]:
-        host = Host(dialect, Dialect.ANTHROPIC_MESSAGES)
+    def make(dialect: Route) -> tuple[Any, Host]:
+        host = Host(dialect, ANTHROPIC_MESSAGES)
         http = httpx2.Client(transport=httpx2.MockTransport(host.httpx2))
         clients.append(anthropic.Anthropic(api_key="k", base_url="http://router", http_client=http, max_retries=0))
         return clients[-1], host
@@ -145,7 +148,7 @@ def anthropic_client() -> Iterator[Clients]:
 HI = [{"role": "user", "content": "hi"}]
 
 
-@pytest.mark.parametrize("dialect", [Dialect.OPENAI_CHAT, Dialect.ANTHROPIC_MESSAGES])
+@pytest.mark.parametrize("dialect", [OPENAI_CHAT, ANTHROPIC_MESSAGES])
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_ollama_client_reaches_other_hosts(ollama_client, dialect, stream) -> None:
     """Text, thoughts, calls, the reason to stop and the counts, whole and streamed."""
@@ -162,7 +165,7 @@ def test_the_ollama_client_reaches_other_hosts(ollama_client, dialect, stream) -
     assert host.asked[0]["model"] == "remote"
 
 
-@pytest.mark.parametrize("dialect", [Dialect.OLLAMA_CHAT, Dialect.ANTHROPIC_MESSAGES])
+@pytest.mark.parametrize("dialect", [OLLAMA_CHAT, ANTHROPIC_MESSAGES])
 def test_the_openai_client_reaches_other_hosts(openai_client, dialect) -> None:
     """A whole answer, with the types the client checks."""
     client, _ = openai_client(dialect)
@@ -175,7 +178,7 @@ def test_the_openai_client_reaches_other_hosts(openai_client, dialect) -> None:
     type(got).model_validate(got.model_dump(), strict=True)
 
 
-@pytest.mark.parametrize("dialect", [Dialect.OLLAMA_CHAT, Dialect.ANTHROPIC_MESSAGES])
+@pytest.mark.parametrize("dialect", [OLLAMA_CHAT, ANTHROPIC_MESSAGES])
 def test_the_openai_client_streams_from_other_hosts(openai_client, dialect) -> None:
     """Its own helper puts the pieces together, which it does only if every piece has its place."""
     client, _ = openai_client(dialect)
@@ -190,7 +193,7 @@ def test_the_openai_client_streams_from_other_hosts(openai_client, dialect) -> N
     assert (got.usage.prompt_tokens, got.usage.completion_tokens) == (11, 7)
 
 
-@pytest.mark.parametrize("dialect", [Dialect.OLLAMA_CHAT, Dialect.OPENAI_CHAT])
+@pytest.mark.parametrize("dialect", [OLLAMA_CHAT, OPENAI_CHAT])
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_anthropic_client_reaches_other_hosts(anthropic_client, dialect, stream) -> None:
     """Its own helper puts the blocks together, which it does only if they follow one another."""
@@ -213,13 +216,13 @@ def test_the_anthropic_client_reaches_other_hosts(anthropic_client, dialect, str
 def test_errors_have_the_shape_that_each_client_reads(ollama_client, openai_client, anthropic_client) -> None:
     """Status and text arrive in the client's own exception."""
     messages = [{"role": "user", "content": "overload"}]
-    client, _ = ollama_client(Dialect.ANTHROPIC_MESSAGES)
+    client, _ = ollama_client(ANTHROPIC_MESSAGES)
     with pytest.raises(ollama.ResponseError, match="slow down") as caught:
         client.chat("x", messages)
     assert caught.value.status_code == 429
-    client, _ = openai_client(Dialect.OLLAMA_CHAT)
+    client, _ = openai_client(OLLAMA_CHAT)
     with pytest.raises(openai.RateLimitError, match="slow down"):
         client.chat.completions.create(model="x", messages=messages)
-    client, _ = anthropic_client(Dialect.OPENAI_CHAT)
+    client, _ = anthropic_client(OPENAI_CHAT)
     with pytest.raises(anthropic.RateLimitError, match="slow down"):
         client.messages.create(model="x", max_tokens=1, messages=messages)

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from ollama_router_core.translate import Dialect, translate_request
+from ollama_router_core.translate import translate_request
+from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.conversation import Image, ImageUrl, RedactedThinking, Text, Thinking, ToolCall
 from ollama_router_core.translate.embeddings import EmbeddingRequest
+from ollama_router_core.translate.ollama.codec import OLLAMA_CHAT
+from ollama_router_core.translate.openai.codec import OPENAI_CHAT
 from ollama_router_core.translate.replies import Failed, TextDelta, ThinkingDelta, ToolCallDelta
 from support.conversations import conversation_of
 
@@ -29,7 +32,7 @@ CANARY = "canary-4711"
         ThinkingDelta(CANARY),
         ToolCallDelta(0, arguments=CANARY),
         EmbeddingRequest(inputs=(CANARY,)),
-        Failed(CANARY),
+        Failed(ApiError(message=CANARY, status=502, code=CANARY)),
     ],
 )
 def test_no_repr_shows_what_was_said(value) -> None:
@@ -45,7 +48,7 @@ def test_no_repr_of_a_request_shows_what_was_said() -> None:
         "format": {"title": CANARY},
         "options": {"stop": [CANARY]},
     }
-    sent = translate_request(body, source=Dialect.OLLAMA_CHAT, target=Dialect.OPENAI_CHAT, model="m")
+    sent = translate_request(body, source=OLLAMA_CHAT, target=OPENAI_CHAT, model="m")
     assert json.loads(sent.body)["messages"][0]["content"] == CANARY
     assert CANARY not in repr(sent)
-    assert CANARY not in repr(conversation_of(body, Dialect.OLLAMA_CHAT))
+    assert CANARY not in repr(conversation_of(body, OLLAMA_CHAT))

@@ -1,6 +1,6 @@
 """Every error of ollama-router, in one tree.
 
-A leaf has a stable `code`, a `status_hint` and a text that says what to do; see `api.error_bodies` for dialects.
+A leaf has a stable `code`, a `status_hint` and a text that says what to do; see `translate.error_bodies` for dialects.
 
     RouterError
     |-- ConfigError                 config_invalid          500   every problem of a config file at once

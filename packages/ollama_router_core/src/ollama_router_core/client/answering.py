@@ -7,7 +7,6 @@ from typing import Any
 
 from msgspec import Struct
 
-from ollama_router_core.api.error_bodies import error_body
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.client.attempts import Walked
 from ollama_router_core.client.bodies import AnswerBody
@@ -19,6 +18,7 @@ from ollama_router_core.outbound.header_fields import answer_fields, reason_fiel
 from ollama_router_core.outbound.sending import Translation
 from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.forwarding import REJECTIONS, GiveUp, Relay
+from ollama_router_core.translate import error_body
 
 __all__ = [
     "JSON",

@@ -21,7 +21,7 @@ from ollama_router_core.responses.merging import (
     merge_status,
     merge_tags,
 )
-from ollama_router_core.translate import ExternalModel, openai_model, tags_entry
+from ollama_router_core.translate import ExternalModel, codec_of
 
 __all__ = ["gather"]
 
@@ -49,16 +49,17 @@ def gather(room: Room, request: ParsedRequest, library: Any) -> Generator[Any, A
 
 
 def _merged(room: Room, request: ParsedRequest, bodies: dict[str, bytes]) -> bytes:
+    entries = map(codec_of(request.endpoint.family).model_entry, _assigned(room))
     match request.endpoint.name:
         case "tags":
-            return merge_tags(bodies, map(tags_entry, _assigned(room)))
+            return merge_tags(bodies, entries)
         case "ps":
             return merge_ps(bodies)
         case "openai_models":
-            return merge_openai_models(bodies, map(openai_model, _assigned(room)))
+            return merge_openai_models(bodies, entries)
         case "openai_model":
             asked = request.parameter or ""
-            found = find_openai_model(bodies, map(openai_model, _assigned(room)), asked)
+            found = find_openai_model(bodies, entries, asked)
             if found is None:
                 raise model_not_found(request.endpoint.name, asked)
             return found

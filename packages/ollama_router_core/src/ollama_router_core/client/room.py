@@ -24,7 +24,7 @@ from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.records.sinks import LogSink
 from ollama_router_core.responses.usage import Usage, UsageReader
 from ollama_router_core.routing.decision import Decision
-from ollama_router_core.translate import Stamp
+from ollama_router_core.translate import ReplyIdentity
 
 __all__ = ["Account", "Room"]
 
@@ -98,10 +98,10 @@ class Account(Struct):
         return f"Account({self.id})"
 
     @property
-    def stamp(self) -> Stamp:
+    def stamp(self) -> ReplyIdentity:
         """What a translated answer says about itself."""
         model = self.request.route.model_text if self.request is not None else None
-        return Stamp(model=model or "", id=self.id, created_ns=int(self.started_at * 1e9))
+        return ReplyIdentity(model=model or "", id=self.id, created_ns=int(self.started_at * 1e9))
 
     def elapsed_ns(self) -> int:
         """Nanoseconds since the request began."""

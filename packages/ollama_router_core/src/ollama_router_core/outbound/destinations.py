@@ -11,7 +11,7 @@ from urllib.parse import quote
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.config.settings import Config, ExternalHost, HostedModel, Server
-from ollama_router_core.translate import ExternalModel, TargetTraits
+from ollama_router_core.translate import ExternalModel, HostTraits, codec_of, family_of_domain
 
 __all__ = ["Destination", "Fields", "Patience", "build_destinations", "missing_keys"]
 
@@ -54,7 +54,7 @@ class Destination:
     credential: Fields = field(default=(), repr=False)
     key_problem: str | None = None
     models: Mapping[CanonicalName, HostedModel] = field(default_factory=dict)
-    traits: TargetTraits = field(default_factory=TargetTraits)
+    traits: HostTraits = field(default_factory=HostTraits)
     base_url: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -82,11 +82,9 @@ class Destination:
         """The path and query to send for a route of the endpoint table; `model` is the name there."""
         if not self.external:
             return path
-        if self.family is Family.OLLAMA:
-            there = self.prefix + path
-        else:
-            prefix = self.prefix.replace("{model}", quote(model, safe="")) if self.prefix else "/v1"
-            there = prefix + path.removeprefix("/v1")
+        base = codec_of(self.family).base_path
+        prefix = self.prefix.replace("{model}", quote(model, safe="")) if self.prefix else base
+        there = prefix + path.removeprefix(base)
         return f"{there}?{self.query}" if self.query else there
 
     def listing(self, asked: str, *, since_ns: int = 0) -> ExternalModel:
@@ -146,7 +144,7 @@ def _external(name: str, host: ExternalHost, config: Config, key: str, problem: 
         credential=(*_key_field(host, family, key), *_own_fields(host)),
         key_problem=problem,
         models={canonical_name(model): details for model, details in host.models.items()},
-        traits=TargetTraits(
+        traits=HostTraits(
             max_tokens_key=host.max_tokens_key or _max_tokens_key(host.host),
             extensions=host.extensions,
             schemas=host.schemas,
@@ -158,15 +156,7 @@ def _external(name: str, host: ExternalHost, config: Config, key: str, problem: 
 def _family(host: ExternalHost) -> Family:
     if host.api != "auto":
         return Family(host.api)
-    return next((family for domain, family in _DOMAINS if _is_in(host.host, domain)), Family.OPENAI)
-
-
-_DOMAINS = (("anthropic.com", Family.ANTHROPIC), ("ollama.com", Family.OLLAMA))
-
-
-def _is_in(host: str, domain: str) -> bool:
-    host = host.lower()
-    return host == domain or host.endswith("." + domain)
+    return family_of_domain(host.host) or Family.OPENAI
 
 
 def _max_tokens_key(host: str) -> Literal["max_tokens", "max_completion_tokens"]:
@@ -200,8 +190,8 @@ def _key_field(host: ExternalHost, family: Family, key: str) -> Fields:
     value = key.encode("ascii")
     if host.api_key_header is not None and host.api_key_header.lower() != "authorization":
         return ((host.api_key_header.lower().encode("ascii"), value),)
-    if family is Family.ANTHROPIC and host.api_key_header is None:
-        return ((b"x-api-key", value),)
+    if host.api_key_header is None:
+        return (codec_of(family).credential(value),)
     return ((b"authorization", b"Bearer " + value),)
 
 

@@ -6,23 +6,14 @@ Ollama's clients, which parse every line: an empty one fails, and a chunk withou
 
 from __future__ import annotations
 
-import json
-
 from msgspec import Struct
 
-from ollama_router_core.api.endpoints import Family
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.fleet.traffic import inferred_model, observe_sent
-from ollama_router_core.translate import rfc3339
+from ollama_router_core.translate import ReplyIdentity, codec_of
 
 __all__ = ["Keepalive", "keepalive_of", "waits_for_load"]
-
-_SIGNS = {Family.OPENAI: b": keepalive\n\n", Family.ANTHROPIC: b'event: ping\ndata: {"type": "ping"}\n\n'}
-_EMPTY: dict[str, dict[str, object]] = {
-    "chat": {"message": {"role": "assistant", "content": ""}},
-    "generate": {"response": ""},
-}
 
 
 class Keepalive(Struct, frozen=True):
@@ -47,12 +38,7 @@ def keepalive_of(request: ParsedRequest, *, wall: float) -> Keepalive | None:
     """A sign of life for a streamed request, None where there is none; `wall` is seconds since 1970."""
     if not request.route.stream:
         return None
-    sign = _SIGNS.get(request.endpoint.family)
-    if sign is not None:
-        return Keepalive(b"text/event-stream", sign)
-    empty = _EMPTY.get(request.endpoint.name)
-    if empty is None:
-        return None
-    head: dict[str, object] = {"model": request.route.model_text, "created_at": rfc3339(int(wall * 1e9))}
-    line = {**head, **empty, "done": False}
-    return Keepalive(b"application/x-ndjson", json.dumps(line, separators=(",", ":")).encode() + b"\n")
+    codec = codec_of(request.endpoint.family)
+    identity = ReplyIdentity(model=request.route.model_text or "", id="", created_ns=int(wall * 1e9))
+    piece = codec.heartbeat(request.endpoint.path, identity)
+    return None if piece is None else Keepalive(codec.framing.media_type.encode(), piece)

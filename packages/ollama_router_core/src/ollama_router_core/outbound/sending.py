@@ -6,24 +6,22 @@ own API as they are, and the others translated.
 
 from __future__ import annotations
 
-import json
-
 from msgspec import Struct
 
-from ollama_router_core.api.endpoints import Family
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.outbound.destinations import Destination, Fields
 from ollama_router_core.translate import (
-    Dialect,
+    ROUTES,
+    ConversationRoute,
+    ReplyIdentity,
     ReplyOptions,
-    Stamp,
+    Route,
     StreamTranslator,
     TranslatedError,
+    UntranslatableReply,
     UntranslatableRequest,
-    loading_reply,
-    show_reply,
-    stream_content_type,
-    target_dialect,
+    codec_of,
+    route_at,
     translate_error,
     translate_reply,
     translate_request,
@@ -31,9 +29,8 @@ from ollama_router_core.translate import (
 
 __all__ = ["Outbound", "Translation", "answer_here", "prepare"]
 
-_DIALECTS = {dialect.path: dialect for dialect in Dialect}
-_ANTHROPIC_VERSION = (b"anthropic-version", b"2023-06-01")
 _JSON = b"application/json; charset=utf-8"
+_CHAT_PATHS = ", ".join(r.path for r in ROUTES if isinstance(r, ConversationRoute) and not r.plain_prompt)
 
 
 class Translation(Struct, frozen=True, kw_only=True):
@@ -42,34 +39,40 @@ class Translation(Struct, frozen=True, kw_only=True):
     `dropped` names what of the request was left behind, for `X-Router-Dropped`.
     """
 
-    client: Dialect
-    host: Dialect
+    client: Route
+    host: Route
     stream: bool
     options: ReplyOptions
     dropped: tuple[str, ...] = ()
 
-    def stream_translator(self, stamp: Stamp) -> StreamTranslator:
-        """A translator for one streamed answer."""
-        return StreamTranslator(self.host, self.client, stamp=stamp, options=self.options)
+    def stream_translator(self, identity: ReplyIdentity) -> StreamTranslator:
+        """A translator for one streamed answer.
 
-    def reply(self, body: bytes, stamp: Stamp, *, elapsed_ns: int) -> bytes:
+        Raises:
+            UntranslatableReply: the routes do not stream.
+        """
+        if not (isinstance(self.host, ConversationRoute) and isinstance(self.client, ConversationRoute)):
+            raise UntranslatableReply(f"an answer of {self.host.path} is not a stream")
+        return StreamTranslator(self.host, self.client, identity=identity, options=self.options)
+
+    def reply(self, body: bytes, identity: ReplyIdentity, *, elapsed_ns: int) -> bytes:
         """A whole answer in the client's dialect.
 
         Raises:
             UntranslatableReply: it is not an answer of the host's dialect.
         """
         return translate_reply(
-            body, source=self.host, target=self.client, stamp=stamp, options=self.options, elapsed_ns=elapsed_ns
+            body, source=self.host, target=self.client, identity=identity, options=self.options, elapsed_ns=elapsed_ns
         )
 
-    def error(self, status: int, body: bytes, stamp: Stamp) -> TranslatedError:
+    def error(self, status: int, body: bytes, identity: ReplyIdentity) -> TranslatedError:
         """An error answer in the client's dialect."""
-        return translate_error(status, body, target=self.client, request_id=stamp.id)
+        return translate_error(status, body, source=self.host, target=self.client, request_id=identity.id)
 
     @property
     def content_type(self) -> bytes:
         """The media type of a good answer."""
-        return stream_content_type(self.client).encode() if self.stream else _JSON
+        return codec_of(self.client.family).framing.media_type.encode() if self.stream else _JSON
 
     @property
     def dropped_field(self) -> Fields:
@@ -105,7 +108,7 @@ def prepare(request: ParsedRequest, destination: Destination) -> Outbound:
     if not destination.external or asked is None:
         headers = () if request.form is None else _content_type(request)
         return Outbound(target=request.target, body=request.body, headers=headers, model=asked)
-    if destination.family in {request.endpoint.family, Family.OLLAMA}:
+    if codec_of(destination.family).serves(request.endpoint, destination.traits):
         return _as_it_is(request, destination, asked)
     return _translated(request, destination, asked)
 
@@ -122,43 +125,41 @@ def _content_type(request: ParsedRequest) -> Fields:
 
 
 def _translated(request: ParsedRequest, destination: Destination, asked: str) -> Outbound:
-    source = _DIALECTS.get(request.endpoint.path)
+    source = route_at(request.endpoint.path)
     if source is None or request.document is None:
         raise UntranslatableRequest(
             f"{asked} is assigned to {destination.name}, which speaks {destination.family.value}'s API and has no"
-            f" {request.endpoint.path}; use /api/chat, /v1/chat/completions or /v1/messages"
+            f" {request.endpoint.path}; use one of {_CHAT_PATHS}"
         )
-    model = destination.model_there(asked)
+    codec, model = codec_of(destination.family), destination.model_there(asked)
     said = translate_request(
         request.document.values,
         source=source,
-        target=target_dialect(source, destination.family),
+        target=codec.route_for(source),
         model=model,
         traits=destination.traits,
     )
     translation = Translation(
-        client=source, host=said.dialect, stream=said.stream, options=said.reply_options, dropped=said.dropped
+        client=source, host=said.route, stream=said.stream, options=said.reply_options, dropped=said.dropped
     )
-    version = (_ANTHROPIC_VERSION,) if destination.family is Family.ANTHROPIC else ()
     return Outbound(
-        target=destination.path_of(said.path, model),
+        target=destination.path_of(said.route.path, model),
         body=said.body,
-        headers=((b"content-type", b"application/json"), *version),
+        headers=((b"content-type", b"application/json"), *codec.request_fields),
         model=model,
         translation=translation,
     )
 
 
-def answer_here(request: ParsedRequest, destination: Destination, stamp: Stamp) -> bytes | None:
+def answer_here(request: ParsedRequest, destination: Destination, identity: ReplyIdentity) -> bytes | None:
     """The answer that a client gets without asking an external host, None for a request that has to go there.
 
     `/api/show` says what the settings know; loading a model that runs elsewhere is done at once.
     """
-    asked = request.route.model_text
-    if not destination.external or destination.family is Family.OLLAMA or asked is None or request.document is None:
+    asked, endpoint = request.route.model_text, request.endpoint
+    if not destination.external or asked is None or request.document is None:
         return None
-    if request.endpoint.name == "show":
-        shown = show_reply(destination.listing(asked, since_ns=stamp.created_ns))
-        return json.dumps(shown, separators=(",", ":")).encode()
-    source = _DIALECTS.get(request.endpoint.path)
-    return None if source is None else loading_reply(request.document.values, source=source, stamp=stamp)
+    if codec_of(destination.family).serves(endpoint, destination.traits):
+        return None
+    model = destination.listing(asked, since_ns=identity.created_ns)
+    return codec_of(endpoint.family).answer_locally(endpoint.path, request.document.values, model, identity)

@@ -8,13 +8,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ollama_router_core.api.endpoints import Family
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config import Config, Server
-from ollama_router_core.translate import Dialect, Stamp, StreamTranslator, stream_content_type, translate_reply
+from ollama_router_core.translate import (
+    ROUTES,
+    ConversationRoute,
+    ReplyIdentity,
+    StreamTranslator,
+    codec_of,
+    translate_reply,
+)
+from ollama_router_core.translate.ollama.codec import OLLAMA_CHAT, OLLAMA_GENERATE
 
 __all__ = ["AskedRequest", "FakeFleet"]
 
-_DIALECTS = {dialect.path: dialect for dialect in Dialect if not dialect.embeds}
+_ROUTES = {route.path: route for route in ROUTES if isinstance(route, ConversationRoute)}
 _DONE = {"done": True, "done_reason": "stop", "total_duration": 3, "load_duration": 1, "prompt_eval_count": 5,
          "prompt_eval_duration": 1, "eval_count": 2, "eval_duration": 1}  # fmt: skip
 _MAKING = frozenset({"/api/pull", "/api/create"})
@@ -78,7 +87,7 @@ class FakeFleet:
             raise library.ConnectError(f"{server} refuses connections", request=request)
         body = json.loads(content) if content else {}
         status, kind, answer = self._answer(server, path, body)
-        if path in _DIALECTS or path == "/api/embed" or path in _ORDERS:
+        if path in _ROUTES or path == "/api/embed" or path in _ORDERS:
             self.requests.append(AskedRequest(server, request.method, path, body))
         return library.Response(status, headers={"content-type": kind}, content=answer)
 
@@ -105,8 +114,8 @@ class FakeFleet:
     def _inferred(self, path: str, body: Mapping[str, Any]) -> tuple[int, str, bytes]:
         if path == "/api/embed":
             return _json(200, {"model": body["model"], "embeddings": [[0.1, 0.2]]})
-        dialect = _DIALECTS.get(path)
-        return _json(404, {"error": "not found"}) if dialect is None else self._said(dialect, body)
+        route = _ROUTES.get(path)
+        return _json(404, {"error": "not found"}) if route is None else self._said(route, body)
 
     def _make(self, server: str, body: Mapping[str, Any]) -> tuple[int, str, bytes]:
         self._models[server] += (str(body["model"]),)
@@ -120,21 +129,21 @@ class FakeFleet:
         self._models[server] = tuple(one for one in self._models[server] if canonical_name(one) != name)
         return 200, "text/plain", b""
 
-    def _said(self, dialect: Dialect, body: Mapping[str, Any]) -> tuple[int, str, bytes]:
-        streams = body.get("stream", dialect in {Dialect.OLLAMA_CHAT, Dialect.OLLAMA_GENERATE})
-        stamp = Stamp(model=str(body["model"]), id="fake", created_ns=1_735_689_600_000_000_000)
+    def _said(self, route: ConversationRoute, body: Mapping[str, Any]) -> tuple[int, str, bytes]:
+        streams = body.get("stream", route.family is Family.OLLAMA)
+        identity = ReplyIdentity(model=str(body["model"]), id="fake", created_ns=1_735_689_600_000_000_000)
         head = {"model": body["model"], "created_at": _WHEN}
         whole = {**head, "message": {"role": "assistant", "content": self.answer}, **_DONE}
-        source = Dialect.OLLAMA_CHAT
-        if dialect is Dialect.OLLAMA_GENERATE:
+        source = OLLAMA_CHAT
+        if route is OLLAMA_GENERATE:
             whole = {**head, "response": self.answer, **_DONE}
-            source = dialect
+            source = OLLAMA_GENERATE
         if not streams:
-            said = translate_reply(json.dumps(whole).encode(), source=source, target=dialect, stamp=stamp)
+            said = translate_reply(json.dumps(whole).encode(), source=source, target=route, identity=identity)
             return 200, "application/json", said
-        translator = StreamTranslator(source, dialect, stamp=stamp)
+        translator = StreamTranslator(source, route, identity=identity)
         said = b"".join(translator.feed(line) for line in _lines(whole, self.answer)) + translator.finish()
-        return 200, stream_content_type(dialect), said
+        return 200, codec_of(route.family).framing.media_type, said
 
 
 def _lines(whole: Mapping[str, Any], answer: str) -> Iterable[bytes]:

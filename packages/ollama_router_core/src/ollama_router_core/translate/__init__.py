@@ -1,56 +1,55 @@
-"""One conversation between dialects: Ollama, OpenAI, Anthropic; requests, answers, streams and errors, purely.
+"""One conversation between dialects: requests, answers, streams and errors, purely.
 
-    client --body--> read_* -> Conversation -> write_* --body--> host
-    client <-bytes-- write  <- Reply, Events <- read   <-bytes-- host
+    client --body--> read_request  -> Conversation  -> write_request --body--> host
+    client <-bytes-- stream_writer <- Reply, Events <- stream_reader <-bytes-- host
 
-What cannot be said in the other dialect is refused (`UntranslatableRequest`, 400). What is left behind without harm is
-listed in `TranslatedRequest.dropped`.
+A dialect is one package with one `Codec`, registered in `registry`. What cannot be said in the other dialect is
+refused (`UntranslatableRequest`, 400). What is left behind without harm is listed in `TranslatedRequest.dropped`.
 """
 
 from __future__ import annotations
 
-from ollama_router_core.translate.dialects import OPENAI_TRAITS, Dialect, TargetTraits, target_dialect
+from ollama_router_core.translate.codec import (
+    Codec,
+    ConversationRoute,
+    EmbeddingRoute,
+    HostTraits,
+    ReplyOptions,
+    Route,
+)
+from ollama_router_core.translate.error_bodies import error_body, error_tail
 from ollama_router_core.translate.errors import StreamEventTooLarge, UntranslatableReply, UntranslatableRequest
-from ollama_router_core.translate.incoming import (
-    StreamTranslator,
-    TranslatedError,
-    stream_content_type,
-    translate_error,
-    translate_reply,
-)
-from ollama_router_core.translate.listings import (
-    ExternalModel,
-    loading_reply,
-    openai_model,
-    show_reply,
-    tags_entry,
-)
-from ollama_router_core.translate.outgoing import ReplyOptions, TranslatedRequest, translate_request
-from ollama_router_core.translate.problems import read_problem
-from ollama_router_core.translate.replies import Stamp
-from ollama_router_core.translate.timestamps import rfc3339
+from ollama_router_core.translate.external_models import ExternalModel
+from ollama_router_core.translate.host_errors import read_host_error
+from ollama_router_core.translate.registry import CODECS, ROUTES, codec_of, family_of_domain, route_at
+from ollama_router_core.translate.replies import ReplyIdentity
+from ollama_router_core.translate.reply_translation import TranslatedError, translate_error, translate_reply
+from ollama_router_core.translate.request_translation import TranslatedRequest, translate_request
+from ollama_router_core.translate.stream_translation import StreamTranslator
 
 __all__ = [
-    "OPENAI_TRAITS",
-    "Dialect",
+    "CODECS",
+    "ROUTES",
+    "Codec",
+    "ConversationRoute",
+    "EmbeddingRoute",
     "ExternalModel",
+    "HostTraits",
+    "ReplyIdentity",
     "ReplyOptions",
-    "Stamp",
+    "Route",
     "StreamEventTooLarge",
     "StreamTranslator",
-    "TargetTraits",
     "TranslatedError",
     "TranslatedRequest",
     "UntranslatableReply",
     "UntranslatableRequest",
-    "loading_reply",
-    "openai_model",
-    "read_problem",
-    "rfc3339",
-    "show_reply",
-    "stream_content_type",
-    "tags_entry",
-    "target_dialect",
+    "codec_of",
+    "error_body",
+    "error_tail",
+    "family_of_domain",
+    "read_host_error",
+    "route_at",
     "translate_error",
     "translate_reply",
     "translate_request",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Literal
 
-from ollama_router_core.translate.private import Private
+from ollama_router_core.translate.confidential import Confidential
 
 __all__ = [
     "Conversation",
@@ -42,39 +42,39 @@ class Role(StrEnum):
     TOOL = "tool"
 
 
-class Text(Private, frozen=True):
+class Text(Confidential, frozen=True):
     """Plain text."""
 
     text: str
 
 
-class Image(Private, frozen=True):
+class Image(Confidential, frozen=True):
     """An image in the request itself: its media type (`image/png`) and its bytes in base64."""
 
     media_type: str
     data: str
 
 
-class ImageUrl(Private, frozen=True):
+class ImageUrl(Confidential, frozen=True):
     """An image that the server has to fetch."""
 
     url: str
 
 
-class Thinking(Private, frozen=True):
+class Thinking(Confidential, frozen=True):
     """What a model thought aloud; `signature` is Anthropic's proof that it did, empty elsewhere."""
 
     text: str
     signature: str = ""
 
 
-class RedactedThinking(Private, frozen=True):
+class RedactedThinking(Confidential, frozen=True):
     """Thoughts that only Anthropic can read."""
 
     data: str
 
 
-class ToolCall(Private, frozen=True):
+class ToolCall(Confidential, frozen=True):
     """A call the model wants made; `arguments` is JSON text, empty for none."""
 
     id: str
@@ -82,7 +82,7 @@ class ToolCall(Private, frozen=True):
     arguments: str
 
 
-class ToolResult(Private, frozen=True):
+class ToolResult(Confidential, frozen=True):
     """What a call gave; `call_id` names the call."""
 
     call_id: str
@@ -93,14 +93,14 @@ class ToolResult(Private, frozen=True):
 Part = Text | Image | ImageUrl | Thinking | RedactedThinking | ToolCall | ToolResult
 
 
-class Message(Private, frozen=True):
+class Message(Confidential, frozen=True):
     """One turn. A message of the role `tool` holds exactly one `ToolResult`, no other message holds any."""
 
     role: Role
     parts: tuple[Part, ...]
 
 
-class Tool(Private, frozen=True, kw_only=True):
+class Tool(Confidential, frozen=True, kw_only=True):
     """A function the model may call; `parameters` is a JSON schema, `strict` whether it must be kept to."""
 
     name: str
@@ -109,14 +109,14 @@ class Tool(Private, frozen=True, kw_only=True):
     strict: bool | None = None
 
 
-class ToolChoice(Private, frozen=True, kw_only=True):
+class ToolChoice(Confidential, frozen=True, kw_only=True):
     """Whether tools may or must be called; `name` goes with the mode `named`."""
 
     mode: Literal["auto", "none", "required", "named"]
     name: str = ""
 
 
-class Sampling(Private, frozen=True, kw_only=True):
+class Sampling(Confidential, frozen=True, kw_only=True):
     """How tokens are chosen and when to stop; None means the server's default. `max_tokens` limits the answer."""
 
     temperature: float | None = None
@@ -131,11 +131,11 @@ class Sampling(Private, frozen=True, kw_only=True):
     stop: tuple[str, ...] = ()
 
 
-class JsonMode(Private, frozen=True):
+class JsonMode(Confidential, frozen=True):
     """Any JSON object."""
 
 
-class JsonSchema(Private, frozen=True, kw_only=True):
+class JsonSchema(Confidential, frozen=True, kw_only=True):
     """JSON of a schema; `name` and `strict` are OpenAI's."""
 
     schema: Mapping[str, Any]
@@ -157,7 +157,7 @@ class ThinkingLevel(StrEnum):
     MAX = "max"
 
 
-class Conversation(Private, frozen=True, kw_only=True):
+class Conversation(Confidential, frozen=True, kw_only=True):
     """A request for the next message.
 
     `suffix` is the text after the gap of a fill-in-the-middle prompt. `include_usage` is OpenAI's wish for a usage

@@ -6,11 +6,22 @@ a line, which no server writes and which cannot be told from the first half of C
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from ollama_router_core.translate.errors import StreamEventTooLarge
 
-__all__ = ["MAX_EVENT_BYTES", "EventData", "Frames", "Lines"]
+__all__ = [
+    "MAX_EVENT_BYTES",
+    "NDJSON",
+    "SERVER_SENT_EVENTS",
+    "EventData",
+    "Frames",
+    "Framing",
+    "Lines",
+    "event_data",
+]
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 """The most bytes of one unfinished line or event that are held; Ollama's own client takes lines of this size."""
@@ -128,6 +139,27 @@ class EventData:
         self._data = []
         self._held = 0
         return payload
+
+
+def event_data(line: bytes) -> bytes | None:
+    """Return the data in one line of an event, None for a line that has none."""
+    return line[5:].strip() if line.startswith(b"data:") else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Framing:
+    """How a stream is cut into payloads.
+
+    `end` terminates a payload; `frames` makes a splitter that holds at most so many bytes.
+    """
+
+    media_type: str
+    end: bytes
+    frames: Callable[[int], Frames]
+
+
+NDJSON = Framing(media_type="application/x-ndjson", end=b"\n", frames=Lines)
+SERVER_SENT_EVENTS = Framing(media_type="text/event-stream", end=b"\n\n", frames=EventData)
 
 
 def _too_large(max_bytes: int) -> StreamEventTooLarge:

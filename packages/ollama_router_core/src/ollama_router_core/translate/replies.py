@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from ollama_router_core.translate.api_errors import ApiError
+from ollama_router_core.translate.confidential import Confidential
 from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
-from ollama_router_core.translate.private import Private
 
 __all__ = [
     "Event",
@@ -17,8 +18,8 @@ __all__ = [
     "FinishReason",
     "Finished",
     "Reply",
+    "ReplyIdentity",
     "ReplyPart",
-    "Stamp",
     "Started",
     "TextDelta",
     "ThinkingDelta",
@@ -37,7 +38,7 @@ class FinishReason(StrEnum):
     CONTENT_FILTER = "content_filter"
 
 
-class Usage(Private, frozen=True, kw_only=True):
+class Usage(Confidential, frozen=True, kw_only=True):
     """Tokens. `input_tokens` is the whole prompt, `cached_tokens` and `cache_write_tokens` are parts of it."""
 
     input_tokens: int = 0
@@ -46,7 +47,7 @@ class Usage(Private, frozen=True, kw_only=True):
     cache_write_tokens: int = 0
 
 
-class Timings(Private, frozen=True, kw_only=True):
+class Timings(Confidential, frozen=True, kw_only=True):
     """How long an answer took, in whole nanoseconds; 0 means unknown, as in Ollama's own answers."""
 
     total_ns: int = 0
@@ -58,7 +59,7 @@ class Timings(Private, frozen=True, kw_only=True):
 ReplyPart = Text | Thinking | ToolCall
 
 
-class Reply(Private, frozen=True, kw_only=True):
+class Reply(Confidential, frozen=True, kw_only=True):
     """A whole answer; `usage` and `timings` are None when the server did not report them."""
 
     parts: tuple[ReplyPart, ...]
@@ -68,25 +69,25 @@ class Reply(Private, frozen=True, kw_only=True):
     timings: Timings | None = None
 
 
-class Started(Private, frozen=True):
+class Started(Confidential, frozen=True):
     """The answer begins; `input_tokens` is 0 when the server does not say so at the start."""
 
     input_tokens: int = 0
 
 
-class TextDelta(Private, frozen=True):
+class TextDelta(Confidential, frozen=True):
     """More text, never empty."""
 
     text: str
 
 
-class ThinkingDelta(Private, frozen=True):
+class ThinkingDelta(Confidential, frozen=True):
     """More of what the model thinks, never empty."""
 
     text: str
 
 
-class ToolCallDelta(Private, frozen=True):
+class ToolCallDelta(Confidential, frozen=True):
     """More of the call with number `index`: its first delta has `name`, all together the JSON text of its arguments.
 
     `id` may be empty in the first delta when the server gives none. No text at all means no arguments.
@@ -98,7 +99,7 @@ class ToolCallDelta(Private, frozen=True):
     arguments: str = ""
 
 
-class Finished(Private, frozen=True):
+class Finished(Confidential, frozen=True):
     """The answer is complete."""
 
     finish: FinishReason
@@ -107,18 +108,16 @@ class Finished(Private, frozen=True):
     timings: Timings | None = None
 
 
-class Failed(Private, frozen=True):
-    """The server gave up inside the answer; `status` is the HTTP status the error would have had."""
+class Failed(Confidential, frozen=True):
+    """The server gave up inside the answer."""
 
-    message: str
-    status: int = 502
-    code: str = "upstream_error"
+    error: ApiError
 
 
 Event = TextDelta | ThinkingDelta | ToolCallDelta | Started | Finished | Failed
 
 
-class Stamp(Private, frozen=True, kw_only=True):
+class ReplyIdentity(Confidential, frozen=True, kw_only=True):
     """What an answer says about itself and the core cannot know: it has neither a clock nor random ids.
 
     Attributes:

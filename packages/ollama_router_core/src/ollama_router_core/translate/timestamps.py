@@ -1,10 +1,10 @@
-"""The parts of a `Stamp` in the forms the dialects want."""
+"""The parts of a `ReplyIdentity` in the forms the dialects want."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from ollama_router_core.translate.replies import Stamp
+from ollama_router_core.translate.replies import ReplyIdentity
 
 __all__ = ["call_id", "created_seconds", "rfc3339"]
 
@@ -12,9 +12,9 @@ _NANOSECONDS = 1_000_000_000
 _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that RFC 3339 can write
 
 
-def created_seconds(stamp: Stamp) -> int:
+def created_seconds(identity: ReplyIdentity) -> int:
     """Whole seconds since 1970, OpenAI's `created`."""
-    return stamp.created_ns // _NANOSECONDS
+    return identity.created_ns // _NANOSECONDS
 
 
 def rfc3339(ns: int) -> str:
@@ -24,6 +24,6 @@ def rfc3339(ns: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
 
 
-def call_id(stamp: Stamp, index: int) -> str:
-    """The id of the answer's call number `index` when the server gave none: unique if the stamp's id is."""
-    return f"call_{stamp.id}_{index}"
+def call_id(identity: ReplyIdentity, index: int) -> str:
+    """The id of the answer's call number `index` when the server gave none: unique if the identity's id is."""
+    return f"call_{identity.id}_{index}"

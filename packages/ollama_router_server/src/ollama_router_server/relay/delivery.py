@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ollama_router_core.api.error_bodies import error_tail
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import RefusedLate, UpstreamError
 from ollama_router_core.outbound.header_fields import answer_fields, reason_field
 from ollama_router_core.responses.usage import UsageReader
 from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.forwarding import REJECTIONS
-from ollama_router_core.translate import read_problem
+from ollama_router_core.translate import error_tail, read_host_error
 from ollama_router_server.relay.error_responses import cut_stream
 from ollama_router_server.relay.exchange import Exchange
 from ollama_router_server.system import Clock
@@ -52,7 +51,7 @@ async def deliver(exchange: Exchange, request: ParsedRequest, held: Held, clock:
 async def deliver_late_error(exchange: Exchange, held: Held) -> None:
     """Tell an error answer at the end of a stream that had to begin before it; the stream is then cut."""
     response = held.response
-    problem = read_problem(response.status, held.target.redact(await _read_error(response)))
+    problem = read_host_error(response.status, held.target.redact(await _read_error(response)))
     text = f"{held.target.name} answered with {response.status} after signs of life had been sent"
     exchange.error = RefusedLate(text)
     tail = error_tail(exchange.family, problem.status, problem.message, code=problem.code, request_id=exchange.id)

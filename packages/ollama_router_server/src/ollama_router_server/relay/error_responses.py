@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ollama_router_core.api.endpoints import Family
-from ollama_router_core.api.error_bodies import error_body, error_tail
 from ollama_router_core.errors import (
     InvalidCredential,
     InvalidModelName,
@@ -15,6 +14,7 @@ from ollama_router_core.errors import (
     RouterError,
     UnknownRoute,
 )
+from ollama_router_core.translate import codec_of, error_body, error_tail
 from ollama_router_server.relay.exchange import Exchange
 
 __all__ = ["answer_error", "cut_stream", "error_answer", "last_words"]
@@ -65,7 +65,7 @@ def _out_of_line(exchange: Exchange) -> bytes:
     usage = exchange.usage
     if usage is None or not usage.mid_line:
         return b""
-    return b"\n" if exchange.family is Family.OLLAMA else b"\n\n"
+    return codec_of(exchange.family).framing.end
 
 
 def _content(exchange: Exchange, error: RouterError) -> tuple[bytes, bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -26,7 +26,7 @@ from ollama_router_core.responses.merging import (
     merge_tags,
     openai_from_tags,
 )
-from ollama_router_core.translate import ExternalModel, openai_model, tags_entry
+from ollama_router_core.translate import ExternalModel, codec_of
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.relay.answers import JSON, JSON_UTF8, answer_whole
 from ollama_router_server.relay.exchange import Exchange
@@ -111,11 +111,11 @@ class Gathering:
         may_see, bodies = self._may_see(user), replies.bodies
         match request.endpoint.name:
             case "tags":
-                return merge_tags(bodies, map(tags_entry, self._listed(user)), may_see=may_see)
+                return merge_tags(bodies, self._entries(request, user), may_see=may_see)
             case "ps":
                 return merge_ps(bodies, may_see=may_see)
             case "openai_models":
-                return merge_openai_models(bodies, map(openai_model, self._listed(user)), may_see=may_see)
+                return merge_openai_models(bodies, self._entries(request, user), may_see=may_see)
             case "openai_model":
                 return self._one_model(request, bodies, user)
             case "status":
@@ -136,7 +136,7 @@ class Gathering:
 
     def _one_model(self, request: ParsedRequest, bodies: Mapping[str, bytes], user: User | None) -> bytes:
         asked = request.parameter or ""
-        found = find_openai_model(bodies, map(openai_model, self._listed(user)), asked, may_see=self._may_see(user))
+        found = find_openai_model(bodies, self._entries(request, user), asked, may_see=self._may_see(user))
         if found is None:
             raise model_not_found(request.endpoint.name, asked)
         return found
@@ -153,6 +153,9 @@ class Gathering:
             return user is not None and may_use_model(user.grants, name) and (cloud or not hosted)
 
         return may_see
+
+    def _entries(self, request: ParsedRequest, user: User | None) -> Iterator[Mapping[str, Any]]:
+        return map(codec_of(request.endpoint.family).model_entry, self._listed(user))
 
     def _listed(self, user: User | None) -> list[ExternalModel]:
         """Models that the config assigns: external hosts list nothing, and a server may not have its own yet."""

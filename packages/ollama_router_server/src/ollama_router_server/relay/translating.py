@@ -10,7 +10,7 @@ from ollama_router_core.errors import UpstreamError, UpstreamProtocolError
 from ollama_router_core.outbound.sending import Translation, answer_here
 from ollama_router_core.responses.usage import UsageReader
 from ollama_router_core.routing.decision import Decision
-from ollama_router_core.translate import Stamp, StreamTranslator
+from ollama_router_core.translate import ReplyIdentity, StreamTranslator
 from ollama_router_server.relay.answers import JSON_UTF8, answer_whole
 from ollama_router_server.relay.delivery import LONGEST_ERROR, Held, answer_head
 from ollama_router_server.relay.exchange import Exchange
@@ -29,7 +29,7 @@ async def answer_in_place(
 ) -> bool:
     """Answer what an external host has no route for; False when the request has to go to a server or host."""
     target = targets.get(decision.server or "")
-    body = None if target is None else answer_here(request, target.place, _stamp(exchange))
+    body = None if target is None else answer_here(request, target.place, _identity(exchange))
     if body is None:
         return False
     exchange.server = decision.server
@@ -52,7 +52,7 @@ async def deliver_translated(exchange: Exchange, held: Held, translation: Transl
 
 
 async def _deliver_stream(exchange: Exchange, held: Held, translation: Translation, clock: Clock) -> None:
-    translator = translation.stream_translator(_stamp(exchange))
+    translator = translation.stream_translator(_identity(exchange))
     usage = exchange.usage = UsageReader(translation.host.family, streamed=True)
     exchange.status = 200
     await exchange.client.start(200, _head(exchange, held, translation))
@@ -96,13 +96,13 @@ async def _deliver_whole(exchange: Exchange, held: Held, translation: Translatio
     exchange.first_byte = clock.monotonic()
     usage = exchange.usage = UsageReader(translation.host.family, streamed=False)
     usage.feed(body)
-    written = translation.reply(body, _stamp(exchange), elapsed_ns=_elapsed_ns(exchange, clock))
+    written = translation.reply(body, _identity(exchange), elapsed_ns=_elapsed_ns(exchange, clock))
     await _answer(exchange, 200, _head(exchange, held, translation), written)
 
 
 async def _deliver_error(exchange: Exchange, held: Held, translation: Translation) -> None:
     body = held.target.redact(await _read(held, LONGEST_ERROR, cut=True))
-    error = translation.error(held.response.status, body, _stamp(exchange))
+    error = translation.error(held.response.status, body, _identity(exchange))
     head = [(name, held.target.redact(value)) for name, value in answer_head(exchange, held, rewritten=True)]
     await _answer(exchange, error.status, [*head, (b"content-type", JSON_UTF8)], error.body)
 
@@ -131,9 +131,9 @@ def _head(exchange: Exchange, held: Held, translation: Translation) -> list[tupl
     return [*head, (b"content-type", translation.content_type), *translation.dropped_field]
 
 
-def _stamp(exchange: Exchange) -> Stamp:
+def _identity(exchange: Exchange) -> ReplyIdentity:
     model = exchange.route.model_text if exchange.route is not None else None
-    return Stamp(model=model or "", id=exchange.id, created_ns=int(exchange.started_at * 1e9))
+    return ReplyIdentity(model=model or "", id=exchange.id, created_ns=int(exchange.started_at * 1e9))
 
 
 def _elapsed_ns(exchange: Exchange, clock: Clock) -> int:

@@ -25,15 +25,15 @@ from ollama_router_core.translate.conversation import (
     ToolResult,
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
-from ollama_router_core.translate.fields import Fields
-from ollama_router_core.translate.parts import (
+from ollama_router_core.translate.json_reader import JsonReader
+from ollama_router_core.translate.message_parts import (
     arguments_text,
 )
 
 __all__ = ["read_messages"]
 
 
-def read_messages(body: Fields) -> Conversation:
+def read_messages(body: JsonReader) -> Conversation:
     """The conversation of a messages request.
 
     Raises:
@@ -59,7 +59,7 @@ def read_messages(body: Fields) -> Conversation:
     return conversation
 
 
-def _read_sampling(body: Fields) -> Sampling:
+def _read_sampling(body: JsonReader) -> Sampling:
     return Sampling(
         temperature=body.number("temperature"),
         top_p=body.number("top_p"),
@@ -69,12 +69,12 @@ def _read_sampling(body: Fields) -> Sampling:
     )
 
 
-def _read_system(body: Fields) -> tuple[Message, ...]:
+def _read_system(body: JsonReader) -> tuple[Message, ...]:
     parts = _read_blocks(body, "system")
     return (Message(Role.SYSTEM, parts),) if parts else ()
 
 
-def _read_turns(body: Fields) -> list[Message]:
+def _read_turns(body: JsonReader) -> list[Message]:
     messages: list[Message] = []
     for fields in body.children("messages"):
         role = fields.need_text("role")
@@ -85,7 +85,7 @@ def _read_turns(body: Fields) -> list[Message]:
     return messages
 
 
-def _turn_messages(role: Role, parts: tuple[Part, ...], fields: Fields) -> list[Message]:
+def _turn_messages(role: Role, parts: tuple[Part, ...], fields: JsonReader) -> list[Message]:
     """A turn as messages: the results of tools, which stand in the user's turn, are messages of their own."""
     messages: list[Message] = []
     run: list[Part] = []
@@ -104,7 +104,7 @@ def _turn_messages(role: Role, parts: tuple[Part, ...], fields: Fields) -> list[
     return messages
 
 
-def _read_blocks(fields: Fields, key: str) -> tuple[Part, ...]:
+def _read_blocks(fields: JsonReader, key: str) -> tuple[Part, ...]:
     value = fields.raw(key)
     if value is None or value == "":
         return ()
@@ -113,7 +113,7 @@ def _read_blocks(fields: Fields, key: str) -> tuple[Part, ...]:
     return tuple(_read_block(block) for block in fields.children(key))
 
 
-def _read_block(fields: Fields) -> Part:
+def _read_block(fields: JsonReader) -> Part:
     part: Part
     match fields.text("type"):
         case "text":
@@ -140,7 +140,7 @@ def _read_block(fields: Fields) -> Part:
     return part
 
 
-def _read_image(source: Fields) -> Image | ImageUrl:
+def _read_image(source: JsonReader) -> Image | ImageUrl:
     match source.text("type"):
         case "base64":
             return Image(source.need_text("media_type"), source.need_text("data"))
@@ -150,7 +150,7 @@ def _read_image(source: Fields) -> Image | ImageUrl:
             raise source.wrong("type", "base64 or url: files are known to Anthropic alone")
 
 
-def _read_tool(fields: Fields) -> Tool:
+def _read_tool(fields: JsonReader) -> Tool:
     if (fields.text("type") or "custom") != "custom":
         raise fields.wrong("type", "custom: other tools run on Anthropic's own servers")
     tool = Tool(
@@ -163,7 +163,7 @@ def _read_tool(fields: Fields) -> Tool:
     return tool
 
 
-def _read_tool_choice(fields: Fields | None) -> ToolChoice | None:
+def _read_tool_choice(fields: JsonReader | None) -> ToolChoice | None:
     if fields is None:
         return None
     match fields.text("type"):
@@ -179,7 +179,7 @@ def _read_tool_choice(fields: Fields | None) -> ToolChoice | None:
             raise fields.wrong("type", "auto, any, tool or none")
 
 
-def _read_format(output: Fields | None) -> ResponseFormat | None:
+def _read_format(output: JsonReader | None) -> ResponseFormat | None:
     fields = output.child("format") if output else None
     if fields is None:
         return None

@@ -8,8 +8,8 @@ from typing import Any, assert_never
 from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
 from ollama_router_core.translate.errors import UntranslatableReply
 from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, object_text, text_of
-from ollama_router_core.translate.parts import anthropic_id, reply_arguments
-from ollama_router_core.translate.replies import FinishReason, Reply, ReplyPart, Stamp, Usage
+from ollama_router_core.translate.message_parts import anthropic_id, reply_arguments
+from ollama_router_core.translate.replies import FinishReason, Reply, ReplyIdentity, ReplyPart, Usage
 from ollama_router_core.translate.timestamps import call_id
 
 __all__ = ["head_fields", "read_finish", "read_reply", "read_usage", "stop_fields", "usage_fields", "write_reply"]
@@ -108,12 +108,12 @@ def stop_fields(finish: FinishReason, stop_sequence: str | None) -> dict[str, An
     return {"stop_reason": _STOP_REASONS[finish], "stop_sequence": None}
 
 
-def head_fields(stamp: Stamp) -> dict[str, Any]:
+def head_fields(identity: ReplyIdentity) -> dict[str, Any]:
     """What an answer begins with."""
-    return {"id": f"msg_{stamp.id}", "type": "message", "role": "assistant", "model": stamp.model}
+    return {"id": f"msg_{identity.id}", "type": "message", "role": "assistant", "model": identity.model}
 
 
-def write_reply(reply: Reply, stamp: Stamp) -> dict[str, Any]:
+def write_reply(reply: Reply, identity: ReplyIdentity) -> dict[str, Any]:
     """The answer as messages give it.
 
     Raises:
@@ -122,24 +122,24 @@ def write_reply(reply: Reply, stamp: Stamp) -> dict[str, Any]:
     content: list[dict[str, Any]] = []
     calls = 0
     for part in reply.parts:
-        content.append(_write_block(part, calls, stamp))
+        content.append(_write_block(part, calls, identity))
         calls += isinstance(part, ToolCall)
     return {
-        **head_fields(stamp),
+        **head_fields(identity),
         "content": content,
         **stop_fields(reply.finish, reply.stop_sequence),
         "usage": usage_fields(reply.usage),
     }
 
 
-def _write_block(part: ReplyPart, number: int, stamp: Stamp) -> dict[str, Any]:
+def _write_block(part: ReplyPart, number: int, identity: ReplyIdentity) -> dict[str, Any]:
     match part:
         case Text(text=text):
             return {"type": "text", "text": text}
         case Thinking(text=text, signature=signature):
             return {"type": "thinking", "thinking": text, "signature": signature}
         case ToolCall(id=given_id, name=name, arguments=arguments):
-            call = {"type": "tool_use", "id": anthropic_id(given_id or call_id(stamp, number)), "name": name}
+            call = {"type": "tool_use", "id": anthropic_id(given_id or call_id(identity, number)), "name": name}
             return {**call, "input": reply_arguments(arguments)}
         case _:
             assert_never(part)

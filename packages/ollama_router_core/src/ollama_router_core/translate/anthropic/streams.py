@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
-from ollama_router_core.api.endpoints import Family
+from ollama_router_core.translate.anthropic.errors import write_stream_error
 from ollama_router_core.translate.anthropic.replies import (
     head_fields,
     read_finish,
@@ -13,21 +13,21 @@ from ollama_router_core.translate.anthropic.replies import (
     usage_fields,
 )
 from ollama_router_core.translate.errors import UntranslatableReply
+from ollama_router_core.translate.host_errors import failed_event
 from ollama_router_core.translate.json_text import encode
 from ollama_router_core.translate.lenient_json import object_of, object_text, reply_object, text_of
-from ollama_router_core.translate.parts import anthropic_id
-from ollama_router_core.translate.problems import UNKNOWN_STATUS, problem_of
+from ollama_router_core.translate.message_parts import anthropic_id
 from ollama_router_core.translate.replies import (
     Event,
     Failed,
     Finished,
-    Stamp,
+    ReplyIdentity,
     Started,
     TextDelta,
     ThinkingDelta,
     ToolCallDelta,
 )
-from ollama_router_core.translate.streaming import ended_early, failure_tail, next_call
+from ollama_router_core.translate.streaming import ended_early, next_call
 from ollama_router_core.translate.timestamps import call_id
 
 __all__ = ["AnthropicReader", "AnthropicWriter"]
@@ -61,8 +61,7 @@ class AnthropicReader:
             case "message_stop":
                 events = [self._finished()]
             case "error":
-                problem = problem_of(UNKNOWN_STATUS, event)
-                events = [Failed(problem.message, problem.status, problem.code)]
+                events = [failed_event(event)]
             case _:
                 # `ping`, the ends of blocks, and what Anthropic may add one day.
                 pass
@@ -133,8 +132,8 @@ def _thinking(value: Any) -> list[Event]:
 class AnthropicWriter:
     """Writes the events of messages: every block is begun and ended, one after the other."""
 
-    def __init__(self, stamp: Stamp) -> None:
-        self._stamp = stamp
+    def __init__(self, identity: ReplyIdentity) -> None:
+        self._identity = identity
         self._block = -1
         self._open: str | int | None = None
         self._text_head = b""
@@ -152,12 +151,12 @@ class AnthropicWriter:
                 written = self._write_call(event)
             case Started(input_tokens=tokens):
                 usage = {"input_tokens": tokens, "output_tokens": 0}
-                message = {**head_fields(self._stamp), "content": [], "stop_reason": None, "stop_sequence": None}
+                message = {**head_fields(self._identity), "content": [], "stop_reason": None, "stop_sequence": None}
                 written = _event("message_start", {"message": {**message, "usage": usage}})
             case Finished():
                 written = self._end() + self._final(event)
-            case Failed():
-                written = failure_tail(event, Family.ANTHROPIC, self._stamp)
+            case Failed(error=error):
+                written = write_stream_error(error, self._identity.id)
             case _:
                 assert_never(event)
         return written
@@ -192,7 +191,7 @@ class AnthropicWriter:
     def _write_call(self, delta: ToolCallDelta) -> bytes:
         if self._open != delta.index:
             self._next_call = next_call(delta, self._next_call)
-        call = anthropic_id(delta.id or call_id(self._stamp, delta.index))
+        call = anthropic_id(delta.id or call_id(self._identity, delta.index))
         written = self._begin(delta.index, {"type": "tool_use", "id": call, "name": delta.name, "input": {}})
         if delta.arguments:
             written += self._delta({"type": "input_json_delta", "partial_json": delta.arguments})

@@ -10,6 +10,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
+from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
     Conversation,
     RedactedThinking,
@@ -17,8 +18,7 @@ from ollama_router_core.translate.conversation import (
     Thinking,
     ThinkingLevel,
 )
-from ollama_router_core.translate.dialects import TargetTraits
-from ollama_router_core.translate.fields import Dropped, Fields
+from ollama_router_core.translate.json_reader import Dropped, JsonReader
 
 __all__ = ["read_thinking", "write_thinking"]
 
@@ -43,7 +43,7 @@ _EFFORTS = MappingProxyType(
 )
 
 
-def read_thinking(body: Fields, output: Fields | None) -> ThinkingLevel | None:
+def read_thinking(body: JsonReader, output: JsonReader | None) -> ThinkingLevel | None:
     """The level of a request's `thinking` and `output_config.effort`; None when it says neither.
 
     Raises:
@@ -73,7 +73,7 @@ def _level_of_budget(tokens: int) -> ThinkingLevel:
     return next((level for level in levels if tokens <= _BUDGETS[level]), ThinkingLevel.MAX)
 
 
-def write_thinking(conversation: Conversation, traits: TargetTraits, body: dict[str, Any], dropped: Dropped) -> None:
+def write_thinking(conversation: Conversation, traits: HostTraits, body: dict[str, Any], dropped: Dropped) -> None:
     """Set `thinking` and `max_tokens`, and take out of `body` what Anthropic forbids beside thinking."""
     asked = conversation.sampling.max_tokens
     level = conversation.thinking

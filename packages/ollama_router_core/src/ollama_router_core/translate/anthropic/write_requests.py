@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, assert_never
 
 from ollama_router_core.translate.anthropic.thinking import write_thinking
+from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
     Conversation,
     Image,
@@ -27,10 +28,9 @@ from ollama_router_core.translate.conversation import (
     ToolChoice,
     ToolResult,
 )
-from ollama_router_core.translate.dialects import TargetTraits
 from ollama_router_core.translate.errors import UntranslatableRequest
-from ollama_router_core.translate.fields import Dropped
-from ollama_router_core.translate.parts import (
+from ollama_router_core.translate.json_reader import Dropped
+from ollama_router_core.translate.message_parts import (
     anthropic_id,
     arguments_object,
     need_messages,
@@ -39,7 +39,7 @@ from ollama_router_core.translate.parts import (
 __all__ = ["write_messages"]
 
 
-def write_messages(conversation: Conversation, traits: TargetTraits, dropped: Dropped) -> dict[str, Any]:
+def write_messages(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
     """The body of a messages request, without the model.
 
     Raises:
@@ -171,7 +171,7 @@ def _write_tool_choice(conversation: Conversation, body: dict[str, Any]) -> None
     body["tool_choice"] = written
 
 
-def _write_format(wanted: ResponseFormat, traits: TargetTraits, dropped: Dropped) -> dict[str, Any]:
+def _write_format(wanted: ResponseFormat, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
     match wanted:
         case JsonMode():
             raise UntranslatableRequest("Anthropic has no JSON mode without a schema; send a JSON schema as the format")

@@ -19,21 +19,21 @@ from ollama_router_core.translate.conversation import (
     Text,
     Thinking,
     ThinkingLevel,
-    Tool,
     ToolCall,
     ToolResult,
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
-from ollama_router_core.translate.fields import Fields
-from ollama_router_core.translate.parts import (
+from ollama_router_core.translate.function_tools import read_tools
+from ollama_router_core.translate.json_reader import JsonReader
+from ollama_router_core.translate.message_parts import (
     arguments_text,
     image_of_base64,
 )
 
-__all__ = ["read_chat", "read_generate", "read_tools"]
+__all__ = ["read_chat", "read_generate"]
 
 
-def read_chat(body: Fields) -> Conversation:
+def read_chat(body: JsonReader) -> Conversation:
     """The conversation of a `/api/chat` request.
 
     Raises:
@@ -50,7 +50,7 @@ def read_chat(body: Fields) -> Conversation:
     )
 
 
-def read_generate(body: Fields) -> Conversation:
+def read_generate(body: JsonReader) -> Conversation:
     """The conversation of a `/api/generate` request: its system prompt and its prompt.
 
     Raises:
@@ -78,11 +78,11 @@ def read_generate(body: Fields) -> Conversation:
     )
 
 
-def _read_stream(body: Fields) -> bool:
+def _read_stream(body: JsonReader) -> bool:
     return body.flag("stream") is not False
 
 
-def _read_messages(body: Fields) -> tuple[Message, ...]:
+def _read_messages(body: JsonReader) -> tuple[Message, ...]:
     calls = _OpenCalls()
     return tuple(_read_message(fields, index, calls) for index, fields in enumerate(body.children("messages")))
 
@@ -107,7 +107,7 @@ class _OpenCalls:
         return entry[0]
 
 
-def _read_message(fields: Fields, index: int, calls: _OpenCalls) -> Message:
+def _read_message(fields: JsonReader, index: int, calls: _OpenCalls) -> Message:
     role = fields.need_text("role").lower()
     match role:
         case Role.TOOL:
@@ -123,14 +123,14 @@ def _read_message(fields: Fields, index: int, calls: _OpenCalls) -> Message:
     return message
 
 
-def _read_result(fields: Fields, calls: _OpenCalls) -> Message:
+def _read_result(fields: JsonReader, calls: _OpenCalls) -> Message:
     text = fields.text("content") or ""
     name = fields.text("tool_name") or fields.text("name")
     call_id = calls.take(fields.text("tool_call_id"), name, fields.where)
     return Message(Role.TOOL, (ToolResult(call_id, (*_read_images(fields), Text(text))),))
 
 
-def _read_assistant(fields: Fields, index: int, calls: _OpenCalls) -> Message:
+def _read_assistant(fields: JsonReader, index: int, calls: _OpenCalls) -> Message:
     parts: list[Part] = []
     if thinking := fields.text("thinking"):
         parts.append(Thinking(thinking))
@@ -144,7 +144,7 @@ def _read_assistant(fields: Fields, index: int, calls: _OpenCalls) -> Message:
     return Message(Role.ASSISTANT, tuple(parts))
 
 
-def _read_call(fields: Fields, id_of_place: str) -> ToolCall:
+def _read_call(fields: JsonReader, id_of_place: str) -> ToolCall:
     function = fields.need_child("function")
     function.raw("index")
     arguments = arguments_text(function.raw("arguments"), function.place("arguments"))
@@ -152,34 +152,13 @@ def _read_call(fields: Fields, id_of_place: str) -> ToolCall:
     return ToolCall(fields.text("id") or id_of_place, function.need_text("name"), arguments)
 
 
-def _read_images(fields: Fields) -> tuple[Image, ...]:
+def _read_images(fields: JsonReader) -> tuple[Image, ...]:
     return tuple(
         image_of_base64(data, f"{fields.place('images')}[{index}]") for index, data in enumerate(fields.texts("images"))
     )
 
 
-def read_tools(body: Fields) -> tuple[Tool, ...]:
-    """The tools, which OpenAI writes in the same way.
-
-    Raises:
-        UntranslatableRequest: a tool is not a function with a name.
-    """
-    return tuple(_read_tool(fields) for fields in body.children("tools"))
-
-
-def _read_tool(fields: Fields) -> Tool:
-    if (fields.text("type") or "function") != "function":
-        raise fields.wrong("type", "function: other tools run on the provider's own servers")
-    function = fields.need_child("function")
-    return Tool(
-        name=function.need_text("name"),
-        description=function.text("description") or "",
-        parameters=function.mapping("parameters"),
-        strict=function.flag("strict"),
-    )
-
-
-def _read_options(body: Fields) -> Sampling:
+def _read_options(body: JsonReader) -> Sampling:
     options = body.child("options")
     if options is None:
         return Sampling()
@@ -201,7 +180,7 @@ def _read_options(body: Fields) -> Sampling:
     return sampling
 
 
-def _read_format(body: Fields) -> ResponseFormat | None:
+def _read_format(body: JsonReader) -> ResponseFormat | None:
     value = body.raw("format")
     if value is None or value == "":
         return None
@@ -212,7 +191,7 @@ def _read_format(body: Fields) -> ResponseFormat | None:
     raise body.wrong("format", 'the text "json" or a JSON schema')
 
 
-def _read_think(body: Fields) -> ThinkingLevel | None:
+def _read_think(body: JsonReader) -> ThinkingLevel | None:
     value = body.raw("think")
     match value:
         case None | "":

@@ -7,12 +7,13 @@ from typing import Any
 from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
 from ollama_router_core.translate.errors import UntranslatableReply
 from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, object_text, text_of
-from ollama_router_core.translate.parts import joined_text, joined_thinking, reply_arguments
-from ollama_router_core.translate.replies import FinishReason, Reply, ReplyPart, Stamp, Timings, Usage
+from ollama_router_core.translate.message_parts import joined_text, joined_thinking, reply_arguments
+from ollama_router_core.translate.replies import FinishReason, Reply, ReplyIdentity, ReplyPart, Timings, Usage
 from ollama_router_core.translate.timestamps import call_id, rfc3339
 
 __all__ = [
     "final_fields",
+    "head_fields",
     "read_chat_reply",
     "read_finish",
     "read_generate_reply",
@@ -95,7 +96,7 @@ def read_timings(body: dict[str, Any]) -> Timings | None:
     return None if timings == Timings() else timings
 
 
-def write_chat_reply(reply: Reply, stamp: Stamp) -> dict[str, Any]:
+def write_chat_reply(reply: Reply, identity: ReplyIdentity) -> dict[str, Any]:
     """The answer as `/api/chat` gives it.
 
     Raises:
@@ -106,11 +107,15 @@ def write_chat_reply(reply: Reply, stamp: Stamp) -> dict[str, Any]:
         message["thinking"] = thinking
     calls = [part for part in reply.parts if isinstance(part, ToolCall)]
     if calls:
-        message["tool_calls"] = [write_tool_call(call, index, stamp) for index, call in enumerate(calls)]
-    return {**_head(reply, stamp), "message": message, **final_fields(reply.finish, reply.usage, reply.timings)}
+        message["tool_calls"] = [write_tool_call(call, index, identity) for index, call in enumerate(calls)]
+    return {
+        **head_fields(identity, reply.timings),
+        "message": message,
+        **final_fields(reply.finish, reply.usage, reply.timings),
+    }
 
 
-def write_generate_reply(reply: Reply, stamp: Stamp) -> dict[str, Any]:
+def write_generate_reply(reply: Reply, identity: ReplyIdentity) -> dict[str, Any]:
     """The answer as `/api/generate` gives it.
 
     Raises:
@@ -118,25 +123,26 @@ def write_generate_reply(reply: Reply, stamp: Stamp) -> dict[str, Any]:
     """
     if any(isinstance(part, ToolCall) for part in reply.parts):
         raise UntranslatableReply("the model called a tool, which /api/generate cannot say")
-    body = {**_head(reply, stamp), "response": joined_text(reply.parts, "")}
+    body = {**head_fields(identity, reply.timings), "response": joined_text(reply.parts, "")}
     if thinking := joined_thinking(reply.parts):
         body["thinking"] = thinking
     return {**body, **final_fields(reply.finish, reply.usage, reply.timings)}
 
 
-def _head(reply: Reply, stamp: Stamp) -> dict[str, Any]:
-    elapsed = reply.timings.total_ns if reply.timings else 0
-    return {"model": stamp.model, "created_at": rfc3339(stamp.created_ns + elapsed)}
+def head_fields(identity: ReplyIdentity, timings: Timings | None = None) -> dict[str, Any]:
+    """What every answer and chunk begins with; `timings` say how long after its beginning it is written."""
+    elapsed = timings.total_ns if timings else 0
+    return {"model": identity.model, "created_at": rfc3339(identity.created_ns + elapsed)}
 
 
-def write_tool_call(call: ToolCall, index: int, stamp: Stamp) -> dict[str, Any]:
+def write_tool_call(call: ToolCall, index: int, identity: ReplyIdentity) -> dict[str, Any]:
     """An entry of `tool_calls`.
 
     Raises:
         UntranslatableReply: the arguments are not a JSON object.
     """
     function = {"index": index, "name": call.name, "arguments": reply_arguments(call.arguments)}
-    return {"id": call.id or call_id(stamp, index), "function": function}
+    return {"id": call.id or call_id(identity, index), "function": function}
 
 
 def final_fields(finish: FinishReason, usage: Usage | None, timings: Timings | None) -> dict[str, Any]:

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
-from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.conversation import ToolCall
 from ollama_router_core.translate.errors import StreamEventTooLarge, UntranslatableReply
 from ollama_router_core.translate.framing import MAX_EVENT_BYTES
+from ollama_router_core.translate.host_errors import failed_event
 from ollama_router_core.translate.json_text import encode
 from ollama_router_core.translate.lenient_json import list_of, object_of, reply_object, text_of
+from ollama_router_core.translate.ollama.errors import write_stream_error
 from ollama_router_core.translate.ollama.replies import (
     final_fields,
+    head_fields,
     read_finish,
     read_timings,
     read_tool_call,
     read_usage,
     write_tool_call,
 )
-from ollama_router_core.translate.problems import UNKNOWN_STATUS, problem_of
 from ollama_router_core.translate.replies import (
     Event,
     Failed,
     Finished,
-    Stamp,
+    ReplyIdentity,
     Started,
     TextDelta,
     ThinkingDelta,
     ToolCallDelta,
 )
-from ollama_router_core.translate.streaming import ended_early, failure_tail, next_call
-from ollama_router_core.translate.timestamps import rfc3339
+from ollama_router_core.translate.streaming import ended_early, next_call
 
 __all__ = ["OllamaReader", "OllamaWriter"]
 
@@ -47,8 +47,7 @@ class OllamaReader:
         """See `StreamReader.read`."""
         chunk = reply_object(payload)
         if chunk.get("error") is not None:
-            problem = problem_of(UNKNOWN_STATUS, chunk)
-            return [Failed(problem.message, problem.status, problem.code)]
+            return [failed_event(chunk)]
         events: list[Event] = []
         if not self._started:
             self._started = True
@@ -81,11 +80,11 @@ class OllamaReader:
 class OllamaWriter:
     """Writes the chunks of both routes. A tool call is held until it is whole, as Ollama sends it."""
 
-    def __init__(self, stamp: Stamp, *, chat: bool, max_bytes: int = MAX_EVENT_BYTES) -> None:
-        self._stamp = stamp
+    def __init__(self, identity: ReplyIdentity, *, chat: bool, max_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._identity = identity
         self._chat = chat
         self._max_bytes = max_bytes
-        self._head = {"model": stamp.model, "created_at": rfc3339(stamp.created_ns)}
+        self._head = head_fields(identity)
         opening = encode(self._head)[:-1]
         text_key = b',"message":{"role":"assistant","content":' if chat else b',"response":'
         self._text_head = opening + text_key
@@ -108,8 +107,8 @@ class OllamaWriter:
                 return b""
             case Finished():
                 return self._close_call() + self._final(event)
-            case Failed():
-                return failure_tail(event, Family.OLLAMA, self._stamp)
+            case Failed(error=error):
+                return write_stream_error(error)
             case _:
                 assert_never(event)
 
@@ -122,8 +121,7 @@ class OllamaWriter:
         return {"response": "", **fields}
 
     def _final(self, event: Finished) -> bytes:
-        elapsed = event.timings.total_ns if event.timings else 0
-        head = {"model": self._stamp.model, "created_at": rfc3339(self._stamp.created_ns + elapsed)}
+        head = head_fields(self._identity, event.timings)
         return encode({**head, **self._content({}), **final_fields(event.finish, event.usage, event.timings)}) + b"\n"
 
     def _take_call(self, delta: ToolCallDelta) -> bytes:
@@ -148,4 +146,4 @@ class OllamaWriter:
         self._call = None
         self._arguments = []
         self._held = 0
-        return self._chunk({"tool_calls": [write_tool_call(call, first.index, self._stamp)]})
+        return self._chunk({"tool_calls": [write_tool_call(call, first.index, self._identity)]})

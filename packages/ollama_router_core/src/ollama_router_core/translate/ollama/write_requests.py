@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
+from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
     Conversation,
     Image,
@@ -25,8 +26,8 @@ from ollama_router_core.translate.conversation import (
     ToolResult,
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
-from ollama_router_core.translate.fields import Dropped
-from ollama_router_core.translate.parts import (
+from ollama_router_core.translate.json_reader import Dropped
+from ollama_router_core.translate.message_parts import (
     arguments_object,
     call_names,
     joined_text,
@@ -36,7 +37,7 @@ from ollama_router_core.translate.parts import (
 __all__ = ["write_chat", "write_generate"]
 
 
-def write_chat(conversation: Conversation, dropped: Dropped) -> dict[str, Any]:
+def write_chat(conversation: Conversation, _traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
     """The body of a `/api/chat` request, without the model.
 
     Raises:
@@ -54,7 +55,7 @@ def write_chat(conversation: Conversation, dropped: Dropped) -> dict[str, Any]:
     return body
 
 
-def write_generate(conversation: Conversation, dropped: Dropped) -> dict[str, Any]:
+def write_generate(conversation: Conversation, _traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
     """The body of a `/api/generate` request, without the model.
 
     Raises:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import Conversation, Message, Role, Text
-from ollama_router_core.translate.dialects import TargetTraits
 from ollama_router_core.translate.errors import UntranslatableRequest
-from ollama_router_core.translate.fields import Dropped, Fields
+from ollama_router_core.translate.json_reader import Dropped, JsonReader
+from ollama_router_core.translate.message_parts import joined_text
 from ollama_router_core.translate.openai.read_requests import read_sampling, read_stream_options, refuse_many
 from ollama_router_core.translate.openai.write_requests import write_sampling
-from ollama_router_core.translate.parts import joined_text
 
 __all__ = ["read_completion", "write_completion"]
 
 
-def read_completion(body: Fields) -> Conversation:
+def read_completion(body: JsonReader) -> Conversation:
     """The prompt as a conversation of one message.
 
     Raises:
@@ -36,7 +36,7 @@ def read_completion(body: Fields) -> Conversation:
     )
 
 
-def write_completion(conversation: Conversation, traits: TargetTraits, dropped: Dropped) -> dict[str, Any]:
+def write_completion(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
     """The body of a completion, without the model.
 
     Raises:

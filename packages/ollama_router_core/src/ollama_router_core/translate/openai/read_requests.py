@@ -27,9 +27,9 @@ from ollama_router_core.translate.conversation import (
     ToolResult,
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
-from ollama_router_core.translate.fields import Fields
-from ollama_router_core.translate.ollama.read_requests import read_tools
-from ollama_router_core.translate.parts import image_of_url
+from ollama_router_core.translate.function_tools import read_tools
+from ollama_router_core.translate.json_reader import JsonReader
+from ollama_router_core.translate.message_parts import image_of_url
 
 __all__ = ["read_chat", "read_sampling", "read_stream_options", "refuse_many"]
 
@@ -47,7 +47,7 @@ _EFFORTS = MappingProxyType(
 )
 
 
-def read_chat(body: Fields) -> Conversation:
+def read_chat(body: JsonReader) -> Conversation:
     """The conversation of a chat completion.
 
     Raises:
@@ -74,7 +74,7 @@ def read_chat(body: Fields) -> Conversation:
     )
 
 
-def refuse_many(body: Fields, key: str) -> None:
+def refuse_many(body: JsonReader, key: str) -> None:
     """Refuse a wish for several answers to one prompt.
 
     Raises:
@@ -84,13 +84,13 @@ def refuse_many(body: Fields, key: str) -> None:
         raise UntranslatableRequest(f"{key} must be 1: the other dialects give one answer to a request")
 
 
-def read_stream_options(body: Fields) -> bool:
+def read_stream_options(body: JsonReader) -> bool:
     """Whether a usage chunk is wanted at the end of a stream."""
     options = body.child("stream_options")
     return options is not None and options.flag("include_usage") is True
 
 
-def read_sampling(body: Fields) -> Sampling:
+def read_sampling(body: JsonReader) -> Sampling:
     """The sampling options, with those that only look-alikes of OpenAI know."""
     newer, older = body.whole("max_completion_tokens"), body.whole("max_tokens")
     return Sampling(
@@ -107,7 +107,7 @@ def read_sampling(body: Fields) -> Sampling:
     )
 
 
-def _read_message(fields: Fields) -> Message:
+def _read_message(fields: JsonReader) -> Message:
     role = fields.need_text("role")
     match role:
         case "system" | "developer":
@@ -125,7 +125,7 @@ def _read_message(fields: Fields) -> Message:
     return message
 
 
-def _read_content(fields: Fields) -> tuple[Part, ...]:
+def _read_content(fields: JsonReader) -> tuple[Part, ...]:
     value = fields.raw("content")
     if value is None:
         return ()
@@ -134,7 +134,7 @@ def _read_content(fields: Fields) -> tuple[Part, ...]:
     return tuple(_read_part(part) for part in fields.children("content"))
 
 
-def _read_part(fields: Fields) -> Part:
+def _read_part(fields: JsonReader) -> Part:
     part: Part
     match fields.text("type"):
         case "text":
@@ -151,7 +151,7 @@ def _read_part(fields: Fields) -> Part:
     return part
 
 
-def _read_assistant(fields: Fields) -> Message:
+def _read_assistant(fields: JsonReader) -> Message:
     thinking = fields.text("reasoning_content") or fields.text("reasoning")
     fields.refuse("function_call", "is the form of 2023; use tool_calls")
     fields.refuse("audio", "is known to OpenAI alone")
@@ -164,14 +164,14 @@ def _read_assistant(fields: Fields) -> Message:
     return Message(Role.ASSISTANT, tuple(parts))
 
 
-def _read_call(fields: Fields) -> ToolCall:
+def _read_call(fields: JsonReader) -> ToolCall:
     if (fields.text("type") or "function") != "function":
         raise fields.wrong("type", "function")
     function = fields.need_child("function")
     return ToolCall(fields.need_text("id"), function.need_text("name"), function.text("arguments") or "")
 
 
-def _read_tool_choice(body: Fields) -> ToolChoice | None:
+def _read_tool_choice(body: JsonReader) -> ToolChoice | None:
     value = body.raw("tool_choice")
     match value:
         case None:
@@ -185,7 +185,7 @@ def _read_tool_choice(body: Fields) -> ToolChoice | None:
             raise body.wrong("tool_choice", "auto, none, required or one function")
 
 
-def _read_format(body: Fields) -> ResponseFormat | None:
+def _read_format(body: JsonReader) -> ResponseFormat | None:
     fields = body.child("response_format")
     if fields is None:
         return None
@@ -205,7 +205,7 @@ def _read_format(body: Fields) -> ResponseFormat | None:
             raise fields.wrong("type", "text, json_object or json_schema")
 
 
-def _read_effort(body: Fields) -> ThinkingLevel | None:
+def _read_effort(body: JsonReader) -> ThinkingLevel | None:
     effort = body.text("reasoning_effort")
     if effort is None:
         nested = body.child("reasoning")

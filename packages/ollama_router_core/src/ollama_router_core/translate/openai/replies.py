@@ -12,8 +12,8 @@ from typing import Any
 from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
 from ollama_router_core.translate.errors import UntranslatableReply
 from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, text_of
-from ollama_router_core.translate.parts import joined_text, joined_thinking
-from ollama_router_core.translate.replies import FinishReason, Reply, ReplyPart, Stamp, Timings, Usage
+from ollama_router_core.translate.message_parts import joined_text, joined_thinking
+from ollama_router_core.translate.replies import FinishReason, Reply, ReplyIdentity, ReplyPart, Timings, Usage
 from ollama_router_core.translate.timestamps import call_id, created_seconds
 
 __all__ = [
@@ -156,18 +156,18 @@ def usage_fields(usage: Usage | None) -> dict[str, Any]:
     return fields
 
 
-def head_fields(stamp: Stamp, kind: str) -> dict[str, Any]:
+def head_fields(identity: ReplyIdentity, kind: str) -> dict[str, Any]:
     """What every answer and chunk begins with; `kind` is its `object`."""
     prefix = "cmpl" if kind == "text_completion" else "chatcmpl"
     return {
-        "id": f"{prefix}-{stamp.id}",
+        "id": f"{prefix}-{identity.id}",
         "object": kind,
-        "created": created_seconds(stamp),
-        "model": stamp.model,
+        "created": created_seconds(identity),
+        "model": identity.model,
     }
 
 
-def write_chat_reply(reply: Reply, stamp: Stamp) -> dict[str, Any]:
+def write_chat_reply(reply: Reply, identity: ReplyIdentity) -> dict[str, Any]:
     """The answer as a chat completion."""
     calls = [part for part in reply.parts if isinstance(part, ToolCall)]
     text = joined_text(reply.parts, "")
@@ -175,17 +175,17 @@ def write_chat_reply(reply: Reply, stamp: Stamp) -> dict[str, Any]:
     if thinking := joined_thinking(reply.parts):
         message["reasoning"] = thinking
     if calls:
-        message["tool_calls"] = [_write_call(call, index, stamp) for index, call in enumerate(calls)]
+        message["tool_calls"] = [_write_call(call, index, identity) for index, call in enumerate(calls)]
     choice = {"index": 0, "message": message, "finish_reason": reply.finish.value}
-    return {**head_fields(stamp, "chat.completion"), "choices": [choice], "usage": usage_fields(reply.usage)}
+    return {**head_fields(identity, "chat.completion"), "choices": [choice], "usage": usage_fields(reply.usage)}
 
 
-def _write_call(call: ToolCall, index: int, stamp: Stamp) -> dict[str, Any]:
+def _write_call(call: ToolCall, index: int, identity: ReplyIdentity) -> dict[str, Any]:
     function = {"name": call.name, "arguments": call.arguments or "{}"}
-    return {"id": call.id or call_id(stamp, index), "type": "function", "function": function}
+    return {"id": call.id or call_id(identity, index), "type": "function", "function": function}
 
 
-def write_completion_reply(reply: Reply, stamp: Stamp) -> dict[str, Any]:
+def write_completion_reply(reply: Reply, identity: ReplyIdentity) -> dict[str, Any]:
     """The answer as a completion, without the thoughts, for which it has no place.
 
     Raises:
@@ -195,4 +195,4 @@ def write_completion_reply(reply: Reply, stamp: Stamp) -> dict[str, Any]:
         raise UntranslatableReply("the model called a tool, which /v1/completions cannot say")
     text = joined_text(reply.parts, "")
     choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": reply.finish.value}
-    return {**head_fields(stamp, "text_completion"), "choices": [choice], "usage": usage_fields(reply.usage)}
+    return {**head_fields(identity, "text_completion"), "choices": [choice], "usage": usage_fields(reply.usage)}

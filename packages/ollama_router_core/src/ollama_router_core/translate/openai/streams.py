@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
-from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.errors import UntranslatableReply
+from ollama_router_core.translate.host_errors import failed_event
 from ollama_router_core.translate.json_text import encode
 from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, reply_object, text_of
+from ollama_router_core.translate.openai.errors import write_stream_error
 from ollama_router_core.translate.openai.replies import (
     content_text,
     head_fields,
@@ -17,12 +18,11 @@ from ollama_router_core.translate.openai.replies import (
     reasoning_text,
     usage_fields,
 )
-from ollama_router_core.translate.problems import UNKNOWN_STATUS, problem_of
 from ollama_router_core.translate.replies import (
     Event,
     Failed,
     Finished,
-    Stamp,
+    ReplyIdentity,
     Started,
     TextDelta,
     ThinkingDelta,
@@ -30,7 +30,7 @@ from ollama_router_core.translate.replies import (
     ToolCallDelta,
     Usage,
 )
-from ollama_router_core.translate.streaming import ended_early, failure_tail
+from ollama_router_core.translate.streaming import ended_early
 from ollama_router_core.translate.timestamps import call_id
 
 __all__ = ["OpenAIReader", "OpenAIWriter"]
@@ -57,8 +57,7 @@ class OpenAIReader:
             return [self._finished()]
         chunk = reply_object(payload)
         if chunk.get("error") is not None:
-            problem = problem_of(UNKNOWN_STATUS, chunk)
-            return [Failed(problem.message, problem.status, problem.code)]
+            return [failed_event(chunk)]
         events: list[Event] = []
         if not self._started:
             self._started = True
@@ -122,11 +121,11 @@ class OpenAIReader:
 class OpenAIWriter:
     """Writes the chunks of both routes; `include_usage` adds the usage chunk the client asked for."""
 
-    def __init__(self, stamp: Stamp, *, chat: bool, include_usage: bool) -> None:
-        self._stamp = stamp
+    def __init__(self, identity: ReplyIdentity, *, chat: bool, include_usage: bool) -> None:
+        self._identity = identity
         self._chat = chat
         self._include_usage = include_usage
-        self._head = head_fields(stamp, "chat.completion.chunk" if chat else "text_completion")
+        self._head = head_fields(identity, "chat.completion.chunk" if chat else "text_completion")
         opening = b"data: " + encode(self._head)[:-1] + b',"choices":[{"index":0,'
         self._text_head = opening + (b'"delta":{"content":' if chat else b'"text":')
         usage = b',"usage":null' if include_usage else b""
@@ -148,8 +147,8 @@ class OpenAIWriter:
                 return self._delta({"role": "assistant", "content": ""}) if self._chat else b""
             case Finished():
                 return self._close_call() + self._final(event)
-            case Failed():
-                return failure_tail(event, Family.OPENAI, self._stamp)
+            case Failed(error=error):
+                return write_stream_error(error)
             case _:
                 assert_never(event)
 
@@ -174,7 +173,7 @@ class OpenAIWriter:
         self._bare_call = not delta.arguments
         entry = {
             "index": delta.index,
-            "id": delta.id or call_id(self._stamp, delta.index),
+            "id": delta.id or call_id(self._identity, delta.index),
             "type": "function",
             "function": {"name": delta.name, "arguments": delta.arguments},
         }

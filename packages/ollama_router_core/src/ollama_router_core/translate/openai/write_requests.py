@@ -9,6 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any, assert_never
 
+from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
     Conversation,
     Image,
@@ -26,10 +27,9 @@ from ollama_router_core.translate.conversation import (
     ToolCall,
     ToolResult,
 )
-from ollama_router_core.translate.dialects import TargetTraits
 from ollama_router_core.translate.errors import UntranslatableRequest
-from ollama_router_core.translate.fields import Dropped
-from ollama_router_core.translate.parts import data_url, joined_text, joined_thinking, need_messages
+from ollama_router_core.translate.json_reader import Dropped
+from ollama_router_core.translate.message_parts import data_url, joined_text, joined_thinking, need_messages
 
 __all__ = ["write_chat", "write_sampling"]
 
@@ -45,7 +45,7 @@ _LEVELS = MappingProxyType(
 )
 
 
-def write_chat(conversation: Conversation, traits: TargetTraits, dropped: Dropped) -> dict[str, Any]:
+def write_chat(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
     """The body of a chat completion, without the model. A stream is always asked for its usage.
 
     Raises:
@@ -71,7 +71,7 @@ def write_chat(conversation: Conversation, traits: TargetTraits, dropped: Droppe
     return body
 
 
-def write_sampling(conversation: Conversation, traits: TargetTraits, dropped: Dropped) -> dict[str, Any]:
+def write_sampling(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
     """Sampling and stream options, as both kinds of completions take them."""
     sampling = conversation.sampling
     body = {
@@ -94,7 +94,7 @@ def write_sampling(conversation: Conversation, traits: TargetTraits, dropped: Dr
     return {key: value for key, value in body.items() if value is not None}
 
 
-def _write_message(message: Message, traits: TargetTraits, dropped: Dropped) -> dict[str, Any]:
+def _write_message(message: Message, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
     result = message.parts[0] if message.parts else None
     if isinstance(result, ToolResult):
         return _write_result(result, dropped)
@@ -120,7 +120,7 @@ def _write_content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
     return written
 
 
-def _write_assistant(message: Message, traits: TargetTraits, dropped: Dropped) -> dict[str, Any]:
+def _write_assistant(message: Message, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
     if any(isinstance(part, Image | ImageUrl) for part in message.parts):
         raise UntranslatableRequest("an assistant's message cannot hold an image in OpenAI's dialect")
     calls = [part for part in message.parts if isinstance(part, ToolCall)]

@@ -1,4 +1,4 @@
-"""Errors of servers, read from any dialect.
+"""Errors of hosts, whatever dialect they are in: look-alikes are not consistent about it.
 
 A server that refuses the router's key says so in words that may hold a part of it: those words never reach a client.
 """
@@ -9,17 +9,15 @@ from types import MappingProxyType
 from typing import Any
 
 from ollama_router_core.errors import UpstreamError
+from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.json_text import JsonError, decode_patiently
 from ollama_router_core.translate.lenient_json import object_of, text_of
-from ollama_router_core.translate.private import Private
+from ollama_router_core.translate.replies import Failed
 
-__all__ = ["UNKNOWN_STATUS", "Problem", "problem_of", "read_problem"]
+__all__ = ["failed_event", "read_error_object", "read_host_error"]
 
 _MAX_TEXT = 2000
 _MAX_CODE = 64
-
-UNKNOWN_STATUS = 502
-"""The status of an error that came inside a stream and does not tell its own."""
 
 _STATUSES = MappingProxyType(
     {
@@ -39,47 +37,44 @@ _STATUSES = MappingProxyType(
 _KEY_REFUSED = "the provider refuses the credential that the router is configured with for this host"
 
 
-class Problem(Private, frozen=True, kw_only=True):
-    """What went wrong: a text safe to show, the HTTP status a client should see, the server's code or our own."""
-
-    message: str
-    status: int
-    code: str
-
-
-def read_problem(status: int, body: bytes) -> Problem:
-    """The problem of an error answer, whatever its body is."""
+def read_host_error(status: int, body: bytes) -> ApiError:
+    """Read an error answer, whatever its body is."""
     try:
         value = decode_patiently(body)
     except JsonError:
         value = None
     if isinstance(value, dict):
-        return problem_of(status, value)
+        return read_error_object(status, value)
     text = body[:_MAX_TEXT].decode("utf-8", errors="replace").strip()
     # A page of HTML from some proxy in between tells a client nothing.
-    return _problem(status, "" if text.startswith("<") else text)
+    return _error(status, "" if text.startswith("<") else text)
 
 
-def problem_of(status: int, body: dict[str, Any]) -> Problem:
-    """The problem of a decoded error body or of an error event of a stream.
+def read_error_object(status: int | None, body: dict[str, Any]) -> ApiError:
+    """Read a decoded error body.
 
-    `status` is that of the answer; an event inside a stream has none of its own, then its type tells.
+    `status` is that of the answer; an error inside a stream has none, and its type tells.
     """
     error = object_of(body.get("error"))
     # FastAPI, which many look-alikes are made of, has a text of its own.
     texts = (body.get("error"), error.get("message"), body.get("message"), body.get("detail"))
     message = next((text for text in texts if isinstance(text, str) and text), "")
     kind, code = text_of(error.get("type")), text_of(error.get("code"))
-    if status == UNKNOWN_STATUS:
-        status = _STATUSES.get(kind, _STATUSES.get(code, status))
-    return _problem(status, message, code)
+    if status is None:
+        status = _STATUSES.get(kind, _STATUSES.get(code, UpstreamError.status_hint))
+    return _error(status, message, code)
 
 
-def _problem(status: int, message: str, code: str = "") -> Problem:
+def failed_event(body: dict[str, Any]) -> Failed:
+    """Read the event of a stream that is an error."""
+    return Failed(read_error_object(None, body))
+
+
+def _error(status: int, message: str, code: str = "") -> ApiError:
     if status in {401, 403}:
-        return Problem(message=_KEY_REFUSED, status=502, code=UpstreamError.code)
+        return ApiError(message=_KEY_REFUSED, status=502, code=UpstreamError.code)
     if status == 529:
         # Anthropic's own way to say 503.
         status = 503
     text = message[:_MAX_TEXT] or f"the server answered {status} without a text"
-    return Problem(message=text, status=status, code=code[:_MAX_CODE] or UpstreamError.code)
+    return ApiError(message=text, status=status, code=code[:_MAX_CODE] or UpstreamError.code)

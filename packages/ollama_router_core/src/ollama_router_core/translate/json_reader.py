@@ -11,7 +11,7 @@ from typing import Any
 
 from ollama_router_core.translate.errors import UntranslatableRequest
 
-__all__ = ["Dropped", "Fields"]
+__all__ = ["Dropped", "JsonReader"]
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_.$-]{1,64}")
 _INDEX = re.compile(r"\[\d+\]")
@@ -34,7 +34,7 @@ class Dropped:
         return tuple(self._names)
 
 
-class Fields:
+class JsonReader:
     """One JSON object of a request. `where` is its place, empty for the body itself."""
 
     def __init__(self, value: Any, where: str, dropped: Dropped) -> None:
@@ -117,19 +117,19 @@ class Fields:
             return value
         raise self.wrong(key, "an object")
 
-    def child(self, key: str) -> Fields | None:
+    def child(self, key: str) -> JsonReader | None:
         """An object to be read further."""
         value = self.raw(key)
-        return None if value is None else Fields(value, self.place(key), self._dropped)
+        return None if value is None else JsonReader(value, self.place(key), self._dropped)
 
-    def need_child(self, key: str) -> Fields:
+    def need_child(self, key: str) -> JsonReader:
         """An object that must be there."""
-        return Fields(self.raw(key), self.place(key), self._dropped)
+        return JsonReader(self.raw(key), self.place(key), self._dropped)
 
-    def children(self, key: str) -> Iterator[Fields]:
+    def children(self, key: str) -> Iterator[JsonReader]:
         """The objects of a list."""
         for index, item in enumerate(self.items(key)):
-            yield Fields(item, f"{self.place(key)}[{index}]", self._dropped)
+            yield JsonReader(item, f"{self.place(key)}[{index}]", self._dropped)
 
     def drop(self, *keys: str) -> None:
         """Leave keys behind on purpose; those that are there are listed."""

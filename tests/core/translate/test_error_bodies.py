@@ -7,8 +7,8 @@ import json
 import pytest
 
 from ollama_router_core.api.endpoints import Family
-from ollama_router_core.api.error_bodies import error_body, error_tail
 from ollama_router_core.errors import RouterError
+from ollama_router_core.translate import error_body, error_tail
 
 TEXT = 'no "server" fits\n\ndata: [DONE]'
 

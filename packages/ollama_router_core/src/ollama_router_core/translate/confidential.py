@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-__all__ = ["Private"]
+__all__ = ["Confidential"]
 
 
-class Private(Struct, frozen=True):
+class Confidential(Struct, frozen=True):
     """An immutable value whose repr is its type alone: prompts and answers reach no log by way of a traceback."""
 
     def __repr__(self) -> str:

@@ -1,0 +1,105 @@
+"""Anthropic's dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ollama_router_core.api.endpoints import Endpoint, Family
+from ollama_router_core.translate.anthropic import errors
+from ollama_router_core.translate.anthropic.read_requests import read_messages
+from ollama_router_core.translate.anthropic.replies import read_reply, write_reply
+from ollama_router_core.translate.anthropic.streams import AnthropicReader, AnthropicWriter
+from ollama_router_core.translate.anthropic.token_counts import ANTHROPIC_TOKEN_COUNTS
+from ollama_router_core.translate.anthropic.write_requests import write_messages
+from ollama_router_core.translate.api_errors import ApiError
+from ollama_router_core.translate.codec import (
+    ConversationRoute,
+    EmbeddingRoute,
+    HeaderField,
+    HostTraits,
+    ReplyOptions,
+    Route,
+)
+from ollama_router_core.translate.errors import UntranslatableRequest
+from ollama_router_core.translate.external_models import ExternalModel
+from ollama_router_core.translate.framing import SERVER_SENT_EVENTS
+from ollama_router_core.translate.host_errors import read_host_error
+from ollama_router_core.translate.replies import ReplyIdentity
+from ollama_router_core.translate.timestamps import rfc3339
+
+__all__ = ["ANTHROPIC_MESSAGES", "AnthropicCodec"]
+
+
+def _writer(identity: ReplyIdentity, _options: ReplyOptions, _max_bytes: int) -> AnthropicWriter:
+    return AnthropicWriter(identity)
+
+
+ANTHROPIC_MESSAGES = ConversationRoute(
+    name="anthropic_messages",
+    family=Family.ANTHROPIC,
+    path="/v1/messages",
+    read_request=read_messages,
+    write_request=write_messages,
+    read_reply=read_reply,
+    write_reply=write_reply,
+    stream_reader=AnthropicReader,
+    stream_writer=_writer,
+)
+
+
+class AnthropicCodec:
+    """Anthropic's API."""
+
+    family: Final = Family.ANTHROPIC
+    routes: Final[tuple[Route, ...]] = (ANTHROPIC_MESSAGES,)
+    framing: Final = SERVER_SENT_EVENTS
+    token_counts: Final = ANTHROPIC_TOKEN_COUNTS
+    domains: Final[tuple[str, ...]] = ("anthropic.com",)
+    base_path: Final = "/v1"
+    request_fields: Final[tuple[HeaderField, ...]] = ((b"anthropic-version", b"2023-06-01"),)
+
+    def credential(self, key: bytes) -> HeaderField:
+        """See `Codec.credential`."""
+        return (b"x-api-key", key)
+
+    def serves(self, endpoint: Endpoint, _traits: HostTraits) -> bool:
+        """See `Codec.serves`."""
+        return endpoint.family is self.family
+
+    def route_for(self, source: Route) -> Route:
+        """See `Codec.route_for`: messages are the only route."""
+        if isinstance(source, EmbeddingRoute):
+            raise UntranslatableRequest("Anthropic has no embeddings; choose a model of another host")
+        return ANTHROPIC_MESSAGES
+
+    def read_error(self, status: int, body: bytes) -> ApiError:
+        """See `Codec.read_error`."""
+        return read_host_error(status, body)
+
+    def write_error(self, error: ApiError, request_id: str) -> bytes:
+        """See `Codec.write_error`."""
+        return errors.write_error(error, request_id)
+
+    def write_stream_error(self, error: ApiError, request_id: str) -> bytes:
+        """See `Codec.write_stream_error`."""
+        return errors.write_stream_error(error, request_id)
+
+    def model_entry(self, model: ExternalModel) -> dict[str, Any]:
+        """See `Codec.model_entry`."""
+        return {
+            "type": "model",
+            "id": model.name,
+            "display_name": model.name,
+            "created_at": rfc3339(model.since_ns),
+        }
+
+    def heartbeat(self, _path: str, _identity: ReplyIdentity) -> bytes | None:
+        """See `Codec.heartbeat`: a stream may hold any number of pings."""
+        return b'event: ping\ndata: {"type": "ping"}\n\n'
+
+    def answer_locally(
+        self, _path: str, _body: Mapping[str, Any], _model: ExternalModel, _identity: ReplyIdentity
+    ) -> bytes | None:
+        """See `Codec.answer_locally`."""
+        return None

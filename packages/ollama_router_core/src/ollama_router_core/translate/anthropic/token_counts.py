@@ -1,0 +1,52 @@
+"""Token counts in passing answers of messages."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from ollama_router_core.translate.framing import event_data
+from ollama_router_core.translate.token_counts import (
+    TokenCountFormat,
+    Usage,
+    count_of,
+    number_patterns,
+    usage_member,
+)
+
+__all__ = ["ANTHROPIC_TOKEN_COUNTS"]
+
+
+class _End(Struct):
+    """An event, or a whole answer."""
+
+    usage: Any = None
+    type: Any = None
+    message: Any = None  # the first event carries the prompt's tokens inside it
+
+
+_decode = msgspec.json.Decoder(_End).decode
+
+
+def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `TokenCountFormat.read`
+    end = _decode(text)
+    source, kind = usage_member(end.usage, end.message), end.type
+    prompt, answer = count_of(source.get("input_tokens")), count_of(source.get("output_tokens"))
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=answer,
+        finished=kind == "message_stop" or (whole and (prompt is not None or answer is not None)),
+        failed=kind == "error",
+    )
+
+
+ANTHROPIC_TOKEN_COUNTS = TokenCountFormat(
+    words=(b'"usage"', b'message_stop"', b'"error"'),
+    marker=re.compile(rb'"(?:usage"\s*:\s*\{|message_stop"|error")'),
+    numbers=number_patterns({"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}),
+    payload=event_data,
+    read=_read,
+)

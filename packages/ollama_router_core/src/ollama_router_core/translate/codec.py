@@ -1,0 +1,234 @@
+"""What a dialect has to provide: one `Codec` object per package, and the routes it speaks.
+
+A route is a table of plain functions; a function that is missing, or of another shape, fails type checking where the
+route is made. `registry` is the only module that knows every codec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from msgspec import Struct
+
+from ollama_router_core.api.endpoints import Endpoint, Family
+from ollama_router_core.translate.api_errors import ApiError
+from ollama_router_core.translate.confidential import Confidential
+from ollama_router_core.translate.conversation import Conversation
+from ollama_router_core.translate.embeddings import EmbeddingReply, EmbeddingRequest
+from ollama_router_core.translate.external_models import ExternalModel
+from ollama_router_core.translate.framing import Framing
+from ollama_router_core.translate.json_reader import Dropped, JsonReader
+from ollama_router_core.translate.replies import Event, Reply, ReplyIdentity
+from ollama_router_core.translate.token_counts import TokenCountFormat
+
+__all__ = [
+    "Codec",
+    "ConversationRoute",
+    "EmbeddingRoute",
+    "HeaderField",
+    "HostTraits",
+    "ReplyOptions",
+    "Route",
+    "StreamReader",
+    "StreamWriter",
+]
+
+HeaderField = tuple[bytes, bytes]
+"""A header field, its name in lower case."""
+
+
+class HostTraits(Struct, frozen=True, kw_only=True):
+    """What a host takes beyond the common ground of its dialect.
+
+    Attributes:
+        max_tokens_key: how an OpenAI host wants the limit of the answer. OpenAI itself refuses `max_tokens` for its
+            reasoning models; many look-alikes know nothing else.
+        extensions: whether an OpenAI host takes `top_k`, `min_p`, `repeat_penalty` and `reasoning_content` in earlier
+            messages, as vLLM and llama.cpp do and OpenAI does not.
+        responses: whether an OpenAI host has `/v1/responses` itself. If not, chat completions answer for it.
+        schemas: whether an Anthropic host keeps to the schema in `output_config.format`. Anthropic does; llama.cpp
+            takes it and ignores it, so a schema for such a host is refused instead.
+        default_max_tokens: tokens; Anthropic demands a limit, this one is sent when the client gave none.
+    """
+
+    max_tokens_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    extensions: bool = False
+    responses: bool = False
+    schemas: bool = True
+    default_max_tokens: int = 4096
+
+
+class ReplyOptions(Confidential, frozen=True, kw_only=True):
+    """What the client asked of its answer and only its own dialect knows.
+
+    Attributes:
+        include_usage: OpenAI: a chunk with the usage at the end of a stream.
+        base64_vectors: OpenAI: embeddings as base64.
+    """
+
+    include_usage: bool = False
+    base64_vectors: bool = False
+
+
+class StreamReader(Protocol):
+    """Turns a host's stream into events; events after `Finished` or `Failed` are ignored."""
+
+    def read(self, payload: bytes) -> list[Event]:
+        """Return the events of one line, or of the data of one server-sent event.
+
+        Raises:
+            UntranslatableReply: the payload is not of the dialect.
+        """
+        ...
+
+    def end(self) -> list[Event]:
+        """Return the `Finished` that the end of the bytes implies.
+
+        Raises:
+            UpstreamDisconnected: the answer was not complete.
+        """
+        ...
+
+
+class StreamWriter(Protocol):
+    """Writes events as a client's stream."""
+
+    def write(self, event: Event) -> bytes:
+        """Return the bytes of an event, empty when the dialect says it later or not at all.
+
+        Raises:
+            UntranslatableReply: the dialect cannot say it.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ConversationRoute:
+    """A route that continues a conversation.
+
+    Attributes:
+        name: stable; may stand in logs and settings.
+        path: the path below a host's base address.
+        read_request: raises `UntranslatableRequest`.
+        write_request: returns the body without the model; raises `UntranslatableRequest`.
+        read_reply: raises `UntranslatableReply`.
+        write_reply: raises `UntranslatableReply`.
+        stream_writer: its last argument is the most bytes that may be held back.
+        plain_prompt: whether a conversation here is one prompt of plain text.
+    """
+
+    name: str
+    family: Family
+    path: str
+    read_request: Callable[[JsonReader], Conversation]
+    write_request: Callable[[Conversation, HostTraits, Dropped], dict[str, Any]]
+    read_reply: Callable[[dict[str, Any]], Reply]
+    write_reply: Callable[[Reply, ReplyIdentity], dict[str, Any]]
+    stream_reader: Callable[[], StreamReader]
+    stream_writer: Callable[[ReplyIdentity, ReplyOptions, int], StreamWriter]
+    plain_prompt: bool = False
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class EmbeddingRoute:
+    """A route that turns texts into vectors. Its functions raise as those of `ConversationRoute` do."""
+
+    name: str
+    family: Family
+    path: str
+    read_request: Callable[[JsonReader], EmbeddingRequest]
+    write_request: Callable[[EmbeddingRequest, Dropped], dict[str, Any]]
+    read_reply: Callable[[dict[str, Any]], EmbeddingReply]
+    write_reply: Callable[[EmbeddingReply, ReplyIdentity, ReplyOptions], dict[str, Any]]
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+Route = ConversationRoute | EmbeddingRoute
+
+
+class Codec(Protocol):
+    """One dialect: everything that the rest of the router has to know about it."""
+
+    @property
+    def family(self) -> Family:
+        """The name of the dialect."""
+        ...
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """Its routes that can be translated."""
+        ...
+
+    @property
+    def framing(self) -> Framing:
+        """How its streams are cut into payloads."""
+        ...
+
+    @property
+    def token_counts(self) -> TokenCountFormat:
+        """Where an answer that passes by says what it cost."""
+        ...
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Domains whose hosts speak it unless the settings say otherwise."""
+        ...
+
+    @property
+    def base_path(self) -> str:
+        """What its paths begin with; a host's `path_prefix` replaces it."""
+        ...
+
+    @property
+    def request_fields(self) -> tuple[HeaderField, ...]:
+        """Header fields that a translated request needs."""
+        ...
+
+    def credential(self, key: bytes) -> HeaderField:
+        """Return the field that carries a key."""
+        ...
+
+    def serves(self, endpoint: Endpoint, traits: HostTraits) -> bool:
+        """Whether a host of the dialect has this route itself, so that requests pass untranslated."""
+        ...
+
+    def route_for(self, source: Route) -> Route:
+        """Return the route on which a host of the dialect is asked what a client asked on `source`.
+
+        Raises:
+            UntranslatableRequest: the dialect has no such route.
+        """
+        ...
+
+    def read_error(self, status: int, body: bytes) -> ApiError:
+        """Read an error answer of a host. Never raises, whatever the body is."""
+        ...
+
+    def write_error(self, error: ApiError, request_id: str) -> bytes:
+        """Return the JSON body of an error answer."""
+        ...
+
+    def write_stream_error(self, error: ApiError, request_id: str) -> bytes:
+        """Return the last line or event of a stream that has begun and cannot go on."""
+        ...
+
+    def model_entry(self, model: ExternalModel) -> dict[str, Any]:
+        """Return the entry of a model in the dialect's list of models."""
+        ...
+
+    def heartbeat(self, path: str, identity: ReplyIdentity) -> bytes | None:
+        """Return what keeps a stream of this route alive and clients skip, None if there is no such thing."""
+        ...
+
+    def answer_locally(
+        self, path: str, body: Mapping[str, Any], model: ExternalModel, identity: ReplyIdentity
+    ) -> bytes | None:
+        """Answer a request for a model elsewhere that no host needs to see, None for any other request."""
+        ...

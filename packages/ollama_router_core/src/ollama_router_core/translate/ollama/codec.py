@@ -1,0 +1,144 @@
+"""Ollama's dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final, assert_never
+
+from ollama_router_core.api.endpoints import Endpoint, Family
+from ollama_router_core.translate.api_errors import ApiError
+from ollama_router_core.translate.codec import (
+    ConversationRoute,
+    EmbeddingRoute,
+    HeaderField,
+    HostTraits,
+    ReplyOptions,
+    Route,
+)
+from ollama_router_core.translate.external_models import ExternalModel
+from ollama_router_core.translate.framing import NDJSON
+from ollama_router_core.translate.host_errors import read_host_error
+from ollama_router_core.translate.json_text import encode
+from ollama_router_core.translate.ollama import embeddings, errors, read_requests, replies, write_requests
+from ollama_router_core.translate.ollama.listings import load_reply, show_reply, tags_entry
+from ollama_router_core.translate.ollama.streams import OllamaReader, OllamaWriter
+from ollama_router_core.translate.ollama.token_counts import OLLAMA_TOKEN_COUNTS
+from ollama_router_core.translate.replies import ReplyIdentity
+
+__all__ = ["OLLAMA_CHAT", "OLLAMA_EMBED", "OLLAMA_EMBEDDINGS", "OLLAMA_GENERATE", "OllamaCodec"]
+
+
+def _chat_writer(identity: ReplyIdentity, _options: ReplyOptions, max_bytes: int) -> OllamaWriter:
+    return OllamaWriter(identity, chat=True, max_bytes=max_bytes)
+
+
+def _generate_writer(identity: ReplyIdentity, _options: ReplyOptions, max_bytes: int) -> OllamaWriter:
+    return OllamaWriter(identity, chat=False, max_bytes=max_bytes)
+
+
+OLLAMA_CHAT = ConversationRoute(
+    name="ollama_chat",
+    family=Family.OLLAMA,
+    path="/api/chat",
+    read_request=read_requests.read_chat,
+    write_request=write_requests.write_chat,
+    read_reply=replies.read_chat_reply,
+    write_reply=replies.write_chat_reply,
+    stream_reader=partial(OllamaReader, chat=True),
+    stream_writer=_chat_writer,
+)
+OLLAMA_GENERATE = ConversationRoute(
+    name="ollama_generate",
+    family=Family.OLLAMA,
+    path="/api/generate",
+    read_request=read_requests.read_generate,
+    write_request=write_requests.write_generate,
+    read_reply=replies.read_generate_reply,
+    write_reply=replies.write_generate_reply,
+    stream_reader=partial(OllamaReader, chat=False),
+    stream_writer=_generate_writer,
+    plain_prompt=True,
+)
+OLLAMA_EMBED = EmbeddingRoute(
+    name="ollama_embed",
+    family=Family.OLLAMA,
+    path="/api/embed",
+    read_request=embeddings.read_embed,
+    write_request=embeddings.write_embed,
+    read_reply=embeddings.read_embed_reply,
+    write_reply=embeddings.write_embed_reply,
+)
+OLLAMA_EMBEDDINGS = EmbeddingRoute(
+    name="ollama_embeddings",
+    family=Family.OLLAMA,
+    path="/api/embeddings",
+    read_request=embeddings.read_embeddings,
+    write_request=embeddings.write_embeddings,
+    read_reply=embeddings.read_embeddings_reply,
+    write_reply=embeddings.write_embeddings_reply,
+)
+
+_EMPTY_CHUNKS: Mapping[str, Mapping[str, object]] = MappingProxyType(
+    {"/api/chat": {"message": {"role": "assistant", "content": ""}}, "/api/generate": {"response": ""}}
+)
+
+
+class OllamaCodec:
+    """Ollama's own API. An Ollama server has the routes of the other dialects too."""
+
+    family: Final = Family.OLLAMA
+    routes: Final[tuple[Route, ...]] = (OLLAMA_CHAT, OLLAMA_GENERATE, OLLAMA_EMBED, OLLAMA_EMBEDDINGS)
+    framing: Final = NDJSON
+    token_counts: Final = OLLAMA_TOKEN_COUNTS
+    domains: Final = ("ollama.com",)
+    base_path: Final = ""
+    request_fields: Final[tuple[HeaderField, ...]] = ()
+
+    def credential(self, key: bytes) -> HeaderField:
+        """See `Codec.credential`."""
+        return (b"authorization", b"Bearer " + key)
+
+    def serves(self, _endpoint: Endpoint, _traits: HostTraits) -> bool:
+        """See `Codec.serves`."""
+        return True
+
+    def route_for(self, source: Route) -> Route:
+        """See `Codec.route_for`: a plain prompt stays one."""
+        if source.family is self.family:
+            return source
+        match source:
+            case EmbeddingRoute():
+                return OLLAMA_EMBED
+            case ConversationRoute():
+                return OLLAMA_GENERATE if source.plain_prompt else OLLAMA_CHAT
+            case _:
+                assert_never(source)
+
+    def read_error(self, status: int, body: bytes) -> ApiError:
+        """See `Codec.read_error`."""
+        return read_host_error(status, body)
+
+    def write_error(self, error: ApiError, _request_id: str) -> bytes:
+        """See `Codec.write_error`."""
+        return errors.write_error(error)
+
+    def write_stream_error(self, error: ApiError, _request_id: str) -> bytes:
+        """See `Codec.write_stream_error`."""
+        return errors.write_stream_error(error)
+
+    def model_entry(self, model: ExternalModel) -> dict[str, Any]:
+        """See `Codec.model_entry`."""
+        return tags_entry(model)
+
+    def heartbeat(self, path: str, identity: ReplyIdentity) -> bytes | None:
+        """See `Codec.heartbeat`: clients parse every line, an empty one fails and an empty chunk passes."""
+        empty = _EMPTY_CHUNKS.get(path)
+        return None if empty is None else encode({**replies.head_fields(identity), **empty, "done": False}) + b"\n"
+
+    def answer_locally(
+        self, path: str, body: Mapping[str, Any], model: ExternalModel, identity: ReplyIdentity
+    ) -> bytes | None:
+        """See `Codec.answer_locally`: `/api/show` tells what the settings know, and loading is done at once."""
+        return encode(show_reply(model)) if path == "/api/show" else load_reply(path, body, identity)

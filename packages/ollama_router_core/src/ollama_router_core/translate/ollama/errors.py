@@ -1,0 +1,17 @@
+"""How Ollama writes an error: one text, the same in a stream."""
+
+from __future__ import annotations
+
+from ollama_router_core.translate.api_errors import ApiError, encode_error
+
+__all__ = ["write_error", "write_stream_error"]
+
+
+def write_error(error: ApiError) -> bytes:
+    """Return the body of an error answer."""
+    return encode_error({"error": error.message})
+
+
+def write_stream_error(error: ApiError) -> bytes:
+    """Return the line that ends a stream."""
+    return write_error(error) + b"\n"

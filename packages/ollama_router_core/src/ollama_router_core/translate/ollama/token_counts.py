@@ -1,0 +1,97 @@
+"""Token counts and durations in passing answers of `/api/chat` and `/api/generate`."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Struct
+
+from ollama_router_core.translate.token_counts import TokenCountFormat, Usage, count_of, number_patterns
+
+__all__ = ["OLLAMA_TOKEN_COUNTS"]
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None
+
+
+class _End(Struct):
+    """The last line of a stream, or a whole answer."""
+
+    done: Any = None
+    error: Any = None
+    prompt_eval_count: _Count = None
+    eval_count: _Count = None
+    load_duration: _Count = None
+    prompt_eval_duration: _Count = None
+    eval_duration: _Count = None
+
+
+class _LooseEnd(Struct):
+    """The same where one of them is no count."""
+
+    done: Any = None
+    error: Any = None
+    prompt_eval_count: Any = None
+    eval_count: Any = None
+    load_duration: Any = None
+    prompt_eval_duration: Any = None
+    eval_duration: Any = None
+
+
+_decode = msgspec.json.Decoder(_End).decode
+_decode_loosely = msgspec.json.Decoder(_LooseEnd).decode
+
+
+def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `TokenCountFormat.read`
+    try:
+        end = _decode(text)
+    except msgspec.ValidationError:
+        end = _counted(_decode_loosely(text))
+    usage = Usage(
+        prompt_tokens=end.prompt_eval_count,
+        completion_tokens=end.eval_count,
+        load_duration=end.load_duration,
+        prompt_eval_duration=end.prompt_eval_duration,
+        eval_duration=end.eval_duration,
+        finished=end.done is True,
+        failed=bool(end.error),
+    )
+    return msgspec.structs.replace(usage, finished=True) if whole and usage.counts else usage
+
+
+def _counted(end: _LooseEnd) -> _End:
+    """Return the same without what is no count."""
+    return _End(
+        done=end.done,
+        error=end.error,
+        prompt_eval_count=count_of(end.prompt_eval_count),
+        eval_count=count_of(end.eval_count),
+        load_duration=count_of(end.load_duration),
+        prompt_eval_duration=count_of(end.prompt_eval_duration),
+        eval_duration=count_of(end.eval_duration),
+    )
+
+
+def _line(line: bytes) -> bytes:
+    return line
+
+
+OLLAMA_TOKEN_COUNTS = TokenCountFormat(
+    words=(b"true", b"eval_", b'load_duration"', b'"error"'),
+    marker=re.compile(rb'"(?:done"\s*:\s*true|(?:prompt_)?eval_|load_duration"|error")'),
+    numbers=number_patterns(
+        {
+            "prompt_tokens": "prompt_eval_count",
+            "completion_tokens": "eval_count",
+            "load_duration": "load_duration",
+            "prompt_eval_duration": "prompt_eval_duration",
+            "eval_duration": "eval_duration",
+        }
+    ),
+    payload=_line,
+    read=_read,
+    # Only the last member of the whole object can stand there.
+    token_ends=(b'"done":false}',),
+    counts_end=True,
+)

@@ -1,0 +1,127 @@
+"""OpenAI's dialect as most look-alikes speak it: chat completions, completions, embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, assert_never
+
+from ollama_router_core.api.endpoints import Endpoint, Family
+from ollama_router_core.translate.api_errors import ApiError
+from ollama_router_core.translate.codec import (
+    ConversationRoute,
+    EmbeddingRoute,
+    HeaderField,
+    HostTraits,
+    ReplyOptions,
+    Route,
+)
+from ollama_router_core.translate.external_models import ExternalModel
+from ollama_router_core.translate.framing import SERVER_SENT_EVENTS
+from ollama_router_core.translate.host_errors import read_host_error
+from ollama_router_core.translate.openai import completions, embeddings, errors, read_requests, replies, write_requests
+from ollama_router_core.translate.openai.listings import model_entry
+from ollama_router_core.translate.openai.streams import OpenAIReader, OpenAIWriter
+from ollama_router_core.translate.openai.token_counts import OPENAI_TOKEN_COUNTS
+from ollama_router_core.translate.replies import ReplyIdentity
+
+__all__ = ["OPENAI_CHAT", "OPENAI_COMPLETIONS", "OPENAI_EMBEDDINGS", "OpenAICodec"]
+
+
+def _chat_writer(identity: ReplyIdentity, options: ReplyOptions, _max_bytes: int) -> OpenAIWriter:
+    return OpenAIWriter(identity, chat=True, include_usage=options.include_usage)
+
+
+def _completion_writer(identity: ReplyIdentity, options: ReplyOptions, _max_bytes: int) -> OpenAIWriter:
+    return OpenAIWriter(identity, chat=False, include_usage=options.include_usage)
+
+
+OPENAI_CHAT = ConversationRoute(
+    name="openai_chat",
+    family=Family.OPENAI,
+    path="/v1/chat/completions",
+    read_request=read_requests.read_chat,
+    write_request=write_requests.write_chat,
+    read_reply=replies.read_chat_reply,
+    write_reply=replies.write_chat_reply,
+    stream_reader=OpenAIReader,
+    stream_writer=_chat_writer,
+)
+OPENAI_COMPLETIONS = ConversationRoute(
+    name="openai_completions",
+    family=Family.OPENAI,
+    path="/v1/completions",
+    read_request=completions.read_completion,
+    write_request=completions.write_completion,
+    read_reply=replies.read_completion_reply,
+    write_reply=replies.write_completion_reply,
+    stream_reader=OpenAIReader,
+    stream_writer=_completion_writer,
+    plain_prompt=True,
+)
+OPENAI_EMBEDDINGS = EmbeddingRoute(
+    name="openai_embeddings",
+    family=Family.OPENAI,
+    path="/v1/embeddings",
+    read_request=embeddings.read_embedding,
+    write_request=embeddings.write_embedding,
+    read_reply=embeddings.read_embedding_reply,
+    write_reply=embeddings.write_embedding_reply,
+)
+
+
+class OpenAICodec:
+    """OpenAI's API but for `/v1/responses`, which is a dialect of its own."""
+
+    family: Final = Family.OPENAI
+    routes: Final[tuple[Route, ...]] = (OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_EMBEDDINGS)
+    framing: Final = SERVER_SENT_EVENTS
+    token_counts: Final = OPENAI_TOKEN_COUNTS
+    domains: Final[tuple[str, ...]] = ("openai.com",)
+    base_path: Final = "/v1"
+    request_fields: Final[tuple[HeaderField, ...]] = ()
+
+    def credential(self, key: bytes) -> HeaderField:
+        """See `Codec.credential`."""
+        return (b"authorization", b"Bearer " + key)
+
+    def serves(self, endpoint: Endpoint, _traits: HostTraits) -> bool:
+        """See `Codec.serves`."""
+        return endpoint.family is self.family
+
+    def route_for(self, source: Route) -> Route:
+        """See `Codec.route_for`: a plain prompt becomes a chat of one message, which is what hosts serve."""
+        if source.family is self.family:
+            return source
+        match source:
+            case EmbeddingRoute():
+                return OPENAI_EMBEDDINGS
+            case ConversationRoute():
+                return OPENAI_CHAT
+            case _:
+                assert_never(source)
+
+    def read_error(self, status: int, body: bytes) -> ApiError:
+        """See `Codec.read_error`."""
+        return read_host_error(status, body)
+
+    def write_error(self, error: ApiError, _request_id: str) -> bytes:
+        """See `Codec.write_error`."""
+        return errors.write_error(error)
+
+    def write_stream_error(self, error: ApiError, _request_id: str) -> bytes:
+        """See `Codec.write_stream_error`."""
+        return errors.write_stream_error(error)
+
+    def model_entry(self, model: ExternalModel) -> dict[str, Any]:
+        """See `Codec.model_entry`."""
+        return model_entry(model)
+
+    def heartbeat(self, _path: str, _identity: ReplyIdentity) -> bytes | None:
+        """See `Codec.heartbeat`: a comment, which parsers of server-sent events skip."""
+        return b": keepalive\n\n"
+
+    def answer_locally(
+        self, _path: str, _body: Mapping[str, Any], _model: ExternalModel, _identity: ReplyIdentity
+    ) -> bytes | None:
+        """See `Codec.answer_locally`."""
+        return None

@@ -1,0 +1,47 @@
+"""Every dialect, registered once. Nothing outside this module lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ollama_router_core.api.endpoints import Family
+from ollama_router_core.translate.anthropic.codec import AnthropicCodec
+from ollama_router_core.translate.codec import Codec, Route
+from ollama_router_core.translate.ollama.codec import OllamaCodec
+from ollama_router_core.translate.openai.codec import OpenAICodec
+
+__all__ = ["CODECS", "ROUTES", "codec_of", "family_of_domain", "route_at"]
+
+_REGISTERED: tuple[Codec, ...] = (
+    OllamaCodec(),
+    OpenAICodec(),
+    AnthropicCodec(),
+)
+
+CODECS: Mapping[Family, Codec] = MappingProxyType({codec.family: codec for codec in _REGISTERED})
+ROUTES: tuple[Route, ...] = tuple(route for codec in _REGISTERED for route in codec.routes)
+_BY_PATH = {route.path: route for route in ROUTES}
+
+if set(CODECS) != set(Family) or len(CODECS) != len(_REGISTERED):
+    raise NotImplementedError("every member of Family needs exactly one codec in _REGISTERED")
+
+
+def codec_of(family: Family) -> Codec:
+    """Return the codec of a dialect."""
+    return CODECS[family]
+
+
+def route_at(path: str) -> Route | None:
+    """Return the route that clients reach at a path of the endpoint table, None if it cannot be translated."""
+    return _BY_PATH.get(path)
+
+
+def family_of_domain(host: str) -> Family | None:
+    """Return the dialect that a host is known to speak by its name, None for a host that nobody knows."""
+    host = host.lower()
+    return next((codec.family for codec in _REGISTERED if any(_is_in(host, one) for one in codec.domains)), None)
+
+
+def _is_in(host: str, domain: str) -> bool:
+    return host == domain or host.endswith("." + domain)

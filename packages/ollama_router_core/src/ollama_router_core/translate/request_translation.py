@@ -1,0 +1,100 @@
+"""A client's request into a host's dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+from msgspec import Struct
+
+from ollama_router_core.translate.codec import ConversationRoute, EmbeddingRoute, HostTraits, ReplyOptions, Route
+from ollama_router_core.translate.confidential import Confidential
+from ollama_router_core.translate.errors import UntranslatableRequest
+from ollama_router_core.translate.json_reader import Dropped, JsonReader
+from ollama_router_core.translate.json_text import JsonError, decode, encode_exactly
+
+__all__ = ["TranslatedRequest", "translate_request"]
+
+_DEFAULT_TRAITS = HostTraits()
+
+
+class TranslatedRequest(Confidential, frozen=True, kw_only=True):
+    """A request ready to be sent.
+
+    Attributes:
+        route: where it is sent; the answer comes in its dialect.
+        body: JSON.
+        stream: whether the answer will be a stream.
+        reply_options: to be handed to `translate_reply` or `StreamTranslator`.
+        dropped: what was left behind, dotted names, for the header `X-Router-Dropped`.
+    """
+
+    route: Route
+    body: bytes
+    stream: bool
+    reply_options: ReplyOptions
+    dropped: tuple[str, ...] = ()
+
+
+class _Written(Struct, frozen=True, kw_only=True):
+    body: dict[str, Any]
+    stream: bool = False
+    reply_options: ReplyOptions
+
+
+def translate_request(
+    body: Mapping[str, Any] | bytes,
+    *,
+    source: Route,
+    target: Route,
+    model: str,
+    traits: HostTraits = _DEFAULT_TRAITS,
+) -> TranslatedRequest:
+    """Say on `target` what a client said on `source`. `model` is the name the host knows the model by.
+
+    Raises:
+        UntranslatableRequest: the body is not one of `source`, or asks for what `target` cannot express.
+    """
+    dropped = Dropped()
+    try:
+        reader = JsonReader(dict(body) if isinstance(body, Mapping) else decode(body), "", dropped)
+        reader.raw("model")
+        written = _rewrite(reader, source, target, traits, dropped)
+        text = encode_exactly({"model": model, **written.body})
+    except JsonError as error:
+        raise UntranslatableRequest(f"the body cannot be carried over: {error}") from None
+    return TranslatedRequest(
+        route=target,
+        body=text,
+        stream=written.stream,
+        reply_options=written.reply_options,
+        dropped=dropped.names(),
+    )
+
+
+def _rewrite(reader: JsonReader, source: Route, target: Route, traits: HostTraits, dropped: Dropped) -> _Written:
+    match source:
+        case ConversationRoute():
+            if not isinstance(target, ConversationRoute):
+                raise _unlike(source, target)
+            conversation = source.read_request(reader)
+            reader.close()
+            return _Written(
+                body=target.write_request(conversation, traits, dropped),
+                stream=conversation.stream,
+                reply_options=ReplyOptions(include_usage=conversation.include_usage),
+            )
+        case EmbeddingRoute():
+            if not isinstance(target, EmbeddingRoute):
+                raise _unlike(source, target)
+            request = source.read_request(reader)
+            reader.close()
+            return _Written(
+                body=target.write_request(request, dropped), reply_options=ReplyOptions(base64_vectors=request.base64)
+            )
+        case _:
+            assert_never(source)
+
+
+def _unlike(source: Route, target: Route) -> UntranslatableRequest:
+    return UntranslatableRequest(f"{source.path} cannot be asked as {target.path}")

@@ -1,0 +1,131 @@
+"""A host's stream into the client's dialect, event by event."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from ollama_router_core.errors import UpstreamError
+from ollama_router_core.translate.api_errors import ApiError
+from ollama_router_core.translate.codec import ConversationRoute, ReplyOptions
+from ollama_router_core.translate.errors import UntranslatableReply
+from ollama_router_core.translate.framing import MAX_EVENT_BYTES
+from ollama_router_core.translate.json_text import JsonError
+from ollama_router_core.translate.registry import codec_of
+from ollama_router_core.translate.replies import (
+    Event,
+    Failed,
+    Finished,
+    ReplyIdentity,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    Timings,
+    ToolCallDelta,
+)
+
+__all__ = ["StreamTranslator"]
+
+_DEFAULT_OPTIONS = ReplyOptions()
+
+
+class StreamTranslator:
+    """Translates a stream as it comes, however its bytes are cut; holds at most one unfinished line or event.
+
+    Nothing is raised: what goes wrong ends the client's stream with an error in its own dialect, and `failure` says
+    what it was. The client's connection must then be closed without a proper end.
+
+    Attributes:
+        failure: why the stream ended before it was complete, None while all is well.
+        done: whether the stream has ended, well or not; what comes after is ignored.
+    """
+
+    def __init__(
+        self,
+        source: ConversationRoute,
+        target: ConversationRoute,
+        *,
+        identity: ReplyIdentity,
+        options: ReplyOptions = _DEFAULT_OPTIONS,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+    ) -> None:
+        self.failure: UpstreamError | None = None
+        self.done = False
+        self._frames = codec_of(source.family).framing.frames(max_event_bytes)
+        self._reader = source.stream_reader()
+        self._writer = target.stream_writer(identity, options, max_event_bytes)
+        self._started = False
+        self._first_ns: int | None = None
+
+    def feed(self, data: bytes, *, elapsed_ns: int = 0) -> bytes:
+        """The client's bytes for some of the host's. `elapsed_ns` is the time since the request was sent."""
+        return b"" if self.done else self._run(self._frames.feed(data), elapsed_ns, last=False)
+
+    def finish(self, *, elapsed_ns: int = 0) -> bytes:
+        """The client's last bytes when the host's have ended; an answer that was not complete is a failure."""
+        return b"" if self.done else self._run(self._frames.end(), elapsed_ns, last=True)
+
+    def abort(self, error: UpstreamError) -> bytes:
+        """The client's last bytes when the host's connection failed: an error in the client's dialect."""
+        if self.done:
+            return b""
+        self.failure = error
+        self.done = True
+        return self._writer.write(Failed(ApiError(message=error.message, status=error.status_hint, code=error.code)))
+
+    def _run(self, payloads: list[bytes], elapsed_ns: int, *, last: bool) -> bytes:
+        written: list[bytes] = []
+        try:
+            for payload in payloads:
+                self._write_all(self._reader.read(payload), elapsed_ns, written)
+            self._frames.check()
+            if last:
+                self._write_all(self._reader.end(), elapsed_ns, written)
+        except UpstreamError as error:
+            written.append(self.abort(error))
+        except JsonError as error:
+            written.append(self.abort(UntranslatableReply(f"the server's answer cannot be carried over: {error}")))
+        return b"".join(written)
+
+    def _write_all(self, events: list[Event], elapsed_ns: int, written: list[bytes]) -> None:
+        for event in events:
+            if self.done:
+                return
+            written.append(self._write(event, elapsed_ns))
+
+    def _write(self, event: Event, elapsed_ns: int) -> bytes:
+        match event:
+            case TextDelta() | ThinkingDelta() | ToolCallDelta():
+                if self._first_ns is not None:
+                    return self._writer.write(event)
+                self._first_ns = elapsed_ns
+                return self._begin(Started()) + self._writer.write(event)
+            case Started():
+                return self._begin(event)
+            case Finished():
+                written = self._begin(Started()) + self._writer.write(self._timed(event, elapsed_ns))
+                self.done = True
+                return written
+            case Failed():
+                # The client gets the server's own words; they may quote the prompt, so nothing else does.
+                self.failure = UpstreamError("the server reported an error inside its stream")
+                self.done = True
+                return self._writer.write(event)
+            case _:
+                assert_never(event)
+
+    def _begin(self, event: Started) -> bytes:
+        """Exactly one beginning, whatever the host does about its own."""
+        if self._started:
+            return b""
+        self._started = True
+        return self._writer.write(event)
+
+    def _timed(self, event: Finished, elapsed_ns: int) -> Finished:
+        """What the router itself has measured, for a host that does not say how long it took."""
+        if event.timings is not None:
+            return event
+        first = elapsed_ns if self._first_ns is None else self._first_ns
+        timings = Timings(total_ns=elapsed_ns, prompt_eval_ns=first, eval_ns=elapsed_ns - first)
+        return replace(event, timings=timings)

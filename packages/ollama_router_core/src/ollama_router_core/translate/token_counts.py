@@ -1,0 +1,88 @@
+"""Where an answer that passes by says how many tokens it took: what every dialect tells the reader in `responses`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import Struct
+
+__all__ = ["FINISHED", "NO_USAGE", "TokenCountFormat", "Usage", "count_of", "number_patterns", "usage_member"]
+
+_MAX_COUNT = 1 << 63
+
+
+class Usage(Struct, frozen=True, kw_only=True):
+    """What a server said about one answer; None where it said nothing. Durations are nanoseconds.
+
+    `finished` is True once the dialect's own end of an answer has passed, `failed` once an error line has.
+    """
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    load_duration: int | None = None
+    prompt_eval_duration: int | None = None
+    eval_duration: int | None = None
+    finished: bool = False
+    failed: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether any number was found."""
+        return self.prompt_tokens is not None or self.completion_tokens is not None or self._times
+
+    @property
+    def _times(self) -> bool:
+        return self.load_duration is not None or self.prompt_eval_duration is not None or self.eval_duration is not None
+
+
+NO_USAGE = Usage()
+FINISHED = Usage(finished=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenCountFormat:
+    """How to find token counts in a dialect's answers.
+
+    Attributes:
+        words: a line of a stream without any of them tells nothing. Looking for words costs a tenth of looking for
+            patterns.
+        marker: what must stand in the end of a line too long to be held for its numbers to count.
+        numbers: the numbers by the names of `Usage`, for a text too long to be parsed.
+        payload: the JSON of a line of a stream, None for a line that has none.
+        read: parses a JSON text; True says that it is a whole answer. Raises `msgspec.MsgspecError`, `ValueError` or
+            `RecursionError` for what is no JSON.
+        token_ends: what a line ends in that is a token and nothing else.
+        counts_end: whether the numbers stand only in the last line of an answer.
+    """
+
+    words: tuple[bytes, ...]
+    marker: re.Pattern[bytes]
+    numbers: Mapping[str, re.Pattern[bytes]]
+    payload: Callable[[bytes], bytes | None]
+    read: Callable[[bytes, bool], Usage]
+    token_ends: tuple[bytes, ...] = ()
+    counts_end: bool = False
+
+    @property
+    def token_lines(self) -> tuple[bytes, ...]:
+        """The ends of whole lines that are tokens."""
+        return tuple(end + b"\n" for end in self.token_ends)
+
+
+def number_patterns(keys: Mapping[str, str]) -> Mapping[str, re.Pattern[bytes]]:
+    """Compile `TokenCountFormat.numbers`; `keys` are the dialect's keys as regular expressions."""
+    return {name: re.compile(rb'"%s"\s*:\s*(\d{1,18})(?=\s*[,}])' % key.encode()) for name, key in keys.items()}
+
+
+def usage_member(usage: Any, wrapper: Any) -> Mapping[str, Any]:
+    """Return the usage of an event, or that of the answer which the event wraps; empty for neither."""
+    source = usage or (wrapper.get("usage") if isinstance(wrapper, dict) else None)
+    return source if isinstance(source, dict) else {}
+
+
+def count_of(value: Any) -> int | None:
+    """Return a count of 63 bits, None for anything else."""
+    return value if type(value) is int and 0 <= value < _MAX_COUNT else None

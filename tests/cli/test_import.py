@@ -9,6 +9,7 @@ from ollama_router_server.accounts.authentication import Authenticator
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import SystemClock
+from support.authentication import verified
 from support.identities import bearer
 from support.rails import create_rails_database, rails_digest
 
@@ -46,7 +47,7 @@ def who(cli, tmp_path, token):
         authenticator = Authenticator(UserStore(database, clock=SystemClock()), clock=SystemClock())
         await authenticator.start()
         try:
-            return (await authenticator.authenticate(bearer(token))).name
+            return (await verified(authenticator, bearer(token))).name
         finally:
             await authenticator.aclose()
             await database.aclose()

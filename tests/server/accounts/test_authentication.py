@@ -22,10 +22,11 @@ from ollama_router_core.errors import (
     UserInactive,
 )
 from ollama_router_server.accounts import authentication as auth
-from ollama_router_server.accounts.authentication import Authenticator
+from ollama_router_server.accounts.authentication import Authenticator, Verification
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.schema import tokens
 from ollama_router_server.storage.users import UserChange, UserStore
+from support.authentication import verified
 from support.eventually import eventually
 from support.identities import bearer, seeded_token
 from support.storage import FakeClock, back_up, create_sqlite, delete_database, restore, sqlite_url
@@ -90,11 +91,11 @@ def same_lookup(headers: list[tuple[bytes, bytes]], count: int) -> list[list[tup
 async def test_a_known_token_names_its_user(store: UserStore, authenticator: Authenticator) -> None:
     """First by bcrypt, then from memory, without waiting."""
     headers = await known(store, authenticator)
-    assert authenticator.authenticate_cached(headers) is None
-    user = await authenticator.authenticate(headers)
+    assert isinstance(authenticator.authenticate(headers), Verification)
+    user = await verified(authenticator, headers)
     assert (user.name, user.role) == ("alice", "user")
-    assert authenticator.authenticate_cached(headers) == user
-    assert await authenticator.authenticate(headers) == user
+    assert authenticator.authenticate(headers) == user
+    assert await verified(authenticator, headers) == user
     assert authenticator.verifications == 1
 
 
@@ -102,21 +103,21 @@ async def test_both_fields_take_the_same_way(store: UserStore, authenticator: Au
     """A restriction cannot be met in one field and missed in the other."""
     headers = await known(store, authenticator)
     token = headers[-1][1].removeprefix(b"Bearer ")
-    assert (await authenticator.authenticate([(b"x-api-key", token)])).name == "alice"
+    assert (await verified(authenticator, [(b"x-api-key", token)])).name == "alice"
     await store.deactivate("alice")
     await authenticator.refresh()
     for fields in (headers, [(b"x-api-key", token)]):
         with pytest.raises(UserInactive):
-            await authenticator.authenticate(fields)
+            await verified(authenticator, fields)
 
 
 async def test_without_or_with_two_credentials(authenticator: Authenticator) -> None:
     """The errors of the core's reader come through, in both ways of asking."""
     for headers, error in [([], MissingCredential), ([*bearer("a"), *bearer("b")], AmbiguousCredential)]:
         with pytest.raises(error):
-            authenticator.authenticate_cached(headers)
+            authenticator.authenticate(headers)
         with pytest.raises(error):
-            await authenticator.authenticate(headers)
+            await verified(authenticator, headers)
 
 
 async def test_junk_costs_no_bcrypt(store: UserStore, authenticator: Authenticator) -> None:
@@ -129,7 +130,7 @@ async def test_junk_costs_no_bcrypt(store: UserStore, authenticator: Authenticat
     junk += ["'OR'1'='1", digest, "x", good[:-1], good + "0", good.swapcase()]
     for text in junk:
         with pytest.raises(InvalidCredential):
-            authenticator.authenticate_cached(bearer(text))
+            authenticator.authenticate(bearer(text))
     assert authenticator.verifications == 0
 
 
@@ -138,9 +139,9 @@ async def test_a_well_formed_stranger_is_verified_once(store: UserStore, authent
     (stranger,) = same_lookup(await known(store, authenticator), 1)
     for _ in range(3):
         with pytest.raises(InvalidCredential):
-            await authenticator.authenticate(stranger)
+            await verified(authenticator, stranger)
     with pytest.raises(InvalidCredential):
-        authenticator.authenticate_cached(stranger)
+        authenticator.authenticate(stranger)
     assert authenticator.verifications == 1
 
 
@@ -149,7 +150,7 @@ async def test_hundred_requests_with_one_new_token_cost_one_bcrypt(
 ) -> None:
     """Single flight: they wait for the same answer."""
     headers = await known(store, authenticator)
-    users = await asyncio.gather(*(authenticator.authenticate(headers) for _ in range(100)))
+    users = await asyncio.gather(*(verified(authenticator, headers) for _ in range(100)))
     assert {user.name for user in users} == {"alice"}
     assert authenticator.verifications == 1
 
@@ -159,8 +160,8 @@ async def test_a_client_that_leaves_fails_no_other(
 ) -> None:
     """Cancelling the first of those who wait does not cancel the verification."""
     headers = await known(store, authenticator)
-    first = asyncio.create_task(authenticator.authenticate(headers))
-    second = asyncio.create_task(authenticator.authenticate(headers))
+    first = asyncio.create_task(verified(authenticator, headers))
+    second = asyncio.create_task(verified(authenticator, headers))
     await eventually(slow_bcrypt.started)
     first.cancel()
     slow_bcrypt.finish()
@@ -173,14 +174,14 @@ async def test_the_queue_for_bcrypt_is_bounded(store: UserStore, clock: FakeCloc
     authenticator = Authenticator(store, clock=clock, max_waiting=3)
     await authenticator.start()
     users = [await known(store, authenticator, f"user{number}") for number in range(4)]
-    waiting = [asyncio.create_task(authenticator.authenticate(headers)) for headers in users[:3]]
+    waiting = [asyncio.create_task(verified(authenticator, headers)) for headers in users[:3]]
     await eventually(slow_bcrypt.started)
     with pytest.raises(Overloaded) as caught:
-        await authenticator.authenticate(users[3])
+        await verified(authenticator, users[3])
     assert caught.value.retry_after
     slow_bcrypt.finish()
     assert [user.name for user in await asyncio.gather(*waiting)] == ["user0", "user1", "user2"]
-    assert (await authenticator.authenticate(users[3])).name == "user3"
+    assert (await verified(authenticator, users[3])).name == "user3"
     await authenticator.aclose()
 
 
@@ -190,9 +191,9 @@ async def test_one_known_public_part_cannot_fill_the_queue(
     """A flood for one token leaves room for everybody else."""
     alice = await known(store, authenticator)
     bob = await known(store, authenticator, "bob")
-    flood = [asyncio.create_task(authenticator.authenticate(headers)) for headers in same_lookup(alice, 50)]
+    flood = [asyncio.create_task(verified(authenticator, headers)) for headers in same_lookup(alice, 50)]
     await eventually(slow_bcrypt.started)
-    entering = asyncio.create_task(authenticator.authenticate(bob))
+    entering = asyncio.create_task(verified(authenticator, bob))
     slow_bcrypt.finish()
     assert (await entering).name == "bob"
     outcomes = await asyncio.gather(*flood, return_exceptions=True)
@@ -204,36 +205,36 @@ async def test_a_deactivated_user_is_out_once_the_epoch_was_seen(
 ) -> None:
     """Within one poll, cached or not; and back as fast."""
     headers = await known(store, authenticator)
-    user = await authenticator.authenticate(headers)
+    user = await verified(authenticator, headers)
     await store.deactivate("alice")
     await eventually(lambda: not authenticator.is_still_valid(user))
     with pytest.raises(UserInactive, match="alice"):
-        authenticator.authenticate_cached(headers)
+        authenticator.authenticate(headers)
     await store.activate("alice")
     await eventually(lambda: authenticator.is_still_valid(user))
-    assert authenticator.authenticate_cached(headers) == user
+    assert authenticator.authenticate(headers) == user
     assert authenticator.verifications == 1
 
 
 async def test_a_regenerated_token_ends_the_old_one(store: UserStore, authenticator: Authenticator) -> None:
     """Also for streams that began with it, while the user stays."""
     headers = await known(store, authenticator)
-    user = await authenticator.authenticate(headers)
+    user = await verified(authenticator, headers)
     new = await store.regenerate_token("alice")
     await eventually(lambda: not authenticator.is_still_valid(user))
     with pytest.raises(InvalidCredential):
-        authenticator.authenticate_cached(headers)
-    assert (await authenticator.authenticate(bearer(new.token))).id == user.id
+        authenticator.authenticate(headers)
+    assert (await verified(authenticator, bearer(new.token))).id == user.id
 
 
 async def test_a_deleted_user_is_nobody(store: UserStore, authenticator: Authenticator) -> None:
     """Not inactive: unknown."""
     headers = await known(store, authenticator)
-    user = await authenticator.authenticate(headers)
+    user = await verified(authenticator, headers)
     await store.delete("alice")
     await authenticator.refresh()
     with pytest.raises(InvalidCredential):
-        await authenticator.authenticate(headers)
+        await verified(authenticator, headers)
     assert not authenticator.is_still_valid(user)
 
 
@@ -242,7 +243,7 @@ async def test_revoked_while_bcrypt_runs(
 ) -> None:
     """What was verified against a digest that is gone by then counts for nothing."""
     headers = await known(store, authenticator)
-    entering = asyncio.create_task(authenticator.authenticate(headers))
+    entering = asyncio.create_task(verified(authenticator, headers))
     await eventually(slow_bcrypt.started)
     await store.regenerate_token("alice")
     await authenticator.refresh()
@@ -250,17 +251,17 @@ async def test_revoked_while_bcrypt_runs(
     with pytest.raises(InvalidCredential):
         await entering
     with pytest.raises(InvalidCredential):
-        authenticator.authenticate_cached(headers)
+        authenticator.authenticate(headers)
 
 
 async def test_a_change_of_one_user_costs_the_others_no_bcrypt(store: UserStore, authenticator: Authenticator) -> None:
     """A new epoch must not make everybody's next request wait."""
     alice = await known(store, authenticator)
-    await authenticator.authenticate(alice)
+    await verified(authenticator, alice)
     await known(store, authenticator, "bob")
     await store.change("alice", UserChange(role="admin"))
     await authenticator.refresh()
-    user = authenticator.authenticate_cached(alice)
+    user = authenticator.authenticate(alice)
     assert user is not None
     assert user.role == "admin"
     assert authenticator.verifications == 1
@@ -289,14 +290,14 @@ async def test_closed_after_30_seconds_without_the_database(
 ) -> None:
     """Until then the known stay welcome; afterwards nobody is, and a live stream is not cut for it."""
     headers = await known(store, authenticator)
-    user = await authenticator.authenticate(headers)
+    user = await verified(authenticator, headers)
     backup = back_up(path)
     delete_database(path)
     clock.advance(29.0)
-    assert authenticator.authenticate_cached(headers) == user
+    assert authenticator.authenticate(headers) == user
     clock.advance(2.0)
     with pytest.raises(StorageUnavailable) as caught:
-        authenticator.authenticate_cached(headers)
+        authenticator.authenticate(headers)
     assert caught.value.retry_after
     assert authenticator.is_still_valid(user)
     restore(backup, path)
@@ -306,7 +307,7 @@ async def test_closed_after_30_seconds_without_the_database(
 def answers(authenticator: Authenticator, headers: list[tuple[bytes, bytes]]) -> bool:
     """Whether users are confirmed again."""
     try:
-        authenticator.authenticate_cached(headers)
+        authenticator.authenticate(headers)
     except (StorageUnavailable, InvalidCredential):
         return False
     return True
@@ -321,7 +322,7 @@ async def test_a_write_lock_keeps_nobody_out(
         await connection.execute(update(tokens).values(last_used_at=1.0))
         clock.advance(100.0)
         await authenticator.refresh()
-        assert (await authenticator.authenticate(headers)).name == "alice"
+        assert (await verified(authenticator, headers)).name == "alice"
 
 
 async def test_changes_made_by_hand_are_seen_within_a_minute(
@@ -329,13 +330,13 @@ async def test_changes_made_by_hand_are_seen_within_a_minute(
 ) -> None:
     """Somebody edits the table and knows nothing of epochs."""
     headers = await known(store, authenticator)
-    await authenticator.authenticate(headers)
+    await verified(authenticator, headers)
     async with database.write() as connection:
         await connection.exec_driver_sql("UPDATE users SET active = 0")
     clock.advance(60.0)
     await authenticator.refresh()
     with pytest.raises(UserInactive):
-        await authenticator.authenticate(headers)
+        await verified(authenticator, headers)
 
 
 async def test_tokens_of_the_rails_application(
@@ -349,9 +350,9 @@ async def test_tokens_of_the_rails_application(
         await connection.execute(update(tokens).values(lookup=clear[:8], digest=digest, imported=True))
     clock_free = Authenticator(store, clock=FakeClock())
     await clock_free.start()
-    assert (await clock_free.authenticate(bearer(clear))).name == "alice"
+    assert (await verified(clock_free, bearer(clear))).name == "alice"
     with pytest.raises(InvalidCredential):
-        await clock_free.authenticate(bearer(clear[:-1] + "f"))
+        await verified(clock_free, bearer(clear[:-1] + "f"))
     await clock_free.aclose()
 
 
@@ -360,7 +361,7 @@ async def test_last_use_is_written_on_the_way_out(
 ) -> None:
     """Never on a request's path."""
     headers = await known(store, authenticator)
-    await authenticator.authenticate(headers)
+    await verified(authenticator, headers)
     await authenticator.aclose()
     assert (await store.show("alice")).summary.tokens[0].last_used_at == clock.wall()
 
@@ -372,9 +373,9 @@ async def test_no_error_repeats_the_token(store: UserStore, authenticator: Authe
     await store.deactivate("alice")
     await authenticator.refresh()
     with pytest.raises(UserInactive) as inactive:
-        await authenticator.authenticate(headers)
+        await verified(authenticator, headers)
     with pytest.raises(InvalidCredential) as unknown:
-        await authenticator.authenticate(bearer(canary[::-1]))
+        await verified(authenticator, bearer(canary[::-1]))
     assert canary not in f"{inactive.value!r}"
     assert canary[::-1] not in f"{unknown.value!r}"
 

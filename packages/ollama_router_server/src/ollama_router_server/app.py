@@ -33,6 +33,7 @@ from ollama_router_server.http.path_token import has_path_token, move_path_token
 from ollama_router_server.relay.client import Receive, Send
 from ollama_router_server.relay.relay import RelayApp, RelayDeps
 from ollama_router_server.services import Services
+from ollama_router_server.storage.users import User
 from ollama_router_server.telemetry.metrics import Gauges, Metrics, ServerGauges
 
 __all__ = ["RouterApp", "create_app"]
@@ -97,8 +98,8 @@ class _Insiders:
         if not closed and not request.path.startswith("/router/"):
             return
         headers = request.scope["headers"]
-        authenticator = self._services.authenticator
-        user = authenticator.authenticate_cached(headers) or await authenticator.authenticate(headers)
+        found = self._services.authenticator.authenticate(headers)
+        user = found if isinstance(found, User) else await found
         if user.role != "admin" and not (user.role == "viewer" and request.path in _FIGURES):
             raise Forbidden("this route needs an admin's token")
         peer = request.scope.get("client")

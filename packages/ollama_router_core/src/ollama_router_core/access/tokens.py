@@ -268,14 +268,7 @@ class VerifiedTokens(Generic[Value]):
 
     def find(self, credential: str, *, epoch: int, now: float) -> Value | Rejected | None:
         """What is known: the accepted credential's value, `REJECTED`, or None when bcrypt must be asked."""
-        return self.find_key(self.key(credential), epoch=epoch, now=now)
-
-    def key(self, credential: str) -> bytes:
-        """What entries are kept under; worthless in any other process."""
-        return blake2b(credential.encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()
-
-    def find_key(self, key: bytes, *, epoch: int, now: float) -> Value | Rejected | None:
-        """`find` for who has kept the credential's `key`."""
+        key = self._digest(credential)
         accepted = self._accepted.get(key)
         if accepted is not None:
             if accepted.epoch == epoch and now < accepted.expires:
@@ -293,7 +286,7 @@ class VerifiedTokens(Generic[Value]):
 
     def accept(self, credential: str, value: Value, *, epoch: int, now: float) -> None:
         """Remember that a credential verified in this epoch, and whose it is."""
-        key = self.key(credential)
+        key = self._digest(credential)
         self._rejected.pop(key, None)
         self._accepted[key] = _Entry(value, epoch, now + self._positive_ttl)
         self._accepted.move_to_end(key)
@@ -302,7 +295,7 @@ class VerifiedTokens(Generic[Value]):
 
     def reject(self, credential: str, *, epoch: int, now: float) -> None:
         """Remember that a credential is nobody's in this epoch."""
-        key = self.key(credential)
+        key = self._digest(credential)
         self._rejected[key] = _Entry(REJECTED, epoch, now + self._negative_ttl)
         self._rejected.move_to_end(key)
         if len(self._rejected) > self._max_rejected:
@@ -323,3 +316,6 @@ class VerifiedTokens(Generic[Value]):
                 del self._accepted[key]
             else:
                 entry.value, entry.epoch = value, epoch
+
+    def _digest(self, credential: str) -> bytes:
+        return blake2b(credential.encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()

@@ -8,10 +8,11 @@ bounded queue, once for all requests that wait for the same credential.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -27,7 +28,7 @@ from ollama_router_core.errors import InvalidCredential, Overloaded, StorageUnav
 from ollama_router_server.storage.users import Identities, KnownToken, User, UserStore
 from ollama_router_server.system import Clock, random_bytes
 
-__all__ = ["Authenticator", "Headers", "User"]
+__all__ = ["Authenticator", "Headers", "User", "Verification"]
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -55,11 +56,30 @@ def _index(identities: Identities) -> _Directory:
     return _Directory(identities.epoch, by_lookup, by_token)
 
 
+class Verification:
+    """A credential that nothing is known of yet; awaiting this verifies it and gives its user.
+
+    Raises, when awaited:
+        Overloaded: too many credentials are being verified.
+        InvalidCredential, UserInactive: the request is refused.
+    """
+
+    __slots__ = ("_credential", "_verify")
+
+    def __init__(self, verify: Callable[[str], Coroutine[Any, Any, User]], credential: str) -> None:
+        self._verify = verify
+        self._credential = credential
+
+    def __await__(self) -> Generator[Any, Any, User]:
+        """Verify the credential."""
+        return self._verify(self._credential).__await__()
+
+
 class Authenticator:
     """Knows every user and token as of the last `auth_epoch` it saw.
 
-    Use it as: `await start()`, then for each request `authenticate_cached(headers)`, and only if that returns
-    None `await authenticate(headers)`. All of it runs on one event loop; bcrypt alone has threads.
+    Call `start` once, then `authenticate` for each request. All of it runs on one event loop; bcrypt alone has
+    threads.
 
     Args:
         users: where users come from.
@@ -115,48 +135,16 @@ class Authenticator:
         self._pool.shutdown(wait=True, cancel_futures=True)
         await self._write_uses()
 
-    def authenticate_cached(self, headers: Headers) -> User | None:
-        """The user, if that can be said at once; None if only `authenticate` can say.
+    def authenticate(self, headers: Headers) -> User | Verification:
+        """The user, or what has to be awaited where only bcrypt can say.
 
         Raises:
             MissingCredential, AmbiguousCredential, InvalidCredential, UserInactive: the request is refused.
             StorageUnavailable: users were not confirmed for too long.
         """
-        known = self._find(read_credential(headers))
-        return None if known is None else self._admit(known)
-
-    def key_of(self, headers: Headers) -> bytes:
-        """What `recognise` knows the credential of these fields by; only this process can make it.
-
-        Raises:
-            MissingCredential, AmbiguousCredential, InvalidCredential: there is not exactly one.
-        """
-        return self._verified.key(read_credential(headers))
-
-    def recognise(self, key: bytes) -> User | None:
-        """The user whose credential has this key, if it was verified before; None if `authenticate` has to look.
-
-        Raises:
-            UserInactive: the user may not come in.
-        """
-        now = self._clock.monotonic()
-        if now - self._confirmed > self._stale_after:
-            return None
-        known = self._verified.find_key(key, epoch=self._directory.epoch, now=now)
-        return None if known is None or known is REJECTED else self._admit(known)
-
-    async def authenticate(self, headers: Headers) -> User:
-        """The user.
-
-        Raises:
-            Overloaded: too many credentials are being verified.
-            AccessError, StorageUnavailable: as `authenticate_cached`.
-        """
         credential = read_credential(headers)
         known = self._find(credential)
-        if known is None:
-            known = await self._verify(credential)
-        return self._admit(known)
+        return Verification(self._verify, credential) if known is None else self._admit(known)
 
     def is_still_valid(self, user: User) -> bool:
         """Whether what let this user in still stands; to be asked again while an answer streams."""
@@ -212,7 +200,7 @@ class Authenticator:
         self._used.add(user.token_id)
         return user
 
-    async def _verify(self, credential: str) -> KnownToken:
+    async def _verify(self, credential: str) -> User:
         flight = self._flights.get(credential)
         if flight is None:
             self._make_room(lookup_of(credential))
@@ -222,7 +210,7 @@ class Authenticator:
         known = await asyncio.shield(flight)  # a client that leaves must not fail the others that wait
         if known is None:
             raise _unknown()
-        return known
+        return self._admit(known)
 
     def _make_room(self, lookup: str) -> None:
         same = sum(1 for waiting in self._flights if lookup_of(waiting) == lookup)

@@ -61,16 +61,16 @@ _log = structlog.get_logger("relay")
 class _Seen:
     """What the head of a request says.
 
-    `match` is None if such requests take the other way. `credential` is what the authenticator recognises it by,
+    `match` is None if such requests take the other way. `user` is who sent it,
     `address` where they come from, `passed` the fields that a server gets of the head, as bytes, by the server's name.
     `uncounted` is the user whose requests count against no limit.
     """
 
-    __slots__ = ("address", "credential", "match", "passed", "uncounted")
+    __slots__ = ("address", "match", "passed", "uncounted", "user")
 
-    def __init__(self, match: Match | None = None, credential: bytes = b"", address: str | None = None) -> None:
+    def __init__(self, match: Match | None = None, user: User | None = None, address: str | None = None) -> None:
         self.match = match
-        self.credential = credential
+        self.user = user
         self.address = address
         self.passed: dict[str, bytes] = {}
         self.uncounted: User | None = None
@@ -162,10 +162,12 @@ class FastPath:
         if match is None or traced or any(name == b"content-encoding" for name, _ in head.headers):
             return _Seen()
         try:
-            credential = self.deps.authenticator.key_of(head.headers)
+            user = self.deps.authenticator.authenticate(head.headers)
         except RouterError:
             return _Seen()
-        return _Seen(match, credential, self.relay.address_of(cycle.client, head.headers))
+        if not isinstance(user, User):
+            return _Seen()
+        return _Seen(match, user, self.relay.address_of(cycle.client, head.headers))
 
     def _counted(self, exchange: Exchange, seen: _Seen, match: Match) -> bool:
         if exchange.user is seen.uncounted:
@@ -181,7 +183,7 @@ class FastPath:
     def _checked(self, exchange: Exchange, seen: _Seen, match: Match, body: bytes) -> ParsedRequest | None:
         """The request, if this user may make it and it is for one server; None for the other way."""
         endpoint = match.endpoint
-        user = self.deps.authenticator.recognise(seen.credential)
+        user = seen.user
         if user is None:
             return None
         exchange.user, exchange.endpoint = user, endpoint

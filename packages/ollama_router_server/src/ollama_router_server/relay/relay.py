@@ -316,9 +316,8 @@ class RelayApp:
         return await self._deps.admitting.admit(exchange, request)
 
     async def _authenticate(self, exchange: Exchange) -> User:
-        headers = exchange.headers
-        authenticator = self._deps.authenticator
-        return authenticator.authenticate_cached(headers) or await authenticator.authenticate(headers)
+        found = self._deps.authenticator.authenticate(exchange.headers)
+        return found if isinstance(found, User) else await found
 
     def _refuse_overload(self) -> None:
         if self._in_flight > self._deps.config.limits.max_in_flight:

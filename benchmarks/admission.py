@@ -30,7 +30,7 @@ from ollama_router_core.api.strict_json import parse_object
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
-from ollama_router_core.routing.decision import decide
+from ollama_router_core.routing.selector import ServerSelector
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.relay.admitting import AdmissionController
 from ollama_router_server.system import SystemClock
@@ -97,7 +97,8 @@ def core_cost(config: Config, snapshot: FleetSnapshot, requests: list[RouteReque
         admission.bound(ticket, "server0", 0.0)
         admission.finished(-1, snapshot, 0.0)
     request = requests[0]
-    deciding = cost(lambda turn: decide(request, snapshot, config, now=1.0, tiebreak=turn))
+    selector = ServerSelector(config)
+    deciding = cost(lambda turn: selector.decide(request, snapshot, now=1.0, tiebreak=turn))
 
     def place(turn: int) -> None:
         ticket = Ticket(number=turn, request=request, arrived=1.0 + turn * 1e-3, user="u", tiebreak=turn)

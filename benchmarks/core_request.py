@@ -24,10 +24,9 @@ from ollama_router_core.outbound.header_fields import answer_fields, reason_fiel
 from ollama_router_core.outbound.sending import prepare
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.responses.usage import UsageReader
-from ollama_router_core.routing.decision import decide
 from ollama_router_core.routing.forwarding import forward, outcome_of_status
-from ollama_router_core.routing.model_placement import decide_place
 from ollama_router_core.routing.policy import apply_policy
+from ollama_router_core.routing.selector import ServerSelector
 
 MODEL = "llama3.1:8b"
 BODIES = {
@@ -130,10 +129,10 @@ def choosing() -> Operations:
     config, snapshot = make_fleet("priority_with_memory")
     fastest, _ = make_fleet("fastest")
     route = parse_request(CHAT, BODIES["ollama chat"][1]).route
-    yield "decide priority", lambda: decide(route, snapshot, config, now=0.0, tiebreak=7)
-    yield "decide fastest", lambda: decide(route, snapshot, fastest, now=0.0, tiebreak=7)
-    yield "decide_place", lambda: decide_place(route, snapshot, config, now=0.0, tiebreak=7)
-    decision = decide(route, snapshot, config, now=0.0)
+    by_priority, by_time = ServerSelector(config), ServerSelector(fastest)
+    yield "decide priority", lambda: by_priority.decide(route, snapshot, now=0.0, tiebreak=7)
+    yield "decide fastest", lambda: by_time.decide(route, snapshot, now=0.0, tiebreak=7)
+    decision = by_priority.decide(route, snapshot, now=0.0)
     yield "reason text", lambda: decision.reason
     yield "reason + field", lambda: reason_field(decision.reason)
 

@@ -15,7 +15,7 @@ from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
-from ollama_router_core.routing.decision import decide
+from ollama_router_core.routing.selector import ServerSelector
 
 GIB = 1024**3
 FLEETS = ((4, 20, 15.0), (10, 50, 40.0), (100, 500, 400.0))
@@ -67,10 +67,10 @@ def make_fleet(servers: int, models: int, strategy: str) -> tuple[Config, FleetS
     return config, snapshot, requests
 
 
-def timed(config: Config, snapshot: FleetSnapshot, request: RouteRequest, tiebreak: int) -> float:
+def timed(selector: ServerSelector, snapshot: FleetSnapshot, request: RouteRequest, tiebreak: int) -> float:
     """Microseconds of one decision."""
     start = time.perf_counter_ns()
-    decision = decide(request, snapshot, config, now=0.0, tiebreak=tiebreak)
+    decision = selector.decide(request, snapshot, now=0.0, tiebreak=tiebreak)
     elapsed = time.perf_counter_ns() - start
     assert decision.ranking
     return elapsed / 1000
@@ -83,8 +83,9 @@ def main() -> None:
     for servers, models, promise in FLEETS:
         for strategy in STRATEGIES:
             config, snapshot, requests = make_fleet(servers, models, strategy)
-            first = [timed(config, snapshot, request, 0) for request in requests]
-            times = sorted(timed(config, snapshot, requests[turn % models], turn) for turn in range(REPEATS))
+            selector = ServerSelector(config)
+            first = [timed(selector, snapshot, request, 0) for request in requests]
+            times = sorted(timed(selector, snapshot, requests[turn % models], turn) for turn in range(REPEATS))
             row = (statistics.median(times), times[int(0.99 * REPEATS)], statistics.median(first), promise)
             print(f"{servers:7} {models:6}  {strategy:22} " + " ".join(f"{value:10.1f}" for value in row))
 

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from ollama_router_core.fleet.breaker import Breaker, RetryBudget, counts_as_failure
-from ollama_router_core.routing.decision import decide
+from ollama_router_core.routing.selector import decide
 from support.fleets import make_config, make_facts, make_fleet, make_request
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ollama_router_core.fleet.snapshot import FleetSnapshot
-from ollama_router_core.routing.decision import Decision, decide
-from ollama_router_core.routing.plans import plan_for
-from ollama_router_core.routing.selection import RankingContext
+from ollama_router_core.routing.decision import Decision
+from ollama_router_core.routing.selector import ServerSelector, decide
 from support.routing_strategies import NAMES, fleets, requests
 
 NOW = 50.0
@@ -112,12 +113,14 @@ def test_an_empty_ranking_has_an_error_and_the_other_way_round(fleet, request):
     assert (decision.error is None) == bool(decision.ranking)
 
 
-@given(fleets(), requests, st.integers(0, 9))
-def test_a_settled_plan_is_in_the_order_that_comparing_gives(fleet, request, tiebreak):
-    """Nothing that goes on, and no chance, can change it; others are at least in the order of what is fixed."""
+@given(fleets(), requests, requests, st.integers(0, 100))
+def test_what_a_selector_remembers_never_changes_an_answer(fleet, earlier, request, tiebreak):
+    """A selector that has decided before, on these facts and on others, decides as a new one does."""
     config, snapshot = fleet
-    plan = plan_for(request, snapshot, config)
-    keys = sorted(plan.ranking.keys(plan.turns, RankingContext(request, snapshot, config, NOW), tiebreak))
-    assert plan.names == tuple(turn.name for turn in plan.turns)
-    assert not plan.settled or plan.names == tuple(key[-1] for key in keys)
-    assert [turn.fixed for turn in plan.turns] == sorted(turn.fixed for turn in plan.turns)
+    used = ServerSelector(config)
+    used.decide(earlier, snapshot, now=NOW)
+    used.decide(request, replace(snapshot, servers={}), now=NOW)
+    first = next(iter(snapshot.servers.values()))
+    used.decide(request, snapshot.with_server(dataclasses.replace(first, up=not first.up)), now=NOW)
+    fresh = decide(request, snapshot, config, now=NOW, tiebreak=tiebreak)
+    assert comparable(used.decide(request, snapshot, now=NOW, tiebreak=tiebreak)) == comparable(fresh)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFits
-from ollama_router_core.routing.decision import decide
+from ollama_router_core.routing.selector import decide
 from support.fleets import GIB, installed, make_config, make_facts, make_fleet, make_request
 
 HAS_8B = (installed("llama3.1:8b"),)

@@ -17,13 +17,13 @@ from ollama_router_core.routing.model_placement import (
     Named,
     Unsaid,
     WhereItFits,
-    cloud_ranking,
     differing_digests,
-    holders,
-    home_ranking,
+    hosted_ranking,
     loaded_on,
-    places_for,
+    owners,
     read_target,
+    servers_by_priority,
+    servers_for_target,
 )
 
 MODEL = canonical_name("llama3.1:70b")
@@ -76,7 +76,7 @@ def test_an_unknown_or_disabled_server_is_no_target(text: str) -> None:
 def test_holders_are_all_that_are_believed_to_have_it() -> None:
     """One that is down still has its files."""
     snapshot = fleet(facts("a", "x"), facts("b", "x", up=False), facts("c"))
-    assert holders(snapshot, MODEL) == ("a", "b")
+    assert owners(snapshot, MODEL) == ("a", "b")
 
 
 def test_an_unload_goes_where_it_is_loaded() -> None:
@@ -87,35 +87,35 @@ def test_an_unload_goes_where_it_is_loaded() -> None:
 def test_the_home_depends_on_nothing_but_config_and_who_is_up() -> None:
     """So that a restarted router finds the same one."""
     settings = config(a={"priority": 2}, b={}, c={})
-    assert home_ranking(fleet(facts("c"), facts("a"), facts("b", up=False)), settings) == ("c", "a")
+    assert servers_by_priority(fleet(facts("c"), facts("a"), facts("b", up=False)), settings) == ("c", "a")
 
 
 def test_a_new_model_goes_where_it_fits_best() -> None:
     """Priority first, then the smallest that is large enough, so that large ones stay free for large models."""
     settings = config(small={"max_memory_gb": 8}, mid={"max_memory_gb": 64}, big={"max_memory_gb": 640})
     snapshot = fleet(facts("small"), facts("mid"), facts("big"))
-    assert places_for(WhereItFits(), ASKED, snapshot, settings) == ("mid",)
-    assert places_for(Unsaid(), ASKED, snapshot, settings) == ("mid",)
+    assert servers_for_target(WhereItFits(), ASKED, snapshot, settings) == ("mid",)
+    assert servers_for_target(Unsaid(), ASKED, snapshot, settings) == ("mid",)
 
 
 def test_a_model_that_is_somewhere_is_updated_there() -> None:
     """Unsaid means: no new copies, and no old ones left behind."""
     settings = config(a={}, b={}, c={})
     snapshot = fleet(facts("a", "x"), facts("b", "x"), facts("c"))
-    assert places_for(Unsaid(), ASKED, snapshot, settings) == ("a", "b")
-    assert places_for(Everywhere(), ASKED, snapshot, settings) == ("a", "b", "c")
+    assert servers_for_target(Unsaid(), ASKED, snapshot, settings) == ("a", "b")
+    assert servers_for_target(Everywhere(), ASKED, snapshot, settings) == ("a", "b", "c")
 
 
 def test_a_model_that_fits_nowhere_is_told_with_numbers() -> None:
     """Rather than put where it can never run."""
     with pytest.raises(NoServerFits, match=r"a needs .* GiB, limit 8.0 GiB"):
-        places_for(Unsaid(), ASKED, fleet(facts("a")), config(a={"max_memory_gb": 8}))
+        servers_for_target(Unsaid(), ASKED, fleet(facts("a")), config(a={"max_memory_gb": 8}))
 
 
 def test_a_hosted_model_needs_a_stub_or_a_new_server() -> None:
     """Older servers only know what they pulled."""
     snapshot = fleet(facts("a", version="0.12.0"), facts("b"), facts("c", "x", version="0.12.0"))
-    assert cloud_ranking(MODEL, snapshot, config(a={}, b={}, c={})) == ("c", "b")
+    assert hosted_ranking(MODEL, snapshot, config(a={}, b={}, c={})) == ("c", "b")
 
 
 def test_one_name_for_different_models_is_found() -> None:

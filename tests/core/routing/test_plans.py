@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ollama_router_core.routing.plans import plan_for
+from ollama_router_core.routing.plans import Planner
 from support.fleets import GIB, installed, loaded, make_config, make_facts, make_fleet, make_request
 
 DISK = (installed("llama3.1:8b", 5 * GIB),)
@@ -23,7 +23,8 @@ class TestPlans:
     def test_the_same_facts_give_the_same_plan(self):
         """Nothing is worked out twice."""
         snapshot = fleet()
-        assert plan_for(REQUEST, snapshot, CONFIG) is plan_for(REQUEST, snapshot, CONFIG)
+        planner = Planner(CONFIG)
+        assert planner.plan(REQUEST, snapshot) is planner.plan(REQUEST, snapshot)
 
     def test_a_server_that_changes_leaves_the_candidates_of_others_as_they_are(self):
         """A poll of one server costs one candidate."""
@@ -31,7 +32,8 @@ class TestPlans:
         after = before.with_server(
             replace(before.servers["a"], loaded={row.name: row for row in (loaded("llama3.1:8b", 6 * GIB),)})
         )
-        old, new = plan_for(REQUEST, before, CONFIG).able, plan_for(REQUEST, after, CONFIG).able
+        planner = Planner(CONFIG)
+        old, new = planner.plan(REQUEST, before).able, planner.plan(REQUEST, after).able
         assert old[1] is new[1]
         assert old[0] is not new[0]
         assert new[0].loaded is not None
@@ -40,6 +42,7 @@ class TestPlans:
         """What one server tells of a model is used for those that did not tell yet."""
         before = make_fleet(make_facts("a", None), make_facts("b", DISK))
         after = before.with_server(replace(before.servers["b"], installed={}))
-        assert plan_for(REQUEST, before, CONFIG).able[0].size == 5 * GIB
-        assert plan_for(REQUEST, after, CONFIG).able[0].size != 5 * GIB
-        assert plan_for(REQUEST, before, CONFIG).able[0].size == 5 * GIB
+        planner = Planner(CONFIG)
+        assert planner.plan(REQUEST, before).able[0].size == 5 * GIB
+        assert planner.plan(REQUEST, after).able[0].size != 5 * GIB
+        assert planner.plan(REQUEST, before).able[0].size == 5 * GIB

@@ -6,7 +6,8 @@ import pytest
 
 from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
-from ollama_router_core.routing.decision import Decision, decide
+from ollama_router_core.routing.decision import Decision
+from ollama_router_core.routing.selector import decide
 from support.fleets import GIB, installed, loaded, make_config, make_facts, make_fleet, make_request
 
 
@@ -239,7 +240,7 @@ class TestFastest:
         """Where the model is loaded at the wrong context the load stands in the terms."""
         other = make_facts("a", HAS_8B, (loaded("llama3.1:8b", context_length=4096),))
         decision = self.race(other, request=make_request(num_ctx=32_768))
-        assert decision.verdicts[0].terms.load > 1.0
+        assert decision.verdicts[0].expected.load > 1.0
 
     def test_a_busy_warm_server_loses_when_the_idle_one_is_quicker(self):
         """Residency is not occupancy: with five ahead a load elsewhere pays, with one it does not."""
@@ -294,7 +295,7 @@ class TestFastest:
     def test_the_clients_own_limit_shortens_the_answer(self):
         """A request for ten tokens is done sooner."""
         long, short = (
-            self.race(make_facts("a", HAS_8B), request=make_request(max_tokens=most)).verdicts[0].terms.decode
+            self.race(make_facts("a", HAS_8B), request=make_request(max_tokens=most)).verdicts[0].expected.decode
             for most in (None, 10)
         )
         assert short < long

@@ -63,13 +63,13 @@ if TYPE_CHECKING:  # what type checkers and editors see; at run time `__getattr_
     from ollama_router_core.routing.decision import (
         Decision as Decision,
         Verdict as Verdict,
-        decide as decide,
     )
     from ollama_router_core.routing.explanation import (
         Question as Question,
         explain as explain,
     )
     from ollama_router_core.routing.forwarding import forward as forward
+    from ollama_router_core.routing.selector import decide as decide
 
     __version__: str
 
@@ -100,7 +100,7 @@ _HOME = {
     "UsageReader": "responses.usage",
     "Verdict": "routing.decision",
     "canonical_name": "api.model_names",
-    "decide": "routing.decision",
+    "decide": "routing.selector",
     "default_config": "config",
     "dump_config": "config",
     "estimate_memory": "fleet.memory",

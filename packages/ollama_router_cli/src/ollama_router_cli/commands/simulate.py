@@ -13,6 +13,7 @@ import yaml
 from ollama_router_cli.arguments.options import JsonOption, command_group, examples
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_core.simulation import (
     FLEET,
     MODELS,
@@ -31,8 +32,6 @@ from ollama_router_core.simulation import (
 __all__ = ["app"]
 
 app = command_group()
-
-_OWN = ("priority_with_memory", "least_loaded", "round_robin", "fastest")
 
 
 @app.command(
@@ -82,7 +81,7 @@ def simulate(
 
 def _chosen(text: str) -> list[str]:
     if text in {"all", "own"}:
-        return list(ROUTERS if text == "all" else _OWN)
+        return list(ROUTERS if text == "all" else STRATEGIES)
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in ROUTERS]
     if unknown or not names:

@@ -17,9 +17,9 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ModelIncapable, Overloaded, SelectionError
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.candidates import Candidate, RequestKind, kind_of
-from ollama_router_core.routing.decision import Decision, assigned_place, decide
-from ollama_router_core.routing.plans import plan_for
-from ollama_router_core.routing.selection import LIVE_FILTERS
+from ollama_router_core.routing.decision import Decision
+from ollama_router_core.routing.filters import FULL, in_service
+from ollama_router_core.routing.selector import ServerSelector
 
 __all__ = ["Admission"]
 
@@ -33,8 +33,8 @@ _SECOND_THOUGHTS = 0.5
 class Admission:
     """Who waits, who goes next, who is refused. Not for two threads at once.
 
-    With `fastest` a request waits for a slot of its model (`num_parallel`) and the choice is made among all that wait.
-    With the other strategies it waits only where `max_concurrent` is reached, and goes in its turn.
+    With a strategy that binds late a request waits for a slot of its model (`num_parallel`), and the choice is made
+    among all that wait. With the others it waits only where `max_concurrent` is reached, and goes in its turn.
     """
 
     def __init__(self, config: Config) -> None:
@@ -42,9 +42,9 @@ class Admission:
         self._line = Line(config.queue.max_waiting)
         self._floor = InFlightTable()
         self._demand = Demand()
-        self._outlook = Outlook(config, self._line, self._floor, self._demand)
+        self.selector = ServerSelector(config)
+        self._outlook = Outlook(self.selector, self._line, self._floor, self._demand)
         self._placement = Placement(self._line, self._floor, self._outlook)
-        self._late = config.routing_strategy == "fastest"
         self._rotation = 0
         self._told: tuple[RequestKind | None, float, float] = None, 0.0, 0.0
         self._looked = float("-inf")
@@ -54,8 +54,8 @@ class Admission:
         """Go by another config from now on; who waits goes on waiting, and is looked at with the next `changed`."""
         self._config = config
         self._line.most = config.queue.max_waiting
-        self._late = config.routing_strategy == "fastest"
-        self._outlook.reconfigure(config)
+        self.selector = ServerSelector(config)
+        self._outlook.reconfigure(self.selector)
 
     # --- what happened ---------------------------------------------------------------------------------------------
 
@@ -68,9 +68,9 @@ class Admission:
         return self._received(ticket, snapshot, now) if error is None else (Refusal(ticket=ticket, error=error),)
 
     def at_once(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Dispatch | None:
-        """The way of most requests under `fastest`: nobody waits and a loaded model has a free slot; else None."""
+        """The way of most requests under late binding: nobody waits and a loaded model has a free slot; else None."""
         request = ticket.request
-        if not self._late or len(self._line) or assigned_place(request, self._config) is not None:
+        if not self._binds_late or len(self._line) or self.selector.fixed_decision(request, snapshot) is not None:
             return None
         self._outlook.look(snapshot, now)
         move = self._placement.warm_move(alone(ticket))
@@ -90,7 +90,9 @@ class Admission:
         waiting = line.waiting_of(ticket.user) + 1
         if len(line) < self._allowed(waiting) or kind_of(request) not in line.groups:
             return None
-        if assigned_place(request, self._config) is not None or (len(line) >= line.most and line.surplus_of(waiting)):
+        if self.selector.fixed_decision(request, snapshot) is not None:
+            return None
+        if len(line) >= line.most and line.surplus_of(waiting):
             return None
         if request.model is not None:
             self._demand.arrived(request.model, now)
@@ -112,7 +114,7 @@ class Admission:
         if server is None:
             return ()
         self._floor.answered(number)
-        if not self._late:
+        if not self._binds_late:
             return ()
         return self._pump(snapshot, now, servers=frozenset({server}))
 
@@ -147,7 +149,7 @@ class Admission:
         return tuple(outcomes)
 
     def tick(self, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
-        """Waits end; with `fastest` one more server is thought about."""
+        """Waits end; with late binding one more server is thought about."""
         refused = [
             self._refuse(
                 ticket, self._overloaded(self.expected_wait(ticket, snapshot, now), "waited for too long"), now
@@ -155,7 +157,7 @@ class Admission:
             for ticket in self._line.expired(now, self._config.queue.max_wait)
         ]
         servers = sorted(self._config.servers)
-        if not servers or not self._late:
+        if not servers or not self._binds_late:
             return tuple(refused)
         self._rotation = (self._rotation + 1) % len(servers)
         return (*refused, *self._pump(snapshot, now, servers=frozenset({servers[self._rotation]})))
@@ -166,7 +168,7 @@ class Admission:
         if oldest is None:
             return None
         end = oldest + self._config.queue.max_wait
-        return max(now, min(end, self._looked + _SECOND_THOUGHTS)) if self._late else max(now, end)
+        return max(now, min(end, self._looked + _SECOND_THOUGHTS)) if self._binds_late else max(now, end)
 
     # --- what is going on ------------------------------------------------------------------------------------------
 
@@ -188,30 +190,31 @@ class Admission:
         """Requests a second by model."""
         return self._demand.rates(now)
 
+    @property
+    def _binds_late(self) -> bool:
+        return self.selector.strategy.binds_late
+
     # --- going and waiting -----------------------------------------------------------------------------------------
 
     def _received(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
         request = ticket.request
         if request.model is not None:
             self._demand.arrived(request.model, now)
-        assigned = assigned_place(request, self._config)
-        if self._late and assigned is None and self._has_fit(ticket, snapshot, now):
+        fixed = self.selector.fixed_decision(request, snapshot)
+        if self._binds_late and fixed is None and self._has_fit(ticket, snapshot, now):
             return self._stand(ticket, snapshot, now)
-        decision = self._decide(ticket, self.traffic(snapshot, now), now)
+        decision = fixed or self._decide(ticket, self.traffic(snapshot, now), now)
         if decision.error is not None:
             if not _only_full(decision):
                 return (Refusal(ticket=ticket, error=decision.error),)
             return self._stand(ticket, snapshot, now)
-        if len(self._line) and assigned is None and self._contended(ticket, snapshot):
+        if len(self._line) and fixed is None and self._contended(ticket, snapshot):
             return self._stand(ticket, snapshot, now)
         return (self._dispatch(ticket, decision, now, 0),)
 
     def _has_fit(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> bool:
         """Whether some server could take it, be it later: then it pays to wait."""
-        able = plan_for(ticket.request, snapshot, self._config).able
-        if not (snapshot.draining or snapshot.suspended):
-            return bool(able)
-        return any(all(rule.refuse(one, snapshot, now) is None for rule in LIVE_FILTERS[:2]) for one in able)
+        return any(in_service(one, snapshot, now) for one in self._able(ticket, snapshot))
 
     def _stand(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
         """Join the line, if there is a place, and see who can go."""
@@ -232,9 +235,9 @@ class Admission:
 
     def _contended(self, ticket: Ticket, snapshot: FleetSnapshot) -> bool:
         """Whether somebody waits for a server that this request could take: then it has to queue as well."""
-        able = {one.name for one in plan_for(ticket.request, snapshot, self._config).able}
+        able = {one.name for one in self._able(ticket, snapshot)}
         for group in self._line.groups.values():
-            if any(one.name in able for one in plan_for(group.sample.request, snapshot, self._config).able):
+            if any(one.name in able for one in self._able(group.sample, snapshot)):
                 return True
         return False
 
@@ -249,7 +252,7 @@ class Admission:
         self._looked = now
         if not len(self._line):
             return ()
-        if not self._late:
+        if not self._binds_late:
             return tuple(self._in_turn(snapshot, now, servers))
         groups = self._line.groups
         chosen = list(groups.values()) if kinds is None else [groups[kind] for kind in kinds if kind in groups]
@@ -312,10 +315,10 @@ class Admission:
             openings = Openings(self.traffic(snapshot, now), now, servers)
 
     def _able(self, ticket: Ticket, snapshot: FleetSnapshot) -> tuple[Candidate, ...]:
-        return plan_for(ticket.request, snapshot, self._config).able
+        return self.selector.plan(ticket.request, snapshot).able
 
     def _decide(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Decision:
-        return decide(ticket.request, snapshot, self._config, now=now, tiebreak=ticket.tiebreak, prefix=ticket.prefix)
+        return self.selector.decide(ticket.request, snapshot, now=now, tiebreak=ticket.tiebreak, prefix=ticket.prefix)
 
     def _dispatch(self, ticket: Ticket, decision: Decision, now: float, position: int) -> Dispatch:
         server = decision.ranking[0]
@@ -362,4 +365,4 @@ def _changed_servers(old: FleetSnapshot, new: FleetSnapshot) -> frozenset[str] |
 
 def _only_full(decision: Decision) -> bool:
     """Whether a server could take it as soon as it has a place."""
-    return any(verdict.reasons[0].code == "full" for verdict in decision.verdicts)
+    return any(verdict.reasons[0].code == FULL for verdict in decision.verdicts)

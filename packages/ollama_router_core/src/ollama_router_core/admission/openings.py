@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.candidates import Candidate, Reason
-from ollama_router_core.routing.selection import refused_now
+from ollama_router_core.routing.filters import FULL, refused_now
 
 __all__ = ["Openings"]
 
@@ -27,7 +27,7 @@ class Openings:
 
     def hope(self, able: Iterable[Candidate]) -> bool:
         """Whether one has a place now, or will when somebody is done there."""
-        return any(reason is None or reason.code == "full" for one in able for reason in (self._refusal(one),))
+        return any(reason is None or reason.code == FULL for one in able for reason in (self._refusal(one),))
 
     def _refusal(self, candidate: Candidate) -> Reason | None:
         known, name = self._known, candidate.name

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ollama_router_core.admission.demand import Demand
 from ollama_router_core.admission.in_flight_table import InFlightTable, ServerLoad
 from ollama_router_core.admission.line import Group, Line
 from ollama_router_core.api.model_names import CanonicalName
-from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot, LoadedModel
 from ollama_router_core.routing.candidates import RESPONSIVE, WARM, Candidate, RequestKind, reload_seconds
-from ollama_router_core.routing.plans import plan_for
-from ollama_router_core.routing.selection import LIVE_FILTERS
+from ollama_router_core.routing.filters import in_service
+from ollama_router_core.routing.selector import ServerSelector
 
 __all__ = ["Fit", "Outlook"]
 
@@ -99,8 +98,8 @@ class _Resident:
 class Outlook:
     """Reads line, floor and facts. `look` sets the moment that every answer is about."""
 
-    def __init__(self, config: Config, line: Line, floor: InFlightTable, demand: Demand) -> None:
-        self._config = config
+    def __init__(self, selector: ServerSelector, line: Line, floor: InFlightTable, demand: Demand) -> None:
+        self._selector = selector
         self._line = line
         self._floor = floor
         self._demand = demand
@@ -113,9 +112,9 @@ class Outlook:
         self._weights: dict[RequestKind, tuple[int, float, float]] = {}
         self._residents: dict[tuple[str, CanonicalName], _Resident] = {}
 
-    def reconfigure(self, config: Config) -> None:
+    def reconfigure(self, selector: ServerSelector) -> None:
         """Another config: who fits is found out anew."""
-        self._config = config
+        self._selector = selector
         self._fits.clear()
 
     def look(self, snapshot: FleetSnapshot, now: float) -> None:
@@ -188,14 +187,13 @@ class Outlook:
 
     def _make_fits(self, group: Group, known: Mapping[str, Fit]) -> dict[str, Fit]:
         """The servers that may take a group; `known` fits of the same candidates are used again."""
-        plan, snapshot = plan_for(group.sample.request, self._snapshot, self._config), self._snapshot
-        usable: Sequence[Candidate] = plan.able
-        if snapshot.draining or snapshot.suspended:
-            usable = [one for one in usable if self._usable(one)]
-        least = min((one.doubt for one in usable), default=RESPONSIVE)
+        snapshot = self._snapshot
+        able = self._selector.plan(group.sample.request, snapshot).able
+        usable = [one for one in able if in_service(one, snapshot, self._now)]
+        least = min((one.health_tier for one in usable), default=RESPONSIVE)
         fits = {}
         for one in usable:
-            if one.doubt > least:
+            if one.health_tier > least:
                 continue
             fit = known.get(one.name)
             if fit is None or fit.candidate is not one:
@@ -217,9 +215,6 @@ class Outlook:
                 found.ahead[name] = 0.0 if fit.warm else rate * fit.load
         found.rate = sum(found.rates.values())
         found.all_ahead = sum(found.ahead.values())
-
-    def _usable(self, candidate: Candidate) -> bool:
-        return not any(rule.refuse(candidate, self._snapshot, self._now) for rule in LIVE_FILTERS[:2])
 
     def _fit(self, candidate: Candidate, group: Group) -> Fit:
         speed = candidate.speed(group.kind.model, self._snapshot.speeds)

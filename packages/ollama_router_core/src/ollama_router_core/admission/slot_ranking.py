@@ -24,7 +24,7 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.snapshot import LoadedModel
 from ollama_router_core.routing.candidates import Candidate, RequestKind
-from ollama_router_core.routing.selection import slots_of
+from ollama_router_core.routing.filters import slots_of
 
 __all__ = ["Move", "Placement"]
 

@@ -21,10 +21,10 @@ from ollama_router_core.routing.model_placement import (
     Named,
     Unsaid,
     differing_digests,
-    holders,
-    home_ranking,
-    places_for,
+    owners,
     read_target,
+    servers_by_priority,
+    servers_for_target,
 )
 
 __all__ = ["begin_merging", "makes_progress", "order_all", "servers_for"]
@@ -52,7 +52,7 @@ def servers_for(room: Room, account: Account, request: ParsedRequest) -> Generat
     if request.endpoint.kind is Kind.ACCOUNT:
         if not room.config.allow_account_routes:
             raise Forbidden(f"{request.endpoint.path} is closed; the setting allow_account_routes opens it")
-        return home_ranking(snapshot, room.config)[:1] or _nobody_up()
+        return servers_by_priority(snapshot, room.config)[:1] or _nobody_up()
     if request.endpoint.routing is Routing.HOLDER:
         return _holding(room, request)
     if request.endpoint.name not in _MAKING or (request.blobs and isinstance(target, Unsaid)):
@@ -63,15 +63,15 @@ def servers_for(room: Room, account: Account, request: ParsedRequest) -> Generat
         )
     name = request.base or request.route.model_text or ""
     sized = RouteRequest(model_text=name, model=canonical_name(name))
-    base = holders(snapshot, sized.model) if request.base and isinstance(target, Unsaid) else ()
-    return base[:1] or places_for(target, sized, snapshot, room.config)
+    base = owners(snapshot, sized.model) if request.base and isinstance(target, Unsaid) else ()
+    return base[:1] or servers_for_target(target, sized, snapshot, room.config)
 
 
 def _holding(room: Room, request: ParsedRequest) -> tuple[str, ...]:
     """Whoever has the model; a push needs one of them, and it must not matter which."""
     snapshot = room.book.snapshot(room.clock.monotonic())
     model = request.route.model
-    names = holders(snapshot, model)
+    names = owners(snapshot, model)
     if not names or model is None:
         raise model_not_found(request.endpoint.name, request.route.model_text or "")
     if request.endpoint.name != "push":
@@ -80,7 +80,7 @@ def _holding(room: Room, request: ParsedRequest) -> tuple[str, ...]:
         raise InvalidTarget(
             f"{request.route.model_text} is not the same everywhere: name one server in X-Router-Target"
         )
-    return tuple(name for name in home_ranking(snapshot, room.config) if name in names)[:1] or _nobody_up()
+    return tuple(name for name in servers_by_priority(snapshot, room.config) if name in names)[:1] or _nobody_up()
 
 
 def _nobody_up() -> tuple[str, ...]:

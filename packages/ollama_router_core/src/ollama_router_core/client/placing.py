@@ -19,7 +19,6 @@ from ollama_router_core.client.waiting import as_decision
 from ollama_router_core.errors import Forbidden, ModelNotFound
 from ollama_router_core.fleet.observations import observe_unloaded
 from ollama_router_core.routing.decision import Decision
-from ollama_router_core.routing.model_placement import decide_place
 from ollama_router_core.routing.policy import apply_policy, fallback_for, stays_local
 
 __all__ = ["explain", "know_the_fleet", "look_again", "place"]
@@ -90,8 +89,7 @@ def look_again(room: Room, library: Any) -> Generator[Any, Any, bool]:
 
 
 def _decide(room: Room, route: RouteRequest) -> Decision:
-    now = room.clock.monotonic()
-    return decide_place(route, room.line.snapshot(now), room.config, now=now, tiebreak=room.book.next_turn())
+    return room.line.decide(route, room.book.next_turn(), room.clock.monotonic())
 
 
 def _chosen(room: Room, waiter: Account | None, route: RouteRequest) -> Generator[Any, Any, Decision]:

@@ -24,6 +24,7 @@ from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.records.sinks import LogSink
 from ollama_router_core.responses.usage import Usage, UsageReader
 from ollama_router_core.routing.decision import Decision
+from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_core.translate import ReplyIdentity
 
 __all__ = ["Account", "Room"]
@@ -55,7 +56,7 @@ class Room:
         self.questions = Questions(config, self.places, self.book, self.clock)
         self.sink = sink
         self.max_body = parse_size(config.limits.max_body)
-        self.reads_usage = sink is not None or config.routing_strategy == "fastest"
+        self.reads_usage = sink is not None or STRATEGIES[config.routing_strategy].needs_usage
         self.ids = request_ids()
 
     def begin(self, incoming: Incoming) -> Account:

@@ -12,7 +12,8 @@ from ollama_router_core.client.fleet_book import FleetBook
 from ollama_router_core.client.system import Clock
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot
-from ollama_router_core.routing.decision import Decision, Verdict
+from ollama_router_core.routing.decision import Decision, StatedExplanation
+from ollama_router_core.routing.strategies import STRATEGIES
 
 __all__ = ["WaitingLine", "as_decision"]
 
@@ -37,7 +38,7 @@ class WaitingLine:
         self._numbers = itertools.count(1)
         self._outcomes: dict[int, Outcome] = {}
         self._seen = book.servers
-        self.binds_late = config.routing_strategy == "fastest"
+        self.binds_late = STRATEGIES[config.routing_strategy].binds_late
         self.counts = self.binds_late or any(server.max_concurrent for server in config.servers.values())
         self.notify: Callable[[], None] = _nobody
 
@@ -48,6 +49,10 @@ class WaitingLine:
             return snapshot
         with self._lock:
             return self._admission.traffic(snapshot, now)
+
+    def decide(self, route: RouteRequest, turn: int, now: float) -> Decision:
+        """The decision as things stand, whoever waits."""
+        return self._admission.selector.decide(route, self.snapshot(now), now=now, tiebreak=turn)
 
     def arrive(self, route: RouteRequest, turn: int) -> Ticket:
         """A request that may go, wait or be refused: `outcome` tells. Whoever has a ticket calls `leave` at its end."""
@@ -143,13 +148,8 @@ def as_decision(outcome: Outcome, config: Config) -> Decision:
         strategy=config.routing_strategy,
         ranking=ranking,
         error=error,
-        _explain=_unexplained,
-        _headline=lambda: reason,
+        explanation=StatedExplanation(reason),
     )
-
-
-def _unexplained() -> tuple[Verdict, ...]:
-    return ()
 
 
 def _nobody() -> None:

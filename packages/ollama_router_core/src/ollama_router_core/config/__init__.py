@@ -17,7 +17,7 @@ from ollama_router_core.config.settings import (
     MemoryPattern,
     ModelSettings,
     Server,
-    Strategy,
+    StrategyName,
     parse_size,
     safe_name,
 )
@@ -35,7 +35,7 @@ __all__ = [
     "Problem",
     "Server",
     "Setting",
-    "Strategy",
+    "StrategyName",
     "changed_paths",
     "default_config",
     "dump_config",

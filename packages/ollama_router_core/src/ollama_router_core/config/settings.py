@@ -36,13 +36,13 @@ __all__ = [
     "Queue",
     "RequestLogSettings",
     "Server",
-    "Strategy",
+    "StrategyName",
     "Tls",
     "parse_size",
     "safe_name",
 ]
 
-Strategy = Literal["priority_with_memory", "least_loaded", "round_robin", "fastest"]
+StrategyName = Literal["priority_with_memory", "least_loaded", "round_robin", "fastest"]
 
 
 class Logging(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -41,7 +42,7 @@ WARM, COLD, EVICTS = 0, 1, 2
 """How far a model is from running: loaded or loading, loadable beside the others, only in place of others."""
 
 RESPONSIVE, SLOW, UNLISTED = 0, 1, 2
-"""Why a server is chosen only when nothing better is left, the better first."""
+"""Health tiers, best first: a server of a worse tier is chosen only when no better one is left."""
 
 _NOTHING_LEARNED = SpeedBook()
 
@@ -73,8 +74,9 @@ class Candidate:
 
     `limit` is `max_memory_gb` in bytes, None without one. `warmth` is WARM, COLD or EVICTS and `warm_reason` says it
     in words. `loaded` is the model there with whatever context. `victims` are the models that would have to go,
-    each with the seconds of its reload. `doubt` is BRISK, SLOW (it took too long to answer its last probe) or UNLISTED
-    (it never told which models it has: it may be another program).
+    each with the seconds of its reload. `health_tier` is RESPONSIVE, SLOW (its last probe took longer than
+    `server_busy_threshold_ms`) or UNLISTED (it never listed its models: it may be another program). `index` is the
+    server's position among all configured servers by name, `salt` a hash of its name that tie-breaking mixes.
     """
 
     name: str
@@ -90,8 +92,10 @@ class Candidate:
     weight: ModelWeight
     size: int
     free: int | None
-    doubt: int
+    health_tier: int
     victims: tuple[tuple[CanonicalName, float], ...]
+    index: int
+    salt: int
     _speed: ModelSpeed | None = field(default=None, repr=False)
     _version: Any = field(default=None, repr=False)
 
@@ -105,7 +109,9 @@ class Candidate:
         return self._speed
 
 
-def make_candidate(name: str, kind: RequestKind, snapshot: FleetSnapshot, config: Config) -> Candidate:
+def make_candidate(
+    name: str, kind: RequestKind, snapshot: FleetSnapshot, config: Config, *, index: int = 0
+) -> Candidate:
     """A server of the config as a kind of request sees it."""
     facts = snapshot.servers.get(name) or ServerFacts(name=name)
     server = config.servers[name]
@@ -131,8 +137,10 @@ def make_candidate(name: str, kind: RequestKind, snapshot: FleetSnapshot, config
         weight=model_weight(kind.model or "", installed),
         size=size,
         free=free,
-        doubt=_doubt(kind, facts, config),
+        health_tier=_health_tier(kind, facts, config),
         victims=_victims(facts, loaded, 0 if free is None else size - free),
+        index=index,
+        salt=zlib.crc32(name.encode()),
     )
 
 
@@ -141,7 +149,7 @@ def reload_seconds(size: int) -> float:
     return 0.5 + size / 1.5e9
 
 
-def _doubt(kind: RequestKind, facts: ServerFacts, config: Config) -> int:
+def _health_tier(kind: RequestKind, facts: ServerFacts, config: Config) -> int:
     if kind.model is not None and facts.installed is None and kind.model not in facts.loaded:
         return UNLISTED
     return SLOW if facts.probe_ms is not None and facts.probe_ms > config.server_busy_threshold_ms else RESPONSIVE

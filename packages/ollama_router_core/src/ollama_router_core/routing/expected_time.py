@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
@@ -11,7 +11,7 @@ from ollama_router_core.fleet.snapshot import FleetSnapshot, ModelSpeed
 from ollama_router_core.fleet.speeds import SHARING
 from ollama_router_core.routing.candidates import EVICTS, WARM, Candidate, reload_seconds
 
-__all__ = ["BYTES_A_TOKEN", "Terms", "expect", "expected_seconds"]
+__all__ = ["BYTES_A_TOKEN", "ExpectedTime", "expected_time"]
 
 BYTES_A_TOKEN = 4
 """English text and code in JSON: about four bytes a token."""
@@ -20,8 +20,7 @@ _HORIZON = 60.0
 """Seconds within which a model must be asked for again to make its eviction a loss."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class ExpectedTime(Struct, frozen=True, kw_only=True):
     """Seconds. `affinity` is negative: prefill saved by a held prefix. `harm` is what others lose by an eviction."""
 
     wait: float
@@ -52,23 +51,15 @@ class Terms:
         return f"{' + '.join(shown) or 'nothing'} s"
 
 
-def expect(
+def expected_time(
     candidate: Candidate,
     request: RouteRequest,
     snapshot: FleetSnapshot,
     *,
     now: float,
     prefix: HeldPrefix | None = None,
-) -> Terms:
-    """The expected terms of a request on a server that it is sent to now."""
-    wait, load, prefill, decode, harm, affinity = expected_seconds(candidate, request, snapshot, now, prefix)
-    return Terms(wait=wait, load=load, prefill=prefill, decode=decode, harm=harm, affinity=affinity)
-
-
-def expected_seconds(
-    candidate: Candidate, request: RouteRequest, snapshot: FleetSnapshot, now: float, prefix: HeldPrefix | None
-) -> tuple[float, float, float, float, float, float]:
-    """The terms as a plain tuple: this runs for every server and request."""
+) -> ExpectedTime:
+    """The expected time of a request on a server that it is sent to now."""
     speed = candidate.speed(request.model, snapshot.speeds)
     running = snapshot.in_flight.get(candidate.name, 0)
     crowd = (running + 1.0) ** SHARING if running else 1.0
@@ -88,7 +79,7 @@ def expected_seconds(
         load = max(0.0, speed.load_seconds - (now - candidate.loading_since))
     elif prefix is not None and prefix.server == candidate.name:
         affinity = -min(prefill, prefix.tokens / speed.prefill_rate * crowd)
-    return wait, load, prefill, decode, harm, affinity
+    return ExpectedTime(wait=wait, load=load, prefill=prefill, decode=decode, harm=harm, affinity=affinity)
 
 
 def _ahead(candidate: Candidate, request: RouteRequest, snapshot: FleetSnapshot) -> float:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from msgspec.structs import replace
 
 from ollama_router_core.access.grants import Grants, check_model
 from ollama_router_core.api.endpoints import match_endpoint
 from ollama_router_core.api.requests import RouteRequest, parse_request
-from ollama_router_core.config.settings import Config, Strategy
+from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import Forbidden
 from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.decision import Decision, Verdict
 from ollama_router_core.routing.expected_time import BYTES_A_TOKEN
-from ollama_router_core.routing.model_placement import decide_place
 from ollama_router_core.routing.policy import apply_policy
+from ollama_router_core.routing.selector import decide
+from ollama_router_core.routing.strategies import STRATEGIES
 
 __all__ = ["Question", "explain"]
 
@@ -88,7 +89,7 @@ def explain(
         RequestError: no model can have this name.
     """
     request, changes = question.request(config)
-    decision = decide_place(request, snapshot, config, now=now, prefix=question.prefix)
+    decision = decide(request, snapshot, config, now=now, prefix=question.prefix)
     answer = {
         **decision.to_json(),
         "asked": question.model,
@@ -104,8 +105,8 @@ def explain(
     }
     if all_strategies:
         answer["strategies"] = {
-            name: _shown(decide_place(request, snapshot, _under(name, config), now=now, prefix=question.prefix))
-            for name in get_args(Strategy)
+            name: _shown(decide(request, snapshot, _under(name, config), now=now, prefix=question.prefix))
+            for name in STRATEGIES
         }
     return answer
 

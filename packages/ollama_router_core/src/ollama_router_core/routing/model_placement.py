@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from ollama_router_core.api.model_names import CanonicalName, is_cloud_name
+from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import InvalidTarget, NoServerFits
-from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.snapshot import FleetSnapshot
-from ollama_router_core.routing.candidates import Candidate, Reason, kind_of, make_candidate
-from ollama_router_core.routing.decision import Decision, Verdict, decide
+from ollama_router_core.routing.candidates import Candidate, kind_of, make_candidate
 
 __all__ = [
     "Everywhere",
@@ -22,14 +20,13 @@ __all__ = [
     "Target",
     "Unsaid",
     "WhereItFits",
-    "cloud_ranking",
-    "decide_place",
     "differing_digests",
-    "holders",
-    "home_ranking",
+    "hosted_ranking",
     "loaded_on",
-    "places_for",
+    "owners",
     "read_target",
+    "servers_by_priority",
+    "servers_for_target",
 ]
 
 _CLOUD_WITHOUT_STUB = (0, 17, 6)
@@ -86,7 +83,7 @@ def read_target(value: str | None, config: Config) -> Target:
     return Named(names)
 
 
-def holders(snapshot: FleetSnapshot, model: CanonicalName | None) -> tuple[str, ...]:
+def owners(snapshot: FleetSnapshot, model: CanonicalName | None) -> tuple[str, ...]:
     """Servers believed to have a model on disk, those that are down included: they still will."""
     return tuple(sorted(name for name, facts in snapshot.servers.items() if model in (facts.installed or ())))
 
@@ -97,7 +94,7 @@ def loaded_on(snapshot: FleetSnapshot, model: CanonicalName | None) -> tuple[str
     return tuple(sorted(name for name, facts in servers if model in facts.loaded or model in facts.loading))
 
 
-def home_ranking(snapshot: FleetSnapshot, config: Config) -> tuple[str, ...]:
+def servers_by_priority(snapshot: FleetSnapshot, config: Config) -> tuple[str, ...]:
     """Servers in an order that depends on nothing but the config and who is up: homes of things without a size."""
     up = [name for name, facts in snapshot.servers.items() if facts.up and name in config.servers]
     return tuple(sorted(up, key=lambda name: (config.servers[name].priority, name)))
@@ -110,7 +107,7 @@ def where_it_fits(model: RouteRequest, snapshot: FleetSnapshot, config: Config) 
         NoServerFits: none can; the text has the numbers.
     """
     kind = kind_of(model)
-    ranked = [make_candidate(name, kind, snapshot, config) for name in home_ranking(snapshot, config)]
+    ranked = [make_candidate(name, kind, snapshot, config) for name in servers_by_priority(snapshot, config)]
     fitting = [one for one in ranked if one.limit is None or one.size <= one.limit]
     if not fitting:
         texts = "; ".join(f"{one.name} needs {_gib(one.size)}, limit {_gib(one.limit)}" for one in ranked)
@@ -118,7 +115,7 @@ def where_it_fits(model: RouteRequest, snapshot: FleetSnapshot, config: Config) 
     return tuple(one.name for one in sorted(fitting, key=_tightness))
 
 
-def places_for(target: Target, model: RouteRequest, snapshot: FleetSnapshot, config: Config) -> tuple[str, ...]:
+def servers_for_target(target: Target, model: RouteRequest, snapshot: FleetSnapshot, config: Config) -> tuple[str, ...]:
     """Where a model shall be made. Unsaid: on the servers that have one of that name, else where it fits.
 
     Raises:
@@ -132,43 +129,17 @@ def places_for(target: Target, model: RouteRequest, snapshot: FleetSnapshot, con
         case WhereItFits():
             return where_it_fits(model, snapshot, config)[:1]
         case Unsaid():
-            return holders(snapshot, model.model) or where_it_fits(model, snapshot, config)[:1]
+            return owners(snapshot, model.model) or where_it_fits(model, snapshot, config)[:1]
         case _:
             assert_never(target)
 
 
-def cloud_ranking(model: CanonicalName | None, snapshot: FleetSnapshot, config: Config) -> tuple[str, ...]:
+def hosted_ranking(model: CanonicalName | None, snapshot: FleetSnapshot, config: Config) -> tuple[str, ...]:
     """Servers that send a model of ollama.com on: those that pulled its stub, then those new enough to need none."""
-    up = home_ranking(snapshot, config)
+    up = servers_by_priority(snapshot, config)
     stub = [name for name in up if model in (snapshot.servers[name].installed or ())]
     new = [name for name in up if name not in stub and _version(snapshot.servers[name].version) >= _CLOUD_WITHOUT_STUB]
     return (*stub, *new)
-
-
-def decide_place(
-    request: RouteRequest,
-    snapshot: FleetSnapshot,
-    config: Config,
-    *,
-    now: float,
-    tiebreak: int = 0,
-    prefix: HeldPrefix | None = None,
-) -> Decision:
-    """As `decide`, but what runs at ollama.com needs no memory here: it goes to a server that sends it on."""
-    decision = decide(request, snapshot, config, now=now, tiebreak=tiebreak, prefix=prefix)
-    if decision.strategy == "explicit_assignment" or not is_cloud_name(request.model_text or ""):
-        return decision
-    ranking = cloud_ranking(request.model, snapshot, config)
-    why = Reason("hosted", "sends it on to ollama.com")
-    verdicts = tuple(
-        Verdict(server=name, verdict="possible" if place else "chosen", reasons=(why,))
-        for place, name in enumerate(ranking)
-    )
-    if not ranking:
-        return decision
-    return Decision(
-        request=request, strategy="hosted", ranking=ranking, _explain=lambda: verdicts, _headline=lambda: why.text
-    )
 
 
 def differing_digests(snapshot: FleetSnapshot) -> Mapping[CanonicalName, Mapping[str, tuple[str, ...]]]:

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
@@ -38,9 +37,10 @@ def apply_policy(request: ParsedRequest, settings: ModelSettings) -> AppliedPoli
     Contexts and keep-alives are part of Ollama's own dialect only; other requests keep theirs.
     """
     text = request.route.model_text
-    if text is None:
+    if text is None or not (settings.aliases or settings.rules):
         return AppliedPolicy(request=request)
-    meant, rule = _meanings_of(settings).get(text)
+    meant = resolve_alias(text, settings)
+    rule = _rule(canonical_name(meant), settings.rules)
     if rule is None and meant == text:
         return AppliedPolicy(request=request)
     changes: list[str] = []
@@ -55,51 +55,15 @@ def apply_policy(request: ParsedRequest, settings: ModelSettings) -> AppliedPoli
 
 def resolve_alias(text: str, settings: ModelSettings) -> str:
     """The model that a name means; an alias of an alias is followed, a circle is left at its start."""
-    return _meanings_of(settings).get(text)[0]
-
-
-class _Meanings:
-    """What names mean under one `ModelSettings`, and the rules for them; bounded, as names come from clients."""
-
-    MOST = 4096
-
-    def __init__(self, settings: ModelSettings) -> None:
-        self.settings = settings
-        self._aliases = {canonical_name(name): target for name, target in settings.aliases.items()}
-        self._known: dict[str, tuple[str, ModelRule | None]] = {}
-
-    def get(self, text: str) -> tuple[str, ModelRule | None]:
-        found = self._known.get(text)
-        if found is None:
-            if len(self._known) >= self.MOST:
-                self._known.clear()
-            meant = self._resolve(text)
-            found = self._known[text] = (meant, _rule(canonical_name(meant), self.settings.rules))
-        return found
-
-    def _resolve(self, text: str) -> str:
-        seen = {canonical_name(text)}
-        meant = text
-        while (target := self._aliases.get(canonical_name(meant))) is not None:
-            if canonical_name(target) in seen:
-                return text
-            seen.add(canonical_name(target))
-            meant = target
-        return meant
-
-
-_recent: list[_Meanings] = []
-_KEPT = 4
-
-
-def _meanings_of(settings: ModelSettings) -> _Meanings:
-    for meanings in _recent:
-        if meanings.settings is settings:
-            return meanings
-    meanings = _Meanings(settings)
-    _recent.insert(0, meanings)
-    del _recent[_KEPT:]
-    return meanings
+    aliases = {canonical_name(name): target for name, target in settings.aliases.items()}
+    seen = {canonical_name(text)}
+    meant = text
+    while (target := aliases.get(canonical_name(meant))) is not None:
+        if canonical_name(target) in seen:
+            return text
+        seen.add(canonical_name(target))
+        meant = target
+    return meant
 
 
 def fallback_for(model: CanonicalName, settings: ModelSettings) -> str | None:
@@ -152,8 +116,7 @@ def _leads_outside(target: str, config: Config, depth: int) -> bool:
     )
 
 
-@lru_cache(maxsize=4096)
-def _matches(model: CanonicalName, patterns: tuple[str, ...]) -> bool:
+def _matches(model: CanonicalName, patterns: Iterable[str]) -> bool:
     return any(_fits(model, pattern) for pattern in patterns)
 
 

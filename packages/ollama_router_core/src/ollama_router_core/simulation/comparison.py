@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from ollama_router_core.config.settings import Strategy
+from ollama_router_core.config.settings import StrategyName
+from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_core.simulation.baselines import BASELINES
 from ollama_router_core.simulation.engine import Router, simulate
 from ollama_router_core.simulation.machine import Machine
@@ -25,17 +26,14 @@ def _baseline(name: str) -> _Maker:
     return make
 
 
-def _strategy(strategy: Strategy, *, late: bool = True) -> _Maker:
+def _strategy(strategy: StrategyName, *, late: bool = True) -> _Maker:
     return lambda machines: StrategyRouter(strategy, machines, late=late)
 
 
 ROUTERS: Mapping[str, _Maker] = {
     **{name: _baseline(name) for name in BASELINES},
-    "priority_with_memory": _strategy("priority_with_memory"),
-    "least_loaded": _strategy("least_loaded"),
-    "round_robin": _strategy("round_robin"),
-    "fastest on arrival": _strategy("fastest", late=False),
-    "fastest": _strategy("fastest"),
+    **{f"{name} on arrival": _strategy(name, late=False) for name, one in STRATEGIES.items() if one.binds_late},
+    **{name: _strategy(name) for name in STRATEGIES},
 }
 """Makers by name: what people use today, then our own strategies."""
 

@@ -21,9 +21,8 @@ from ollama_router_core.fleet.snapshot import FleetSnapshot, LoadedModel, Server
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.routing.candidates import WARM, Candidate
-from ollama_router_core.routing.decision import decide
-from ollama_router_core.routing.expected_time import BYTES_A_TOKEN, expect
-from ollama_router_core.routing.plans import plan_for
+from ollama_router_core.routing.expected_time import BYTES_A_TOKEN, expected_time
+from ollama_router_core.routing.selector import ServerSelector
 from ollama_router_core.simulation.report import percentile
 
 __all__ = ["Replay", "replay"]
@@ -156,7 +155,7 @@ class _World:
     def __init__(self, snapshot: FleetSnapshot, config: Config, book: SpeedBook) -> None:
         cold = {name: replace(facts, loaded=MappingProxyType({})) for name, facts in snapshot.servers.items()}
         self._servers: dict[str, ServerFacts] = cold
-        self._config = config
+        self._selector = ServerSelector(config)
         self._book = book
         self._running: list[tuple[float, str]] = []
         self._in_flight: Counter[str] = Counter()
@@ -165,20 +164,20 @@ class _World:
     def choose(self, request: RouteRequest, now: float, turn: int) -> str | None:
         """Where the config sends it."""
         self._advance(now)
-        return decide(request, self._snapshot(), self._config, now=now, tiebreak=turn).server
+        return self._selector.decide(request, self._snapshot(), now=now, tiebreak=turn).server
 
     def follow(self, request: RouteRequest, server: str, row: RequestRecord) -> float | None:
         """It goes there; the expected seconds to its end, None where nothing can be said."""
         now = row.started_at
         self._advance(now)
         snapshot = self._snapshot()
-        able = {one.name: one for one in plan_for(request, snapshot, self._config).able}
+        able = {one.name: one for one in self._selector.plan(request, snapshot).able}
         candidate = able.get(server)
         self._in_flight[server] += 1
         heapq.heappush(self._running, (now + row.total_ms / 1000, server))
         if candidate is None:
             return None
-        seconds = expect(candidate, request, snapshot, now=now).done
+        seconds = expected_time(candidate, request, snapshot, now=now).done
         if request.model is not None:
             self._touch(candidate, request.model, request.num_ctx, now)
         return seconds

@@ -16,12 +16,12 @@ from ollama_router_core import admission
 from ollama_router_core.admission import Admission, Ticket
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
-from ollama_router_core.config.settings import Config, Strategy
+from ollama_router_core.config.settings import Config, StrategyName
 from ollama_router_core.fleet.memory import GIB
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
-from ollama_router_core.routing.decision import decide
 from ollama_router_core.routing.expected_time import BYTES_A_TOKEN
+from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_core.simulation.engine import Dispatch
 from ollama_router_core.simulation.machine import Event, Machine, ServerState, Timing
 from ollama_router_core.simulation.workload import Job, SimulatedModel
@@ -32,7 +32,7 @@ _PATIENCE = 1e9
 """A simulation measures waiting, so nobody is sent away."""
 
 
-def fleet_config(machines: Iterable[Machine], strategy: Strategy) -> Config:
+def fleet_config(machines: Iterable[Machine], strategy: StrategyName) -> Config:
     """The settings an operator would write for these machines."""
     servers = {
         machine.name: {
@@ -48,13 +48,13 @@ def fleet_config(machines: Iterable[Machine], strategy: Strategy) -> Config:
 
 
 class StrategyRouter:
-    """A strategy of the product. `late=False` binds `fastest` on arrival, by `decide` alone."""
+    """A strategy of the product. `late=False` binds on arrival, by `decide` alone."""
 
-    def __init__(self, strategy: Strategy, machines: Sequence[Machine], *, late: bool = True) -> None:
+    def __init__(self, strategy: StrategyName, machines: Sequence[Machine], *, late: bool = True) -> None:
         self.name: str = strategy if late else f"{strategy} on arrival"
         self._config = fleet_config(machines, strategy)
         self._late = late
-        self._waits = late and strategy == "fastest"
+        self._waits = late and STRATEGIES[strategy].binds_late
         self._admission = Admission(self._config)
         self._book = SpeedBook()
         self._snapshot = FleetSnapshot()
@@ -99,7 +99,7 @@ class StrategyRouter:
 
     def _bind(self, ticket: Ticket, now: float) -> Iterable[Dispatch]:
         traffic = self._admission.traffic(self._snapshot, now)
-        decision = decide(ticket.request, traffic, self._config, now=now, tiebreak=ticket.tiebreak)
+        decision = self._admission.selector.decide(ticket.request, traffic, now=now, tiebreak=ticket.tiebreak)
         if decision.server is None:
             return ()
         self._admission.bound(ticket, decision.server, now)

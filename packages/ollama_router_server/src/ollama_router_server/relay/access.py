@@ -18,7 +18,8 @@ from ollama_router_core.api.endpoints import Endpoint, Kind
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import Forbidden, RouterError
-from ollama_router_core.routing.decision import Decision, assigned_place
+from ollama_router_core.routing.decision import Decision
+from ollama_router_core.routing.selector import assigned_destination
 from ollama_router_server.accounts.authentication import Authenticator
 from ollama_router_server.accounts.usage_limits import Ticket, UsageLimits, has_limits
 from ollama_router_server.fleet.service import FleetService
@@ -72,7 +73,7 @@ def check_hosted(exchange: Exchange, request: ParsedRequest, config: Config, fle
         return
     if not request.route.uses_cloud and (model is None or not fleet.is_stub(model)):
         return
-    if assigned_place(request.route, config) not in config.external_hosts:
+    if assigned_destination(request.route, config) not in config.external_hosts:
         check_cloud(user.role, user.grants, config.cloud, request.route.model_text or request.endpoint.path)
 
 

@@ -18,8 +18,8 @@ from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFit
 from ollama_router_core.fleet.health import BreakerPermit
 from ollama_router_core.fleet.prefixes import conversation_of
 from ollama_router_core.fleet.snapshot import FleetSnapshot
-from ollama_router_core.routing.decision import Decision
-from ollama_router_core.routing.model_placement import decide_place
+from ollama_router_core.routing.decision import Decision, StatedExplanation
+from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.relay.access import granted_ranking
 from ollama_router_server.relay.exchange import Exchange
@@ -105,7 +105,7 @@ class AdmissionController:
         self._targets = targets
         self._clock = clock
         self._admission = Admission(config)
-        self._late = config.routing_strategy == "fastest"
+        self._strategy = STRATEGIES[config.routing_strategy]
         self._counting = _counts(config)
         self._numbers = itertools.count(1)
         self._futures: dict[int, asyncio.Future[ServerSlot]] = {}
@@ -118,7 +118,7 @@ class AdmissionController:
     def reconfigure(self, config: Config) -> None:
         """Another config from now on, for those who wait too. What was once counted is counted to its end."""
         self._config = config
-        self._late = config.routing_strategy == "fastest"
+        self._strategy = STRATEGIES[config.routing_strategy]
         self._counting = self._counting or _counts(config)
         self._admission.reconfigure(config)
         self._changed()
@@ -190,7 +190,7 @@ class AdmissionController:
 
     def answering(self, place: ServerSlot) -> None:
         """An answer began."""
-        if self._late:
+        if self._strategy.binds_late:
             now = self._clock.monotonic()
             self._carry_out(self._admission.first_byte(place.number, self._facts(), now))
 
@@ -212,11 +212,11 @@ class AdmissionController:
         if not hosted and self._admission.waiting:
             return None
         now, number = self._clock.monotonic(), next(self._numbers)
-        if self._late and not hosted:
+        if self._strategy.binds_late and not hosted:
             found = self._admission.at_once(self._ticket(number, exchange, request, now), self.fleet.snapshot, now)
             self.deciding.observe(self._clock.monotonic() - now)
             return None if found is None else self._placed(found)
-        decision = decide_place(request.route, self.fleet.snapshot, self._config, now=now, tiebreak=number)
+        decision = self._admission.selector.decide(request.route, self.fleet.snapshot, now=now, tiebreak=number)
         self.deciding.observe(self._clock.monotonic() - now)
         exchange.decision = decision
         if decision.error is not None:
@@ -261,7 +261,7 @@ class AdmissionController:
 
     def _ticket(self, number: int, exchange: Exchange, request: ParsedRequest, now: float) -> Ticket:
         user = "" if exchange.user is None else exchange.user.name
-        if self._late:
+        if self._strategy.uses_prefixes:
             exchange.conversation = conversation_of(request, user)
             exchange.prefix = self.fleet.prefixes.of(exchange.conversation)
         return Ticket(
@@ -285,8 +285,7 @@ class AdmissionController:
             request=outcome.ticket.request,
             strategy=self._config.routing_strategy,
             ranking=outcome.ranking,
-            _explain=lambda: (),
-            _headline=lambda: outcome.reason,
+            explanation=StatedExplanation(outcome.reason),
         )
         return ServerSlot(
             self, outcome.ticket.number, decision, unload=outcome.unload, waited=(outcome.waited, outcome.position)
@@ -339,4 +338,6 @@ class AdmissionController:
 
 def _counts(config: Config) -> bool:
     """Whether what runs where has to be counted."""
-    return config.routing_strategy == "fastest" or any(server.max_concurrent for server in config.servers.values())
+    return STRATEGIES[config.routing_strategy].binds_late or any(
+        server.max_concurrent for server in config.servers.values()
+    )

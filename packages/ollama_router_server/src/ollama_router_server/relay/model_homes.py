@@ -15,7 +15,13 @@ from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import ParsedRequest, RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import Forbidden, InvalidTarget, ModelNotFound, NoServerFits, PartlyDone, RouterError
-from ollama_router_core.routing.model_placement import Unsaid, holders, home_ranking, places_for, read_target
+from ollama_router_core.routing.model_placement import (
+    Unsaid,
+    owners,
+    read_target,
+    servers_by_priority,
+    servers_for_target,
+)
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.relay.answers import answer_whole
 from ollama_router_server.relay.delivery import deliver
@@ -96,7 +102,7 @@ class Homes:
             if isinstance(target, Unsaid):
                 return (await self._creator(exchange, request),)
             model = _sized_as(request)
-        return places_for(target, model, self._fleet.snapshot, self._config)
+        return servers_for_target(target, model, self._fleet.snapshot, self._config)
 
     async def _creator(self, exchange: Exchange, request: ParsedRequest) -> str:
         """The one server that has what the new model is made of."""
@@ -105,13 +111,13 @@ class Homes:
         if request.blobs:
             up = await self._with_all(exchange, request.blobs, up) or self._blob_home(exchange)
         if request.base:
-            base = holders(snapshot, canonical_name(request.base))
+            base = owners(snapshot, canonical_name(request.base))
             having = [name for name in up if name in base]
             return having[0] if having or request.blobs else self._where_it_fits(request)[0]
         return up[0]
 
     def _where_it_fits(self, request: ParsedRequest) -> tuple[str, ...]:
-        return places_for(Unsaid(), _sized_as(request), self._fleet.snapshot, self._config)
+        return servers_for_target(Unsaid(), _sized_as(request), self._fleet.snapshot, self._config)
 
     # blobs --------------------------------------------------------------------------------------------
 
@@ -121,7 +127,7 @@ class Homes:
         if isinstance(target, Unsaid):
             names, wanted = self._remembered(exchange) or self._up(), 1
         else:
-            names = places_for(target, request.route, self._fleet.snapshot, self._config)
+            names = servers_for_target(target, request.route, self._fleet.snapshot, self._config)
             wanted = len(names)
         digest = request.parameter or ""
         found = await self._found(exchange, {digest}, names)
@@ -139,7 +145,7 @@ class Homes:
             names = self._blob_home(exchange)[:1]
             self._remember(exchange, names[0])
         else:
-            names = places_for(target, request.route, self._fleet.snapshot, self._config)
+            names = servers_for_target(target, request.route, self._fleet.snapshot, self._config)
         if len(names) > 1:
             await self._upload_to_all(exchange, request, names)
             return
@@ -194,7 +200,7 @@ class Homes:
     # homes --------------------------------------------------------------------------------------------
 
     def _up(self) -> tuple[str, ...]:
-        up = home_ranking(self._fleet.snapshot, self._config)
+        up = servers_by_priority(self._fleet.snapshot, self._config)
         if not up:
             raise NoServerFits("no server is up: see orouter status", retry_after=5)
         return up
@@ -206,7 +212,7 @@ class Homes:
         """Where this user's last upload went, if that was lately and the server is up."""
         user = exchange.user
         name, until = self._last_home.get(user.id, ("", 0.0)) if user is not None else ("", 0.0)
-        up = home_ranking(self._fleet.snapshot, self._config)
+        up = servers_by_priority(self._fleet.snapshot, self._config)
         return (name,) if name in up and self._clock.monotonic() < until else ()
 
     def _remember(self, exchange: Exchange, name: str) -> None:
@@ -223,7 +229,7 @@ class Homes:
         names = (
             self._up()
             if isinstance(target, Unsaid)
-            else places_for(target, request.route, self._fleet.snapshot, self._config)
+            else servers_for_target(target, request.route, self._fleet.snapshot, self._config)
         )
         outgoing = Outgoing(method=request.endpoint.methods[0], target=request.target, body=request.body)
         await self._pass_on(exchange, request, names[0], outgoing)

@@ -13,10 +13,10 @@ from ollama_router_core.fleet.observations import observe_unloaded
 from ollama_router_core.routing.model_placement import (
     Named,
     differing_digests,
-    holders,
-    home_ranking,
     loaded_on,
+    owners,
     read_target,
+    servers_by_priority,
 )
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.relay.answers import answer_whole
@@ -64,7 +64,7 @@ class Holders:
         """
         await self._gathering.refresh("/api/ps")
         model = request.route.model
-        names = loaded_on(self._fleet.snapshot, model) or self._up(holders(self._fleet.snapshot, model))[:1]
+        names = loaded_on(self._fleet.snapshot, model) or self._up(owners(self._fleet.snapshot, model))[:1]
         if not names:
             raise model_not_found(request.endpoint.name, request.route.model_text or "")
         replies = await self._ask(exchange, request, names)
@@ -77,13 +77,13 @@ class Holders:
         target = read_target(exchange.header(b"x-router-target"), self._config)
         if isinstance(target, Named):
             return target.servers
-        names = holders(self._fleet.snapshot, request.route.model)
+        names = owners(self._fleet.snapshot, request.route.model)
         if not names:
             raise model_not_found(request.endpoint.name, request.route.model_text or "")
         return names
 
     def _up(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(name for name in home_ranking(self._fleet.snapshot, self._config) if name in names)
+        return tuple(name for name in servers_by_priority(self._fleet.snapshot, self._config) if name in names)
 
     def _one(self, request: ParsedRequest, names: tuple[str, ...]) -> str:
         """The server to push from: it must not matter which."""

@@ -18,7 +18,7 @@ from ollama_router_core.config.settings import Config, parse_size
 from ollama_router_core.errors import ModelNotFound, Overloaded, RouterError, SelectionError
 from ollama_router_core.outbound.external_routes import EXTERNAL, PREFIX
 from ollama_router_core.records.sinks import LogSink
-from ollama_router_core.routing.decision import assigned_place
+from ollama_router_core.routing.selector import assigned_destination
 from ollama_router_server.accounts.authentication import Authenticator
 from ollama_router_server.accounts.usage_limits import UsageLimits
 from ollama_router_server.fleet.service import FleetService
@@ -293,7 +293,7 @@ class RelayApp:
             held.release()
 
     def _leaves_the_house(self, request: ParsedRequest) -> bool:
-        target = self._deps.targets.get(assigned_place(request.route, self._deps.config) or "")
+        target = self._deps.targets.get(assigned_destination(request.route, self._deps.config) or "")
         return target is not None and target.external
 
     async def _place(self, exchange: Exchange, request: ParsedRequest) -> tuple[ParsedRequest, ServerSlot]:

@@ -1,0 +1,191 @@
+"""Filters, one small type each: why a server cannot take a request, with the numbers that say so.
+
+`FILTERS` hold as long as the facts about the servers do, `LIVE_FILTERS` look at the current load.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ollama_router_core.api.requests import RouteRequest
+from ollama_router_core.fleet.memory import GIB
+from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ServerFacts
+from ollama_router_core.routing.candidates import Candidate, Reason
+
+__all__ = [
+    "FILTERS",
+    "FULL",
+    "LIVE_FILTERS",
+    "Filter",
+    "LiveFilter",
+    "in_service",
+    "refused",
+    "refused_now",
+    "slots_of",
+]
+
+FULL = "full"
+"""The code of the one reason that goes away by itself: when a request on that server ends."""
+
+
+class Filter(Protocol):
+    """Says why a server cannot take a kind of request, or None when it can."""
+
+    def refuse(self, candidate: Candidate, request: RouteRequest) -> Reason | None:
+        """The reason against this server, if there is one."""
+
+
+class LiveFilter(Protocol):
+    """The same, for what changes from one moment to the next."""
+
+    def refuse(self, candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
+        """The reason against this server now, if there is one."""
+
+
+class Enabled:
+    """A server switched off by its operator takes nothing."""
+
+    def refuse(self, candidate: Candidate, request: RouteRequest) -> Reason | None:
+        """Refuse what is disabled."""
+        del request
+        return None if candidate.server.enabled else Reason("disabled", "is disabled in the config")
+
+
+class HasModel:
+    """A server must have the model on disk; one whose list is not known may have it, and comes last."""
+
+    def refuse(self, candidate: Candidate, request: RouteRequest) -> Reason | None:
+        """Refuse a server whose list is known and lacks the model."""
+        installed = candidate.facts.installed
+        if request.model is None or installed is None or request.model in installed:
+            return None
+        return Reason("model_missing", "does not have the model")
+
+
+class Up:
+    """A server that did not answer its last probe takes nothing."""
+
+    def refuse(self, candidate: Candidate, request: RouteRequest) -> Reason | None:
+        """Refuse what is down or unknown."""
+        del request
+        if candidate.facts.up is None:
+            return Reason("not_probed", "has not been probed yet")
+        if not candidate.facts.up:
+            return Reason("down", f"is down: {candidate.facts.error or 'does not answer'}")
+        return None
+
+
+class Capable:
+    """The model must be able to do what is asked, where the server says what it can do."""
+
+    def refuse(self, candidate: Candidate, request: RouteRequest) -> Reason | None:
+        """Refuse when a needed capability is known to be missing."""
+        known = _capabilities(candidate.facts, request)
+        if known is None:
+            return None
+        missing = request.needs - known - ({"embedding"} if "completion" in known else frozenset())
+        if not missing:
+            return None
+        return Reason("incapable", f"its model cannot do {', '.join(sorted(missing))}", missing)
+
+
+class FitsMemory:
+    """The model with its context must fit below the server's `max_memory_gb`."""
+
+    def refuse(self, candidate: Candidate, request: RouteRequest) -> Reason | None:
+        """Refuse an estimate beyond the limit."""
+        del request
+        if candidate.limit is None or candidate.size <= candidate.limit:
+            return None
+        return Reason("memory", f"needs {candidate.estimate}, limit {candidate.limit / GIB:.1f} GiB")
+
+
+FILTERS: tuple[Filter, ...] = (Enabled(), HasModel(), Up(), Capable(), FitsMemory())
+"""In the order in which their reasons are given: a server that is down and never had the model says the latter."""
+
+
+class NotDraining:
+    """A draining server finishes what it has."""
+
+    def refuse(self, candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
+        """Refuse what is draining."""
+        del now
+        if candidate.name not in snapshot.draining:
+            return None
+        return Reason("draining", "is draining: it finishes what it has and takes nothing new")
+
+
+class NotSuspended:
+    """A server that failed repeatedly is left alone for a while."""
+
+    def refuse(self, candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
+        """Refuse what the breaker keeps out."""
+        until = snapshot.suspended.get(candidate.name)
+        if until is None or until <= now:
+            return None
+        return Reason("suspended", f"failed repeatedly, is tried again in {until - now:.0f} s")
+
+
+class NotFull:
+    """A server takes at most `max_concurrent` requests at once, fewer right after it came back."""
+
+    def refuse(self, candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
+        """Refuse when every slot is taken."""
+        del now
+        slots = slots_of(candidate, snapshot)
+        running = snapshot.in_flight.get(candidate.name, 0)
+        if slots is None or running < slots:
+            return None
+        return Reason(FULL, f"is full: {running} of {slots} requests in flight")
+
+
+LIVE_FILTERS: tuple[LiveFilter, ...] = (NotDraining(), NotSuspended(), NotFull())
+
+
+def refused(candidate: Candidate, request: RouteRequest) -> Reason | None:
+    """Why the facts rule a server out for a kind of request, None when they do not."""
+    for rule in FILTERS:
+        reason = rule.refuse(candidate, request)
+        if reason is not None:
+            return reason
+    return None
+
+
+def refused_now(candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
+    """Why a server that may take a request cannot at this moment, None when it can."""
+    for rule in LIVE_FILTERS:
+        reason = rule.refuse(candidate, snapshot, now)
+        if reason is not None:
+            return reason
+    return None
+
+
+def in_service(candidate: Candidate, snapshot: FleetSnapshot, now: float) -> bool:
+    """Whether a server takes requests at all now: it neither drains nor is it suspended; it may be full."""
+    reason = refused_now(candidate, snapshot, now)
+    return reason is None or reason.code == FULL
+
+
+def slots_of(candidate: Candidate, snapshot: FleetSnapshot) -> int | None:
+    """How many requests the server takes at once now, None without a limit."""
+    slots = candidate.server.max_concurrent
+    fewer = snapshot.slots.get(candidate.name)
+    if fewer is None:
+        return slots
+    return fewer if slots is None else min(slots, fewer)
+
+
+def installed_model(facts: ServerFacts, request: RouteRequest) -> InstalledModel | None:
+    """The requested model as this server has it, None when it has not or is not known to."""
+    if facts.installed is None or request.model is None:
+        return None
+    return facts.installed.get(request.model)
+
+
+def _capabilities(facts: ServerFacts, request: RouteRequest) -> frozenset[str] | None:
+    model = installed_model(facts, request)
+    if model is None:
+        return None
+    if model.facts is not None and model.facts.capabilities is not None:
+        return model.facts.capabilities
+    return model.capabilities

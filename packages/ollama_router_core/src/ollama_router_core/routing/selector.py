@@ -1,0 +1,168 @@
+"""Which server gets a request: assignments first, then models hosted by ollama.com, then the strategy."""
+
+from __future__ import annotations
+
+from ollama_router_core.api.model_names import canonical_name, is_cloud_name
+from ollama_router_core.api.requests import RouteRequest
+from ollama_router_core.config.settings import Config
+from ollama_router_core.fleet.prefixes import HeldPrefix
+from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_core.routing.candidates import Candidate, Reason
+from ollama_router_core.routing.decision import Decision, StatedExplanation, Verdict
+from ollama_router_core.routing.filters import refused_now
+from ollama_router_core.routing.model_placement import hosted_ranking
+from ollama_router_core.routing.plans import Plan, Planner
+from ollama_router_core.routing.strategies import STRATEGIES, RankingContext
+from ollama_router_core.routing.verdicts import RankedExplanation, external_verdicts, refusals, selection_error
+
+__all__ = ["ServerSelector", "assigned_destination", "decide"]
+
+
+class ServerSelector:
+    """Decides by one config, and keeps the plans that its decisions rest on from one to the next.
+
+    The order of servers in the config plays no part, except that `when_nothing_fits: first_enabled` takes the first
+    one written. Nothing is raised for a request that no server can take: `Decision.error` holds what its client should
+    be told.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._planner = Planner(config)
+        self.strategy = STRATEGIES[config.routing_strategy]
+
+    def plan(self, request: RouteRequest, snapshot: FleetSnapshot) -> Plan:
+        """Which servers may take a kind of request by their facts alone, whatever their load."""
+        return self._planner.plan(request, snapshot)
+
+    def decide(
+        self,
+        request: RouteRequest,
+        snapshot: FleetSnapshot,
+        *,
+        now: float,
+        tiebreak: int = 0,
+        prefix: HeldPrefix | None = None,
+    ) -> Decision:
+        """Rank every server for a request; the arguments are those of the function `decide`."""
+        fixed = self.fixed_decision(request, snapshot)
+        if fixed is not None:
+            return fixed
+        plan = self._planner.plan(request, snapshot)
+        context = RankingContext(request, snapshot, self._config, now, tiebreak, prefix)
+        ranked = self._ranked(plan, context)
+        if not ranked:
+            return self._nothing_fits(plan, context)
+        return Decision(
+            request=request,
+            strategy=self._config.routing_strategy,
+            ranking=tuple([candidate.name for candidate in ranked]),
+            explanation=RankedExplanation(plan, self.strategy, ranked, context),
+        )
+
+    def fixed_decision(self, request: RouteRequest, snapshot: FleetSnapshot) -> Decision | None:
+        """The decision where no strategy is asked: the model is assigned, or hosted by ollama.com; else None."""
+        assigned = assigned_destination(request, self._config)
+        if assigned is not None:
+            return _by_assignment(request, assigned, self._config)
+        if request.model_text is not None and is_cloud_name(request.model_text):
+            return _by_hosting(request, hosted_ranking(request.model, snapshot, self._config))
+        return None
+
+    def _ranked(self, plan: Plan, context: RankingContext) -> tuple[Candidate, ...]:
+        """The candidates that can take the request now, the best first."""
+        snapshot, now, key = context.snapshot, context.now, self.strategy.key
+        keyed = [
+            (key(one, context), _tie_order(one.salt, context.tiebreak), one.name, one)
+            for one in plan.able
+            if refused_now(one, snapshot, now) is None
+        ]
+        keyed.sort()
+        return tuple([row[3] for row in keyed])
+
+    def _nothing_fits(self, plan: Plan, context: RankingContext) -> Decision:
+        config = self._config
+        refused, external = refusals(plan, context), external_verdicts(config)
+        first = next((name for name, server in config.servers.items() if server.enabled), None)
+        if config.when_nothing_fits == "first_enabled" and first is not None:
+            why = Reason("nothing_fits", "nothing fits: the first enabled server, by when_nothing_fits")
+            chosen = Verdict(server=first, verdict="chosen", reasons=(why,))
+            others = [verdict for verdict in refused if verdict.server != first]
+            ranking: tuple[str, ...] = (first,)
+            error = None
+            explanation = StatedExplanation(why.text, (chosen, *others, *external))
+        else:
+            ranking = ()
+            error = selection_error(context, refused)
+            explanation = StatedExplanation("no server can take it", (*refused, *external))
+        return Decision(
+            request=context.request,
+            strategy=config.routing_strategy,
+            ranking=ranking,
+            error=error,
+            explanation=explanation,
+        )
+
+
+def decide(
+    request: RouteRequest,
+    snapshot: FleetSnapshot,
+    config: Config,
+    *,
+    now: float,
+    tiebreak: int = 0,
+    prefix: HeldPrefix | None = None,
+) -> Decision:
+    """Rank every server for one request. A program that decides often keeps a `ServerSelector` for its config.
+
+    `now` is seconds of the clock that the snapshot's times come from. `tiebreak` decides between equals; a caller
+    that counts it up gets round robin from the strategy of that name. `prefix` says which server answered the
+    conversation before.
+    """
+    return ServerSelector(config).decide(request, snapshot, now=now, tiebreak=tiebreak, prefix=prefix)
+
+
+def assigned_destination(request: RouteRequest, config: Config) -> str | None:
+    """The enabled server or host that an explicit assignment names; a disabled one leaves the model to the strategy."""
+    if request.model is None:
+        return None
+    for text, target in config.models.explicit_assignments.items():
+        if canonical_name(text) == request.model:
+            found = config.servers.get(target) or config.external_hosts.get(target)
+            return target if found is not None and found.enabled else None
+    return None
+
+
+def _by_assignment(request: RouteRequest, assigned: str, config: Config) -> Decision:
+    chosen = Reason("assigned", f"explicit assignment of {request.model_text} to {assigned}")
+    others = Reason("assigned_elsewhere", f"{request.model_text} is assigned to {assigned}")
+    names = sorted({*config.servers, *config.external_hosts} - {assigned})
+    verdicts = (
+        Verdict(server=assigned, verdict="chosen", reasons=(chosen,)),
+        *(Verdict(server=name, verdict="skipped", reasons=(others,)) for name in names),
+    )
+    return Decision(
+        request=request,
+        strategy="explicit_assignment",
+        ranking=(assigned,),
+        explanation=StatedExplanation(chosen.text, verdicts),
+    )
+
+
+def _by_hosting(request: RouteRequest, ranking: tuple[str, ...]) -> Decision | None:
+    """What runs at ollama.com needs no memory here: any server that sends it on will do."""
+    if not ranking:
+        return None
+    why = Reason("hosted", "sends it on to ollama.com")
+    verdicts = tuple(
+        Verdict(server=name, verdict="possible" if index else "chosen", reasons=(why,))
+        for index, name in enumerate(ranking)
+    )
+    return Decision(
+        request=request, strategy="hosted", ranking=ranking, explanation=StatedExplanation(why.text, verdicts)
+    )
+
+
+def _tie_order(salt: int, tiebreak: int) -> int:
+    """A place among equals: another order for each tiebreak (multiplicative hashing by two odd constants)."""
+    return (salt ^ tiebreak * 0x9E3779B1 & 0xFFFFFFFF) * 0x85EBCA6B & 0xFFFFFFFF

@@ -1,0 +1,25 @@
+"""The strategies: one module each, registered here under the name that `routing_strategy` selects it by.
+
+Whatever else the router does for a strategy (queueing, reading usage, remembering prefixes) it asks of the strategy's
+properties, never of its name. `tests/core/routing/test_strategies.py` holds the registry to the names of the setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ollama_router_core.config.settings import StrategyName
+from ollama_router_core.routing.strategies.fastest import Fastest
+from ollama_router_core.routing.strategies.least_loaded import LeastLoaded
+from ollama_router_core.routing.strategies.priority_with_memory import PriorityWithMemory
+from ollama_router_core.routing.strategies.round_robin import RoundRobin
+from ollama_router_core.routing.strategies.strategy import RankingContext, Strategy
+
+__all__ = ["STRATEGIES", "RankingContext", "Strategy"]
+
+STRATEGIES: Mapping[StrategyName, Strategy] = {
+    "priority_with_memory": PriorityWithMemory(),
+    "least_loaded": LeastLoaded(),
+    "round_robin": RoundRobin(),
+    "fastest": Fastest(),
+}

@@ -1,0 +1,39 @@
+"""`fastest`: the least expected time to finish."""
+
+from __future__ import annotations
+
+from ollama_router_core.routing.candidates import Candidate, Reason
+from ollama_router_core.routing.expected_time import ExpectedTime, expected_time
+from ollama_router_core.routing.strategies.strategy import RankingContext, health_reasons, in_flight_reason
+
+__all__ = ["Fastest"]
+
+
+class Fastest:
+    """Least expected time to finish, with the time that an eviction costs others."""
+
+    binds_late = True
+    needs_usage = True
+    uses_prefixes = True
+
+    def key(self, candidate: Candidate, context: RankingContext) -> tuple[float, ...]:
+        """Health tier, expected cost in seconds."""
+        return (candidate.health_tier, self.expected_time(candidate, context).cost)
+
+    def reasons(self, candidate: Candidate, context: RankingContext) -> tuple[Reason, ...]:
+        """When it would be ready and done, the terms, and how well its speed is known."""
+        expected = self.expected_time(candidate, context)
+        speed = candidate.speed(context.request.model, context.snapshot.speeds)
+        known = f"{speed.samples} requests" if speed.samples else "a guess from its size"
+        return (
+            Reason("expected", f"ready in ~{expected.ready:.1f} s, done in ~{expected.done:.1f} s"),
+            Reason("terms", str(expected)),
+            candidate.warm_reason,
+            in_flight_reason(candidate, context.snapshot),
+            Reason("speed", f"{speed.decode_rate:.0f} tok/s ({known})"),
+            *health_reasons(candidate, context.config),
+        )
+
+    def expected_time(self, candidate: Candidate, context: RankingContext) -> ExpectedTime:
+        """The expected time, term by term."""
+        return expected_time(candidate, context.request, context.snapshot, now=context.now, prefix=context.prefix)

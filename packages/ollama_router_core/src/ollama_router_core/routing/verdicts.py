@@ -1,0 +1,88 @@
+"""The verdicts behind a decision by strategy, and the error when no server is left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from ollama_router_core.config.settings import Config
+from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFits, SelectionError
+from ollama_router_core.routing.candidates import Candidate, Reason
+from ollama_router_core.routing.decision import Verdict
+from ollama_router_core.routing.filters import refused_now
+from ollama_router_core.routing.plans import Plan
+from ollama_router_core.routing.strategies import RankingContext, Strategy
+
+__all__ = ["RankedExplanation", "external_verdicts", "refusals", "selection_error"]
+
+_ONLY_BY_ASSIGNMENT = Reason("external", "external: only by assignment")
+
+
+class RankedExplanation(Struct, frozen=True, eq=False):
+    """What a strategy made of a plan: the ranked candidates, the refused ones, the external hosts."""
+
+    plan: Plan
+    strategy: Strategy
+    ranked: tuple[Candidate, ...]
+    context: RankingContext
+
+    @property
+    def headline(self) -> str:
+        """Why the first one."""
+        reasons = self.strategy.reasons(self.ranked[0], self.context)
+        return ", ".join([reason.text for reason in reasons])
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The ranked ones in order, then who was refused and who was not considered."""
+        able = [self._able(candidate, chosen=index == 0) for index, candidate in enumerate(self.ranked)]
+        return (*able, *refusals(self.plan, self.context), *external_verdicts(self.context.config))
+
+    def _able(self, candidate: Candidate, *, chosen: bool) -> Verdict:
+        return Verdict(
+            server=candidate.name,
+            verdict="chosen" if chosen else "possible",
+            reasons=self.strategy.reasons(candidate, self.context),
+            estimate=candidate.estimate,
+            expected=self.strategy.expected_time(candidate, self.context),
+        )
+
+
+def refusals(plan: Plan, context: RankingContext) -> tuple[Verdict, ...]:
+    """Who cannot take the request by its facts or at this moment, in the order of the names."""
+    now = [(one, refused_now(one, context.snapshot, context.now)) for one in plan.able]
+    refused = [*plan.refused, *((one, reason) for one, reason in now if reason is not None)]
+    refused.sort(key=lambda pair: pair[0].name)
+    return tuple(
+        Verdict(server=one.name, verdict="refused", reasons=(reason,), estimate=one.estimate) for one, reason in refused
+    )
+
+
+def external_verdicts(config: Config) -> tuple[Verdict, ...]:
+    """External hosts take nothing that is not assigned to them."""
+    return tuple(
+        Verdict(server=name, verdict="skipped", reasons=(_ONLY_BY_ASSIGNMENT,))
+        for name in sorted(config.external_hosts)
+    )
+
+
+def selection_error(context: RankingContext, refused: Sequence[Verdict]) -> SelectionError | ModelIncapable:
+    """What a client is told when every server was refused."""
+    request = context.request
+    codes = {verdict.reasons[0].code for verdict in refused}
+    lines = "; ".join(f"{verdict.server} {verdict.text}" for verdict in refused) or "no server is configured"
+    if "model_missing" in codes and codes <= {"model_missing", "disabled"}:
+        return ModelNotFound(f"model '{request.model_text}' not found")
+    if "incapable" in codes and codes <= {"model_missing", "disabled", "incapable"}:
+        missing = frozenset[str]().union(*(verdict.reasons[0].lacks for verdict in refused))
+        return ModelIncapable(f'"{request.model_text}" does not support {", ".join(sorted(missing))}', missing=missing)
+    return NoServerFits(
+        f"no server can take {request.model_text or 'the request'} now: {lines}", retry_after=_retry_after(context)
+    )
+
+
+def _retry_after(context: RankingContext) -> float:
+    """When the first suspended server is tried again, at most half a minute; a few seconds when nothing says better."""
+    left = [until - context.now for until in context.snapshot.suspended.values() if until > context.now]
+    return max(1.0, min(30.0, *left)) if left else 5.0

@@ -21,6 +21,7 @@ from ollama_router_core.config import (
     redacted,
     render_starter,
 )
+from ollama_router_core.config.checks import LOCALHOST, folded_host
 from ollama_router_core.config.expansion import escape, expand
 from ollama_router_core.config.nodes import NodeReader
 from ollama_router_core.config.yaml_document import compose
@@ -199,11 +200,11 @@ probed = st.builds(
 @WHOLE_CONFIGS
 @given(st.lists(probed, max_size=5))
 def test_the_starter_loads_whatever_a_probe_found(servers: list[ProbedServer]):
-    """The file that `init` writes loads, also with every example uncommented, and holds each address once."""
+    """The file that `init` writes loads, also with every example uncommented, and names each address once."""
     text = render_starter(servers)
-    addresses = {(server.host, server.port) for server in servers}
-    if not {host for host, _ in addresses} & {"localhost", "127.0.0.1", "::1"}:
-        assert {(s.host, s.port) for s in load_config(text).servers.values()} == (addresses or {("127.0.0.1", 11434)})
+    addresses = {(folded_host(server.host), server.port) for server in servers} or {(LOCALHOST, 11434)}
+    written = [(folded_host(server.host), server.port) for server in load_config(text).servers.values()]
+    assert sorted(written) == sorted(addresses)
     load_config(re.sub(r"(?m)^( *)#(\S)", r"\1\2", text))
 
 

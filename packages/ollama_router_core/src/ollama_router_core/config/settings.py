@@ -183,7 +183,7 @@ class Config(Section):
         alias="model_config",
         description="Which models go where, what they may be asked for, and how much memory they need.",
     )
-    routing_strategy: Strategy = Field(
+    routing_strategy: StrategyName = Field(
         default="priority_with_memory",
         description="How the servers that can take a request are ranked.",
     )

@@ -100,8 +100,9 @@ def architecture(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Every setting, command, header, metric and error code is documented."""
+    """Every setting, command, header, metric and error code is documented, links work, generated parts are current."""
     locked(session, "--all-packages", "--all-extras", "--group", "test")
+    session.run("python", "docs/generate.py", "--check")
     session.run(
         "pytest", "tests/docs", "tests/cli/test_docs.py", "tests/core/config/test_reference.py", *session.posargs
     )

@@ -44,6 +44,6 @@ def test_the_page_has_a_row_for_each_setting():
 
 
 def test_the_documentation_holds_the_table_as_it_is():
-    """`docs/reference/settings.md` ends with what `render_reference()` returns; after a change, paste it there."""
+    """`docs/reference/settings.md` has what `render_reference()` returns; `python docs/generate.py` writes it there."""
     page = Path(__file__).parents[3] / "docs" / "reference" / "settings.md"
-    assert page.read_text(encoding="utf-8").endswith("\n\n" + render_reference())
+    assert "\n\n" + render_reference() in page.read_text(encoding="utf-8")

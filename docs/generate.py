@@ -1,0 +1,91 @@
+"""Write the generated parts of these pages anew: `python docs/generate.py`, or `--check` that they are current.
+
+A part stands between `<!-- generated: NAME -->` and `<!-- end -->`; everything else on a page is written by hand.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer.main
+
+from ollama_router_cli.main import COMMANDS, app
+from ollama_router_core.config import render_reference
+
+DOCS = Path(__file__).parent
+EVERYWHERE = {"--config", "--environment", "--json", "--help"}
+"""Options that every command has; they are documented once."""
+
+_PART = re.compile(r"(<!-- generated: (.+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def main() -> int:
+    """Write or check every page; with `--check` the exit code is 1 when one is stale."""
+    stale = [page for page in sorted(DOCS.rglob("*.md")) if render(page) != page.read_text(encoding="utf-8")]
+    for page in stale:
+        print(f"{page.relative_to(DOCS)}: run python docs/generate.py" if "--check" in sys.argv else f"wrote {page}")
+        if "--check" not in sys.argv:
+            page.write_text(render(page), encoding="utf-8")
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+def render(page: Path) -> str:
+    """Return the page with its generated parts as they should be."""
+
+    def part(found: re.Match[str]) -> str:
+        return f"{found[1]}\n{_written(found[2])}\n{found[3]}"
+
+    return _PART.sub(part, page.read_text(encoding="utf-8"))
+
+
+def _written(name: str) -> str:
+    if name.startswith("options of orouter"):
+        return options_table(name.removeprefix("options of orouter").split())
+    return _PARTS[name]()
+
+
+def options_table(path: list[str]) -> str:
+    """A command's options as its help lists them, without those that every command has."""
+    root: Any = typer.main.get_command(app)
+    command: Any = root
+    for word in path:
+        command = command.get_command(None, word) if command is root else command.commands[word]
+    context = command.context_class(command, info_name=path[-1])
+    rows = [
+        parameter.get_help_record(context)
+        for parameter in command.params
+        if parameter.param_type_name == "option" and not EVERYWHERE & set(parameter.opts)
+    ]
+    body = [f"| `{' '.join(names.split())}` | {' '.join(text.split())} |" for names, text in rows]
+    return "\n".join(["| option | meaning |", "|---|---|", *body]) + "\n"
+
+
+def decisions_index() -> str:
+    """A list of the decisions by number."""
+    return "".join(f"- [{title}]({page.name})\n" for page, title in _decisions())
+
+
+def _decisions() -> Iterator[tuple[Path, str]]:
+    for page in sorted((DOCS / "decisions").glob("[0-9]*.md")):
+        yield page, page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+
+
+def commands_index() -> str:
+    """Each command with its purpose."""
+    return "| command | purpose |\n|---|---|\n" + "".join(
+        f"| `orouter {name}` | {text} |\n" for name, text in COMMANDS.items()
+    )
+
+
+_PARTS: dict[str, Callable[[], str]] = {
+    "settings": render_reference,
+    "decisions": decisions_index,
+    "commands": commands_index,
+}
+
+if __name__ == "__main__":
+    raise SystemExit(main())

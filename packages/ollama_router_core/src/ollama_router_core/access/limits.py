@@ -26,6 +26,7 @@ __all__ = [
     "day_of",
     "estimate_tokens",
     "first_day_of_month",
+    "has_limits",
     "limit_headers",
     "standing_of",
 ]
@@ -48,6 +49,16 @@ def first_day_of_month(day: int) -> int:
 
 def _date(day: int) -> datetime:
     return datetime.fromtimestamp(day * DAY, UTC)
+
+
+def has_limits(grants: Grants) -> bool:
+    """Whether anything is counted for such a user."""
+    return (
+        grants.requests_per_minute is not None
+        or grants.concurrent_requests is not None
+        or grants.tokens_per_day is not None
+        or grants.tokens_per_month is not None
+    )
 
 
 def estimate_tokens(prompt_bytes: int, max_tokens: int | None) -> int:

@@ -38,17 +38,23 @@ class Kind(StrEnum):
 
 
 class Routing(StrEnum):
-    """Who answers.
+    """What handles a route; `exchange.serving` has a handler for each.
 
-    `router`: the router alone. `one`: the best server. `gather`: all of them, merged. `holder`: those that hold the
-    model. `home`: those that the client names, or where the thing is or fits. `external`: a host of the config.
+    `router`: the router answers alone. `one`: the best server. `gather`: all servers, merged. `owners`: all that have
+    the model. `push`: one of those. `pull`, `create`: where the model is made. `blob_exists`, `blob_upload`: files
+    of models to be made. `account`: a server that the client names. `external`: a host of the config.
     """
 
     ROUTER = "router"
     ONE = "one"
     GATHER = "gather"
-    HOLDER = "holder"
-    HOME = "home"
+    OWNERS = "owners"
+    PUSH = "push"
+    PULL = "pull"
+    CREATE = "create"
+    BLOB_EXISTS = "blob_exists"
+    BLOB_UPLOAD = "blob_upload"
+    ACCOUNT = "account"
     EXTERNAL = "external"
 
 
@@ -153,19 +159,19 @@ def _account(name: str, method: str, path: str) -> Endpoint:
         path=path,
         family=Family.OLLAMA,
         kind=Kind.ACCOUNT,
-        routing=Routing.HOME,
+        routing=Routing.ACCOUNT,
         body=Body.NONE if method == "GET" else Body.JSON,
     )
 
 
-def _blob(name: str, method: str, body: Body) -> Endpoint:
+def _blob(name: str, method: str, routing: Routing, body: Body) -> Endpoint:
     return Endpoint(
         name=name,
         methods=(method,),
         path="/api/blobs/{digest}",
         family=Family.OLLAMA,
         kind=Kind.MANAGE,
-        routing=Routing.HOME,
+        routing=routing,
         body=body,
     )
 
@@ -222,13 +228,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         body=Body.FORM,
     ),
     _infer("anthropic_messages", "/v1/messages", Family.ANTHROPIC, streams=False),
-    _manage("pull", "POST", "/api/pull", Routing.HOME, _NAMED, streams=True),
-    _manage("create", "POST", "/api/create", Routing.HOME, _NAMED, streams=True),
-    _manage("push", "POST", "/api/push", Routing.HOLDER, _NAMED, streams=True),
-    _manage("copy", "POST", "/api/copy", Routing.HOLDER, ("source",)),
-    _manage("delete", "DELETE", "/api/delete", Routing.HOLDER, _NAMED),
-    _blob("blob_exists", "HEAD", Body.NONE),
-    _blob("blob_upload", "POST", Body.RAW),
+    _manage("pull", "POST", "/api/pull", Routing.PULL, _NAMED, streams=True),
+    _manage("create", "POST", "/api/create", Routing.CREATE, _NAMED, streams=True),
+    _manage("push", "POST", "/api/push", Routing.PUSH, _NAMED, streams=True),
+    _manage("copy", "POST", "/api/copy", Routing.OWNERS, ("source",)),
+    _manage("delete", "DELETE", "/api/delete", Routing.OWNERS, _NAMED),
+    _blob("blob_exists", "HEAD", Routing.BLOB_EXISTS, Body.NONE),
+    _blob("blob_upload", "POST", Routing.BLOB_UPLOAD, Body.RAW),
     _account("me", "POST", "/api/me"),
     _account("signout", "POST", "/api/signout"),
     _account("forget_key", "DELETE", "/api/user/keys/{key}"),

@@ -53,7 +53,7 @@ def servers_for(room: Room, account: Account, request: ParsedRequest) -> Generat
         if not room.config.allow_account_routes:
             raise Forbidden(f"{request.endpoint.path} is closed; the setting allow_account_routes opens it")
         return servers_by_priority(snapshot, room.config)[:1] or _nobody_up()
-    if request.endpoint.routing is Routing.HOLDER:
+    if request.endpoint.routing in {Routing.OWNERS, Routing.PUSH}:
         return _holding(room, request)
     if request.endpoint.name not in _MAKING or (request.blobs and isinstance(target, Unsaid)):
         names = ", ".join(sorted(room.book.servers))

@@ -254,9 +254,9 @@ class RelayApp:
                 await self._relay(exchange, request)
             case Routing.GATHER:
                 await self._gathering.serve(exchange, request)
-            case Routing.HOLDER:
+            case Routing.OWNERS | Routing.PUSH:
                 await self._holders.serve(exchange, request)
-            case Routing.HOME:
+            case Routing.PULL | Routing.CREATE | Routing.BLOB_EXISTS | Routing.BLOB_UPLOAD | Routing.ACCOUNT:
                 await self._homes.serve(exchange, request)
             case Routing.EXTERNAL:
                 await self._external.serve(exchange, request)

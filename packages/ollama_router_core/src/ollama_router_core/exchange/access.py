@@ -1,0 +1,100 @@
+"""May this request go on: what the user is granted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ollama_router_core.access.grants import (
+    check_cloud,
+    check_endpoint,
+    check_expiry,
+    check_host,
+    check_model,
+    check_network,
+    may_use_host,
+)
+from ollama_router_core.access.limits import estimate_tokens, has_limits
+from ollama_router_core.api.endpoints import Endpoint, Kind
+from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.exchange.actions import Count, Steps
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.exchange.events import Caller
+from ollama_router_core.outbound.destinations import Destination
+from ollama_router_core.routing.decision import Decision, assigned_place
+
+__all__ = ["check_granted_model", "check_hosted", "check_route", "count", "granted_ranking"]
+
+
+def check_route(user: Caller, endpoint: Endpoint, address: str | None, *, wall: float) -> None:
+    """Check what can be checked before the body is read.
+
+    Raises:
+        Forbidden: the user may not use this route, from here, now.
+    """
+    check_expiry(user.grants, wall)
+    check_network(user.grants, address)
+    check_endpoint(user.role, endpoint, user.grants)
+
+
+def check_granted_model(context: RequestContext) -> None:
+    """Check the model that the request names.
+
+    Raises:
+        Forbidden: the user may not use it.
+    """
+    if context.user is not None and context.route is not None and context.route.model_text is not None:
+        check_model(context.user.grants, context.route.model_text)
+
+
+def check_hosted(environment: Environment, context: RequestContext, request: ParsedRequest) -> None:
+    """Check a request that a server would send on to ollama.com: by its name, its tools, or a stub's name.
+
+    Models that the config assigns to an external host have nothing to do with it, and a stub may be deleted.
+
+    Raises:
+        Forbidden: this needs a permission that the user lacks.
+    """
+    user, model = context.user, request.route.model
+    if user is None or request.endpoint.name == "delete":
+        return
+    if not request.route.uses_cloud and (model is None or not environment.fleet.is_stub(model)):
+        return
+    config = environment.config
+    if assigned_place(request.route, config) not in config.external_hosts:
+        check_cloud(user.role, user.grants, config.cloud, request.route.model_text or request.endpoint.path)
+
+
+def granted_ranking(user: Caller, decision: Decision, destinations: Mapping[str, Destination]) -> Decision:
+    """The decision without external hosts that the user may not use.
+
+    Raises:
+        Forbidden: nothing is left.
+    """
+    if user.grants.hosts is None or not decision.ranking:
+        return decision
+    kept = tuple(
+        name for name in decision.ranking if not destinations[name].external or may_use_host(user.grants, name)
+    )
+    if not kept:
+        check_host(user.grants, decision.ranking[0])
+    return decision if kept == decision.ranking else decision.among(kept)
+
+
+def count(environment: Environment, context: RequestContext, endpoint: Endpoint) -> Steps[None]:
+    """Count the request against its user's limits, until it ends. Reading is free.
+
+    Raises:
+        LimitExceeded: a limit is used up.
+        StorageUnavailable: what was used before cannot be read.
+    """
+    user, limits, route = context.user, environment.limits, context.route
+    if user is None or limits is None or endpoint.kind is Kind.READ or not has_limits(user.grants):
+        return
+    tokens = 0
+    if endpoint.counts_usage and route is not None:
+        tokens = estimate_tokens(route.prompt_bytes, route.max_tokens)
+    try:
+        context.reservation = yield Count(user, tokens)
+    finally:
+        context.standing = limits.standing(user)

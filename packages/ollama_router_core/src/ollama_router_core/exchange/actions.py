@@ -1,0 +1,211 @@
+"""What the machine asks its driver to do: the closed union of actions, and what each is answered with.
+
+action                      result                      failure
+Verify(headers)             Caller                      RouterError
+ReadBody(limit, ...)        bytes                       RouterError
+StreamBody(readers)         a BodyStream for each
+Count(user, tokens)         Reservation                 RouterError
+Admit(...)                  Slot, Queued or Refused
+AwaitSlot(queued)           Slot or Refused
+LookForModels()             bool: was it done
+Send(request)               Upstream, at once
+AwaitHead(upstream, ...)    bool: has it come           UpstreamError
+Receive(upstream, ...)      Piece                       UpstreamError
+ReceiveAny(upstreams, ...)  Arrival, None if time is up
+Release(upstreams)          None
+WriteHead(status, fields)   None
+Write(data)                 None, once more may be written
+Finish(data)                None
+Cut()                       None
+Record(row)                 None
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.exchange.events import BodyStream, Caller, Headers, Queued, Upstream
+from ollama_router_core.fleet.prefixes import HeldPrefix
+from ollama_router_core.outbound.destinations import Destination, Patience
+from ollama_router_core.records.request_record import RequestRecord
+
+__all__ = [
+    "Action",
+    "Admit",
+    "AwaitHead",
+    "AwaitSlot",
+    "Count",
+    "Cut",
+    "Finish",
+    "LookForModels",
+    "Outgoing",
+    "ReadBody",
+    "Receive",
+    "ReceiveAny",
+    "Record",
+    "Release",
+    "Send",
+    "Steps",
+    "StreamBody",
+    "Verify",
+    "Write",
+    "WriteHead",
+]
+
+
+class Outgoing(Struct, frozen=True, kw_only=True):
+    """One request as it is sent; `target` is path and query, built from the endpoint table.
+
+    A body that is streamed has `body_length` bytes, or is sent in chunks if that is None.
+    """
+
+    destination: Destination
+    method: str
+    target: str
+    fields: Headers = ()
+    body: bytes | BodyStream = b""
+    body_length: int | None = None
+    patience: Patience
+
+    def __repr__(self) -> str:
+        """Without fields and body: they hold keys and what people write."""
+        return f"Outgoing({self.method} {self.target} at {self.destination.name})"
+
+
+class Verify(Struct, frozen=True):
+    """Find out who sent the request with these header fields."""
+
+    headers: Headers
+
+    def __repr__(self) -> str:
+        """Without the fields: they hold a token."""
+        return "Verify()"
+
+
+class ReadBody(Struct, frozen=True):
+    """Read the whole body of the request, at most `limit` bytes, decompressed with zstd if it is `compressed`."""
+
+    limit: int
+    compressed: bool
+
+
+class StreamBody(Struct, frozen=True):
+    """Pass the body on as it comes, to as many readers."""
+
+    readers: int
+
+
+class Count(Struct, frozen=True):
+    """Count the request against its user's limits, as one that uses `tokens`."""
+
+    user: Caller
+    tokens: int
+
+
+class Admit(Struct, frozen=True):
+    """Get a slot on a server, or a place in the queue. `prefix` says which server holds the conversation's prompt."""
+
+    request: ParsedRequest
+    user: str
+    prefix: HeldPrefix | None
+
+
+class AwaitSlot(Struct, frozen=True):
+    """Wait in the queue."""
+
+    queued: Queued
+
+
+class LookForModels(Struct, frozen=True):
+    """Ask every server for its models, unless that was done in the last seconds."""
+
+
+class Send(Struct, frozen=True):
+    """Send a request to a server; what comes of it is for `AwaitHead`."""
+
+    request: Outgoing
+
+
+class AwaitHead(Struct, frozen=True):
+    """Wait for the head of an answer, for at most `seconds`."""
+
+    upstream: Upstream
+    seconds: float | None = None
+
+
+class Receive(Struct, frozen=True):
+    """Wait for the next piece of an answer. After `seconds` it is a timeout."""
+
+    upstream: Upstream
+    seconds: float | None = None
+
+
+class ReceiveAny(Struct, frozen=True):
+    """Wait for the next piece of any of several answers, for at most `seconds`."""
+
+    upstreams: tuple[Upstream, ...]
+    seconds: float | None = None
+
+
+class Release(Struct, frozen=True):
+    """Give the connections back where the answer is complete, and cut the others."""
+
+    upstreams: tuple[Upstream, ...]
+
+
+class WriteHead(Struct, frozen=True):
+    """Write the head of the answer."""
+
+    status: int
+    fields: Headers
+
+
+class Write(Struct, frozen=True):
+    """Write a piece of the answer, and wait while the client takes less than was written."""
+
+    data: bytes
+
+
+class Finish(Struct, frozen=True):
+    """Write the last piece: the answer is complete."""
+
+    data: bytes
+
+
+class Cut(Struct, frozen=True):
+    """End the connection: the answer is not complete, and the client has to see that."""
+
+
+class Record(Struct, frozen=True):
+    """The exchange is over, and this is its row for the log. Always the last action, and never missing."""
+
+    row: RequestRecord
+
+
+Action = (
+    Verify
+    | ReadBody
+    | StreamBody
+    | Count
+    | Admit
+    | AwaitSlot
+    | LookForModels
+    | Send
+    | AwaitHead
+    | Receive
+    | ReceiveAny
+    | Release
+    | WriteHead
+    | Write
+    | Finish
+    | Cut
+    | Record
+)
+
+_Result = TypeVar("_Result")
+Steps = Generator[Action, Any, _Result]
+"""A part of an exchange: yields actions, is sent their results, returns what they were for."""

@@ -1,0 +1,105 @@
+"""A request gets its slot: at once, in its turn, or after its model was looked for; else the model that stands in."""
+
+from __future__ import annotations
+
+import json
+
+from ollama_router_core.api.ollama_errors import model_incapable, model_not_found
+from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFits, RouterError, SelectionError
+from ollama_router_core.exchange.access import granted_ranking
+from ollama_router_core.exchange.actions import Admit, AwaitSlot, LookForModels, Steps
+from ollama_router_core.exchange.asking import Reply, ask_all, own_request
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.exchange.events import Queued, Refused, Slot
+from ollama_router_core.exchange.policy import stand_in
+from ollama_router_core.fleet.prefixes import conversation_of
+
+__all__ = ["admit", "free_memory"]
+
+_LONGEST_RETRY_AFTER = 30.0
+
+
+def admit(
+    environment: Environment, context: RequestContext, request: ParsedRequest
+) -> Steps[tuple[ParsedRequest, Slot]]:
+    """A slot on a server; a model that cannot be served may have a stand-in, which is then what is asked for.
+
+    Raises:
+        RouterError: no server can take it, the queue is full, waiting took too long, or the user may not.
+    """
+    try:
+        slot = yield from _found(environment, context, request)
+    except SelectionError:
+        instead = stand_in(environment, context, request)
+        if instead is None:
+            raise
+        request = instead
+        slot = yield from _found(environment, context, request)
+    return request, slot
+
+
+def _found(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[Slot]:
+    """Get a slot; a model that nobody is known to have is looked for once before it is missed."""
+    try:
+        return (yield from _granted(environment, context, request))
+    except ModelNotFound:
+        if not (yield LookForModels()):
+            raise
+    return (yield from _granted(environment, context, request))
+
+
+def _granted(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[Slot]:
+    """Get a slot on a server that the user may use."""
+    slot = yield from _in_turn(environment, context, request)
+    context.decision, context.decided = slot.decision, environment.now()
+    if context.user is not None:
+        try:
+            slot.decision = granted_ranking(context.user, slot.decision, environment.destinations)
+        except BaseException:
+            slot.close()
+            raise
+    return slot
+
+
+def _in_turn(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[Slot]:
+    user = "" if context.user is None else context.user.name
+    if environment.config.routing_strategy == "fastest":
+        context.conversation = conversation_of(request, user)
+        context.prefix = environment.fleet.prefixes.of(context.conversation)
+    outcome: Slot | Queued | Refused = yield Admit(request, user, context.prefix)
+    while isinstance(outcome, Queued):
+        context.queue_position, context.expected_wait_ms = outcome.position, outcome.expected_wait * 1000
+        outcome = yield AwaitSlot(outcome)
+    if isinstance(outcome, Refused):
+        context.decision = outcome.decision or context.decision
+        raise _worded(environment, request, outcome.error)
+    return outcome
+
+
+def free_memory(environment: Environment, slot: Slot) -> Steps[None]:
+    """Unload what is in the way before something else is loaded there; what fails is left to the server itself."""
+    for model in slot.unload:
+        facts = environment.fleet.servers.get(slot.server)
+        installed = None if facts is None or facts.installed is None else facts.installed.get(model)
+        name = installed.spelling if installed else model
+        body = json.dumps({"model": name, "keep_alive": 0}).encode()
+        request = own_request(environment, slot.server, "POST", "/api/generate", body=body)
+        (reply,) = yield from ask_all(environment, (request,))
+        if not isinstance(reply, Reply) or not reply.ok:
+            return
+        environment.fleet.evicted(slot.server, model)
+
+
+def _worded(environment: Environment, request: ParsedRequest, error: RouterError) -> RouterError:
+    """The error as the client gets it: Ollama's own words for what is not there, when to come back for the rest."""
+    environment.fleet.refresh_unknown(request.route.model)
+    if isinstance(error, ModelNotFound):
+        return model_not_found(request.endpoint.name, request.route.model_text or "")
+    if isinstance(error, ModelIncapable):
+        return model_incapable(request.endpoint.name, request.route.model_text or "", error.missing)
+    after = environment.fleet.retry_after()
+    if isinstance(error, NoServerFits) and after is not None:
+        error.retry_after = min(_LONGEST_RETRY_AFTER, max(1.0, after))
+    return error

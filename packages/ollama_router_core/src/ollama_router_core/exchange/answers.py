@@ -1,0 +1,40 @@
+"""Answers that the router writes itself, and the head that every answer begins with."""
+
+from __future__ import annotations
+
+from ollama_router_core.exchange.actions import Finish, Steps, WriteHead
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.events import Headers
+
+__all__ = ["JSON", "JSON_UTF8", "answer_for", "answer_whole", "write_head"]
+
+JSON = b"application/json"
+JSON_UTF8 = b"application/json; charset=utf-8"
+
+
+def write_head(context: RequestContext, status: int, fields: Headers) -> Steps[None]:
+    """Begin the answer; where a heartbeat had to begin it, its head stands."""
+    if context.kept_alive:
+        return
+    context.status = status
+    context.head_written = True
+    context.framed = any(name == b"content-length" for name, _ in fields)
+    yield WriteHead(status, fields)
+
+
+def answer_whole(
+    context: RequestContext, body: bytes, content_type: bytes | None, *, status: int = 200, fields: Headers = ()
+) -> Steps[None]:
+    """Answer with a body whose length is known; HEAD gets the head alone."""
+    head = [] if content_type is None else [(b"content-type", content_type)]
+    head += [(b"content-length", b"%d" % len(body)), *fields, *context.router_fields()]
+    yield from write_head(context, status, head)
+    data = b"" if context.method == "HEAD" else body
+    context.bytes_out += len(data)
+    yield Finish(data)
+
+
+def answer_for(context: RequestContext, body: bytes, content_type: bytes | None, *, status: int = 200) -> Steps[None]:
+    """`answer_whole` on behalf of the servers that were asked, which it names."""
+    fields = () if context.server is None else ((b"x-router-server", context.server.encode("ascii", "replace")),)
+    yield from answer_whole(context, body, content_type, status=status, fields=fields)

@@ -1,0 +1,171 @@
+"""Requests to servers by name: one whose answer passes on, or several short answers at once.
+
+They take no slot: pulling a model for an hour must not look like load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from ollama_router_core.errors import RouterError, UpstreamError, UpstreamProtocolError, UpstreamTimeout
+from ollama_router_core.exchange.actions import AwaitHead, Outgoing, ReceiveAny, Release, Send, Steps
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.exchange.events import Arrival, BodyStream, Headers, Piece, Upstream
+from ollama_router_core.outbound.destinations import Destination, Patience
+from ollama_router_core.outbound.header_fields import request_fields
+
+__all__ = ["LONGEST_REPLY", "Order", "Reply", "ask_all", "open_upstream", "own_request", "refuse_redirect"]
+
+LONGEST_REPLY = 1024 * 1024
+"""Bytes of a short answer."""
+_PATIENCE = 3600.0
+"""Seconds of silence while a server verifies, converts or quantises what it has read."""
+
+
+class Reply(Struct, frozen=True, kw_only=True):
+    """A whole short answer."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether it did what was asked."""
+        return 200 <= self.status < 300
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """The client's request, to be sent to whichever servers; one that is `patient` may take an hour of silence."""
+
+    method: str
+    target: str
+    body: bytes | BodyStream = b""
+    body_length: int | None = None
+    patient: bool = False
+
+    def to(self, environment: Environment, context: RequestContext, server: str) -> Outgoing:
+        """The request as one server gets it."""
+        destination = environment.destinations[server]
+        return Outgoing(
+            destination=destination,
+            method=self.method,
+            target=self.target,
+            fields=request_fields(context.headers, destination, context.id),
+            body=self.body,
+            body_length=self.body_length,
+            patience=_with_patience(destination.patience) if self.patient else destination.patience,
+        )
+
+
+def own_request(
+    environment: Environment, server: str, method: str, path: str, *, body: bytes = b"", seconds: float | None = None
+) -> Outgoing:
+    """A small request of the router's own; its answer has to come, and go on, within `seconds`."""
+    destination = environment.destinations[server]
+    wait = environment.config.model_info_timeout if seconds is None else seconds
+    connect = environment.config.connect_timeout if seconds is None else seconds
+    fields = (*destination.credential, (b"content-type", b"application/json")) if body else destination.credential
+    patience = Patience(connect=connect, first_byte=wait, idle=wait)
+    return Outgoing(destination=destination, method=method, target=path, fields=fields, body=body, patience=patience)
+
+
+def _with_patience(usual: Patience) -> Patience:
+    return Patience(connect=usual.connect, first_byte=_PATIENCE, idle=_PATIENCE)
+
+
+def refuse_redirect(destination: Destination, status: int) -> None:
+    """Let any other status pass.
+
+    Raises:
+        UpstreamProtocolError: the answer is a redirect.
+    """
+    if 300 <= status < 400:
+        raise UpstreamProtocolError(f"{destination.name} answered with a redirect, which is not followed")
+
+
+def open_upstream(request: Outgoing) -> Steps[Upstream]:
+    """Send, and wait for the head of the answer, which the caller has to release.
+
+    Raises:
+        UpstreamError: no acceptable answer; the text names the server.
+    """
+    upstream: Upstream = yield Send(request)
+    try:
+        yield AwaitHead(upstream)
+        refuse_redirect(request.destination, upstream.status)
+    except BaseException:
+        yield Release((upstream,))
+        raise
+    return upstream
+
+
+class _Collecting:
+    """What has come of each request so far."""
+
+    def __init__(self, requests: Sequence[Outgoing], longest: int) -> None:
+        self.requests = requests
+        self.longest = longest
+        self.open: dict[Upstream, int] = {}
+        self.pieces: list[list[bytes]] = [[] for _ in requests]
+        self.results: list[Reply | RouterError | None] = [None] * len(requests)
+
+    def take(self, arrival: Arrival) -> bool:
+        """Note what came; says whether it was the last of this answer."""
+        number = self.open[arrival.upstream]
+        try:
+            ended = self._take(number, arrival)
+        except UpstreamError as error:
+            self.results[number], ended = error, True
+        if ended:
+            del self.open[arrival.upstream]
+        return ended
+
+    def _take(self, number: int, arrival: Arrival) -> bool:
+        if not isinstance(arrival.result, Piece):
+            raise arrival.result
+        destination, pieces = self.requests[number].destination, self.pieces[number]
+        refuse_redirect(destination, arrival.upstream.status)
+        pieces.append(arrival.result.data)
+        if sum(map(len, pieces)) > self.longest:
+            raise UpstreamProtocolError(f"{destination.name} answered with more than {self.longest} bytes")
+        if arrival.result.complete:
+            upstream = arrival.upstream
+            self.results[number] = Reply(status=upstream.status, headers=upstream.headers, body=b"".join(pieces))
+        return arrival.result.complete
+
+    def late(self, number: int) -> RouterError:
+        name = self.requests[number].destination.name
+        return UpstreamTimeout(f"{name} did not answer in time", phase="first_byte")
+
+
+def ask_all(
+    environment: Environment,
+    requests: Sequence[Outgoing],
+    *,
+    seconds: float | None = None,
+    longest: int = LONGEST_REPLY,
+) -> Steps[tuple[Reply | RouterError, ...]]:
+    """Send all at once and read the short answers, for at most `seconds`; an error stands where there is none."""
+    collecting = _Collecting(requests, longest)
+    deadline = None if seconds is None else environment.now() + seconds
+    try:
+        for number, request in enumerate(requests):
+            upstream: Upstream = yield Send(request)
+            collecting.open[upstream] = number
+        while collecting.open:
+            left = None if deadline is None else max(0.0, deadline - environment.now())
+            arrival: Arrival | None = yield ReceiveAny(tuple(collecting.open), left)
+            if arrival is None:
+                break
+            if collecting.take(arrival):
+                yield Release((arrival.upstream,))
+    finally:
+        if collecting.open:
+            yield Release(tuple(collecting.open))
+    return tuple(
+        result if result is not None else collecting.late(number) for number, result in enumerate(collecting.results)
+    )

@@ -1,0 +1,206 @@
+"""Blobs, and the models made of them.
+
+Where blobs are is asked of the servers, not remembered: the digest says it, also after a restart. Only which server a
+user's uploads went to is kept for a while, so that the blobs of one model end up together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+
+from ollama_router_core.api.model_names import canonical_name
+from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.errors import InvalidBody, InvalidTarget, ModelNotFound, PartlyDone, RouterError
+from ollama_router_core.exchange.actions import Steps, StreamBody
+from ollama_router_core.exchange.answers import answer_whole
+from ollama_router_core.exchange.asking import Order, Reply, ask_all
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.exchange.events import BodyStream, Headers
+from ollama_router_core.exchange.fan_out import ask_fleet
+from ollama_router_core.exchange.model_operations import make, pass_on, sized_as, target_of, up_servers
+from ollama_router_core.routing.model_placement import Unsaid, holders, home_ranking, places_for
+
+__all__ = ["blob_exists", "create", "declared_length", "upload_blob"]
+
+_DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}", re.ASCII)
+_TOGETHER_SECONDS = 600.0
+_LOOK_SECONDS = 2.0
+_MOST_REMEMBERED = 1024
+
+
+def declared_length(headers: Headers) -> int | None:
+    """The request's Content-Length, None for a chunked body.
+
+    Raises:
+        InvalidBody: it is no number.
+    """
+    for name, value in headers:
+        if name == b"content-length":
+            if not value.isdigit() or len(value) > 18:
+                raise InvalidBody("Content-Length must be a number of bytes")
+            return int(value)
+    return None
+
+
+def create(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
+    """Create a model where it is said, else on the one server that has what it is made of.
+
+    Raises:
+        RouterError: no server is up, a target is unknown, blobs lie apart, or a server failed.
+    """
+    yield from ask_fleet(environment, "/api/tags")
+    target = target_of(environment, context)
+    if isinstance(target, Unsaid):
+        server = yield from _creator(environment, context, request)
+        names: tuple[str, ...] = (server,)
+    else:
+        names = places_for(target, sized_as(request), environment.fleet.snapshot, environment.config)
+    yield from make(environment, context, request, names)
+
+
+def blob_exists(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
+    """Yes only if what follows will find it there: on all servers named, on this user's last, or anywhere.
+
+    Raises:
+        ModelNotFound: no.
+    """
+    digest = _checked(request)
+    target = target_of(environment, context)
+    if isinstance(target, Unsaid):
+        names, wanted = _last_upload(environment, context) or up_servers(environment), 1
+    else:
+        names = places_for(target, request.route, environment.fleet.snapshot, environment.config)
+        wanted = len(names)
+    found = yield from _found(environment, context, (digest,), names)
+    having = [name for name in names if found[name]]
+    if len(having) < wanted:
+        raise ModelNotFound(f'blob "{digest}" not found')
+    if isinstance(target, Unsaid):
+        _remember(environment, context, having[0])
+    context.server, context.attempts = ", ".join(having), len(names)
+    yield from answer_whole(context, b"", None, fields=_server_field(context))
+
+
+def upload_blob(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
+    """Pass a blob on as it comes, to the servers named or to the one of this user's last upload.
+
+    Raises:
+        RouterError: no server is up, a target is unknown, or a server failed.
+    """
+    _checked(request)
+    target = target_of(environment, context)
+    if isinstance(target, Unsaid):
+        names = (_last_upload(environment, context) or up_servers(environment))[:1]
+        _remember(environment, context, names[0])
+    else:
+        names = places_for(target, request.route, environment.fleet.snapshot, environment.config)
+    length = declared_length(context.headers)
+    bodies: tuple[BodyStream, ...] = yield StreamBody(len(names))
+    orders = [
+        Order(method="POST", target=request.target, body=body, body_length=length, patient=True) for body in bodies
+    ]
+    if len(names) == 1:
+        yield from pass_on(environment, context, request, names[0], orders[0])
+    else:
+        yield from _upload_to_all(environment, context, names, orders)
+
+
+def _upload_to_all(
+    environment: Environment, context: RequestContext, names: tuple[str, ...], orders: list[Order]
+) -> Steps[None]:
+    context.server, context.attempts = ", ".join(names), len(names)
+    requests = [order.to(environment, context, name) for name, order in zip(names, orders, strict=True)]
+    replies = yield from ask_all(environment, requests)
+    failed = {name: reply for name, reply in zip(names, replies, strict=True) if not _is_stored(reply)}
+    if failed:
+        raise PartlyDone("upload failed on " + "; ".join(f"{name}: {_said(reply)}" for name, reply in failed.items()))
+    status = max(reply.status for reply in replies if isinstance(reply, Reply))
+    yield from answer_whole(context, b"", None, status=status, fields=_server_field(context))
+
+
+def _is_stored(reply: Reply | RouterError) -> bool:
+    return isinstance(reply, Reply) and reply.status in {200, 201}
+
+
+def _said(reply: Reply | RouterError) -> str:
+    return reply.body[:200].decode("utf-8", "replace") if isinstance(reply, Reply) else reply.message
+
+
+def _server_field(context: RequestContext) -> Headers:
+    return ((b"x-router-server", (context.server or "").encode("ascii", "replace")),)
+
+
+def _creator(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[str]:
+    """The one server that has what the new model is made of."""
+    up = up_servers(environment)
+    if request.blobs:
+        up = (yield from _with_all(environment, context, request.blobs, up)) or (
+            _last_upload(environment, context) or up_servers(environment)
+        )
+    if request.base:
+        base = holders(environment.fleet.snapshot, canonical_name(request.base))
+        having = [name for name in up if name in base]
+        if not having and not request.blobs:
+            return places_for(Unsaid(), sized_as(request), environment.fleet.snapshot, environment.config)[0]
+        return having[0]
+    return up[0]
+
+
+def _with_all(
+    environment: Environment, context: RequestContext, digests: frozenset[str], up: tuple[str, ...]
+) -> Steps[tuple[str, ...]]:
+    """Servers that have all blobs, this user's last first; none if nobody has any.
+
+    Raises:
+        InvalidTarget: they lie apart.
+    """
+    found = yield from _found(environment, context, digests, up)
+    whole = tuple(name for name in up if len(found[name]) == len(digests))
+    if not whole and any(found.values()):
+        apart = "; ".join(f"{name} has {len(held)} of {len(digests)}" for name, held in found.items() if held)
+        raise InvalidTarget(f"no server has all files of this model ({apart}): send them again to one server")
+    last = _last_upload(environment, context)
+    return tuple(sorted(whole, key=lambda name: name not in last))
+
+
+def _found(
+    environment: Environment, context: RequestContext, digests: Collection[str], names: tuple[str, ...]
+) -> Steps[dict[str, set[str]]]:
+    """Which of these blobs each server has; one that does not say so in time has none."""
+    pairs = [(name, digest) for name in names for digest in digests if _DIGEST.fullmatch(digest)]
+    requests = [
+        Order(method="HEAD", target=f"/api/blobs/{digest}").to(environment, context, name) for name, digest in pairs
+    ]
+    replies = yield from ask_all(environment, requests, seconds=_LOOK_SECONDS)
+    found: dict[str, set[str]] = {name: set() for name in names}
+    for (name, digest), reply in zip(pairs, replies, strict=True):
+        if isinstance(reply, Reply) and reply.ok:
+            found[name].add(digest)
+    return found
+
+
+def _last_upload(environment: Environment, context: RequestContext) -> tuple[str, ...]:
+    """Where this user's last upload went, if that was lately and the server is up."""
+    user = context.user
+    name, until = environment.last_uploads.get(user.id, ("", 0.0)) if user is not None else ("", 0.0)
+    up = home_ranking(environment.fleet.snapshot, environment.config)
+    return (name,) if name in up and environment.now() < until else ()
+
+
+def _remember(environment: Environment, context: RequestContext, name: str) -> None:
+    last, user = environment.last_uploads, context.user
+    if user is None:
+        return
+    last[user.id] = (name, environment.now() + _TOGETHER_SECONDS)
+    last.move_to_end(user.id)
+    if len(last) > _MOST_REMEMBERED:
+        last.popitem(last=False)
+
+
+def _checked(request: ParsedRequest) -> str:
+    digest = request.parameter or ""
+    if not _DIGEST.fullmatch(digest):
+        raise InvalidTarget("invalid digest format")
+    return digest

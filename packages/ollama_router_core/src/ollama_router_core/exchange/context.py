@@ -1,0 +1,181 @@
+"""What is known about one request while it is served, and the record it leaves."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ollama_router_core.access.limits import Standing, limit_headers
+from ollama_router_core.api.endpoints import Endpoint, family_of_path
+from ollama_router_core.api.requests import RouteRequest
+from ollama_router_core.errors import RouterError
+from ollama_router_core.exchange.events import Caller, Headers, Reservation
+from ollama_router_core.fleet.prefixes import HeldPrefix
+from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_core.responses.usage import Usage, UsageReader
+from ollama_router_core.routing.decision import Decision
+from ollama_router_core.translate import Stamp
+
+__all__ = ["Observer", "RequestContext"]
+
+
+class Observer(Protocol):
+    """Watches one exchange, for traces."""
+
+    def sending(self, context: RequestContext, server: str) -> tuple[tuple[bytes, bytes], ...]:
+        """A server is tried; returns header fields for it."""
+
+    def answered(self, status: int) -> None:
+        """The head of its answer came."""
+
+    def failed(self, code: str) -> None:
+        """It could not be reached, or broke off."""
+
+    def ended(self, context: RequestContext, now: float) -> None:
+        """The exchange is over."""
+
+
+class RequestContext:
+    """The state of one request; `started` and the other moments are seconds of the monotonic clock.
+
+    Args:
+        id: of the request.
+        method: its method.
+        path: as sent, without query: for the endpoint table only, never for logs.
+        query: likewise.
+        headers: its fields.
+        address: the client's, None if it is not known.
+        started: when it came.
+        started_at: the same in seconds since 1970.
+
+    Attributes:
+        asked: the model's name as the client wrote it, where policy changed it.
+        fallback: the model that stands in.
+        changes: what policy changed, in words.
+        conversation: identifies the conversation that this is a turn of, where the strategy asks for it.
+        prefix: the server that holds its prompt.
+        decided: when a server was chosen.
+        first_byte: when the first byte of an answer came.
+        head_written: the answer has begun; its status and fields stand.
+        framed: the answer has a declared length, so nothing can be added to it.
+        kept_alive: it began with a heartbeat, before the server's head was there.
+    """
+
+    user: Caller | None = None
+    endpoint: Endpoint | None = None
+    route: RouteRequest | None = None
+    decision: Decision | None = None
+    decided: float | None = None
+    conversation: int | None = None
+    prefix: HeldPrefix | None = None
+    queue_position: int | None = None
+    expected_wait_ms: float | None = None
+    asked: str | None = None
+    fallback: str | None = None
+    changes: tuple[str, ...] = ()
+    first_byte: float | None = None
+    server: str | None = None
+    attempts: int = 0
+    status: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    usage: UsageReader | None = None
+    error: RouterError | None = None
+    standing: Standing | None = None
+    reservation: Reservation | None = None
+    observer: Observer | None = None
+    head_written: bool = False
+    framed: bool = False
+    kept_alive: bool = False
+
+    def __init__(
+        self,
+        *,
+        id: str,  # noqa: A002 - its name everywhere
+        method: str,
+        path: str,
+        headers: Headers,
+        started: float,
+        started_at: float,
+        query: bytes = b"",
+        address: str | None = None,
+    ) -> None:
+        self.id = id
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.address = address
+        self.started = started
+        self.started_at = started_at
+        self.family = family_of_path(path)
+
+    def __repr__(self) -> str:
+        return f"RequestContext({self.id})"
+
+    def header(self, name: bytes) -> str | None:
+        """A request field's value, several joined by commas; None when it is absent."""
+        values = [value.decode("latin-1") for field, value in self.headers if field == name]
+        return ",".join(values) if values else None
+
+    @property
+    def reason(self) -> str | None:
+        """Why the server got the request, and what policy changed about it; None when there was no decision."""
+        parts = [*self.changes, *([self.decision.reason] if self.decision else [])]
+        return "; ".join(parts) or None
+
+    @property
+    def stamp(self) -> Stamp:
+        """What a translated answer says about itself."""
+        model = None if self.route is None else self.route.model_text
+        return Stamp(model=model or "", id=self.id, created_ns=int(self.started_at * 1e9))
+
+    def elapsed_ns(self, now: float) -> int:
+        """Nanoseconds since the request came."""
+        return int((now - self.started) * 1e9)
+
+    def router_fields(self) -> list[tuple[bytes, bytes]]:
+        """The fields of an answer that say what the router did."""
+        fields = [(b"x-router-request-id", self.id.encode())]
+        if self.attempts:
+            fields.append((b"x-router-attempts", b"%d" % self.attempts))
+        if self.fallback is not None:
+            fields.append((b"x-router-fallback", self.fallback.encode("ascii", "replace")))
+        if self.standing is not None:
+            fields += [(name.encode(), value.encode()) for name, value in limit_headers(self.standing)]
+        return fields
+
+    def record(self, now: float) -> RequestRecord:
+        """The row for the log, at the moment the exchange ends."""
+        usage = self.usage.usage if self.usage else Usage()
+        route = self.route or RouteRequest()
+        return RequestRecord(
+            id=self.id,
+            started_at=self.started_at,
+            user=self.user.name if self.user else None,
+            client=self.address,
+            method=self.method,
+            path=self.endpoint.path if self.endpoint else "(unknown)",
+            model_asked=self.asked or route.model_text,
+            model_served=route.model if self.server else None,
+            server=self.server,
+            status=self.status,
+            attempts=self.attempts,
+            streamed=route.stream,
+            queue_ms=self._since_start(self.decided),
+            queue_position=self.queue_position,
+            expected_wait_ms=self.expected_wait_ms,
+            ttft_ms=self._since_start(self.first_byte),
+            total_ms=(now - self.started) * 1000,
+            load_ms=None if usage.load_duration is None else usage.load_duration / 1e6,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            num_ctx=route.num_ctx,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            reason=self.reason,
+            error_code=self.error.code if self.error else None,
+            error=self.error.message if self.error else None,
+        )
+
+    def _since_start(self, moment: float | None) -> float | None:
+        return None if moment is None else (moment - self.started) * 1000

@@ -1,0 +1,176 @@
+"""What a driver tells the machine: results of actions, and what interrupts an exchange.
+
+An action that fails is answered with `Exchange.fail`, an exchange that has to end with `Exchange.interrupt`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+
+from ollama_router_core.access.grants import Grants, Role
+from ollama_router_core.errors import Forbidden, Overloaded, RouterError, UpstreamError
+
+if TYPE_CHECKING:
+    from ollama_router_core.api.model_names import CanonicalName
+    from ollama_router_core.fleet.health import BreakerPermit
+    from ollama_router_core.routing.decision import Decision
+
+__all__ = [
+    "Arrival",
+    "BodyStream",
+    "Caller",
+    "ClientLeft",
+    "Headers",
+    "Interruption",
+    "Piece",
+    "Queued",
+    "Refused",
+    "Reservation",
+    "Revoked",
+    "Shutdown",
+    "Slot",
+    "Upstream",
+]
+
+Headers = Sequence[tuple[bytes, bytes]]
+"""Header fields in order, names in lower case."""
+
+
+# --- interruptions ----------------------------------------------------------------------------------------------------
+
+
+class Interruption(Exception):
+    """The exchange has to end now."""
+
+
+class ClientLeft(Interruption):
+    """The client closed its connection; nobody is left to answer."""
+
+
+class Revoked(Interruption):
+    """The user's token was revoked, or the user deactivated."""
+
+    @property
+    def error(self) -> RouterError:
+        """What the client is told."""
+        return Forbidden("the token was revoked or its user deactivated while the request was under way")
+
+
+class Shutdown(Interruption):
+    """The grace period of a shutdown is over."""
+
+    @property
+    def error(self) -> RouterError:
+        """What a client is told that has got nothing yet."""
+        return Overloaded("the router is stopping", retry_after=1)
+
+
+# --- results ----------------------------------------------------------------------------------------------------------
+
+
+class Caller(Protocol):
+    """Whoever sent the request, once verified."""
+
+    @property
+    def id(self) -> int:
+        """Unique among users."""
+
+    @property
+    def name(self) -> str:
+        """Unique, too, and shown."""
+
+    @property
+    def role(self) -> Role:
+        """What the user may do in general."""
+
+    @property
+    def grants(self) -> Grants:
+        """What the user may do in particular, and how much."""
+
+
+class Reservation(Protocol):
+    """A request that counts against its user's limits; `tokens` were taken for it in advance."""
+
+    @property
+    def tokens(self) -> int:
+        """Taken in advance."""
+
+
+class BodyStream(Protocol):
+    """The request's body on its way to one server; the driver knows what is behind it."""
+
+
+class Slot(Protocol):
+    """A slot on a server, held until `close`.
+
+    `decision` ranks the servers that may be tried.
+    """
+
+    decision: Decision
+
+    @property
+    def server(self) -> str:
+        """The server that the slot is on."""
+
+    @property
+    def unload(self) -> tuple[CanonicalName, ...]:
+        """Models to be unloaded there before."""
+
+    def permit(self, server: str) -> BreakerPermit | None:
+        """Move the slot to a server of the ranking; None while that server is suspended."""
+
+    def may_retry(self) -> bool:
+        """Take one retry from the router's budget, if it has one."""
+
+    def answering(self) -> None:
+        """The head of an answer came: the model is loaded."""
+
+    def close(self) -> None:
+        """Give the slot back."""
+
+
+class Queued(Struct, frozen=True, eq=False):
+    """The request waits for a slot; `position` counts from 1, `expected_wait` is in seconds.
+
+    `waiting` is what the driver knows it by.
+    """
+
+    position: int | None
+    expected_wait: float
+    waiting: object
+
+
+class Refused(Struct, frozen=True, eq=False):
+    """There is no slot, and there will be none; `decision` says why where one was made."""
+
+    error: RouterError
+    decision: Decision | None = None
+
+
+class Upstream(Protocol):
+    """A request that was sent to a server, until it is released. `status` is 0 until the head of the answer came."""
+
+    @property
+    def status(self) -> int:
+        """The status of the answer, 0 before its head came."""
+
+    @property
+    def headers(self) -> Headers:
+        """The fields of that head, empty before."""
+
+
+class Piece(Struct, frozen=True):
+    """Bytes of an answer's body; `complete` says that they are the last."""
+
+    data: bytes
+    complete: bool
+
+
+class Arrival(Struct, frozen=True, eq=False):
+    """What came from one of several servers: a piece, or the failure that ended its answer."""
+
+    upstream: Upstream
+    result: Piece | UpstreamError

@@ -1,0 +1,178 @@
+"""Routes that every server answers together: all are asked at once, and none may hold up the answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+
+from ollama_router_core.access.grants import may_use_cloud, may_use_host, may_use_model
+from ollama_router_core.api.endpoints import ENDPOINTS, Family, Routing
+from ollama_router_core.api.model_names import canonical_name, is_cloud_name
+from ollama_router_core.api.ollama_errors import model_not_found
+from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.errors import NoServerFits, RouterError, UnknownRoute
+from ollama_router_core.exchange.actions import Steps
+from ollama_router_core.exchange.answers import JSON, JSON_UTF8, answer_for
+from ollama_router_core.exchange.asking import Reply, ask_all, own_request
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.exchange.events import Caller
+from ollama_router_core.fleet.observations import observe_ps, observe_tags
+from ollama_router_core.responses.merging import (
+    find_openai_model,
+    lowest_version,
+    merge_openai_models,
+    merge_ps,
+    merge_status,
+    merge_tags,
+    openai_from_tags,
+)
+from ollama_router_core.translate import ExternalModel, openai_model, tags_entry
+
+__all__ = ["Replies", "answer_merged", "ask_fleet"]
+
+DEADLINE_SECONDS = 1.0
+"""Of a server that has not answered by then the last answer counts; the whole takes under 1.5 s."""
+_LONGEST_LIST = 64 * 1024 * 1024
+
+Row = Mapping[str, Any]
+
+
+class Replies(Struct, frozen=True):
+    """What servers answered: bodies of those that did what was asked, statuses of all that answered."""
+
+    bodies: Mapping[str, bytes]
+    statuses: frozenset[int]
+
+
+def answer_merged(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
+    """Answer `/api/tags`, `/api/ps`, `/api/version`, `/api/status`, `/v1/models` for the whole fleet.
+
+    Raises:
+        NoServerFits: `/api/version` when no server answers.
+        ModelNotFound: `/v1/models/{model}` for a model that nobody has, or that this user may not see.
+        UnknownRoute: no server is new enough to know the route.
+    """
+    endpoint = request.endpoint
+    path = "/v1/models" if endpoint.name == "openai_model" else endpoint.path
+    replies = yield from ask_fleet(environment, path)
+    body = _MERGES[endpoint.name](_Listing(environment, context.user, request, replies))
+    yield from answer_for(context, body, JSON if endpoint.family is Family.OPENAI else JSON_UTF8)
+
+
+def ask_fleet(environment: Environment, path: str) -> Steps[Replies]:
+    """Ask every server that is up, and believe what it says; one that is slow is taken to say what it said last."""
+    fleet = environment.fleet
+    up = [name for name, facts in fleet.snapshot.servers.items() if facts.up]
+    requests = [own_request(environment, name, "GET", path, seconds=DEADLINE_SECONDS) for name in up]
+    answers = yield from ask_all(environment, requests, seconds=DEADLINE_SECONDS, longest=_LONGEST_LIST)
+    bodies: dict[str, bytes] = {}
+    for name, answer in zip(up, answers, strict=True):
+        body = _learned(environment, name, path, answer)
+        if body is not None:
+            bodies[name] = body
+    return Replies(bodies, frozenset(answer.status for answer in answers if isinstance(answer, Reply)))
+
+
+def _learned(environment: Environment, name: str, path: str, answer: Reply | RouterError) -> bytes | None:
+    """What a server says, now or last, once what it said now is believed."""
+    fleet, now = environment.fleet, environment.now()
+    if isinstance(answer, Reply) and answer.status == 200:
+        fleet.remember(name, path, answer.body)
+        if path == "/api/tags":
+            fleet.update(name, partial(observe_tags, body=answer.body, now=now))
+        elif path == "/api/ps":
+            fleet.update(name, partial(observe_ps, body=answer.body, now=now, wall=environment.clock.wall()))
+        return answer.body
+    if isinstance(answer, Reply):
+        fleet.remember(name, path, None)
+    known = fleet.last_reply(name, path)
+    if known is None and path == "/v1/models":
+        tags = fleet.last_reply(name, "/api/tags")
+        return None if tags is None else openai_from_tags(tags)
+    return known
+
+
+class _Listing:
+    """The servers' answers, as one user may see them."""
+
+    def __init__(self, environment: Environment, user: Caller | None, request: ParsedRequest, replies: Replies) -> None:
+        self._environment = environment
+        self._user = user
+        self._request = request
+        self._replies = replies
+        self._is_open = environment.limits is None  # nobody is asked who they are
+        self._cloud = self._is_open or (
+            user is not None and may_use_cloud(user.role, user.grants, environment.config.cloud)
+        )
+
+    def tags(self) -> bytes:
+        return merge_tags(self._replies.bodies, map(tags_entry, self._assigned()), may_see=self._may_see())
+
+    def ps(self) -> bytes:
+        return merge_ps(self._replies.bodies, may_see=self._may_see())
+
+    def openai_models(self) -> bytes:
+        rows = map(openai_model, self._assigned())
+        return merge_openai_models(self._replies.bodies, rows, may_see=self._may_see())
+
+    def openai_model(self) -> bytes:
+        asked, rows = self._request.parameter or "", map(openai_model, self._assigned())
+        found = find_openai_model(self._replies.bodies, rows, asked, may_see=self._may_see())
+        if found is None:
+            raise model_not_found(self._request.endpoint.name, asked)
+        return found
+
+    def status(self) -> bytes:
+        if not self._replies.bodies and self._replies.statuses == {404}:
+            raise UnknownRoute("404 page not found")
+        return merge_status(self._replies.bodies, allowed=self._cloud)
+
+    def version(self) -> bytes:
+        version = lowest_version(self._replies.bodies)
+        if version is None:
+            raise NoServerFits("no server answers: see orouter status", retry_after=5)
+        return json.dumps({"version": version}, separators=(",", ":")).encode()
+
+    def _may_use(self, model: str) -> bool:
+        return self._is_open or (self._user is not None and may_use_model(self._user.grants, model))
+
+    def _may_see(self) -> Callable[[Row], bool]:
+        fleet = self._environment.fleet
+
+        def may_see(row: Row) -> bool:
+            name = str(row.get("name") or row.get("model") or row.get("id") or "")
+            hosted = bool(row.get("remote_host")) or is_cloud_name(name) or fleet.is_stub(canonical_name(name))
+            return self._may_use(name) and (self._cloud or not hosted)
+
+        return may_see
+
+    def _assigned(self) -> list[ExternalModel]:
+        """Models that the config assigns: external hosts list nothing, and a server may not have its own yet."""
+        config, found = self._environment.config, []
+        for model, place in config.models.explicit_assignments.items():
+            host = config.external_hosts.get(place)
+            target = host or config.servers.get(place)
+            if target is None or not target.enabled or not self._may_use(model):
+                continue
+            if host is not None and self._user is not None and not may_use_host(self._user.grants, place):
+                continue
+            found.append(self._environment.destinations[place].listing(model))
+        return found
+
+
+_MERGES: Mapping[str, Callable[[_Listing], bytes]] = {
+    "tags": _Listing.tags,
+    "ps": _Listing.ps,
+    "version": _Listing.version,
+    "status": _Listing.status,
+    "openai_models": _Listing.openai_models,
+    "openai_model": _Listing.openai_model,
+}
+_missing = {row.name for row in ENDPOINTS if row.routing is Routing.GATHER} - _MERGES.keys()
+if _missing:
+    raise LookupError(f"nothing merges the answers of these endpoints: {_missing}")

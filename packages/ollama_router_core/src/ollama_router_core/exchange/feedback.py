@@ -1,0 +1,74 @@
+"""What traffic teaches about a server: loads begun and ended, models gone, how fast it is."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from msgspec import Struct
+
+from ollama_router_core.api.endpoints import Kind
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.environment import Environment, Fleet
+from ollama_router_core.fleet.traffic import inferred_model, observe_answered, sample_of, shows_nothing_new
+from ollama_router_core.responses.usage import Usage
+from ollama_router_core.routing.expected_time import BYTES_A_TOKEN
+
+__all__ = ["Sent", "note_answered", "note_finished", "note_sent"]
+
+
+class Sent(Struct, frozen=True):
+    """The server as it was when a request left: `loads` says that it began the only load there.
+
+    `running` are the requests in flight, this one included.
+    """
+
+    server: str
+    model: CanonicalName | None
+    loads: bool
+    running: int
+
+
+def note_sent(fleet: Fleet, server: str, request: ParsedRequest) -> Sent:
+    """A request is on its way: if its model is not in memory there, it is being loaded from now on."""
+    model = inferred_model(request)
+    if model is None:
+        return Sent(server, None, loads=False, running=0)
+    loads = fleet.sent(server, model, request.route.num_ctx)
+    return Sent(server, model, loads=loads, running=fleet.running(server))
+
+
+def note_answered(environment: Environment, server: str, request: ParsedRequest, status: int) -> None:
+    """The head of an answer came: the model is in memory, or unloaded, or not there at all."""
+    if request.route.model is None or request.endpoint.kind is not Kind.INFER:
+        return
+    fleet = environment.fleet
+    facts = fleet.servers.get(server)
+    if facts is None or shows_nothing_new(facts, request, status):
+        return
+    change = partial(observe_answered, request=request, status=status, now=environment.now())
+    if fleet.update(server, change) and inferred_model(request) is not None and status == 200:
+        fleet.measure_soon(server)
+    if status == 404:
+        fleet.refresh_soon(server)
+
+
+def note_finished(fleet: Fleet, sent: Sent, context: RequestContext) -> None:
+    """An answer came to its end: its metrics say how fast the server is."""
+    if sent.model is None or context.usage is None:
+        return
+    usage = context.usage.usage
+    if context.conversation is not None:
+        fleet.holds(sent.server, sent.model, context.conversation, _held_tokens(context, usage))
+    was_held = context.prefix is not None and context.prefix.server == sent.server
+    beside = (sent.running + fleet.running(sent.server)) / 2 - 1
+    sample = sample_of(usage, loaded=sent.loads, prompt_held=was_held, neighbours=beside)
+    if sample is not None:
+        fleet.learn(sent.server, sent.model, sample)
+
+
+def _held_tokens(context: RequestContext, usage: Usage) -> int:
+    """Prompt and answer. Some versions count only what they had to read of a prompt, so its length is a lower bound."""
+    length = 0 if context.route is None else context.route.prompt_bytes // BYTES_A_TOKEN
+    return max(usage.prompt_tokens or 0, length) + (usage.completion_tokens or 0)

@@ -1,0 +1,111 @@
+"""One exchange as a machine: actions out, results in."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from ollama_router_core.errors import RouterError
+from ollama_router_core.exchange.actions import Action, Cut, Record, Steps
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.exchange.error_responses import answer_error
+from ollama_router_core.exchange.events import ClientLeft, Interruption, Revoked, Shutdown
+from ollama_router_core.exchange.serving import serve
+
+__all__ = ["CLIENT_LEFT", "Exchange"]
+
+CLIENT_LEFT = 499
+"""The status in the record of a request whose client left before the answer was complete."""
+
+
+class Exchange:
+    """One request, from its head to its record.
+
+    Call `start`, carry out the action, and call `resume` with its result or `fail` with the error, until there is no
+    action any more. `interrupt` may take the place of either, once; what was being waited for is then given up by the
+    driver. The last action is the one `Record`, whatever happens.
+    """
+
+    __slots__ = ("_steps", "context")
+
+    def __init__(self, environment: Environment, context: RequestContext) -> None:
+        self.context = context
+        self._steps = _exchange(environment, context)
+
+    def start(self) -> Action | None:
+        """The first action."""
+        return self.resume(None)
+
+    def resume(self, result: object) -> Action | None:
+        """The next action, after the last one came to this; None at the end."""
+        try:
+            return self._steps.send(result)
+        except StopIteration:
+            return None
+
+    def fail(self, error: BaseException) -> Action | None:
+        """The next action, after the last one failed.
+
+        Raises:
+            Exception: one that is no error of the router's, after the record.
+        """
+        try:
+            return self._steps.throw(error)
+        except StopIteration:
+            return None
+
+    def interrupt(self, reason: Interruption) -> Action | None:
+        """The next action, now that the exchange has to end."""
+        return self.fail(reason)
+
+
+def _exchange(environment: Environment, context: RequestContext) -> Steps[None]:
+    try:
+        yield from _answered(environment, context)
+    finally:
+        now = environment.now()
+        _settle(environment, context)
+        if context.observer is not None:
+            context.observer.ended(context, now)
+        with suppress(Interruption, RouterError):  # it is over
+            yield Record(context.record(now))
+
+
+def _answered(environment: Environment, context: RequestContext) -> Steps[None]:
+    """Serve the request, and answer with the error if it cannot be."""
+    try:
+        yield from serve(environment, context)
+    except ClientLeft:
+        context.status = CLIENT_LEFT
+    except (Revoked, Shutdown) as reason:
+        yield from _end(context, reason.error, cut=isinstance(reason, Shutdown))
+    except RouterError as error:
+        yield from _end(context, error)
+    except BaseException:
+        context.status = context.status or 500
+        raise
+
+
+def _end(context: RequestContext, error: RouterError, *, cut: bool = False) -> Steps[None]:
+    try:
+        if cut and context.head_written:
+            context.error = error
+            yield Cut()
+        else:
+            yield from answer_error(context, error)
+    except ClientLeft:
+        context.status = CLIENT_LEFT
+    except (Interruption, RouterError):
+        pass  # it is ending already
+
+
+def _settle(environment: Environment, context: RequestContext) -> None:
+    """What a counted request was taken for is replaced by what it used."""
+    reservation = context.reservation
+    if reservation is None or environment.limits is None:
+        return
+    usage = None if context.usage is None else context.usage.usage
+    used = 0 if usage is None else reservation.tokens
+    if usage is not None and (usage.prompt_tokens is not None or usage.completion_tokens is not None):
+        used = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+    environment.limits.settle(reservation, used)

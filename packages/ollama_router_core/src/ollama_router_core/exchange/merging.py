@@ -1,0 +1,140 @@
+"""Several servers' progress streams, relayed as one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.errors import PartlyDone, RouterError, UpstreamProtocolError
+from ollama_router_core.exchange.actions import Finish, Outgoing, ReceiveAny, Release, Send, Steps, Write
+from ollama_router_core.exchange.answers import JSON, answer_for, write_head
+from ollama_router_core.exchange.asking import refuse_redirect
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.events import Arrival, Piece, Upstream
+from ollama_router_core.responses.progress import MergedProgress
+
+__all__ = ["merge_progress"]
+
+_NDJSON = b"application/x-ndjson"
+_LONGEST_LINE = 1024 * 1024
+
+Line = Mapping[str, Any]
+
+
+class _Progress:
+    """The stream of one server, cut into lines."""
+
+    def __init__(self, request: Outgoing, upstream: Upstream) -> None:
+        self.server = request.destination.name
+        self.ended = False
+        self._request = request
+        self._upstream = upstream
+        self._rest = b""
+
+    def lines(self, arrival: Arrival) -> Iterator[Line]:
+        """The lines that are whole now.
+
+        Raises:
+            UpstreamError: the stream cannot go on.
+        """
+        if not isinstance(arrival.result, Piece):
+            raise arrival.result
+        refuse_redirect(self._request.destination, self._upstream.status)
+        *whole, self._rest = (self._rest + arrival.result.data).split(b"\n")
+        for text in whole:
+            yield self._line(text)
+        if len(self._rest) > _LONGEST_LINE:
+            raise UpstreamProtocolError(f"{self.server} sent a line of more than {_LONGEST_LINE} bytes")
+        self.ended = arrival.result.complete
+        if self.ended and self._rest.strip():
+            yield self._line(self._rest)
+
+    @property
+    def error(self) -> str | None:
+        """Why a stream that came to its end is no success."""
+        return None if self._upstream.status == 200 else f"answered {self._upstream.status}"
+
+    def _line(self, text: bytes) -> Line:
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            line = None
+        if not isinstance(line, dict):
+            raise UpstreamProtocolError(f"{self.server} sent progress that is not JSON")
+        return line
+
+
+def merge_progress(
+    context: RequestContext, request: ParsedRequest, servers: tuple[str, ...], requests: Sequence[Outgoing]
+) -> Steps[None]:
+    """Ask all servers at once and answer with one stream, or with one object if no stream was asked for.
+
+    Raises:
+        PartlyDone: before anything was written: no server began, or no stream was asked for and some server failed.
+    """
+    merged = MergedProgress(request.endpoint.name, servers)
+    context.server, context.attempts = ", ".join(servers), len(servers)
+    streams: dict[Upstream, _Progress] = {}
+    try:
+        for outgoing in requests:
+            upstream: Upstream = yield Send(outgoing)
+            streams[upstream] = _Progress(outgoing, upstream)
+        while streams:
+            arrival: Arrival = yield ReceiveAny(tuple(streams))
+            yield from _take(context, request, merged, streams, arrival)
+    finally:
+        if streams:
+            yield Release(tuple(streams))
+    yield from _conclude(context, merged)
+
+
+def _take(
+    context: RequestContext,
+    request: ParsedRequest,
+    merged: MergedProgress,
+    streams: dict[Upstream, _Progress],
+    arrival: Arrival,
+) -> Steps[None]:
+    progress, error = streams[arrival.upstream], None
+    try:
+        for line in progress.lines(arrival):
+            shown = merged.line(progress.server, line)
+            if request.route.stream and shown is not None:
+                yield from _write(context, shown)
+        ended, error = progress.ended, progress.error
+    except RouterError as failure:
+        ended, error = True, failure.message
+    if ended:
+        del streams[arrival.upstream]
+        merged.end(progress.server, error)
+        yield Release((arrival.upstream,))
+
+
+def _write(context: RequestContext, line: Line) -> Steps[None]:
+    if not context.head_written:
+        server = (context.server or "").encode("ascii", "replace")
+        fields = [(b"content-type", _NDJSON), (b"x-router-server", server), *context.router_fields()]
+        yield from write_head(context, 200, [*fields, (b"x-accel-buffering", b"no"), (b"cache-control", b"no-cache")])
+    data = _encoded(line) + b"\n"
+    context.bytes_out += len(data)
+    yield Write(data)
+
+
+def _conclude(context: RequestContext, merged: MergedProgress) -> Steps[None]:
+    last = merged.conclusion()
+    error = PartlyDone(str(last["error"])) if "error" in last else None
+    if context.head_written:
+        context.error = error
+        data = _encoded(last) + b"\n"
+        context.bytes_out += len(data)
+        yield Finish(data)
+    elif error is not None:
+        raise error
+    else:
+        yield from answer_for(context, _encoded(last), JSON)
+
+
+def _encoded(line: Line) -> bytes:
+    return json.dumps(line, ensure_ascii=False).encode("utf-8", "replace")

@@ -1,0 +1,66 @@
+"""What the operator decided about models, applied to one request: other names, contexts, keep-alives, stand-ins."""
+
+from __future__ import annotations
+
+from ollama_router_core.api.endpoints import Routing
+from ollama_router_core.api.model_names import is_cloud_name
+from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.errors import Forbidden
+from ollama_router_core.exchange.access import check_granted_model, check_hosted
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.routing.policy import apply_policy, fallback_for, stays_local
+
+__all__ = ["applied_policy", "stand_in"]
+
+
+def applied_policy(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
+    """The request as it will be sent; everything after this is about it.
+
+    Raises:
+        Forbidden: a model that has to stay on the operator's own servers would leave them.
+    """
+    context.route = request.route
+    if request.endpoint.routing is not Routing.ONE or request.route.model is None:
+        return request
+    settings = environment.config.models
+    if settings.aliases or settings.rules:
+        applied = apply_policy(request, settings)
+        if applied.changes:
+            context.asked = context.asked or request.route.model_text
+            context.changes = (*context.changes, *applied.changes)
+            request = applied.request
+            context.route = request.route
+    _check_stays_local(environment, request)
+    return request
+
+
+def stand_in(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest | None:
+    """The same request for the model that may answer instead; None without one, or if the user may not use it.
+
+    The context is about the stand-in from then on.
+    """
+    model = request.route.model
+    name = None if model is None or context.fallback is not None else fallback_for(model, environment.config.models)
+    if name is None:
+        return None
+    before = context.route, context.asked, context.changes
+    context.asked = context.asked or request.route.model_text
+    context.changes = (*context.changes, f"{name} stands in for {request.route.model_text}")
+    try:
+        instead = applied_policy(environment, context, request.with_model(name))
+        check_granted_model(context)
+        check_hosted(environment, context, instead)
+    except Forbidden:
+        context.route, context.asked, context.changes = before
+        return None
+    context.fallback = name
+    return instead
+
+
+def _check_stays_local(environment: Environment, request: ParsedRequest) -> None:
+    model, settings = request.route.model, environment.config.models
+    if not settings.local_only or model is None or not stays_local(model, settings):
+        return
+    if is_cloud_name(request.route.model_text or "") or environment.fleet.is_stub(model):
+        raise Forbidden(f"{request.route.model_text} must stay on the operator's own servers (local_only)")

@@ -1,0 +1,124 @@
+"""The way of a server's answer to the client: every piece at once, the end only when it is the end."""
+
+from __future__ import annotations
+
+from ollama_router_core.api.error_bodies import error_tail
+from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.errors import RefusedLate, UpstreamError
+from ollama_router_core.exchange.actions import Cut, Finish, Receive, Steps, Write
+from ollama_router_core.exchange.answers import write_head
+from ollama_router_core.exchange.attempts import Answer
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.exchange.error_responses import cut_stream
+from ollama_router_core.exchange.events import Headers, Piece
+from ollama_router_core.outbound.header_fields import answer_fields, reason_field
+from ollama_router_core.responses.usage import UsageReader
+from ollama_router_core.routing.decision import Decision
+from ollama_router_core.routing.forwarding import REJECTIONS
+from ollama_router_core.translate import read_problem
+
+__all__ = ["LONGEST_ERROR", "answer_head", "read_error", "relay", "relay_late_error"]
+
+LONGEST_ERROR = 64 * 1024
+"""Bytes of a server's error that are looked at."""
+
+
+def relay(environment: Environment, context: RequestContext, request: ParsedRequest, answer: Answer) -> Steps[None]:
+    """Pass an answer on as it comes; one that breaks off is never ended as if it were complete."""
+    context.status = answer.status
+    fields = answer_head(context, answer)
+    if answer.destination.external and answer.status >= 400:
+        yield from _relay_redacted(context, answer, fields)
+        return
+    if request.endpoint.counts_usage and answer.status == 200:
+        context.usage = UsageReader(request.endpoint.family, streamed=request.route.stream)
+    yield from write_head(context, answer.status, fields)
+    try:
+        last = yield from _relay_pieces(environment, context, answer)
+    except UpstreamError as error:
+        yield from cut_stream(context, error)
+        return
+    yield Finish(last)
+
+
+def _relay_pieces(environment: Environment, context: RequestContext, answer: Answer) -> Steps[bytes]:
+    """Pass on all pieces but the last, which is returned.
+
+    Raises:
+        UpstreamError: the answer broke off.
+    """
+    usage = context.usage
+    receive = Receive(answer.upstream)
+    piece: Piece = yield receive
+    context.first_byte = environment.now()
+    while True:
+        data = answer.take(piece)
+        if usage is not None:
+            usage.feed(data)
+        context.bytes_out += len(data)
+        if answer.complete:
+            return data
+        if data:
+            yield Write(data)
+        piece = yield receive
+
+
+def relay_late_error(context: RequestContext, answer: Answer) -> Steps[None]:
+    """Tell an error answer at the end of a stream that had to begin before it; the stream is then cut."""
+    body = yield from read_error(answer)
+    problem = read_problem(answer.status, body)
+    context.error = RefusedLate(f"{answer.destination.name} answered with {answer.status} after heartbeats were sent")
+    tail = error_tail(context.family, problem.status, problem.message, code=problem.code, request_id=context.id)
+    context.bytes_out += len(tail)
+    yield Write(tail)
+    yield Cut()
+
+
+def _relay_redacted(context: RequestContext, answer: Answer, fields: Headers) -> Steps[None]:
+    """Errors of foreign services may echo our key: they are short, so they are held and cleaned."""
+    body = yield from read_error(answer)
+    body = body[:LONGEST_ERROR]
+    kept = [field for field in fields if field[0] != b"content-length"]
+    yield from write_head(context, answer.status, [*kept, (b"content-length", b"%d" % len(body))])
+    context.bytes_out += len(body)
+    yield Finish(body)
+
+
+def read_error(answer: Answer) -> Steps[bytes]:
+    """The body of an error, of an endless one the beginning.
+
+    Raises:
+        UpstreamError: it broke off.
+    """
+    pieces: list[bytes] = []
+    receive = Receive(answer.upstream)
+    while sum(map(len, pieces)) < LONGEST_ERROR and not answer.complete:
+        piece: Piece = yield receive
+        pieces.append(answer.take(piece))
+    return b"".join(pieces)
+
+
+def answer_head(context: RequestContext, answer: Answer, *, rewritten: bool = False) -> list[tuple[bytes, bytes]]:
+    """The fields of the answer as the client gets them; of a `rewritten` body the caller adds type and length."""
+    fields = answer_fields(answer.upstream.headers, rewritten=rewritten)
+    if answer.destination.secrets:
+        fields = [(name, answer.destination.redact(value)) for name, value in fields]
+    fields += context.router_fields()
+    server, decision = answer.destination.name, context.decision
+    fields.append((b"x-router-server", server.encode("ascii", "replace")))
+    if decision is not None:
+        fields.append((b"x-router-reason", reason_field(_reason(decision, server))))
+    if context.attempts > 1 and answer.status in REJECTIONS:
+        fields.append((b"x-should-retry", b"false"))  # every server that could be asked has refused
+    if context.route is not None and context.route.stream:
+        fields.append((b"x-accel-buffering", b"no"))
+        if not any(name == b"cache-control" for name, _ in fields):
+            fields.append((b"cache-control", b"no-cache"))
+    return fields
+
+
+def _reason(decision: Decision, server: str) -> str:
+    if server == decision.server:
+        return decision.reason
+    return next((verdict.text for verdict in decision.verdicts if verdict.server == server), decision.reason)

@@ -1,0 +1,157 @@
+"""The way of a request, from its head to the end of its answer: the steps and their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from ollama_router_core.api.endpoints import ENDPOINTS, Body, Match, Routing, match_endpoint
+from ollama_router_core.api.ollama_errors import SERVER_BUSY
+from ollama_router_core.api.requests import ParsedRequest, parse_request
+from ollama_router_core.errors import BodyTooLarge, Overloaded, UnsupportedEncoding
+from ollama_router_core.exchange.access import check_granted_model, check_hosted, check_route, count
+from ollama_router_core.exchange.actions import ReadBody, Steps, Verify
+from ollama_router_core.exchange.admitting import admit, free_memory
+from ollama_router_core.exchange.answers import answer_whole
+from ollama_router_core.exchange.attempts import forward_request, release
+from ollama_router_core.exchange.blobs import blob_exists, create, upload_blob
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.exchange.events import Slot
+from ollama_router_core.exchange.external import pass_external, read_external
+from ollama_router_core.exchange.fan_out import answer_merged
+from ollama_router_core.exchange.feedback import note_answered
+from ollama_router_core.exchange.model_operations import change_owners, pull, push, serve_account, unload
+from ollama_router_core.exchange.policy import applied_policy
+from ollama_router_core.exchange.relaying import relay, relay_late_error
+from ollama_router_core.exchange.translating import answer_in_place, relay_translated
+from ollama_router_core.outbound.external_routes import EXTERNAL, PREFIX
+from ollama_router_core.routing.decision import assigned_place
+
+__all__ = ["HANDLERS", "Handler", "serve"]
+
+_ROOT = b"Ollama is running"
+
+Handler = Callable[[Environment, RequestContext, ParsedRequest], Steps[None]]
+"""Answers one kind of request, once it is known who asks and that they may."""
+
+
+def serve(environment: Environment, context: RequestContext) -> Steps[None]:
+    """Serve one request.
+
+    Raises:
+        RouterError: it cannot be served; the error is the answer.
+    """
+    refuse_overload(environment)
+    match = find_route(context)
+    endpoint = context.endpoint = match.endpoint
+    if environment.limits is not None and endpoint.routing is not Routing.ROUTER:
+        context.user = yield Verify(context.headers)
+        check_route(context.user, endpoint, context.address, wall=context.started_at)
+    request = yield from _read(environment, context, match)
+    request = applied_policy(environment, context, request)
+    check_granted_model(context)
+    check_hosted(environment, context, request)
+    yield from count(environment, context, endpoint)
+    yield from HANDLERS[endpoint.routing](environment, context, request)
+
+
+def refuse_overload(environment: Environment) -> None:
+    """Let a request in if the router has room for one more.
+
+    Raises:
+        Overloaded: it has none.
+    """
+    if environment.in_flight() > environment.config.limits.max_in_flight:
+        raise Overloaded(SERVER_BUSY, retry_after=1)
+
+
+def find_route(context: RequestContext) -> Match:
+    """The row of the endpoint table that a request is for.
+
+    Raises:
+        UnknownRoute, MethodNotAllowed: there is none.
+    """
+    return Match(EXTERNAL) if context.path.startswith(PREFIX) else match_endpoint(context.method, context.path)
+
+
+def _read(environment: Environment, context: RequestContext, match: Match) -> Steps[ParsedRequest]:
+    """Read the request strictly; a body that is only passed on stays where it is."""
+    endpoint = match.endpoint
+    if endpoint is EXTERNAL:
+        return read_external(environment, context)
+    if endpoint.body is Body.RAW or endpoint.routing is Routing.ROUTER:
+        return parse_request(match, b"")
+    limit = environment.max_body
+    compressed = False
+    for name, value in context.headers:
+        if name == b"content-length" and int(value) > limit:
+            raise BodyTooLarge(f"the body is larger than the limit of {limit} bytes")
+        elif name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
+            if compressed or not endpoint.zstd or value.strip().lower() != b"zstd":
+                raise UnsupportedEncoding("send the body without Content-Encoding" + (" or with zstd" * endpoint.zstd))
+            compressed = True
+    body = yield ReadBody(limit, compressed)
+    media_type = (context.header(b"content-type") or "").encode("latin-1") if endpoint.body is Body.FORM else b""
+    return parse_request(match, body, content_type=media_type)
+
+
+# --- handlers ---------------------------------------------------------------------------------------------------------
+
+
+def _serve_root(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
+    """Answer as a server of Ollama does."""
+    del environment, request
+    yield from answer_whole(context, _ROOT, b"text/plain; charset=utf-8")
+
+
+def _serve_best(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
+    """Have the best server answer, when there is a slot."""
+    if request.route.unloads and not _is_external(environment, request):
+        yield from unload(environment, context, request)
+        return
+    request, slot = yield from admit(environment, context, request)
+    try:
+        yield from _forward(environment, context, request, slot)
+    finally:
+        slot.close()
+
+
+def _forward(environment: Environment, context: RequestContext, request: ParsedRequest, slot: Slot) -> Steps[None]:
+    if (yield from answer_in_place(environment, context, request, slot.decision)):
+        return
+    yield from free_memory(environment, slot)
+    answer = yield from forward_request(environment, context, request, slot)
+    try:
+        slot.answering()
+        note_answered(environment, answer.destination.name, request, answer.status)
+        if context.head_written and answer.status != 200:
+            yield from relay_late_error(context, answer)
+        elif answer.translation is not None:
+            yield from relay_translated(environment, context, answer, answer.translation)
+        else:
+            yield from relay(environment, context, request, answer)
+    finally:
+        yield from release(environment, context, answer)
+
+
+def _is_external(environment: Environment, request: ParsedRequest) -> bool:
+    destination = environment.destinations.get(assigned_place(request.route, environment.config) or "")
+    return destination is not None and destination.external
+
+
+HANDLERS: Mapping[Routing, Handler] = {
+    Routing.ROUTER: _serve_root,
+    Routing.ONE: _serve_best,
+    Routing.GATHER: answer_merged,
+    Routing.OWNERS: change_owners,
+    Routing.PUSH: push,
+    Routing.PULL: pull,
+    Routing.CREATE: create,
+    Routing.BLOB_EXISTS: blob_exists,
+    Routing.BLOB_UPLOAD: upload_blob,
+    Routing.ACCOUNT: serve_account,
+    Routing.EXTERNAL: pass_external,
+}
+for _row in (*ENDPOINTS, EXTERNAL):
+    if _row.routing not in HANDLERS:
+        raise LookupError(f"the endpoint {_row.name} has no handler")

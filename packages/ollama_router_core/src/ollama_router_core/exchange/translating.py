@@ -1,0 +1,152 @@
+"""Answers of hosts that speak another dialect than the client, and those the router gives in their place."""
+
+from __future__ import annotations
+
+from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.errors import UpstreamError, UpstreamProtocolError
+from ollama_router_core.exchange.actions import Cut, Finish, Receive, Steps, Write
+from ollama_router_core.exchange.answers import JSON_UTF8, answer_for, write_head
+from ollama_router_core.exchange.attempts import Answer
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.exchange.events import Headers, Piece
+from ollama_router_core.exchange.relaying import answer_head, read_error
+from ollama_router_core.outbound.sending import Translation, answer_here
+from ollama_router_core.responses.usage import UsageReader
+from ollama_router_core.routing.decision import Decision
+from ollama_router_core.translate import StreamTranslator
+
+__all__ = ["answer_in_place", "relay_translated"]
+
+_LONGEST_REPLY = 64 * 1024 * 1024
+_DRAIN_SECONDS = 1.0
+
+
+def answer_in_place(
+    environment: Environment, context: RequestContext, request: ParsedRequest, decision: Decision
+) -> Steps[bool]:
+    """Answer what an external host has no route for; False when the request has to go to a server or host."""
+    destination = environment.destinations.get(decision.server or "")
+    body = None if destination is None else answer_here(request, destination, context.stamp)
+    if body is None:
+        return False
+    context.server = decision.server
+    yield from answer_for(context, body, JSON_UTF8)
+    return True
+
+
+def relay_translated(
+    environment: Environment, context: RequestContext, answer: Answer, translation: Translation
+) -> Steps[None]:
+    """Pass an answer on in the client's dialect; one that breaks off ends with its error and is then cut.
+
+    Raises:
+        UpstreamError: before anything was written.
+    """
+    if answer.status >= 400:
+        yield from _relay_error(context, answer, translation)
+    elif translation.stream:
+        yield from _relay_stream(environment, context, answer, translation)
+    else:
+        yield from _relay_whole(environment, context, answer, translation)
+
+
+def _relay_stream(
+    environment: Environment, context: RequestContext, answer: Answer, translation: Translation
+) -> Steps[None]:
+    translator = translation.stream_translator(context.stamp)
+    context.usage = UsageReader(translation.host.family, streamed=True)
+    yield from write_head(context, 200, _head(context, answer, translation))
+    try:
+        written = yield from _translate_pieces(environment, context, answer, translator)
+    except UpstreamError as error:
+        written = translator.abort(error)
+    context.bytes_out += len(written)
+    if translator.failure is not None:
+        context.error = translator.failure
+        yield Write(written)
+        yield Cut()
+        return
+    yield Finish(written)
+    yield from _drain(context, answer)
+
+
+def _translate_pieces(
+    environment: Environment, context: RequestContext, answer: Answer, translator: StreamTranslator
+) -> Steps[bytes]:
+    """Write all but the last of what the pieces mean, which is returned.
+
+    Raises:
+        UpstreamError: the answer broke off.
+    """
+    receive = Receive(answer.upstream)
+    while not answer.complete:
+        piece: Piece = yield receive
+        data = answer.take(piece)
+        now = environment.now()
+        if context.first_byte is None:
+            context.first_byte = now
+        if context.usage is not None:
+            context.usage.feed(data)
+        written = translator.feed(data, elapsed_ns=context.elapsed_ns(now))
+        if translator.done:
+            return written
+        if written:
+            context.bytes_out += len(written)
+            yield Write(written)
+    return translator.finish(elapsed_ns=context.elapsed_ns(environment.now()))
+
+
+def _drain(context: RequestContext, answer: Answer) -> Steps[None]:
+    """Read what follows the answer (`[DONE]`), so that the connection can be used again."""
+    receive = Receive(answer.upstream, _DRAIN_SECONDS)
+    try:
+        while not answer.complete:
+            piece: Piece = yield receive
+            data = answer.take(piece)
+            if context.usage is not None:
+                context.usage.feed(data)
+    except UpstreamError:
+        return
+
+
+def _relay_whole(
+    environment: Environment, context: RequestContext, answer: Answer, translation: Translation
+) -> Steps[None]:
+    body = yield from _read(answer)
+    now = context.first_byte = environment.now()
+    usage = context.usage = UsageReader(translation.host.family, streamed=False)
+    usage.feed(body)
+    written = translation.reply(body, context.stamp, elapsed_ns=context.elapsed_ns(now))
+    yield from _write_whole(context, 200, _head(context, answer, translation), written)
+
+
+def _relay_error(context: RequestContext, answer: Answer, translation: Translation) -> Steps[None]:
+    body = yield from read_error(answer)
+    error = translation.error(answer.status, body, context.stamp)
+    head = answer_head(context, answer, rewritten=True)
+    yield from _write_whole(context, error.status, [*head, (b"content-type", JSON_UTF8)], error.body)
+
+
+def _write_whole(context: RequestContext, status: int, fields: Headers, body: bytes) -> Steps[None]:
+    yield from write_head(context, status, [*fields, (b"content-length", b"%d" % len(body))])
+    context.bytes_out += len(body)
+    yield Finish(body)
+
+
+def _read(answer: Answer) -> Steps[bytes]:
+    pieces: list[bytes] = []
+    size = 0
+    receive = Receive(answer.upstream)
+    while not answer.complete:
+        piece: Piece = yield receive
+        pieces.append(answer.take(piece))
+        size += len(piece.data)
+        if size > _LONGEST_REPLY:
+            raise UpstreamProtocolError(f"{answer.destination.name} answered with more than {_LONGEST_REPLY} bytes")
+    return b"".join(pieces)
+
+
+def _head(context: RequestContext, answer: Answer, translation: Translation) -> list[tuple[bytes, bytes]]:
+    head = answer_head(context, answer, rewritten=True)
+    return [*head, (b"content-type", translation.content_type), *translation.dropped_field]

@@ -1,0 +1,331 @@
+"""The way of a request as a script: actions out, results in, no I/O."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ollama_router_core.access.grants import Grants
+from ollama_router_core.api.endpoints import ENDPOINTS, Kind
+from ollama_router_core.errors import (
+    BodyTooLarge,
+    ConnectFailed,
+    InvalidCredential,
+    LimitExceeded,
+    ModelNotFound,
+    NoServerFits,
+    UpstreamDisconnected,
+    UpstreamTimeout,
+)
+from ollama_router_core.exchange.actions import (
+    Action,
+    Admit,
+    AwaitHead,
+    AwaitSlot,
+    Count,
+    Cut,
+    Finish,
+    LookForModels,
+    ReadBody,
+    Receive,
+    Record,
+    Release,
+    Send,
+    Verify,
+    Write,
+    WriteHead,
+)
+from ollama_router_core.exchange.events import ClientLeft, Queued, Refused, Revoked, Shutdown
+from ollama_router_core.exchange.machine import CLIENT_LEFT, Exchange
+from ollama_router_core.exchange.serving import HANDLERS
+from support.exchange_machine import FakeCaller, FakeReservation, FakeUpstream, Stage, chat, piece
+
+LINE = b'{"message":{"content":"a"},"done":false}\n'
+END = b'{"done":true,"prompt_eval_count":3,"eval_count":5,"eval_duration":1000000}\n'
+
+
+def expect(action: Action | None, kind: type[Any]) -> Any:
+    """The action, which has to be of this kind."""
+    assert isinstance(action, kind), action
+    return action
+
+
+def admitted(stage: Stage, exchange: Exchange, body: bytes | None = None, grants: Grants | None = None) -> Any:
+    """Go as far as the request to the first server: the upstream, and the action that waits for its head."""
+    expect(exchange.start(), Verify)
+    expect(exchange.resume(FakeCaller(grants=grants or Grants())), ReadBody)
+    action = exchange.resume(chat() if body is None else body)
+    if isinstance(action, Count):
+        action = exchange.resume(FakeReservation(100))
+    slot = stage.slot(expect(action, Admit))
+    upstream = stage.sent(expect(exchange.resume(slot), Send).request)
+    expect(exchange.resume(upstream), AwaitHead)
+    return upstream
+
+
+def answered(exchange: Exchange, upstream: FakeUpstream, status: int = 200) -> Action | None:
+    """The head of the answer comes."""
+    upstream.status, upstream.headers = status, ((b"content-type", b"application/x-ndjson"),)
+    return exchange.resume(True)
+
+
+def ended(stage: Stage, exchange: Exchange, action: Action | None) -> Any:
+    """Release what is released, and return the row that the exchange leaves."""
+    while isinstance(action, Release):
+        for upstream in action.upstreams:
+            upstream.released += 1  # type: ignore[attr-defined]
+        action = exchange.resume(None)
+    record = expect(action, Record)
+    assert exchange.resume(None) is None
+    assert [slot.closed for slot in stage.slots] == [1] * len(stage.slots)
+    assert [upstream.released for upstream in stage.upstreams] == [1] * len(stage.upstreams)
+    return record.row
+
+
+def test_every_endpoint_has_a_handler() -> None:
+    """The table of the module is complete, or it could not be imported."""
+    assert {row.routing for row in ENDPOINTS} <= HANDLERS.keys()
+
+
+def test_a_stream_passes_piece_by_piece() -> None:
+    """The last piece finishes the answer; the row has what the server counted, and when the first byte came."""
+    stage = Stage()
+    exchange = stage.exchange()
+    upstream = admitted(stage, exchange)
+    head = expect(answered(exchange, upstream), WriteHead)
+    assert head.status == 200
+    assert (b"x-router-server", b"a") in head.fields
+    expect(exchange.resume(None), Receive)
+    stage.clock.now += 0.25
+    assert expect(exchange.resume(piece(LINE)), Write).data == LINE
+    expect(exchange.resume(None), Receive)
+    stage.clock.now += 0.25
+    assert expect(exchange.resume(piece(END, complete=True)), Finish).data == END
+    row = ended(stage, exchange, exchange.resume(None))
+    assert (row.status, row.server, row.attempts, row.user) == (200, "a", 1, "alice")
+    assert (row.ttft_ms, row.total_ms) == (250.0, 500.0)
+    assert (row.prompt_tokens, row.completion_tokens) == (3, 5)
+    assert row.bytes_out == len(LINE) + len(END)
+
+
+def test_nothing_is_received_before_the_last_piece_was_written() -> None:
+    """The order of actions is what holds a server back while the client is slow."""
+    stage = Stage()
+    exchange = stage.exchange()
+    upstream = admitted(stage, exchange)
+    answered(exchange, upstream)
+    action = exchange.resume(None)
+    for _ in range(5):
+        expect(action, Receive)
+        expect(exchange.resume(piece(LINE)), Write)
+        action = exchange.resume(None)
+    ended(stage, exchange, exchange.interrupt(ClientLeft()))
+
+
+def test_the_next_server_is_tried_when_one_cannot_be_reached() -> None:
+    """The slot's permit moves with it; the client sees the answer of the second, and that there were two attempts."""
+    stage = Stage()
+    exchange = stage.exchange()
+    first = admitted(stage, exchange)
+    released = expect(exchange.fail(ConnectFailed("refused")), Release)
+    assert released.upstreams == (first,)
+    first.released += 1
+    second = stage.sent(expect(exchange.resume(None), Send).request)
+    assert second.request.destination.name == "b"
+    expect(exchange.resume(second), AwaitHead)
+    head = expect(answered(exchange, second), WriteHead)
+    assert (b"x-router-attempts", b"2") in head.fields
+    expect(exchange.resume(None), Receive)
+    expect(exchange.resume(piece(END, complete=True)), Finish)
+    row = ended(stage, exchange, exchange.resume(None))
+    assert (row.server, row.attempts) == ("b", 2)
+    assert stage.slots[0].answered == 1
+
+
+def test_what_may_have_run_is_not_tried_again() -> None:
+    """A server that breaks off after the request was sent: an error, and no second server."""
+    stage = Stage()
+    exchange = stage.exchange()
+    upstream = admitted(stage, exchange)
+    expect(exchange.fail(UpstreamTimeout("silent", phase="first_byte")), Release)
+    upstream.released += 1
+    assert expect(exchange.resume(None), WriteHead).status == 504
+    expect(exchange.resume(None), Finish)
+    row = ended(stage, exchange, exchange.resume(None))
+    assert (row.status, row.error_code, row.attempts) == (504, "upstream_timeout", 1)
+
+
+def test_an_answer_that_breaks_off_is_cut() -> None:
+    """The stream ends with an error line of its dialect and is never finished."""
+    stage = Stage()
+    exchange = stage.exchange()
+    upstream = admitted(stage, exchange)
+    answered(exchange, upstream)
+    expect(exchange.resume(None), Receive)
+    expect(exchange.resume(piece(b'{"message"')), Write)
+    expect(exchange.resume(None), Receive)
+    tail = expect(exchange.fail(UpstreamDisconnected("gone")), Write).data
+    assert tail.startswith(b"\n{")
+    assert b"gone" in tail
+    expect(exchange.resume(None), Cut)
+    row = ended(stage, exchange, exchange.resume(None))
+    assert (row.status, row.error_code) == (200, "upstream_disconnected")
+
+
+def test_who_is_unknown_gets_no_further() -> None:
+    """The body is not even read; the row names nobody."""
+    stage = Stage()
+    exchange = stage.exchange()
+    expect(exchange.start(), Verify)
+    assert expect(exchange.fail(InvalidCredential("unknown")), WriteHead).status == 401
+    expect(exchange.resume(None), Finish)
+    row = ended(stage, exchange, exchange.resume(None))
+    assert (row.status, row.user) == (401, None)
+
+
+@pytest.mark.parametrize(
+    ("grants", "words"),
+    [
+        (Grants(expires_at=1.0), "expired"),
+        (Grants(networks=("192.168.0.0/16",)), "address"),
+        (Grants(kinds=(Kind.READ,)), "kind"),
+    ],
+)
+def test_the_route_is_checked_before_the_body_is_read(grants: Grants, words: str) -> None:
+    """Expiry, network and endpoints, each for itself."""
+    stage = Stage()
+    exchange = stage.exchange()
+    expect(exchange.start(), Verify)
+    assert expect(exchange.resume(FakeCaller(grants=grants)), WriteHead).status == 403
+    assert words in expect(exchange.resume(None), Finish).data.decode()
+    row = ended(stage, exchange, exchange.resume(None))
+    assert row.error_code == "forbidden"
+
+
+def test_a_request_counts_before_it_asks_for_a_slot() -> None:
+    """A limit that is used up costs no place in the queue; what was taken is settled at the end."""
+    stage = Stage()
+    exchange = stage.exchange()
+    expect(exchange.start(), Verify)
+    expect(exchange.resume(FakeCaller(grants=Grants(requests_per_minute=1))), ReadBody)
+    expect(exchange.resume(chat()), Count)
+    assert expect(exchange.fail(LimitExceeded("used up", retry_after=5)), WriteHead).status == 429
+    expect(exchange.resume(None), Finish)
+    ended(stage, exchange, exchange.resume(None))
+    assert stage.slots == []
+    assert stage.limits.settled == []
+
+
+def test_what_was_counted_is_settled_by_what_was_used() -> None:
+    """By the server's own count; by nothing where no answer came."""
+    stage = Stage()
+    for complete in (True, False):
+        exchange = stage.exchange()
+        upstream = admitted(stage, exchange, grants=Grants(tokens_per_day=1000))
+        if complete:
+            answered(exchange, upstream)
+            expect(exchange.resume(None), Receive)
+            expect(exchange.resume(piece(END, complete=True)), Finish)
+            ended(stage, exchange, exchange.resume(None))
+        else:
+            ended(stage, exchange, exchange.interrupt(ClientLeft()))
+    assert stage.limits.settled == [8, 0]
+
+
+def test_a_request_may_have_to_wait() -> None:
+    """Its position is known while it waits; it may be refused in the end."""
+    stage = Stage()
+    exchange = stage.exchange()
+    expect(exchange.start(), Verify)
+    expect(exchange.resume(FakeCaller()), ReadBody)
+    expect(exchange.resume(chat()), Admit)
+    expect(exchange.resume(Queued(3, 1.5, None)), AwaitSlot)
+    assert exchange.context.queue_position == 3
+    assert exchange.context.expected_wait_ms == 1500.0
+    head = expect(exchange.resume(Refused(NoServerFits("all busy", retry_after=2.0))), WriteHead)
+    assert head.status == 503
+    assert (b"retry-after", b"2") in head.fields
+    expect(exchange.resume(None), Finish)
+    assert ended(stage, exchange, exchange.resume(None)).queue_position == 3
+
+
+def test_a_missing_model_is_looked_for_once() -> None:
+    """Somebody may have pulled it past the router."""
+    stage = Stage()
+    exchange = stage.exchange()
+    expect(exchange.start(), Verify)
+    expect(exchange.resume(FakeCaller()), ReadBody)
+    expect(exchange.resume(chat(model="qwen3:8b")), Admit)
+    expect(exchange.resume(Refused(ModelNotFound("nobody"))), LookForModels)
+    expect(exchange.resume(True), Admit)
+    assert expect(exchange.resume(Refused(ModelNotFound("nobody"))), WriteHead).status == 404
+    assert b"qwen3:8b" in expect(exchange.resume(None), Finish).data
+    ended(stage, exchange, exchange.resume(None))
+
+
+def test_a_body_above_the_limit_is_refused_by_its_declared_length() -> None:
+    """Nothing of it is read."""
+    stage = Stage(limits={"max_body": "1KB"})
+    exchange = stage.exchange("POST", "/api/chat", (b"content-length", b"1025"))
+    expect(exchange.start(), Verify)
+    assert expect(exchange.resume(FakeCaller()), WriteHead).status == BodyTooLarge.status_hint
+    expect(exchange.resume(None), Finish)
+    ended(stage, exchange, exchange.resume(None))
+
+
+def test_a_client_that_leaves_ends_everything() -> None:
+    """Nothing is written any more, what was held is released, and the row says so."""
+    stage = Stage()
+    exchange = stage.exchange()
+    upstream = admitted(stage, exchange)
+    answered(exchange, upstream)
+    row = ended(stage, exchange, exchange.interrupt(ClientLeft()))
+    assert row.status == CLIENT_LEFT
+
+
+def test_a_revoked_user_is_told_in_the_stream() -> None:
+    """With the error of its dialect, and a cut."""
+    stage = Stage()
+    exchange = stage.exchange()
+    upstream = admitted(stage, exchange)
+    answered(exchange, upstream)
+    expect(exchange.resume(None), Receive)
+    action = exchange.interrupt(Revoked())
+    released = expect(action, Release)
+    upstream.released += 1
+    assert released.upstreams == (upstream,)
+    assert b"revoked" in expect(exchange.resume(None), Write).data
+    expect(exchange.resume(None), Cut)
+    assert ended(stage, exchange, exchange.resume(None)).error_code == "forbidden"
+
+
+def test_a_shutdown_tells_who_has_nothing_yet() -> None:
+    """503 to come back; an answer that has begun is cut."""
+    stage = Stage()
+    waiting, begun = stage.exchange(), stage.exchange()
+    upstream = admitted(stage, waiting)
+    expect(waiting.interrupt(Shutdown()), Release)
+    upstream.released += 1
+    assert expect(waiting.resume(None), WriteHead).status == 503
+    expect(waiting.resume(None), Finish)
+    ended(stage, waiting, waiting.resume(None))
+    other = admitted(stage, begun)
+    answered(begun, other)
+    expect(begun.interrupt(Shutdown()), Release)
+    other.released += 1
+    expect(begun.resume(None), Cut)
+    ended(stage, begun, begun.resume(None))
+
+
+def test_a_fault_of_our_own_is_recorded_and_raised() -> None:
+    """The driver has to see it; what was held is released before."""
+    stage = Stage()
+    exchange = stage.exchange()
+    upstream = admitted(stage, exchange)
+    expect(exchange.fail(ZeroDivisionError()), Release)
+    upstream.released += 1
+    assert expect(exchange.resume(None), Record).row.status == 500
+    with pytest.raises(ZeroDivisionError):
+        exchange.resume(None)
+    assert stage.slots[0].closed == 1

@@ -1,0 +1,280 @@
+"""The exchange machine without I/O: an environment whose servers are believed up, and doubles that count."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ollama_router_core.access.grants import Grants, Role
+from ollama_router_core.access.limits import Standing
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.config import load_config
+from ollama_router_core.config.settings import Config
+from ollama_router_core.exchange.actions import Action, Admit, Outgoing
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.exchange.events import Arrival, Caller, Headers, Piece, Reservation
+from ollama_router_core.exchange.machine import Exchange
+from ollama_router_core.fleet.health import BreakerPermit
+from ollama_router_core.fleet.observations import observe_ps, observe_tags
+from ollama_router_core.fleet.prefixes import Prefixes
+from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
+from ollama_router_core.fleet.speeds import Sample
+from ollama_router_core.fleet.state import FleetState
+from ollama_router_core.outbound.destinations import build_destinations
+from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_core.routing.decision import Decision
+from ollama_router_core.routing.model_placement import decide_place
+
+__all__ = ["MODEL", "FakeSlot", "FakeUpstream", "Stage", "chat"]
+
+MODEL = "llama3.1:8b"
+_ROW = {"name": MODEL, "model": MODEL, "size": 1000, "digest": "ab", "details": {}}
+
+
+def chat(**more: Any) -> bytes:
+    """The body of a chat request, streamed unless told otherwise."""
+    return json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "hello"}], **more}).encode()
+
+
+class HandClock:
+    """Both clocks; they move when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        """Seconds from some start."""
+        return self.now
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        return 1_700_000_000.0 + self.now
+
+
+@dataclass(frozen=True)
+class FakeCaller:
+    """A user."""
+
+    id: int = 1
+    name: str = "alice"
+    role: Role = "user"
+    grants: Grants = field(default_factory=Grants)
+
+
+@dataclass(eq=False)
+class FakeUpstream:
+    """A request that was sent. `released` counts."""
+
+    request: Outgoing
+    status: int = 0
+    headers: Headers = ()
+    released: int = 0
+
+
+@dataclass(frozen=True)
+class FakeReservation:
+    """A request that counts."""
+
+    tokens: int
+
+
+class FakeLimits:
+    """Every request of a user with limits counts; `settled` are the tokens that each used."""
+
+    def __init__(self) -> None:
+        self.settled: list[int] = []
+
+    def standing(self, user: Caller) -> Standing:
+        """No limit is shown."""
+        del user
+        return Standing()
+
+    def settle(self, reservation: Reservation, tokens: int) -> None:
+        """A request ended."""
+        del reservation
+        self.settled.append(tokens)
+
+
+class FakeFleet:
+    """The core's state of a fleet with a clock; what would be asked in the background is noted."""
+
+    def __init__(self, config: Config, clock: HandClock) -> None:
+        self.state = FleetState(config)
+        self.asked_soon: list[str | None] = []
+        self._clock = clock
+        self._replies: dict[tuple[str, str], bytes] = {}
+        now = clock.now
+        for name in self.state.servers:
+            self.state.probe_answered(name, 200, b'{"version":"0.32.0"}', probe_ms=1, now=now)
+            self.state.probe_answered(name, 200, b'{"version":"0.32.0"}', probe_ms=1, now=now)
+            self.update(name, lambda facts: observe_tags(facts, json.dumps({"models": [_ROW]}).encode(), now=now))
+            loaded = json.dumps({"models": [{**_ROW, "size_vram": 1000, "context_length": 4096}]}).encode()
+            self.update(name, lambda facts, body=loaded: observe_ps(facts, body, now=now, wall=0.0))  # type: ignore[misc]
+
+    @property
+    def snapshot(self) -> FleetSnapshot:
+        """The fleet as believed now."""
+        return self.state.snapshot(self._clock.now)
+
+    @property
+    def servers(self) -> Mapping[str, ServerFacts]:
+        """Facts by name."""
+        return self.state.servers
+
+    @property
+    def prefixes(self) -> Prefixes:
+        """Conversations held."""
+        return self.state.prefixes
+
+    def retry_after(self) -> float | None:
+        """Seconds until a suspended server is tried again."""
+        return self.state.health.retry_after(self._clock.now)
+
+    def running(self, name: str) -> int:
+        """Requests in flight."""
+        return self.state.running(name)
+
+    def is_stub(self, model: CanonicalName) -> bool:
+        """Whether the model is hosted."""
+        return self.state.is_stub(model)
+
+    def sent(self, name: str, model: CanonicalName, num_ctx: int | None) -> bool:
+        """A request is on its way."""
+        return self.state.sent(name, model, num_ctx, self._clock.now)
+
+    def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> bool:
+        """Change facts."""
+        return self.state.update(name, change, self._clock.now)
+
+    def evicted(self, name: str, model: CanonicalName) -> None:
+        """A model was unloaded."""
+        self.state.evicted(name, model, self._clock.now)
+
+    def learn(self, server: str, model: CanonicalName, sample: Sample) -> None:
+        """A speed was seen."""
+        self.state.learn(server, model, sample)
+
+    def holds(self, server: str, model: CanonicalName, conversation: int, tokens: int) -> None:
+        """A conversation is held."""
+        self.state.holds(server, model, conversation, tokens)
+
+    def measure_soon(self, name: str) -> None:
+        """Noted."""
+        self.asked_soon.append(name)
+
+    def refresh_soon(self, name: str | None = None) -> None:
+        """Noted."""
+        self.asked_soon.append(name)
+
+    def refresh_unknown(self, model: CanonicalName | None) -> None:
+        """Noted."""
+        del model
+        self.asked_soon.append(None)
+
+    def remember(self, name: str, path: str, body: bytes | None) -> None:
+        """Keep a reply."""
+        if body is not None:
+            self._replies[name, path] = body
+
+    def last_reply(self, name: str, path: str) -> bytes | None:
+        """A reply kept."""
+        return self._replies.get((name, path))
+
+
+class FakeSlot:
+    """A slot; `closed` counts."""
+
+    def __init__(self, stage: Stage, decision: Decision) -> None:
+        self.decision = decision
+        self.server = decision.ranking[0]
+        self.unload: tuple[CanonicalName, ...] = ()
+        self.closed = 0
+        self.answered = 0
+        self.permits: list[BreakerPermit] = []
+        self._stage = stage
+
+    def permit(self, server: str) -> BreakerPermit | None:
+        """Leave to send."""
+        permit = self._stage.fleet.state.permit(server, self._stage.clock.now)
+        if permit is not None:
+            self.permits.append(permit)
+        return permit
+
+    def may_retry(self) -> bool:
+        """Always."""
+        return True
+
+    def answering(self) -> None:
+        """The head came."""
+        self.answered += 1
+
+    def close(self) -> None:
+        """Give it back."""
+        self.closed += 1
+
+
+class Stage:
+    """A router of servers `a`, `b` and `c`, and what exchanges on it got."""
+
+    def __init__(self, **settings: Any) -> None:
+        servers = {name: {"host": name, "port": 1, "priority": n} for n, name in enumerate("abc", 1)}
+        self.config = load_config(json.dumps({"servers": servers, **settings}))
+        self.clock = HandClock()
+        self.fleet = FakeFleet(self.config, self.clock)
+        self.limits = FakeLimits()
+        self.slots: list[FakeSlot] = []
+        self.upstreams: list[FakeUpstream] = []
+        self.records: list[RequestRecord] = []
+        self.in_flight = 1
+        self.environment = Environment(
+            config=self.config,
+            destinations=build_destinations(self.config, {"KEY": "sk-very-secret"}, lambda path: path),
+            fleet=self.fleet,
+            clock=self.clock,
+            limits=self.limits,
+            in_flight=lambda: self.in_flight,
+        )
+
+    def exchange(self, method: str = "POST", path: str = "/api/chat", *fields: tuple[bytes, bytes]) -> Exchange:
+        """A request that has just come."""
+        context = RequestContext(
+            id="0" * 28,
+            method=method,
+            path=path,
+            headers=list(fields),
+            started=self.clock.now,
+            started_at=self.clock.wall(),
+            address="10.0.0.1",
+        )
+        return Exchange(self.environment, context)
+
+    def slot(self, action: Admit) -> FakeSlot:
+        """A slot where the rules would put the request."""
+        decision = decide_place(action.request.route, self.fleet.snapshot, self.config, now=self.clock.now)
+        slot = FakeSlot(self, decision)
+        self.slots.append(slot)
+        return slot
+
+    def sent(self, request: Outgoing) -> FakeUpstream:
+        """A request on its way."""
+        upstream = FakeUpstream(request)
+        self.upstreams.append(upstream)
+        return upstream
+
+
+def piece(data: bytes, *, complete: bool = False) -> Piece:
+    """A piece of an answer."""
+    return Piece(data, complete)
+
+
+def arrival(upstream: Any, data: bytes, *, complete: bool = True) -> Arrival:
+    """A piece of one of several answers."""
+    return Arrival(upstream, Piece(data, complete))
+
+
+def kinds(actions: list[Action]) -> list[str]:
+    """The actions' names."""
+    return [type(action).__name__ for action in actions]

@@ -13,7 +13,7 @@ from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.responses.usage import Usage, UsageReader
 from ollama_router_core.routing.decision import Decision
-from ollama_router_core.translate import Stamp
+from ollama_router_core.translate import ReplyIdentity
 
 __all__ = ["Observer", "RequestContext"]
 
@@ -124,10 +124,10 @@ class RequestContext:
         return "; ".join(parts) or None
 
     @property
-    def stamp(self) -> Stamp:
+    def identity(self) -> ReplyIdentity:
         """What a translated answer says about itself."""
         model = None if self.route is None else self.route.model_text
-        return Stamp(model=model or "", id=self.id, created_ns=int(self.started_at * 1e9))
+        return ReplyIdentity(model=model or "", id=self.id, created_ns=int(self.started_at * 1e9))
 
     def elapsed_ns(self, now: float) -> int:
         """Nanoseconds since the request came."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ollama_router_core.api.endpoints import Family
-from ollama_router_core.api.error_bodies import error_body, error_tail
 from ollama_router_core.errors import (
     InvalidCredential,
     InvalidModelName,
@@ -18,6 +17,7 @@ from ollama_router_core.errors import (
 from ollama_router_core.exchange.actions import Cut, Steps, Write
 from ollama_router_core.exchange.answers import JSON, JSON_UTF8, answer_whole
 from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.translate import codec_of, error_body, error_tail
 
 __all__ = ["answer_error", "cut_stream"]
 
@@ -49,7 +49,7 @@ def _line_end(context: RequestContext) -> bytes:
     """What ends a line that the server did not, so that ours is read as one of its own."""
     if context.usage is None or not context.usage.mid_line:
         return b""
-    return b"\n" if context.family is Family.OLLAMA else b"\n\n"
+    return codec_of(context.family).framing.end
 
 
 def _content(context: RequestContext, error: RouterError) -> tuple[bytes, bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -31,7 +31,7 @@ from ollama_router_core.responses.merging import (
     merge_tags,
     openai_from_tags,
 )
-from ollama_router_core.translate import ExternalModel, openai_model, tags_entry
+from ollama_router_core.translate import ExternalModel, codec_of
 
 __all__ = ["Replies", "answer_merged", "ask_fleet"]
 
@@ -111,17 +111,17 @@ class _Listing:
         )
 
     def tags(self) -> bytes:
-        return merge_tags(self._replies.bodies, map(tags_entry, self._assigned()), may_see=self._may_see())
+        return merge_tags(self._replies.bodies, self._entries(), may_see=self._may_see())
 
     def ps(self) -> bytes:
         return merge_ps(self._replies.bodies, may_see=self._may_see())
 
     def openai_models(self) -> bytes:
-        rows = map(openai_model, self._assigned())
+        rows = self._entries()
         return merge_openai_models(self._replies.bodies, rows, may_see=self._may_see())
 
     def openai_model(self) -> bytes:
-        asked, rows = self._request.parameter or "", map(openai_model, self._assigned())
+        asked, rows = self._request.parameter or "", self._entries()
         found = find_openai_model(self._replies.bodies, rows, asked, may_see=self._may_see())
         if found is None:
             raise model_not_found(self._request.endpoint.name, asked)
@@ -137,6 +137,9 @@ class _Listing:
         if version is None:
             raise NoServerFits("no server answers: see orouter status", retry_after=5)
         return json.dumps({"version": version}, separators=(",", ":")).encode()
+
+    def _entries(self) -> Iterator[Row]:
+        return map(codec_of(self._request.endpoint.family).model_entry, self._assigned())
 
     def _may_use(self, model: str) -> bool:
         return self._is_open or (self._user is not None and may_use_model(self._user.grants, model))

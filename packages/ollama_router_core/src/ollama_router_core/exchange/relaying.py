@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ollama_router_core.api.error_bodies import error_tail
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import RefusedLate, UpstreamError
 from ollama_router_core.exchange.actions import Cut, Finish, Receive, Steps, Write
@@ -16,7 +15,7 @@ from ollama_router_core.outbound.header_fields import answer_fields, reason_fiel
 from ollama_router_core.responses.usage import UsageReader
 from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.forwarding import REJECTIONS
-from ollama_router_core.translate import read_problem
+from ollama_router_core.translate import error_tail, read_host_error
 
 __all__ = ["LONGEST_ERROR", "answer_head", "read_error", "relay", "relay_late_error"]
 
@@ -67,7 +66,7 @@ def _relay_pieces(environment: Environment, context: RequestContext, answer: Ans
 def relay_late_error(context: RequestContext, answer: Answer) -> Steps[None]:
     """Tell an error answer at the end of a stream that had to begin before it; the stream is then cut."""
     body = yield from read_error(answer)
-    problem = read_problem(answer.status, body)
+    problem = read_host_error(answer.status, body)
     context.error = RefusedLate(f"{answer.destination.name} answered with {answer.status} after heartbeats were sent")
     tail = error_tail(context.family, problem.status, problem.message, code=problem.code, request_id=context.id)
     context.bytes_out += len(tail)

@@ -27,7 +27,7 @@ def answer_in_place(
 ) -> Steps[bool]:
     """Answer what an external host has no route for; False when the request has to go to a server or host."""
     destination = environment.destinations.get(decision.server or "")
-    body = None if destination is None else answer_here(request, destination, context.stamp)
+    body = None if destination is None else answer_here(request, destination, context.identity)
     if body is None:
         return False
     context.server = decision.server
@@ -54,7 +54,7 @@ def relay_translated(
 def _relay_stream(
     environment: Environment, context: RequestContext, answer: Answer, translation: Translation
 ) -> Steps[None]:
-    translator = translation.stream_translator(context.stamp)
+    translator = translation.stream_translator(context.identity)
     context.usage = UsageReader(translation.host.family, streamed=True)
     yield from write_head(context, 200, _head(context, answer, translation))
     try:
@@ -117,13 +117,13 @@ def _relay_whole(
     now = context.first_byte = environment.now()
     usage = context.usage = UsageReader(translation.host.family, streamed=False)
     usage.feed(body)
-    written = translation.reply(body, context.stamp, elapsed_ns=context.elapsed_ns(now))
+    written = translation.reply(body, context.identity, elapsed_ns=context.elapsed_ns(now))
     yield from _write_whole(context, 200, _head(context, answer, translation), written)
 
 
 def _relay_error(context: RequestContext, answer: Answer, translation: Translation) -> Steps[None]:
     body = yield from read_error(answer)
-    error = translation.error(answer.status, body, context.stamp)
+    error = translation.error(answer.status, body, context.identity)
     head = answer_head(context, answer, rewritten=True)
     yield from _write_whole(context, error.status, [*head, (b"content-type", JSON_UTF8)], error.body)
 

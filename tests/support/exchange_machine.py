@@ -26,7 +26,7 @@ from ollama_router_core.fleet.state import FleetState
 from ollama_router_core.outbound.destinations import build_destinations
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.routing.decision import Decision
-from ollama_router_core.routing.model_placement import decide_place
+from ollama_router_core.routing.selector import Selector
 
 __all__ = ["MODEL", "FakeSlot", "FakeUpstream", "Stage", "chat"]
 
@@ -222,6 +222,7 @@ class Stage:
     def __init__(self, **settings: Any) -> None:
         servers = {name: {"host": name, "port": 1, "priority": n} for n, name in enumerate("abc", 1)}
         self.config = load_config(json.dumps({"servers": servers, **settings}))
+        self.selector = Selector(self.config)
         self.clock = HandClock()
         self.fleet = FakeFleet(self.config, self.clock)
         self.limits = FakeLimits()
@@ -253,7 +254,7 @@ class Stage:
 
     def slot(self, action: Admit) -> FakeSlot:
         """A slot where the rules would put the request."""
-        decision = decide_place(action.request.route, self.fleet.snapshot, self.config, now=self.clock.now)
+        decision = self.selector.decide(action.request.route, self.fleet.snapshot, now=self.clock.now, tiebreak=0)
         slot = FakeSlot(self, decision)
         self.slots.append(slot)
         return slot

@@ -21,7 +21,8 @@ from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Caller
 from ollama_router_core.outbound.destinations import Destination
-from ollama_router_core.routing.decision import Decision, assigned_place
+from ollama_router_core.routing.decision import Decision
+from ollama_router_core.routing.selector import assigned_destination
 
 __all__ = ["check_granted_model", "check_hosted", "check_route", "count", "granted_ranking"]
 
@@ -61,7 +62,7 @@ def check_hosted(environment: Environment, context: RequestContext, request: Par
     if not request.route.uses_cloud and (model is None or not environment.fleet.is_stub(model)):
         return
     config = environment.config
-    if assigned_place(request.route, config) not in config.external_hosts:
+    if assigned_destination(request.route, config) not in config.external_hosts:
         check_cloud(user.role, user.grants, config.cloud, request.route.model_text or request.endpoint.path)
 
 

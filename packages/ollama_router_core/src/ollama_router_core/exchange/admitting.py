@@ -15,6 +15,7 @@ from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Queued, Refused, Slot
 from ollama_router_core.exchange.policy import stand_in
 from ollama_router_core.fleet.prefixes import conversation_of
+from ollama_router_core.routing.strategies import STRATEGIES
 
 __all__ = ["admit", "free_memory"]
 
@@ -65,7 +66,7 @@ def _granted(environment: Environment, context: RequestContext, request: ParsedR
 
 def _in_turn(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[Slot]:
     user = "" if context.user is None else context.user.name
-    if environment.config.routing_strategy == "fastest":
+    if STRATEGIES[environment.config.routing_strategy].uses_prefixes:
         context.conversation = conversation_of(request, user)
         context.prefix = environment.fleet.prefixes.of(context.conversation)
     outcome: Slot | Queued | Refused = yield Admit(request, user, context.prefix)

@@ -20,7 +20,7 @@ from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import BodyStream, Headers
 from ollama_router_core.exchange.fan_out import ask_fleet
 from ollama_router_core.exchange.model_operations import make, pass_on, sized_as, target_of, up_servers
-from ollama_router_core.routing.model_placement import Unsaid, holders, home_ranking, places_for
+from ollama_router_core.routing.model_placement import Unsaid, owners, servers_by_priority, servers_for_target
 
 __all__ = ["blob_exists", "create", "declared_length", "upload_blob"]
 
@@ -56,7 +56,7 @@ def create(environment: Environment, context: RequestContext, request: ParsedReq
         server = yield from _creator(environment, context, request)
         names: tuple[str, ...] = (server,)
     else:
-        names = places_for(target, sized_as(request), environment.fleet.snapshot, environment.config)
+        names = servers_for_target(target, sized_as(request), environment.fleet.snapshot, environment.config)
     yield from make(environment, context, request, names)
 
 
@@ -71,7 +71,7 @@ def blob_exists(environment: Environment, context: RequestContext, request: Pars
     if isinstance(target, Unsaid):
         names, wanted = _last_upload(environment, context) or up_servers(environment), 1
     else:
-        names = places_for(target, request.route, environment.fleet.snapshot, environment.config)
+        names = servers_for_target(target, request.route, environment.fleet.snapshot, environment.config)
         wanted = len(names)
     found = yield from _found(environment, context, (digest,), names)
     having = [name for name in names if found[name]]
@@ -95,7 +95,7 @@ def upload_blob(environment: Environment, context: RequestContext, request: Pars
         names = (_last_upload(environment, context) or up_servers(environment))[:1]
         _remember(environment, context, names[0])
     else:
-        names = places_for(target, request.route, environment.fleet.snapshot, environment.config)
+        names = servers_for_target(target, request.route, environment.fleet.snapshot, environment.config)
     length = declared_length(context.headers)
     bodies: tuple[BodyStream, ...] = yield StreamBody(len(names))
     orders = [
@@ -140,10 +140,10 @@ def _creator(environment: Environment, context: RequestContext, request: ParsedR
             _last_upload(environment, context) or up_servers(environment)
         )
     if request.base:
-        base = holders(environment.fleet.snapshot, canonical_name(request.base))
+        base = owners(environment.fleet.snapshot, canonical_name(request.base))
         having = [name for name in up if name in base]
         if not having and not request.blobs:
-            return places_for(Unsaid(), sized_as(request), environment.fleet.snapshot, environment.config)[0]
+            return servers_for_target(Unsaid(), sized_as(request), environment.fleet.snapshot, environment.config)[0]
         return having[0]
     return up[0]
 
@@ -185,7 +185,7 @@ def _last_upload(environment: Environment, context: RequestContext) -> tuple[str
     """Where this user's last upload went, if that was lately and the server is up."""
     user = context.user
     name, until = environment.last_uploads.get(user.id, ("", 0.0)) if user is not None else ("", 0.0)
-    up = home_ranking(environment.fleet.snapshot, environment.config)
+    up = servers_by_priority(environment.fleet.snapshot, environment.config)
     return (name,) if name in up and environment.now() < until else ()
 
 

@@ -26,11 +26,11 @@ from ollama_router_core.routing.model_placement import (
     Target,
     Unsaid,
     differing_digests,
-    holders,
-    home_ranking,
     loaded_on,
-    places_for,
+    owners,
     read_target,
+    servers_by_priority,
+    servers_for_target,
 )
 
 __all__ = [
@@ -88,7 +88,7 @@ def unload(environment: Environment, context: RequestContext, request: ParsedReq
     """
     yield from ask_fleet(environment, "/api/ps")
     fleet, model = environment.fleet, request.route.model
-    names = loaded_on(fleet.snapshot, model) or _those_up(environment, holders(fleet.snapshot, model))[:1]
+    names = loaded_on(fleet.snapshot, model) or _those_up(environment, owners(fleet.snapshot, model))[:1]
     if not names:
         raise model_not_found(request.endpoint.name, request.route.model_text or "")
     replies = yield from _ask(environment, context, request, names)
@@ -102,7 +102,7 @@ def _owners(environment: Environment, context: RequestContext, request: ParsedRe
     target = target_of(environment, context)
     if isinstance(target, Named):
         return target.servers
-    names = holders(environment.fleet.snapshot, request.route.model)
+    names = owners(environment.fleet.snapshot, request.route.model)
     if not names:
         raise model_not_found(request.endpoint.name, request.route.model_text or "")
     return names
@@ -185,7 +185,7 @@ def pull(environment: Environment, context: RequestContext, request: ParsedReque
     """
     yield from ask_fleet(environment, "/api/tags")
     target = target_of(environment, context)
-    names = places_for(target, request.route, environment.fleet.snapshot, environment.config)
+    names = servers_for_target(target, request.route, environment.fleet.snapshot, environment.config)
     yield from make(environment, context, request, names)
 
 
@@ -205,7 +205,7 @@ def serve_account(environment: Environment, context: RequestContext, request: Pa
     if isinstance(target, Unsaid):
         names = up_servers(environment)
     else:
-        names = places_for(target, request.route, environment.fleet.snapshot, config)
+        names = servers_for_target(target, request.route, environment.fleet.snapshot, config)
     yield from pass_on(environment, context, request, names[0], _order(request))
 
 
@@ -245,14 +245,14 @@ def up_servers(environment: Environment) -> tuple[str, ...]:
     Raises:
         NoServerFits: there is none.
     """
-    up = home_ranking(environment.fleet.snapshot, environment.config)
+    up = servers_by_priority(environment.fleet.snapshot, environment.config)
     if not up:
         raise NoServerFits("no server is up: see orouter status", retry_after=5)
     return up
 
 
 def _those_up(environment: Environment, names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in home_ranking(environment.fleet.snapshot, environment.config) if name in names)
+    return tuple(name for name in servers_by_priority(environment.fleet.snapshot, environment.config) if name in names)
 
 
 def _order(request: ParsedRequest) -> Order:

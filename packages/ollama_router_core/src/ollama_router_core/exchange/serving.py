@@ -25,7 +25,7 @@ from ollama_router_core.exchange.policy import applied_policy
 from ollama_router_core.exchange.relaying import relay, relay_late_error
 from ollama_router_core.exchange.translating import answer_in_place, relay_translated
 from ollama_router_core.outbound.external_routes import EXTERNAL, PREFIX
-from ollama_router_core.routing.decision import assigned_place
+from ollama_router_core.routing.selector import assigned_destination
 
 __all__ = ["HANDLERS", "Handler", "serve"]
 
@@ -135,7 +135,7 @@ def _forward(environment: Environment, context: RequestContext, request: ParsedR
 
 
 def _is_external(environment: Environment, request: ParsedRequest) -> bool:
-    destination = environment.destinations.get(assigned_place(request.route, environment.config) or "")
+    destination = environment.destinations.get(assigned_destination(request.route, environment.config) or "")
     return destination is not None and destination.external
 
 

@@ -26,7 +26,7 @@ from ollama_router_core.fleet.state import FleetState
 from ollama_router_core.outbound.destinations import build_destinations
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.routing.decision import Decision
-from ollama_router_core.routing.selector import Selector
+from ollama_router_core.routing.selector import ServerSelector
 
 __all__ = ["MODEL", "FakeSlot", "FakeUpstream", "Stage", "chat"]
 
@@ -222,7 +222,7 @@ class Stage:
     def __init__(self, **settings: Any) -> None:
         servers = {name: {"host": name, "port": 1, "priority": n} for n, name in enumerate("abc", 1)}
         self.config = load_config(json.dumps({"servers": servers, **settings}))
-        self.selector = Selector(self.config)
+        self.selector = ServerSelector(self.config)
         self.clock = HandClock()
         self.fleet = FakeFleet(self.config, self.clock)
         self.limits = FakeLimits()

@@ -29,12 +29,12 @@ class Running:
 
 @dataclass(slots=True, eq=False)
 class ServerLoad:
-    """One server: its running requests and, while room is being made, the kind that gets it and who must go."""
+    """One server: its running requests and, while room is made for a load, its kind and the models that must go."""
 
     running: dict[int, Running] = field(default_factory=dict)
     by_kind: dict[RequestKind, int] = field(default_factory=dict)
-    promised: RequestKind | None = None
-    leaving: tuple[CanonicalName, ...] = ()
+    reserved_for: RequestKind | None = None
+    evicting: tuple[CanonicalName, ...] = ()
 
     @property
     def pace(self) -> float:
@@ -70,10 +70,10 @@ class ServerLoad:
 
 
 class InFlightTable:
-    """All servers' stations."""
+    """The load of every server."""
 
     def __init__(self) -> None:
-        self.stations: dict[str, ServerLoad] = {}
+        self.servers: dict[str, ServerLoad] = {}
         self._running: dict[RequestKind, dict[str, int]] = {}
         self._answering: dict[RequestKind, dict[str, int]] = {}
         self._at: dict[int, str] = {}
@@ -82,11 +82,11 @@ class InFlightTable:
     def __contains__(self, number: int) -> bool:
         return number in self._at
 
-    def station(self, server: str) -> ServerLoad:
-        """One server's station, made when first asked for."""
-        found = self.stations.get(server)
+    def server(self, server: str) -> ServerLoad:
+        """The load of one server, made when first asked for."""
+        found = self.servers.get(server)
         if found is None:
-            found = self.stations[server] = ServerLoad()
+            found = self.servers[server] = ServerLoad()
         return found
 
     def server_of(self, number: int) -> str | None:
@@ -98,9 +98,9 @@ class InFlightTable:
     ) -> None:
         """A ticket goes to a server."""
         kind = kind_of(ticket.request)
-        station = self.station(server)
-        station.running[ticket.number] = Running(ticket, kind, now, work, load, size)
-        station.by_kind[kind] = station.by_kind.get(kind, 0) + 1
+        server_load = self.server(server)
+        server_load.running[ticket.number] = Running(ticket, kind, now, work, load, size)
+        server_load.by_kind[kind] = server_load.by_kind.get(kind, 0) + 1
         self._at[ticket.number] = server
         self._counts = None
         _count(self._running, kind, server, 1)
@@ -110,7 +110,7 @@ class InFlightTable:
         server = self._at.get(number)
         if server is None:
             return
-        running = self.stations[server].running[number]
+        running = self.servers[server].running[number]
         if not running.answering:
             running.answering = True
             _count(self._answering, running.kind, server, 1)
@@ -120,13 +120,13 @@ class InFlightTable:
         server = self._at.pop(number, None)
         if server is None:
             return None
-        station = self.stations[server]
-        running = station.running.pop(number)
-        left = station.by_kind[running.kind] - 1
+        server_load = self.servers[server]
+        running = server_load.running.pop(number)
+        left = server_load.by_kind[running.kind] - 1
         if left:
-            station.by_kind[running.kind] = left
+            server_load.by_kind[running.kind] = left
         else:
-            del station.by_kind[running.kind]
+            del server_load.by_kind[running.kind]
         self._counts = None
         _count(self._running, running.kind, server, -1)
         if running.answering:
@@ -146,10 +146,10 @@ class InFlightTable:
         if self._counts is None:
             in_flight: dict[str, int] = {}
             active: dict[str, dict[CanonicalName, int]] = {}
-            for server, station in self.stations.items():
-                if station.running:
-                    in_flight[server] = len(station.running)
-                    active[server] = _by_model(station)
+            for server, server_load in self.servers.items():
+                if server_load.running:
+                    in_flight[server] = len(server_load.running)
+                    active[server] = _by_model(server_load)
             self._counts = in_flight, active
         return self._counts
 
@@ -167,9 +167,9 @@ def _count(counts: dict[RequestKind, dict[str, int]], kind: RequestKind, server:
         del counts[kind]
 
 
-def _by_model(station: ServerLoad) -> dict[CanonicalName, int]:
+def _by_model(server_load: ServerLoad) -> dict[CanonicalName, int]:
     found: dict[CanonicalName, int] = {}
-    for kind, count in station.by_kind.items():
+    for kind, count in server_load.by_kind.items():
         if kind.model is not None:
             found[kind.model] = found.get(kind.model, 0) + count
     return found

@@ -28,7 +28,7 @@ class Dispatch(Struct, frozen=True, kw_only=True, eq=False):
 
     Before that, ask the server to unload the models in `unload` (a generate with `keep_alive: 0`): the room they take
     is the cheapest to take back, and Ollama left alone may pick others. `waited` is in seconds, `position` what the
-    ticket's place in the line was when it joined, 0 for one that did not wait.
+    ticket's position in the queue was when it joined, 0 for one that did not wait.
     """
 
     ticket: Ticket

@@ -1,4 +1,4 @@
-"""What each server offers to each group in line now, and what its loaded models are worth there."""
+"""What serving each waiting group costs on each server now, and what the loaded models are worth there."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ollama_router_core.admission.demand import Demand
+from ollama_router_core.admission.arrival_rates import ArrivalRates
 from ollama_router_core.admission.in_flight_table import InFlightTable, ServerLoad
-from ollama_router_core.admission.line import Group, Line
+from ollama_router_core.admission.wait_queue import RequestGroup, WaitQueue
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.fleet.snapshot import FleetSnapshot, LoadedModel
 from ollama_router_core.routing.candidates import RESPONSIVE, WARM, Candidate, RequestKind, reload_seconds
 from ollama_router_core.routing.filters import in_service
 from ollama_router_core.routing.selector import ServerSelector
 
-__all__ = ["Fit", "Outlook"]
+__all__ = ["CostModel", "ServiceCost"]
 
 RELOAD_PRICE = 0.1
 """Tickets' worth of loss for each second of a reload that an eviction makes likely."""
@@ -23,23 +23,23 @@ RELOAD_PRICE = 0.1
 REUSE_HORIZON = 60.0
 """Seconds within which an evicted model must be asked for to be missed."""
 
-_FITS_LAST = 1.0
+_COSTS_LAST = 1.0
 _WEIGHTS_LAST = 0.5
 _RENEWALS = 4
 """Seconds for which learned speeds and the ages of waiting tickets may be a little out of date, and how many kinds'
-speeds are renewed in one look."""
+speeds are renewed in one refresh."""
 
 
 @dataclass(slots=True, eq=False)
-class Fit:
+class ServiceCost:
     """What a kind of request costs on a server: seconds a prompt token, an answer, a load; `parallel` slots a model.
 
     `loaded` says that the facts show it loaded as needed, `warm` that they do or an answer has begun since; that
-    holds for one look.
+    holds for one refresh.
     """
 
     candidate: Candidate
-    station: ServerLoad
+    server_load: ServerLoad
     per_token: float
     decode: float
     load: float
@@ -54,20 +54,20 @@ class Fit:
     def seconds(self, tokens: float) -> float:
         """The same beside what runs there now."""
         work = tokens * self.per_token + self.decode
-        return work * self.station.pace_with_one_more if self.station.running else work
+        return work * self.server_load.pace_with_one_more if self.server_load.running else work
 
 
 @dataclass(slots=True, eq=False)
-class _Fits:
-    """The servers of a kind, kept over some looks, and what was derived from them in the latest one.
+class _KindCosts:
+    """The servers of a kind, kept over some refreshes, and what was derived from them in the latest one.
 
     Who is warm is marked first; rates are worked out only when a load is weighed.
     """
 
-    by_name: dict[str, Fit]
+    by_name: dict[str, ServiceCost]
     made_at: float
     made_for: int
-    warmed: list[Fit] = field(default_factory=list)
+    warmed: list[ServiceCost] = field(default_factory=list)
     marked: int = -1
     derived: int = -1
     rates: dict[str, float] = field(default_factory=dict)
@@ -77,48 +77,50 @@ class _Fits:
 
 
 @dataclass(frozen=True, slots=True)
-class _Resident:
+class _ResidentValue:
     """What a loaded model is worth where it is: (weight, part of it, seconds a ticket, tickets) for each kind."""
 
     waiting: tuple[tuple[float, float, float, int], ...]
     rate: float
-    homes: int
+    replicas: int
     price: float
 
     def loss(self, seconds: float) -> float:
         """The weight it would serve here within so many seconds, and the price of its reload."""
         if not self.waiting:
-            return self.rate * seconds / (1 + self.homes) + self.price
+            return self.rate * seconds / (1 + self.replicas) + self.price
         share = 0.0
         for weight, part, work, count in self.waiting:
             share += min((weight + self.rate * seconds) * part, seconds / work * weight / count)
         return share + self.price
 
 
-class Outlook:
-    """Reads line, floor and facts. `look` sets the moment that every answer is about."""
+class CostModel:
+    """Reads the queue, the in-flight table and the facts; every answer is about the latest `refresh`."""
 
-    def __init__(self, selector: ServerSelector, line: Line, floor: InFlightTable, demand: Demand) -> None:
+    def __init__(
+        self, selector: ServerSelector, queue: WaitQueue, in_flight: InFlightTable, rates: ArrivalRates
+    ) -> None:
         self._selector = selector
-        self._line = line
-        self._floor = floor
-        self._demand = demand
+        self._queue = queue
+        self._in_flight = in_flight
+        self._rates = rates
         self._snapshot = FleetSnapshot()
         self._now = 0.0
-        self._looks = 0
+        self._refreshes = 0
         self._facts = 0
         self._renewals = _RENEWALS
-        self._fits: dict[RequestKind, _Fits] = {}
+        self._by_kind: dict[RequestKind, _KindCosts] = {}
         self._weights: dict[RequestKind, tuple[int, float, float]] = {}
-        self._residents: dict[tuple[str, CanonicalName], _Resident] = {}
+        self._residents: dict[tuple[str, CanonicalName], _ResidentValue] = {}
 
     def reconfigure(self, selector: ServerSelector) -> None:
-        """Another config: who fits is found out anew."""
+        """Use another selector; every cost is derived anew."""
         self._selector = selector
-        self._fits.clear()
+        self._by_kind.clear()
 
-    def look(self, snapshot: FleetSnapshot, now: float) -> None:
-        """Take a new look at facts and time. Fits outlive it for a second while the facts are the same."""
+    def refresh(self, snapshot: FleetSnapshot, now: float) -> None:
+        """Set the facts and the time. Costs are kept for a second, while the facts are the same."""
         old = self._snapshot
         if (
             snapshot.servers is not old.servers
@@ -126,102 +128,106 @@ class Outlook:
             or snapshot.suspended != old.suspended
         ):
             self._facts += 1
-        if len(self._weights) > 4 * len(self._line.groups) + 64:
-            self._fits.clear()
+        if len(self._weights) > 4 * len(self._queue.groups) + 64:
+            self._by_kind.clear()
             self._weights.clear()
         self._residents.clear()
         self._snapshot, self._now = snapshot, now
-        self._looks += 1
+        self._refreshes += 1
         self._renewals = _RENEWALS
 
     @property
     def snapshot(self) -> FleetSnapshot:
-        """The facts looked at."""
+        """The facts of the latest refresh."""
         return self._snapshot
 
     @property
     def now(self) -> float:
-        """The time looked at."""
+        """The time of the latest refresh."""
         return self._now
 
-    def fits(self, group: Group) -> dict[str, Fit]:
+    def costs_of(self, group: RequestGroup) -> dict[str, ServiceCost]:
         """The servers that may take a group now, slow ones only when there is no other."""
-        return self._found(group).by_name
+        return self._current(group).by_name
 
-    def _found(self, group: Group) -> _Fits:
-        found = self._fits.get(group.kind)
+    def _current(self, group: RequestGroup) -> _KindCosts:
+        found = self._by_kind.get(group.kind)
         if found is None or self._is_due(found):
-            found = self._fits[group.kind] = _Fits(self._make_fits(group, {}), self._now, self._facts)
+            found = self._by_kind[group.kind] = _KindCosts(self._make_costs(group, {}), self._now, self._facts)
         elif found.made_for != self._facts:
-            kept = self._make_fits(group, found.by_name)
-            found = self._fits[group.kind] = _Fits(kept, found.made_at, self._facts)
-        if found.marked != self._looks:
-            found.marked = self._looks
+            kept = self._make_costs(group, found.by_name)
+            found = self._by_kind[group.kind] = _KindCosts(kept, found.made_at, self._facts)
+        if found.marked != self._refreshes:
+            found.marked = self._refreshes
             self._mark(found, group.kind)
         return found
 
-    def _is_due(self, found: _Fits) -> bool:
-        """Whether speeds are asked for anew; for a few kinds at a time, so that no look pays for all."""
-        if self._now - found.made_at <= _FITS_LAST or not self._renewals:
+    def _is_due(self, found: _KindCosts) -> bool:
+        """Whether speeds are asked for anew; for a few kinds at a time, so that no refresh pays for all."""
+        if self._now - found.made_at <= _COSTS_LAST or not self._renewals:
             return False
         self._renewals -= 1
         return True
 
-    def _mark(self, found: _Fits, kind: RequestKind) -> None:
+    def _mark(self, found: _KindCosts, kind: RequestKind) -> None:
         """Where the model is loaded by an answer that has begun since the facts were seen."""
-        for fit in found.warmed:
-            fit.warm = fit.loaded
-        answering = self._floor.answering(kind)
+        for cost in found.warmed:
+            cost.warm = cost.loaded
+        answering = self._in_flight.answering(kind)
         if not answering and not found.warmed:
             return
         found.warmed = [found.by_name[name] for name in answering if name in found.by_name] if answering else []
-        for fit in found.warmed:
-            fit.warm = True
+        for cost in found.warmed:
+            cost.warm = True
 
-    def _rated(self, group: Group) -> _Fits:
-        found = self._found(group)
-        if found.derived != self._looks:
-            found.derived = self._looks
+    def _rated(self, group: RequestGroup) -> _KindCosts:
+        found = self._current(group)
+        if found.derived != self._refreshes:
+            found.derived = self._refreshes
             self._derive(found, group)
         return found
 
-    def _make_fits(self, group: Group, known: Mapping[str, Fit]) -> dict[str, Fit]:
-        """The servers that may take a group; `known` fits of the same candidates are used again."""
+    def _make_costs(self, group: RequestGroup, known: Mapping[str, ServiceCost]) -> dict[str, ServiceCost]:
+        """The servers that may take a group; `known` costs of the same candidates are used again."""
         snapshot = self._snapshot
         able = self._selector.plan(group.sample.request, snapshot).able
         usable = [one for one in able if in_service(one, snapshot, self._now)]
         least = min((one.health_tier for one in usable), default=RESPONSIVE)
-        fits = {}
+        costs = {}
         for one in usable:
             if one.health_tier > least:
                 continue
-            fit = known.get(one.name)
-            if fit is None or fit.candidate is not one:
-                fit = self._fit(one, group)
-            fit.warm = fit.loaded
-            fits[one.name] = fit
-        return fits
+            cost = known.get(one.name)
+            if cost is None or cost.candidate is not one:
+                cost = self._cost_on(one, group)
+            cost.warm = cost.loaded
+            costs[one.name] = cost
+        return costs
 
-    def _derive(self, found: _Fits, group: Group) -> None:
+    def _derive(self, found: _KindCosts, group: RequestGroup) -> None:
         """Who serves the kind, at how many tickets a second, and how many their loads delay."""
         kind, tokens = group.kind, group.mean_tokens
-        running = self._floor.running(kind)
+        running = self._in_flight.running(kind)
         found.rates, found.ahead = {}, {}
-        for name, fit in found.by_name.items():
-            station = fit.station
-            if fit.warm or name in running or (station.promised is not None and station.promised == kind):
-                rate = fit.parallel / (fit.work(tokens) * station.pace)
+        for name, cost in found.by_name.items():
+            server_load = cost.server_load
+            if (
+                cost.warm
+                or name in running
+                or (server_load.reserved_for is not None and server_load.reserved_for == kind)
+            ):
+                rate = cost.parallel / (cost.work(tokens) * server_load.pace)
                 found.rates[name] = rate
-                found.ahead[name] = 0.0 if fit.warm else rate * fit.load
+                found.ahead[name] = 0.0 if cost.warm else rate * cost.load
         found.rate = sum(found.rates.values())
         found.all_ahead = sum(found.ahead.values())
 
-    def _fit(self, candidate: Candidate, group: Group) -> Fit:
+    def _cost_on(self, candidate: Candidate, group: RequestGroup) -> ServiceCost:
         speed = candidate.speed(group.kind.model, self._snapshot.speeds)
         decode = 0.0 if "embedding" in group.kind.needs else speed.answer_tokens / speed.decode_rate
-        return Fit(
+        return ServiceCost(
             candidate,
-            self._floor.station(candidate.name),
+            self._in_flight.server(candidate.name),
             1.0 / speed.prefill_rate,
             decode,
             speed.load_seconds,
@@ -229,7 +235,7 @@ class Outlook:
             loaded=candidate.warmth == WARM and candidate.loaded is not None,
         )
 
-    def elsewhere(self, group: Group, server: str) -> tuple[float, float]:
+    def elsewhere(self, group: RequestGroup, server: str) -> tuple[float, float]:
         """Tickets a second that other servers serve or are about to, and those their loads delay."""
         found = self._rated(group)
         own = found.rates.get(server)
@@ -239,52 +245,54 @@ class Outlook:
             return 0.0, 0.0
         return found.rate - own, found.all_ahead - found.ahead[server]
 
-    def weight(self, group: Group) -> float:
+    def weight(self, group: RequestGroup) -> float:
         """The weights of a group's tickets together."""
         known = self._weights.get(group.kind)
         if known is not None and known[0] == group.version and self._now - known[1] < _WEIGHTS_LAST:
             return known[2]
-        weight = self._line.weight_of(group, self._now)
+        weight = self._queue.weight_of(group, self._now)
         self._weights[group.kind] = (group.version, self._now, weight)
         return weight
 
     def loss(self, candidate: Candidate, loaded: LoadedModel, seconds: float) -> float:
         """What is lost when a loaded model has to go from a server for so long."""
         key = (candidate.name, loaded.name)
-        resident = self._residents.get(key)
-        if resident is None:
-            resident = self._residents[key] = self._resident(candidate.name, loaded)
-        return resident.loss(seconds)
+        value = self._residents.get(key)
+        if value is None:
+            value = self._residents[key] = self._resident_value(candidate.name, loaded)
+        return value.loss(seconds)
 
-    def _resident(self, server: str, loaded: LoadedModel) -> _Resident:
+    def _resident_value(self, server: str, loaded: LoadedModel) -> _ResidentValue:
         model = loaded.name
-        rate = self._demand.rate(model, self._now)
-        homes = self._homes(model, server)
+        rate = self._rates.rate(model, self._now)
+        replicas = self._replicas(model, server)
         waiting: list[tuple[float, float, float, int]] = []
         reload = reload_seconds(loaded.size)
-        for group in self._line.by_model.get(model, ()):
-            fit = self.fits(group).get(server)
-            if fit is None or not fit.warm:
+        for group in self._queue.by_model.get(model, ()):
+            cost = self.costs_of(group).get(server)
+            if cost is None or not cost.warm:
                 continue
-            work = fit.work(group.mean_tokens) * fit.station.pace
+            work = cost.work(group.mean_tokens) * cost.server_load.pace
             others, _ = self.elsewhere(group, server)
             part = 1.0 / (1.0 + work * others)
             waiting.append((self.weight(group), part, work, len(group.tickets)))
-            reload = fit.load
+            reload = cost.load
         count = sum(row[3] for row in waiting)
         missed = 1.0 - math.exp(-rate * REUSE_HORIZON)
-        price = RELOAD_PRICE * reload * missed * (1 + count) / (1 + homes)
-        return _Resident(tuple(waiting), rate, homes, price)
+        price = RELOAD_PRICE * reload * missed * (1 + count) / (1 + replicas)
+        return _ResidentValue(tuple(waiting), rate, replicas, price)
 
-    def _homes(self, model: CanonicalName, besides: str) -> int:
+    def _replicas(self, model: CanonicalName, besides: str) -> int:
         """Other servers that have a model loaded."""
         servers = self._snapshot.servers
         return sum(model in facts.loaded for name, facts in servers.items() if name != besides and facts.up)
 
-    def expected_wait(self, group: Group) -> float:
-        """Seconds until a newcomer to a group should get its server, as things stand."""
+    def expected_wait(self, group: RequestGroup) -> float:
+        """Expected seconds until a newcomer to a group is dispatched."""
         rate, ahead = self.elsewhere(group, "")
         count = len(group.tickets)
         if rate:
             return (count + ahead) / rate
-        return min((fit.load + count * fit.work(group.mean_tokens) for fit in self.fits(group).values()), default=0.0)
+        return min(
+            (cost.load + count * cost.work(group.mean_tokens) for cost in self.costs_of(group).values()), default=0.0
+        )

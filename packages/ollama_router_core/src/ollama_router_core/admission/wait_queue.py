@@ -1,4 +1,4 @@
-"""The line of those who wait."""
+"""The queue of requests that wait for a server."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.routing.candidates import RequestKind, kind_of
 from ollama_router_core.routing.expected_time import BYTES_A_TOKEN
 
-__all__ = ["AGEING", "Group", "Line", "alone"]
+__all__ = ["AGEING", "RequestGroup", "WaitQueue", "group_of_one"]
 
 AGEING = 30.0
-"""Seconds of waiting that double a ticket's weight; it grows with the square of its age, so nobody starves."""
+"""Seconds of waiting that double a ticket's weight; it grows with the square of its age, so no ticket starves."""
 
 CALM, CROWD = 0.15, 20
-"""Where less than `CROWD` wait, age counts sooner, down to this share of `AGEING`: then little is gained by making
-somebody wait for the sake of many, and who asks for a seldom used model gets it soon."""
+"""With fewer than `CROWD` waiting, age counts sooner, down to the share `CALM` of `AGEING`: batching gains little then,
+and requests for a rarely used model are served soon."""
 
 
 @dataclass(slots=True, eq=False)
-class Group:
-    """Tickets of one kind: whatever serves one of them can serve all, one after the other.
+class RequestGroup:
+    """Tickets of one kind: a server that can serve one of them can serve all, one after the other.
 
     `version` is another number after every change, also in a group of the same kind that is made later.
     """
@@ -49,19 +49,19 @@ def prompt_tokens(ticket: Ticket) -> float:
     return ticket.request.prompt_bytes / BYTES_A_TOKEN
 
 
-def alone(ticket: Ticket) -> Group:
-    """A group of one, for who need not stand in line."""
-    return Group(kind_of(ticket.request), {ticket.number: ticket}, prompt_tokens(ticket))
+def group_of_one(ticket: Ticket) -> RequestGroup:
+    """A group outside the queue, for a ticket that need not wait."""
+    return RequestGroup(kind_of(ticket.request), {ticket.number: ticket}, prompt_tokens(ticket))
 
 
-class Line:
-    """At most `most` tickets, in groups by kind."""
+class WaitQueue:
+    """At most `capacity` tickets, in groups by kind."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.groups: dict[RequestKind, Group] = {}
-        self.by_model: dict[CanonicalName | None, list[Group]] = {}
-        self._tickets: dict[int, tuple[Ticket, Group, int]] = {}
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.groups: dict[RequestKind, RequestGroup] = {}
+        self.by_model: dict[CanonicalName | None, list[RequestGroup]] = {}
+        self._tickets: dict[int, tuple[Ticket, RequestGroup, int]] = {}
         self._by_user: dict[str, dict[int, Ticket]] = {}
         self._turn: dict[str, int] = {}
         self._turns = 0
@@ -78,27 +78,27 @@ class Line:
         return len(self._by_user.get(user, ()))
 
     def position(self, number: int) -> int:
-        """What a ticket's place was when it joined, from 1; 0 when it does not wait."""
+        """The position a ticket had when it joined, from 1; 0 when it does not wait."""
         return self._tickets[number][2] if number in self._tickets else 0
 
     def join(self, ticket: Ticket) -> int:
-        """Stand in line; returns the place."""
+        """Add a ticket; returns its position, from 1."""
         kind = kind_of(ticket.request)
         group = self.groups.get(kind)
         if group is None:
-            group = self.groups[kind] = Group(kind)
+            group = self.groups[kind] = RequestGroup(kind)
             self.by_model.setdefault(kind.model, []).append(group)
         group.tickets[ticket.number] = ticket
         group.tokens += prompt_tokens(ticket)
         self._changes += 1
         group.version = self._changes
-        place = len(self._tickets) + 1
-        self._tickets[ticket.number] = (ticket, group, place)
+        position = len(self._tickets) + 1
+        self._tickets[ticket.number] = (ticket, group, position)
         self._by_user.setdefault(ticket.user, {})[ticket.number] = ticket
-        return place
+        return position
 
     def leave(self, number: int) -> Ticket | None:
-        """Out of the line, for whatever reason."""
+        """Remove a ticket, for whatever reason."""
         found = self._tickets.pop(number, None)
         if found is None:
             return None
@@ -118,14 +118,14 @@ class Line:
         return ticket
 
     def served(self, user: str) -> None:
-        """A user had a turn."""
+        """Note that a user had a turn."""
         self._turns += 1
         self._turn[user] = self._turns
-        if len(self._turn) > 4 * self.most + 64:
+        if len(self._turn) > 4 * self.capacity + 64:
             self._turn = {name: turn for name, turn in self._turn.items() if name in self._by_user}
 
     def expired(self, now: float, patience: float) -> list[Ticket]:
-        """Who has waited for longer than `patience` seconds."""
+        """The tickets that have waited for `patience` seconds or longer."""
         return [ticket for ticket, _, _ in self._tickets.values() if now - ticket.arrived >= patience]
 
     def oldest(self) -> float | None:
@@ -133,7 +133,7 @@ class Line:
         return next((ticket.arrived for ticket, _, _ in self._tickets.values()), None)
 
     def surplus_of(self, waiting: int) -> Ticket | None:
-        """Whose place in a full line a user's newest of `waiting` may take: the latest of who has at least two more."""
+        """The newest ticket of the user with most in a full queue, if that is two more than `waiting`; it gives way."""
         user = max(self._by_user, key=lambda name: (len(self._by_user[name]), name), default=None)
         if user is None or len(self._by_user[user]) < waiting + 2:
             return None
@@ -145,7 +145,7 @@ class Line:
         share = len(self._tickets) / (len(self._by_user) * len(self._by_user[ticket.user]))
         return (1.0 + age * age) * share
 
-    def weight_of(self, group: Group, now: float) -> float:
+    def weight_of(self, group: RequestGroup, now: float) -> float:
         """The weights of a group together."""
         if len(self._by_user) == 1:
             ages = [now - ticket.arrived for ticket in group.tickets.values()]

@@ -1,4 +1,4 @@
-"""Which servers can take one more request at one moment."""
+"""Which servers can take one more request at a given time."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.candidates import Candidate, Reason
 from ollama_router_core.routing.filters import FULL, refused_now
 
-__all__ = ["Openings"]
+__all__ = ["Availability"]
 
 
-class Openings:
-    """What holds for `snapshot` and `now`. `among` limits it to some servers."""
+class Availability:
+    """Answers for `snapshot` and `now`, each server's looked up once. `among` limits them to some servers."""
 
     def __init__(self, snapshot: FleetSnapshot, now: float, among: frozenset[str] | None = None) -> None:
         self.snapshot = snapshot
@@ -20,13 +20,13 @@ class Openings:
         self._among = among
         self._known: dict[str, Reason | None] = {}
 
-    def any(self, able: Iterable[Candidate]) -> bool:
-        """Whether one of these servers has a place now."""
+    def any_now(self, able: Iterable[Candidate]) -> bool:
+        """Whether one of these servers has a free slot now."""
         among = self._among
         return any(self._refusal(one) is None for one in able if among is None or one.name in among)
 
-    def hope(self, able: Iterable[Candidate]) -> bool:
-        """Whether one has a place now, or will when somebody is done there."""
+    def any_later(self, able: Iterable[Candidate]) -> bool:
+        """Whether one has a free slot now, or will when a request ends there."""
         return any(reason is None or reason.code == FULL for one in able for reason in (self._refusal(one),))
 
     def _refusal(self, candidate: Candidate) -> Reason | None:

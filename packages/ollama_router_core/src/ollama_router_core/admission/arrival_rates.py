@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 
 from ollama_router_core.api.model_names import CanonicalName
 
-__all__ = ["Demand"]
+__all__ = ["ArrivalRates"]
 
 _MOST = 4096
 
 
-class Demand:
+class ArrivalRates:
     """Arrivals a second by model, in an exponential window of `window` seconds. Owned by one `Admission`."""
 
     def __init__(self, window: float = 120.0) -> None:
@@ -39,19 +39,19 @@ class Demand:
 
 
 class _Rates(Mapping[CanonicalName, float]):
-    """A view, as a decision looks at the demand only where something would have to be evicted, and then at little."""
+    """A lazy view: a decision reads demand only where something would have to be evicted."""
 
-    __slots__ = ("_demand", "_now", "_seen")
+    __slots__ = ("_now", "_seen", "_source")
 
-    def __init__(self, demand: Demand, seen: Mapping[CanonicalName, tuple[float, float]], now: float) -> None:
-        self._demand = demand
+    def __init__(self, source: ArrivalRates, seen: Mapping[CanonicalName, tuple[float, float]], now: float) -> None:
+        self._source = source
         self._seen = seen
         self._now = now
 
     def __getitem__(self, model: CanonicalName) -> float:
         if model not in self._seen:
             raise KeyError(model)
-        return self._demand.rate(model, self._now)
+        return self._source.rate(model, self._now)
 
     def __iter__(self) -> Iterator[CanonicalName]:
         return iter(self._seen)

@@ -1,0 +1,299 @@
+"""Late binding: when something changes, what should run where next.
+
+A slot of a loaded model that is free is filled at once: shortest expected work first, weighed with age and fairness
+(Smith's rule, so that the mean wait is short). A load is judged over the time it takes together with the work that
+waits for it: the weight it serves in that time must exceed the weight that the evicted models would have served, plus
+the price of loading them again, as likely as they will be asked for. Where a model is loaded elsewhere only the share
+of the group counts that this server would take over, and nothing does when the others would be done before the load.
+A load that needs the room of busy models reserves the server: those models get nothing new there until they are idle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from msgspec import Struct
+
+from ollama_router_core.admission.cost_model import CostModel, ServiceCost
+from ollama_router_core.admission.in_flight_table import InFlightTable, ServerLoad
+from ollama_router_core.admission.tickets import Ticket
+from ollama_router_core.admission.wait_queue import RequestGroup, WaitQueue, prompt_tokens
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.fleet.prefixes import HeldPrefix
+from ollama_router_core.fleet.snapshot import LoadedModel
+from ollama_router_core.routing.candidates import Candidate, RequestKind
+from ollama_router_core.routing.filters import slots_of
+
+__all__ = ["ScheduledTicket", "Scheduler"]
+
+EVICTION_MARGIN = 1.1
+"""A load must gain this much more than it costs: changing one's mind is not free."""
+
+
+class ScheduledTicket(Struct, frozen=True, eq=False):
+    """A ticket goes to a server, perhaps into a load of `load` seconds, after `unload`."""
+
+    ticket: Ticket
+    server: str
+    ranking: tuple[str, ...]
+    work: float
+    load: float
+    size: int
+    unload: tuple[CanonicalName, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadCandidate:
+    """A load that pays: weight gained a second, whose it is, where, and who must go."""
+
+    gain: float
+    group: RequestGroup
+    server: str
+    victims: tuple[CanonicalName, ...]
+
+
+class Scheduler:
+    """Chooses by the cost model; writes only reservations."""
+
+    def __init__(self, queue: WaitQueue, in_flight: InFlightTable, costs: CostModel) -> None:
+        self._queue = queue
+        self._in_flight = in_flight
+        self._costs = costs
+
+    # --- free slots ------------------------------------------------------------------------------------------------
+
+    def fill_free_slots(
+        self, groups: Iterable[RequestGroup], servers: frozenset[str] | None = None
+    ) -> Iterator[ScheduledTicket]:
+        """Tickets for free slots of loaded models; the caller starts each before it asks for the next."""
+        for group in list(groups):
+            while group.tickets:
+                scheduled = self.next_warm(group, servers)
+                if scheduled is None:
+                    break
+                yield scheduled
+
+    def next_warm(self, group: RequestGroup, servers: frozenset[str] | None = None) -> ScheduledTicket | None:
+        """One ticket of a group for a free slot of its loaded model, None where there is none."""
+        costs = self._costs.costs_of(group)
+        where = costs.values() if servers is None else [costs[name] for name in servers if name in costs]
+        kind = group.kind
+        open_ = [cost for cost in where if cost.warm and self._has_slot(cost, kind)]
+        if not open_:
+            return None
+        tokens, usual = group.mean_tokens, open_[0]
+        if len(open_) > 1:
+            usual = min(open_, key=lambda cost: cost.seconds(tokens))
+        ticket = self._next(group, usual)
+        if ticket.prefix is not None:
+            return self._schedule_by_prefix(group, ticket, ticket.prefix, open_)
+        return self._schedule(group, ticket, usual, load=0.0, unload=(), reason="loaded, a slot is free")
+
+    def _has_slot(self, cost: ServiceCost, kind: RequestKind) -> bool:
+        server_load = cost.server_load
+        if server_load.evicting and kind.model in server_load.evicting and server_load.reserved_for != kind:
+            return False
+        if server_load.by_kind and server_load.by_kind.get(kind, 0) >= cost.parallel:
+            return False
+        return self._has_room(cost.candidate, server_load)
+
+    def _has_room(self, candidate: Candidate, server_load: ServerLoad) -> bool:
+        snapshot = self._costs.snapshot
+        running = len(server_load.running)
+        if snapshot.elsewhere:
+            running += snapshot.elsewhere.get(candidate.name, 0)
+        if not running:
+            return True
+        slots = slots_of(candidate, snapshot)
+        return slots is None or running < slots
+
+    def _schedule_by_prefix(
+        self, group: RequestGroup, ticket: Ticket, prefix: HeldPrefix, costs: list[ServiceCost]
+    ) -> ScheduledTicket:
+        """To the quickest, where one has less to read as it holds the conversation."""
+        tokens, least = group.mean_tokens, math.inf
+        best, held = costs[0], ""
+        for cost in costs:
+            seconds, holds = cost.seconds(tokens), cost.candidate.name == prefix.server
+            if holds:
+                seconds -= min(prefix.tokens, tokens) * cost.per_token * cost.server_load.pace_with_one_more
+            if seconds < least:
+                best, least = cost, seconds
+                held = f", holds {prefix.tokens} tokens of the conversation" if holds else ""
+        return self._schedule(group, ticket, best, load=0.0, unload=(), reason=f"loaded, a slot is free{held}")
+
+    def _next(self, group: RequestGroup, cost: ServiceCost) -> Ticket:
+        """The shortest, with age and fairness weighed in."""
+        queue, now = self._queue, self._costs.now
+        tickets = group.tickets.values()
+        if len(tickets) == 1:
+            return next(iter(tickets))
+        return min(tickets, key=lambda one: cost.work(prompt_tokens(one)) / queue.weight(one, now))
+
+    def _schedule(
+        self,
+        group: RequestGroup,
+        ticket: Ticket,
+        cost: ServiceCost,
+        *,
+        load: float,
+        unload: tuple[CanonicalName, ...],
+        reason: str,
+    ) -> ScheduledTicket:
+        name, tokens = cost.candidate.name, group.mean_tokens
+        others = [
+            (not other.warm, tokens * other.per_token + other.decode + other.load, other_name)
+            for other_name, other in self._costs.costs_of(group).items()
+            if other is not cost
+        ]
+        others.sort()
+        ranking = (name, *[other[2] for other in others])
+        work = cost.work(prompt_tokens(ticket))
+        return ScheduledTicket(ticket, name, ranking, work, load, cost.candidate.size, unload, reason)
+
+    # --- loads -----------------------------------------------------------------------------------------------------
+
+    def start_reserved_loads(self) -> Iterator[ScheduledTicket]:
+        """Reserved loads whose room has been made by now."""
+        for server, server_load in self._in_flight.servers.items():
+            kind = server_load.reserved_for
+            if kind is None:
+                continue
+            group = self._queue.groups.get(kind)
+            cost = None if group is None else self._costs.costs_of(group).get(server)
+            if group is None or cost is None or cost.warm:
+                server_load.reserved_for, server_load.evicting = None, ()
+            elif (
+                not any(server_load.runs(model) for model in server_load.evicting)
+                and server_load.loading(self._costs.now) is None
+            ):
+                unload, server_load.reserved_for, server_load.evicting = server_load.evicting, None, ()
+                yield self._load_for(group, cost, unload)
+
+    def _load_for(self, group: RequestGroup, cost: ServiceCost, unload: tuple[CanonicalName, ...]) -> ScheduledTicket:
+        loaded = cost.candidate.facts.loaded
+        gone = tuple(model for model in unload if model in loaded)
+        reason = f"a load of ~{cost.load:.1f} s pays for {len(group.tickets)} waiting"
+        return self._schedule(group, self._next(group, cost), cost, load=cost.load, unload=gone, reason=reason)
+
+    def best_load(self, groups: Iterable[RequestGroup], servers: Iterable[str]) -> ScheduledTicket | None:
+        """The load that pays most among these groups and servers, if one does and its room is free.
+
+        Where busy models must go first, the server is reserved instead, and the next best is considered.
+        """
+        free = [name for name in servers if self._may_load(name)]
+        pairs = [
+            (group, name) for name in free for group in groups if group.tickets and name in self._costs.costs_of(group)
+        ]
+        worth = [found for group, name in pairs if (found := self._load_value(group, name)) is not None]
+        reserved_for: set[str] = set()
+        for best in sorted(worth, key=lambda one: (-one.gain, one.server, str(one.group.kind))):
+            if best.server in reserved_for:
+                continue
+            server_load = self._in_flight.server(best.server)
+            if not any(server_load.runs(model) for model in best.victims):
+                return self._load_for(best.group, self._costs.costs_of(best.group)[best.server], best.victims)
+            if not self._is_reserved(best.group.kind):
+                server_load.reserved_for, server_load.evicting = best.group.kind, best.victims
+            reserved_for.add(best.server)
+        return None
+
+    def _may_load(self, server: str) -> bool:
+        server_load = self._in_flight.server(server)
+        return server_load.reserved_for is None and server_load.loading(self._costs.now) is None
+
+    def _is_reserved(self, kind: RequestKind) -> bool:
+        return any(server_load.reserved_for == kind for server_load in self._in_flight.servers.values())
+
+    def _load_value(self, group: RequestGroup, server: str) -> _LoadCandidate | None:
+        """Whether loading a group's model pays, and how much a second."""
+        cost = self._costs.costs_of(group)[server]
+        server_load = cost.server_load
+        if cost.warm or not self._has_room(cost.candidate, server_load):
+            return None
+        found = self._served(group, cost, server_load)
+        if found is None:
+            return None
+        weight, seconds = found
+        victims, loss = self._evictions(cost, seconds, weight / EVICTION_MARGIN)
+        if victims is None:
+            return None
+        drain = max((server_load.rest(model, self._costs.now) for model in victims), default=0.0)
+        weight *= seconds / (seconds + drain)
+        if weight <= EVICTION_MARGIN * loss:
+            return None
+        return _LoadCandidate((weight - loss) / (seconds + drain), group, server, victims)
+
+    def _served(self, group: RequestGroup, cost: ServiceCost, server_load: ServerLoad) -> tuple[float, float] | None:
+        """The weight served by a load and the seconds that takes, the load included; None when others are quicker."""
+        rate, ahead = self._costs.elsewhere(group, cost.candidate.name)
+        work = cost.work(group.mean_tokens) * server_load.pace_with_one_more
+        count = len(group.tickets)
+        if not rate:
+            return self._best_batch(group, cost, server_load.pace_with_one_more)
+        seconds = (count + ahead + cost.load / work) / (rate + 1.0 / work)
+        if seconds <= cost.load + work:
+            return None
+        return self._costs.weight(group) / count * (seconds - cost.load) / work, seconds
+
+    def _best_batch(self, group: RequestGroup, cost: ServiceCost, pace: float) -> tuple[float, float]:
+        """The shortest tickets up to where one more would lower the weight a second."""
+        queue, now = self._queue, self._costs.now
+        pairs = sorted(
+            [(cost.work(prompt_tokens(one)) * pace, queue.weight(one, now)) for one in group.tickets.values()]
+        )
+        seconds, weight, best = cost.load, 0.0, (0.0, 1.0)
+        for work, worth in pairs:
+            seconds += work
+            weight += worth
+            if weight * best[1] > best[0] * seconds:
+                best = (weight, seconds)
+        return best
+
+    def _evictions(
+        self, cost: ServiceCost, seconds: float, most: float
+    ) -> tuple[tuple[CanonicalName, ...], float] | tuple[None, float]:
+        """Whose room to take, the least missed for its size first, and the loss; None beyond `most`."""
+        candidate = cost.candidate
+        own = candidate.loaded
+        victims: list[LoadedModel] = [] if own is None else [own]
+        loss = 0.0 if own is None else self._costs.loss(candidate, own, seconds)
+        free = None if candidate.free is None else candidate.free - self._arriving(candidate)
+        if free is not None and free < candidate.size:
+            others = [one for one in candidate.facts.loaded.values() if one is not own]
+            priced = sorted(
+                [(self._costs.loss(candidate, one, seconds) / max(one.size, 1), one.name, one) for one in others],
+            )
+            for price, _, one in priced:
+                if free >= candidate.size:
+                    break
+                victims.append(one)
+                free += one.size
+                loss += price * one.size
+                if loss > most:
+                    return None, loss
+            if free < candidate.size:
+                return None, loss
+            loss -= self._spare(victims, own, free - candidate.size, candidate, seconds)
+        return tuple([one.name for one in victims]), loss
+
+    def _spare(
+        self, victims: list[LoadedModel], own: LoadedModel | None, surplus: int, candidate: Candidate, seconds: float
+    ) -> float:
+        """Let stay whom a later, larger victim made needless; returns the loss avoided."""
+        avoided = 0.0
+        for one in list(victims):
+            if one is not own and one.size <= surplus:
+                victims.remove(one)
+                surplus -= one.size
+                avoided += self._costs.loss(candidate, one, seconds)
+        return avoided
+
+    def _arriving(self, candidate: Candidate) -> int:
+        """Bytes of models that our own requests load there and no report shows yet."""
+        loaded = candidate.facts.loaded
+        running = self._in_flight.server(candidate.name).running.values()
+        return sum([one.size for one in running if one.load and not one.answering and one.kind.model not in loaded])

@@ -20,7 +20,7 @@ DOCS = Path(__file__).parent
 EVERYWHERE = {"--config", "--environment", "--json", "--help"}
 """Options that every command has; they are documented once."""
 
-_PART = re.compile(r"(<!-- generated: (.+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_PART = re.compile(r"(<!-- generated: ([^\n]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> int:
@@ -60,8 +60,13 @@ def options_table(path: list[str]) -> str:
         for parameter in command.params
         if parameter.param_type_name == "option" and not EVERYWHERE & set(parameter.opts)
     ]
-    body = [f"| `{' '.join(names.split())}` | {' '.join(text.split())} |" for names, text in rows]
+    body = [f"| `{_cell(names)}` | {_cell(text)} |" for names, text in rows]
     return "\n".join(["| option | meaning |", "|---|---|", *body]) + "\n"
+
+
+def _cell(text: str) -> str:
+    """One line, in which a bar does not end the cell."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def decisions_index() -> str:

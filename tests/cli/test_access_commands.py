@@ -42,7 +42,7 @@ def test_every_grant_can_be_set_and_is_shown(cli, alice):
         },
     }
     shown = cli("users", "show", "alice").out
-    for text in ("team", "llama3*, qwen3:8b, gpt-*", "10.1.0.0/16", "1,000,000", "requests at once"):
+    for text in ("team", "llama3*, qwen3:8b, gpt-*", "10.1.0.0/16", "1,000,000", "concurrent requests"):
         assert text in shown
     assert cli("users", "show", "alice", "--json").json()["grants"] == changed["grants"]
 
@@ -61,7 +61,7 @@ def test_inherit_takes_a_point_back_and_any_opens_it(cli, alice):
         ((), 2, "nothing to change"),
         (("--rpm", "many"), 2, "many"),
         (("--cloud", "maybe"), 2, "maybe"),
-        (("--models", "any,llama*"), 2, "alone"),
+        (("--models", "any,llama*"), 2, "combined"),
         (("--networks", "10.0.0.0/99"), 1, "10.0.0.0/99"),
         (("--kinds", "everything"), 1, "infer"),
         (("--group", "nobody"), 1, "nobody"),
@@ -106,7 +106,7 @@ def test_groups_from_their_making_to_their_end(cli, alice):
     cli("groups", "set", "team", "--rpm", "inherit")
     listed = cli("groups", "list")
     assert "alice" in listed.out
-    assert "requests a minute" not in listed.out
+    assert "requests per minute" not in listed.out
     refused = cli("groups", "delete", "team")
     assert (refused.code, "members" in refused.err) == (1, True)
     cli("users", "set", "alice", "--group", "none")

@@ -67,7 +67,7 @@ def test_check_tells_what_would_change(cli, write_config, tmp_path):
     write_config("servers: {big: {host: gpu1, priority: 7}}\nproxy_port: 4711\n")
     result = cli("config", "check", "--against", str(old))
     assert f"differs from {old} in: proxy_port, servers.big.priority\n" in result.out
-    assert "holds only after a restart: proxy_port\n" in result.out
+    assert "takes effect after a restart: proxy_port\n" in result.out
     assert "4711" not in result.out
     result = cli("config", "check", "--against", str(old), "--json")
     assert '"needs_restart": [' in result.out

@@ -95,7 +95,7 @@ def test_stats_sum_up(cli, log):
     assert figures["total_ms"]["p50"] == 1500.0
     assert [(row["name"], row["requests"]) for row in figures["by_user"]] == [("alice", 2), ("bob", 1)]
     text = cli("logs", "stats").out
-    assert "3 requests, 1 of them errors" in text
+    assert "3 requests, 1 failed" in text
     assert "1.5 s" in text
 
 

@@ -119,7 +119,7 @@ def test_a_plot_is_drawn(cli, trace, tmp_path):
         path = tmp_path / name
         result = cli("simulate", "--trace", trace, "--strategies", "fastest,least_loaded", "--plot", str(path))
         assert result.code == 0
-        assert f"drawn: {path}" in result.err
+        assert f"wrote {path}" in result.err
         assert path.read_bytes().startswith(begins)
     assert "<!-- least_loaded -->" in path.read_text()
 
@@ -201,6 +201,6 @@ def test_replay_leaves_out_what_was_not_routed(cli, write_config, servers):
     """Lists and requests that no server got are not decided again; an empty log is told."""
     one, two = servers
     write_config(CONFIG.format(one=one.port, two=two.port, first=1, second=2))
-    assert "no request has been logged" in cli("replay").err
+    assert "no requests have been logged" in cli("replay").err
     asyncio.run(log_requests(3, path="/api/tags", server=None, model_served=None))
     assert json.loads(cli("replay", "--json").out)["requests"] == 0

@@ -1,6 +1,6 @@
 """`orouter`: the commands and what they have in common.
 
-A command's module is imported when the command runs, so that `orouter --help` answers at once.
+A command's module is imported when the command runs, so that `orouter --help` is instant.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ __all__ = ["COMMANDS", "app", "main"]
 COMMANDS = {
     "serve": "Run the router until Ctrl-C or SIGTERM.",
     "connect": "Let ollama and other clients without tokens use a router.",
-    "demo": "Show the main job on two simulated servers.",
+    "demo": "See the router at work on two simulated servers.",
     "init": "Write a short config file.",
     "config": "Check, show and explain the config.",
     "users": "Create, list and change users.",
     "groups": "Create, list and change groups of users.",
     "route": "Ask which server would get a request, and why.",
     "simulate": "Compare routing strategies on a trace, in virtual time.",
-    "replay": "Decide logged requests again under another config.",
-    "status": "Ask the router and every server how they are.",
-    "top": "Watch servers, models, the line and requests under way.",
+    "replay": "Replay logged requests against another config.",
+    "status": "Show the state of the router and its servers.",
+    "top": "Watch servers, models, the queue and active requests.",
     "logs": "Read the request log.",
-    "db": "Look after the database of users and log.",
+    "db": "Check and upgrade the database.",
 }
 """Each command and its purpose, in the order of `--help`; its module in `commands` has the same name."""
 
 
 class _Commands(TyperGroup):
-    """Loads a command when it is asked for, and turns errors into one text on standard error and exit code 1."""
+    """Load commands on demand; turn errors into one text on standard error and exit code 1."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -72,7 +72,7 @@ class _Commands(TyperGroup):
 
 
 def _import(command: str) -> Any:
-    """A command's module. What is imported stays, and looking for garbage in it takes a fifth of the time."""
+    """Import a command's module without garbage collection: what is imported stays, and scanning it costs a fifth."""
     gc.disable()
     try:
         return import_module(f"ollama_router_cli.commands.{command}")
@@ -82,7 +82,7 @@ def _import(command: str) -> Any:
 
 
 def _explain(error: Exception) -> str | None:
-    """What the user should read; None leaves the error to Typer (wrong usage, exit, abort, a closed pipe)."""
+    """Return what the user should read; None leaves the error to Typer (wrong usage, exit, abort, a closed pipe)."""
     from ollama_router_core.errors import RouterError  # noqa: PLC0415 - `--help` does not need it
 
     if isinstance(error, RouterError):
@@ -112,10 +112,10 @@ app = typer.Typer(
 
 @app.callback(
     epilog=examples(
-        "orouter demo                         see it work; nothing else is needed",
+        "orouter demo                         see it work; needs nothing else",
         "orouter init --probe gpu1 gpu2       write a config for these servers",
         "orouter serve                        prints an admin's token the first time",
-        "orouter users create alice           prints her token and a curl to try",
+        "orouter users create alice           prints her token and a curl command to try",
         "orouter route explain llama3.1:8b    which server would get this, and why",
         title="First steps",
     )
@@ -128,11 +128,11 @@ def _root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """One address in front of many Ollama servers: run it, ask it, manage its users.
+    """One address in front of many Ollama servers: run it, question it, manage its users.
 
-    Exit codes: 0 done, 1 failed, 2 wrong usage. Results go to standard output, all else to standard error.
+    Exit codes: 0 success, 1 failure, 2 wrong usage. Results go to standard output, everything else to standard error.
     """
-    # Given before the command's name these are defaults, exactly as the variables are.
+    # Before the command's name, these options are defaults, like the variables.
     if config is not None:
         os.environ["OROUTER_CONFIG"] = str(config)
     if environment is not None:
@@ -140,8 +140,8 @@ def _root(
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # an answer with a `?` beats one that does not come
+            stream.reconfigure(errors="replace")  # an answer with a `?` beats none
     app()

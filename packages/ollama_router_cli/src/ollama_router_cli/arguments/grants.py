@@ -1,4 +1,4 @@
-"""Options that say what a user or group may do, and how grants are shown."""
+"""Options that say what a user or group may do."""
 
 from __future__ import annotations
 
@@ -20,21 +20,27 @@ _ANYTHING = "any"
 
 _EVERYTHING = {"kinds": tuple(map(str, Kind)), "networks": ("0.0.0.0/0", "::/0")}
 
-_LISTS = "again or with commas; any, none, or inherit to leave it to the group"
-_NUMBER = "a number, or inherit"
+_LISTS = "comma-separated or repeated; any, none, or inherit to use the group's"
+_NUMBER = "a number, or inherit to use the group's"
 
 # Each field of `Grants` with the name of its option, its type, its placeholder and its help.
 _OPTIONS: tuple[tuple[str, str, Any, str, str], ...] = (
-    ("models", "models", list[str], "PATTERN", f"Models, as llama3* or qwen3:8b; {_LISTS}."),
+    ("models", "models", list[str], "PATTERN", f"Models, such as llama3* or qwen3:8b; {_LISTS}."),
     ("hosts", "hosts", list[str], "PATTERN", f"External hosts (they cost money); {_LISTS}."),
-    ("cloud", "cloud", str, "YES", "Models of Ollama's cloud: yes, no or inherit."),
-    ("kinds", "kinds", list[str], "KIND", f"Kinds of route, as infer and read; {_LISTS}."),
-    ("networks", "networks", list[str], "CIDR", f"Client networks, as 10.0.0.0/8; {_LISTS}."),
-    ("expires_at", "expires", str, "DATE", "When access ends: 2026-12-31 (local time), or 30d from now; or inherit."),
-    ("requests_per_minute", "rpm", str, "N", f"Requests a minute: {_NUMBER}."),
-    ("concurrent_requests", "concurrent", str, "N", f"Requests at once: {_NUMBER}."),
-    ("tokens_per_day", "tokens_per_day", str, "N", f"Tokens a day (UTC), in and out: {_NUMBER}."),
-    ("tokens_per_month", "tokens_per_month", str, "N", f"Tokens a month (UTC): {_NUMBER}."),
+    ("cloud", "cloud", str, "YES", "Models of ollama.com: yes, no or inherit."),
+    ("kinds", "kinds", list[str], "KIND", f"Kinds of route, such as infer and read; {_LISTS}."),
+    (
+        "networks",
+        "networks",
+        list[str],
+        "CIDR",
+        f"Networks that clients may connect from, such as 10.0.0.0/8; {_LISTS}.",
+    ),
+    ("expires_at", "expires", str, "DATE", "End of access: 2026-12-31 (local time), 30d from now, or inherit."),
+    ("requests_per_minute", "rpm", str, "N", f"Requests per minute: {_NUMBER}."),
+    ("concurrent_requests", "concurrent", str, "N", f"Concurrent requests: {_NUMBER}."),
+    ("tokens_per_day", "tokens_per_day", str, "N", f"Tokens per day (UTC), in and out: {_NUMBER}."),
+    ("tokens_per_month", "tokens_per_month", str, "N", f"Tokens per month (UTC), in and out: {_NUMBER}."),
 )
 
 
@@ -49,7 +55,7 @@ takes_grants = in_place_of(
     [option(name, kind | None, None, metavar=metavar, help=text) for _, name, kind, metavar, text in _OPTIONS],
     _changes,
 )
-"""A command with an option for each field of `Grants`: its parameter `grants` gets those that were typed, as JSON's."""
+"""Give a command an option for each field of `Grants`; its parameter `grants` gets those that were typed, as JSON."""
 
 
 def _read(name: str, value: Any, now: float) -> Any:
@@ -67,7 +73,7 @@ def _read_text(name: str, text: str, now: float) -> bool | float:
 def _list(name: str, entries: list[str]) -> list[str] | None:
     words = {INHERIT, _NOTHING, _ANYTHING} & set(entries)
     if words and len(entries) > 1:
-        raise typer.BadParameter(f"{words.pop()} stands alone, without other entries")
+        raise typer.BadParameter(f"{words.pop()} cannot be combined with other entries")
     if entries == [INHERIT]:
         return None
     if entries == [_NOTHING]:

@@ -1,4 +1,4 @@
-"""What many commands share, each thing declared once."""
+"""Options that many commands share, each declared once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ConfigOption = Annotated[
         "--config",
         "-c",
         metavar="FILE",
-        help="Config file; else $OROUTER_CONFIG, ./orouter.yml, your config folder's orouter.yml, built-in defaults.",
+        help="Config file. Default: $OROUTER_CONFIG, ./orouter.yml, orouter.yml in your config directory, none.",
     ),
 ]
 EnvironmentOption = Annotated[
@@ -37,19 +37,21 @@ EnvironmentOption = Annotated[
         "--environment",
         "-e",
         metavar="NAME",
-        help="Section of the config file; else $OROUTER_ENV, else production.",
+        help="Environment (section) of the config file. Default: $OROUTER_ENV, else production.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TokenFileOption = Annotated[
     Path | None,
-    typer.Option("--token-file", metavar="FILE", help="File with the token; else $OROUTER_TOKEN or asked for."),
+    typer.Option(
+        "--token-file", metavar="FILE", help="File that contains the token. Default: $OROUTER_TOKEN, else a prompt."
+    ),
 ]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
 def option(name: str, kind: Any, default: Any, **shown: Any) -> inspect.Parameter:
-    """An option for `in_place_of`; `shown` is what `typer.Option` takes."""
+    """Build an option for `in_place_of`; `shown` goes to `typer.Option`."""
     annotation = Annotated[kind, typer.Option(f"--{name.replace('_', '-')}", **shown)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
@@ -57,9 +59,9 @@ def option(name: str, kind: Any, default: Any, **shown: Any) -> inspect.Paramete
 def in_place_of(
     name: str, options: Sequence[inspect.Parameter], read: Callable[[Mapping[str, Any]], Any]
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command options in place of one parameter, which gets what `read` makes of what was typed.
+    """Replace one parameter of a command by several options; the parameter gets what `read` makes of their values.
 
-    What several commands take together is so declared once. `read` may raise `typer.BadParameter`.
+    A group of options that several commands take is thus declared once. `read` may raise `typer.BadParameter`.
     """
 
     def change(command: Callable[..., None]) -> Callable[..., None]:
@@ -80,12 +82,12 @@ def in_place_of(
 
 
 def examples(*lines: str, title: str = "Examples") -> str:
-    """Lines to show below a command's help as they are."""
+    """Format lines to be shown verbatim below a command's help."""
     return "\n".join(("\b", f"{title}:", *(f"  {line}" for line in lines)))
 
 
 def command_group(purpose: str | None = None) -> typer.Typer:
-    """The Typer app of one module; without a purpose it holds a single command that needs no group."""
+    """Create the Typer app of one module; without a purpose it holds a single command and is no group."""
     app = typer.Typer(no_args_is_help=purpose is not None, rich_markup_mode=None, add_completion=False)
     if purpose is not None:
         app.callback(help=purpose)(_only_a_group)
@@ -93,4 +95,4 @@ def command_group(purpose: str | None = None) -> typer.Typer:
 
 
 def _only_a_group() -> None:
-    """With a callback of its own a group stays one, even with a single command in it."""
+    """Keep a group a group, even with a single command in it."""

@@ -14,9 +14,10 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def parse_moment(text: str, *, now: float, ahead: bool = False) -> float:
-    """Seconds since 1970 of a moment: a date and time (local unless it has an offset), or so long before `now`.
+    """Parse a date and time (local unless it has an offset) or a span before `now`, after it with `ahead`.
 
-    With `ahead` so long after `now`.
+    Returns:
+        Seconds since 1970.
 
     Raises:
         typer.BadParameter: the text is neither.

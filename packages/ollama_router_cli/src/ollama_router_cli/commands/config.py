@@ -1,4 +1,4 @@
-"""`orouter config`: is this config right, and what holds?"""
+"""`orouter config`: check it, show what is in effect, explain every setting."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ app = command_group("Check, show and explain the config.")
 
 
 AgainstOption = Annotated[
-    Path | None, typer.Option("--against", metavar="FILE", help="Also tell what would change from this config.")
+    Path | None, typer.Option("--against", metavar="FILE", help="Also report what differs from this config.")
 ]
 
 
@@ -48,9 +48,9 @@ def check(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Report every problem with its line.
+    """Report every problem in the config with its line.
 
-    Exit code 1 when there is one.
+    Exit code 1 if there is any.
     """
     try:
         settings = read_settings(config, environment)
@@ -75,14 +75,14 @@ def check(
     if against is not None:
         print_result(f"differs from {against} in: {', '.join(changed) or 'nothing'}")
         if restart:
-            print_result(f"holds only after a restart: {', '.join(restart)}")
+            print_result(f"takes effect after a restart: {', '.join(restart)}")
 
 
 @app.command(epilog=examples("orouter config show", "orouter config show --environment development --json"))
 def show(*, config: ConfigOption = None, environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
-    """Print every setting that holds.
+    """Print the settings in effect, defaults included.
 
-    As YAML that can be used as a config, defaults included; passwords are hidden.
+    The output is YAML that can be used as a config; passwords are hidden.
     """
     settings = read_settings(config, environment)
     shown = redacted(settings.config)
@@ -105,9 +105,9 @@ def reference(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table instead of YAML.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print every setting there is.
+    """Print every setting with its meaning, type and default.
 
-    As commented YAML with the meaning, the type and the default of each: copy what you need into your config.
+    The output is commented YAML to copy from.
     """
     if as_json:
         print_json([asdict(setting) for setting in settings_reference()])
@@ -116,7 +116,7 @@ def reference(
 
 
 def _certificate_warnings(tls: Tls) -> list[str]:
-    """A warning and no problem: whoever checks may not be allowed to read what the router may."""
+    """Warn only: the user who checks may not be allowed to read files that the router can."""
     if tls == Tls():
         return []
     from ollama_router_server.process.connections import check_certificate  # noqa: PLC0415 - most configs do not need it

@@ -26,18 +26,21 @@ app = command_group()
     )
 )
 def connect(
-    url: Annotated[str, typer.Argument(metavar="URL", help="The router's address, such as http://gpu-box:11434.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="Address of the router, such as http://gpu-box:11434.")],
     *,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on this machine, 0 for a free one; 11434 is where ollama looks.")
+        int,
+        typer.Option(
+            min=0, max=65535, metavar="PORT", help="Port on this machine; 0 picks a free one. ollama connects to 11434."
+        ),
     ] = 11434,
     token_file: TokenFileOption = None,
 ) -> None:
     """Let ollama and other clients without tokens use a router.
 
-    Serves the router on this machine's loopback interface and adds your token to every request. Only programs on this
-    machine can use it, and no web page. Prints one line when it accepts connections:
-    listening on http://127.0.0.1:PORT. Ends with Ctrl-C.
+    Listens on this machine's loopback interface, adds your token to every request and forwards it to the router. Only
+    programs on this machine can connect; requests from web pages are rejected. Prints "listening on
+    http://127.0.0.1:PORT" once it accepts connections. Ctrl-C ends it.
     """
     address, token = read_address(url), read_token(token_file)
     sock = listen("127.0.0.1", port)
@@ -49,7 +52,7 @@ def connect(
                 token,
                 sock,
                 ready=lambda: print_result(f"listening on http://127.0.0.1:{shown}"),
-                refused=lambda: print_note("the router refused the token (401): it may have been replaced"),
+                refused=lambda: print_note("the router rejected the token (401); it may have been replaced"),
             )
         )
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""`orouter db`: bring a database to this release's tables."""
+"""`orouter db`: check and upgrade the database."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ollama_router_server.storage.upgrade import check_database, upgrade_databas
 
 __all__ = ["app"]
 
-app = command_group("Look after the database of users and log.")
+app = command_group("Check and upgrade the database.")
 
 
 @app.command(epilog=examples("OROUTER_DATABASE_URL=postgresql://router@db/router orouter db upgrade"))
 def upgrade(*, config: ConfigOption = None, environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
-    """Bring the database to this release.
+    """Upgrade the database to this release.
 
-    SQLite files are upgraded on their own when the router starts; PostgreSQL only by this command.
+    SQLite files are upgraded automatically when the router starts, PostgreSQL only by this command.
     """
     url = read_settings(config, environment).database_url
     state = asyncio.run(upgrade_database(url))
@@ -33,9 +33,9 @@ def upgrade(*, config: ConfigOption = None, environment: EnvironmentOption = Non
 
 @app.command(epilog=examples("orouter db check"))
 def check(*, config: ConfigOption = None, environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
-    """Say whether the database is of this release; changes nothing.
+    """Check that the database is of this release, without changing it.
 
-    Exit code 1 when it is not, or when there is no database.
+    Exit code 1 if it is not, or if there is no database.
     """
     url = read_settings(config, environment).database_url
     state = asyncio.run(check_database(url))

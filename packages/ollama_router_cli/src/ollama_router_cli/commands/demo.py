@@ -1,4 +1,4 @@
-"""`orouter demo`: the main job on two simulated servers, with nothing else needed."""
+"""`orouter demo`: the router at work on two simulated servers."""
 
 from __future__ import annotations
 
@@ -46,12 +46,16 @@ _LOG_SECONDS = 20.0
 
 @app.command(epilog=examples("orouter demo", "orouter demo --once"))
 def demo(
-    *, once: Annotated[bool, typer.Option("--once", help="End after the show instead of waiting for Ctrl-C.")] = False
+    *,
+    once: Annotated[
+        bool, typer.Option("--once", help="Exit after the demonstration instead of waiting for Ctrl-C.")
+    ] = False,
 ) -> None:
-    """Show the main job on two simulated servers.
+    """See the router at work on two simulated servers.
 
-    Starts a server with 48 GiB and one with 8 GiB, speaking real HTTP, and a router in front of them; streams one
-    answer from each, and shows why each was chosen and what the log says. Nothing of yours is read or changed.
+    Starts simulated Ollama servers of 48 and 8 GiB that speak real HTTP, and a router in front of them; streams an
+    answer from each and shows why it was chosen and what the log says. Works in a temporary directory: none of your
+    files or settings are read or changed.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     with _stage() as stage:
@@ -73,7 +77,7 @@ class _Stage:
 
 @contextmanager
 def _stage() -> Iterator[_Stage]:
-    print_note("starting two simulated Ollama servers and a router; this takes some seconds ...")
+    print_note("starting two simulated Ollama servers and a router; this takes a few seconds ...")
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orouter-demo-")))
         servers = {
@@ -87,7 +91,7 @@ def _stage() -> Iterator[_Stage]:
 
 
 def _simulate(stack: ExitStack, gib: int) -> int:
-    """Start a simulated server that has both models on disk; returns its port."""
+    """Start a simulated server that has both models on disk; return its port."""
     simulator = SimulatorThread(
         models=[_LARGE, _SMALL], vram=gib * _GIB, time_scale=_SECONDS_PER_SECOND, answer_tokens=24
     )
@@ -122,7 +126,7 @@ def _run_router(settings: Settings, log: Path) -> Iterator[subprocess.Popen[str]
 
 
 def _listening_url(router: subprocess.Popen[str], log: Path) -> str:
-    """The URL in the router's first line."""
+    """Return the URL in the router's first line."""
     line = router.stdout.readline() if router.stdout is not None else ""
     url = line.partition("listening on ")[2].strip()
     if not url:
@@ -156,7 +160,7 @@ def _explain(stage: _Stage, model: str) -> None:
 
 
 def _ask(stage: _Stage, model: str) -> None:
-    """Stream one answer and print its pieces as they come."""
+    """Stream one answer and print its pieces as they arrive."""
     print_result(f"\n$ curl {stage.url}/api/chat   # {model}")
     body = {"model": model, "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
     with httpx.stream(
@@ -181,7 +185,7 @@ def _credential(stage: _Stage) -> dict[str, str]:
 
 
 def _logged(stage: _Stage) -> tuple[RequestRecord, ...]:
-    """The rows of both requests; the router writes them in the background."""
+    """Return the rows of both requests, which the router writes in the background."""
     deadline = time.monotonic() + _LOG_SECONDS
     while True:
         rows = asyncio.run(_read_log(stage.settings))
@@ -205,7 +209,7 @@ def _curl(stage: _Stage) -> str:
 
 
 def _wait(stage: _Stage) -> None:
-    print_note("the router stays up; Ctrl-C ends it")
+    print_note("the router keeps running; press Ctrl-C to stop it")
     try:
         code = stage.router.wait()
     except KeyboardInterrupt:
@@ -214,5 +218,5 @@ def _wait(stage: _Stage) -> None:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """A request to end is Ctrl-C: the router and the servers are stopped first."""
+    """Treat SIGTERM as Ctrl-C, so that router and servers are stopped first."""
     raise KeyboardInterrupt

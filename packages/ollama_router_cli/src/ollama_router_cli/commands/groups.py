@@ -1,4 +1,4 @@
-"""`orouter groups`: what several users share."""
+"""`orouter groups`: grants and limits that several users share."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def create(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add a group.
+    """Create a group.
 
-    Its grants hold for each member in every point that the member's own grants leave open.
+    A member's own grants take precedence; the group's apply where the member has none.
     """
 
     async def add(groups: GroupStore) -> Group:
@@ -106,7 +106,7 @@ def set_grants(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Change what a group may do; inherit takes a point back."""
+    """Change the grants of a group; inherit removes one."""
 
     async def change(groups: GroupStore) -> Group:
         await groups.set_grants(name, grants)
@@ -123,7 +123,7 @@ def delete(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete a group without members."""
+    """Delete a group that has no members."""
 
     async def remove(groups: GroupStore) -> None:
         await groups.delete(name)

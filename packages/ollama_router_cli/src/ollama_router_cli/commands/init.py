@@ -1,4 +1,4 @@
-"""`orouter init`: write a config that a person can start from."""
+"""`orouter init`: write a config to start from."""
 
 from __future__ import annotations
 
@@ -32,15 +32,18 @@ app = command_group()
 )
 def init(
     urls: Annotated[
-        list[str] | None, typer.Argument(metavar="[URL]...", help="More servers to ask.", show_default=False)
+        list[str] | None, typer.Argument(metavar="[URL]...", help="More servers to probe.", show_default=False)
     ] = None,
     *,
     probe: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help="Ask this server for its version and models first.")
+        list[str] | None, typer.Option(metavar="URL", help="Ask this server for its version and models, and list it.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", metavar="FILE", help="File to write; else orouter.yml here.")
+        Path | None,
+        typer.Option(
+            "--config", "-c", metavar="FILE", help="File to write. Default: $OROUTER_CONFIG, else ./orouter.yml."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -76,7 +79,7 @@ def _address(url: str) -> Server:
     try:
         return parse_ollama_host(url)
     except ConfigError:
-        # The text is not repeated: it may hold a password.
+        # The text is not repeated: it may contain a password.
         raise typer.BadParameter("--probe: expected [http://|https://]HOST[:PORT], without user and path") from None
 
 
@@ -95,9 +98,9 @@ def _probed(server: Server, facts: ServerFacts) -> ProbedServer:
 def _found(server: ProbedServer) -> str:
     where = f"{server.host}:{server.port}"
     if server.error is not None:
-        return f"{where} did not answer ({server.error}); it is written all the same"
+        return f"{where} did not answer ({server.error}); listed anyway"
     if server.version is None:
-        return f"{where} answered, but not as Ollama does; it is written all the same"
+        return f"{where} answered, but not as Ollama does; listed anyway"
     return f"{where} answered: Ollama {server.version}, {len(server.models)} models"
 
 

@@ -1,4 +1,4 @@
-"""`orouter logs`: the request log, one row for each request that was answered."""
+"""`orouter logs`: the request log, one row per request."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
 
-app = command_group("Read the request log. Prompts, answers and tokens are never in it.")
+app = command_group("Read the request log. It never contains prompts, answers or tokens.")
 
 _FOLLOW_INTERVAL = 0.5  # seconds
 _FIELDS = RequestRecord.__struct_fields__
@@ -46,19 +46,21 @@ Result = TypeVar("Result")
 
 
 class Form(StrEnum):
-    """How rows are exported."""
+    """Format of exported rows."""
 
     CSV = "csv"
     JSONL = "jsonl"
 
 
 _WHO = (
-    option("user", str | None, None, metavar="NAME", help="Only this user's requests."),
+    option("user", str | None, None, metavar="NAME", help="Only requests of this user."),
     option("model", str | None, None, metavar="MODEL", help="Only requests for this model."),
-    option("server", str | None, None, metavar="NAME", help="Only what this server answered."),
+    option("server", str | None, None, metavar="NAME", help="Only requests answered by this server."),
     option("errors", bool, default=False, help="Only failures: status 400 and above, or an error."),
 )
-_WHEN = option("since", str | None, None, metavar="TIME", help="Not older than: 30m, 12h, 7d or 2026-01-31T15:00.")
+_WHEN = option(
+    "since", str | None, None, metavar="TIME", help="Only requests since then: 30m, 12h, 7d or 2026-01-31T15:00."
+)
 
 
 def _filter(typed: Mapping[str, Any]) -> LogFilter:
@@ -77,7 +79,9 @@ _filtered = in_place_of("chosen", (*_WHO, _WHEN), _filter)
 def list_rows(
     *,
     chosen: LogFilter,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="At most so many rows.")] = 50,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=100_000, metavar="N", help="Maximum number of rows.")
+    ] = 50,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
@@ -105,9 +109,9 @@ def stats(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Sum up requests.
+    """Summarise requests.
 
-    Counts, errors, tokens and times, and the same by user, model and server.
+    Prints counts, errors, tokens and latencies, and the same by user, model and server.
     """
 
     async def read(log: RequestLog) -> tuple[LogStats, tuple[HourRow, ...]]:
@@ -126,15 +130,17 @@ def stats(
 def tail(
     *,
     chosen: LogFilter,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=10_000, help="So many rows first.")] = 10,
-    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Go on with new rows, until Ctrl-C.")] = True,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, max=10_000, metavar="N", help="Number of past rows to start with.")
+    ] = 10,
+    follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Keep printing new rows until Ctrl-C.")] = True,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Follow requests as they end, oldest first.
+    """Follow requests as they finish, oldest first.
 
-    With --json one object a line.
+    --json prints one object per line.
     """
 
     async def run(log: RequestLog) -> None:
@@ -153,15 +159,15 @@ def tail(
 @_filtered
 def export(
     *,
-    form: Annotated[Form, typer.Option("--format", help="One line a row, with a heading or as JSON.")] = Form.CSV,
+    form: Annotated[Form, typer.Option("--format", help="CSV with a header line, or JSON lines.")] = Form.CSV,
     chosen: LogFilter,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write rows to standard output, in the order in which they were written.
+    """Export rows to standard output, in the order in which they were logged.
 
-    --json is --format jsonl.
+    --json is the same as --format jsonl.
     """
     jsonl = as_json or form is Form.JSONL
 
@@ -182,19 +188,19 @@ def export(
 
 @app.command(epilog=examples("orouter logs cleanup", "orouter logs cleanup 7 --yes"))
 def cleanup(
-    days: Annotated[int, typer.Argument(metavar="DAYS", min=0, help="Keep the rows of so many last days.")] = 30,
+    days: Annotated[int, typer.Argument(metavar="DAYS", min=0, help="Age in days up to which rows are kept.")] = 30,
     *,
     yes: YesOption = False,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete old rows.
+    """Delete rows older than DAYS.
 
-    Keeps the last days; asks to type DELETE, unless --yes is given.
+    Asks for confirmation unless --yes is given.
     """
     if not yes:
-        confirm_word(f"This deletes every row of the request log that is older than {days} days.", "DELETE")
+        confirm_word(f"This deletes all rows of the request log that are older than {days} days.", "DELETE")
     before = SystemClock().wall() - days * 86_400
 
     async def remove(log: RequestLog) -> int:
@@ -216,7 +222,7 @@ def _print_lines(rows: Sequence[RequestRecord], *, as_json: bool) -> None:
 
 
 def _safe_cell(value: object) -> object:
-    """A cell that a spreadsheet does not take for a formula."""
+    """Keep a spreadsheet from reading a cell as a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 

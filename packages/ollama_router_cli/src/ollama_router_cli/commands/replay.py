@@ -1,4 +1,4 @@
-"""`orouter replay`: logged requests decided once more, under another config."""
+"""`orouter replay`: decide logged requests again, under another config."""
 
 from __future__ import annotations
 
@@ -29,23 +29,25 @@ app = command_group()
 @app.command(epilog=examples("orouter replay --config new.yml", "orouter replay --config new.yml --since 7d --json"))
 def replay(
     *,
-    since: Annotated[str, typer.Option(metavar="TIME", help="How far back in the log: 12h, 7d, a date.")] = "1d",
-    limit: Annotated[int, typer.Option(min=1, metavar="COUNT", help="The newest rows at most.")] = 10_000,
+    since: Annotated[str, typer.Option(metavar="TIME", help="How far back to read the log: 12h, 7d, a date.")] = "1d",
+    limit: Annotated[
+        int, typer.Option(min=1, metavar="COUNT", help="Maximum number of rows, the newest ones.")
+    ] = 10_000,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Decide logged requests again under another config: which would move, and the expected effect.
+    """Replay logged requests against another config: which would move, and with what expected effect.
 
-    Servers of that config are asked for their models, once; nothing is sent to a model. Expected times are compared
-    with expected times, from speeds learned from the log itself. Waiting in the router's line is not replayed.
+    The servers of that config are asked for their models once; nothing is sent to a model. Expected times are compared
+    with expected times, both from speeds learned from the log. Time spent in the queue is not replayed.
     """
     settings = read_settings(config, environment)
     rows = asyncio.run(_rows(settings, since, limit))
     if not rows:
-        raise CommandFailed(f"no request has been logged since {since}")
+        raise CommandFailed(f"no requests have been logged since {since}")
     if len(rows) == limit:
-        print_note(f"only the newest {limit} rows are replayed; --limit raises that")
+        print_note(f"replaying only the newest {limit} rows; --limit raises that")
     found = replay_rows(rows, look(settings.config, settings.variables).snapshot, settings.config)
     if as_json:
         print_json(found.to_json())
@@ -61,7 +63,9 @@ async def _rows(settings: Settings, since: str, limit: int) -> tuple[RequestReco
 
 def _print(found: Replay) -> None:
     share = found.moved / found.requests if found.requests else 0.0
-    print_result(f"{found.requests} requests, {found.moved} would move ({share:.0%}), {found.unplaced} have no place")
+    print_result(
+        f"{found.requests} requests, {found.moved} would move ({share:.0%}), {found.unplaced} would find no server"
+    )
     print_result(f"cold loads {found.loads_before} before, {found.loads_after} after")
     figures = found.to_json()["expected_seconds"]
     rows = [

@@ -1,4 +1,4 @@
-"""`orouter route`: which server would get this request, and why."""
+"""`orouter route`: which server would get a request, and why."""
 
 from __future__ import annotations
 
@@ -39,55 +39,59 @@ app = command_group("Ask which server would get a request, and why.")
     )
 )
 def explain(  # noqa: PLR0913 - one argument an option
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.", show_default=False)],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.", show_default=False)],
     *,
     context: Annotated[
-        int | None, typer.Option(min=1, metavar="TOKENS", help="The context asked for (options.num_ctx).")
+        int | None, typer.Option(min=1, metavar="TOKENS", help="Context that the request asks for (options.num_ctx).")
     ] = None,
     need: Annotated[
         list[str] | None,
-        typer.Option(metavar="CAPABILITY", help="What the model must be able to do: tools, vision, embedding, insert."),
+        typer.Option(
+            metavar="CAPABILITY",
+            help="Capability that the model must have: tools, vision, embedding, insert. Repeatable.",
+        ),
     ] = None,
     user: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Who asks: says whether that user may use the model.")
+        str | None, typer.Option(metavar="NAME", help="User who asks: report whether that user may use the model.")
     ] = None,
     prompt_tokens: Annotated[
-        int, typer.Option(min=0, metavar="TOKENS", help="About how long the prompt is, for expected times.")
+        int, typer.Option(min=0, metavar="TOKENS", help="Approximate length of the prompt, for expected times.")
     ] = 0,
     held_by: Annotated[
         str | None,
-        typer.Option(metavar="SERVER", help="The server that answered the conversation's last turn, for `fastest`."),
+        typer.Option(metavar="SERVER", help="Server that answered the conversation's previous turn, for `fastest`."),
     ] = None,
     all_strategies: Annotated[
         bool, typer.Option("--all-strategies", help="Show what each routing strategy would choose.")
     ] = False,
     url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Ask this running router, which also knows its own load.")
+        str | None,
+        typer.Option(metavar="URL", help="Ask this running router, which also knows load, failures and speeds."),
     ] = None,
     token: Annotated[
         str | None,
         typer.Option(
             metavar="TOKEN",
             envvar="OROUTER_TOKEN",
-            help="A viewer's or an admin's token, for --url.",
+            help="Token of a viewer or an admin, for --url.",
             show_default=False,
         ),
     ] = None,
-    live: Annotated[bool, typer.Option("--live", help="Ask the servers now; this is the default.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Ask the servers now (the default).")] = False,
     snapshot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Ask nobody: take the servers' answers from this JSON file.")
+        Path | None, typer.Option(metavar="FILE", help="Ask no server; read their answers from this JSON file.")
     ] = None,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show every server and why it would get it or not.
+    """Show every server and why it would get the request or not.
 
-    Exit code 1 when none can take the request. Nothing is sent to a model. What a running router knows besides
-    (requests in flight, failures, learned speeds) is known only with --url.
+    Nothing is sent to a model. Exit code 1 if no server can take the request. Requests in flight, failures and learned
+    speeds are known to a running router only: see --url.
     """
     if sum((live, snapshot is not None, url is not None)) > 1:
-        raise typer.BadParameter("--live, --snapshot and --url exclude each other")
+        raise typer.BadParameter("--live, --snapshot and --url cannot be combined")
     question = Question(
         model=model,
         context=context,

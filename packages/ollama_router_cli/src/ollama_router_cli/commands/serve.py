@@ -40,13 +40,21 @@ class LogFormat(StrEnum):
 )
 def serve(
     *,
-    host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address to listen on; else proxy_host.")] = None,
-    port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Port to listen on, 0 for a free one; else proxy_port.")
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Address to listen on. Default: proxy_host.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker processes; else workers.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, metavar="PORT", help="Port to listen on; 0 picks a free one. Default: proxy_port."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, metavar="N", help="Worker processes. Default: workers.")
+    ] = None,
     log_format: Annotated[
-        LogFormat | None, typer.Option("--log-format", help="Format on standard error; else logging.format.")
+        LogFormat | None,
+        typer.Option("--log-format", help="Format of the log on standard error. Default: logging.format."),
     ] = None,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
@@ -80,5 +88,5 @@ def _with_log_format(config: Config, chosen: LogFormat | None) -> Config:
 
 
 def _end(_signal: int, _frame: FrameType | None) -> None:
-    """Uvicorn raises the signal again once it has stopped: what is still to be closed after it must be."""
+    """Exit cleanly: uvicorn raises the signal again once it has stopped, and cleanup must still run."""
     raise SystemExit(0)

@@ -1,4 +1,4 @@
-"""`orouter simulate`: a fleet in virtual time under one routing strategy after another."""
+"""`orouter simulate`: a fleet in virtual time, under one routing strategy after another."""
 
 from __future__ import annotations
 
@@ -43,26 +43,35 @@ app = command_group()
 )
 def simulate(
     *,
-    trace: Annotated[Path, typer.Option(metavar="FILE", help="CSV with a header: time, prompt tokens, output tokens.")],
+    trace: Annotated[
+        Path, typer.Option(metavar="FILE", help="CSV file with a header line: time, prompt tokens, output tokens.")
+    ],
     fleet: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="YAML: servers and models; else a built-in fleet of five.")
+        Path | None,
+        typer.Option(metavar="FILE", help="YAML file with servers and models. Default: a built-in fleet of five."),
     ] = None,
     strategies: Annotated[
-        str, typer.Option(metavar="NAMES", help="Names with commas between, `own` for the router's, or `all`.")
+        str, typer.Option(metavar="NAMES", help="Comma-separated names, `own` for the router's strategies, or `all`.")
     ] = "own",
     stretch: Annotated[
-        float, typer.Option(min=0.001, metavar="FACTOR", help="Times between arrivals: 4 is a quarter of the load.")
+        float,
+        typer.Option(
+            min=0.001, metavar="FACTOR", help="Factor on the times between arrivals; 4 is a quarter of the load."
+        ),
     ] = 1.0,
-    requests: Annotated[int | None, typer.Option(min=1, metavar="COUNT", help="Only the first ones.")] = None,
-    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Draws each request's model.")] = 1,
+    requests: Annotated[
+        int | None, typer.Option(min=1, metavar="COUNT", help="Use only the first COUNT requests.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Seed for drawing each request's model.")] = 1,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the times to the first token; needs matplotlib.")
+        Path | None, typer.Option(metavar="FILE", help="Plot times to the first token to this file; needs matplotlib.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare routing strategies on a trace, in virtual time, with the code that routes real requests.
 
-    Models are drawn by weights 1, 1/2, 1/3, ... in the order of the file. The same seed gives the same figures.
+    Each request's model is drawn with weights 1, 1/2, 1/3, ... in the order of the fleet file. The same seed gives the
+    same figures.
     """
     chosen = _chosen(strategies)
     draw = None if plot is None else _drawing()
@@ -116,7 +125,7 @@ def _text(path: Path) -> str:
 
 
 def _drawing() -> Any:
-    """Matplotlib's figures, before the work begins: who lacks it should not wait to hear so.
+    """Import matplotlib before the work begins, so that a missing one is reported at once.
 
     Raises:
         CommandFailed: it is not installed.
@@ -141,4 +150,4 @@ def _draw(figure_type: Any, path: Path, summaries: list[Summary]) -> None:
         figure.savefig(path)
     except (OSError, ValueError) as error:
         raise CommandFailed(f"cannot write {path}: {error}") from None
-    print_note(f"drawn: {path}")
+    print_note(f"wrote {path}")

@@ -1,4 +1,4 @@
-"""`orouter status`: is the router running, and how are the servers?"""
+"""`orouter status`: is the router running, and are the servers up?"""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ app = command_group()
 
 @app.command(epilog=examples("orouter status", "orouter status --config /etc/ollama-router/orouter.yml --json"))
 def status(*, config: ConfigOption = None, environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
-    """Ask the router and every server how they are.
+    """Show the state of the router and its servers.
 
-    Exit code 1 when no server answers. External hosts are shown as the running router sees them.
+    Asks each enabled server directly; external hosts are shown as the running router sees them. Exit code 1 if no
+    server answers.
     """
     settings = read_settings(config, environment)
     router = _ask_router(settings)
@@ -48,7 +49,7 @@ def status(*, config: ConfigOption = None, environment: EnvironmentOption = None
 
 
 def _ask_router(settings: Settings) -> dict[str, Any]:
-    """What the router says of itself; whatever else listens on its port does not count."""
+    """Ask the router for its health; another program on its port does not count as one."""
     url = settings.router_url
     timeout = settings.config.model_info_timeout
     try:
@@ -104,7 +105,7 @@ def _print(settings: Settings, router: dict[str, Any], servers: dict[str, Any], 
 
 
 def _print_drift(drift: Mapping[CanonicalName, Mapping[str, tuple[str, ...]]]) -> None:
-    """The same name for different models: which answer a client gets would depend on the server."""
+    """Print models that differ between servers under one name: answers would depend on the server."""
     if not drift:
         return
     print_result()
@@ -129,7 +130,7 @@ def _row(name: str, server: dict[str, Any]) -> tuple[object, ...]:
     loaded = ", ".join(f"{row['model']} ({format_bytes(row['bytes'])})" for row in server.get("loaded", ()))
     models = server.get("models")
     if server["status"] == "healthy" and models is None:
-        loaded = "does not say which models it has: is this Ollama?"
+        loaded = "lists no models; is this Ollama?"
     return (
         name,
         server["status"],

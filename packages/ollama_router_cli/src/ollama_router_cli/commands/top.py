@@ -1,4 +1,4 @@
-"""`orouter top`: servers, models, the line and the requests under way, as they change."""
+"""`orouter top`: servers, models, the queue and active requests, live."""
 
 from __future__ import annotations
 
@@ -47,18 +47,21 @@ class _Part(NamedTuple):
 @app.command(epilog=examples("orouter top", "orouter top --url http://gpu-box:11434", "orouter top --once"))
 def top(
     *,
-    url: Annotated[str | None, typer.Option(metavar="URL", help="The router's address; else the config's.")] = None,
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Address of the router. Default: the config's.")
+    ] = None,
     token_file: TokenFileOption = None,
-    interval: Annotated[float, typer.Option(min=0.1, max=60.0, help="Seconds between looks.")] = 1.0,
-    once: Annotated[bool, typer.Option("--once", help="Look once, as it does without a terminal.")] = False,
+    interval: Annotated[
+        float, typer.Option(min=0.1, max=60.0, metavar="SECONDS", help="Seconds between updates.")
+    ] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print once and exit, as without a terminal.")] = False,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Watch servers, models, the line and requests under way.
+    """Watch servers, models, the queue and active requests.
 
-    Asks the running router, with a viewer's or an admin's token. Ends with Ctrl-C. --json prints one answer of
-    /router/status.
+    Asks the running router with the token of a viewer or an admin. Ctrl-C ends it. --json prints /router/status once.
     """
     address, trust = _router(url, config, environment)
     headers = {"authorization": f"Bearer {read_token(token_file)}"}
@@ -74,7 +77,7 @@ def top(
 
 
 def _router(url: str | None, config: Path | None, environment: str | None) -> tuple[str, ssl.SSLContext | bool]:
-    """Where to ask, and whom to believe there."""
+    """Return the router's URL, and which certificates to trust there."""
     if url is not None:
         return router_url(url), True
     settings = read_settings(config, environment)
@@ -110,12 +113,12 @@ def _headline(address: str, status: Mapping[str, Any]) -> str:
         address,
         f"{sum(server['in_flight'] for server in status['servers'].values())} on servers",
         f"{status['waiting']} waiting",
-        f"log: {log['pending']} to write, {log['dropped']} lost",
+        f"log: {log['pending']} pending, {log['dropped']} dropped",
     ]
     if worker["count"] > 1:
         parts.append(f"requests of worker {worker['index'] + 1} of {worker['count']}")
     if status.get("config_problem"):
-        parts.append("the config file has a problem: orouter config check")
+        parts.append("the config file has problems: orouter config check")
     return clean(" \u00b7 ".join(parts))
 
 
@@ -146,14 +149,14 @@ def _state(server: Mapping[str, Any]) -> str:
         return "unknown" if server["up"] is None else "down"
     if server["draining"]:
         return "draining"
-    return "up" if server["breaker"] == "closed" else "left alone"
+    return "up" if server["breaker"] == "closed" else "suspended"
 
 
 def _trouble(server: Mapping[str, Any]) -> str:
     if server["error"]:
         return str(server["error"])
     left = server["tried_again_in_seconds"]
-    return "" if left is None else f"tried again in {left:g} s" if left else "the next request finds out"
+    return "" if left is None else f"retried in {left:g} s" if left else "the next request tries it"
 
 
 def _requests(status: Mapping[str, Any], most: int) -> _Part:

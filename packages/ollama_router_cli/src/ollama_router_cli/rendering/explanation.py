@@ -1,4 +1,4 @@
-"""An explanation as a person reads it."""
+"""An explanation of a routing decision for people."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["print_explanation"]
 
 
 def print_explanation(answer: Mapping[str, Any]) -> None:
-    """Print what was asked and needed, every server with its verdict and reasons, and what comes next.
+    """Print the question, the memory needed, every server with its verdict and reasons, and what comes next.
 
-    `answer` is what `ollama_router_core.explain` gives, or a router under `/router/explain`.
+    `answer` is the result of `ollama_router_core.explain`, or of a router's `/router/explain`.
     """
     print_result(clean(_headline(answer)))
     print_table(("", "", "", ""), [_row(one) for one in answer["candidates"]])

@@ -1,4 +1,4 @@
-"""Grants as a person reads them."""
+"""Grants for people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["describe_grants"]
 
 
 def describe_grants(grants: Grants) -> list[tuple[str, str]]:
-    """What grants say, for people; nothing for what they do not say."""
+    """Describe grants for people, one line for each that is set."""
     lines = [
         ("models", _entries(grants.models)),
         ("external hosts", _entries(grants.hosts)),
@@ -19,10 +19,10 @@ def describe_grants(grants: Grants) -> list[tuple[str, str]]:
         ("kinds", _entries(grants.kinds)),
         ("networks", _entries(grants.networks)),
         ("expires", format_time(grants.expires_at)),
-        ("requests a minute", format_count(grants.requests_per_minute)),
-        ("requests at once", format_count(grants.concurrent_requests)),
-        ("tokens a day", format_count(grants.tokens_per_day)),
-        ("tokens a month", format_count(grants.tokens_per_month)),
+        ("requests per minute", format_count(grants.requests_per_minute)),
+        ("concurrent requests", format_count(grants.concurrent_requests)),
+        ("tokens per day", format_count(grants.tokens_per_day)),
+        ("tokens per month", format_count(grants.tokens_per_month)),
     ]
     return [(name, text) for name, text in lines if text is not None]
 

@@ -1,4 +1,4 @@
-"""How rows and figures of the request log look."""
+"""Rows and statistics of the request log for people."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ def print_records(rows: Sequence[RequestRecord]) -> None:
 
 
 def print_stats(figures: LogStats) -> None:
-    """Print figures, and the same by user, model and server."""
+    """Print totals, and the same by user, model and server."""
     times = [
         (name, *(format_ms(value) for value in (figure.p50, figure.p95, figure.p99)))
         for name, figure in (("first byte", figures.ttft_ms), ("total", figures.total_ms))
     ]
     print_result(
-        f"{figures.requests:,} requests, {figures.errors:,} of them errors, "
+        f"{figures.requests:,} requests, {figures.errors:,} failed, "
         f"{figures.prompt_tokens:,} tokens in, {figures.completion_tokens:,} out"
     )
     if figures.dropped:
-        print_result(f"{figures.dropped:,} more rows were lost: the database could not take them")
+        print_result(f"{figures.dropped:,} more rows were dropped because the database could not take them")
     print_result()
     print_table(("time", "p50", "p95", "p99"), times, right=("p50", "p95", "p99"))
     for name, rows in (("user", figures.by_user), ("model", figures.by_model), ("server", figures.by_server)):
@@ -81,11 +81,11 @@ def _print_usage(name: str, rows: Sequence[UsageRow]) -> None:
         right=("requests", "errors", "tokens in", "tokens out"),
     )
     if len(rows) > _LONGEST_LIST:
-        print_result(f"and {len(rows) - _LONGEST_LIST:,} more; --json has them all")
+        print_result(f"and {len(rows) - _LONGEST_LIST:,} more; --json prints all")
 
 
 def print_history(hours: Sequence[HourRow]) -> None:
-    """Print requests over time as bars, each of so many whole hours that no more than 24 are needed."""
+    """Print requests over time as at most 24 bars of whole hours each."""
     if not hours:
         return
     span = hours[-1].start + _HOUR - hours[0].start

@@ -12,28 +12,28 @@ __all__ = ["confirm_word", "print_json", "print_note", "print_result"]
 
 
 def print_result(text: str = "") -> None:
-    """A result, for the user or for a pipe."""
+    """Print a result to standard output."""
     sys.stdout.write(f"{text}\n")
 
 
 def print_note(text: str) -> None:
-    """Progress, hints and errors: never part of a result."""
+    """Print progress, a hint or an error to standard error."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 def print_json(value: Any) -> None:
-    """A result for programs; ASCII alone, so that no terminal's encoding can break it."""
+    """Print a result as JSON, in ASCII so that no terminal's encoding can break it."""
     print_result(json.dumps(value, indent=2))
 
 
 def confirm_word(question: str, word: str) -> None:
-    """Ask for a word to be typed, on standard error so that a pipe gets results alone.
+    """Ask the user to type a word, on standard error so that pipes receive results only.
 
     Raises:
-        CommandFailed: something else was typed, or nothing can be.
+        CommandFailed: something else was typed, or standard input has ended.
     """
-    sys.stderr.write(f"{question} Type {word} to go on: ")
+    sys.stderr.write(f"{question} Type {word} to continue: ")
     sys.stderr.flush()
     typed = sys.stdin.readline()
     if not typed.endswith("\n"):

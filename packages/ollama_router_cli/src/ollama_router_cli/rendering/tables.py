@@ -1,6 +1,6 @@
-"""Tables and texts that a person reads; colours only on a terminal.
+"""Tables and texts for people; colours only on a terminal.
 
-Names of models and users come from elsewhere: whatever could move a terminal's cursor is replaced before it is shown.
+Names of models and users come from outside: unprintable characters are replaced before they reach a terminal.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rich.text import Text
 
 __all__ = ["clean", "format_bytes", "format_count", "format_ms", "format_time", "make_table", "print_table"]
 
-_PIPE_WIDTH = 10_000  # a pipe has no width: nothing is folded
+_PIPE_WIDTH = 10_000  # a pipe has no width; nothing is folded
 _NOTHING = "-"
 
 _STYLES = {
@@ -35,14 +35,14 @@ _STYLES = {
 
 
 def clean(text: object) -> str:
-    """The text with everything unprintable replaced by `?`."""
+    """Replace every unprintable character by `?`."""
     return "".join(char if char.isprintable() else "?" for char in str(text))
 
 
 def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:
-    """Rows under their headings; None shows as `-`. Columns named in `right` are aligned to the right.
+    """Build a table; None shows as `-`, columns named in `right` are right-aligned.
 
-    A table without headings (all empty) has no line for them.
+    Without any heading (all empty) there is no header line.
     """
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns), padding=(0, 2, 0, 0))
     for name in columns:
@@ -66,14 +66,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, rig
 
 
 def format_time(seconds: float | None) -> str | None:
-    """Seconds since 1970 as local time, to the second."""
+    """Format seconds since 1970 as local time, to the second."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def format_ms(milliseconds: float | None) -> str | None:
-    """`870 ms`, `4.1 s`, `2 min 5 s`."""
+    """Format a duration: `870 ms`, `4.1 s`, `2 min 5 s`."""
     if milliseconds is None:
         return None
     if milliseconds < 1000:
@@ -85,12 +85,12 @@ def format_ms(milliseconds: float | None) -> str | None:
 
 
 def format_count(count: int | None) -> str | None:
-    """Digits in groups of three."""
+    """Format a count with thousands separators."""
     return None if count is None else f"{count:,}"
 
 
 def format_bytes(size: int) -> str:
-    """`512 B`, `4.6 GiB`."""
+    """Format a size: `512 B`, `4.6 GiB`."""
     amount = float(size)
     for unit in ("B", "KiB", "MiB"):
         if amount < 1024:

@@ -1,4 +1,4 @@
-"""A new token, shown the one time that it can be shown."""
+"""A new token, shown the only time it can be."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["show_token"]
 
 
 def show_token(settings: Settings, created: CreatedToken, headline: str, *, as_json: bool) -> None:
-    """Show a new token, the one time that it can be shown."""
+    """Print a new token, the only time it can be shown."""
     secret = created.token.reveal()
     if as_json:
         print_json({"name": created.user, "role": created.role, "token": secret})
@@ -19,6 +19,6 @@ def show_token(settings: Settings, created: CreatedToken, headline: str, *, as_j
     print_result(clean(headline))
     print_result()
     print_result(f"token: {secret}")
-    print_result("It is shown this once; keep it like a password. To try it while the router runs:")
+    print_result("It is shown only now; keep it like a password. To try it while the router runs:")
     print_result()
     print_result(f'curl {settings.router_url}/api/tags -H "Authorization: Bearer {secret}"')

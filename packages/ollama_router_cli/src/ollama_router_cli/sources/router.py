@@ -1,4 +1,4 @@
-"""Asking the running router what only an admin may know."""
+"""Ask a running router for what only viewers and admins may know."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ _REFUSED = frozenset({401, 403})
 
 
 def router_url(url: str) -> str:
-    """A router's address as people type it, in full: `http` and port 11434 where it has no scheme.
+    """Complete a router's address: `http` and port 11434 where it has no scheme.
 
     Raises:
-        ConfigError: it is no such address.
+        ConfigError: the text is not an address.
     """
     address = read_address(url)
     return f"{address.origin.scheme}://{address.origin.authority}{address.prefix}"
 
 
 def own_trust(settings: Settings) -> ssl.SSLContext | bool:
-    """What the router of this config may show: its own certificate alone, for whichever name that was made."""
+    """Trust the certificate that the router of this config presents, and only that, whatever name it was issued for."""
     certificate = settings.config.tls.certificate
     if certificate is None:
         return True
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    with suppress(OSError):  # which is then told as a certificate that cannot be verified
+    with suppress(OSError):  # reported as a certificate that cannot be verified
         context.load_verify_locations(certificate)
     return context
 
 
 def read_token(file: Path | None) -> str:
-    """A token from a file, else from OROUTER_TOKEN, else typed in or piped in.
+    """Read a token from a file, else from OROUTER_TOKEN, else from a prompt or a pipe.
 
     Raises:
         CommandFailed: there is none, or the file cannot be read.
@@ -61,7 +61,7 @@ def read_token(file: Path | None) -> str:
     else:
         text = sys.stdin.readline()
     if not _TOKEN.fullmatch(text.strip()):
-        raise CommandFailed("no token: give --token-file FILE or OROUTER_TOKEN, or type it when asked")
+        raise CommandFailed("no token: pass --token-file FILE, set OROUTER_TOKEN, or type it at the prompt")
     return text.strip()
 
 
@@ -73,10 +73,10 @@ def _read(file: Path) -> str:
 
 
 def ask_router(client: httpx.Client, path: str) -> dict[str, Any]:
-    """The JSON object that a route of the router's own answers.
+    """Fetch a JSON object from one of the router's own routes.
 
     Raises:
-        CommandFailed: nobody answers, the token is not an admin's, or another program answers there.
+        CommandFailed: nothing answers, the token is not a viewer's or an admin's, or another program answers there.
     """
     try:
         answer = client.get(path)
@@ -86,7 +86,7 @@ def ask_router(client: httpx.Client, path: str) -> dict[str, Any]:
     except ValueError:
         raise CommandFailed(f"no router answers at {client.base_url}: another program does") from None
     if answer.status_code in _REFUSED:
-        raise CommandFailed("the router refused the token: it takes a viewer's or an admin's")
+        raise CommandFailed("the router rejected the token; it must be a viewer's or an admin's")
     if not isinstance(document, dict):
         raise CommandFailed(f"no router answers at {client.base_url}: another program does")
     return document

@@ -1,4 +1,4 @@
-"""Asking the servers of a config how they are, once, exactly as a running router would."""
+"""Ask the servers of a config for their state, once, exactly as a running router would."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["Sighting", "look"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """What one round showed; `now` is of the clock that the snapshot's times come from."""
+    """The result of one round; `now` is of the clock that the snapshot's times come from."""
 
     snapshot: FleetSnapshot
     now: float
 
 
 def look(config: Config, variables: Mapping[str, str]) -> Sighting:
-    """Ask every enabled server once. Servers that do not answer are down in the result, not an error here."""
+    """Ask every enabled server once; a server that does not answer is down in the result, not an error."""
     with _quiet_log():
         return asyncio.run(_look(config, variables))
 
@@ -49,7 +49,7 @@ async def _look(config: Config, variables: Mapping[str, str]) -> Sighting:
 
 @contextmanager
 def _quiet_log() -> Iterator[None]:
-    """The router's log has no place in a command's output: what it would say is in the result."""
+    """Silence the router's log: what it would say is in the result."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         yield

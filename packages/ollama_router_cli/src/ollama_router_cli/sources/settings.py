@@ -1,8 +1,8 @@
-"""Where settings come from: the one place that knows the order of the search.
+"""Where settings come from: the only module that knows the search order.
 
---config, $OROUTER_CONFIG, ./orouter.yml, <user's config folder>/orouter.yml, built-in defaults
+--config, $OROUTER_CONFIG, ./orouter.yml, <user's config directory>/orouter.yml, built-in defaults
 --environment, $OROUTER_ENV, production
-$OROUTER_DATABASE_URL, database_url of the config, a SQLite file in the user's data folder
+$OROUTER_DATABASE_URL, database_url of the config, a SQLite file in the user's data directory
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ollama_router_server.storage.database import default_database_url
 __all__ = ["FILE_NAME", "Settings", "find_config_file", "read_settings"]
 
 FILE_NAME = "orouter.yml"
-"""What a config file is called where its name is not given."""
+"""Name of a config file unless another is given."""
 
 _DEFAULT_ENVIRONMENT = "production"
 
@@ -38,18 +38,18 @@ class Settings:
 
     @property
     def source(self) -> str:
-        """Where the settings come from, for people."""
+        """Origin of the settings, for people."""
         return "built-in defaults" if self.path is None else f"{self.path} ({self.environment})"
 
     @property
     def database_url(self) -> str:
-        """The SQLAlchemy URL that holds; it may contain a password."""
+        """The SQLAlchemy URL in effect; it may contain a password."""
         chosen = self.variables.get("OROUTER_DATABASE_URL") or self.config.database_url
         return chosen or default_database_url()
 
     @property
     def router_url(self) -> str:
-        """Where a client on this machine reaches the router."""
+        """URL at which a client on this machine reaches the router."""
         host = self.config.proxy_host
         reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
         bracketed = f"[{reachable}]" if ":" in reachable else reachable
@@ -63,7 +63,7 @@ def read_settings(
     """Find and load the config; `variables` is the process's environment unless given.
 
     Raises:
-        ConfigError: the file cannot be read, or every problem that is in it.
+        ConfigError: the file cannot be read, or has problems; the error lists them all.
     """
     known = dict(os.environ) if variables is None else variables
     section = environment or known.get("OROUTER_ENV") or _DEFAULT_ENVIRONMENT
@@ -75,10 +75,10 @@ def read_settings(
 
 
 def find_config_file(option: Path | None, variables: Mapping[str, str]) -> Path | None:
-    """The file that holds, or None when the built-in defaults do. A file that was named must be there.
+    """Return the config file in effect, or None for the built-in defaults.
 
     Raises:
-        ConfigError: a file was named and is not there.
+        ConfigError: a file was named and does not exist.
     """
     named = option or (Path(variables["OROUTER_CONFIG"]) if variables.get("OROUTER_CONFIG") else None)
     if named is not None:

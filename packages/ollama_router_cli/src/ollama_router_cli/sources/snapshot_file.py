@@ -1,11 +1,11 @@
-"""A fleet as a JSON file: what servers answered at some moment, to explain a decision without asking anybody.
+"""A fleet as a JSON file: what servers answered at some moment, to explain a decision offline.
 
     {"servers": {"big": {"version": "0.32.15", "probe_ms": 3.1, "in_flight": 0, "error": null,
                          "tags": <body of /api/tags>, "ps": <body of /api/ps>,
                          "show": {"llama3.1:8b": <body of /api/show>}}}}
 
-Every key is optional. A server is up unless it has an `error`; a server of the config that is not in the file has not
-been asked yet. So `curl http://big:11434/api/tags` gives all that is needed to write one by hand.
+Every key is optional. A server is up unless it has an `error`; a server of the config that is missing from the file has
+not been asked yet. `curl http://big:11434/api/tags` is enough to write one by hand.
 """
 
 from __future__ import annotations
@@ -29,10 +29,16 @@ _KEYS = frozenset({"version", "probe_ms", "in_flight", "error", "tags", "ps", "s
 
 
 def read_snapshot(path: Path, known: Mapping[str, object], *, now: float, wall: float) -> FleetSnapshot:
-    """Read a file; `known` are the names of the config's servers, `wall` is seconds since 1970 for expiry times.
+    """Read a snapshot file.
+
+    Args:
+        path: the file.
+        known: servers of the config, by name.
+        now: seconds of the monotonic clock.
+        wall: seconds since 1970, for expiry times.
 
     Raises:
-        CommandFailed: the file cannot be read or is not of the format; the text names the server and the key.
+        CommandFailed: the file cannot be read or does not have this format; the text names the server and the key.
     """
     servers = _object(_load(path).get("servers"), f"{path}: servers")
     strangers = sorted(set(servers) - set(known))

@@ -1,4 +1,4 @@
-"""Opening the database for one command."""
+"""Open the database for one command."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run_with(
     environment: str | None,
     action: Callable[[Store], Awaitable[Result]],
 ) -> tuple[Settings, Result]:
-    """Run an action on what `open_store` opens in the database that a command's options lead to.
+    """Run an action on a store of the database that a command's options select.
 
     Raises:
         ConfigError, StorageUnavailable: as `open_database`.
@@ -37,7 +37,7 @@ def run_with(
     settings = read_settings(config, environment)
     results: list[Result] = []
 
-    # Nothing is returned: when the handler of Ctrl-C goes, `signal` makes a text of its task, with the task's result.
+    # Returns nothing: asyncio's Ctrl-C handler may render the task, and its result with it, as text.
     async def run() -> None:
         async with open_store(settings) as store:
             results.append(await action(store))
@@ -48,11 +48,11 @@ def run_with(
 
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Database]:
-    """The database that the settings name; a SQLite file is created and upgraded, PostgreSQL must be ready.
+    """Open the database of the settings; a SQLite file is created and upgraded, PostgreSQL must be up to date.
 
     Raises:
-        ConfigError: the URL is of no database we know, or its schema is not of this release.
-        StorageUnavailable: it cannot answer.
+        ConfigError: the URL names an unsupported database, or its schema is of another release.
+        StorageUnavailable: the database cannot be reached.
     """
     url = settings.database_url
     try:
@@ -65,20 +65,20 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
 
 @asynccontextmanager
 async def open_users(settings: Settings) -> AsyncIterator[UserStore]:
-    """The users of the database that the settings name."""
+    """Open the users of the settings' database."""
     async with open_database(settings) as database:
         yield UserStore(database, clock=SystemClock())
 
 
 @asynccontextmanager
 async def open_groups(settings: Settings) -> AsyncIterator[GroupStore]:
-    """The groups of the database that the settings name."""
+    """Open the groups of the settings' database."""
     async with open_database(settings) as database:
         yield GroupStore(database, clock=SystemClock())
 
 
 @asynccontextmanager
 async def open_log(settings: Settings) -> AsyncIterator[RequestLog]:
-    """The request log of the database that the settings name."""
+    """Open the request log of the settings' database."""
     async with open_database(settings) as database:
         yield RequestLog(database)

@@ -1,4 +1,4 @@
-"""`orouter users create`, `list`, `show` and the rest of a user's life."""
+"""`orouter users create`, `list`, `show`, `activate`, `deactivate`, `regenerate-token` and `delete`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ollama_router_server.storage.users import CreatedToken, UserDetails, UserSt
 
 __all__ = ["app"]
 
-app = command_group("Create, list and change users; a token is shown once only.")
+app = command_group("Create, list and change users. A token is shown once, when it is made.")
 
 
 @app.command(
@@ -39,15 +39,15 @@ app = command_group("Create, list and change users; a token is shown once only."
 def create(
     name: NameArgument,
     *,
-    role: Annotated[Role, typer.Option(help="What the user may do.")] = Role.USER,
-    group: Annotated[str | None, typer.Option("--group", metavar="GROUP", help="The group the user is in.")] = None,
+    role: Annotated[Role, typer.Option(help="Role of the user.")] = Role.USER,
+    group: Annotated[str | None, typer.Option("--group", metavar="GROUP", help="Group of the user.")] = None,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add a user and print the token, once.
+    """Create a user and print the token, once.
 
-    A curl to try it follows.
+    A curl command to try it follows.
     """
 
     async def add(users: UserStore) -> CreatedToken:
@@ -63,7 +63,7 @@ def list_users(
 ) -> None:
     """List all users.
 
-    With role, status, number of requests, the first 8 characters of the token, when created and last used.
+    Prints role, status, number of requests, the first 8 characters of each token, creation and last use.
     """
 
     async def read(users: UserStore) -> tuple[UserSummary, ...]:
@@ -104,9 +104,9 @@ def show(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one user and the last 10 requests.
+    """Show one user.
 
-    With the number of requests and errors, the mean response time and the tokens used.
+    Prints grants, requests, errors, mean response time, tokens used and the last 10 requests.
     """
 
     async def read(users: UserStore) -> UserDetails:
@@ -127,7 +127,7 @@ def activate(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a user in again."""
+    """Let a deactivated user in again."""
 
     async def change(users: UserStore) -> None:
         await users.activate(name)
@@ -144,9 +144,9 @@ def deactivate(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Keep a user out.
+    """Lock a user out.
 
-    Tokens and log rows stay, and activate lets the user in again.
+    Tokens and log rows are kept, and activate lets the user in again.
     """
 
     async def change(users: UserStore) -> None:
@@ -166,14 +166,14 @@ def regenerate_token(
 ) -> None:
     """Replace a user's token.
 
-    The old one ends at once, the new one is shown once.
+    The old one stops working at once, the new one is shown once.
     """
 
     async def change(users: UserStore) -> CreatedToken:
         return await users.regenerate_token(name)
 
     settings, created = with_users(config, environment, change)
-    show_token(settings, created, f"{created.user} has a new token; the old one has ended", as_json=as_json)
+    show_token(settings, created, f"{created.user} has a new token; the old one no longer works", as_json=as_json)
 
 
 @app.command(epilog=examples("orouter users delete alice", "orouter users delete alice --yes"))
@@ -185,16 +185,16 @@ def delete(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete a user, tokens and log rows.
+    """Delete a user with all tokens and log rows.
 
-    Asks to type DELETE, unless --yes is given.
+    Asks for confirmation unless --yes is given.
     """
 
     async def remove(users: UserStore) -> int:
         details = await users.show(name)
         if not yes:
             rows = details.summary.requests
-            confirm_word(f"This deletes {name}, the user's tokens and {rows} log rows for good.", "DELETE")
+            confirm_word(f"This permanently deletes {name}, all of their tokens and {rows} log rows.", "DELETE")
         return await users.delete(name)
 
     _, rows = with_users(config, environment, remove)
@@ -254,7 +254,7 @@ def _print_details(details: UserDetails) -> None:
         ("created", format_time(user.created_at)),
         ("last used", format_time(_last_used(user))),
         ("tokens", tokens or None),
-        ("requests", f"{user.requests:,}, {details.errors:,} of them errors"),
+        ("requests", f"{user.requests:,} ({details.errors:,} failed)"),
         ("mean time", format_ms(details.mean_ms)),
         ("tokens used", f"{details.prompt_tokens:,} in, {details.completion_tokens:,} out"),
     ]

@@ -23,18 +23,24 @@ __all__ = ["set_user"]
 def set_user(
     name: NameArgument,
     *,
-    role: Annotated[Role | None, typer.Option(help="What the user may do.")] = None,
+    role: Annotated[Role | None, typer.Option(help="Role of the user.")] = None,
     group: Annotated[
-        str | None, typer.Option("--group", metavar="GROUP", help="The group that says what is not said here; or none.")
+        str | None,
+        typer.Option(
+            "--group",
+            metavar="GROUP",
+            help="Group whose grants apply where the user has none; none removes the user from the group.",
+        ),
     ] = None,
     grants: dict[str, Any],
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Change what a user may do; inherit takes a point back.
+    """Change the role, group, grants and limits of a user.
 
-    What is not said here the user's group says, and what neither says is open. Limits are answered with 429.
+    The user's own grants take precedence, then the group's; what neither sets is allowed. inherit removes the user's
+    own. Requests over a limit are answered with 429.
     """
     change = UserChange(
         role=None if role is None else role.value,

@@ -1,4 +1,4 @@
-"""`orouter users import`: taking over users and log of the Rails application."""
+"""`orouter users import`: import users and the log of the original Rails application."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ __all__ = ["import_users"]
 def import_users(
     *,
     from_rails: Annotated[
-        Path, typer.Option("--from-rails", metavar="FILE", help="The Rails application's SQLite file; only read.")
+        Path,
+        typer.Option("--from-rails", metavar="FILE", help="SQLite file of the Rails application; it is only read."),
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would change.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be imported.")] = False,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take over users and request logs of the original application.
+    """Import users and request logs of the original application.
 
-    Tokens keep working. Who is here already stays as he is, and a second import adds only what is new.
+    Tokens keep working. Existing users are left as they are, and a second import adds only what is new.
     """
     report = asyncio.run(_import(read_settings(config, environment), from_rails, dry_run=dry_run))
     if as_json:
@@ -52,6 +53,6 @@ def _print_report(report: RailsReport, *, dry_run: bool) -> None:
     counts = Counter(user.outcome for user in report.users)
     summary = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "no users"
     print_result(f"users: {summary}")
-    print_result(f"log rows: {report.log_rows:,} new, {report.log_rows_known:,} here already")
+    print_result(f"log rows: {report.log_rows:,} new, {report.log_rows_known:,} already imported")
     if dry_run:
-        print_result("nothing was changed: this was a dry run")
+        print_result("nothing was changed (dry run)")

@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 class Role(StrEnum):
-    """What a user may do: admins manage the router, users ask models, viewers look at the router's figures."""
+    """Admins manage the router, users use models, viewers read metrics and status."""
 
     ADMIN = "admin"
     USER = "user"
@@ -30,5 +30,5 @@ class Role(StrEnum):
 def with_users(
     config: Path | None, environment: str | None, action: Callable[[UserStore], Awaitable[Result]]
 ) -> tuple[Settings, Result]:
-    """Run an action on the users of the database that the options lead to."""
+    """Run an action on the users of the database that the options select."""
     return run_with(open_users, config, environment, action)

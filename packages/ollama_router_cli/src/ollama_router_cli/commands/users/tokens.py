@@ -25,7 +25,7 @@ from ollama_router_server.storage.users import UserStore
 
 __all__ = ["tokens_app"]
 
-tokens_app = command_group("Give a user more tokens, list and end them.")
+tokens_app = command_group("Add, list and revoke the tokens of a user.")
 
 TokenArgument = Annotated[str, typer.Argument(metavar="TOKEN_NAME", help="The token's name.", show_default=False)]
 
@@ -40,7 +40,7 @@ def list_tokens(
 ) -> None:
     """List a user's tokens.
 
-    With name, first 8 characters, when created and when last used.
+    Prints name, first 8 characters, creation and last use.
     """
 
     async def read(users: UserStore) -> UserDetails:
@@ -67,7 +67,7 @@ def add_token(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give a user one more token; it is shown once."""
+    """Add a token to a user; it is shown once."""
 
     async def add(users: UserStore) -> CreatedToken:
         return await users.add_token(name, token_name)
@@ -89,13 +89,13 @@ def revoke_token(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """End one of a user's tokens.
+    """Revoke one of a user's tokens.
 
-    Within a second nobody gets in with it any more, and within two its streams are cut. On a terminal it asks to type
-    REVOKE, unless --yes is given.
+    It is rejected within a second, and its open streams are cut within two. On a terminal, asks for confirmation unless
+    --yes is given.
     """
     if not yes and sys.stdin.isatty():
-        confirm_word(f"This ends {clean(name)}'s token {clean(token_name)}; it cannot be given back.", "REVOKE")
+        confirm_word(f"This revokes {clean(name)}'s token {clean(token_name)} for good.", "REVOKE")
 
     async def revoke(users: UserStore) -> None:
         await users.revoke_token(name, token_name)
@@ -104,4 +104,4 @@ def revoke_token(
     if as_json:
         print_json({"name": name, "token": token_name, "revoked": True})
     else:
-        print_result(clean(f"{name}'s token {token_name} has ended"))
+        print_result(clean(f"{name}'s token {token_name} is revoked"))

@@ -31,6 +31,7 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.routing.selector import ServerSelector
+from ollama_router_server.coordination.alone import alone
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.relay.admitting import AdmissionController
 from ollama_router_server.system import SystemClock
@@ -112,10 +113,10 @@ def core_cost(config: Config, snapshot: FleetSnapshot, requests: list[RouteReque
 
 def server_cost(config: Config, facts: dict[str, ServerFacts], requests: list[RouteRequest], book: SpeedBook) -> float:
     """Of the relay's calls, with the clock, the slot counts and the snapshot."""
-    fleet = FleetService(config=config, targets={}, upstream=_Nowhere(), clock=SystemClock())
+    fleet = FleetService(config=config, targets={}, upstream=_Nowhere(), clock=SystemClock(), coordination=alone())
     for name, known in facts.items():
         fleet.update(name, partial(_always, known))
-    fleet._speeds = book  # noqa: SLF001 (what was learned cannot be handed in)
+    fleet.state._speeds = book  # noqa: SLF001 (what was learned cannot be handed in)
     admitting = AdmissionController(config, {}, fleet, SystemClock())
     exchange: Any = SimpleNamespace(user=None, prefix=None, decision=None, decided=None)
     request: Any = SimpleNamespace(route=requests[0], document=parse_object(BODY))

@@ -11,6 +11,7 @@ from ollama_router_core.client.fleet_book import FleetBook
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.state import FleetState
 from ollama_router_core.testing import FakeFleet
+from ollama_router_server.coordination.alone import alone
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.upstream.engine import HttptoolsUpstream
 
@@ -37,7 +38,8 @@ class Service:
     """The proxy's, with the same calls."""
 
     def __init__(self, config: Config, clock: Any) -> None:
-        self.service = FleetService(config=config, targets={}, upstream=HttptoolsUpstream(), clock=clock)
+        upstream = HttptoolsUpstream()
+        self.service = FleetService(config=config, targets={}, upstream=upstream, clock=clock, coordination=alone())
         self.permit = self.service.permit
         self.fails = lambda permit: permit.failed(clock.monotonic())
         self.ends = lambda permit: permit.done(clock.monotonic())

@@ -279,3 +279,18 @@ class TestVerifiedTokens:
         cache = self.cache()
         cache.accept("canary-credential", "alice", epoch=1, now=0.0)
         assert "canary" not in repr(list(cache._accepted.items()))
+
+    def test_a_proof_shows_that_another_process_verified_a_credential(self) -> None:
+        """It fits one credential and one digest, and cannot be made without the key."""
+        here, there, stranger = (
+            VerifiedTokens[str](b"k" * 32),
+            VerifiedTokens[str](b"k" * 32),
+            VerifiedTokens[str](b"x"),
+        )
+        key = here.key("a")
+        proof = here.proof(key, "digest")
+        assert there.proof(key, "digest") == proof
+        assert len({proof, there.proof(key, "other"), there.proof(there.key("b"), "digest")}) == 3
+        assert stranger.proof(key, "digest") != proof
+        there.accept_key(key, "alice", epoch=1, now=0.0)
+        assert there.find("a", epoch=1, now=0.0) == "alice"

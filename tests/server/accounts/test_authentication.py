@@ -10,9 +10,11 @@ from pathlib import Path
 
 import bcrypt
 import pytest
+from msgspec import structs
 from sqlalchemy import update
 
 from ollama_router_core.access.tokens import mint_token, verify_token
+from ollama_router_core.coordination import InProcess, TokenVerified
 from ollama_router_core.errors import (
     AmbiguousCredential,
     InvalidCredential,
@@ -23,6 +25,7 @@ from ollama_router_core.errors import (
 )
 from ollama_router_server.accounts import authentication as auth
 from ollama_router_server.accounts.authentication import Authenticator, Verification
+from ollama_router_server.coordination.alone import alone
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.schema import tokens
 from ollama_router_server.storage.users import UserChange, UserStore
@@ -67,7 +70,7 @@ def store(database: Database, clock: FakeClock) -> UserStore:
 @pytest.fixture
 async def authenticator(store: UserStore, clock: FakeClock) -> AsyncIterator[Authenticator]:
     """Started, and looking for changes every 10 ms."""
-    authenticator = Authenticator(store, clock=clock, poll_interval=0.01)
+    authenticator = Authenticator(store, clock=clock, workers=alone(), poll_interval=0.01)
     await authenticator.start()
     yield authenticator
     await authenticator.aclose()
@@ -97,6 +100,33 @@ async def test_a_known_token_names_its_user(store: UserStore, authenticator: Aut
     assert authenticator.authenticate(headers) == user
     assert await verified(authenticator, headers) == user
     assert authenticator.verifications == 1
+
+
+async def test_what_one_worker_has_verified_no_other_verifies(store: UserStore, clock: FakeClock) -> None:
+    """Told with a proof: for the same token as it is now, and for nobody else's."""
+    group = InProcess("router", b"s" * 32, size=2)
+    one, other = (Authenticator(store, clock=clock, workers=group.member(index)) for index in range(2))
+    headers = bearer((await store.create("alice")).token)
+    await store.create("bob")
+    for authenticator in (one, other):
+        await authenticator.start()
+    user = await verified(one, headers)
+    (news,) = group.member(1).news()
+    assert isinstance(news, TokenVerified)
+    assert headers[-1][1].decode().split()[1] not in repr(news)
+    forged = structs.replace(news, token_id=user.token_id + 1)
+    other.hear(forged)
+    other.hear(structs.replace(news, key=bytes(32)))
+    assert isinstance(other.authenticate(headers), Verification)
+    other.hear(news)
+    assert other.authenticate(headers) == user
+    assert other.verifications == 0
+    await store.deactivate("alice")
+    await other.refresh()
+    with pytest.raises(UserInactive):
+        other.authenticate(headers)
+    for authenticator in (one, other):
+        await authenticator.aclose()
 
 
 async def test_both_fields_take_the_same_way(store: UserStore, authenticator: Authenticator) -> None:
@@ -171,7 +201,7 @@ async def test_a_client_that_leaves_fails_no_other(
 
 async def test_the_queue_for_bcrypt_is_bounded(store: UserStore, clock: FakeClock, slow_bcrypt: SlowBcrypt) -> None:
     """Beyond it, 503 with a time to come back: not a queue of minutes."""
-    authenticator = Authenticator(store, clock=clock, max_waiting=3)
+    authenticator = Authenticator(store, clock=clock, workers=alone(), max_waiting=3)
     await authenticator.start()
     users = [await known(store, authenticator, f"user{number}") for number in range(4)]
     waiting = [asyncio.create_task(verified(authenticator, headers)) for headers in users[:3]]
@@ -348,7 +378,7 @@ async def test_tokens_of_the_rails_application(
     digest = bcrypt.hashpw(clear.encode(), bcrypt.gensalt(4, b"2a")).decode()
     async with database.write() as connection:
         await connection.execute(update(tokens).values(lookup=clear[:8], digest=digest, imported=True))
-    clock_free = Authenticator(store, clock=FakeClock())
+    clock_free = Authenticator(store, clock=FakeClock(), workers=alone())
     await clock_free.start()
     assert (await verified(clock_free, bearer(clear))).name == "alice"
     with pytest.raises(InvalidCredential):

@@ -12,13 +12,14 @@ import pytest
 
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.access.limits import day_of
+from ollama_router_core.coordination import InProcess, Scope
 from ollama_router_core.errors import LimitExceeded
-from ollama_router_server.accounts.peers import Peers
 from ollama_router_server.accounts.usage_limits import UsageLimits
-from ollama_router_server.coordination.shared_memory import SharedMemory
+from ollama_router_server.coordination.alone import alone
 from ollama_router_server.storage.activity import Activity, ActivityStore
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import User
+from ollama_router_server.storage.router_activity import RouterActivity
 from ollama_router_server.storage.token_usage import TokenUsage
 from support.eventually import eventually
 from support.storage import FakeClock, create_sqlite, sqlite_url
@@ -52,8 +53,10 @@ def alice(**grants: int) -> User:
 def new_ledger(database: Database, router: str = "one") -> UsageLimits:
     """A process's ledger that writes every 10 ms."""
     clock = FakeClock()
-    peers = Peers(ActivityStore(database, router=router, worker=0), clock=clock)
-    return UsageLimits(TokenUsage(database), peers, clock=clock, flush_interval=0.01, refresh_interval=0.0)
+    routers = RouterActivity(ActivityStore(database, router=router, worker=0), clock=clock)
+    return UsageLimits(
+        TokenUsage(database), workers=alone(), routers=routers, clock=clock, flush_interval=0.01, refresh_interval=0.0
+    )
 
 
 async def refuses(ledger: UsageLimits, user: User) -> None:
@@ -171,26 +174,23 @@ async def test_what_a_dead_process_had_under_way_is_free_after_a_while(database:
 
 
 async def test_workers_of_one_router_see_each_other_at_once(database: Database) -> None:
-    """Through the board, without the database; also what a worker that has died admitted in its last minute."""
-    board = SharedMemory(2)
-    board.enter(1)
-    board.users.add("alice", 1)
-    board.users.tick("alice", CLOCK.monotonic())
-    board.enter(0)
-    board.users.tick("alice", CLOCK.monotonic())
+    """Without the database; also what a worker that has died admitted in its last minute."""
     clock = FakeClock()
-    peers = Peers(ActivityStore(database, router=board.name, worker=0), clock=clock, shared=board.users)
-    ledger = UsageLimits(TokenUsage(database), peers, clock=clock)
+    group = InProcess("router", b"secret", size=2)
+    group.member(1).take(Scope.USER, "alice")
+    group.member(1).admit("alice", clock.monotonic())
+    group.member(0).admit("alice", clock.monotonic())  # by a process before this one
+    routers = RouterActivity(ActivityStore(database, router="router", worker=0), clock=clock)
+    ledger = UsageLimits(TokenUsage(database), workers=group.member(0), routers=routers, clock=clock)
     with pytest.raises(LimitExceeded, match="1 requests at once"):
         await ledger.admit(alice(concurrent_requests=1), tokens=0)
     with pytest.raises(LimitExceeded, match="2 requests a minute"):
         await ledger.admit(alice(requests_per_minute=2), tokens=0)
     ticket = await ledger.admit(alice(concurrent_requests=2, requests_per_minute=3), tokens=0)
-    assert board.users.total("alice") == 2
+    assert group.member(1).elsewhere(Scope.USER, "alice") == 1
     ledger.settle(ticket, 0)
-    assert board.users.total("alice") == 1
+    assert group.member(1).elsewhere(Scope.USER, "alice") == 0
     await ledger.aclose()
-    board.close()
 
 
 async def test_a_locked_database_delays_writing_and_loses_nothing(database: Database, path: Path) -> None:

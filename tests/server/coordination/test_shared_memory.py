@@ -1,4 +1,4 @@
-"""The memory that workers share."""
+"""The memory that workers share, and the ring of their news."""
 
 from __future__ import annotations
 
@@ -6,83 +6,100 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ollama_router_core.coordination import FactsChanged, Scope
+from ollama_router_server.coordination.ring import Ring
 from ollama_router_server.coordination.shared_memory import SharedMemory
 
 
 @pytest.fixture
-def board() -> Iterator[SharedMemory]:
-    """A board for three workers."""
+def memory() -> Iterator[SharedMemory]:
+    """For three workers."""
     made = SharedMemory(3)
     yield made
     made.close()
 
 
-def as_worker(board: SharedMemory, worker: int) -> SharedMemory:
-    """The board as that worker sees it."""
-    board.enter(worker)
-    return board
-
-
-def test_each_worker_adds_to_its_own_row_and_reads_all(board):
-    """`total` is everybody's, `elsewhere` everybody else's."""
-    for worker in range(3):
-        as_worker(board, worker).servers.add("a", worker + 1)
-    assert as_worker(board, 1).servers.total("a") == 6
-    assert board.servers.elsewhere("a") == 4
-    assert board.servers.total("b") == 0
-
-
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # threads of other tests
-def test_a_forked_process_writes_into_the_same_memory(board):
-    """What a child adds, its parent reads; a name has the same place in both."""
-    board.servers.add("known", 1)
+def test_a_forked_process_writes_into_the_same_memory(memory: SharedMemory) -> None:
+    """What a child takes and tells, its parent sees; a name has the same place in both."""
+    parent = memory.member(0)
+    parent.take(Scope.SERVER, "known")
     child = os.fork()
     if not child:
-        board.enter(2)
-        board.servers.add("new", 5)
-        board.servers.add("known", 2)
+        member = memory.member(2)
+        member.take(Scope.SERVER, "new")
+        member.take(Scope.SERVER, "known")
+        member.drain("known", on=True)
+        member.tell(FactsChanged("known"))
         os._exit(0)
     os.waitpid(child, 0)
-    assert (board.servers.total("new"), board.servers.total("known")) == (5, 3)
+    assert (parent.elsewhere(Scope.SERVER, "new"), parent.elsewhere(Scope.SERVER, "known")) == (1, 1)
+    assert parent.drained("known")
+    assert parent.news() == [FactsChanged("known")]
 
 
-def test_a_dead_worker_has_nothing_under_way_but_its_minute_still_counts(board):
-    """`forget` takes requests under way, not those of the last minute."""
-    as_worker(board, 1).users.add("alice", 2)
-    board.users.tick("alice", 100.2)
-    board.forget(1)
-    assert as_worker(board, 0).users.elsewhere("alice") == 0
-    assert board.users.ticks("alice", 101.0) == [(100, 1)]
+def test_names_beyond_the_capacity_count_nothing_and_break_nothing(memory: SharedMemory) -> None:
+    """A full memory is a worker on its own, not an error."""
+    one, other = memory.member(0), memory.member(1)
+    for number in range(1030):
+        one.take(Scope.SERVER, f"server {number}")
+    assert other.elsewhere(Scope.SERVER, "server 1023") == 1
+    assert other.elsewhere(Scope.SERVER, "server 1024") == 0
+    one.drain("server 1029", on=True)
+    assert other.drained("server 1029") is None
+    one.give_back(Scope.SERVER, "server 1029")
+    memory.forget(0)
+    assert other.elsewhere(Scope.SERVER, "server 1023") == 0
 
 
-def test_requests_are_counted_by_the_second_and_forgotten_after_a_minute(board):
-    """A cell of a second 61 seconds ago is not taken for one of now."""
-    as_worker(board, 1)
-    for moment in (100.0, 100.9, 101.5):
-        board.users.tick("alice", moment)
-    as_worker(board, 0)
-    assert sorted(board.users.ticks("alice", 102.0)) == [(100, 2), (101, 1)]
-    assert board.users.ticks("alice", 161.9) == [(101, 1)]
-    board.enter(1)
-    board.users.tick("alice", 161.0)  # the cell of second 100
-    board.enter(0)
-    assert sorted(board.users.ticks("alice", 161.9)) == [(101, 1), (161, 1)]
+def make_ring() -> Ring:
+    """A ring in memory of its own."""
+    return Ring(memoryview(bytearray(Ring.WORDS * 8)).cast("q"))
 
 
-def test_names_beyond_the_capacity_count_nothing_and_break_nothing(board):
-    """A full board is a worker on its own, not an error."""
-    for number in range(70):
-        board.figures.add(f"name {number}", 1)
-    assert board.figures.total("name 63") == 1
-    assert board.figures.total("name 64") == 0
-    assert board.figures.elsewhere("name 69") == 0
+@given(batches=st.lists(st.lists(st.binary(max_size=3000), max_size=30), max_size=12))
+def test_a_reader_that_keeps_up_misses_nothing(batches: list[list[bytes]]) -> None:
+    """Whatever the lengths, across the end of the ring; 20 messages of 3,000 bytes fit."""
+    ring, position = make_ring(), 0
+    for batch in batches:
+        for start in range(0, len(batch), 20):
+            part = batch[start : start + 20]
+            for message in part:
+                ring.write(message)
+            messages, position = ring.read(position)
+            assert messages == part
 
 
-def test_a_drain_is_said_and_unsaid(board):
-    """Nobody was told; then on; then off."""
-    assert board.drained("a") is None
-    board.drain("a", on=True)
-    assert as_worker(board, 2).drained("a") is True
-    board.drain("a", on=False)
-    assert board.drained("a") is False
+@given(messages=st.lists(st.binary(min_size=200, max_size=4000), min_size=1, max_size=120))
+def test_a_reader_that_was_overtaken_goes_on_with_what_is_left(messages: list[bytes]) -> None:
+    """The newest messages, none of them damaged."""
+    ring = make_ring()
+    for message in messages:
+        ring.write(message)
+    found, position = ring.read(0)
+    assert found
+    assert found == messages[-len(found) :]
+    assert ring.read(position) == ([], position)
+
+
+def test_what_is_overwritten_while_it_is_read_is_not_taken_for_a_message() -> None:
+    """The checksum finds it; the reader goes on with what is written next."""
+    ring = make_ring()
+    ring.write(b"first")
+    ring.write(b"second")
+    ring._bytes[10] ^= 0xFF
+    messages, position = ring.read(0)
+    assert messages == []
+    ring.write(b"third")
+    assert ring.read(position)[0] == [b"third"]
+
+
+def test_a_message_that_would_push_out_most_others_is_dropped() -> None:
+    """A quarter of the ring is the longest."""
+    ring = make_ring()
+    ring.write(b"kept")
+    ring.write(bytes(20_000))
+    assert ring.read(0)[0] == [b"kept"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -17,7 +18,6 @@ import pytest
 
 from ollama_router_core.access.tokens import check_format
 from ollama_router_server.accounts.first_admin import FILE_NAME
-from ollama_router_server.coordination.shared_memory import BEAT
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.process.workers import Supervisor, _Child
 from support.orouter import Orouter
@@ -83,13 +83,14 @@ def test_a_worker_that_hangs_is_killed():
     supervisor = Supervisor(1, grace=1.0, open_log=lambda: lambda: None, accepting=lambda: None)
     with subprocess.Popen(["sleep", "60"]) as process:
         supervisor._children[process.pid] = _Child(index=0, started=0.0, ready=-1, accepts=True)
-        supervisor._board.figures.set(BEAT, int(time.monotonic()) - 29)
+        worker = supervisor._memory.member(0)
+        asyncio.run(worker.beat(time.monotonic() - 29))
         supervisor._kill_hung()
         assert process.poll() is None
-        supervisor._board.figures.set(BEAT, int(time.monotonic()) - 32)
+        asyncio.run(worker.beat(time.monotonic() - 32))
         supervisor._kill_hung()
         assert process.wait(timeout=10) == -signal.SIGKILL
-    supervisor._board.close()
+    supervisor._memory.close()
     for end in (*supervisor._lifeline, *supervisor._wakeup):
         os.close(end)
 

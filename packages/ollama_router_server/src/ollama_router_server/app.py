@@ -160,8 +160,8 @@ def create_app(services: Services) -> RouterApp:
     app.add_route("/readyz", ReadyResource(services))
     _add_admin_routes(app, services)
     metrics = Metrics(_gauges(services, lambda: relay.in_flight))
-    services.join(metrics.families, lambda: relay.under_way())  # noqa: PLW0108 - made below
-    app.add_route("/metrics", MetricsResource(metrics, services))
+    sync = services.join(metrics.families, lambda: relay.under_way())  # noqa: PLW0108 - made below
+    app.add_route("/metrics", MetricsResource(sync))
 
     def deps() -> RelayDeps:
         return RelayDeps(
@@ -180,6 +180,6 @@ def create_app(services: Services) -> RouterApp:
         )
 
     relay = RelayApp(deps())
-    app.add_route("/router/status", StatusResource(services, relay.under_way))
+    app.add_route("/router/status", StatusResource(services, sync))
     services.on_config(lambda: relay.reconfigure(deps()))
     return RouterApp(services, relay, app)

@@ -9,13 +9,13 @@ import structlog
 
 from ollama_router_core.access.trusted_proxies import Proxies
 from ollama_router_core.config.settings import Config
+from ollama_router_core.coordination import Coordination, Figure, News, TokenVerified
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.records.sinks import LogSink
 from ollama_router_core.routing.policy import leaks
 from ollama_router_server.accounts.authentication import Authenticator
-from ollama_router_server.accounts.peers import Peers
 from ollama_router_server.accounts.usage_limits import UsageLimits
-from ollama_router_server.coordination.shared_memory import BEAT, SharedMemory
+from ollama_router_server.coordination.alone import alone
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.fleet.reachability import Reachability
 from ollama_router_server.fleet.service import FleetService
@@ -27,10 +27,11 @@ from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.log_retention import LogRetention
 from ollama_router_server.storage.request_log import RequestLog
+from ollama_router_server.storage.router_activity import RouterActivity
 from ollama_router_server.storage.token_usage import TokenUsage
 from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import UserStore
-from ollama_router_server.system import Clock, SystemClock, random_bytes
+from ollama_router_server.system import Clock, SystemClock
 from ollama_router_server.telemetry.log_files import Several, open_log_files
 from ollama_router_server.telemetry.logs import set_level
 from ollama_router_server.telemetry.metric_aggregation import Family
@@ -51,8 +52,8 @@ def database_url_of(config: Config, environment: Mapping[str, str]) -> str:
 class Services:
     """What one process holds. `draining` is True from the moment it was asked to stop.
 
-    `board` is what it shares with the other workers of the router. The first worker alone does what is to be done
-    once: cleaning the log, loading models.
+    `coordination` is what it shares with the other workers of the router; without, it is the only one. The first
+    worker alone does what is to be done once: cleaning the log, loading models.
 
     Raises:
         ConfigError: a setting leads a model out of the house that has to stay (`local_only`).
@@ -64,14 +65,14 @@ class Services:
         environment: Mapping[str, str],
         *,
         clock: Clock | None = None,
-        board: SharedMemory | None = None,
+        coordination: Coordination | None = None,
     ) -> None:
         if found := leaks(config):
             raise ConfigError("; ".join(found))
         self.config = config
-        self.board = board
+        self.coordination = coordination or alone()
         self.proxies = _proxies(config)
-        self.siblings: WorkerSync | None = None
+        self.sync: WorkerSync | None = None
         self.config_problem: str | None = None
         """Why the config as it is now cannot be used; None while it can, and is."""
         self._environment = environment
@@ -85,12 +86,12 @@ class Services:
         self.database = Database(self._database_url, busy_timeout=1.0)  # a lock must not hold up requests for longer
         self.users = UserStore(self.database, clock=self.clock)
         self.groups = GroupStore(self.database, clock=self.clock)
-        self.ledger = self._new_ledger(board)
+        self.ledger = self._new_ledger()
         self.request_log = RequestLog(self.database)
         self.keeper = LogRetention(self.request_log, config.request_log, clock=self.clock)
-        self.authenticator = Authenticator(self.users, clock=self.clock)
+        self.authenticator = Authenticator(self.users, clock=self.clock, workers=self.coordination)
         self.sink = DatabaseSink(self.request_log, clock=self.clock)
-        self.log_files = open_log_files(config.request_log, worker=None if self.board is None else self.board.worker)
+        self.log_files = open_log_files(config.request_log, worker=self.coordination.index if self.shared else None)
         self.traces = open_traces(config.traces)
         self.upstream = HttptoolsUpstream()
         self.fleet = FleetService(
@@ -98,7 +99,7 @@ class Services:
             targets=self.targets,
             upstream=self.upstream,
             clock=self.clock,
-            shared=None if board is None else board.servers,
+            coordination=self.coordination,
         )
         self.warm_up = WarmUp(config=config, targets=self.targets, upstream=self.upstream, fleet=self.fleet)
         self.admitting = AdmissionController(config, self.targets, self.fleet, self.clock)
@@ -131,16 +132,15 @@ class Services:
             self.warm_up.start()
         await self.fleet.start()
         self.reachability.start()
-        if self.siblings is not None:
-            self.siblings.start()
+        if self.sync is not None:
+            self.sync.start()
         self.started = True
 
-    def _new_ledger(self, board: SharedMemory | None) -> UsageLimits:
-        """A process that is alone is a router with one worker, of a name that nobody else has."""
-        name = random_bytes(12).hex() if board is None else board.name
-        store = ActivityStore(self.database, router=name, worker=0 if board is None else board.worker)
-        peers = Peers(store, clock=self.clock, shared=None if board is None else board.users)
-        return UsageLimits(TokenUsage(self.database), peers, clock=self.clock)
+    def _new_ledger(self) -> UsageLimits:
+        shared = self.coordination
+        store = ActivityStore(self.database, router=shared.group, worker=shared.index)
+        routers = RouterActivity(store, clock=self.clock)
+        return UsageLimits(TokenUsage(self.database), workers=shared, routers=routers, clock=self.clock)
 
     def on_config(self, taken_up: Callable[[], None]) -> None:
         """Call back in the moment in which another config holds."""
@@ -170,9 +170,6 @@ class Services:
             _log.warning("external_host_without_key", detail=warning)
 
     def _taken_up_by_all(self, old: Config, config: Config) -> None:
-        for name, server in config.servers.items():
-            if self.board is not None and name in old.servers and old.servers[name].drain != server.drain:
-                self.board.drain(name, on=server.drain)
         if old.logging.level != config.logging.level:
             set_level(config.logging.level)
         self.admitting.reconfigure(config)
@@ -189,50 +186,43 @@ class Services:
     @property
     def first(self) -> bool:
         """Whether this process does what one of all workers has to do."""
-        return self.board is None or self.board.worker == 0
+        return self.coordination.index == 0
 
-    def join(self, collect: Callable[[], list[Family]], under_way: Callable[[], list[dict[str, Any]]]) -> None:
-        """With other workers: publish what is asked of all, do as they were told. To be called before `start`."""
-        board = self.board
-        if board is not None:
-            self.siblings = WorkerSync(
-                board.folder, board.worker, collect=collect, under_way=under_way, follow=self._follow
-            )
+    @property
+    def shared(self) -> bool:
+        """Whether this is one of several workers."""
+        return self.coordination.size > 1
 
-    def drain(self, server: str, *, on: bool) -> None:
-        """Send a server nothing new, or end that, in every worker."""
-        self.fleet.drain(server, on=on)
-        if self.board is not None:
-            self.board.drain(server, on=on)
+    def join(self, collect: Callable[[], list[Family]], under_way: Callable[[], list[dict[str, Any]]]) -> WorkerSync:
+        """Begin to share with the other workers what is asked of all. To be called before `start`."""
+        self.sync = WorkerSync(self.coordination, self.clock, collect=collect, under_way=under_way, follow=self._follow)
+        return self.sync
 
-    def _follow(self) -> None:
+    def _follow(self, told: list[News]) -> None:
         """Do what other workers were told, and show them what they cannot see."""
-        board = self.board
-        if board is None:
-            return
-        for server in self.config.servers:
-            drained = board.drained(server)
-            if drained is not None and drained != (server in self.fleet.health.draining):
-                self.fleet.drain(server, on=drained)
-        for name, value in self._own_figures().items():
-            board.figures.set(name, value)
-        board.figures.set(BEAT, int(self.clock.monotonic()))
+        self.fleet.follow_drains()
+        for news in told:
+            if isinstance(news, TokenVerified):
+                self.authenticator.hear(news)
+            else:
+                self.fleet.hear(news)
+        self._show_figures()
 
-    def _own_figures(self) -> dict[str, int]:
-        return {"waiting": self.admitting.waiting, "dropped": self.sink.dropped, "pending": self.sink.pending}
+    def _show_figures(self) -> None:
+        self.coordination.show(Figure.WAITING, self.admitting.waiting)
+        self.coordination.show(Figure.DROPPED, self.sink.dropped)
+        self.coordination.show(Figure.PENDING, self.sink.pending)
 
     def figures(self) -> dict[str, int]:
         """Requests that wait, rows dropped and rows pending, of all workers."""
-        own = self._own_figures()
-        if self.board is None:
-            return own
-        return {name: value + self.board.figures.elsewhere(name) for name, value in own.items()}
+        self._show_figures()
+        return {figure.value: self.coordination.total(figure) for figure in Figure}
 
     async def aclose(self) -> None:
         """Stop in the reverse order; rows that wait are written."""
         self.draining = True
-        if self.siblings is not None:
-            await self.siblings.aclose()
+        if self.sync is not None:
+            await self.sync.aclose()
         await self.reachability.aclose()
         await self.warm_up.aclose()
         await self.fleet.aclose()

@@ -12,6 +12,7 @@ import structlog
 
 from ollama_router_core.config import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_server.coordination.alone import alone
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.system import SystemClock
 from ollama_router_server.upstream.engine import HttptoolsUpstream
@@ -38,7 +39,7 @@ async def _look(config: Config, variables: Mapping[str, str]) -> Sighting:
     clock = SystemClock()
     upstream = HttptoolsUpstream()
     targets = build_targets(config, variables)
-    fleet = FleetService(config=config, targets=targets, upstream=upstream, clock=clock)
+    fleet = FleetService(config=config, targets=targets, upstream=upstream, clock=clock, coordination=alone())
     try:
         await fleet.start()
         return Sighting(snapshot=fleet.snapshot, now=clock.monotonic())

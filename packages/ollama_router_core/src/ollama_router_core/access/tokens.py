@@ -229,7 +229,8 @@ class VerifiedTokens(Generic[Value]):
     junk cannot push out what is good. `now` is any clock that only goes forward, in seconds.
 
     Args:
-        key: at most 64 random bytes, new for each process, so that keys in a memory dump match nothing elsewhere.
+        key: at most 64 random bytes, the same for processes that tell each other what they verified and for no
+            others, so that keys in a memory dump match nothing elsewhere.
         positive_ttl: seconds.
         negative_ttl: seconds.
         max_accepted: entries.
@@ -268,7 +269,7 @@ class VerifiedTokens(Generic[Value]):
 
     def find(self, credential: str, *, epoch: int, now: float) -> Value | Rejected | None:
         """What is known: the accepted credential's value, `REJECTED`, or None when bcrypt must be asked."""
-        key = self._digest(credential)
+        key = self.key(credential)
         accepted = self._accepted.get(key)
         if accepted is not None:
             if accepted.epoch == epoch and now < accepted.expires:
@@ -286,7 +287,10 @@ class VerifiedTokens(Generic[Value]):
 
     def accept(self, credential: str, value: Value, *, epoch: int, now: float) -> None:
         """Remember that a credential verified in this epoch, and whose it is."""
-        key = self._digest(credential)
+        self.accept_key(self.key(credential), value, epoch=epoch, now=now)
+
+    def accept_key(self, key: bytes, value: Value, *, epoch: int, now: float) -> None:
+        """`accept` for a credential that another process has verified; check its `proof` first."""
         self._rejected.pop(key, None)
         self._accepted[key] = _Entry(value, epoch, now + self._positive_ttl)
         self._accepted.move_to_end(key)
@@ -295,11 +299,15 @@ class VerifiedTokens(Generic[Value]):
 
     def reject(self, credential: str, *, epoch: int, now: float) -> None:
         """Remember that a credential is nobody's in this epoch."""
-        key = self._digest(credential)
+        key = self.key(credential)
         self._rejected[key] = _Entry(REJECTED, epoch, now + self._negative_ttl)
         self._rejected.move_to_end(key)
         if len(self._rejected) > self._max_rejected:
             self._rejected.popitem(last=False)
+
+    def proof(self, key: bytes, digest: str) -> bytes:
+        """What shows a process with the same key that the credential of this `key` fits a token's bcrypt digest."""
+        return blake2b(key + digest.encode(), key=self._key, digest_size=16, person=b"fits").digest()
 
     def carry_over(self, epoch: int, renew: Callable[[Value], Value | None]) -> None:
         """Enter a new epoch without verifying everybody again.
@@ -317,5 +325,6 @@ class VerifiedTokens(Generic[Value]):
             else:
                 entry.value, entry.epoch = value, epoch
 
-    def _digest(self, credential: str) -> bytes:
+    def key(self, credential: str) -> bytes:
+        """What entries are kept under; worthless where this object's key is not known."""
         return blake2b(credential.encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()

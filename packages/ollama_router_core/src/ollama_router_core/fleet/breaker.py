@@ -105,6 +105,27 @@ class Breaker:
         if state.probing:
             self._states[server] = replace(state, probing=False)
 
+    def opened_elsewhere(self, server: str, *, until: float, ejections: int, refused: bool) -> None:
+        """Another process put a server out; what this one has found out since by a probe is not overruled."""
+        state = self.state(server)
+        if not state.probing and until > (state.until or 0.0):
+            self._states[server] = replace(
+                state,
+                failures=0,
+                ejections=max(ejections, state.ejections),
+                until=until,
+                back_since=None,
+                refused=refused,
+            )
+
+    def closed_elsewhere(self, server: str, now: float) -> None:
+        """A probe of another process succeeded: the server comes back here too, as slowly."""
+        state = self.state(server)
+        if state.until is not None:
+            self._states[server] = replace(
+                state, failures=0, until=None, probing=False, calm_since=now, back_since=now, refused=False
+            )
+
     def admit(self, server: str, now: float) -> bool:
         """Ask right before sending: False means somebody else holds the one probe, or the time is not up.
 

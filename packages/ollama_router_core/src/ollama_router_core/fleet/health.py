@@ -160,8 +160,9 @@ class Health:
         self._troubled.add(server)
         jitter = zlib.crc32(f"{server}{self._breaker.state(server).ejections}".encode()) / 2**32
         if self._breaker.failed(server, now, jitter=jitter, refused=refused):
-            until = self._breaker.state(server).until or now
-            self._notify(ServerSuspended(server, until - now))
+            state = self._breaker.state(server)
+            until = state.until or now
+            self._notify(ServerSuspended(server, until, until - now, state.ejections, refused))
 
     def succeeded(self, server: str, now: float) -> None:
         """An exchange went well."""
@@ -170,6 +171,16 @@ class Health:
             self._breaker.succeeded(server, now)
             if was_out and self._breaker.state(server).until is None:
                 self._notify(ServerReturned(server))
+
+    def opened_elsewhere(self, server: str, *, until: float, ejections: int, refused: bool) -> None:
+        """Another process of the router put a server out."""
+        if server in self._config.servers:
+            self._troubled.add(server)
+            self._breaker.opened_elsewhere(server, until=until, ejections=ejections, refused=refused)
+
+    def closed_elsewhere(self, server: str, now: float) -> None:
+        """Another process of the router found that a server is back."""
+        self._breaker.closed_elsewhere(server, now)
 
     def abandoned(self, server: str) -> None:
         """A probe ended without a finding."""

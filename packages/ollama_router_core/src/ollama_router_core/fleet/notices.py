@@ -22,10 +22,13 @@ class ServerDown(Struct, frozen=True):
 
 
 class ServerSuspended(Struct, frozen=True):
-    """Its breaker opened, for so many seconds."""
+    """Its breaker opened for `seconds`, until a moment of the snapshot's clock; see `BreakerState` for the rest."""
 
     server: str
+    until: float
     seconds: float
+    ejections: int
+    refused: bool
 
 
 class ServerReturned(Struct, frozen=True):

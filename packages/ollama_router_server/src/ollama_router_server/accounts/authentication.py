@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from hmac import compare_digest
 from typing import Any
 
 import structlog
@@ -24,9 +25,10 @@ from ollama_router_core.access.tokens import (
     read_credential,
     verify_token,
 )
+from ollama_router_core.coordination import Coordination, TokenVerified
 from ollama_router_core.errors import InvalidCredential, Overloaded, StorageUnavailable, UserInactive
 from ollama_router_server.storage.users import Identities, KnownToken, User, UserStore
-from ollama_router_server.system import Clock, random_bytes
+from ollama_router_server.system import Clock
 
 __all__ = ["Authenticator", "Headers", "User", "Verification"]
 
@@ -84,6 +86,7 @@ class Authenticator:
     Args:
         users: where users come from.
         clock: for ages.
+        workers: the other workers, who are told what was verified here.
         poll_interval: seconds between looks at the epoch: the time in which a revocation takes hold.
         stale_after: seconds without a successful look after which nobody is let in.
         threads: bcrypt runs at once.
@@ -95,6 +98,7 @@ class Authenticator:
         users: UserStore,
         *,
         clock: Clock,
+        workers: Coordination,
         poll_interval: float = 0.25,
         stale_after: float = 30.0,
         threads: int = 2,
@@ -106,7 +110,8 @@ class Authenticator:
         self._stale_after = stale_after
         self._max_waiting = max_waiting
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="bcrypt")
-        self._verified: VerifiedTokens[KnownToken] = VerifiedTokens(random_bytes(32))
+        self._workers = workers
+        self._verified: VerifiedTokens[KnownToken] = VerifiedTokens(workers.secret)
         self._directory = _Directory(-1, {}, {})
         self._confirmed = self._loaded = float("-inf")
         self._flights: dict[str, asyncio.Task[KnownToken | None]] = {}
@@ -145,6 +150,13 @@ class Authenticator:
         credential = read_credential(headers)
         known = self._find(credential)
         return Verification(self._verify, credential) if known is None else self._admit(known)
+
+    def hear(self, news: TokenVerified) -> None:
+        """Another worker has verified a credential: bcrypt need not be asked again for the same digest."""
+        known = self._directory.by_token.get(news.token_id)
+        if known is not None and compare_digest(self._verified.proof(news.key, known.digest), news.proof):
+            now = self._clock.monotonic()
+            self._verified.accept_key(news.key, known, epoch=self._directory.epoch, now=now)
 
     def is_still_valid(self, user: User) -> bool:
         """Whether what let this user in still stands; to be asked again while an answer streams."""
@@ -232,7 +244,10 @@ class Authenticator:
         current = self._renew(verified)
         if current is not None:
             now = self._clock.monotonic()
-            self._verified.accept(credential, current, epoch=self._directory.epoch, now=now)
+            key = self._verified.key(credential)
+            self._verified.accept_key(key, current, epoch=self._directory.epoch, now=now)
+            proof = self._verified.proof(key, current.digest)
+            self._workers.tell(TokenVerified(key, current.user.token_id, proof))
         return current
 
     def _renew(self, known: KnownToken) -> KnownToken | None:

@@ -2,7 +2,8 @@
 
 Tokens are taken when a request is admitted and settled when it has ended; both are written within
 `flush_interval`, so a killed process leaves requests under way counted as they were taken. Other processes see them
-within `refresh_interval`. Requests in a minute and at once are shared by `peers`.
+within `refresh_interval`. Requests in a minute and at once are shared with the other workers of this router, who see
+them at once, and through the database with other routers.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from dataclasses import dataclass
 import structlog
 
 from ollama_router_core.access.grants import Grants
-from ollama_router_core.access.limits import Meter, Standing, day_of, first_day_of_month, standing_of
+from ollama_router_core.access.limits import Elsewhere, Meter, Standing, day_of, first_day_of_month, standing_of
+from ollama_router_core.coordination import Coordination, Scope
 from ollama_router_core.errors import StorageUnavailable
-from ollama_router_server.accounts.peers import Peers
 from ollama_router_server.storage.identities import User
+from ollama_router_server.storage.router_activity import RouterActivity
 from ollama_router_server.storage.token_usage import DayOfUser, TokenUsage
 from ollama_router_server.system import Clock
 
@@ -58,7 +60,8 @@ class UsageLimits:
 
     Args:
         usage: where tokens are kept.
-        peers: the other processes.
+        workers: the other workers of this router.
+        routers: other routers on the same database.
         clock: for minutes and days.
         flush_interval: seconds; what a killed process forgets at most.
         refresh_interval: seconds between looks at what other processes wrote.
@@ -67,14 +70,16 @@ class UsageLimits:
     def __init__(
         self,
         usage: TokenUsage,
-        peers: Peers,
         *,
+        workers: Coordination,
+        routers: RouterActivity,
         clock: Clock,
         flush_interval: float = 0.2,
         refresh_interval: float = 1.0,
     ) -> None:
         self._usage = usage
-        self._peers = peers
+        self._workers = workers
+        self._routers = routers
         self._clock = clock
         self._flush_interval = flush_interval
         self._refresh_interval = refresh_interval
@@ -114,7 +119,7 @@ class UsageLimits:
             LimitExceeded: a limit is used up.
         """
         meter = self._meters.get(user.name)
-        if meter is None or (_counts_requests(user.grants) and self._peers.age > _OLD):
+        if meter is None or (_counts_requests(user.grants) and self._routers.age > _OLD):
             return None
         if _has_token_limit(user.grants):
             if user.name not in self._with_tokens:
@@ -126,8 +131,10 @@ class UsageLimits:
         now, wall = self._clock.monotonic(), self._clock.wall()
         self._asked = now
         if _counts_requests(user.grants):
-            meter.admit(user.grants, now=now, wall=wall, elsewhere=self._peers.elsewhere(user.name, now))
-            self._peers.admitted(user.name, now)
+            meter.admit(user.grants, now=now, wall=wall, elsewhere=self._elsewhere(user.name, now))
+            self._workers.take(Scope.USER, user.name)
+            self._workers.admit(user.name, now)
+            self._routers.changed(user.name)
         else:
             meter.admit(user.grants, now=now, wall=wall)
         ticket = Ticket(
@@ -143,7 +150,8 @@ class UsageLimits:
         """A request has ended: what it was taken for is replaced by what it used."""
         self._meters[ticket.user].release()
         if ticket.shared:
-            self._peers.released(ticket.user)
+            self._workers.give_back(Scope.USER, ticket.user)
+            self._routers.changed(ticket.user)
         if ticket.tokens:
             self._take(ticket, tokens - ticket.tokens)
 
@@ -151,8 +159,18 @@ class UsageLimits:
         """Where a user stands now, for header fields."""
         meter = self._meters.get(user.name) or Meter()
         now = self._clock.monotonic()
-        elsewhere = self._peers.elsewhere(user.name, now)
+        elsewhere = self._elsewhere(user.name, now)
         return standing_of(meter, user.grants, now=now, wall=self._clock.wall(), elsewhere=elsewhere)
+
+    def _elsewhere(self, user: str, now: float) -> Elsewhere:
+        """What other processes have admitted for a user, as far as is known here."""
+        remote = self._routers.elsewhere(user, now)
+        if self._workers.size == 1:
+            return remote
+        return Elsewhere(
+            in_flight=remote.in_flight + self._workers.elsewhere(Scope.USER, user),
+            requests=(*remote.requests, *self._workers.admissions(user, now)),
+        )
 
     def _take(self, ticket: Ticket, tokens: int) -> None:
         if tokens:
@@ -167,9 +185,9 @@ class UsageLimits:
                 await self._load(user)
         if counts_tokens:
             self._with_tokens[name] = self._clock.monotonic()
-        if _counts_requests(user.grants) and self._peers.age > _OLD:
+        if _counts_requests(user.grants) and self._routers.age > _OLD:
             with suppress(StorageUnavailable):  # then what was known last has to do
-                await self._peers.read()
+                await self._routers.read()
         return self._meters[name]
 
     async def _load(self, user: User) -> None:
@@ -185,10 +203,11 @@ class UsageLimits:
             self._with_tokens[name] = self._clock.monotonic()
 
     async def _new_meter(self, name: str) -> Meter:
-        await self._peers.read()
+        await self._routers.read()
         meter = Meter()
-        for moment in self._peers.before(name, self._clock.monotonic()):
-            meter.recall(moment)
+        for moment, count in self._workers.own_admissions(name, self._clock.monotonic()):
+            for _ in range(count):
+                meter.recall(moment)
         return meter
 
     async def _run(self) -> None:
@@ -199,7 +218,7 @@ class UsageLimits:
                 await self._flush()
                 await self._refresh()
                 if self._clock.monotonic() - self._asked < _IDLE:
-                    await self._peers.read()
+                    await self._routers.read()
             except StorageUnavailable as error:
                 _log.warning("ledger_unavailable", error=str(error))
                 pause = self._refresh_interval
@@ -213,7 +232,7 @@ class UsageLimits:
 
     async def _flush(self) -> None:
         deltas = {key: tokens for key, tokens in self._unwritten.items() if tokens}
-        await self._peers.publish(self._meters)
+        await self._routers.publish(self._meters)
         await self._usage.add(deltas)
         self._unwritten.subtract(deltas)
         for key in [key for key, tokens in self._unwritten.items() if not tokens]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import falcon
@@ -11,7 +10,7 @@ from falcon.asgi import Request, Response
 from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.model_placement import differing_digests
-from ollama_router_server.coordination.shared_memory import SharedMemory
+from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 
 __all__ = ["DrainResource", "ExplainResource", "StatusResource"]
@@ -20,15 +19,15 @@ __all__ = ["DrainResource", "ExplainResource", "StatusResource"]
 class StatusResource:
     """`GET /router/status`: every server as believed now, with the age of each belief."""
 
-    def __init__(self, services: Services, under_way: Callable[[], list[dict[str, Any]]]) -> None:
+    def __init__(self, services: Services, sync: WorkerSync) -> None:
         self._services = services
-        self._under_way = under_way
+        self._sync = sync
 
     async def on_get(self, _request: Request, response: Response) -> None:
         """Answer the snapshot, and the requests under way in all workers."""
         snapshot = self._services.fleet.snapshot
         now = self._services.clock.monotonic()
-        figures, siblings = self._services.figures(), self._services.siblings
+        figures, coordination = self._services.figures(), self._services.coordination
         response.media = {
             "servers": {
                 name: {
@@ -39,8 +38,8 @@ class StatusResource:
                 for name, facts in snapshot.servers.items()
             },
             "waiting": figures["waiting"],
-            "under_way": self._under_way() if siblings is None else siblings.under_way(),
-            "worker": _worker_json(self._services.board),
+            "under_way": self._sync.under_way(),
+            "worker": {"index": coordination.index, "count": coordination.size},
             "config_problem": self._services.config_problem,
             "differing_models": {
                 name: {digest: list(servers) for digest, servers in digests.items()}
@@ -92,14 +91,9 @@ class DrainResource:
         services = self._services
         if name not in services.config.servers:
             raise falcon.HTTPNotFound(title="no such server", description=f"the config has no server {name!r}")
-        services.drain(name, on=self._on)
+        services.fleet.drain(name, on=self._on)
         in_flight = services.fleet.snapshot.in_flight.get(name, 0)
         response.media = {"server": name, "draining": self._on, "in_flight": in_flight}
-
-
-def _worker_json(board: SharedMemory | None) -> dict[str, int]:
-    """Which of the workers answers: learned speeds and breakers are its own."""
-    return {"index": 0, "count": 1} if board is None else {"index": board.worker, "count": board.workers}
 
 
 def _facts_json(facts: ServerFacts, now: float) -> dict[str, Any]:

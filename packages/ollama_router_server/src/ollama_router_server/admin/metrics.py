@@ -5,9 +5,8 @@ from __future__ import annotations
 from falcon.asgi import Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from ollama_router_server.services import Services
+from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.telemetry.metric_aggregation import text_of
-from ollama_router_server.telemetry.metrics import Metrics
 
 __all__ = ["MetricsResource"]
 
@@ -15,12 +14,10 @@ __all__ = ["MetricsResource"]
 class MetricsResource:
     """`GET /metrics`: for viewers and admins, for everybody with the setting `metrics_open`."""
 
-    def __init__(self, metrics: Metrics, services: Services) -> None:
-        self._metrics = metrics
-        self._services = services
+    def __init__(self, sync: WorkerSync) -> None:
+        self._sync = sync
 
     async def on_get(self, _request: Request, response: Response) -> None:
         """Answer Prometheus' text format; one of several workers answers for all."""
-        siblings = self._services.siblings
         response.content_type = CONTENT_TYPE_LATEST
-        response.data = self._metrics.text() if siblings is None else text_of(siblings.figures())
+        response.data = text_of(self._sync.figures())

@@ -1,224 +1,251 @@
-"""Numbers that the workers of one router share: memory in which each number has one writer.
+"""Coordination between the workers of one router: memory that they inherit, in which each number has one writer.
 
-The supervisor makes the board before it forks, so every worker sees the same memory. A worker writes its own rows and
-reads all of them: no lock is taken where requests pass. Only giving a name its place takes one (a POSIX lock, which
-the system takes back from a process that dies); places are never given back.
+The supervisor makes it before it forks, so every worker sees the same memory. A worker writes its own rows and reads
+all of them. Pages (figures for metrics, requests under way) are too long for it: files in a folder of the router's own.
 """
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from hashlib import blake2b
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from ollama_router_core.coordination import (
+    LEASE_SECONDS,
+    Admissions,
+    Coordination,
+    Figure,
+    News,
+    Scope,
+    read_news,
+    write_news,
+)
+from ollama_router_server.coordination.ring import Ring
+from ollama_router_server.coordination.rows import Places, Rows
 from ollama_router_server.system import random_bytes
 
-__all__ = ["BEAT", "Rows", "SharedMemory"]
-
-BEAT: Final = "beat"
-"""The figure in which a worker says that it lives: whole seconds of the monotonic clock."""
+__all__ = ["SharedMemory", "WorkerMember"]
 
 _WORD = 8
 _SERVERS: Final = 1024
 _USERS: Final = 16_384
-SECONDS: Final = 61
-"""Cells for requests of the last minute, one a second."""
-_COUNT_BITS: Final = 24
-_COUNT_MASK: Final = (1 << _COUNT_BITS) - 1
-
-
-class _Places:
-    """Which place a name has; the same for every worker. Names are kept as 63 bits of a digest."""
-
-    __slots__ = ("_capacity", "_known", "_lock", "_start", "_words")
-
-    def __init__(self, words: memoryview, start: int, capacity: int, lock: int) -> None:
-        self._words = words
-        self._start = start
-        self._capacity = capacity
-        self._lock = lock
-        self._known: dict[str, int | None] = {}
-
-    @staticmethod
-    def words(capacity: int) -> int:
-        """Words it takes: how many are taken, and a digest for each."""
-        return 1 + capacity
-
-    def of(self, name: str) -> int | None:
-        """A name's place; None when all are taken."""
-        try:
-            return self._known[name]
-        except KeyError:
-            place = self._known[name] = self._give(name)
-            return place
-
-    def _give(self, name: str) -> int | None:
-        digest = int.from_bytes(blake2b(name.encode(), digest_size=_WORD).digest()) >> 1
-        with self._locked():
-            start, count = self._start + 1, self._words[self._start]
-            taken = self._words[start : start + count].tolist()
-            if digest in taken:
-                return taken.index(digest)
-            if count == self._capacity:
-                return None
-            self._words[start + count] = digest
-            self._words[self._start] = count + 1
-            return int(count)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        fcntl.lockf(self._lock, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.lockf(self._lock, fcntl.LOCK_UN)
-
-
-class Rows:
-    """A row of numbers for each name and worker. A name without a place counts nothing and is nowhere."""
-
-    __slots__ = ("_places", "_start", "_width", "_words", "_worker", "_workers", "_stride")  # noqa: RUF023 - by meaning
-
-    def __init__(self, words: memoryview, start: int, places: _Places, shape: tuple[int, int, int]) -> None:
-        capacity, self._width, self._workers = shape
-        self._words = words
-        self._start = start
-        self._places = places
-        self._stride = capacity * self._width
-        self._worker = 0
-
-    def enter(self, worker: int) -> None:
-        """Whose rows are written from now on in this process."""
-        self._worker = worker
-
-    def add(self, name: str, change: int) -> None:
-        """Add to the first number of this worker's row."""
-        place = self._places.of(name)
-        if place is not None:
-            self._words[self._start + self._worker * self._stride + place * self._width] += change
-
-    def set(self, name: str, value: int) -> None:
-        """Write the first number of this worker's row."""
-        self.add(name, value - self._own(name))
-
-    def _own(self, name: str) -> int:
-        place = self._places.of(name)
-        return 0 if place is None else int(self._words[self._start + self._worker * self._stride + place * self._width])
-
-    def total(self, name: str) -> int:
-        """The first number of every worker's row, summed."""
-        place = self._places.of(name)
-        if place is None:
-            return 0
-        at = self._start + place * self._width
-        words, stride = self._words, self._stride
-        return sum(words[at + worker * stride] for worker in range(self._workers))
-
-    def elsewhere(self, name: str) -> int:
-        """The first number of every other worker's row, summed."""
-        return self.total(name) - self._own(name)
-
-    def of(self, worker: int, name: str) -> int:
-        """The first number of one worker's row."""
-        place = self._places.of(name)
-        return 0 if place is None else int(self._words[self._start + worker * self._stride + place * self._width])
-
-    def tick(self, name: str, now: float) -> None:
-        """Count one request in this second of the monotonic clock, in this worker's row."""
-        place = self._places.of(name)
-        if place is not None:
-            second = int(now)
-            row = self._start + self._worker * self._stride + place * self._width
-            cell = row + 1 + second % SECONDS
-            known = self._words[cell]
-            count = (known & _COUNT_MASK) + 1 if known >> _COUNT_BITS == second else 1
-            self._words[cell] = (second << _COUNT_BITS) | count
-
-    def ticks(self, name: str, now: float, *, own: bool = False) -> list[tuple[int, int]]:
-        """Seconds of the last minute and the requests in them: of the other workers, or of this one."""
-        place = self._places.of(name)
-        if place is None:
-            return []
-        found: list[tuple[int, int]] = []
-        oldest = int(now) - 60
-        for worker in range(self._workers):
-            if (worker == self._worker) is own:
-                row = self._start + worker * self._stride + place * self._width
-                cells = self._words[row + 1 : row + 1 + SECONDS].tolist()
-                found += [(cell >> _COUNT_BITS, cell & _COUNT_MASK) for cell in cells if cell >> _COUNT_BITS >= oldest]
-        return found
-
-    def forget(self, worker: int) -> None:
-        """A worker is gone: what it had under way is over. What it counted stays."""
-        row = self._start + worker * self._stride
-        for place in range(self._stride // self._width):
-            at = row + place * self._width
-            if self._words[at]:
-                self._words[at] = 0
+_DRAINED, _UNDRAINED = 1, 2
+_BEAT, _SINCE, _FIGURES = 0, 1, 2
+_CELLS: Final = _FIGURES + len(Figure)
+_FIGURE_CELLS: Final = {figure: _FIGURES + number for number, figure in enumerate(Figure)}
+_THOUSAND = 1000
+"""Moments are kept as whole milliseconds, 0 for none."""
 
 
 class SharedMemory:
-    """The memory of one router with several workers.
+    """The group of one router's workers.
 
     Attributes:
-        servers: requests under way by server.
-        users: requests under way and of the last minute, for users with limits.
-        figures: other numbers by name, `waiting` for one.
         name: of the router, among all that share its database.
-        folder: for files of the workers; it goes when the supervisor calls `close`.
-        workers, worker: how many there are, and which this is.
+        secret: 32 bytes that the workers have in common.
+        size: how many workers there are.
     """
 
     def __init__(self, workers: int) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="ollama-router-"))
-        self._lock = (self.folder / "lock").open("w")  # open as long as the board lives
-        shapes = {"servers": (_SERVERS, 1), "users": (_USERS, 1 + SECONDS), "figures": (64, 1)}
-        sizes = [_Places.words(rows) + workers * rows * width for rows, width in shapes.values()]
-        self._memory = mmap.mmap(-1, (sum(sizes) + _SERVERS) * _WORD)
-        self._words = memoryview(self._memory).cast("q")
         self.name = random_bytes(12).hex()
-        self.workers = workers
-        self.worker = 0
-        start, made = 0, []
-        for (capacity, width), size in zip(shapes.values(), sizes, strict=True):
-            places = _Places(self._words, start, capacity, self._lock.fileno())
-            made.append(
-                (places, Rows(self._words, start + _Places.words(capacity), places, (capacity, width, workers)))
-            )
-            start += size
-        (self._server_places, self.servers), (_, self.users), (_, self.figures) = made
-        self._drains = start
+        self.secret = random_bytes(32)
+        self.size = workers
+        self._folder = Path(tempfile.mkdtemp(prefix="ollama-router-"))
+        self._lock = (self._folder / "lock").open("w")  # open as long as the memory lives
+        sizes = [
+            Places.words(_SERVERS),
+            Places.words(_USERS),
+            _SERVERS,
+            workers * _SERVERS * Rows.width(timed=False),
+            workers * _USERS * Rows.width(timed=True),
+            workers * _CELLS,
+            workers * Ring.WORDS,
+        ]
+        self._memory = mmap.mmap(-1, sum(sizes) * _WORD)
+        servers, users, self.drains, server_rows, user_rows, self.cells, rings = _cut(self._memory, sizes)
+        self.servers = Places(servers, _SERVERS, self._lock.fileno())
+        self.rows = {
+            Scope.SERVER: Rows(server_rows, self.servers, _SERVERS),
+            Scope.USER: Rows(user_rows, Places(users, _USERS, self._lock.fileno()), _USERS, timed=True),
+        }
+        self.rings = [Ring(rings[worker * Ring.WORDS : (worker + 1) * Ring.WORDS]) for worker in range(workers)]
 
-    def enter(self, worker: int) -> None:
-        """This process is that worker from now on."""
-        self.worker = worker
-        for rows in (self.servers, self.users, self.figures):
-            rows.enter(worker)
+    def __repr__(self) -> str:
+        return f"SharedMemory({self.size} workers)"
 
-    def forget(self, worker: int) -> None:
-        """A worker is gone."""
-        for rows in (self.servers, self.users, self.figures):
-            rows.forget(worker)
+    def member(self, index: int) -> Coordination:
+        """The view of one worker."""
+        return WorkerMember(self, index)
 
-    def drain(self, server: str, *, on: bool) -> None:
-        """Tell every worker that a server is drained, or is not any more."""
-        place = self._server_places.of(server)
-        if place is not None:
-            self._words[self._drains + place] = 1 if on else 2
+    def forget(self, index: int) -> None:
+        """A worker is gone: its leases end, what it admitted in the last minute counts on."""
+        for rows in self.rows.values():
+            rows.clear(index)
+        start = index * _CELLS
+        for cell in range(start, start + _CELLS):
+            self.cells[cell] = 0
 
-    def drained(self, server: str) -> bool | None:
-        """What some worker was told about a server; None when nobody was told anything."""
-        place = self._server_places.of(server)
-        said = 0 if place is None else self._words[self._drains + place]
-        return {1: True, 2: False}.get(said)
+    def last_beat(self, index: int) -> float | None:
+        """When a worker last said that it lives; None before it first did."""
+        return _moment(self.cells[index * _CELLS + _BEAT])
+
+    def page(self, index: int) -> Path:
+        """The file in which a worker shows itself."""
+        return self._folder / f"{index}.page"
 
     def close(self) -> None:
         """The router has ended."""
         self._lock.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _cut(memory: mmap.mmap, sizes: Sequence[int]) -> Iterator[memoryview]:
+    words, start = memoryview(memory).cast("q"), 0
+    for size in sizes:
+        yield words[start : start + size]
+        start += size
+
+
+def _moment(word: int) -> float | None:
+    return word / _THOUSAND if word else None
+
+
+class WorkerMember:
+    """One worker's view: it writes what is its own and reads everybody's."""
+
+    def __init__(self, memory: SharedMemory, index: int) -> None:
+        self.index = index
+        self._memory = memory
+        self._users, self._rows = memory.rows[Scope.USER], memory.rows
+        self._cells = memory.cells[index * _CELLS : (index + 1) * _CELLS]
+        self._others = [other for other in range(memory.size) if other != index]
+        self._living = self._others
+        self._heard = {other: memory.rings[other].tail for other in self._others}
+
+    def __repr__(self) -> str:
+        return f"WorkerMember({self.index})"
+
+    @property
+    def size(self) -> int:
+        """How many workers there are."""
+        return self._memory.size
+
+    @property
+    def group(self) -> str:
+        """The router's name."""
+        return self._memory.name
+
+    @property
+    def secret(self) -> bytes:
+        """32 bytes that the workers have in common."""
+        return self._memory.secret
+
+    # --- counts -----------------------------------------------------------------------------------------------------
+
+    def take(self, scope: Scope, name: str) -> None:
+        """A request begins here."""
+        self._rows[scope].add(self.index, name, 1)
+
+    def give_back(self, scope: Scope, name: str) -> None:
+        """It ended here."""
+        self._rows[scope].add(self.index, name, -1)
+
+    def elsewhere(self, scope: Scope, name: str) -> int:
+        """Requests in flight in the other workers that live."""
+        rows = self._rows[scope]
+        return sum([rows.count(other, name) for other in self._living])
+
+    def admit(self, user: str, now: float) -> None:
+        """Count a request of a user in this second."""
+        self._users.tick(self.index, user, now)
+
+    def admissions(self, user: str, now: float) -> Sequence[Admissions]:
+        """What the other workers admitted in the last minute."""
+        return [row for other in self._others for row in self._admitted(other, user, now)]
+
+    def own_admissions(self, user: str, now: float) -> Sequence[Admissions]:
+        """What was admitted as this worker in the last minute, oldest first."""
+        return sorted(self._admitted(self.index, user, now))
+
+    def _admitted(self, worker: int, user: str, now: float) -> Iterator[Admissions]:
+        return (Admissions(min(now, second + 1.0), count) for second, count in self._users.ticks(worker, user, now))
+
+    # --- order ------------------------------------------------------------------------------------------------------
+
+    def waits(self, since: float | None) -> None:
+        """The moment at which the longest waiting request arrived here."""
+        self._cells[_SINCE] = 0 if since is None else int(since * _THOUSAND)
+
+    def longest_wait_elsewhere(self) -> float | None:
+        """The earliest such moment in the other workers that live."""
+        found = (self._memory.cells[other * _CELLS + _SINCE] for other in self._living)
+        return _moment(min((word for word in found if word), default=0))
+
+    # --- facts ------------------------------------------------------------------------------------------------------
+
+    def drain(self, server: str, *, on: bool) -> None:
+        """Tell every worker that a server is drained, or is not any more."""
+        place = self._memory.servers.of(server)
+        if place is not None:
+            self._memory.drains[place] = _DRAINED if on else _UNDRAINED
+
+    def drained(self, server: str) -> bool | None:
+        """What some worker was told last about a server; None when nobody was told anything."""
+        place = self._memory.servers.of(server)
+        said = 0 if place is None else self._memory.drains[place]
+        return {_DRAINED: True, _UNDRAINED: False}.get(said)
+
+    def tell(self, news: News) -> None:
+        """Tell the other workers."""
+        self._memory.rings[self.index].write(write_news(news))
+
+    def news(self) -> list[News]:
+        """What the others told since the last call."""
+        found: list[News] = []
+        for other, position in self._heard.items():
+            messages, self._heard[other] = self._memory.rings[other].read(position)
+            found += [news for message in messages if (news := read_news(message)) is not None]
+        return found
+
+    # --- figures ----------------------------------------------------------------------------------------------------
+
+    def show(self, figure: Figure, value: int) -> None:
+        """Set this worker's figure."""
+        self._cells[_FIGURE_CELLS[figure]] = value
+
+    def total(self, figure: Figure) -> int:
+        """The figure of all workers."""
+        cell = _FIGURE_CELLS[figure]
+        return sum([int(self._memory.cells[worker * _CELLS + cell]) for worker in range(self.size)])
+
+    def publish(self, page: bytes) -> None:
+        """Replace what this worker shows of itself."""
+        path = self._memory.page(self.index)
+        new = path.with_suffix(".new")
+        with suppress(OSError):  # the folder is gone: the router is ending
+            new.write_bytes(page)
+            new.replace(path)
+
+    def pages(self) -> list[bytes]:
+        """What the other workers published last."""
+        return [page for other in self._others if (page := self._page(other))]
+
+    def own_page(self) -> bytes:
+        """What was published last as this worker."""
+        return self._page(self.index)
+
+    def _page(self, worker: int) -> bytes:
+        try:
+            return self._memory.page(worker).read_bytes()
+        except OSError:
+            return b""
+
+    async def beat(self, now: float) -> None:
+        """Say that this worker lives, and look which of the others do."""
+        self._cells[_BEAT] = max(1, int(now * _THOUSAND))
+        beats = ((other, self._memory.last_beat(other)) for other in self._others)
+        self._living = [other for other, beat in beats if beat is None or now - beat < LEASE_SECONDS]

@@ -1,8 +1,8 @@
-"""What a worker does because it is one of several: follows drains, publishes its figures, reads the others'.
+"""What a worker does because it is one of several: gives signs of life, hears news, publishes its figures.
 
-Figures for Prometheus and the requests under way go into one file a worker, about once a second, in a folder of the
-router's own. Whoever is asked adds its own as they are now to the others' as they were written. A worker that is
-started again finds the file of its predecessor and adds what that had counted, so that sums do not fall.
+Figures for Prometheus and the requests under way are published about once a second. A worker that is asked adds its own
+as they are now to the others' as they were published. One that is started again finds the page of its predecessor and
+adds what that had counted, so that sums do not fall.
 """
 
 from __future__ import annotations
@@ -10,55 +10,56 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import structlog
 
+from ollama_router_core.coordination import Coordination, News
+from ollama_router_server.system import Clock
 from ollama_router_server.telemetry.metric_aggregation import Family, add_up, counted
 
 __all__ = ["WorkerSync"]
 
 _FIGURES = "figures"
 _UNDER_WAY = "under_way"
-_FOLLOW = 0.25
+_BEAT = 0.25
 _PUBLISH = 1.0
 
 _log = structlog.get_logger(__name__)
 
 
 class WorkerSync:
-    """This worker among the others. Start it on a running event loop.
+    """This worker among the others. Start it on a running event loop; alone, it has nothing to do.
 
     Args:
-        folder: for files of figures; every worker has the same one.
-        index: which worker this is.
+        coordination: what the workers share.
+        clock: for signs of life.
         collect: this process's figures now.
         under_way: this process's requests under way, as JSON.
-        follow: called four times a second.
+        follow: called four times a second with what the others told.
     """
 
     def __init__(
         self,
-        folder: Path,
-        index: int,
+        coordination: Coordination,
+        clock: Clock,
         *,
         collect: Callable[[], list[Family]],
         under_way: Callable[[], list[dict[str, Any]]],
-        follow: Callable[[], None],
+        follow: Callable[[list[News]], None],
     ) -> None:
-        self._folder = folder
-        self._file = folder / f"{index}.json"
+        self._coordination = coordination
+        self._clock = clock
         self._collect = collect
         self._under_way = under_way
         self._follow = follow
-        self._inherited = counted(_families(_read(self._file)))
+        self._inherited = counted(_families(_read(coordination.own_page())))
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to follow and to publish."""
-        self._task = asyncio.create_task(self._run(), name="siblings")
+        if self._coordination.size > 1:
+            self._task = asyncio.create_task(self._run(), name="worker-sync")
 
     async def aclose(self) -> None:
         """Publish once more and stop."""
@@ -76,36 +77,34 @@ class WorkerSync:
         return [row for one in ({_UNDER_WAY: self._under_way()}, *self._others()) for row in one.get(_UNDER_WAY, ())]
 
     def _others(self) -> list[dict[str, Any]]:
-        return [_read(path) for path in sorted(self._folder.glob("*.json")) if path != self._file]
+        return [_read(page) for page in self._coordination.pages()]
 
     def _own(self) -> list[Family]:
         return add_up([self._collect(), self._inherited])
 
     async def _run(self) -> None:
         published = float("-inf")
-        loop = asyncio.get_running_loop()
         while True:
+            now = self._clock.monotonic()
             try:
-                self._follow()
-                if loop.time() - published >= _PUBLISH:
-                    published = loop.time()
+                await self._coordination.beat(now)
+                self._follow(self._coordination.news())
+                if now - published >= _PUBLISH:
+                    published = now
                     self._publish()
             except Exception:  # noqa: BLE001 - requests go on whatever this does
-                _log.exception("siblings_failed")
-            await asyncio.sleep(_FOLLOW)
+                _log.exception("worker_sync_failed")
+            await asyncio.sleep(_BEAT)
 
     def _publish(self) -> None:
-        new = self._file.with_suffix(".new")
-        with suppress(OSError):  # the folder is gone: the router is ending
-            new.write_text(json.dumps({_FIGURES: self._own(), _UNDER_WAY: self._under_way()}))
-            new.replace(self._file)
+        self._coordination.publish(json.dumps({_FIGURES: self._own(), _UNDER_WAY: self._under_way()}).encode())
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """What a worker wrote; nothing where it has written nothing yet."""
+def _read(page: bytes) -> dict[str, Any]:
+    """What a worker published; nothing where it has published nothing yet."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError):
+        found: dict[str, Any] = json.loads(page)
+    except ValueError:
         return {}
     return found
 

@@ -11,15 +11,24 @@ import structlog
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Config
+from ollama_router_core.coordination import (
+    BreakerClosed,
+    BreakerOpened,
+    Coordination,
+    FactsChanged,
+    News,
+    Scope,
+    SpeedLearned,
+    TokenVerified,
+)
 from ollama_router_core.errors import RouterError
 from ollama_router_core.fleet.health import BreakerPermit, Health
 from ollama_router_core.fleet.load_counts import LoadCounts
 from ollama_router_core.fleet.notices import Notice, ServerDown, ServerReturned, ServerSuspended, ServerUp
 from ollama_router_core.fleet.prefixes import Prefixes
-from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, ServerFacts
+from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.state import FleetState
-from ollama_router_server.coordination.shared_memory import Rows
 from ollama_router_server.fleet.health_checker import HealthChecker
 from ollama_router_server.system import Clock
 from ollama_router_server.upstream.fetching import fetch
@@ -30,11 +39,15 @@ __all__ = ["FleetService"]
 
 _log = structlog.get_logger("fleet")
 
+_QUIET_SECONDS = 1.0
+"""Seconds between two news of one subject: more would tell nothing."""
+
 
 class FleetService:
     """One background task a server; `snapshot` is what is believed now.
 
-    Workers of one router each ask the servers themselves; what they have in flight is counted together in `shared`.
+    Workers of one router each ask the servers themselves. What they have in flight is counted together, drains hold for
+    all, and what one finds out by its requests (a server that fails or is back, speeds) the others are told.
 
     Attributes:
         state: what is believed and in flight.
@@ -47,17 +60,18 @@ class FleetService:
         targets: Mapping[str, Target],
         upstream: Upstream,
         clock: Clock,
-        shared: Rows | None = None,
+        coordination: Coordination,
     ) -> None:
         self._config = config
         self._targets = targets
         self._upstream = upstream
         self._clock = clock
-        self._shared = shared
+        self._coordination = coordination
+        self._told: dict[object, float] = {}
         self._replies: dict[tuple[str, str], bytes] = {}
         self._listeners: list[Callable[[], None]] = []
         self._up_listeners: list[Callable[[str], None]] = []
-        self.state = FleetState(config, notify=_log_notice)
+        self.state = FleetState(config, notify=self._notice)
         self._timeouts = _timeouts(config)
         self._polls = self._new_polls()
         self._starting: asyncio.Task[None] | None = None
@@ -75,10 +89,10 @@ class FleetService:
     @property
     def snapshot(self) -> FleetSnapshot:
         """The fleet as believed now, our own requests in flight included."""
-        shared, elsewhere = self._shared, EMPTY
-        if shared is not None:
-            elsewhere = {name: count for name in self.state.servers if (count := shared.elsewhere(name))}
-        return self.state.snapshot(self.now(), elsewhere)
+        if not self.shares:
+            return self.state.snapshot(self.now())
+        counts = {name: self._coordination.elsewhere(Scope.SERVER, name) for name in self.state.servers}
+        return self.state.snapshot(self.now(), {name: count for name, count in counts.items() if count})
 
     @property
     def servers(self) -> Mapping[str, ServerFacts]:
@@ -105,8 +119,11 @@ class FleetService:
 
         Names that the config drops are forgotten at once; requests under way there end as they end.
         """
-        self._config = config
+        old, self._config = self._config.servers, config
         self._timeouts = _timeouts(config)
+        for name, server in config.servers.items():
+            if name in old and old[name].drain != server.drain:
+                self._coordination.drain(name, on=server.drain)
         self.state.reconfigure(config, moved=moved)
         kept = self.state.servers.keys() - set(moved)
         self._replies = {key: body for key, body in self._replies.items() if key[0] in kept}
@@ -124,7 +141,11 @@ class FleetService:
         self._up_listeners.append(listener)
 
     def drain(self, name: str, *, on: bool) -> None:
-        """Send a server nothing new, or end that."""
+        """Send a server nothing new, or end that, in every worker."""
+        self._coordination.drain(name, on=on)
+        self._drain(name, on=on)
+
+    def _drain(self, name: str, *, on: bool) -> None:
         self.state.health.drain(name, on=on)
         _log.info("server_draining" if on else "server_undrained", server=name)
         self._tell()
@@ -132,6 +153,8 @@ class FleetService:
     def learn(self, server: str, model: CanonicalName, sample: Sample) -> None:
         """A request finished with these metrics: the next one of its kind knows how long it takes."""
         self.state.learn(server, model, sample)
+        if self._may_tell((server, model)):
+            self._coordination.tell(SpeedLearned(server, model, sample))
 
     def holds(self, server: str, model: CanonicalName, conversation: int, tokens: int) -> None:
         """A turn of a conversation was answered there: its next one need not be read from the beginning."""
@@ -144,6 +167,14 @@ class FleetService:
     def permit(self, server: str, *, forced: bool = False) -> BreakerPermit | None:
         """The right to send one request now; see `Health.permit`."""
         return self.state.permit(server, self.now(), forced=forced)
+
+    def retry_after(self) -> float | None:
+        """Seconds until the first suspended server is tried again, None when none is suspended."""
+        return self.state.health.retry_after(self.now())
+
+    def evicted(self, name: str, model: CanonicalName) -> None:
+        """A model was unloaded to make room."""
+        self.state.evicted(name, model, self.now())
 
     def take_retry(self, waiting: int) -> bool:
         """Whether the retry budget has one more retry; `waiting` requests count as in flight too."""
@@ -162,7 +193,7 @@ class FleetService:
             except RouterError as error:
                 _log.warning("unload_failed", server=name, model=model, error=error.message)
                 return
-            self.state.evicted(name, model, self.now())
+            self.evicted(name, model)
 
     def running(self, name: str) -> int:
         """This process's requests in flight on a server."""
@@ -171,7 +202,7 @@ class FleetService:
     @property
     def shares(self) -> bool:
         """Whether other workers may free or take a server without this one being told."""
-        return self._shared is not None
+        return self._coordination.size > 1
 
     def _tell(self) -> None:
         for listener in self._listeners:
@@ -190,13 +221,11 @@ class FleetService:
     def begin(self, name: str) -> None:
         """A request was sent to a server."""
         self.state.begin(name)
-        if self._shared is not None:
-            self._shared.add(name, 1)
+        self._coordination.take(Scope.SERVER, name)
 
     def end(self, name: str) -> None:
         """A request to a server ended. With none left, nothing is being loaded there for us any more."""
-        if self._shared is not None:
-            self._shared.add(name, -1)
+        self._coordination.give_back(Scope.SERVER, name)
         self.state.end(name, None, self.now())
 
     def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> bool:
@@ -228,8 +257,12 @@ class FleetService:
     def refresh_soon(self, name: str | None = None) -> None:
         """Have the models of one server, or of all, asked for again at once, in the background."""
         for server in self.servers if name is None else (name,):
-            self.state.lists_are_due(server, self.now())
-            self._polls.soon(server)
+            self._refresh(server)
+            self._facts_changed(server)
+
+    def _refresh(self, server: str) -> None:
+        self.state.lists_are_due(server, self.now())
+        self._polls.soon(server)
 
     def refresh_unknown(self, model: CanonicalName | None) -> None:
         """A request could not be placed: ask for the lists again, at most once in five seconds."""
@@ -250,19 +283,59 @@ class FleetService:
             for listener in self._up_listeners:
                 listener(name)
 
+    # --- workers ----------------------------------------------------------------------------------------------------
 
-def _log_notice(notice: Notice) -> None:
-    match notice:
-        case ServerUp():
-            pass  # logged when its models are known, too: see `polled`
-        case ServerDown(server, error):
-            _log.warning("server_down", server=server, error=error)
-        case ServerSuspended(server, seconds):
-            _log.warning("server_suspended", server=server, seconds=round(seconds, 1))
-        case ServerReturned(server):
-            _log.info("server_returned", server=server)
-        case _:
-            assert_never(notice)
+    def follow_drains(self) -> None:
+        """Drain what other workers were told to drain."""
+        for name in self._config.servers:
+            on = self._coordination.drained(name)
+            if on is not None and on != (name in self.health.draining):
+                self._drain(name, on=on)
+
+    def hear(self, news: News) -> None:
+        """Another worker found something out."""
+        match news:
+            case BreakerOpened(server, until, ejections, refused):
+                self.health.opened_elsewhere(server, until=until, ejections=ejections, refused=refused)
+            case BreakerClosed(server):
+                self.health.closed_elsewhere(server, self.now())
+                self._tell()
+            case SpeedLearned(server, model, sample):
+                self.state.learn(server, model, sample)
+            case FactsChanged(server):
+                if server in self.servers and self._may_tell(server):
+                    self._refresh(server)
+            case TokenVerified():
+                pass  # about users, not servers
+            case _:
+                assert_never(news)
+
+    def _notice(self, notice: Notice) -> None:
+        match notice:
+            case ServerUp(server):
+                self._facts_changed(server)  # logged when its models are known, too: see `polled`
+            case ServerDown(server, error):
+                _log.warning("server_down", server=server, error=error)
+                self._facts_changed(server)
+            case ServerSuspended(server, until, seconds, ejections, refused):
+                _log.warning("server_suspended", server=server, seconds=round(seconds, 1))
+                self._coordination.tell(BreakerOpened(server, until, ejections, refused))
+            case ServerReturned(server):
+                _log.info("server_returned", server=server)
+                self._coordination.tell(BreakerClosed(server))
+            case _:
+                assert_never(notice)
+
+    def _facts_changed(self, server: str) -> None:
+        if self._may_tell(server):
+            self._coordination.tell(FactsChanged(server))
+
+    def _may_tell(self, subject: object) -> bool:
+        """Whether a subject was not spoken of for a second: workers must not echo each other."""
+        if not self.shares or self.now() - self._told.get(subject, float("-inf")) < _QUIET_SECONDS:
+            return False
+        self._told[subject] = self.now()
+        return True
 
 
 def _timeouts(config: Config) -> Timeouts:

@@ -60,7 +60,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal: from now on `/readyz` says 503. Ctrl-C reaches workers too, but their supervisor tells them."""
-        if sig == signal.SIGINT and self._services.board is not None:
+        if sig == signal.SIGINT and self._services.shared:
             return
         self._services.draining = True
         if self._notifier is not None:
@@ -278,7 +278,7 @@ def _run_workers(
     worker = supervisor.run()
     if worker is not None:
         with _logging(config, worker.index):
-            services = Services(config, environment, board=worker.board)
+            services = Services(config, environment, coordination=worker.coordination)
             serving = serve(services, sock, accepting=worker.ready, source=source, lifeline=worker.lifeline)
             _run_loop(serving)
 

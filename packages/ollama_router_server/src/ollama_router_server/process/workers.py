@@ -1,9 +1,9 @@
 """Several processes on one listening socket: started, watched, started again, told to end.
 
-The supervisor forks: workers inherit the socket, the config with its secrets and the board as they are. It runs no
-event loop and, at the moment of a fork, no thread, so no lock is copied that a thread holds. A worker that dies is
-started again; the socket stays open meanwhile, so no connection is refused. A worker whose supervisor has died ends as
-if it had been told to.
+The supervisor forks: workers inherit the socket, the config with its secrets and the shared memory as they are. It
+runs no event loop and, at the moment of a fork, no thread, so no lock is copied that a thread holds. A worker that dies
+is started again; the socket stays open meanwhile, so no connection is refused. A worker whose supervisor has died ends
+as if it had been told to.
 
     supervisor --SIGTERM, SIGHUP--> workers         worker --"ready"--> supervisor
     supervisor --lifeline (end of file: it is gone)--> worker
@@ -21,8 +21,9 @@ from typing import Any, Final
 
 import structlog
 
+from ollama_router_core.coordination import LEASE_SECONDS, Coordination
 from ollama_router_core.errors import RouterError
-from ollama_router_server.coordination.shared_memory import BEAT, SharedMemory
+from ollama_router_server.coordination.shared_memory import SharedMemory
 from ollama_router_server.system import SystemClock
 
 __all__ = ["Supervisor", "Worker"]
@@ -31,8 +32,6 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _SHORT_LIFE: Final = 5.0
 _PAUSE: Final = 1.0
 """Seconds before a worker is started again that did not live for `_SHORT_LIFE` seconds."""
-_HUNG: Final = 30.0
-"""Seconds without a sign of life after which a worker is killed, and so started again."""
 _LOOK: Final = 0.5
 """Seconds between looks at the workers while nothing happens."""
 
@@ -44,7 +43,7 @@ class Worker:
     """One of several processes: `lifeline` reads as ended once the supervisor is gone."""
 
     index: int
-    board: SharedMemory
+    coordination: Coordination
     lifeline: int
     _ready: int
 
@@ -89,7 +88,7 @@ class Supervisor:
         self._grace = grace
         self._open_log = open_log
         self._tell = {"accepting": accepting, "stopping": stopping, "reloading": reloading, "alive": alive}
-        self._board = SharedMemory(count)
+        self._memory = SharedMemory(count)
         self._clock = SystemClock()
         self._children: dict[int, _Child] = {}
         self._due: dict[int, float] = {}
@@ -161,8 +160,7 @@ class Supervisor:
         os.close(read)
         self._become_worker()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        self._board.enter(index)
-        return Worker(index=index, board=self._board, lifeline=self._lifeline[0], _ready=write)
+        return Worker(index=index, coordination=self._memory.member(index), lifeline=self._lifeline[0], _ready=write)
 
     def _become_worker(self) -> None:
         """What belongs to the supervisor alone is let go of."""
@@ -185,13 +183,13 @@ class Supervisor:
     def _kill_hung(self) -> None:
         now = self._clock.monotonic()
         for pid, child in self._children.items():
-            beat = self._board.figures.of(child.index, BEAT)
-            if child.accepts and self._stop_at is None and beat and now - beat > _HUNG:
+            beat = self._memory.last_beat(child.index)
+            if child.accepts and self._stop_at is None and beat is not None and now - beat > LEASE_SECONDS:
                 _log.error("worker_hangs", worker=child.index, seconds=round(now - beat))
                 os.kill(pid, signal.SIGKILL)
 
     def _ended(self, child: _Child, code: int) -> None:
-        self._board.forget(child.index)
+        self._memory.forget(child.index)
         if self._stop_at is not None:
             return
         if not self._served and not child.accepts:
@@ -261,5 +259,5 @@ class Supervisor:
             os.close(end)
         for pid in self._children:
             os.waitpid(pid, 0)
-        self._board.close()
+        self._memory.close()
         self._close_log()

@@ -330,7 +330,7 @@ class AdmissionController:
             return model_not_found(request.endpoint.name, request.route.model_text or "")
         if isinstance(error, ModelIncapable):
             return model_incapable(request.endpoint.name, request.route.model_text or "", error.missing)
-        after = self.fleet.health.retry_after(self._clock.monotonic())
+        after = self.fleet.retry_after()
         if isinstance(error, NoServerFits) and after is not None:
             error.retry_after = min(_LONGEST_RETRY_AFTER, max(1.0, after))
         return error

@@ -1,0 +1,46 @@
+"""What the workers of one machine, or several routers, share: one interface and its in-process implementation.
+
+Counts are leases, facts are news, everything else a member shows of itself. Decisions stay local: they read what a
+member knows now and never wait for another one. I/O belongs to implementations outside the core.
+"""
+
+from ollama_router_core.coordination.in_process import InProcess, InProcessMember
+from ollama_router_core.coordination.interface import (
+    LEASE_SECONDS,
+    NOBODY,
+    Admissions,
+    Coordination,
+    Figure,
+    Group,
+    Scope,
+)
+from ollama_router_core.coordination.news import (
+    BreakerClosed,
+    BreakerOpened,
+    FactsChanged,
+    News,
+    SpeedLearned,
+    TokenVerified,
+    read_news,
+    write_news,
+)
+
+__all__ = [
+    "LEASE_SECONDS",
+    "NOBODY",
+    "Admissions",
+    "BreakerClosed",
+    "BreakerOpened",
+    "Coordination",
+    "FactsChanged",
+    "Figure",
+    "Group",
+    "InProcess",
+    "InProcessMember",
+    "News",
+    "Scope",
+    "SpeedLearned",
+    "TokenVerified",
+    "read_news",
+    "write_news",
+]

@@ -1,0 +1,179 @@
+"""Coordination within one process: a router with one worker, or several in one program."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+
+from ollama_router_core.coordination.interface import LEASE_SECONDS, NOBODY, Admissions, Coordination, Figure, Scope
+from ollama_router_core.coordination.news import News
+
+__all__ = ["InProcess", "InProcessMember"]
+
+_MOST_NEWS = 1024
+_MINUTE = 60
+
+
+class InProcess:
+    """The group: what its members know in common. Not for two threads at once.
+
+    Args:
+        name: unlike any other group's on the same database.
+        secret: 32 random bytes.
+        size: how many members there are.
+    """
+
+    def __init__(self, name: str, secret: bytes, *, size: int = 1) -> None:
+        self._members = [InProcessMember(self, index) for index in range(size)]
+        self.name = name
+        self.secret = secret
+        self.drains: dict[str, bool] = {}
+
+    @property
+    def size(self) -> int:
+        """How many members there are."""
+        return len(self._members)
+
+    def member(self, index: int = 0) -> Coordination:
+        """The view of one member."""
+        return self._members[index]
+
+    def forget(self, index: int) -> None:
+        """A member is gone."""
+        self._members[index].end()
+
+    def last_beat(self, index: int) -> float | None:
+        """When a member last said that it lives."""
+        return self._members[index].beaten
+
+    def others(self, index: int) -> Iterator[InProcessMember]:
+        """Every member but one."""
+        return (member for member in self._members if member.index != index)
+
+
+class InProcessMember:
+    """One member's view, and what it shows the others."""
+
+    def __init__(self, all_members: InProcess, index: int) -> None:
+        self._all = all_members
+        self.index = index
+        self.beaten: float | None = None
+        self.counts: dict[Scope, Counter[str]] = {scope: Counter() for scope in Scope}
+        self.admitted: dict[str, dict[int, int]] = {}
+        self.since: float | None = None
+        self.told: deque[News] = deque(maxlen=_MOST_NEWS)
+        self.figures: Counter[Figure] = Counter()
+        self.page = b""
+
+    def __repr__(self) -> str:
+        return f"InProcessMember({self.index})"
+
+    @property
+    def size(self) -> int:
+        """How many members there are."""
+        return self._all.size
+
+    @property
+    def group(self) -> str:
+        """The group's name."""
+        return self._all.name
+
+    @property
+    def secret(self) -> bytes:
+        """32 bytes that the members have in common."""
+        return self._all.secret
+
+    def take(self, scope: Scope, name: str) -> None:
+        """A request begins here."""
+        self.counts[scope][name] += 1
+
+    def give_back(self, scope: Scope, name: str) -> None:
+        """It ended here."""
+        if self.counts[scope][name] > 0:
+            self.counts[scope][name] -= 1
+
+    def elsewhere(self, scope: Scope, name: str) -> int:
+        """Requests in flight in the other members that live."""
+        return sum(member.counts[scope][name] for member in self._living())
+
+    def admit(self, user: str, now: float) -> None:
+        """Count a request of a user in this second."""
+        seconds = self.admitted.setdefault(user, {})
+        for second in [second for second in seconds if second < int(now) - _MINUTE]:
+            del seconds[second]
+        seconds[int(now)] = seconds.get(int(now), 0) + 1
+
+    def admissions(self, user: str, now: float) -> Sequence[Admissions]:
+        """What the other members admitted in the last minute."""
+        if self.size == 1:
+            return NOBODY
+        return [row for member in self._all.others(self.index) for row in member.own_admissions(user, now)]
+
+    def own_admissions(self, user: str, now: float) -> Sequence[Admissions]:
+        """What this member admitted in the last minute."""
+        seconds = self.admitted.get(user, {}).items()
+        return [Admissions(min(now, second + 1.0), count) for second, count in seconds if second >= int(now) - _MINUTE]
+
+    def waits(self, since: float | None) -> None:
+        """The moment at which the longest waiting request arrived here."""
+        self.since = since
+
+    def longest_wait_elsewhere(self) -> float | None:
+        """The earliest such moment in the other members that live."""
+        return min((member.since for member in self._living() if member.since is not None), default=None)
+
+    def drain(self, server: str, *, on: bool) -> None:
+        """Tell all members that a server is drained or is not any more."""
+        self._all.drains[server] = on
+
+    def drained(self, server: str) -> bool | None:
+        """What was told last about a server."""
+        return self._all.drains.get(server)
+
+    def tell(self, news: News) -> None:
+        """Tell the other members."""
+        for member in self._all.others(self.index):
+            member.told.append(news)
+
+    def news(self) -> list[News]:
+        """What the others told since the last call."""
+        told = list(self.told)
+        self.told.clear()
+        return told
+
+    def show(self, figure: Figure, value: int) -> None:
+        """Set this member's figure."""
+        self.figures[figure] = value
+
+    def total(self, figure: Figure) -> int:
+        """The figure of all members."""
+        return self.figures[figure] + sum(member.figures[figure] for member in self._all.others(self.index))
+
+    def publish(self, page: bytes) -> None:
+        """Replace what this member shows of itself."""
+        self.page = page
+
+    def pages(self) -> list[bytes]:
+        """What the other members published last."""
+        return [member.page for member in self._all.others(self.index) if member.page]
+
+    def own_page(self) -> bytes:
+        """What was published last as this member."""
+        return self.page
+
+    async def beat(self, now: float) -> None:
+        """Say that this member lives."""
+        self.beaten = now
+
+    def end(self) -> None:
+        """This member is gone: its leases, its line and its figures with it."""
+        self.beaten = self.since = None
+        for counts in self.counts.values():
+            counts.clear()
+        self.figures.clear()
+
+    def _living(self) -> Iterator[InProcessMember]:
+        """The others, but for those whose leases have run out by this member's last beat."""
+        for member in self._all.others(self.index):
+            if self.beaten is None or member.beaten is None or self.beaten - member.beaten < LEASE_SECONDS:
+                yield member

@@ -1,0 +1,13 @@
+"""Coordination for a process that shares nothing."""
+
+from __future__ import annotations
+
+from ollama_router_core.coordination import Coordination, InProcess
+from ollama_router_server.system import random_bytes
+
+__all__ = ["alone"]
+
+
+def alone() -> Coordination:
+    """The only member of a group whose name nobody else has."""
+    return InProcess(random_bytes(12).hex(), random_bytes(32)).member()

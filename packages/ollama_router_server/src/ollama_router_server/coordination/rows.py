@@ -1,0 +1,126 @@
+"""Numbers by name and worker in shared memory: each number has one writer, so no lock is taken where requests pass.
+
+Only giving a name its place takes one (a POSIX lock, which the system takes back from a process that dies); places are
+never given back. A name beyond the capacity counts nothing and breaks nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import Final
+
+__all__ = ["SECONDS", "Places", "Rows"]
+
+_WORD = 8
+SECONDS: Final = 61
+"""Cells for requests of the last minute, one a second."""
+_COUNT_BITS: Final = 24
+_COUNT_MASK: Final = (1 << _COUNT_BITS) - 1
+
+
+class Places:
+    """Which place a name has; the same for every worker. Names are kept as 63 bits of a digest."""
+
+    __slots__ = ("_capacity", "_known", "_lock", "_words")
+
+    def __init__(self, words: memoryview, capacity: int, lock: int) -> None:
+        self._words = words
+        self._capacity = capacity
+        self._lock = lock
+        self._known: dict[str, int | None] = {}
+
+    @staticmethod
+    def words(capacity: int) -> int:
+        """Words it takes: how many are taken, and a digest for each."""
+        return 1 + capacity
+
+    @property
+    def taken(self) -> int:
+        """How many names have a place."""
+        return int(self._words[0])
+
+    def of(self, name: str) -> int | None:
+        """A name's place; None when all are taken."""
+        try:
+            return self._known[name]
+        except KeyError:
+            place = self._known[name] = self._give(name)
+            return place
+
+    def _give(self, name: str) -> int | None:
+        digest = int.from_bytes(blake2b(name.encode(), digest_size=_WORD).digest()) >> 1
+        with self._locked():
+            count = self.taken
+            taken = self._words[1 : 1 + count].tolist()
+            if digest in taken:
+                return taken.index(digest)
+            if count == self._capacity:
+                return None
+            self._words[1 + count] = digest
+            self._words[0] = count + 1
+            return count
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN)
+
+
+class Rows:
+    """A count for each name and worker, and one for each second of the last minute where they are `timed`."""
+
+    __slots__ = ("_places", "_stride", "_width", "_words")
+
+    def __init__(self, words: memoryview, places: Places, capacity: int, *, timed: bool = False) -> None:
+        self._words = words
+        self._places = places
+        self._width = self.width(timed=timed)
+        self._stride = capacity * self._width
+
+    @staticmethod
+    def width(*, timed: bool) -> int:
+        """Words of one row."""
+        return 1 + SECONDS if timed else 1
+
+    def add(self, worker: int, name: str, change: int) -> None:
+        """Change a worker's count; it is never below zero."""
+        place = self._places.of(name)
+        if place is not None:
+            at = worker * self._stride + place * self._width
+            self._words[at] = max(0, self._words[at] + change)
+
+    def count(self, worker: int, name: str) -> int:
+        """A worker's count."""
+        place = self._places.of(name)
+        return 0 if place is None else int(self._words[worker * self._stride + place * self._width])
+
+    def tick(self, worker: int, name: str, now: float) -> None:
+        """Count one request of a worker in this second of the monotonic clock."""
+        place = self._places.of(name)
+        if place is not None:
+            second = int(now)
+            cell = worker * self._stride + place * self._width + 1 + second % SECONDS
+            known = self._words[cell]
+            count = (known & _COUNT_MASK) + 1 if known >> _COUNT_BITS == second else 1
+            self._words[cell] = (second << _COUNT_BITS) | count
+
+    def ticks(self, worker: int, name: str, now: float) -> list[tuple[int, int]]:
+        """Seconds of the last minute, and a worker's requests in them."""
+        place = self._places.of(name)
+        if place is None:
+            return []
+        at = worker * self._stride + place * self._width + 1
+        oldest = int(now) - 60
+        cells = self._words[at : at + SECONDS].tolist()
+        return [(cell >> _COUNT_BITS, cell & _COUNT_MASK) for cell in cells if cell >> _COUNT_BITS >= oldest]
+
+    def clear(self, worker: int) -> None:
+        """A worker is gone: its counts are zero, what was counted by the second stays."""
+        for place in range(self._places.taken):
+            self._words[worker * self._stride + place * self._width] = 0

@@ -1,0 +1,219 @@
+"""What every implementation of `Coordination` promises: each test runs on the one in memory and on shared memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ollama_router_core.coordination import (
+    LEASE_SECONDS,
+    Admissions,
+    BreakerClosed,
+    BreakerOpened,
+    Coordination,
+    FactsChanged,
+    Figure,
+    Group,
+    InProcess,
+    Scope,
+    SpeedLearned,
+    TokenVerified,
+)
+from ollama_router_core.fleet.speeds import Sample
+from ollama_router_server.coordination.shared_memory import SharedMemory
+
+pytestmark = pytest.mark.anyio
+
+MakeGroup = Callable[[int], Group]
+NEWS = [
+    BreakerOpened("a", 12.5, 2, refused=True),
+    BreakerClosed("a"),
+    FactsChanged("b"),
+    SpeedLearned("a", "llama3.1:8b", Sample(output_tokens=10, output_ns=1_000_000)),
+    TokenVerified(b"k" * 32, 7, b"p" * 16),
+]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Nothing here depends on the event loop."""
+    return "asyncio"
+
+
+@pytest.fixture(params=["in process", "shared memory"])
+def make_group(request: pytest.FixtureRequest) -> Iterator[MakeGroup]:
+    """Groups of so many members."""
+    made: list[SharedMemory] = []
+
+    def make(size: int) -> Group:
+        if request.param == "in process":
+            return InProcess("router", b"s" * 32, size=size)
+        made.append(SharedMemory(size))
+        return made[-1]
+
+    yield make
+    for memory in made:
+        memory.close()
+
+
+@pytest.fixture
+def group(make_group: MakeGroup) -> Group:
+    """Three members."""
+    return make_group(3)
+
+
+@pytest.fixture
+def members(group: Group) -> list[Coordination]:
+    """Their views."""
+    return [group.member(index) for index in range(3)]
+
+
+def test_members_know_who_they_are_and_share_a_secret(members: list[Coordination]) -> None:
+    """Index, size, name and secret; no secret in a repr."""
+    assert [(member.index, member.size) for member in members] == [(0, 3), (1, 3), (2, 3)]
+    assert len({member.group for member in members}) == len({member.secret for member in members}) == 1
+    assert all(len(member.secret) == 32 for member in members)
+    assert not any(repr(member.secret) in repr(member) for member in members)
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_requests_in_flight_of_the_others_add_up(members: list[Coordination], scope: Scope) -> None:
+    """A member's own are not among them; scopes and names are apart."""
+    for count, member in enumerate(members, 1):
+        for _ in range(count):
+            member.take(scope, "a")
+    members[2].give_back(scope, "a")
+    assert [member.elsewhere(scope, "a") for member in members] == [4, 3, 3]
+    (other,) = set(Scope) - {scope}
+    assert members[0].elsewhere(other, "a") == members[0].elsewhere(scope, "b") == 0
+
+
+def test_a_count_is_never_negative(members: list[Coordination]) -> None:
+    """Giving back what was not taken changes nothing."""
+    members[1].give_back(Scope.SERVER, "a")
+    members[1].take(Scope.SERVER, "a")
+    assert members[0].elsewhere(Scope.SERVER, "a") == 1
+
+
+def test_a_member_that_is_gone_has_nothing_in_flight_but_its_minute_counts(
+    group: Group, members: list[Coordination]
+) -> None:
+    """Killing a process is no way around a limit, and takes no slot with it. The next process knows the minute too."""
+    members[1].take(Scope.SERVER, "a")
+    members[1].take(Scope.USER, "alice")
+    members[1].admit("alice", 100.2)
+    members[1].waits(90.0)
+    members[1].show(Figure.WAITING, 3)
+    group.forget(1)
+    assert members[0].elsewhere(Scope.SERVER, "a") == members[0].elsewhere(Scope.USER, "alice") == 0
+    assert members[0].longest_wait_elsewhere() is None
+    assert members[0].total(Figure.WAITING) == 0
+    assert list(members[0].admissions("alice", 102.0)) == [Admissions(101.0, 1)]
+    assert list(group.member(1).own_admissions("alice", 102.0)) == [Admissions(101.0, 1)]
+    assert group.last_beat(1) is None
+
+
+async def test_leases_expire_without_a_sign_of_life(group: Group, members: list[Coordination]) -> None:
+    """After `LEASE_SECONDS`; a member that was only slow counts again with its next beat."""
+    one, slow, _ = members
+    for member in members:
+        await member.beat(100.0)
+    slow.take(Scope.SERVER, "a")
+    slow.waits(99.0)
+    await one.beat(100.0 + LEASE_SECONDS - 0.1)
+    assert one.elsewhere(Scope.SERVER, "a") == 1
+    await one.beat(100.0 + LEASE_SECONDS)
+    assert one.elsewhere(Scope.SERVER, "a") == 0
+    assert one.longest_wait_elsewhere() is None
+    await slow.beat(131.0)
+    await one.beat(131.0)
+    assert one.elsewhere(Scope.SERVER, "a") == 1
+    assert group.last_beat(1) == 131.0
+
+
+def test_admissions_are_counted_by_the_second_and_forgotten_after_a_minute(members: list[Coordination]) -> None:
+    """A second 61 seconds ago is not taken for one of now."""
+    asking, counting, _ = members
+    for moment in (100.0, 100.9, 101.5):
+        counting.admit("alice", moment)
+    assert sorted(asking.admissions("alice", 102.0)) == [(101.0, 2), (102.0, 1)]
+    assert asking.admissions("bob", 102.0) == []
+    assert list(asking.admissions("alice", 161.9)) == [(102.0, 1)]
+    counting.admit("alice", 161.0)
+    assert sorted(asking.admissions("alice", 161.9)) == [(102.0, 1), (161.9, 1)]
+
+
+def test_the_longest_wait_is_the_earliest_arrival(members: list[Coordination]) -> None:
+    """Of the others; none while nobody waits."""
+    assert members[0].longest_wait_elsewhere() is None
+    members[0].waits(1.0)
+    members[1].waits(7.0)
+    members[2].waits(5.0)
+    assert members[0].longest_wait_elsewhere() == 5.0
+    members[2].waits(None)
+    assert members[0].longest_wait_elsewhere() == 7.0
+
+
+def test_a_drain_reaches_all_and_those_that_are_started_later(group: Group, members: list[Coordination]) -> None:
+    """The last word holds, whoever said it."""
+    assert members[2].drained("a") is None
+    members[0].drain("a", on=True)
+    assert [member.drained("a") for member in members] == [True] * 3
+    members[1].drain("a", on=False)
+    group.forget(1)
+    assert group.member(1).drained("a") is False
+    assert members[0].drained("b") is None
+
+
+def test_news_reach_each_other_member_once_in_order(members: list[Coordination]) -> None:
+    """Not the one that told them; nothing is said twice."""
+    for news in NEWS:
+        members[0].tell(news)
+    members[2].tell(FactsChanged("c"))
+    assert members[1].news() == [*NEWS, FactsChanged("c")]
+    assert members[1].news() == []
+    assert members[0].news() == [FactsChanged("c")]
+    assert members[2].news() == NEWS
+
+
+def test_of_too_many_news_the_newest_are_kept(members: list[Coordination]) -> None:
+    """A member that does not listen costs nobody anything."""
+    for number in range(20_000):
+        members[0].tell(FactsChanged(f"server {number}"))
+    heard = [news.server for news in members[1].news() if isinstance(news, FactsChanged)]
+    assert len(heard) >= 500
+    assert heard == [f"server {number}" for number in range(20_000 - len(heard), 20_000)]
+
+
+def test_figures_add_up(members: list[Coordination]) -> None:
+    """The asking member's own are among them."""
+    for value, member in enumerate(members):
+        member.show(Figure.PENDING, value)
+    members[0].show(Figure.PENDING, 10)
+    assert [member.total(Figure.PENDING) for member in members] == [13] * 3
+    assert members[0].total(Figure.DROPPED) == 0
+
+
+def test_pages_are_seen_by_the_others_and_by_the_next_process(group: Group, members: list[Coordination]) -> None:
+    """The last one of each."""
+    assert members[0].pages() == []
+    assert members[0].own_page() == b""
+    members[0].publish(b"first")
+    members[0].publish(b"second")
+    members[1].publish(b"other")
+    assert sorted(members[2].pages()) == [b"other", b"second"]
+    assert members[0].pages() == [b"other"]
+    group.forget(0)
+    assert group.member(0).own_page() == b"second"
+
+
+async def test_one_member_is_alone(make_group: MakeGroup) -> None:
+    """Nothing is elsewhere, and telling and beating does nothing."""
+    member = make_group(1).member(0)
+    member.take(Scope.SERVER, "a")
+    member.tell(FactsChanged("a"))
+    await member.beat(1.0)
+    assert member.elsewhere(Scope.SERVER, "a") == 0
+    assert member.news() == []
+    assert list(member.admissions("alice", 1.0)) == []

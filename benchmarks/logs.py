@@ -165,7 +165,6 @@ async def main() -> None:
             say("fill the file", time.perf_counter() - started, f"{path.stat().st_size / 2**20:,.0f} MiB")
         await measure_stats(log, now)
         gc.freeze()  # as `orouter serve` does
-        gc.set_threshold(10_000, 10, 50)
         for kind in (alike, mixed):
             await measure_writer(log, options.users, kind)
         await measure_retention(log, now, options.days)

@@ -5,7 +5,6 @@ A command's module is imported when the command runs, so that `orouter --help` i
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from importlib import import_module
@@ -72,13 +71,7 @@ class _Commands(TyperGroup):
 
 
 def _import(command: str) -> Any:
-    """Import a command's module without garbage collection: what is imported stays, and scanning it costs a fifth."""
-    gc.disable()
-    try:
-        return import_module(f"ollama_router_cli.commands.{command}")
-    finally:
-        gc.freeze()
-        gc.enable()
+    return import_module(f"ollama_router_cli.commands.{command}")
 
 
 def _explain(error: Exception) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 import platformdirs
-from sqlalchemy import URL, AsyncAdaptedQueuePool, event, make_url
+from sqlalchemy import URL, AsyncAdaptedQueuePool, Executable, event, make_url
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import DataError as SqlDataError
@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from ollama_router_core.errors import ConfigError, StorageUnavailable
 
-__all__ = ["Database", "create_sqlite_file", "default_database_url", "describe_url", "sqlite_path"]
+__all__ = ["Database", "create_sqlite_file", "default_database_url", "describe_url", "execute_many", "sqlite_path"]
 
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
@@ -33,6 +33,7 @@ _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
+_ROWS_AT_ONCE = 200  # about a millisecond
 # The statement or a value is at fault; trying again later would not help.
 _CALLERS_FAULT = (IntegrityError, SqlDataError, ProgrammingError)
 
@@ -163,6 +164,12 @@ class Database:
         if self._inode is not None and self._inode != inode:
             await self._engine.dispose()
         self._inode = inode
+
+
+async def execute_many(connection: AsyncConnection, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Execute a statement for each row, some at a time: SQLAlchemy prepares rows on the event loop's thread."""
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        await connection.execute(statement, rows[start : start + _ROWS_AT_ONCE])
 
 
 def _inode_of(path: Path) -> int:

@@ -14,6 +14,7 @@ from sqlalchemy import Row, Table, bindparam, delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_server.storage.database import execute_many
 from ollama_router_server.storage.dialect import insert_into
 from ollama_router_server.storage.schema import LONGEST_TOTALS_NAME, log_latencies, log_totals
 
@@ -152,17 +153,13 @@ def _latency_rows(latencies: Mapping[_LatencyKey, int], sign: int) -> list[dict[
 
 
 async def _upsert(connection: AsyncConnection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    if not rows:
-        return
     statement = insert_into(connection.dialect.name, table)
     key = [column.name for column in table.primary_key]
     added = {column.name: column + statement.excluded[column.name] for column in table.c if not column.primary_key}
-    await connection.execute(statement.on_conflict_do_update(index_elements=key, set_=added), rows)
+    await execute_many(connection, statement.on_conflict_do_update(index_elements=key, set_=added), rows)
 
 
 async def _delete_zeros(connection: AsyncConnection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    if not rows:
-        return
     keys = [column == bindparam(f"key_{column.name}") for column in table.primary_key]
     values = [{f"key_{column.name}": row[column.name] for column in table.primary_key} for row in rows]
-    await connection.execute(delete(table).where(*keys, table.c.requests == 0), values)
+    await execute_many(connection, delete(table).where(*keys, table.c.requests == 0), values)

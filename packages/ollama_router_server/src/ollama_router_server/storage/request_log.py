@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records.request_record import RequestRecord
-from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.database import Database, execute_many
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.log_stats import HourRow, LogStats, read_history, read_stats
 from ollama_router_server.storage.log_totals import COUNTED, add_rows, subtract_rows
@@ -56,9 +56,8 @@ class RequestLog:
                 if self._in_doubt:
                     written = await _ids_written_lately(connection)
                     records = [record for record in records if record.id not in written]
-                if records:
-                    await connection.execute(insert(request_log), [record.to_json() for record in records])
-                    await add_rows(connection, records)
+                await execute_many(connection, insert(request_log), [record.to_json() for record in records])
+                await add_rows(connection, records)
                 if dropped:
                     await connection.execute(insert(log_drops).values(recorded_at=now, dropped=dropped))
         except StorageUnavailable:

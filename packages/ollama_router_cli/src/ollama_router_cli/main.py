@@ -51,7 +51,7 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        command = typer.main.get_command(_import(cmd_name).app)
+        command = typer.main.get_command(import_module(f"ollama_router_cli.commands.{cmd_name}").app)
         command.name = cmd_name
         return command
 
@@ -68,10 +68,6 @@ class _Commands(TyperGroup):
                 raise
             typer.echo(f"orouter: {text}", err=True)
             raise typer.Exit(1) from None
-
-
-def _import(command: str) -> Any:
-    return import_module(f"ollama_router_cli.commands.{command}")
 
 
 def _explain(error: Exception) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, get_args
+from typing import get_args
 
 from sqlalchemy import ColumnElement, Table, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -87,7 +87,7 @@ async def read_stats(connection: AsyncConnection, chosen: LogFilter, *, few_rows
         times = {measure: _percentiles_of_bands(bands[measure]) for measure in get_args(Measure)}
     else:
         usage = await _usage_of_rows(connection, chosen.conditions())
-        times = {measure: await _percentiles(connection, column, chosen) for measure, column in _MEASURED.items()}
+        times = await _percentiles_of_rows(connection, chosen.conditions())
     total = Usage()
     for one in usage["server"].values():
         total.add(one)
@@ -208,7 +208,7 @@ async def _bands(connection: AsyncConnection, chosen: LogFilter) -> Mapping[Meas
 
 def _percentiles_of_bands(bands: Mapping[int, int]) -> Percentiles:
     """By nearest rank; each at most 1 ms, from 100 ms on at most 1 in 100, below the true value."""
-    total, values = sum(bands.values()), []
+    total, values = sum(bands.values()), list[float | None]()
     for percent in _PERCENTS:
         rank, so_far = _rank(percent, total), 0
         for least, requests in sorted(bands.items()):
@@ -216,22 +216,37 @@ def _percentiles_of_bands(bands: Mapping[int, int]) -> Percentiles:
             if so_far >= rank:
                 values.append(float(least))
                 break
-    return Percentiles(**dict(zip(("p50", "p95", "p99"), values or (None,) * 3, strict=True)))
+    return _percentiles(values or [None] * len(_PERCENTS))
+
+
+def _percentiles(values: Sequence[float | None]) -> Percentiles:
+    return Percentiles(**dict(zip(("p50", "p95", "p99"), values, strict=True)))
 
 
 def _rank(percent: int, total: int) -> int:
     return -(-total * percent // 100)
 
 
-async def _percentiles(connection: AsyncConnection, column: ColumnElement[Any], chosen: LogFilter) -> Percentiles:
-    conditions = (*chosen.conditions(), column.is_not(None))
-    total = (await connection.execute(select(func.count()).select_from(request_log).where(*conditions))).scalar_one()
-    rank = func.row_number().over(order_by=column).label("rank")
-    ranked = select(rank, column.label("value")).where(*conditions).subquery()
-    ranks = [_rank(percent, total) for percent in _PERCENTS]
-    rows = await connection.execute(select(ranked.c.rank, ranked.c.value).where(ranked.c.rank.in_(set(ranks))))
-    values = {row.rank: row.value for row in rows}
-    return Percentiles(p50=values.get(ranks[0]), p95=values.get(ranks[1]), p99=values.get(ranks[2]))
+async def _percentiles_of_rows(
+    connection: AsyncConnection, conditions: Sequence[ColumnElement[bool]]
+) -> dict[Measure, Percentiles]:
+    """By nearest rank, exactly: rows are ranked by the database, and those of the wanted ranks are read."""
+    counts = select(*(func.count(column).label(measure) for measure, column in _MEASURED.items())).where(*conditions)
+    totals = (await connection.execute(counts)).one()
+    ranks = {
+        measure: [_rank(percent, total) for percent in _PERCENTS]
+        for measure, total in zip(_MEASURED, totals, strict=True)
+    }
+    positions = {
+        measure: func.row_number().over(order_by=column.asc().nulls_last()).label(f"{measure}_rank")
+        for measure, column in _MEASURED.items()
+    }
+    values = [column.label(measure) for measure, column in _MEASURED.items()]
+    ranked = select(*values, *positions.values()).where(*conditions).subquery()
+    wanted = or_(*(ranked.c[f"{measure}_rank"].in_(set(ranks[measure])) for measure in ranks))
+    rows = (await connection.execute(select(ranked).where(wanted))).mappings().all()
+    found = {measure: {row[f"{measure}_rank"]: row[measure] for row in rows} for measure in ranks}
+    return {measure: _percentiles([found[measure].get(rank) for rank in ranks[measure]]) for measure in ranks}
 
 
 async def _requests_in(connection: AsyncConnection, chosen: LogFilter) -> int:

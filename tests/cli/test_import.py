@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from ollama_router_server.accounts.authentication import Authenticator
+from ollama_router_server.coordination.alone import alone
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import SystemClock
@@ -44,7 +45,7 @@ def who(cli, tmp_path, token):
 
     async def ask():
         database = Database(f"sqlite:///{tmp_path}/router.sqlite3")
-        authenticator = Authenticator(UserStore(database, clock=SystemClock()), clock=SystemClock())
+        authenticator = Authenticator(UserStore(database, clock=SystemClock()), clock=SystemClock(), workers=alone())
         await authenticator.start()
         try:
             return (await verified(authenticator, bearer(token))).name

@@ -1,7 +1,7 @@
 """May this user do this, to this model, from here, now.
 
-A field of `Grants` that is None says nothing. What a user's own grants do not say, the group's do; what neither says
-is open, within what the role allows.
+A field of `Grants` that is None is not set. A user's own grants take precedence over the group's; what neither sets is
+allowed within the role.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 
 Role = Literal["admin", "user", "viewer"]
 CloudRule = Literal["none", "admin", "all"]
-"""Who may use what runs at ollama.com when grants do not say; the setting `cloud`."""
+"""Who may use models of ollama.com when grants do not say; the setting `cloud`."""
 
 _KINDS: dict[str, tuple[Kind, ...]] = {
     "admin": tuple(Kind),
@@ -54,7 +54,7 @@ _MOST_ENTRIES = 200
 
 
 class InvalidGrants(AccessError):
-    """Grants that cannot be meant: an unknown field, a wrong type, a network that is none."""
+    """Invalid grants: an unknown field, a wrong type, or an invalid network."""
 
     code = "invalid_grants"
     status_hint = 400
@@ -62,13 +62,13 @@ class InvalidGrants(AccessError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grants:
-    """What one user or group was granted; None leaves a field to the group, and then open.
+    """The grants of one user or group; a field that is None is left to the group, then to the role.
 
     `models` are shell patterns (`*`, `?`, `[...]`) over model names as Ollama reads them: `llama3.1` is
     `llama3.1:latest`, `llama3.1:*` is every tag, case does not matter. `hosts` are patterns over names of external
     hosts. An empty list allows nothing. `cloud` False forbids models of Ollama's cloud. `kinds` are the kinds of
     route, within the role's. `networks` are client networks in CIDR form. `expires_at` is seconds since 1970 (UTC).
-    The four numbers are the limits that `limits` keeps count of; days and months are UTC's.
+    The four numbers are limits, which `limits` counts; days and months are UTC.
     """
 
     models: tuple[str, ...] | None = None
@@ -89,16 +89,16 @@ _NUMBERS = ("requests_per_minute", "concurrent_requests", "tokens_per_day", "tok
 
 
 def combine_grants(own: Grants, group: Grants) -> Grants:
-    """What holds for a user: field by field the user's own word, else the group's."""
+    """Combine grants field by field: the user's own, else the group's."""
     chosen = {name: getattr(own, name) for name in _FIELDS}
     return Grants(**{name: getattr(group, name) if value is None else value for name, value in chosen.items()})
 
 
 def check_endpoint(role: Role, endpoint: Endpoint, grants: Grants | None = None) -> None:
-    """Check that a role, and these grants, may use an endpoint's kind of route.
+    """Check that the role and the grants allow an endpoint's kind of route.
 
     Raises:
-        Forbidden: they may not.
+        Forbidden: they do not.
     """
     if endpoint.kind not in _KINDS[role]:
         raise Forbidden(f"{endpoint.path} needs another role: a {role} may not use {endpoint.kind} routes")
@@ -107,17 +107,17 @@ def check_endpoint(role: Role, endpoint: Endpoint, grants: Grants | None = None)
 
 
 def may_use_model(grants: Grants, model: str) -> bool:
-    """Whether a model, named in any spelling, is among those granted."""
+    """Tell whether a model, in any spelling, is granted."""
     if grants.cloud is False and is_cloud_name(model):
         return False
     return grants.models is None or _is_among(grants.models, canonical_name(model))
 
 
 def check_model(grants: Grants, model: str) -> None:
-    """Check that a model is among those granted.
+    """Check that a model is granted.
 
     Raises:
-        Forbidden: it is not; the text says the same of models that exist and of models that do not.
+        Forbidden: it is not; the text is the same whether or not the model exists.
     """
     if (grants.models is None and grants.cloud is not False) or may_use_model(grants, model):
         return
@@ -127,29 +127,29 @@ def check_model(grants: Grants, model: str) -> None:
 
 
 def may_use_cloud(role: Role, grants: Grants, rule: CloudRule) -> bool:
-    """Whether somebody may use models and tools of Ollama's hosted service. Where nobody may, no grant helps."""
+    """Tell whether models and tools of ollama.com are granted; where nobody may use them, no grant helps."""
     if rule == "none" or grants.cloud is not None:
         return rule != "none" and bool(grants.cloud)
     return rule == "all" or role == "admin"
 
 
 def check_cloud(role: Role, grants: Grants, rule: CloudRule, what: str) -> None:
-    """Check the permission that hosted models and tools need besides all others.
+    """Check the permission that models and tools of ollama.com need in addition to all others.
 
     Raises:
-        Forbidden: it is missing. Nothing else is used in their place.
+        Forbidden: it is missing; no other model is used instead.
     """
     if not may_use_cloud(role, grants, rule):
         raise Forbidden(f"{what} would run at ollama.com, which you may not use; see the setting `cloud`")
 
 
 def may_use_host(grants: Grants, host: str) -> bool:
-    """Whether an external host (its name in the config) is among those granted."""
+    """Tell whether an external host, by its name in the config, is granted."""
     return grants.hosts is None or any(fnmatch.fnmatchcase(host, pattern) for pattern in grants.hosts)
 
 
 def check_host(grants: Grants, host: str) -> None:
-    """Check that an external host is among those granted.
+    """Check that an external host is granted.
 
     Raises:
         Forbidden: it is not.
@@ -159,10 +159,10 @@ def check_host(grants: Grants, host: str) -> None:
 
 
 def check_network(grants: Grants, address: str | None) -> None:
-    """Check that a client's address is in a granted network; None is an address that is not known.
+    """Check that a client's address is in a granted network; None is an unknown address.
 
     Raises:
-        Forbidden: it is not, or it is not known while networks are granted.
+        Forbidden: it is not, or it is unknown while networks are restricted.
     """
     if grants.networks is None:
         return
@@ -171,26 +171,26 @@ def check_network(grants: Grants, address: str | None) -> None:
 
 
 def check_expiry(grants: Grants, now: float) -> None:
-    """Check that a user's time is not over; `now` is seconds since 1970.
+    """Check that access has not expired; `now` is seconds since 1970.
 
     Raises:
-        Forbidden: it is.
+        Forbidden: it has.
     """
     if grants.expires_at is not None and now >= grants.expires_at:
         raise Forbidden("this user's access has expired; an administrator can extend it")
 
 
 def grants_to_json(grants: Grants) -> dict[str, Any]:
-    """Grants in JSON's types, without what they do not say."""
+    """Convert grants to JSON types, without the fields that are not set."""
     values = ((name, getattr(grants, name)) for name in _FIELDS)
     return {name: list(map(str, value)) if name in _LISTS else value for name, value in values if value is not None}
 
 
 def grants_from_json(values: Any) -> Grants:
-    """Grants from JSON's types; null says nothing, as a missing field does.
+    """Read grants from JSON types; null is the same as a missing field.
 
     Raises:
-        InvalidGrants: no object, an unknown field, a wrong type, a kind or network that is none.
+        InvalidGrants: not an object, an unknown field, a wrong type, an unknown kind or an invalid network.
     """
     if not isinstance(values, dict):
         raise InvalidGrants("grants must be an object")
@@ -266,7 +266,7 @@ def _is_among(patterns: tuple[str, ...], name: CanonicalName) -> bool:
 
 @lru_cache(maxsize=4096)
 def _matcher(pattern: str) -> Any:
-    """What tells whether a canonical name matches; a pattern without wildcards is a name like any other."""
+    """Build the test whether a canonical name matches; a pattern without wildcards is a name."""
     if not set(pattern) & set("*?["):
         return canonical_name(pattern).__eq__
     return re.compile(fnmatch.translate(pattern.lower().removeprefix(_DEFAULT_PLACE))).match

@@ -1,10 +1,10 @@
-"""How much is left of a user's limits: requests in a minute, requests at once, tokens of a day and a month.
+"""How much is left of a user's limits: requests per minute, concurrent requests, tokens per day and per month.
 
-Two clocks come in as arguments: `now` goes only forward (seconds from any start), `wall` is seconds since 1970 and
-says which day and month it is (UTC).
+Two clocks are arguments: `now` is monotonic (seconds from any start), `wall` is seconds since 1970 and determines the
+day and the month (UTC).
 
-Tokens are taken when a request is admitted, by an estimate, and settled when its true use is known. A request is
-admitted while anything is left, so what one request uses beyond its estimate is the most that a limit is passed by.
+Tokens are charged by an estimate when a request is admitted, and settled when its true use is known. A request is
+admitted as long as anything is left, so a limit is exceeded by at most what one request uses beyond its estimate.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ __all__ = [
 DAY = 86_400
 _MINUTE = 60.0
 _BYTES_PER_TOKEN = 4
-_USUAL_ANSWER = 256  # tokens taken for an answer whose length the client does not bound
+_USUAL_ANSWER = 256  # tokens charged for an answer that the client does not limit
 
 
 def day_of(wall: float) -> int:
-    """Whole days since 1970-01-01 (UTC)."""
+    """Return whole days since 1970-01-01 (UTC)."""
     return int(wall // DAY)
 
 
 def first_day_of_month(day: int) -> int:
-    """The first day of a day's month, both in days since 1970-01-01."""
+    """Return the first day of a day's month, both in days since 1970-01-01."""
     return day - (_date(day).day - 1)
 
 
@@ -52,7 +52,7 @@ def _date(day: int) -> datetime:
 
 
 def has_limits(grants: Grants) -> bool:
-    """Whether anything is counted for such a user."""
+    """Tell whether anything is counted for a user with these grants."""
     return (
         grants.requests_per_minute is not None
         or grants.concurrent_requests is not None
@@ -62,9 +62,9 @@ def has_limits(grants: Grants) -> bool:
 
 
 def estimate_tokens(prompt_bytes: int, max_tokens: int | None) -> int:
-    """Tokens that a request is taken for on admission: a quarter of its bytes, and the answer it may have.
+    """Estimate the tokens of a request on admission: a quarter of its bytes, plus the longest answer it allows.
 
-    `max_tokens` is the client's own limit; None, or below zero, is none. What was counted replaces it afterwards.
+    `max_tokens` is the client's own limit; None or a negative number is none. The counted tokens replace it later.
     """
     answer = _USUAL_ANSWER if max_tokens is None or max_tokens < 0 else max_tokens
     return prompt_bytes // _BYTES_PER_TOKEN + answer + 1
@@ -72,7 +72,7 @@ def estimate_tokens(prompt_bytes: int, max_tokens: int | None) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """Where a user stands with one limit; `reset` is the seconds until more is left (all of it, for tokens)."""
+    """What is left of one limit; `reset` is the seconds until more is left (all of it, for tokens)."""
 
     limit: int
     remaining: int
@@ -81,7 +81,7 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Where a user stands with every limit; None where there is none. `tokens` is the tighter of day and month."""
+    """What is left of every limit, None where there is none; `tokens` is the tighter of day and month."""
 
     requests: Allowance | None = None
     tokens: Allowance | None = None
@@ -89,9 +89,9 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elsewhere:
-    """What other processes have admitted for a user, as far as is known here.
+    """What other processes have admitted for a user, as known here.
 
-    `requests` are those of the last minute: a moment on this process's clock, and how many were admitted about then.
+    `requests` are those of the last minute: a time on this process's clock, and how many were admitted around it.
     """
 
     in_flight: int = 0
@@ -102,7 +102,7 @@ NOWHERE = Elsewhere()
 
 
 class Meter:
-    """What one user has used. A plain value but for its being changed in place; it knows no clock.
+    """What one user has used. Mutable, and without a clock.
 
     Use: `admit` a request, later `release` it; `take` tokens for a day, later take the difference to the true use.
     """
@@ -113,13 +113,13 @@ class Meter:
         self._moments: deque[float] = deque()
         self.in_flight = 0
         self.tokens: dict[int, int] = {}
-        """Tokens by day, those of requests under way included."""
+        """Tokens by day, including those of requests in flight."""
 
     def admit(self, grants: Grants, *, now: float, wall: float, elsewhere: Elsewhere = NOWHERE) -> Standing:
-        """Let one more request in and count it.
+        """Admit one request and count it.
 
-        In no 60 seconds are more than `requests_per_minute` admitted, those `elsewhere` included, and no refused one
-        is counted.
+        At most `requests_per_minute` are admitted in any 60 seconds, those `elsewhere` included; rejected requests are
+        not counted.
 
         Raises:
             LimitExceeded: a limit is used up; `retry_after` says for how long.
@@ -138,11 +138,11 @@ class Meter:
         return standing_of(self, grants, now=now, wall=wall, elsewhere=elsewhere)
 
     def release(self) -> None:
-        """A request that was admitted has ended."""
+        """Note that an admitted request has ended."""
         self.in_flight -= 1
 
     def take(self, day: int, tokens: int) -> None:
-        """Count tokens for a day; a negative number gives back."""
+        """Charge tokens to a day; a negative number refunds them."""
         self.tokens[day] = max(0, self.tokens.get(day, 0) + tokens)
 
     def recall(self, moment: float) -> None:
@@ -150,7 +150,7 @@ class Meter:
         self._moments.append(moment)
 
     def recent(self, now: float, elsewhere: Elsewhere = NOWHERE) -> tuple[float, ...]:
-        """The moments of the last 60 seconds at which requests were admitted, oldest first."""
+        """Return the times of the last 60 seconds at which requests were admitted, oldest first."""
         self._forget(now)
         if not elsewhere.requests:
             return tuple(self._moments)
@@ -180,7 +180,7 @@ class Meter:
 
 
 def standing_of(meter: Meter, grants: Grants, *, now: float, wall: float, elsewhere: Elsewhere = NOWHERE) -> Standing:
-    """Where a user stands now: `now` is seconds of the meter's clock, `wall` seconds since 1970 (UTC)."""
+    """Return what is left now; `now` is seconds of the meter's clock, `wall` seconds since 1970 (UTC)."""
     tokens = _token_allowances(meter.tokens, grants, wall).values()
     tightest = min(tokens, key=lambda allowance: allowance.remaining, default=None)
     return Standing(requests=_request_allowance(meter, grants, now, elsewhere), tokens=tightest)
@@ -191,7 +191,7 @@ def _request_allowance(meter: Meter, grants: Grants, now: float, elsewhere: Else
     if limit is None:
         return None
     moments = meter.recent(now, elsewhere)
-    # A limit that was lowered may have been passed long before: the oldest request's end then leaves nothing yet.
+    # A lowered limit may be exceeded by far: the end of the oldest request then does not make room yet.
     next_free = moments[-limit] if len(moments) >= limit > 0 else next(iter(moments), now - _MINUTE)
     reset = next_free + _MINUTE - now
     return Allowance(limit=limit, remaining=max(0, limit - len(moments)), reset=reset)
@@ -218,7 +218,7 @@ def _allowance(limit: int, used: int, ends: int, wall: float) -> Allowance:
 
 
 def limit_headers(standing: Standing) -> tuple[tuple[str, str], ...]:
-    """The `x-ratelimit-*` fields; the names and forms are those that OpenAI's clients know. Resets are `12s`."""
+    """Return the `x-ratelimit-*` fields in the form that OpenAI's clients know; resets read `12s`."""
     fields: list[tuple[str, str]] = []
     for name, allowance in (("requests", standing.requests), ("tokens", standing.tokens)):
         if allowance is not None:

@@ -1,7 +1,7 @@
-"""API tokens: mint them, recognise them, verify them, and remember what was verified.
+"""API tokens: mint, recognise and verify them, and cache what was verified.
 
-A token has 32 base62 characters: 26 random ones (154.8 bits) and a CRC-32 of those in 6. The checksum tells a
-typo or a scanner's junk from a token without any cryptography. The first 8 are the public `lookup`, which finds
+A token has 32 base62 characters: 26 random ones (154.8 bits) and their CRC-32 in 6. The checksum tells a typo or a
+scanner's junk from a token without any cryptography. The first 8 are the public `lookup`, which finds
 the one digest to compare with; the other 18 random ones (107 bits) stay secret.
 """
 
@@ -53,7 +53,7 @@ _TO_BCRYPT: Final = bytes.maketrans(_STANDARD_BASE64, _BCRYPT_BASE64)
 
 
 class Token:
-    """A secret. It shows itself only when asked by name, never in `repr`, `str`, f-strings or errors."""
+    """A secret, shown only by `reveal`, never in `repr`, `str`, f-strings or errors."""
 
     __slots__ = ("_text",)
 
@@ -61,7 +61,7 @@ class Token:
         self._text = text
 
     def reveal(self) -> str:
-        """The token's text; for the one moment in which its owner is told."""
+        """Return the token's text, for the one moment in which it is shown to its owner."""
         return self._text
 
     def __repr__(self) -> str:
@@ -87,7 +87,7 @@ def _checksum(random_part: str) -> str:
 
 
 def mint_token(randbelow: Callable[[int], int]) -> Token:
-    """Make a token.
+    """Mint a token.
 
     Args:
         randbelow: returns an unpredictable integer in `range(n)`, as `secrets.randbelow` does.
@@ -97,7 +97,7 @@ def mint_token(randbelow: Callable[[int], int]) -> Token:
 
 
 def check_format(text: str) -> bool:
-    """Whether a text could have come from `mint_token`. A change of one character never passes.
+    """Tell whether a text could be a minted token; any change of a single character is detected.
 
     CRC-32 notices every change within 32 consecutive bits, so also that of one 8-bit character.
     """
@@ -105,12 +105,12 @@ def check_format(text: str) -> bool:
 
 
 def lookup_of(text: str) -> str:
-    """The public first 8 characters, by which a token is listed and found."""
+    """Return the public first 8 characters, by which a token is listed and found."""
     return text[:LOOKUP_LENGTH]
 
 
 def hash_token(token: Token, *, salt: bytes, cost: int = 12) -> str:
-    """The bcrypt digest to store (`$2b$`).
+    """Compute the bcrypt digest to store (`$2b$`).
 
     Args:
         token: the whole token is hashed.
@@ -127,15 +127,15 @@ def hash_token(token: Token, *, salt: bytes, cost: int = 12) -> str:
 
 
 def is_digest(text: str) -> bool:
-    """Whether a text is a bcrypt digest that `verify_token` would compare with."""
+    """Tell whether a text is a bcrypt digest that `verify_token` accepts."""
     return _DIGEST.fullmatch(text) is not None
 
 
 def verify_token(credential: str, digest: str) -> bool:
-    """Whether the digest is of this credential; takes as long as the digest's cost says.
+    """Tell whether the digest is of this credential; the time depends on the digest's cost.
 
-    Digests of other programs (`$2a$`, `$2y$`) verify as well, whatever the credential's format. What bcrypt
-    would choke on is False, not an error: over 72 bytes, NUL, not ASCII, a malformed digest.
+    Digests of other programs (`$2a$`, `$2y$`) verify, too, whatever the credential's format. What bcrypt rejects is
+    False, not an error: over 72 bytes, NUL, not ASCII, a malformed digest.
     """
     secret = credential.encode("utf-8", "surrogatepass")
     if _CREDENTIAL.fullmatch(secret) is None or not is_digest(digest):
@@ -147,14 +147,14 @@ def verify_token(credential: str, digest: str) -> bool:
 
 
 def read_credential(headers: Sequence[tuple[bytes, bytes]]) -> str:
-    """The one credential in a request's header fields.
+    """Return the only credential in a request's header fields.
 
     It may stand in `Authorization` (Bearer, or Basic with the token as password) or in `x-api-key`, or in both
     if they agree, as SDKs send it. Field names must be in lower case, as ASGI has them.
 
     Raises:
-        MissingCredential: neither field is there.
-        AmbiguousCredential: a field is there twice, or the two disagree.
+        MissingCredential: neither field is present.
+        AmbiguousCredential: a field is repeated, or the two disagree.
         InvalidCredential: another scheme, or not 1 to 72 printable ASCII characters.
     """
     authorization = api_key = None
@@ -200,7 +200,7 @@ def _checked(credential: bytes) -> str:
 
 
 class Rejected(Enum):
-    """The type of `REJECTED`, which says: this credential was verified, and it is nobody's."""
+    """The type of `REJECTED`: this credential was verified and belongs to nobody."""
 
     REJECTED = "rejected"
 
@@ -220,7 +220,7 @@ class _Entry(Generic[Value]):
 
 
 class VerifiedTokens(Generic[Value]):
-    """What earlier bcrypt runs found out, kept under a keyed BLAKE2b of each credential.
+    """A cache of bcrypt results, keyed by a keyed BLAKE2b of each credential.
 
     Every entry belongs to one `epoch` of the user table and is ignored in any other; `carry_over` moves those
     that are still true. An accepted credential is forgotten `positive_ttl` seconds after its last use (what
@@ -268,7 +268,7 @@ class VerifiedTokens(Generic[Value]):
         return len(self._accepted) + len(self._rejected)
 
     def find(self, credential: str, *, epoch: int, now: float) -> Value | Rejected | None:
-        """What is known: the accepted credential's value, `REJECTED`, or None when bcrypt must be asked."""
+        """Return the accepted credential's value, `REJECTED`, or None if bcrypt has to decide."""
         key = self.key(credential)
         accepted = self._accepted.get(key)
         if accepted is not None:
@@ -286,7 +286,7 @@ class VerifiedTokens(Generic[Value]):
         return None
 
     def accept(self, credential: str, value: Value, *, epoch: int, now: float) -> None:
-        """Remember that a credential verified in this epoch, and whose it is."""
+        """Cache that a credential was verified in this epoch, and whose it is."""
         self.accept_key(self.key(credential), value, epoch=epoch, now=now)
 
     def accept_key(self, key: bytes, value: Value, *, epoch: int, now: float) -> None:
@@ -298,7 +298,7 @@ class VerifiedTokens(Generic[Value]):
             self._accepted.popitem(last=False)
 
     def reject(self, credential: str, *, epoch: int, now: float) -> None:
-        """Remember that a credential is nobody's in this epoch."""
+        """Cache that a credential belongs to nobody in this epoch."""
         key = self.key(credential)
         self._rejected[key] = _Entry(REJECTED, epoch, now + self._negative_ttl)
         self._rejected.move_to_end(key)

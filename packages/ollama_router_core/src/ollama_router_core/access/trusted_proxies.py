@@ -1,8 +1,9 @@
-"""Which client does a request come from, by the word of proxies that are trusted.
+"""Which client a request comes from, according to trusted proxies.
 
-A proxy adds the address that it was asked from at the end of the list, so the list is believed from its end, and only
-as far as the hops are trusted: what stands before the first one that is not is the client's own invention. One field
-is read, the one that the proxies write: another would pass through them as the client sent it.
+A proxy appends the address that connected to it, so the list is read from its end, and only as far as the hops are
+trusted: whatever precedes the first untrusted one may be made up by the client. Only the field that the proxies write
+is
+read: any other would pass through them as the client sent it.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ _WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::\d{1,5})?|(\d{1,3}(?:\.\d{1,3}
 
 
 class Proxies:
-    """Networks whose word about clients is believed.
+    """Networks of trusted proxies.
 
     Args:
         networks: in CIDR form; an address alone is a network of one.
-        field: the field that they write.
+        field: the header field that they write.
 
     Raises:
-        ValueError: a text is no network.
+        ValueError: a text is not a network.
     """
 
     __slots__ = ("_field", "_networks", "_trusted")
@@ -43,9 +44,9 @@ class Proxies:
         self._trusted: dict[str, bool] = {}
 
     def client(self, peer: str | None, headers: Sequence[tuple[bytes, bytes]]) -> str | None:
-        """The client's address: `peer`, the address of the connection, unless that is a trusted proxy that names it.
+        """Return the client's address: `peer`, unless that is a trusted proxy that forwards another one.
 
-        A hop that is no address (`unknown`, a name) tells nothing: then it is the proxy's address that is known.
+        A hop that is not an address (`unknown`, a name) is ignored, and the proxy's address is returned.
         """
         if peer is None or not self._networks or not self._trusts(peer):
             return peer
@@ -60,7 +61,7 @@ class Proxies:
         return nearest
 
     def _hops(self, headers: Sequence[tuple[bytes, bytes]]) -> Iterator[str]:
-        """What the proxies wrote, the nearest first."""
+        """Yield what the proxies wrote, the nearest first."""
         lines = [value.decode("latin-1") for name, value in headers if name == self._field]
         elements = ",".join(lines).split(",")[-_MOST_HOPS:] if lines else []
         for element in reversed(elements):

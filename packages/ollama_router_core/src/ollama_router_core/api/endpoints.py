@@ -21,7 +21,7 @@ _SEGMENT = re.compile(r"[A-Za-z0-9\-_.~:=+]{1,1024}", re.ASCII)
 
 
 class Family(StrEnum):
-    """Whose dialect a route speaks, errors included."""
+    """The API whose dialect a route speaks, errors included."""
 
     OLLAMA = "ollama"
     OPENAI = "openai"
@@ -30,7 +30,7 @@ class Family(StrEnum):
 
 
 class Kind(StrEnum):
-    """What a route does, for permissions."""
+    """Kind of operation, for permissions."""
 
     INFER = "infer"
     READ = "read"
@@ -60,7 +60,7 @@ class Routing(StrEnum):
 
 
 class Body(StrEnum):
-    """What a request carries: nothing that anybody reads, a JSON object, a form, or bytes to pass through."""
+    """Kind of body: none that is read, a JSON object, a form, or bytes to pass through."""
 
     NONE = "none"
     JSON = "json"
@@ -93,17 +93,17 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """An endpoint and the value of its path parameter, if it has one."""
+    """An endpoint, and the value of its path parameter if it has one."""
 
     endpoint: Endpoint
     parameter: str | None = None
 
     @property
     def target(self) -> str:
-        """The path to send upstream, built from the table.
+        """Build the upstream path from the table.
 
         Raises:
-            InvalidTarget: the parameter holds characters that a server might read as more than one segment.
+            InvalidTarget: the parameter has characters that a server might read as more than one segment.
         """
         path = self.endpoint.path
         if self.parameter is None:
@@ -262,7 +262,7 @@ _FAMILIES_BELOW = tuple((row.path, row.family) for row in ENDPOINTS if row.kind 
 
 
 def family_of_path(path: str) -> Family:
-    """The dialect in which errors of this path are written; unknown paths speak Ollama's."""
+    """Return the dialect for errors on a path; Ollama's for unknown paths."""
     known = _FAMILIES.get(path)
     if known is not None:
         return known
@@ -274,7 +274,7 @@ def match_endpoint(method: str, path: str) -> Match:
     """Find the row for a method and a path without query string.
 
     The path is compared as it was sent: nothing is decoded or normalised, so `//`, `..` and `%2e` are unknown paths.
-    Only a parameter is decoded, as clients write `:` as `%3A`; one that holds a slash is no parameter, as in Ollama.
+    Only a parameter is decoded, because clients write `:` as `%3A`; one with a slash does not match, as in Ollama.
 
     Raises:
         UnknownRoute: no row has this path.

@@ -1,4 +1,4 @@
-"""What model does this text mean, by Ollama's own rules (its types/model/name.go and modelref).
+"""Model names, read by Ollama's own rules (its types/model/name.go and modelref).
 
 A name is `[host/][namespace/]model[:tag]`; missing parts are `registry.ollama.ai`, `library` and `latest`. Names
 compare without regard to case.
@@ -17,7 +17,7 @@ from ollama_router_core.errors import InvalidModelName
 __all__ = ["CanonicalName", "ModelName", "canonical_name", "is_cloud_name", "is_model_name", "parse_model_name"]
 
 CanonicalName = NewType("CanonicalName", str)
-"""Text that went through `canonical_name`: equal exactly when Ollama would find the same model."""
+"""A result of `canonical_name`; two are equal exactly if Ollama would find the same model."""
 
 DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
@@ -31,7 +31,7 @@ _MODEL_OR_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelName:
-    """A fully qualified model name, spelled as the client spelled it.
+    """A fully qualified model name, in the client's spelling.
 
     `source` is `cloud` when the text asks for Ollama's hosted service, `local` when it forbids it, else None.
     """
@@ -44,7 +44,7 @@ class ModelName:
 
     @property
     def short(self) -> str:
-        """The name without default host and namespace; the tag always stays."""
+        """The name without the default host and namespace, always with its tag."""
         prefix = ""
         if self.host.lower() != DEFAULT_HOST:
             prefix = f"{self.host}/{self.namespace}/"
@@ -54,7 +54,7 @@ class ModelName:
 
     @property
     def canonical(self) -> CanonicalName:
-        """The short name in lower case: what maps of models are keyed by."""
+        """The short name in lower case, the key of every map of models."""
         return CanonicalName(self.short.lower())
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ def _split_source(text: str) -> tuple[str, Literal["cloud", "local"] | None]:
     head = text[: -len(tag) - 1]
     inner = _tag(head)
     if inner in ("cloud", "local") or (inner is not None and inner.endswith("-cloud")):
-        # `x:cloud:local` would be a cloud model for whoever parses the result again.
+        # `x:cloud:local` would be a cloud model if the result were parsed again.
         raise InvalidModelName("invalid model name")
     if tag == "local":
         return head, "local"
@@ -84,8 +84,8 @@ def _split_source(text: str) -> tuple[str, Literal["cloud", "local"] | None]:
 def parse_model_name(text: str) -> ModelName:
     """Parse a model name as Ollama does.
 
-    Parsing what `ModelName.short` gives back changes nothing but a `local` source, which only the client's own text
-    carries. `x:20b:cloud` means `x:20b-cloud`.
+    Parsing the result of `ModelName.short` again changes nothing except a `local` source, which only the client's own
+    text has. `x:20b:cloud` means `x:20b-cloud`.
 
     Raises:
         InvalidModelName: Ollama would answer `invalid model name`, or the text names two sources.
@@ -107,9 +107,9 @@ def parse_model_name(text: str) -> ModelName:
 
 @lru_cache(maxsize=4096)
 def canonical_name(text: str) -> CanonicalName:
-    """The key for any model id, also for foreign ones that are no Ollama names.
+    """Return the lookup key of any model id, including foreign ones that are not Ollama names.
 
-    Those only have their ASCII letters put into lower case: full lower-casing would turn some of them into the name
+    Of foreign ids, only ASCII letters are put into lower case: full lower-casing would turn some of them into the name
     of another model (the Kelvin sign into `k`).
     """
     try:
@@ -119,7 +119,7 @@ def canonical_name(text: str) -> CanonicalName:
 
 
 def is_model_name(text: str) -> bool:
-    """Whether Ollama would take the text for a model's name."""
+    """Tell whether Ollama would accept the text as a model name."""
     try:
         parse_model_name(text)
     except InvalidModelName:
@@ -129,9 +129,9 @@ def is_model_name(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_cloud_name(text: str) -> bool:
-    """Whether a name asks for Ollama's hosted service: the tag is `cloud` or ends in `-cloud`, in any case.
+    """Tell whether a name means a model of ollama.com: its tag is `cloud` or ends in `-cloud`, in any case.
 
-    Texts that name two sources (`x:cloud:local`) count too: some version of Ollama might read them so.
+    Texts with two sources (`x:cloud:local`) count, too: some version of Ollama might read them that way.
     """
     try:
         return parse_model_name(text).source == "cloud"

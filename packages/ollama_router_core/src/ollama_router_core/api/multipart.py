@@ -1,8 +1,8 @@
-"""One strict look into a multipart form, and the form written anew.
+"""Read a multipart form strictly, and write it anew.
 
-Why not pass the client's bytes on: Go (Ollama) lets a query string beat a form field, the first of two fields win,
-decodes quoted-printable parts and RFC 2231 names, and takes other line ends. Here all of that is refused, and what
-is sent is written from the values that were read.
+The client's bytes are not passed on because Go (Ollama) lets a query string override a form field and the first of two
+fields win, decodes quoted-printable parts and RFC 2231 names, and accepts other line ends. All of that is rejected
+here, and what is sent is written from the values that were read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LONGEST_VALUE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One field (`filename` None) or file; `content_type` only as the client gave it."""
+    """One field (`filename` is None) or file; `content_type` is None unless the client sent one."""
 
     name: str
     data: bytes
@@ -40,18 +40,18 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """A form and the boundary between its parts."""
+    """A form, and the boundary between its parts."""
 
     boundary: bytes
     parts: tuple[Part, ...]
 
     @property
     def content_type(self) -> bytes:
-        """The Content-Type field of `encode`'s bytes."""
+        """The Content-Type of the encoded form."""
         return b'multipart/form-data; boundary="' + self.boundary + b'"'
 
     def value(self, name: str) -> str | None:
-        """A field's text, None when it is absent.
+        """Return a field's text, or None if it is absent.
 
         Raises:
             InvalidBody: the field is a file, too long, or not UTF-8.
@@ -62,12 +62,12 @@ class Form:
         return None
 
     def with_value(self, name: str, text: str) -> Form:
-        """The same form with another value in one field."""
+        """Return the form with another value in one field."""
         changed = tuple(replace(one, data=text.encode()) if one.name == name else one for one in self.parts)
         return replace(self, parts=changed)
 
     def encode(self) -> bytes:
-        """The bytes to send. No part holds the boundary, as it was read between boundaries."""
+        """Encode the form. No part contains the boundary, because each was read between two of them."""
         pieces: list[bytes] = []
         for part in self.parts:
             name = part.name.encode()
@@ -80,11 +80,11 @@ class Form:
 
 
 def parse_form(content_type: bytes, body: bytes) -> Form:
-    """Read a form of which there is only one reading.
+    """Read an unambiguous form.
 
     Raises:
-        InvalidBody: not multipart, or written in a way that servers read differently.
-        AmbiguousKey: a field twice, or names that differ only in case.
+        InvalidBody: not multipart, or written in a way that servers parse differently.
+        AmbiguousKey: a repeated field, or names that differ in case only.
     """
     found = _BOUNDARY.fullmatch(content_type.strip())
     if found is None:
@@ -144,7 +144,7 @@ def _fields(head: bytes) -> dict[bytes, bytes]:
 
 
 def _refuse_doubles(form: Form) -> None:
-    """Lists such as `timestamp_granularities[]` may repeat; what one value is read from may not."""
+    """Allow lists such as `timestamp_granularities[]` to repeat, and nothing else."""
     seen: set[str] = set()
     for part in form.parts:
         key = part.name.casefold()

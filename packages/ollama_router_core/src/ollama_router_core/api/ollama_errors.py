@@ -1,4 +1,4 @@
-"""How Ollama words a refusal, where the router has to say it in Ollama's place.
+"""Ollama's own error texts, for errors that the router reports in Ollama's place.
 
 Source: Ollama's server/routes.go; routes are the names of the endpoint table.
 """
@@ -18,7 +18,7 @@ from ollama_router_core.errors import (
 __all__ = ["SERVER_BUSY", "bad_model_name", "model_incapable", "model_not_found", "no_body", "no_model"]
 
 SERVER_BUSY = "server busy, please try again.  maximum pending requests exceeded"
-"""A full queue; the two spaces are Ollama's, and clients look for the text."""
+"""A full queue. The two spaces are Ollama's, and clients match the text."""
 
 _EMPTY_IS_NOT_FOUND = frozenset({"generate", "openai_completions", "embed", "openai_embeddings"})
 _TRY_PULLING = frozenset({"embed", "embeddings", "openai_embeddings"})

@@ -1,4 +1,4 @@
-"""What the keys of a body mean, each by itself."""
+"""The keys of a request body, each by itself."""
 
 from __future__ import annotations
 
@@ -90,10 +90,10 @@ _OLLAMA, _MANAGE = Family.OLLAMA, Kind.MANAGE  # members cost a look-up
 
 
 def refuse_lookalikes(members: Mapping[str, Any], read: frozenset[str]) -> None:
-    """Refuse a key that Ollama would take for one the router reads.
+    """Reject keys that Ollama would match to one the router reads.
 
     Raises:
-        AmbiguousKey: it differs from one of `read` in case alone.
+        AmbiguousKey: a key differs from one of `read` in case only.
     """
     for key in members:
         if key not in read and key.casefold() in read:
@@ -101,7 +101,7 @@ def refuse_lookalikes(members: Mapping[str, Any], read: frozenset[str]) -> None:
 
 
 def refuse_wrong_types(members: Mapping[str, Any], types: _Types) -> None:
-    """Refuse values of a type that their keys do not have.
+    """Reject values of the wrong type.
 
     Raises:
         InvalidBody: the text names the key, what was expected and what was found.
@@ -112,10 +112,10 @@ def refuse_wrong_types(members: Mapping[str, Any], types: _Types) -> None:
 
 
 def wants_stream(values: Mapping[str, Any], endpoint: Endpoint) -> bool:
-    """Whether the answer is asked for as a stream, which each route decides where nothing is said.
+    """Tell whether a streamed answer is asked for; each route has its own default.
 
     Raises:
-        InvalidBody: it is neither true nor false.
+        InvalidBody: `stream` is not a boolean.
     """
     if endpoint.streams is None:
         return False
@@ -128,17 +128,17 @@ def wants_stream(values: Mapping[str, Any], endpoint: Endpoint) -> bool:
 
 
 def read_options(document: JsonObject, endpoint: Endpoint) -> Mapping[str, Any] | None:
-    """Ollama's own routes read `options`; on its compatible ones they mean nothing."""
+    """Return `options`, which only Ollama's own routes read."""
     if endpoint.family is not _OLLAMA or document.get("options") is None:
         return None
     return checked_options(document)
 
 
 def checked_options(document: JsonObject) -> Mapping[str, Any]:
-    """The members of `options`, which is an object.
+    """Return the members of the object `options`.
 
     Raises:
-        AmbiguousKey: a key stands in it twice, or Ollama would take it for one that is read.
+        AmbiguousKey: it has a key twice, or one that Ollama would match to a key the router reads.
     """
     options = document.child("options")
     refuse_lookalikes(options, _READ_OPTIONS)
@@ -146,20 +146,20 @@ def checked_options(document: JsonObject) -> Mapping[str, Any]:
 
 
 def read_num_ctx(options: Mapping[str, Any]) -> int | None:
-    """The context asked for in tokens, as Ollama would take it.
+    """Return the context asked for, in tokens, as Ollama reads it.
 
     Raises:
-        InvalidBody: it is no whole number of 64 bits.
+        InvalidBody: it is not a 64-bit integer.
     """
     value = _whole(options, "num_ctx", "options.num_ctx")
     return None if value is None else max(value, _SMALLEST_CONTEXT)
 
 
 def read_max_tokens(values: Mapping[str, Any], options: Mapping[str, Any] | None, endpoint: Endpoint) -> int | None:
-    """The client's own limit on the answer in tokens, None without one.
+    """Return the client's limit on the answer in tokens, or None.
 
     Raises:
-        InvalidBody: it is no whole number of 64 bits.
+        InvalidBody: it is not a 64-bit integer.
     """
     if endpoint.family is _OLLAMA:
         found = None if options is None else _whole(options, "num_predict", "options.num_predict")
@@ -178,7 +178,7 @@ def only(need: str | None) -> frozenset[str]:
 
 
 def read_needs(values: Mapping[str, Any], endpoint: Endpoint) -> frozenset[str]:
-    """The capabilities that the model must have: the route's own, and what the request brings."""
+    """Return the capabilities that the model needs, for the route and for this request."""
     usual = only(endpoint.needs)
     if not usual:
         return usual
@@ -239,7 +239,7 @@ def _messages_have_images(messages: Any) -> bool:
 
 
 def unloads(values: Mapping[str, Any], endpoint: Endpoint) -> bool:
-    """Ollama's way to unload a model: `keep_alive: 0` and nothing to answer."""
+    """Tell whether the request unloads a model: `keep_alive: 0` and nothing to generate."""
     keep_alive = values.get("keep_alive")
     if keep_alive is None or keep_alive not in _ZEROES:
         return False
@@ -247,7 +247,7 @@ def unloads(values: Mapping[str, Any], endpoint: Endpoint) -> bool:
 
 
 def uses_cloud(values: Mapping[str, Any], endpoint: Endpoint) -> bool:
-    """Ollama runs `web_search` tools of its compatible routes with the server owner's account."""
+    """Tell whether the request uses `web_search`, which Ollama runs with the account of the server's owner."""
     if endpoint.kind is _MANAGE:
         return bool(values.get("remote_host")) or is_cloud_name(values.get("from") or "")
     tools = values.get("tools")
@@ -262,7 +262,7 @@ def _is_hosted(tool: Mapping[str, Any]) -> bool:
 
 
 def read_blobs(values: Mapping[str, Any]) -> frozenset[str]:
-    """The digests a new model is made of: they have to be on the server that makes it."""
+    """Return the digests that a new model is made of; they must be on the server that creates it."""
     found = [digest for key in _BLOB_KEYS for digest in (values.get(key) or {}).values()]
     if not all(isinstance(digest, str) for digest in found):
         raise InvalidBody("files, adapters and draft_files must map names to digests")

@@ -1,6 +1,7 @@
-"""Body bytes to a `RouteRequest`, strictly, once.
+"""Parse a body into a `RouteRequest`, strictly and once.
 
-What was checked is what is sent: `ParsedRequest.body` is the client's own text, edited only where the router means to.
+What was checked is what is sent: `ParsedRequest.body` is the client's own text, edited only where the router intends
+to.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class RouteRequest(Struct, frozen=True, kw_only=True):
     model. `num_ctx` is the context asked for in tokens, None for the server's default. `needs` are the capabilities
     the model must have. `prompt_bytes` is the length of the body, a bound for the prompt. `max_tokens` is the
     client's own limit on the answer. `uses_cloud` says that the name, or a hosted tool, asks for Ollama's paid
-    service. `unloads` is Ollama's way to free memory: nothing is generated.
+    service. `unloads` marks a request that only unloads the model.
     """
 
     model_text: str | None = None
@@ -75,7 +76,7 @@ class RouteRequest(Struct, frozen=True, kw_only=True):
 
 
 class ParsedRequest(Struct, frozen=True, kw_only=True):
-    """A request that passed the strict reading: the endpoint, the routing facts and the body to send.
+    """A strictly parsed request: endpoint, routing facts, and the body to send.
 
     `target` is the upstream path. `content_type` replaces the client's field when the body was written anew (forms).
     `blobs` are the digests a new model is made of, `base` the name of the model it is made from.
@@ -92,7 +93,7 @@ class ParsedRequest(Struct, frozen=True, kw_only=True):
     base: str | None = None
 
     def __repr__(self) -> str:
-        """Without the body: it holds what people write."""
+        """Leave the body out: it is what people write."""
         return f"ParsedRequest(endpoint={self.endpoint.name!r}, route={self.route!r}, body=<{len(self.body)} bytes>)"
 
     @property
@@ -101,7 +102,7 @@ class ParsedRequest(Struct, frozen=True, kw_only=True):
         return None if self.form is None else self.form.content_type
 
     def with_model(self, text: str) -> ParsedRequest:
-        """The same request for another model: only the model's name changes in the body."""
+        """Return the request for another model; only the name changes in the body."""
         if self.form is not None:
             form = self.form.with_value("model", text)
             return replace(self, route=_renamed(self.route, text), body=form.encode(), form=form)
@@ -119,13 +120,13 @@ def _renamed(route: RouteRequest, text: str) -> RouteRequest:
 
 
 def parse_request(match: Match, body: bytes, *, content_type: bytes = b"") -> ParsedRequest:
-    """Read a request's body for the router. `content_type` is the client's field; only forms look at it.
+    """Parse a request's body. `content_type` is the client's header; only forms use it.
 
     Raises:
         InvalidBody: not one JSON object in UTF-8, or a key the router reads has the wrong type.
         AmbiguousKey: a key twice, or a key that Ollama would take for one the router reads.
         MissingModel, ModelNotFound: the endpoint needs a model and none is named; Ollama has both words for it.
-        InvalidModelName: the name is endless or holds characters that cannot be shown.
+        InvalidModelName: the name is too long or has unprintable characters.
     """
     endpoint = match.endpoint
     if endpoint.body is _JSON:
@@ -137,7 +138,7 @@ def parse_request(match: Match, body: bytes, *, content_type: bytes = b"") -> Pa
 
 
 def _read_account(match: Match, body: bytes) -> ParsedRequest:
-    """Routes without a model: what is sent is one JSON object or nothing."""
+    """Parse the body of a route without a model: one JSON object, or nothing."""
     document = parse_object(body) if body else None
     route = RouteRequest(family=match.endpoint.family)
     return ParsedRequest(endpoint=match.endpoint, route=route, body=body, document=document, target=match.target)

@@ -1,8 +1,9 @@
-"""One strict look into a JSON object, and edits that leave every other byte alone.
+"""Read a JSON object strictly, and edit it without touching any other byte.
 
-Why not `json.loads` and `json.dumps`: Go (Ollama) matches keys without regard to case, lets the last duplicate win
-and ignores what follows the first value. Here duplicates and trailing data are refused, and what is sent upstream is
-the client's own text with only the edited values replaced, so lone surrogates, `1e400` and 30-digit integers survive.
+`json.loads` and `json.dumps` would not do: Go (Ollama) matches keys without regard to case, lets the last duplicate win
+and ignores what follows the first value. Here duplicates and trailing data are rejected, and what is sent upstream is
+the client's own text with only the edited values replaced, so that lone surrogates, `1e400` and 30-digit integers
+survive.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class JsonObject(Struct, eq=False):
     pieces: dict[str, msgspec.Raw] | None = None
 
     def __repr__(self) -> str:
-        """Without what is in it: that is what people write."""
+        """Leave the content out: it is what people write."""
         return f"JsonObject(<{len(self._source)} long>)"
 
     @property
@@ -70,7 +71,7 @@ class JsonObject(Struct, eq=False):
 
     @property
     def values(self) -> Mapping[str, Any]:
-        """The values by key; made when first asked for, as most of what is sent is only passed on.
+        """The values by key, decoded on first use, because most bodies are only passed on.
 
         Raises:
             InvalidBody: they are nested too deeply for where they are asked for.
@@ -82,13 +83,13 @@ class JsonObject(Struct, eq=False):
 
     @property
     def spans(self) -> Mapping[str, tuple[int, int]]:
-        """Start and end of each value in `text`; found when first asked for, as most bodies are sent unedited."""
+        """Start and end of each value in `text`, found on first use, because most bodies are sent unedited."""
         if self._spans is None:
             self._spans = _walk_any_integers(self.text).spans
         return self._spans
 
     def get(self, key: str) -> Any:
-        """The value of a key, None when it is absent or null."""
+        """Return the value of a key, or None if it is absent or null."""
         if self._values is None and self.pieces is not None:
             if key not in self.pieces:
                 return None
@@ -96,7 +97,7 @@ class JsonObject(Struct, eq=False):
         return self.values.get(key)
 
     def first_of(self, key: str, most: int) -> Iterator[Any] | None:
-        """The first values of the list under a key, each made when it is its turn; None for what is no list."""
+        """Iterate over the first values of the list under a key; None if it is not a list."""
         if self._values is None and self.pieces is not None and key in self.pieces:
             piece = self.pieces[key]
             return map(_value_of, _LIST(piece)[:most]) if bytes(piece).startswith(b"[") else None
@@ -104,10 +105,10 @@ class JsonObject(Struct, eq=False):
         return iter(found[:most]) if isinstance(found, list) else None
 
     def child(self, key: str) -> Mapping[str, Any]:
-        """The members of the object under a key.
+        """Return the members of the object under a key.
 
         Raises:
-            AmbiguousKey: a key stands in it twice.
+            AmbiguousKey: it has a key twice.
         """
         if self.pieces is not None:
             return parse_object(bytes(self.pieces[key])).values
@@ -115,7 +116,7 @@ class JsonObject(Struct, eq=False):
         return parse_object(self.text[start:end].encode()).values
 
     def replace(self, changes: Mapping[str, str]) -> str:
-        """The text with the values of some keys replaced or appended; `changes` maps keys to JSON text."""
+        """Return the text with some values replaced or appended; `changes` maps keys to JSON text."""
         pieces: list[str] = []
         position, whole = 0, self.text
         known = sorted((self.spans[key], text) for key, text in changes.items() if key in self.spans)
@@ -136,7 +137,7 @@ def parse_object(body: bytes) -> JsonObject:
 
     Raises:
         InvalidBody: empty, not UTF-8, not JSON, not an object, or followed by more.
-        AmbiguousKey: a key of the object stands in it twice.
+        AmbiguousKey: the object has a key twice.
     """
     if not body:
         raise InvalidBody("missing request body")

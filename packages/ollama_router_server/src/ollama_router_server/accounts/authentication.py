@@ -1,8 +1,8 @@
-"""Who asks: from header fields to a user, without waiting whenever that is possible.
+"""Authentication: from header fields to a user, without waiting where possible.
 
-The order is what keeps junk cheap: exactly one well-formed credential; verified before?; does its public lookup
-belong to a token (and is its checksum right)?; only then bcrypt, off the event loop, in few threads with a
-bounded queue, once for all requests that wait for the same credential.
+The order keeps junk cheap: exactly one well-formed credential; a cached result; a public lookup that belongs to a
+token, and its checksum; only then bcrypt, off the event loop, in a few threads with a bounded queue, once for all
+requests that wait for the same credential.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 _RELOAD_AFTER = 60.0  # seconds; for changes made by hand, past the epoch
 _NOTE_USE_AFTER = 30.0  # seconds between writes of last-used times
-_PER_LOOKUP = 2  # whoever knows a token's public part must not be able to occupy every thread
+_PER_LOOKUP = 2  # knowing a token's public part must not be enough to occupy every thread
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Directory:
-    """`Identities`, indexed for the two questions asked of them."""
+    """`Identities`, indexed by the two keys that they are looked up by."""
 
     epoch: int
     by_lookup: Mapping[str, tuple[KnownToken, ...]]
@@ -78,19 +78,19 @@ class Verification:
 
 
 class Authenticator:
-    """Knows every user and token as of the last `auth_epoch` it saw.
+    """Every user and token as of the last `auth_epoch` seen.
 
-    Call `start` once, then `authenticate` for each request. All of it runs on one event loop; bcrypt alone has
+    Call `start` once, then `authenticate` for each request. Everything runs on one event loop; only bcrypt uses
     threads.
 
     Args:
-        users: where users come from.
+        users: the store of users.
         clock: for ages.
         workers: the other workers, who are told what was verified here.
-        poll_interval: seconds between looks at the epoch: the time in which a revocation takes hold.
-        stale_after: seconds without a successful look after which nobody is let in.
-        threads: bcrypt runs at once.
-        max_waiting: credentials in verification, running ones included; more are refused.
+        poll_interval: seconds between reads of the epoch, which is how long a revocation takes to apply.
+        stale_after: seconds without a successful read after which every request is rejected.
+        threads: concurrent bcrypt runs.
+        max_waiting: credentials being verified or waiting for it; further ones are rejected.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Authenticator:
         self._confirmed = self._loaded = float("-inf")
         self._flights: dict[str, asyncio.Task[KnownToken | None]] = {}
         self._used: set[int] = set()
-        self._refreshing = asyncio.Lock()  # an older answer must not overtake a newer one
+        self._refreshing = asyncio.Lock()  # an older result must not overwrite a newer one
         self._callbacks: list[Callable[[], None]] = []
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._reachable = True
@@ -124,16 +124,16 @@ class Authenticator:
         """How often bcrypt was asked."""
 
     async def start(self) -> None:
-        """Load the users and begin to watch for changes.
+        """Load the users and begin to poll for changes.
 
         Raises:
-            StorageUnavailable: the database cannot answer.
+            StorageUnavailable: the database cannot be read.
         """
         await self.refresh()
         self._tasks = (asyncio.create_task(self._watch()), asyncio.create_task(self._note_uses()))
 
     async def aclose(self) -> None:
-        """Stop watching, end verifications, write the last-used times that are still due."""
+        """Stop polling, end verifications, write pending last-used times."""
         for task in (*self._tasks, *self._flights.values()):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._flights.values(), return_exceptions=True)
@@ -159,7 +159,7 @@ class Authenticator:
             self._verified.accept_key(news.key, known, epoch=self._directory.epoch, now=now)
 
     def is_still_valid(self, user: User) -> bool:
-        """Whether what let this user in still stands; to be asked again while an answer streams."""
+        """Tell whether a user's credential is still valid; asked repeatedly while an answer streams."""
         known = self._directory.by_token.get(user.token_id)
         if known is None or not known.user.active:
             return False
@@ -167,7 +167,7 @@ class Authenticator:
         return expires_at is None or self._clock.wall() < expires_at
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back after every change of users or tokens; returns what ends that."""
+        """Call back after every change of users or tokens; return a function that ends it."""
         self._callbacks.append(callback)
 
         def remove() -> None:
@@ -177,10 +177,10 @@ class Authenticator:
         return remove
 
     async def refresh(self) -> None:
-        """Look at the epoch now, and load what changed.
+        """Read the epoch now, and load the users if it has changed.
 
         Raises:
-            StorageUnavailable: the database cannot answer.
+            StorageUnavailable: the database cannot be read.
         """
         async with self._refreshing:
             now = self._clock.monotonic()
@@ -189,7 +189,7 @@ class Authenticator:
             self._confirmed = now
 
     def _find(self, credential: str) -> KnownToken | None:
-        """What is known without bcrypt; None if only bcrypt can say."""
+        """Return what is known without bcrypt, or None."""
         now = self._clock.monotonic()
         if now - self._confirmed > self._stale_after:
             raise StorageUnavailable("users cannot be confirmed: the database does not answer", retry_after=5.0)
@@ -199,7 +199,7 @@ class Authenticator:
         return known
 
     def _candidates(self, credential: str) -> tuple[KnownToken, ...]:
-        """The tokens that this credential could be. Only imported ones may lack our checksum."""
+        """Return the tokens that a credential could be; only imported ones may lack our checksum."""
         sharing = self._directory.by_lookup.get(lookup_of(credential), ())
         if not sharing or check_format(credential):
             return sharing
@@ -219,7 +219,7 @@ class Authenticator:
             flight = asyncio.create_task(self._ask_bcrypt(credential, self._candidates(credential)))
             self._flights[credential] = flight
             flight.add_done_callback(lambda _: self._flights.pop(credential, None))
-        known = await asyncio.shield(flight)  # a client that leaves must not fail the others that wait
+        known = await asyncio.shield(flight)  # a client that disconnects must not fail the others that wait
         if known is None:
             raise _unknown()
         return self._admit(known)
@@ -240,7 +240,7 @@ class Authenticator:
         return None
 
     def _accept(self, credential: str, verified: KnownToken) -> KnownToken | None:
-        """What bcrypt confirmed counts only if the digest still stands: it may have been replaced meanwhile."""
+        """Accept what bcrypt confirmed only if the digest is still current: it may have been replaced meanwhile."""
         current = self._renew(verified)
         if current is not None:
             now = self._clock.monotonic()
@@ -282,7 +282,7 @@ class Authenticator:
                 self._report(None)
 
     def _report(self, error: Exception | None) -> None:
-        """Log the first failure and the recovery, not each of four looks a second."""
+        """Log the first failure and the recovery, not each of four reads per second."""
         if error is not None and self._reachable:
             _log.warning("auth_database_unreachable", error=str(error))
         elif error is None and not self._reachable:
@@ -296,7 +296,7 @@ class Authenticator:
 
     async def _write_uses(self) -> None:
         used, self._used = self._used, set()
-        with suppress(StorageUnavailable):  # a convenience: better lost than in anybody's way
+        with suppress(StorageUnavailable):  # a convenience that must not fail a request
             await self._users.note_use(dict.fromkeys(used, self._clock.wall()))
 
 

@@ -1,7 +1,7 @@
-"""How the token of the first admin reaches a person, and nobody else.
+"""Hand the token of the first admin to a person, and to nobody else.
 
-A service manager keeps what is written to standard error, readable by many and for long: under one the token goes into
-a file of the service's own folder, and without such a folder no admin is made.
+A service manager keeps standard error in a journal that many can read: there the token goes into a file in the
+service's state directory, and without such a directory no admin is created.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ FILE_NAME = "first-admin-token"
 
 
 def can_hand_over(environment: Mapping[str, str], err: TextIO) -> bool:
-    """Whether a token can be given to a person at all."""
+    """Tell whether there is a safe way to hand over a token."""
     return _folder(environment) is not None or not _is_journal(environment, err)
 
 
 def hand_over(created: CreatedToken, environment: Mapping[str, str], err: TextIO) -> None:
-    """Give the token to whoever started the router.
+    """Hand the token to the person who started the router.
 
     Raises:
         OSError: the file cannot be written.
@@ -44,18 +44,18 @@ def hand_over(created: CreatedToken, environment: Mapping[str, str], err: TextIO
 
 
 def tell_how(err: TextIO) -> None:
-    """No admin was made: say how to make one."""
+    """Say how to create an admin, as none was created."""
     print("No users yet. Create an admin: orouter users create admin --role admin", file=err, flush=True)
 
 
 def _folder(environment: Mapping[str, str]) -> Path | None:
-    """The folder that systemd made for the service (`StateDirectory=`)."""
+    """Return the directory that systemd provides for the service (`StateDirectory=`)."""
     names = environment.get("STATE_DIRECTORY", "")
     return Path(names.split(":")[0]) if names else None
 
 
 def _is_journal(environment: Mapping[str, str], err: TextIO) -> bool:
-    """Whether standard error is a stream of the journal, as systemd tells it: device and inode."""
+    """Tell whether standard error is a stream of the journal, by the device and inode that systemd names."""
     told = environment.get("JOURNAL_STREAM", "")
     if not told:
         return False

@@ -1,7 +1,7 @@
-"""What users with limits have used: counted in memory, kept in the database, shared by all processes.
+"""What users with limits have used: counted in memory, stored in the database, shared by all processes.
 
-Tokens are taken when a request is admitted and settled when it has ended; both are written within
-`flush_interval`, so a killed process leaves requests under way counted as they were taken. Other processes see them
+Tokens are charged when a request is admitted and settled when it has ended; both are written within
+`flush_interval`, so a killed process leaves requests in flight counted by their estimates. Other processes see them
 within `refresh_interval`. Requests in a minute and at once are shared with the other workers of this router, who see
 them at once, and through the database with other routers.
 """
@@ -33,7 +33,7 @@ _log = structlog.get_logger(__name__)
 
 
 def has_limits(grants: Grants) -> bool:
-    """Whether anything is counted for such a user."""
+    """Tell whether anything is counted for a user with these grants."""
     return _counts_requests(grants) or _has_token_limit(grants)
 
 
@@ -47,7 +47,7 @@ def _counts_requests(grants: Grants) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """One admitted request: whose, the tokens taken for it, whether other processes were told."""
+    """One admitted request: its user, the tokens charged, whether other processes were told."""
 
     user: str
     day: int
@@ -63,8 +63,8 @@ class UsageLimits:
         workers: the other workers of this router.
         routers: other routers on the same database.
         clock: for minutes and days.
-        flush_interval: seconds; what a killed process forgets at most.
-        refresh_interval: seconds between looks at what other processes wrote.
+        flush_interval: seconds; the most that a killed process loses.
+        refresh_interval: seconds between reads of what other processes wrote.
     """
 
     def __init__(
@@ -92,23 +92,23 @@ class UsageLimits:
         self._refreshed = self._asked = float("-inf")
 
     def start(self) -> None:
-        """Begin to write; call it on a running event loop."""
+        """Start writing; call it on a running event loop."""
         self._task = asyncio.create_task(self._run())
 
     async def aclose(self) -> None:
-        """Write what is not written yet."""
+        """Write what is pending."""
         self._closing.set()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
         with suppress(StorageUnavailable):
-            await self._flush()  # and that nothing is under way here any more
+            await self._flush()  # including that nothing is in flight here any more
 
     async def admit(self, user: User, *, tokens: int) -> Ticket:
-        """Count a request that begins; `tokens` is what it is taken for. End it with `settle`.
+        """Count a request that begins and charge its estimated tokens; end it with `settle`.
 
         Raises:
             LimitExceeded: a limit is used up.
-            StorageUnavailable: what was used before is not known, and cannot be read.
+            StorageUnavailable: earlier use is unknown and cannot be read.
         """
         return self._admitted(await self._meter(user), user, tokens)
 
@@ -147,7 +147,7 @@ class UsageLimits:
         return ticket
 
     def settle(self, ticket: Ticket, tokens: int) -> None:
-        """A request has ended: what it was taken for is replaced by what it used."""
+        """End a request: replace its estimated tokens by those it used."""
         self._meters[ticket.user].release()
         if ticket.shared:
             self._workers.give_back(Scope.USER, ticket.user)
@@ -156,14 +156,14 @@ class UsageLimits:
             self._take(ticket, tokens - ticket.tokens)
 
     def standing(self, user: User) -> Standing:
-        """Where a user stands now, for header fields."""
+        """Return what is left of a user's limits, for header fields."""
         meter = self._meters.get(user.name) or Meter()
         now = self._clock.monotonic()
         elsewhere = self._elsewhere(user.name, now)
         return standing_of(meter, user.grants, now=now, wall=self._clock.wall(), elsewhere=elsewhere)
 
     def _elsewhere(self, user: str, now: float) -> Elsewhere:
-        """What other processes have admitted for a user, as far as is known here."""
+        """Return what other processes have admitted for a user, as known here."""
         remote = self._routers.elsewhere(user, now)
         if self._workers.size == 1:
             return remote
@@ -186,12 +186,12 @@ class UsageLimits:
         if counts_tokens:
             self._with_tokens[name] = self._clock.monotonic()
         if _counts_requests(user.grants) and self._routers.age > _OLD:
-            with suppress(StorageUnavailable):  # then what was known last has to do
+            with suppress(StorageUnavailable):  # then what is known has to do
                 await self._routers.read()
         return self._meters[name]
 
     async def _load(self, user: User) -> None:
-        """Find out what was used before this process, or this limit, was there."""
+        """Read what was used before this process, or this limit, existed."""
         name = user.name
         if name not in self._meters:
             self._meters[name] = await self._new_meter(name)
@@ -251,7 +251,7 @@ class UsageLimits:
             self._set_tokens(users, await self._usage.read(users, first_day=first_day))
 
     def _set_tokens(self, users: set[str], counts: dict[DayOfUser, int]) -> None:
-        """Take over what the database says, and what was taken here since it was last written."""
+        """Set the tokens to the database's, plus what was charged here since the last write."""
         for name in users:
             self._meters[name].tokens.clear()
         for source in (counts, self._unwritten):

@@ -1,4 +1,4 @@
-"""Reading and writing JSON of the routes for admins."""
+"""JSON bodies of the admin routes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 async def read_body(request: Request, kind: type[Body]) -> Body:
-    """The request's body.
+    """Read and validate the request's body.
 
     Raises:
         BodyTooLarge: over 64 KiB.
-        InvalidBody: not whole, not JSON, or not of this shape; the text says where.
+        InvalidBody: incomplete, not JSON, or not of this shape; the text says where.
     """
     raw = await request.bounded_stream.read(_LARGEST + 1)
     if len(raw) > _LARGEST:
         raise BodyTooLarge(f"the body is larger than {_LARGEST} bytes")
     if request.content_length is not None and len(raw) != request.content_length:
-        raise InvalidBody("the body is not complete")  # Falcon takes a client that left for the end of the body
+        raise InvalidBody("the body is not complete")  # Falcon takes a disconnect for the end of the body
     try:
         return kind.model_validate_json(raw)
     except ValidationError as error:
@@ -43,7 +43,7 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def answer(response: Response, body: BaseModel, *, status: int = 200) -> None:
-    """Answer a body."""
+    """Set the response's body."""
     response.status = status
     response.data = body.model_dump_json().encode()
     response.content_type = "application/json"
@@ -51,14 +51,14 @@ def answer(response: Response, body: BaseModel, *, status: int = 200) -> None:
 
 
 async def answer_error(_request: Request, response: Response, error: RouterError, _params: Any, **_: Any) -> None:
-    """Falcon's handler for the router's own errors."""
+    """Handle the router's own errors for Falcon."""
     _write(response, error.status_hint, error.message, error.code)
     if error.status_hint == 401:
         response.set_header("WWW-Authenticate", 'Bearer realm="ollama-router"')
 
 
 async def answer_http_error(_request: Request, response: Response, error: HTTPError, _params: Any, **_: Any) -> None:
-    """Falcon's handler for its own errors."""
+    """Handle Falcon's own errors."""
     status = int(str(error.status)[:3])
     for name, value in dict(error.headers or {}).items():
         response.set_header(name, value)

@@ -1,4 +1,4 @@
-"""What the router believes and how it would decide: routes for admins."""
+"""What the router knows and how it would decide."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["DrainResource", "ExplainResource", "StatusResource"]
 
 
 class StatusResource:
-    """`GET /router/status`: every server as believed now, with the age of each belief."""
+    """`GET /router/status`: the known state of every server, with the age of each fact."""
 
     def __init__(self, services: Services, sync: WorkerSync) -> None:
         self._services = services
         self._sync = sync
 
     async def on_get(self, _request: Request, response: Response) -> None:
-        """Answer the snapshot, and the requests under way in all workers."""
+        """Answer the snapshot and the active requests."""
         snapshot = self._services.fleet.snapshot
         now = self._services.clock.monotonic()
         figures, coordination = self._services.figures(), self._services.coordination
@@ -56,7 +56,7 @@ class ExplainResource:
         self._services = services
 
     async def on_get(self, request: Request, response: Response) -> None:
-        """Answer every server with its verdict and reasons; nothing is sent anywhere."""
+        """Answer every server with its verdict and reasons; nothing is sent to a server."""
         services = self._services
         model = str(request.get_param("model", required=True))
         if not model:
@@ -80,14 +80,14 @@ class ExplainResource:
 
 
 class DrainResource:
-    """`POST /router/servers/NAME/drain` and `.../undrain`: a server gets nothing new until it is undrained."""
+    """`POST /router/servers/NAME/drain` and `.../undrain`: a drained server gets no new requests."""
 
     def __init__(self, services: Services, *, on: bool) -> None:
         self._services = services
         self._on = on
 
     async def on_post(self, _request: Request, response: Response, name: str) -> None:
-        """Begin or end a drain; it lasts until the router restarts, which reads `drain` from the config again."""
+        """Begin or end a drain; it lasts until the router restarts and reads `drain` from the config again."""
         services = self._services
         if name not in services.config.servers:
             raise falcon.HTTPNotFound(title="no such server", description=f"the config has no server {name!r}")

@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, how are the servers: routes without credentials."""
+"""Liveness, readiness and the health of servers: routes without credentials."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["HealthResource", "LiveResource", "ReadyResource"]
 
 
 class LiveResource:
-    """`GET /livez` and `GET /up`: the process answers."""
+    """`GET /livez` and `GET /up`: 200 as long as the process responds."""
 
     async def on_get(self, _request: Request, response: Response) -> None:
         """Answer 200."""
@@ -25,7 +25,7 @@ class LiveResource:
 
 
 class ReadyResource:
-    """`GET /readyz`: 200 when requests are taken, 503 before the start and while draining."""
+    """`GET /readyz`: 200 while requests are accepted, 503 while starting and shutting down."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -40,7 +40,7 @@ class ReadyResource:
 
 
 class HealthResource:
-    """`GET /health`: 200 as long as the router runs, also when servers are down."""
+    """`GET /health`: 200 as long as the router runs, even if servers are down."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -67,7 +67,7 @@ class HealthResource:
                 "status": "healthy" if sink.healthy else "unhealthy",
                 "dropped": sink.dropped,
                 "pending": sink.pending,
-                # Whoever asks needs no token: what the database said is in the router's own log.
+                # No token is needed here: the database's own error is in the router's log.
                 **({} if sink.healthy else {"error": StorageUnavailable.code}),
             },
         }

@@ -1,4 +1,4 @@
-"""Figures for Prometheus: `GET /metrics`."""
+"""Metrics for Prometheus: `GET /metrics`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["MetricsResource"]
 
 
 class MetricsResource:
-    """`GET /metrics`: for viewers and admins, for everybody with the setting `metrics_open`."""
+    """`GET /metrics`: for viewers and admins, and for everybody with `metrics_open`."""
 
     def __init__(self, sync: WorkerSync) -> None:
         self._sync = sync

@@ -1,4 +1,4 @@
-"""The OpenAPI description of the routes for admins, served at `/router/openapi.json`."""
+"""The OpenAPI description of the admin routes, served at `/router/openapi.json`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ollama_router_server.admin import shapes
 
 __all__ = ["OPERATIONS", "OpenApiResource", "Operation", "openapi_document"]
 
-_ANYWHERE = (400, 401, 403, 503)  # 400: also heads that the HTTP front does not take
+_ANYWHERE = (400, 401, 403, 503)  # 400: also heads that the HTTP front rejects
 _REFERENCE = "#/components/schemas/{model}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method of one path; `refused` are the statuses of refusals besides those that any may get."""
+    """One method of one path; `refused` are its error statuses besides those of every route."""
 
     method: str
     path: str
@@ -117,7 +117,7 @@ class OpenApiResource:
 
 @cache
 def openapi_document() -> dict[str, Any]:
-    """The description, OpenAPI 3.1."""
+    """Build the description, OpenAPI 3.1."""
     kinds = {kind for operation in OPERATIONS for kind in (operation.answer, operation.body) if kind is not None}
     kinds.add(shapes.ErrorBody)
     modes = [(kind, "serialization" if kind.__name__.endswith("Body") else "validation") for kind in kinds]

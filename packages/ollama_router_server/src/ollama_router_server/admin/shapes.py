@@ -1,6 +1,6 @@
-"""Bodies of the routes for admins, as types: they check what comes in and describe what goes out.
+"""Bodies of the admin routes as types, which validate requests and describe responses.
 
-Times are seconds since 1970 (UTC). Grants are checked by the core's `access`; here they are described.
+Times are seconds since 1970 (UTC). Grants are validated by the core's `access`, and only described here.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 
 
 class _In(BaseModel):
-    """What a client sends: unknown keys and wrong types are refused."""
+    """A request body; unknown keys and wrong types are rejected."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class _Out(BaseModel):
-    """What the router answers."""
+    """A response body."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class GrantsBody(_In):
-    """What a user or group may do; null, or leaving a field out, leaves it to the group, and then open."""
+    """What a user or group may do; a field that is null or missing is left to the group, then to the role."""
 
     models: Patterns | None = Field(default=None, description="Model names; * and ? stand for anything.")
     hosts: Patterns | None = Field(default=None, description="External hosts; * and ? stand for anything.")
@@ -73,7 +73,7 @@ class GrantsBody(_In):
 
 
 class NewUser(_In):
-    """A user to be made."""
+    """A user to create."""
 
     name: Name
     role: Role = "user"
@@ -82,7 +82,7 @@ class NewUser(_In):
 
 
 class UserPatch(_In):
-    """What to change; what is left out stays. In `grants` null takes a field back; `group` null is no group."""
+    """Changes to a user; missing fields stay. In `grants`, null removes a grant; `group` null is no group."""
 
     role: Role | None = None
     active: bool | None = None
@@ -91,26 +91,26 @@ class UserPatch(_In):
 
 
 class NewToken(_In):
-    """A token to be made."""
+    """A token to create."""
 
     name: Name
 
 
 class NewGroup(_In):
-    """A group to be made."""
+    """A group to create."""
 
     name: Name
     grants: GrantsBody | None = None
 
 
 class GroupPatch(_In):
-    """What to change of a group; null takes a field back."""
+    """Changes to a group; null removes a grant."""
 
     grants: GrantsBody
 
 
 class TokenBody(_Out):
-    """What may be shown of a token: never the token."""
+    """What is shown of a token, never the token itself."""
 
     name: str
     lookup: str = Field(description="Its public first 8 characters.")
@@ -119,7 +119,7 @@ class TokenBody(_Out):
 
 
 class TokensBody(_Out):
-    """Tokens of a user."""
+    """The tokens of a user."""
 
     tokens: list[TokenBody]
 
@@ -138,7 +138,7 @@ class UserBody(_Out):
 
 
 class UserDetailsBody(UserBody):
-    """A user with figures over the log."""
+    """A user with totals from the request log."""
 
     errors: int
     mean_ms: float | None
@@ -153,7 +153,7 @@ class UsersBody(_Out):
 
 
 class CreatedUserBody(_Out):
-    """A new user with the token, shown this once."""
+    """A new user with the token, shown only now."""
 
     name: str
     role: Role
@@ -161,7 +161,7 @@ class CreatedUserBody(_Out):
 
 
 class CreatedTokenBody(_Out):
-    """A new token, shown this once."""
+    """A new token, shown only now."""
 
     user: str
     name: str
@@ -169,7 +169,7 @@ class CreatedTokenBody(_Out):
 
 
 class DeletedBody(_Out):
-    """What is gone."""
+    """What was deleted."""
 
     name: str
     deleted: Literal[True]
@@ -192,7 +192,7 @@ class GroupsBody(_Out):
 
 
 class UsageLine(_Out):
-    """Sums for one user, model or server; the name is null where the log has none."""
+    """Totals of one user, model or server; the name is null where the log has none."""
 
     name: str | None
     requests: int
@@ -202,7 +202,7 @@ class UsageLine(_Out):
 
 
 class UsageBody(_Out):
-    """Sums over the request log, the busiest first."""
+    """Totals of the request log, the busiest first."""
 
     since: float | None
     requests: int
@@ -216,7 +216,7 @@ class UsageBody(_Out):
 
 
 class ErrorBody(_Out):
-    """Why not; heads that the HTTP front does not take have no code."""
+    """An error; heads that the HTTP front rejects have no code."""
 
     error: str
     code: str | None = None

@@ -1,4 +1,4 @@
-"""Who used how much: `GET /router/usage`."""
+"""Totals of the request log: `GET /router/usage`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class UsageResource:
         self._log = services.request_log
 
     async def on_get(self, request: Request, response: Response) -> None:
-        """Answer the sums."""
+        """Answer the totals."""
         text = request.get_param("since")
         since = None if text is None else _moment(text)
         stats = asdict(await self._log.stats(LogFilter(user=request.get_param("user"), since=since)))

@@ -1,4 +1,4 @@
-"""Users, tokens and groups over HTTP, for admins: what `orouter users` and `orouter groups` do."""
+"""Users, tokens and groups over HTTP: what `orouter users` and `orouter groups` do."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class UsersResource:
         answer(response, UsersBody(users=[UserBody(**_user(user)) for user in found]))
 
     async def on_post(self, request: Request, response: Response) -> None:
-        """Make a user; the token is in the answer, this once."""
+        """Create a user; the response has the token, shown only now."""
         new = await read_body(request, NewUser)
         grants = _grants(new.grants)
         created = await self._users.create(new.name, role=new.role, group=new.group, grants=grants)
@@ -59,11 +59,11 @@ class UserResource:
         self._users = services.users
 
     async def on_get(self, _request: Request, response: Response, name: str) -> None:
-        """Show one user with figures."""
+        """Show one user with totals."""
         await self._show(response, name)
 
     async def on_patch(self, request: Request, response: Response, name: str) -> None:
-        """Change a user, all of it or nothing."""
+        """Change a user, completely or not at all."""
         patch = await read_body(request, UserPatch)
         change = UserChange(
             role=patch.role,
@@ -103,7 +103,7 @@ class TokensResource:
         answer(response, TokensBody(tokens=[_token(token) for token in details.summary.tokens]))
 
     async def on_post(self, request: Request, response: Response, name: str) -> None:
-        """Give a user one more token; it is in the answer, this once."""
+        """Add a token to a user; the response has it, shown only now."""
         new = await read_body(request, NewToken)
         created = await self._users.add_token(name, new.name)
         answer(response, CreatedTokenBody(user=name, name=new.name, token=created.token.reveal()), status=201)
@@ -116,7 +116,7 @@ class TokenResource:
         self._users = services.users
 
     async def on_delete(self, _request: Request, response: Response, name: str, token: str) -> None:
-        """End one token."""
+        """Revoke a token."""
         await self._users.revoke_token(name, token)
         answer(response, DeletedBody(name=token, deleted=True))
 
@@ -132,7 +132,7 @@ class GroupsResource:
         answer(response, GroupsBody(groups=[_group(group) for group in await self._groups.list()]))
 
     async def on_post(self, request: Request, response: Response) -> None:
-        """Make a group."""
+        """Create a group."""
         new = await read_body(request, NewGroup)
         await self._groups.create(new.name, _grants(new.grants))
         answer(response, _group(await self._groups.show(new.name)), status=201)

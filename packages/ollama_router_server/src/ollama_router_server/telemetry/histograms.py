@@ -1,4 +1,4 @@
-"""Counting times by size, as cheaply as Python can: a search in a short tuple and two additions."""
+"""Histograms, as cheap as Python allows: a search in a short tuple and two additions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Final
 __all__ = ["DECIDING", "SECONDS", "Histogram"]
 
 SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-"""Limits for what requests take."""
+"""Buckets for the duration of requests, in seconds."""
 
 DECIDING: Final = (0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.1)
-"""Limits for what the router itself takes."""
+"""Buckets for the router's own work, in seconds."""
 
 
 class Histogram:
-    """How many values were within each limit, and their sum. For one thread."""
+    """How many values are within each bucket, and their sum. Not thread-safe."""
 
     __slots__ = ("_counts", "_limits", "total")
 
@@ -31,6 +31,6 @@ class Histogram:
         self.total += value
 
     def buckets(self) -> list[tuple[str, float]]:
-        """Each limit as Prometheus writes it, with the number of values within it."""
+        """Return each upper bound as Prometheus writes it, with the number of values within it."""
         names = [*map(str, map(float, self._limits)), "+Inf"]
         return list(zip(names, map(float, accumulate(self._counts)), strict=True))

@@ -1,7 +1,7 @@
-"""The request log as JSON lines in rotated files, beside the database.
+"""The request log as JSON lines in rotated files, in addition to the database.
 
-Each worker of a router has files of its own. A batch is one write: a killed process leaves no half of a line, and loses
-what it took within `flush_interval`. Lines that cannot be written are lost and counted; the database has the rows.
+Each worker has its own files. A batch is one write: a killed process leaves no partial line, and loses at most what it
+received within `flush_interval`. Lines that cannot be written are dropped and counted; the database has the rows.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _log = structlog.get_logger(__name__)
 
 
 class LogFiles:
-    """Takes records at once and writes them as lines, from one task. `write` is for the event loop's thread.
+    """A sink that writes records as lines, from one task. Call `write` on the event loop's thread.
 
     Args:
         path: the current file; older ones are `path.1` to `path.N`, the newest first.
-        max_size: bytes at which a file is rotated; only a line longer than that makes a longer file.
-        max_files: files kept, the current one included.
+        max_size: bytes at which a file is rotated; a single longer line gets a longer file.
+        max_files: files to keep, the current one included.
         max_pending: lines held in memory.
         flush_interval: seconds.
 
@@ -62,14 +62,14 @@ class LogFiles:
         self._file: FileIO | None = None
         self._open()
         self.dropped = 0
-        """Lines lost since the start."""
+        """Lines dropped since the start."""
 
     def start(self) -> None:
-        """Begin to write; call it on a running event loop."""
+        """Start writing; call it on a running event loop."""
         self._task = asyncio.create_task(self._run(), name="log files")
 
     def write(self, record: RequestRecord) -> None:
-        """Take one record; never waits, never raises."""
+        """Accept one record; never blocks, never raises."""
         if len(self._queue) >= self._max_pending or self._closing.is_set():
             self.dropped += 1
             return
@@ -78,7 +78,7 @@ class LogFiles:
             self._arrived.set()
 
     async def aclose(self) -> None:
-        """Write what waits and close the file."""
+        """Write what is pending and close the file."""
         self._closing.set()
         self._arrived.set()
         if self._task is not None:
@@ -134,13 +134,13 @@ class LogFiles:
             self._file.write(b"".join(lines))
 
     def _open(self) -> None:
-        """The current file, readable by its owner alone; what is there is kept."""
+        """Open the current file for appending, readable by its owner only."""
         self._close()
         self._file = FileIO(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "a")
         self._size = self._path.stat().st_size
 
     def _rotate(self) -> None:
-        """Rename from the oldest on, so that a stop in between loses nothing."""
+        """Rename from the oldest to the newest, so that an interruption loses nothing."""
         for number in range(self._max_files - 1, 0, -1):
             source = self._path if number == 1 else self._numbered(number - 1)
             with suppress(FileNotFoundError):
@@ -158,22 +158,22 @@ def _line(record: RequestRecord) -> bytes:
 
 
 class Several:
-    """Hands each record to several sinks."""
+    """A sink that passes each record to several others."""
 
     def __init__(self, *sinks: LogSink) -> None:
         self._sinks = sinks
 
     def write(self, record: RequestRecord) -> None:
-        """Take one record."""
+        """Accept one record."""
         for sink in self._sinks:
             sink.write(record)
 
 
 def open_log_files(settings: RequestLogSettings, *, worker: int | None) -> LogFiles | None:
-    """The files that the settings ask for, None if they ask for none; one of several workers has `requests.N.jsonl`.
+    """Open the files of the settings, or return None; one of several workers writes `requests.N.jsonl`.
 
     Raises:
-        ConfigError: the folder cannot be made or written.
+        ConfigError: the directory cannot be created or written.
     """
     if settings.directory is None:
         return None

@@ -1,7 +1,7 @@
 """The router's own log: text for people on a terminal, JSON lines elsewhere and in rotated files.
 
 A call to a logger puts the entry on a queue; rendering and writing happen in one thread, so that a slow disk
-never holds up a request. Rotation is for one process: each worker of a router has a file of its own.
+never delays a request. Each worker writes a file of its own, because rotation is per process.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ def configure_logging(settings: Logging, *, stream: TextIO, worker: int | None =
         worker: index of this process among several; each has a file of its own, `ollama-router.N.log`.
 
     Returns:
-        A function that writes what is still queued, closes the files and undoes the set-up.
+        A function that writes what is queued, closes the files and undoes the set-up.
 
     Raises:
-        ConfigError: the directory cannot be made or written.
+        ConfigError: the directory cannot be created or written.
     """
     terminal = logging.StreamHandler(stream)
     terminal.setFormatter(_text(stream) if _for_people(settings, stream) else _json())
@@ -74,19 +74,19 @@ def configure_logging(settings: Logging, *, stream: TextIO, worker: int | None =
 
 
 def set_level(level: str) -> None:
-    """Change the least level of what is logged, as the setting `logging.level` spells it."""
+    """Set the lowest level that is logged, as the setting `logging.level` spells it."""
     logging.root.setLevel("WARNING" if level == "warn" else level.upper())
 
 
 class _Handoff(QueueHandler):
-    """Puts an entry on the queue as it is; the base class would render it here."""
+    """Put entries on the queue unrendered; the base class would render them here."""
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         return record
 
 
 class _RotatingFile(RotatingFileHandler):
-    """Keeps `max_files` files, the current one included; with one, rotation starts it anew."""
+    """Keep `max_files` files, the current one included; with one, rotation truncates it."""
 
     def doRollover(self) -> None:  # noqa: N802 - the base class's name
         if self.backupCount == 0 and self.stream is not None:
@@ -121,7 +121,7 @@ def _install(
     access.disabled = True  # its lines hold query strings
     driver.setLevel(logging.WARNING)  # at `debug` it writes every value that is stored, digests included
     lifecycle.setLevel(logging.WARNING)  # the router reports its own start and end
-    root.manager.getLogger("alembic").setLevel("WARNING")  # its steps are ours to tell
+    root.manager.getLogger("alembic").setLevel("WARNING")  # the router reports migrations itself
     listener.start()
 
     def close() -> None:
@@ -169,7 +169,7 @@ def _json() -> logging.Formatter:
 
 
 def _text(stream: TextIO) -> logging.Formatter:
-    """One line an entry: time, level, event, logger, values. Values are cleaned first: colours would hide a secret."""
+    """One line per entry: time, level, event, logger, values; cleaned first, because colours would hide a secret."""
     console = structlog.dev.ConsoleRenderer(
         colors=shows_colors(stream), pad_event_to=20, exception_formatter=structlog.dev.plain_traceback
     )

@@ -1,7 +1,7 @@
-"""Figures of several workers as if one had counted them.
+"""Aggregate the metrics of several workers.
 
-Counters, histograms and most gauges are added up. What each worker sees for itself (`orouter_server_up`) is not: the
-largest of all counts. Of moments (`..._created`, the start of a process) the first counts.
+Counters, histograms and most gauges are added. Of what each worker observes by itself (`orouter_server_up`), the
+largest value is taken; of times (`..._created`, the start of a process), the earliest.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from prometheus_client.registry import Collector
 __all__ = ["Family", "add_up", "counted", "families", "text_of"]
 
 Family = tuple[str, str, str, list[tuple[str, dict[str, str], float]]]
-"""Name, what it is, type, samples: name, labels, value."""
+"""Name, help, type, and samples of name, labels and value."""
 
 _STATES: Final = frozenset(
     {
-        "orouter_evictions",  # each worker sees each of them
+        "orouter_evictions",  # every worker observes every eviction
         "orouter_server_breaker",
         "orouter_server_draining",
         "orouter_server_up",
@@ -32,7 +32,7 @@ _COUNTED: Final = frozenset({"counter", "histogram", "summary"})
 
 
 def families(metrics: Iterable[Metric]) -> list[Family]:
-    """What a registry collects, as plain values."""
+    """Collect a registry's metrics as plain values."""
     return [
         (
             metric.name,
@@ -45,12 +45,12 @@ def families(metrics: Iterable[Metric]) -> list[Family]:
 
 
 def counted(source: Sequence[Family]) -> list[Family]:
-    """Without what holds only for the moment: what remains of a process that has ended."""
+    """Keep counters only: what remains of a process that has ended."""
     return [family for family in source if family[2] in _COUNTED]
 
 
 def add_up(sources: Iterable[Sequence[Family]]) -> list[Family]:
-    """One list of families; the order is that of first appearance."""
+    """Merge families, in order of first appearance."""
     heads: dict[str, tuple[str, str]] = {}
     samples: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
     for source in sources:
@@ -73,7 +73,7 @@ def _joined(name: str, sample: str, one: float, other: float) -> float:
 
 
 def text_of(source: Sequence[Family]) -> bytes:
-    """Prometheus' text format."""
+    """Render Prometheus' text format."""
     return generate_latest(_Fixed(source))
 
 

@@ -1,7 +1,7 @@
-"""Figures for Prometheus.
+"""Metrics for Prometheus.
 
-Labels take values from the config and the code alone, never from a request: no client can make up new time series. On
-a request's way nothing but plain numbers in dictionaries is added to; they become metrics when somebody asks.
+Label values come from the config and the code, never from a request, so that no client can create time series. During a
+request, only plain numbers in dictionaries are incremented; they become metrics at a scrape.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ __all__ = ["Gauges", "Metrics", "ServerGauges"]
 _NOWHERE = "none"
 _CLIENT_LEFT = 499
 _TIMES = (
-    ("orouter_queue_seconds", "Until a server was chosen."),
-    ("orouter_ttft_seconds", "Until the first byte went to the client."),
-    ("orouter_request_seconds", "Until the last byte went to the client."),
-    ("orouter_load_seconds", "Loading the model, as the server reported it."),
+    ("orouter_queue_seconds", "Time until a server was chosen."),
+    ("orouter_ttft_seconds", "Time until the first byte was sent to the client."),
+    ("orouter_request_seconds", "Time until the last byte was sent to the client."),
+    ("orouter_load_seconds", "Load time of the model, as reported by the server."),
 )
 _BREAKER = {"closed": 0, "half_open": 1, "open": 2}
 
 
 class ServerGauges(NamedTuple):
-    """What is known of one server; `breaker` as `Health.to_json` has it, loads and evictions since the start."""
+    """The state of one server; `breaker` as in `Health.to_json`, loads and evictions since the start."""
 
     name: str
     up: bool
@@ -46,7 +46,7 @@ class ServerGauges(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gauges:
-    """What is asked for at the moment of a scrape; `deciding` is how long choosing a server took."""
+    """Sources that are read at a scrape; `deciding` is the time to choose a server."""
 
     in_flight: Callable[[], int]
     waiting: Callable[[], int]
@@ -58,7 +58,7 @@ class Gauges:
 
 
 class _OfServer:
-    """What one server's requests add up to."""
+    """Totals of one server's requests."""
 
     __slots__ = ("load", "queue", "requests", "tokens_in", "tokens_out", "total", "ttft", "wasted")
 
@@ -75,7 +75,7 @@ class _OfServer:
         return self.queue, self.ttft, self.total, self.load
 
     def observe(self, record: RequestRecord) -> None:
-        """Count what a request took."""
+        """Add the times of a request."""
         queue, ttft, total, load = record.queue_ms, record.ttft_ms, record.total_ms, record.load_ms
         if queue is not None:
             self.queue.observe(queue / 1000)
@@ -89,7 +89,7 @@ class _OfServer:
 
 
 class Metrics:
-    """The metrics of one process, in a registry of its own. For one thread."""
+    """The metrics of one process, in a registry of its own. Not thread-safe."""
 
     def __init__(self, gauges: Gauges) -> None:
         self._servers: dict[str, _OfServer] = {}
@@ -102,7 +102,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
 
     def ended(self, record: RequestRecord, decision: Decision | None) -> None:
-        """Count a request of a known user."""
+        """Count a finished request of a known user."""
         name, status = record.server or _NOWHERE, record.status
         server = self._servers.get(name)
         if server is None:
@@ -123,34 +123,36 @@ class Metrics:
         server.observe(record)
 
     def refused(self, code: str) -> None:
-        """Count a request of a stranger."""
+        """Count a request that was rejected before a user was identified."""
         self._refused[code] = self._refused.get(code, 0) + 1
 
     def text(self) -> bytes:
-        """All of them in Prometheus' text format."""
+        """Render all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def families(self) -> list[Family]:
-        """All of them as plain values, to be added to those of other workers."""
+        """Return all metrics as plain values, to be merged with those of other workers."""
         return families(self._registry.collect())
 
     def _counted(self) -> Iterable[Metric]:
         yield from self._of_servers()
         errors, refused = ("orouter_errors", "orouter_refused")
-        yield _counter(errors, "Requests that ended with an error of the router's.", "code", self._errors)
-        yield _counter(refused, "Requests refused before anybody was known to ask.", "code", self._refused)
+        yield _counter(errors, "Requests that ended with an error of the router.", "code", self._errors)
+        yield _counter(refused, "Requests rejected before a user was identified.", "code", self._refused)
         decisions = CounterMetricFamily(
             "orouter_decisions", "Servers chosen, by strategy.", labels=("strategy", "server")
         )
         for choice, count in self._decisions.items():
             decisions.add_metric(choice, count)
         yield decisions
-        yield CounterMetricFamily("orouter_retries", "Further servers tried.", value=self._retries)
+        yield CounterMetricFamily("orouter_retries", "Attempts after the first.", value=self._retries)
 
     def _of_servers(self) -> Iterable[Metric]:
-        requests = CounterMetricFamily("orouter_requests", "Requests that ended.", labels=("server", "route", "status"))
+        requests = CounterMetricFamily(
+            "orouter_requests", "Finished requests of known users.", labels=("server", "route", "status")
+        )
         tokens = CounterMetricFamily(
-            "orouter_tokens", "Tokens as servers counted them.", labels=("server", "direction")
+            "orouter_tokens", "Tokens as counted by the servers.", labels=("server", "direction")
         )
         for name, server in self._servers.items():
             for (route, status), count in server.requests.items():
@@ -161,7 +163,7 @@ class Metrics:
         yield tokens
         wasted = {name: server.wasted for name, server in self._servers.items()}
         yield _counter(
-            "orouter_wasted_seconds", "Time of servers on answers whose client left first.", "server", wasted
+            "orouter_wasted_seconds", "Server time spent on answers whose client disconnected.", "server", wasted
         )
         for place, (metric, text) in enumerate(_TIMES):
             times = HistogramMetricFamily(metric, text, labels=("server",))
@@ -171,7 +173,7 @@ class Metrics:
 
 
 def _status(status: int) -> str:
-    """Servers may send any three digits: classes are few."""
+    """Reduce a status to its class: servers may send any three digits."""
     return "client_left" if status == _CLIENT_LEFT else f"{status}xx"
 
 
@@ -183,7 +185,7 @@ def _counter(name: str, text: str, label: str, counts: Mapping[str, float]) -> M
 
 
 class _AtScrape(Collector):
-    """What was counted, and what others know already and need not count twice."""
+    """Collect what was counted, and what other objects count already."""
 
     def __init__(self, counted: Callable[[], Iterable[Metric]], gauges: Gauges) -> None:
         self._counted = counted
@@ -194,30 +196,30 @@ class _AtScrape(Collector):
         yield from self._counted()
         yield HistogramMetricFamily(
             "orouter_decision_seconds",
-            "Choosing a server, for requests that need not wait.",
+            "Time to choose a server, for requests that do not wait.",
             buckets=gauges.deciding.buckets(),
             sum_value=gauges.deciding.total,
         )
-        yield GaugeMetricFamily("orouter_in_flight", "Requests that have not ended.", value=gauges.in_flight())
-        yield GaugeMetricFamily("orouter_waiting", "Requests that wait for a server.", value=gauges.waiting())
+        yield GaugeMetricFamily("orouter_in_flight", "Requests in flight.", value=gauges.in_flight())
+        yield GaugeMetricFamily("orouter_waiting", "Requests in the queue.", value=gauges.waiting())
         yield from _server_metrics(tuple(gauges.servers()))
-        yield GaugeMetricFamily("orouter_log_pending", "Log rows that are not written yet.", value=gauges.log_pending())
-        yield CounterMetricFamily("orouter_log_dropped", "Log rows that were lost.", value=gauges.log_dropped())
+        yield GaugeMetricFamily("orouter_log_pending", "Log rows not written yet.", value=gauges.log_pending())
+        yield CounterMetricFamily("orouter_log_dropped", "Log rows dropped.", value=gauges.log_dropped())
         yield CounterMetricFamily(
             "orouter_log_lines_dropped",
-            "Lines that the files in request_log.directory lost.",
+            "Lines dropped from the files in request_log.directory.",
             value=gauges.log_lines_dropped(),
         )
 
 
 def _server_metrics(servers: Iterable[ServerGauges]) -> Iterable[Metric]:
     label = ("server",)
-    up = GaugeMetricFamily("orouter_server_up", "1 if the server answered its last probe.", labels=label)
-    running = GaugeMetricFamily("orouter_server_in_flight", "Requests on the server.", labels=label)
+    up = GaugeMetricFamily("orouter_server_up", "1 if the server is up.", labels=label)
+    running = GaugeMetricFamily("orouter_server_in_flight", "Requests in flight on the server.", labels=label)
     breaker = GaugeMetricFamily(
-        "orouter_server_breaker", "0 closed, 1 half open: one request finds out, 2 open.", labels=label
+        "orouter_server_breaker", "0 closed, 1 half-open (the next request is a trial), 2 open.", labels=label
     )
-    draining = GaugeMetricFamily("orouter_server_draining", "1 if the server gets nothing new.", labels=label)
+    draining = GaugeMetricFamily("orouter_server_draining", "1 if the server is draining.", labels=label)
     loads = CounterMetricFamily("orouter_cold_loads", "Loads of models that requests began.", labels=label)
     evictions = CounterMetricFamily(
         "orouter_evictions", "Models that left memory before their time, as another one was loaded.", labels=label

@@ -1,8 +1,8 @@
-"""Traces for OpenTelemetry: a span for each request, one for its wait, one for each server that was tried.
+"""OpenTelemetry traces: a span for each request, one for its time in the queue, one for each attempt.
 
-OpenTelemetry is an extra and is imported when the config asks for traces. Without it, and while `traces.enabled` is
-false, a client's `traceparent` goes to servers as it came. With it a server's span is a child of the attempt's. Neither
-names nor values ever hold prompts, answers, tokens, header fields or query strings.
+OpenTelemetry is an extra, imported only if the config enables traces. Without it, a client's `traceparent` is
+forwarded unchanged; with it, a server's span is a child of the attempt's. Names and values never contain prompts,
+answers, tokens, header fields or query strings.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _NANO: Final = 1_000_000_000
 
 
 class Traces:
-    """Makes the traces of requests.
+    """Create the traces of requests.
 
     Args:
-        provider: where finished spans go; it is shut down by `aclose`.
+        provider: receives finished spans; shut down by `aclose`.
     """
 
     def __init__(self, provider: TracerProvider) -> None:
@@ -43,7 +43,7 @@ class Traces:
         self._error = trace.StatusCode.ERROR
 
     def begin(self, exchange: Exchange) -> RequestTrace:
-        """A request has come. Its header fields name our span as the parent from now on."""
+        """Begin a request's trace; its header fields name our span as the parent from now on."""
         theirs = {name.decode(): value.decode("latin-1") for name, value in exchange.headers if name in _CONTEXT}
         span = self._tracer.start_span(
             exchange.method,
@@ -57,7 +57,7 @@ class Traces:
         return RequestTrace(self, span)
 
     def fields(self, span: Span) -> Headers:
-        """The header fields that name a span as the parent."""
+        """Return the header fields that name a span as the parent."""
         carrier: dict[str, str] = {}
         self._context.inject(carrier, context=self._inside(span))
         return [(name.encode(), value.encode("latin-1")) for name, value in carrier.items()]
@@ -65,7 +65,7 @@ class Traces:
     def within(
         self, span: Span, name: str, facts: dict[str, str | int] | None = None, *, start: int | None = None
     ) -> Span:
-        """A span inside another one; spans with a `start` are the router's own waiting, others go to a server."""
+        """Start a child span; those with a `start` are the router's own waiting, the others go to a server."""
         return self._tracer.start_span(
             name,
             context=self._inside(span),
@@ -75,17 +75,17 @@ class Traces:
         )
 
     def failed(self, span: Span, kind: str) -> None:
-        """Say of a span what went wrong, in one word."""
+        """Mark a span as failed, with an error in one word."""
         span.set_attribute("error.type", kind)
         span.set_status(self._error)
 
     async def aclose(self) -> None:
-        """Send what was not sent yet."""
+        """Send what is pending."""
         await asyncio.to_thread(self._provider.shutdown)
 
 
 class RequestTrace:
-    """The spans of one request; every one is ended by `end` at the latest."""
+    """The spans of one request, all ended by `end` at the latest."""
 
     __slots__ = ("_attempt", "_span", "_traces", "_waited")
 
@@ -96,7 +96,7 @@ class RequestTrace:
         self._waited = False
 
     def attempt(self, exchange: Exchange, server: str) -> Headers:
-        """A server is tried; returns the header fields that it gets."""
+        """Begin an attempt; return the header fields for the server."""
         self._note_wait(exchange)
         if self._attempt is not None:
             self._attempt.end()
@@ -105,18 +105,18 @@ class RequestTrace:
         return self._traces.fields(self._attempt)
 
     def answered(self, status: int) -> None:
-        """The head of a server's answer came."""
+        """Note that the head of the server's answer has arrived."""
         if self._attempt is not None:
             self._attempt.set_attribute("http.response.status_code", status)
             self._attempt.add_event("head")
 
     def failed(self, code: str) -> None:
-        """The server could not be reached, or broke off."""
+        """Note that the server could not be reached, or broke off."""
         if self._attempt is not None:
             self._traces.failed(self._attempt, code)
 
     def end(self, exchange: Exchange, now: float) -> None:
-        """The request is over; `now` is seconds of the monotonic clock."""
+        """End the trace; `now` is seconds of the monotonic clock."""
         self._note_wait(exchange)
         ended = _nanoseconds(exchange, now)
         if self._attempt is not None:
@@ -140,7 +140,7 @@ class RequestTrace:
 
 
 def _facts(exchange: Exchange) -> dict[str, Any]:
-    """What the request log says too, by the names that OpenTelemetry has for it."""
+    """Return what the request log has, under OpenTelemetry's attribute names."""
     route = exchange.route
     usage = exchange.usage.usage if exchange.usage else None
     return {
@@ -157,14 +157,14 @@ def _facts(exchange: Exchange) -> dict[str, Any]:
 
 
 def _nanoseconds(exchange: Exchange, moment: float) -> int:
-    """A moment of the monotonic clock as nanoseconds since 1970."""
+    """Convert a time of the monotonic clock to nanoseconds since 1970."""
     return int((exchange.started_at + moment - exchange.started) * _NANO)
 
 
 def open_traces(settings: Settings) -> Traces | None:
-    """Traces as the settings ask for them, sent by OTLP over HTTP; None if they ask for none.
+    """Open traces that are sent with OTLP over HTTP, or return None if they are disabled.
 
-    What the settings leave open is read from OpenTelemetry's own variables (`OTEL_...`) by its exporter.
+    The exporter reads what the settings leave open from OpenTelemetry's own variables (`OTEL_...`).
 
     Raises:
         ConfigError: OpenTelemetry is not installed.

@@ -82,7 +82,7 @@ def test_the_error_carries_problems_and_reads_well():
         ),
         (
             "model_config: {memory_overrides: {llama3: 1, 'LLAMA3:latest': 2}}",
-            "model_config.memory_overrides[\"LLAMA3:latest\"]: the same model as 'llama3', with another value",
+            "model_config.memory_overrides[\"LLAMA3:latest\"]: the same model as 'llama3', with a different value",
         ),
         (
             "external_hosts: {x: {host: 'https://user:pw@h'}}",
@@ -101,7 +101,7 @@ def test_the_error_carries_problems_and_reads_well():
         ),
         ("external_hosts: {x: {}}", "external_hosts.x.host: missing; expected a host name or address"),
         ("external_hosts: {x: }", "external_hosts.x: expected a mapping, got nothing"),
-        ("external_hosts: {a: {host: h}}", "external_hosts.a: a server has this name too; names must tell them apart"),
+        ("external_hosts: {a: {host: h}}", "external_hosts.a: a server has the same name; names must be unique"),
         ("cache_ttl_seconds: 3", "cache_ttl_seconds: unknown key here; did you mean model_config.cache_ttl_seconds?"),
         ("proxyport: 3", "proxyport: unknown key; did you mean 'proxy_port'?"),
         ("routing_strategy: &x !thing a", "routing_strategy: the tag '!thing' is not supported"),
@@ -167,8 +167,8 @@ def test_servers_that_cannot_be_meant_are_problems():
     """The router calling itself, one address under two names, nothing enabled."""
     text = "servers:\n  me: {host: localhost}\n  b: {host: H, port: 2}\n  c: {host: h, port: 2}\n"
     assert problems(text) == [
-        "line 2: servers.me: the router would call itself: it listens on port 11434 here; change proxy_port",
-        "line 4: servers.c: the same host and port as servers.b: its memory and load would count twice",
+        "line 2: servers.me: the router would call itself, because it listens on port 11434 here; change proxy_port",
+        "line 4: servers.c: the same host and port as servers.b; its memory and load would count twice",
     ]
     nothing = "no server and no external host is enabled; the router needs at least one"
     assert problems("proxy_port: 80\n") == [f"line 1: servers: {nothing}"]
@@ -282,7 +282,7 @@ class TestEnvironments:
     def test_settings_beside_environments_are_a_problem(self):
         """They would hold nowhere."""
         assert problems("request_timeout: 5\n" + self.TEXT) == [
-            "line 1: request_timeout: a setting beside environments belongs to none of them; move it into one"
+            "line 1: request_timeout: a setting next to environments belongs to none of them; move it into one"
         ]
 
     def test_a_stray_value_beside_environments_is_a_problem(self):

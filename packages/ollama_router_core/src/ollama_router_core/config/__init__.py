@@ -1,4 +1,4 @@
-"""Typed settings and how they are read."""
+"""Settings: their types, and how they are read, checked and written."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Settings that are each well-formed but cannot be meant together.
+"""Contradictions between settings that are each well-formed.
 
-The rules read plain values, not a `Config`, so that they report in the same run as wrong types; a value of a wrong
-type is passed over here, its problem is known.
+The rules read plain values, not a `Config`, so that they are reported together with wrong types; a value of a wrong
+type is skipped here, because it is reported already.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Finding = tuple[KeyPath, str]
 """Where, and what is wrong."""
 
 LOCALHOST = "localhost"
-"""What `folded_host` calls this machine."""
+"""The result of `folded_host` for this machine."""
 
 _LOOPBACK = frozenset({LOCALHOST, "127.0.0.1", "::1"})
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104  (compared, not bound)
@@ -29,7 +29,7 @@ _DEFAULT_PORT: int = Server.model_fields["port"].default
 
 
 def check_section(section: Mapping[str, Any]) -> Iterator[Finding]:
-    """Every contradiction within one section of plain values."""
+    """Yield every contradiction within one section of plain values."""
     yield from _no_destination(section)
     yield from _shared_names(section)
     yield from _shared_addresses(section)
@@ -54,7 +54,7 @@ def _shared_names(section: Mapping[str, Any]) -> Iterator[Finding]:
     servers = _mapping(section, "servers")
     for name in _mapping(section, "external_hosts"):
         if name in servers:
-            yield ("external_hosts", name), "a server has this name too; names must tell them apart"
+            yield ("external_hosts", name), "a server has the same name; names must be unique"
 
 
 def _shared_addresses(section: Mapping[str, Any]) -> Iterator[Finding]:
@@ -62,7 +62,7 @@ def _shared_addresses(section: Mapping[str, Any]) -> Iterator[Finding]:
     for name, address in _addresses(section):
         other = first.setdefault(address, name)
         if other != name:
-            message = f"the same host and port as servers.{other}: its memory and load would count twice"
+            message = f"the same host and port as servers.{other}; its memory and load would count twice"
             yield ("servers", name), message
 
 
@@ -74,7 +74,7 @@ def _calls_itself(section: Mapping[str, Any]) -> Iterator[Finding]:
         own |= {LOCALHOST}
     for name, address in _addresses(section):
         if address[0] in own and address[1] == port:
-            message = f"the router would call itself: it listens on port {port} here; change proxy_port"
+            message = f"the router would call itself, because it listens on port {port} here; change proxy_port"
             yield ("servers", name), message
 
 
@@ -95,13 +95,13 @@ def _one_model_twice(section: Mapping[str, Any]) -> Iterator[Finding]:
         for model, value in values.items():
             other = seen.setdefault(canonical_name(model), model)
             if values[other] != value:
-                yield (_models_key(section), table, model), f"the same model as {other!r}, with another value"
+                yield (_models_key(section), table, model), f"the same model as {other!r}, with a different value"
 
 
 def _two_keys(section: Mapping[str, Any]) -> Iterator[Finding]:
     for name, host in _mapping(section, "external_hosts").items():
         if isinstance(host, dict) and host.get("api_key_env") and host.get("api_key_file"):
-            yield ("external_hosts", name, "api_key_file"), "the key comes from api_key_env already; keep one of them"
+            yield ("external_hosts", name, "api_key_file"), "api_key_env is set, too; keep one of them"
 
 
 def _addresses(section: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, int]]]:
@@ -114,7 +114,7 @@ def _addresses(section: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, int
 
 
 def folded_host(text: str) -> str:
-    """One spelling for a host, so that `localhost`, `127.0.0.1` and `[::1]` count as the same machine."""
+    """Normalise a host, so that `localhost`, `127.0.0.1` and `[::1]` count as the same machine."""
     folded = text.lower().strip("[]")
     return LOCALHOST if folded in _LOOPBACK else folded
 

@@ -1,4 +1,4 @@
-"""The config that holds when there is no file."""
+"""The config in effect without a file."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ollama_router_core.errors import ConfigError
 __all__ = ["OLLAMA_PORT", "ROUTER_PORT", "default_config", "parse_ollama_host"]
 
 OLLAMA_PORT = 11434
-"""Where an Ollama listens unless told otherwise."""
+"""The default port of Ollama."""
 
 ROUTER_PORT = 11435
-"""Where the router listens when an Ollama may already have 11434 on this machine."""
+"""The router's port where an Ollama may have 11434 on this machine."""
 
 _CONNECTABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (what a server binds, turned into what to call)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def default_config(env: Mapping[str, str]) -> Config:
-    """Built-in defaults: one server, `local`, at `OLLAMA_HOST` or 127.0.0.1:11434.
+    """Return the built-in defaults: one server, `local`, at `OLLAMA_HOST` or 127.0.0.1:11434.
 
-    The router itself listens on 11435, not on the setting's default of 11434: there it would fight the local Ollama
-    for the port, or call itself. Where `OLLAMA_HOST` names 11435 on this machine, the two change places.
+    The router listens on 11435 instead of the setting's default 11434, where it would compete with the local Ollama for
+    the port, or call itself. If `OLLAMA_HOST` names 11435 on this machine, the two are swapped.
 
     Raises:
         ConfigError: `OLLAMA_HOST` cannot be a server's address.
@@ -38,14 +38,13 @@ def default_config(env: Mapping[str, str]) -> Config:
 
 
 def parse_ollama_host(text: str) -> Server:
-    """The server that `OLLAMA_HOST=text` means to Ollama's own programs (its envconfig.Host).
+    """Read a server's address as Ollama's own programs read `OLLAMA_HOST` (its envconfig.Host).
 
-    Without a scheme the port is 11434, with `http://` 80 and with `https://` 443, unless written; `ollama.com` alone
-    is meant as https. A port that is no port counts as not written. An address to listen on (0.0.0.0, ::)
-    means this machine.
+    The default port is 11434 without a scheme, 80 with `http://` and 443 with `https://`; `ollama.com` alone means
+    https. An invalid port is ignored. An address to listen on (0.0.0.0, ::) means this machine.
 
     Raises:
-        ConfigError: another scheme, a path, or a user: a server's settings have no place for them.
+        ConfigError: another scheme, a path, or a user, none of which a server's settings have.
     """
     scheme, found, rest = text.strip(" \t\r\n\"'").partition("://")
     if not found:
@@ -75,5 +74,5 @@ def _split_port(address: str, default: int) -> tuple[str, int]:
 
 
 def _unusable(expected: str) -> ConfigError:
-    # The value is not repeated: some clients put a token into its path.
+    # The value is not repeated: some clients put a token into the path.
     return config_error([Problem(line=None, path="OLLAMA_HOST", message=f"{expected}; or write a config file")])

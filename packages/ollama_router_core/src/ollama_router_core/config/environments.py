@@ -1,7 +1,8 @@
-"""Which part of a file is meant: one environment's section, or the whole of a flat file.
+"""Choose a part of a file: one environment's section, or the whole of a flat file.
 
-A file whose top-level keys are settings is flat: it holds in every environment. Otherwise each top-level mapping is an
-environment. As in Rails, nothing is merged unless the file merges it: `default` and `shared` are anchors' homes.
+A file whose top-level keys are settings is flat and applies to every environment. Otherwise each top-level mapping is
+an environment. As in Rails, nothing is merged unless the file does so; `default` and `shared` usually hold the
+anchors.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ _SETTINGS = frozenset(
 
 
 def choose_section(root: yaml.Node | None, environment: str, reader: NodeReader) -> yaml.Node | None:
-    """The mapping that holds `environment`'s settings, or None when it is empty.
+    """Return the mapping with the environment's settings, or None if it is empty.
 
     Raises:
-        ConfigError: the file is no mapping, has no such environment, or mixes settings with environments.
+        ConfigError: the file is not a mapping, has no such environment, or mixes settings with environments.
     """
     if root is None or _is_null(root):
         return None
@@ -41,7 +42,7 @@ def choose_section(root: yaml.Node | None, environment: str, reader: NodeReader)
     sections = [name for name, (_, value) in top.items() if name not in _SETTINGS and _is_section(value)]
     chosen = environment if environment in sections else None
     if settings and (chosen or USUAL_ENVIRONMENTS.intersection(sections)):
-        message = "a setting beside environments belongs to none of them; move it into one"
+        message = "a setting next to environments belongs to none of them; move it into one"
         problems = [_at(top[name][0], name, message) for name in settings]
         raise config_error([*reader.problems, *problems])
     if settings or not sections:

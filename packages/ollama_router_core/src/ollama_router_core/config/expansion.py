@@ -1,7 +1,7 @@
 """Environment variables inside values: `${NAME}` and `${NAME:-default}`.
 
-As in a shell, the default also stands in for an empty variable. `$${` writes a literal `${`. There is no nesting and
-the result is not looked at again, so a variable's value can never bring in further references.
+As in a shell, the default also stands in for an empty variable. `$${` writes a literal `${`. There is no nesting, and
+the result is not expanded again, so that a variable's value cannot introduce further references.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expanded:
-    """A text after replacement; with `problems` the text is not to be used."""
+    """A text after replacement; do not use it if there are `problems`."""
 
     text: str
     problems: tuple[str, ...] = ()
@@ -45,5 +45,5 @@ def expand(text: str, env: Mapping[str, str]) -> Expanded:
 
 
 def escape(text: str) -> str:
-    """The text that `expand` turns into `text`, whatever the environment."""
+    """Escape a text, so that `expand` returns it unchanged in any environment."""
     return text.replace("${", "$${")

@@ -1,4 +1,4 @@
-"""Text to a `Config`, or every problem at once; and back.
+"""Parse text into a `Config`, or report every problem at once; and write it back.
 
 text --compose--> nodes --choose_section--> one section --NodeReader--> plain values --settings + checks--> Config
 """
@@ -32,11 +32,11 @@ _NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
 def load_config(text: str, *, environment: str = "production", env: Mapping[str, str] = _NO_VARIABLES) -> Config:
-    """Read one environment's settings out of a config file's text.
+    """Load one environment's settings from a config file's text.
 
     Args:
         text: YAML; either flat settings or a mapping of environments.
-        environment: which section to read; a flat file holds in every environment.
+        environment: the section to read; a flat file applies to every environment.
         env: environment variables for `${NAME}` and `${NAME:-default}`.
 
     Raises:
@@ -62,10 +62,10 @@ def load_config(text: str, *, environment: str = "production", env: Mapping[str,
 
 
 def dump_config(config: Config) -> str:
-    """Every setting as YAML that `load_config` reads back equal.
+    """Dump every setting as YAML, from which `load_config` reads an equal config.
 
-    It holds names of variables instead of provider keys, but `database_url` and headers of external hosts as they
-    are: see `redacted`.
+    Provider keys are not in it, only the names of their variables; `database_url` and headers of external hosts are,
+    see `redacted`.
     """
     values = _escaped(config.model_dump(mode="python", by_alias=True))
     text: str = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
@@ -73,7 +73,7 @@ def dump_config(config: Config) -> str:
 
 
 def redacted(config: Config) -> Config:
-    """The config as it may be shown: a password in `database_url` and the values of hosts' headers are `***`."""
+    """Replace the password in `database_url` and the values of hosts' headers by `***`."""
     changes: dict[str, Any] = {}
     if config.database_url is not None:
         shown = config.database_url
@@ -90,7 +90,7 @@ def _without_values(host: ExternalHost) -> ExternalHost:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts with control characters in double quotes: plain and single quotes turn U+0085 into a space."""
+    """Write texts with control characters in double quotes; other styles turn U+0085 into a space."""
 
 
 def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
@@ -101,7 +101,7 @@ _Dumper.add_representer(str, _represent_text)
 
 
 class _Findings:
-    """Problems under way: knows the line of each path and which values must not be shown."""
+    """Collect problems, with the line of each path; values from the environment are not shown."""
 
     def __init__(self, reader: NodeReader, values: Any, line: int | None) -> None:
         self._reader = reader

@@ -1,4 +1,4 @@
-"""The settings of models: where they go, what they need, what requests for them may ask for."""
+"""Settings of models: where they go, what they need, what requests may ask for."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["MemoryPattern", "ModelRule", "ModelSettings"]
 
 
 class MemoryPattern(Section):
-    """Memory for every model whose name contains a match."""
+    """Memory of every model whose name matches."""
 
     pattern: Regex = Field(
         examples=["-70b|:70b"], description="Regular expression, searched anywhere in the model's name."
@@ -22,7 +22,7 @@ class MemoryPattern(Section):
 
 
 class ModelRule(Section):
-    """What requests for some models may ask for; the first rule whose pattern fits holds."""
+    """Bounds for requests for some models; the first matching rule applies."""
 
     pattern: str = Field(
         min_length=1,

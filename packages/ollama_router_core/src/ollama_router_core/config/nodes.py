@@ -1,4 +1,4 @@
-"""A section of the YAML tree to plain values, with a line for each."""
+"""Convert a section of the YAML tree to plain values, with a line for each."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ollama_router_core.config.yaml_document import MAX_DEPTH, line_of, plain_ta
 __all__ = ["BROKEN", "MAX_VALUES", "Entry", "NodeReader"]
 
 MAX_VALUES = 50_000
-"""Values in one section after aliases are followed: a bound on what a few lines of aliases can grow to."""
+"""Maximum number of values in a section after aliases are resolved, so that a few lines cannot grow without bound."""
 
 BROKEN: Final = object()
-"""Stands where a value could not be read; its problem is already known."""
+"""Stands for a value that could not be read; its problem is reported already."""
 
 Entry = tuple[yaml.ScalarNode, yaml.Node]
 """A key and its value."""
@@ -35,7 +35,7 @@ _CONSTRUCT = {
 
 
 class NodeReader:
-    """Reads nodes once; what it saw stays in `problems`, `lines` and `variables`.
+    """Convert nodes to values, and collect `problems`, `lines` and `variables`.
 
     `lines` maps each path to the line where its key was written, which for a merged value is in the merged mapping.
     `variables` maps the path of a value that came from the environment to the text in the file, because the value
@@ -54,7 +54,7 @@ class NodeReader:
         self._count = 0
 
     def read(self, node: yaml.Node, path: KeyPath = ()) -> Any:
-        """The node's value: None, bool, int, float, str, list, dict with text keys, or `BROKEN`."""
+        """Return the node's value: None, bool, int, float, str, list, dict with text keys, or `BROKEN`."""
         if not self._spend(1, node, path):
             return BROKEN
         if len(path) > MAX_DEPTH or id(node) in self._open:
@@ -68,7 +68,7 @@ class NodeReader:
             self._open.discard(id(node))
 
     def entries(self, node: yaml.MappingNode, path: KeyPath = ()) -> dict[str, Entry]:
-        """The mapping's entries as YAML merges them: own keys win, then the first of several merged mappings."""
+        """Return the mapping's entries merged as in YAML: own keys first, then the first of several mappings."""
         known = self._entries.get(id(node))
         if known is not None:
             return known

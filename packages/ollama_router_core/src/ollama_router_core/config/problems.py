@@ -1,4 +1,4 @@
-"""What is wrong with a config, written for the person who has to mend it."""
+"""Problems of a config, written for the person who has to fix them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BARE = re.compile(r"[A-Za-z0-9_\-]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One finding. `line` counts from 1 and is None when the finding has no place; `path` may be empty."""
+    """One problem. `line` counts from 1, None if it belongs to no line; `path` may be empty."""
 
     line: int | None
     path: str
@@ -30,7 +30,7 @@ class Problem:
 
 
 def render_path(path: KeyPath) -> str:
-    """`servers.big.port`, `memory_patterns[2].pattern`, `memory_overrides["llama3.1:70b"]`."""
+    """Render a path: `servers.big.port`, `memory_patterns[2].pattern`, `memory_overrides["llama3.1:70b"]`."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -43,7 +43,7 @@ def render_path(path: KeyPath) -> str:
 
 
 def config_error(problems: Iterable[Problem]) -> ConfigError:
-    """The error that lists every problem once, in the order of the file."""
+    """Build the error that lists every problem once, in the order of the file."""
     ordered = tuple(sorted(dict.fromkeys(problems), key=_position))
     count = "1 problem" if len(ordered) == 1 else f"{len(ordered)} problems"
     text = "\n".join(f"  {problem}" for problem in ordered)

@@ -1,4 +1,4 @@
-"""What every table of a config file has in common."""
+"""The base of every table of a config file."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["Section"]
 
 
 class Section(BaseModel):
-    """Unknown keys are errors, values are taken as they are, and nothing changes after loading."""
+    """A table: unknown keys are errors, values are taken strictly, and nothing changes after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
     def _empty_is_default(cls, values: Any) -> Any:
-        """A key with nothing but comments under it is null in YAML; where a table is expected it means none."""
+        """Read null as an empty table: a key with only comments below it is null in YAML."""
         if not isinstance(values, dict):
             return values
         return {key: value for key, value in values.items() if value is not None or not cls._is_table(key)}

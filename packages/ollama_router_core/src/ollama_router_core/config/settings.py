@@ -1,6 +1,6 @@
-"""Every setting of the router, typed, with its default and its meaning.
+"""Every setting of the router, with its type, default and meaning.
 
-The keys of the Rails application this project replaces keep their names, meanings and places. Sizes in `*_gb`
+The keys of the Rails application that this project replaces keep their names, meanings and paths. Sizes in `*_gb`
 are GiB (1024^3 bytes), as there. Durations are seconds unless the name says `_ms`.
 """
 
@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from ollama_router_core.config.destination_settings import ExternalHost, HostedModel, Server
 from ollama_router_core.config.model_settings import MemoryPattern, ModelRule, ModelSettings
-from ollama_router_core.config.places import ExternalHost, HostedModel, Server
 from ollama_router_core.config.sections import Section
 from ollama_router_core.config.value_types import (
     DestinationName,
@@ -46,7 +46,7 @@ StrategyName = Literal["priority_with_memory", "least_loaded", "round_robin", "f
 
 
 class Logging(Section):
-    """Structured log files of the router itself; the request log lives in the database."""
+    """The router's own log; the request log is in the database."""
 
     enabled: bool = Field(default=True, description="false writes no log files.")
     level: Literal["debug", "info", "warn", "warning", "error"] = Field(
@@ -69,7 +69,7 @@ class Logging(Section):
 
 
 class Limits(Section):
-    """Bounds on what a client may send and the router may hold."""
+    """Bounds on what clients may send and hold open."""
 
     max_body: SizeText = Field(default="32MB", description="Largest JSON body; larger ones are rejected with 413.")
     max_in_flight: Annotated[int, Field(ge=1)] = Field(
@@ -101,7 +101,7 @@ class Limits(Section):
 
 
 class Tls(Section):
-    """TLS spoken by the router itself; both files or none."""
+    """TLS served by the router itself."""
 
     certificate: str | None = Field(
         default=None, description="PEM file with the certificate and its chain; null serves plain HTTP."
@@ -112,7 +112,7 @@ class Tls(Section):
 
 
 class Queue(Section):
-    """Requests that wait in the router until a server can take them."""
+    """The queue of requests that no server can take yet."""
 
     max_waiting: Annotated[int, Field(ge=0)] = Field(
         default=64,
@@ -127,7 +127,7 @@ class Queue(Section):
 
 
 class RequestLogSettings(Section):
-    """Rows of the request log in the database; a running router deletes what it need not keep."""
+    """Retention of the request log, and its files."""
 
     keep_days: Annotated[float, Field(gt=0)] | None = Field(
         default=90.0, description="Days after which a row is deleted; null keeps rows forever."
@@ -146,7 +146,7 @@ class RequestLogSettings(Section):
 
 
 class Traces(Section):
-    """Spans for OpenTelemetry; needs the extra `otel`."""
+    """OpenTelemetry traces; needs the extra `otel`."""
 
     enabled: bool = Field(default=False, description="true sends a trace of each request with OTLP over HTTP.")
     endpoint: str | None = Field(

@@ -1,4 +1,4 @@
-"""The texts and numbers that settings are made of, each checked and with a name for people."""
+"""Types of settings' values, each validated and with a name for people."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ _UNIT = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
 
 def parse_size(text: str) -> int:
-    """Bytes in a text such as `100MB`, `1.5 GiB` or `4096`; every unit counts in steps of 1024.
+    """Parse a size such as `100MB`, `1.5 GiB` or `4096` to bytes; units are powers of 1024.
 
     Raises:
-        ValueError: the text is no size.
+        ValueError: the text is not a size.
     """
     found = _SIZE.fullmatch(text)
     if found is None:
@@ -59,7 +59,7 @@ def parse_size(text: str) -> int:
 
 
 def safe_name(text: str) -> str:
-    """The nearest text that may name a server: other characters become `-`, and nothing becomes `server`."""
+    """Turn a text into a valid server name: invalid characters become `-`, an empty text `server`."""
     return re.sub(r"[^A-Za-z0-9_.\-]+", "-", text)[:80].strip("-.") or "server"
 
 
@@ -72,7 +72,7 @@ def _size(text: str) -> str:
 def _regex(text: str) -> str:
     try:
         with warnings.catch_warnings():
-            # A pattern that a later Python reads otherwise is not a rule to route by.
+            # A pattern that a later Python reads differently must not decide about routing.
             warnings.simplefilter("error")
             re.compile(text)
     except (re.error, Warning, OverflowError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Types and values in plain words: what was expected, what was found, which known word is near."""
+"""Types and values in plain words, for messages: what was expected, what was found, the nearest known word."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _SIMPLE = {bool: "true or false", str: "text", int: "a whole number", float: "a 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """In an `Annotated` type: what such a value is called, where the type alone would say too little."""
+    """Name of a type's values in messages, as metadata of an `Annotated` type."""
 
     text: str
 
 
 def field_type(field: FieldInfo) -> Any:
-    """The field's type as it was annotated, bounds included."""
+    """Return the field's type as annotated, bounds included."""
     return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
 
 
 def type_at(root: Any, path: Iterable[str | int]) -> Any:
-    """The type of the value at `path` below `root`, or None where no setting is."""
+    """Return the type of the value at `path` below `root`, or None if there is no such setting."""
     found = root
     for part in path:
         found = _step(found, part)
@@ -42,7 +42,7 @@ def type_at(root: Any, path: Iterable[str | int]) -> Any:
 
 
 def type_words(annotation: Any) -> str:
-    """`a whole number from 1 to 65535`, `one of http, https`, `a number above 0, or null`."""
+    """Describe a type: `a whole number from 1 to 65535`, `one of http, https`, `a number above 0, or null`."""
     base, metadata = _unwrap(annotation)
     named = [item.text for item in metadata if isinstance(item, Words)]
     if named:
@@ -60,7 +60,7 @@ def type_words(annotation: Any) -> str:
 
 
 def value_words(value: Any) -> str:
-    """`the text "abc"`, `true`, `70000`, `nothing`, `a list`, `a mapping`; long texts are cut."""
+    """Describe a value: `the text "abc"`, `true`, `70000`, `nothing`, `a list`, `a mapping`; long texts are cut."""
     if isinstance(value, str):
         shown = value if len(value) <= _LONGEST else value[: _LONGEST - 3] + "..."
         return f"the text {json.dumps(shown, ensure_ascii=not shown.isprintable())}"
@@ -76,7 +76,7 @@ def value_words(value: Any) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that `word` most looks like, or None when none is near."""
+    """Return the known word nearest to `word`, or None."""
     by_folded = {option.casefold(): option for option in known}
     found = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6)
     return by_folded[found[0]] if found else None

@@ -1,4 +1,4 @@
-"""Text to a tree of YAML nodes that remember their lines."""
+"""Parse text into a tree of YAML nodes with line numbers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ollama_router_core.errors import ConfigError
 __all__ = ["MAX_DEPTH", "MAX_TEXT", "compose", "line_of", "plain_tag"]
 
 MAX_TEXT = 1024 * 1024
-"""Characters in one file; PyYAML reads about 100,000 a second."""
+"""Maximum number of characters in a file; PyYAML reads about 100,000 a second."""
 
 MAX_DEPTH = 40
-"""Levels of nesting; the deepest setting has five."""
+"""Maximum nesting; the deepest setting has five levels."""
 
 _DROPPED = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
 
@@ -44,10 +44,10 @@ class _Loader(yaml.SafeLoader):
 
 
 def compose(text: str) -> yaml.Node | None:
-    """The root node of the only document in `text`, or None when there is none.
+    """Return the root node of the only document in `text`, or None if it is empty.
 
     Raises:
-        ConfigError: the text is not one well-formed YAML document, or too large or deep to be a config.
+        ConfigError: the text is not exactly one well-formed YAML document, or it is too large or too deep.
     """
     if len(text) > MAX_TEXT:
         raise config_error([Problem(line=None, path="", message=f"more than {MAX_TEXT} characters of text")])
@@ -65,13 +65,13 @@ def compose(text: str) -> yaml.Node | None:
 
 
 def line_of(node: yaml.Node) -> int:
-    """The line, from 1, on which the node starts."""
+    """Return the line on which the node starts, counted from 1."""
     line: int = node.start_mark.line
     return line + 1
 
 
 def plain_tag(text: str) -> str:
-    """The tag that YAML gives to an unquoted `text`."""
+    """Return the tag that YAML resolves an unquoted text to."""
     tag: str = _Loader("").resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
     return tag
 

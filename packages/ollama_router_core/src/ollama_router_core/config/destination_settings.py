@@ -1,4 +1,4 @@
-"""The settings of places that requests are sent to: Ollama servers and external hosts."""
+"""Settings of destinations: Ollama servers and external hosts."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Server(Section):
 
 
 class HostedModel(Section):
-    """A model of an external host: its name there and what it can do. A text alone is the name."""
+    """A model of an external host: its name there and its capabilities. A plain text is the name."""
 
     name: str | None = Field(default=None, description="The model's name on that host; null uses the client's.")
     capabilities: tuple[Literal["completion", "tools", "vision", "thinking", "embedding", "audio"], ...] | None = Field(
@@ -84,7 +84,7 @@ class HostedModel(Section):
 
 
 class ExternalHost(Section):
-    """A paid or foreign service; only explicit assignments lead to it."""
+    """An external service, used only by explicit assignment."""
 
     host: Host = Field(description="Host name or address.", examples=["api.openai.com"])
     port: Port = Field(default=443, description="TCP port.")

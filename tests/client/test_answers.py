@@ -116,7 +116,7 @@ def test_what_comes_of_a_first_attempt_is_gone_on_with(fleet: FakeFleet, strateg
         inner.status = lambda server: 302
         assert client.post("/api/chat", json=CHAT).status_code == 502
     assert set(transport.snapshot.in_flight.values()) == {0}
-    assert not transport._room.line._admission.waiting
+    assert not transport._state.admissions.waiting
 
 
 def test_a_cancelled_send_frees_its_place(fleet: FakeFleet, clock: Any) -> None:
@@ -159,7 +159,7 @@ def test_an_answer_that_nobody_watches_tells_how_it_ended(fleet: FakeFleet, cloc
         with client.stream("POST", "/api/chat", json=CHAT):
             pass
         assert set(transport.snapshot.in_flight.values()) == {0}
-        assert not transport._room.book.troubled
+        assert not transport._state.fleet.health.troubled
         real = inner.handle_request
 
         def breaking(request: Any) -> Any:

@@ -38,7 +38,7 @@ class Slow:
         self.library = library
         self.goes_on = threading.Event()
         self.ends: dict[str, Any] = {"a": LAST, "b": LAST}
-        self.statuses = {"a": 200, "b": 200}
+        self.says: Any = None
         self.closed: list[str] = []
 
     def handle_request(self, request: Any) -> Any:
@@ -68,7 +68,9 @@ class Slow:
             async def aclose(self) -> None:
                 slow.closed.append(name)
 
-        return self.library.Response(self.statuses[name], stream=Stream())
+        if self.says is not None:
+            return self.library.Response(500, json=self.says)
+        return self.library.Response(200, stream=Stream())
 
     async def handle_async_request(self, request: Any) -> Any:
         """The same for tasks."""
@@ -136,12 +138,12 @@ def test_a_server_that_fails_is_named_in_the_last_line(fleet: FakeFleet) -> None
 def test_what_no_server_begins_is_an_answer_with_its_status(fleet: FakeFleet) -> None:
     """Before the first line an error is no stream."""
     inner = Slow(fleet, httpx)
-    inner.statuses = {"a": 500, "b": 500}
+    inner.says = {"error": "disk full"}
     inner.goes_on.set()
     with httpx.Client(transport=RouterTransport(fleet.config, inner=inner), headers=ALL) as client:
         answer = client.post("http://router/api/pull", json=PULL)
     assert answer.status_code == 502
-    assert "pull failed on a: 500" in answer.json()["error"]
+    assert answer.json()["error"] == "pull failed on a: disk full; b: disk full"
 
 
 @pytest.mark.parametrize("read", [0, 1])

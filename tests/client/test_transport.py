@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import threading
 import weakref
@@ -18,7 +19,7 @@ import pytest
 from ollama_router_core import MemorySink, RouterTransport
 from ollama_router_core.config import ExternalHost
 from ollama_router_core.errors import ConfigError
-from ollama_router_core.testing import FakeFleet
+from ollama_router_core.testing import FakeFleet, SimulatorThread
 
 CHAT: dict[str, Any] = {"model": "qwen3:8b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
 KEY = "sk-canary-31c7"
@@ -181,6 +182,32 @@ def test_twenty_threads_share_one_transport(fleet: FakeFleet) -> None:
     assert len({row.id for row in sink.records}) == 200
 
 
+@pytest.mark.parametrize("ends", ["done", "failed", "left"])
+def test_counts_of_several_threads_are_exact(fleet: FakeFleet, clock: Any, ends: str) -> None:
+    """Two hundred requests of twenty threads: none is left in flight, no retry is lost, however they end."""
+
+    class Ending:
+        def handle_request(self, request: httpx.Request) -> Any:
+            if ends == "failed" and request.url.path == "/api/chat" and request.url.host == "b":
+                raise httpx.ConnectError("refused")
+            return fleet.handle_request(request)
+
+        def close(self) -> None:
+            pass
+
+    transport = RouterTransport(fleet.config, inner=Ending(), clock=clock)
+
+    def one(_: int) -> None:
+        with client.stream("POST", "/api/chat", json={**CHAT, "model": "llama3.1:8b"}) as answer:
+            if ends != "left":
+                answer.read()
+
+    with _client(transport) as client, ThreadPoolExecutor(20) as pool:
+        list(pool.map(one, range(200)))
+    assert not any(transport.snapshot.in_flight.values())
+    assert sum(transport._state.fleet.take_retry(0) for _ in range(9)) == 3
+
+
 def test_close_leaves_no_thread(fleet: FakeFleet) -> None:
     """Questions run in threads of their own only while they run; close waits for them."""
     before = set(threading.enumerate())
@@ -196,7 +223,7 @@ def test_a_transport_that_was_closed_is_forgotten(fleet: FakeFleet) -> None:
     transport = RouterTransport(fleet.config, inner=fleet, sink=MemorySink())
     with _client(transport) as client:
         answers = [client.post("/api/chat", json=CHAT) for _ in range(3)]
-    left = weakref.ref(transport._room)
+    left = weakref.ref(transport._state)
     del transport, client
     gc.collect()
     assert left() is None
@@ -242,7 +269,7 @@ def test_an_external_host_gets_its_key_and_nobody_else_sees_it(fleet: FakeFleet,
     for answer in (translated, passed):
         assert answer.status_code == 400
         assert KEY not in answer.text + str(answer.headers)
-    assert KEY not in repr(transport._room.places)
+    assert KEY not in repr(transport._state.environment.destinations)
 
 
 def test_a_streamed_upload_is_read_before_it_is_routed(fleet: FakeFleet) -> None:
@@ -259,13 +286,16 @@ def test_requests_of_other_libraries_are_refused_by_name(fleet: FakeFleet) -> No
 
 
 def test_what_must_stay_local_does_not_leave(fleet: FakeFleet) -> None:
-    """`local_only` holds against assignments, for a program as for the proxy."""
+    """`local_only` holds for a program as for the proxy: no such model is sent on, nor assigned to somebody else."""
     paid = ExternalHost(host="paid")
     update = {"explicit_assignments": {"secret:1b": "paid"}, "local_only": ("secret*",)}
     models = fleet.config.models.model_copy(update=update)
     config = fleet.config.model_copy(update={"external_hosts": {"paid": paid}, "models": models})
+    with pytest.raises(ConfigError, match="secret:1b must stay local"):
+        RouterTransport(config, inner=fleet, environment={})
+    config = config.model_copy(update={"models": models.model_copy(update={"explicit_assignments": {}})})
     with _client(RouterTransport(config, inner=fleet, environment={})) as client:
-        answer = client.post("/api/chat", json={**CHAT, "model": "secret:1b"})
+        answer = client.post("/api/chat", json={**CHAT, "model": "secret:1b-cloud"})
     assert answer.status_code == 403
     assert not fleet.requests
 
@@ -283,13 +313,19 @@ def test_aliases_stand_ins_and_draining_servers(fleet: FakeFleet) -> None:
         assert client.post("/api/chat", json={**CHAT, "model": "llama3.1:8b"}).headers["x-router-server"] == "b"
 
 
-@pytest.mark.parametrize("body", [{"model": "new", "files": {"x.gguf": "sha256:1"}}, {"model": "new"}])
-def test_an_order_for_one_server_says_how_to_name_it(fleet: FakeFleet, body: dict[str, Any]) -> None:
-    """What is made of files has to be made where they are: the refusal names the header and the servers."""
-    with _client(RouterTransport(fleet.config, inner=fleet)) as client:
-        refused = client.post("/api/create", json=body) if "files" in body else client.post("/api/blobs/sha256:1")
-        named = client.post("/api/create", json={**body, "stream": False}, headers={"X-Router-Target": "a"})
-    assert refused.status_code == 400
-    assert "2 (a, b)" in refused.json()["error"]
-    assert "headers={'X-Router-Target': '...'}" in refused.json()["error"]
-    assert named.headers["x-router-server"] == "a"
+def test_what_is_made_of_files_is_made_where_they_are() -> None:
+    """An upload goes to one server, and the model is made there; `X-Router-Target` names another."""
+    blob = "/api/blobs/sha256:" + hashlib.sha256(b"GGUF").hexdigest()
+    with SimulatorThread(models=[]) as one, SimulatorThread(models=[]) as two:
+        transport = RouterTransport.from_urls([one.url, two.url])
+        with _client(transport) as client:
+            target = {"x-router-target": transport.explain("x").verdicts[-1].server}
+            first = client.post(blob, content=b"GGUF", headers=target)
+            body = {"model": "mine", "files": {"x.gguf": blob.removeprefix("/api/blobs/")}, "stream": False}
+            made = client.post("/api/create", json=body)
+            again = client.post(blob, content=b"GGUF")
+            found = client.head(blob)
+    assert (first.status_code, found.status_code) == (201, 200)
+    assert first.headers["x-router-server"] == target["x-router-target"]
+    assert made.headers["x-router-server"] == first.headers["x-router-server"]
+    assert again.status_code in {200, 201}

@@ -75,7 +75,7 @@ class Held:
 
 
 def _line(transport: Any) -> Any:
-    return transport._room.line._admission
+    return transport._state.admissions
 
 
 def _sync(held: Held, count: int, opens: Callable[[Any], None], sink: MemorySink | None = None) -> list[int]:

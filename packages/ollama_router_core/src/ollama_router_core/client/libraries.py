@@ -8,7 +8,6 @@ from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-from ollama_router_core.client.steps import Failure
 from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamDisconnected, UpstreamError, UpstreamTimeout
 
 __all__ = ["any_library", "as_stream", "exception_of", "failure_of", "library_of"]
@@ -80,14 +79,14 @@ def _stream_class(library: Any, asynchronous: bool) -> Any:  # noqa: FBT001 - a 
     return Stream
 
 
-def failure_of(library: Any, error: Exception, place: str) -> Failure | None:
+def failure_of(library: Any, error: Exception, place: str) -> UpstreamError | None:
     """What an exception of the inner transport means; None when it is not one about transport."""
     if isinstance(error, (library.ConnectError, library.ConnectTimeout, library.PoolTimeout)):
-        return Failure(ConnectFailed(f"{place} cannot be reached: {_text(error)}"), error, unsent=True)
+        return ConnectFailed(f"{place} cannot be reached: {_text(error)}")
     if isinstance(error, library.TimeoutException):
-        return Failure(UpstreamTimeout(f"{place} was silent for too long", phase="first_byte"), error)
+        return UpstreamTimeout(f"{place} was silent for too long", phase="first_byte")
     if isinstance(error, library.TransportError):
-        return Failure(_broken(place, error), error)
+        return UpstreamDisconnected(f"{place} broke the exchange off: {_text(error)}")
     return None
 
 
@@ -98,10 +97,6 @@ def exception_of(library: Any, request: Any, error: RouterError, original: BaseE
         made.__cause__ = original
         return made
     return original
-
-
-def _broken(place: str, error: Exception) -> UpstreamError:
-    return UpstreamDisconnected(f"{place} broke the exchange off: {_text(error)}")
 
 
 def _text(error: Exception) -> str:

@@ -183,20 +183,21 @@ def _found(
 
 def _last_upload(environment: Environment, context: RequestContext) -> tuple[str, ...]:
     """Where this user's last upload went, if that was lately and the server is up."""
-    user = context.user
-    name, until = environment.last_uploads.get(user.id, ("", 0.0)) if user is not None else ("", 0.0)
+    name, until = environment.last_uploads.get(_uploader(context), ("", 0.0))
     up = servers_by_priority(environment.fleet.snapshot, environment.config)
     return (name,) if name in up and environment.now() < until else ()
 
 
 def _remember(environment: Environment, context: RequestContext, name: str) -> None:
-    last, user = environment.last_uploads, context.user
-    if user is None:
-        return
-    last[user.id] = (name, environment.now() + _TOGETHER_SECONDS)
-    last.move_to_end(user.id)
+    last, user = environment.last_uploads, _uploader(context)
+    last[user] = (name, environment.now() + _TOGETHER_SECONDS)
+    last.move_to_end(user)
     if len(last) > _MOST_REMEMBERED:
         last.popitem(last=False)
+
+
+def _uploader(context: RequestContext) -> int | None:
+    return None if context.user is None else context.user.id
 
 
 def _checked(request: ParsedRequest) -> str:

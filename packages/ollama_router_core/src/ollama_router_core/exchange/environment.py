@@ -17,8 +17,8 @@ from ollama_router_core.outbound.destinations import Destination
 
 __all__ = ["Clock", "Environment", "Fleet", "LastUploads", "Limits"]
 
-LastUploads = OrderedDict[int, tuple[str, float]]
-"""Which server a user's last upload went to, and until when that counts, by the user's id."""
+LastUploads = OrderedDict[int | None, tuple[str, float]]
+"""Which server a user's last upload went to, and until when that counts, by the user's id; None is a program."""
 
 
 class Clock(Protocol):

@@ -10,7 +10,6 @@ from ollama_router_core.translate.anthropic.codec import AnthropicCodec
 from ollama_router_core.translate.codec import Codec, Route
 from ollama_router_core.translate.ollama.codec import OllamaCodec
 from ollama_router_core.translate.openai.codec import OpenAICodec
-from ollama_router_core.translate.openai_responses.codec import ResponsesCodec
 
 __all__ = ["CODECS", "ROUTES", "codec_of", "family_of_domain", "route_at"]
 
@@ -18,7 +17,6 @@ _REGISTERED: tuple[Codec, ...] = (
     OllamaCodec(),
     OpenAICodec(),
     AnthropicCodec(),
-    ResponsesCodec(),
 )
 
 CODECS: Mapping[Family, Codec] = MappingProxyType({codec.family: codec for codec in _REGISTERED})

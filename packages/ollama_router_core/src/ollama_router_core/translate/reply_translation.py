@@ -6,9 +6,8 @@ from typing import Any, assert_never
 
 from msgspec.structs import replace
 
-from ollama_router_core.translate.codec import ConversationRoute, EmbeddingRoute, Route
+from ollama_router_core.translate.codec import ConversationRoute, EmbeddingRoute, ReplyOptions, Route
 from ollama_router_core.translate.confidential import Confidential
-from ollama_router_core.translate.conversation import NO_REPLY_OPTIONS, ReplyOptions
 from ollama_router_core.translate.errors import UntranslatableReply
 from ollama_router_core.translate.json_text import JsonError, encode
 from ollama_router_core.translate.lenient_json import reply_object
@@ -17,6 +16,8 @@ from ollama_router_core.translate.replies import ReplyIdentity, Timings
 
 __all__ = ["TranslatedError", "translate_error", "translate_reply"]
 
+_DEFAULT_OPTIONS = ReplyOptions()
+
 
 def translate_reply(
     body: bytes,
@@ -24,7 +25,7 @@ def translate_reply(
     source: Route,
     target: Route,
     identity: ReplyIdentity,
-    options: ReplyOptions = NO_REPLY_OPTIONS,
+    options: ReplyOptions = _DEFAULT_OPTIONS,
     elapsed_ns: int = 0,
 ) -> bytes:
     """Say as `target`, the client's route, what a host answered on `source`.
@@ -50,7 +51,7 @@ def _rewrite(
             if not isinstance(target, ConversationRoute):
                 raise _unlike(source, target)
             reply = source.read_reply(value)
-            return target.write_reply(replace(reply, timings=reply.timings or took), identity, options)
+            return target.write_reply(replace(reply, timings=reply.timings or took), identity)
         case EmbeddingRoute():
             if not isinstance(target, EmbeddingRoute):
                 raise _unlike(source, target)

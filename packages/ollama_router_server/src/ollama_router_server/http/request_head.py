@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import msgspec
+from dataclasses import dataclass
 
 __all__ = ["RequestHead"]
 
 
-class RequestHead(msgspec.Struct, frozen=True, gc=False):
-    """A head as the strict parser read it.
-
-    Attributes:
-        method: in upper case.
-        target: path and query as they were sent.
-        headers: names in lower case, values without the blanks around them.
-        version: `1.1` or `1.0`.
-        keep_alive: whether another request may follow on the connection.
-        expects_continue: whether the client waits for an interim answer before it sends the body.
-    """
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """A head as the strict front read it: names of fields in lower case, values without surrounding blanks."""
 
     method: str
     target: bytes
     headers: list[tuple[bytes, bytes]]
     version: str
     keep_alive: bool
-    expects_continue: bool = False

@@ -28,7 +28,6 @@ from ollama_router_core.translate.replies import (
     Started,
     TextDelta,
     ThinkingDelta,
-    ThinkingSigned,
     ToolCallDelta,
 )
 from ollama_router_core.translate.streaming import ended_early, next_call
@@ -104,7 +103,7 @@ class OllamaWriter:
                 return self._close_call() + self._chunk({"thinking": text})
             case ToolCallDelta():
                 return self._take_call(event)
-            case Started() | ThinkingSigned():
+            case Started():
                 return b""
             case Finished():
                 return self._close_call() + self._final(event)

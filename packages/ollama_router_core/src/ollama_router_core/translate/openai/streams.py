@@ -26,7 +26,6 @@ from ollama_router_core.translate.replies import (
     Started,
     TextDelta,
     ThinkingDelta,
-    ThinkingSigned,
     Timings,
     ToolCallDelta,
     Usage,
@@ -139,22 +138,19 @@ class OpenAIWriter:
         """See `StreamWriter.write`."""
         match event:
             case TextDelta(text=text):
-                written = self._close_call() + self._text_head + encode(text) + self._text_tail
+                return self._close_call() + self._text_head + encode(text) + self._text_tail
             case ThinkingDelta(text=text):
-                written = self._close_call() + self._delta({"reasoning": text}) if self._chat else b""
-            case ThinkingSigned():
-                written = b""
+                return self._close_call() + self._delta({"reasoning": text}) if self._chat else b""
             case ToolCallDelta():
-                written = self._write_call(event)
+                return self._write_call(event)
             case Started():
-                written = self._delta({"role": "assistant", "content": ""}) if self._chat else b""
+                return self._delta({"role": "assistant", "content": ""}) if self._chat else b""
             case Finished():
-                written = self._close_call() + self._final(event)
+                return self._close_call() + self._final(event)
             case Failed(error=error):
-                written = write_stream_error(error)
+                return write_stream_error(error)
             case _:
                 assert_never(event)
-        return written
 
     def _delta(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
         content: dict[str, Any] = {"delta": delta} if self._chat else {"text": "", "logprobs": None}

@@ -1,4 +1,4 @@
-"""Token counts in passing answers of chat completions, completions, embeddings and transcriptions."""
+"""Token counts in passing answers of chat completions, completions and embeddings."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ __all__ = ["OPENAI_TOKEN_COUNTS"]
 
 
 class _End(Struct):
-    """A chunk, or a whole answer."""
+    """A chunk, or a whole answer; an event of `/v1/responses` wraps the answer."""
 
     usage: Any = None
     error: Any = None
+    type: Any = None
+    response: Any = None
 
 
 _decode = msgspec.json.Decoder(_End).decode
@@ -35,21 +37,20 @@ def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `To
     if text == b"[DONE]":
         return FINISHED
     end = _decode(text)
-    source = usage_member(end.usage)
-    # Transcriptions have the newer words.
+    source, kind = usage_member(end.usage, end.response), end.type
     prompt = count_of(source.get("prompt_tokens", source.get("input_tokens")))
     answer = count_of(source.get("completion_tokens", source.get("output_tokens")))
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=answer,
-        finished=whole and (prompt is not None or answer is not None),
-        failed=bool(end.error),
+        finished=kind == "response.completed" or (whole and (prompt is not None or answer is not None)),
+        failed=bool(end.error) or kind in ("error", "response.failed"),  # which may be a list
     )
 
 
 OPENAI_TOKEN_COUNTS = TokenCountFormat(
-    words=(b'"usage"', b'"error"', b"[DONE]"),
-    marker=re.compile(rb'["\[](?:usage"\s*:\s*\{|error"|DONE\])'),
+    words=(b'"usage"', b'"error"', b"response.", b"[DONE]"),
+    marker=re.compile(rb'["\[](?:usage"\s*:\s*\{|error"|response\.(?:completed|failed)"|DONE\])'),
     numbers=number_patterns(
         {"prompt_tokens": "(?:prompt|input)_tokens", "completion_tokens": "(?:completion|output)_tokens"}
     ),

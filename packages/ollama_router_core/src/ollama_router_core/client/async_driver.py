@@ -1,0 +1,165 @@
+"""The asynchronous driver: does what tasks wait for under asyncio or trio, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from functools import partial
+from typing import Any, TypeVar, assert_never, cast
+
+import anyio
+
+from ollama_router_core.client.admission_controller import ServerSlot, Waiting
+from ollama_router_core.client.async_upstream import CLOSING_SECONDS, AsyncUpstream, Tasks
+from ollama_router_core.client.connections import ConnectionPool
+from ollama_router_core.client.fleet_queries import ask_server
+from ollama_router_core.client.state import State
+from ollama_router_core.client.tasks import Call, Output, Query, Task, Wait
+from ollama_router_core.client.transport import FIRST_FACTS_SECONDS, LONGEST_PAUSE
+from ollama_router_core.exchange.actions import (
+    AwaitHead,
+    AwaitSlot,
+    LookForModels,
+    Outgoing,
+    Receive,
+    ReceiveAny,
+    Release,
+    Steps,
+    WriteHead,
+)
+from ollama_router_core.exchange.events import Refused
+from ollama_router_core.exchange.fan_out import ask_fleet
+
+__all__ = ["AsyncDriver"]
+
+_Result = TypeVar("_Result")
+
+
+class AsyncDriver:
+    """Drives the tasks of one transport; `inner` is what the program wants requests to be sent with, if anything."""
+
+    def __init__(self, state: State, inner: Any) -> None:
+        self._state = state
+        self._given = inner
+        self._pool = ConnectionPool(state.clock)
+        self._tasks = Tasks()
+
+    def call(self, library: Any, request: Any, body: bytes) -> Call:
+        """Begin a program's request."""
+        return Call(self._state, library, self._open, request, body, self._tasks.notify)
+
+    async def answer(self, call: Call) -> AsyncGenerator[Output, None]:
+        """Yield the head of the answer, then its pieces; closing this early leaves the exchange.
+
+        Raises:
+            TransportError: of the call's library, where the answer is not complete.
+        """
+        try:
+            step = call.resume()
+            while step is not None:
+                if isinstance(step, WriteHead | bytes):
+                    yield step
+                    step = call.advance()
+                else:
+                    step = await self._carry_out(call, step)
+        except BaseException:
+            await self._give_up(call)
+            raise
+        if call.exception is not None:
+            raise call.exception
+
+    async def drive(self, library: Any, steps: Steps[_Result]) -> _Result:
+        """Carry steps out that are no request's, and return what they return."""
+        query = Query(self._state, library, self._open, steps)
+        await self._work(query)
+        return cast("_Result", query.value)
+
+    async def know_the_fleet(self, library: Any) -> None:
+        """Wait for facts about servers that were never asked; have what is due asked in the background."""
+        fleet = self._state.fleet
+        unknown = fleet.has_unknown()
+        names = fleet.claim(unknown_only=unknown)
+        for name in names:
+            query = Query(self._state, library, self._open, ask_server(self._state, name))
+            self._tasks.start(partial(self._work, query))
+        if unknown:
+            await self._tasks.wait_for(lambda: not fleet.has_unknown(), FIRST_FACTS_SECONDS)
+
+    async def aclose(self) -> None:
+        """Close every connection and end work under way."""
+        await self._tasks.aclose()
+        await (self._pool if self._given is None else self._given).aclose()
+
+    # --- driving ------------------------------------------------------------------------------------------------------
+
+    async def _work(self, query: Query[Any]) -> None:
+        try:
+            step = query.resume()
+            while step is not None:
+                step = await self._carry_out(query, cast("Wait", step))
+                self._state.admissions.facts_changed()
+                self._tasks.notify()
+        finally:
+            await self._give_up(query)
+
+    async def _give_up(self, task: Task) -> None:
+        with anyio.move_on_after(CLOSING_SECONDS, shield=True):
+            step = task.give_up()
+            while step is not None:
+                step = task.advance() if isinstance(step, WriteHead | bytes) else await self._carry_out(task, step)
+
+    async def _carry_out(self, task: Task, wait: Wait) -> Output | Wait | None:
+        try:
+            result = await self._wait_for(task, wait)
+        except Exception as error:  # noqa: BLE001 - the machine ends, and raises what is no error of the router's
+            failure = error
+        else:
+            return task.resume(result)
+        return task.fail(failure)
+
+    async def _wait_for(self, task: Task, wait: Wait) -> object:
+        match wait:
+            case AwaitHead():
+                await _ours(wait.upstream).open()
+                return True
+            case Receive():
+                return await _ours(wait.upstream).receive()
+            case ReceiveAny():
+                return await self._tasks.receive_any(task, [_ours(one) for one in wait.upstreams], wait.seconds)
+            case Release():
+                for upstream in wait.upstreams:
+                    await self._tasks.release(task, _ours(upstream))
+                return None
+            case AwaitSlot():
+                return await self._await_slot(task, cast("Waiting", wait.queued.waiting))
+            case LookForModels():
+                return await self._look_for_models(task.library)
+            case _:
+                assert_never(wait)
+
+    async def _await_slot(self, task: Task, waiting: Waiting) -> ServerSlot | Refused:
+        admissions, now = self._state.admissions, self._state.clock.monotonic
+        try:
+            while True:
+                await self.know_the_fleet(task.library)
+                at = admissions.next_look()
+                pause = LONGEST_PAUSE if at is None else min(LONGEST_PAUSE, max(0.0, at - now()))
+                await self._tasks.wait_for(lambda: waiting.outcome, pause)
+                if waiting.outcome is not None:
+                    return waiting.outcome
+                admissions.look()
+        except BaseException:
+            admissions.leave(waiting)
+            raise
+
+    async def _look_for_models(self, library: Any) -> bool:
+        if not self._state.fleet.may_look_again():
+            return False
+        await self.drive(library, ask_fleet(self._state.environment, "/api/tags"))
+        return True
+
+    def _open(self, task: Task, request: Outgoing) -> AsyncUpstream:
+        return AsyncUpstream(self._given, self._pool, task, request)
+
+
+def _ours(upstream: object) -> AsyncUpstream:
+    return cast("AsyncUpstream", upstream)

@@ -1,0 +1,184 @@
+"""Requests to servers, sent and read in the task that waits, or several in tasks of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, NoReturn
+
+import anyio
+
+from ollama_router_core.client.connections import ConnectionPool, Lease
+from ollama_router_core.client.libraries import failure_of
+from ollama_router_core.client.messages import build_request, header_fields
+from ollama_router_core.client.spawning import spawn
+from ollama_router_core.client.tasks import Task
+from ollama_router_core.errors import UpstreamError
+from ollama_router_core.exchange.actions import Outgoing
+from ollama_router_core.exchange.events import Arrival, Headers, Piece
+
+__all__ = ["CLOSING_SECONDS", "AsyncUpstream", "Tasks"]
+
+CLOSING_SECONDS = 2.0
+"""For closing what was cancelled or failed."""
+
+
+class AsyncUpstream:
+    """A request that is sent when its answer is first waited for, by a transport of the program's or one on loan.
+
+    Attributes:
+        status: of the answer, 0 before its head came.
+        headers: of the answer.
+        scope: of the task that reads the answer beside others, if one does.
+    """
+
+    def __init__(self, transport: Any, pool: ConnectionPool, task: Task, request: Outgoing) -> None:
+        self._transport = transport
+        self._pool = pool
+        self._lease: Lease | None = None
+        self._task = task
+        self._request = request
+        self._stream: Any = None
+        self._pieces: AsyncIterator[bytes] | None = None
+        self._complete = False
+        self.status = 0
+        self.headers: Headers = ()
+        self.scope: anyio.CancelScope | None = None
+
+    async def open(self) -> None:
+        """Send the request and wait for the head of its answer.
+
+        Raises:
+            UpstreamError: it does not come.
+        """
+        task, request, transport = self._task, self._request, self._transport
+        if transport is None:
+            self._lease = self._pool.lend(task.library, request.destination.base_url)
+            transport = self._lease.transport
+        timeouts = task.timeouts(request.destination, request.patience)
+        try:
+            response = await transport.handle_async_request(build_request(task.library, request, timeouts))
+        except Exception as error:  # noqa: BLE001 - raised again, in our words if it is one about transport
+            self._fail(error)
+        self._stream, self._pieces = response.stream, aiter(response.stream)
+        self.status, self.headers = response.status_code, header_fields(response.headers)
+        task.failure, task.extensions = None, response.extensions
+
+    async def receive(self) -> Piece:
+        """Wait for the next piece of the answer.
+
+        Raises:
+            UpstreamError: the answer broke off.
+        """
+        if self._pieces is None:
+            await self.open()
+        try:
+            piece = None if self._pieces is None else await anext(self._pieces, None)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(error)
+        self._complete = piece is None
+        return Piece(b"", complete=True) if piece is None else Piece(piece, complete=False)
+
+    async def arrival(self) -> Arrival:
+        """Wait for the next piece, or what prevents it."""
+        try:
+            return Arrival(self, await self.receive())
+        except UpstreamError as error:
+            return Arrival(self, error)
+
+    async def close(self) -> None:
+        """Give the connection back if the answer was read to its end, else close it, also in a cancelled task."""
+        surplus = None
+        with anyio.move_on_after(CLOSING_SECONDS, shield=True):
+            if self._stream is not None:
+                await self._stream.aclose()
+            lease, self._lease = self._lease, None
+            if lease is not None:
+                surplus = lease.give_back() if self._complete else lease.transport
+            if surplus is not None:
+                await surplus.aclose()
+
+    def _fail(self, error: Exception) -> NoReturn:
+        failure = failure_of(self._task.library, error, self._request.destination.name)
+        if failure is None:
+            raise error
+        self._task.failure = error
+        raise failure from error
+
+
+class Tasks:
+    """What goes on beside the tasks of the program, each in a task that ends with it."""
+
+    def __init__(self) -> None:
+        self._waiting: set[anyio.Event] = set()
+        self._running: set[anyio.CancelScope] = set()
+
+    def start(self, work: Callable[[], Awaitable[None]]) -> anyio.CancelScope:
+        """Begin a piece of work; the scope ends it."""
+        scope = anyio.CancelScope()
+        self._running.add(scope)
+        spawn(self._run, scope, work)
+        return scope
+
+    async def _run(self, scope: anyio.CancelScope, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            with scope:
+                await work()
+        finally:
+            self._running.discard(scope)
+            self.notify()
+
+    async def aclose(self) -> None:
+        """End all work."""
+        for scope in tuple(self._running):
+            scope.cancel()
+        await self.wait_for(lambda: not self._running, CLOSING_SECONDS)
+
+    def notify(self) -> None:
+        """Have waiting tasks look at what they wait for."""
+        for event in tuple(self._waiting):
+            event.set()
+
+    async def wait_for(self, until: Callable[[], object], seconds: float | None) -> None:
+        """Wait until something holds, or the time is up."""
+        with anyio.move_on_after(seconds):
+            while not until():
+                event = anyio.Event()
+                self._waiting.add(event)
+                try:
+                    await event.wait()
+                finally:
+                    self._waiting.discard(event)
+
+    async def receive_any(
+        self, task: Task, upstreams: Sequence[AsyncUpstream], seconds: float | None
+    ) -> Arrival | None:
+        """Wait for what comes first of several answers; None when the time is up."""
+        if len(upstreams) == 1 and upstreams[0].scope is None:
+            return await upstreams[0].arrival()
+        for upstream in upstreams:
+            if upstream.scope is None:
+                upstream.scope = self.start(partial(self._read, task, upstream))
+        await self.wait_for(lambda: task.arrivals, seconds)
+        return task.arrivals.popleft() if task.arrivals else None
+
+    async def release(self, task: Task, upstream: AsyncUpstream) -> None:
+        """End an answer; one that a task reads is closed by that task."""
+        if upstream.scope is None:
+            await upstream.close()
+            return
+        upstream.scope.cancel()
+        kept = [arrival for arrival in task.arrivals if arrival.upstream is not upstream]
+        task.arrivals.clear()
+        task.arrivals.extend(kept)
+
+    async def _read(self, task: Task, upstream: AsyncUpstream) -> None:
+        ended = False
+        try:
+            while not ended:
+                arrival = await upstream.arrival()
+                ended = isinstance(arrival.result, UpstreamError) or arrival.result.complete
+                task.arrivals.append(arrival)
+                self.notify()
+        finally:
+            await upstream.close()

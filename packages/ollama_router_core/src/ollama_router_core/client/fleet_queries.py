@@ -1,0 +1,66 @@
+"""What a transport asks its servers about themselves, as steps that a driver carries out beside requests."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from ollama_router_core.client.state import State
+from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamTimeout
+from ollama_router_core.exchange.actions import Steps
+from ollama_router_core.exchange.asking import Reply, ask_all, own_request
+from ollama_router_core.fleet.inventory import Question, Told, take_stock
+
+__all__ = ["ask_server"]
+
+_LONGEST_FACTS = 64 * 1024 * 1024
+"""Bytes of an answer about a server."""
+_PROBE = Question("GET", "/api/version")
+
+
+def ask_server(state: State, name: str) -> Steps[None]:
+    """Ask in one round: is it up, what does it have on disk, what in memory, what are its models made of."""
+    fleet, now = state.fleet, state.clock.monotonic
+    try:
+        started = now()
+        reply = yield from _ask(state, name, _PROBE, state.probe_seconds)
+        if fleet.probe_answered(name, reply.status, reply.body, seconds=now() - started):
+            yield from _take_stock(state, name)
+    except RouterError as error:
+        fleet.probe_failed(name, error.message, refused=isinstance(error, ConnectFailed))
+    finally:
+        fleet.unclaim(name)
+
+
+def _take_stock(state: State, name: str) -> Steps[None]:
+    fleet, clock = state.fleet, state.clock
+    stock = take_stock(name, fleet, state.config.models, now=clock.monotonic())
+    with suppress(StopIteration):
+        question = next(stock)
+        while True:
+            if question.path == "/api/show":  # what a decision needs is there
+                fleet.known(name)
+            told: Told | None = None
+            try:
+                reply = yield from _ask(state, name, question)
+            except UpstreamTimeout:
+                raise  # it may have begun to hang right after its probe
+            except RouterError:
+                pass
+            else:
+                told = Told(reply.status, reply.body, clock.monotonic(), clock.wall())
+                if question.method == "GET" and reply.ok:
+                    fleet.remember(name, question.path, reply.body)
+            question = stock.send(told)
+
+
+def _ask(state: State, name: str, question: Question, seconds: float | None = None) -> Steps[Reply]:
+    """Ask one question.
+
+    Raises:
+        UpstreamError: there was no answer.
+    """
+    request = own_request(state.environment, name, question.method, question.path, body=question.body, seconds=seconds)
+    (reply,) = yield from ask_all(state.environment, (request,), longest=_LONGEST_FACTS)
+    if isinstance(reply, RouterError):
+        raise reply
+    return reply

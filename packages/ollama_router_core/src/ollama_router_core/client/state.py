@@ -1,0 +1,69 @@
+"""What one transport consists of beside its I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ollama_router_core.client.admission_controller import AdmissionController
+from ollama_router_core.client.fleet_book import FleetBook
+from ollama_router_core.client.system import Clock, SystemClock, read_text, request_ids
+from ollama_router_core.config.settings import Config
+from ollama_router_core.errors import ConfigError
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.exchange.events import Headers
+from ollama_router_core.outbound.destinations import build_destinations
+from ollama_router_core.records.sinks import LogSink
+from ollama_router_core.routing.policy import leaks
+
+__all__ = ["State"]
+
+
+class State:
+    """The half of both transports that does no I/O. Not for two threads at once.
+
+    Attributes:
+        probe_seconds: how long a server may take to answer its probe.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        environment: Mapping[str, str],
+        sink: LogSink | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        _refuse(leaks(config))
+        self.config = config.model_copy(update={"load_keepalive": None})  # a program's connection needs no heartbeats
+        self.clock = clock or SystemClock()
+        self.sink = sink
+        self.fleet = FleetBook(config, self.clock)
+        self.admissions = AdmissionController(self.config, self.fleet, self.clock.monotonic)
+        self.environment = Environment(
+            config=self.config,
+            destinations=build_destinations(config, environment, read_text),
+            fleet=self.fleet,
+            clock=self.clock,
+            models_changed=self.fleet.models_changed,
+        )
+        self.probe_seconds = max(config.probe_timeout, config.server_busy_threshold_ms / 1000)
+        self._new_id = request_ids()
+
+    def context(self, method: str, path: str, query: bytes, headers: Headers) -> RequestContext:
+        """Begin a program's request; `headers` have names in lower case."""
+        return RequestContext(
+            id=self._new_id(),
+            method=method,
+            path=path,
+            query=query,
+            headers=headers,
+            started=self.clock.monotonic(),
+            started_at=self.clock.wall(),
+        )
+
+
+def _refuse(problems: Iterable[str]) -> None:
+    text = "; ".join(problems)
+    if text:
+        raise ConfigError(text)

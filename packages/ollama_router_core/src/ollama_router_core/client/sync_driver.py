@@ -1,0 +1,186 @@
+"""The synchronous driver: does what tasks wait for by blocking calls, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar, assert_never, cast
+
+from ollama_router_core.client.admission_controller import ServerSlot, Waiting
+from ollama_router_core.client.connections import pooled_transport
+from ollama_router_core.client.fleet_queries import ask_server
+from ollama_router_core.client.state import State
+from ollama_router_core.client.sync_upstream import SyncUpstream, Threads
+from ollama_router_core.client.tasks import Call, Output, Query, Task, Wait
+from ollama_router_core.client.transport import FIRST_FACTS_SECONDS, LONGEST_PAUSE
+from ollama_router_core.exchange.actions import (
+    AwaitHead,
+    AwaitSlot,
+    LookForModels,
+    Outgoing,
+    Receive,
+    ReceiveAny,
+    Release,
+    Steps,
+    WriteHead,
+)
+from ollama_router_core.exchange.events import Refused
+from ollama_router_core.exchange.fan_out import ask_fleet
+
+__all__ = ["SyncDriver"]
+
+_Result = TypeVar("_Result")
+
+
+class SyncDriver:
+    """Drives the tasks of one transport; `inner` is what the program wants requests to be sent with, if anything."""
+
+    def __init__(self, state: State, inner: Any) -> None:
+        self._state = state
+        self._given = inner
+        self._inner: dict[str, Any] = {}
+        self._threads = Threads()
+        self._changed = self._threads.changed
+        self._closed = False
+
+    def call(self, library: Any, request: Any, body: bytes) -> Call:
+        """Begin a program's request."""
+        with self._changed:
+            return Call(self._state, library, self._open, request, body, self._threads.notify)
+
+    def answer(self, call: Call) -> Generator[Output, None, None]:
+        """Yield the head of the answer, then its pieces; closing this early leaves the exchange.
+
+        Raises:
+            TransportError: of the call's library, where the answer is not complete.
+        """
+        try:
+            step = self._step(call.resume)
+            while step is not None:
+                if isinstance(step, WriteHead | bytes):
+                    yield step
+                    step = call.advance()
+                else:
+                    step = self._carry_out(call, step)
+        except BaseException:
+            self._give_up(call)
+            raise
+        if call.exception is not None:
+            raise call.exception
+
+    def drive(self, library: Any, steps: Steps[_Result]) -> _Result:
+        """Carry steps out that are no request's, and return what they return."""
+        query = Query(self._state, library, self._open, steps)
+        self._work(query)
+        return cast("_Result", query.value)
+
+    def know_the_fleet(self, library: Any) -> None:
+        """Wait for facts about servers that were never asked; have what is due asked in the background."""
+        fleet = self._state.fleet
+        with self._changed:
+            unknown = fleet.has_unknown()
+            names = fleet.claim(unknown_only=unknown)
+        for name in names:
+            query = Query(self._state, library, self._open, ask_server(self._state, name))
+            self._threads.start(self._work, query)
+        if unknown:
+            with self._changed:
+                self._changed.wait_for(lambda: not fleet.has_unknown(), FIRST_FACTS_SECONDS)
+
+    def close(self) -> None:
+        """Close every connection and wait for work under way."""
+        self._closed = True
+        self._threads.join()
+        for inner in self._inner.values() if self._given is None else (self._given,):
+            inner.close()
+
+    # --- driving ------------------------------------------------------------------------------------------------------
+
+    def _work(self, query: Query[Any]) -> None:
+        try:
+            step = self._step(query.resume)
+            while step is not None and not self._closed:
+                step = self._carry_out(query, cast("Wait", step))
+                with self._changed:
+                    self._state.admissions.facts_changed()
+                    self._changed.notify_all()
+        finally:
+            self._give_up(query)
+
+    def _give_up(self, task: Task) -> None:
+        step = self._step(task.give_up)
+        while step is not None:
+            step = task.advance() if isinstance(step, WriteHead | bytes) else self._carry_out(task, step)
+
+    def _carry_out(self, task: Task, wait: Wait) -> Output | Wait | None:
+        try:
+            result = self._wait_for(task, wait)
+        except Exception as error:  # noqa: BLE001 - the machine ends, and raises what is no error of the router's
+            failure = error
+        else:
+            return self._step(lambda: task.resume(result))
+        return self._step(lambda: task.fail(failure))
+
+    def _step(self, step: Callable[[], Output | Wait | None]) -> Output | Wait | None:
+        with self._changed:
+            return step()
+
+    def _wait_for(self, task: Task, wait: Wait) -> object:
+        match wait:
+            case AwaitHead():
+                _ours(wait.upstream).open()
+                return True
+            case Receive():
+                return _ours(wait.upstream).receive()
+            case ReceiveAny():
+                return self._threads.receive_any(task, [_ours(one) for one in wait.upstreams], wait.seconds)
+            case Release():
+                for upstream in wait.upstreams:
+                    self._threads.release(task, _ours(upstream))
+                return None
+            case AwaitSlot():
+                return self._await_slot(task, cast("Waiting", wait.queued.waiting))
+            case LookForModels():
+                return self._look_for_models(task.library)
+            case _:
+                assert_never(wait)
+
+    def _await_slot(self, task: Task, waiting: Waiting) -> ServerSlot | Refused:
+        admissions, now = self._state.admissions, self._state.clock.monotonic
+        try:
+            while True:
+                self.know_the_fleet(task.library)
+                with self._changed:
+                    at = admissions.next_look()
+                    pause = LONGEST_PAUSE if at is None else min(LONGEST_PAUSE, max(0.0, at - now()))
+                    self._changed.wait_for(lambda: waiting.outcome, pause)
+                    if waiting.outcome is not None:
+                        return waiting.outcome
+                    admissions.look()
+        except BaseException:
+            with self._changed:
+                admissions.leave(waiting)
+            raise
+
+    def _look_for_models(self, library: Any) -> bool:
+        with self._changed:
+            if not self._state.fleet.may_look_again():
+                return False
+        self.drive(library, ask_fleet(self._state.environment, "/api/tags"))
+        return True
+
+    def _open(self, task: Task, request: Outgoing) -> SyncUpstream:
+        return SyncUpstream(self._inner_for(task.library), task, request)
+
+    def _inner_for(self, library: Any) -> Any:
+        if self._given is not None:
+            return self._given
+        name = library.__name__
+        with self._changed:
+            if name not in self._inner:
+                origins = [one.base_url for one in self._state.environment.destinations.values()]
+                self._inner[name] = pooled_transport(library, origins)
+            return self._inner[name]
+
+
+def _ours(upstream: object) -> SyncUpstream:
+    return cast("SyncUpstream", upstream)

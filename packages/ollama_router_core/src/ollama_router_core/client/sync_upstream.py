@@ -1,0 +1,159 @@
+"""Requests to servers, sent and read by blocking calls: in the thread that waits, or in threads of their own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+from ollama_router_core.client.libraries import failure_of
+from ollama_router_core.client.messages import build_request, header_fields
+from ollama_router_core.client.tasks import Task
+from ollama_router_core.errors import UpstreamError
+from ollama_router_core.exchange.actions import Outgoing
+from ollama_router_core.exchange.events import Arrival, Headers, Piece
+
+__all__ = ["SyncUpstream", "Threads"]
+
+
+class SyncUpstream:
+    """A request that is sent when its answer is first waited for.
+
+    Attributes:
+        status: of the answer, 0 before its head came.
+        headers: of the answer.
+        shared: a thread of its own reads the answer, beside others.
+        released: nobody wants more of it.
+    """
+
+    def __init__(self, transport: Any, task: Task, request: Outgoing) -> None:
+        self._transport = transport
+        self._task = task
+        self._request = request
+        self._stream: Any = None
+        self._pieces: Iterator[bytes] = iter(())
+        self.status = 0
+        self.headers: Headers = ()
+        self.shared = False
+        self.released = False
+
+    def open(self) -> None:
+        """Send the request and wait for the head of its answer.
+
+        Raises:
+            UpstreamError: it does not come.
+        """
+        task, request = self._task, self._request
+        timeouts = task.timeouts(request.destination, request.patience)
+        try:
+            response = self._transport.handle_request(build_request(task.library, request, timeouts))
+        except Exception as error:  # noqa: BLE001 - raised again, in our words if it is one about transport
+            self._fail(error)
+        self._stream, self._pieces = response.stream, iter(response.stream)
+        self.status, self.headers = response.status_code, header_fields(response.headers)
+        task.failure, task.extensions = None, response.extensions
+
+    def receive(self) -> Piece:
+        """Wait for the next piece of the answer.
+
+        Raises:
+            UpstreamError: the answer broke off.
+        """
+        if self._stream is None:
+            self.open()
+        try:
+            piece = next(self._pieces, None)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(error)
+        return Piece(b"", complete=True) if piece is None else Piece(piece, complete=False)
+
+    def arrival(self) -> Arrival:
+        """Wait for the next piece, or what prevents it."""
+        try:
+            return Arrival(self, self.receive())
+        except UpstreamError as error:
+            return Arrival(self, error)
+
+    def close(self) -> None:
+        """Give the connection back if the answer was read to its end, else close it."""
+        if self._stream is not None:
+            self._stream.close()
+
+    def _fail(self, error: Exception) -> NoReturn:
+        failure = failure_of(self._task.library, error, self._request.destination.name)
+        if failure is None:
+            raise error
+        self._task.failure = error
+        raise failure from error
+
+
+class Threads:
+    """What goes on beside the threads of the program: each piece of work in a thread that ends with it.
+
+    Attributes:
+        changed: guards the transport's state, and is notified whenever something has come.
+    """
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self._running: set[threading.Thread] = set()
+
+    def start(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Begin a piece of work."""
+
+        def run() -> None:
+            try:
+                work(*arguments)
+            finally:
+                self._running.discard(threading.current_thread())
+                self.notify()
+
+        thread = threading.Thread(target=run, name="ollama-router", daemon=True)
+        self._running.add(thread)
+        thread.start()
+
+    def join(self) -> None:
+        """Wait for all work to end."""
+        for thread in tuple(self._running):
+            thread.join()
+
+    def notify(self) -> None:
+        """Have waiting threads look at what they wait for."""
+        with self.changed:
+            self.changed.notify_all()
+
+    def receive_any(self, task: Task, upstreams: Sequence[SyncUpstream], seconds: float | None) -> Arrival | None:
+        """Wait for what comes first of several answers; None when the time is up."""
+        if len(upstreams) == 1 and not upstreams[0].shared:
+            return upstreams[0].arrival()
+        for upstream in upstreams:
+            if not upstream.shared:
+                upstream.shared = True
+                self.start(self._read, task, upstream)
+        with self.changed:
+            self.changed.wait_for(lambda: task.arrivals, seconds)
+            return task.arrivals.popleft() if task.arrivals else None
+
+    def release(self, task: Task, upstream: SyncUpstream) -> None:
+        """End an answer; one that a thread reads is closed by that thread, with its next piece."""
+        upstream.released = True
+        if not upstream.shared:
+            upstream.close()
+            return
+        with self.changed:
+            kept = [arrival for arrival in task.arrivals if arrival.upstream is not upstream]
+            task.arrivals.clear()
+            task.arrivals.extend(kept)
+
+    def _read(self, task: Task, upstream: SyncUpstream) -> None:
+        ended = False
+        try:
+            while not ended and not upstream.released:
+                arrival = upstream.arrival()
+                ended = isinstance(arrival.result, UpstreamError) or arrival.result.complete
+                with self.changed:
+                    if not upstream.released:
+                        task.arrivals.append(arrival)
+                    self.changed.notify_all()
+        finally:
+            upstream.close()

@@ -1,0 +1,267 @@
+"""What a driver drives: a program's request, or questions of the transport's own. No I/O here."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Generic, TypeVar, assert_never
+
+from ollama_router_core.client.libraries import exception_of
+from ollama_router_core.client.messages import header_fields
+from ollama_router_core.client.state import State
+from ollama_router_core.errors import BodyTooLarge, RouterError, UnsupportedEncoding, UpstreamError
+from ollama_router_core.exchange.actions import (
+    Action,
+    Admit,
+    AwaitHead,
+    AwaitSlot,
+    Count,
+    Cut,
+    Finish,
+    LookForModels,
+    Outgoing,
+    ReadBody,
+    Receive,
+    ReceiveAny,
+    Record,
+    Release,
+    Send,
+    Steps,
+    StreamBody,
+    Verify,
+    Write,
+    WriteHead,
+)
+from ollama_router_core.exchange.events import Arrival, ClientLeft, Upstream
+from ollama_router_core.exchange.machine import Exchange
+from ollama_router_core.outbound.destinations import Destination, Patience
+
+__all__ = ["Call", "Output", "Query", "Task", "Wait"]
+
+_Result = TypeVar("_Result")
+_NO_TIMEOUTS: Mapping[str, float | None] = {}
+
+Wait = AwaitSlot | LookForModels | AwaitHead | Receive | ReceiveAny | Release
+"""Actions that do I/O: what is left for a driver."""
+Output = WriteHead | bytes
+"""What a program gets."""
+Open = Callable[["Task", Outgoing], Upstream]
+
+
+class Task(ABC):
+    """A machine; actions that need no I/O are carried out here. Not for two threads at once.
+
+    Args:
+        state: of the transport.
+        library: the module that requests are built with, httpx or httpx2.
+        open_upstream: makes an upstream of a request that is to be sent.
+
+    Attributes:
+        failure: what the inner transport raised, until an answer came.
+        extensions: those of the last answer.
+        arrivals: what has come from upstreams that are read at once.
+    """
+
+    def __init__(self, state: State, library: Any, open_upstream: Open) -> None:
+        self.library = library
+        self.failure: Exception | None = None
+        self.extensions: Mapping[str, Any] = {}
+        self.arrivals: deque[Arrival] = deque()
+        self._state = state
+        self._open = open_upstream
+        self._output: deque[Output] = deque()
+        self._wait: Wait | None = None
+        self._ended = False
+
+    # --- for drivers --------------------------------------------------------------------------------------------------
+
+    def resume(self, result: object = None) -> Output | Wait | None:
+        """What the program gets next, or the driver has to do, now that the last wait came to this; None at the end."""
+        self._wait = self._until_wait(self._next(result))
+        return self.advance()
+
+    def fail(self, error: BaseException) -> Output | Wait | None:
+        """As `resume`, after the last wait failed."""
+        self._wait = self._until_wait(self._throw(error))
+        return self.advance()
+
+    def give_up(self) -> Output | Wait | None:
+        """As `resume`, now that nobody wants the result."""
+        return None if self._ended else self.fail(ClientLeft())
+
+    def advance(self) -> Output | Wait | None:
+        """As `resume`, after output was taken."""
+        return self._output.popleft() if self._output else self._wait
+
+    def timeouts(self, destination: Destination, patience: Patience) -> dict[str, float | None]:
+        """Seconds for one request, as the libraries' extension `timeout` has them."""
+        del destination
+        connect, read = patience.connect, patience.first_byte
+        return {"connect": connect, "read": read, "write": read, "pool": connect}
+
+    # --- the machine --------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _send(self, result: object) -> Action | None:
+        """Resume the machine."""
+
+    @abstractmethod
+    def _raise(self, error: BaseException) -> Action | None:
+        """Tell the machine that its action failed."""
+
+    @abstractmethod
+    def _carry_out(self, action: Admit | ReadBody | StreamBody | WriteHead | Write | Finish | Cut | Record) -> object:
+        """Do what only a program's request has to have done."""
+
+    def _next(self, result: object) -> Action | None:
+        try:
+            action = self._send(result)
+        except BaseException:
+            self._ended = True
+            raise
+        self._ended = action is None
+        return action
+
+    def _throw(self, error: BaseException) -> Action | None:
+        try:
+            action = self._raise(error)
+        except BaseException:
+            self._ended = True
+            raise
+        self._ended = action is None
+        return action
+
+    def _until_wait(self, action: Action | None) -> Wait | None:
+        while action is not None:
+            match action:
+                case AwaitSlot() | LookForModels() | AwaitHead() | Receive() | ReceiveAny() | Release():
+                    return action
+                case Send():
+                    action = self._next(self._open(self, action.request))
+                case Verify() | Count():
+                    raise TypeError("a program is not asked who it is, and nothing is counted")
+                case _:
+                    try:
+                        result = self._carry_out(action)
+                    except RouterError as error:
+                        action = self._throw(error)
+                    else:
+                        action = self._next(result)
+        return None
+
+
+class Query(Task, Generic[_Result]):
+    """Steps that are no request's. `value` is what they return."""
+
+    def __init__(self, state: State, library: Any, open_upstream: Open, steps: Steps[_Result]) -> None:
+        super().__init__(state, library, open_upstream)
+        self._steps = steps
+        self.value: _Result | None = None
+
+    def _send(self, result: object) -> Action | None:
+        return self._advance(partial(self._steps.send, result))
+
+    def _raise(self, error: BaseException) -> Action | None:
+        return self._advance(partial(self._steps.throw, error))
+
+    def _advance(self, step: Callable[[], Action]) -> Action | None:
+        try:
+            return step()
+        except StopIteration as stop:
+            self.value = stop.value
+        except ClientLeft:
+            pass  # given up
+        return None
+
+    def _carry_out(self, action: Action) -> object:
+        raise TypeError(f"a question yields no {type(action).__name__}")
+
+
+class Call(Task):
+    """A program's request on its way.
+
+    Attributes:
+        context: its state.
+        cut: its answer cannot be complete.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        library: Any,
+        open_upstream: Open,
+        request: Any,
+        body: bytes,
+        settled: Callable[[], None],
+    ) -> None:
+        super().__init__(state, library, open_upstream)
+        path, _, query = request.url.raw_path.partition(b"?")
+        headers = header_fields(request.headers)
+        self.context = state.context(request.method, path.decode("ascii", "replace"), query, headers)
+        self.cut = False
+        self._request = request
+        self._body = body
+        self._settled = settled
+        self._exchange = Exchange(state.environment, self.context)
+        self._timeouts: Mapping[str, float | None] = request.extensions.get("timeout") or _NO_TIMEOUTS
+
+    def timeouts(self, destination: Destination, patience: Patience) -> dict[str, float | None]:
+        """The program's own where it has some, but for what has to be short; connecting is bounded by the config."""
+        asked, brief = self._timeouts, patience.first_byte < destination.patience.first_byte
+        connect, read, write = asked.get("connect"), asked.get("read"), asked.get("write")
+        if connect is None or connect > patience.connect:
+            connect = patience.connect
+        if read is None or brief:
+            read = patience.first_byte
+        return {"connect": connect, "read": read, "write": read if write is None else write, "pool": connect}
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What the program is to catch in place of an answer, or of the rest of one; None if it has all of it."""
+        error = self.context.error
+        if isinstance(error, UpstreamError) and self.failure is not None:
+            return exception_of(self.library, self._request, error, self.failure)
+        if not self.cut:
+            return None
+        text = "the answer is not complete" if error is None else error.message
+        made: Exception = self.library.RemoteProtocolError(text)
+        return made
+
+    def _send(self, result: object) -> Action | None:
+        return self._exchange.resume(result)
+
+    def _raise(self, error: BaseException) -> Action | None:
+        return self._exchange.fail(error)
+
+    def _carry_out(self, action: Admit | ReadBody | StreamBody | WriteHead | Write | Finish | Cut | Record) -> object:
+        match action:
+            case Admit():
+                return self._state.admissions.admit(action.request, action.user, action.prefix, self._settled)
+            case ReadBody():
+                return self._read_body(action)
+            case StreamBody():
+                self.context.bytes_in = len(self._body)
+                return (self._body,) * action.readers
+            case WriteHead():
+                self._output.append(action)
+            case Write() | Finish():
+                if action.data:
+                    self._output.append(action.data)
+            case Cut():
+                self.cut = True
+            case Record():
+                if self._state.sink is not None:
+                    self._state.sink.write(action.row)
+            case _:
+                assert_never(action)
+        return None
+
+    def _read_body(self, action: ReadBody) -> bytes:
+        if action.compressed:
+            raise UnsupportedEncoding("send the body without Content-Encoding")
+        if len(self._body) > action.limit:
+            raise BodyTooLarge(f"the body is larger than the limit of {action.limit} bytes")
+        self.context.bytes_in = len(self._body)
+        return self._body

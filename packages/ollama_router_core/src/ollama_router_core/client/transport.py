@@ -1,0 +1,80 @@
+"""What both transports have in common: how one is made, and what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from ollama_router_core.client.sources import config_from_file, config_from_urls
+from ollama_router_core.client.state import State
+from ollama_router_core.client.system import Clock
+from ollama_router_core.client.system import environment as process_environment
+from ollama_router_core.config.settings import Config
+from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_core.records.sinks import LogSink
+
+if TYPE_CHECKING:
+    _Base: Any  # either library's clients take it for one of their transports
+else:
+    _Base = object
+
+__all__ = ["FIRST_FACTS_SECONDS", "LONGEST_PAUSE", "BaseTransport"]
+
+FIRST_FACTS_SECONDS = 3.0
+"""How long a request waits for what servers that were never asked say."""
+LONGEST_PAUSE = 1.0
+"""Seconds between looks of a request in the queue, which has servers asked that are due."""
+
+
+class BaseTransport(_Base):  # type: ignore[misc]
+    """A transport without its I/O.
+
+    Args:
+        config: servers, external hosts, assignments, strategy.
+        inner: what requests are sent with; None makes pooled HTTP transports of the request's own library.
+        sink: gets one record for each request.
+        environment: where `api_key_env` is looked up; None is the process's own.
+        clock: None is the machine's.
+
+    Raises:
+        ConfigError: a model that must stay local is assigned to an external host.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        inner: Any = None,
+        sink: LogSink | None = None,
+        environment: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        variables = process_environment() if environment is None else environment
+        self._state = State(config, environment=variables, sink=sink, clock=clock)
+        self._given = inner
+
+    @classmethod
+    def from_file(cls, path: str | Path, section: str | None = None, **options: Any) -> Self:
+        """Make a transport with the settings of a config file (`orouter.yml`); `options` are those of the class.
+
+        Raises:
+            ConfigError: with every problem of the file.
+        """
+        variables = options.get("environment")
+        known = process_environment() if variables is None else variables
+        return cls(config_from_file(str(path), section, known), **options)
+
+    @classmethod
+    def from_urls(cls, urls: Iterable[str], **options: Any) -> Self:
+        """Make a transport over these servers, with default settings.
+
+        Raises:
+            ConfigError: an address cannot be a server's.
+        """
+        return cls(config_from_urls(urls), **options)
+
+    @property
+    def snapshot(self) -> FleetSnapshot:
+        """What is believed about the fleet now; asks nobody."""
+        return self._state.fleet.snapshot

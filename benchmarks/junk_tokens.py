@@ -22,7 +22,7 @@ import uvicorn
 from ollama_router_core.access.tokens import mint_token
 from ollama_router_core.config import load_config
 from ollama_router_server.app import create_app
-from ollama_router_server.process.serve import listen
+from ollama_router_server.process.listening import listen
 from ollama_router_server.services import Services
 
 BASE62 = string.ascii_letters + string.digits

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
-from ollama_router_server.process.serve import listen
+from ollama_router_server.process.listening import listen
 from support.eventually import eventually
 from support.router import RunningRouter, running_router, server_entry
 

@@ -20,7 +20,7 @@ from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.testing import OllamaSimulator
 from ollama_router_server.app import create_app
 from ollama_router_server.http import Bounds, ProtocolLimits, strict_protocol
-from ollama_router_server.process.serve import listen
+from ollama_router_server.process.listening import listen
 from ollama_router_server.services import Services
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.log_filter import LogFilter

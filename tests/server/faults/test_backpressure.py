@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ollama_router_server.process.serve import listen
+from ollama_router_server.process.listening import listen
 from support.faulty_ollama import STREAM, chunk, entry, faulty_ollama, length_of, whole
 from support.raw_client import RawClient, chat, request_bytes
 from support.router import running_router

@@ -17,7 +17,7 @@ import pytest
 from ollama_router_core.errors import ConfigError, RouterError
 from ollama_router_core.testing import Cut, OllamaSimulator, Silence, model
 from ollama_router_server.process.connect import read_address, serve_shim
-from ollama_router_server.process.serve import listen
+from ollama_router_server.process.listening import listen
 from support.eventually import eventually
 from support.router import RunningRouter, running_router, server_entry
 

@@ -78,9 +78,21 @@ def test_without_a_service_manager_nobody_is_told():
     assert Notifier({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": "30000000"}).watchdog == 10.0
 
 
+class _Unheard:
+    """A service that does nothing when it is told."""
+
+    def open_log(self):
+        return lambda: None
+
+    def accepting(self):
+        pass
+
+    reloading = stopping = alive = accepting
+
+
 def test_a_worker_that_hangs_is_killed():
     """Half a minute without a sign of life is enough; `test_workers` shows that a dead one is started again."""
-    supervisor = Supervisor(1, grace=1.0, open_log=lambda: lambda: None, accepting=lambda: None)
+    supervisor = Supervisor(1, _Unheard(), grace=1.0)
     with subprocess.Popen(["sleep", "60"]) as process:
         supervisor._children[process.pid] = _Child(index=0, started=0.0, ready=-1, accepts=True)
         worker = supervisor._memory.member(0)
@@ -90,9 +102,8 @@ def test_a_worker_that_hangs_is_killed():
         asyncio.run(worker.beat(time.monotonic() - 32))
         supervisor._kill_hung()
         assert process.wait(timeout=10) == -signal.SIGKILL
-    supervisor._memory.close()
-    for end in (*supervisor._lifeline, *supervisor._wakeup):
-        os.close(end)
+    supervisor._children.clear()
+    supervisor._release()
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -1,4 +1,4 @@
-"""How connections are taken: uvicorn's options, the strict front's bounds, TLS."""
+"""Uvicorn's options: the front, its limits, TLS."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = structlog.get_logger("serve")
 
 
 def uvicorn_config(services: Services) -> uvicorn.Config:
-    """Uvicorn's options; what of them can change while it runs follows the config."""
+    """Configure uvicorn for these services; limits and the certificate follow later changes of the config."""
     bounds = Bounds(_front_limits(services.config.limits))
     tls = services.config.tls
     config = uvicorn.Config(
@@ -58,10 +58,10 @@ def _front_limits(limits: Limits) -> ProtocolLimits:
 
 
 def check_certificate(tls: Tls) -> None:
-    """Fail with a text for people where uvicorn would with a traceback.
+    """Check the certificate and its key, as uvicorn would answer bad ones with a traceback.
 
     Raises:
-        ConfigError: the files cannot be read, or do not belong together.
+        ConfigError: the files cannot be read, or the key is not the certificate's.
     """
     if tls.certificate is not None:
         try:
@@ -74,7 +74,7 @@ def check_certificate(tls: Tls) -> None:
 
 
 def _renew(context: ssl.SSLContext, tls: Tls) -> None:
-    """Read the certificate again: it is shown to whoever connects from now on."""
+    """Read the certificate again; connections that are open keep the old one."""
     try:
         check_certificate(tls)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""Telling systemd how the service is (`sd_notify`), where systemd asked to be told."""
+"""Reports to systemd (`sd_notify`), where systemd asks for them."""
 
 from __future__ import annotations
 
@@ -10,36 +10,37 @@ __all__ = ["Notifier"]
 
 
 class Notifier:
-    """Sends datagrams to `$NOTIFY_SOCKET`; without it everything is for nobody.
+    """Sends datagrams to `$NOTIFY_SOCKET`; without that variable, every method does nothing.
 
-    `watchdog` is the seconds between signs of life: a third of what systemd waits, None when it does not watch.
+    Attributes:
+        watchdog: seconds between calls of `alive`, a third of the watchdog's timeout; None without a watchdog.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         name = environment.get("NOTIFY_SOCKET", "")
         self._address = f"\0{name[1:]}" if name.startswith("@") else name
-        patience = environment.get("WATCHDOG_USEC", "")
-        self.watchdog = int(patience) / 3e6 if self._address and patience.isdigit() and int(patience) else None
+        timeout = environment.get("WATCHDOG_USEC", "")
+        self.watchdog = int(timeout) / 3e6 if self._address and timeout.isdigit() and int(timeout) else None
 
     def ready(self) -> None:
-        """Connections are accepted; also: a reload is over."""
-        self._tell("READY=1")
+        """Report that connections are accepted, or that a reload is over."""
+        self._send("READY=1")
 
     def reloading(self, now: float) -> None:
-        """The config is being read; `now` is seconds of the monotonic clock."""
-        self._tell(f"RELOADING=1\nMONOTONIC_USEC={int(now * 1e6)}")
+        """Report that the config is being read; `now` is in seconds of the monotonic clock."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={int(now * 1e6)}")
 
     def stopping(self) -> None:
-        """No new requests are taken."""
-        self._tell("STOPPING=1")
+        """Report that the service is draining."""
+        self._send("STOPPING=1")
 
     def alive(self) -> None:
-        """The sign of life."""
-        self._tell("WATCHDOG=1")
+        """Feed the watchdog."""
+        self._send("WATCHDOG=1")
 
-    def _tell(self, text: str) -> None:
+    def _send(self, text: str) -> None:
         if not self._address:
             return
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            sock.settimeout(0)  # systemd, once gone or stuck, must not hold us up
+            sock.settimeout(0)  # a systemd that is gone or stuck must not delay us
             sock.sendto(text.encode(), self._address)

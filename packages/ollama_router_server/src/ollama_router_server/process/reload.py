@@ -1,7 +1,7 @@
-"""Another config while the router runs: on SIGHUP, and when the file has changed.
+"""Reloading the config: on SIGHUP, and when its file changes.
 
-A config is read whole and checked before anything changes; one with problems is reported and the old one stays. A file
-that was changed is read once it has been the same at two looks, so that half a file is not taken for one.
+A config is read and checked as a whole before anything changes; one with problems is logged and the old one stays in
+force. A changed file is read once it has stayed the same for one interval, so that a half-written one is not.
 """
 
 from __future__ import annotations
@@ -24,25 +24,30 @@ __all__ = ["ConfigSource", "Reloader"]
 
 _log = structlog.get_logger("config")
 
-_Look = tuple[int, int, int] | None
+_Stamp = tuple[int, int, int] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigSource:
-    """Where the config comes from: `read` reads and checks it anew; `path` is its file, None for built-in defaults."""
+    """Where the config comes from.
+
+    Attributes:
+        path: its file, None for the built-in defaults.
+        read: reads and checks it again; raises ConfigError.
+    """
 
     path: Path | None
     read: Callable[[], Config]
 
 
 class Reloader:
-    """Keeps a router's config as its file has it.
+    """Applies the config of a file to running services.
 
     Args:
-        services: whose config it is.
-        source: where it comes from.
-        notifier: told of reloads; None where somebody else tells.
-        interval: seconds between looks at the file.
+        services: reconfigured.
+        source: of the config.
+        notifier: reports reloads to the service manager; None in a worker, whose supervisor reports.
+        interval: seconds between checks of the file.
     """
 
     def __init__(
@@ -58,45 +63,45 @@ class Reloader:
         self._source = source
         self._notifier = notifier
         self._interval = interval
-        self._asked = asyncio.Event()
+        self._requested = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to look; call it on a running event loop."""
+        """Begin to watch the file; needs a running event loop."""
         self._task = asyncio.create_task(self._run(), name="reload")
 
-    def ask(self) -> None:
-        """Read the config now, whether or not its file has changed; keys in files are read again too."""
-        self._asked.set()
+    def request(self) -> None:
+        """Reload now, whether or not the file has changed; secrets kept in files of their own are read again too."""
+        self._requested.set()
 
     async def aclose(self) -> None:
-        """Stop looking."""
+        """Stop watching."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        read = seen = self._look()
+        applied = seen = self._stamp()
         while True:
-            asked = await self._asked_within(self._interval)
-            last, seen = seen, self._look()
-            if asked or (seen is not None and seen != read and seen == last):
-                read = seen
+            requested = await self._requested_within(self._interval)
+            last, seen = seen, self._stamp()
+            if requested or (seen is not None and seen != applied and seen == last):
+                applied = seen
                 if self._notifier is not None:
                     self._notifier.reloading(self._services.clock.monotonic())
-                await self._reload(asked=asked)
+                await self._reload(forced=requested)
                 if self._notifier is not None:
                     self._notifier.ready()
 
-    async def _asked_within(self, seconds: float) -> bool:
+    async def _requested_within(self, seconds: float) -> bool:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._asked.wait(), seconds)
-        asked = self._asked.is_set()
-        self._asked.clear()
-        return asked
+            await asyncio.wait_for(self._requested.wait(), seconds)
+        requested = self._requested.is_set()
+        self._requested.clear()
+        return requested
 
-    def _look(self) -> _Look:
-        """What tells one state of the file from another; None while there is no file."""
+    def _stamp(self) -> _Stamp:
+        """Identify the file's content; None while there is no file."""
         if self._source.path is None:
             return None
         try:
@@ -105,17 +110,17 @@ class Reloader:
             return None
         return found.st_mtime_ns, found.st_ino, found.st_size
 
-    async def _reload(self, *, asked: bool) -> None:
+    async def _reload(self, *, forced: bool) -> None:
         services = self._services
-        tell = _log if services.first else _Silent()
+        report = _log if services.first else _Silent()
         try:
             config = await asyncio.to_thread(self._source.read)
             paths = changed_paths(services.config, config)
-            if paths or asked:
+            if paths or forced:
                 await services.reconfigure(config)
         except ConfigError as error:
             services.config_problem = error.message
-            tell.error("config_refused", error=error.message)
+            report.error("config_refused", error=error.message)
             return
         except Exception:  # noqa: BLE001 - the old config stays, whatever this was
             services.config_problem = "internal error; see the log"
@@ -123,13 +128,13 @@ class Reloader:
             return
         services.config_problem = None
         waiting = needs_restart(changed_paths(self._started_with, config))
-        tell.info("config_reloaded", changed=list(paths), needs_restart=list(waiting))
+        report.info("config_reloaded", changed=list(paths), needs_restart=list(waiting))
 
 
 class _Silent:
-    """All workers read the config, one tells of it."""
+    """The log of all workers but the first: each reads the config, one line is enough."""
 
     def info(self, event: str, **_values: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     error = info

@@ -1,9 +1,9 @@
-"""Several processes on one listening socket: started, watched, started again, told to end.
+"""Several processes on one listening socket.
 
-The supervisor forks: workers inherit the socket, the config with its secrets and the shared memory as they are. It
-runs no event loop and, at the moment of a fork, no thread, so no lock is copied that a thread holds. A worker that dies
-is started again; the socket stays open meanwhile, so no connection is refused. A worker whose supervisor has died ends
-as if it had been told to.
+The supervisor forks workers, which inherit the socket, the config with its secrets and the shared memory. It runs no
+event loop and has no thread at the moment of a fork, so that no lock is copied while a thread holds it. A worker that
+dies is replaced; the socket stays open meanwhile, so no connection is refused. A worker whose supervisor has died
+ends as if it had received SIGTERM.
 
     supervisor --SIGTERM, SIGHUP--> workers         worker --"ready"--> supervisor
     supervisor --lifeline (end of file: it is gone)--> worker
@@ -12,35 +12,39 @@ as if it had been told to.
 from __future__ import annotations
 
 import os
-import select
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
-from typing import Any, Final
+from typing import Final, Protocol
 
 import structlog
 
 from ollama_router_core.coordination import LEASE_SECONDS, Coordination
 from ollama_router_core.errors import RouterError
 from ollama_router_server.coordination.shared_memory import SharedMemory
+from ollama_router_server.process.signals import SignalQueue
 from ollama_router_server.system import SystemClock
 
-__all__ = ["Supervisor", "Worker"]
+__all__ = ["Supervised", "Supervisor", "Worker"]
 
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-_SHORT_LIFE: Final = 5.0
-_PAUSE: Final = 1.0
-"""Seconds before a worker is started again that did not live for `_SHORT_LIFE` seconds."""
-_LOOK: Final = 0.5
-"""Seconds between looks at the workers while nothing happens."""
+_SHORT_LIFE_SECONDS: Final = 5.0
+_RESTART_DELAY: Final = 1.0
+"""Seconds before a worker is replaced that lived for less than `_SHORT_LIFE_SECONDS`."""
+_POLL_SECONDS: Final = 0.5
+"""How long the supervisor waits for signals before it checks on the workers."""
 
 _log = structlog.get_logger("workers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """One of several processes: `lifeline` reads as ended once the supervisor is gone."""
+    """One of several serving processes.
+
+    Attributes:
+        index: from 0; a replacement has the index of the worker that it replaces.
+        coordination: what the workers share.
+        lifeline: a pipe's read end, at end of file once the supervisor is gone.
+    """
 
     index: int
     coordination: Coordination
@@ -52,6 +56,25 @@ class Worker:
         os.write(self._ready, b"+")
 
 
+class Supervised(Protocol):
+    """What the supervisor runs workers for."""
+
+    def open_log(self) -> Callable[[], None]:
+        """Begin to log in this process; what it returns ends that. Called again after each fork."""
+
+    def accepting(self) -> None:
+        """Every worker accepts connections; called once."""
+
+    def reloading(self) -> None:
+        """SIGHUP arrived; the workers receive it next."""
+
+    def stopping(self) -> None:
+        """The first SIGTERM or SIGINT arrived, or the workers cannot start; called once."""
+
+    def alive(self) -> None:
+        """The supervisor is not stuck; called about twice a second."""
+
+
 @dataclass(slots=True, kw_only=True)
 class _Child:
     index: int
@@ -61,82 +84,63 @@ class _Child:
 
 
 class Supervisor:
-    """Runs workers until it is told to end.
+    """Runs workers until it receives SIGTERM or SIGINT.
 
     Args:
-        count: how many.
-        grace: seconds that workers get to end before they are killed.
-        open_log: begins to log in this process; what it returns ends that.
-        accepting: called once, when every worker accepts connections.
-        stopping: called once, when it was told to end.
-        reloading: called for each SIGHUP.
-        alive: called about twice a second.
+        count: of the workers.
+        service: told what happens.
+        grace: seconds that workers get to exit before they are killed.
     """
 
-    def __init__(
-        self,
-        count: int,
-        *,
-        grace: float,
-        open_log: Callable[[], Callable[[], None]],
-        accepting: Callable[[], None],
-        stopping: Callable[[], None] = lambda: None,
-        reloading: Callable[[], None] = lambda: None,
-        alive: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, count: int, service: Supervised, *, grace: float) -> None:
         self._count = count
+        self._service = service
         self._grace = grace
-        self._open_log = open_log
-        self._tell = {"accepting": accepting, "stopping": stopping, "reloading": reloading, "alive": alive}
         self._memory = SharedMemory(count)
         self._clock = SystemClock()
         self._children: dict[int, _Child] = {}
         self._due: dict[int, float] = {}
-        self._caught: list[int] = []
-        self._kept: dict[int, Any] = {}
+        self._signals = SignalQueue()
         self._stop_at: float | None = None
-        self._served = False
+        self._accepting = False
         self._close_log: Callable[[], None] = lambda: None
         self._lifeline = os.pipe()
-        self._wakeup = os.pipe()
-        for end in self._wakeup:
-            os.set_blocking(end, False)
 
     def run(self) -> Worker | None:
-        """In the supervisor: None when every worker has ended. In a worker: who it is.
+        """Return None in the supervisor, once every worker has exited, and in each worker which one it is.
 
         Raises:
-            RouterError: a worker ended before it accepted connections for the first time.
+            RouterError: a worker exited before it accepted connections for the first time.
         """
-        self._catch_signals()
+        self._signals.install()
         self._due = dict.fromkeys(range(self._count), 0.0)
         worker: Worker | None = None
         try:
-            worker = self._look_after()
+            worker = self._supervise()
         finally:
             if worker is None:
                 self._release()
         return worker
 
-    # --- processes --------------------------------------------------------------------------------------------------
-
-    def _look_after(self) -> Worker | None:
+    def _supervise(self) -> Worker | None:
         while self._children or self._due:
             worker = self._start_due()
             if worker is not None:
                 return worker
-            self._wait()
-            self._obey()
+            self._read_ready()
+            self._handle_signals()
             self._reap()
             self._kill_hung()
-            self._tell["alive"]()
+            self._service.alive()
         return None
+
+    # --- starting ---------------------------------------------------------------------------------------------------
 
     def _start_due(self) -> Worker | None:
         now = self._clock.monotonic()
         due = [index for index, at in self._due.items() if at <= now]
         if due:
-            self._close_log()  # its thread must not be there when we fork
+            self._close_log()  # its thread must not run while we fork
             self._close_log = lambda: None
         for index in due:
             del self._due[index]
@@ -144,94 +148,52 @@ class Supervisor:
             if worker is not None:
                 return worker
         if due:
-            self._close_log = self._open_log()
+            self._close_log = self._service.open_log()
         return None
 
     def _fork(self, index: int, now: float) -> Worker | None:
         read, write = os.pipe()
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # one that comes now must not be lost in the worker
+        self._signals.block()
         pid = os.fork()
         if pid:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            self._signals.unblock()
             os.close(write)
             os.set_blocking(read, False)
             self._children[pid] = _Child(index=index, started=now, ready=read)
             return None
         os.close(read)
         self._become_worker()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        self._signals.unblock()
         return Worker(index=index, coordination=self._memory.member(index), lifeline=self._lifeline[0], _ready=write)
 
     def _become_worker(self) -> None:
-        """What belongs to the supervisor alone is let go of."""
-        signal.set_wakeup_fd(-1)
-        for number, handler in self._kept.items():
-            signal.signal(number, handler)
+        """Let go of what belongs to the supervisor alone."""
+        self._signals.close()
         for child in self._children.values():
             os.close(child.ready)
-        for end in (*self._wakeup, self._lifeline[1]):
-            os.close(end)
+        os.close(self._lifeline[1])
 
-    def _reap(self) -> None:
-        for pid, child in tuple(self._children.items()):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                del self._children[pid]
-                os.close(child.ready)
-                self._ended(child, os.waitstatus_to_exitcode(status))
-
-    def _kill_hung(self) -> None:
-        now = self._clock.monotonic()
-        for pid, child in self._children.items():
-            beat = self._memory.last_beat(child.index)
-            if child.accepts and self._stop_at is None and beat is not None and now - beat > LEASE_SECONDS:
-                _log.error("worker_hangs", worker=child.index, seconds=round(now - beat))
-                os.kill(pid, signal.SIGKILL)
-
-    def _ended(self, child: _Child, code: int) -> None:
-        self._memory.forget(child.index)
-        if self._stop_at is not None:
-            return
-        if not self._served and not child.accepts:
-            self._stop()
-            raise RouterError("a worker could not start; the lines above say why")
-        now = self._clock.monotonic()
-        wait = 0.0 if now - child.started >= _SHORT_LIFE else _PAUSE
-        _log.error("worker_ended", worker=child.index, code=code, starts_again_in=wait)
-        self._due[child.index] = now + wait
-
-    # --- signals and pipes ------------------------------------------------------------------------------------------
-
-    def _catch_signals(self) -> None:
-        self._kept = {number: signal.signal(number, self._catch) for number in _SIGNALS}
-        signal.set_wakeup_fd(self._wakeup[1], warn_on_full_buffer=False)
-
-    def _catch(self, number: int, _frame: FrameType | None) -> None:
-        if number != signal.SIGCHLD:
-            self._caught.append(number)
-
-    def _wait(self) -> None:
-        """Until something happens, at most for a while."""
+    def _read_ready(self) -> None:
+        """Wait for workers to accept connections, for a signal, or for a while."""
         waiting = {child.ready: child for child in self._children.values() if not child.accepts}
-        readable, _, _ = select.select([self._wakeup[0], *waiting], (), (), _LOOK)
-        for end in readable:
-            said = os.read(end, 64)
-            if end in waiting and said:
-                self._accepts(waiting[end])
+        for end in self._signals.wait(waiting, _POLL_SECONDS):
+            if os.read(end, 1):
+                self._note_ready(waiting[end])
 
-    def _accepts(self, child: _Child) -> None:
+    def _note_ready(self, child: _Child) -> None:
         child.accepts = True
-        if not self._served and len(self._children) == self._count and all(c.accepts for c in self._children.values()):
-            self._served = True
-            self._tell["accepting"]()
-        elif self._served:
+        if self._accepting:
             _log.info("worker_started", worker=child.index)
+        elif len(self._children) == self._count and all(each.accepts for each in self._children.values()):
+            self._accepting = True
+            self._service.accepting()
 
-    def _obey(self) -> None:
-        while self._caught:
-            number = self._caught.pop(0)
+    # --- ending -----------------------------------------------------------------------------------------------------
+
+    def _handle_signals(self) -> None:
+        for number in self._signals.take():
             if number == signal.SIGHUP:
-                self._tell["reloading"]()
+                self._service.reloading()
                 self._send(signal.SIGHUP)
             elif self._stop_at is None:
                 self._stop()
@@ -243,19 +205,45 @@ class Supervisor:
     def _stop(self) -> None:
         self._stop_at = self._clock.monotonic() + self._grace
         self._due.clear()
-        self._tell["stopping"]()
+        self._service.stopping()
         self._send(signal.SIGTERM)
 
     def _send(self, number: int) -> None:
         for pid in self._children:
             os.kill(pid, number)
 
+    def _reap(self) -> None:
+        for pid, child in tuple(self._children.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                del self._children[pid]
+                os.close(child.ready)
+                self._replace(child, os.waitstatus_to_exitcode(status))
+
+    def _replace(self, child: _Child, code: int) -> None:
+        self._memory.forget(child.index)
+        if self._stop_at is not None:
+            return
+        if not self._accepting and not child.accepts:
+            self._stop()
+            raise RouterError("a worker could not start; the lines above say why")
+        now = self._clock.monotonic()
+        delay = 0.0 if now - child.started >= _SHORT_LIFE_SECONDS else _RESTART_DELAY
+        _log.error("worker_ended", worker=child.index, code=code, starts_again_in=delay)
+        self._due[child.index] = now + delay
+
+    def _kill_hung(self) -> None:
+        now = self._clock.monotonic()
+        for pid, child in self._children.items():
+            beat = self._memory.last_beat(child.index)
+            if child.accepts and self._stop_at is None and beat is not None and now - beat > LEASE_SECONDS:
+                _log.error("worker_hangs", worker=child.index, seconds=round(now - beat))
+                os.kill(pid, signal.SIGKILL)
+
     def _release(self) -> None:
-        """Nothing of the supervisor is left; workers that still run are told by the lifeline."""
-        signal.set_wakeup_fd(-1)
-        for number, handler in self._kept.items():
-            signal.signal(number, handler)
-        for end in (*self._lifeline, *self._wakeup, *(child.ready for child in self._children.values())):
+        """Free everything, and wait for workers that still run: the lifeline tells them to end."""
+        self._signals.close()
+        for end in (*self._lifeline, *(child.ready for child in self._children.values())):
             os.close(end)
         for pid in self._children:
             os.waitpid(pid, 0)

@@ -1,0 +1,47 @@
+"""Listening sockets, and the line that says where the router listens."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Final, TextIO
+
+from ollama_router_core.errors import ConfigError
+
+__all__ = ["listen", "print_listening"]
+
+_UNSENT_BYTES: Final = 128 * 1024
+"""What the kernel buffers of an answer beyond the client's receive window. By default it buffers megabytes, and a few
+hundred clients that read nothing exhaust the memory that it has for the sockets of the whole machine."""
+_HINTS: Final = {
+    errno.EADDRINUSE: "is another program (Ollama?) using it? choose another with --port or proxy_port",
+    errno.EACCES: "ports below 1024 need a privilege; choose another with --port or proxy_port",
+}
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind a TCP socket for a server; port 0 takes a free one.
+
+    Raises:
+        ConfigError: the address cannot be used; the text says why.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio disables Nagle's algorithm only where the protocol is named; answers would be 40 ms late.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)  # accepted sockets inherit it
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        hint = _HINTS.get(error.errno or 0, "choose another address with --host or proxy_host")
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}; {hint}") from None
+    return sock
+
+
+def print_listening(sock: socket.socket, out: TextIO, *, tls: bool) -> None:
+    """Print `listening on http://HOST:PORT`."""
+    host, port = sock.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    print(f"listening on {'https' if tls else 'http'}://{shown}:{port}", file=out, flush=True)

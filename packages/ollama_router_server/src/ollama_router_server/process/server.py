@@ -1,0 +1,122 @@
+"""One serving process: uvicorn on a socket, with signals, reloads and the watchdog around it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import FrameType
+
+import uvicorn
+
+from ollama_router_core.errors import RouterError
+from ollama_router_server.process.connections import uvicorn_config
+from ollama_router_server.process.notify import Notifier
+from ollama_router_server.process.reload import ConfigSource, Reloader
+from ollama_router_server.services import Services
+
+__all__ = ["RouterServer", "serve"]
+
+
+class RouterServer(uvicorn.Server):
+    """Uvicorn's server, which reports when it accepts connections and marks the services as draining on a signal."""
+
+    def __init__(
+        self, config: uvicorn.Config, services: Services, accepting: Callable[[], None], notifier: Notifier | None
+    ) -> None:
+        super().__init__(config)
+        self._notifier = notifier
+        self._services = services
+        self._accepting = accepting
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections, then report it."""
+        await super().startup(sockets)
+        if self.started:
+            self._accepting()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to drain: `/readyz` answers 503 from now on.
+
+        A terminal sends SIGINT to workers too; they ignore it, as their supervisor sends SIGTERM.
+        """
+        if sig == signal.SIGINT and self._services.shared:
+            return
+        self._services.draining = True
+        if self._notifier is not None:
+            self._notifier.stopping()
+        super().handle_exit(sig, frame)
+
+
+async def serve(
+    services: Services,
+    sock: socket.socket,
+    *,
+    accepting: Callable[[], None],
+    source: ConfigSource | None = None,
+    lifeline: int | None = None,
+    notifier: Notifier | None = None,
+) -> None:
+    """Serve on a socket until a signal arrives, then drain for at most `limits.shutdown_grace` seconds.
+
+    Args:
+        services: not started yet.
+        sock: bound.
+        accepting: called once connections are accepted.
+        source: where to read the config again on SIGHUP and when its file changes; None never reloads.
+        lifeline: a pipe's read end; end of file has the effect of SIGTERM.
+        notifier: reports to the service manager; None in a worker, whose supervisor reports.
+
+    Raises:
+        RouterError: the application did not start.
+    """
+    server = RouterServer(uvicorn_config(services), services, accepting, notifier)
+    async with AsyncExitStack() as running:
+        if lifeline is not None:
+            _on_end_of_file(lifeline, lambda: server.handle_exit(signal.SIGTERM, None))
+        if source is not None:
+            await running.enter_async_context(_reloading(services, source, notifier))
+        if notifier is not None and notifier.watchdog is not None:
+            await running.enter_async_context(_beating(notifier, notifier.watchdog))
+        await server.serve(sockets=[sock])
+    if not server.started:
+        raise RouterError("the server could not start; the lines above say why")
+
+
+def _on_end_of_file(descriptor: int, callback: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+
+    def ended() -> None:
+        loop.remove_reader(descriptor)  # end of file stays readable
+        callback()
+
+    loop.add_reader(descriptor, ended)
+
+
+@asynccontextmanager
+async def _beating(notifier: Notifier, seconds: float) -> AsyncIterator[None]:
+    """Tell the service manager's watchdog every so many seconds that the event loop turns."""
+
+    async def beat() -> None:
+        while True:
+            notifier.alive()
+            await asyncio.sleep(seconds)
+
+    beating = asyncio.create_task(beat(), name="watchdog")
+    try:
+        yield
+    finally:
+        beating.cancel()
+
+
+@asynccontextmanager
+async def _reloading(services: Services, source: ConfigSource, notifier: Notifier | None) -> AsyncIterator[None]:
+    reloader = Reloader(services, source, notifier=notifier)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.request)
+    reloader.start()
+    try:
+        yield
+    finally:
+        await reloader.aclose()

@@ -28,6 +28,23 @@ DEFAULT_TESTS = {"tests-3.11(lowest-direct)", "tests-3.13(highest)"}
 if HERE == "3.12":
     DEFAULT_TESTS.add("tests-3.12(highest)")
 
+# Pure modules whose every line matters, each with the tests that should notice a change to it: `nox -s mutants`.
+MUTATED = {
+    "access/limits": ["access/test_limits.py"],
+    "admission/wait_queue": ["admission"],
+    "api/model_names": ["api/test_model_names.py", "properties/test_names.py"],
+    "fleet/breaker": ["fleet/test_breaker.py"],
+    "fleet/memory/estimates": ["fleet/test_memory.py"],
+    "fleet/memory/formulas": ["fleet/test_memory.py"],
+    "fleet/memory/names": ["fleet/test_memory.py"],
+    "fleet/speeds": ["fleet/test_speeds.py"],
+    "routing/expected_time": ["routing"],
+    "routing/filters": ["routing"],
+    "routing/forwarding": ["routing/test_forwarding.py"],
+    "routing/model_placement": ["routing/test_model_placement.py"],
+    "routing/policy": ["routing/test_policy.py"],
+}
+
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"
 nox.options.error_on_external_run = True
@@ -166,6 +183,45 @@ def conformance(session: nox.Session) -> None:
     served = ("--direct", "{direct}", "--through", "{through}", "--token", "{admin}")
     command = ("python", "-m", "conformance", *served, "--destructive")
     session.run("python", "tests/support/stage.py", *command)
+
+
+@nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """Changes to a pure module that no test notices: `nox -s mutants -- routing/forwarding`; no name runs them all."""
+    unknown = set(session.posargs) - set(MUTATED)
+    if unknown:
+        session.error(f"not in MUTATED: {', '.join(sorted(unknown))}; known: {', '.join(MUTATED)}")
+    newest(session)
+    session.install("mutmut>=3.8,<4")
+    for module in session.posargs or MUTATED:
+        tree = Path(session.create_tmp()).resolve() / "mutants" / module.replace("/", "-")
+        _mutation_tree(tree, module)
+        with session.chdir(tree):
+            session.run("mutmut", "run", silent=True)
+            found = session.run("mutmut", "results", silent=True)
+            for line in str(found).splitlines():
+                name = line.partition(":")[0].strip()
+                shown = str(session.run("mutmut", "show", name, silent=True, log=False)).splitlines()
+                session.log("\n".join([name, *(row for row in shown if row.startswith(("- ", "+ ")))]))
+
+
+def _mutation_tree(tree: Path, module: str) -> None:
+    """Lay the core and its tests out as mutmut wants a project: one source tree, one list of tests."""
+    shutil.rmtree(tree, ignore_errors=True)
+    shutil.copytree("packages/ollama_router_core/src", tree / "src")
+    shutil.copytree("tests", tree / "tests")
+    tests = [f"tests/core/{name}" for name in MUTATED[module]]
+    settings = f"""\
+[tool.pytest.ini_options]
+pythonpath = ["tests", "."]
+addopts = ["--import-mode=importlib", "-p", "no:cacheprovider"]
+markers = ["slow: takes more than a few seconds"]
+[tool.mutmut]
+source_paths = ["src/ollama_router_core/{module}.py"]
+pytest_add_cli_args_test_selection = {tests}
+also_copy = ["src", "tests"]
+"""
+    (tree / "pyproject.toml").write_text(settings, encoding="utf-8")
 
 
 @nox.session(default=False)

@@ -17,6 +17,7 @@ from ollama_router_core.fleet.memory import (
     parse_size_from_name,
     predicted_vram,
 )
+from ollama_router_core.fleet.memory.formulas import effective_context
 from ollama_router_core.fleet.snapshot import ModelFacts
 from support.fleets import (
     GIB,
@@ -95,8 +96,116 @@ class TestFormulas:
         assert kv_cache_size(hybrid, 4096) == 4096 * 256 * 8 * 2 + state
         assert kv_cache_size(hybrid, 8192) == 8192 * 256 * 8 * 2 + state
 
+    @pytest.mark.parametrize(
+        ("architecture", "terms"),
+        [
+            ("llama", 1 + 4 * 64 + 4096 * (1 + 4)),
+            ("qwen3", 1 + 2 * 64 + 4096 + 4096 * 4),
+            ("gemma3", 2 + 4096 + 4096 * 4 + 2 * 64 + 2 * (64 // 4) * 4),
+        ],
+    )
+    def test_attention_without_flash_has_a_formula_for_each_family(self, architecture, terms):
+        """Four bytes for each of 512 tokens of a batch and each term of Ollama's GraphSize, to the byte."""
+        facts = ModelFacts(architecture=architecture, embedding_length=64, head_count=4, vocabulary=100)
+        assert compute_buffer_size(facts, 1024, parallel=4, flash_attention=False) == 4 * 512 * terms
+
+    def test_keys_of_their_own_length_count_in_gemmas_attention(self):
+        """Where the file says how long a key is, the width by heads does not."""
+        facts = ModelFacts(architecture="gemma3", embedding_length=64, head_count=4, key_length=32, vocabulary=100)
+        terms = 2 + 1024 + 1024 * 4 + 2 * 64 + 2 * 32 * 4
+        assert compute_buffer_size(facts, 1024, flash_attention=False) == 4 * 512 * terms
+
+    @pytest.mark.parametrize(
+        ("architecture", "vocabulary"), [("qwen2", 151_936), ("gemma2", 262_144), ("llama", 128_256), (None, 128_256)]
+    )
+    def test_a_vocabulary_that_is_not_told_is_the_familys_usual_one(self, architecture, vocabulary):
+        """The output layer is 4 bytes for each token of a batch and each of its words and dimensions."""
+        facts = ModelFacts(architecture=architecture, embedding_length=64, head_count=4)
+        assert compute_buffer_size(facts, 8192) == 4 * 512 * (64 + vocabulary)
+        assert compute_buffer_size(facts, 100) == 4 * 100 * (64 + vocabulary)
+
+    def test_a_window_holds_its_tokens_and_a_batch_for_each_slot(self):
+        """Every other layer of Gemma 2 sees everything; the rest never hold more than that."""
+        facts = ModelFacts(
+            architecture="gemma2", head_counts_kv=(1, 3, 1, 3), key_length=8, value_length=24, sliding_window=1000
+        )
+        full, window = 4096 * 3, 3 * 1000 + 512
+        assert kv_cache_size(facts, 4096, parallel=3) == (2 * window + 6 * full) * 32 * 2
+        assert kv_cache_size(facts, 1024) == 8 * 1024 * 32 * 2
+
+    def test_the_last_of_six_layers_of_gemma_3_sees_everything(self):
+        """Counted from the first."""
+        facts = replace(GEMMA3_12B, head_counts_kv=(1, 1, 1, 1, 1, 7))
+        assert kv_cache_size(facts, 32_768) == (7 * 32_768 + 5 * (1024 + 512)) * 512 * 2
+
+    @pytest.mark.parametrize("architecture", ["llama", None])
+    def test_a_window_of_an_unknown_architecture_saves_nothing(self, architecture):
+        """Which of its layers see everything is not known: the safe side is all."""
+        facts = ModelFacts(
+            architecture=architecture, head_counts_kv=(1, 1), key_length=8, value_length=8, sliding_window=100
+        )
+        assert kv_cache_size(facts, 4096) == 2 * 4096 * 16 * 2
+
+    @pytest.mark.parametrize("architecture", ["gptoss", "gpt-oss"])
+    def test_gpt_oss_reserves_more_than_its_window(self, architecture):
+        """4096 tokens and a batch, in either spelling, in every other layer."""
+        facts = replace(GPT_OSS_20B, architecture=architecture)
+        assert kv_cache_size(facts, 32_768) == 12 * (32_768 + 4096 + 512) * 8 * 128 * 2
+
+    def test_the_prediction_counts_every_layer_alike(self):
+        """Keys and values of two bytes for the fewest KV heads of any layer, all slots together."""
+        facts = ModelFacts(block_count=3, embedding_length=64, head_count=4, head_counts_kv=(0, 4, 2))
+        assert predicted_vram(1000, facts, 100, parallel=2) == 1000 + 2 * 3 * 1 * 16 * 200 * 2
+        assert predicted_vram(0, replace(facts, head_counts_kv=()), 100) == 2 * 3 * 4 * 16 * 100 * 2
+
+    def test_a_context_is_four_tokens_at_least(self):
+        """Ollama raises smaller ones."""
+        assert predicted_vram(0, ModelFacts(block_count=1, embedding_length=1, head_count=1), 1) == 2 * 4 * 2
+
+    def test_a_recurrent_state_is_kept_for_each_slot(self):
+        """With parts that the file does not tell, those it tells count: no kernel, no groups, no state."""
+        hybrid = ModelFacts(head_counts_kv=(0, 1), key_length=8, value_length=8, ssm_inner_size=100, ssm_state_size=10)
+        attention = 1000 * 2 * 16 * 2
+        assert kv_cache_size(hybrid, 1000, parallel=2) == attention + 2 * 100 * 10 * 4
+        with_kernel = replace(hybrid, ssm_conv_kernel=3)
+        assert kv_cache_size(with_kernel, 1000, parallel=2) == attention + 2 * (2 * 100 + 100 * 10) * 4
+        without_state = replace(hybrid, ssm_conv_kernel=3, ssm_state_size=None, ssm_group_count=5)
+        assert kv_cache_size(without_state, 1000, parallel=2) == attention + 2 * 2 * 100 * 4
+        without_inner = replace(hybrid, ssm_conv_kernel=3, ssm_inner_size=None, ssm_group_count=5)
+        assert kv_cache_size(without_inner, 1000, parallel=2) == attention + 2 * 2 * (2 * 5 * 10) * 4
+
+    def test_widths_are_whole_elements(self):
+        """A model whose dimensions its heads do not divide is rounded down, as Ollama's integers are."""
+        odd = ModelFacts(block_count=1, embedding_length=65, head_count=4)
+        assert kv_cache_size(odd, 100) == 100 * 32 * 4 * 2
+        assert predicted_vram(0, odd, 100) == 2 * 1 * 4 * 16 * 100 * 2
+        gemma = replace(odd, architecture="gemma3", vocabulary=1)
+        terms = 2 + 100 + 100 * 4 + 2 * 65 + 2 * 16 * 4
+        assert compute_buffer_size(gemma, 100, flash_attention=False) == 4 * 100 * terms
+
+    def test_a_context_of_an_unknown_model_is_as_asked(self):
+        """Nothing says that it is too long."""
+        assert effective_context(None, 1_000_000) == 1_000_000
+
+    def test_every_formula_clamps_the_context(self):
+        """What the model was made for is the most it gets."""
+        short = ModelFacts(block_count=1, embedding_length=64, head_count=4, vocabulary=10, context_length=100)
+        assert predicted_vram(0, short, 4096) == predicted_vram(0, short, 100)
+        assert compute_buffer_size(short, 4096) == compute_buffer_size(short, 100) == 4 * 100 * (64 + 10)
+
+    @pytest.mark.parametrize("lost", ["block_count", "embedding_length", "head_count"])
+    def test_one_missing_fact_is_one_too_many(self, lost):
+        """Each formula needs all of its own."""
+        facts = replace(ModelFacts(block_count=1, embedding_length=64, head_count=4), **{lost: None})
+        assert predicted_vram(1, facts, 4096) is None
+        assert lost == "block_count" or compute_buffer_size(facts, 4096) is None
+        assert lost == "block_count" or kv_cache_size(facts, 4096) is None
+
     def test_facts_that_do_not_suffice_give_nothing(self):
         """No guess in place of a formula."""
+        assert kv_cache_size(ModelFacts(head_counts_kv=(1,)), 4096) is None
+        assert kv_cache_size(ModelFacts(key_length=8), 4096) is None
+        assert kv_cache_size(ModelFacts(head_counts_kv=(1,), value_length=8), 4096) is None
         assert kv_cache_size(ModelFacts(), 4096) is None
         assert compute_buffer_size(ModelFacts(), 4096) is None
         assert predicted_vram(1, ModelFacts(), 4096) is None

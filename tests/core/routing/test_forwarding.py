@@ -9,7 +9,6 @@ import pytest
 from ollama_router_core.errors import ConnectFailed, NoServerFits, UpstreamDisconnected
 from ollama_router_core.routing.forwarding import (
     REJECTIONS,
-    Abandoned,
     Answered,
     Broken,
     Forwarding,
@@ -71,11 +70,6 @@ def test_a_broken_exchange_is_never_tried_again() -> None:
     sent, end = drive(forward(["a", "b"]), [Broken(error)])
     assert sent == [SendTo("a", 1)]
     assert end == GiveUp(error, 1)
-
-
-def test_a_client_that_left_ends_it_without_an_error() -> None:
-    """Nobody is there to read one."""
-    assert drive(forward(["a", "b"]), [refused(), Abandoned()])[1] == GiveUp(None, 2)
 
 
 def test_the_last_unreachable_server_is_named() -> None:

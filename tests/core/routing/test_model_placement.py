@@ -37,7 +37,7 @@ def config(**servers: dict[str, Any]) -> Config:
 
 
 def facts(
-    name: str, digest: str | None = None, *, up: bool = True, version: str = "0.32.15", loaded: bool = False
+    name: str, digest: str | None = None, *, up: bool = True, version: str | None = "0.32.15", loaded: bool = False
 ) -> ServerFacts:
     """A server that has the model with this digest, if any is given."""
     installed = {MODEL: InstalledModel(name=MODEL, spelling=MODEL, size=1, digest=digest)} if digest else {}
@@ -116,6 +116,19 @@ def test_a_hosted_model_needs_a_stub_or_a_new_server() -> None:
     """Older servers only know what they pulled."""
     snapshot = fleet(facts("a", version="0.12.0"), facts("b"), facts("c", "x", version="0.12.0"))
     assert hosted_ranking(MODEL, snapshot, config(a={}, b={}, c={})) == ("c", "b")
+
+
+@pytest.mark.parametrize(
+    ("version", "sends_on"),
+    [
+        *[(version, True) for version in ("0.17.6", "0.17.10", "0.18.0-rc1", "1.0", "0.17.6.1")],
+        *[(version, False) for version in ("0.17.5", "0.16.9", "0.9.20", None, "", "main")],
+    ],
+)
+def test_a_server_sends_hosted_models_on_from_0_17_6(version: str | None, sends_on: bool) -> None:
+    """Versions are compared number by number; one that is not told counts as old."""
+    ranking = hosted_ranking(MODEL, fleet(facts("a", version=version)), config(a={}))
+    assert ranking == (("a",) if sends_on else ())
 
 
 def test_one_name_for_different_models_is_found() -> None:

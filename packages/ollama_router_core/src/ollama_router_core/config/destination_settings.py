@@ -28,7 +28,9 @@ class Server(Section):
     host: Host = Field(description="Host name or address.", examples=["192.168.1.11"])
     port: Port = Field(default=11434, description="TCP port.")
     protocol: Literal["http", "https"] = Field(default="http", description="Protocol of its address.")
-    name: str | None = Field(default=None, description="A name for people; the key is what commands use.")
+    name: str | None = Field(
+        default=None, description="Not used; accepted so that files of the Rails application load."
+    )
     priority: int = Field(default=1, description="Rank among the servers that fit; the lowest number is preferred.")
     max_memory_gb: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="Largest model (GiB, context included) to place here; null sets no limit."
@@ -150,7 +152,9 @@ class ExternalHost(Section):
         description="Overrides the general connect_timeout for this host.",
     )
     idle_timeout: Seconds | None = Field(default=None, description="Overrides the general idle_timeout for this host.")
-    name: str | None = Field(default=None, description="A name for people.")
+    name: str | None = Field(
+        default=None, description="Not used; accepted so that files of the Rails application load."
+    )
     enabled: bool = Field(default=True, description="false rejects requests for the models assigned to it.")
     routes: tuple[RouteText, ...] = Field(
         default=(),

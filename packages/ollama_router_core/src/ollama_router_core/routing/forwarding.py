@@ -5,7 +5,6 @@
                                     Rejected       a complete head with 429, 503 or 529: not processed, another may be
                                     Answered       any other head: this is the answer
                                     Broken         anything may have happened to the request: no second try
-                                    Abandoned      the client left
 
 and it returns `Relay` (give the client the answer that the last attempt holds) or `GiveUp` (with the error). A server
 is tried at most once. Rules: RFC 9110 9.2.2 (no automatic retry of what may have run).
@@ -22,7 +21,6 @@ from ollama_router_core.errors import ConnectFailed, NoServerFits, RouterError
 
 __all__ = [
     "REJECTIONS",
-    "Abandoned",
     "Answered",
     "Broken",
     "Forwarding",
@@ -73,11 +71,7 @@ class Broken(Struct, frozen=True):
     error: RouterError
 
 
-class Abandoned(Struct, frozen=True):
-    """The client left before there was an answer."""
-
-
-Outcome = Unreachable | Rejected | Answered | Broken | Abandoned
+Outcome = Unreachable | Rejected | Answered | Broken
 
 
 class Relay(Struct, frozen=True):
@@ -88,9 +82,9 @@ class Relay(Struct, frozen=True):
 
 
 class GiveUp(Struct, frozen=True):
-    """No answer; `error` says why and is None when the client left."""
+    """No answer; `error` says why."""
 
-    error: RouterError | None
+    error: RouterError
     attempts: int
 
 
@@ -120,8 +114,8 @@ def forward(
 ) -> Forwarding:
     """Walk a decision's ranking. `may_retry` asks the retry budget before every attempt but the first.
 
-    A generator that yields `SendTo` and wants to be sent what came of it: `Unreachable`, `Rejected`, `Answered`,
-    `Broken` or `Abandoned`. It returns `Relay` or `GiveUp`. Only after the first two of these does it go on.
+    A generator that yields `SendTo` and wants to be sent what came of it: `Unreachable`, `Rejected`, `Answered` or
+    `Broken`. It returns `Relay` or `GiveUp`. Only after the first two of these does it go on.
     """
     connecting = 0.0
     attempts = 0
@@ -137,8 +131,6 @@ def forward(
                 return Relay(server, attempts)
             case Broken():
                 return GiveUp(outcome.error, attempts)
-            case Abandoned():
-                return GiveUp(None, attempts)
             case Rejected():
                 holder, last = server, outcome
             case Unreachable():

@@ -81,16 +81,16 @@ UsageByName = Mapping[Dimension, dict[str, Usage]]
 
 async def read_stats(connection: AsyncConnection, chosen: LogFilter, *, few_rows: int) -> LogStats:
     """Figures over all rows of a filter, with exact percentiles unless only totals can tell in time."""
-    if chosen.only_time and await _requests_in(connection, chosen) > few_rows:
-        usage = await _usage_of_totals(connection, chosen)
-        bands = await _bands(connection, chosen)
-        times = {measure: _percentiles_of_bands(bands[measure]) for measure in get_args(Measure)}
-    else:
-        usage = await _usage_of_rows(connection, chosen.conditions())
-        times = await _percentiles_of_rows(connection, chosen.conditions())
+    conditions = chosen.conditions()
+    usage = await (_usage_of_totals(connection, chosen) if chosen.only_time else _usage_of_rows(connection, conditions))
     total = Usage()
     for one in usage["server"].values():
         total.add(one)
+    if chosen.only_time and total.requests > few_rows:
+        bands = await _bands(connection, chosen)
+        times = {measure: _percentiles_of_bands(bands[measure]) for measure in _MEASURED}
+    else:
+        times = await _percentiles_of_rows(connection, conditions)
     return LogStats(
         requests=total.requests,
         errors=total.errors,
@@ -247,16 +247,6 @@ async def _percentiles_of_rows(
     rows = (await connection.execute(select(ranked).where(wanted))).mappings().all()
     found = {measure: {row[f"{measure}_rank"]: row[measure] for row in rows} for measure in ranks}
     return {measure: _percentiles([found[measure].get(rank) for rank in ranks[measure]]) for measure in ranks}
-
-
-async def _requests_in(connection: AsyncConnection, chosen: LogFilter) -> int:
-    columns = log_totals.c
-    query = select(func.coalesce(func.sum(columns.requests), 0))
-    query = query.where(_whole_spans(log_totals, chosen), columns.dimension == "server")
-    found = int((await connection.execute(query)).scalar_one())
-    for end in _ends(chosen):
-        found += (await connection.execute(select(func.count()).select_from(request_log).where(end))).scalar_one()
-    return found
 
 
 async def _dropped(connection: AsyncConnection, chosen: LogFilter) -> int:

@@ -88,7 +88,7 @@ class Services:
         self.groups = GroupStore(self.database, clock=self.clock)
         self.ledger = self._new_ledger()
         self.request_log = RequestLog(self.database)
-        self.keeper = LogRetention(self.request_log, config.request_log, clock=self.clock)
+        self.log_retention = LogRetention(self.request_log, config.request_log, clock=self.clock)
         self.authenticator = Authenticator(self.users, clock=self.clock, workers=self.coordination)
         self.sink = DatabaseSink(self.request_log, clock=self.clock)
         self.log_files = open_log_files(config.request_log, worker=self.coordination.index if self.shared else None)
@@ -128,7 +128,7 @@ class Services:
             self.log_files.start()
         self.ledger.start()
         if self.first:
-            self.keeper.start()
+            self.log_retention.start()
             self.warm_up.start()
         await self.fleet.start()
         self.reachability.start()
@@ -173,7 +173,7 @@ class Services:
         if old.logging.level != config.logging.level:
             set_level(config.logging.level)
         self.admitting.reconfigure(config)
-        self.keeper.reconfigure(config.request_log)
+        self.log_retention.reconfigure(config.request_log)
         self.reachability.reconfigure(config)
         for taken_up in self._taken_up:
             taken_up()
@@ -227,7 +227,7 @@ class Services:
         await self.warm_up.aclose()
         await self.fleet.aclose()
         await self.upstream.aclose()
-        await self.keeper.aclose()
+        await self.log_retention.aclose()
         await self.ledger.aclose()
         await self.sink.aclose()
         if self.log_files is not None:

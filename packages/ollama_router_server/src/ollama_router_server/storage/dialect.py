@@ -1,4 +1,4 @@
-"""What SQLite and PostgreSQL say differently."""
+"""SQL that SQLite and PostgreSQL spell differently."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["insert_into", "whole"]
 
 
 def whole(backend: str, value: ColumnElement[Any]) -> ColumnElement[int]:
-    """The whole part of a number that is not negative. SQLite's cast cuts off; PostgreSQL's would round."""
+    """Truncate a non-negative number. SQLite's cast truncates; PostgreSQL's rounds."""
     return cast(value if backend == "sqlite" else func.floor(value), BigInteger)
 
 
 def insert_into(backend: str, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that can say ON CONFLICT."""
+    """Begin an INSERT that takes ON CONFLICT."""
     if backend == "sqlite":
         return sqlite.insert(table)
-    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - takes 50 ms, and most installations have no use for it
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - takes 50 ms, and most installations use SQLite
 
     return postgresql.insert(table)

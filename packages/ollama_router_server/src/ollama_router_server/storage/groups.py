@@ -11,11 +11,11 @@ from sqlalchemy.exc import IntegrityError
 from ollama_router_core.access.grants import Grants
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import DuplicateName, Group, GroupInUse
-from ollama_router_server.storage.rows import (
+from ollama_router_server.storage.identity_rows import (
     changed_grants,
-    changing,
     check_name,
     dump_grants,
+    identity_change,
     load_grants,
     require_group,
 )
@@ -43,13 +43,13 @@ class GroupStore:
         now = self._clock.wall()
         row = {"name": name, "grants": dump_grants(grants or Grants()), "created_at": now, "updated_at": now}
         try:
-            async with changing(self._database) as connection:
+            async with identity_change(self._database) as connection:
                 await connection.execute(insert(groups).values(row))
         except IntegrityError:
             raise DuplicateName(f"there is a group named {name!r} already") from None
 
     async def list(self) -> tuple[Group, ...]:
-        """Every group with its members, by name."""
+        """Return every group with its members, by name."""
         joined = (
             select(memberships.c.group_id, users.c.name)
             .join(users, users.c.id == memberships.c.user_id)
@@ -71,7 +71,7 @@ class GroupStore:
         )
 
     async def show(self, name: str) -> Group:
-        """One group.
+        """Return one group.
 
         Raises:
             UnknownGroup: no such group.
@@ -81,13 +81,13 @@ class GroupStore:
         return next(group for group in await self.list() if group.name == name)
 
     async def set_grants(self, name: str, changes: Mapping[str, Any]) -> Grants:
-        """Change some fields of a group's grants, in JSON's types; None takes a field back. Returns what holds now.
+        """Change some fields of a group's grants, in JSON's types; None unsets a field. Returns the new grants.
 
         Raises:
             UnknownGroup: no such group.
-            InvalidGrants: the changes cannot be meant; nothing was changed.
+            InvalidGrants: the result is not valid; nothing was changed.
         """
-        async with changing(self._database) as connection:
+        async with identity_change(self._database) as connection:
             row = await require_group(connection, name)
             grants = changed_grants(row.grants, changes)
             values = {"grants": dump_grants(grants), "updated_at": self._clock.wall()}
@@ -99,10 +99,10 @@ class GroupStore:
 
         Raises:
             UnknownGroup: no such group.
-            GroupInUse: it has members, whose limits would go with it.
+            GroupInUse: it has members, whose limits would be lost.
         """
         try:
-            async with changing(self._database) as connection:
+            async with identity_change(self._database) as connection:
                 row = await require_group(connection, name)
                 await connection.execute(delete(groups).where(groups.c.id == row.id))
         except IntegrityError:

@@ -1,4 +1,4 @@
-"""What is said about users: values and errors."""
+"""Values and errors of users, tokens and groups."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class InvalidUserName(RouterError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Who asks: a user as seen through one of the user's tokens. `grants` are the group's already where it counts."""
+    """A user as authenticated by one token. `grants` include those of the group."""
 
     id: int
     name: str
@@ -81,7 +81,7 @@ class User:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownToken:
-    """A token's digest and whose it is. `imported` tokens need not have our format."""
+    """A token's digest and its user. `imported` tokens need not have our format."""
 
     lookup: str
     digest: str = field(repr=False)
@@ -99,7 +99,7 @@ class Identities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreatedToken:
-    """A new token, to be shown once."""
+    """A new token, shown once and never stored."""
 
     user: str
     role: Role
@@ -118,7 +118,7 @@ class TokenInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserSummary:
-    """One line of the list of users; times are seconds since 1970."""
+    """A user in the list of users; times are seconds since 1970."""
 
     name: str
     role: Role
@@ -128,14 +128,14 @@ class UserSummary:
     tokens: tuple[TokenInfo, ...]
     group: str | None = None
     own_grants: Grants = field(default_factory=Grants)
-    """What was granted to the user alone; the group adds the rest."""
+    """Granted to the user; the group's grants are not included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserChange:
-    """What to change of a user; None leaves a field. `group` counts if `moves` is True, and None is no group.
+    """A change of a user; None leaves a field as it is. `group` is read only if `moves` is True; None is no group.
 
-    `grants` are single fields of the user's own grants in JSON's types; there None takes a field back.
+    `grants` are fields of the user's own grants in JSON's types; None unsets a field.
     """
 
     role: Role | None = None
@@ -147,7 +147,7 @@ class UserChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Users that share grants; `created_at` is seconds since 1970."""
+    """Users who share grants; `created_at` is seconds since 1970."""
 
     name: str
     grants: Grants

@@ -1,7 +1,7 @@
-"""Taking over the database of the Rails application that this project replaces.
+"""Imports the database of the Rails application that this project replaces.
 
-Users keep their bcrypt digests, so their tokens keep working. Whoever is here already keeps what is here: a second
-import adds only what is new.
+Users keep their bcrypt digests, so their tokens keep working. Users and rows that exist are left alone: a second import
+adds only what is new.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from urllib.parse import quote
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ollama_router_core.access.redaction import redact
 from ollama_router_core.access.tokens import is_digest, lookup_of
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.identity_rows import identity_change
 from ollama_router_server.storage.request_log import RequestLog
-from ollama_router_server.storage.rows import changing
 from ollama_router_server.storage.schema import request_log, tokens, users
-from ollama_router_server.telemetry.logs import redact
 
 __all__ = ["RailsImport", "RailsReport", "RailsUser"]
 
@@ -44,7 +44,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RailsUser:
-    """What becomes of one user: `created`, `token added`, `unchanged`, or `skipped` with a `reason`."""
+    """The outcome for one user: `created`, `token added`, `unchanged`, or `skipped` with a `reason`."""
 
     name: str
     outcome: str
@@ -53,7 +53,7 @@ class RailsUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RailsReport:
-    """What an import does, or would do; rows of the log are counted."""
+    """The outcome of an import, or of a dry run; rows of the log are counted."""
 
     users: tuple[RailsUser, ...]
     log_rows: int
@@ -64,8 +64,8 @@ class RailsImport:
     """An import from one file into one database.
 
     Args:
-        path: `production.sqlite3` of the Rails application; it is only read.
-        database: where users and rows go.
+        path: `production.sqlite3` of the Rails application, opened read-only.
+        database: the database to import into.
     """
 
     def __init__(self, path: Path, database: Database) -> None:
@@ -73,11 +73,11 @@ class RailsImport:
         self._database = database
 
     async def run(self, *, dry_run: bool) -> RailsReport:
-        """Import; with `dry_run` only say what would be done.
+        """Import users and the log; with `dry_run`, only report what an import would do.
 
         Raises:
-            ConfigError: the file is not there, or is not of that application.
-            StorageUnavailable: the database cannot take it; what was taken before stays, and a repetition goes on.
+            ConfigError: the file is missing, or is not of that application.
+            StorageUnavailable: the database cannot take it; what was imported stays, and another run continues.
         """
         with closing(_open(self._path)) as source:
             found = _rows(source, "users")
@@ -90,7 +90,7 @@ class RailsImport:
         if dry_run:
             async with self._database.read() as connection:
                 return tuple([await _take_user(connection, row, dry_run=True) for row in found])
-        async with changing(self._database) as connection:
+        async with identity_change(self._database) as connection:
             return tuple([await _take_user(connection, row, dry_run=False) for row in found])
 
     async def _import_log(

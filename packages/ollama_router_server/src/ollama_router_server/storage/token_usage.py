@@ -1,4 +1,4 @@
-"""Tokens that users with a token limit have used, by day."""
+"""Tokens used by users with a token limit, by day."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TokenUsage:
         self._insert = insert_into(database.backend, token_usage)
 
     async def add(self, deltas: Mapping[DayOfUser, int]) -> None:
-        """Add to the counts, all or none; negative numbers give back.
+        """Add to the counts, atomically; negative numbers subtract.
 
         Raises:
             StorageUnavailable: the database cannot take them; nothing was changed.
@@ -42,7 +42,7 @@ class TokenUsage:
             await connection.execute(statement, rows)
 
     async def read(self, users: Collection[str], *, first_day: int) -> dict[DayOfUser, int]:
-        """The counts of these users from a day on.
+        """Read the counts of these users from a day on.
 
         Raises:
             StorageUnavailable: the database cannot answer.
@@ -58,9 +58,9 @@ class TokenUsage:
         return counts
 
     async def count_anew(self, user: str, *, first_day: int, today: int) -> None:
-        """Count a user's tokens from the request log, unless they are counted already since `first_day`.
+        """Count a user's tokens from the request log, unless there are counts since `first_day`.
 
-        For users who had no limit until now: only what the log still holds can be counted.
+        For users who had no limit before; only tokens in rows that the log still holds are counted.
 
         Raises:
             StorageUnavailable: the database cannot answer.

@@ -1,9 +1,8 @@
-"""Bringing a database to the schema of this release.
+"""Upgrades a database to the schema of this release.
 
-SQLite files are upgraded when the router starts; PostgreSQL only when an operator says so, because several
-routers of different releases may share it.
-
-Alembic is imported when there is something to do: every command that opens the database would wait for it.
+SQLite files are upgraded when the router starts; PostgreSQL only by `orouter db upgrade`, because routers of different
+releases may share it. Alembic is imported only when there is something to upgrade: it takes 150 ms, and every command
+that opens the database would pay for it.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _LOCK = 0x6F726F75  # any number that nothing else on the server locks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaState:
-    """Where a database stands: `current` is None before its first upgrade."""
+    """A database's revision and this release's; `current` is None before the first upgrade."""
 
     current: str | None
     newest: str
@@ -39,7 +38,7 @@ class SchemaState:
 
 
 async def check_database(url: str) -> SchemaState:
-    """Read a database's revision; changes nothing.
+    """Read a database's revision without changing anything.
 
     Raises:
         ConfigError: the URL is of no database we know.
@@ -54,7 +53,7 @@ async def check_database(url: str) -> SchemaState:
 
 
 async def upgrade_database(url: str) -> SchemaState:
-    """Bring a database to the newest revision, in one transaction; a missing SQLite file is created.
+    """Upgrade a database to the newest revision, in one transaction; a missing SQLite file is created.
 
     Several processes may call this at once: one works, the others wait and find nothing left to do.
 
@@ -73,10 +72,9 @@ async def upgrade_database(url: str) -> SchemaState:
 
 
 async def prepare_database(url: str) -> SchemaState:
-    """What a starting router calls: upgrade SQLite, check PostgreSQL.
+    """Upgrade SQLite, check PostgreSQL: what a router does at start.
 
-    A database that needs nothing is only read: one that is locked or read-only must not keep a router from
-    starting.
+    A database that is up to date is only read: a locked or read-only one must not keep a router from starting.
 
     Raises:
         ConfigError: as `upgrade_database`, or a PostgreSQL database needs `orouter db upgrade` first.

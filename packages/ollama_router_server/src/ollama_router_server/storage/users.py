@@ -27,21 +27,21 @@ from ollama_router_server.storage.identities import (
     UserDetails,
     UserSummary,
 )
-from ollama_router_server.storage.known import read_epoch, read_grants, read_identities
-from ollama_router_server.storage.log_filter import LogFilter
-from ollama_router_server.storage.log_stats import requests_by_user, usage_of_user
-from ollama_router_server.storage.request_log import delete_rows_of_user, select_records
-from ollama_router_server.storage.rows import (
+from ollama_router_server.storage.identity_queries import read_epoch, read_grants, read_identities
+from ollama_router_server.storage.identity_rows import (
     changed_grants,
-    changing,
     check_name,
     dump_grants,
+    identity_change,
     insert_token,
     load_grants,
     require_group,
     require_user,
     token_infos,
 )
+from ollama_router_server.storage.log_filter import LogFilter
+from ollama_router_server.storage.log_stats import requests_by_user, usage_of_user
+from ollama_router_server.storage.request_log import delete_rows_of_user, select_records
 from ollama_router_server.storage.schema import (
     groups,
     memberships,
@@ -103,7 +103,7 @@ class UserStore:
         row = {"name": name, "role": role, "active": True, "created_at": now, "updated_at": now}
         row["grants"] = dump_grants(grants or Grants())
         try:
-            async with changing(self._database) as connection:
+            async with identity_change(self._database) as connection:
                 created = await connection.execute(insert(users).values(row).returning(users.c.id))
                 user_id = created.scalar_one()
                 await _join_group(connection, user_id, group)
@@ -113,12 +113,12 @@ class UserStore:
         return CreatedToken(user=name, role=role, token=token)
 
     async def count(self) -> int:
-        """How many users there are."""
+        """Count users."""
         async with self._database.read() as connection:
             return (await connection.execute(select(func.count()).select_from(users))).scalar_one()
 
     async def list(self) -> tuple[UserSummary, ...]:
-        """Every user, by name."""
+        """Return every user, by name."""
         async with self._database.read() as connection:
             rows = (await connection.execute(select(users).order_by(users.c.name))).all()
             infos = await token_infos(connection)
@@ -127,7 +127,7 @@ class UserStore:
         return tuple(_summary(row, infos.get(row.id, ()), counts.get(row.name, 0), names.get(row.id)) for row in rows)
 
     async def show(self, name: str) -> UserDetails:
-        """One user with totals and the last 10 requests, newest first.
+        """Return one user with totals and the last 10 requests, newest first.
 
         Raises:
             UnknownUser: no such user.
@@ -148,16 +148,16 @@ class UserStore:
         )
 
     async def change(self, name: str, change: UserChange) -> None:
-        """Change a user, all of it or nothing.
+        """Apply a change to a user, atomically.
 
         Raises:
             UnknownUser: no such user.
             UnknownGroup: no such group.
-            InvalidGrants: the grants cannot be meant.
+            InvalidGrants: the resulting grants are not valid.
         """
         if change.role is not None:
             _check_role(change.role)
-        async with changing(self._database) as connection:
+        async with identity_change(self._database) as connection:
             row = await require_user(connection, name)
             values: dict[str, Any] = {"updated_at": self._clock.wall()}
             if change.role is not None:
@@ -171,7 +171,7 @@ class UserStore:
             await connection.execute(update(users).where(users.c.id == row.id).values(values))
 
     async def activate(self, name: str) -> None:
-        """Let a user in again.
+        """Activate a user.
 
         Raises:
             UnknownUser: no such user.
@@ -179,7 +179,7 @@ class UserStore:
         await self.change(name, UserChange(active=True))
 
     async def deactivate(self, name: str) -> None:
-        """Keep a user out; tokens and log stay.
+        """Deactivate a user; tokens and log rows stay.
 
         Raises:
             UnknownUser: no such user.
@@ -187,7 +187,7 @@ class UserStore:
         await self.change(name, UserChange(active=False))
 
     async def grants(self, name: str) -> Grants:
-        """What a user may do, the group's grants included.
+        """Return what a user may do, including the grants of the user's group.
 
         Raises:
             UnknownUser: there is no user of this name; the text lists known names.
@@ -196,16 +196,16 @@ class UserStore:
             return await read_grants(connection, name)
 
     async def set_grants(self, name: str, changes: Mapping[str, Any]) -> None:
-        """Change some fields of a user's own grants, in JSON's types; None takes one back.
+        """Change some fields of a user's own grants, in JSON's types; None unsets a field.
 
         Raises:
             UnknownUser: no such user.
-            InvalidGrants: the changes cannot be meant; nothing was changed.
+            InvalidGrants: the result is not valid; nothing was changed.
         """
         await self.change(name, UserChange(grants=changes))
 
     async def add_token(self, name: str, token_name: str) -> CreatedToken:
-        """Give a user one more token.
+        """Add a token to a user.
 
         Raises:
             UnknownUser: no such user.
@@ -215,7 +215,7 @@ class UserStore:
         check_name(token_name)
         token, digest = await self._mint()
         try:
-            async with changing(self._database) as connection:
+            async with identity_change(self._database) as connection:
                 row = await require_user(connection, name)
                 await insert_token(connection, row.id, token_name, token, digest, self._clock.wall())
         except IntegrityError:
@@ -223,7 +223,7 @@ class UserStore:
         return CreatedToken(user=name, role=row.role, token=token)
 
     async def regenerate_token(self, name: str, *, token_name: str = DEFAULT_TOKEN_NAME) -> CreatedToken:
-        """Replace a user's token of this name (the old one ends at once), or add one if there is none.
+        """Replace a user's token of this name (the old one is revoked at once), or add one if there is none.
 
         Raises:
             UnknownUser: no such user.
@@ -231,19 +231,19 @@ class UserStore:
         """
         check_name(token_name)
         token, digest = await self._mint()
-        async with changing(self._database) as connection:
+        async with identity_change(self._database) as connection:
             row = await require_user(connection, name)
             await connection.execute(delete(tokens).where(tokens.c.user_id == row.id, tokens.c.name == token_name))
             await insert_token(connection, row.id, token_name, token, digest, self._clock.wall())
         return CreatedToken(user=name, role=row.role, token=token)
 
     async def revoke_token(self, name: str, token_name: str) -> None:
-        """End one of a user's tokens.
+        """Revoke one of a user's tokens.
 
         Raises:
             UnknownUser: no such user, or the user has no token of this name.
         """
-        async with changing(self._database) as connection:
+        async with identity_change(self._database) as connection:
             row = await require_user(connection, name)
             infos = (await token_infos(connection, row.id)).get(row.id, ())
             if token_name not in {info.name for info in infos}:
@@ -252,29 +252,29 @@ class UserStore:
             await connection.execute(delete(tokens).where(tokens.c.user_id == row.id, tokens.c.name == token_name))
 
     async def delete(self, name: str) -> int:
-        """Remove a user, the user's tokens and log rows; returns how many rows of the log went.
+        """Delete a user with tokens, counts and log rows; returns how many log rows were deleted.
 
         Raises:
             UnknownUser: no such user.
         """
-        async with changing(self._database) as connection:
+        async with identity_change(self._database) as connection:
             row = await require_user(connection, name)
             await connection.execute(delete(users).where(users.c.id == row.id))
             await connection.execute(delete(token_usage).where(token_usage.c.user == name))
             return await delete_rows_of_user(connection, name)
 
     async def epoch(self) -> int:
-        """The number that every change of users or tokens moves."""
+        """Return the number that every change of users, groups or tokens increments."""
         async with self._database.read() as connection:
             return await read_epoch(connection)
 
     async def identities(self) -> Identities:
-        """All tokens with their users, as of one epoch."""
+        """Return all tokens with their users, as of one epoch."""
         async with self._database.read() as connection:
             return await read_identities(connection)
 
     async def note_use(self, last_used: Mapping[int, float]) -> None:
-        """Write when tokens were last used: token id to seconds since 1970. Moves no epoch."""
+        """Store when tokens were last used, by token id, in seconds since 1970; the epoch stays as it is."""
         if not last_used:
             return
         statement = update(tokens).where(tokens.c.id == bindparam("token"))

@@ -7,7 +7,6 @@ never delays a request. Each worker writes a file of its own, because rotation i
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
@@ -19,12 +18,12 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from ollama_router_core.access.tokens import check_format
+from ollama_router_core.access.redaction import redact
 from ollama_router_core.config.settings import Logging, parse_size
 from ollama_router_core.errors import ConfigError
 from ollama_router_server.system import shows_colors
 
-__all__ = ["FILE_NAME", "configure_logging", "redact", "set_level"]
+__all__ = ["FILE_NAME", "configure_logging", "set_level"]
 
 FILE_NAME = "ollama-router.log"
 
@@ -32,17 +31,6 @@ _LEAST_SIZE = 4096  # bytes; a smaller file would be rotated by every line
 _SECRET_KEYS = frozenset(
     {"api_key", "authorization", "cookie", "credential", "digest", "password", "secret", "token", "x-api-key"}
 )
-_POSSIBLE_TOKEN = re.compile(r"(?<![0-9A-Za-z])[0-9A-Za-z]{32}(?![0-9A-Za-z])")
-_SECRET_TEXT = re.compile(
-    r"(?P<scheme>\b(?:bearer|basic)\s+|\bsk-)[^\s\"\\,;]{6,}|(?P<user>://[^\s:/@\"]*:)[^\s/@\"]+(?=@)",
-    re.IGNORECASE,
-)
-
-
-def redact(text: str) -> str:
-    """Mask what looks like a secret: our tokens, credentials, `sk-` keys, passwords in URLs."""
-    text = _SECRET_TEXT.sub(lambda found: (found["scheme"] or found["user"]) + "***", text)
-    return _POSSIBLE_TOKEN.sub(lambda found: "***" if check_format(found[0]) else found[0], text)
 
 
 def configure_logging(settings: Logging, *, stream: TextIO, worker: int | None = None) -> Callable[[], None]:

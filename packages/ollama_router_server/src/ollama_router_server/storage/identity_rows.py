@@ -1,4 +1,4 @@
-"""What the statements about users, tokens and groups share."""
+"""Rows of users, tokens and groups: what the stores of users and of groups both do with them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ollama_router_server.storage.schema import auth_epoch, groups, tokens, user
 
 __all__ = [
     "changed_grants",
-    "changing",
     "check_name",
     "dump_grants",
+    "identity_change",
     "insert_token",
     "load_grants",
     "require_group",
@@ -34,15 +34,15 @@ _NAMES_SHOWN = 20
 
 
 @asynccontextmanager
-async def changing(database: Database) -> AsyncIterator[AsyncConnection]:
-    """A transaction that also moves the epoch: whoever sees the change sees the new epoch."""
+async def identity_change(database: Database) -> AsyncIterator[AsyncConnection]:
+    """Open a transaction that also increments the epoch, so that a process that polls it reads the change."""
     async with database.write() as connection:
         await connection.execute(update(auth_epoch).values(epoch=auth_epoch.c.epoch + 1))
         yield connection
 
 
 def check_name(name: str) -> None:
-    """Check that a name can be typed, printed and logged.
+    """Check that a name can be typed, printed and logged safely.
 
     Raises:
         InvalidUserName: it cannot.
@@ -52,7 +52,7 @@ def check_name(name: str) -> None:
 
 
 async def require_user(connection: AsyncConnection, name: str) -> Row[Any]:
-    """A user's row.
+    """Read a user's row.
 
     Raises:
         UnknownUser: there is none; the text lists known names.
@@ -64,7 +64,7 @@ async def require_user(connection: AsyncConnection, name: str) -> Row[Any]:
 
 
 async def require_group(connection: AsyncConnection, name: str) -> Row[Any]:
-    """A group's row.
+    """Read a group's row.
 
     Raises:
         UnknownGroup: there is none; the text lists known names.
@@ -96,7 +96,7 @@ def _known_names(name: str, names: Sequence[str], what: str) -> str:
 
 @lru_cache(maxsize=1024)  # thousands of users have a handful of different grants
 def load_grants(text: str) -> Grants:
-    """Stored grants. What this release cannot read, written by hand or by a newer release, grants nothing at all."""
+    """Parse stored grants; text that this release cannot read (edited by hand, or newer) grants nothing."""
     try:
         return grants_from_json(json.loads(text))
     except (ValueError, InvalidGrants):
@@ -104,15 +104,15 @@ def load_grants(text: str) -> Grants:
 
 
 def dump_grants(grants: Grants) -> str:
-    """Grants as they are stored."""
+    """Serialise grants for storage."""
     return json.dumps(grants_to_json(grants), sort_keys=True)
 
 
 def changed_grants(text: str, changes: Mapping[str, Any]) -> Grants:
-    """Stored grants with some fields changed; a field set to None says nothing any more.
+    """Change some fields of stored grants; None unsets a field.
 
     Raises:
-        InvalidGrants: the result cannot be meant.
+        InvalidGrants: the result is not valid.
     """
     return grants_from_json({**grants_to_json(load_grants(text)), **changes})
 
@@ -120,7 +120,7 @@ def changed_grants(text: str, changes: Mapping[str, Any]) -> Grants:
 async def insert_token(
     connection: AsyncConnection, user_id: int, name: str, token: Token, digest: str, now: float
 ) -> None:
-    """Store the digest of a token of ours."""
+    """Store the digest of a token that we minted."""
     row = {
         "user_id": user_id,
         "name": name,
@@ -133,7 +133,7 @@ async def insert_token(
 
 
 async def token_infos(connection: AsyncConnection, user_id: int | None = None) -> dict[int, tuple[TokenInfo, ...]]:
-    """What may be shown of the tokens of one user or of all, by user id."""
+    """Read what may be shown of tokens, of one user or of all, by user id."""
     columns = tokens.c
     query = select(columns.user_id, columns.name, columns.lookup, columns.created_at, columns.last_used_at).order_by(
         columns.id

@@ -1,4 +1,4 @@
-"""Who is known: what authentication reads of users, groups and tokens."""
+"""Queries of authentication: tokens with their users, and what each user may do."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_core.access.grants import Grants, combine_grants
 from ollama_router_server.storage.identities import Identities, KnownToken, User
-from ollama_router_server.storage.rows import load_grants, require_user
+from ollama_router_server.storage.identity_rows import load_grants, require_user
 from ollama_router_server.storage.schema import auth_epoch, groups, memberships, tokens, users
 
 __all__ = ["read_epoch", "read_grants", "read_identities"]
 
 
 async def read_epoch(connection: AsyncConnection) -> int:
-    """The number that every change of users or tokens moves."""
+    """Read the number that every change of users, groups or tokens increments."""
     return int((await connection.execute(select(auth_epoch.c.epoch))).scalar_one())
 
 
 async def read_identities(connection: AsyncConnection) -> Identities:
-    """All tokens with their users, as of one epoch.
+    """Read all tokens with their users, as of one epoch.
 
-    The epoch is read first: were the rows newer, the next look at the epoch would say so.
+    The epoch is read first: rows that are newer than it are read again when the next poll sees the new epoch.
     """
     joined = (
         select(
@@ -49,7 +49,7 @@ async def read_identities(connection: AsyncConnection) -> Identities:
 
 
 async def read_grants(connection: AsyncConnection, name: str) -> Grants:
-    """What a user may do, the group's grants included.
+    """Read what a user may do, including the grants of the user's group.
 
     Raises:
         UnknownUser: there is no user of this name; the text lists known names.

@@ -54,6 +54,25 @@ class TestBoundsForEveryStrategy:
         assert (sent.ticket.number, sent.server, sent.waited, sent.position) == (1, "a", 2.5, 1)
         assert "waited 2.5 s" in sent.reason
 
+    @pytest.mark.parametrize("strategy", ["priority_with_memory", "fastest"])
+    def test_a_slot_that_another_process_frees_is_seen_with_the_next_change(self, strategy):
+        """This process need not have a request of its own there."""
+        admission = make({"a": {"max_concurrent": 1}}, strategy)
+        busy = replace(WARM, elsewhere={"a": 1}, in_flight={"a": 1})
+        assert admission.arrive(ticket(1), busy, 0.0) == ()
+        assert admission.changed(busy, 0.1) == ()
+        assert numbers(admission.changed(WARM, 0.2)) == [1]
+
+    def test_what_waits_longest_and_for_whom(self):
+        """The full servers that could take it: a slot of one of them is what it needs."""
+        admission = self.full()
+        assert admission.longest_wait(WARM, 0.0) == (None, frozenset())
+        admission.arrive(ticket(1, arrived=1.0), WARM, 1.0)
+        admission.arrive(ticket(2, arrived=2.0), WARM, 2.0)
+        assert admission.longest_wait(WARM, 3.0) == (1.0, frozenset({"a"}))
+        admission.left(1, WARM, 3.0)
+        assert admission.longest_wait(WARM, 3.0) == (2.0, frozenset({"a"}))
+
     def test_the_line_is_full(self):
         """503 with Retry-After."""
         admission = self.full(max_waiting=1)

@@ -85,8 +85,8 @@ def test_requests_in_flight_of_the_others_add_up(members: list[Coordination], sc
             member.take(scope, "a")
     members[2].give_back(scope, "a")
     assert [member.elsewhere(scope, "a") for member in members] == [4, 3, 3]
-    (other,) = set(Scope) - {scope}
-    assert members[0].elsewhere(other, "a") == members[0].elsewhere(scope, "b") == 0
+    assert members[0].elsewhere(scope, "b") == 0
+    assert not any(members[0].elsewhere(other, "a") for other in set(Scope) - {scope})
 
 
 def test_a_count_is_never_negative(members: list[Coordination]) -> None:
@@ -107,7 +107,8 @@ def test_a_member_that_is_gone_has_nothing_in_flight_but_its_minute_counts(
     members[1].show(Figure.WAITING, 3)
     group.forget(1)
     assert members[0].elsewhere(Scope.SERVER, "a") == members[0].elsewhere(Scope.USER, "alice") == 0
-    assert members[0].longest_wait_elsewhere() is None
+    members[0].waits(95.0)
+    assert members[0].waits_longest()
     assert members[0].total(Figure.WAITING) == 0
     assert list(members[0].admissions("alice", 102.0)) == [Admissions(101.0, 1)]
     assert list(group.member(1).own_admissions("alice", 102.0)) == [Admissions(101.0, 1)]
@@ -121,11 +122,13 @@ async def test_leases_expire_without_a_sign_of_life(group: Group, members: list[
         await member.beat(100.0)
     slow.take(Scope.SERVER, "a")
     slow.waits(99.0)
+    one.waits(99.5)
     await one.beat(100.0 + LEASE_SECONDS - 0.1)
     assert one.elsewhere(Scope.SERVER, "a") == 1
+    assert not one.waits_longest()
     await one.beat(100.0 + LEASE_SECONDS)
     assert one.elsewhere(Scope.SERVER, "a") == 0
-    assert one.longest_wait_elsewhere() is None
+    assert one.waits_longest()
     await slow.beat(131.0)
     await one.beat(131.0)
     assert one.elsewhere(Scope.SERVER, "a") == 1
@@ -144,15 +147,24 @@ def test_admissions_are_counted_by_the_second_and_forgotten_after_a_minute(membe
     assert sorted(asking.admissions("alice", 161.9)) == [(102.0, 1), (161.9, 1)]
 
 
-def test_the_longest_wait_is_the_earliest_arrival(members: list[Coordination]) -> None:
-    """Of the others; none while nobody waits."""
-    assert members[0].longest_wait_elsewhere() is None
-    members[0].waits(1.0)
-    members[1].waits(7.0)
-    members[2].waits(5.0)
-    assert members[0].longest_wait_elsewhere() == 5.0
-    members[2].waits(None)
-    assert members[0].longest_wait_elsewhere() == 7.0
+@pytest.mark.parametrize(
+    ("since", "longest"),
+    [
+        ((None, None, None), None),
+        ((5.0, None, None), 0),
+        ((7.0, 5.0, 6.0), 1),
+        ((None, 7.0, 5.0), 2),
+        ((5.0, 5.0, 5.0), 0),
+        ((6.0, 5.0001, 5.0002), 1),
+    ],
+)
+def test_one_request_has_waited_longest(
+    members: list[Coordination], since: tuple[float | None, ...], longest: int | None
+) -> None:
+    """At most one member says so of its own, also between equals: two that did would wait for each other."""
+    for member, moment in zip(members, since, strict=True):
+        member.waits(moment)
+    assert [member.waits_longest() for member in members] == [index == longest for index in range(3)]
 
 
 def test_a_drain_reaches_all_and_those_that_are_started_later(group: Group, members: list[Coordination]) -> None:

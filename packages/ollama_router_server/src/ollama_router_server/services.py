@@ -201,6 +201,7 @@ class Services:
     def _follow(self, told: list[News]) -> None:
         """Do what other workers were told, and show them what they cannot see."""
         self.fleet.follow_drains()
+        self.fleet.waits(*self.admitting.longest_wait())
         for news in told:
             if isinstance(news, TokenVerified):
                 self.authenticator.hear(news)

@@ -18,7 +18,7 @@ from ollama_router_core.errors import ModelIncapable, Overloaded, SelectionError
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.candidates import Candidate, RequestKind, kind_of
 from ollama_router_core.routing.decision import Decision
-from ollama_router_core.routing.filters import FULL, in_service
+from ollama_router_core.routing.filters import FULL, in_service, refused_now
 from ollama_router_core.routing.selector import ServerSelector
 
 __all__ = ["Admission"]
@@ -167,7 +167,7 @@ class Admission:
         oldest = self._queue.oldest()
         if oldest is None:
             return None
-        end = oldest + self._config.queue.max_wait
+        end = oldest.arrived + self._config.queue.max_wait
         return max(now, min(end, self._last_check + _RECHECK_SECONDS)) if self._binds_late else max(now, end)
 
     # --- what is going on ------------------------------------------------------------------------------------------
@@ -176,6 +176,19 @@ class Admission:
     def waiting(self) -> int:
         """Requests in the queue."""
         return len(self._queue)
+
+    def longest_wait(self, snapshot: FleetSnapshot, now: float) -> tuple[float | None, frozenset[str]]:
+        """When the request that waits longest arrived, and the full servers that could take it.
+
+        None and no servers while nobody waits.
+        """
+        oldest = self._queue.oldest()
+        if oldest is None:
+            return None, frozenset()
+        seen = self.traffic(snapshot, now)
+        refusals = {one.name: refused_now(one, seen, now) for one in self._able(oldest, snapshot)}
+        full = [name for name, reason in refusals.items() if reason is not None and reason.code == FULL]
+        return oldest.arrived, frozenset(full)
 
     def position(self, number: int) -> int:
         """The position a ticket had when it joined the queue, from 1; 0 when it does not wait."""
@@ -368,7 +381,8 @@ class Admission:
 
 def _changed_servers(old: FleetSnapshot, new: FleetSnapshot) -> frozenset[str] | None:
     """The servers of which something else is known; None for all, when it is more than facts of some."""
-    if (old.draining, old.suspended, old.slots) != (new.draining, new.suspended, new.slots):
+    seen = (old.draining, old.suspended, old.slots, old.elsewhere)
+    if seen != (new.draining, new.suspended, new.slots, new.elsewhere):
         return None
     return frozenset([name for name, facts in new.servers.items() if old.servers.get(name) is not facts])
 

@@ -128,9 +128,9 @@ class WaitQueue:
         """The tickets that have waited for `patience` seconds or longer."""
         return [ticket for ticket, _, _ in self._tickets.values() if now - ticket.arrived >= patience]
 
-    def oldest(self) -> float | None:
-        """When the ticket that joined first arrived."""
-        return next((ticket.arrived for ticket, _, _ in self._tickets.values()), None)
+    def oldest(self) -> Ticket | None:
+        """The ticket that joined first."""
+        return next((ticket for ticket, _, _ in self._tickets.values()), None)
 
     def surplus_of(self, waiting: int) -> Ticket | None:
         """The newest ticket of the user with most in a full queue, if that is two more than `waiting`; it gives way."""

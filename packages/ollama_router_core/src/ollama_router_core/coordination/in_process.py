@@ -118,9 +118,12 @@ class InProcessMember:
         """The moment at which the longest waiting request arrived here."""
         self.since = since
 
-    def longest_wait_elsewhere(self) -> float | None:
-        """The earliest such moment in the other members that live."""
-        return min((member.since for member in self._living() if member.since is not None), default=None)
+    def waits_longest(self) -> bool:
+        """Whether that request has waited longest of all that wait in members that live."""
+        if self.since is None:
+            return False
+        others = ((member.since, member.index) for member in self._living() if member.since is not None)
+        return all((self.since, self.index) < other for other in others)
 
     def drain(self, server: str, *, on: bool) -> None:
         """Tell all members that a server is drained or is not any more."""

@@ -25,10 +25,11 @@ LEASE_SECONDS = 30.0
 
 
 class Scope(Enum):
-    """Whose requests in flight are counted."""
+    """What is counted: requests in flight by server or user, slots kept for the request that has waited longest."""
 
     SERVER = "server"
     USER = "user"
+    RESERVED = "reserved"
 
 
 class Figure(Enum):
@@ -72,13 +73,13 @@ class Coordination(Protocol):
     # --- counts ---
 
     def take(self, scope: Scope, name: str) -> None:
-        """A request of a user, or for a server, begins here."""
+        """A request of a user, or for a server, begins here; or a slot of a server is reserved."""
 
     def give_back(self, scope: Scope, name: str) -> None:
         """It ended here."""
 
     def elsewhere(self, scope: Scope, name: str) -> int:
-        """Requests in flight in the other members that live; never negative."""
+        """What the other members that live hold; never negative."""
 
     def admit(self, user: str, now: float) -> None:
         """Count a request of a user in this second, for limits per minute."""
@@ -94,8 +95,8 @@ class Coordination(Protocol):
     def waits(self, since: float | None) -> None:
         """The moment at which the longest waiting request arrived here; None when none waits."""
 
-    def longest_wait_elsewhere(self) -> float | None:
-        """The earliest such moment in the other members that live."""
+    def waits_longest(self) -> bool:
+        """Whether that request has waited longest of all that wait in members that live; between equals one has."""
 
     # --- facts ---
 

@@ -81,8 +81,14 @@ class FleetState:
         }
         self._stubs = None
 
-    def snapshot(self, now: float, elsewhere: Mapping[str, int] = EMPTY) -> FleetSnapshot:
-        """The fleet as believed now; `elsewhere` counts the requests of other processes of the router by server."""
+    def snapshot(
+        self, now: float, elsewhere: Mapping[str, int] = EMPTY, reserved: Mapping[str, int] = EMPTY
+    ) -> FleetSnapshot:
+        """The fleet as believed now.
+
+        `elsewhere` counts the requests of other processes of the router by server, `reserved` the slots that they keep
+        for requests that have waited longer than any here.
+        """
         health, in_flight = self.health, self._in_flight.copy()
         for name, count in elsewhere.items():
             in_flight[name] = in_flight.get(name, 0) + count
@@ -93,10 +99,19 @@ class FleetState:
             elsewhere=elsewhere,
             active=self._by_model() if self._active else EMPTY,
             suspended=health.suspended(self._up(), now) if troubled else EMPTY,
-            slots=health.slots(in_flight, now) if troubled else EMPTY,
+            slots=self._less(health.slots(in_flight, now) if troubled else EMPTY, reserved),
             draining=health.draining,
             speeds=self._speeds,
         )
+
+    def _less(self, slots: Mapping[str, int], reserved: Mapping[str, int]) -> Mapping[str, int]:
+        """The slots without reserved ones, of servers that have a limit at all."""
+        found = dict(slots)
+        for name, count in reserved.items():
+            limits = [limit for limit in (slots.get(name), self._config.servers[name].max_concurrent) if limit]
+            if limits:
+                found[name] = max(0, min(limits) - count)
+        return found
 
     def _by_model(self) -> Mapping[str, Mapping[CanonicalName, int]]:
         found: dict[str, dict[CanonicalName, int]] = {}

@@ -61,15 +61,17 @@ class SharedMemory:
             Places.words(_USERS),
             _SERVERS,
             workers * _SERVERS * Rows.width(timed=False),
+            workers * _SERVERS * Rows.width(timed=False),
             workers * _USERS * Rows.width(timed=True),
             workers * _CELLS,
             workers * Ring.WORDS,
         ]
         self._memory = mmap.mmap(-1, sum(sizes) * _WORD)
-        servers, users, self.drains, server_rows, user_rows, self.cells, rings = _cut(self._memory, sizes)
+        servers, users, self.drains, flights, reserved, user_rows, self.cells, rings = _cut(self._memory, sizes)
         self.servers = Places(servers, _SERVERS, self._lock.fileno())
         self.rows = {
-            Scope.SERVER: Rows(server_rows, self.servers, _SERVERS),
+            Scope.SERVER: Rows(flights, self.servers, _SERVERS),
+            Scope.RESERVED: Rows(reserved, self.servers, _SERVERS),
             Scope.USER: Rows(user_rows, Places(users, _USERS, self._lock.fileno()), _USERS, timed=True),
         }
         self.rings = [Ring(rings[worker * Ring.WORDS : (worker + 1) * Ring.WORDS]) for worker in range(workers)]
@@ -180,10 +182,11 @@ class WorkerMember:
         """The moment at which the longest waiting request arrived here."""
         self._cells[_SINCE] = 0 if since is None else int(since * _THOUSAND)
 
-    def longest_wait_elsewhere(self) -> float | None:
-        """The earliest such moment in the other workers that live."""
-        found = (self._memory.cells[other * _CELLS + _SINCE] for other in self._living)
-        return _moment(min((word for word in found if word), default=0))
+    def waits_longest(self) -> bool:
+        """Whether that request has waited longest of all that wait in workers that live."""
+        own = self._cells[_SINCE]
+        others = ((self._memory.cells[other * _CELLS + _SINCE], other) for other in self._living)
+        return bool(own) and all((own, self.index) < (since, other) for since, other in others if since)
 
     # --- facts ------------------------------------------------------------------------------------------------------
 

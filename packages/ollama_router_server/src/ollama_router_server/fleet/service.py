@@ -67,6 +67,7 @@ class FleetService:
         self._upstream = upstream
         self._clock = clock
         self._coordination = coordination
+        self._reserved: frozenset[str] = frozenset()
         self._told: dict[object, float] = {}
         self._replies: dict[tuple[str, str], bytes] = {}
         self._listeners: list[Callable[[], None]] = []
@@ -91,8 +92,11 @@ class FleetService:
         """The fleet as believed now, our own requests in flight included."""
         if not self.shares:
             return self.state.snapshot(self.now())
-        counts = {name: self._coordination.elsewhere(Scope.SERVER, name) for name in self.state.servers}
-        return self.state.snapshot(self.now(), {name: count for name, count in counts.items() if count})
+        return self.state.snapshot(self.now(), self._elsewhere(Scope.SERVER), self._elsewhere(Scope.RESERVED))
+
+    def _elsewhere(self, scope: Scope) -> Mapping[str, int]:
+        counts = ((name, self._coordination.elsewhere(scope, name)) for name in self.state.servers)
+        return {name: count for name, count in counts if count}
 
     @property
     def servers(self) -> Mapping[str, ServerFacts]:
@@ -222,6 +226,8 @@ class FleetService:
         """A request was sent to a server."""
         self.state.begin(name)
         self._coordination.take(Scope.SERVER, name)
+        if name in self._reserved:
+            self._reserve(frozenset())
 
     def end(self, name: str) -> None:
         """A request to a server ended. With none left, nothing is being loaded there for us any more."""
@@ -284,6 +290,21 @@ class FleetService:
                 listener(name)
 
     # --- workers ----------------------------------------------------------------------------------------------------
+
+    def waits(self, since: float | None, servers: frozenset[str]) -> None:
+        """Tell the others when the longest waiting request here arrived, and the full servers that it waits for.
+
+        The one that has waited longest of all workers gets the next slot: the others leave one for it.
+        """
+        self._coordination.waits(since)
+        self._reserve(servers if self.shares and self._coordination.waits_longest() else frozenset())
+
+    def _reserve(self, servers: frozenset[str]) -> None:
+        for name in self._reserved - servers:
+            self._coordination.give_back(Scope.RESERVED, name)
+        for name in servers - self._reserved:
+            self._coordination.take(Scope.RESERVED, name)
+        self._reserved = servers
 
     def follow_drains(self) -> None:
         """Drain what other workers were told to drain."""

@@ -128,6 +128,10 @@ class AdmissionController:
         """Requests in the line."""
         return self._admission.waiting
 
+    def longest_wait(self) -> tuple[float | None, frozenset[str]]:
+        """When the request that waits longest arrived, and the full servers that could take it."""
+        return self._admission.longest_wait(self.fleet.snapshot, self._clock.monotonic())
+
     def traffic(self) -> FleetSnapshot:
         """The fleet with the load and the demand that admission knows of: what decisions are made from."""
         snapshot = self.fleet.snapshot

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,8 +10,11 @@ from ollama_router_core.client.explaining import explain
 from ollama_router_core.client.libraries import any_library, as_stream, library_of
 from ollama_router_core.client.messages import build_response
 from ollama_router_core.client.sync_driver import SyncDriver
+from ollama_router_core.client.system import Clock
 from ollama_router_core.client.transport import BaseTransport
+from ollama_router_core.config.settings import Config
 from ollama_router_core.exchange.actions import WriteHead
+from ollama_router_core.records.sinks import LogSink
 from ollama_router_core.routing.decision import Decision
 
 __all__ = ["RouterTransport"]
@@ -20,13 +23,30 @@ __all__ = ["RouterTransport"]
 class RouterTransport(BaseTransport):
     """Routes a program's requests to the best of its servers; for `httpx.Client` and `httpx2.Client`.
 
-    It takes the arguments of `BaseTransport`, and may be used by several threads at once. `close` leaves no thread and
-    no connection behind.
+    It may be used by several threads at once. `close` leaves no thread and no connection behind.
+
+    Args:
+        config: servers, external hosts, assignments, strategy.
+        inner: what requests are sent with; None makes HTTP transports of the request's own library.
+        sink: gets one record for each request.
+        environment: where `api_key_env` is looked up; None is the process's own.
+        clock: None is the machine's.
+
+    Raises:
+        ConfigError: a model that must stay local is assigned to an external host.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._driver = SyncDriver(self._state, self._given)
+    def __init__(
+        self,
+        config: Config,
+        *,
+        inner: Any = None,
+        sink: LogSink | None = None,
+        environment: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(config, sink=sink, environment=environment, clock=clock)
+        self._driver = SyncDriver(self._state, inner)
 
     def explain(self, model: str, *, context: int | None = None, needs: Iterable[str] = ("completion",)) -> Decision:
         """Where a request for a model would go now, and why; every server has its verdict.

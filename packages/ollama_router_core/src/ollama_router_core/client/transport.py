@@ -28,31 +28,18 @@ LONGEST_PAUSE = 1.0
 
 
 class BaseTransport(_Base):  # type: ignore[misc]
-    """A transport without its I/O.
-
-    Args:
-        config: servers, external hosts, assignments, strategy.
-        inner: what requests are sent with; None makes pooled HTTP transports of the request's own library.
-        sink: gets one record for each request.
-        environment: where `api_key_env` is looked up; None is the process's own.
-        clock: None is the machine's.
-
-    Raises:
-        ConfigError: a model that must stay local is assigned to an external host.
-    """
+    """A transport without its I/O."""
 
     def __init__(
         self,
         config: Config,
         *,
-        inner: Any = None,
         sink: LogSink | None = None,
         environment: Mapping[str, str] | None = None,
         clock: Clock | None = None,
     ) -> None:
         variables = process_environment() if environment is None else environment
         self._state = State(config, environment=variables, sink=sink, clock=clock)
-        self._given = inner
 
     @classmethod
     def from_file(cls, path: str | Path, section: str | None = None, **options: Any) -> Self:

@@ -177,7 +177,7 @@ def replies(draw: st.DrawFn, *, calls: bool = True) -> Reply:
 
 def answer_of(reply: Reply, route: ConversationRoute) -> bytes:
     """The whole answer as a server of the dialect gives it."""
-    return json.dumps(route.write_reply(reply, IDENTITY)).encode()
+    return json.dumps(route.write_reply(reply, IDENTITY, ReplyOptions())).encode()
 
 
 def reply_of(body: bytes, route: ConversationRoute) -> Reply:

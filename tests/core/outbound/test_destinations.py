@@ -106,3 +106,18 @@ def test_a_host_may_be_more_patient_than_the_rest() -> None:
 def test_how_the_limit_of_an_answer_is_written(host: str, key: str) -> None:
     """OpenAI's own services have a newer word for it than their look-alikes."""
     assert _host(host=host).traits.max_tokens_key == key
+
+
+@pytest.mark.parametrize(
+    ("settings", "native"),
+    [({"host": "api.openai.com"}, True), ({"host": "vllm"}, False), ({"host": "vllm", "responses": True}, True)],
+)
+def test_who_has_responses_itself(settings: dict[str, Any], native: bool) -> None:
+    """OpenAI's own services and hosts of which the settings say so; for others chat completions answer."""
+    assert _host(**settings).traits.responses is native
+
+
+@pytest.mark.parametrize("family", Family)
+def test_every_dialect_can_be_named_in_the_settings(family: Family) -> None:
+    """A dialect that the router speaks and no host could be given would be of no use."""
+    assert _host(host="paid", api=family.value).family is family

@@ -16,6 +16,7 @@ from ollama_router_core.outbound.sending import answer_here, prepare
 from ollama_router_core.translate import ReplyIdentity, Route, UntranslatableRequest
 from ollama_router_core.translate.anthropic.codec import ANTHROPIC_MESSAGES
 from ollama_router_core.translate.openai.codec import OPENAI_CHAT
+from ollama_router_core.translate.openai_responses.codec import OPENAI_RESPONSES
 
 IDENTITY = ReplyIdentity(model="gpt-4", id="r1", created_ns=1)
 BODY: dict[str, Any] = {"model": "gpt-4", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
@@ -46,7 +47,13 @@ def test_a_server_gets_the_bytes_that_were_checked(path: str) -> None:
         ("openai", "/api/generate", OPENAI_CHAT),
         ("openai", "/v1/messages", OPENAI_CHAT),
         ("openai", "/v1/chat/completions", None),
-        ("openai", "/v1/responses", None),
+        ("openai", "/v1/responses", OPENAI_CHAT),
+        ("openai_responses", "/v1/responses", None),
+        ("openai_responses", "/api/generate", OPENAI_RESPONSES),
+        ("openai_responses", "/v1/chat/completions", OPENAI_RESPONSES),
+        ("openai_responses", "/v1/messages", OPENAI_RESPONSES),
+        ("anthropic", "/v1/responses", ANTHROPIC_MESSAGES),
+        ("ollama", "/v1/responses", None),
         ("anthropic", "/api/chat", ANTHROPIC_MESSAGES),
         ("anthropic", "/v1/chat/completions", ANTHROPIC_MESSAGES),
         ("anthropic", "/v1/messages", None),
@@ -55,7 +62,8 @@ def test_a_server_gets_the_bytes_that_were_checked(path: str) -> None:
 )
 def test_a_host_gets_its_own_dialect(api: str, path: str, dialect: Route | None) -> None:
     """What the host speaks passes with its own name of the model; the rest is translated."""
-    outbound = prepare(_request(path, {**BODY, "prompt": "hi", "input": "hi"}), _places(api=api)["paid"])
+    body = {"model": "gpt-4", "input": "hi"} if path == "/v1/responses" else {**BODY, "prompt": "hi"}
+    outbound = prepare(_request(path, body), _places(api=api)["paid"])
     assert (outbound.translation.host if outbound.translation else None) is dialect
     assert outbound.target == (dialect.path if dialect else path)
     assert json.loads(outbound.body)["model"] == outbound.model == "theirs"
@@ -63,8 +71,19 @@ def test_a_host_gets_its_own_dialect(api: str, path: str, dialect: Route | None)
 
 def test_a_route_without_translation_is_refused_by_name() -> None:
     """The text says which host, which API and what to use instead."""
-    with pytest.raises(UntranslatableRequest, match=r"paid.*anthropic.*/v1/responses.*use"):
-        prepare(_request("/v1/responses", {"model": "gpt-4", "input": "x"}), _places(api="anthropic")["paid"])
+    form = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\ngpt-4\r\n--b--\r\n'
+    match = match_endpoint("POST", "/v1/audio/transcriptions")
+    request = parse_request(match, form, content_type=b"multipart/form-data; boundary=b")
+    with pytest.raises(UntranslatableRequest, match=r"paid.*anthropic.*/v1/audio/transcriptions.*use.*/v1/responses"):
+        prepare(request, _places(api="anthropic")["paid"])
+
+
+def test_responses_pass_to_a_host_that_has_them() -> None:
+    """With all that only its own servers can do, stored answers included."""
+    request = _request("/v1/responses", {"model": "gpt-4", "input": "x", "previous_response_id": "resp_1"})
+    outbound = prepare(request, _places(api="openai", responses=True)["paid"])
+    assert outbound.translation is None
+    assert json.loads(outbound.body)["previous_response_id"] == "resp_1"
 
 
 def test_what_hosts_have_no_route_for_is_answered_here() -> None:

@@ -37,6 +37,11 @@ def streams(draw: st.DrawFn) -> tuple[Family, bytes, Usage]:
         tokens = [json.dumps({"choices": [{"delta": {"content": word}}]}) for word in said]
         last = {"choices": "x" * draw(filler), "usage": {"prompt_tokens": prompt, "completion_tokens": answer}}
         return family, lines([*tokens, json.dumps(last), "[DONE]"], "data: ", end * 2), usage
+    if family is Family.OPENAI_RESPONSES:
+        tokens = [json.dumps({"type": "response.output_text.delta", "delta": word}) for word in said]
+        counted = {"input_tokens": prompt, "output_tokens": answer}
+        last = {"type": "response.completed", "response": {"output": "x" * draw(filler), "usage": counted}}
+        return family, lines([*tokens, json.dumps(last)], f"event: x{end}data: ", end * 2), usage
     tokens = [json.dumps({"type": "content_block_delta", "delta": {"text": word}}) for word in said]
     first = json.dumps({"type": "message_start", "message": {"usage": {"input_tokens": prompt, "output_tokens": 1}}})
     last = {"type": "message_delta", "pad": "x" * draw(filler), "usage": {"output_tokens": answer}}

@@ -118,12 +118,14 @@ RESPONSES = (
 
 def test_openai_responses() -> None:
     """`/v1/responses` has other words, and no `[DONE]`."""
-    assert read(RESPONSES, Family.OPENAI) == Usage(prompt_tokens=7, completion_tokens=3, finished=True)
-    assert read(RESPONSES.partition(b"event: response.completed")[0], Family.OPENAI) == Usage()
+    assert read(RESPONSES, Family.OPENAI_RESPONSES) == Usage(prompt_tokens=7, completion_tokens=3, finished=True)
+    assert read(RESPONSES.partition(b"event: response.completed")[0], Family.OPENAI_RESPONSES) == Usage()
     body = b'{"object":"response","error":null,"output":[],"usage":{"input_tokens":7,"output_tokens":3}}'
-    assert read(body, Family.OPENAI, streamed=False) == Usage(prompt_tokens=7, completion_tokens=3, finished=True)
+    assert read(body, Family.OPENAI_RESPONSES, streamed=False) == Usage(
+        prompt_tokens=7, completion_tokens=3, finished=True
+    )
     failed = b'data: {"type":"response.failed","response":{"error":{"code":"x"}}}\n\n'
-    assert read(failed, Family.OPENAI) == Usage(failed=True)
+    assert read(failed, Family.OPENAI_RESPONSES) == Usage(failed=True)
 
 
 def test_a_long_response_in_its_last_event_does_not_hide_the_numbers() -> None:

@@ -18,11 +18,20 @@ import ollama
 import openai
 import pytest
 
-from ollama_router_core.translate import Route, StreamTranslator, translate_error, translate_reply, translate_request
+from ollama_router_core.translate import (
+    Route,
+    StreamTranslator,
+    codec_of,
+    translate_error,
+    translate_reply,
+    translate_request,
+)
 from ollama_router_core.translate.anthropic.codec import ANTHROPIC_MESSAGES
-from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
+from ollama_router_core.translate.api_errors import ApiError
+from ollama_router_core.translate.conversation import Message, Role, Text, Thinking, ToolCall
 from ollama_router_core.translate.ollama.codec import OLLAMA_CHAT
 from ollama_router_core.translate.openai.codec import OPENAI_CHAT
+from ollama_router_core.translate.openai_responses.codec import OPENAI_RESPONSES
 from ollama_router_core.translate.replies import (
     Finished,
     FinishReason,
@@ -33,9 +42,8 @@ from ollama_router_core.translate.replies import (
     ToolCallDelta,
     Usage,
 )
-from support.conversations import IDENTITY, answer_of, conversation_of, stream_of
+from support.conversations import CHATS, IDENTITY, answer_of, conversation_of, stream_of
 
-CHATS = [OLLAMA_CHAT, OPENAI_CHAT, ANTHROPIC_MESSAGES]
 USAGE = Usage(input_tokens=11, output_tokens=7)
 REPLY = Reply(
     parts=(Thinking("hm"), Text("grüß\ngott"), ToolCall("a", "add", '{"x":1}'), ToolCall("b", "now", "{}")),
@@ -76,7 +84,11 @@ class Host:
             return error.status, "application/json", error.body
         if not sent.stream:
             written = translate_reply(
-                answer_of(REPLY, self.dialect), source=self.dialect, target=self.source, identity=IDENTITY
+                answer_of(REPLY, self.dialect),
+                source=self.dialect,
+                target=self.source,
+                identity=IDENTITY,
+                options=sent.reply_options,
             )
             return 200, "application/json", written
         stream = stream_of(EVENTS, self.dialect)
@@ -95,7 +107,7 @@ class Host:
         return httpx2.Response(status, content=body, headers={"content-type": media_type})
 
 
-Clients = Callable[[Route], tuple[Any, Host]]
+Clients = Callable[..., tuple[Any, Host]]
 
 
 @pytest.fixture
@@ -118,8 +130,8 @@ def openai_client() -> Iterator[Clients]:
     """OpenAI's client in front of a host."""
     clients = []
 
-    def make(dialect: Route) -> tuple[Any, Host]:
-        host = Host(dialect, OPENAI_CHAT)
+    def make(dialect: Route, source: Route = OPENAI_CHAT) -> tuple[Any, Host]:
+        host = Host(dialect, source)
         http = httpx2.Client(transport=httpx2.MockTransport(host.httpx2))
         clients.append(openai.OpenAI(api_key="k", base_url="http://router/v1", http_client=http, max_retries=0))
         return clients[-1], host
@@ -148,7 +160,12 @@ def anthropic_client() -> Iterator[Clients]:
 HI = [{"role": "user", "content": "hi"}]
 
 
-@pytest.mark.parametrize("dialect", [OPENAI_CHAT, ANTHROPIC_MESSAGES])
+def hosts_but(route: Route) -> list[Route]:
+    """Every chat of the registry but the client's own, so that a new dialect is tried by every client."""
+    return [other for other in CHATS if other is not route]
+
+
+@pytest.mark.parametrize("dialect", hosts_but(OLLAMA_CHAT))
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_ollama_client_reaches_other_hosts(ollama_client, dialect, stream) -> None:
     """Text, thoughts, calls, the reason to stop and the counts, whole and streamed."""
@@ -165,7 +182,7 @@ def test_the_ollama_client_reaches_other_hosts(ollama_client, dialect, stream) -
     assert host.asked[0]["model"] == "remote"
 
 
-@pytest.mark.parametrize("dialect", [OLLAMA_CHAT, ANTHROPIC_MESSAGES])
+@pytest.mark.parametrize("dialect", hosts_but(OPENAI_CHAT))
 def test_the_openai_client_reaches_other_hosts(openai_client, dialect) -> None:
     """A whole answer, with the types the client checks."""
     client, _ = openai_client(dialect)
@@ -178,7 +195,7 @@ def test_the_openai_client_reaches_other_hosts(openai_client, dialect) -> None:
     type(got).model_validate(got.model_dump(), strict=True)
 
 
-@pytest.mark.parametrize("dialect", [OLLAMA_CHAT, ANTHROPIC_MESSAGES])
+@pytest.mark.parametrize("dialect", hosts_but(OPENAI_CHAT))
 def test_the_openai_client_streams_from_other_hosts(openai_client, dialect) -> None:
     """Its own helper puts the pieces together, which it does only if every piece has its place."""
     client, _ = openai_client(dialect)
@@ -193,7 +210,7 @@ def test_the_openai_client_streams_from_other_hosts(openai_client, dialect) -> N
     assert (got.usage.prompt_tokens, got.usage.completion_tokens) == (11, 7)
 
 
-@pytest.mark.parametrize("dialect", [OLLAMA_CHAT, OPENAI_CHAT])
+@pytest.mark.parametrize("dialect", hosts_but(ANTHROPIC_MESSAGES))
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_anthropic_client_reaches_other_hosts(anthropic_client, dialect, stream) -> None:
     """Its own helper puts the blocks together, which it does only if they follow one another."""
@@ -210,7 +227,54 @@ def test_the_anthropic_client_reaches_other_hosts(anthropic_client, dialect, str
     calls = [(block.id, block.name, block.input) for block in got.content if block.type == "tool_use"]
     assert calls == [("a", "add", {"x": 1}), ("b", "now", {})]
     assert (got.stop_reason, got.usage.input_tokens, got.usage.output_tokens) == ("tool_use", 11, 7)
-    assert host.asked[0]["messages"][0] == {"role": "system", "content": "s"}
+    assert conversation_of(host.asked[0], dialect).messages[0] == Message(Role.SYSTEM, (Text("s"),))
+
+
+@pytest.mark.parametrize("dialect", hosts_but(OPENAI_RESPONSES))
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_openai_client_gets_responses_of_other_hosts(openai_client, dialect, stream) -> None:
+    """Its own helper puts the items together, which it does only if every event names the right one."""
+    client, host = openai_client(dialect, OPENAI_RESPONSES)
+    tools = [{"type": "function", "name": "add", "parameters": TOOL, "strict": True}]
+    asked = {"model": "gpt-5", "instructions": "s", "input": "hi", "tools": tools, "metadata": {"a": "b"}}
+    if stream:
+        with client.responses.stream(**asked) as events:
+            seen = list(events)
+            got = events.get_final_response()
+        assert [event.sequence_number for event in seen if hasattr(event, "sequence_number")] == list(range(len(seen)))
+    else:
+        got = client.responses.create(**asked)
+        type(got).model_validate(got.model_dump(), strict=True)
+    assert got.output_text == "grüß\ngott"
+    by_type = {item.type: item for item in got.output}
+    assert [part.text for part in by_type["reasoning"].summary] == ["hm"]
+    calls = [
+        (item.call_id, item.name, json.loads(item.arguments)) for item in got.output if item.type == "function_call"
+    ]
+    assert calls == [("a", "add", {"x": 1}), ("b", "now", {})]
+    assert (got.status, got.model, got.store, got.metadata) == ("completed", "gpt-4", False, {"a": "b"})
+    assert (got.usage.input_tokens, got.usage.output_tokens, got.usage.total_tokens) == (11, 7, 18)
+    assert got.tools[0].name == "add"
+    openai.types.responses.Response.model_validate(
+        got.model_dump(exclude={"output": {"__all__": {"parsed_arguments"}}})
+    )
+    assert conversation_of(host.asked[0], dialect).messages[0] == Message(Role.SYSTEM, (Text("s"),))
+
+
+def test_an_error_in_a_stream_of_responses_reaches_the_client() -> None:
+    """The event that the router ends a stream with raises in the client; it must not look like an answer."""
+    tail = codec_of(OPENAI_RESPONSES.family).write_stream_error(
+        ApiError(message="gone", status=502, code="upstream_disconnected"), "r"
+    )
+    transport = httpx2.MockTransport(
+        lambda _: httpx2.Response(200, content=tail, headers={"content-type": "text/event-stream"})
+    )
+    with (
+        httpx2.Client(transport=transport) as http,
+        openai.OpenAI(api_key="k", base_url="http://router/v1", http_client=http, max_retries=0) as client,
+        pytest.raises(openai.APIError, match="gone"),
+    ):
+        list(client.responses.create(model="x", input="hi", stream=True))
 
 
 def test_errors_have_the_shape_that_each_client_reads(ollama_client, openai_client, anthropic_client) -> None:

@@ -100,6 +100,40 @@ async def test_an_anthropic_client_reaches_openai(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("api", "path"), [("openai", "/v1/chat/completions"), ("anthropic", "/v1/messages")])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_responses_client_reaches_other_hosts(tmp_path: Path, api: str, path: str, stream: bool) -> None:
+    """`/v1/responses` on a model of a host that has no such route, whole and streamed, with its tokens in the row."""
+    asked = {"model": "gpt-4", "input": "hello", "stream": stream, "store": True}
+    async with _stage(tmp_path, api=api) as (router, simulator), router.client() as client:
+        answer = await client.post("/v1/responses", json=asked)
+        rows = await router.rows()
+    if stream:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        last = answer.text.rstrip().rsplit("data: ", 1)[1]
+        response = json.loads(last)["response"]
+    else:
+        response = answer.json()
+    assert response["status"] in {"completed", "incomplete"}
+    assert response["store"] is False
+    assert (response["model"], response["output"][0]["type"]) == ("gpt-4", "message")
+    assert rows[0].completion_tokens == response["usage"]["output_tokens"] > 0
+    assert simulator.requests_to(path)
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_other_clients_reach_a_responses_host(tmp_path: Path, path: str, stream: bool) -> None:
+    """A host that speaks `/v1/responses` alone answers chats, and stores nothing."""
+    async with _stage(tmp_path, api="openai_responses") as (router, simulator), router.client() as client:
+        answer = await client.post(path, json={**_MESSAGES, "stream": stream})
+        rows = await router.rows()
+    assert answer.status_code == 200
+    assert rows[0].completion_tokens > 0
+    (sent,) = simulator.requests_to("/v1/responses")
+    assert (sent.json["model"], sent.json["store"]) == (_THEIRS, False)
+
+
+@pytest.mark.parametrize(("api", "path"), [("openai", "/v1/chat/completions"), ("anthropic", "/v1/messages")])
 async def test_the_hosts_own_dialect_passes_as_it_is(tmp_path: Path, api: str, path: str) -> None:
     """Only the model's name changes for a client that speaks what the host speaks."""
     body = {**_MESSAGES, "odd_key": [1e300, "\u00e9"]}
@@ -189,7 +223,8 @@ async def test_what_cannot_be_said_there_is_refused(tmp_path: Path) -> None:
     """A route or a wish that the host's API has no words for is the client's 400, and nothing is sent."""
     async with _stage(tmp_path, api="anthropic") as (router, simulator), router.client() as client:
         embed = await client.post("/api/embed", json={"model": "gpt-4", "input": "x"})
-        responses = await client.post("/v1/responses", json={"model": "gpt-4", "input": "x"})
+        asked = {"model": "gpt-4", "input": "x", "previous_response_id": "resp_1"}
+        responses = await client.post("/v1/responses", json=asked)
         rows = await router.rows(2)
     assert embed.status_code == responses.status_code == 400
     assert "Anthropic has no embeddings" in embed.json()["error"]

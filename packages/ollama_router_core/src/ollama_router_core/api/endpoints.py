@@ -26,6 +26,7 @@ class Family(StrEnum):
     OLLAMA = "ollama"
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
+    OPENAI_RESPONSES = "openai_responses"
 
 
 class Kind(StrEnum):
@@ -214,7 +215,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _infer("openai_embeddings", "/v1/embeddings", Family.OPENAI, streams=None, needs="embedding"),
     _read("openai_models", ("GET",), "/v1/models", family=Family.OPENAI),
     _read("openai_model", ("GET",), "/v1/models/{model}", family=Family.OPENAI),
-    _infer("openai_responses", "/v1/responses", Family.OPENAI, streams=False),
+    _infer("openai_responses", "/v1/responses", Family.OPENAI_RESPONSES, streams=False),
     Endpoint(
         name="openai_transcriptions",
         methods=("POST",),
@@ -257,6 +258,7 @@ _PREFIX = {path[: path.index("{")]: rows for path, rows in _index(r for r in END
 
 
 _FAMILIES = {row.path: row.family for row in ENDPOINTS}
+_FAMILIES_BELOW = tuple((row.path, row.family) for row in ENDPOINTS if row.kind is Kind.INFER)
 
 
 def family_of_path(path: str) -> Family:
@@ -264,9 +266,8 @@ def family_of_path(path: str) -> Family:
     known = _FAMILIES.get(path)
     if known is not None:
         return known
-    if path.startswith("/v1/messages"):
-        return Family.ANTHROPIC
-    return Family.OPENAI if path.startswith("/v1/") or path == "/v1" else Family.OLLAMA
+    below = (family for prefix, family in _FAMILIES_BELOW if path.startswith(prefix))
+    return next(below, Family.OPENAI if path.startswith("/v1/") or path == "/v1" else Family.OLLAMA)
 
 
 def match_endpoint(method: str, path: str) -> Match:

@@ -91,10 +91,10 @@ class ExternalHost(Section):
     host: Host = Field(description="Host name or address.", examples=["api.openai.com"])
     port: Port = Field(default=443, description="TCP port.")
     protocol: Literal["http", "https"] = Field(default="https", description="Protocol of its address.")
-    api: Literal["openai", "anthropic", "ollama", "auto"] = Field(
+    api: Literal["openai", "openai_responses", "anthropic", "ollama", "auto"] = Field(
         default="auto",
-        description="The API it speaks; requests in another one are translated. auto is anthropic for anthropic.com,"
-        " ollama for ollama.com, otherwise openai.",
+        description="The API it speaks; requests in another one are translated. openai_responses is `/v1/responses`;"
+        " auto is anthropic for anthropic.com, ollama for ollama.com, otherwise openai.",
     )
     path_prefix: PathPrefix | None = Field(
         default=None,
@@ -138,6 +138,11 @@ class ExternalHost(Section):
     extensions: bool = Field(
         default=False,
         description="true for an OpenAI API that accepts top_k, min_p and the like (vLLM, llama.cpp).",
+    )
+    responses: bool | None = Field(
+        default=None,
+        description="Whether an OpenAI API has `/v1/responses` itself; false translates it to chat completions. null is"
+        " true for openai.com and Azure, otherwise false.",
     )
     schemas: bool = Field(
         default=True,

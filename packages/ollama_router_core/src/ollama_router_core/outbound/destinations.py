@@ -20,7 +20,7 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 _KEY = re.compile(r"[!-~]{1,4096}")
 _SHORTEST_SECRET = 4
-_COMPLETION_TOKENS_HOSTS = ("api.openai.com", ".openai.com", ".openai.azure.com", ".cognitiveservices.azure.com")
+_OPENAI_HOSTS = ("api.openai.com", ".openai.com", ".openai.azure.com", ".cognitiveservices.azure.com")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +147,7 @@ def _external(name: str, host: ExternalHost, config: Config, key: str, problem: 
         traits=HostTraits(
             max_tokens_key=host.max_tokens_key or _max_tokens_key(host.host),
             extensions=host.extensions,
+            responses=_is_openai(host.host) if host.responses is None else host.responses,
             schemas=host.schemas,
             default_max_tokens=host.default_max_tokens,
         ),
@@ -160,7 +161,11 @@ def _family(host: ExternalHost) -> Family:
 
 
 def _max_tokens_key(host: str) -> Literal["max_tokens", "max_completion_tokens"]:
-    return "max_completion_tokens" if host.lower().endswith(_COMPLETION_TOKENS_HOSTS) else "max_tokens"
+    return "max_completion_tokens" if _is_openai(host) else "max_tokens"
+
+
+def _is_openai(host: str) -> bool:
+    return host.lower().endswith(_OPENAI_HOSTS)
 
 
 def _key(

@@ -14,9 +14,9 @@ from ollama_router_core.translate.codec import (
     ConversationRoute,
     EmbeddingRoute,
     HostTraits,
-    ReplyOptions,
     Route,
 )
+from ollama_router_core.translate.conversation import ReplyOptions
 from ollama_router_core.translate.error_bodies import error_body, error_tail
 from ollama_router_core.translate.errors import StreamEventTooLarge, UntranslatableReply, UntranslatableRequest
 from ollama_router_core.translate.external_models import ExternalModel

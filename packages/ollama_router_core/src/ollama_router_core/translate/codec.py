@@ -14,8 +14,7 @@ from msgspec import Struct
 
 from ollama_router_core.api.endpoints import Endpoint, Family
 from ollama_router_core.translate.api_errors import ApiError
-from ollama_router_core.translate.confidential import Confidential
-from ollama_router_core.translate.conversation import Conversation
+from ollama_router_core.translate.conversation import Conversation, ReplyOptions
 from ollama_router_core.translate.embeddings import EmbeddingReply, EmbeddingRequest
 from ollama_router_core.translate.external_models import ExternalModel
 from ollama_router_core.translate.framing import Framing
@@ -29,7 +28,6 @@ __all__ = [
     "EmbeddingRoute",
     "HeaderField",
     "HostTraits",
-    "ReplyOptions",
     "Route",
     "StreamReader",
     "StreamWriter",
@@ -58,18 +56,6 @@ class HostTraits(Struct, frozen=True, kw_only=True):
     responses: bool = False
     schemas: bool = True
     default_max_tokens: int = 4096
-
-
-class ReplyOptions(Confidential, frozen=True, kw_only=True):
-    """What the client asked of its answer and only its own dialect knows.
-
-    Attributes:
-        include_usage: OpenAI: a chunk with the usage at the end of a stream.
-        base64_vectors: OpenAI: embeddings as base64.
-    """
-
-    include_usage: bool = False
-    base64_vectors: bool = False
 
 
 class StreamReader(Protocol):
@@ -125,7 +111,7 @@ class ConversationRoute:
     read_request: Callable[[JsonReader], Conversation]
     write_request: Callable[[Conversation, HostTraits, Dropped], dict[str, Any]]
     read_reply: Callable[[dict[str, Any]], Reply]
-    write_reply: Callable[[Reply, ReplyIdentity], dict[str, Any]]
+    write_reply: Callable[[Reply, ReplyIdentity, ReplyOptions], dict[str, Any]]
     stream_reader: Callable[[], StreamReader]
     stream_writer: Callable[[ReplyIdentity, ReplyOptions, int], StreamWriter]
     plain_prompt: bool = False

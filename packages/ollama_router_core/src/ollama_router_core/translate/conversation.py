@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Literal
 
 from ollama_router_core.translate.confidential import Confidential
 
 __all__ = [
+    "NO_REPLY_OPTIONS",
     "Conversation",
     "Image",
     "ImageUrl",
@@ -19,7 +21,9 @@ __all__ = [
     "JsonSchema",
     "Message",
     "Part",
+    "ReasoningSummary",
     "RedactedThinking",
+    "ReplyOptions",
     "ResponseFormat",
     "Role",
     "Sampling",
@@ -30,6 +34,7 @@ __all__ = [
     "ToolCall",
     "ToolChoice",
     "ToolResult",
+    "Verbosity",
 ]
 
 
@@ -62,7 +67,7 @@ class ImageUrl(Confidential, frozen=True):
 
 
 class Thinking(Confidential, frozen=True):
-    """What a model thought aloud; `signature` is Anthropic's proof that it did, empty elsewhere."""
+    """What a model thought aloud; `signature` is its host's proof that it did, see `signatures`; empty without one."""
 
     text: str
     signature: str = ""
@@ -157,11 +162,31 @@ class ThinkingLevel(StrEnum):
     MAX = "max"
 
 
+class ReplyOptions(Confidential, frozen=True, kw_only=True):
+    """What the client asked of its answer and only its own dialect knows.
+
+    Attributes:
+        include_usage: OpenAI: a chunk with the usage at the end of a stream.
+        base64_vectors: OpenAI: embeddings as base64.
+        echo: OpenAI Responses: values of the request that the answer repeats.
+    """
+
+    include_usage: bool = False
+    base64_vectors: bool = False
+    echo: Mapping[str, Any] = MappingProxyType({})
+
+
+NO_REPLY_OPTIONS = ReplyOptions()
+
+Verbosity = Literal["low", "medium", "high"]
+ReasoningSummary = Literal["auto", "concise", "detailed"]
+
+
 class Conversation(Confidential, frozen=True, kw_only=True):
     """A request for the next message.
 
-    `suffix` is the text after the gap of a fill-in-the-middle prompt. `include_usage` is OpenAI's wish for a usage
-    chunk at the end of a stream.
+    `suffix` is the text after the gap of a fill-in-the-middle prompt. `reasoning_summary` asks to be shown what the
+    model thinks, where that has to be asked for.
     """
 
     messages: tuple[Message, ...]
@@ -171,6 +196,8 @@ class Conversation(Confidential, frozen=True, kw_only=True):
     sampling: Sampling = Sampling()
     format: ResponseFormat | None = None
     thinking: ThinkingLevel | None = None
+    reasoning_summary: ReasoningSummary | None = None
+    verbosity: Verbosity | None = None
     stream: bool = False
-    include_usage: bool = False
     suffix: str | None = None
+    reply_options: ReplyOptions = NO_REPLY_OPTIONS

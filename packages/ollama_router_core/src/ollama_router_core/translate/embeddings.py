@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ollama_router_core.translate.confidential import Confidential
+from ollama_router_core.translate.conversation import NO_REPLY_OPTIONS, ReplyOptions
 from ollama_router_core.translate.errors import UntranslatableReply, UntranslatableRequest
 from ollama_router_core.translate.json_reader import JsonReader
 from ollama_router_core.translate.lenient_json import list_of
@@ -14,11 +15,11 @@ __all__ = ["EmbeddingReply", "EmbeddingRequest", "read_inputs", "read_vector", "
 
 
 class EmbeddingRequest(Confidential, frozen=True, kw_only=True):
-    """Texts to be embedded; `base64` asks for vectors as text."""
+    """Texts to be embedded."""
 
     inputs: tuple[str, ...]
     dimensions: int | None = None
-    base64: bool = False
+    reply_options: ReplyOptions = NO_REPLY_OPTIONS
 
 
 class EmbeddingReply(Confidential, frozen=True, kw_only=True):

@@ -59,7 +59,7 @@ def read_error_object(status: int | None, body: dict[str, Any]) -> ApiError:
     # FastAPI, which many look-alikes are made of, has a text of its own.
     texts = (body.get("error"), error.get("message"), body.get("message"), body.get("detail"))
     message = next((text for text in texts if isinstance(text, str) and text), "")
-    kind, code = text_of(error.get("type")), text_of(error.get("code"))
+    kind, code = text_of(error.get("type")), text_of(error.get("code")) or text_of(body.get("code"))
     if status is None:
         status = _STATUSES.get(kind, _STATUSES.get(code, UpstreamError.status_hint))
     return _error(status, message, code)

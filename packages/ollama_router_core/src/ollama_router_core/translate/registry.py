@@ -10,6 +10,7 @@ from ollama_router_core.translate.anthropic.codec import AnthropicCodec
 from ollama_router_core.translate.codec import Codec, Route
 from ollama_router_core.translate.ollama.codec import OllamaCodec
 from ollama_router_core.translate.openai.codec import OpenAICodec
+from ollama_router_core.translate.openai_responses.codec import ResponsesCodec
 
 __all__ = ["CODECS", "ROUTES", "codec_of", "family_of_domain", "route_at"]
 
@@ -17,6 +18,7 @@ _REGISTERED: tuple[Codec, ...] = (
     OllamaCodec(),
     OpenAICodec(),
     AnthropicCodec(),
+    ResponsesCodec(),
 )
 
 CODECS: Mapping[Family, Codec] = MappingProxyType({codec.family: codec for codec in _REGISTERED})

@@ -23,6 +23,7 @@ __all__ = [
     "Started",
     "TextDelta",
     "ThinkingDelta",
+    "ThinkingSigned",
     "Timings",
     "ToolCallDelta",
     "Usage",
@@ -39,12 +40,17 @@ class FinishReason(StrEnum):
 
 
 class Usage(Confidential, frozen=True, kw_only=True):
-    """Tokens. `input_tokens` is the whole prompt, `cached_tokens` and `cache_write_tokens` are parts of it."""
+    """Tokens.
+
+    `input_tokens` is the whole prompt, `cached_tokens` and `cache_write_tokens` are parts of it; `reasoning_tokens` are
+    a part of `output_tokens`.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
     cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 class Timings(Confidential, frozen=True, kw_only=True):
@@ -87,6 +93,12 @@ class ThinkingDelta(Confidential, frozen=True):
     text: str
 
 
+class ThinkingSigned(Confidential, frozen=True):
+    """The proof of what the model has just thought, see `signatures`; the thoughts themselves may be missing."""
+
+    signature: str
+
+
 class ToolCallDelta(Confidential, frozen=True):
     """More of the call with number `index`: its first delta has `name`, all together the JSON text of its arguments.
 
@@ -114,7 +126,7 @@ class Failed(Confidential, frozen=True):
     error: ApiError
 
 
-Event = TextDelta | ThinkingDelta | ToolCallDelta | Started | Finished | Failed
+Event = TextDelta | ThinkingDelta | ThinkingSigned | ToolCallDelta | Started | Finished | Failed
 
 
 class ReplyIdentity(Confidential, frozen=True, kw_only=True):

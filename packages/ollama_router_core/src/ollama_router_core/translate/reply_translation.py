@@ -6,8 +6,9 @@ from typing import Any, assert_never
 
 from msgspec.structs import replace
 
-from ollama_router_core.translate.codec import ConversationRoute, EmbeddingRoute, ReplyOptions, Route
+from ollama_router_core.translate.codec import ConversationRoute, EmbeddingRoute, Route
 from ollama_router_core.translate.confidential import Confidential
+from ollama_router_core.translate.conversation import NO_REPLY_OPTIONS, ReplyOptions
 from ollama_router_core.translate.errors import UntranslatableReply
 from ollama_router_core.translate.json_text import JsonError, encode
 from ollama_router_core.translate.lenient_json import reply_object
@@ -16,8 +17,6 @@ from ollama_router_core.translate.replies import ReplyIdentity, Timings
 
 __all__ = ["TranslatedError", "translate_error", "translate_reply"]
 
-_DEFAULT_OPTIONS = ReplyOptions()
-
 
 def translate_reply(
     body: bytes,
@@ -25,7 +24,7 @@ def translate_reply(
     source: Route,
     target: Route,
     identity: ReplyIdentity,
-    options: ReplyOptions = _DEFAULT_OPTIONS,
+    options: ReplyOptions = NO_REPLY_OPTIONS,
     elapsed_ns: int = 0,
 ) -> bytes:
     """Say as `target`, the client's route, what a host answered on `source`.
@@ -51,7 +50,7 @@ def _rewrite(
             if not isinstance(target, ConversationRoute):
                 raise _unlike(source, target)
             reply = source.read_reply(value)
-            return target.write_reply(replace(reply, timings=reply.timings or took), identity)
+            return target.write_reply(replace(reply, timings=reply.timings or took), identity, options)
         case EmbeddingRoute():
             if not isinstance(target, EmbeddingRoute):
                 raise _unlike(source, target)

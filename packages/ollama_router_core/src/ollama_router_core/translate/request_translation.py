@@ -7,8 +7,9 @@ from typing import Any, assert_never
 
 from msgspec import Struct
 
-from ollama_router_core.translate.codec import ConversationRoute, EmbeddingRoute, HostTraits, ReplyOptions, Route
+from ollama_router_core.translate.codec import ConversationRoute, EmbeddingRoute, HostTraits, Route
 from ollama_router_core.translate.confidential import Confidential
+from ollama_router_core.translate.conversation import ReplyOptions
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.json_reader import Dropped, JsonReader
 from ollama_router_core.translate.json_text import JsonError, decode, encode_exactly
@@ -82,16 +83,14 @@ def _rewrite(reader: JsonReader, source: Route, target: Route, traits: HostTrait
             return _Written(
                 body=target.write_request(conversation, traits, dropped),
                 stream=conversation.stream,
-                reply_options=ReplyOptions(include_usage=conversation.include_usage),
+                reply_options=conversation.reply_options,
             )
         case EmbeddingRoute():
             if not isinstance(target, EmbeddingRoute):
                 raise _unlike(source, target)
             request = source.read_request(reader)
             reader.close()
-            return _Written(
-                body=target.write_request(request, dropped), reply_options=ReplyOptions(base64_vectors=request.base64)
-            )
+            return _Written(body=target.write_request(request, dropped), reply_options=request.reply_options)
         case _:
             assert_never(source)
 

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from ollama_router_core.errors import UpstreamError
 from ollama_router_core.translate.api_errors import ApiError
-from ollama_router_core.translate.codec import ConversationRoute, ReplyOptions
+from ollama_router_core.translate.codec import ConversationRoute
+from ollama_router_core.translate.conversation import NO_REPLY_OPTIONS, ReplyOptions
 from ollama_router_core.translate.errors import UntranslatableReply
 from ollama_router_core.translate.framing import MAX_EVENT_BYTES
 from ollama_router_core.translate.json_text import JsonError
@@ -21,13 +22,12 @@ from ollama_router_core.translate.replies import (
     Started,
     TextDelta,
     ThinkingDelta,
+    ThinkingSigned,
     Timings,
     ToolCallDelta,
 )
 
 __all__ = ["StreamTranslator"]
-
-_DEFAULT_OPTIONS = ReplyOptions()
 
 
 class StreamTranslator:
@@ -47,7 +47,7 @@ class StreamTranslator:
         target: ConversationRoute,
         *,
         identity: ReplyIdentity,
-        options: ReplyOptions = _DEFAULT_OPTIONS,
+        options: ReplyOptions = NO_REPLY_OPTIONS,
         max_event_bytes: int = MAX_EVENT_BYTES,
     ) -> None:
         self.failure: UpstreamError | None = None
@@ -96,7 +96,7 @@ class StreamTranslator:
 
     def _write(self, event: Event, elapsed_ns: int) -> bytes:
         match event:
-            case TextDelta() | ThinkingDelta() | ToolCallDelta():
+            case TextDelta() | ThinkingDelta() | ThinkingSigned() | ToolCallDelta():
                 if self._first_ns is not None:
                     return self._writer.write(event)
                 self._first_ns = elapsed_ns

@@ -77,10 +77,9 @@ def number_patterns(keys: Mapping[str, str]) -> Mapping[str, re.Pattern[bytes]]:
     return {name: re.compile(rb'"%s"\s*:\s*(\d{1,18})(?=\s*[,}])' % key.encode()) for name, key in keys.items()}
 
 
-def usage_member(usage: Any, wrapper: Any) -> Mapping[str, Any]:
-    """Return the usage of an event, or that of the answer which the event wraps; empty for neither."""
-    source = usage or (wrapper.get("usage") if isinstance(wrapper, dict) else None)
-    return source if isinstance(source, dict) else {}
+def usage_member(usage: Any) -> Mapping[str, Any]:
+    """Return the counts, empty for what is none."""
+    return usage if isinstance(usage, dict) else {}
 
 
 def count_of(value: Any) -> int | None:

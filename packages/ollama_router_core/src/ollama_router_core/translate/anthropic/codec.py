@@ -18,9 +18,9 @@ from ollama_router_core.translate.codec import (
     EmbeddingRoute,
     HeaderField,
     HostTraits,
-    ReplyOptions,
     Route,
 )
+from ollama_router_core.translate.conversation import ReplyOptions
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.external_models import ExternalModel
 from ollama_router_core.translate.framing import SERVER_SENT_EVENTS

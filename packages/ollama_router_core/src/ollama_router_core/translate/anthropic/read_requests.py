@@ -5,6 +5,7 @@ Source: the request types of Anthropic's own Python library.
 
 from __future__ import annotations
 
+from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.anthropic.thinking import read_thinking
 from ollama_router_core.translate.conversation import (
     Conversation,
@@ -19,6 +20,7 @@ from ollama_router_core.translate.conversation import (
     Sampling,
     Text,
     Thinking,
+    ThinkingLevel,
     Tool,
     ToolCall,
     ToolChoice,
@@ -29,6 +31,7 @@ from ollama_router_core.translate.json_reader import JsonReader
 from ollama_router_core.translate.message_parts import (
     arguments_text,
 )
+from ollama_router_core.translate.signatures import read_signature
 
 __all__ = ["read_messages"]
 
@@ -44,6 +47,7 @@ def read_messages(body: JsonReader) -> Conversation:
         body.refuse(key, "is known to Anthropic alone")
     output = body.child("output_config")
     choice = body.child("tool_choice")
+    thinking = read_thinking(body, output)
     conversation = Conversation(
         messages=(*_read_system(body), *_read_turns(body)),
         tools=tuple(_read_tool(fields) for fields in body.children("tools")),
@@ -51,7 +55,8 @@ def read_messages(body: JsonReader) -> Conversation:
         parallel_tools=False if choice and choice.flag("disable_parallel_tool_use") else None,
         sampling=_read_sampling(body),
         format=_read_format(output),
-        thinking=read_thinking(body, output),
+        thinking=thinking,
+        reasoning_summary=None if thinking in {None, ThinkingLevel.OFF} else "auto",
         stream=body.flag("stream") is True,
     )
     if output is not None:
@@ -121,7 +126,8 @@ def _read_block(fields: JsonReader) -> Part:
         case "image":
             part = _read_image(fields.need_child("source"))
         case "thinking":
-            part = Thinking(fields.text("thinking") or "", fields.text("signature") or "")
+            signature = read_signature(fields.text("signature") or "", Family.ANTHROPIC)
+            part = Thinking(fields.text("thinking") or "", signature)
         case "redacted_thinking":
             part = RedactedThinking(fields.text("data") or "")
         case "tool_use":

@@ -5,11 +5,13 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any, assert_never
 
-from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
+from ollama_router_core.api.endpoints import Family
+from ollama_router_core.translate.conversation import ReplyOptions, Text, Thinking, ToolCall
 from ollama_router_core.translate.errors import UntranslatableReply
 from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, object_text, text_of
 from ollama_router_core.translate.message_parts import anthropic_id, reply_arguments
 from ollama_router_core.translate.replies import FinishReason, Reply, ReplyIdentity, ReplyPart, Usage
+from ollama_router_core.translate.signatures import read_signature, write_signature
 from ollama_router_core.translate.timestamps import call_id
 
 __all__ = ["head_fields", "read_finish", "read_reply", "read_usage", "stop_fields", "usage_fields", "write_reply"]
@@ -61,7 +63,8 @@ def _read_block(block: dict[str, Any]) -> ReplyPart | None:
             return Text(text) if text else None
         case "thinking":
             thinking = text_of(block.get("thinking"))
-            return Thinking(thinking, text_of(block.get("signature"))) if thinking else None
+            signature = read_signature(text_of(block.get("signature")), Family.ANTHROPIC)
+            return Thinking(thinking, signature) if thinking or signature else None
         case "tool_use":
             arguments = object_text(block.get("input"))
             return ToolCall(text_of(block.get("id")), text_of(block.get("name")), arguments)
@@ -113,7 +116,7 @@ def head_fields(identity: ReplyIdentity) -> dict[str, Any]:
     return {"id": f"msg_{identity.id}", "type": "message", "role": "assistant", "model": identity.model}
 
 
-def write_reply(reply: Reply, identity: ReplyIdentity) -> dict[str, Any]:
+def write_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
     """The answer as messages give it.
 
     Raises:
@@ -137,7 +140,7 @@ def _write_block(part: ReplyPart, number: int, identity: ReplyIdentity) -> dict[
         case Text(text=text):
             return {"type": "text", "text": text}
         case Thinking(text=text, signature=signature):
-            return {"type": "thinking", "thinking": text, "signature": signature}
+            return {"type": "thinking", "thinking": text, "signature": write_signature(signature, Family.ANTHROPIC)}
         case ToolCall(id=given_id, name=name, arguments=arguments):
             call = {"type": "tool_use", "id": anthropic_id(given_id or call_id(identity, number)), "name": name}
             return {**call, "input": reply_arguments(arguments)}

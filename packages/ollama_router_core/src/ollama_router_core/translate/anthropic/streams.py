@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, assert_never
 
+from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.anthropic.errors import write_stream_error
 from ollama_router_core.translate.anthropic.replies import (
     head_fields,
@@ -25,12 +28,16 @@ from ollama_router_core.translate.replies import (
     Started,
     TextDelta,
     ThinkingDelta,
+    ThinkingSigned,
     ToolCallDelta,
 )
+from ollama_router_core.translate.signatures import read_signature, write_signature
 from ollama_router_core.translate.streaming import ended_early, next_call
 from ollama_router_core.translate.timestamps import call_id
 
 __all__ = ["AnthropicReader", "AnthropicWriter"]
+
+_EMPTY_THINKING = MappingProxyType({"type": "thinking", "thinking": "", "signature": ""})
 
 
 class AnthropicReader:
@@ -95,6 +102,9 @@ class AnthropicReader:
                 return _text(delta.get("text"))
             case "thinking_delta":
                 return _thinking(delta.get("thinking"))
+            case "signature_delta":
+                proof = read_signature(text_of(delta.get("signature")), Family.ANTHROPIC)
+                return [ThinkingSigned(proof)] if proof else []
             case "input_json_delta":
                 return self._read_arguments(event, text_of(delta.get("partial_json")))
             case _:
@@ -145,8 +155,12 @@ class AnthropicWriter:
             case TextDelta(text=text):
                 written = self._write_text(text)
             case ThinkingDelta(text=text):
-                written = self._begin("thinking", {"type": "thinking", "thinking": "", "signature": ""})
+                written = self._begin("thinking", _EMPTY_THINKING)
                 written += self._delta({"type": "thinking_delta", "thinking": text})
+            case ThinkingSigned(signature=signature):
+                proof = write_signature(signature, Family.ANTHROPIC)
+                written = self._begin("thinking", _EMPTY_THINKING)
+                written += self._delta({"type": "signature_delta", "signature": proof}) + self._end()
             case ToolCallDelta():
                 written = self._write_call(event)
             case Started(input_tokens=tokens):
@@ -171,13 +185,13 @@ class AnthropicWriter:
         )
         return written + self._text_head + encode(text) + b"}}\n\n"
 
-    def _begin(self, kind: str | int, block: dict[str, Any]) -> bytes:
+    def _begin(self, kind: str | int, block: Mapping[str, Any]) -> bytes:
         if self._open == kind:
             return b""
         written = self._end()
         self._block += 1
         self._open = kind
-        return written + _event("content_block_start", {"index": self._block, "content_block": block})
+        return written + _event("content_block_start", {"index": self._block, "content_block": dict(block)})
 
     def _end(self) -> bytes:
         if self._open is None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
+from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
     Conversation,
@@ -19,6 +20,7 @@ from ollama_router_core.translate.conversation import (
     ThinkingLevel,
 )
 from ollama_router_core.translate.json_reader import Dropped, JsonReader
+from ollama_router_core.translate.signatures import own_signature
 
 __all__ = ["read_thinking", "write_thinking"]
 
@@ -104,4 +106,5 @@ def _must_not_think(conversation: Conversation) -> bool:
     if turn is None or not turn.parts:
         return False
     first = turn.parts[0]
-    return not (isinstance(first, RedactedThinking) or (isinstance(first, Thinking) and first.signature))
+    signed = isinstance(first, Thinking) and own_signature(first.signature, Family.ANTHROPIC)
+    return not (signed or isinstance(first, RedactedThinking))

@@ -25,7 +25,7 @@ class _End(Struct):
 
     usage: Any = None
     type: Any = None
-    message: Any = None  # the first event carries the prompt's tokens inside it
+    message: Any = None
 
 
 _decode = msgspec.json.Decoder(_End).decode
@@ -33,7 +33,9 @@ _decode = msgspec.json.Decoder(_End).decode
 
 def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `TokenCountFormat.read`
     end = _decode(text)
-    source, kind = usage_member(end.usage, end.message), end.type
+    # The first event carries the prompt's tokens inside its message.
+    inner = end.message.get("usage") if isinstance(end.message, dict) else None
+    source, kind = usage_member(end.usage or inner), end.type
     prompt, answer = count_of(source.get("input_tokens")), count_of(source.get("output_tokens"))
     return Usage(
         prompt_tokens=prompt,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
+from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.anthropic.thinking import write_thinking
 from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
@@ -35,6 +36,7 @@ from ollama_router_core.translate.message_parts import (
     arguments_object,
     need_messages,
 )
+from ollama_router_core.translate.signatures import own_signature
 
 __all__ = ["write_messages"]
 
@@ -59,6 +61,8 @@ def write_messages(conversation: Conversation, traits: HostTraits, dropped: Drop
     if conversation.tools:
         body["tools"] = [_write_tool(tool) for tool in conversation.tools]
         _write_tool_choice(conversation, body)
+    if conversation.verbosity is not None:
+        dropped.add("verbosity")
     write_thinking(conversation, traits, body, dropped)
     if conversation.format is not None:
         body.setdefault("output_config", {})["format"] = _write_format(conversation.format, traits, dropped)
@@ -102,7 +106,8 @@ def _write_block(part: Part, dropped: Dropped) -> dict[str, Any] | None:
         case ImageUrl(url=url):
             block = {"type": "image", "source": {"type": "url", "url": url}}
         case Thinking(text=text, signature=signature):
-            block = {"type": "thinking", "thinking": text, "signature": signature} if signature else None
+            proof = own_signature(signature, Family.ANTHROPIC)
+            block = {"type": "thinking", "thinking": text, "signature": proof} if proof else None
             if block is None:
                 dropped.add("messages.thinking")
         case RedactedThinking(data=data):

@@ -14,9 +14,9 @@ from ollama_router_core.translate.codec import (
     EmbeddingRoute,
     HeaderField,
     HostTraits,
-    ReplyOptions,
     Route,
 )
+from ollama_router_core.translate.conversation import ReplyOptions
 from ollama_router_core.translate.external_models import ExternalModel
 from ollama_router_core.translate.framing import NDJSON
 from ollama_router_core.translate.host_errors import read_host_error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ollama_router_core.translate.codec import ReplyOptions
+from ollama_router_core.translate.conversation import ReplyOptions
 from ollama_router_core.translate.embeddings import (
     EmbeddingReply,
     EmbeddingRequest,

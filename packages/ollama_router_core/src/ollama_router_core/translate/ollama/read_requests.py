@@ -40,12 +40,14 @@ def read_chat(body: JsonReader) -> Conversation:
         UntranslatableRequest: a value has the wrong type, or a tool's result belongs to no call.
     """
     body.drop("keep_alive", "truncate", "shift", "logprobs", "top_logprobs")
+    thinking = _read_think(body)
     return Conversation(
         messages=_read_messages(body),
         tools=read_tools(body),
         sampling=_read_options(body),
         format=_read_format(body),
-        thinking=_read_think(body),
+        thinking=thinking,
+        reasoning_summary=None if thinking in {None, ThinkingLevel.OFF} else "auto",
         stream=_read_stream(body),
     )
 
@@ -68,11 +70,13 @@ def read_generate(body: JsonReader) -> Conversation:
         if system:
             messages.append(Message(Role.SYSTEM, (Text(system),)))
         messages.append(Message(Role.USER, (*images, *((Text(prompt),) if prompt else ()))))
+    thinking = _read_think(body)
     return Conversation(
         messages=tuple(messages),
         sampling=_read_options(body),
         format=_read_format(body),
-        thinking=_read_think(body),
+        thinking=thinking,
+        reasoning_summary=None if thinking in {None, ThinkingLevel.OFF} else "auto",
         stream=_read_stream(body),
         suffix=body.text("suffix") or None,
     )

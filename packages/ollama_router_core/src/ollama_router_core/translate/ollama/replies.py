@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
+from ollama_router_core.translate.conversation import ReplyOptions, Text, Thinking, ToolCall
 from ollama_router_core.translate.errors import UntranslatableReply
 from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, object_text, text_of
 from ollama_router_core.translate.message_parts import joined_text, joined_thinking, reply_arguments
@@ -96,7 +96,7 @@ def read_timings(body: dict[str, Any]) -> Timings | None:
     return None if timings == Timings() else timings
 
 
-def write_chat_reply(reply: Reply, identity: ReplyIdentity) -> dict[str, Any]:
+def write_chat_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
     """The answer as `/api/chat` gives it.
 
     Raises:
@@ -115,7 +115,7 @@ def write_chat_reply(reply: Reply, identity: ReplyIdentity) -> dict[str, Any]:
     }
 
 
-def write_generate_reply(reply: Reply, identity: ReplyIdentity) -> dict[str, Any]:
+def write_generate_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
     """The answer as `/api/generate` gives it.
 
     Raises:

@@ -28,6 +28,7 @@ from ollama_router_core.translate.replies import (
     Started,
     TextDelta,
     ThinkingDelta,
+    ThinkingSigned,
     ToolCallDelta,
 )
 from ollama_router_core.translate.streaming import ended_early, next_call
@@ -103,7 +104,7 @@ class OllamaWriter:
                 return self._close_call() + self._chunk({"thinking": text})
             case ToolCallDelta():
                 return self._take_call(event)
-            case Started():
+            case Started() | ThinkingSigned():
                 return b""
             case Finished():
                 return self._close_call() + self._final(event)

@@ -48,7 +48,7 @@ def write_chat(conversation: Conversation, _traits: HostTraits, dropped: Dropped
     names = call_names(conversation)
     body: dict[str, Any] = {
         "messages": [_write_message(message, names, dropped) for message in conversation.messages],
-        **_common(conversation),
+        **_common(conversation, dropped),
     }
     if tools := _write_tools(conversation, dropped):
         body["tools"] = tools
@@ -62,7 +62,7 @@ def write_generate(conversation: Conversation, _traits: HostTraits, dropped: Dro
         UntranslatableRequest: more than a system prompt and one prompt.
     """
     rest = list(conversation.messages)
-    body: dict[str, Any] = _common(conversation)
+    body: dict[str, Any] = _common(conversation, dropped)
     if rest and rest[0].role is Role.SYSTEM:
         body["system"] = joined_text(rest.pop(0).parts, "\n")
     if len(rest) != 1 or rest[0].role is not Role.USER or conversation.tools:
@@ -76,7 +76,9 @@ def write_generate(conversation: Conversation, _traits: HostTraits, dropped: Dro
     return body
 
 
-def _common(conversation: Conversation) -> dict[str, Any]:
+def _common(conversation: Conversation, dropped: Dropped) -> dict[str, Any]:
+    if conversation.verbosity is not None:
+        dropped.add("verbosity")
     body: dict[str, Any] = {"stream": conversation.stream}
     if options := _write_options(conversation.sampling):
         body["options"] = options

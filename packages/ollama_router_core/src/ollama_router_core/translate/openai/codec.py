@@ -12,9 +12,9 @@ from ollama_router_core.translate.codec import (
     EmbeddingRoute,
     HeaderField,
     HostTraits,
-    ReplyOptions,
     Route,
 )
+from ollama_router_core.translate.conversation import ReplyOptions
 from ollama_router_core.translate.external_models import ExternalModel
 from ollama_router_core.translate.framing import SERVER_SENT_EVENTS
 from ollama_router_core.translate.host_errors import read_host_error
@@ -84,9 +84,9 @@ class OpenAICodec:
         """See `Codec.credential`."""
         return (b"authorization", b"Bearer " + key)
 
-    def serves(self, endpoint: Endpoint, _traits: HostTraits) -> bool:
+    def serves(self, endpoint: Endpoint, traits: HostTraits) -> bool:
         """See `Codec.serves`."""
-        return endpoint.family is self.family
+        return endpoint.family is self.family or (endpoint.family is Family.OPENAI_RESPONSES and traits.responses)
 
     def route_for(self, source: Route) -> Route:
         """See `Codec.route_for`: a plain prompt becomes a chat of one message, which is what hosts serve."""

@@ -31,7 +31,7 @@ def read_completion(body: JsonReader) -> Conversation:
         messages=tuple(Message(Role.USER, (Text(prompt),)) for prompt in prompts if prompt),
         sampling=read_sampling(body),
         stream=body.flag("stream") is True,
-        include_usage=read_stream_options(body),
+        reply_options=read_stream_options(body),
         suffix=body.text("suffix") or None,
     )
 
@@ -49,6 +49,8 @@ def write_completion(conversation: Conversation, traits: HostTraits, dropped: Dr
         raise UntranslatableRequest("/v1/completions knows neither tools nor formats")
     if conversation.thinking is not None:
         dropped.add("think")
+    if conversation.verbosity is not None:
+        dropped.add("verbosity")
     body = write_sampling(conversation, traits, dropped)
     if traits.max_tokens_key in body:
         # The older route never learned the newer name.

@@ -10,7 +10,7 @@ import binascii
 import struct
 from typing import Any
 
-from ollama_router_core.translate.codec import ReplyOptions
+from ollama_router_core.translate.conversation import ReplyOptions
 from ollama_router_core.translate.embeddings import (
     EmbeddingReply,
     EmbeddingRequest,
@@ -36,7 +36,7 @@ def read_embedding(body: JsonReader) -> EmbeddingRequest:
     return EmbeddingRequest(
         inputs=read_inputs(body, "input"),
         dimensions=body.whole("dimensions"),
-        base64=body.text("encoding_format") == "base64",
+        reply_options=ReplyOptions(base64_vectors=body.text("encoding_format") == "base64"),
     )
 
 

@@ -16,6 +16,7 @@ from ollama_router_core.translate.conversation import (
     JsonSchema,
     Message,
     Part,
+    ReplyOptions,
     ResponseFormat,
     Role,
     Sampling,
@@ -25,16 +26,17 @@ from ollama_router_core.translate.conversation import (
     ToolCall,
     ToolChoice,
     ToolResult,
+    Verbosity,
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.function_tools import read_tools
 from ollama_router_core.translate.json_reader import JsonReader
 from ollama_router_core.translate.message_parts import image_of_url
 
-__all__ = ["read_chat", "read_sampling", "read_stream_options", "refuse_many"]
+__all__ = ["EFFORTS", "read_chat", "read_sampling", "read_stream_options", "read_verbosity", "refuse_many"]
 
 
-_EFFORTS = MappingProxyType(
+EFFORTS = MappingProxyType(
     {
         "none": ThinkingLevel.OFF,
         "minimal": ThinkingLevel.LOW,
@@ -69,9 +71,24 @@ def read_chat(body: JsonReader) -> Conversation:
         sampling=read_sampling(body),
         format=_read_format(body),
         thinking=_read_effort(body),
+        verbosity=read_verbosity(body),
         stream=body.flag("stream") is True,
-        include_usage=read_stream_options(body),
+        reply_options=read_stream_options(body),
     )
+
+
+def read_verbosity(fields: JsonReader) -> Verbosity | None:
+    """Return how long an answer should be.
+
+    Raises:
+        UntranslatableRequest: it is none of the three words.
+    """
+    value = fields.raw("verbosity")
+    match value:
+        case None | "low" | "medium" | "high":
+            return value
+        case _:
+            raise fields.wrong("verbosity", "low, medium or high")
 
 
 def refuse_many(body: JsonReader, key: str) -> None:
@@ -84,10 +101,10 @@ def refuse_many(body: JsonReader, key: str) -> None:
         raise UntranslatableRequest(f"{key} must be 1: the other dialects give one answer to a request")
 
 
-def read_stream_options(body: JsonReader) -> bool:
+def read_stream_options(body: JsonReader) -> ReplyOptions:
     """Whether a usage chunk is wanted at the end of a stream."""
     options = body.child("stream_options")
-    return options is not None and options.flag("include_usage") is True
+    return ReplyOptions(include_usage=options is not None and options.flag("include_usage") is True)
 
 
 def read_sampling(body: JsonReader) -> Sampling:
@@ -212,7 +229,7 @@ def _read_effort(body: JsonReader) -> ThinkingLevel | None:
         effort = nested.text("effort") if nested else None
     if effort is None:
         return None
-    level = _EFFORTS.get(effort)
+    level = EFFORTS.get(effort)
     if level is None:
-        raise body.wrong("reasoning_effort", ", ".join(_EFFORTS))
+        raise body.wrong("reasoning_effort", ", ".join(EFFORTS))
     return level

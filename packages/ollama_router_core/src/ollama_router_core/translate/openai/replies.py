@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
-from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
+from ollama_router_core.translate.conversation import ReplyOptions, Text, Thinking, ToolCall
 from ollama_router_core.translate.errors import UntranslatableReply
 from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, text_of
 from ollama_router_core.translate.message_parts import joined_text, joined_thinking
@@ -123,6 +123,7 @@ def read_usage(value: Any) -> Usage | None:
         output_tokens=count_of(value.get("completion_tokens")),
         cached_tokens=count_of(details.get("cached_tokens")),
         cache_write_tokens=count_of(details.get("cache_write_tokens")),
+        reasoning_tokens=count_of(object_of(value.get("completion_tokens_details")).get("reasoning_tokens")),
     )
 
 
@@ -153,6 +154,8 @@ def usage_fields(usage: Usage | None) -> dict[str, Any]:
         if usage.cache_write_tokens:
             details["cache_write_tokens"] = usage.cache_write_tokens
         fields["prompt_tokens_details"] = details
+    if usage.reasoning_tokens:
+        fields["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
     return fields
 
 
@@ -167,7 +170,7 @@ def head_fields(identity: ReplyIdentity, kind: str) -> dict[str, Any]:
     }
 
 
-def write_chat_reply(reply: Reply, identity: ReplyIdentity) -> dict[str, Any]:
+def write_chat_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
     """The answer as a chat completion."""
     calls = [part for part in reply.parts if isinstance(part, ToolCall)]
     text = joined_text(reply.parts, "")
@@ -185,7 +188,7 @@ def _write_call(call: ToolCall, index: int, identity: ReplyIdentity) -> dict[str
     return {"id": call.id or call_id(identity, index), "type": "function", "function": function}
 
 
-def write_completion_reply(reply: Reply, identity: ReplyIdentity) -> dict[str, Any]:
+def write_completion_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
     """The answer as a completion, without the thoughts, for which it has no place.
 
     Raises:

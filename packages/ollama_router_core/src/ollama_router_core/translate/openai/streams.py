@@ -26,6 +26,7 @@ from ollama_router_core.translate.replies import (
     Started,
     TextDelta,
     ThinkingDelta,
+    ThinkingSigned,
     Timings,
     ToolCallDelta,
     Usage,
@@ -138,19 +139,22 @@ class OpenAIWriter:
         """See `StreamWriter.write`."""
         match event:
             case TextDelta(text=text):
-                return self._close_call() + self._text_head + encode(text) + self._text_tail
+                written = self._close_call() + self._text_head + encode(text) + self._text_tail
             case ThinkingDelta(text=text):
-                return self._close_call() + self._delta({"reasoning": text}) if self._chat else b""
+                written = self._close_call() + self._delta({"reasoning": text}) if self._chat else b""
+            case ThinkingSigned():
+                written = b""
             case ToolCallDelta():
-                return self._write_call(event)
+                written = self._write_call(event)
             case Started():
-                return self._delta({"role": "assistant", "content": ""}) if self._chat else b""
+                written = self._delta({"role": "assistant", "content": ""}) if self._chat else b""
             case Finished():
-                return self._close_call() + self._final(event)
+                written = self._close_call() + self._final(event)
             case Failed(error=error):
-                return write_stream_error(error)
+                written = write_stream_error(error)
             case _:
                 assert_never(event)
+        return written
 
     def _delta(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
         content: dict[str, Any] = {"delta": delta} if self._chat else {"text": "", "logprobs": None}

@@ -1,4 +1,4 @@
-"""Token counts in passing answers of chat completions, completions and embeddings."""
+"""Token counts in passing answers of chat completions, completions, embeddings and transcriptions."""
 
 from __future__ import annotations
 
@@ -22,12 +22,10 @@ __all__ = ["OPENAI_TOKEN_COUNTS"]
 
 
 class _End(Struct):
-    """A chunk, or a whole answer; an event of `/v1/responses` wraps the answer."""
+    """A chunk, or a whole answer."""
 
     usage: Any = None
     error: Any = None
-    type: Any = None
-    response: Any = None
 
 
 _decode = msgspec.json.Decoder(_End).decode
@@ -37,20 +35,21 @@ def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `To
     if text == b"[DONE]":
         return FINISHED
     end = _decode(text)
-    source, kind = usage_member(end.usage, end.response), end.type
+    source = usage_member(end.usage)
+    # Transcriptions have the newer words.
     prompt = count_of(source.get("prompt_tokens", source.get("input_tokens")))
     answer = count_of(source.get("completion_tokens", source.get("output_tokens")))
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=answer,
-        finished=kind == "response.completed" or (whole and (prompt is not None or answer is not None)),
-        failed=bool(end.error) or kind in ("error", "response.failed"),  # which may be a list
+        finished=whole and (prompt is not None or answer is not None),
+        failed=bool(end.error),
     )
 
 
 OPENAI_TOKEN_COUNTS = TokenCountFormat(
-    words=(b'"usage"', b'"error"', b"response.", b"[DONE]"),
-    marker=re.compile(rb'["\[](?:usage"\s*:\s*\{|error"|response\.(?:completed|failed)"|DONE\])'),
+    words=(b'"usage"', b'"error"', b"[DONE]"),
+    marker=re.compile(rb'["\[](?:usage"\s*:\s*\{|error"|DONE\])'),
     numbers=number_patterns(
         {"prompt_tokens": "(?:prompt|input)_tokens", "completion_tokens": "(?:completion|output)_tokens"}
     ),

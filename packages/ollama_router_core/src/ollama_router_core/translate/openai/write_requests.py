@@ -31,10 +31,10 @@ from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.json_reader import Dropped
 from ollama_router_core.translate.message_parts import data_url, joined_text, joined_thinking, need_messages
 
-__all__ = ["write_chat", "write_sampling"]
+__all__ = ["LEVELS", "write_chat", "write_sampling"]
 
 
-_LEVELS = MappingProxyType(
+LEVELS = MappingProxyType(
     {
         ThinkingLevel.ON: "medium",
         ThinkingLevel.LOW: "low",
@@ -67,7 +67,9 @@ def write_chat(conversation: Conversation, traits: HostTraits, dropped: Dropped)
         # Models that cannot think refuse the option altogether, and for them this is already so.
         dropped.add("think")
     elif conversation.thinking is not None:
-        body["reasoning_effort"] = _LEVELS[conversation.thinking]
+        body["reasoning_effort"] = LEVELS[conversation.thinking]
+    if conversation.verbosity is not None:
+        body["verbosity"] = conversation.verbosity
     return body
 
 

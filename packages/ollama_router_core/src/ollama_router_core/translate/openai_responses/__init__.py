@@ -1,0 +1,1 @@
+"""OpenAI's dialect of `/v1/responses`, without the state that its servers keep."""

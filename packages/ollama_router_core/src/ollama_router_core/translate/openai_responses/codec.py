@@ -1,0 +1,94 @@
+"""OpenAI's dialect of `/v1/responses`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, assert_never
+
+from ollama_router_core.api.endpoints import Endpoint, Family
+from ollama_router_core.translate.api_errors import ApiError
+from ollama_router_core.translate.codec import ConversationRoute, EmbeddingRoute, HeaderField, HostTraits, Route
+from ollama_router_core.translate.errors import UntranslatableRequest
+from ollama_router_core.translate.external_models import ExternalModel
+from ollama_router_core.translate.framing import SERVER_SENT_EVENTS
+from ollama_router_core.translate.host_errors import read_host_error
+from ollama_router_core.translate.openai.errors import write_error
+from ollama_router_core.translate.openai.listings import model_entry
+from ollama_router_core.translate.openai_responses.errors import write_error_event
+from ollama_router_core.translate.openai_responses.read_requests import read_response_request
+from ollama_router_core.translate.openai_responses.replies import read_response, write_response
+from ollama_router_core.translate.openai_responses.stream_reader import ResponsesReader
+from ollama_router_core.translate.openai_responses.stream_writer import ResponsesWriter
+from ollama_router_core.translate.openai_responses.token_counts import RESPONSES_TOKEN_COUNTS
+from ollama_router_core.translate.openai_responses.write_requests import write_response_request
+from ollama_router_core.translate.replies import ReplyIdentity
+
+__all__ = ["OPENAI_RESPONSES", "ResponsesCodec"]
+
+OPENAI_RESPONSES = ConversationRoute(
+    name="openai_responses",
+    family=Family.OPENAI_RESPONSES,
+    path="/v1/responses",
+    read_request=read_response_request,
+    write_request=write_response_request,
+    read_reply=read_response,
+    write_reply=write_response,
+    stream_reader=ResponsesReader,
+    stream_writer=ResponsesWriter,
+)
+
+
+class ResponsesCodec:
+    """OpenAI's `/v1/responses`, without the state that its servers keep."""
+
+    family: Final = Family.OPENAI_RESPONSES
+    routes: Final[tuple[Route, ...]] = (OPENAI_RESPONSES,)
+    framing: Final = SERVER_SENT_EVENTS
+    token_counts: Final = RESPONSES_TOKEN_COUNTS
+    domains: Final[tuple[str, ...]] = ()
+    base_path: Final = "/v1"
+    request_fields: Final[tuple[HeaderField, ...]] = ()
+
+    def credential(self, key: bytes) -> HeaderField:
+        """See `Codec.credential`."""
+        return (b"authorization", b"Bearer " + key)
+
+    def serves(self, endpoint: Endpoint, _traits: HostTraits) -> bool:
+        """See `Codec.serves`."""
+        return endpoint.family is self.family
+
+    def route_for(self, source: Route) -> Route:
+        """See `Codec.route_for`: responses are the only route."""
+        match source:
+            case EmbeddingRoute():
+                raise UntranslatableRequest("OpenAI's Responses have no embeddings; choose a model of another host")
+            case ConversationRoute():
+                return OPENAI_RESPONSES
+            case _:
+                assert_never(source)
+
+    def read_error(self, status: int, body: bytes) -> ApiError:
+        """See `Codec.read_error`."""
+        return read_host_error(status, body)
+
+    def write_error(self, error: ApiError, _request_id: str) -> bytes:
+        """See `Codec.write_error`."""
+        return write_error(error)
+
+    def write_stream_error(self, error: ApiError, _request_id: str) -> bytes:
+        """See `Codec.write_stream_error`."""
+        return write_error_event(error)
+
+    def model_entry(self, model: ExternalModel) -> dict[str, Any]:
+        """See `Codec.model_entry`."""
+        return model_entry(model)
+
+    def heartbeat(self, _path: str, _identity: ReplyIdentity) -> bytes | None:
+        """See `Codec.heartbeat`: a comment, which parsers of server-sent events skip."""
+        return b": keepalive\n\n"
+
+    def answer_locally(
+        self, _path: str, _body: Mapping[str, Any], _model: ExternalModel, _identity: ReplyIdentity
+    ) -> bytes | None:
+        """See `Codec.answer_locally`."""
+        return None

@@ -1,0 +1,210 @@
+"""The events of a streamed response, written.
+
+Each item is begun and ended, and the last event repeats the whole answer: what was said so far is held, up to a limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, assert_never
+
+from msgspec import Struct
+
+from ollama_router_core.translate.api_errors import ApiError
+from ollama_router_core.translate.conversation import ReplyOptions, ToolCall
+from ollama_router_core.translate.errors import StreamEventTooLarge
+from ollama_router_core.translate.json_text import encode
+from ollama_router_core.translate.openai_responses.errors import failed_status
+from ollama_router_core.translate.openai_responses.replies import (
+    call_item,
+    message_item,
+    reasoning_item,
+    response_object,
+    text_part,
+)
+from ollama_router_core.translate.replies import (
+    Event,
+    Failed,
+    Finished,
+    ReplyIdentity,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ThinkingSigned,
+    ToolCallDelta,
+)
+from ollama_router_core.translate.streaming import next_call
+from ollama_router_core.translate.timestamps import call_id
+
+__all__ = ["ResponsesWriter"]
+
+
+_TEXT_DELTA = b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":'
+_SUMMARY = MappingProxyType({"summary_index": 0})
+_CONTENT = MappingProxyType({"content_index": 0})
+
+
+class _Message(Struct, frozen=True):
+    """The open item is a message."""
+
+
+class _Reasoning(Struct, frozen=True):
+    """The open item is what the model thinks."""
+
+
+class _Call(Struct, frozen=True):
+    """The open item is a call; `index` is its number among the calls of the answer."""
+
+    index: int
+    id: str
+    name: str
+
+
+class ResponsesWriter:
+    """Writes one response; `max_bytes` limits what is held of it."""
+
+    def __init__(self, identity: ReplyIdentity, options: ReplyOptions, max_bytes: int) -> None:
+        self._identity = identity
+        self._options = options
+        self._room = max_bytes
+        self._sequence = 0
+        self._output: list[dict[str, Any]] = []
+        self._open: _Message | _Reasoning | _Call | None = None
+        self._place: dict[str, Any] = {}
+        self._next_call = 0
+        self._pieces: list[str] = []
+        self._signature = ""
+        self._text_place = b""
+
+    def write(self, event: Event) -> bytes:
+        """See `StreamWriter.write`."""
+        match event:
+            case TextDelta(text=text):
+                written = self._write_text(text)
+            case ThinkingDelta(text=text):
+                written = self._write_thinking(text)
+            case ThinkingSigned(signature=signature):
+                written = self._begin_thinking()
+                self._signature = signature
+                written += self._end_item()
+            case ToolCallDelta():
+                written = self._write_call(event)
+            case Started():
+                written = self._start()
+            case Finished():
+                written = self._end_item() + self._final(event)
+            case Failed(error=error):
+                written = self._failed(error)
+            case _:
+                assert_never(event)
+        return written
+
+    def _event(self, name: str, fields: Mapping[str, Any]) -> bytes:
+        kind = f"response.{name}"
+        payload = encode({"type": kind, "sequence_number": self._sequence, **fields})
+        self._sequence += 1
+        return b"event: %s\ndata: %s\n\n" % (kind.encode("ascii"), payload)
+
+    def _start(self) -> bytes:
+        response = {"response": response_object(self._identity, self._options, output=[])}
+        return self._event("created", response) + self._event("in_progress", response)
+
+    def _hold(self, text: str) -> None:
+        self._pieces.append(text)
+        self._room -= len(text) + 1
+        if self._room < 0:
+            raise StreamEventTooLarge("the answer is too long to be repeated at its end")
+
+    def _begin(self, opened: _Message | _Reasoning | _Call, item: dict[str, Any]) -> bytes:
+        self._open = opened
+        self._place = {"item_id": item["id"], "output_index": len(self._output)}
+        return self._event("output_item.added", {"output_index": len(self._output), "item": item})
+
+    def _write_text(self, text: str) -> bytes:
+        """Write a token; most events are one, so the bytes around it are made once."""
+        written = b"" if isinstance(self._open, _Message) else self._begin_text()
+        self._hold(text)
+        number = b"%d" % self._sequence
+        self._sequence += 1
+        return written + _TEXT_DELTA + number + self._text_place + encode(text) + b"}\n\n"
+
+    def _begin_text(self) -> bytes:
+        written = self._end_item()
+        written += self._begin(_Message(), message_item(self._identity, len(self._output), [], "in_progress"))
+        self._text_place = b"," + encode({**self._place, **_CONTENT, "logprobs": []})[1:-1] + b',"delta":'
+        return written + self._event("content_part.added", {**self._place, **_CONTENT, "part": text_part("")})
+
+    def _write_thinking(self, text: str) -> bytes:
+        written = self._begin_thinking()
+        if not self._pieces:
+            part = {"type": "summary_text", "text": ""}
+            written += self._event("reasoning_summary_part.added", {**self._place, **_SUMMARY, "part": part})
+        self._hold(text)
+        return written + self._event("reasoning_summary_text.delta", {**self._place, **_SUMMARY, "delta": text})
+
+    def _begin_thinking(self) -> bytes:
+        if isinstance(self._open, _Reasoning):
+            return b""
+        written = self._end_item()
+        return written + self._begin(_Reasoning(), reasoning_item(self._identity, len(self._output), "", ""))
+
+    def _write_call(self, delta: ToolCallDelta) -> bytes:
+        written = b""
+        if not (isinstance(self._open, _Call) and self._open.index == delta.index):
+            written = self._end_item()
+            self._next_call = next_call(delta, self._next_call)
+            call = ToolCall(delta.id or call_id(self._identity, delta.index), delta.name, "")
+            item = call_item(self._identity, len(self._output), call, "in_progress")
+            written += self._begin(_Call(delta.index, call.id, call.name), item)
+        return written + self._write_arguments(delta.arguments) if delta.arguments else written
+
+    def _write_arguments(self, text: str) -> bytes:
+        self._hold(text)
+        return self._event("function_call_arguments.delta", {**self._place, "delta": text})
+
+    def _end_item(self) -> bytes:
+        if self._open is None:
+            return b""
+        index = len(self._output)
+        match self._open:
+            case _Message():
+                written = self._end_text()
+                item = message_item(self._identity, index, [text_part("".join(self._pieces))])
+            case _Reasoning():
+                written = self._end_summary() if self._pieces else b""
+                item = reasoning_item(self._identity, index, "".join(self._pieces), self._signature)
+            case _Call(id=given_id, name=name):
+                # Clients parse what they collected, and nothing is not JSON.
+                written = b"" if self._pieces else self._write_arguments("{}")
+                arguments = "".join(self._pieces)
+                written += self._event("function_call_arguments.done", {**self._place, "arguments": arguments})
+                item = call_item(self._identity, index, ToolCall(given_id, name, arguments))
+            case _:
+                assert_never(self._open)
+        self._open, self._pieces, self._signature = None, [], ""
+        written += self._event("output_item.done", {"output_index": index, "item": item})
+        self._output.append(item)
+        return written
+
+    def _end_text(self) -> bytes:
+        part, place = text_part("".join(self._pieces)), {**self._place, **_CONTENT}
+        done = self._event("output_text.done", {**place, "text": part["text"], "logprobs": []})
+        return done + self._event("content_part.done", {**place, "part": part})
+
+    def _end_summary(self) -> bytes:
+        text, place = "".join(self._pieces), {**self._place, **_SUMMARY}
+        done = self._event("reasoning_summary_text.done", {**place, "text": text})
+        part = {"type": "summary_text", "text": text}
+        return done + self._event("reasoning_summary_part.done", {**place, "part": part})
+
+    def _final(self, event: Finished) -> bytes:
+        response = response_object(
+            self._identity, self._options, output=self._output, finish=event.finish, usage=event.usage
+        )
+        return self._event(response["status"], {"response": response})
+
+    def _failed(self, error: ApiError) -> bytes:
+        response = response_object(self._identity, self._options, output=self._output)
+        failed = {**response, "status": "failed", "error": failed_status(error)}
+        return self._event("failed", {"response": failed})

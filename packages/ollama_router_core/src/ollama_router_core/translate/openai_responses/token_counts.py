@@ -1,0 +1,72 @@
+"""Token counts in passing answers of `/v1/responses`: in the last event, which wraps the whole answer."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from ollama_router_core.translate.framing import event_data
+from ollama_router_core.translate.json_text import decode_patiently
+from ollama_router_core.translate.token_counts import (
+    TokenCountFormat,
+    Usage,
+    count_of,
+    number_patterns,
+    usage_member,
+)
+
+__all__ = ["RESPONSES_TOKEN_COUNTS"]
+
+_ENDS = ("response.completed", "response.incomplete")
+_FAILURES = ("error", "response.failed")
+
+
+class _Response(Struct):
+    """The answer in the last event; its output is skipped, not read."""
+
+    usage: Any = None
+
+
+class _End(Struct):
+    """An event, or a whole answer."""
+
+    usage: Any = None
+    error: Any = None
+    type: Any = None
+    response: _Response | None = None
+
+
+_decode = msgspec.json.Decoder(_End).decode
+
+
+def _parsed(text: bytes) -> _End:
+    """Parse an event. The last one repeats the answer, and that may hold lone surrogates, which msgspec refuses."""
+    try:
+        return _decode(text)
+    except msgspec.DecodeError:
+        return msgspec.convert(decode_patiently(text), _End)
+
+
+def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `TokenCountFormat.read`
+    end = _parsed(text)
+    source = usage_member(end.usage or (end.response.usage if end.response else None))
+    prompt, answer = count_of(source.get("input_tokens")), count_of(source.get("output_tokens"))
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=answer,
+        finished=end.type in _ENDS or (whole and (prompt is not None or answer is not None)),
+        failed=bool(end.error) or end.type in _FAILURES,
+    )
+
+
+RESPONSES_TOKEN_COUNTS = TokenCountFormat(
+    words=(b'"usage"', b"response.completed", b"response.incomplete", b"response.failed", b'"error"'),
+    marker=re.compile(rb'"usage"\s*:\s*\{'),
+    numbers=number_patterns({"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}),
+    payload=event_data,
+    read=_read,
+    counts_end=True,
+)

@@ -1,0 +1,214 @@
+"""A conversation, written as a request of `/v1/responses`.
+
+Source: the request types of OpenAI's own Python library. The host is asked to store nothing; the proof of what a model
+thought is asked for in its place.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+from ollama_router_core.api.endpoints import Family
+from ollama_router_core.translate.codec import HostTraits
+from ollama_router_core.translate.conversation import (
+    Conversation,
+    Image,
+    ImageUrl,
+    JsonMode,
+    JsonSchema,
+    Message,
+    Part,
+    RedactedThinking,
+    ResponseFormat,
+    Role,
+    Text,
+    Thinking,
+    ThinkingLevel,
+    Tool,
+    ToolCall,
+    ToolResult,
+)
+from ollama_router_core.translate.errors import UntranslatableRequest
+from ollama_router_core.translate.json_reader import Dropped
+from ollama_router_core.translate.message_parts import data_url, joined_text, need_messages
+from ollama_router_core.translate.openai.write_requests import LEVELS
+from ollama_router_core.translate.signatures import own_signature
+
+__all__ = ["write_response_request"]
+
+
+def write_response_request(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
+    """Write the body of a request, without the model.
+
+    Raises:
+        UntranslatableRequest: no message, an image that an assistant said, a text after the gap.
+    """
+    need_messages(conversation)
+    if conversation.suffix is not None:
+        raise UntranslatableRequest("suffix is for completions; a response has no gap to fill")
+    instructions, messages = _split_instructions(conversation.messages)
+    body: dict[str, Any] = {
+        "input": [item for message in messages for item in _write_message(message, traits, dropped)],
+        "stream": conversation.stream,
+        "store": False,
+        **_write_sampling(conversation, traits, dropped),
+        **_write_tools(conversation),
+        **_write_reasoning(conversation, dropped),
+    }
+    if instructions:
+        body["instructions"] = instructions
+    if text := _write_text(conversation):
+        body["text"] = text
+    return body
+
+
+def _split_instructions(messages: tuple[Message, ...]) -> tuple[str, tuple[Message, ...]]:
+    """Return the system prompt, which stands apart, and the rest, unless the prompt is all there is."""
+    if len(messages) > 1 and messages[0].role is Role.SYSTEM:
+        return joined_text(messages[0].parts, "\n"), messages[1:]
+    return "", messages
+
+
+def _write_message(message: Message, traits: HostTraits, dropped: Dropped) -> list[dict[str, Any]]:
+    match message.role:
+        case Role.SYSTEM | Role.USER:
+            return [{"type": "message", "role": message.role.value, "content": _write_content(message.parts)}]
+        case Role.TOOL:
+            return [_write_result(part, dropped) for part in message.parts if isinstance(part, ToolResult)]
+        case Role.ASSISTANT:
+            written = (_write_said(part, traits, dropped) for part in message.parts)
+            return [item for item in written if item is not None]
+        case _:
+            assert_never(message.role)
+
+
+def _write_content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
+    if all(isinstance(part, Text) for part in parts):
+        return joined_text(parts, "\n")
+    return [_write_part(part) for part in parts]
+
+
+def _write_part(part: Part) -> dict[str, Any]:
+    match part:
+        case Text(text=text):
+            return {"type": "input_text", "text": text}
+        case Image():
+            return {"type": "input_image", "detail": "auto", "image_url": data_url(part)}
+        case ImageUrl(url=url):
+            return {"type": "input_image", "detail": "auto", "image_url": url}
+        case Thinking() | RedactedThinking() | ToolCall() | ToolResult():
+            raise UntranslatableRequest("only an assistant's message may hold thoughts and tool calls")
+        case _:
+            assert_never(part)
+
+
+def _write_result(result: ToolResult, dropped: Dropped) -> dict[str, Any]:
+    if result.is_error:
+        dropped.add("messages.content.is_error")
+    return {"type": "function_call_output", "call_id": result.call_id, "output": _write_content(result.parts)}
+
+
+def _write_said(part: Part, traits: HostTraits, dropped: Dropped) -> dict[str, Any] | None:
+    """Return an item of what the assistant said, None for thoughts that the host cannot check."""
+    match part:
+        case Text(text=text):
+            return {"type": "message", "role": "assistant", "content": text} if text else None
+        case Thinking():
+            return _write_thinking(part, traits, dropped)
+        case RedactedThinking():
+            dropped.add("messages.thinking")
+            return None
+        case ToolCall(id=call_id, name=name, arguments=arguments):
+            return {"type": "function_call", "call_id": call_id, "name": name, "arguments": arguments or "{}"}
+        case Image() | ImageUrl() | ToolResult():
+            raise UntranslatableRequest("an assistant's message cannot hold an image in OpenAI's dialect")
+        case _:
+            assert_never(part)
+
+
+def _write_thinking(part: Thinking, traits: HostTraits, dropped: Dropped) -> dict[str, Any] | None:
+    if proof := own_signature(part.signature, Family.OPENAI_RESPONSES):
+        summary = [{"type": "summary_text", "text": part.text}] if part.text else []
+        return {"type": "reasoning", "summary": summary, "encrypted_content": proof}
+    if part.text and traits.extensions:
+        return {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": part.text}]}
+    dropped.add("messages.thinking")
+    return None
+
+
+def _write_sampling(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
+    sampling = conversation.sampling
+    body: dict[str, Any] = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "max_output_tokens": sampling.max_tokens,
+    }
+    extensions = {
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
+        "repeat_penalty": sampling.repeat_penalty,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "seed": sampling.seed,
+        "stop": list(sampling.stop) or None,
+    }
+    for key, value in extensions.items():
+        if value is not None and traits.extensions:
+            body[key] = value
+        elif value is not None:
+            dropped.add(key)
+    return {key: value for key, value in body.items() if value is not None}
+
+
+def _write_tools(conversation: Conversation) -> dict[str, Any]:
+    body: dict[str, Any] = {}
+    if not conversation.tools:
+        return body
+    body["tools"] = [_write_tool(tool) for tool in conversation.tools]
+    choice = conversation.tool_choice
+    if choice is not None:
+        body["tool_choice"] = {"type": "function", "name": choice.name} if choice.mode == "named" else choice.mode
+    if conversation.parallel_tools is not None:
+        body["parallel_tool_calls"] = conversation.parallel_tools
+    return body
+
+
+def _write_tool(tool: Tool) -> dict[str, Any]:
+    """Write a function. Here a missing `strict` means true, in every other dialect false."""
+    schema = dict(tool.parameters) if tool.parameters is not None else {"type": "object", "properties": {}}
+    written = {"type": "function", "name": tool.name, "parameters": schema, "strict": tool.strict is True}
+    return {**written, "description": tool.description} if tool.description else written
+
+
+def _write_reasoning(conversation: Conversation, dropped: Dropped) -> dict[str, Any]:
+    level = conversation.thinking
+    if level is None:
+        return {}
+    if level is ThinkingLevel.OFF:
+        # Models that cannot think refuse the option altogether, and for them this is already so.
+        dropped.add("think")
+        return {}
+    reasoning = {"effort": LEVELS[level]}
+    if conversation.reasoning_summary is not None:
+        reasoning["summary"] = conversation.reasoning_summary
+    return {"reasoning": reasoning, "include": ["reasoning.encrypted_content"]}
+
+
+def _write_text(conversation: Conversation) -> dict[str, Any]:
+    text: dict[str, Any] = {}
+    if conversation.format is not None:
+        text["format"] = _write_format(conversation.format)
+    if conversation.verbosity is not None:
+        text["verbosity"] = conversation.verbosity
+    return text
+
+
+def _write_format(wanted: ResponseFormat) -> dict[str, Any]:
+    match wanted:
+        case JsonMode():
+            return {"type": "json_object"}
+        case JsonSchema():
+            written = {"type": "json_schema", "name": wanted.name or "answer", "schema": dict(wanted.schema)}
+            return written if wanted.strict is None else {**written, "strict": wanted.strict}
+        case _:
+            assert_never(wanted)

@@ -141,7 +141,7 @@ async def _feed(pieces: Sequence[bytes], turns: int) -> Feed:
         await _turn(turns)
     await _turn(30)
     closed = transport.closing or transport.half_closed
-    unfinished = not closed and bool(protocol._held or protocol._state)
+    unfinished = not closed and bool(protocol._requests.held or protocol._requests.in_body)
     protocol.connection_lost(None)
     await _turn(5)
     headers = tuple(tuple(fields) for fields in app.headers)

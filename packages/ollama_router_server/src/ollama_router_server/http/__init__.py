@@ -1,4 +1,4 @@
-"""The strict HTTP/1.1 front: uvicorn's httptools protocol with the doors closed that it leaves open."""
+"""The strict HTTP/1.1 front: an asyncio protocol on httptools, run by uvicorn."""
 
 from __future__ import annotations
 

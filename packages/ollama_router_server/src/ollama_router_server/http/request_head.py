@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 __all__ = ["RequestHead"]
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
-    """A head as the strict front read it: names of fields in lower case, values without surrounding blanks."""
+class RequestHead(msgspec.Struct, frozen=True, gc=False):
+    """A head as the strict parser read it.
+
+    Attributes:
+        method: in upper case.
+        target: path and query as they were sent.
+        headers: names in lower case, values without the blanks around them.
+        version: `1.1` or `1.0`.
+        keep_alive: whether another request may follow on the connection.
+        expects_continue: whether the client waits for an interim answer before it sends the body.
+    """
 
     method: str
     target: bytes
     headers: list[tuple[bytes, bytes]]
     version: str
     keep_alive: bool
+    expects_continue: bool = False

@@ -1,0 +1,323 @@
+"""Requests as a client's bytes mean them: strict, and without I/O.
+
+The bytes are cut into heads and bodies before llhttp sees them: a head is held until it is whole, judged, and only then
+parsed, a body is fed up to its own end. So the verdict does not depend on segments, and nothing that follows a refusal,
+or a request that closes the connection, is ever looked at.
+
+    HEAD --whole and good--> SIZED or CHUNKED --last byte--> HEAD        (no body: HEAD again at once)
+    any  --refused, or the last request--> closed                        (bytes are thrown away)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+from typing import Final, Literal, assert_never
+
+import httptools
+
+from ollama_router_server.http.head import (
+    Refusal,
+    check_fields,
+    check_partial,
+    check_target,
+    too_large,
+    without_upgrade,
+)
+from ollama_router_server.http.limits import Bounds
+from ollama_router_server.http.request_head import RequestHead
+
+__all__ = ["END", "Event", "RequestParser"]
+
+
+class _Expected(Enum):
+    HEAD = "head"
+    SIZED = "sized"
+    CHUNKED = "chunked"
+
+
+class _End(Enum):
+    END = "end"
+
+
+END: Final = _End.END
+"""The event that ends a request."""
+
+Event = RequestHead | bytes | Literal[_End.END] | Refusal
+"""A head; a piece of its body, never empty; the end of the request; or why nothing more is read."""
+
+_BAD_HEAD: Final = Refusal(400, "the head is not valid HTTP/1.1")
+_NO_TRACE: Final = Refusal(405, "TRACE would show fields that are for the router alone")
+_BAD_BODY: Final = Refusal(400, "the body's framing is broken")
+_HEAD_END: Final = b"\r\n\r\n"
+
+
+class _StoppedError(Exception):
+    """Stops llhttp from inside a callback; why is in `_refusal`, or `_upgrade` is set."""
+
+
+class RequestParser:
+    """One request after another from one connection.
+
+    Call `feed` with what arrives, then `next_event` until it returns None. Whoever answers one request at a time does
+    not ask for the next event while `between_requests`. The `on_...` methods are httptools' protocol.
+
+    Args:
+        bounds: the limits of a head, of framing and of trailers; read anew for each head and chunk.
+    """
+
+    __slots__ = (
+        "_bounds",
+        "_closed",
+        "_data",
+        "_events",
+        "_expected",
+        "_headers",
+        "_left",
+        "_llhttp",
+        "_payload",
+        "_place",
+        "_quiet",
+        "_raw",
+        "_refusal",
+        "_target",
+        "_upgrade",
+    )
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._llhttp: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._expected = _Expected.HEAD
+        self._closed = False
+        self._events: deque[Event] = deque()
+        self._data = b""
+        self._place = 0  # in `_data`: what is before it has been parsed
+        self._left = 0  # bytes of a sized body
+        self._raw = self._payload = self._quiet = 0  # of a chunked body: all bytes, those of the body, those since
+        self._refusal: Refusal | None = None
+        self._upgrade = False
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+
+    @property
+    def held(self) -> int:
+        """Bytes that have been fed and not been parsed."""
+        return len(self._data) - self._place
+
+    @property
+    def in_body(self) -> bool:
+        """Whether the body of a request has begun and not ended; a refusal does not change this."""
+        return self._expected is not _Expected.HEAD
+
+    @property
+    def between_requests(self) -> bool:
+        """Whether the next event, if there is one, begins a request or refuses one."""
+        return self._expected is _Expected.HEAD and not self._events
+
+    @property
+    def closed(self) -> bool:
+        """Whether there will be no more events."""
+        return self._closed and not self._events
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes from the connection."""
+        if self._closed:
+            return
+        if self._place < len(self._data):
+            data = self._data[self._place :] + data
+        self._data = data
+        self._place = 0
+
+    def next_event(self) -> Event | None:
+        """The next event, None until more bytes are fed."""
+        while not self._events:
+            if self._closed or not self._parse():
+                return None
+        return self._events.popleft()
+
+    def whole_body(self) -> bytes | None:
+        """The body of the request whose head was the last event, if it has a length and is all there.
+
+        The events of the body and its end are then left out.
+        """
+        if self._expected is not _Expected.SIZED or not 0 < self._left <= self.held:
+            return None
+        body = self._data[self._place : self._place + self._left]
+        self._parse_sized()
+        if self._events[-1] is not END:
+            return None
+        self._events.clear()
+        return body
+
+    def close(self) -> None:
+        """Drop what is held; there are no more events."""
+        self._closed = True
+        self._events.clear()
+        self._discard()
+        self._llhttp = None  # it refers back to this object
+
+    # which bytes go where -----------------------------------------------------------------------------
+
+    def _parse(self) -> bool:
+        """Parse some of what is held; False if more is needed for that."""
+        if self._place >= len(self._data):
+            return False
+        match self._expected:
+            case _Expected.HEAD:
+                return self._parse_head()
+            case _Expected.SIZED:
+                self._parse_sized()
+            case _Expected.CHUNKED:
+                self._parse_chunked()
+            case never:
+                assert_never(never)
+        return True
+
+    def _parse_head(self) -> bool:
+        data, place, limit = self._data, self._place, self._bounds.limits.header_bytes
+        start = place
+        while data.startswith(b"\r\n", start):
+            start += 2
+        end = data.find(_HEAD_END, start)
+        if end < 0:
+            return self._judge_partial(data[start:])
+        end += len(_HEAD_END)
+        refusal = too_large(data[start : max(start, place + limit)]) if end - place > limit else _misfit(data, start)
+        if refusal is not None:
+            self._refuse(refusal)
+            return True
+        self._place = end
+        self._read_head(data[start:end])
+        return True
+
+    def _judge_partial(self, head: bytes) -> bool:
+        limits = self._bounds.limits
+        refusal = check_partial(head, limits) if head else None
+        if refusal is None and self.held > limits.header_bytes:
+            refusal = too_large(self._data[self._place : self._place + limits.header_bytes].lstrip(b"\r\n"))
+        if refusal is not None:
+            self._refuse(refusal)
+        return refusal is not None
+
+    def _read_head(self, head: bytes) -> None:
+        self._feed_llhttp(head, _BAD_HEAD)
+        if self._upgrade:
+            self._upgrade = False
+            self._llhttp = httptools.HttpRequestParser(self)
+            self._feed_llhttp(without_upgrade(head), _BAD_HEAD)
+
+    def _parse_sized(self) -> None:
+        piece = self._data[self._place : self._place + self._left]
+        self._place += len(piece)
+        self._left -= len(piece)
+        self._feed_llhttp(piece, _BAD_BODY)
+
+    def _parse_chunked(self) -> None:
+        """Parse up to where the body may end, which is always an empty line.
+
+        The empty line may have begun in the last segment, so the first three bytes are fed one by one; and it may
+        have begun among those three.
+        """
+        data, place, payload = self._data, self._place, self._payload
+        if place < 3:
+            stop = place + 1
+        else:
+            end = data.find(_HEAD_END, place - 3)
+            stop = len(data) if end < 0 else end + len(_HEAD_END)
+        self._place = stop
+        self._raw += stop - place
+        self._feed_llhttp(data[place:stop], _BAD_BODY)
+        self._quiet = self._quiet + stop - place if self._payload == payload else 0
+        limit = self._bounds.limits.header_bytes
+        if self._quiet > limit or self._raw - self._payload > limit + self._payload:
+            self._refuse(Refusal(400, "more framing than body"))
+
+    def _feed_llhttp(self, data: bytes, otherwise: Refusal) -> None:
+        if self._llhttp is None:
+            return
+        try:
+            self._llhttp.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if not self._upgrade:
+                self._refuse(self._refusal or otherwise)
+        if not self.held:
+            self._discard()  # a connection that waits must not keep a segment
+
+    def _refuse(self, refusal: Refusal) -> None:
+        if not self._closed:
+            self._closed = True
+            self._events.append(refusal)
+            self._discard()
+
+    def _discard(self) -> None:
+        self._data = b""
+        self._place = 0
+
+    # httptools' protocol ------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._target = b""
+        self._headers = []
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the request target."""
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of a head; fields after a body (trailers) are dropped."""
+        if self._expected is _Expected.HEAD:
+            self._headers.append((name.lower(), value.strip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        """A head has been parsed: judge it, and learn where its body ends."""
+        parser = self._llhttp
+        assert parser is not None  # noqa: S101 - it is calling us
+        version, limits, fields = parser.get_http_version(), self._bounds.limits, self._headers
+        named = dict(fields)
+        self._refusal = check_target(self._target, limits) or check_fields(fields, named, version, limits)
+        self._upgrade = self._refusal is None and parser.should_upgrade()
+        if self._refusal is not None or self._upgrade:
+            raise _StoppedError
+        self._expect_body(named)
+        self._events.append(
+            RequestHead(
+                parser.get_method().decode("ascii"),
+                self._target,
+                fields,
+                version,
+                version != "1.0" and parser.should_keep_alive(),
+                version == "1.1" and named.get(b"expect", b"").lower() == b"100-continue",
+            )
+        )
+
+    def _expect_body(self, named: dict[bytes, bytes]) -> None:
+        length = named.get(b"content-length")
+        if length is not None:
+            self._left = int(length)
+            self._expected = _Expected.SIZED
+        elif b"transfer-encoding" in named:
+            self._raw = self._payload = self._quiet = 0
+            self._expected = _Expected.CHUNKED
+
+    def on_body(self, body: bytes) -> None:
+        """Bytes of a body."""
+        self._payload += len(body)
+        self._events.append(body)
+
+    def on_message_complete(self) -> None:
+        """A request has ended; after one that closes the connection, nothing more is read."""
+        parser = self._llhttp
+        assert parser is not None  # noqa: S101 - it is calling us
+        self._expected = _Expected.HEAD
+        self._events.append(END)
+        if not parser.should_keep_alive():
+            self._closed = True
+            self._discard()
+
+
+def _misfit(data: bytes, start: int) -> Refusal | None:
+    """Refuse what llhttp would let pass: line ends of its own before a method, blanks after it; and TRACE."""
+    if not 65 <= data[start] <= 90 or data.count(b" ", start, data.find(b"\r", start)) != 2:
+        return _BAD_HEAD
+    return _NO_TRACE if data.startswith(b"TRACE ", start) else None

@@ -1,0 +1,69 @@
+"""Clients that take an answer too slowly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+import sys
+
+from ollama_router_server.http.cycle import reset_on_close
+from ollama_router_server.http.limits import Bounds
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
+__all__ = ["SendStallWatch"]
+
+
+class SendStallWatch:
+    """Aborts a connection whose client acknowledges less than `write_rate` over `write_stall` seconds while watched."""
+
+    __slots__ = ("_bounds", "_loop", "_timer", "_transport", "_unacknowledged")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, bounds: Bounds) -> None:
+        self._loop = loop
+        self._transport = transport
+        self._bounds = bounds
+        self._timer: asyncio.TimerHandle | None = None
+        self._unacknowledged = 0
+
+    def start(self) -> None:
+        """Begin to watch; again if it is watched already."""
+        self.stop()
+        self._unacknowledged = self._measure()
+        self._timer = self._loop.call_later(self._bounds.limits.write_stall, self._check)
+
+    def start_if_idle(self) -> None:
+        """Begin to watch what has been written, if anything is left of it and it is not watched already."""
+        if self._timer is None and self._transport.get_write_buffer_size():
+            self.start()
+
+    def stop(self) -> None:
+        """Watch no more: the client has caught up, or is gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check(self) -> None:
+        self._timer = None
+        limits = self._bounds.limits
+        if self._unacknowledged - self._measure() < limits.write_stall * limits.write_rate:
+            reset_on_close(self._transport, on=True)  # else the kernel goes on offering what it holds for minutes
+            self._transport.abort()
+        else:
+            self.start()
+
+    def _measure(self) -> int:
+        """Bytes that the client has not acknowledged, here and in the kernel.
+
+        The transport's buffer alone would not do: the kernel takes nothing from it until a third of its own, which may
+        be a megabyte, is free again.
+        """
+        held = self._transport.get_write_buffer_size()
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and sys.platform != "win32":
+            with contextlib.suppress(OSError):
+                held += struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
+        return held

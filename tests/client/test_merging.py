@@ -14,6 +14,7 @@ import pytest
 
 from ollama_router_core import AsyncRouterTransport, MemorySink, RouterTransport
 from ollama_router_core.testing import FakeFleet
+from support.pauses import stay_silent
 from support.waiting import wait_until
 
 LIBRARIES = [httpx, httpx2]
@@ -58,7 +59,7 @@ class Slow:
                 for piece in _bytes(FIRST):
                     yield piece
                 while not slow.goes_on.is_set():
-                    await anyio.sleep(0.01)
+                    await stay_silent(0.01)
                     yield _bytes(FIRST)[0] + b"\n"
                 yield json.dumps(slow.ends[name]).encode()
 

@@ -14,6 +14,7 @@ import pytest
 from ollama_router_core import AsyncRouterTransport, MemorySink, RouterTransport
 from ollama_router_core.config import Config
 from ollama_router_core.testing import FakeFleet
+from support.pauses import stay_silent
 from support.waiting import wait_until
 
 CHAT: dict[str, Any] = {"model": "qwen3:8b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
@@ -60,8 +61,8 @@ class Held:
         """The same for tasks."""
         chat = self._begin(request)
         try:
-            while chat and not self.gate.is_set():  # noqa: ASYNC110 - a thread opens it
-                await anyio.sleep(0.001)
+            while chat and not self.gate.is_set():
+                await stay_silent(0.001)
             return await self.fleet.handle_async_request(request)
         finally:
             if chat:

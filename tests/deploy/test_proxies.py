@@ -18,7 +18,7 @@ import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
 from ollama_router_server.process.listening import listen
-from support.eventually import eventually
+from support.eventually import eventually, eventually_async
 from support.router import RunningRouter, running_router, server_entry
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -90,14 +90,13 @@ async def proxy(program: str, folder: Path, router: RunningRouter) -> AsyncItera
 
 
 async def _answers(client: httpx.AsyncClient) -> None:
-    for _ in range(200):
+    async def is_live() -> bool:
         try:
-            assert (await client.get("/livez")).status_code == 200
+            return (await client.get("/livez")).status_code == 200
         except httpx.ConnectError:
-            await asyncio.sleep(0.05)
-        else:
-            return
-    raise AssertionError("the proxy never answered")
+            return False
+
+    await eventually_async(is_live)
 
 
 async def test_pieces_come_one_by_one_and_leaving_is_seen(tmp_path: Path, program: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
-__all__ = ["eventually", "eventually_async"]
+__all__ = ["eventually", "eventually_async", "settled"]
 
 
 async def eventually(condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
@@ -20,3 +21,13 @@ async def eventually_async(condition: Callable[[], Awaitable[bool]], *, seconds:
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
+
+
+async def settled(value: Callable[[], int], *, quiet: float = 0.05, seconds: float = 60.0) -> None:
+    """Return once a value that is not 0 has stayed the same for `quiet` seconds."""
+    last, since = 0, time.monotonic()
+    async with asyncio.timeout(seconds):
+        while not last or time.monotonic() - since < quiet:
+            await asyncio.sleep(0.01)
+            if value() != last:
+                last, since = value(), time.monotonic()

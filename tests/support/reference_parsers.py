@@ -6,13 +6,13 @@ import contextlib
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import h11
 
 from support.strict_front import read_to_end
+from support.waiting import wait_until
 
 __all__ = ["h11_accepts", "proxy_accepts", "running_haproxy", "running_nginx"]
 
@@ -99,19 +99,20 @@ def _free_port() -> int:
 def _running(command: list[str], port: int) -> Iterator[int]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert process.poll() is None, f"{command[0]} ended with {process.returncode}"
-                assert time.monotonic() < deadline, f"{command[0]} does not listen"
-                time.sleep(0.02)
+        wait_until(lambda: process.poll() is not None or _listens(port), f"{command[0]} to listen")
+        assert process.poll() is None, f"{command[0]} ended with {process.returncode}"
         yield port
     finally:
         process.terminate()
         process.wait(20)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _executable(name: str) -> str | None:

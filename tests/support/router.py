@@ -27,7 +27,7 @@ from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import Role, UserStore
 from ollama_router_server.system import SystemClock
-from support.eventually import eventually
+from support.eventually import eventually, eventually_async
 
 
 @dataclass
@@ -53,12 +53,15 @@ class RunningRouter:
     async def rows(self, count: int = 1) -> tuple[RequestRecord, ...]:
         """The request log, newest first, once it holds at least `count` rows."""
         await eventually(lambda: self.services.sink.pending == 0)
-        for _ in range(200):
+        rows: tuple[RequestRecord, ...] = ()
+
+        async def are_there() -> bool:
+            nonlocal rows
             rows = await self.services.request_log.list(LogFilter(), limit=1000)
-            if len(rows) >= count:
-                return rows
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"the request log never held {count} rows")
+            return len(rows) >= count
+
+        await eventually_async(are_there)
+        return rows
 
 
 def server_entry(simulator: OllamaSimulator, **settings: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from ollama_router_server.http import Bounds, ProtocolLimits, StrictProtocol, strict_protocol
+from support.eventually import eventually
 from support.http_corpus import Seen
 
 __all__ = ["Feed", "Front", "feed", "serve_front"]
@@ -50,8 +51,8 @@ class Recorder:
         query = b"?" + scope["query_string"] if scope["query_string"] else b""
         self.seen.append(Seen(scope["method"], path + query, body))
         self.headers.append(list(scope["headers"]))
-        while path == b"/wait" and not self.released.is_set():  # noqa: ASYNC110 - set by another thread
-            await asyncio.sleep(0.01)
+        if path == b"/wait":
+            await eventually(self.released.is_set)
         if path in {b"/pieces", b"/unfinished"}:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             for piece in (b"one ", b"two ", b"three"):

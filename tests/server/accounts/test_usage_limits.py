@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,8 @@ from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.router_activity import RouterActivity
 from ollama_router_server.storage.token_usage import TokenUsage
-from support.eventually import eventually
+from support.eventually import eventually, eventually_async
+from support.pauses import stay_silent
 from support.storage import FakeClock, create_sqlite, sqlite_url
 
 pytestmark = pytest.mark.anyio
@@ -61,13 +61,20 @@ def new_ledger(database: Database, router: str = "one") -> UsageLimits:
 
 async def refuses(ledger: UsageLimits, user: User) -> None:
     """Wait until a process refuses a user."""
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                ledger.settle(await ledger.admit(user, tokens=0), 0)
-            except LimitExceeded:
-                return
-            await asyncio.sleep(0.01)
+
+    async def is_refused() -> bool:
+        return not await admits(ledger, user)
+
+    await eventually_async(is_refused)
+
+
+async def admits(ledger: UsageLimits, user: User) -> bool:
+    """Whether a process admits a request of a user, which then uses nothing."""
+    try:
+        ledger.settle(await ledger.admit(user, tokens=0), 0)
+    except LimitExceeded:
+        return False
+    return True
 
 
 async def stored(database: Database) -> int:
@@ -77,11 +84,11 @@ async def stored(database: Database) -> int:
 
 async def becomes(database: Database, tokens: int) -> None:
     """Wait until the database holds so many tokens."""
-    for _ in range(1_000):
-        if await stored(database) == tokens:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"the database never held {tokens} tokens")
+
+    async def is_stored() -> bool:
+        return await stored(database) == tokens
+
+    await eventually_async(is_stored)
 
 
 async def test_tokens_are_taken_on_admission_and_settled_by_use(database: Database) -> None:
@@ -151,12 +158,7 @@ async def test_processes_see_each_other_s_requests_under_way(database: Database)
     ticket = await one.admit(user, tokens=0)
     await refuses(other, user)
     one.settle(ticket, 0)
-    async with asyncio.timeout(10):
-        while True:
-            with suppress(LimitExceeded):
-                other.settle(await other.admit(user, tokens=0), 0)
-                break
-            await asyncio.sleep(0.01)
+    await eventually_async(lambda: admits(other, user))
     await one.aclose()
     await other.aclose()
 
@@ -201,7 +203,7 @@ async def test_a_locked_database_delays_writing_and_loses_nothing(database: Data
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         ledger.settle(await ledger.admit(user, tokens=1), 60)
-        await asyncio.sleep(0.1)
+        await stay_silent(0.1)
         assert ledger.standing(user).tokens.remaining == 39  # type: ignore[union-attr]
     await becomes(database, 61)
     await ledger.aclose()

@@ -21,6 +21,7 @@ from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import SystemClock
 from support.orouter import Orouter
+from support.pauses import wait_out
 from support.waiting import wait_until
 from support.workers import ServedRouter, served
 
@@ -38,7 +39,7 @@ def limit(router: ServedRouter, name: str, **grants: int) -> None:
     with router.client(router.admin_token) as admin:
         answer = admin.patch(f"/router/users/{name}", json={"grants": grants})
         assert answer.status_code == 200, answer.text
-    time.sleep(0.6)  # the promised second has no event to wait for: workers look at the users four times a second
+    wait_out(0.6)  # the promised second has no event to wait for: workers look at the users four times a second
 
 
 def status(client: httpx.Client) -> int:
@@ -106,7 +107,7 @@ def test_a_restart_forgets_no_request_of_the_last_minute(tmp_path):
             limit(router, "alice", requests_per_minute=5)
             with router.client() as client:
                 assert [status(client) for _ in range(5)] == [200] * 5
-            time.sleep(0.6)  # twice the promised fifth of a second and more
+            wait_out(0.6)  # twice the promised fifth of a second and more
             router.running.process.kill()
             router.running.process.wait()
         with Orouter(home=tmp_path).serve("--port", "0") as url:
@@ -123,9 +124,9 @@ def test_two_routers_on_one_database_know_of_each_other_s_requests_within_half_a
         limit(one, "alice", requests_per_minute=6)
         with one.client() as client:
             assert [status(client) for _ in range(3)] == [200] * 3
-        time.sleep(0.6)
+        wait_out(0.6)
         assert [ask_once(other, one.token) for _ in range(4)] == [200, 200, 200, 429]
-        time.sleep(0.6)
+        wait_out(0.6)
         assert ask_once(one.url, one.token) == 429
 
 

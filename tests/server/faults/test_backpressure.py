@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from ollama_router_server.process.listening import listen
+from support.eventually import settled
 from support.faulty_ollama import STREAM, chunk, entry, faulty_ollama, length_of, whole
+from support.pauses import stay_silent
 from support.raw_client import RawClient, chat, request_bytes
 from support.router import running_router
 from support.router_process import RouterProcess, router_process
@@ -31,18 +33,9 @@ PIECE = 65_536
 BLOB = "/api/blobs/sha256:"
 
 
-async def settled(moved: Callable[[], int]) -> None:
-    """Return once no more bytes move; they do at first."""
-    last = -1
-    async with asyncio.timeout(60):
-        while moved() != last or not last:
-            last = moved()
-            await asyncio.sleep(0.3)
-
-
 async def grown(router: RouterProcess, moved: Callable[[], int], before: int) -> int:
     """By how much memory has grown when every stream has come to a stop."""
-    await settled(moved)
+    await settled(moved, quiet=0.3)
     return router.rss() - before
 
 
@@ -150,9 +143,9 @@ async def test_a_reader_that_rests_gets_all_of_it_afterwards(tmp_path: Path, kep
         if kept:
             await other.post("/api/generate", content=chat(stream=False))
         await client.send(request_bytes(router.token, chat(), headers={"Connection": "close"}))
-        await settled(lambda: sent)
+        await settled(lambda: sent, quiet=0.3)
         rested = sent
-        await asyncio.sleep(0.7)  # longer than a server may be silent
+        await stay_silent(0.7)  # longer than a server may be silent
         answer = await client.answer()
     assert rested < 400 * PIECE
     assert (answer.complete, len(answer.body)) == (True, 400 * PIECE)

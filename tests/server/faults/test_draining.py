@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from support.eventually import eventually
+from support.eventually import eventually, eventually_async
 from support.faulty_ollama import STREAM, chunk, entry, faulty_ollama, length_of
+from support.pauses import stay_silent
 from support.raw_client import RawClient, chat, parsed, request_bytes
 from support.router_process import RouterProcess, router_process
 from support.scripted_server import Peer, ScriptedServer
@@ -38,7 +39,7 @@ class Streaming:
         await peer.send(STREAM)
         while not self.ending.is_set():
             await peer.send(chunk(LINE))
-            await asyncio.sleep(0.02)
+            await stay_silent(0.02)
         await peer.send(chunk(b'{"done":true}\n'), chunk(b""))
 
 
@@ -56,14 +57,16 @@ async def streaming(router: RouterProcess) -> AsyncIterator[list[RawClient]]:
 
 async def refuses(port: int) -> None:
     """Return once nothing accepts connections on the port."""
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except ConnectionRefusedError:
-                return
-            writer.close()
-            await asyncio.sleep(0.02)
+
+    async def is_closed() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            return True
+        writer.close()
+        return False
+
+    await eventually_async(is_closed)
 
 
 async def test_streams_are_finished_after_sigterm(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from support.eventually import eventually
 from support.faulty_ollama import STREAM, chunk, entry, faulty_ollama, length_of, whole
+from support.pauses import stay_silent
 from support.raw_client import RawClient, chat, request_bytes
 from support.router import RunningRouter, running_router
 from support.scripted_server import Peer, ScriptedServer
@@ -22,14 +23,14 @@ LINE = chunk(b'{"message":{"content":"abc"}}\n')
 async def endless(peer: Peer, head: bytes) -> None:
     """A little silence, then lines without end for a chat, and a whole answer for others."""
     await peer.body(length_of(head))
-    await asyncio.sleep(0.02)
+    await stay_silent(0.02)
     if b"/api/chat" not in head:
         await peer.send(whole())
         return
     await peer.send(STREAM)
     while True:
         await peer.send(LINE)
-        await asyncio.sleep(0.005)
+        await stay_silent(0.005)
 
 
 def at_rest(router: RunningRouter, server: ScriptedServer) -> bool:
@@ -61,7 +62,7 @@ async def leave(router: RunningRouter, seed: int) -> None:
     data = request_bytes(router.token, chat(stream=rng.random() < 0.7))
     async with RawClient.open(router.port) as client:
         client.writer.write(data[: rng.choice([len(data), len(data), len(data), rng.randrange(len(data))])])
-        await asyncio.sleep(rng.random() * 0.08)
+        await stay_silent(rng.random() * 0.08)
         if rng.random() < 0.5:
             client.reset()
 

@@ -140,7 +140,7 @@ async def test_half_of_the_servers_failing_costs_few_attempts_more(tmp_path: Pat
             nonlocal attempts
             attempts += 1
             await peer.body(length_of(head))
-            await asyncio.sleep(0.2)  # all hundred are under way together
+            await eventually(lambda: attempts >= 100)  # all hundred are under way together
             await peer.send(answer)
             return True
 

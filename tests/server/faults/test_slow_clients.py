@@ -16,6 +16,7 @@ import pytest
 from ollama_router_server.http import ProtocolLimits
 from support.eventually import eventually
 from support.faulty_ollama import STREAM, chunk, entry, faulty_ollama, length_of
+from support.pauses import stay_silent
 from support.raw_client import RawClient, chat, request_bytes
 from support.router import RunningRouter, running_router
 from support.scripted_server import Peer
@@ -30,7 +31,7 @@ async def slow_head(client: RawClient, _router: RunningRouter) -> None:
     await client.send(b"POST /api/chat HTTP/1.1\r\nHost: router\r\n")
     while True:
         await client.send(b"X-A: b\r\n")
-        await asyncio.sleep(0.05)
+        await stay_silent(0.05)
 
 
 async def silent_body(client: RawClient, router: RunningRouter) -> None:
@@ -81,7 +82,7 @@ async def test_slow_clients_are_cut_and_others_served(tmp_path: Path) -> None:
         answered = 0
         while not all(task.done() for task in attacks):
             answered += (await other.get("/livez")).status_code == 200
-            await asyncio.sleep(0.01)
+            await asyncio.wait(attacks, timeout=0.01)
         got = [task.result() for task in attacks]
         await eventually(lambda: server.open == router.services.upstream.idle_connections)
     heads, bodies, reads = got[:EACH], got[EACH : 2 * EACH], got[2 * EACH :]

@@ -5,7 +5,6 @@ The numbers of the defaults (3, 300 and 60 seconds) are in the settings; here th
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.faulty_ollama import MODEL, STREAM, chunk, entry, faulty_ollama, length_of, whole
+from support.pauses import stay_silent
 from support.raw_client import RawClient, chat, request_bytes
 from support.router import running_router
 from support.scripted_server import Peer
@@ -112,11 +112,11 @@ async def test_neither_the_first_byte_nor_the_whole_is_held_to_the_idle_time(tmp
 
     async def slow(peer: Peer, head: bytes) -> None:
         await peer.body(length_of(head))
-        await asyncio.sleep(SHORT * 1.5)
+        await stay_silent(SHORT * 1.5)
         await peer.send(STREAM)
         for _ in range(10):
             await peer.send(chunk(b'{"message":{"content":"a"}}\n'))
-            await asyncio.sleep(SHORT / 4)
+            await stay_silent(SHORT / 4)
         await peer.send(chunk(b'{"done":true}\n'), chunk(b""))
 
     async with (
@@ -138,7 +138,7 @@ async def test_a_server_that_says_it_goes_on_has_not_begun(tmp_path: Path) -> No
         await peer.body(length_of(head))
         for _ in range(100):
             await peer.send(b"HTTP/1.1 102 Processing\r\n\r\n")
-            await asyncio.sleep(SHORT / 10)
+            await stay_silent(SHORT / 10)
         await peer.send(whole())
         return False
 

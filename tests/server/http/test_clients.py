@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import shutil
 import socket
@@ -16,6 +15,7 @@ import pytest
 
 from ollama_router_server.upstream.engine import HttptoolsUpstream
 from support.exchange import ask, to
+from support.pauses import stay_silent
 from support.strict_front import Front, read_to_end, serve_front
 
 BODY = b"x" * 300_000
@@ -45,7 +45,7 @@ async def test_aiohttp(front: Front):
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(3):
             yield b"abc"
-            await asyncio.sleep(0.01)
+            await stay_silent(0.01)
 
     async with aiohttp.ClientSession(f"http://127.0.0.1:{front.port}") as session:
         for options in ({"data": BODY}, {"data": BODY, "expect100": True}):

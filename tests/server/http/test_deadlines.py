@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import pytest
 
+from support.pauses import stay_silent_in_thread
 from support.strict_front import Front, read_to_end, serve_front
 from support.waiting import wait_until
 
@@ -31,7 +32,7 @@ def drip(sock: socket.socket, data: bytes, every: float) -> threading.Thread:
         try:
             for byte in data:
                 sock.sendall(bytes([byte]))
-                time.sleep(every)
+                stay_silent_in_thread(every)
         except OSError:
             return
 
@@ -83,7 +84,7 @@ def test_slow_but_steady_body_is_taken(front: Front):
     with front.connect() as sock:
         sock.sendall(POST + b"Content-Length: 12\r\n\r\n")
         for _ in range(12):
-            time.sleep(0.08)
+            stay_silent_in_thread(0.08)
             sock.sendall(b"x")
         assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
 
@@ -142,7 +143,7 @@ def test_client_that_takes_a_few_bytes_now_and_then_is_cut(front: Front):
             assert time.monotonic() < deadline, "it is still held"
             with suppress(ConnectionError):
                 sock.recv(4)
-            time.sleep(0.05)
+            stay_silent_in_thread(0.05)
 
 
 def test_client_that_is_slow_but_goes_on_is_served_to_the_end(front: Front):
@@ -152,7 +153,7 @@ def test_client_that_is_slow_but_goes_on_is_served_to_the_end(front: Front):
         started = time.monotonic()
         while time.monotonic() - started < 5 * LIMITS["write_stall"]:
             got += len(sock.recv(16_384))
-            time.sleep(0.02)
+            stay_silent_in_thread(0.02)
         while data := sock.recv(1 << 20):
             got += len(data)
             if got > 4_194_304:

@@ -46,7 +46,7 @@ async def test_at_most_max_concurrent_requests_are_on_a_server(tmp_path: Path) -
         asked = [asyncio.create_task(ask(client)) for _ in range(12)]
         while not all(task.done() for task in asked):
             most = max(most, router.services.fleet.running("one"))
-            await asyncio.sleep(0.005)
+            await asyncio.wait(asked, timeout=0.005)
         rows = await router.rows(12)
     assert [task.result().status_code for task in asked] == [200] * 12
     assert most == 2

@@ -14,8 +14,9 @@ from ollama_router_core.errors import ConnectFailed, UpstreamDisconnected, Upstr
 from ollama_router_server.upstream.engine import HttptoolsUpstream
 from ollama_router_server.upstream.interface import Timeouts
 from support.certificates import certificate_for_loopback, server_tls
-from support.eventually import eventually
+from support.eventually import eventually, settled
 from support.exchange import ask, read_all, to
+from support.pauses import stay_silent
 from support.scripted_server import Peer, ScriptedServer
 
 pytestmark = pytest.mark.anyio
@@ -153,7 +154,7 @@ async def test_buffered_bytes_are_bounded(upstream: HttptoolsUpstream):
         connection = response._connection
         assert connection is not None
         await eventually(lambda: connection._read_paused)
-        await asyncio.sleep(0.05)
+        await settled(lambda: connection.parser.buffered)
         assert 0 < connection.parser.buffered <= 256 * 1024
         assert len(await read_all(response)) == 8388608
         assert upstream.idle_connections == 1
@@ -166,7 +167,7 @@ async def test_a_trickle_of_head_bytes_does_not_move_the_deadline(upstream: Http
         await peer.head()
         for byte in OK * 100:
             await peer.send(bytes([byte]))
-            await asyncio.sleep(0.02)
+            await stay_silent(0.02)
 
     async with ScriptedServer(script) as server:
         with pytest.raises(UpstreamTimeout) as caught:
@@ -204,7 +205,7 @@ async def test_a_slow_upload_is_not_a_stuck_one(upstream: HttptoolsUpstream):
         left = 16_777_216
         while left:
             left -= len(await peer.body(min(left, 524_288)))
-            await asyncio.sleep(0.06)
+            await stay_silent(0.06)
         await peer.send(SHORT)
 
     async with ScriptedServer(script) as server:
@@ -218,7 +219,7 @@ async def test_time_to_first_byte_begins_after_the_upload(upstream: HttptoolsUps
     async def slow() -> AsyncIterator[bytes]:
         for _ in range(4):
             yield b"abc"
-            await asyncio.sleep(0.06)
+            await stay_silent(0.06)
 
     async def script(peer: Peer) -> None:
         await peer.head()

@@ -15,8 +15,9 @@ from ollama_router_core.errors import (
     UpstreamTimeout,
 )
 from ollama_router_server.upstream.interface import Origin, Timeouts, Upstream, UpstreamRequest
-from support.eventually import eventually
+from support.eventually import eventually, settled
 from support.exchange import ask, read_all, to
+from support.pauses import stay_silent
 from support.scripted_server import Peer, ScriptedServer
 
 pytestmark = pytest.mark.anyio
@@ -160,7 +161,7 @@ async def test_early_answer_arrives_while_the_body_is_still_being_sent(upstream:
         try:
             while True:
                 yield b"x" * 1000
-                await asyncio.sleep(0.001)
+                await stay_silent(0.001)
         finally:
             finished.set()
 
@@ -196,10 +197,7 @@ async def test_upload_waits_for_a_server_that_does_not_read(upstream: Upstream):
 
     async with ScriptedServer(script) as server:
         task = asyncio.create_task(upstream.send(to(server.port, "POST", body=large())))
-        last = -1
-        while asked != last or asked == 0:
-            last = asked
-            await asyncio.sleep(0.05)
+        await settled(lambda: asked)
         assert asked < 200  # 12 MiB: what two kernels and two buffers hold, out of 64 MiB
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -317,10 +315,7 @@ async def test_slow_reader_holds_the_server_back(upstream: Upstream):
 
     async with ScriptedServer(script) as server:
         response = await upstream.send(to(server.port))
-        last = -1
-        while sent != last or sent == 0:
-            last = sent
-            await asyncio.sleep(0.05)
+        await settled(lambda: sent)
         assert sent < 200
         total = 0
         while piece := await response.read():
@@ -481,13 +476,13 @@ async def test_a_reader_that_pauses_is_not_the_servers_silence(upstream: Upstrea
     async def script(peer: Peer) -> None:
         await peer.head()
         await peer.send(CHUNKED + b"3\r\nabc\r\n")
-        await asyncio.sleep(0.3)
+        await stay_silent(0.3)
         await peer.send(b"3\r\ndef\r\n0\r\n\r\n")
 
     async with ScriptedServer(script) as server:
         response = await upstream.send(to(server.port, timeouts=Timeouts(first_byte=0.15, idle=0.2)))
         assert await response.read() == b"abc"
-        await asyncio.sleep(0.25)
+        await stay_silent(0.25)
         assert await read_all(response) == b"def"
         response.close()
 
@@ -497,7 +492,7 @@ async def test_first_byte_may_take_longer_than_idle(upstream: Upstream):
 
     async def script(peer: Peer) -> None:
         await peer.head()
-        await asyncio.sleep(0.2)
+        await stay_silent(0.2)
         await peer.send(OK + b"Content-Length: 2\r\n\r\nok")
 
     async with ScriptedServer(script) as server:
@@ -537,7 +532,7 @@ async def test_cancelling_read_loses_nothing(upstream: Upstream):
     async with ScriptedServer(script) as server:
         response = await upstream.send(to(server.port))
         task = asyncio.create_task(response.read())
-        await asyncio.sleep(0.02)
+        await eventually(lambda: task.get_coro().cr_await is not None)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -589,7 +584,7 @@ async def test_connections_that_cannot_be_trusted_are_not_used_again(upstream: U
     async with ScriptedServer(serving(answer=answer)) as server:
         for _ in range(3):
             assert (await ask(upstream, to(server.port))).body == b"ok"
-            await asyncio.sleep(0.01)
+            await eventually(lambda: upstream.open_connections == 0)
         assert len(server.peers) == 3
 
 
@@ -603,8 +598,7 @@ async def test_connection_closed_while_idle_is_not_used(upstream: Upstream):
     async with ScriptedServer(script) as server:
         for number in range(5):
             assert (await ask(upstream, to(server.port, "POST", body=b"{}"))).body == b"ok"
-            await eventually(lambda: server.open == 0)
-            await asyncio.sleep(0.01)
+            await eventually(lambda: server.open == 0 and upstream.open_connections == 0)
             assert len(server.peers) == number + 1
 
 
@@ -626,7 +620,7 @@ async def test_nothing_is_sent_twice(upstream: Upstream, method: str):
         await ask(upstream, to(server.port, method))
         with pytest.raises(UpstreamDisconnected):
             await ask(upstream, to(server.port, method))
-        await asyncio.sleep(0.02)
+        assert upstream.open_connections == 0
         assert (requests, len(server.peers)) == (2, 1)
 
 
@@ -639,9 +633,9 @@ async def test_cancel_churn_leaves_the_engine_usable(upstream: Upstream):
     async def script(peer: Peer) -> None:
         while True:
             await peer.head()
-            await asyncio.sleep(rng.random() * 0.004)
+            await stay_silent(rng.random() * 0.004)
             await peer.send(CHUNKED + b"3\r\nabc\r\n")
-            await asyncio.sleep(rng.random() * 0.004)
+            await stay_silent(rng.random() * 0.004)
             await peer.send(b"3\r\ndef\r\n0\r\n\r\n")
 
     async def caller(port: int) -> None:

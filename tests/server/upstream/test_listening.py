@@ -10,7 +10,7 @@ import pytest
 from ollama_router_core.errors import UpstreamDisconnected, UpstreamProtocolError, UpstreamTimeout
 from ollama_router_server.upstream.engine import HttptoolsUpstream
 from ollama_router_server.upstream.interface import Timeouts, UpstreamRequest
-from support.eventually import eventually
+from support.eventually import eventually, settled
 from support.exchange import ask, to
 from support.scripted_server import Peer, ScriptedServer
 
@@ -167,11 +167,7 @@ async def test_a_listener_that_holds_holds_the_server_back(upstream: HttptoolsUp
     async with ScriptedServer(flood) as server:
         assert (await ask(upstream, to(server.port))).body == b"ok"
         exchange: Any = upstream.begin(to(server.port, timeouts=Timeouts(idle=0.2)), listen)
-        last = -1
-        async with asyncio.timeout(20):
-            while sent != last or not sent:
-                last = sent
-                await asyncio.sleep(0.3)
+        await settled(lambda: sent, quiet=0.3)
         assert sent < 64 * 1_048_576
         holding = False
         listen()

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ollama_router_core.errors import RouterError
 from ollama_router_server.telemetry.histograms import Histogram
+from ollama_router_server.telemetry.metric_aggregation import text_of
 from ollama_router_server.telemetry.metrics import Gauges, Metrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -24,7 +25,7 @@ def existing() -> set[str]:
     zeros = dict.fromkeys(("in_flight", "waiting", "log_pending", "log_dropped", "log_lines_dropped"), int)
     gauges = Gauges(servers=tuple, deciding=Histogram(), **zeros)
     metrics = Metrics(gauges)
-    families = text_string_to_metric_families(metrics.text().decode())
+    families = text_string_to_metric_families(text_of(metrics.families()).decode())
     return {family.name + suffix for family in families for suffix in _SUFFIXES[family.type]}
 
 

@@ -180,14 +180,13 @@ def test_loads_end_with_the_last_request_on_a_server():
     state = make_state()
     answer(state)
     for _ in range(2):
-        state.begin("a", MODEL)
+        state.begin("a")
     state.update("a", partial(observe_load_started, name=MODEL, now=0.0), 0.0)
-    assert state.snapshot(0.0).active == {"a": {MODEL: 2}}
-    state.end("a", MODEL, 1.0)
+    state.end("a", 1.0)
     assert state.servers["a"].loading
-    state.end("a", MODEL, 2.0)
+    state.end("a", 2.0)
     assert not state.servers["a"].loading
-    assert (state.running("a"), state.snapshot(2.0).active) == (0, {})
+    assert state.running("a") == 0
 
 
 def test_requests_of_other_processes_count_in_flight():

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.testing import OllamaSimulator, model
 from ollama_router_server.telemetry.histograms import DECIDING, Histogram
+from ollama_router_server.telemetry.metric_aggregation import text_of
 from ollama_router_server.telemetry.metrics import Gauges, Metrics
 from support.eventually import eventually, eventually_async
 from support.router import running_router, server_entry
@@ -143,17 +144,17 @@ async def test_what_runs_is_shown_while_it_runs(tmp_path: Path) -> None:
 def test_no_client_makes_up_time_series(metrics: Metrics) -> None:
     """Names of models, users and clients, and odd statuses, add no sample."""
     metrics.ended(record(), None)
-    before = metrics.text().count(b"\n")
+    before = text_of(metrics.families()).count(b"\n")
     for number in range(200):
         text = f"m{number}"
         metrics.ended(record(id=text, user=text, client=text, model_asked=text, status=200 + number % 100), None)
-    assert metrics.text().count(b"\n") == before
+    assert text_of(metrics.families()).count(b"\n") == before
 
 
 def test_retries_errors_and_lost_rows_are_counted(metrics: Metrics) -> None:
     """What an operator is woken for."""
     metrics.ended(record(status=502, attempts=3, error_code="upstream_error"), None)
-    found = samples(metrics.text().decode())
+    found = samples(text_of(metrics.families()).decode())
     assert found["orouter_retries_total", frozenset()] == 2
     assert found["orouter_errors_total", frozenset({"upstream_error"})] == 1
     assert found["orouter_requests_total", frozenset({"none", "/api/chat", "5xx"})] == 1
@@ -166,7 +167,7 @@ def test_work_for_clients_that_left_is_counted(metrics: Metrics) -> None:
     metrics.ended(record(server="one", status=499, queue_ms=500.0, total_ms=2_500.0), None)
     metrics.ended(record(server="one", status=200, total_ms=9_000.0), None)
     metrics.ended(record(server=None, status=499, total_ms=9_000.0), None)
-    found = samples(metrics.text().decode())
+    found = samples(text_of(metrics.families()).decode())
     assert found["orouter_wasted_seconds_total", frozenset({"one"})] == 2.0
     assert found["orouter_wasted_seconds_total", frozenset({"none"})] == 0.0
 

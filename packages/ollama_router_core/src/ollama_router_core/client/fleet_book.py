@@ -171,7 +171,7 @@ class FleetBook:
 
     def end(self, name: str) -> None:
         """Count a request to a server out."""
-        self.state.end(name, None, self._now())
+        self.state.end(name, self._now())
 
     def running(self, name: str) -> int:
         """Count the requests in flight on a server."""

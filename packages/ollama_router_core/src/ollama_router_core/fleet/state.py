@@ -56,7 +56,6 @@ class FleetState:
         self._probes: dict[str, ProbeState] = {}
         self._stubs: frozenset[CanonicalName] | None = None
         self._in_flight: dict[str, int] = {}
-        self._active: dict[tuple[str, CanonicalName], int] = {}
         self._speeds = SpeedBook()
         self._refreshed_at = float("-inf")
         self.health = Health(config, notify)
@@ -97,7 +96,6 @@ class FleetState:
             servers=self.servers,
             in_flight=in_flight,
             elsewhere=elsewhere,
-            active=self._by_model() if self._active else EMPTY,
             suspended=health.suspended(self._up(), now) if troubled else EMPTY,
             slots=self._less(health.slots(in_flight, now) if troubled else EMPTY, reserved),
             draining=health.draining,
@@ -111,12 +109,6 @@ class FleetState:
             limits = [limit for limit in (slots.get(name), self._config.servers[name].max_concurrent) if limit]
             if limits:
                 found[name] = max(0, min(limits) - count)
-        return found
-
-    def _by_model(self) -> Mapping[str, Mapping[CanonicalName, int]]:
-        found: dict[str, dict[CanonicalName, int]] = {}
-        for (name, model), count in self._active.items():
-            found.setdefault(name, {})[model] = count
         return found
 
     def _up(self) -> Collection[str]:
@@ -201,19 +193,13 @@ class FleetState:
 
     # --- traffic ----------------------------------------------------------------------------------------------------
 
-    def begin(self, name: str, model: CanonicalName | None = None) -> None:
-        """A request goes to a server."""
+    def begin(self, name: str) -> None:
+        """Count a request that goes to a server."""
         self._in_flight[name] = self._in_flight.get(name, 0) + 1
-        if model is not None:
-            self._active[name, model] = self._active.get((name, model), 0) + 1
 
-    def end(self, name: str, model: CanonicalName | None, now: float) -> None:
-        """It ended there; say the same model as with `begin`. With none left, nothing is being loaded for us."""
+    def end(self, name: str, now: float) -> None:
+        """Count it out. With none left, nothing is being loaded there for us."""
         left = self._in_flight[name] = self._in_flight[name] - 1
-        if model is not None:
-            others = self._active.pop((name, model)) - 1
-            if others:
-                self._active[name, model] = others
         facts = self.servers.get(name)
         if facts is not None and facts.loading and not left:
             self.update(name, observe_loads_ended, now)

@@ -232,7 +232,7 @@ class FleetService:
     def end(self, name: str) -> None:
         """A request to a server ended. With none left, nothing is being loaded there for us any more."""
         self._coordination.give_back(Scope.SERVER, name)
-        self.state.end(name, None, self.now())
+        self.state.end(name, self.now())
 
     def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> bool:
         """Swap in what our own traffic has shown about a server; says whether other models are now in memory there.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -125,10 +125,6 @@ class Metrics:
     def refused(self, code: str) -> None:
         """Count a request that was rejected before a user was identified."""
         self._refused[code] = self._refused.get(code, 0) + 1
-
-    def text(self) -> bytes:
-        """Render all metrics in Prometheus' text format."""
-        return generate_latest(self._registry)
 
     def families(self) -> list[Family]:
         """Return all metrics as plain values, to be merged with those of other workers."""

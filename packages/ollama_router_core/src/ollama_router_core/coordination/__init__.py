@@ -1,7 +1,7 @@
 """What the workers of one machine, or several routers, share: one interface and its in-process implementation.
 
-Counts are leases, facts are news, everything else a member shows of itself. Decisions stay local: they read what a
-member knows now and never wait for another one. I/O belongs to implementations outside the core.
+Counts are leases, facts are news, figures are published. Decisions stay local: they read what a member knows now and
+never wait for another one. I/O belongs to implementations outside the core.
 """
 
 from ollama_router_core.coordination.in_process import InProcess, InProcessMember

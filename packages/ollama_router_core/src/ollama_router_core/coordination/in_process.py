@@ -35,19 +35,19 @@ class InProcess:
         return len(self._members)
 
     def member(self, index: int = 0) -> Coordination:
-        """The view of one member."""
+        """Return one member's view."""
         return self._members[index]
 
     def forget(self, index: int) -> None:
-        """A member is gone."""
+        """End the leases of a member that is gone."""
         self._members[index].end()
 
     def last_beat(self, index: int) -> float | None:
-        """When a member last said that it lives."""
+        """Return when a member last beat."""
         return self._members[index].beaten
 
     def others(self, index: int) -> Iterator[InProcessMember]:
-        """Every member but one."""
+        """Return every member but one."""
         return (member for member in self._members if member.index != index)
 
 
@@ -84,16 +84,16 @@ class InProcessMember:
         return self._all.secret
 
     def take(self, scope: Scope, name: str) -> None:
-        """A request begins here."""
+        """Count a request, or a reserved slot."""
         self.counts[scope][name] += 1
 
     def give_back(self, scope: Scope, name: str) -> None:
-        """It ended here."""
+        """End what was taken."""
         if self.counts[scope][name] > 0:
             self.counts[scope][name] -= 1
 
     def elsewhere(self, scope: Scope, name: str) -> int:
-        """Requests in flight in the other members that live."""
+        """Return what the other live members hold."""
         return sum(member.counts[scope][name] for member in self._living())
 
     def admit(self, user: str, now: float) -> None:
@@ -104,42 +104,42 @@ class InProcessMember:
         seconds[int(now)] = seconds.get(int(now), 0) + 1
 
     def admissions(self, user: str, now: float) -> Sequence[Admissions]:
-        """What the other members admitted in the last minute."""
+        """Return what the other members admitted in the last minute."""
         if self.size == 1:
             return NOBODY
         return [row for member in self._all.others(self.index) for row in member.own_admissions(user, now)]
 
     def own_admissions(self, user: str, now: float) -> Sequence[Admissions]:
-        """What this member admitted in the last minute."""
+        """Return what this member admitted in the last minute."""
         seconds = self.admitted.get(user, {}).items()
         return [Admissions(min(now, second + 1.0), count) for second, count in seconds if second >= int(now) - _MINUTE]
 
     def waits(self, since: float | None) -> None:
-        """The moment at which the longest waiting request arrived here."""
+        """Tell when the longest waiting request arrived."""
         self.since = since
 
     def waits_longest(self) -> bool:
-        """Whether that request has waited longest of all that wait in members that live."""
+        """Say whether that request has waited longest in the group."""
         if self.since is None:
             return False
         others = ((member.since, member.index) for member in self._living() if member.since is not None)
         return all((self.since, self.index) < other for other in others)
 
     def drain(self, server: str, *, on: bool) -> None:
-        """Tell all members that a server is drained or is not any more."""
+        """Begin or end a drain for all members."""
         self._all.drains[server] = on
 
     def drained(self, server: str) -> bool | None:
-        """What was told last about a server."""
+        """Return what was last told about a server."""
         return self._all.drains.get(server)
 
     def tell(self, news: News) -> None:
-        """Tell the other members."""
+        """Send news to the other members."""
         for member in self._all.others(self.index):
             member.told.append(news)
 
     def news(self) -> list[News]:
-        """What the others told since the last call."""
+        """Return what the others sent since the last call."""
         told = list(self.told)
         self.told.clear()
         return told
@@ -149,34 +149,34 @@ class InProcessMember:
         self.figures[figure] = value
 
     def total(self, figure: Figure) -> int:
-        """The figure of all members."""
+        """Return the sum over all members."""
         return self.figures[figure] + sum(member.figures[figure] for member in self._all.others(self.index))
 
     def publish(self, page: bytes) -> None:
-        """Replace what this member shows of itself."""
+        """Replace this member's page."""
         self.page = page
 
     def pages(self) -> list[bytes]:
-        """What the other members published last."""
+        """Return the other members' pages."""
         return [member.page for member in self._all.others(self.index) if member.page]
 
     def own_page(self) -> bytes:
-        """What was published last as this member."""
+        """Return this member's page."""
         return self.page
 
     async def beat(self, now: float) -> None:
-        """Say that this member lives."""
+        """Renew this member's leases."""
         self.beaten = now
 
     def end(self) -> None:
-        """This member is gone: its leases, its line and its figures with it."""
+        """End this member's leases, queue and figures."""
         self.beaten = self.since = None
         for counts in self.counts.values():
             counts.clear()
         self.figures.clear()
 
     def _living(self) -> Iterator[InProcessMember]:
-        """The others, but for those whose leases have run out by this member's last beat."""
+        """Return the others, without those whose leases had expired at this member's last beat."""
         for member in self._all.others(self.index):
             if self.beaten is None or member.beaten is None or self.beaten - member.beaten < LEASE_SECONDS:
                 yield member

@@ -1,13 +1,12 @@
 """One member's view of what the members of a group share.
 
-Reads answer from what the member knows now; writes take effect here at once. None of them waits and none is made per
-token or piece of an answer: an implementation over a network keeps a copy of the others' state and collects its own
-changes, and exchanges both in `beat`. That is one pipelined round trip a beat and none on the path of a request; an
-operator who wants limits exact to the request can have the implementation exchange once before admission and once
-after the end, which is the most that a request may cost.
+Reads answer from local state; writes take effect locally at once. None of them waits, and none is made per token or
+piece of an answer: an implementation over a network keeps a copy of the others' state, collects its own changes, and
+exchanges both in `beat`. That is one pipelined round trip per beat and none on the path of a request. Where limits must
+be exact it may exchange once before admission and once after the end, which is the most that a request may cost.
 
-Counts are leases: they count while their member gives signs of life, for `LEASE_SECONDS` after the last one, and end
-at once when the group is told that it is gone. So a count is never lost, and never stays.
+Counts are leases: they are valid for `LEASE_SECONDS` after their member's last beat, and end at once when the group
+learns that the member is gone.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ LEASE_SECONDS = 30.0
 
 
 class Scope(Enum):
-    """What is counted: requests in flight by server or user, slots kept for the request that has waited longest."""
+    """What is counted: requests in flight by server or user, slots reserved for the longest waiting request."""
 
     SERVER = "server"
     USER = "user"
@@ -48,7 +47,7 @@ class Admissions(NamedTuple):
 
 
 NOBODY: tuple[Admissions, ...] = ()
-"""Nobody else admitted anything."""
+"""No admissions elsewhere."""
 
 
 class Coordination(Protocol):
@@ -73,44 +72,44 @@ class Coordination(Protocol):
     # --- counts ---
 
     def take(self, scope: Scope, name: str) -> None:
-        """A request of a user, or for a server, begins here; or a slot of a server is reserved."""
+        """Count a request of a user or for a server, or a reserved slot."""
 
     def give_back(self, scope: Scope, name: str) -> None:
-        """It ended here."""
+        """End what was taken; without effect where nothing was."""
 
     def elsewhere(self, scope: Scope, name: str) -> int:
-        """What the other members that live hold; never negative."""
+        """Return what the other live members hold; never negative."""
 
     def admit(self, user: str, now: float) -> None:
         """Count a request of a user in this second, for limits per minute."""
 
     def admissions(self, user: str, now: float) -> Sequence[Admissions]:
-        """What the other members admitted in the last minute, also those that are gone since."""
+        """Return what the other members admitted in the last minute, including those that are gone since."""
 
     def own_admissions(self, user: str, now: float) -> Sequence[Admissions]:
-        """The same of this member: what was counted before this process began."""
+        """Return the same of this member: what was counted before this process began."""
 
     # --- order ---
 
     def waits(self, since: float | None) -> None:
-        """The moment at which the longest waiting request arrived here; None when none waits."""
+        """Tell when the longest waiting request of this member arrived; None when none waits."""
 
     def waits_longest(self) -> bool:
-        """Whether that request has waited longest of all that wait in members that live; between equals one has."""
+        """Say whether that request has waited longest in the group; of equals, exactly one has."""
 
     # --- facts ---
 
     def drain(self, server: str, *, on: bool) -> None:
-        """Tell all members, those that are started later too, that a server is drained or is not any more."""
+        """Begin or end a drain for all members, including those that start later."""
 
     def drained(self, server: str) -> bool | None:
-        """What was told last about a server; None when nothing was."""
+        """Return what was last told about a server; None when nothing was."""
 
     def tell(self, news: News) -> None:
-        """Tell the other members."""
+        """Send news to the other members."""
 
     def news(self) -> list[News]:
-        """What the others told since the last call; too much of it is forgotten, oldest first."""
+        """Return what the others sent since the last call; of too many, the oldest are lost."""
 
     # --- figures ---
 
@@ -118,29 +117,29 @@ class Coordination(Protocol):
         """Set this member's figure."""
 
     def total(self, figure: Figure) -> int:
-        """The figure of all members."""
+        """Return the sum over all members."""
 
     def publish(self, page: bytes) -> None:
-        """Replace what this member shows of itself: figures for metrics, requests under way."""
+        """Replace this member's page: metrics and requests in flight, as bytes."""
 
     def pages(self) -> list[bytes]:
-        """What the other members published last."""
+        """Return the other members' pages."""
 
     def own_page(self) -> bytes:
-        """What was published last as this member, be it by a process before this one; empty if nothing was."""
+        """Return this member's page, possibly of a process before this one; empty if there is none."""
 
     async def beat(self, now: float) -> None:
-        """Say that this member lives, and exchange what has to be; to be called a few times a second."""
+        """Renew this member's leases and exchange what was collected; call it a few times a second."""
 
 
 class Group(Protocol):
-    """All members, as whoever starts and watches them sees them."""
+    """All members, for the process that starts and supervises them."""
 
     def member(self, index: int) -> Coordination:
-        """The view of one member."""
+        """Return one member's view."""
 
     def forget(self, index: int) -> None:
-        """A member is gone: its leases end, what it admitted in the last minute counts on."""
+        """End the leases of a member that is gone; what it admitted in the last minute still counts."""
 
     def last_beat(self, index: int) -> float | None:
-        """When a member last said that it lives; None if it never did, or was forgotten since."""
+        """Return when a member last beat; None if it never did, or was forgotten since."""

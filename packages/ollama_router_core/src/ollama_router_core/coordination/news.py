@@ -1,7 +1,7 @@
 """What one member found out and the others need not find out again.
 
-News are hints with a limited audience: a member that misses some decides by what it sees itself. Each is told once, by
-the member that saw it; nobody passes on what it was told.
+News are hints: a member that misses some decides by what it sees itself. The member that saw something sends it once;
+receivers do not forward it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class BreakerClosed(Struct, frozen=True, tag=True, array_like=True):
 
 
 class FactsChanged(Struct, frozen=True, tag=True, array_like=True):
-    """A server went, came, or holds other models: ask it again."""
+    """A server went down, came up, or holds other models: ask it again."""
 
     server: str
 
@@ -54,9 +54,9 @@ class SpeedLearned(Struct, frozen=True, tag=True, array_like=True):
 
 
 class TokenVerified(Struct, frozen=True, tag=True, array_like=True):
-    """bcrypt accepted a credential: `key` is its keyed digest, `proof` that a member saw it fit the token's digest.
+    """bcrypt accepted a credential: `key` is its keyed digest, `proof` binds it to the token's bcrypt digest.
 
-    Both are made with the group's secret (see `VerifiedTokens`): they tell nothing and cannot be forged without it.
+    Both are made with the group's secret (see `VerifiedTokens`): without it they reveal nothing and cannot be forged.
     """
 
     key: bytes
@@ -74,12 +74,12 @@ _decoder = msgspec.msgpack.Decoder(News)
 
 
 def write_news(news: News) -> bytes:
-    """News as bytes, for implementations that send them somewhere."""
+    """Encode news, for implementations between processes."""
     return _encoder.encode(news)
 
 
 def read_news(data: bytes) -> News | None:
-    """What `write_news` wrote; None for what no member of this version writes."""
+    """Decode news; None for what this version does not know."""
     try:
         news: News = _decoder.decode(data)
     except msgspec.MsgspecError:

@@ -1,4 +1,4 @@
-"""When a server is out, on probation, back; and how much retrying the whole fleet bears.
+"""When a server is suspended, on probation, back; and how many retries the whole fleet bears.
 
     closed     --5 failures in a row-->         open for 10 s x 2^n (+ up to 20 %), at most 300 s
     open       --time is up-->                  half-open: exactly one request may go
@@ -21,7 +21,7 @@ _FAILURES = frozenset({502, 503, 504})
 
 
 def counts_as_failure(status: int) -> bool:
-    """Whether an answer's status speaks against the server; other faults of an exchange always do."""
+    """Say whether an answer's status counts against the server; other faults of an exchange always do."""
     return status in _FAILURES
 
 
@@ -45,7 +45,7 @@ class BreakerState:
     """One server. `until` is when it may be probed, None when closed; `probing` while the one probe is out.
 
     `ejections` decide the next time out; `calm_since` is when they last fell or the server came back; `refused` says
-    that its last failure was a refused connection: nobody is there, so panic does not help.
+    that its last failure was a refused connection: nothing listens there, so panic does not help.
     """
 
     failures: int = 0
@@ -68,17 +68,17 @@ class Breaker:
         self._states: dict[str, BreakerState] = {}
 
     def state(self, server: str) -> BreakerState:
-        """What is known about one server."""
+        """Return what is known about one server."""
         return self._states.get(server, _CLOSED)
 
     def failed(self, server: str, now: float, *, jitter: float = 0.0, refused: bool = False) -> bool:
-        """An exchange failed by the server's fault; True when that put it out.
+        """Count a failure that is the server's fault; True when it opens the breaker.
 
-        `jitter` in [0, 1] lengthens the time out by up to 20 %, so that servers lost together do not return together.
+        `jitter` in [0, 1] lengthens the suspension by up to 20 %, so that servers lost together do not return together.
         """
         state = self._calmed(self.state(server), now)
         if state.until is not None and not state.probing:
-            return False  # sent before it was put out: that is known already
+            return False  # sent before the suspension: already counted
         failures = state.failures + 1
         state = replace(state, failures=failures, refused=refused, calm_since=now)
         out = state.probing or failures >= self._limits.failures
@@ -88,7 +88,7 @@ class Breaker:
         return out
 
     def succeeded(self, server: str, now: float) -> None:
-        """An exchange went well: failures in a row end; a probe brings the server back."""
+        """Count a success: it ends a row of failures; that of a probe closes the breaker."""
         state = self.state(server)
         if state.until is not None and not state.probing:
             return
@@ -100,13 +100,13 @@ class Breaker:
             self._states[server] = replace(self._calmed(state, now), failures=0, refused=False)
 
     def abandoned(self, server: str) -> None:
-        """The client left: nothing is known about the server; a probe that ends so lets another one go."""
+        """End a request that says nothing about the server; if it was the probe, another request may probe."""
         state = self.state(server)
         if state.probing:
             self._states[server] = replace(state, probing=False)
 
     def opened_elsewhere(self, server: str, *, until: float, ejections: int, refused: bool) -> None:
-        """Another process put a server out; what this one has found out since by a probe is not overruled."""
+        """Take over a suspension from another process, unless a probe of this one is under way."""
         state = self.state(server)
         if not state.probing and until > (state.until or 0.0):
             self._states[server] = replace(
@@ -119,7 +119,7 @@ class Breaker:
             )
 
     def closed_elsewhere(self, server: str, now: float) -> None:
-        """A probe of another process succeeded: the server comes back here too, as slowly."""
+        """Take over a successful probe from another process: close the breaker, with a slow start."""
         state = self.state(server)
         if state.until is not None:
             self._states[server] = replace(
@@ -127,7 +127,7 @@ class Breaker:
             )
 
     def admit(self, server: str, now: float) -> bool:
-        """Ask right before sending: False means somebody else holds the one probe, or the time is not up.
+        """Ask right before sending; False while another request probes the server or its suspension lasts.
 
         True for a half-open server takes the probe; `failed`, `succeeded` or `abandoned` must follow.
         """
@@ -140,10 +140,10 @@ class Breaker:
         return True
 
     def suspended(self, servers: Collection[str], now: float) -> Mapping[str, float]:
-        """Who is out until when, for `FleetSnapshot.suspended`.
+        """Return suspended servers and until when, for `FleetSnapshot.suspended`.
 
-        A server whose probe is out stays suspended. When all would be out, those that at least took connections are
-        let back (panic): a struggling server is better than none. `servers` are those that could be used otherwise.
+        A server whose probe is under way stays suspended. When all would be suspended, those that at least accepted
+        connections are used (panic): a struggling server is better than none. `servers` are those usable otherwise.
         """
         out = {server: until for server in servers if (until := self._until(server, now)) is not None}
         if out and len(out) == len(set(servers)):
@@ -151,7 +151,7 @@ class Breaker:
         return out
 
     def slots(self, most: Mapping[str, int], now: float) -> Mapping[str, int]:
-        """Requests at once for servers that came back a while ago: 1, rising to `most` over the slow start."""
+        """Return the slots of servers in their slow start: 1, rising to `most`."""
         found: dict[str, int] = {}
         for server, state in self._states.items():
             since = None if state.back_since is None else now - state.back_since
@@ -160,7 +160,7 @@ class Breaker:
         return found
 
     def retry_after(self, servers: Collection[str], now: float) -> float | None:
-        """Seconds until the first of these may be tried again; None when none is out."""
+        """Return seconds until the first of these may be probed; None when none is suspended."""
         times = [until - now for server in servers if (until := self._until(server, now)) is not None]
         return max(0.0, min(times)) if times else None
 
@@ -202,12 +202,12 @@ class RetryBudget:
         self._retrying = 0
 
     def take(self, under_way: int) -> bool:
-        """Whether one more retry may start; `under_way` counts requests that run or wait."""
+        """Take one retry if the budget has one; `under_way` counts requests in flight or waiting."""
         if self._retrying >= max(self._least, math.floor(self._share * under_way)):
             return False
         self._retrying += 1
         return True
 
     def give_back(self) -> None:
-        """A retry is over."""
+        """Return a retry that has ended."""
         self._retrying -= 1

@@ -36,7 +36,7 @@ class BreakerPermit:
         self._ended = False
 
     def head(self, status: int, now: float) -> None:
-        """The head of an answer came. It decides a probe, as its answer may take minutes; else only faults count."""
+        """Judge the head of an answer: it decides a probe, whose body may take minutes; else only faults count."""
         if status == _OK and not self.probe:
             return
         if counts_as_failure(status):
@@ -48,19 +48,19 @@ class BreakerPermit:
             self.probe, self._ended = False, False  # it may still break off
 
     def done(self, now: float) -> None:
-        """The answer came to its end."""
+        """Count a complete answer."""
         if not self._ended:
             self._ended = True
             self._health.succeeded(self.server, now)
 
     def failed(self, now: float, *, refused: bool = False) -> None:
-        """The server is at fault: no connection, silence, an answer that broke off."""
+        """Count a fault of the server: no connection, a timeout, an answer that broke off."""
         if not self._ended:
             self._ended = True
             self._health.failed(self.server, now, refused=refused)
 
     def left(self) -> None:
-        """The client left, or the request never reached the server: this says nothing about the server."""
+        """End without a finding: the client disconnected, or the request never reached the server."""
         if not self._ended:
             self._ended = True
             if self.probe:
@@ -68,7 +68,7 @@ class BreakerPermit:
 
 
 class Health:
-    """All servers' breakers. `notify` is told when one opens or closes."""
+    """All servers' breakers. `notify` is called when one opens or closes."""
 
     def __init__(self, config: Config, notify: Callable[[Notice], None]) -> None:
         self._config = config
@@ -90,15 +90,15 @@ class Health:
 
     @property
     def troubled(self) -> bool:
-        """Whether any server failed lately; while none did, nothing here has to be asked."""
+        """Whether any server failed recently; while none did, no breaker has to be asked."""
         return bool(self._troubled)
 
     def trusts(self, server: str) -> bool:
-        """Whether a server has not failed lately: requests to it need no permit."""
+        """Say whether a server has not failed recently."""
         return server not in self._troubled
 
     def permit(self, server: str, up: Collection[str], now: float, *, forced: bool = False) -> BreakerPermit | None:
-        """The right to send one request now; None while another one probes the server or its breaker is open.
+        """Permit one request now; None while another one probes the server or its breaker is open.
 
         `up` are the servers that answer their probes. A request that was assigned to the server is `forced`: it goes.
         """
@@ -127,11 +127,11 @@ class Health:
         return slots
 
     def retry_after(self, now: float) -> float | None:
-        """Seconds until the first suspended server is tried again, None when none is."""
+        """Return seconds until the first suspended server may be probed, None when none is suspended."""
         return self._breaker.retry_after(self._troubled, now) if self._troubled else None
 
     def to_json(self, server: str, now: float) -> dict[str, Any]:
-        """One server's state for status pages."""
+        """Return one server's state for status pages."""
         state = self._breaker.state(server)
         left = None if state.until is None else max(0.0, state.until - now)
         return {
@@ -143,18 +143,18 @@ class Health:
         }
 
     def state_of(self, server: str, now: float) -> str:
-        """`closed`, `open`, or `half_open`: the next request finds out."""
+        """Return `closed`, `open`, or `half_open`: the next request is the probe."""
         until = self._breaker.state(server).until
         if until is None:
             return "closed"
         return "open" if until > now else "half_open"
 
     def drain(self, server: str, *, on: bool) -> None:
-        """Send a server nothing new, or end that."""
+        """Begin or end a drain: a drained server gets no new requests."""
         self.draining = self.draining | {server} if on else self.draining - {server}
 
     def failed(self, server: str, now: float, *, refused: bool) -> None:
-        """An exchange failed by the server's fault. External hosts have no breaker: nothing could stand in."""
+        """Count a fault of the server. External hosts have no breaker: nothing could replace them."""
         if server not in self._config.servers:
             return
         self._troubled.add(server)
@@ -165,7 +165,7 @@ class Health:
             self._notify(ServerSuspended(server, until, until - now, state.ejections, refused))
 
     def succeeded(self, server: str, now: float) -> None:
-        """An exchange went well."""
+        """Count a success."""
         if server in self._troubled:
             was_out = self._breaker.state(server).until is not None
             self._breaker.succeeded(server, now)
@@ -173,17 +173,17 @@ class Health:
                 self._notify(ServerReturned(server))
 
     def opened_elsewhere(self, server: str, *, until: float, ejections: int, refused: bool) -> None:
-        """Another process of the router put a server out."""
+        """Take over a suspension from another process of the router."""
         if server in self._config.servers:
             self._troubled.add(server)
             self._breaker.opened_elsewhere(server, until=until, ejections=ejections, refused=refused)
 
     def closed_elsewhere(self, server: str, now: float) -> None:
-        """Another process of the router found that a server is back."""
+        """Take over from another process of the router that a server is back."""
         self._breaker.closed_elsewhere(server, now)
 
     def abandoned(self, server: str) -> None:
-        """A probe ended without a finding."""
+        """End a probe without a finding."""
         self._breaker.abandoned(server)
 
     def _usable(self, up: Collection[str]) -> Collection[str]:

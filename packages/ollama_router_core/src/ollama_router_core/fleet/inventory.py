@@ -1,4 +1,4 @@
-"""What a server that is up is asked about its models, and what each reply means: one round, whoever does the asking."""
+"""What a server that is up is asked about its models, and what each reply means: one round, without I/O."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def take_stock(
 ) -> Generator[Question, Told | None, None]:
     """One round: the list of models if it has grown old, what is in memory, what new models are made of.
 
-    Send None for a question that had no answer. `unusable` is told of bodies that are not what their route answers.
+    Send None for a question that had no answer. `unusable` gets the errors of bodies that do not fit their route.
     """
     note = partial(_note, name, book, unusable)
     if _list_is_due(book.servers[name], models, now):

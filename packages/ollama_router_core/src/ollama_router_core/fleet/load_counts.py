@@ -16,10 +16,10 @@ class LoadCounts:
         self.begun: Counter[str] = Counter()
         """Loads that a request of ours began, as far as could be seen."""
         self.evictions: Counter[str] = Counter()
-        """Models that left a server's memory before their time while one was loaded for us."""
+        """Models that left a server's memory before they expired while one was loaded for us."""
 
     def seen(self, server: str, before: ServerFacts, after: ServerFacts, *, now: float) -> None:
-        """Facts about a server changed; `now` is seconds of the clock that the facts' times are of."""
+        """Compare facts about a server; `now` is seconds of the clock of their times."""
         if after.loading is not before.loading:
             self.begun[server] += len(after.loading.keys() - before.loading.keys())
         if after.loaded_at != before.loaded_at and _loads(before):
@@ -27,7 +27,7 @@ class LoadCounts:
             self.evictions[server] += sum(1 for row in gone if _has_time_left(row, now))
 
     def evicted(self, server: str) -> None:
-        """A model was sent out of a server's memory to make room."""
+        """Count a model that was unloaded to make room."""
         self.evictions[server] += 1
 
 

@@ -198,7 +198,7 @@ def _name_of(row: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str | None:
-    """A text that can be shown; lone surrogates and control characters would break who writes it down."""
+    """A text that can be shown; lone surrogates and control characters would break whatever writes it."""
     return value if isinstance(value, str) and value and value.isprintable() else None
 
 

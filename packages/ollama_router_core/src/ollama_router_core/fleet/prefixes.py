@@ -18,7 +18,7 @@ __all__ = ["HeldPrefix", "Prefixes", "conversation_of"]
 _LOOKED_AT = 2048
 """Characters of each message that tell conversations apart."""
 _MOST_MESSAGES = 6
-"""A conversation that has no word of the user in so many is told by these."""
+"""Messages looked at where the user's first one comes later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,9 @@ class HeldPrefix:
 
 
 def conversation_of(request: ParsedRequest, user: str) -> int | None:
-    """A number for a user's conversation with a model: the same in every turn, as clients send all turns again.
+    """Return a number for a user's conversation with a model, the same in every turn: clients send all turns again.
 
-    It is told by what stands up to and including the user's first message. None for what is no conversation.
+    It covers everything up to the user's first message. None for what is not a conversation.
     """
     document = request.document
     if document is None:
@@ -60,7 +60,7 @@ def _text(content: Any) -> Any:
 
 
 class Prefixes:
-    """Where conversations were answered last. Owned by one task."""
+    """Where conversations were answered last."""
 
     def __init__(self) -> None:
         self._held: dict[int, tuple[HeldPrefix, CanonicalName]] = {}
@@ -70,14 +70,14 @@ class Prefixes:
         return len(self._held)
 
     def of(self, conversation: int | None) -> HeldPrefix | None:
-        """The server that holds a conversation, and how many tokens of it."""
+        """Return the server that holds a conversation, and how many tokens of it."""
         if conversation is None:
             return None
         found = self._held.get(conversation)
         return None if found is None else found[0]
 
     def answered(self, conversation: int, server: str, model: CanonicalName, *, tokens: int, slots: int) -> None:
-        """A turn came to its end: prompt and answer are `tokens` long and in one of the model's `slots` there."""
+        """Note a finished turn: prompt and answer are `tokens` long and in one of the model's `slots` there."""
         self.forget_conversation(conversation)
         self._held[conversation] = (HeldPrefix(server, tokens), model)
         kept = self._slots.setdefault((server, model), [])
@@ -87,13 +87,13 @@ class Prefixes:
         del kept[:-slots]
 
     def forget_conversation(self, conversation: int) -> None:
-        """It went on elsewhere, or nobody knows where."""
+        """Forget a conversation that went on elsewhere."""
         found = self._held.pop(conversation, None)
         if found is not None:
             prefix, model = found
             self._slots[prefix.server, model].remove(conversation)
 
     def forget_model(self, server: str, model: CanonicalName) -> None:
-        """A model was unloaded, or is loaded anew with another context."""
+        """Forget the conversations of a model that was unloaded or reloaded."""
         for conversation in self._slots.pop((server, model), ()):
             del self._held[conversation]

@@ -1,4 +1,4 @@
-"""When a server is probed next, and what its probes say: down after three that fail, up again after two that pass.
+"""When a server is probed next, and when it counts as up: down after three failed probes, up after two passed ones.
 
 A probe that fails is repeated after a second, one that hangs takes `probe_timeout`: a server that accepts and stays
 silent is out after at most
@@ -17,7 +17,7 @@ from ollama_router_core.config.settings import Config
 __all__ = ["FALL", "RISE", "ProbeState", "probe_interval"]
 
 FALL, RISE = 3, 2
-"""Probes in a row that must fail, or pass, to change what is believed."""
+"""Probes in a row that must fail, or pass, to change the state."""
 
 _AGAIN = 1.0
 """Seconds until a result that is not yet believed is checked again."""
@@ -27,13 +27,13 @@ _SPREAD = 0.1
 
 
 def probe_interval(config: Config, server: str) -> float:
-    """Seconds between two probes of a healthy server: each name has its own, so that not all are asked at once."""
+    """Return seconds between two probes of a healthy server; it differs by name, so that probes spread out."""
     phase = zlib.crc32(server.encode()) / 2**31 - 1
     return config.health_check_interval * (1 + _SPREAD * phase)
 
 
 class ProbeState:
-    """One server's probes. `interval` is seconds between two while all is well.
+    """One server's probes. `interval` is seconds between two of a healthy server.
 
     `up` is None before the first, whose result is believed as it is.
     """
@@ -47,13 +47,13 @@ class ProbeState:
         self._passed = 0
 
     def passed(self) -> None:
-        """A probe was answered."""
+        """Count a probe that was answered."""
         self._failed, self._passed = 0, self._passed + 1
         if self.up is None or self._passed >= RISE:
             self.up = True
 
     def failed(self, *, refused: bool) -> None:
-        """A probe was not answered; when the connection was refused nobody is there, and once is enough."""
+        """Count a probe that was not; one refused connection is enough, as nothing listens there."""
         self._failed, self._passed = self._failed + 1, 0
         if refused or not self.up or self._failed >= FALL:
             self.up = False

@@ -36,7 +36,7 @@ _FAULT = 500
 
 
 def _ignore(_: Notice) -> None:
-    """Nobody reads a log."""
+    """Drop a notice."""
 
 
 class FleetState:
@@ -83,9 +83,9 @@ class FleetState:
     def snapshot(
         self, now: float, elsewhere: Mapping[str, int] = EMPTY, reserved: Mapping[str, int] = EMPTY
     ) -> FleetSnapshot:
-        """The fleet as believed now.
+        """Return the fleet as believed now.
 
-        `elsewhere` counts the requests of other processes of the router by server, `reserved` the slots that they keep
+        `elsewhere` counts the requests of other processes of the router by server, `reserved` the slots that they hold
         for requests that have waited longer than any here.
         """
         health, in_flight = self.health, self._in_flight.copy()
@@ -103,7 +103,7 @@ class FleetState:
         )
 
     def _less(self, slots: Mapping[str, int], reserved: Mapping[str, int]) -> Mapping[str, int]:
-        """The slots without reserved ones, of servers that have a limit at all."""
+        """Subtract reserved slots, where a server has a limit at all."""
         found = dict(slots)
         for name, count in reserved.items():
             limits = [limit for limit in (slots.get(name), self._config.servers[name].max_concurrent) if limit]
@@ -117,7 +117,7 @@ class FleetState:
     # --- probes -----------------------------------------------------------------------------------------------------
 
     def probe_answered(self, name: str, status: int, body: bytes, *, probe_ms: float, now: float) -> bool:
-        """A probe was answered after `probe_ms`; says whether the server is up, and so worth more questions."""
+        """Take in a probe's answer; returns whether the server is up, and worth asking for its models."""
         if status >= _FAULT:
             self.probe_failed(name, f"answered its probe with {status}", now=now)
             return False
@@ -133,7 +133,7 @@ class FleetState:
         return True
 
     def probe_failed(self, name: str, error: str, *, now: float, refused: bool = False) -> None:
-        """A probe was not answered; `refused` says that the server did not take the connection."""
+        """Take in a failed probe; `refused` means that the server did not accept the connection."""
         probe = self._probes[name]
         probe.failed(refused=refused)
         if not probe.up and self.servers[name].up is not False:
@@ -141,13 +141,13 @@ class FleetState:
             self.update(name, partial(observe_down, error=error, now=now), now)
 
     def probe_pause(self, name: str) -> float:
-        """Seconds from one probe of a server to the next."""
+        """Return seconds until the next probe of a server."""
         return self._probes[name].pause
 
     # --- facts ------------------------------------------------------------------------------------------------------
 
     def update(self, name: str, change: Callable[[ServerFacts], ServerFacts], now: float) -> bool:
-        """Replace the facts about a server; says whether other models are now in its memory.
+        """Replace the facts about a server; returns whether other models are now in its memory.
 
         Names of external hosts are ignored.
         """
@@ -168,25 +168,25 @@ class FleetState:
     def _forget_prefixes(
         self, name: str, before: Mapping[CanonicalName, LoadedModel], after: Mapping[CanonicalName, LoadedModel]
     ) -> None:
-        """What left a server's memory, or was loaded anew with another context, holds no conversation any more."""
+        """Forget the conversations of models that were unloaded, or reloaded with another context."""
         for model, old in before.items():
             new = after.get(model)
             if new is None or len({old.context_length, new.context_length} - {None}) > 1:
                 self.prefixes.forget_model(name, model)
 
     def lists_are_due(self, name: str, now: float) -> None:
-        """The models of a server are asked for again with its next probe."""
+        """Have a server asked for its models with its next probe."""
         self.update(name, lambda facts: replace(facts, installed_at=None, loaded_at=None), now)
 
     def may_refresh(self, now: float) -> bool:
-        """Whether a request for a model that nobody has may have every server asked: once in five seconds."""
+        """Say whether a request for an unknown model may have every server asked: once in five seconds."""
         if now - self._refreshed_at < _REFRESH_SECONDS:
             return False
         self._refreshed_at = now
         return True
 
     def is_stub(self, model: CanonicalName) -> bool:
-        """Whether some server only knows this model as one of Ollama's hosted service."""
+        """Say whether some server has this model only as one of Ollama's hosted service."""
         if self._stubs is None:
             self._stubs = stubs(self.servers)
         return model in self._stubs
@@ -205,22 +205,22 @@ class FleetState:
             self.update(name, observe_loads_ended, now)
 
     def running(self, name: str) -> int:
-        """This process's requests in flight on a server."""
+        """Return this process's requests in flight on a server."""
         return self._in_flight.get(name, 0)
 
     def permit(self, server: str, now: float, *, forced: bool = False) -> BreakerPermit | None:
-        """The right to send one request now, see `Health.permit`."""
+        """Permit one request now; see `Health.permit`."""
         return self.health.permit(server, self._up() if self.health.troubled else (), now, forced=forced)
 
     def take_retry(self, waiting: int = 0) -> bool:
-        """Whether the retry budget has one more retry; `waiting` requests count as in flight too.
+        """Take one retry if the budget has one; `waiting` requests count as in flight too.
 
         Return it with `health.retries.give_back`.
         """
         return self.health.retries.take(sum(self._in_flight.values()) + waiting)
 
     def sent(self, name: str, model: CanonicalName, num_ctx: int | None, now: float) -> bool:
-        """A request that needs a model in memory is on its way; says whether it begins the only load there."""
+        """Note a request that needs a model in memory; returns whether it begins the only load there."""
         facts = self.servers.get(name)
         if facts is None:
             return False
@@ -231,19 +231,19 @@ class FleetState:
         return not facts.loading and bool(self.servers[name].loading)
 
     def evicted(self, name: str, model: CanonicalName, now: float) -> None:
-        """A model was sent out of a server's memory to make room."""
+        """Note that a model was unloaded to make room."""
         self.loads.evicted(name)
         self.update(name, partial(observe_unloaded, name=model), now)
 
     def learn(self, name: str, model: CanonicalName, sample: Sample) -> None:
-        """A request finished with these metrics: the next one of its kind knows how long it takes."""
+        """Learn speeds from the metrics of a finished request."""
         facts = self.servers.get(name)
         if facts is not None:
             weight = model_weight(model, (facts.installed or EMPTY).get(model))
             self._speeds = self._speeds.observe(name, model, weight, sample)
 
     def holds(self, name: str, model: CanonicalName, conversation: int, tokens: int) -> None:
-        """A turn of a conversation was answered there: its next one need not be read from the beginning."""
+        """Note that a server holds the prompt of a conversation's last turn."""
         settings = self._config.servers.get(name)
         if settings is not None:
             self.prefixes.answered(conversation, name, model, tokens=tokens, slots=settings.num_parallel)

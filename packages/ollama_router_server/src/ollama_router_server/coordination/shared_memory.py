@@ -80,11 +80,11 @@ class SharedMemory:
         return f"SharedMemory({self.size} workers)"
 
     def member(self, index: int) -> Coordination:
-        """The view of one worker."""
+        """Return one worker's view."""
         return WorkerMember(self, index)
 
     def forget(self, index: int) -> None:
-        """A worker is gone: its leases end, what it admitted in the last minute counts on."""
+        """End the leases of a worker that is gone; what it admitted in the last minute still counts."""
         for rows in self.rows.values():
             rows.clear(index)
         start = index * _CELLS
@@ -92,15 +92,15 @@ class SharedMemory:
             self.cells[cell] = 0
 
     def last_beat(self, index: int) -> float | None:
-        """When a worker last said that it lives; None before it first did."""
+        """Return when a worker last beat; None before it first did."""
         return _moment(self.cells[index * _CELLS + _BEAT])
 
     def page(self, index: int) -> Path:
-        """The file in which a worker shows itself."""
+        """Return the file of a worker's page."""
         return self._folder / f"{index}.page"
 
     def close(self) -> None:
-        """The router has ended."""
+        """Release the memory's files."""
         self._lock.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -149,15 +149,15 @@ class WorkerMember:
     # --- counts -----------------------------------------------------------------------------------------------------
 
     def take(self, scope: Scope, name: str) -> None:
-        """A request begins here."""
+        """Count a request, or a reserved slot."""
         self._rows[scope].add(self.index, name, 1)
 
     def give_back(self, scope: Scope, name: str) -> None:
-        """It ended here."""
+        """End what was taken."""
         self._rows[scope].add(self.index, name, -1)
 
     def elsewhere(self, scope: Scope, name: str) -> int:
-        """Requests in flight in the other workers that live."""
+        """Return what the other live workers hold."""
         rows = self._rows[scope]
         return sum([rows.count(other, name) for other in self._living])
 
@@ -166,11 +166,11 @@ class WorkerMember:
         self._users.tick(self.index, user, now)
 
     def admissions(self, user: str, now: float) -> Sequence[Admissions]:
-        """What the other workers admitted in the last minute."""
+        """Return what the other workers admitted in the last minute."""
         return [row for other in self._others for row in self._admitted(other, user, now)]
 
     def own_admissions(self, user: str, now: float) -> Sequence[Admissions]:
-        """What was admitted as this worker in the last minute, oldest first."""
+        """Return what was admitted as this worker in the last minute, oldest first."""
         return sorted(self._admitted(self.index, user, now))
 
     def _admitted(self, worker: int, user: str, now: float) -> Iterator[Admissions]:
@@ -179,11 +179,11 @@ class WorkerMember:
     # --- order ------------------------------------------------------------------------------------------------------
 
     def waits(self, since: float | None) -> None:
-        """The moment at which the longest waiting request arrived here."""
+        """Tell when the longest waiting request arrived."""
         self._cells[_SINCE] = 0 if since is None else int(since * _THOUSAND)
 
     def waits_longest(self) -> bool:
-        """Whether that request has waited longest of all that wait in workers that live."""
+        """Say whether that request has waited longest in all workers."""
         own = self._cells[_SINCE]
         others = ((self._memory.cells[other * _CELLS + _SINCE], other) for other in self._living)
         return bool(own) and all((own, self.index) < (since, other) for since, other in others if since)
@@ -191,23 +191,23 @@ class WorkerMember:
     # --- facts ------------------------------------------------------------------------------------------------------
 
     def drain(self, server: str, *, on: bool) -> None:
-        """Tell every worker that a server is drained, or is not any more."""
+        """Begin or end a drain for all workers."""
         place = self._memory.servers.of(server)
         if place is not None:
             self._memory.drains[place] = _DRAINED if on else _UNDRAINED
 
     def drained(self, server: str) -> bool | None:
-        """What some worker was told last about a server; None when nobody was told anything."""
+        """Return what was last told about a server; None when nothing was."""
         place = self._memory.servers.of(server)
         said = 0 if place is None else self._memory.drains[place]
         return {_DRAINED: True, _UNDRAINED: False}.get(said)
 
     def tell(self, news: News) -> None:
-        """Tell the other workers."""
+        """Send news to the other workers."""
         self._memory.rings[self.index].write(write_news(news))
 
     def news(self) -> list[News]:
-        """What the others told since the last call."""
+        """Return what the others sent since the last call."""
         found: list[News] = []
         for other, position in self._heard.items():
             messages, self._heard[other] = self._memory.rings[other].read(position)
@@ -221,12 +221,12 @@ class WorkerMember:
         self._cells[_FIGURE_CELLS[figure]] = value
 
     def total(self, figure: Figure) -> int:
-        """The figure of all workers."""
+        """Return the sum over all workers."""
         cell = _FIGURE_CELLS[figure]
         return sum([int(self._memory.cells[worker * _CELLS + cell]) for worker in range(self.size)])
 
     def publish(self, page: bytes) -> None:
-        """Replace what this worker shows of itself."""
+        """Replace this worker's page."""
         path = self._memory.page(self.index)
         new = path.with_suffix(".new")
         with suppress(OSError):  # the folder is gone: the router is ending
@@ -234,11 +234,11 @@ class WorkerMember:
             new.replace(path)
 
     def pages(self) -> list[bytes]:
-        """What the other workers published last."""
+        """Return the other workers' pages."""
         return [page for other in self._others if (page := self._page(other))]
 
     def own_page(self) -> bytes:
-        """What was published last as this worker."""
+        """Return this worker's page."""
         return self._page(self.index)
 
     def _page(self, worker: int) -> bytes:
@@ -248,7 +248,7 @@ class WorkerMember:
             return b""
 
     async def beat(self, now: float) -> None:
-        """Say that this worker lives, and look which of the others do."""
+        """Renew this worker's leases, and look which of the others are valid."""
         self._cells[_BEAT] = max(1, int(now * _THOUSAND))
         beats = ((other, self._memory.last_beat(other)) for other in self._others)
         self._living = [other for other, beat in beats if beat is None or now - beat < LEASE_SECONDS]

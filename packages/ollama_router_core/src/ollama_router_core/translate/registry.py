@@ -21,12 +21,17 @@ _REGISTERED: tuple[Codec, ...] = (
     ResponsesCodec(),
 )
 
-CODECS: Mapping[Family, Codec] = MappingProxyType({codec.family: codec for codec in _REGISTERED})
+
+def _by_family(codecs: tuple[Codec, ...]) -> Mapping[Family, Codec]:
+    found = {codec.family: codec for codec in codecs}
+    if found.keys() != set(Family) or len(found) != len(codecs):
+        raise NotImplementedError("every member of Family needs exactly one codec in _REGISTERED")
+    return MappingProxyType(found)
+
+
+CODECS: Mapping[Family, Codec] = _by_family(_REGISTERED)
 ROUTES: tuple[Route, ...] = tuple(route for codec in _REGISTERED for route in codec.routes)
 _BY_PATH = {route.path: route for route in ROUTES}
-
-if set(CODECS) != set(Family) or len(CODECS) != len(_REGISTERED):
-    raise NotImplementedError("every member of Family needs exactly one codec in _REGISTERED")
 
 
 def codec_of(family: Family) -> Codec:

@@ -22,7 +22,6 @@ from ollama_router_core.translate.conversation import (
     ThinkingLevel,
     Tool,
     ToolCall,
-    ToolChoice,
     ToolResult,
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
@@ -159,13 +158,16 @@ def _write_images(parts: tuple[Part, ...]) -> list[str]:
 
 def _write_tools(conversation: Conversation, dropped: Dropped) -> list[dict[str, Any]]:
     _drop_parallel(conversation, dropped)
-    match conversation.tool_choice:
-        case None | ToolChoice(mode="auto"):
+    mode = "auto" if conversation.tool_choice is None else conversation.tool_choice.mode
+    match mode:
+        case "auto":
             return [_write_tool(tool, dropped) for tool in conversation.tools]
-        case ToolChoice(mode="none"):
+        case "none":
             return []
-        case _:
+        case "required" | "named":
             raise UntranslatableRequest("tool_choice: Ollama cannot be made to call a tool; leave the choice on auto")
+        case _:
+            assert_never(mode)
 
 
 def _drop_parallel(conversation: Conversation, dropped: Dropped) -> None:

@@ -22,6 +22,7 @@ from ollama_router_core.translate.conversation import (
     ResponseFormat,
     Role,
     Text,
+    Thinking,
     ThinkingLevel,
     Tool,
     ToolCall,
@@ -117,8 +118,10 @@ def _write_content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
                 written.append({"type": "image_url", "image_url": {"url": data_url(part)}})
             case ImageUrl(url=url):
                 written.append({"type": "image_url", "image_url": {"url": url}})
-            case _:
+            case Thinking() | RedactedThinking() | ToolCall() | ToolResult():
                 raise UntranslatableRequest("only an assistant's message may hold thoughts and tool calls")
+            case _:
+                assert_never(part)
     return written
 
 

@@ -14,11 +14,12 @@ from ollama_router_core.translate import ReplyIdentity, Route, StreamTranslator
 from ollama_router_core.translate.anthropic.codec import ANTHROPIC_MESSAGES
 from ollama_router_core.translate.ollama.codec import OLLAMA_CHAT
 from ollama_router_core.translate.openai.codec import OPENAI_CHAT
+from ollama_router_core.translate.openai_responses.codec import OPENAI_RESPONSES
 
 CHUNKS = 20_000
 ROUNDS = 5
 PROMISE = 100_000
-DIALECTS = (OLLAMA_CHAT, OPENAI_CHAT, ANTHROPIC_MESSAGES)
+DIALECTS = (OLLAMA_CHAT, OPENAI_CHAT, ANTHROPIC_MESSAGES, OPENAI_RESPONSES)
 IDENTITY = ReplyIdentity(model="llama3.3:70b", id="01JD2Q9K5V", created_ns=1_700_000_000_000_000_000)
 
 
@@ -32,6 +33,10 @@ def chunk(dialect: Route, text: str) -> bytes:
         rest = {"service_tier": "default", "system_fingerprint": "fp_44add55e8c"}
         choice = {"index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": None}
         return b"data: " + json.dumps({**head, **rest, "choices": [choice]}).encode() + b"\n\n"
+    if dialect is OPENAI_RESPONSES:
+        place = {"item_id": "msg_67c9fdcf37fc81909ba82116258fb28d", "output_index": 0, "content_index": 0}
+        event = {"type": "response.output_text.delta", "sequence_number": 9, **place, "delta": text, "logprobs": []}
+        return b"event: response.output_text.delta\ndata: " + json.dumps(event).encode() + b"\n\n"
     data = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
     return b"event: content_block_delta\ndata: " + json.dumps(data).encode() + b"\n\n"
 

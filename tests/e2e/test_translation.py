@@ -173,6 +173,36 @@ def test_an_anthropic_client_calls_a_tool_by_openais_route(way: Way) -> None:
 
 
 @pytest.mark.parametrize("model", ["gemma-o", "gemma-a"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_openai_client_gets_responses(way: Way, model: str, stream: bool) -> None:
+    """`/v1/responses` is answered by either route, whole and by the library's own reading of events."""
+    asked: Any = {"model": model, "input": PROMPT, "max_output_tokens": 24, "temperature": 0}
+    if stream:
+        with way.openai.responses.stream(**asked) as events:
+            last = list(events)[-1]
+        assert last.type in {"response.completed", "response.incomplete"}
+        got = last.response
+    else:
+        got = way.openai.responses.create(**asked)
+    assert got.output_text.strip()
+    assert got.model == model
+    assert 0 < got.usage.output_tokens <= 24
+
+
+@pytest.mark.parametrize("model", ["gemma-o", "gemma-a"])
+def test_a_responses_client_calls_a_tool(way: Way, model: str) -> None:
+    """A forced call comes back as an item, and the items with the call's output can be sent as the next input."""
+    tool: Any = {"type": "function", "name": "weather", "parameters": WEATHER_PARAMETERS, "strict": False}
+    asked: Any = {"model": model, "tools": [tool], "max_output_tokens": 32}
+    first = way.openai.responses.create(input=CALLS, tool_choice="required", **asked)
+    call = next(item for item in first.output if item.type == "function_call")
+    assert (call.name, json.loads(call.arguments)) == ("weather", {"city": "Rome"})
+    output: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+    history: Any = [*CALLS, *(item.model_dump() for item in first.output), output]
+    assert way.openai.responses.create(input=history, **asked).usage.output_tokens > 0
+
+
+@pytest.mark.parametrize("model", ["gemma-o", "gemma-a"])
 def test_the_ollama_client_calls_a_tool(way: Way, model: str) -> None:
     """Streamed or whole, by either route, the call is Ollama's: arguments are an object."""
     options = {"num_predict": 32, "temperature": 0}

@@ -16,7 +16,7 @@ def test_a_family_without_a_codec_does_not_import() -> None:
     codecs = tuple(CODECS.values())
     for wrong in (codecs[1:], (*codecs, codecs[0])):
         with pytest.raises(NotImplementedError, match="exactly one codec"):
-            _by_family(wrong)
+            _by_family(*wrong)
 
 
 @pytest.mark.parametrize("row", TRANSLATED, ids=lambda row: row.name)

@@ -14,23 +14,21 @@ from ollama_router_core.translate.openai_responses.codec import ResponsesCodec
 
 __all__ = ["CODECS", "ROUTES", "codec_of", "family_of_domain", "route_at"]
 
-_REGISTERED: tuple[Codec, ...] = (
+
+def _by_family(*codecs: Codec) -> Mapping[Family, Codec]:
+    found = {codec.family: codec for codec in codecs}
+    if found.keys() != set(Family) or len(found) != len(codecs):
+        raise NotImplementedError("every member of Family needs exactly one codec here")
+    return MappingProxyType(found)
+
+
+CODECS: Mapping[Family, Codec] = _by_family(
     OllamaCodec(),
     OpenAICodec(),
     AnthropicCodec(),
     ResponsesCodec(),
 )
-
-
-def _by_family(codecs: tuple[Codec, ...]) -> Mapping[Family, Codec]:
-    found = {codec.family: codec for codec in codecs}
-    if found.keys() != set(Family) or len(found) != len(codecs):
-        raise NotImplementedError("every member of Family needs exactly one codec in _REGISTERED")
-    return MappingProxyType(found)
-
-
-CODECS: Mapping[Family, Codec] = _by_family(_REGISTERED)
-ROUTES: tuple[Route, ...] = tuple(route for codec in _REGISTERED for route in codec.routes)
+ROUTES: tuple[Route, ...] = tuple(route for codec in CODECS.values() for route in codec.routes)
 _BY_PATH = {route.path: route for route in ROUTES}
 
 
@@ -47,7 +45,7 @@ def route_at(path: str) -> Route | None:
 def family_of_domain(host: str) -> Family | None:
     """Return the dialect that a host is known to speak by its name, None for a host that nobody knows."""
     host = host.lower()
-    return next((codec.family for codec in _REGISTERED if any(_is_in(host, one) for one in codec.domains)), None)
+    return next((codec.family for codec in CODECS.values() if any(_is_in(host, one) for one in codec.domains)), None)
 
 
 def _is_in(host: str, domain: str) -> bool:

@@ -14,6 +14,7 @@ from ollama_router_core.translate.anthropic.token_counts import ANTHROPIC_TOKEN_
 from ollama_router_core.translate.anthropic.write_requests import write_messages
 from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.codec import (
+    Codec,
     ConversationRoute,
     EmbeddingRoute,
     HeaderField,
@@ -48,7 +49,7 @@ ANTHROPIC_MESSAGES = ConversationRoute(
 )
 
 
-class AnthropicCodec:
+class AnthropicCodec(Codec):
     """Anthropic's API."""
 
     family: Final = Family.ANTHROPIC

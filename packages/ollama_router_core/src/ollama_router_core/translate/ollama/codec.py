@@ -10,6 +10,7 @@ from typing import Any, Final, assert_never
 from ollama_router_core.api.endpoints import Endpoint, Family
 from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.codec import (
+    Codec,
     ConversationRoute,
     EmbeddingRoute,
     HeaderField,
@@ -85,7 +86,7 @@ _EMPTY_CHUNKS: Mapping[str, Mapping[str, object]] = MappingProxyType(
 )
 
 
-class OllamaCodec:
+class OllamaCodec(Codec):
     """Ollama's own API. An Ollama server has the routes of the other dialects too."""
 
     family: Final = Family.OLLAMA

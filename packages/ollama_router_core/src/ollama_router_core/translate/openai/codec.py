@@ -8,6 +8,7 @@ from typing import Any, Final, assert_never
 from ollama_router_core.api.endpoints import Endpoint, Family
 from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.codec import (
+    Codec,
     ConversationRoute,
     EmbeddingRoute,
     HeaderField,
@@ -69,7 +70,7 @@ OPENAI_EMBEDDINGS = EmbeddingRoute(
 )
 
 
-class OpenAICodec:
+class OpenAICodec(Codec):
     """OpenAI's API but for `/v1/responses`, which is a dialect of its own."""
 
     family: Final = Family.OPENAI

@@ -7,7 +7,7 @@ from typing import Any, Final, assert_never
 
 from ollama_router_core.api.endpoints import Endpoint, Family
 from ollama_router_core.translate.api_errors import ApiError
-from ollama_router_core.translate.codec import ConversationRoute, EmbeddingRoute, HeaderField, HostTraits, Route
+from ollama_router_core.translate.codec import Codec, ConversationRoute, EmbeddingRoute, HeaderField, HostTraits, Route
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.external_models import ExternalModel
 from ollama_router_core.translate.framing import SERVER_SENT_EVENTS
@@ -38,7 +38,7 @@ OPENAI_RESPONSES = ConversationRoute(
 )
 
 
-class ResponsesCodec:
+class ResponsesCodec(Codec):
     """OpenAI's `/v1/responses`, without the state that its servers keep."""
 
     family: Final = Family.OPENAI_RESPONSES

@@ -1,4 +1,4 @@
-"""Translation on a real model: llama.cpp's OpenAI and Anthropic routes, through the proxy and from inside a program."""
+"""Translation on a real model: three routes of llama.cpp, through the proxy and from inside a program."""
 
 from __future__ import annotations
 
@@ -34,18 +34,23 @@ production:
       api: openai
       api_key_env: LLAMA_KEY
       extensions: true
-      models: {{gemma-o: gemma3:270m, gemma-a: gemma3:270m}}
+      models: {{gemma-o: gemma3:270m, gemma-a: gemma3:270m, gemma-r: gemma3:270m}}
     by-anthropic:
       <<: *host
       api: anthropic
       schemas: false
+    by-responses:
+      <<: *host
+      api: openai_responses
   model_config:
-    explicit_assignments: {{gemma-o: by-openai, gemma-a: by-anthropic}}
+    explicit_assignments: {{gemma-o: by-openai, gemma-a: by-anthropic, gemma-r: by-responses}}
 """
 PROMPT: Any = [{"role": "user", "content": "one, two, three, four, five, six, seven,"}]
 WEATHER_PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOL: Any = {"type": "function", "function": {"name": "weather", "parameters": WEATHER_PARAMETERS}}
 CALLS: Any = [{"role": "user", "content": "Weather in Rome?"}]
+MODELS = ("gemma-o", "gemma-a", "gemma-r")
+TRANSLATED = ("gemma-o", "gemma-a")  # what a client of Responses is not passed through to
 OPTIONS: Any = {"num_predict": 24, "temperature": 0}
 
 
@@ -102,7 +107,7 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-@pytest.mark.parametrize("model", ["gemma-o", "gemma-a"])
+@pytest.mark.parametrize("model", MODELS)
 def test_the_ollama_client_chats_streamed(way: Way, model: str) -> None:
     """Ollama's own client reads chunk after chunk out of either route, to a last one with the model's counts."""
     parts = list(way.ollama.chat(model, messages=PROMPT, stream=True, options=OPTIONS))
@@ -115,10 +120,10 @@ def test_the_ollama_client_chats_streamed(way: Way, model: str) -> None:
     assert (parts[-1].prompt_eval_count or 0) > 5
 
 
-def test_both_routes_say_the_same(way: Way) -> None:
-    """The same model, asked without chance: what the two dialects carry is the same text."""
-    said = [way.ollama.chat(name, messages=PROMPT, options=OPTIONS).message.content for name in ("gemma-o", "gemma-a")]
-    assert said[0] == said[1] != ""
+def test_all_routes_say_the_same(way: Way) -> None:
+    """The same model, asked without chance: what the dialects carry is the same text."""
+    said = [way.ollama.chat(name, messages=PROMPT, options=OPTIONS).message.content for name in MODELS]
+    assert said[0] == said[1] == said[2] != ""
 
 
 def test_the_ollama_client_gets_json_of_a_schema(way: Way) -> None:
@@ -172,7 +177,7 @@ def test_an_anthropic_client_calls_a_tool_by_openais_route(way: Way) -> None:
     assert after.usage.output_tokens > 0
 
 
-@pytest.mark.parametrize("model", ["gemma-o", "gemma-a"])
+@pytest.mark.parametrize("model", TRANSLATED)
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_openai_client_gets_responses(way: Way, model: str, stream: bool) -> None:
     """`/v1/responses` is answered by either route, whole and by the library's own reading of events."""
@@ -189,7 +194,7 @@ def test_the_openai_client_gets_responses(way: Way, model: str, stream: bool) ->
     assert 0 < got.usage.output_tokens <= 24
 
 
-@pytest.mark.parametrize("model", ["gemma-o", "gemma-a"])
+@pytest.mark.parametrize("model", TRANSLATED)
 def test_a_responses_client_calls_a_tool(way: Way, model: str) -> None:
     """A forced call comes back as an item, and the items with the call's output can be sent as the next input."""
     tool: Any = {"type": "function", "name": "weather", "parameters": WEATHER_PARAMETERS, "strict": False}
@@ -202,7 +207,7 @@ def test_a_responses_client_calls_a_tool(way: Way, model: str) -> None:
     assert way.openai.responses.create(input=history, **asked).usage.output_tokens > 0
 
 
-@pytest.mark.parametrize("model", ["gemma-o", "gemma-a"])
+@pytest.mark.parametrize("model", MODELS)
 def test_the_ollama_client_calls_a_tool(way: Way, model: str) -> None:
     """Streamed or whole, by either route, the call is Ollama's: arguments are an object."""
     options = {"num_predict": 32, "temperature": 0}
@@ -223,5 +228,5 @@ def test_errors_of_the_real_server_arrive_in_the_clients_dialect(way: Way) -> No
 
 def test_lists_have_both(way: Way) -> None:
     """Models that run elsewhere are listed and shown."""
-    assert {model.model for model in way.ollama.list().models} == {"gemma-o", "gemma-a"}
+    assert {model.model for model in way.ollama.list().models} == set(MODELS)
     assert way.ollama.show("gemma-a").capabilities == ["completion"]

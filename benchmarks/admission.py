@@ -28,12 +28,13 @@ from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.api.strict_json import parse_object
 from ollama_router_core.config.settings import Config
+from ollama_router_core.exchange.actions import Admit
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.routing.selector import ServerSelector
 from ollama_router_server.coordination.alone import alone
 from ollama_router_server.fleet.service import FleetService
-from ollama_router_server.relay.admitting import AdmissionController
+from ollama_router_server.relay.admission import AdmissionController, ServerSlot
 from ollama_router_server.system import SystemClock
 from ollama_router_server.upstream.interface import Upstream
 
@@ -117,8 +118,7 @@ def server_cost(config: Config, facts: dict[str, ServerFacts], requests: list[Ro
     for name, known in facts.items():
         fleet.update(name, partial(_always, known))
     fleet.state._speeds = book  # noqa: SLF001 (what was learned cannot be handed in)
-    admitting = AdmissionController(config, {}, fleet, SystemClock())
-    exchange: Any = SimpleNamespace(user=None, prefix=None, decision=None, decided=None)
+    controller = AdmissionController(config, fleet, SystemClock())
     request: Any = SimpleNamespace(route=requests[0], document=parse_object(BODY))
 
     async def run() -> float:
@@ -126,14 +126,19 @@ def server_cost(config: Config, facts: dict[str, ServerFacts], requests: list[Ro
         for _ in range(ROUNDS):
             start = time.process_time_ns()
             for _ in range(REPEATS):
-                place = await admitting.admit(exchange, request)
-                place.passage(place.server)
-                place.answering()
-                place.close()
+                slot = controller.admit(Admit(request, "", None), _ignore)
+                assert isinstance(slot, ServerSlot)
+                slot.permit(slot.server)
+                slot.answering()
+                slot.close()
             found.append((time.process_time_ns() - start) / REPEATS / 1000)
         return min(found)
 
     return asyncio.run(run())
+
+
+def _ignore() -> None:
+    pass
 
 
 def _always(known: ServerFacts, _: ServerFacts) -> ServerFacts:

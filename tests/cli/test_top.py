@@ -53,7 +53,7 @@ async def test_a_stream_a_server_and_its_model_are_shown(sim: OllamaSimulator, t
         pieces = answer.aiter_raw()  # without a name it would be closed, and the answer with it
         await anext(pieces)
         tasks.start_soon(_ask_and_leave, router)
-        await eventually(lambda: router.services.admitting.waiting == 1)
+        await eventually(lambda: router.services.admission.waiting == 1)
         code, out, err = await orouter("--url", router.url, token=router.admin_token)
         status = json.loads((await orouter("--url", router.url, "--json", token=router.admin_token))[1])
         tasks.cancel_scope.cancel()

@@ -15,7 +15,7 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.exchange.actions import Action, Admit, Outgoing
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
-from ollama_router_core.exchange.events import Arrival, Caller, Headers, Piece, Reservation
+from ollama_router_core.exchange.events import Arrival, Caller, Headers, Piece
 from ollama_router_core.exchange.machine import Exchange
 from ollama_router_core.fleet.health import BreakerPermit
 from ollama_router_core.fleet.observations import observe_ps, observe_tags
@@ -79,23 +79,20 @@ class FakeReservation:
     """A request that counts."""
 
     tokens: int
+    settled: list[int] = field(default_factory=list)
+
+    def settle(self, tokens: int) -> None:
+        """The request ended."""
+        self.settled.append(tokens)
 
 
 class FakeLimits:
-    """Every request of a user with limits counts; `settled` are the tokens that each used."""
-
-    def __init__(self) -> None:
-        self.settled: list[int] = []
+    """No limit is shown."""
 
     def standing(self, user: Caller) -> Standing:
-        """No limit is shown."""
+        """Nothing."""
         del user
         return Standing()
-
-    def settle(self, reservation: Reservation, tokens: int) -> None:
-        """A request ended."""
-        del reservation
-        self.settled.append(tokens)
 
 
 class FakeFleet:
@@ -227,6 +224,7 @@ class Stage:
         self.fleet = FakeFleet(self.config, self.clock)
         self.limits = FakeLimits()
         self.slots: list[FakeSlot] = []
+        self.settled: list[int] = []
         self.upstreams: list[FakeUpstream] = []
         self.records: list[RequestRecord] = []
         self.in_flight = 1

@@ -57,7 +57,7 @@ def admitted(stage: Stage, exchange: Exchange, body: bytes | None = None, grants
     expect(exchange.resume(FakeCaller(grants=grants or Grants())), ReadBody)
     action = exchange.resume(chat() if body is None else body)
     if isinstance(action, Count):
-        action = exchange.resume(FakeReservation(100))
+        action = exchange.resume(FakeReservation(100, stage.settled))
     slot = stage.slot(expect(action, Admit))
     upstream = stage.sent(expect(exchange.resume(slot), Send).request)
     expect(exchange.resume(upstream), AwaitHead)
@@ -214,7 +214,7 @@ def test_a_request_counts_before_it_asks_for_a_slot() -> None:
     expect(exchange.resume(None), Finish)
     ended(stage, exchange, exchange.resume(None))
     assert stage.slots == []
-    assert stage.limits.settled == []
+    assert stage.settled == []
 
 
 def test_what_was_counted_is_settled_by_what_was_used() -> None:
@@ -230,7 +230,7 @@ def test_what_was_counted_is_settled_by_what_was_used() -> None:
             ended(stage, exchange, exchange.resume(None))
         else:
             ended(stage, exchange, exchange.interrupt(ClientLeft()))
-    assert stage.limits.settled == [8, 0]
+    assert stage.settled == [8, 0]
 
 
 def test_a_request_may_have_to_wait() -> None:

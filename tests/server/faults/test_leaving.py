@@ -37,7 +37,7 @@ def at_rest(router: RunningRouter, server: ScriptedServer) -> bool:
     """Nobody waits, nothing is in flight, and every open connection to the server is an idle one."""
     services = router.services
     idle = services.upstream.open_connections == services.upstream.idle_connections == server.open
-    return idle and services.admitting.waiting == 0 and services.fleet.running("one") == 0
+    return idle and services.admission.waiting == 0 and services.fleet.running("one") == 0
 
 
 async def files_and_tasks(router: RunningRouter, server: ScriptedServer) -> tuple[int, int]:

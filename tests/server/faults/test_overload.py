@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from ollama_router_server.relay.relay import RelayApp
 from support.eventually import eventually
 from support.faulty_ollama import entry, faulty_ollama, length_of, whole
 from support.raw_client import chat
 from support.router import running_router
 from support.scripted_server import Peer, ScriptedServer
+from support.tasks import tasks_for_requests
 
 pytestmark = pytest.mark.anyio
 
@@ -69,17 +68,9 @@ async def test_ten_times_too_many_are_refused_while_nobody_is_served(tmp_path: P
     assert again.status_code == 200
 
 
-async def test_who_is_turned_away_needs_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refusal costs less than a request that is served, at a full line as at the bound of the whole router."""
-    gate, tasks = Gate(), 0
-    step = RelayApp.__call__
-
-    async def counted(*given: Any) -> None:
-        nonlocal tasks
-        tasks += 1
-        await step(*given)
-
-    monkeypatch.setattr(RelayApp, "__call__", counted)
+async def test_a_refused_request_needs_no_task(tmp_path: Path) -> None:
+    """A refusal costs less than a request that is served."""
+    gate = Gate()
     queue = {"max_waiting": 1, "max_wait": 60.0}
     async with (
         gate.server() as server,
@@ -87,15 +78,14 @@ async def test_who_is_turned_away_needs_no_task(tmp_path: Path, monkeypatch: pyt
         router.client(limits=httpx.Limits(max_connections=None)) as client,
     ):
         fits = [asyncio.create_task(client.post("/api/chat", content=chat(stream=False))) for _ in range(2)]
-        await eventually(lambda: gate.there == 1 and router.services.admitting.waiting == 1)
-        before = tasks
-        refused = [await client.post("/api/chat", content=chat(stream=False)) for _ in range(20)]
-        during = tasks - before
+        await eventually(lambda: gate.there == 1 and router.services.admission.waiting == 1)
+        with tasks_for_requests() as tasks:
+            refused = [await client.post("/api/chat", content=chat(stream=False)) for _ in range(20)]
         gate.opened.set()
         await asyncio.gather(*fits)
         rows = await router.rows(22)
     assert {answer.status_code for answer in refused} == {503}
-    assert during == 0
+    assert tasks == []
     assert [row.error_code for row in rows].count("overloaded") == 20
 
 

@@ -32,7 +32,7 @@ async def ask(client: httpx.AsyncClient, name: str = MODEL, **more: Any) -> http
 
 def waiting(router: RunningRouter) -> int:
     """Requests in the line."""
-    return router.services.admitting.waiting
+    return router.services.admission.waiting
 
 
 async def test_at_most_max_concurrent_requests_are_on_a_server(tmp_path: Path) -> None:

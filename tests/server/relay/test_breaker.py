@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -13,9 +12,9 @@ import pytest
 from ollama_router_core.fleet.breaker import BreakerLimits
 from ollama_router_core.fleet.health import Health
 from ollama_router_core.testing import Answer, OllamaSimulator, Reset, Silence, model
-from ollama_router_server.relay.relay import RelayApp
 from support.eventually import eventually
 from support.router import RunningRouter, running_router, server_entry
+from support.tasks import tasks_for_requests
 
 pytestmark = pytest.mark.anyio
 
@@ -59,21 +58,8 @@ async def test_five_broken_exchanges_suspend_a_server(tmp_path: Path) -> None:
     assert refused["reasons"][0]["code"] == "suspended"
 
 
-async def test_a_suspended_server_costs_the_others_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_suspended_server_costs_the_others_nothing(tmp_path: Path) -> None:
     """Somebody's laptop sleeps for days: requests to the other servers still need no task of their own."""
-    tasks: list[str] = []
-
-    def watched(name: str) -> None:
-        step = getattr(RelayApp, name)
-
-        async def told(*given: Any) -> None:
-            tasks.append(name)
-            await step(*given)
-
-        monkeypatch.setattr(RelayApp, name, told)
-
-    watched("__call__")
-    watched("go_on")
     async with (
         OllamaSimulator(models=[model(MODEL)]) as bad,
         OllamaSimulator(models=[model(MODEL)]) as good,
@@ -85,9 +71,9 @@ async def test_a_suspended_server_costs_the_others_nothing(tmp_path: Path, monke
             assert (await ask(client)).status_code == 502
         for _ in range(3):  # which connect, each perhaps before the last connection is free again
             assert (await ask(client)).status_code == 200
-        tasks.clear()
-        assert [(await ask(client)).status_code for _ in range(3)] == [200] * 3
-    assert not tasks
+        with tasks_for_requests() as tasks:
+            assert [(await ask(client)).status_code for _ in range(3)] == [200] * 3
+    assert tasks == []
 
 
 async def test_clients_that_leave_and_their_own_errors_suspend_nobody(tmp_path: Path) -> None:

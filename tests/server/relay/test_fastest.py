@@ -71,7 +71,7 @@ async def test_many_models_on_few_servers_are_all_answered(tmp_path: Path) -> No
         router.client(limits=httpx.Limits(max_connections=50)) as client,
     ):
         answers = await asyncio.gather(*(ask(client, names[number % 4]) for number in range(40)))
-        assert router.services.admitting.waiting == 0
+        assert router.services.admission.waiting == 0
         assert router.services.fleet.running("one") == router.services.fleet.running("two") == 0
     assert [answer.status_code for answer in answers] == [200] * 40
 

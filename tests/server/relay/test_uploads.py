@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ollama_router_core.errors import InvalidBody
-from ollama_router_server.relay.client import ClientGone
-from ollama_router_server.relay.uploads import Tee, declared_length
+from ollama_router_core.exchange.blobs import declared_length
+from ollama_router_core.exchange.events import ClientLeft
+from ollama_router_server.relay.uploads import Tee
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +34,7 @@ class Source:
 
 async def drain(tee: Tee, number: int) -> bytes:
     """Everything one reader gets."""
-    return b"".join([piece async for piece in tee.read(number)])
+    return b"".join([piece async for piece in tee.readers[number]])
 
 
 async def test_every_reader_gets_all_of_it() -> None:
@@ -50,13 +51,13 @@ async def test_a_slow_reader_slows_the_client_down() -> None:
     tee = Tee(source.pieces(), 2)
     pump = asyncio.create_task(tee.pump())
     fast = asyncio.create_task(drain(tee, 0))
-    slow = tee.read(1)
+    slow = tee.readers[1]
     for _ in range(10):
-        await anext(slow)
+        await slow.__anext__()
     for _ in range(100):
         await asyncio.sleep(0)
     assert source.taken <= 16
-    tee.leave(1)
+    tee.readers[1].leave()
     assert len(await fast) > 1000
     await pump
 
@@ -66,26 +67,26 @@ async def test_a_reader_that_stops_or_never_starts_holds_nobody_up() -> None:
     source = Source(200)
     tee = Tee(source.pieces(), 3)
     pump = asyncio.create_task(tee.pump())
-    stops = tee.read(1)
-    await anext(stops)
+    stops = tee.readers[1]
+    await stops.__anext__()
     await stops.aclose()
-    tee.leave(2)
+    tee.readers[2].leave()
     assert (await drain(tee, 0)).count(b",") == 200
     await pump
 
 
 async def test_a_client_that_leaves_breaks_every_reader() -> None:
     """None of them may end as if the upload were complete."""
-    tee = Tee(Source(3, ClientGone()).pieces(), 2)
+    tee = Tee(Source(3, ClientLeft()).pieces(), 2)
     results = await asyncio.gather(drain(tee, 0), drain(tee, 1), tee.pump(), return_exceptions=True)
-    assert [type(one) for one in results] == [ClientGone, ClientGone, type(None)]
+    assert [type(one) for one in results] == [ClientLeft, ClientLeft, type(None)]
 
 
 async def test_when_nobody_reads_the_client_is_not_read_either() -> None:
     """All servers answered early."""
     source = Source(1000)
     tee = Tee(source.pieces(), 1)
-    tee.leave(0)
+    tee.readers[0].leave()
     await tee.pump()
     assert source.taken <= 2
 

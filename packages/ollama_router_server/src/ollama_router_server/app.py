@@ -29,9 +29,11 @@ from ollama_router_server.admin.users import (
     UserResource,
     UsersResource,
 )
+from ollama_router_server.http.cycle import FrontCycle
 from ollama_router_server.http.path_token import has_path_token, move_path_token
-from ollama_router_server.relay.client import Receive, Send
-from ollama_router_server.relay.relay import RelayApp, RelayDeps
+from ollama_router_server.http.request_head import RequestHead
+from ollama_router_server.relay.bodies import Receive, Send
+from ollama_router_server.relay.relay import Relay, RelayDeps
 from ollama_router_server.services import Services
 from ollama_router_server.storage.users import User
 from ollama_router_server.telemetry.metrics import Gauges, Metrics, ServerGauges
@@ -41,16 +43,24 @@ __all__ = ["RouterApp", "create_app"]
 _log = structlog.get_logger("app")
 _FIGURES = frozenset({"/metrics", "/router/status", "/router/explain", "/router/usage"})
 _OWN_ROUTES = ("/health", "/up", "/livez", "/readyz", "/metrics", "/router/")
+_FOR_ASGI = tuple(path.encode() for path in (*_OWN_ROUTES, "/t/"))
 
 
 class RouterApp:
     """The ASGI application of one process."""
 
-    def __init__(self, services: Services, relay: RelayApp, falcon_app: Any) -> None:
+    def __init__(self, services: Services, relay: Relay, falcon_app: Any) -> None:
         self._services = services
         self._relay = relay
         self._falcon = falcon_app
-        self.fast_path = relay.fast_path
+
+    def take(self, cycle: FrontCycle, head: RequestHead) -> bool:
+        """Serve a request of the HTTP/1.1 front, unless it is for Falcon or has a token in its path."""
+        path = head.target.partition(b"?")[0]
+        if path.startswith(_FOR_ASGI) or b"%" in path:
+            return False
+        self._relay.take(cycle, head)
+        return True
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
@@ -79,6 +89,7 @@ class RouterApp:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        self._relay.shut_down()
         await self._services.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 
@@ -139,9 +150,9 @@ def _gauges(services: Services, in_flight: Callable[[], int]) -> Gauges:
 
     return Gauges(
         in_flight=in_flight,
-        waiting=lambda: services.admitting.waiting,
+        waiting=lambda: services.admission.waiting,
         servers=servers,
-        deciding=services.admitting.deciding,
+        deciding=services.admission.deciding,
         log_pending=lambda: services.sink.pending,
         log_dropped=lambda: services.sink.dropped,
         log_lines_dropped=lambda: 0 if services.log_files is None else services.log_files.dropped,
@@ -169,9 +180,9 @@ def create_app(services: Services) -> RouterApp:
             targets=services.targets,
             upstream=services.upstream,
             fleet=services.fleet,
-            admitting=services.admitting,
+            admission=services.admission,
             authenticator=services.authenticator,
-            ledger=services.ledger,
+            limits=services.ledger,
             sink=services.sinks,
             clock=services.clock,
             metrics=metrics,
@@ -179,7 +190,7 @@ def create_app(services: Services) -> RouterApp:
             proxies=services.proxies,
         )
 
-    relay = RelayApp(deps())
+    relay = Relay(deps())
     app.add_route("/router/status", StatusResource(services, sync))
     services.on_config(lambda: relay.reconfigure(deps()))
     return RouterApp(services, relay, app)

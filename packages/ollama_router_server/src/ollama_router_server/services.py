@@ -20,7 +20,7 @@ from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.fleet.reachability import Reachability
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.fleet.warmup import WarmUp
-from ollama_router_server.relay.admitting import AdmissionController
+from ollama_router_server.relay.admission import AdmissionController
 from ollama_router_server.storage.activity import ActivityStore
 from ollama_router_server.storage.database import Database, default_database_url
 from ollama_router_server.storage.database_sink import DatabaseSink
@@ -102,7 +102,7 @@ class Services:
             coordination=self.coordination,
         )
         self.warm_up = WarmUp(config=config, targets=self.targets, upstream=self.upstream, fleet=self.fleet)
-        self.admitting = AdmissionController(config, self.targets, self.fleet, self.clock)
+        self.admission = AdmissionController(config, self.fleet, self.clock)
         self.reachability = Reachability(config, self.targets, self.clock)
 
     async def prepare(self) -> bool:
@@ -172,7 +172,7 @@ class Services:
     def _taken_up_by_all(self, old: Config, config: Config) -> None:
         if old.logging.level != config.logging.level:
             set_level(config.logging.level)
-        self.admitting.reconfigure(config)
+        self.admission.reconfigure(config)
         self.log_retention.reconfigure(config.request_log)
         self.reachability.reconfigure(config)
         for taken_up in self._taken_up:
@@ -201,7 +201,7 @@ class Services:
     def _follow(self, told: list[News]) -> None:
         """Do what other workers were told, and show them what they cannot see."""
         self.fleet.follow_drains()
-        self.fleet.waits(*self.admitting.longest_wait())
+        self.fleet.waits(*self.admission.longest_wait())
         for news in told:
             if isinstance(news, TokenVerified):
                 self.authenticator.hear(news)
@@ -210,7 +210,7 @@ class Services:
         self._show_figures()
 
     def _show_figures(self) -> None:
-        self.coordination.show(Figure.WAITING, self.admitting.waiting)
+        self.coordination.show(Figure.WAITING, self.admission.waiting)
         self.coordination.show(Figure.DROPPED, self.sink.dropped)
         self.coordination.show(Figure.PENDING, self.sink.pending)
 

@@ -6,7 +6,7 @@ from ollama_router_core.exchange.actions import Finish, Steps, WriteHead
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.events import Headers
 
-__all__ = ["JSON", "JSON_UTF8", "answer_for", "answer_whole", "write_head"]
+__all__ = ["JSON", "JSON_UTF8", "answer_for", "answer_whole", "finish", "write_head"]
 
 JSON = b"application/json"
 JSON_UTF8 = b"application/json; charset=utf-8"
@@ -22,6 +22,13 @@ def write_head(context: RequestContext, status: int, fields: Headers) -> Steps[N
     yield WriteHead(status, fields)
 
 
+def finish(context: RequestContext, data: bytes) -> Steps[None]:
+    """Write the last piece; nothing that happens from now on concerns the client."""
+    context.bytes_out += len(data)
+    context.finished = True
+    yield Finish(data)
+
+
 def answer_whole(
     context: RequestContext, body: bytes, content_type: bytes | None, *, status: int = 200, fields: Headers = ()
 ) -> Steps[None]:
@@ -29,9 +36,7 @@ def answer_whole(
     head = [] if content_type is None else [(b"content-type", content_type)]
     head += [(b"content-length", b"%d" % len(body)), *fields, *context.router_fields()]
     yield from write_head(context, status, head)
-    data = b"" if context.method == "HEAD" else body
-    context.bytes_out += len(data)
-    yield Finish(data)
+    yield from finish(context, b"" if context.method == "HEAD" else body)
 
 
 def answer_for(context: RequestContext, body: bytes, content_type: bytes | None, *, status: int = 200) -> Steps[None]:

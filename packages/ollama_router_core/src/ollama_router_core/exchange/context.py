@@ -58,6 +58,7 @@ class RequestContext:
         head_written: the answer has begun; its status and fields stand.
         framed: the answer has a declared length, so nothing can be added to it.
         kept_alive: it began with a heartbeat, before the server's head was there.
+        finished: the answer is complete.
     """
 
     user: Caller | None = None
@@ -86,6 +87,7 @@ class RequestContext:
     head_written: bool = False
     framed: bool = False
     kept_alive: bool = False
+    finished: bool = False
 
     def __init__(
         self,

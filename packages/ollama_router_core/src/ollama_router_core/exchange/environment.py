@@ -9,7 +9,7 @@ from typing import Protocol
 from ollama_router_core.access.limits import Standing
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Config, parse_size
-from ollama_router_core.exchange.events import Caller, Reservation
+from ollama_router_core.exchange.events import Caller
 from ollama_router_core.fleet.prefixes import Prefixes
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.fleet.speeds import Sample
@@ -91,9 +91,6 @@ class Limits(Protocol):
 
     def standing(self, user: Caller) -> Standing:
         """Where a user stands now, for header fields."""
-
-    def settle(self, reservation: Reservation, tokens: int) -> None:
-        """A request that was counted has ended, and used so many tokens."""
 
 
 class Environment:

@@ -92,11 +92,14 @@ class Caller(Protocol):
 
 
 class Reservation(Protocol):
-    """A request that counts against its user's limits; `tokens` were taken for it in advance."""
+    """A request that counts against its user's limits, until it is settled."""
 
     @property
     def tokens(self) -> int:
         """Taken in advance."""
+
+    def settle(self, tokens: int) -> None:
+        """The request has ended, and used so many."""
 
 
 class BodyStream(Protocol):

@@ -64,7 +64,7 @@ def _exchange(environment: Environment, context: RequestContext) -> Steps[None]:
         yield from _answered(environment, context)
     finally:
         now = environment.now()
-        _settle(environment, context)
+        _settle(context)
         if context.observer is not None:
             context.observer.ended(context, now)
         with suppress(Interruption, RouterError):  # it is over
@@ -75,37 +75,40 @@ def _answered(environment: Environment, context: RequestContext) -> Steps[None]:
     """Serve the request, and answer with the error if it cannot be."""
     try:
         yield from serve(environment, context)
-    except ClientLeft:
-        context.status = CLIENT_LEFT
-    except (Revoked, Shutdown) as reason:
-        yield from _end(context, reason.error, cut=isinstance(reason, Shutdown))
-    except RouterError as error:
-        yield from _end(context, error)
+    except (Interruption, RouterError) as reason:
+        if not context.finished:
+            yield from _end(context, reason)
     except BaseException:
         context.status = context.status or 500
         raise
 
 
-def _end(context: RequestContext, error: RouterError, *, cut: bool = False) -> Steps[None]:
+def _end(context: RequestContext, reason: Interruption | RouterError) -> Steps[None]:
+    """Tell the client why, as far as there is one."""
     try:
-        if cut and context.head_written:
-            context.error = error
-            yield Cut()
-        else:
-            yield from answer_error(context, error)
+        match reason:
+            case ClientLeft():
+                context.status = CLIENT_LEFT
+            case Shutdown(error=error) if context.head_written:
+                context.error = error
+                yield Cut()
+            case Shutdown(error=error) | Revoked(error=error):
+                yield from answer_error(context, error)
+            case RouterError():
+                yield from answer_error(context, reason)
     except ClientLeft:
         context.status = CLIENT_LEFT
     except (Interruption, RouterError):
-        pass  # it is ending already
+        return  # it is ending already
 
 
-def _settle(environment: Environment, context: RequestContext) -> None:
+def _settle(context: RequestContext) -> None:
     """What a counted request was taken for is replaced by what it used."""
     reservation = context.reservation
-    if reservation is None or environment.limits is None:
+    if reservation is None:
         return
     usage = None if context.usage is None else context.usage.usage
     used = 0 if usage is None else reservation.tokens
     if usage is not None and (usage.prompt_tokens is not None or usage.completion_tokens is not None):
         used = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
-    environment.limits.settle(reservation, used)
+    reservation.settle(used)

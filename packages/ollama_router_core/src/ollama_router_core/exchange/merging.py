@@ -8,8 +8,8 @@ from typing import Any
 
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import PartlyDone, RouterError, UpstreamProtocolError
-from ollama_router_core.exchange.actions import Finish, Outgoing, ReceiveAny, Release, Send, Steps, Write
-from ollama_router_core.exchange.answers import JSON, answer_for, write_head
+from ollama_router_core.exchange.actions import Outgoing, ReceiveAny, Release, Send, Steps, Write
+from ollama_router_core.exchange.answers import JSON, answer_for, finish, write_head
 from ollama_router_core.exchange.asking import refuse_redirect
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.events import Arrival, Piece, Upstream
@@ -127,9 +127,7 @@ def _conclude(context: RequestContext, merged: MergedProgress) -> Steps[None]:
     error = PartlyDone(str(last["error"])) if "error" in last else None
     if context.head_written:
         context.error = error
-        data = _encoded(last) + b"\n"
-        context.bytes_out += len(data)
-        yield Finish(data)
+        yield from finish(context, _encoded(last) + b"\n")
     elif error is not None:
         raise error
     else:

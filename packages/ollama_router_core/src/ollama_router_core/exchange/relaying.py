@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import RefusedLate, UpstreamError
-from ollama_router_core.exchange.actions import Cut, Finish, Receive, Steps, Write
-from ollama_router_core.exchange.answers import write_head
+from ollama_router_core.exchange.actions import Cut, Receive, Steps, Write
+from ollama_router_core.exchange.answers import finish, write_head
 from ollama_router_core.exchange.attempts import Answer
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
@@ -38,7 +38,7 @@ def relay(environment: Environment, context: RequestContext, request: ParsedRequ
     except UpstreamError as error:
         yield from cut_stream(context, error)
         return
-    yield Finish(last)
+    yield from finish(context, last)
 
 
 def _relay_pieces(environment: Environment, context: RequestContext, answer: Answer) -> Steps[bytes]:
@@ -55,10 +55,10 @@ def _relay_pieces(environment: Environment, context: RequestContext, answer: Ans
         data = answer.take(piece)
         if usage is not None:
             usage.feed(data)
-        context.bytes_out += len(data)
         if answer.complete:
             return data
         if data:
+            context.bytes_out += len(data)
             yield Write(data)
         piece = yield receive
 
@@ -80,8 +80,7 @@ def _relay_redacted(context: RequestContext, answer: Answer, fields: Headers) ->
     body = body[:LONGEST_ERROR]
     kept = [field for field in fields if field[0] != b"content-length"]
     yield from write_head(context, answer.status, [*kept, (b"content-length", b"%d" % len(body))])
-    context.bytes_out += len(body)
-    yield Finish(body)
+    yield from finish(context, body)
 
 
 def read_error(answer: Answer) -> Steps[bytes]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import UpstreamError, UpstreamProtocolError
-from ollama_router_core.exchange.actions import Cut, Finish, Receive, Steps, Write
-from ollama_router_core.exchange.answers import JSON_UTF8, answer_for, write_head
+from ollama_router_core.exchange.actions import Cut, Receive, Steps, Write
+from ollama_router_core.exchange.answers import JSON_UTF8, answer_for, finish, write_head
 from ollama_router_core.exchange.attempts import Answer
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
@@ -61,13 +61,13 @@ def _relay_stream(
         written = yield from _translate_pieces(environment, context, answer, translator)
     except UpstreamError as error:
         written = translator.abort(error)
-    context.bytes_out += len(written)
     if translator.failure is not None:
         context.error = translator.failure
+        context.bytes_out += len(written)
         yield Write(written)
         yield Cut()
         return
-    yield Finish(written)
+    yield from finish(context, written)
     yield from _drain(context, answer)
 
 
@@ -130,8 +130,7 @@ def _relay_error(context: RequestContext, answer: Answer, translation: Translati
 
 def _write_whole(context: RequestContext, status: int, fields: Headers, body: bytes) -> Steps[None]:
     yield from write_head(context, status, [*fields, (b"content-length", b"%d" % len(body))])
-    context.bytes_out += len(body)
-    yield Finish(body)
+    yield from finish(context, body)
 
 
 def _read(answer: Answer) -> Steps[bytes]:

@@ -19,6 +19,7 @@ from ollama_router_core.access.grants import Grants
 from ollama_router_core.access.limits import Elsewhere, Meter, Standing, day_of, first_day_of_month, standing_of
 from ollama_router_core.coordination import Coordination, Scope
 from ollama_router_core.errors import StorageUnavailable
+from ollama_router_core.exchange.events import Caller
 from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.router_activity import RouterActivity
 from ollama_router_server.storage.token_usage import DayOfUser, TokenUsage
@@ -155,7 +156,7 @@ class UsageLimits:
         if ticket.tokens:
             self._take(ticket, tokens - ticket.tokens)
 
-    def standing(self, user: User) -> Standing:
+    def standing(self, user: Caller) -> Standing:
         """Return what is left of a user's limits, for header fields."""
         meter = self._meters.get(user.name) or Meter()
         now = self._clock.monotonic()

@@ -72,10 +72,10 @@ class ExplainResource:
             grants=None if user is None else await services.users.grants(user),
         )
         now, all_strategies = services.clock.monotonic(), bool(request.get_param_as_bool("all_strategies"))
-        snapshot = services.admitting.traffic()
+        snapshot = services.admission.traffic()
         response.media = {
             **explain(question, snapshot, services.config, now=now, all_strategies=all_strategies),
-            "waiting": services.admitting.waiting,
+            "waiting": services.admission.waiting,
         }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Collection, Mapping
 from typing import assert_never
 
@@ -21,7 +20,6 @@ from ollama_router_core.coordination import (
     SpeedLearned,
     TokenVerified,
 )
-from ollama_router_core.errors import RouterError
 from ollama_router_core.fleet.health import BreakerPermit, Health
 from ollama_router_core.fleet.load_counts import LoadCounts
 from ollama_router_core.fleet.notices import Notice, ServerDown, ServerReturned, ServerSuspended, ServerUp
@@ -31,7 +29,6 @@ from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.state import FleetState
 from ollama_router_server.fleet.health_checker import HealthChecker
 from ollama_router_server.system import Clock
-from ollama_router_server.upstream.fetching import fetch
 from ollama_router_server.upstream.interface import Timeouts, Upstream
 from ollama_router_server.upstream.targets import Target
 
@@ -184,20 +181,6 @@ class FleetService:
         """Whether the retry budget has one more retry; `waiting` requests count as in flight too."""
         return self.state.take_retry(waiting)
 
-    async def unload(self, name: str, models: tuple[CanonicalName, ...]) -> None:
-        """Free memory on a server before something else is loaded there; what fails is left to the server itself."""
-        for model in models:
-            facts = self.servers.get(name)
-            installed = (facts.installed or {}).get(model) if facts is not None else None
-            body = json.dumps({"model": installed.spelling if installed else model, "keep_alive": 0}).encode()
-            try:
-                await fetch(
-                    self._upstream, self._targets[name], "POST", "/api/generate", timeouts=self._timeouts, body=body
-                )
-            except RouterError as error:
-                _log.warning("unload_failed", server=name, model=model, error=error.message)
-                return
-            self.evicted(name, model)
 
     def running(self, name: str) -> int:
         """This process's requests in flight on a server."""

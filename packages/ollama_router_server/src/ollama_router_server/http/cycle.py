@@ -1,9 +1,8 @@
 """One request and its answer on a connection.
 
-The application finds the cycle in its scope under `extensions[FRONT]` and may then write without a coroutine for each
-piece and without a task that waits for the client's leaving. Without it, or for other parts of the application, ASGI's
-`send` and `receive` do the same. The head waits for the first piece, at most until the event loop's next turn, so that
-both leave in one system call.
+An application that is a `FrontApp` gets the cycle itself, and is called back when there is something to read, to write
+or to end. For any other, and for what it does not take, there are ASGI's `receive` and `send`. The head waits for the
+first piece, at most until the event loop's next turn, so that both leave in one system call.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -23,13 +22,12 @@ from ollama_router_server.http.status_lines import STATUS_LINES
 if TYPE_CHECKING:
     from ollama_router_server.http.serving import ServingProtocol
 
-__all__ = ["FRONT", "FastPath", "FrontCycle", "reset_on_close"]
-
-FRONT: Final = "ollama_router.front"
+__all__ = ["FrontApp", "FrontCycle", "reset_on_close"]
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _WITHOUT_BODY: Final = frozenset({204, 304})
 _NOTHING: Final = b""
+_FAILED: Final = b"Internal Server Error"
 
 Fields = Sequence[tuple[bytes, bytes]]
 
@@ -46,18 +44,20 @@ def _encoded_defaults(fields: tuple[tuple[bytes, bytes], ...]) -> bytes:
     return encode_fields(fields)
 
 
-class FastPath(Protocol):
-    """What an ASGI application may have as its attribute `fast_path`: answers whole requests without a task."""
+class FrontApp(Protocol):
+    """What an ASGI application may be beside that: it answers requests through their cycles, without a task."""
 
-    def __call__(self, cycle: FrontCycle, head: RequestHead, body: bytes, /) -> bool:
-        """Take a request and answer it through the cycle, now or later; False leaves it to ASGI, untouched."""
+    def take(self, cycle: FrontCycle, head: RequestHead, /) -> bool:
+        """Take a request whose head has come; False leaves it to ASGI, untouched."""
 
 
 class FrontCycle:
     """What uvicorn's own cycle is to uvicorn; `scope` is there once the ASGI application runs.
 
     `on_leave` is called once if the client closes the connection before the answer is complete, `on_drained` when it
-    has taken what was written. `method` is the request's, `client` the address it came from.
+    has taken what was written, `on_body` when a piece of the body has come, or its end.
+
+    `method` is the request's, `client` the address it came from.
 
     HTTP/1.0 knows no chunks: an answer without a length ends there with the connection, and one that does not get to
     its end is reset, as nothing else would tell the two apart.
@@ -79,6 +79,7 @@ class FrontCycle:
         "keep_alive",
         "method",
         "more_body",
+        "on_body",
         "on_drained",
         "on_leave",
         "response_complete",
@@ -114,6 +115,7 @@ class FrontCycle:
         self.expected_content_length = 0
         self.on_leave: Callable[[], None] | None = None
         self.on_drained: Callable[[], None] | None = None
+        self.on_body: Callable[[], None] | None = None
         self._knows_chunks = version != "1.0"
         self._ends_with_connection = False
         self._front = front
@@ -134,10 +136,8 @@ class FrontCycle:
             self.flow.pause_reading()
         self._wake()
 
-    def body_complete(self, body: bytes | None = None) -> None:
-        """The body has ended; `body` is all of it where none was added."""
-        if body is not None:
-            self.body = body
+    def body_complete(self) -> None:
+        """The body has ended."""
         if not self.response_complete:
             self.more_body = False
             self._wake()
@@ -150,14 +150,36 @@ class FrontCycle:
 
     def left(self) -> None:
         """The connection is gone."""
-        told, self.on_leave, self.on_drained = self.on_leave, None, None
+        told, self.on_leave, self.on_drained, self.on_body = self.on_leave, None, None, None
         if told is not None and not self.response_complete:
             told()
 
-    def run(self, answering: Callable[[], Awaitable[None]]) -> None:
-        """Go on with a task; one that fails or ends early cuts the connection."""
-        self.more_body = False
-        self._front.run(self, answering)
+    def body_arrived(self) -> None:
+        """The parser is done with a piece of the body, or with its end."""
+        if self.on_body is not None:
+            self.on_body()
+
+    # the request --------------------------------------------------------------------------------------
+
+    def want_body(self) -> None:
+        """From now on the client has to send the body; `on_body` is called as it comes."""
+        self._front.body_wanted()
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(_CONTINUE)
+            self.waiting_for_100_continue = False
+        if not self.disconnected and not self.response_complete:
+            self.flow.resume_reading()
+
+    def take_body(self) -> bytes:
+        """What has come of the body and was not taken yet; `more_body` says whether there will be more."""
+        body, self.body = bytes(self.body), _NOTHING
+        if self.more_body:
+            self.flow.resume_reading()
+        return body
+
+    def call_soon(self, callback: Callable[..., None], *arguments: object) -> None:
+        """Call back in the next turn of the event loop."""
+        self._front.loop.call_soon(callback, *arguments)
 
     # the answer ---------------------------------------------------------------------------------------
 
@@ -166,13 +188,15 @@ class FrontCycle:
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
 
-    def begin(self, status: int, headers: Fields, *, piece_follows: bool = False) -> None:
-        """Begin the answer. Field names are in lower case. With `piece_follows` the caller has a piece in hand.
+    def begin(self, status: int, headers: Fields) -> None:
+        """Begin the answer. Field names are in lower case.
 
         Raises:
             RuntimeError: the answer has begun before.
             ValueError: a field holds a line end.
         """
+        if self.response_started:
+            raise RuntimeError("the answer has begun already")
         length: int | None = None
         for name, value in headers:
             if name == b"content-length":
@@ -180,25 +204,19 @@ class FrontCycle:
             elif name == b"connection" and b"close" in value.lower():
                 self.keep_alive = False
         fields = headers if self.keep_alive else [field for field in headers if field[0] != b"connection"]
-        self.begin_encoded(status, encode_fields(fields), length)
-        if not piece_follows:
-            self._front.loop.call_soon(self._flush)
-
-    def begin_encoded(self, status: int, fields: bytes, length: int | None) -> None:
-        """Begin an answer whose fields are encoded already and which says nothing of Connection; a piece follows.
-
-        Args:
-            status: of the answer.
-            fields: as `encode_fields` makes them.
-            length: bytes of the body, as `fields` say it in Content-Length; None if they do not.
-
-        Raises:
-            RuntimeError: the answer has begun before.
-        """
-        if self.response_started:
-            raise RuntimeError("the answer has begun already")
+        defaults = _encoded_defaults(tuple(self._front.server_state.default_headers))
+        self._head = b"%b%b%b%b" % (
+            STATUS_LINES[status],
+            defaults,
+            encode_fields(fields),
+            self._framing(status, length),
+        )
         self.response_started = True
         self.waiting_for_100_continue = False
+        self._front.loop.call_soon(self._flush)
+
+    def _framing(self, status: int, length: int | None) -> bytes:
+        """The fields that say where the answer ends, and the end of the head."""
         framing = b"\r\n"
         if length is not None:
             self.expected_content_length = length
@@ -210,10 +228,7 @@ class FrontCycle:
             else:
                 self._ends_with_connection = True
                 reset_on_close(self.transport, on=True)
-        if not self.keep_alive:
-            framing = b"connection: close\r\n" + framing
-        defaults = _encoded_defaults(tuple(self._front.server_state.default_headers))
-        self._head = b"%b%b%b%b" % (STATUS_LINES[status], defaults, fields, framing)
+        return framing if self.keep_alive else b"connection: close\r\n" + framing
 
     def put(self, piece: bytes, *, more: bool = True) -> bool:
         """Write a piece of the body; says whether `drained` should be awaited before the next.
@@ -260,6 +275,17 @@ class FrontCycle:
             self.transport.close()
         self._front.on_response_complete()
 
+    def cut(self) -> None:
+        """Nobody goes on with the answer: an error if it has not begun, else the end of the connection."""
+        if self.response_started or self.disconnected:
+            self._flush()
+            self.transport.close()
+            return
+        length = b"%d" % len(_FAILED)
+        fields = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", length)]
+        self.begin(500, [*fields, (b"connection", b"close")])
+        self.put(_FAILED, more=False)
+
     def _flush(self) -> None:
         head, self._head = self._head, None
         if head is not None and not self.disconnected and not self.transport.is_closing():
@@ -269,12 +295,8 @@ class FrontCycle:
 
     async def receive(self) -> Any:
         """As ASGI has it; the client is read only while somebody waits here, so one segment is held and no more."""
-        self._front.body_wanted()
-        if self.waiting_for_100_continue and not self.transport.is_closing():
-            self.transport.write(_CONTINUE)
-            self.waiting_for_100_continue = False
+        self.want_body()
         if not self.disconnected and not self.response_complete:
-            self.flow.resume_reading()
             await self._news_to_come()
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}

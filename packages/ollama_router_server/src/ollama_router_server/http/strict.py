@@ -75,27 +75,24 @@ class StrictProtocol(ServingProtocol):
         return cycle is not None and not cycle.response_complete and self._requests.between_requests
 
     def _begin(self, head: RequestHead) -> None:
-        """Start to answer; a request that is there as a whole is first offered to the fast path."""
+        """Start to answer."""
         self._deadline.lift()
-        if self._fast is not None and not head.expects_continue:
-            body = self._requests.whole_body()
-            if body is not None:
-                self._serve(head, body)
-                return
         self._cycle = cycle = FrontCycle(
             self, head.method, head.version, keep_alive=head.keep_alive, expect_100_continue=head.expects_continue
         )
-        self._start(cycle, head.target, head.headers, head.version)
+        self._start(cycle, head)
 
     def _add_body(self, piece: bytes) -> None:
         if self._cycle is not None:
             self._cycle.add_body(piece)
+            self._cycle.body_arrived()
 
     def _end_request(self) -> None:
         self._deadline.lift()
         cycle = self._cycle
         if cycle is not None:
             cycle.body_complete()
+            cycle.body_arrived()
             if cycle.response_complete:
                 self._deadline.set(self.timeout_keep_alive, "keepalive")
 
@@ -146,6 +143,7 @@ class StrictProtocol(ServingProtocol):
         cycle = self._cycle if self._requests.in_body else None
         if cycle is not None:
             cycle.disconnect()
+            cycle.left()
             if cycle.response_started:
                 self.transport.abort()
                 return

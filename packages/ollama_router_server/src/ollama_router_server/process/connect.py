@@ -19,8 +19,10 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from ollama_router_core.errors import ConfigError, InvalidBody, RouterError
-from ollama_router_server.relay.client import Client, ClientGone, Receive, Send
-from ollama_router_server.relay.uploads import declared_length
+from ollama_router_core.exchange.blobs import declared_length
+from ollama_router_core.exchange.events import ClientLeft
+from ollama_router_server.process.shim_client import ShimClient
+from ollama_router_server.relay.bodies import Receive, Send
 from ollama_router_server.upstream.engine import HttptoolsUpstream
 from ollama_router_server.upstream.interface import (
     Headers,
@@ -90,21 +92,20 @@ class Shim:
         """Pass one request on."""
         if scope["type"] != "http":
             return
-        client = Client(receive, send)
+        client = ShimClient(receive, send)
         if not _is_local(scope["headers"]):
             await client.start(403, [(b"content-length", b"0")])
             await client.finish()
             return
         try:
             await self._pass_on(scope, client)
-        except ClientGone:
+        except ClientLeft:
             return
         except RouterError as error:
             if not client.started:
                 await _answer(client, error)
 
-    async def _pass_on(self, scope: Any, client: Client) -> None:
-        client.will_stream()
+    async def _pass_on(self, scope: Any, client: ShimClient) -> None:
         request = await self._request(scope, client)
         async with client.watched():
             response = await self.upstream.send(request)
@@ -113,11 +114,11 @@ class Shim:
             finally:
                 response.close()
 
-    async def _request(self, scope: Any, client: Client) -> UpstreamRequest:
+    async def _request(self, scope: Any, client: ShimClient) -> UpstreamRequest:
         headers = scope["headers"]
         length = declared_length(headers)
         has_body = bool(length) or any(name == b"transfer-encoding" for name, _ in headers)
-        body: bytes | AsyncIterator[bytes] = client.pieces() if has_body else await client.read_body(0)
+        body: bytes | AsyncIterator[bytes] = client.pieces() if has_body else await client.read_nothing()
         path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
         query = scope["query_string"].decode("latin-1")
         kept = tuple((name, value) for name, value in headers if name not in _NOT_ON)
@@ -131,7 +132,7 @@ class Shim:
             timeouts=_TIMEOUTS,
         )
 
-    async def _relay(self, response: UpstreamResponse, client: Client) -> None:
+    async def _relay(self, response: UpstreamResponse, client: ShimClient) -> None:
         if response.status == 401:
             self.refused()
         await client.start(
@@ -218,7 +219,7 @@ def _is_local(headers: Headers | list[tuple[bytes, bytes]]) -> bool:
     return len(hosts) == 1 and _LOOPBACK.fullmatch(hosts[0]) is not None and not origins
 
 
-async def _answer(client: Client, error: RouterError) -> None:
+async def _answer(client: ShimClient, error: RouterError) -> None:
     status = 400 if isinstance(error, InvalidBody) else 502
     body = json.dumps({"error": error.message}).encode()
     headers = [(b"content-type", b"application/json; charset=utf-8"), (b"content-length", str(len(body)).encode())]

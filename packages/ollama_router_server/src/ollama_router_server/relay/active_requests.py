@@ -1,37 +1,81 @@
-"""The requests under way, for people who look: `orouter top`."""
+"""The requests in progress: counted, ended from outside, shown by `orouter top`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
-from ollama_router_server.relay.exchange import Exchange
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.events import Caller, Interruption, Revoked
+from ollama_router_core.exchange.machine import Exchange
 
-__all__ = ["tell_under_way"]
+__all__ = ["ActiveRequests"]
 
 _MOST = 200
 
 
-def tell_under_way(exchanges: Iterable[Exchange], now: float) -> list[dict[str, Any]]:
-    """The oldest requests under way, first come first; `now` is seconds of the monotonic clock.
+class ActiveExchange(Protocol):
+    """What drives an exchange."""
 
-    `state` is `waiting` for a server, `sent` to one, or `answering`.
-    """
-    return [_tell(exchange, now) for exchange in islice(exchanges, _MOST)]
+    @property
+    def exchange(self) -> Exchange:
+        """The exchange."""
+
+    def interrupt(self, reason: Interruption) -> None:
+        """End it."""
 
 
-def _tell(exchange: Exchange, now: float) -> dict[str, Any]:
-    route, first_byte = exchange.route, exchange.first_byte
+class ActiveRequests:
+    """Every exchange from its start to its record."""
+
+    def __init__(self) -> None:
+        self._active: dict[str, ActiveExchange] = {}
+
+    def __len__(self) -> int:
+        return len(self._active)
+
+    def add(self, driver: ActiveExchange) -> None:
+        """An exchange begins."""
+        self._active[driver.exchange.context.id] = driver
+
+    def remove(self, context: RequestContext) -> None:
+        """It has ended."""
+        self._active.pop(context.id, None)
+
+    def interrupt_all(self, reason: Callable[[], Interruption]) -> None:
+        """End all of them."""
+        for driver in tuple(self._active.values()):
+            driver.interrupt(reason())
+
+    def interrupt_revoked(self, is_valid: Callable[[Caller], bool]) -> None:
+        """End those of users that would not be let in any more."""
+        for driver in tuple(self._active.values()):
+            user = driver.exchange.context.user
+            if user is not None and not is_valid(user):
+                driver.interrupt(Revoked())
+
+    def to_json(self, now: float) -> list[dict[str, Any]]:
+        """The oldest ones of known users, first come first; `now` is seconds of the monotonic clock.
+
+        `state` is `waiting` for a server, `sent` to one, or `answering`.
+        """
+        contexts = (driver.exchange.context for driver in self._active.values())
+        known = (context for context in contexts if context.user is not None and context.route is not None)
+        return [_to_json(context, now) for context in islice(known, _MOST)]
+
+
+def _to_json(context: RequestContext, now: float) -> dict[str, Any]:
+    route, first_byte = context.route, context.first_byte
     return {
-        "id": exchange.id,
-        "user": exchange.user.name if exchange.user else None,
-        "path": exchange.endpoint.path if exchange.endpoint else None,
+        "id": context.id,
+        "user": context.user.name if context.user else None,
+        "path": context.endpoint.path if context.endpoint else None,
         "model": route.model_text if route else None,
-        "server": exchange.server,
-        "state": "answering" if first_byte is not None else "waiting" if exchange.server is None else "sent",
-        "seconds": round(now - exchange.started, 1),
-        "first_byte_seconds": None if first_byte is None else round(first_byte - exchange.started, 3),
-        "queue_position": exchange.queue_position,
-        "bytes_out": exchange.client.bytes_out,
+        "server": context.server,
+        "state": "answering" if first_byte is not None else "waiting" if context.server is None else "sent",
+        "seconds": round(now - context.started, 1),
+        "first_byte_seconds": None if first_byte is None else round(first_byte - context.started, 3),
+        "queue_position": context.queue_position,
+        "bytes_out": context.bytes_out,
     }

@@ -1,4 +1,4 @@
-"""Request bodies that have to be looked into: read under a limit, decompressed under a cap.
+"""Request bodies: read whole under a limit, decompressed under a cap, or passed on piece by piece.
 
 Ollama decodes zstd on its compatible routes; what it would decode has to be decoded here, or the check would look at
 something else than the server does.
@@ -7,51 +7,65 @@ something else than the server does.
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
 
-from ollama_router_core.api.endpoints import Endpoint
-from ollama_router_core.errors import BodyTooLarge, InvalidBody, UnsupportedEncoding
-from ollama_router_server.relay.exchange import Exchange
+from ollama_router_core.errors import BodyTooLarge, InvalidBody
+from ollama_router_core.exchange.actions import ReadBody
+from ollama_router_core.exchange.events import ClientLeft
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-__all__ = ["decoded", "read_body"]
+__all__ = ["Message", "Receive", "Send", "body_pieces", "check_size", "decoded"]
 
-_MOST_DECODED = 20 * 1024 * 1024  # Ollama's own cap
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_LONGEST_DECODED = 20 * 1024 * 1024  # Ollama's own cap
 _WINDOW_LOG = 23  # 8 MiB: what RFC 8878 asks every decoder to support
 
 
-async def read_body(exchange: Exchange, endpoint: Endpoint, limit: int) -> bytes:
-    """The body as the server would read it.
+async def body_pieces(receive: Receive) -> AsyncIterator[bytes]:
+    """The request body as it comes, however long.
 
     Raises:
-        UnsupportedEncoding: compressed in a way that this route does not take.
-        BodyTooLarge: more than `limit` bytes, or more than 20 MiB of what was compressed.
-        InvalidBody: not what its encoding says.
-        ClientGone: the client left.
+        ClientLeft: the client left before the body was complete; what came is worth nothing.
     """
-    encodings = [value.strip().lower() for name, value in exchange.headers if name == b"content-encoding"]
-    encodings = [value for value in encodings if value not in {b"", b"identity"}]
-    if encodings and (not endpoint.zstd or encodings != [b"zstd"]):
-        raise UnsupportedEncoding("send the body without Content-Encoding" + (" or with zstd" * endpoint.zstd))
-    declared = exchange.header(b"content-length")
-    if declared is not None and int(declared) > limit:
-        raise BodyTooLarge(f"the body is larger than the limit of {limit} bytes")
-    body = await exchange.client.read_body(limit)
-    return decoded(body, min(limit, _MOST_DECODED)) if encodings else body
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        more = message.get("more_body", False)
+        if piece := message.get("body", b""):
+            yield piece
 
 
-def decoded(body: bytes, limit: int) -> bytes:
-    """What a zstd body holds, frame after frame.
+def check_size(size: int, asked: ReadBody) -> None:
+    """Let a body pass that is no longer than asked for.
 
     Raises:
-        BodyTooLarge: more than `limit` bytes, or a window of more than 8 MiB.
+        BodyTooLarge: it is.
+    """
+    if size > asked.limit:
+        raise BodyTooLarge(f"the body is larger than the limit of {asked.limit} bytes")
+
+
+def decoded(body: bytes, asked: ReadBody) -> bytes:
+    """The body as a server would read it: what a zstd body holds, frame after frame.
+
+    Raises:
+        BodyTooLarge: more than `asked.limit` bytes, or 20 MiB, or a window of more than 8 MiB.
         InvalidBody: not zstd, or cut off.
     """
+    if not asked.compressed:
+        return body
     pieces: list[bytes] = []
-    left = limit
+    left = limit = min(asked.limit, _LONGEST_DECODED)
     while body:
         decoder = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
         try:

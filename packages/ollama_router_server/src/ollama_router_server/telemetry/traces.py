@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ollama_router_core.config.settings import Traces as Settings
 from ollama_router_core.errors import ConfigError
-from ollama_router_server.relay.exchange import Exchange, Headers
+from ollama_router_core.exchange.context import RequestContext
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -42,25 +42,25 @@ class Traces:
         self._inside = trace.set_span_in_context
         self._error = trace.StatusCode.ERROR
 
-    def begin(self, exchange: Exchange) -> RequestTrace:
+    def begin(self, context: RequestContext) -> RequestTrace:
         """Begin a request's trace; its header fields name our span as the parent from now on."""
-        theirs = {name.decode(): value.decode("latin-1") for name, value in exchange.headers if name in _CONTEXT}
+        theirs = {name.decode(): value.decode("latin-1") for name, value in context.headers if name in _CONTEXT}
         span = self._tracer.start_span(
-            exchange.method,
+            context.method,
             context=self._context.extract(theirs),
             kind=self._kinds.SERVER,
-            start_time=_nanoseconds(exchange, exchange.started),
-            attributes={"http.request.method": exchange.method, "orouter.request_id": exchange.id},
+            start_time=_nanoseconds(context, context.started),
+            attributes={"http.request.method": context.method, "orouter.request_id": context.id},
         )
-        kept = [field for field in exchange.headers if field[0] not in _CONTEXT]
-        exchange.headers = [*kept, *self.fields(span)]
+        kept = [field for field in context.headers if field[0] not in _CONTEXT]
+        context.headers = [*kept, *self.fields(span)]
         return RequestTrace(self, span)
 
-    def fields(self, span: Span) -> Headers:
+    def fields(self, span: Span) -> tuple[tuple[bytes, bytes], ...]:
         """Return the header fields that name a span as the parent."""
         carrier: dict[str, str] = {}
         self._context.inject(carrier, context=self._inside(span))
-        return [(name.encode(), value.encode("latin-1")) for name, value in carrier.items()]
+        return tuple((name.encode(), value.encode("latin-1")) for name, value in carrier.items())
 
     def within(
         self, span: Span, name: str, facts: dict[str, str | int] | None = None, *, start: int | None = None
@@ -85,7 +85,7 @@ class Traces:
 
 
 class RequestTrace:
-    """The spans of one request, all ended by `end` at the latest."""
+    """The spans of one request, all ended by `ended` at the latest."""
 
     __slots__ = ("_attempt", "_span", "_traces", "_waited")
 
@@ -95,12 +95,12 @@ class RequestTrace:
         self._attempt: Span | None = None
         self._waited = False
 
-    def attempt(self, exchange: Exchange, server: str) -> Headers:
+    def sending(self, context: RequestContext, server: str) -> tuple[tuple[bytes, bytes], ...]:
         """Begin an attempt; return the header fields for the server."""
-        self._note_wait(exchange)
+        self._note_wait(context)
         if self._attempt is not None:
             self._attempt.end()
-        facts: dict[str, str | int] = {"orouter.server": server, "orouter.attempt": exchange.attempts}
+        facts: dict[str, str | int] = {"orouter.server": server, "orouter.attempt": context.attempts}
         self._attempt = self._traces.within(self._span, f"attempt {server}", facts)
         return self._traces.fields(self._attempt)
 
@@ -115,50 +115,50 @@ class RequestTrace:
         if self._attempt is not None:
             self._traces.failed(self._attempt, code)
 
-    def end(self, exchange: Exchange, now: float) -> None:
+    def ended(self, context: RequestContext, now: float) -> None:
         """End the trace; `now` is seconds of the monotonic clock."""
-        self._note_wait(exchange)
-        ended = _nanoseconds(exchange, now)
+        self._note_wait(context)
+        ended = _nanoseconds(context, now)
         if self._attempt is not None:
             self._attempt.end(ended)
         span = self._span
-        span.update_name(f"{exchange.method} {exchange.endpoint.path if exchange.endpoint else '(unknown)'}")
-        span.set_attributes({name: value for name, value in _facts(exchange).items() if value is not None})
-        if exchange.error is not None:
-            self._traces.failed(span, exchange.error.code)
+        span.update_name(f"{context.method} {context.endpoint.path if context.endpoint else '(unknown)'}")
+        span.set_attributes({name: value for name, value in _facts(context).items() if value is not None})
+        if context.error is not None:
+            self._traces.failed(span, context.error.code)
         span.end(ended)
 
-    def _note_wait(self, exchange: Exchange) -> None:
-        if self._waited or exchange.decided is None:
+    def _note_wait(self, context: RequestContext) -> None:
+        if self._waited or context.decided is None:
             return
         self._waited = True
-        started = _nanoseconds(exchange, exchange.started)
+        started = _nanoseconds(context, context.started)
         span = self._traces.within(self._span, "queue", start=started)
-        if exchange.queue_position is not None:
-            span.set_attribute("orouter.queue_position", exchange.queue_position)
-        span.end(_nanoseconds(exchange, exchange.decided))
+        if context.queue_position is not None:
+            span.set_attribute("orouter.queue_position", context.queue_position)
+        span.end(_nanoseconds(context, context.decided))
 
 
-def _facts(exchange: Exchange) -> dict[str, Any]:
+def _facts(context: RequestContext) -> dict[str, Any]:
     """Return what the request log has, under OpenTelemetry's attribute names."""
-    route = exchange.route
-    usage = exchange.usage.usage if exchange.usage else None
+    route = context.route
+    usage = context.usage.usage if context.usage else None
     return {
-        "http.route": exchange.endpoint.path if exchange.endpoint else None,
-        "http.response.status_code": exchange.status,
-        "enduser.id": exchange.user.name if exchange.user else None,
-        "gen_ai.request.model": (exchange.asked or route.model_text) if route else None,
+        "http.route": context.endpoint.path if context.endpoint else None,
+        "http.response.status_code": context.status,
+        "enduser.id": context.user.name if context.user else None,
+        "gen_ai.request.model": (context.asked or route.model_text) if route else None,
         "gen_ai.usage.input_tokens": usage.prompt_tokens if usage else None,
         "gen_ai.usage.output_tokens": usage.completion_tokens if usage else None,
-        "orouter.server": exchange.server,
-        "orouter.attempts": exchange.attempts,
-        "orouter.reason": exchange.reason,
+        "orouter.server": context.server,
+        "orouter.attempts": context.attempts,
+        "orouter.reason": context.reason,
     }
 
 
-def _nanoseconds(exchange: Exchange, moment: float) -> int:
+def _nanoseconds(context: RequestContext, moment: float) -> int:
     """Convert a time of the monotonic clock to nanoseconds since 1970."""
-    return int((exchange.started_at + moment - exchange.started) * _NANO)
+    return int((context.started_at + moment - context.started) * _NANO)
 
 
 def open_traces(settings: Settings) -> Traces | None:

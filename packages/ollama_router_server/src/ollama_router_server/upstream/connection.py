@@ -111,38 +111,36 @@ class Connection(asyncio.BufferedProtocol):
         self._listener = listener
         self._begin(request, head)
 
+    def head_arrived(self) -> bool:
+        """Whether the head of the answer is in `parser`; from then on the server may be silent until it is asked.
+
+        Raises:
+            UpstreamError: it will never be.
+            Exception: whatever the request's body raised.
+        """
+        if self.parser.status:
+            self._deadline.lift()
+            return True
+        self._raise_error()
+        return False
+
     def take(self) -> bytes:
-        """What has arrived of the body, b"" if nothing has; from now on the server must not fall silent.
+        """What has arrived of the body; b"" if nothing has, and then the server must not be silent for too long.
 
         Raises:
             UpstreamError: there is nothing left to take before the failure.
         """
         parser = self.parser
-        if parser.buffered:
-            piece = parser.take()
-            while parser.buffered:
-                piece += parser.take()
-        else:
+        piece = b""
+        while parser.buffered:
+            piece += parser.take()
+        if not piece and not parser.complete:
             self._raise_error()
-            piece = b""
-        if self._read_paused:
-            self._resume_reading()
-        if parser.complete:
-            self._deadline.lift()
-        else:
             self._deadline.set(self._timeouts.idle, "idle")
+        else:
+            self._deadline.lift()
+        self._resume_reading()
         return piece
-
-    def hold(self) -> None:
-        """Take no more from the server until `take` is called again; its silence does not count meanwhile."""
-        self._deadline.lift()
-        if not self._read_paused and self._transport is not None and not self._transport.is_closing():
-            self._read_paused = True
-            self._transport.pause_reading()
-
-    def stop_listening(self) -> None:
-        """From now on the exchange is read through `receive`, or ended."""
-        self._listener = None
 
     async def receive(self) -> bytes:
         """The next piece of the body, b"" at its end; see `UpstreamResponse.read`. Cancelling loses nothing."""

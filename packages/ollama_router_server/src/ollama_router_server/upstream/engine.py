@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable
 
 from ollama_router_core.errors import ConnectFailed, UpstreamDisconnected
+from ollama_router_server.upstream.call import UpstreamCall
 from ollama_router_server.upstream.connection import READ_SIZE, Connection
 from ollama_router_server.upstream.interface import Headers, Origin, UpstreamRequest
 from ollama_router_server.upstream.pool import Pool
@@ -19,65 +20,21 @@ __all__ = ["HttptoolsResponse", "HttptoolsUpstream"]
 
 
 class HttptoolsResponse:
-    """A request that was sent, and its answer once the head is there; see `UpstreamExchange`, `ListenedResponse`."""
+    """An answer whose head has arrived; see `UpstreamResponse`."""
 
     __slots__ = ("_connection", "_ended", "headers", "status")
 
     def __init__(self, connection: Connection) -> None:
         self._connection: Connection | None = connection
         self._ended = False
-        parser = connection.parser
-        self.status: int = parser.status
-        self.headers: Headers = parser.headers
-
-    def response(self) -> HttptoolsResponse | None:
-        """The answer once its head is there; see `UpstreamExchange.response`."""
-        connection = self._connection
-        if connection is None or self.status:
-            return self
-        parser = connection.parser
-        if parser.status:
-            self.status, self.headers = parser.status, parser.headers
-            return self
-        if connection.error is not None:
-            raise connection.error
-        return None
-
-    def abort(self) -> None:
-        """Cut the connection."""
-        if self._connection is not None:
-            self._connection.stop_listening()
-            self._connection.abort()
+        self.status: int = connection.parser.status
+        self.headers: Headers = connection.parser.headers
 
     @property
     def complete(self) -> bool:
         """Whether all of the body has been handed out; see `UpstreamResponse.complete`."""
         connection = self._connection
         return self._ended or (connection is not None and connection.parser.exhausted())
-
-    @property
-    def ready(self) -> bool:
-        """Whether `take` has something to say; see `ListenedResponse.ready`."""
-        return self._connection is not None and self._connection.parser.readable()
-
-    def take(self) -> bytes:
-        """What has arrived of the body, without waiting; see `ListenedResponse.take`."""
-        connection = self._connection
-        if connection is None:
-            return b""
-        piece = connection.take()
-        self._ended = connection.parser.complete
-        return piece
-
-    def hold(self) -> None:
-        """Take no more from the server for now; see `ListenedResponse.hold`."""
-        if self._connection is not None:
-            self._connection.hold()
-
-    def stop_listening(self) -> None:
-        """Go on with `read`; see `ListenedResponse.stop_listening`."""
-        if self._connection is not None:
-            self._connection.stop_listening()
 
     async def read(self) -> bytes:
         """The next piece of the body, b"" at a complete end; see `UpstreamResponse.read`."""
@@ -132,13 +89,24 @@ class HttptoolsUpstream:
         await connection.exchange(request)
         return HttptoolsResponse(connection)
 
-    def begin(self, request: UpstreamRequest, listener: Callable[[], None]) -> HttptoolsResponse | None:
-        """Send a request on an idle connection, if there is one; see `ListeningUpstream.begin`."""
+    def open(self, request: UpstreamRequest, listener: Callable[[], None]) -> UpstreamCall:
+        """Send a request, on a new connection if none is idle; see `CallingUpstream.open`."""
+        call = UpstreamCall(listener)
         connection = self._pool.take(request.origin)
         if connection is None:
-            return None
-        connection.start(request, listener)
-        return HttptoolsResponse(connection)
+            call.connecting(asyncio.get_running_loop().create_task(self._connect_for(call, request)))
+        else:
+            connection.start(request, listener)
+            call.sent(connection)
+        return call
+
+    async def _connect_for(self, call: UpstreamCall, request: UpstreamRequest) -> None:
+        try:
+            connection = await self._connect(request.origin, request.timeouts.connect)
+            call.sent(connection)
+            connection.start(request, call.listener)
+        except Exception as error:  # noqa: BLE001 - whoever asks for the head is told
+            call.failed(error)
 
     async def aclose(self) -> None:
         """Close every connection; requests in flight fail, and no more are taken."""

@@ -50,7 +50,7 @@ def encode_head(request: UpstreamRequest, host_line: bytes) -> bytes:
     """
     start = _start_line(request.method, request.target)
     fields = encode_own_fields(request.headers) if request.headers else b""
-    return b"".join((start, host_line, request.encoded, fields, _framing_line(request), b"\r\n"))
+    return b"".join((start, host_line, fields, _framing_line(request), b"\r\n"))
 
 
 @lru_cache(maxsize=256)

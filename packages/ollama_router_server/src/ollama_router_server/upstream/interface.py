@@ -13,13 +13,12 @@ from typing import Protocol
 from msgspec import Struct
 
 __all__ = [
+    "Call",
+    "CallingUpstream",
     "Headers",
-    "ListenedResponse",
-    "ListeningUpstream",
     "Origin",
     "Timeouts",
     "Upstream",
-    "UpstreamExchange",
     "UpstreamRequest",
     "UpstreamResponse",
 ]
@@ -55,17 +54,15 @@ class Timeouts:
 class UpstreamRequest(Struct, frozen=True, kw_only=True):
     """One request to one origin.
 
-    `target` is the origin-form path with query, already built from the endpoint table. `headers` hold neither
-    Host nor framing fields: the engine writes them; `encoded` are more such fields, as `framing.encode_own_fields`
-    makes them. A `bytes` body is sent with Content-Length; an iterator with `body_length` is sent with that
-    Content-Length (ending early or late is an error), and without it chunked.
+    `target` is the origin-form path with query, already built from the endpoint table. `headers` hold neither Host nor
+    framing fields: the engine writes them. A `bytes` body is sent with Content-Length, an iterator with `body_length`
+    with that Content-Length (ending early or late is an error), and without it chunked.
     """
 
     origin: Origin
     method: str
     target: str
     headers: Headers = ()
-    encoded: bytes = b""
     body: bytes | AsyncIterator[bytes] = b""
     body_length: int | None = None
     timeouts: Timeouts = Timeouts()
@@ -119,48 +116,39 @@ class Upstream(Protocol):
         """Close every connection."""
 
 
-class ListenedResponse(UpstreamResponse, Protocol):
-    """An answer whose pieces are announced to a listener."""
+class Call(Protocol):
+    """A request that was sent, whose answer is asked for without waiting; `close` is owed."""
 
-    @property
-    def ready(self) -> bool:
-        """Whether `take` has something to say, the end of the answer included."""
+    status: int
+    headers: Headers
+    complete: bool
 
-    def take(self) -> bytes:
-        """What has arrived of the body and was not read yet, at most 256 KiB; b"" if nothing has, or all was taken.
-
-        The server must say something within `timeouts.idle` from now on.
-
-        Raises:
-            UpstreamError: as `read`, once there is nothing left to take.
-        """
-
-    def hold(self) -> None:
-        """Take no more from the server until `take` is called again."""
-
-    def stop_listening(self) -> None:
-        """Call the listener no more: the rest is read through `read`."""
-
-
-class UpstreamExchange(Protocol):
-    """A request that was sent, whose answer may not be there yet."""
-
-    def response(self) -> ListenedResponse | None:
-        """The answer once its head is there, None before.
+    def head_arrived(self) -> bool:
+        """Whether `status` and `headers` are there.
 
         Raises:
             UpstreamError: as `Upstream.send`; the connection has been cut.
+            Exception: whatever the body iterator raised.
         """
 
-    def abort(self) -> None:
-        """Cut the connection; the listener is not called any more."""
+    def take(self) -> bytes:
+        """What has arrived of the body and was not taken yet; b"" if nothing has, or with `complete` all was taken.
+
+        The server must say something within `timeouts.idle` from when nothing was there.
+
+        Raises:
+            UpstreamError: as `UpstreamResponse.read`, once there is nothing left to take.
+        """
+
+    def close(self) -> None:
+        """Give the connection back if the body was taken to its end, else cut it at once. Never blocks."""
 
 
-class ListeningUpstream(Upstream, Protocol):
+class CallingUpstream(Upstream, Protocol):
     """An `Upstream` that needs no task for an exchange."""
 
-    def begin(self, request: UpstreamRequest, listener: Callable[[], None]) -> UpstreamExchange | None:
-        """Send a request whose body is bytes on a connection that is idle; None without one, and nothing was sent.
+    def open(self, request: UpstreamRequest, listener: Callable[[], None]) -> Call:
+        """Send a request, on a new connection if none is idle.
 
         `listener` is called, never from inside this call, when the head, a piece, the end or a failure is there.
 

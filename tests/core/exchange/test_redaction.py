@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_router_server.relay.redaction import Redactor
+from ollama_router_core.exchange.redaction import Redactor
 
 KEY = b"abcabd"
 

@@ -1,0 +1,74 @@
+"""The client's side of one exchange of the shim: its body, its leaving, and writing to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ollama_router_core.exchange.events import ClientLeft
+from ollama_router_server.relay.bodies import Receive, Send, body_pieces
+
+__all__ = ["ShimClient"]
+
+
+class ShimClient:
+    """One client for the length of one exchange; `started` is True once a head was written."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self.started = False
+        self._receive = receive
+        self._send = send
+        self._read = asyncio.Event()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The request body as it comes.
+
+        Raises:
+            ClientLeft: the client left before the body was complete.
+        """
+        async for piece in body_pieces(self._receive):
+            yield piece
+        self._read.set()
+
+    async def read_nothing(self) -> bytes:
+        """The body of a request that has none.
+
+        Raises:
+            ClientLeft: the client left.
+        """
+        return b"".join([piece async for piece in self.pieces()])
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Cancel what runs inside as soon as the client leaves.
+
+        Raises:
+            ClientLeft: it left.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                watcher = group.create_task(self._wait_for_leaving())
+                yield
+                watcher.cancel()
+        except* ClientLeft:
+            raise ClientLeft from None
+
+    async def _wait_for_leaving(self) -> None:
+        await self._read.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        raise ClientLeft
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Write the head of the answer."""
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, piece: bytes) -> None:
+        """Write a piece of the body; waits while the client is slow."""
+        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def finish(self, piece: bytes = b"") -> None:
+        """Write the last piece; the answer is complete."""
+        await self._send({"type": "http.response.body", "body": piece, "more_body": False})

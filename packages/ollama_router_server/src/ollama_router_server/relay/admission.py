@@ -1,0 +1,284 @@
+"""A request gets its slot: at once when a server is free, else when its turn comes.
+
+Most requests find a free server and nobody before them: they never enter the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ollama_router_core.admission import Admission, Dispatch, Outcome, Ticket
+from ollama_router_core.api.model_names import CanonicalName, is_cloud_name
+from ollama_router_core.config.settings import Config
+from ollama_router_core.exchange.actions import Admit
+from ollama_router_core.exchange.events import Queued, Refused
+from ollama_router_core.fleet.health import BreakerPermit
+from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_core.routing.decision import Decision, StatedExplanation
+from ollama_router_core.routing.strategies import STRATEGIES
+from ollama_router_server.fleet.service import FleetService
+from ollama_router_server.system import Clock
+from ollama_router_server.telemetry.histograms import DECIDING, Histogram
+
+__all__ = ["AdmissionController", "ServerSlot", "Waiter"]
+
+_WHILE_TROUBLED = 0.5
+"""Seconds between looks at the queue while some server is out: its time may be up."""
+_WHILE_SHARED = 0.05
+"""The same while other workers may free a server; what this one frees is seen at once."""
+_UNSEEN = FleetSnapshot()
+
+
+class ServerSlot:
+    """A request's slot on a server of its decision, until `close`. `unload` is what has to be unloaded there before."""
+
+    __slots__ = ("_admission", "_closed", "_first", "_retries", "decision", "number", "server", "unload")
+
+    def __init__(
+        self,
+        admission: AdmissionController,
+        number: int,
+        decision: Decision,
+        *,
+        unload: tuple[CanonicalName, ...] = (),
+    ) -> None:
+        self._admission = admission
+        self._closed = False
+        self._retries = 0
+        self.number = number
+        self.decision = decision
+        self.server = decision.ranking[0]
+        self.unload = unload
+        admission.fleet.begin(self.server)
+        forced = decision.strategy == "explicit_assignment"
+        self._first: BreakerPermit | None = admission.fleet.permit(self.server, forced=forced)
+
+    def permit(self, server: str) -> BreakerPermit | None:
+        """Move the slot to a server of the ranking; None while that server is suspended."""
+        if server == self.server and self._first is not None:
+            permit, self._first = self._first, None
+            return permit
+        if server != self.server:
+            self._admission.moved(self, server)
+        return self._admission.fleet.permit(server)
+
+    def may_retry(self) -> bool:
+        """Take one retry from the budget of the whole router, if it has one."""
+        if not self._admission.take_retry():
+            return False
+        self._retries += 1
+        return True
+
+    def answering(self) -> None:
+        """The head of the answer came: the model is loaded."""
+        self._admission.answering(self)
+
+    def close(self) -> None:
+        """Give the slot back; the next in the queue may have it."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._first is not None:
+            self._first.left()
+        for _ in range(self._retries):
+            self._admission.fleet.health.retries.give_back()
+        self._admission.fleet.end(self.server)
+        self._admission.finished(self)
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """One request in the queue; `wake` is called when it has an outcome."""
+
+    number: int
+    wake: Callable[[], None]
+    outcome: ServerSlot | Refused | None = None
+
+
+class AdmissionController:
+    """Every request that wants a server, in one queue."""
+
+    def __init__(self, config: Config, fleet: FleetService, clock: Clock) -> None:
+        self.fleet = fleet
+        self._config = config
+        self._clock = clock
+        self._admission = Admission(config)
+        self._strategy = STRATEGIES[config.routing_strategy]
+        self._counting = _counts(config)
+        self._numbers = itertools.count(1)
+        self._waiters: dict[int, Waiter] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self.deciding = Histogram(DECIDING)
+        """Seconds that choosing a server took, where nobody had to wait."""
+        fleet.on_change(self._changed)
+
+    def reconfigure(self, config: Config) -> None:
+        """Go by another config from now on, for those in the queue too. What was once counted is counted to its end."""
+        self._config = config
+        self._strategy = STRATEGIES[config.routing_strategy]
+        self._counting = self._counting or _counts(config)
+        self._admission.reconfigure(config)
+        self._changed()
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return self._admission.waiting
+
+    def longest_wait(self) -> tuple[float | None, frozenset[str]]:
+        """When the request that waits longest arrived, and the full servers that could take it."""
+        return self._admission.longest_wait(self.fleet.snapshot, self._clock.monotonic())
+
+    def traffic(self) -> FleetSnapshot:
+        """The fleet with the load and the demand that admission knows of: what decisions are made from."""
+        snapshot = self.fleet.snapshot
+        return self._admission.traffic(snapshot, self._clock.monotonic()) if self._counting else snapshot
+
+    # --- arriving, waiting, leaving -----------------------------------------------------------------------------------
+
+    def admit(self, asked: Admit, wake: Callable[[], None]) -> ServerSlot | Queued | Refused:
+        """A slot, or a place in the queue, or why there is neither; `wake` is called when `outcome` has something."""
+        now, number = self._clock.monotonic(), next(self._numbers)
+        route = asked.request.route
+        ticket = Ticket(
+            number=number,
+            request=route,
+            arrived=now,
+            user=asked.user,
+            tiebreak=number,
+            prefix=asked.prefix,
+        )
+        hosted = route.uses_cloud and is_cloud_name(route.model_text or "")
+        if self._admission.waiting and not hosted:
+            return self._arrive(ticket, None, now, wake)
+        if self._strategy.binds_late and not hosted:
+            found = self._admission.at_once(ticket, self.fleet.snapshot, now)
+            self.deciding.observe(self._clock.monotonic() - now)
+            return self._arrive(ticket, None, now, wake) if found is None else self._outcome(found)
+        decision = self._admission.selector.decide(route, self.fleet.snapshot, now=now, tiebreak=number)
+        self.deciding.observe(self._clock.monotonic() - now)
+        if decision.error is not None:
+            return self._arrive(ticket, decision, now, wake)
+        if self._counting:
+            self._admission.bound(ticket, decision.ranking[0], now)
+        return ServerSlot(self, number, decision)
+
+    def outcome(self, waiter: Waiter) -> ServerSlot | Refused | None:
+        """What has become of a request in the queue; None while it waits."""
+        return waiter.outcome
+
+    def leave(self, waiter: Waiter) -> None:
+        """A request does not wait any more; a slot that it was given in the same moment goes to the next."""
+        if isinstance(waiter.outcome, ServerSlot):
+            waiter.outcome.close()
+        elif self._waiters.pop(waiter.number, None) is not None:
+            self._carry_out(self._admission.left(waiter.number, self.fleet.snapshot, self._clock.monotonic()))
+
+    def _arrive(
+        self, ticket: Ticket, decision: Decision | None, now: float, wake: Callable[[], None]
+    ) -> ServerSlot | Queued | Refused:
+        snapshot = self.fleet.snapshot
+        waiter = self._waiters[ticket.number] = Waiter(ticket.number, wake)
+        self._carry_out(self._admission.arrive(ticket, snapshot, now))
+        if waiter.outcome is not None:
+            if isinstance(waiter.outcome, Refused):
+                return Refused(waiter.outcome.error, decision)
+            return waiter.outcome
+        expected = self._admission.expected_wait(ticket, snapshot, now)
+        self._arm(now)
+        return Queued(self._admission.position(ticket.number), expected, waiter)
+
+    def _carry_out(self, outcomes: Iterable[Outcome]) -> None:
+        """Tell those in the queue what has become of them, once the caller is done."""
+        for outcome in outcomes:
+            waiter = self._waiters.pop(outcome.ticket.number, None)
+            found = self._outcome(outcome)
+            if waiter is not None:
+                waiter.outcome = found
+                asyncio.get_running_loop().call_soon(waiter.wake)
+            elif isinstance(found, ServerSlot):
+                found.close()
+
+    def _outcome(self, outcome: Outcome) -> ServerSlot | Refused:
+        if not isinstance(outcome, Dispatch):
+            return Refused(outcome.error)
+        decision = Decision(
+            request=outcome.ticket.request,
+            strategy=self._config.routing_strategy,
+            ranking=outcome.ranking,
+            explanation=StatedExplanation(outcome.reason),
+        )
+        return ServerSlot(self, outcome.ticket.number, decision, unload=outcome.unload)
+
+    # --- what a slot reports ------------------------------------------------------------------------------------------
+
+    def take_retry(self) -> bool:
+        """Take one of the fleet's retries, if there is one left."""
+        return self.fleet.take_retry(self.waiting)
+
+    def moved(self, slot: ServerSlot, server: str) -> None:
+        """Forwarding went on to another server."""
+        self.fleet.end(slot.server)
+        self.fleet.begin(server)
+        slot.server = server
+        if self._counting:
+            self._admission.moved(slot.number, server, self._clock.monotonic())
+
+    def answering(self, slot: ServerSlot) -> None:
+        """An answer began."""
+        if self._strategy.binds_late:
+            now = self._clock.monotonic()
+            self._carry_out(self._admission.first_byte(slot.number, self._facts(), now))
+
+    def finished(self, slot: ServerSlot) -> None:
+        """A slot is free."""
+        if self._counting:
+            now = self._clock.monotonic()
+            self._carry_out(self._admission.finished(slot.number, self._facts(), now))
+
+    def _facts(self) -> FleetSnapshot:
+        """The fleet for those in the queue; while it is empty nobody looks at it."""
+        return self.fleet.snapshot if self._admission.waiting else _UNSEEN
+
+    # --- time and facts -----------------------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        if self._admission.waiting:
+            now = self._clock.monotonic()
+            self._carry_out(self._admission.changed(self.fleet.snapshot, now))
+            self._arm(now)
+
+    def _arm(self, now: float) -> None:
+        """Have the queue looked at when it wants to be; one timer at a time."""
+        at = self._admission.next_tick(now)
+        if at is None:
+            return
+        if self.fleet.health.troubled:
+            at = min(at, now + _WHILE_TROUBLED)
+        if self.fleet.shares:
+            at = min(at, now + _WHILE_SHARED)
+        if self._timer is not None:
+            if self._timer_at <= at:
+                return
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - now), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self._clock.monotonic()
+        self._carry_out(self._admission.tick(self.fleet.snapshot, now))
+        if self.fleet.health.troubled or self.fleet.shares:
+            self._carry_out(self._admission.changed(self.fleet.snapshot, now))
+        self._arm(now)
+
+
+def _counts(config: Config) -> bool:
+    """Whether what runs where has to be counted."""
+    return STRATEGIES[config.routing_strategy].binds_late or any(
+        server.max_concurrent for server in config.servers.values()
+    )

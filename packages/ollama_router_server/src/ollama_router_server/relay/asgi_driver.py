@@ -1,0 +1,112 @@
+"""The driver of an exchange under any ASGI server: a task that also watches for the client's leaving."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from ollama_router_core.exchange.actions import Action, Cut, Finish, ReadBody, Record, Write, WriteHead
+from ollama_router_core.exchange.events import ClientLeft, Interruption, Shutdown
+from ollama_router_core.exchange.machine import Exchange
+from ollama_router_server.relay.bodies import Receive, Send, body_pieces, check_size, decoded
+from ollama_router_server.relay.driver import Collaborators
+from ollama_router_server.relay.task_driver import TaskDriver
+
+__all__ = ["AsgiDriver"]
+
+
+class AsgiDriver(TaskDriver):
+    """One exchange over ASGI's `receive` and `send`."""
+
+    __slots__ = ("_finished", "_main", "_reason", "_receive", "_watch", "_write", "exchange")
+
+    def __init__(self, collaborators: Collaborators, exchange: Exchange, receive: Receive, send: Send) -> None:
+        super().__init__(collaborators)
+        self.exchange = exchange
+        self._receive = receive
+        self._write = send
+        self._finished = False
+        self._main: asyncio.Task[Any] | None = None
+        self._reason: Interruption | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    def interrupt(self, reason: Interruption) -> None:
+        """End the exchange; without effect once its answer is complete."""
+        if self._main is not None and not self._finished and self._reason is None:
+            self._reason = reason
+            self._main.cancel()
+
+    async def run(self) -> None:
+        """Serve the request.
+
+        Raises:
+            Exception: a fault of our own, after the record; the server cuts the answer.
+        """
+        self._main = asyncio.current_task()
+        try:
+            action = self.exchange.start()
+            while action is not None:
+                action = await self._next(action)
+        finally:
+            self._finished = True
+            self._close()
+            if self._watch is not None:
+                self._watch.cancel()
+
+    async def _next(self, action: Action) -> Action | None:
+        try:
+            result = await self._perform(action)
+        except asyncio.CancelledError:
+            self._cancel()
+            return self.exchange.interrupt(self._interruption())
+        except Exception as error:  # noqa: BLE001 - the machine raises what is none of the router's errors
+            self._cancel()
+            return self.exchange.fail(error)
+        return self.exchange.resume(result)
+
+    def _interruption(self) -> Interruption:
+        """Why the task was cancelled: by `interrupt`, or by a server that has waited long enough."""
+        reason, task = self._reason, self._main
+        if reason is None or task is None:
+            return Shutdown()
+        task.uncancel()
+        return reason
+
+    async def _perform(self, action: Action) -> Any:
+        match action:
+            case Write(data):
+                await self._write({"type": "http.response.body", "body": data, "more_body": True})
+            case WriteHead(status, fields):
+                await self._write({"type": "http.response.start", "status": status, "headers": list(fields)})
+            case Finish(data):
+                self._finished = True
+                await self._write({"type": "http.response.body", "body": data, "more_body": False})
+            case Cut():
+                self._finished = True  # an answer that is left incomplete is cut by the server
+            case ReadBody():
+                return await self._read_body(action)
+            case Record(row):
+                self._collaborators.record(self.exchange.context, row)
+            case _:
+                return await self._result_of(action)
+        return None
+
+    async def _read_body(self, asked: ReadBody) -> bytes:
+        context, pieces = self.exchange.context, []
+        async for piece in self._pieces():
+            check_size(context.bytes_in, asked)
+            pieces.append(piece)
+        return decoded(b"".join(pieces), asked)
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        async for piece in body_pieces(self._receive):
+            self.exchange.context.bytes_in += len(piece)
+            yield piece
+        self._watch = asyncio.get_running_loop().create_task(self._watch_for_leaving())
+
+    async def _watch_for_leaving(self) -> None:
+        """Nothing but the end of the connection follows a body."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.interrupt(ClientLeft())

@@ -1,0 +1,158 @@
+"""The driver of an exchange on the HTTP/1.1 front: called back, so that most requests need no task."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import structlog
+
+from ollama_router_core.exchange.actions import Action, Cut, Finish, ReadBody, Record, Verify, Write, WriteHead
+from ollama_router_core.exchange.events import ClientLeft, Interruption
+from ollama_router_core.exchange.machine import Exchange
+from ollama_router_server.http.cycle import FrontCycle
+from ollama_router_server.relay.bodies import body_pieces, check_size, decoded
+from ollama_router_server.relay.driver import WAITING, Collaborators, Driver
+
+__all__ = ["FrontDriver"]
+
+_log = structlog.get_logger("relay")
+
+
+class FrontDriver(Driver):
+    """One exchange on one of the front's cycles."""
+
+    __slots__ = ("_body", "_client_action", "_cycle", "_ended", "_leaves", "_running", "exchange")
+
+    def __init__(self, collaborators: Collaborators, exchange: Exchange, cycle: FrontCycle) -> None:
+        super().__init__(collaborators)
+        self.exchange = exchange
+        self._cycle = cycle
+        self._client_action: Write | ReadBody | None = None
+        self._body: list[bytes] = []
+        self._running = self._ended = self._leaves = False
+
+    def start(self) -> None:
+        """Serve the request, as far as that goes without waiting; the front calls back for the rest."""
+        cycle = self._cycle
+        cycle.on_leave, cycle.on_drained, cycle.on_body = self._left, self.wake, self.wake
+        self._go_on(self.exchange.resume, None)
+
+    def interrupt(self, reason: Interruption) -> None:
+        """End the exchange; without effect once its answer is complete."""
+        if self._ended or self._cycle.response_complete:
+            return
+        if self._running:
+            self._cycle.call_soon(self.interrupt, reason)
+            return
+        self._cancel()
+        self._client_action = None
+        self._go_on(self.exchange.interrupt, reason)
+
+    def wake(self) -> None:
+        """Something has happened: go on if it is what is waited for."""
+        if self._running or self._ended:
+            return
+        try:
+            result = self._poll() if self._client_action is None else self._poll_client(self._client_action)
+        except Exception as error:  # noqa: BLE001 - the machine raises what is none of the router's errors
+            self._go_on(self.exchange.fail, error)
+            return
+        if result is not WAITING:
+            self._go_on(self.exchange.resume, result)
+
+    def _left(self) -> None:
+        """The client has left; while its user is being verified that waits, so that the record says who it was."""
+        if isinstance(self._action, Verify):
+            self._leaves = True
+        else:
+            self.interrupt(ClientLeft())
+
+    def _go_on(self, step: Callable[[Any], Action | None], argument: object) -> None:
+        """Take the step, and those after it until one has to wait."""
+        self._running = True
+        try:
+            action = self._checked(step(argument))
+            while action is not None:
+                try:
+                    result = self._perform(action)
+                except Exception as error:  # noqa: BLE001 - as in `wake`
+                    action = self.exchange.fail(error)
+                    continue
+                if result is WAITING:
+                    return
+                action = self._checked(self.exchange.resume(result))
+        except Exception:  # noqa: BLE001 - there is no task whose failure would cut the connection
+            _log.exception("exchange_failed", request_id=self.exchange.context.id)
+        finally:
+            self._running = False
+        self._end()
+
+    def _checked(self, action: Action | None) -> Action | None:
+        """The action, if the client is still there."""
+        if not self._leaves or action is None:
+            return action
+        self._leaves = False
+        return self.exchange.interrupt(ClientLeft())
+
+    def _perform(self, action: Action) -> Any:
+        match action:
+            case Write(data):
+                if not self._cycle.put(data):
+                    return None
+                self._client_action = action
+                return WAITING
+            case WriteHead(status, fields):
+                self._cycle.begin(status, fields)
+            case Finish(data):
+                self._cycle.put(data, more=False)
+            case Cut():
+                self._cycle.cut()
+            case ReadBody():
+                self._cycle.want_body()
+                self._client_action = action
+                return self._poll_client(action)
+            case Record(row):
+                self._collaborators.record(self.exchange.context, row)
+            case _:
+                return self._carry_out(action)
+        return None
+
+    def _poll_client(self, action: Write | ReadBody) -> Any:
+        cycle = self._cycle
+        if isinstance(action, Write):
+            if cycle.flow.write_paused:
+                return WAITING
+            self._client_action = None
+            return None
+        return self._read_body(action)
+
+    def _read_body(self, action: ReadBody) -> Any:
+        cycle, context = self._cycle, self.exchange.context
+        piece = cycle.take_body()
+        context.bytes_in += len(piece)
+        self._body.append(piece)
+        try:
+            check_size(context.bytes_in, action)
+            if cycle.more_body:
+                return WAITING
+            body = decoded(b"".join(self._body), action)
+        except BaseException:
+            self._client_action = None
+            raise
+        self._client_action = None
+        self._body.clear()
+        return body
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        async for piece in body_pieces(self._cycle.receive):
+            self.exchange.context.bytes_in += len(piece)
+            yield piece
+
+    def _end(self) -> None:
+        self._ended = True
+        self._close()
+        cycle = self._cycle
+        cycle.on_leave = cycle.on_drained = cycle.on_body = None
+        if not cycle.response_complete and not cycle.disconnected:
+            cycle.cut()

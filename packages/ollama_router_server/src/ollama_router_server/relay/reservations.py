@@ -1,0 +1,47 @@
+"""A request that counts against its user's limits, until it is settled."""
+
+from __future__ import annotations
+
+from ollama_router_server.accounts.usage_limits import Ticket, UsageLimits
+from ollama_router_server.storage.identities import User
+
+__all__ = ["Reservation", "reserve", "reserve_later"]
+
+
+class Reservation:
+    """One counted request; see `exchange.events.Reservation`."""
+
+    __slots__ = ("_limits", "_ticket")
+
+    def __init__(self, limits: UsageLimits, ticket: Ticket) -> None:
+        self._limits = limits
+        self._ticket = ticket
+
+    @property
+    def tokens(self) -> int:
+        """Taken in advance."""
+        return self._ticket.tokens
+
+    def settle(self, tokens: int) -> None:
+        """The request has ended, and used so many."""
+        self._limits.settle(self._ticket, tokens)
+
+
+def reserve(limits: UsageLimits, user: User, tokens: int) -> Reservation | None:
+    """Count a request; None if what the user has used has to be read first.
+
+    Raises:
+        LimitExceeded: a limit is used up.
+    """
+    ticket = limits.admit_at_once(user, tokens=tokens)
+    return None if ticket is None else Reservation(limits, ticket)
+
+
+async def reserve_later(limits: UsageLimits, user: User, tokens: int) -> Reservation:
+    """Count a request once it was read what the user has used.
+
+    Raises:
+        LimitExceeded: a limit is used up.
+        StorageUnavailable: it cannot be read.
+    """
+    return Reservation(limits, await limits.admit(user, tokens=tokens))

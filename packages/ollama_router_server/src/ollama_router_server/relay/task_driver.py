@@ -1,0 +1,56 @@
+"""A driver that runs as a task: it waits where the other one is called back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, TypeVar, cast
+
+from ollama_router_core.exchange.actions import Steps
+from ollama_router_server.relay.driver import WAITING, Driver, ServerAction
+
+__all__ = ["TaskDriver"]
+
+_Result = TypeVar("_Result")
+
+
+class TaskDriver(Driver):
+    """Waits for the results of actions."""
+
+    __slots__ = ("_woken",)
+
+    _woken: asyncio.Future[None] | None
+
+    def wake(self) -> None:
+        """Ask again."""
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
+
+    async def _result_of(self, action: ServerAction) -> Any:
+        """Carry an action out.
+
+        Raises:
+            RouterError: it failed.
+        """
+        self._woken = asyncio.get_running_loop().create_future()
+        result = self._carry_out(action)
+        while result is WAITING:
+            await self._woken
+            self._woken = asyncio.get_running_loop().create_future()
+            result = self._poll()
+        return result
+
+    async def run_steps(self, steps: Steps[_Result]) -> _Result:
+        """Go steps of the router's own, which have no client."""
+        result: Any = None
+        try:
+            action = next(steps)
+            while True:
+                try:
+                    result = await self._result_of(cast("ServerAction", action))
+                except BaseException as error:  # noqa: BLE001 - the steps decide what becomes of it
+                    self._cancel()
+                    action = steps.throw(error)
+                else:
+                    action = steps.send(result)
+        except StopIteration as stop:
+            return cast("_Result", stop.value)

@@ -1,0 +1,83 @@
+"""One request to one server, from when it is sent until it is closed; what comes of it is asked for without waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from ollama_router_server.upstream.connection import Connection
+from ollama_router_server.upstream.interface import Headers
+
+__all__ = ["UpstreamCall"]
+
+
+class UpstreamCall:
+    """A request on its way, and its answer. The listener is told when there is something new to ask for.
+
+    Attributes:
+        status: of the answer, 0 until its head has come.
+        headers: of the answer.
+        complete: all of the body has been taken.
+    """
+
+    __slots__ = ("_connecting", "_connection", "_error", "complete", "headers", "listener", "status")
+
+    def __init__(self, listener: Callable[[], None]) -> None:
+        self.status = 0
+        self.headers: Headers = ()
+        self.complete = False
+        self.listener = listener
+        self._connection: Connection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._error: BaseException | None = None
+
+    def connecting(self, task: asyncio.Task[None]) -> None:
+        """There is no connection yet; `task` makes one."""
+        self._connecting = task
+
+    def sent(self, connection: Connection) -> None:
+        """The request is written to this connection."""
+        self._connection = connection
+
+    def failed(self, error: BaseException) -> None:
+        """There is no connection, and there will be none."""
+        self._error, self._connection = error, None
+        self.listener()
+
+    def head_arrived(self) -> bool:
+        """Whether `status` and `headers` are there.
+
+        Raises:
+            UpstreamError: they will never be; the connection has been cut.
+            Exception: whatever the request's body raised.
+        """
+        if self.status:
+            return True
+        if self._error is not None:
+            raise self._error
+        if self._connection is None or not self._connection.head_arrived():
+            return False
+        parser = self._connection.parser
+        self.status, self.headers = parser.status, parser.headers
+        return True
+
+    def take(self) -> bytes:
+        """What has come of the body and was not taken yet; b"" if nothing has.
+
+        Raises:
+            UpstreamError: the answer broke off, and all that came before was taken.
+        """
+        connection = self._connection
+        if connection is None:
+            return b""
+        piece = connection.take()
+        self.complete = connection.parser.complete
+        return piece
+
+    def close(self) -> None:
+        """Give the connection back after a complete answer, else cut it. Never blocks."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.release()

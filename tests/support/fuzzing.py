@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,33 @@ class _Response:
         return
 
 
+class _Call:
+    """A request that is answered once its body was taken; see `upstream.interface.Call`."""
+
+    def __init__(self, upstream: WritingUpstream, request: UpstreamRequest, listener: Callable[[], None]) -> None:
+        self.status = 0
+        self.headers: Headers = ()
+        self.complete = False
+        self._listener = listener
+        self._answer = b""
+        self._task = asyncio.ensure_future(self._exchange(upstream, request))
+
+    async def _exchange(self, upstream: WritingUpstream, request: UpstreamRequest) -> None:
+        response = await upstream.send(request)
+        self.status, self.headers, self._answer = response.status, response.headers, response.body
+        self._listener()
+
+    def head_arrived(self) -> bool:
+        return self.status > 0
+
+    def take(self) -> bytes:
+        self.complete = True
+        return self._answer
+
+    def close(self) -> None:
+        self._task.cancel()
+
+
 @dataclass
 class WritingUpstream:
     """Answers everything with 200 and keeps what the relay sent; the fleet's own questions are not kept."""
@@ -57,6 +85,10 @@ class WritingUpstream:
             self.seen.append((request.method, request.target, body))
         reply = _REPLIES.get(request.target, {"status": "success"})
         return _Response(200, json.dumps(reply).encode())
+
+    def open(self, request: UpstreamRequest, listener: Callable[[], None]) -> _Call:
+        """The same without waiting."""
+        return _Call(self, request, listener)
 
     async def aclose(self) -> None:
         """Nothing to close."""
@@ -109,8 +141,6 @@ async def send(
 
 
 async def _never() -> Any:
-    import asyncio
-
     await asyncio.Event().wait()
 
 

@@ -181,7 +181,6 @@ class FleetService:
         """Whether the retry budget has one more retry; `waiting` requests count as in flight too."""
         return self.state.take_retry(waiting)
 
-
     def running(self, name: str) -> int:
         """This process's requests in flight on a server."""
         return self.state.running(name)

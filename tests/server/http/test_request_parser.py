@@ -60,25 +60,6 @@ def test_events_do_not_depend_on_segments(requests: list[bytes], data: st.DataOb
     assert events(parser(), *pieces) == events(parser(), whole)
 
 
-def test_a_whole_body_is_handed_out_at_once() -> None:
-    """Its events are left out, and what follows it is the next request."""
-    requests = parser()
-    requests.feed(POST + GET)
-    assert isinstance(requests.next_event(), RequestHead)
-    assert requests.whole_body() == b"hello"
-    assert requests.between_requests
-    assert isinstance(requests.next_event(), RequestHead)
-
-
-@pytest.mark.parametrize("request_bytes", [POST[:-1], CHUNKS, GET])
-def test_a_body_that_is_not_all_there_comes_in_events(request_bytes: bytes) -> None:
-    """So does one without a length; a request without a body has none to hand out."""
-    requests = parser()
-    requests.feed(request_bytes)
-    assert isinstance(requests.next_event(), RequestHead)
-    assert requests.whole_body() is None
-
-
 def test_nothing_follows_a_refusal() -> None:
     """Not even a good request in the same segment."""
     requests = parser()

@@ -179,7 +179,7 @@ async def test_speeds_are_learned_from_finished_requests(tmp_path: Path) -> None
 
 
 async def test_without_waiting_there_is_no_task_and_no_future(tmp_path: Path) -> None:
-    """The fast path: a free slot and nobody before means no place in the line and no row that says so."""
+    """A free slot and nobody before means no place in the line and no row that says so."""
     async with (
         OllamaSimulator(models=[model(MODEL)]) as sim,
         running_router(tmp_path, {"one": server_entry(sim, max_concurrent=4)}) as router,

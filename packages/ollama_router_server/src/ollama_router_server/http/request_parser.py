@@ -135,20 +135,6 @@ class RequestParser:
                 return None
         return self._events.popleft()
 
-    def whole_body(self) -> bytes | None:
-        """The body of the request whose head was the last event, if it has a length and is all there.
-
-        The events of the body and its end are then left out.
-        """
-        if self._expected is not _Expected.SIZED or not 0 < self._left <= self.held:
-            return None
-        body = self._data[self._place : self._place + self._left]
-        self._parse_sized()
-        if self._events[-1] is not END:
-            return None
-        self._events.clear()
-        return body
-
     def close(self) -> None:
         """Drop what is held; there are no more events."""
         self._closed = True

@@ -68,6 +68,9 @@ def test_nothing_of_the_process_is_changed(program: str) -> None:
 
 def test_a_synchronous_program_loads_no_event_loop() -> None:
     """The asynchronous half is imported when it is asked for."""
-    script = "import sys\nfrom ollama_router_core import RouterTransport\nprint('asyncio' in sys.modules or 'trio' in sys.modules)"
+    script = (
+        "import sys\nfrom ollama_router_core import RouterTransport\n"
+        "print('asyncio' in sys.modules or 'trio' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

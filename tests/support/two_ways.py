@@ -133,7 +133,7 @@ class _Proxy:
         return self._router.services.fleet.snapshot
 
     def waiting(self) -> int:
-        return self._router.services.admitting.waiting
+        return self._router.services.admission.waiting
 
     async def look(self) -> None:
         """It polls by itself."""

@@ -91,10 +91,14 @@ class ServerSlot:
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """One request in the queue; `wake` is called when it has an outcome."""
+    """One request in the queue; `wake` is called when it has an outcome.
+
+    `decision` is the one by which it has to wait, if the queue was not simply before it.
+    """
 
     number: int
     wake: Callable[[], None]
+    decision: Decision | None
     outcome: ServerSlot | Refused | None = None
 
 
@@ -169,7 +173,8 @@ class AdmissionController:
 
     def outcome(self, waiter: Waiter) -> ServerSlot | Refused | None:
         """What has become of a request in the queue; None while it waits."""
-        return waiter.outcome
+        found = waiter.outcome
+        return Refused(found.error, waiter.decision) if isinstance(found, Refused) else found
 
     def leave(self, waiter: Waiter) -> None:
         """A request does not wait any more; a slot that it was given in the same moment goes to the next."""
@@ -182,12 +187,11 @@ class AdmissionController:
         self, ticket: Ticket, decision: Decision | None, now: float, wake: Callable[[], None]
     ) -> ServerSlot | Queued | Refused:
         snapshot = self.fleet.snapshot
-        waiter = self._waiters[ticket.number] = Waiter(ticket.number, wake)
+        waiter = self._waiters[ticket.number] = Waiter(ticket.number, wake, decision)
         self._carry_out(self._admission.arrive(ticket, snapshot, now))
-        if waiter.outcome is not None:
-            if isinstance(waiter.outcome, Refused):
-                return Refused(waiter.outcome.error, decision)
-            return waiter.outcome
+        found = self.outcome(waiter)
+        if found is not None:
+            return found
         expected = self._admission.expected_wait(ticket, snapshot, now)
         self._arm(now)
         return Queued(self._admission.position(ticket.number), expected, waiter)

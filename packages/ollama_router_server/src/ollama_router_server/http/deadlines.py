@@ -1,4 +1,4 @@
-"""Connections with deadlines: for what a client has to send, and for what it has to take."""
+"""A connection with deadlines for what a client has to send and to take."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ollama_router_server.http.send_stall import SendStallWatch
 __all__ = ["Phase", "TimedProtocol"]
 
 Phase = Literal["head", "body", "unwanted", "keepalive", "linger"]
-"""What a deadline is for: a head, more of a body, the rest of a body that nobody reads, the next request, the end."""
+"""What a deadline is for; `unwanted` is the rest of a body whose request was answered."""
 
 
 class TimedProtocol(FrontConnection):
@@ -43,7 +43,7 @@ class TimedProtocol(FrontConnection):
 
     @property
     def limits(self) -> ProtocolLimits:
-        """What this connection is allowed now."""
+        """The current limits."""
         return self._bounds.limits
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

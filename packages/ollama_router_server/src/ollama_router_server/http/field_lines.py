@@ -1,4 +1,4 @@
-"""Header fields as the bytes that are sent, for both sides of the router."""
+"""Header fields in wire format, for both sides of the router."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["encode_fields"]
 
 
 def encode_fields(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Fields, each with its line end.
+    """Encode fields, each with its line end.
 
     Raises:
         ValueError: a field holds a control character and could be read as more than one.

@@ -1,6 +1,6 @@
-"""What is refused in a request's head although, or before, the parser takes it.
+"""Checks of a request's head beyond those of llhttp, and before it.
 
-llhttp in its strict mode refuses wrong characters, bare CR and LF, folded lines, and two or malformed lengths.
+llhttp in its strict mode refuses invalid characters, bare CR or LF, folded lines, and repeated or malformed lengths.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _UPGRADE_LINE: Final = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request is not taken: a status and a text for the client."""
+    """Why a request is refused: a status and a text for the client."""
 
     status: int
     text: str
 
 
 def check_partial(head: bytes, limits: ProtocolLimits) -> Refusal | None:
-    """Judge the beginning of a head: what cannot become a good one is refused without waiting for the rest."""
+    """Check the beginning of a head: one that cannot become valid is refused without waiting for the rest."""
     if not 65 <= head[0] <= 90 and head != b"\r":
         return Refusal(400, "this is not HTTP/1.1")
     if head.count(b"\n") != head.count(b"\r\n"):
@@ -54,7 +54,7 @@ def check_partial(head: bytes, limits: ProtocolLimits) -> Refusal | None:
 
 
 def too_large(head: bytes) -> Refusal:
-    """The refusal of a head above the limit, given up to there: the target's fault if its line has not ended."""
+    """Refuse a head that exceeds the limit, given the bytes up to it: 414 if the request line has not ended there."""
     if b"\r\n" in head:
         return Refusal(431, "the header fields are too large")
     return Refusal(414, "the request target is too long")
@@ -68,7 +68,7 @@ def _check_start(line: bytes, limits: ProtocolLimits) -> Refusal | None:
 
 
 def check_target(target: bytes, limits: ProtocolLimits) -> Refusal | None:
-    """Judge a request target: a path and a query, and nothing else."""
+    """Check a request target, which is a path with an optional query."""
     if len(target) > limits.target_bytes:
         return Refusal(414, f"the request target is longer than {limits.target_bytes} bytes")
     if not target.startswith(b"/") or b"#" in target or not target.isascii():
@@ -77,9 +77,13 @@ def check_target(target: bytes, limits: ProtocolLimits) -> Refusal | None:
 
 
 def check_fields(fields: Fields, named: Mapping[bytes, bytes], version: str, limits: ProtocolLimits) -> Refusal | None:
-    """Judge parsed fields (names in lower case): framing, Host, what must not be repeated or disguised.
+    """Check parsed fields: framing, Host, repeated fields, names that imitate others.
 
-    `named` are the same fields as a mapping, which keeps one of those that have the same name.
+    Args:
+        fields: names in lower case.
+        named: the same as a mapping, with one value for each name.
+        version: of HTTP.
+        limits: on their number.
     """
     if len(named) != len(fields):
         refusal = _check_repeated(fields, limits)
@@ -128,8 +132,8 @@ def _is_host(value: bytes) -> bool:
 
 
 def without_upgrade(head: bytes) -> bytes:
-    """The head without its Upgrade fields: an offer to switch protocols is never taken.
+    """Return the head without its Upgrade fields, since the router never switches protocols.
 
-    llhttp believes that a request with one has no body, and would take the body for the next request.
+    llhttp treats a request with one as having no body, and would parse the body as the next request.
     """
     return _UPGRADE_LINE.sub(b"", head)

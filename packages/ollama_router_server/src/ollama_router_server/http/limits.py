@@ -1,4 +1,4 @@
-"""How much and how long a client may take on one connection."""
+"""Limits of a client's connection: sizes and times."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ __all__ = ["USUAL_BOUNDS", "Bounds", "ProtocolLimits"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProtocolLimits:
-    """Bounds of one connection; sizes in bytes, times in seconds.
+    """Limits of one connection; sizes in bytes, times in seconds.
 
     Attributes:
-        header_bytes: request line and fields, with line ends; also framing and trailers without body bytes.
-        header_lines: fields in a head.
+        header_bytes: the request line and all fields with their line ends; also the framing and trailers of a body.
+        header_lines: the number of fields in a head.
         target_bytes: the request target.
-        header_timeout: from a connection's, or a later request's, first byte to the end of the head.
-        body_idle: silence within a body; also how long a body that nobody wants any more may still come.
-        write_stall: for so long a client that does not keep up with an answer may take less than `write_rate`.
-        write_rate: bytes a second that a client has to take on average over `write_stall`.
-        linger: after a refusal, what the client still sends is thrown away for this long, so that it can read
-            why instead of getting a reset.
+        header_timeout: from the opening of a connection, or the first byte of a later request, to the end of the head.
+        body_idle: silence within a body; also the time for the rest of a body after its request was answered.
+        write_stall: the period over which a slow client's rate is measured.
+        write_rate: bytes a second that a slow client has to acknowledge over `write_stall`.
+        linger: after a refusal, how long the client's data is discarded before the connection is closed, so that the
+            client reads the refusal in place of a reset.
     """
 
     header_bytes: int = 32 * 1024
@@ -36,7 +36,7 @@ class ProtocolLimits:
 
 @dataclass(slots=True)
 class Bounds:
-    """The limits of all connections of one front; others may be put in their place, and hold at once."""
+    """The limits of all connections of one front; replacing them takes effect at once."""
 
     limits: ProtocolLimits
 

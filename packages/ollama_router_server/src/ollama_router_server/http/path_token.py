@@ -1,7 +1,7 @@
 """A token in the path: `/t/TOKEN/api/chat`, for clients that can send no header.
 
-From here on the token stands where others stand, in the Authorization field; no log, metric or error sees a path with
-a token in it, a malformed one included.
+The token is moved to the Authorization field before anything else sees the path, so that no log, metric or error
+contains it, not even a malformed one.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _NOWHERE = b"/t"
 
 
 def has_path_token(scope: Any) -> bool:
-    """Whether a request's path looks as if it held a token."""
+    """Whether a request's path has the prefix for a token."""
     return _raw_path(scope).startswith(_PREFIX)
 
 
 def move_path_token(scope: Any) -> dict[str, Any]:
-    """A scope without the token in its path, with it in the Authorization field.
+    """Return a scope whose token is in the Authorization field and no longer in the path.
 
-    A request that has a credential of its own too is refused later, as any with two. Query strings are dropped: a
-    client may have the token there too.
+    A request that has another credential as well is refused later, like any with two. The query string is dropped, as
+    it may repeat the token.
     """
     found = _PATH.fullmatch(_raw_path(scope))
     path, headers = _NOWHERE, list(scope["headers"])

@@ -1,11 +1,11 @@
-"""Requests as a client's bytes mean them: strict, and without I/O.
+"""A strict parser of HTTP/1.1 requests, without I/O.
 
-The bytes are cut into heads and bodies before llhttp sees them: a head is held until it is whole, judged, and only then
-parsed, a body is fed up to its own end. So the verdict does not depend on segments, and nothing that follows a refusal,
-or a request that closes the connection, is ever looked at.
+The bytes are split into heads and bodies before llhttp sees them: a head is held until it is complete, checked, and
+only then parsed; a body is fed up to its own end. So the outcome does not depend on segments, and nothing after a
+refusal, or after a request that closes the connection, is parsed.
 
-    HEAD --whole and good--> SIZED or CHUNKED --last byte--> HEAD        (no body: HEAD again at once)
-    any  --refused, or the last request--> closed                        (bytes are thrown away)
+    HEAD --complete and valid--> SIZED or CHUNKED --last byte--> HEAD    (without a body: HEAD again at once)
+    any  --refused, or the last request--> closed                        (further bytes are discarded)
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ END: Final = _End.END
 """The event that ends a request."""
 
 Event = RequestHead | bytes | Literal[_End.END] | Refusal
-"""A head; a piece of its body, never empty; the end of the request; or why nothing more is read."""
+"""A head; a piece of its body, never empty; the end of the request; or a refusal, after which nothing is parsed."""
 
 _BAD_HEAD: Final = Refusal(400, "the head is not valid HTTP/1.1")
 _NO_TRACE: Final = Refusal(405, "TRACE would show fields that are for the router alone")
@@ -57,13 +57,13 @@ class _StoppedError(Exception):
 
 
 class RequestParser:
-    """One request after another from one connection.
+    """Parses one request after another from one connection.
 
-    Call `feed` with what arrives, then `next_event` until it returns None. Whoever answers one request at a time does
-    not ask for the next event while `between_requests`. The `on_...` methods are httptools' protocol.
+    Call `feed` with what arrives, then `next_event` until it returns None. To answer one request at a time, do not call
+    `next_event` while `between_requests`. The `on_...` methods are httptools' protocol.
 
     Args:
-        bounds: the limits of a head, of framing and of trailers; read anew for each head and chunk.
+        bounds: the limits of heads, framing and trailers; read again for each head and chunk.
     """
 
     __slots__ = (
@@ -111,12 +111,12 @@ class RequestParser:
 
     @property
     def between_requests(self) -> bool:
-        """Whether the next event, if there is one, begins a request or refuses one."""
+        """Whether the next event, if any, is a head or the refusal of one."""
         return self._expected is _Expected.HEAD and not self._events
 
     @property
     def closed(self) -> bool:
-        """Whether there will be no more events."""
+        """Whether there are no more events."""
         return self._closed and not self._events
 
     def feed(self, data: bytes) -> None:
@@ -145,7 +145,7 @@ class RequestParser:
     # which bytes go where -----------------------------------------------------------------------------
 
     def _parse(self) -> bool:
-        """Parse some of what is held; False if more is needed for that."""
+        """Parse some of what is held; return False if more is needed."""
         if self._place >= len(self._data):
             return False
         match self._expected:
@@ -256,7 +256,7 @@ class RequestParser:
             self._headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
-        """A head has been parsed: judge it, and learn where its body ends."""
+        """A head has been parsed: check it, and find out where its body ends."""
         parser = self._llhttp
         assert parser is not None  # noqa: S101 - it is calling us
         version, limits, fields = parser.get_http_version(), self._bounds.limits, self._headers
@@ -303,7 +303,7 @@ class RequestParser:
 
 
 def _misfit(data: bytes, start: int) -> Refusal | None:
-    """Refuse what llhttp would let pass: line ends of its own before a method, blanks after it; and TRACE."""
+    """Refuse TRACE, and what llhttp accepts: line ends of its own before a method, blanks after it."""
     if not 65 <= data[start] <= 90 or data.count(b" ", start, data.find(b"\r", start)) != 2:
         return _BAD_HEAD
     return _NO_TRACE if data.startswith(b"TRACE ", start) else None

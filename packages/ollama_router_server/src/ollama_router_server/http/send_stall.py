@@ -1,4 +1,4 @@
-"""Clients that take an answer too slowly."""
+"""Detection of clients that read an answer too slowly."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class SendStallWatch:
         self._unacknowledged = 0
 
     def start(self) -> None:
-        """Begin to watch; again if it is watched already."""
+        """Start a new period of measurement."""
         self.stop()
         self._unacknowledged = self._measure()
         self._timer = self._loop.call_later(self._bounds.limits.write_stall, self._check)
 
     def start_if_idle(self) -> None:
-        """Begin to watch what has been written, if anything is left of it and it is not watched already."""
+        """Start unless a period is running or everything has been handed to the kernel."""
         if self._timer is None and self._transport.get_write_buffer_size():
             self.start()
 
     def stop(self) -> None:
-        """Watch no more: the client has caught up, or is gone."""
+        """Stop: the client has caught up, or is gone."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -50,16 +50,16 @@ class SendStallWatch:
         self._timer = None
         limits = self._bounds.limits
         if self._unacknowledged - self._measure() < limits.write_stall * limits.write_rate:
-            reset_on_close(self._transport, on=True)  # else the kernel goes on offering what it holds for minutes
+            reset_on_close(self._transport, on=True)  # else the kernel retransmits what it holds for minutes
             self._transport.abort()
         else:
             self.start()
 
     def _measure(self) -> int:
-        """Bytes that the client has not acknowledged, here and in the kernel.
+        """Bytes that the client has not acknowledged, in the transport and in the kernel.
 
-        The transport's buffer alone would not do: the kernel takes nothing from it until a third of its own, which may
-        be a megabyte, is free again.
+        The transport's buffer alone is not enough: the kernel takes nothing from it until a third of its own, which may
+        be a megabyte, is free.
         """
         held = self._transport.get_write_buffer_size()
         sock = self._transport.get_extra_info("socket")

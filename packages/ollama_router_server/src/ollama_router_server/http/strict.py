@@ -1,7 +1,6 @@
-"""The protocol that uvicorn runs for each connection: what bytes mean is `request_parser`'s, when they come is this.
+"""The protocol that uvicorn runs for each connection: deadlines and flow control around `request_parser`.
 
-There is one request at a time: what a client pipelines waits, and holds back the client. After a refusal, or an answer
-that closes, nothing that follows is looked at.
+One request is served at a time; pipelined ones wait, and exert backpressure on the client.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ __all__ = ["StrictProtocol", "strict_protocol"]
 
 
 class StrictProtocol(ServingProtocol):
-    """A connection with bounds; `strict_protocol` is for others than the usual ones."""
+    """A client's connection; `strict_protocol` makes ones with other than the default bounds."""
 
     __slots__ = ("_requests",)
 
@@ -53,7 +52,7 @@ class StrictProtocol(ServingProtocol):
     # requests -----------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        """Take what has arrived, as far as requests may go on."""
+        """Handle what has arrived, one request at a time."""
         requests = self._requests
         while not self._waits_for_answer() and (event := requests.next_event()) is not None:
             match event:
@@ -97,9 +96,9 @@ class StrictProtocol(ServingProtocol):
                 self._deadline.set(self.timeout_keep_alive, "keepalive")
 
     def _wait_for_more(self) -> None:
-        """Give the client its time for what is to come next, and do not read more than is wanted.
+        """Set the deadline for what the client has to send next, and apply backpressure.
 
-        A client that pipelines is not held back at once, as one that is not read is not seen to leave.
+        Reading goes on while little is pipelined: a client that is not read from is not seen to disconnect.
         """
         limits, deadline = self.limits, self._deadline
         if self._waits_for_answer():
@@ -114,12 +113,12 @@ class StrictProtocol(ServingProtocol):
                 self.flow.pause_reading()  # until the application asks for more
 
     def body_wanted(self) -> None:
-        """The application waits for more of a body: from now on it has to come in time."""
+        """The application waits for more of a body: its deadline runs from now."""
         if self._deadline.phase == "body" and self._deadline.is_set:
             self._deadline.set(self.limits.body_idle, "body")
 
     def on_response_complete(self) -> None:
-        """An answer has ended: go on with what the client sent meanwhile, or wait for it."""
+        """An answer has ended: continue with pipelined data, or wait for more."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             self._close()
@@ -139,7 +138,7 @@ class StrictProtocol(ServingProtocol):
     # refusals and deadlines ---------------------------------------------------------------------------
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Tell the client why, unless an answer has begun, and close."""
+        """Send the refusal, unless an answer has begun, and close."""
         cycle = self._cycle if self._requests.in_body else None
         if cycle is not None:
             cycle.disconnect()
@@ -161,7 +160,7 @@ class StrictProtocol(ServingProtocol):
         return STATUS_LINES[refusal.status] + encode_fields(fields) + b"\r\n" + body
 
     def _linger(self) -> None:
-        """Close in the client's direction first: closing with bytes unread would destroy the answer."""
+        """Half-close first: closing with unread bytes resets the connection, and the client would lose the answer."""
         if not self.transport.can_write_eof():
             self._close()
             return
@@ -190,12 +189,12 @@ class StrictProtocol(ServingProtocol):
         self._refuse(refusal)
 
     def _close(self) -> None:
-        """Close after what has been written, if the client takes it."""
+        """Close once the client has taken what was written."""
         self._requests.close()
         self.transport.close()
         self._stall.start_if_idle()
 
 
 def strict_protocol(bounds: Bounds) -> Callable[..., StrictProtocol]:
-    """What makes protocols with these bounds, for `uvicorn.Config(http=...)`."""
+    """Return a factory of protocols with these bounds, for `uvicorn.Config(http=...)`."""
     return partial(StrictProtocol, bounds=bounds)

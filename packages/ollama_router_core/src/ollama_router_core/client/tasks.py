@@ -79,13 +79,11 @@ class Task(ABC):
 
     def resume(self, result: object = None) -> Output | Wait | None:
         """What the program gets next, or the driver has to do, now that the last wait came to this; None at the end."""
-        self._wait = self._until_wait(self._next(result))
-        return self.advance()
+        return self._go_on(self._send, result)
 
     def fail(self, error: BaseException) -> Output | Wait | None:
         """As `resume`, after the last wait failed."""
-        self._wait = self._until_wait(self._throw(error))
-        return self.advance()
+        return self._go_on(self._raise, error)
 
     def give_up(self) -> Output | Wait | None:
         """As `resume`, now that nobody wants the result."""
@@ -115,23 +113,14 @@ class Task(ABC):
     def _carry_out(self, action: Admit | ReadBody | StreamBody | WriteHead | Write | Finish | Cut | Record) -> object:
         """Do what only a program's request has to have done."""
 
-    def _next(self, result: object) -> Action | None:
+    def _go_on(self, step: Callable[[Any], Action | None], argument: object) -> Output | Wait | None:
         try:
-            action = self._send(result)
+            self._wait = self._until_wait(step(argument))
         except BaseException:
             self._ended = True
             raise
-        self._ended = action is None
-        return action
-
-    def _throw(self, error: BaseException) -> Action | None:
-        try:
-            action = self._raise(error)
-        except BaseException:
-            self._ended = True
-            raise
-        self._ended = action is None
-        return action
+        self._ended = self._wait is None
+        return self.advance()
 
     def _until_wait(self, action: Action | None) -> Wait | None:
         while action is not None:
@@ -139,16 +128,16 @@ class Task(ABC):
                 case AwaitSlot() | LookForModels() | AwaitHead() | Receive() | ReceiveAny() | Release():
                     return action
                 case Send():
-                    action = self._next(self._open(self, action.request))
+                    action = self._send(self._open(self, action.request))
                 case Verify() | Count():
                     raise TypeError("a program is not asked who it is, and nothing is counted")
                 case _:
                     try:
                         result = self._carry_out(action)
                     except RouterError as error:
-                        action = self._throw(error)
+                        action = self._raise(error)
                     else:
-                        action = self._next(result)
+                        action = self._send(result)
         return None
 
 

@@ -23,6 +23,8 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+from ollama_router_server.relay.admission import AdmissionController, ServerSlot
+
 from ollama_router_core.admission import Admission, Dispatch, Outcome, Ticket
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import RouteRequest
@@ -34,7 +36,6 @@ from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.routing.selector import ServerSelector
 from ollama_router_server.coordination.alone import alone
 from ollama_router_server.fleet.service import FleetService
-from ollama_router_server.relay.admission import AdmissionController, ServerSlot
 from ollama_router_server.system import SystemClock
 from ollama_router_server.upstream.interface import Upstream
 

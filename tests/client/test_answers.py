@@ -116,7 +116,7 @@ def test_what_comes_of_a_first_attempt_is_gone_on_with(fleet: FakeFleet, strateg
         inner.status = lambda server: 302
         assert client.post("/api/chat", json=CHAT).status_code == 502
     assert set(transport.snapshot.in_flight.values()) == {0}
-    assert not transport._state.admissions.waiting
+    assert not transport._state.admission.waiting
 
 
 def test_a_cancelled_send_frees_its_place(fleet: FakeFleet, clock: Any) -> None:

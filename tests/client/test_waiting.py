@@ -76,7 +76,7 @@ class Held:
 
 
 def _line(transport: Any) -> Any:
-    return transport._state.admissions
+    return transport._state.admission
 
 
 def _sync(held: Held, count: int, opens: Callable[[Any], None], sink: MemorySink | None = None) -> list[int]:

@@ -152,7 +152,7 @@ class _Client:
         return self._transport.snapshot
 
     def waiting(self) -> int:
-        return self._transport._state.admissions.waiting
+        return self._transport._state.admission.waiting
 
     async def look(self) -> None:
         """It asks servers when a question about them finds them due."""

@@ -152,7 +152,7 @@ def _gauges(services: Services, in_flight: Callable[[], int]) -> Gauges:
         in_flight=in_flight,
         waiting=lambda: services.admission.waiting,
         servers=servers,
-        deciding=services.admission.deciding,
+        deciding=services.deciding,
         log_pending=lambda: services.sink.pending,
         log_dropped=lambda: services.sink.dropped,
         log_lines_dropped=lambda: 0 if services.log_files is None else services.log_files.dropped,

@@ -11,6 +11,7 @@ from ollama_router_core.access.trusted_proxies import Proxies
 from ollama_router_core.config.settings import Config
 from ollama_router_core.coordination import Coordination, Figure, News, TokenVerified
 from ollama_router_core.errors import ConfigError
+from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.records.sinks import LogSink
 from ollama_router_core.routing.policy import leaks
 from ollama_router_server.accounts.authentication import Authenticator
@@ -20,7 +21,7 @@ from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.fleet.reachability import Reachability
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.fleet.warmup import WarmUp
-from ollama_router_server.relay.admission import AdmissionController
+from ollama_router_server.relay.queue_timer import QueueTimer
 from ollama_router_server.storage.activity import ActivityStore
 from ollama_router_server.storage.database import Database, default_database_url
 from ollama_router_server.storage.database_sink import DatabaseSink
@@ -32,6 +33,7 @@ from ollama_router_server.storage.token_usage import TokenUsage
 from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import Clock, SystemClock
+from ollama_router_server.telemetry.histograms import DECIDING, Histogram
 from ollama_router_server.telemetry.log_files import Several, open_log_files
 from ollama_router_server.telemetry.logs import set_level
 from ollama_router_server.telemetry.metric_aggregation import Family
@@ -102,7 +104,10 @@ class Services:
             coordination=self.coordination,
         )
         self.warm_up = WarmUp(config=config, targets=self.targets, upstream=self.upstream, fleet=self.fleet)
-        self.admission = AdmissionController(config, self.fleet, self.clock)
+        self.deciding = Histogram(DECIDING)
+        self.admission = AdmissionController(config, self.fleet, self.clock.monotonic, decided=self.deciding.observe)
+        self.fleet.on_change(self.admission.facts_changed)
+        self._queue_timer = QueueTimer(self.admission, self.clock)
         self.reachability = Reachability(config, self.targets, self.clock)
 
     async def prepare(self) -> bool:

@@ -8,7 +8,6 @@ from typing import Any, TypeVar, assert_never, cast
 
 import anyio
 
-from ollama_router_core.client.admission_controller import ServerSlot, Waiting
 from ollama_router_core.client.async_upstream import CLOSING_SECONDS, AsyncUpstream, Tasks
 from ollama_router_core.client.connections import ConnectionPool
 from ollama_router_core.client.fleet_queries import ask_server
@@ -26,6 +25,7 @@ from ollama_router_core.exchange.actions import (
     Steps,
     WriteHead,
 )
+from ollama_router_core.exchange.admission_controller import ServerSlot, Waiter
 from ollama_router_core.exchange.events import Refused
 from ollama_router_core.exchange.fan_out import ask_fleet
 
@@ -96,7 +96,7 @@ class AsyncDriver:
             step = query.resume()
             while step is not None:
                 step = await self._carry_out(query, cast("Wait", step))
-                self._state.admissions.facts_changed()
+                self._state.admission.facts_changed()
                 self._tasks.notify()
         finally:
             await self._give_up(query)
@@ -130,25 +130,26 @@ class AsyncDriver:
                     await self._tasks.release(task, _ours(upstream))
                 return None
             case AwaitSlot():
-                return await self._await_slot(task, cast("Waiting", wait.queued.waiting))
+                return await self._await_slot(task, cast("Waiter", wait.queued.waiting))
             case LookForModels():
                 return await self._look_for_models(task.library)
             case _:
                 assert_never(wait)
 
-    async def _await_slot(self, task: Task, waiting: Waiting) -> ServerSlot | Refused:
-        admissions, now = self._state.admissions, self._state.clock.monotonic
+    async def _await_slot(self, task: Task, waiter: Waiter) -> ServerSlot | Refused:
+        admission, now = self._state.admission, self._state.clock.monotonic
         try:
             while True:
                 await self.know_the_fleet(task.library)
-                at = admissions.next_look()
+                at = admission.next_look()
                 pause = LONGEST_PAUSE if at is None else min(LONGEST_PAUSE, max(0.0, at - now()))
-                await self._tasks.wait_for(lambda: waiting.outcome, pause)
-                if waiting.outcome is not None:
-                    return waiting.outcome
-                admissions.look()
+                await self._tasks.wait_for(lambda: waiter.outcome, pause)
+                outcome = admission.outcome(waiter)
+                if outcome is not None:
+                    return outcome
+                admission.look()
         except BaseException:
-            admissions.leave(waiting)
+            admission.leave(waiter)
             raise
 
     async def _look_for_models(self, library: Any) -> bool:

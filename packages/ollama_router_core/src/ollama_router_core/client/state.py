@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ollama_router_core.client.admission_controller import AdmissionController
 from ollama_router_core.client.fleet_book import FleetBook
 from ollama_router_core.client.system import Clock, SystemClock, read_text, request_ids
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError
+from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Headers
@@ -39,7 +39,7 @@ class State:
         self.clock = clock or SystemClock()
         self.sink = sink
         self.fleet = FleetBook(config, self.clock)
-        self.admissions = AdmissionController(self.config, self.fleet, self.clock.monotonic)
+        self.admission = AdmissionController(self.config, self.fleet, self.clock.monotonic)
         self.environment = Environment(
             config=self.config,
             destinations=build_destinations(config, environment, read_text),

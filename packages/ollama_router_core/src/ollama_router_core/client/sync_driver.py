@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar, assert_never, cast
 
-from ollama_router_core.client.admission_controller import ServerSlot, Waiting
 from ollama_router_core.client.connections import pooled_transport
 from ollama_router_core.client.fleet_queries import ask_server
 from ollama_router_core.client.state import State
@@ -23,6 +22,7 @@ from ollama_router_core.exchange.actions import (
     Steps,
     WriteHead,
 )
+from ollama_router_core.exchange.admission_controller import ServerSlot, Waiter
 from ollama_router_core.exchange.events import Refused
 from ollama_router_core.exchange.fan_out import ask_fleet
 
@@ -101,7 +101,7 @@ class SyncDriver:
             while step is not None and not self._closed:
                 step = self._carry_out(query, cast("Wait", step))
                 with self._changed:
-                    self._state.admissions.facts_changed()
+                    self._state.admission.facts_changed()
                     self._changed.notify_all()
         finally:
             self._give_up(query)
@@ -138,27 +138,28 @@ class SyncDriver:
                     self._threads.release(task, _ours(upstream))
                 return None
             case AwaitSlot():
-                return self._await_slot(task, cast("Waiting", wait.queued.waiting))
+                return self._await_slot(task, cast("Waiter", wait.queued.waiting))
             case LookForModels():
                 return self._look_for_models(task.library)
             case _:
                 assert_never(wait)
 
-    def _await_slot(self, task: Task, waiting: Waiting) -> ServerSlot | Refused:
-        admissions, now = self._state.admissions, self._state.clock.monotonic
+    def _await_slot(self, task: Task, waiter: Waiter) -> ServerSlot | Refused:
+        admission, now = self._state.admission, self._state.clock.monotonic
         try:
             while True:
                 self.know_the_fleet(task.library)
                 with self._changed:
-                    at = admissions.next_look()
+                    at = admission.next_look()
                     pause = LONGEST_PAUSE if at is None else min(LONGEST_PAUSE, max(0.0, at - now()))
-                    self._changed.wait_for(lambda: waiting.outcome, pause)
-                    if waiting.outcome is not None:
-                        return waiting.outcome
-                    admissions.look()
+                    self._changed.wait_for(lambda: waiter.outcome, pause)
+                    outcome = admission.outcome(waiter)
+                    if outcome is not None:
+                        return outcome
+                    admission.look()
         except BaseException:
             with self._changed:
-                admissions.leave(waiting)
+                admission.leave(waiter)
             raise
 
     def _look_for_models(self, library: Any) -> bool:

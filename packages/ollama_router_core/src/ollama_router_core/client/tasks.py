@@ -183,7 +183,7 @@ class Call(Task):
         open_upstream: Open,
         request: Any,
         body: bytes,
-        settled: Callable[[], None],
+        wake: Callable[[], None],
     ) -> None:
         super().__init__(state, library, open_upstream)
         path, _, query = request.url.raw_path.partition(b"?")
@@ -192,7 +192,7 @@ class Call(Task):
         self.cut = False
         self._request = request
         self._body = body
-        self._settled = settled
+        self._wake = wake
         self._exchange = Exchange(state.environment, self.context)
         self._timeouts: Mapping[str, float | None] = request.extensions.get("timeout") or _NO_TIMEOUTS
 
@@ -227,7 +227,7 @@ class Call(Task):
     def _carry_out(self, action: Admit | ReadBody | StreamBody | WriteHead | Write | Finish | Cut | Record) -> object:
         match action:
             case Admit():
-                return self._state.admissions.admit(action.request, action.user, action.prefix, self._settled)
+                return self._state.admission.admit(action, self._wake)
             case ReadBody():
                 return self._read_body(action)
             case StreamBody():

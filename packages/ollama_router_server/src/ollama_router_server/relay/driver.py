@@ -26,13 +26,13 @@ from ollama_router_core.exchange.actions import (
     StreamBody,
     Verify,
 )
+from ollama_router_core.exchange.admission_controller import AdmissionController, Waiter
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Arrival, Piece
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.accounts.authentication import Authenticator, User
 from ollama_router_server.accounts.usage_limits import UsageLimits
-from ollama_router_server.relay.admission import AdmissionController, Waiter
 from ollama_router_server.relay.model_search import ModelSearch
 from ollama_router_server.relay.reservations import reserve, reserve_later
 from ollama_router_server.relay.uploads import Tee, TeeReader
@@ -87,6 +87,9 @@ class Driver:
         """Something has happened: ask again for what is waited for."""
         raise NotImplementedError
 
+    def _wake_soon(self) -> None:
+        asyncio.get_running_loop().call_soon(self.wake)
+
     def _pieces(self) -> AsyncIterator[bytes]:
         """The request's body as it comes."""
         raise NotImplementedError
@@ -109,7 +112,7 @@ class Driver:
                 self._release(cast("tuple[Call, ...]", upstreams))
                 return None
             case Admit():
-                return self._collaborators.admission.admit(action, self.wake)
+                return self._collaborators.admission.admit(action, self._wake_soon)
             case StreamBody(readers):
                 return self._stream(readers)
             case _:

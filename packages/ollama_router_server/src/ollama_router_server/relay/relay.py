@@ -14,6 +14,7 @@ from ollama_router_core.access.trusted_proxies import Proxies
 from ollama_router_core.api.endpoints import Routing
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import Overloaded
+from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Caller, Headers, Shutdown
@@ -28,7 +29,6 @@ from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.http.cycle import FrontCycle
 from ollama_router_server.http.request_head import RequestHead
 from ollama_router_server.relay.active_requests import ActiveRequests
-from ollama_router_server.relay.admission import AdmissionController
 from ollama_router_server.relay.asgi_driver import AsgiDriver
 from ollama_router_server.relay.bodies import Receive, Send
 from ollama_router_server.relay.driver import Collaborators

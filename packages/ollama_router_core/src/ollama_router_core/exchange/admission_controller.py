@@ -1,35 +1,63 @@
 """A request gets its slot: at once when a server is free, else when its turn comes.
 
-Most requests find a free server and nobody before them: they never enter the queue.
+Most requests find a free server and nobody before them: they never enter the queue. One that waits gets its outcome
+with a call about something else: another slot is closed, facts change, time passes. The driver calls `look` at
+`next_look`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 from ollama_router_core.admission import Admission, Dispatch, Outcome, Ticket
 from ollama_router_core.api.model_names import CanonicalName, is_cloud_name
+from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.exchange.actions import Admit
 from ollama_router_core.exchange.events import Queued, Refused
-from ollama_router_core.fleet.health import BreakerPermit
+from ollama_router_core.fleet.health import BreakerPermit, Health
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.decision import Decision, StatedExplanation
 from ollama_router_core.routing.strategies import STRATEGIES
-from ollama_router_server.fleet.service import FleetService
-from ollama_router_server.system import Clock
-from ollama_router_server.telemetry.histograms import DECIDING, Histogram
 
-__all__ = ["AdmissionController", "ServerSlot", "Waiter"]
+__all__ = ["AdmissionController", "ServerSlot", "SlotFleet", "Waiter"]
 
 _WHILE_TROUBLED = 0.5
 """Seconds between looks at the queue while some server is out: its time may be up."""
 _WHILE_SHARED = 0.05
 """The same while other workers may free a server; what this one frees is seen at once."""
 _UNSEEN = FleetSnapshot()
+
+
+class SlotFleet(Protocol):
+    """What is believed about the servers, and what is in flight there."""
+
+    @property
+    def snapshot(self) -> FleetSnapshot:
+        """The fleet as believed now."""
+
+    @property
+    def health(self) -> Health:
+        """Breakers and the retry budget."""
+
+    @property
+    def shares(self) -> bool:
+        """Whether other processes may free or take a server."""
+
+    def begin(self, name: str) -> None:
+        """A request goes to a server."""
+
+    def end(self, name: str) -> None:
+        """It ended there."""
+
+    def permit(self, server: str, *, forced: bool = False) -> BreakerPermit | None:
+        """The right to send one request now, None while the server is suspended."""
+
+    def take_retry(self, waiting: int) -> bool:
+        """Take one retry from the budget, if it has one; `waiting` requests count as in flight too."""
 
 
 class ServerSlot:
@@ -103,22 +131,33 @@ class Waiter:
 
 
 class AdmissionController:
-    """Every request that wants a server, in one queue."""
+    """Every request that wants a server, in one queue. Not for two threads at once.
 
-    def __init__(self, config: Config, fleet: FleetService, clock: Clock) -> None:
+    Args:
+        config: strategy, and the limits of servers and queue.
+        fleet: what is believed about the servers.
+        now: seconds of the fleet's clock.
+        decided: told how many seconds choosing a server took, where nobody had to wait.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        fleet: SlotFleet,
+        now: Callable[[], float],
+        *,
+        decided: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self.fleet = fleet
         self._config = config
-        self._clock = clock
+        self._now = now
+        self._decided = decided
         self._admission = Admission(config)
         self._strategy = STRATEGIES[config.routing_strategy]
         self._counting = _counts(config)
         self._numbers = itertools.count(1)
         self._waiters: dict[int, Waiter] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
-        self.deciding = Histogram(DECIDING)
-        """Seconds that choosing a server took, where nobody had to wait."""
-        fleet.on_change(self._changed)
+        self._listeners: list[Callable[[], None]] = []
 
     def reconfigure(self, config: Config) -> None:
         """Go by another config from now on, for those in the queue too. What was once counted is counted to its end."""
@@ -126,7 +165,7 @@ class AdmissionController:
         self._strategy = STRATEGIES[config.routing_strategy]
         self._counting = self._counting or _counts(config)
         self._admission.reconfigure(config)
-        self._changed()
+        self.facts_changed()
 
     @property
     def waiting(self) -> int:
@@ -135,18 +174,25 @@ class AdmissionController:
 
     def longest_wait(self) -> tuple[float | None, frozenset[str]]:
         """When the request that waits longest arrived, and the full servers that could take it."""
-        return self._admission.longest_wait(self.fleet.snapshot, self._clock.monotonic())
+        return self._admission.longest_wait(self.fleet.snapshot, self._now())
 
     def traffic(self) -> FleetSnapshot:
         """The fleet with the load and the demand that admission knows of: what decisions are made from."""
         snapshot = self.fleet.snapshot
-        return self._admission.traffic(snapshot, self._clock.monotonic()) if self._counting else snapshot
+        return self._admission.traffic(snapshot, self._now()) if self._counting else snapshot
+
+    def decide(self, request: RouteRequest) -> Decision:
+        """Where a request would go that nobody makes."""
+        return self._admission.selector.decide(request, self.traffic(), now=self._now())
 
     # --- arriving, waiting, leaving -----------------------------------------------------------------------------------
 
     def admit(self, asked: Admit, wake: Callable[[], None]) -> ServerSlot | Queued | Refused:
-        """A slot, or a place in the queue, or why there is neither; `wake` is called when `outcome` has something."""
-        now, number = self._clock.monotonic(), next(self._numbers)
+        """A slot, or a place in the queue, or why there is neither.
+
+        `wake` is called when `outcome` has something, while the cause is still being dealt with: it must only note it.
+        """
+        now, number = self._now(), next(self._numbers)
         route = asked.request.route
         ticket = Ticket(
             number=number,
@@ -161,10 +207,10 @@ class AdmissionController:
             return self._arrive(ticket, None, now, wake)
         if self._strategy.binds_late and not hosted:
             found = self._admission.at_once(ticket, self.fleet.snapshot, now)
-            self.deciding.observe(self._clock.monotonic() - now)
+            self._decided(self._now() - now)
             return self._arrive(ticket, None, now, wake) if found is None else self._outcome(found)
         decision = self._admission.selector.decide(route, self.fleet.snapshot, now=now, tiebreak=number)
-        self.deciding.observe(self._clock.monotonic() - now)
+        self._decided(self._now() - now)
         if decision.error is not None:
             return self._arrive(ticket, decision, now, wake)
         if self._counting:
@@ -181,7 +227,7 @@ class AdmissionController:
         if isinstance(waiter.outcome, ServerSlot):
             waiter.outcome.close()
         elif self._waiters.pop(waiter.number, None) is not None:
-            self._carry_out(self._admission.left(waiter.number, self.fleet.snapshot, self._clock.monotonic()))
+            self._carry_out(self._admission.left(waiter.number, self.fleet.snapshot, self._now()))
 
     def _arrive(
         self, ticket: Ticket, decision: Decision | None, now: float, wake: Callable[[], None]
@@ -193,17 +239,16 @@ class AdmissionController:
         if found is not None:
             return found
         expected = self._admission.expected_wait(ticket, snapshot, now)
-        self._arm(now)
+        self._tell()
         return Queued(self._admission.position(ticket.number), expected, waiter)
 
     def _carry_out(self, outcomes: Iterable[Outcome]) -> None:
-        """Tell those in the queue what has become of them, once the caller is done."""
         for outcome in outcomes:
             waiter = self._waiters.pop(outcome.ticket.number, None)
             found = self._outcome(outcome)
             if waiter is not None:
                 waiter.outcome = found
-                asyncio.get_running_loop().call_soon(waiter.wake)
+                waiter.wake()
             elif isinstance(found, ServerSlot):
                 found.close()
 
@@ -230,18 +275,18 @@ class AdmissionController:
         self.fleet.begin(server)
         slot.server = server
         if self._counting:
-            self._admission.moved(slot.number, server, self._clock.monotonic())
+            self._admission.moved(slot.number, server, self._now())
 
     def answering(self, slot: ServerSlot) -> None:
         """An answer began."""
         if self._strategy.binds_late:
-            now = self._clock.monotonic()
+            now = self._now()
             self._carry_out(self._admission.first_byte(slot.number, self._facts(), now))
 
     def finished(self, slot: ServerSlot) -> None:
         """A slot is free."""
         if self._counting:
-            now = self._clock.monotonic()
+            now = self._now()
             self._carry_out(self._admission.finished(slot.number, self._facts(), now))
 
     def _facts(self) -> FleetSnapshot:
@@ -250,35 +295,38 @@ class AdmissionController:
 
     # --- time and facts -----------------------------------------------------------------------------------------------
 
-    def _changed(self) -> None:
-        if self._admission.waiting:
-            now = self._clock.monotonic()
-            self._carry_out(self._admission.changed(self.fleet.snapshot, now))
-            self._arm(now)
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever the queue may want to be looked at earlier than before."""
+        self._listeners.append(listener)
 
-    def _arm(self, now: float) -> None:
-        """Have the queue looked at when it wants to be; one timer at a time."""
+    def next_look(self) -> float | None:
+        """When the queue wants to be looked at, None while nobody waits."""
+        now = self._now()
         at = self._admission.next_tick(now)
         if at is None:
-            return
+            return None
         if self.fleet.health.troubled:
             at = min(at, now + _WHILE_TROUBLED)
         if self.fleet.shares:
             at = min(at, now + _WHILE_SHARED)
-        if self._timer is not None:
-            if self._timer_at <= at:
-                return
-            self._timer.cancel()
-        self._timer_at = at
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - now), self._tick)
+        return at
 
-    def _tick(self) -> None:
-        self._timer = None
-        now = self._clock.monotonic()
-        self._carry_out(self._admission.tick(self.fleet.snapshot, now))
+    def look(self) -> None:
+        """Time has passed: some may go, some have waited for too long."""
+        self._carry_out(self._admission.tick(self.fleet.snapshot, self._now()))
         if self.fleet.health.troubled or self.fleet.shares:
-            self._carry_out(self._admission.changed(self.fleet.snapshot, now))
-        self._arm(now)
+            self._carry_out(self._admission.changed(self.fleet.snapshot, self._now()))
+        self._tell()
+
+    def facts_changed(self) -> None:
+        """What is believed about the servers has changed: some may go."""
+        if self._admission.waiting:
+            self._carry_out(self._admission.changed(self.fleet.snapshot, self._now()))
+            self._tell()
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
 
 
 def _counts(config: Config) -> bool:

@@ -1,0 +1,145 @@
+"""Who gets a slot, who waits and who is refused: the rules that proxy and client share, without I/O."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.requests import parse_request
+from ollama_router_core.client.fleet_book import FleetBook
+from ollama_router_core.config.settings import Config
+from ollama_router_core.errors import Overloaded
+from ollama_router_core.exchange.actions import Admit
+from ollama_router_core.exchange.admission_controller import AdmissionController, ServerSlot, Waiter
+from ollama_router_core.exchange.events import Queued, Refused
+from ollama_router_core.fleet.observations import observe_tags
+
+CHAT = Admit(
+    parse_request(match_endpoint("POST", "/api/chat"), b'{"model": "m", "messages": []}'), user="", prefix=None
+)
+TAGS = json.dumps({"models": [{"name": "m", "size": 1, "digest": "d"}]}).encode()
+
+
+class Clock:
+    """Moved by hand."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.now
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        return 1_700_000_000.0
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Moved by hand."""
+    return Clock()
+
+
+def _controller(clock: Clock, **queue: Any) -> AdmissionController:
+    """Two servers with one slot each, up and with the model; `a` is preferred."""
+    servers = {
+        name: {"host": name, "max_concurrent": 1, "num_parallel": 1, "priority": place}
+        for place, name in enumerate("ab", 1)
+    }
+    config = Config.model_validate({"servers": servers, "queue": queue})
+    fleet = FleetBook(config, clock)
+    for name in servers:
+        fleet.probe_answered(name, 200, b'{"version": "0.32.0"}', seconds=0.01)
+        fleet.update(name, lambda facts: observe_tags(facts, body=TAGS, now=clock.now))
+    return AdmissionController(config, fleet, clock.monotonic)
+
+
+def _slot(outcome: object) -> ServerSlot:
+    assert isinstance(outcome, ServerSlot)
+    return outcome
+
+
+def _waiter(outcome: object) -> Waiter:
+    assert isinstance(outcome, Queued)
+    assert isinstance(outcome.waiting, Waiter)
+    return outcome.waiting
+
+
+def _nothing() -> None:
+    """Nobody is woken."""
+
+
+def test_a_slot_is_given_while_there_is_one_and_passed_on(clock: Clock) -> None:
+    """Two slots, three requests: the third waits, is woken by the first that closes, and holds that server."""
+    controller, woken = _controller(clock), []
+    first, second = (_slot(controller.admit(CHAT, _nothing)) for _ in range(2))
+    assert {first.server, second.server} == {"a", "b"}
+    waiter = _waiter(controller.admit(CHAT, lambda: woken.append("third")))
+    assert (controller.waiting, controller.outcome(waiter)) == (1, None)
+    first.close()
+    assert woken == ["third"]
+    assert _slot(controller.outcome(waiter)).server == first.server
+    assert controller.fleet.snapshot.in_flight == {"a": 1, "b": 1}
+
+
+def test_closing_twice_is_once(clock: Clock) -> None:
+    """A slot comes back once, with the retries that its request took."""
+    controller = _controller(clock)
+    slot = _slot(controller.admit(CHAT, _nothing))
+    assert slot.may_retry()
+    slot.close()
+    slot.close()
+    assert controller.fleet.snapshot.in_flight == {"a": 0}
+    assert sum(controller.take_retry() for _ in range(9)) == 3
+
+
+def test_a_slot_moves_with_its_request(clock: Clock) -> None:
+    """Trying the next server frees the first one for whoever waits there."""
+    controller = _controller(clock)
+    slot = _slot(controller.admit(CHAT, _nothing))
+    assert slot.permit("a") is not None
+    assert slot.permit("b") is not None
+    assert slot.server == "b"
+    assert controller.fleet.snapshot.in_flight == {"a": 0, "b": 1}
+
+
+def test_leaving_gives_a_slot_to_the_next(clock: Clock) -> None:
+    """Also one that was given in the same moment."""
+    controller = _controller(clock)
+    first, _ = (_slot(controller.admit(CHAT, _nothing)) for _ in range(2))
+    leaving, staying = (_waiter(controller.admit(CHAT, _nothing)) for _ in range(2))
+    first.close()
+    controller.leave(leaving)
+    assert _slot(controller.outcome(staying)).server == first.server
+    assert controller.waiting == 0
+
+
+def test_waiting_ends_and_says_why_it_was_necessary(clock: Clock) -> None:
+    """The queue wants to be looked at when `max_wait` is over; the refusal has the decision that made it wait."""
+    controller, told = _controller(clock, max_wait=5.0), []
+    controller.on_change(lambda: told.append(controller.next_look()))
+    for _ in range(2):
+        controller.admit(CHAT, _nothing)
+    waiter = _waiter(controller.admit(CHAT, _nothing))
+    assert told == [clock.now + 5.0]
+    clock.now += 5.0
+    controller.look()
+    refused = controller.outcome(waiter)
+    assert isinstance(refused, Refused)
+    assert isinstance(refused.error, Overloaded)
+    assert refused.decision is not None
+    assert refused.decision.error is not None
+    assert controller.next_look() is None
+
+
+def test_a_full_queue_refuses_at_once(clock: Clock) -> None:
+    """With a time to come back."""
+    controller = _controller(clock, max_waiting=1)
+    for _ in range(3):
+        controller.admit(CHAT, _nothing)
+    refused = controller.admit(CHAT, _nothing)
+    assert isinstance(refused, Refused)
+    assert refused.error.retry_after is not None

@@ -24,7 +24,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from ollama_router_core.errors import ConfigError, StorageUnavailable
 
-__all__ = ["Database", "create_sqlite_file", "default_database_url", "describe_url", "execute_many", "sqlite_path"]
+__all__ = [
+    "ROWS_AT_ONCE",
+    "Database",
+    "create_sqlite_file",
+    "default_database_url",
+    "describe_url",
+    "execute_many",
+    "sqlite_path",
+]
 
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
@@ -33,7 +41,8 @@ _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
-_ROWS_AT_ONCE = 200  # about a millisecond
+ROWS_AT_ONCE = 200
+"""Rows handed to a driver in one call: about a millisecond of the event loop's thread."""
 # The statement or a value is at fault; trying again later would not help.
 _CALLERS_FAULT = (IntegrityError, SqlDataError, ProgrammingError)
 
@@ -168,8 +177,8 @@ class Database:
 
 async def execute_many(connection: AsyncConnection, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> None:
     """Execute a statement for each row, some at a time: SQLAlchemy prepares rows on the event loop's thread."""
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        await connection.execute(statement, rows[start : start + _ROWS_AT_ONCE])
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        await connection.execute(statement, rows[start : start + ROWS_AT_ONCE])
 
 
 def _inode_of(path: Path) -> int:

@@ -37,7 +37,8 @@ class DatabaseSink:
         clock: for the age of rows.
         max_pending: rows held in memory.
         flush_interval: seconds; what a killed process loses at most.
-        batch_size: rows that end the wait early, and rows in one transaction.
+        batch_size: rows that end the wait early.
+        max_batch: rows in one transaction, when more have piled up.
         patience: seconds.
     """
 
@@ -49,6 +50,7 @@ class DatabaseSink:
         max_pending: int = 10_000,
         flush_interval: float = 0.15,
         batch_size: int = 500,
+        max_batch: int = 1_000,
         patience: float = 5.0,
     ) -> None:
         self._log = log
@@ -56,6 +58,7 @@ class DatabaseSink:
         self._max_pending = max_pending
         self._flush_interval = flush_interval
         self._batch_size = batch_size
+        self._max_batch = max_batch
         self._patience = patience
         self._queue: deque[tuple[float, RequestRecord]] = deque()  # with the time of arrival
         self._changed = asyncio.Event()
@@ -137,7 +140,7 @@ class DatabaseSink:
 
     async def _flush(self) -> bool:
         """Write the oldest rows; False if the database cannot take any now."""
-        batch = [record for _, record in islice(self._queue, self._batch_size)]
+        batch = [record for _, record in islice(self._queue, self._max_batch)]
         dropped = self.dropped
         try:
             await self._log.insert(batch, dropped=dropped - self._noted, now=self._clock.wall())

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import get_args
 
-from sqlalchemy import ColumnElement, Table, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_server.storage.dialect import whole
@@ -174,7 +174,7 @@ async def _usage_of_rows(connection: AsyncConnection, conditions: Sequence[Colum
 async def _usage_of_totals(connection: AsyncConnection, chosen: LogFilter) -> UsageByName:
     columns = log_totals.c
     figures = (columns.requests, columns.errors, columns.prompt_tokens, columns.completion_tokens)
-    query = select(columns.dimension, columns.name, *map(func.sum, figures)).where(_whole_spans(log_totals, chosen))
+    query = select(columns.dimension, columns.name, *map(func.sum, figures)).where(_whole_spans(chosen))
     usage = _no_usage()
     for dimension, name, *sums in await connection.execute(query.group_by(columns.dimension, columns.name)):
         usage[dimension][name].add(Usage(*map(int, sums)))
@@ -192,8 +192,9 @@ def _no_usage() -> UsageByName:
 async def _bands(connection: AsyncConnection, chosen: LogFilter) -> Mapping[Measure, Counter[int]]:
     """How many requests took how long, by measure and band."""
     columns = log_latencies.c
+    first, last = _whole_hours(chosen)
     query = select(columns.measure, columns.least_ms, func.sum(columns.requests))
-    query = query.where(_whole_spans(log_latencies, chosen)).group_by(columns.measure, columns.least_ms)
+    query = query.where(columns.start >= first, columns.start < last).group_by(columns.measure, columns.least_ms)
     bands: dict[Measure, Counter[int]] = {measure: Counter() for measure in get_args(Measure)}
     for measure, least, requests in await connection.execute(query):
         bands[measure][least] += int(requests)
@@ -270,13 +271,13 @@ def _whole_hours(chosen: LogFilter) -> tuple[int, int]:
     return first, max(first, end)
 
 
-def _whole_spans(table: Table, chosen: LogFilter) -> ColumnElement[bool]:
+def _whole_spans(chosen: LogFilter) -> ColumnElement[bool]:
     """The days, and the hours before and after them, that make up the whole hours of a filter."""
     first, end = _whole_hours(chosen)
     first_day = -(-first // DAY) * DAY
     end_day = max(first_day, end // DAY * DAY)
     spans = ((DAY, first_day, end_day), (HOUR, first, min(first_day, end)), (HOUR, end_day, end))
-    columns = table.c
+    columns = log_totals.c
     return or_(*(and_(columns.span == span, columns.start >= a, columns.start < b) for span, a, b in spans))
 
 

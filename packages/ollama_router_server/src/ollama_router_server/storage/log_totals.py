@@ -1,4 +1,4 @@
-"""Totals of the request log by hour and day, kept so that figures over millions of rows come at once.
+"""Totals of the request log by hour and day, and its latencies by hour: figures over millions of rows come at once.
 
 Every transaction that inserts or deletes rows adds them to the totals or subtracts them, so both always agree.
 """
@@ -56,6 +56,7 @@ Dimension = Literal["user", "model", "server"]
 Measure = Literal["ttft", "total"]
 
 _LONGEST_BAND = 10**7  # ms: nearly three hours, and everything beyond
+_BAND_STEPS = ((1, 200), (2, 500), (5, 1_000))  # widths for three-digit times below each limit
 
 
 @dataclass(slots=True)
@@ -91,12 +92,11 @@ async def subtract_rows(connection: AsyncConnection, rows: Iterable[CountedRow])
 
 
 def band_of(milliseconds: int) -> int:
-    """The lower bound of a time's band: 1 ms wide below a second, beyond that three significant digits."""
-    if milliseconds < 1_000:
-        return milliseconds
+    """Return the lower bound of a time's band, which is 1 ms wide below 200 ms and at most 1 in 100 beyond."""
     if milliseconds >= _LONGEST_BAND:
         return _LONGEST_BAND
-    width: int = 10 ** (len(str(milliseconds)) - 3)
+    magnitude: int = 10 ** max(0, len(str(milliseconds)) - 3)
+    width = magnitude * next(step for step, limit in _BAND_STEPS if milliseconds < limit * magnitude)
     return milliseconds - milliseconds % width
 
 
@@ -146,8 +146,7 @@ def _usage_rows(usage: Mapping[_UsageKey, Usage], sign: int) -> list[dict[str, A
 
 def _latency_rows(latencies: Mapping[_LatencyKey, int], sign: int) -> list[dict[str, Any]]:
     return [
-        {"span": span, "start": hour - hour % span, "measure": measure, "least_ms": least, "requests": sign * count}
-        for span in (HOUR, DAY)
+        {"start": hour, "measure": measure, "least_ms": least, "requests": sign * count}
         for (hour, measure, least), count in sorted(latencies.items())
     ]
 

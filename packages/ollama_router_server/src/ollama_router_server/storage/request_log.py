@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import asdict, astuple
 from sqlalchemy import ColumnElement, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records.request_record import RequestRecord
-from ollama_router_server.storage.database import Database, execute_many
+from ollama_router_server.storage.database import ROWS_AT_ONCE, Database
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.log_stats import HourRow, LogStats, read_history, read_stats
 from ollama_router_server.storage.log_totals import COUNTED, add_rows, subtract_rows
@@ -56,7 +57,7 @@ class RequestLog:
                 if self._in_doubt:
                     written = await _ids_written_lately(connection)
                     records = [record for record in records if record.id not in written]
-                await execute_many(connection, insert(request_log), [record.to_json() for record in records])
+                await _insert(connection, records)
                 await add_rows(connection, records)
                 if dropped:
                     await connection.execute(insert(log_drops).values(recorded_at=now, dropped=dropped))
@@ -136,6 +137,20 @@ async def select_records(connection: AsyncConnection, chosen: LogFilter, *, limi
     newest = select(*_COLUMNS).order_by(columns.started_at.desc(), columns.seq.desc())
     rows = await connection.execute(newest.where(*chosen.conditions()).limit(limit))
     return tuple(_record(row) for row in rows)
+
+
+async def _insert(connection: AsyncConnection, records: Sequence[RequestRecord]) -> None:
+    """Insert rows, some at a time, as they are prepared on the event loop's thread.
+
+    The driver takes the values as they are: SQLAlchemy's processing of 26 columns costs 11 of 23 us a row.
+    """
+    statement = str(insert(request_log).compile(dialect=connection.dialect, column_keys=_FIELDS))
+    for start in range(0, len(records), ROWS_AT_ONCE):
+        some = records[start : start + ROWS_AT_ONCE]
+        if connection.dialect.positional:
+            await connection.exec_driver_sql(statement, [astuple(record) for record in some])
+        else:
+            await connection.exec_driver_sql(statement, [asdict(record) for record in some])
 
 
 async def _delete_oldest(connection: AsyncConnection, condition: ColumnElement[bool], count: int) -> int:

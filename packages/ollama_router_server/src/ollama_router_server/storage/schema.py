@@ -187,11 +187,10 @@ log_totals = Table(
     sqlite_with_rowid=False,
 )
 
-# How many rows took how long, by measure (`ttft` or `total`) and by the lower bound of a band of milliseconds.
+# How many rows of an hour took how long: by measure (`ttft` or `total`) and lower bound of a band of milliseconds.
 log_latencies = Table(
     "log_latencies",
     metadata,
-    Column("span", Integer, primary_key=True, autoincrement=False),
     Column("start", BigInteger, primary_key=True, autoincrement=False),
     Column("measure", String(8), primary_key=True),
     Column("least_ms", Integer, primary_key=True, autoincrement=False),

@@ -161,12 +161,11 @@ def _create_log_figures() -> None:
     )
     op.create_table(
         "log_latencies",
-        sa.Column("span", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("start", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("measure", sa.String(8), nullable=False),
         sa.Column("least_ms", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("requests", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("span", "start", "measure", "least_ms", name="pk_log_latencies"),
+        sa.PrimaryKeyConstraint("start", "measure", "least_ms", name="pk_log_latencies"),
         sqlite_with_rowid=False,
     )
     op.create_table(

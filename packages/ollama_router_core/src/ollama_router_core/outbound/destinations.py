@@ -68,18 +68,18 @@ class Destination:
         return tuple(value for value in values if len(value) >= _SHORTEST_SECRET)
 
     def redact(self, data: bytes) -> bytes:
-        """The same bytes without our secrets, should the place echo them."""
+        """Remove our secrets from bytes that the destination may echo."""
         for secret in self.secrets:
             data = data.replace(secret, b"[redacted]")
         return data
 
     def model_there(self, asked: str) -> str:
-        """What the place calls a model that clients ask for as `asked`."""
+        """Return the destination's name for a model that clients call `asked`."""
         details = self.models.get(canonical_name(asked)) if self.models else None
         return asked if details is None or details.name is None else details.name
 
     def path_of(self, path: str, model: str) -> str:
-        """The path and query to send for a route of the endpoint table; `model` is the name there."""
+        """Return the path and query to send for a route of the endpoint table; `model` is the name there."""
         if not self.external:
             return path
         base = codec_of(self.family).base_path
@@ -88,7 +88,7 @@ class Destination:
         return f"{there}?{self.query}" if self.query else there
 
     def listing(self, asked: str, *, since_ns: int = 0) -> ExternalModel:
-        """What clients are told about one of the place's models."""
+        """Return what clients are told about one of the destination's models."""
         details = self.models.get(canonical_name(asked), HostedModel())
         return ExternalModel(
             name=asked,
@@ -103,7 +103,7 @@ class Destination:
 def build_destinations(
     config: Config, environment: Mapping[str, str], read_text: Callable[[str], str]
 ) -> dict[str, Destination]:
-    """Every configured place by name.
+    """Build every configured destination, by name.
 
     `environment` has the variables that `api_key_env` names, `read_text` gives the text of an `api_key_file` or
     raises OSError or ValueError. A key that cannot be had is a `key_problem`, not an error: other places still work.
@@ -115,7 +115,7 @@ def build_destinations(
 
 
 def missing_keys(config: Config, destinations: Mapping[str, Destination]) -> list[str]:
-    """Warnings for enabled external hosts whose key cannot be had; requests there go without one."""
+    """Return warnings for enabled external hosts whose key cannot be read; requests there go without one."""
     problems = ((host.enabled, destinations[name].key_problem) for name, host in config.external_hosts.items())
     return [problem for enabled, problem in problems if enabled and problem is not None]
 

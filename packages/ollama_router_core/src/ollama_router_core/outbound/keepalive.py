@@ -35,7 +35,7 @@ def waits_for_load(request: ParsedRequest, facts: ServerFacts | None, *, now: fl
 
 
 def keepalive_of(request: ParsedRequest, *, wall: float) -> Keepalive | None:
-    """A sign of life for a streamed request, None where there is none; `wall` is seconds since 1970."""
+    """Return the heartbeat of a streamed request, None if it has none; `wall` is seconds since 1970."""
     if not request.route.stream:
         return None
     codec = codec_of(request.endpoint.family)

@@ -46,7 +46,7 @@ class Translation(Struct, frozen=True, kw_only=True):
     dropped: tuple[str, ...] = ()
 
     def stream_translator(self, identity: ReplyIdentity) -> StreamTranslator:
-        """A translator for one streamed answer.
+        """Make a translator for one streamed answer.
 
         Raises:
             UntranslatableReply: the routes do not stream.
@@ -56,7 +56,7 @@ class Translation(Struct, frozen=True, kw_only=True):
         return StreamTranslator(self.host, self.client, identity=identity, options=self.options)
 
     def reply(self, body: bytes, identity: ReplyIdentity, *, elapsed_ns: int) -> bytes:
-        """A whole answer in the client's dialect.
+        """Translate a whole answer into the client's dialect.
 
         Raises:
             UntranslatableReply: it is not an answer of the host's dialect.
@@ -66,7 +66,7 @@ class Translation(Struct, frozen=True, kw_only=True):
         )
 
     def error(self, status: int, body: bytes, identity: ReplyIdentity) -> TranslatedError:
-        """An error answer in the client's dialect."""
+        """Translate an error answer into the client's dialect."""
         return translate_error(status, body, source=self.host, target=self.client, request_id=identity.id)
 
     @property
@@ -99,7 +99,7 @@ class Outbound(Struct, frozen=True, kw_only=True):
 
 
 def prepare(request: ParsedRequest, destination: Destination) -> Outbound:
-    """A request as a destination gets it.
+    """Build a request for a destination.
 
     Raises:
         UntranslatableRequest: the host speaks another API, and the request cannot be said in it.
@@ -152,7 +152,7 @@ def _translated(request: ParsedRequest, destination: Destination, asked: str) ->
 
 
 def answer_here(request: ParsedRequest, destination: Destination, identity: ReplyIdentity) -> bytes | None:
-    """The answer that a client gets without asking an external host, None for a request that has to go there.
+    """Answer in place of an external host, None for a request that has to go there.
 
     `/api/show` says what the settings know; loading a model that runs elsewhere is done at once.
     """

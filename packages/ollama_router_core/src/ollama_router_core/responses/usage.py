@@ -85,14 +85,14 @@ class UsageReader:
         return False
 
     def _look_at(self, lines: bytes) -> None:
-        """Whole lines, the first of which may have lost its beginning."""
+        """Read whole lines, the first of which may have lost its beginning."""
         for line in lines.split(b"\n"):
             if line and self._has_word(line):
                 self._seen = _merged(self._seen, self._line(line, cut=self._cut))
             self._cut = False
 
     def _line(self, line: bytes, *, cut: bool) -> Usage:
-        """What a line with one of the words tells."""
+        """Read a line that has one of the words."""
         counts = self._format
         if cut or len(line) > _HELD:
             line = line[-_HELD:].strip()
@@ -104,7 +104,7 @@ class UsageReader:
 
 
 def _merged(before: Usage, after: Usage) -> Usage:
-    """Both, the later numbers where there are two."""
+    """Merge two findings; later numbers replace earlier ones."""
     if before is NO_USAGE or after is NO_USAGE:
         return after if before is NO_USAGE else before
     return Usage(
@@ -123,7 +123,7 @@ def _later(before: int | None, after: int | None) -> int | None:
 
 
 def _read(counts: TokenCountFormat, text: bytes, *, whole: bool) -> Usage:
-    """One JSON text; a `whole` answer with numbers is a finished one. What is no JSON tells nothing."""
+    """Read one JSON text; a `whole` answer with numbers is a finished one. Invalid JSON tells nothing."""
     try:
         return counts.read(text, whole)
     except _UNREADABLE:
@@ -131,7 +131,7 @@ def _read(counts: TokenCountFormat, text: bytes, *, whole: bool) -> Usage:
 
 
 def _read_end(counts: TokenCountFormat, text: bytes) -> Usage:
-    """The end of a text that was too long to hold."""
+    """Read the end of a text that was too long to hold."""
     found: dict[str, Any] = {}
     for name, pattern in counts.numbers.items():
         values = pattern.findall(text)

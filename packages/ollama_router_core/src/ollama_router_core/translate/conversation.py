@@ -1,6 +1,6 @@
 """A conversation as such, in no dialect: what every request reader makes and every request writer takes.
 
-Nothing that anybody said is part of a `repr`: it must not reach a log by way of a traceback.
+No `repr` shows what people or models say, so that none of it reaches a log through a traceback.
 """
 
 from __future__ import annotations

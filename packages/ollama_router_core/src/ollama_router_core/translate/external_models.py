@@ -18,8 +18,8 @@ class ExternalModel(Struct, frozen=True, kw_only=True):
         remote_name: how its host calls it.
         host: the host's name in the settings or its address, without any credential.
         capabilities: what the operator says it can do (`completion`, `tools`, `vision`, `thinking`, `embedding`);
-            None when nobody said.
-        context_length: tokens, None when nobody said.
+            None when the settings do not say.
+        context_length: tokens, None when the settings do not say.
         since_ns: since when the router knows it, nanoseconds since 1970.
     """
 

@@ -31,15 +31,15 @@ class Frames(Protocol):
     """Takes bytes as they come, gives the payloads that are complete."""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The payloads that `data` completes, in order, up to the first that is too large."""
+        """Return the payloads that `data` completes, in order, up to the first that is too large."""
         ...
 
     def end(self) -> list[bytes]:
-        """The payload that the end of the stream completes, if there is one."""
+        """Return the payload that the end of the stream completes, if there is one."""
         ...
 
     def check(self) -> None:
-        """Object if something was too large; to be called when the payloads before it have been used.
+        """Raise if something was too large; call it after using the payloads before it.
 
         Raises:
             StreamEventTooLarge: it was.
@@ -61,7 +61,7 @@ class Lines:
         return [line for line in self.split(data) if line]
 
     def split(self, data: bytes) -> list[bytes]:
-        """As `feed`, with the empty lines."""
+        """Do as `feed` does, and keep empty lines."""
         lines = data.split(b"\n")
         tail = lines.pop()
         large = self._held + len(data) > self._max_bytes

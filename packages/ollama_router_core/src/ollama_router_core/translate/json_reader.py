@@ -1,4 +1,4 @@
-"""Reading a request that nobody has checked: each value with its type, and what nobody read.
+"""Read unvalidated requests: each value by its type, and the keys that nothing has read.
 
 A null counts as absent, as it does for every server. No text here ever holds a value of the request, only its keys.
 """
@@ -30,50 +30,50 @@ class Dropped:
             self._names[name if _SAFE_NAME.fullmatch(name) else "?"] = None
 
     def names(self) -> tuple[str, ...]:
-        """All names so far."""
+        """Return all names so far."""
         return tuple(self._names)
 
 
 class JsonReader:
-    """One JSON object of a request. `where` is its place, empty for the body itself."""
+    """One JSON object of a request. `path` is where it stands, empty for the body itself."""
 
-    def __init__(self, value: Any, where: str, dropped: Dropped) -> None:
-        self.where = where
+    def __init__(self, value: Any, path: str, dropped: Dropped) -> None:
+        self.path = path
         self._dropped = dropped
         self._read: set[str] = set()
         if not isinstance(value, dict):
-            raise UntranslatableRequest(f"{where or 'the body'} must be an object")
+            raise UntranslatableRequest(f"{path or 'the body'} must be an object")
         self.values = value
 
-    def place(self, key: str) -> str:
-        """Where a key stands, for an error text."""
-        return f"{self.where}.{key}" if self.where else key
+    def path_of(self, key: str) -> str:
+        """Return the path of a key, for an error text."""
+        return f"{self.path}.{key}" if self.path else key
 
     def raw(self, key: str) -> Any:
-        """The value as it is, None when absent."""
+        """Return the value as it is, None when absent."""
         self._read.add(key)
         return self.values.get(key)
 
     def text(self, key: str) -> str | None:
-        """A text."""
+        """Return a text."""
         value = self.raw(key)
         if value is None or isinstance(value, str):
             return value
         raise self.wrong(key, "a text")
 
     def need_text(self, key: str) -> str:
-        """A text that must be there and not be empty."""
+        """Return a text that must be present and not empty."""
         return self.text(key) or self._missing(key)
 
     def flag(self, key: str) -> bool | None:
-        """True or false."""
+        """Return true or false."""
         value = self.raw(key)
         if value is None or isinstance(value, bool):
             return value
         raise self.wrong(key, "true or false")
 
     def number(self, key: str) -> float | None:
-        """A number; a whole one stays whole."""
+        """Return a number; an integer stays one."""
         value = self.raw(key)
         if value is None:
             return None
@@ -82,7 +82,7 @@ class JsonReader:
         return value
 
     def whole(self, key: str) -> int | None:
-        """A whole number; `5.0` is one."""
+        """Return an integer; `5.0` is one."""
         value = self.number(key)
         if value is None:
             return None
@@ -91,7 +91,7 @@ class JsonReader:
         return int(value)
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """A text or a list of texts."""
+        """Return a text or a list of texts as a tuple."""
         value = self.raw(key)
         if value is None:
             return ()
@@ -102,7 +102,7 @@ class JsonReader:
         raise self.wrong(key, "a text or a list of texts")
 
     def items(self, key: str) -> list[Any]:
-        """A list, empty when absent."""
+        """Return a list, empty when absent."""
         value = self.raw(key)
         if value is None:
             return []
@@ -111,44 +111,44 @@ class JsonReader:
         raise self.wrong(key, "a list")
 
     def mapping(self, key: str) -> dict[str, Any] | None:
-        """An object that is carried over as it is: a schema, arguments."""
+        """Return an object that is carried over as it is: a schema, arguments."""
         value = self.raw(key)
         if value is None or isinstance(value, dict):
             return value
         raise self.wrong(key, "an object")
 
     def child(self, key: str) -> JsonReader | None:
-        """An object to be read further."""
+        """Return a reader of an object, None when absent."""
         value = self.raw(key)
-        return None if value is None else JsonReader(value, self.place(key), self._dropped)
+        return None if value is None else JsonReader(value, self.path_of(key), self._dropped)
 
     def need_child(self, key: str) -> JsonReader:
-        """An object that must be there."""
-        return JsonReader(self.raw(key), self.place(key), self._dropped)
+        """Return a reader of an object that must be present."""
+        return JsonReader(self.raw(key), self.path_of(key), self._dropped)
 
     def children(self, key: str) -> Iterator[JsonReader]:
-        """The objects of a list."""
+        """Yield readers of the objects in a list."""
         for index, item in enumerate(self.items(key)):
-            yield JsonReader(item, f"{self.place(key)}[{index}]", self._dropped)
+            yield JsonReader(item, f"{self.path_of(key)}[{index}]", self._dropped)
 
     def drop(self, *keys: str) -> None:
         """Leave keys behind on purpose; those that are there are listed."""
         for key in keys:
             if self.raw(key) is not None:
-                self._dropped.add(_INDEX.sub("", self.place(key)))
+                self._dropped.add(_INDEX.sub("", self.path_of(key)))
 
     def refuse(self, key: str, why: str) -> None:
         """Refuse the request if the key is there and means something."""
         if self.raw(key):
-            raise UntranslatableRequest(f"{self.place(key)} {why}")
+            raise UntranslatableRequest(f"{self.path_of(key)} {why}")
 
     def close(self) -> None:
-        """List every key that nobody read."""
+        """List every key that was not read."""
         self.drop(*(key for key in self.values if key not in self._read))
 
     def wrong(self, key: str, expected: str) -> UntranslatableRequest:
-        """The error for a value of the wrong type."""
-        return UntranslatableRequest(f"{self.place(key)} must be {expected}")
+        """Return the error for a value of the wrong type."""
+        return UntranslatableRequest(f"{self.path_of(key)} must be {expected}")
 
     def _missing(self, key: str) -> str:
-        raise UntranslatableRequest(f"{self.place(key)} is missing or empty")
+        raise UntranslatableRequest(f"{self.path_of(key)} is missing or empty")

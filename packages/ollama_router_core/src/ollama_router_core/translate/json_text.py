@@ -28,7 +28,7 @@ class JsonError(ValueError):
 
 
 def decode(text: bytes | str) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Raises:
         JsonError: not JSON, not UTF-8, nested too deeply, or a number that a double cannot hold.
@@ -41,7 +41,7 @@ def decode(text: bytes | str) -> Any:
 
 
 def decode_patiently(text: bytes | str) -> Any:
-    """As `decode`, but a number that is none (`NaN`, `1e400`) reads as None: servers write them into log probabilities.
+    """Parse as `decode` does, with None for `NaN` and `1e400`: servers write them into log probabilities.
 
     Raises:
         JsonError: not JSON, not UTF-8, or nested too deeply.
@@ -54,7 +54,7 @@ def decode_patiently(text: bytes | str) -> Any:
 
 
 def _refuse_deep(text: bytes | str) -> None:
-    """How deep a recursive reader gets before it gives up differs between versions of Python; this does not."""
+    """Refuse deep nesting, at a depth that does not depend on Python's version as recursion limits do."""
     if len(text) < _MAX_DEPTH:
         return
     data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
@@ -98,7 +98,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def encode(value: Any) -> bytes:
-    """The JSON text of a value that `decode` gave or that is made of texts, whole numbers and finite floats.
+    """Serialize what `decode` returned, or a value made of texts, integers and finite floats.
 
     Raises:
         JsonError: nested too deeply.
@@ -112,7 +112,7 @@ def encode(value: Any) -> bytes:
 
 
 def encode_exactly(value: Any) -> bytes:
-    """As `encode`, and refuses what has no JSON text instead of writing null for it.
+    """Serialize as `encode` does, but refuse what has no JSON text instead of writing null for it.
 
     Raises:
         JsonError: nested too deeply, or a number out of range.

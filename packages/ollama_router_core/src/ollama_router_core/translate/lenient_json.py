@@ -1,4 +1,4 @@
-"""Reading an answer: what is there is taken, what is missing or of another type is taken for nothing."""
+"""Lenient reading of answers: values that are missing or of another type count as absent."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ _EMPTY: dict[str, Any] = {}
 
 
 def object_of(value: Any) -> dict[str, Any]:
-    """The object, or an empty one that must not be changed."""
+    """Return the object, or an empty one that must not be changed."""
     return value if isinstance(value, dict) else _EMPTY
 
 
 def list_of(value: Any) -> list[Any]:
-    """The list, or an empty one."""
+    """Return the list, or an empty one."""
     return value if isinstance(value, list) else []
 
 
 def text_of(value: Any) -> str:
-    """The text, or an empty one."""
+    """Return the text, or an empty one."""
     return value if isinstance(value, str) else ""
 
 
 def count_of(value: Any) -> int:
-    """The whole number of things or nanoseconds, or 0."""
+    """Return a count or a number of nanoseconds, or 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
 
 
 def object_text(value: Any) -> str:
-    """The JSON text of an object, empty for none."""
+    """Return the JSON text of an object, empty for none."""
     return encode(value).decode("utf-8") if isinstance(value, dict) and value else ""
 
 
 def reply_object(text: bytes) -> dict[str, Any]:
-    """The JSON object that a whole answer or an event of a stream must be.
+    """Parse a whole answer or an event of a stream, which must be a JSON object.
 
     Raises:
         UntranslatableReply: it is none.

@@ -36,7 +36,7 @@ _PLAIN_ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def image_of_base64(data: str, where: str) -> Image:
-    """An image whose type is told by its first bytes.
+    """Return an image, its type told by its first bytes.
 
     Raises:
         UntranslatableRequest: it is not PNG, JPEG, GIF or WebP: the other dialects want to be told the type.
@@ -48,7 +48,7 @@ def image_of_base64(data: str, where: str) -> Image:
 
 
 def image_of_url(url: str, where: str) -> Image | ImageUrl:
-    """An image from a `data:` or `http(s):` address.
+    """Return the image of a `data:` or `http(s):` address.
 
     Raises:
         UntranslatableRequest: another kind of address, or data that is no image in base64.
@@ -63,22 +63,22 @@ def image_of_url(url: str, where: str) -> Image | ImageUrl:
 
 
 def data_url(image: Image) -> str:
-    """The image as OpenAI takes it."""
+    """Return the image as a `data:` address, which OpenAI takes."""
     return f"data:{image.media_type};base64,{image.data}"
 
 
 def joined_text(parts: Iterable[Part], separator: str) -> str:
-    """All text of the parts. What a model said is joined without a separator: it was one text before it was cut."""
+    """Join all text. Join what a model said without a separator: it was one text before it was cut."""
     return separator.join(part.text for part in parts if isinstance(part, Text) and part.text)
 
 
 def joined_thinking(parts: Iterable[Part]) -> str:
-    """All that the model thought aloud."""
+    """Join all thinking."""
     return "".join(part.text for part in parts if isinstance(part, Thinking))
 
 
 def arguments_text(value: Any, where: str) -> str:
-    """The JSON text of arguments that a dialect carries as an object.
+    """Return the JSON text of arguments that a dialect carries as an object.
 
     Raises:
         UntranslatableRequest: not an object.
@@ -100,7 +100,7 @@ def _object_of(text: str) -> dict[str, Any] | None:
 
 
 def arguments_object(call: ToolCall) -> dict[str, Any]:
-    """The arguments of an earlier call for a dialect that carries them as an object.
+    """Return the arguments of an earlier call for a dialect that carries them as an object.
 
     Raises:
         UntranslatableRequest: the text is not a JSON object.
@@ -112,7 +112,7 @@ def arguments_object(call: ToolCall) -> dict[str, Any]:
 
 
 def reply_arguments(text: str) -> dict[str, Any]:
-    """As `arguments_object`, for a call in an answer.
+    """Return the arguments of a call in an answer, as `arguments_object` does.
 
     Raises:
         UntranslatableReply: the model wrote something else than a JSON object.
@@ -124,21 +124,21 @@ def reply_arguments(text: str) -> dict[str, Any]:
 
 
 def call_names(conversation: Conversation) -> dict[str, str]:
-    """The tool's name by the id of each call."""
+    """Return the tool's name by the id of each call."""
     return {
         part.id: part.name for message in conversation.messages for part in message.parts if isinstance(part, ToolCall)
     }
 
 
 def anthropic_id(text: str) -> str:
-    """A call's id in Anthropic's alphabet (letters, digits, `-`, `_`); equal ids stay equal."""
+    """Return a call's id in Anthropic's alphabet (letters, digits, `-`, `_`); equal ids stay equal."""
     if _PLAIN_ID.fullmatch(text):
         return text
     return "_" + "".join(char if _PLAIN_ID.fullmatch(char) and char != "_" else f"_{ord(char):x}_" for char in text)
 
 
 def need_messages(conversation: Conversation) -> None:
-    """Refuse a conversation in which nobody says anything, as OpenAI and Anthropic do.
+    """Refuse a conversation without messages, as OpenAI and Anthropic do.
 
     Raises:
         UntranslatableRequest: there is no message.

@@ -43,7 +43,7 @@ def route_at(path: str) -> Route | None:
 
 
 def family_of_domain(host: str) -> Family | None:
-    """Return the dialect that a host is known to speak by its name, None for a host that nobody knows."""
+    """Return the dialect that a host is known to speak by its name, None for any other host."""
     host = host.lower()
     return next((codec.family for codec in CODECS.values() if any(_is_in(host, one) for one in codec.domains)), None)
 

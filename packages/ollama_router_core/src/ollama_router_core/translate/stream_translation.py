@@ -59,15 +59,15 @@ class StreamTranslator:
         self._first_ns: int | None = None
 
     def feed(self, data: bytes, *, elapsed_ns: int = 0) -> bytes:
-        """The client's bytes for some of the host's. `elapsed_ns` is the time since the request was sent."""
+        """Return the client's bytes for some of the host's. `elapsed_ns` is the time since the request was sent."""
         return b"" if self.done else self._run(self._frames.feed(data), elapsed_ns, last=False)
 
     def finish(self, *, elapsed_ns: int = 0) -> bytes:
-        """The client's last bytes when the host's have ended; an answer that was not complete is a failure."""
+        """Return the client's last bytes after the host's have ended; an incomplete answer is a failure."""
         return b"" if self.done else self._run(self._frames.end(), elapsed_ns, last=True)
 
     def abort(self, error: UpstreamError) -> bytes:
-        """The client's last bytes when the host's connection failed: an error in the client's dialect."""
+        """Return the client's last bytes after the host's connection failed: an error in the client's dialect."""
         if self.done:
             return b""
         self.failure = error
@@ -116,14 +116,14 @@ class StreamTranslator:
                 assert_never(event)
 
     def _begin(self, event: Started) -> bytes:
-        """Exactly one beginning, whatever the host does about its own."""
+        """Write exactly one beginning, whatever the host does about its own."""
         if self._started:
             return b""
         self._started = True
         return self._writer.write(event)
 
     def _timed(self, event: Finished, elapsed_ns: int) -> Finished:
-        """What the router itself has measured, for a host that does not say how long it took."""
+        """Add the router's own measurements for a host that reports no durations."""
         if event.timings is not None:
             return event
         first = elapsed_ns if self._first_ns is None else self._first_ns

@@ -13,17 +13,17 @@ _LAST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last that RFC 3339 c
 
 
 def created_seconds(identity: ReplyIdentity) -> int:
-    """Whole seconds since 1970, OpenAI's `created`."""
+    """Return whole seconds since 1970, OpenAI's `created`."""
     return identity.created_ns // _NANOSECONDS
 
 
 def rfc3339(ns: int) -> str:
-    """A time in nanoseconds since 1970 as Ollama writes it, in UTC."""
+    """Format nanoseconds since 1970 as Ollama does, in UTC."""
     seconds, fraction = divmod(ns, _NANOSECONDS)
     moment = datetime.fromtimestamp(min(max(seconds, 0), _LAST_SECOND), tz=UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{fraction:09d}Z"
 
 
 def call_id(identity: ReplyIdentity, index: int) -> str:
-    """The id of the answer's call number `index` when the server gave none: unique if the identity's id is."""
+    """Make an id for the answer's call number `index`; it is unique if the identity's id is."""
     return f"call_{identity.id}_{index}"

@@ -37,14 +37,14 @@ __all__ = ["read_messages"]
 
 
 def read_messages(body: JsonReader) -> Conversation:
-    """The conversation of a messages request.
+    """Read a messages request.
 
     Raises:
         UntranslatableRequest: a value has the wrong type, or the request wants what no other dialect has: documents,
             Anthropic's own tools, containers, remote tool servers.
     """
     for key in ("container", "mcp_servers"):
-        body.refuse(key, "is known to Anthropic alone")
+        body.refuse(key, "is supported by Anthropic only")
     output = body.child("output_config")
     choice = body.child("tool_choice")
     thinking = read_thinking(body, output)
@@ -91,7 +91,7 @@ def _read_turns(body: JsonReader) -> list[Message]:
 
 
 def _turn_messages(role: Role, parts: tuple[Part, ...], fields: JsonReader) -> list[Message]:
-    """A turn as messages: the results of tools, which stand in the user's turn, are messages of their own."""
+    """Split a turn: the results of tools, which stand in the user's turn, become messages of their own."""
     messages: list[Message] = []
     run: list[Part] = []
     for part in parts:
@@ -131,7 +131,7 @@ def _read_block(fields: JsonReader) -> Part:
         case "redacted_thinking":
             part = RedactedThinking(fields.text("data") or "")
         case "tool_use":
-            arguments = arguments_text(fields.raw("input"), fields.place("input"))
+            arguments = arguments_text(fields.raw("input"), fields.path_of("input"))
             part = ToolCall(fields.need_text("id"), fields.need_text("name"), arguments)
         case "tool_result":
             content = tuple(
@@ -140,7 +140,7 @@ def _read_block(fields: JsonReader) -> Part:
             part = ToolResult(fields.need_text("tool_use_id"), content, fields.flag("is_error") is True)
         case _:
             raise UntranslatableRequest(
-                f"{fields.where}: only text, images, thoughts, tool calls and their results can be carried over"
+                f"{fields.path}: only text, images, thoughts, tool calls and their results can be carried over"
             )
     fields.close()
     return part
@@ -153,7 +153,7 @@ def _read_image(source: JsonReader) -> Image | ImageUrl:
         case "url":
             return ImageUrl(source.need_text("url"))
         case _:
-            raise source.wrong("type", "base64 or url: files are known to Anthropic alone")
+            raise source.wrong("type", "base64 or url: files are supported by Anthropic only")
 
 
 def _read_tool(fields: JsonReader) -> Tool:

@@ -38,7 +38,7 @@ _STOP_REASONS = MappingProxyType(
 
 
 def read_reply(body: dict[str, Any]) -> Reply:
-    """The answer of a messages request.
+    """Read a whole answer.
 
     Raises:
         UntranslatableReply: there is no content.
@@ -74,13 +74,13 @@ def _read_block(block: dict[str, Any]) -> ReplyPart | None:
 
 
 def read_finish(value: Any, *, called: bool) -> FinishReason:
-    """`stop_reason`."""
+    """Read `stop_reason`."""
     reason = _REASONS.get(text_of(value), FinishReason.STOP)
     return FinishReason.TOOL_CALLS if called and reason is FinishReason.STOP else reason
 
 
 def read_usage(value: Any) -> Usage | None:
-    """The counts of tokens; Anthropic counts the cached part of the prompt apart."""
+    """Read the token counts; Anthropic counts the cached part of the prompt separately."""
     if not isinstance(value, dict):
         return None
     cached = count_of(value.get("cache_read_input_tokens"))
@@ -94,7 +94,7 @@ def read_usage(value: Any) -> Usage | None:
 
 
 def usage_fields(usage: Usage | None) -> dict[str, Any]:
-    """The counts as Anthropic writes them; unknown ones are 0, since its clients need the object."""
+    """Write the token counts; unknown ones are 0, since Anthropic's clients need the object."""
     usage = usage or Usage()
     apart = usage.cached_tokens + usage.cache_write_tokens
     fields = {"input_tokens": max(usage.input_tokens - apart, 0), "output_tokens": usage.output_tokens}
@@ -105,19 +105,19 @@ def usage_fields(usage: Usage | None) -> dict[str, Any]:
 
 
 def stop_fields(finish: FinishReason, stop_sequence: str | None) -> dict[str, Any]:
-    """`stop_reason` and `stop_sequence`, which is only known when Anthropic itself answered."""
+    """Write `stop_reason` and `stop_sequence`; the latter is known only when Anthropic itself answered."""
     if finish is FinishReason.STOP and stop_sequence is not None:
         return {"stop_reason": "stop_sequence", "stop_sequence": stop_sequence}
     return {"stop_reason": _STOP_REASONS[finish], "stop_sequence": None}
 
 
 def head_fields(identity: ReplyIdentity) -> dict[str, Any]:
-    """What an answer begins with."""
+    """Return the fields that an answer begins with."""
     return {"id": f"msg_{identity.id}", "type": "message", "role": "assistant", "model": identity.model}
 
 
 def write_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
-    """The answer as messages give it.
+    """Write a whole answer.
 
     Raises:
         UntranslatableReply: the arguments of a call are not a JSON object.

@@ -75,7 +75,7 @@ class AnthropicReader:
         return events
 
     def _add_usage(self, value: Any) -> None:
-        """Counts are running totals: a later one replaces an earlier one, one left out stays."""
+        """Merge running totals: a later count replaces an earlier one, a missing one leaves it as it is."""
         if isinstance(value, dict):
             known = {key: count for key, count in value.items() if count is not None}
             self._usage = {**(self._usage or {}), **known}

@@ -46,7 +46,7 @@ _EFFORTS = MappingProxyType(
 
 
 def read_thinking(body: JsonReader, output: JsonReader | None) -> ThinkingLevel | None:
-    """The level of a request's `thinking` and `output_config.effort`; None when it says neither.
+    """Read `thinking` and `output_config.effort`; None if the request has neither.
 
     Raises:
         UntranslatableRequest: a type of thinking or an effort that is not known.

@@ -42,7 +42,7 @@ __all__ = ["write_messages"]
 
 
 def write_messages(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    """The body of a messages request, without the model.
+    """Write the body of a messages request, without the model.
 
     Raises:
         UntranslatableRequest: no message, JSON without a schema or with one the host ignores, a text after the gap.
@@ -70,7 +70,7 @@ def write_messages(conversation: Conversation, traits: HostTraits, dropped: Drop
 
 
 def _split_system(messages: tuple[Message, ...]) -> tuple[list[dict[str, Any]], tuple[Message, ...]]:
-    """The blocks of the system prompt, which stands apart, and the turns. Later system messages stay turns."""
+    """Separate the blocks of the system prompt from the turns. Later system messages stay turns."""
     count = 0
     while count < len(messages) and messages[count].role is Role.SYSTEM:
         count += 1
@@ -79,7 +79,7 @@ def _split_system(messages: tuple[Message, ...]) -> tuple[list[dict[str, Any]], 
 
 
 def _write_turns(messages: tuple[Message, ...], dropped: Dropped) -> list[dict[str, Any]]:
-    """Turns, with neighbours of one side made one: results must stand in the turn right after their calls."""
+    """Write the turns, merging adjacent ones of one side: results must stand in the turn after their calls."""
     turns: list[dict[str, Any]] = []
     for message in messages:
         role = Role.USER if message.role is Role.TOOL else message.role
@@ -96,7 +96,7 @@ def _write_turns(messages: tuple[Message, ...], dropped: Dropped) -> list[dict[s
 
 
 def _write_block(part: Part, dropped: Dropped) -> dict[str, Any] | None:
-    """A part as a block, None for what Anthropic refuses: empty text and thoughts that it did not sign."""
+    """Write a part as a block, None for what Anthropic refuses: empty text and thinking it did not sign."""
     block: dict[str, Any] | None
     match part:
         case Text(text=text):

@@ -34,7 +34,7 @@ __all__ = ["read_chat", "read_generate"]
 
 
 def read_chat(body: JsonReader) -> Conversation:
-    """The conversation of a `/api/chat` request.
+    """Read a `/api/chat` request.
 
     Raises:
         UntranslatableRequest: a value has the wrong type, or a tool's result belongs to no call.
@@ -53,14 +53,14 @@ def read_chat(body: JsonReader) -> Conversation:
 
 
 def read_generate(body: JsonReader) -> Conversation:
-    """The conversation of a `/api/generate` request: its system prompt and its prompt.
+    """Read a `/api/generate` request: its system prompt and its prompt.
 
     Raises:
         UntranslatableRequest: a value has the wrong type, or the request formats its prompt itself (`raw`, `template`)
             or goes on from another one's `context`, which only an Ollama server knows.
     """
     for key in ("raw", "template", "context"):
-        body.refuse(key, "is known to Ollama servers alone; send the conversation to /api/chat instead")
+        body.refuse(key, "is supported by Ollama servers only; send the conversation to /api/chat instead")
     body.drop("keep_alive", "truncate", "shift", "logprobs", "top_logprobs")
     images = _read_images(body)
     prompt = body.text("prompt")
@@ -101,7 +101,7 @@ class _OpenCalls:
         self._open.append((call.id, call.name))
 
     def take(self, call_id: str | None, name: str | None, where: str) -> str:
-        """The id of the call a result belongs to: that of the same id, else of the same tool, else the first."""
+        """Return the id of the call a result belongs to: that of the same id, else of the same tool, else the first."""
         by_id = [entry for entry in self._open if entry[0] == call_id]
         by_name = [entry for entry in self._open if entry[1] == name]
         entry = next(iter(by_id or by_name or self._open), None)
@@ -130,7 +130,7 @@ def _read_message(fields: JsonReader, index: int, calls: _OpenCalls) -> Message:
 def _read_result(fields: JsonReader, calls: _OpenCalls) -> Message:
     text = fields.text("content") or ""
     name = fields.text("tool_name") or fields.text("name")
-    call_id = calls.take(fields.text("tool_call_id"), name, fields.where)
+    call_id = calls.take(fields.text("tool_call_id"), name, fields.path)
     return Message(Role.TOOL, (ToolResult(call_id, (*_read_images(fields), Text(text))),))
 
 
@@ -151,15 +151,14 @@ def _read_assistant(fields: JsonReader, index: int, calls: _OpenCalls) -> Messag
 def _read_call(fields: JsonReader, id_of_place: str) -> ToolCall:
     function = fields.need_child("function")
     function.raw("index")
-    arguments = arguments_text(function.raw("arguments"), function.place("arguments"))
+    arguments = arguments_text(function.raw("arguments"), function.path_of("arguments"))
     fields.raw("type")
     return ToolCall(fields.text("id") or id_of_place, function.need_text("name"), arguments)
 
 
 def _read_images(fields: JsonReader) -> tuple[Image, ...]:
-    return tuple(
-        image_of_base64(data, f"{fields.place('images')}[{index}]") for index, data in enumerate(fields.texts("images"))
-    )
+    path = fields.path_of("images")
+    return tuple(image_of_base64(data, f"{path}[{index}]") for index, data in enumerate(fields.texts("images")))
 
 
 def _read_options(body: JsonReader) -> Sampling:

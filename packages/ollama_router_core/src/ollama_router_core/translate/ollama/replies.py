@@ -27,7 +27,7 @@ __all__ = [
 
 
 def read_chat_reply(body: dict[str, Any]) -> Reply:
-    """The answer of `/api/chat`.
+    """Read the answer of `/api/chat`.
 
     Raises:
         UntranslatableReply: there is no message.
@@ -40,7 +40,7 @@ def read_chat_reply(body: dict[str, Any]) -> Reply:
 
 
 def read_generate_reply(body: dict[str, Any]) -> Reply:
-    """The answer of `/api/generate`.
+    """Read the answer of `/api/generate`.
 
     Raises:
         UntranslatableReply: there is no response.
@@ -63,7 +63,7 @@ def _reply(body: dict[str, Any], thinking: str, text: str, calls: list[ToolCall]
 
 
 def read_tool_call(value: Any) -> ToolCall:
-    """One entry of `tool_calls`; its id is empty when the server gave none."""
+    """Read one entry of `tool_calls`; its id is empty when the server gave none."""
     entry = object_of(value)
     function = object_of(entry.get("function"))
     arguments = object_text(function.get("arguments"))
@@ -71,7 +71,7 @@ def read_tool_call(value: Any) -> ToolCall:
 
 
 def read_finish(body: dict[str, Any], *, called: bool) -> FinishReason:
-    """`done_reason`; Ollama says `stop` also when the model stopped to call a tool."""
+    """Read `done_reason`; Ollama says `stop` also when the model stopped to call a tool."""
     reason = text_of(body.get("done_reason"))
     if reason in {FinishReason.LENGTH, FinishReason.CONTENT_FILTER}:
         return FinishReason(reason)
@@ -79,14 +79,14 @@ def read_finish(body: dict[str, Any], *, called: bool) -> FinishReason:
 
 
 def read_usage(body: dict[str, Any]) -> Usage | None:
-    """The counts of tokens; a missing one is 0 to Ollama, both missing are no report."""
+    """Read the token counts; Ollama omits a zero, and None stands for both missing."""
     if "prompt_eval_count" not in body and "eval_count" not in body:
         return None
     return Usage(input_tokens=count_of(body.get("prompt_eval_count")), output_tokens=count_of(body.get("eval_count")))
 
 
 def read_timings(body: dict[str, Any]) -> Timings | None:
-    """The durations, None when the server reports none."""
+    """Read the durations, None when the server reports none."""
     timings = Timings(
         total_ns=count_of(body.get("total_duration")),
         load_ns=count_of(body.get("load_duration")),
@@ -97,7 +97,7 @@ def read_timings(body: dict[str, Any]) -> Timings | None:
 
 
 def write_chat_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
-    """The answer as `/api/chat` gives it.
+    """Write the answer of `/api/chat`.
 
     Raises:
         UntranslatableReply: the arguments of a call are not a JSON object.
@@ -116,7 +116,7 @@ def write_chat_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptio
 
 
 def write_generate_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
-    """The answer as `/api/generate` gives it.
+    """Write the answer of `/api/generate`.
 
     Raises:
         UntranslatableReply: the model called a tool.
@@ -130,13 +130,13 @@ def write_generate_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyO
 
 
 def head_fields(identity: ReplyIdentity, timings: Timings | None = None) -> dict[str, Any]:
-    """What every answer and chunk begins with; `timings` say how long after its beginning it is written."""
+    """Return the fields that answers and chunks begin with; `timings` say how long after the start it is written."""
     elapsed = timings.total_ns if timings else 0
     return {"model": identity.model, "created_at": rfc3339(identity.created_ns + elapsed)}
 
 
 def write_tool_call(call: ToolCall, index: int, identity: ReplyIdentity) -> dict[str, Any]:
-    """An entry of `tool_calls`.
+    """Write an entry of `tool_calls`.
 
     Raises:
         UntranslatableReply: the arguments are not a JSON object.
@@ -146,7 +146,7 @@ def write_tool_call(call: ToolCall, index: int, identity: ReplyIdentity) -> dict
 
 
 def final_fields(finish: FinishReason, usage: Usage | None, timings: Timings | None) -> dict[str, Any]:
-    """What the last chunk and a whole answer say at their end; unknown counts and durations are left out."""
+    """Return the fields that end an answer or a stream; unknown counts and durations are left out."""
     reason = "stop" if finish is FinishReason.TOOL_CALLS else finish.value
     fields: dict[str, Any] = {"done_reason": reason, "done": True}
     durations = timings or Timings()

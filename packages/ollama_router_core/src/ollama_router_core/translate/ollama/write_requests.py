@@ -37,7 +37,7 @@ __all__ = ["write_chat", "write_generate"]
 
 
 def write_chat(conversation: Conversation, _traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    """The body of a `/api/chat` request, without the model.
+    """Write the body of a `/api/chat` request, without the model.
 
     Raises:
         UntranslatableRequest: a forced tool call, an image by address, a text after the gap.
@@ -55,7 +55,7 @@ def write_chat(conversation: Conversation, _traits: HostTraits, dropped: Dropped
 
 
 def write_generate(conversation: Conversation, _traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    """The body of a `/api/generate` request, without the model.
+    """Write the body of a `/api/generate` request, without the model.
 
     Raises:
         UntranslatableRequest: more than a system prompt and one prompt.

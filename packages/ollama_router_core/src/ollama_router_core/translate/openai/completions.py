@@ -16,14 +16,14 @@ __all__ = ["read_completion", "write_completion"]
 
 
 def read_completion(body: JsonReader) -> Conversation:
-    """The prompt as a conversation of one message.
+    """Read a completion request as a conversation of one message.
 
     Raises:
         UntranslatableRequest: several prompts, a prompt in tokens, several answers, or the prompt echoed.
     """
     refuse_many(body, "n")
     refuse_many(body, "best_of")
-    body.refuse("echo", "is known to OpenAI alone")
+    body.refuse("echo", "is supported by OpenAI only")
     prompts = body.texts("prompt")
     if len(prompts) > 1:
         raise UntranslatableRequest("prompt: the other dialects take one prompt in a request")
@@ -37,7 +37,7 @@ def read_completion(body: JsonReader) -> Conversation:
 
 
 def write_completion(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    """The body of a completion, without the model.
+    """Write the body of a completion, without the model.
 
     Raises:
         UntranslatableRequest: more than one prompt of plain text, or a wish for tools or for JSON.

@@ -50,7 +50,7 @@ EFFORTS = MappingProxyType(
 
 
 def read_chat(body: JsonReader) -> Conversation:
-    """The conversation of a chat completion.
+    """Read a chat completion request.
 
     Raises:
         UntranslatableRequest: a value has the wrong type, or the request wants what no other dialect has: several
@@ -58,9 +58,9 @@ def read_chat(body: JsonReader) -> Conversation:
     """
     refuse_many(body, "n")
     for key in ("functions", "function_call"):
-        body.refuse(key, "is the form of 2023; use tools and tool_choice")
+        body.refuse(key, "is deprecated; use tools and tool_choice")
     for key in ("audio", "web_search_options"):
-        body.refuse(key, "is known to OpenAI alone")
+        body.refuse(key, "is supported by OpenAI only")
     if set(body.texts("modalities")) - {"text"}:
         raise UntranslatableRequest("modalities: only text can be carried over")
     return Conversation(
@@ -92,7 +92,7 @@ def read_verbosity(fields: JsonReader) -> Verbosity | None:
 
 
 def refuse_many(body: JsonReader, key: str) -> None:
-    """Refuse a wish for several answers to one prompt.
+    """Refuse to ask for several answers to one prompt.
 
     Raises:
         UntranslatableRequest: the number is not 1.
@@ -102,13 +102,13 @@ def refuse_many(body: JsonReader, key: str) -> None:
 
 
 def read_stream_options(body: JsonReader) -> ReplyOptions:
-    """Whether a usage chunk is wanted at the end of a stream."""
+    """Read whether a stream should end with a usage chunk."""
     options = body.child("stream_options")
     return ReplyOptions(include_usage=options is not None and options.flag("include_usage") is True)
 
 
 def read_sampling(body: JsonReader) -> Sampling:
-    """The sampling options, with those that only look-alikes of OpenAI know."""
+    """Read the sampling options, including those that only OpenAI look-alikes know."""
     newer, older = body.whole("max_completion_tokens"), body.whole("max_tokens")
     return Sampling(
         temperature=body.number("temperature"),
@@ -161,17 +161,17 @@ def _read_part(fields: JsonReader) -> Part:
         case "image_url":
             image = fields.need_child("image_url")
             image.drop("detail")
-            part = image_of_url(image.need_text("url"), image.place("url"))
+            part = image_of_url(image.need_text("url"), image.path_of("url"))
         case _:
-            raise UntranslatableRequest(f"{fields.where}: only text and images can be carried over")
+            raise UntranslatableRequest(f"{fields.path}: only text and images can be carried over")
     fields.close()
     return part
 
 
 def _read_assistant(fields: JsonReader) -> Message:
     thinking = fields.text("reasoning_content") or fields.text("reasoning")
-    fields.refuse("function_call", "is the form of 2023; use tool_calls")
-    fields.refuse("audio", "is known to OpenAI alone")
+    fields.refuse("function_call", "is deprecated; use tool_calls")
+    fields.refuse("audio", "is supported by OpenAI only")
     refusal = fields.text("refusal")
     parts: list[Part] = [Thinking(thinking)] if thinking else []
     parts.extend(_read_content(fields))

@@ -44,7 +44,7 @@ _REASONS = MappingProxyType(
 
 
 def read_chat_reply(body: dict[str, Any]) -> Reply:
-    """The answer of a chat completion.
+    """Read a chat completion.
 
     Raises:
         UntranslatableReply: there is no choice with a message.
@@ -69,7 +69,7 @@ def read_chat_reply(body: dict[str, Any]) -> Reply:
 
 
 def read_completion_reply(body: dict[str, Any]) -> Reply:
-    """The answer of a completion.
+    """Read a completion.
 
     Raises:
         UntranslatableReply: there is no choice with a text.
@@ -98,23 +98,23 @@ def _read_call(value: Any) -> ToolCall:
 
 
 def reasoning_text(message: dict[str, Any]) -> str:
-    """What the model thought, of a message or a delta."""
+    """Return the thinking in a message or a delta."""
     return text_of(message.get("reasoning_content")) or text_of(message.get("reasoning"))
 
 
 def content_text(message: dict[str, Any]) -> str:
-    """What the model said, of a message or a delta; a refusal is what it said instead."""
+    """Return the text in a message or a delta; a refusal is what the model said instead."""
     return text_of(message.get("content")) or text_of(message.get("refusal"))
 
 
 def read_finish(value: Any, *, called: bool) -> FinishReason:
-    """`finish_reason`; some look-alikes say `stop` also when the model stopped to call a tool."""
+    """Read `finish_reason`; some look-alikes say `stop` also when the model stopped to call a tool."""
     reason = _REASONS.get(text_of(value), FinishReason.STOP)
     return FinishReason.TOOL_CALLS if called and reason is FinishReason.STOP else reason
 
 
 def read_usage(value: Any) -> Usage | None:
-    """The counts of tokens, None when the server reports none."""
+    """Read the token counts, None when the server reports none."""
     if not isinstance(value, dict):
         return None
     details = object_of(value.get("prompt_tokens_details"))
@@ -128,7 +128,7 @@ def read_usage(value: Any) -> Usage | None:
 
 
 def read_timings(value: Any) -> Timings | None:
-    """The durations that llama.cpp adds, in milliseconds, to whole answers and last chunks; None from all others."""
+    """Read the durations that llama.cpp adds, in milliseconds, to whole answers and last chunks; None elsewhere."""
     timings = object_of(value)
     prompt_ns, eval_ns = _nanoseconds(timings.get("prompt_ms")), _nanoseconds(timings.get("predicted_ms"))
     if not prompt_ns and not eval_ns:
@@ -142,7 +142,7 @@ def _nanoseconds(milliseconds: Any) -> int:
 
 
 def usage_fields(usage: Usage | None) -> dict[str, Any]:
-    """The counts as OpenAI writes them; unknown ones are 0, since its clients need the object."""
+    """Write the token counts; unknown ones are 0, since OpenAI's clients need the object."""
     usage = usage or Usage()
     fields: dict[str, Any] = {
         "prompt_tokens": usage.input_tokens,
@@ -160,7 +160,7 @@ def usage_fields(usage: Usage | None) -> dict[str, Any]:
 
 
 def head_fields(identity: ReplyIdentity, kind: str) -> dict[str, Any]:
-    """What every answer and chunk begins with; `kind` is its `object`."""
+    """Return the fields that answers and chunks begin with; `kind` is their `object`."""
     prefix = "cmpl" if kind == "text_completion" else "chatcmpl"
     return {
         "id": f"{prefix}-{identity.id}",
@@ -171,7 +171,7 @@ def head_fields(identity: ReplyIdentity, kind: str) -> dict[str, Any]:
 
 
 def write_chat_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
-    """The answer as a chat completion."""
+    """Write a chat completion."""
     calls = [part for part in reply.parts if isinstance(part, ToolCall)]
     text = joined_text(reply.parts, "")
     message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
@@ -189,7 +189,7 @@ def _write_call(call: ToolCall, index: int, identity: ReplyIdentity) -> dict[str
 
 
 def write_completion_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
-    """The answer as a completion, without the thoughts, for which it has no place.
+    """Write a completion, without the thinking, for which it has no place.
 
     Raises:
         UntranslatableReply: the model called a tool.

@@ -89,7 +89,7 @@ class OpenAIReader:
             self._finish = finish
 
     def _read_call(self, entry: dict[str, Any]) -> ToolCallDelta:
-        """A delta of a call. Some look-alikes leave the index out, or at 0 for every call: a new id is a new call."""
+        """Read a delta of a call. Some look-alikes omit the index or leave it at 0: a new id is a new call."""
         function = object_of(entry.get("function"))
         given_id, name = text_of(entry.get("id")), text_of(function.get("name"))
         index = count_of(entry.get("index")) if "index" in entry else None

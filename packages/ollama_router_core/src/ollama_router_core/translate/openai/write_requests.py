@@ -47,7 +47,7 @@ LEVELS = MappingProxyType(
 
 
 def write_chat(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    """The body of a chat completion, without the model. A stream is always asked for its usage.
+    """Write the body of a chat completion, without the model. A stream is always asked for its usage.
 
     Raises:
         UntranslatableRequest: no message, an image in a tool's result, a text after the gap.
@@ -75,7 +75,7 @@ def write_chat(conversation: Conversation, traits: HostTraits, dropped: Dropped)
 
 
 def write_sampling(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    """Sampling and stream options, as both kinds of completions take them."""
+    """Write the sampling and stream options, which both kinds of completions share."""
     sampling = conversation.sampling
     body = {
         "temperature": sampling.temperature,

@@ -70,10 +70,10 @@ def _read_item(item: JsonReader) -> Message:
         case "reasoning":
             return Message(Role.ASSISTANT, (_read_reasoning(item),))
         case "item_reference":
-            raise UntranslatableRequest(f"{item.where} {NO_STATE}")
+            raise UntranslatableRequest(f"{item.path} {NO_STATE}")
         case _:
             raise UntranslatableRequest(
-                f"{item.where}: only messages, function calls, their outputs and reasoning can be carried over"
+                f"{item.path}: only messages, function calls, their outputs and reasoning can be carried over"
             )
 
 
@@ -112,9 +112,9 @@ def _read_part(fields: JsonReader) -> Part:
             if fields.raw("detail") != "auto":
                 fields.drop("detail")
             fields.refuse("file_id", NO_STATE)
-            part = image_of_url(fields.need_text("image_url"), fields.place("image_url"))
+            part = image_of_url(fields.need_text("image_url"), fields.path_of("image_url"))
         case _:
-            raise UntranslatableRequest(f"{fields.where}: only text and images can be carried over")
+            raise UntranslatableRequest(f"{fields.path}: only text and images can be carried over")
     fields.close()
     return part
 

@@ -160,4 +160,4 @@ def _read_summary(fields: JsonReader) -> ReasoningSummary | None:
         case None | "auto" | "concise" | "detailed":
             return value
         case _:
-            raise UntranslatableRequest(f"{fields.place('summary')} must be auto, concise or detailed")
+            raise UntranslatableRequest(f"{fields.path_of('summary')} must be auto, concise or detailed")

@@ -83,7 +83,7 @@ def _read_item(item: dict[str, Any]) -> list[ReplyPart]:
 
 
 def _read_content(part: dict[str, Any]) -> Text | None:
-    """A refusal is what the model said instead."""
+    """Read a part of a message; a refusal is what the model said instead."""
     text = text_of(part.get("text")) or text_of(part.get("refusal"))
     return Text(text) if text else None
 

@@ -91,7 +91,7 @@ class ResponsesReader:
         return [ToolCallDelta(self._call, arguments=text)]
 
     def _read_done(self, event: dict[str, Any]) -> list[Event]:
-        """The end of an item: the proof of its thoughts, or the arguments of a call that came without deltas."""
+        """Read the end of an item: the proof of its thinking, or the arguments of a call that came without deltas."""
         item = object_of(event.get("item"))
         match item.get("type"):
             case "reasoning":

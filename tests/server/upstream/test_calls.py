@@ -18,6 +18,7 @@ from ollama_router_server.upstream.engine import HttptoolsUpstream
 from ollama_router_server.upstream.interface import Timeouts, UpstreamRequest
 from support.eventually import eventually
 from support.exchange import ask, to
+from support.pauses import stay_silent
 from support.scripted_server import Peer, ScriptedServer
 from support.tap import closed_port
 
@@ -206,7 +207,7 @@ async def test_what_is_not_taken_stays_with_the_server(upstream: HttptoolsUpstre
         async with asyncio.timeout(20):
             while sent != last or not sent:
                 last = sent
-                await asyncio.sleep(0.3)
+                await stay_silent(0.3)
         assert sent < 64 * 1_048_576
         holding = False
         listen()

@@ -38,7 +38,7 @@ def test_requests_of_a_minute() -> None:
     meter, grants = Meter(), Grants(requests_per_minute=2)
     meter.admit(grants, now=0.0, wall=NOON)
     meter.admit(grants, now=10.0, wall=NOON)
-    with pytest.raises(LimitExceeded, match="2 requests a minute") as caught:
+    with pytest.raises(LimitExceeded, match="2 requests per minute") as caught:
         meter.admit(grants, now=15.0, wall=NOON)
     assert caught.value.retry_after == 45.0
     meter.admit(grants, now=60.0, wall=NOON)
@@ -61,7 +61,7 @@ def test_requests_at_once() -> None:
     """One that ends makes room for one."""
     meter, grants = Meter(), Grants(concurrent_requests=1)
     meter.admit(grants, now=0.0, wall=NOON)
-    with pytest.raises(LimitExceeded, match="at once"):
+    with pytest.raises(LimitExceeded, match="concurrent requests"):
         meter.admit(grants, now=0.0, wall=NOON)
     meter.release()
     meter.admit(grants, now=0.0, wall=NOON)
@@ -82,7 +82,7 @@ def test_tokens_of_a_day_come_back_at_midnight_utc() -> None:
     """Retry-After leads exactly there."""
     meter, grants = Meter(), Grants(tokens_per_day=100)
     meter.take(TODAY, 100)
-    with pytest.raises(LimitExceeded, match="100 tokens a day") as caught:
+    with pytest.raises(LimitExceeded, match="100 tokens per day") as caught:
         meter.admit(grants, now=0.0, wall=NOON)
     assert caught.value.retry_after == HALF_A_DAY
     meter.admit(grants, now=0.0, wall=NOON + HALF_A_DAY)
@@ -93,7 +93,7 @@ def test_tokens_of_a_month_come_back_on_its_first_day() -> None:
     meter, grants = Meter(), Grants(tokens_per_day=100, tokens_per_month=150)
     meter.take(first_day_of_month(TODAY), 90)
     meter.take(TODAY, 60)
-    with pytest.raises(LimitExceeded, match="150 tokens a month") as caught:
+    with pytest.raises(LimitExceeded, match="150 tokens per month") as caught:
         meter.admit(grants, now=0.0, wall=NOON)
     assert caught.value.retry_after == 3 * HALF_A_DAY
     meter.admit(grants, now=0.0, wall=NOON + 3 * HALF_A_DAY)

@@ -107,7 +107,7 @@ async def test_a_restart_loses_nothing(database: Database) -> None:
     first = new_ledger(database)
     first.settle(await first.admit(alice(tokens_per_day=100), tokens=10), 100)
     await first.aclose()
-    with pytest.raises(LimitExceeded, match="100 tokens a day"):
+    with pytest.raises(LimitExceeded, match="100 tokens per day"):
         await new_ledger(database).admit(alice(tokens_per_day=100), tokens=1)
 
 
@@ -143,7 +143,7 @@ async def test_requests_of_the_last_minute_survive_a_restart(database: Database)
         before.settle(await before.admit(user, tokens=0), 0)
     await before.aclose()
     ledger = new_ledger(database, "after")
-    with pytest.raises(LimitExceeded, match="3 requests a minute") as caught:
+    with pytest.raises(LimitExceeded, match="3 requests per minute") as caught:
         await ledger.admit(user, tokens=0)
     assert caught.value.retry_after == pytest.approx(60.0, abs=1.0)
     assert ledger.standing(user).requests.remaining == 0  # type: ignore[union-attr]
@@ -170,7 +170,7 @@ async def test_what_a_dead_process_had_under_way_is_free_after_a_while(database:
     await store.publish([Activity(user="alice", in_flight=1, seconds=((int(wall), 1),), seen_at=wall - 6)])
     ledger = new_ledger(database)
     ledger.settle(await ledger.admit(alice(concurrent_requests=1, requests_per_minute=2), tokens=0), 0)
-    with pytest.raises(LimitExceeded, match="2 requests a minute"):
+    with pytest.raises(LimitExceeded, match="2 requests per minute"):
         await ledger.admit(alice(concurrent_requests=1, requests_per_minute=2), tokens=0)
     await ledger.aclose()
 
@@ -184,9 +184,9 @@ async def test_workers_of_one_router_see_each_other_at_once(database: Database) 
     group.member(0).admit("alice", clock.monotonic())  # by a process before this one
     routers = RouterActivity(ActivityStore(database, router="router", worker=0), clock=clock)
     ledger = UsageLimits(TokenUsage(database), workers=group.member(0), routers=routers, clock=clock)
-    with pytest.raises(LimitExceeded, match="1 requests at once"):
+    with pytest.raises(LimitExceeded, match="1 concurrent requests"):
         await ledger.admit(alice(concurrent_requests=1), tokens=0)
-    with pytest.raises(LimitExceeded, match="2 requests a minute"):
+    with pytest.raises(LimitExceeded, match="2 requests per minute"):
         await ledger.admit(alice(requests_per_minute=2), tokens=0)
     ticket = await ledger.admit(alice(concurrent_requests=2, requests_per_minute=3), tokens=0)
     assert group.member(1).elsewhere(Scope.USER, "alice") == 1

@@ -140,7 +140,7 @@ def check_cloud(role: Role, grants: Grants, rule: CloudRule, what: str) -> None:
         Forbidden: it is missing; no other model is used instead.
     """
     if not may_use_cloud(role, grants, rule):
-        raise Forbidden(f"{what} would run at ollama.com, which you may not use; see the setting `cloud`")
+        raise Forbidden(f"{what} would run at ollama.com, which this user may not use; see the setting `cloud`")
 
 
 def may_use_host(grants: Grants, host: str) -> bool:
@@ -222,7 +222,7 @@ def _moment(value: Any) -> float:
 
 def _read_list(name: str, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(entry, str) for entry in value):
-        raise InvalidGrants(f"{name} must be a list of texts")
+        raise InvalidGrants(f"{name} must be a list of strings")
     if len(value) > _MOST_ENTRIES:
         raise InvalidGrants(f"{name} may have {_MOST_ENTRIES} entries at most")
     if name == "kinds":
@@ -230,7 +230,7 @@ def _read_list(name: str, value: Any) -> tuple[Any, ...]:
     if name == "networks":
         return tuple(str(_checked_network(text)) for text in value)
     if not all(_PATTERN.fullmatch(text) for text in value):
-        raise InvalidGrants(f"{name} must hold patterns of 1 to 200 ASCII characters without blanks")
+        raise InvalidGrants(f"{name} must contain patterns of 1 to 200 ASCII characters without spaces")
     return tuple(value)
 
 
@@ -245,7 +245,7 @@ def _checked_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network
     try:
         return _network(text)
     except ValueError:
-        raise InvalidGrants(f"{text[:50]!r} is no network; write one as 10.0.0.0/8 or fd00::/8") from None
+        raise InvalidGrants(f"{text[:50]!r} is not a network; write it as 10.0.0.0/8 or fd00::/8") from None
 
 
 @lru_cache(maxsize=1024)

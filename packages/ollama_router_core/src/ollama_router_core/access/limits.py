@@ -129,7 +129,8 @@ class Meter:
         running = self.in_flight + elsewhere.in_flight
         if grants.concurrent_requests is not None and running >= grants.concurrent_requests:
             raise LimitExceeded(
-                f"this user may have {grants.concurrent_requests} requests at once, and has them", retry_after=1.0
+                f"this user's limit of {grants.concurrent_requests} concurrent requests is reached",
+                retry_after=1.0,
             )
         self._check_requests(grants, now, elsewhere)
         self.in_flight += 1
@@ -169,13 +170,13 @@ class Meter:
         if len(moments) < limit:
             return
         wait = _MINUTE if limit == 0 else moments[-limit] + _MINUTE - now
-        raise LimitExceeded(f"this user may send {limit} requests a minute, and has", retry_after=wait)
+        raise LimitExceeded(f"this user's limit of {limit} requests per minute is reached", retry_after=wait)
 
     def _check_tokens(self, grants: Grants, wall: float) -> None:
         for name, allowance in _token_allowances(self.tokens, grants, wall).items():
             if allowance.remaining <= 0:
                 raise LimitExceeded(
-                    f"this user may use {allowance.limit} tokens a {name}, and has", retry_after=allowance.reset
+                    f"this user's limit of {allowance.limit} tokens per {name} is used up", retry_after=allowance.reset
                 )
 
 

@@ -173,7 +173,7 @@ def read_credential(headers: Sequence[tuple[bytes, bytes]]) -> str:
         return _checked(api_key.strip())
     credential = _checked(_from_authorization(authorization))
     if api_key is not None and _checked(api_key.strip()) != credential:
-        raise AmbiguousCredential("Authorization and x-api-key hold different credentials; send one of them")
+        raise AmbiguousCredential("Authorization and x-api-key have different credentials; send one of them")
     return credential
 
 
@@ -189,7 +189,7 @@ def _from_authorization(value: bytes) -> bytes:
     except binascii.Error:
         colon, password = b"", b""
     if not colon:
-        raise InvalidCredential("Authorization: Basic must hold base64 of USER:TOKEN")
+        raise InvalidCredential("Authorization: Basic must contain base64 of USER:TOKEN")
     return password
 
 

@@ -109,7 +109,7 @@ class Match:
         if self.parameter is None:
             return path
         if not _SEGMENT.fullmatch(self.parameter) or set(self.parameter) == {"."}:
-            raise InvalidTarget("the last part of the path may hold letters, digits and - _ . ~ : = + only")
+            raise InvalidTarget("the last part of the path may contain only letters, digits and - _ . ~ : = +")
         return path[: path.index("{")] + self.parameter
 
 

@@ -107,14 +107,14 @@ def _split(body: bytes, boundary: bytes) -> list[bytes]:
     if pieces[-1] not in {b"--", b"--\r\n"}:
         raise InvalidBody("the form does not end with its boundary")
     if not all(piece.startswith(b"\r\n") for piece in pieces[:-1]):
-        raise InvalidBody("a boundary in the form is followed by something else than a line end")
+        raise InvalidBody("a boundary in the form is not followed by a line end")
     return [piece[2:] for piece in pieces[:-1]]
 
 
 def _part(piece: bytes) -> Part:
     head, end, data = piece.partition(b"\r\n\r\n")
     if not end or len(head) > _LONGEST_HEAD:
-        raise InvalidBody("a part of the form has no end of its header fields")
+        raise InvalidBody("a part of the form has no blank line after its header fields")
     fields = _fields(head)
     disposition = _DISPOSITION.fullmatch(fields.pop(b"content-disposition", b""))
     if disposition is None:
@@ -122,7 +122,7 @@ def _part(piece: bytes) -> Part:
     kind = fields.pop(b"content-type", None)
     fields.pop(b"content-length", None)
     if fields:
-        raise InvalidBody(f"a part of the form has the field {min(fields).decode('ascii')}, which is not taken")
+        raise InvalidBody(f"a part of the form has the field {min(fields).decode('ascii')}, which is not accepted")
     try:
         name = disposition[1].decode("utf-8")
     except UnicodeDecodeError:
@@ -135,7 +135,7 @@ def _fields(head: bytes) -> dict[bytes, bytes]:
     for line in head.split(b"\r\n"):
         found = _FIELD.fullmatch(line)
         if found is None:
-            raise InvalidBody("a header field in the form cannot be read in one way only")
+            raise InvalidBody("a header field in the form is ambiguous")
         name = found[1].lower()
         if name in fields:
             raise AmbiguousKey(f"a part of the form has the field {name.decode('ascii')} twice")
@@ -149,7 +149,7 @@ def _refuse_doubles(form: Form) -> None:
     for part in form.parts:
         key = part.name.casefold()
         if key in seen and not part.name.endswith("[]"):
-            raise AmbiguousKey(f"the field {part.name[:64]!r} stands in the form twice")
+            raise AmbiguousKey(f"the form has the field {part.name[:64]!r} twice")
         if key == "model" != part.name:
             raise AmbiguousKey("write the field 'model' in lower case")
         seen.add(key)

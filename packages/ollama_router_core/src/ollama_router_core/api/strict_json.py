@@ -237,7 +237,7 @@ def _walk(text: str, decoder: json.JSONDecoder) -> JsonObject:
     while more:
         key, position = _key(text, position, decoder)
         if key in spans:
-            raise AmbiguousKey(f"the key {key[:64]!r} stands in the body twice")
+            raise AmbiguousKey(f"the body has the key {key[:64]!r} twice")
         values[key], end = decoder.raw_decode(text, position)
         spans[key] = (position, end)
         position = _space(text, end)

@@ -192,7 +192,7 @@ class Authenticator:
         """Return what is known without bcrypt, or None."""
         now = self._clock.monotonic()
         if now - self._confirmed > self._stale_after:
-            raise StorageUnavailable("users cannot be confirmed: the database does not answer", retry_after=5.0)
+            raise StorageUnavailable("users cannot be verified: the database does not respond", retry_after=5.0)
         known = self._verified.find(credential, epoch=self._directory.epoch, now=now)
         if known is REJECTED or (known is None and not self._candidates(credential)):
             raise _unknown()

@@ -74,7 +74,7 @@ def read_address(url: str) -> RouterAddress:
     if parts.scheme not in {"http", "https"} or not host:
         raise ConfigError("expected a router's address such as http://gpu-box:11434")
     if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigError("the address may hold scheme, host, port and path only; the token is asked for")
+        raise ConfigError("the address may contain only scheme, host, port and path; the token is asked for")
     default = {"http": 80, "https": 443}[parts.scheme] if "://" in url else 11434
     return RouterAddress(origin=Origin(parts.scheme, host, port or default), prefix=parts.path.rstrip("/"))
 
@@ -159,7 +159,7 @@ async def check_token(address: RouterAddress, token: str, upstream: Upstream) ->
     response = await upstream.send(request)
     response.close()
     if response.status in {401, 403}:
-        raise ConfigError("the router refuses this token; `orouter users regenerate-token` makes a new one")
+        raise ConfigError("the router rejects this token; `orouter users regenerate-token` makes a new one")
 
 
 async def serve_shim(

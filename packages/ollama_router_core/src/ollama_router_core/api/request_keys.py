@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from msgspec import Raw
@@ -171,9 +170,8 @@ def read_max_tokens(values: Mapping[str, Any], options: Mapping[str, Any] | None
     return None
 
 
-@lru_cache(maxsize=16)
 def only(need: str | None) -> frozenset[str]:
-    """One set for all requests of a route: it is hashed once."""
+    """Return the needs of a route that needs one capability, or none."""
     return _NO_NEEDS if need is None else frozenset({need})
 
 
@@ -218,7 +216,6 @@ def plain_limit(pieces: Mapping[str, Raw]) -> int | None:
     return None
 
 
-@lru_cache(maxsize=16)
 def with_tools(needs: frozenset[str]) -> frozenset[str]:
     """The same for a request that brings tools, where anything is needed."""
     return needs | {"tools"} if needs else needs

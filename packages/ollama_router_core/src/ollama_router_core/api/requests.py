@@ -298,14 +298,13 @@ def _model_text(values: Mapping[str, Any], endpoint: Endpoint) -> str:
     return text
 
 
-@lru_cache(maxsize=4096)
 def _name(text: str) -> tuple[CanonicalName, bool]:
     """What a name that can be shown means, and whether it is one of Ollama's hosted service."""
     _refuse_unshowable(text)
     return canonical_name(text), is_cloud_name(text)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # 1.4 us
 def _plain_name(text: bytes) -> tuple[str, CanonicalName, bool] | None:
     """A model's name as JSON and what `_name` says of it; None for what is no name."""
     name = json.loads(text)

@@ -110,14 +110,13 @@ def answer_fields(server: Iterable[tuple[bytes, bytes]], *, rewritten: bool = Fa
     return [field for field in kept if field[0] not in nominated] if nominated else kept
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024)  # 9 us
 def reason_field(reason: str) -> bytes:
     """A decision's reason as a header value: printable ASCII, at most 512 bytes."""
     text = reason.encode("ascii", "replace")[:512]
     return bytes(byte if 32 <= byte < 127 else 32 for byte in text)
 
 
-@lru_cache(maxsize=64)
 def _tokens(connection: bytes) -> frozenset[bytes]:
     """The fields that a Connection field says are for this connection only."""
     return frozenset([token.strip().lower() for token in connection.split(b",")])

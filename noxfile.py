@@ -22,11 +22,11 @@ def installed(version: str) -> bool:
     return subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603 - constant words
 
 
-# By default one of each axis: the oldest Python with the oldest versions, the newest with the newest, the one between
-# for the core alone, and in any case the Python at hand. `nox -s tests` takes the whole matrix.
-DEFAULT_TESTS = {"tests-3.11(lowest-direct)", "tests-3.13(highest)"}
-if HERE == "3.12":
-    DEFAULT_TESTS.add("tests-3.12(highest)")
+# By default the two corners of the matrix: the oldest Python with the oldest versions, the newest with the newest; the
+# Python between runs `core_alone`. `nox -s tests` takes the whole matrix.
+CORNERS = {"3.11": "lowest-direct", "3.13": "highest"}
+DEFAULT_TESTS = {f"tests-{version}({end})" for version, end in CORNERS.items() if installed(version)}
+DEFAULT_TESTS = DEFAULT_TESTS or {f"tests-{HERE}(highest)"}
 
 # Pure modules whose every line matters, each with the tests that should notice a change to it: `nox -s mutants`.
 MUTATED = {

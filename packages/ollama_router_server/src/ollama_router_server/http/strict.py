@@ -74,11 +74,18 @@ class StrictProtocol(ServingProtocol):
         return cycle is not None and not cycle.response_complete and self._requests.between_requests
 
     def _begin(self, head: RequestHead) -> None:
-        """Start to answer."""
+        """Start to answer; what arrived of the body together with the head is there by then."""
         self._deadline.lift()
         self._cycle = cycle = FrontCycle(
             self, head.method, head.version, keep_alive=head.keep_alive, expect_100_continue=head.expects_continue
         )
+        while isinstance(event := self._requests.next_event(), bytes):
+            cycle.add_body(event)
+        if isinstance(event, Refusal):
+            self._refuse(event)
+            return
+        if event is END:
+            self._end_request()
         self._start(cycle, head)
 
     def _add_body(self, piece: bytes) -> None:

@@ -3,13 +3,13 @@
 A leaf has a stable `code`, a `status_hint` and a text that says what to do; see `translate.error_bodies` for dialects.
 
     RouterError
-    |-- ConfigError                 config_invalid          500   every problem of a config file at once
+    |-- ConfigError                 config_invalid          500   every problem of a config at once
     |-- RequestError
     |   |-- InvalidBody             invalid_body            400   not JSON, not UTF-8, trailing data, wrong type
     |   |-- AmbiguousKey            ambiguous_key           400   duplicate or case-variant key
     |   |-- MissingModel            model_required          400
     |   |-- InvalidModelName        invalid_model_name      400
-    |   |-- ModelIncapable          model_incapable         400   the model cannot do what is asked
+    |   |-- ModelIncapable          model_incapable         400   the model lacks a capability
     |   |-- InvalidTarget           invalid_target          400   a path or query that cannot be forwarded safely
     |   |-- BodyTooLarge            body_too_large          413
     |   |-- UnsupportedEncoding     unsupported_encoding    415
@@ -18,22 +18,22 @@ A leaf has a stable `code`, a `status_hint` and a text that says what to do; see
     |-- AccessError
     |   |-- MissingCredential       missing_credential      401
     |   |-- InvalidCredential       invalid_credential      401
-    |   |-- AmbiguousCredential     ambiguous_credential    400   more than one credential in a request
+    |   |-- AmbiguousCredential     ambiguous_credential    400   more than one credential
     |   |-- UserInactive            user_inactive           403
-    |   |-- Forbidden               forbidden               403   this user may not do this
+    |   |-- Forbidden               forbidden               403   the user may not do this
     |   `-- LimitExceeded           limit_exceeded          429
     |-- SelectionError
     |   |-- ModelNotFound           model_not_found         404   no server has the model
-    |   |-- NoServerFits            no_server_fits          503   servers have it, none can take it now
-    |   `-- Overloaded              overloaded              503   the router's own queue or a pool is full
+    |   |-- NoServerFits            no_server_fits          503   servers have it, none can take the request
+    |   `-- Overloaded              overloaded              503   a queue or pool of the router is full
     |-- UpstreamError
     |   |-- ConnectFailed           upstream_unreachable    502   nothing was sent
     |   |-- UpstreamTimeout         upstream_timeout        504
-    |   |-- UpstreamDisconnected    upstream_disconnected   502   cut while a request or an answer was on its way
-    |   `-- UpstreamProtocolError   upstream_protocol       502   not HTTP/1.1 that we can trust
-    |-- PartlyDone                  partly_done             502   several servers were asked, and not all did it
-    |-- RefusedLate                 refused_late            502   an error answer, after signs of life had been sent
-    `-- StorageUnavailable          storage_unavailable     503   the database cannot answer
+    |   |-- UpstreamDisconnected    upstream_disconnected   502   cut before the answer was complete
+    |   `-- UpstreamProtocolError   upstream_protocol       502   not HTTP/1.1 that can be relayed safely
+    |-- PartlyDone                  partly_done             502   not all of several servers succeeded
+    |-- RefusedLate                 refused_late            502   an error after keepalive messages
+    `-- StorageUnavailable          storage_unavailable     503   the database is unavailable
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class RouterError(Exception):
 
 
 class ConfigError(RouterError):
-    """A config that cannot be used; `problems` lists every finding, already written for a reader."""
+    """A config that cannot be used; `problems` lists every problem, written for people."""
 
     code = "config_invalid"
 
@@ -104,20 +104,20 @@ class ConfigError(RouterError):
 
 
 class RequestError(RouterError):
-    """The request itself is at fault; sending it again unchanged will not help."""
+    """The request is invalid; retrying it unchanged does not help."""
 
     code = "invalid_request"
     status_hint = 400
 
 
 class InvalidBody(RequestError):
-    """The body is not what the route takes."""
+    """The body is not valid for the route."""
 
     code = "invalid_body"
 
 
 class AmbiguousKey(RequestError):
-    """Two keys that a server may read as one: a server could act on another value than the one checked."""
+    """Two keys that a server may read as one, so that it could act on another value than the one checked."""
 
     code = "ambiguous_key"
 
@@ -135,7 +135,7 @@ class InvalidModelName(RequestError):
 
 
 class ModelIncapable(RequestError):
-    """Servers have the model, but it cannot do what the request asks: `missing` (tools, vision, completion, ...)."""
+    """Servers have the model, but it lacks capabilities: `missing` (tools, vision, completion, ...)."""
 
     code = "model_incapable"
 
@@ -145,7 +145,7 @@ class ModelIncapable(RequestError):
 
 
 class InvalidTarget(RequestError):
-    """A path or query string that cannot be forwarded without guessing what a server makes of it."""
+    """A path or query string that servers might read differently."""
 
     code = "invalid_target"
 
@@ -158,7 +158,7 @@ class BodyTooLarge(RequestError):
 
 
 class UnsupportedEncoding(RequestError):
-    """A Content-Encoding that the router cannot look into."""
+    """A Content-Encoding that the router cannot decode."""
 
     code = "unsupported_encoding"
     status_hint = 415
@@ -172,7 +172,7 @@ class UnknownRoute(RequestError):
 
 
 class MethodNotAllowed(RequestError):
-    """A known path with a method it does not take; `allowed` lists those it takes."""
+    """A known path with another method; `allowed` lists the path's methods."""
 
     code = "method_not_allowed"
     status_hint = 405
@@ -183,54 +183,54 @@ class MethodNotAllowed(RequestError):
 
 
 class AccessError(RouterError):
-    """Who asks may not do this, or did not say who asks."""
+    """The caller is unknown or may not do this."""
 
     code = "access_denied"
     status_hint = 403
 
 
 class MissingCredential(AccessError):
-    """No credential in any accepted place."""
+    """The request has no credential."""
 
     code = "missing_credential"
     status_hint = 401
 
 
 class InvalidCredential(AccessError):
-    """A credential that belongs to nobody."""
+    """No user has this credential."""
 
     code = "invalid_credential"
     status_hint = 401
 
 
 class AmbiguousCredential(AccessError):
-    """More than one credential: which one counts must not be a guess."""
+    """More than one credential; the router does not guess which one counts."""
 
     code = "ambiguous_credential"
     status_hint = 400
 
 
 class UserInactive(AccessError):
-    """A known user who has been deactivated."""
+    """The user is deactivated."""
 
     code = "user_inactive"
 
 
 class Forbidden(AccessError):
-    """A known user who may not do this to this model."""
+    """The user may not do this, or not with this model."""
 
     code = "forbidden"
 
 
 class LimitExceeded(AccessError):
-    """A rate, concurrency or token limit of this user is used up for now."""
+    """A rate, concurrency or token limit of the user is used up for now."""
 
     code = "limit_exceeded"
     status_hint = 429
 
 
 class SelectionError(RouterError):
-    """No server can be given this request."""
+    """No server can take the request."""
 
     code = "no_server"
     status_hint = 503
@@ -250,20 +250,20 @@ class NoServerFits(SelectionError):
 
 
 class Overloaded(SelectionError):
-    """A bounded queue of the router itself is full."""
+    """A bounded queue of the router is full."""
 
     code = "overloaded"
 
 
 class UpstreamError(RouterError):
-    """A server failed us."""
+    """A server failed."""
 
     code = "upstream_error"
     status_hint = 502
 
 
 class ConnectFailed(UpstreamError):
-    """No connection was made, so nothing was sent: another server may be tried."""
+    """No connection was made and nothing was sent, so another server may be tried."""
 
     code = "upstream_unreachable"
 
@@ -292,21 +292,21 @@ class UpstreamProtocolError(UpstreamError):
 
 
 class PartlyDone(RouterError):
-    """An order for several servers that some, or all, did not carry out; the text names each."""
+    """An operation on several servers failed on some or all of them; the text names each."""
 
     code = "partly_done"
     status_hint = 502
 
 
 class RefusedLate(RouterError):
-    """A server answered with an error after signs of life had gone to the client, whose status stands at 200."""
+    """A server answered with an error after keepalive messages had been sent, when the status was already 200."""
 
     code = "refused_late"
     status_hint = 502
 
 
 class StorageUnavailable(RouterError):
-    """The database cannot answer; who needs it must fail closed."""
+    """The database is unavailable; what depends on it must fail closed."""
 
     code = "storage_unavailable"
     status_hint = 503

@@ -120,6 +120,40 @@ def test_images_in_messages_and_outputs() -> None:
     assert dropped == ("input.content.detail",)
 
 
+def test_files_reach_the_dialects_that_take_them_and_come_back() -> None:
+    """In the request itself; a model of an Ollama server would not see one, and Anthropic takes PDF alone."""
+    part = {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="}
+    body = {
+        "input": [{"type": "message", "role": "user", "content": [part, {"type": "input_text", "text": "read it"}]}]
+    }
+    there, _ = ask(body, RESPONSES, OPENAI_CHAT)
+    file = {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="}
+    assert there["messages"][0]["content"][0] == {"type": "file", "file": file}
+    assert ask(there, OPENAI_CHAT, RESPONSES)[0]["input"] == body["input"]
+    there, _ = ask(body, RESPONSES, ANTHROPIC_MESSAGES)
+    source = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
+    assert there["messages"][0]["content"][0] == {"type": "document", "source": source, "title": "a.pdf"}
+    assert ask(there, ANTHROPIC_MESSAGES, RESPONSES)[0]["input"] == body["input"]
+    with pytest.raises(UntranslatableRequest, match="no files"):
+        ask(body, RESPONSES, OLLAMA_CHAT)
+    part["file_data"] = "data:text/csv;base64,YQ=="
+    with pytest.raises(UntranslatableRequest, match="application/pdf only"):
+        ask(body, RESPONSES, ANTHROPIC_MESSAGES)
+
+
+@pytest.mark.parametrize("part", [{"file_id": "file-1"}, {"file_url": "https://x/a.pdf"}, {"file_data": "JVBERi0="}])
+def test_files_that_are_elsewhere_are_refused(part: dict[str, str]) -> None:
+    """By id, by address, and without a type; nothing is fetched."""
+    content = [{"type": "input_file", **part}]
+    assert next(iter(part)) in refusal({"input": [{"role": "user", "content": content}]})
+    output = {
+        "type": "function_call_output",
+        "call_id": "c",
+        "output": [{**content[0], "file_data": "data:a/b;base64,"}],
+    }
+    assert "input" in refusal({"input": [output]})
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -153,7 +187,6 @@ def test_storing_is_accepted_and_not_done() -> None:
         ("tools", [{"type": "custom", "name": "x"}]),
         ("tool_choice", {"type": "allowed_tools"}),
         ("input", [{"type": "file_search_call"}]),
-        ("input", [{"role": "user", "content": [{"type": "input_file", "file_data": "x"}]}]),
         ("input", [{"role": "tool", "content": "x"}]),
         ("text", {"format": {"type": "grammar"}}),
         ("text", {"verbosity": "huge"}),

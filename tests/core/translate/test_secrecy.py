@@ -9,7 +9,7 @@ import pytest
 
 from ollama_router_core.translate import translate_request
 from ollama_router_core.translate.api_errors import ApiError
-from ollama_router_core.translate.conversation import Image, ImageUrl, RedactedThinking, Text, Thinking, ToolCall
+from ollama_router_core.translate.conversation import File, Image, ImageUrl, RedactedThinking, Text, Thinking, ToolCall
 from ollama_router_core.translate.embeddings import EmbeddingRequest
 from ollama_router_core.translate.ollama.codec import OLLAMA_CHAT
 from ollama_router_core.translate.openai.codec import OPENAI_CHAT
@@ -25,6 +25,7 @@ CANARY = "canary-4711"
         Text(CANARY),
         Image("image/png", CANARY),
         ImageUrl(CANARY),
+        File("a/b", CANARY, CANARY),
         Thinking(CANARY, CANARY),
         RedactedThinking(CANARY),
         ToolCall("a", "f", CANARY),

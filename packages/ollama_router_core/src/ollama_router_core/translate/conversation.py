@@ -15,6 +15,7 @@ from ollama_router_core.translate.confidential import Confidential
 __all__ = [
     "NO_REPLY_OPTIONS",
     "Conversation",
+    "File",
     "Image",
     "ImageUrl",
     "JsonMode",
@@ -66,6 +67,14 @@ class ImageUrl(Confidential, frozen=True):
     url: str
 
 
+class File(Confidential, frozen=True):
+    """A file in the request itself: its media type (`application/pdf`), its bytes in base64, its name if it has one."""
+
+    media_type: str
+    data: str
+    name: str = ""
+
+
 class Thinking(Confidential, frozen=True):
     """What a model thought aloud; `signature` is its host's proof that it did, see `signatures`; empty without one."""
 
@@ -95,7 +104,7 @@ class ToolResult(Confidential, frozen=True):
     is_error: bool = False
 
 
-Part = Text | Image | ImageUrl | Thinking | RedactedThinking | ToolCall | ToolResult
+Part = Text | Image | ImageUrl | File | Thinking | RedactedThinking | ToolCall | ToolResult
 
 
 class Message(Confidential, frozen=True):

@@ -6,7 +6,16 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ollama_router_core.translate.conversation import Conversation, Image, ImageUrl, Part, Text, Thinking, ToolCall
+from ollama_router_core.translate.conversation import (
+    Conversation,
+    File,
+    Image,
+    ImageUrl,
+    Part,
+    Text,
+    Thinking,
+    ToolCall,
+)
 from ollama_router_core.translate.errors import UntranslatableReply, UntranslatableRequest
 from ollama_router_core.translate.json_text import JsonError, decode, encode_exactly
 
@@ -16,12 +25,14 @@ __all__ = [
     "arguments_text",
     "call_names",
     "data_url",
+    "file_of_url",
     "image_of_base64",
     "image_of_url",
     "joined_text",
     "joined_thinking",
     "need_messages",
     "reply_arguments",
+    "result_parts",
 ]
 
 # The first characters of base64 are the first bytes of the file: its signature.
@@ -32,6 +43,7 @@ _SIGNATURES = (
     ("UklGR", "image/webp"),
 )
 _DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]{1,32})?(;[^;,]{1,64})*;base64,", re.IGNORECASE)
+_FILE_URL = re.compile(r"data:([a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64})(?:;[^;,]{1,64})*;base64,", re.IGNORECASE)
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -62,9 +74,33 @@ def image_of_url(url: str, where: str) -> Image | ImageUrl:
     return Image(found[1].lower(), data) if found[1] else image_of_base64(data, where)
 
 
-def data_url(image: Image) -> str:
-    """Return the image as a `data:` address, which OpenAI takes."""
-    return f"data:{image.media_type};base64,{image.data}"
+def file_of_url(url: str, name: str, path: str) -> File:
+    """Return the file of a `data:` address.
+
+    Raises:
+        UntranslatableRequest: another kind of address, no media type, or not in base64.
+    """
+    found = _FILE_URL.match(url[:512])
+    if found is None:
+        raise UntranslatableRequest(f"{path} must be data:<media type>;base64,...")
+    return File(found[1].lower(), url[found.end() :], name)
+
+
+def data_url(part: Image | File) -> str:
+    """Return the image or file as a `data:` address, which OpenAI takes."""
+    return f"data:{part.media_type};base64,{part.data}"
+
+
+def result_parts(parts: tuple[Part, ...], path: str) -> tuple[Text | Image | ImageUrl, ...]:
+    """Return the parts of a tool's result.
+
+    Raises:
+        UntranslatableRequest: one of them is neither text nor image.
+    """
+    kept = tuple(part for part in parts if isinstance(part, Text | Image | ImageUrl))
+    if len(kept) != len(parts):
+        raise UntranslatableRequest(f"{path}: a tool's result may hold text and images only")
+    return kept
 
 
 def joined_text(parts: Iterable[Part], separator: str) -> str:

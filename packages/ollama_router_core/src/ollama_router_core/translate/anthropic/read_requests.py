@@ -9,6 +9,7 @@ from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.anthropic.thinking import read_thinking
 from ollama_router_core.translate.conversation import (
     Conversation,
+    File,
     Image,
     ImageUrl,
     JsonSchema,
@@ -28,9 +29,7 @@ from ollama_router_core.translate.conversation import (
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.json_reader import JsonReader
-from ollama_router_core.translate.message_parts import (
-    arguments_text,
-)
+from ollama_router_core.translate.message_parts import arguments_text, result_parts
 from ollama_router_core.translate.signatures import read_signature
 
 __all__ = ["read_messages"]
@@ -40,8 +39,8 @@ def read_messages(body: JsonReader) -> Conversation:
     """Read a messages request.
 
     Raises:
-        UntranslatableRequest: a value has the wrong type, or the request wants what no other dialect has: documents,
-            Anthropic's own tools, containers, remote tool servers.
+        UntranslatableRequest: a value has the wrong type, or the request wants what no other dialect has: documents
+            by address, Anthropic's own tools, containers, remote tool servers.
     """
     for key in ("container", "mcp_servers"):
         body.refuse(key, "is supported by Anthropic only")
@@ -125,6 +124,8 @@ def _read_block(fields: JsonReader) -> Part:
             part = Text(fields.text("text") or "")
         case "image":
             part = _read_image(fields.need_child("source"))
+        case "document":
+            part = _read_document(fields)
         case "thinking":
             signature = read_signature(fields.text("signature") or "", Family.ANTHROPIC)
             part = Thinking(fields.text("thinking") or "", signature)
@@ -134,13 +135,11 @@ def _read_block(fields: JsonReader) -> Part:
             arguments = arguments_text(fields.raw("input"), fields.path_of("input"))
             part = ToolCall(fields.need_text("id"), fields.need_text("name"), arguments)
         case "tool_result":
-            content = tuple(
-                part for part in _read_blocks(fields, "content") if isinstance(part, Text | Image | ImageUrl)
-            )
+            content = result_parts(_read_blocks(fields, "content"), fields.path_of("content"))
             part = ToolResult(fields.need_text("tool_use_id"), content, fields.flag("is_error") is True)
         case _:
             raise UntranslatableRequest(
-                f"{fields.path}: only text, images, thoughts, tool calls and their results can be carried over"
+                f"{fields.path}: only text, images, documents, thinking, tool calls and results can be carried over"
             )
     fields.close()
     return part
@@ -154,6 +153,13 @@ def _read_image(source: JsonReader) -> Image | ImageUrl:
             return ImageUrl(source.need_text("url"))
         case _:
             raise source.wrong("type", "base64 or url: files are supported by Anthropic only")
+
+
+def _read_document(fields: JsonReader) -> File:
+    source = fields.need_child("source")
+    if source.text("type") != "base64":
+        raise source.wrong("type", "base64: other documents are supported by Anthropic only")
+    return File(source.need_text("media_type"), source.need_text("data"), fields.text("title") or "")
 
 
 def _read_tool(fields: JsonReader) -> Tool:

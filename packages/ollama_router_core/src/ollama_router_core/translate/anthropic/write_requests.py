@@ -13,6 +13,7 @@ from ollama_router_core.translate.anthropic.thinking import write_thinking
 from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
     Conversation,
+    File,
     Image,
     ImageUrl,
     JsonMode,
@@ -105,6 +106,8 @@ def _write_block(part: Part, dropped: Dropped) -> dict[str, Any] | None:
             block = {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
         case ImageUrl(url=url):
             block = {"type": "image", "source": {"type": "url", "url": url}}
+        case File(name=name):
+            block = _write_document(part, name)
         case Thinking(text=text, signature=signature):
             proof = own_signature(signature, Family.ANTHROPIC)
             block = {"type": "thinking", "thinking": text, "signature": proof} if proof else None
@@ -119,6 +122,13 @@ def _write_block(part: Part, dropped: Dropped) -> dict[str, Any] | None:
         case _:
             assert_never(part)
     return block
+
+
+def _write_document(file: File, name: str) -> dict[str, Any]:
+    if file.media_type != "application/pdf":
+        raise UntranslatableRequest("Anthropic takes files of the type application/pdf only")
+    block = {"type": "document", "source": {"type": "base64", "media_type": file.media_type, "data": file.data}}
+    return {**block, "title": name} if name else block
 
 
 def _write_result(result: ToolResult, dropped: Dropped) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, assert_never
 from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
     Conversation,
+    File,
     Image,
     ImageUrl,
     JsonMode,
@@ -151,6 +152,8 @@ def _write_result(result: ToolResult, names: dict[str, str], dropped: Dropped) -
 
 
 def _write_images(parts: tuple[Part, ...]) -> list[str]:
+    if any(isinstance(part, File) for part in parts):
+        raise UntranslatableRequest("Ollama takes no files; send their text or images instead")
     if any(isinstance(part, ImageUrl) for part in parts):
         raise UntranslatableRequest("Ollama does not fetch images; send the image itself in base64")
     return [part.data for part in parts if isinstance(part, Image)]

@@ -10,8 +10,6 @@ from types import MappingProxyType
 
 from ollama_router_core.translate.conversation import (
     Conversation,
-    Image,
-    ImageUrl,
     JsonMode,
     JsonSchema,
     Message,
@@ -31,7 +29,7 @@ from ollama_router_core.translate.conversation import (
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.function_tools import read_tools
 from ollama_router_core.translate.json_reader import JsonReader
-from ollama_router_core.translate.message_parts import image_of_url
+from ollama_router_core.translate.message_parts import file_of_url, image_of_url, result_parts
 
 __all__ = ["EFFORTS", "read_chat", "read_sampling", "read_stream_options", "read_verbosity", "refuse_many"]
 
@@ -134,8 +132,8 @@ def _read_message(fields: JsonReader) -> Message:
         case "assistant":
             message = _read_assistant(fields)
         case "tool":
-            texts = tuple(part for part in _read_content(fields) if isinstance(part, Text | Image | ImageUrl))
-            message = Message(Role.TOOL, (ToolResult(fields.need_text("tool_call_id"), texts),))
+            parts = result_parts(_read_content(fields), fields.path_of("content"))
+            message = Message(Role.TOOL, (ToolResult(fields.need_text("tool_call_id"), parts),))
         case _:
             raise fields.wrong("role", "system, developer, user, assistant or tool")
     fields.close()
@@ -162,8 +160,12 @@ def _read_part(fields: JsonReader) -> Part:
             image = fields.need_child("image_url")
             image.drop("detail")
             part = image_of_url(image.need_text("url"), image.path_of("url"))
+        case "file":
+            file = fields.need_child("file")
+            file.refuse("file_id", "names a file on OpenAI's own servers; send the file itself as file_data")
+            part = file_of_url(file.need_text("file_data"), file.text("filename") or "", file.path_of("file_data"))
         case _:
-            raise UntranslatableRequest(f"{fields.path}: only text and images can be carried over")
+            raise UntranslatableRequest(f"{fields.path}: only text, images and files can be carried over")
     fields.close()
     return part
 

@@ -12,6 +12,7 @@ from typing import Any, assert_never
 from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
     Conversation,
+    File,
     Image,
     ImageUrl,
     JsonMode,
@@ -118,6 +119,9 @@ def _write_content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
                 written.append({"type": "image_url", "image_url": {"url": data_url(part)}})
             case ImageUrl(url=url):
                 written.append({"type": "image_url", "image_url": {"url": url}})
+            case File(name=name):
+                file = {"filename": name or "file", "file_data": data_url(part)}
+                written.append({"type": "file", "file": file})
             case Thinking() | RedactedThinking() | ToolCall() | ToolResult():
                 raise UntranslatableRequest("only an assistant's message may hold thoughts and tool calls")
             case _:
@@ -126,8 +130,8 @@ def _write_content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
 
 
 def _write_assistant(message: Message, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    if any(isinstance(part, Image | ImageUrl) for part in message.parts):
-        raise UntranslatableRequest("an assistant's message cannot hold an image in OpenAI's dialect")
+    if any(isinstance(part, Image | ImageUrl | File) for part in message.parts):
+        raise UntranslatableRequest("an assistant's message cannot hold an image or file in OpenAI's dialect")
     calls = [part for part in message.parts if isinstance(part, ToolCall)]
     text = joined_text(message.parts, "")
     written: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.conversation import (
+    File,
     Image,
     ImageUrl,
     Message,
@@ -20,7 +21,7 @@ from ollama_router_core.translate.conversation import (
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.json_reader import JsonReader
-from ollama_router_core.translate.message_parts import image_of_url
+from ollama_router_core.translate.message_parts import file_of_url, image_of_url, result_parts
 from ollama_router_core.translate.signatures import read_signature
 
 __all__ = ["NO_STATE", "PARAGRAPH", "read_input"]
@@ -34,7 +35,7 @@ def read_input(body: JsonReader) -> list[Message]:
     """Read `input`: a text or a list of items.
 
     Raises:
-        UntranslatableRequest: a value has the wrong type, or an item refers to stored state, holds a file, or belongs
+        UntranslatableRequest: a value has the wrong type, or an item refers to stored state or belongs
             to a tool that runs on OpenAI's own servers.
     """
     value = body.raw("input")
@@ -96,7 +97,7 @@ def _read_content(item: JsonReader, key: str) -> tuple[Part, ...]:
 
 
 def _read_output(item: JsonReader) -> tuple[Text | Image | ImageUrl, ...]:
-    return tuple(part for part in _read_content(item, "output") if isinstance(part, Text | Image | ImageUrl))
+    return result_parts(_read_content(item, "output"), item.path_of("output"))
 
 
 def _read_part(fields: JsonReader) -> Part:
@@ -113,10 +114,18 @@ def _read_part(fields: JsonReader) -> Part:
                 fields.drop("detail")
             fields.refuse("file_id", NO_STATE)
             part = image_of_url(fields.need_text("image_url"), fields.path_of("image_url"))
+        case "input_file":
+            part = _read_file(fields)
         case _:
-            raise UntranslatableRequest(f"{fields.path}: only text and images can be carried over")
+            raise UntranslatableRequest(f"{fields.path}: only text, images and files can be carried over")
     fields.close()
     return part
+
+
+def _read_file(fields: JsonReader) -> File:
+    fields.refuse("file_id", NO_STATE)
+    fields.refuse("file_url", "cannot be carried over; send the file itself as file_data")
+    return file_of_url(fields.need_text("file_data"), fields.text("filename") or "", fields.path_of("file_data"))
 
 
 def _read_reasoning(item: JsonReader) -> Thinking:

@@ -12,6 +12,7 @@ from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
     Conversation,
+    File,
     Image,
     ImageUrl,
     JsonMode,
@@ -96,6 +97,8 @@ def _write_part(part: Part) -> dict[str, Any]:
             return {"type": "input_image", "detail": "auto", "image_url": data_url(part)}
         case ImageUrl(url=url):
             return {"type": "input_image", "detail": "auto", "image_url": url}
+        case File(name=name):
+            return {"type": "input_file", "filename": name or "file", "file_data": data_url(part)}
         case Thinking() | RedactedThinking() | ToolCall() | ToolResult():
             raise UntranslatableRequest("only an assistant's message may hold thoughts and tool calls")
         case _:
@@ -120,8 +123,8 @@ def _write_said(part: Part, traits: HostTraits, dropped: Dropped) -> dict[str, A
             return None
         case ToolCall(id=call_id, name=name, arguments=arguments):
             return {"type": "function_call", "call_id": call_id, "name": name, "arguments": arguments or "{}"}
-        case Image() | ImageUrl() | ToolResult():
-            raise UntranslatableRequest("an assistant's message cannot hold an image in OpenAI's dialect")
+        case Image() | ImageUrl() | File() | ToolResult():
+            raise UntranslatableRequest("an assistant's message cannot hold an image or file in OpenAI's dialect")
         case _:
             assert_never(part)
 

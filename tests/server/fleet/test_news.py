@@ -40,9 +40,7 @@ class Workers:
         """Let all hear what was told; how many news each heard."""
         heard = [member.news() for member in self.members]
         for fleet, told in zip(self.fleets, heard, strict=True):
-            fleet.follow_drains()
-            for news in told:
-                fleet.hear(news)
+            fleet.follow(told)
         return [len(told) for told in heard]
 
     def suspended(self) -> list[set[str]]:

@@ -23,6 +23,7 @@ class Worker:
 
     def __init__(self, group: InProcess, index: int, clock: FakeClock) -> None:
         self.clock = clock
+        self.group = group
         upstream: Any = HttptoolsUpstream()
         self.fleet = FleetService(
             config=CONFIG, targets={}, upstream=upstream, clock=clock, coordination=group.member(index)
@@ -116,7 +117,7 @@ def test_a_worker_that_is_gone_reserves_nothing(workers: tuple[Worker, Worker]) 
     here.ask()
     wait_in(there, here)
     wait_in(here, there)
-    there.fleet._coordination._all.forget(1)  # type: ignore[attr-defined]
+    here.group.forget(1)
     here.finish()
     assert len(here.running) == 1
 

@@ -205,13 +205,11 @@ class Services:
 
     def _follow(self, told: list[News]) -> None:
         """Do what other workers were told, and show them what they cannot see."""
-        self.fleet.follow_drains()
-        self.fleet.waits(*self.admission.longest_wait())
+        self.fleet.follow(told)
         for news in told:
             if isinstance(news, TokenVerified):
                 self.authenticator.hear(news)
-            else:
-                self.fleet.hear(news)
+        self.fleet.waits(*self.admission.longest_wait())
         self._show_figures()
 
     def _show_figures(self) -> None:

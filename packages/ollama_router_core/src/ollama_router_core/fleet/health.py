@@ -93,10 +93,6 @@ class Health:
         """Whether any server failed recently; while none did, no breaker has to be asked."""
         return bool(self._troubled)
 
-    def trusts(self, server: str) -> bool:
-        """Say whether a server has not failed recently."""
-        return server not in self._troubled
-
     def permit(self, server: str, up: Collection[str], now: float, *, forced: bool = False) -> BreakerPermit | None:
         """Permit one request now; None while another one probes the server or its breaker is open.
 

@@ -1,0 +1,143 @@
+"""What a worker's fleet shares with those of the other workers: counts, reserved slots, drains, news."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import assert_never
+
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.coordination import (
+    BreakerClosed,
+    BreakerOpened,
+    Coordination,
+    FactsChanged,
+    News,
+    Scope,
+    SpeedLearned,
+    TokenVerified,
+)
+from ollama_router_core.fleet.notices import Notice, ServerDown, ServerReturned, ServerSuspended, ServerUp
+from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_core.fleet.speeds import Sample
+from ollama_router_core.fleet.state import FleetState
+
+__all__ = ["FleetSharing"]
+
+_QUIET_SECONDS = 1.0
+"""Seconds between two news of one subject: more would tell nothing, and workers must not echo each other."""
+_MOST_SUBJECTS = 4096
+
+
+class FleetSharing:
+    """One worker's side. `now` gives seconds of the clock that all workers of a machine have in common."""
+
+    def __init__(self, state: FleetState, coordination: Coordination, now: Callable[[], float]) -> None:
+        self._state = state
+        self._coordination = coordination
+        self._now = now
+        self._reserved: frozenset[str] = frozenset()
+        self._told: dict[object, float] = {}
+
+    @property
+    def with_others(self) -> bool:
+        """Whether there are other workers."""
+        return self._coordination.size > 1
+
+    # --- counts -----------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> FleetSnapshot:
+        """Return the fleet with what the other workers have in flight and reserved."""
+        if not self.with_others:
+            return self._state.snapshot(self._now())
+        return self._state.snapshot(self._now(), self._elsewhere(Scope.SERVER), self._elsewhere(Scope.RESERVED))
+
+    def _elsewhere(self, scope: Scope) -> Mapping[str, int]:
+        counts = ((name, self._coordination.elsewhere(scope, name)) for name in self._state.servers)
+        return {name: count for name, count in counts if count}
+
+    def begin(self, name: str) -> None:
+        """Count a request that goes to a server; a slot that was reserved there is used."""
+        self._coordination.take(Scope.SERVER, name)
+        if name in self._reserved:
+            self._reserve(frozenset())
+
+    def end(self, name: str) -> None:
+        """Count it out."""
+        self._coordination.give_back(Scope.SERVER, name)
+
+    def waits(self, since: float | None, servers: frozenset[str]) -> None:
+        """Tell when the longest waiting request arrived here, and the full servers that could take it.
+
+        In the worker whose request has waited longest of all, a slot of these servers is reserved: the others see one
+        slot less, so the request gets the next one.
+        """
+        self._coordination.waits(since)
+        self._reserve(servers if self.with_others and self._coordination.waits_longest() else frozenset())
+
+    def _reserve(self, servers: frozenset[str]) -> None:
+        for name in self._reserved - servers:
+            self._coordination.give_back(Scope.RESERVED, name)
+        for name in servers - self._reserved:
+            self._coordination.take(Scope.RESERVED, name)
+        self._reserved = servers
+
+    # --- drains and news --------------------------------------------------------------------------------------------
+
+    def drain(self, name: str, *, on: bool) -> None:
+        """Have all workers begin or end a drain."""
+        self._coordination.drain(name, on=on)
+
+    def drained(self, name: str) -> bool | None:
+        """Return what was last told about a server; None when nothing was."""
+        return self._coordination.drained(name)
+
+    def learned(self, server: str, model: CanonicalName, sample: Sample) -> None:
+        """Tell what a finished request says about a server's speed."""
+        self._tell_about((server, model), SpeedLearned(server, model, sample))
+
+    def changed(self, server: str) -> None:
+        """Tell that a server went, came, or holds other models."""
+        self._tell_about(server, FactsChanged(server))
+
+    def notice(self, notice: Notice) -> None:
+        """Tell what the other workers need not find out again."""
+        match notice:
+            case ServerUp(server) | ServerDown(server):
+                self.changed(server)
+            case ServerSuspended(server, until, _, ejections, refused):
+                self._coordination.tell(BreakerOpened(server, until, ejections, refused))
+            case ServerReturned(server):
+                self._coordination.tell(BreakerClosed(server))
+            case _:
+                assert_never(notice)
+
+    def hear(self, news: News) -> str | None:
+        """Take in what another worker found out; returns a server that has to be asked again."""
+        match news:
+            case BreakerOpened(server, until, ejections, refused):
+                self._state.health.opened_elsewhere(server, until=until, ejections=ejections, refused=refused)
+            case BreakerClosed(server):
+                self._state.health.closed_elsewhere(server, self._now())
+            case SpeedLearned(server, model, sample):
+                self._state.learn(server, model, sample)
+            case FactsChanged(server):
+                return server if server in self._state.servers and self._is_quiet(server) else None
+            case TokenVerified():
+                pass  # about users, not servers
+            case _:
+                assert_never(news)
+        return None
+
+    def _tell_about(self, subject: object, news: News) -> None:
+        if self.with_others and self._is_quiet(subject):
+            self._coordination.tell(news)
+
+    def _is_quiet(self, subject: object) -> bool:
+        """Say whether there were no news of a subject for a second; from now on there were."""
+        now = self._now()
+        if now - self._told.get(subject, float("-inf")) < _QUIET_SECONDS:
+            return False
+        if len(self._told) >= _MOST_SUBJECTS:
+            self._told.clear()
+        self._told[subject] = now
+        return True

@@ -85,7 +85,6 @@ _INT64 = 1 << 63
 _LONGEST_LIMIT = 19  # digits, from which on a number may have more than 64 bits
 _SMALLEST_CONTEXT = 4  # tokens; Ollama raises what is below
 _NO_NEEDS: frozenset[str] = frozenset()
-_OLLAMA, _MANAGE = Family.OLLAMA, Kind.MANAGE  # members cost a look-up
 
 
 def refuse_lookalikes(members: Mapping[str, Any], read: frozenset[str]) -> None:
@@ -128,7 +127,7 @@ def wants_stream(values: Mapping[str, Any], endpoint: Endpoint) -> bool:
 
 def read_options(document: JsonObject, endpoint: Endpoint) -> Mapping[str, Any] | None:
     """Return `options`, which only Ollama's own routes read."""
-    if endpoint.family is not _OLLAMA or document.get("options") is None:
+    if endpoint.family is not Family.OLLAMA or document.get("options") is None:
         return None
     return checked_options(document)
 
@@ -160,7 +159,7 @@ def read_max_tokens(values: Mapping[str, Any], options: Mapping[str, Any] | None
     Raises:
         InvalidBody: it is not a 64-bit integer.
     """
-    if endpoint.family is _OLLAMA:
+    if endpoint.family is Family.OLLAMA:
         found = None if options is None else _whole(options, "num_predict", "options.num_predict")
         return found if found is not None and found > 0 else None
     for key in _LIMIT_KEYS:
@@ -183,7 +182,7 @@ def read_needs(values: Mapping[str, Any], endpoint: Endpoint) -> frozenset[str]:
     more = []
     if values.get("tools"):
         more.append("tools")
-    if values.get("suffix") and endpoint.family is _OLLAMA:
+    if values.get("suffix") and endpoint.family is Family.OLLAMA:
         more.append("insert")
     if values.get("images") or _messages_have_images(values.get("messages")):
         more.append("vision")
@@ -245,10 +244,10 @@ def unloads(values: Mapping[str, Any], endpoint: Endpoint) -> bool:
 
 def uses_cloud(values: Mapping[str, Any], endpoint: Endpoint) -> bool:
     """Tell whether the request uses `web_search`, which Ollama runs with the account of the server's owner."""
-    if endpoint.kind is _MANAGE:
+    if endpoint.kind is Kind.MANAGE:
         return bool(values.get("remote_host")) or is_cloud_name(values.get("from") or "")
     tools = values.get("tools")
-    if not tools or endpoint.family is _OLLAMA:
+    if not tools or endpoint.family is Family.OLLAMA:
         return False
     return any(_is_hosted(tool) for tool in tools if isinstance(tool, dict))
 

@@ -50,7 +50,6 @@ __all__ = ["ParsedRequest", "RouteRequest", "parse_request"]
 _LONGEST_NAME = 1024  # characters; Ollama's own names end at 593, other servers' ids far earlier
 _BRACKET = ord("[")
 _TRUTHS = {b"true": True, b"false": False}
-_OLLAMA, _JSON, _MANAGE, _ACCOUNT = Family.OLLAMA, Body.JSON, Kind.MANAGE, Kind.ACCOUNT  # members cost a look-up
 
 
 class RouteRequest(Struct, frozen=True, kw_only=True):
@@ -129,8 +128,8 @@ def parse_request(match: Match, body: bytes, *, content_type: bytes = b"") -> Pa
         InvalidModelName: the name is too long or has unprintable characters.
     """
     endpoint = match.endpoint
-    if endpoint.body is _JSON:
-        return _read_account(match, body) if endpoint.kind is _ACCOUNT else _read_json(match, body)
+    if endpoint.body is Body.JSON:
+        return _read_account(match, body) if endpoint.kind is Kind.ACCOUNT else _read_json(match, body)
     if endpoint.body is Body.FORM:
         return _read_form(match, body, content_type)
     route = RouteRequest(family=endpoint.family)
@@ -147,9 +146,9 @@ def _read_account(match: Match, body: bytes) -> ParsedRequest:
 def _read_json(match: Match, body: bytes) -> ParsedRequest:
     endpoint = match.endpoint
     if not body:
-        raise no_body(endpoint.family is _OLLAMA)
+        raise no_body(endpoint.family is Family.OLLAMA)
     document = parse_object(body)
-    if endpoint.kind is _MANAGE:
+    if endpoint.kind is Kind.MANAGE:
         return _read_managing(match, body, document)
     route = _plain_route(document, endpoint, len(body))
     if route is None:
@@ -233,7 +232,7 @@ def _deeper(document: JsonObject, pieces: dict[str, Raw], endpoint: Endpoint) ->
     needs = only(endpoint.needs)
     if "tools" in pieces:
         needs = with_tools(needs)
-    if endpoint.family is not _OLLAMA:
+    if endpoint.family is not Family.OLLAMA:
         most = plain_limit(pieces)
         return None if most == 0 else (needs, None, most)
     if "options" not in pieces:
@@ -243,7 +242,7 @@ def _deeper(document: JsonObject, pieces: dict[str, Raw], endpoint: Endpoint) ->
 
 
 def _route(document: JsonObject, endpoint: Endpoint, size: int) -> RouteRequest:
-    """What a decision needs to know; most keys are seldom there, and looking for them is cheaper than a call."""
+    """Return what a decision needs to know."""
     values = document.values
     text = _model_text(values, endpoint)
     model, hosted = _name(text)
@@ -258,7 +257,7 @@ def _route(document: JsonObject, endpoint: Endpoint, size: int) -> RouteRequest:
         prompt_bytes=size,
         max_tokens=read_max_tokens(values, options, endpoint),
         unloads="keep_alive" in values and unloads(values, endpoint),
-        uses_cloud=hosted or (("tools" in values or endpoint.kind is _MANAGE) and uses_cloud(values, endpoint)),
+        uses_cloud=hosted or (("tools" in values or endpoint.kind is Kind.MANAGE) and uses_cloud(values, endpoint)),
     )
 
 
@@ -288,7 +287,7 @@ def _model_key(values: Mapping[str, Any], endpoint: Endpoint) -> str | None:
 def _model_text(values: Mapping[str, Any], endpoint: Endpoint) -> str:
     found = _model_key(values, endpoint)
     text = "" if found is None else values[found]
-    if endpoint.kind is not _MANAGE:
+    if endpoint.kind is not Kind.MANAGE:
         return text or _missing(endpoint)
     _check_name(text, endpoint)
     if endpoint.name == "copy":

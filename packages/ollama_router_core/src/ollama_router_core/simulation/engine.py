@@ -64,7 +64,6 @@ class SimulationResult:
     refused: int
     loads: int
     evictions: int
-    duration: float
     busy: Mapping[str, float]
 
 
@@ -211,6 +210,5 @@ def _result(run: _Run, now: float) -> SimulationResult:
         refused=len(run.jobs) - len(run.outcomes),
         loads=sum(server.loads for server in servers),
         evictions=sum(server.evictions for server in servers),
-        duration=now,
         busy={server.machine.name: server.busy_seconds / now if now else 0.0 for server in servers},
     )

@@ -13,7 +13,6 @@ class Fastest:
     """Least expected time to finish, with the time that an eviction costs others."""
 
     binds_late = True
-    needs_usage = True
     uses_prefixes = True
 
     def key(self, candidate: Candidate, context: RankingContext) -> tuple[float, ...]:

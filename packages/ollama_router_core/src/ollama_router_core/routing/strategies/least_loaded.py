@@ -14,7 +14,6 @@ class LeastLoaded:
     """Fewest in flight, as a share of the slots where they are limited; then warmth, then priority."""
 
     binds_late = False
-    needs_usage = False
     uses_prefixes = False
 
     def key(self, candidate: Candidate, context: RankingContext) -> tuple[float, ...]:

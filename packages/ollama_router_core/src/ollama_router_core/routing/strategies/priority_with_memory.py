@@ -13,7 +13,6 @@ class PriorityWithMemory:
     """Smallest priority number; within one priority warm, then fits without evicting, then fewest in flight."""
 
     binds_late = False
-    needs_usage = False
     uses_prefixes = False
 
     def key(self, candidate: Candidate, context: RankingContext) -> tuple[float, ...]:

@@ -13,7 +13,6 @@ class RoundRobin:
     """Each server in turn: the counter of requests moves the start on."""
 
     binds_late = False
-    needs_usage = False
     uses_prefixes = False
 
     def key(self, candidate: Candidate, context: RankingContext) -> tuple[float, ...]:

@@ -32,17 +32,12 @@ class Strategy(Protocol):
     """Compares servers that can take a request.
 
     `binds_late`: a request waits in the queue for a slot of its model, and admission chooses among all that wait; else
-    it is bound on arrival. `needs_usage`: learned speeds decide, so tokens and timings of every answer are read.
-    `uses_prefixes`: a server that holds a conversation's prefix counts as quicker for its next turn.
+    it is bound on arrival. `uses_prefixes`: a server that holds a conversation's prefix counts as quicker for its next turn.
     """
 
     @property
     def binds_late(self) -> bool:
         """Whether the server is chosen only once a slot is free."""
-
-    @property
-    def needs_usage(self) -> bool:
-        """Whether tokens and timings of answers have to be known."""
 
     @property
     def uses_prefixes(self) -> bool:

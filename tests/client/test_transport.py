@@ -20,6 +20,7 @@ from ollama_router_core import MemorySink, RouterTransport
 from ollama_router_core.config import ExternalHost
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.testing import FakeFleet, SimulatorThread
+from support.waiting import wait_until
 
 CHAT: dict[str, Any] = {"model": "qwen3:8b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
 KEY = "sk-canary-31c7"
@@ -109,6 +110,33 @@ def test_a_model_that_was_just_pulled_is_found(fleet: FakeFleet) -> None:
         assert client.post("/api/chat", json={**CHAT, "model": "new:1b"}).headers["x-router-server"] == "a"
         fleet._models["b"] = ("newer:1b",)
         assert client.post("/api/chat", json={**CHAT, "model": "newer:1b"}).status_code == 404
+
+
+def test_one_look_for_a_model_is_for_all_who_miss_it(fleet: FakeFleet) -> None:
+    """Eight requests for a model that was just pulled past the router: servers are asked once, all are answered."""
+    looks: list[str] = []
+    all_miss_it = threading.Barrier(2)
+
+    class Slow:
+        def handle_request(self, request: httpx.Request) -> Any:
+            if request.url.path == "/api/tags" and fleet._models["a"] == ("new:1b",):
+                looks.append(request.url.host)
+                if len(looks) == 1:
+                    all_miss_it.wait(20)
+            return fleet.handle_request(request)
+
+        def close(self) -> None:
+            pass
+
+    transport = RouterTransport(fleet.config, inner=Slow())
+    with _client(transport) as client, ThreadPoolExecutor(8) as pool:
+        client.get("/api/version")
+        fleet._models["a"] = ("new:1b",)
+        asked = [pool.submit(client.post, "/api/chat", json={**CHAT, "model": "new:1b"}) for _ in range(8)]
+        wait_until(lambda: transport._state.fleet.looking, "somebody looks")
+        all_miss_it.wait(20)
+        assert {one.result().status_code for one in asked} == {200}
+    assert sorted(looks) == ["a", "b"]
 
 
 def test_explain_tells_every_server_and_sends_nothing(fleet: FakeFleet) -> None:

@@ -153,9 +153,18 @@ class AsyncDriver:
             raise
 
     async def _look_for_models(self, library: Any) -> bool:
-        if not self._state.fleet.may_look_again():
+        fleet = self._state.fleet
+        if fleet.looking:
+            await self._tasks.wait_for(lambda: not fleet.looking, FIRST_FACTS_SECONDS)
+            return True
+        if not fleet.may_look_again():
             return False
-        await self.drive(library, ask_fleet(self._state.environment, "/api/tags"))
+        fleet.looking = True
+        try:
+            await self.drive(library, ask_fleet(self._state.environment, "/api/tags"))
+        finally:
+            fleet.looking = False
+            self._tasks.notify()
         return True
 
     def _open(self, task: Task, request: Outgoing) -> AsyncUpstream:

@@ -22,6 +22,9 @@ class FleetBook(ClockedFleet):
     """What a transport believes about its servers, and who asks which of them next. Not for two threads at once.
 
     A transport has no task that polls: the request that finds a server due has it asked in the background.
+
+    Attributes:
+        looking: servers are being asked for models that nobody has.
     """
 
     def __init__(self, config: Config, clock: Clock) -> None:
@@ -30,6 +33,7 @@ class FleetBook(ClockedFleet):
         self._asking: dict[str, float] = {}
         self._asked: dict[str, float] = {}
         self._due = dict.fromkeys(self.state.servers, float("-inf"))
+        self.looking = False
         self._looked_at = float("-inf")
 
     # --- who asks -----------------------------------------------------------------------------------------------------
@@ -70,8 +74,6 @@ class FleetBook(ClockedFleet):
         if now - self._looked_at < _LOOK_AGAIN_SECONDS:
             return False
         self._looked_at = now
-        for name in self.servers:
-            self.state.lists_are_due(name, now)
         return True
 
     def models_changed(self) -> None:

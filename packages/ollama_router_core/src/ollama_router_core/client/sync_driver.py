@@ -163,10 +163,19 @@ class SyncDriver:
             raise
 
     def _look_for_models(self, library: Any) -> bool:
+        fleet = self._state.fleet
         with self._changed:
-            if not self._state.fleet.may_look_again():
+            if fleet.looking:
+                return self._changed.wait_for(lambda: not fleet.looking, FIRST_FACTS_SECONDS)
+            if not fleet.may_look_again():
                 return False
-        self.drive(library, ask_fleet(self._state.environment, "/api/tags"))
+            fleet.looking = True
+        try:
+            self.drive(library, ask_fleet(self._state.environment, "/api/tags"))
+        finally:
+            with self._changed:
+                fleet.looking = False
+                self._changed.notify_all()
         return True
 
     def _open(self, task: Task, request: Outgoing) -> SyncUpstream:

@@ -118,7 +118,7 @@ def _try(
 ) -> Steps[tuple[Outcome, Answer | None]]:
     permit = slot.permit(destination.name)
     if permit is None:
-        alone = ConnectFailed(f"{destination.name} failed repeatedly and is left alone for a while")
+        alone = ConnectFailed(f"{destination.name} is suspended after repeated failures")
         return Unreachable(alone, 0.0), None
     started = environment.now()
     try:

@@ -56,7 +56,7 @@ class Revoked(Interruption):
     @property
     def error(self) -> RouterError:
         """What the client is told."""
-        return Forbidden("the token was revoked or its user deactivated while the request was under way")
+        return Forbidden("the token was revoked or its user deactivated while the request was in flight")
 
 
 class Shutdown(Interruption):

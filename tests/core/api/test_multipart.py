@@ -94,3 +94,19 @@ def test_any_bytes_are_read_or_refused(body: bytes, content_type: bytes) -> None
             parse_form(kind, b"--XX\r\n" + body)
         except (InvalidBody, AmbiguousKey):
             continue
+
+
+@pytest.mark.parametrize("blank", [b" ", b"\t", b" \t"])
+@pytest.mark.parametrize("head", [b"X:%s\x01", b"Content-Disposition: form-data;%s\x01", b"%s\x01", HEAD + b"%s\x01"])
+def test_blanks_before_a_control_character_cost_no_more_than_their_number(head: bytes, blank: bytes) -> None:
+    """4 KB of blanks are rejected at once: where two quantifiers match one blank, this takes minutes."""
+    with pytest.raises(InvalidBody):
+        parse_form(TYPE, form((head % (blank * (4000 // len(blank))), b"whisper")))
+    with pytest.raises(InvalidBody):
+        parse_form(TYPE + blank * 4000 + b"\x01", form((HEAD, b"whisper")))
+
+
+def test_blanks_around_a_value_are_no_part_of_it() -> None:
+    """A field's value is what is left without blanks on either side."""
+    (read,) = parse_form(TYPE, form((HEAD + b"\r\nContent-Type: \t text/plain \t", b"whisper"))).parts
+    assert read.content_type == b"text/plain"

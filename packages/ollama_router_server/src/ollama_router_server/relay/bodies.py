@@ -27,6 +27,10 @@ Send = Callable[[Message], Awaitable[None]]
 
 _LONGEST_DECODED = 20 * 1024 * 1024  # Ollama's own cap
 _WINDOW_LOG = 23  # 8 MiB: what RFC 8878 asks every decoder to support
+_SLICE = 64 * 1024
+"""Compressed bytes that a decoder gets at a time: what follows a frame is copied, and is never more than this."""
+_MOST_FRAMES = 64
+"""Frames of one body; a client's library writes one, a client that streams a few."""
 
 
 async def body_pieces(receive: Receive) -> AsyncIterator[bytes]:
@@ -60,23 +64,47 @@ def decoded(body: bytes, asked: ReadBody) -> bytes:
 
     Raises:
         BodyTooLarge: more than `asked.limit` bytes, or 20 MiB, or a window of more than 8 MiB.
-        InvalidBody: not zstd, or cut off.
+        InvalidBody: not zstd, cut off, or of more than 64 frames.
     """
     if not asked.compressed:
         return body
-    pieces: list[bytes] = []
-    left = limit = min(asked.limit, _LONGEST_DECODED)
-    while body:
-        decoder = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})
-        try:
-            piece = decoder.decompress(body, max_length=left + 1)
-        except zstd.ZstdError:
-            raise InvalidBody("failed to decompress zstd body") from None
-        left -= len(piece)
-        if left < 0:
-            raise BodyTooLarge(f"the decompressed body is larger than the limit of {limit} bytes")
-        if not decoder.eof:
+    frames = _Frames(min(asked.limit, _LONGEST_DECODED))
+    for start in range(0, len(body), _SLICE):
+        frames.feed(body[start : start + _SLICE])
+    return frames.end()
+
+
+class _Frames:
+    """Decompresses zstd frames that come in slices, to at most `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = self._left = limit
+        self._decoder: zstd.ZstdDecompressor | None = None
+        self._begun = 0
+        self._pieces: list[bytes] = []
+
+    def feed(self, data: bytes) -> None:
+        while data:
+            decoder = self._decoder = self._decoder or self._next_frame()
+            try:
+                piece = decoder.decompress(data, max_length=self._left + 1)
+            except zstd.ZstdError:
+                raise InvalidBody("failed to decompress zstd body") from None
+            self._left -= len(piece)
+            if self._left < 0:
+                raise BodyTooLarge(f"the decompressed body is larger than the limit of {self._limit} bytes")
+            self._pieces.append(piece)
+            data = decoder.unused_data
+            if decoder.eof:
+                self._decoder = None
+
+    def end(self) -> bytes:
+        if self._decoder is not None:
             raise InvalidBody("failed to decompress zstd body: it is cut off")
-        pieces.append(piece)
-        body = decoder.unused_data
-    return b"".join(pieces)
+        return b"".join(self._pieces)
+
+    def _next_frame(self) -> zstd.ZstdDecompressor:
+        self._begun += 1
+        if self._begun > _MOST_FRAMES:
+            raise InvalidBody(f"the zstd body has more than {_MOST_FRAMES} frames")
+        return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG})

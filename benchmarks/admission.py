@@ -23,14 +23,13 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from ollama_router_server.relay.admission import AdmissionController, ServerSlot
-
 from ollama_router_core.admission import Admission, Dispatch, Outcome, Ticket
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.api.strict_json import parse_object
 from ollama_router_core.config.settings import Config
 from ollama_router_core.exchange.actions import Admit
+from ollama_router_core.exchange.admission_controller import AdmissionController, ServerSlot
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.routing.selector import ServerSelector
@@ -119,7 +118,7 @@ def server_cost(config: Config, facts: dict[str, ServerFacts], requests: list[Ro
     for name, known in facts.items():
         fleet.update(name, partial(_always, known))
     fleet.state._speeds = book  # noqa: SLF001 (what was learned cannot be handed in)
-    controller = AdmissionController(config, fleet, SystemClock())
+    controller = AdmissionController(config, fleet, SystemClock().monotonic)
     request: Any = SimpleNamespace(route=requests[0], document=parse_object(BODY))
 
     async def run() -> float:

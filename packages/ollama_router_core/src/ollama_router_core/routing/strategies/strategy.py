@@ -32,7 +32,7 @@ class Strategy(Protocol):
     """Compares servers that can take a request.
 
     `binds_late`: a request waits in the queue for a slot of its model, and admission chooses among all that wait; else
-    it is bound on arrival. `uses_prefixes`: a server that holds a conversation's prefix counts as quicker for its next turn.
+    it is bound on arrival. `uses_prefixes`: a server that holds a conversation's prefix is quicker for its next turn.
     """
 
     @property

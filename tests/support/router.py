@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ollama_router_core.config import load_config
 from ollama_router_core.records.request_record import RequestRecord
@@ -28,6 +29,7 @@ from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import Role, UserStore
 from ollama_router_server.system import SystemClock
 from support.eventually import eventually, eventually_async
+from support.exchange_modes import current_mode
 
 
 @dataclass
@@ -82,12 +84,14 @@ async def running_router(
     settings = {"servers": dict(servers), "proxy_port": 1, **config}
     url = f"sqlite:///{folder}/router.sqlite3"
     token, admin_token = await users_in(folder)
-    services = Services(load_config(json.dumps(settings)), {"OROUTER_DATABASE_URL": url, **(environment or {})})
+    mode = current_mode()
+    with mode.upstream():
+        services = Services(load_config(json.dumps(settings)), {"OROUTER_DATABASE_URL": url, **(environment or {})})
     sock = listen("127.0.0.1", 0)
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(services),
-            http=strict_protocol(Bounds(front or ProtocolLimits())),
+            http=strict_protocol(Bounds(front or ProtocolLimits())) if mode.driver == "front" else HttpToolsProtocol,
             access_log=False,
             proxy_headers=False,
             log_config=None,
@@ -100,6 +104,7 @@ async def running_router(
     try:
         await eventually(lambda: server.started or running.done())
         assert server.started, "the router did not start"
+        await mode.warm_up(services, token, admin_token)
         yield RunningRouter(services, sock.getsockname()[1], token, admin_token)
     finally:
         server.should_exit = True

@@ -72,6 +72,7 @@ def test_the_rule_leaks_nothing(seed: int) -> None:
     assert leaked(answer_fields(wire(fields)), forbidden - {"cookie", "x-forwarded-for"}) == set()
 
 
+@pytest.mark.front_only
 async def test_nothing_leaks_over_sockets(tmp_path: Path) -> None:
     """A hundred sets each way on the two ways through the router, and on an error's way back."""
     rng = random.Random(9110)  # noqa: S311 - repeatable

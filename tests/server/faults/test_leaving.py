@@ -112,6 +112,7 @@ async def test_a_client_that_leaves_before_the_answer_is_noticed(tmp_path: Path,
     assert row.status == 499
 
 
+@pytest.mark.front_only
 async def test_a_client_that_has_sent_its_next_request_is_noticed_too(tmp_path: Path) -> None:
     """What is pipelined behind a request waits for its answer; that must not hide that nobody waits for it."""
     gone = asyncio.Event()

@@ -68,6 +68,7 @@ async def test_ten_times_too_many_are_refused_while_nobody_is_served(tmp_path: P
     assert again.status_code == 200
 
 
+@pytest.mark.front_only
 async def test_a_refused_request_needs_no_task(tmp_path: Path) -> None:
     """A refusal costs less than a request that is served."""
     gate = Gate()

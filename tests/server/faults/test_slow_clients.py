@@ -62,6 +62,7 @@ async def attack(router: RunningRouter, slow: Callable[[RawClient, RunningRouter
                 await acting
 
 
+@pytest.mark.front_only
 async def test_slow_clients_are_cut_and_others_served(tmp_path: Path) -> None:
     """Ten of each kind: `/livez` answers all the while, all of them are cut, no 408 follows a begun answer."""
     limits = ProtocolLimits(header_timeout=0.5, body_idle=0.5, write_stall=0.5)

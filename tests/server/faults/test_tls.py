@@ -45,6 +45,7 @@ async def ask(router: RunningRouter) -> tuple[int, bytes]:
         return answer.status_code, answer.content
 
 
+@pytest.mark.warm_only
 async def test_a_trusted_host_gets_its_key_over_tls(
     tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

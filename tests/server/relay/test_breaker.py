@@ -58,6 +58,8 @@ async def test_five_broken_exchanges_suspend_a_server(tmp_path: Path) -> None:
     assert refused["reasons"][0]["code"] == "suspended"
 
 
+@pytest.mark.warm_only
+@pytest.mark.front_only
 async def test_a_suspended_server_costs_the_others_nothing(tmp_path: Path) -> None:
     """Somebody's laptop sleeps for days: requests to the other servers still need no task of their own."""
     async with (

@@ -248,6 +248,7 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_and_a_cut(tmp_path: P
     assert rows[0].error_code == "upstream_disconnected"
 
 
+@pytest.mark.warm_only
 async def test_connections_are_used_again(tmp_path: Path) -> None:
     """A translated stream is read to the end of its host's bytes, so the connection goes back to the pool."""
     async with _stage(tmp_path, api="openai") as (router, simulator), router.client() as client:

@@ -18,7 +18,7 @@ def write_head(context: RequestContext, status: int, fields: Headers) -> Steps[N
         return
     context.status = status
     context.head_written = True
-    context.framed = any(name == b"content-length" for name, _ in fields)
+    context.framed = b"content-length" in dict(fields)
     yield WriteHead(status, fields)
 
 

@@ -111,7 +111,7 @@ def answer_head(context: RequestContext, answer: Answer, *, rewritten: bool = Fa
         fields.append((b"x-should-retry", b"false"))  # every server that could be asked has refused
     if context.route is not None and context.route.stream:
         fields.append((b"x-accel-buffering", b"no"))
-        if not any(name == b"cache-control" for name, _ in fields):
+        if b"cache-control" not in dict(fields):
             fields.append((b"cache-control", b"no-cache"))
     return fields
 

@@ -130,8 +130,11 @@ class FrontCycle:
         if self.response_complete:
             return
         if not self.body:
-            self.body = bytearray()
-        self.body += piece
+            self.body = piece
+        else:
+            if isinstance(self.body, bytes):
+                self.body = bytearray(self.body)
+            self.body += piece
         if len(self.body) > READ_HIGH_WATER:
             self.flow.pause_reading()
         self._wake()

@@ -66,6 +66,8 @@ class StrictProtocol(ServingProtocol):
                     self._refuse(event)
                 case _:
                     assert_never(event)
+        if self._cycle is not None:
+            self._cycle.body_arrived()
         if not requests.closed:
             self._wait_for_more()
 
@@ -91,14 +93,12 @@ class StrictProtocol(ServingProtocol):
     def _add_body(self, piece: bytes) -> None:
         if self._cycle is not None:
             self._cycle.add_body(piece)
-            self._cycle.body_arrived()
 
     def _end_request(self) -> None:
         self._deadline.lift()
         cycle = self._cycle
         if cycle is not None:
             cycle.body_complete()
-            cycle.body_arrived()
             if cycle.response_complete:
                 self._deadline.set(self.timeout_keep_alive, "keepalive")
 

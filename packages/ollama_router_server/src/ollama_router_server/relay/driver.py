@@ -6,7 +6,7 @@ Nothing here waits. An action without a result yet is `WAITING`, and its driver 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Literal, assert_never, cast
@@ -36,7 +36,8 @@ from ollama_router_server.accounts.usage_limits import UsageLimits
 from ollama_router_server.relay.model_search import ModelSearch
 from ollama_router_server.relay.reservations import reserve, reserve_later
 from ollama_router_server.relay.uploads import Tee, TeeReader
-from ollama_router_server.upstream.interface import Call, CallingUpstream, Origin, Timeouts, UpstreamRequest
+from ollama_router_server.upstream.interface import Call, CallingUpstream, Timeouts, UpstreamRequest
+from ollama_router_server.upstream.targets import Target
 
 __all__ = ["WAITING", "Collaborators", "Driver", "ServerAction", "Waiting"]
 
@@ -60,6 +61,7 @@ class Collaborators:
     """What actions are carried out with. `record` takes the row of an exchange that has ended."""
 
     environment: Environment
+    targets: Mapping[str, Target]
     upstream: CallingUpstream
     admission: AdmissionController
     authenticator: Authenticator
@@ -163,8 +165,8 @@ class Driver:
 
     def _result(self, action: _Awaited | None) -> Any:
         match action:
-            case Receive(upstream):
-                piece = _next_piece(cast("Call", upstream))
+            case Receive():
+                piece = _next_piece(action.upstream)  # type: ignore[arg-type]  # it is what `_send` returned
                 if piece is WAITING and self._timed_out:
                     raise UpstreamTimeout("the server did not go on in time", phase="idle")
                 return piece
@@ -216,16 +218,20 @@ class Driver:
     # servers ----------------------------------------------------------------------------------------------------------
 
     def _send(self, request: Outgoing) -> Call:
-        patience, destination = request.patience, request.destination
+        destination, patience = request.destination, request.patience
+        target = self._collaborators.targets[destination.name]
+        timeouts = target.timeouts
+        if patience is not destination.patience:
+            timeouts = Timeouts(connect=patience.connect, first_byte=patience.first_byte, idle=patience.idle)
         call = self._collaborators.upstream.open(
             UpstreamRequest(
-                origin=Origin(destination.scheme, destination.host, destination.port),
+                origin=target.origin,
                 method=request.method,
                 target=request.target,
                 headers=tuple(request.fields),
                 body=cast("bytes | AsyncIterator[bytes]", request.body),
                 body_length=request.body_length,
-                timeouts=Timeouts(connect=patience.connect, first_byte=patience.first_byte, idle=patience.idle),
+                timeouts=timeouts,
             ),
             self.wake,
         )

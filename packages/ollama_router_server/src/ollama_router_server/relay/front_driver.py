@@ -72,8 +72,12 @@ class FrontDriver(Driver):
         """Take the step, and those after it until one has to wait."""
         self._running = True
         try:
-            action = self._checked(step(argument))
+            action = step(argument)
             while action is not None:
+                if self._leaves:
+                    self._leaves = False
+                    action = self.exchange.interrupt(ClientLeft())
+                    continue
                 try:
                     result = self._perform(action)
                 except Exception as error:  # noqa: BLE001 - as in `wake`
@@ -81,19 +85,12 @@ class FrontDriver(Driver):
                     continue
                 if result is WAITING:
                     return
-                action = self._checked(self.exchange.resume(result))
+                action = self.exchange.resume(result)
         except Exception:  # noqa: BLE001 - there is no task whose failure would cut the connection
             _log.exception("exchange_failed", request_id=self.exchange.context.id)
         finally:
             self._running = False
         self._end()
-
-    def _checked(self, action: Action | None) -> Action | None:
-        """The action, if the client is still there."""
-        if not self._leaves or action is None:
-            return action
-        self._leaves = False
-        return self.exchange.interrupt(ClientLeft())
 
     def _perform(self, action: Action) -> Any:
         match action:

@@ -86,6 +86,7 @@ class Relay:
         )
         self._collaborators = Collaborators(
             environment=self._environment,
+            targets=deps.targets,
             upstream=deps.upstream,
             admission=deps.admission,
             authenticator=deps.authenticator,

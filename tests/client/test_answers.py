@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -174,6 +175,49 @@ def test_an_answer_that_nobody_watches_tells_how_it_ended(fleet: FakeFleet, cloc
                 client.post("/api/chat", json=CHAT)
             assert len(inner.seen) < 20
     assert set(transport.snapshot.in_flight.values()) == {0}
+
+
+def test_requests_do_not_wait_for_questions_under_way(fleet: FakeFleet, clock: Any) -> None:
+    """A server that takes long to tell about itself holds up nobody who knows enough."""
+    silent = threading.Event()
+    inner = Streaming(fleet)
+    real = inner.handle_request
+
+    def slow(request: Any) -> Any:
+        if request.url.path != "/api/chat" and inner.seen:
+            silent.wait(20)
+        return real(request)
+
+    inner.handle_request = slow  # type: ignore[method-assign]
+    with httpx.Client(transport=RouterTransport(fleet.config, inner=inner, clock=clock)) as client:
+        client.post("http://router/api/chat", json=CHAT)
+        for _ in range(3):
+            clock.now += 11
+            assert client.post("http://router/api/chat", json=CHAT).status_code == 200
+        silent.set()
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_each_request_takes_its_own_length_and_fields_along(fleet: FakeFleet, library: Any) -> None:
+    """Bodies of several lengths in turn, and a field that changes: a server sees the request's own."""
+    inner = Streaming(fleet, library)
+    with library.Client(transport=RouterTransport(fleet.config, inner=inner), base_url="http://router") as client:
+        for turn in range(1, 6):
+            message = {"role": "user", "content": "x" * turn}
+            client.post("/api/chat", json={**CHAT, "messages": [message]}, headers={"user-agent": f"agent {turn // 2}"})
+            sent = inner.seen[-1]
+            assert sent.headers["content-length"] == str(len(sent.read()))
+            assert sent.headers["user-agent"] == f"agent {turn // 2}"
+            assert ("x" * turn).encode() in sent.content
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_an_answer_made_here_is_read_like_any_other(fleet: FakeFleet, library: Any) -> None:
+    """Raw bytes, lines and the whole: as of a real transport, an answer has not been read yet."""
+    with library.Client(transport=RouterTransport(fleet.config, inner=fleet), base_url="http://router") as client:
+        with client.stream("GET", "/api/version") as answer:
+            raw = b"".join(answer.iter_raw())
+        assert client.get("/api/version").content == raw
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -1,4 +1,4 @@
-"""The asynchronous driver: does what tasks wait for under asyncio or trio, and nothing else."""
+"""The asynchronous driver: performs the I/O that tasks wait for, on asyncio or trio, and decides nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar, assert_never, cast
 
 import anyio
 
-from ollama_router_core.client.async_upstream import CLOSING_SECONDS, AsyncUpstream, Tasks
+from ollama_router_core.client.async_upstream import CLOSING_SECONDS, AsyncUpstream, BackgroundTasks
 from ollama_router_core.client.connections import ConnectionPool
 from ollama_router_core.client.fleet_queries import ask_server
 from ollama_router_core.client.state import State
@@ -35,20 +35,20 @@ _Result = TypeVar("_Result")
 
 
 class AsyncDriver:
-    """Drives the tasks of one transport; `inner` is what the program wants requests to be sent with, if anything."""
+    """Drives the tasks of one transport; `inner` is the transport that the program supplied, if any."""
 
     def __init__(self, state: State, inner: Any) -> None:
         self._state = state
         self._given = inner
         self._pool = ConnectionPool(state.clock)
-        self._tasks = Tasks()
+        self._tasks = BackgroundTasks()
 
     def call(self, library: Any, request: Any, body: bytes) -> Call:
         """Begin a program's request."""
         return Call(self._state, library, self._open, request, body, self._tasks.notify)
 
     async def answer(self, call: Call) -> AsyncGenerator[Output, None]:
-        """Yield the head of the answer, then its pieces; closing this early leaves the exchange.
+        """Yield the head of the answer, then its pieces; closing the generator early abandons the exchange.
 
         Raises:
             TransportError: of the call's library, where the answer is not complete.
@@ -68,13 +68,13 @@ class AsyncDriver:
             raise call.exception
 
     async def drive(self, library: Any, steps: Steps[_Result]) -> _Result:
-        """Carry steps out that are no request's, and return what they return."""
+        """Run steps that belong to no request; return their result."""
         query = Query(self._state, library, self._open, steps)
         await self._work(query)
         return cast("_Result", query.value)
 
     async def know_the_fleet(self, library: Any) -> None:
-        """Wait for facts about servers that were never asked; have what is due asked in the background."""
+        """Wait for facts about servers that were never queried; query those that are due in the background."""
         fleet = self._state.fleet
         unknown = fleet.has_unknown()
         names = fleet.claim(unknown_only=unknown)
@@ -85,7 +85,7 @@ class AsyncDriver:
             await self._tasks.wait_for(lambda: not fleet.has_unknown(), FIRST_FACTS_SECONDS)
 
     async def aclose(self) -> None:
-        """Close every connection and end work under way."""
+        """Close every connection and cancel background work."""
         await self._tasks.aclose()
         await (self._pool if self._given is None else self._given).aclose()
 

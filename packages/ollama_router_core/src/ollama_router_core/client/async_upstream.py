@@ -1,4 +1,4 @@
-"""Requests to servers, sent and read in the task that waits, or several in tasks of their own."""
+"""Requests to servers, sent and read in the waiting task, or several at once in background tasks."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ollama_router_core.errors import UpstreamError
 from ollama_router_core.exchange.actions import Outgoing
 from ollama_router_core.exchange.events import Arrival, Headers, Piece
 
-__all__ = ["CLOSING_SECONDS", "AsyncUpstream", "Tasks"]
+__all__ = ["CLOSING_SECONDS", "AsyncUpstream", "BackgroundTasks"]
 
 CLOSING_SECONDS = 2.0
-"""For closing what was cancelled or failed."""
+"""Upper bound for closing connections after a cancellation or failure."""
 
 
 class AsyncUpstream:
-    """A request that is sent when its answer is first waited for, by a transport of the program's or one on loan.
+    """A request, sent when its answer is first awaited: by the program's own transport, or by one on loan.
 
     Attributes:
         status: of the answer, 0 before its head came.
@@ -80,14 +80,14 @@ class AsyncUpstream:
         return Piece(b"", complete=True) if piece is None else Piece(piece, complete=False)
 
     async def arrival(self) -> Arrival:
-        """Wait for the next piece, or what prevents it."""
+        """Wait for the next piece, or for the failure in its place."""
         try:
             return Arrival(self, await self.receive())
         except UpstreamError as error:
             return Arrival(self, error)
 
     async def close(self) -> None:
-        """Give the connection back if the answer was read to its end, else close it, also in a cancelled task."""
+        """Give the connection back if the answer was read to its end, else close it, even in a cancelled task."""
         surplus = None
         with anyio.move_on_after(CLOSING_SECONDS, shield=True):
             if self._stream is not None:
@@ -106,15 +106,15 @@ class AsyncUpstream:
         raise failure from error
 
 
-class Tasks:
-    """What goes on beside the tasks of the program, each in a task that ends with it."""
+class BackgroundTasks:
+    """Background work of a transport, each piece in a task that ends with it."""
 
     def __init__(self) -> None:
         self._waiting: set[anyio.Event] = set()
         self._running: set[anyio.CancelScope] = set()
 
     def start(self, work: Callable[[], Awaitable[None]]) -> anyio.CancelScope:
-        """Begin a piece of work; the scope ends it."""
+        """Start a piece of work; the scope cancels it."""
         scope = anyio.CancelScope()
         self._running.add(scope)
         spawn(self._run, scope, work)
@@ -129,18 +129,18 @@ class Tasks:
             self.notify()
 
     async def aclose(self) -> None:
-        """End all work."""
+        """Cancel all work."""
         for scope in tuple(self._running):
             scope.cancel()
         await self.wait_for(lambda: not self._running, CLOSING_SECONDS)
 
     def notify(self) -> None:
-        """Have waiting tasks look at what they wait for."""
+        """Make waiting tasks check their conditions."""
         for event in tuple(self._waiting):
             event.set()
 
     async def wait_for(self, until: Callable[[], object], seconds: float | None) -> None:
-        """Wait until something holds, or the time is up."""
+        """Wait until a condition holds, or time is up."""
         with anyio.move_on_after(seconds):
             while not until():
                 event = anyio.Event()
@@ -153,7 +153,7 @@ class Tasks:
     async def receive_any(
         self, task: Task, upstreams: Sequence[AsyncUpstream], seconds: float | None
     ) -> Arrival | None:
-        """Wait for what comes first of several answers; None when the time is up."""
+        """Wait for the next arrival from any of several upstreams; None when time is up."""
         if len(upstreams) == 1 and upstreams[0].scope is None:
             return await upstreams[0].arrival()
         for upstream in upstreams:
@@ -163,7 +163,7 @@ class Tasks:
         return task.arrivals.popleft() if task.arrivals else None
 
     async def release(self, task: Task, upstream: AsyncUpstream) -> None:
-        """End an answer; one that a task reads is closed by that task."""
+        """Release an upstream; one that a background task reads is closed by that task."""
         if upstream.scope is None:
             await upstream.close()
             return

@@ -82,7 +82,7 @@ class AsyncRouterTransport(BaseTransport):
         return build_response(library, head.status, head.fields, as_stream(library, answer), call.extensions)
 
     async def aclose(self) -> None:
-        """Close every connection and end questions under way."""
+        """Close every connection and cancel background queries."""
         await self._driver.aclose()
 
     async def __aenter__(self) -> Self:

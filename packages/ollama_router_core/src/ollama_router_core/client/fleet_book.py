@@ -1,4 +1,4 @@
-"""The core's `FleetState` for a transport, whose servers are asked for news when a request finds them due."""
+"""The core's `FleetState` for a transport; servers are queried when a request finds them due."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ollama_router_core.fleet.state import FleetState
 __all__ = ["FleetBook"]
 
 _AGAIN_SECONDS = 1.0
-"""Seconds between two questions to a server that requests cause, however many there are."""
+"""Least seconds between two queries of a server that are prompted by requests."""
 _LOOK_AGAIN_SECONDS = 5.0
-"""Seconds between two looks for models that nobody has."""
+"""Least seconds between two searches for models that no server is known to have."""
 _LEASE_SECONDS = 60.0
-"""Questions that have not ended by then have been lost, with their thread or event loop."""
+"""A query that has not finished by then was lost with its thread or event loop."""
 
 
 class FleetBook(ClockedFleet):
-    """What a transport believes about its servers, and who asks which of them next. Not for two threads at once.
+    """What a transport believes about its servers, and which of them to query next. Not thread-safe.
 
-    A transport has no task that polls: the request that finds a server due has it asked in the background.
+    A transport has no polling task: a request that finds a server due has it queried in the background.
 
     Attributes:
-        looking: servers are being asked for models that nobody has.
+        looking: a search for a missing model is under way.
     """
 
     def __init__(self, config: Config, clock: Clock) -> None:
@@ -39,18 +39,18 @@ class FleetBook(ClockedFleet):
     # --- who asks -----------------------------------------------------------------------------------------------------
 
     def has_unknown(self) -> bool:
-        """Whether some server has never answered or failed a probe, or has to be asked before the next request."""
+        """Whether some server was never probed, or must be queried before the next request."""
         return bool(self._unknown)
 
     def is_asking(self) -> bool:
-        """Whether any server is being asked."""
+        """Whether any server is being queried."""
         return bool(self._asking)
 
-    def claim(self, *, unknown_only: bool = False, everything: bool = False) -> list[str]:
-        """List servers whose facts are due and that nobody is asking; the caller asks each and calls `unclaim`."""
+    def claim(self, *, unknown_only: bool = False) -> list[str]:
+        """List servers that are due and not being queried; the caller queries each and calls `unclaim`."""
         now, names = self.now(), []
         for name, due in self._due.items():
-            wanted = name in self._unknown if unknown_only else everything or now >= due
+            wanted = name in self._unknown if unknown_only else now >= due
             if wanted and now - self._asking.get(name, float("-inf")) >= _LEASE_SECONDS:
                 self._asking[name] = self._asked[name] = now
                 self._due[name] = now + self.state.probe_pause(name)
@@ -58,18 +58,18 @@ class FleetBook(ClockedFleet):
         return names
 
     def unclaim(self, name: str) -> None:
-        """Note that asking a server ended, well or not."""
+        """Note that a query of a server finished, successfully or not."""
         self._asking.pop(name, None)
         self._unknown.discard(name)
         if self._due[name] > self._asked[name] + _AGAIN_SECONDS:  # else it became due again meanwhile
             self._due[name] = self.now() + self.state.probe_pause(name)
 
     def known(self, name: str) -> None:
-        """Note that what a first decision needs is there, although questions go on."""
+        """Note that the facts for a first decision are there, while the query continues."""
         self._unknown.discard(name)
 
     def may_look_again(self) -> bool:
-        """Whether a request that could not be placed may have every server asked for its models."""
+        """Whether a request for a missing model may have every server searched for it."""
         now = self.now()
         if now - self._looked_at < _LOOK_AGAIN_SECONDS:
             return False
@@ -77,12 +77,12 @@ class FleetBook(ClockedFleet):
         return True
 
     def models_changed(self) -> None:
-        """Have the next request wait for the lists of servers whose models were made or deleted."""
+        """Make the next request wait for the lists of servers whose models were created or deleted."""
         self._looked_at = float("-inf")
         self._unknown |= {name for name, facts in self.servers.items() if facts.installed_at is None}
 
     def _due_soon(self, name: str) -> None:
-        """Have a server asked with the next request, but no more than once a second."""
+        """Have a server queried with the next request, at most once a second."""
         if name in self._due:
             self._due[name] = min(self._due[name], self._asked.get(name, float("-inf")) + _AGAIN_SECONDS)
 
@@ -97,21 +97,21 @@ class FleetBook(ClockedFleet):
         self.state.probe_failed(name, error, now=self.now(), refused=refused)
 
     def measure_soon(self, name: str) -> None:
-        """Have a server asked what it has in memory, with the next request."""
+        """Have the loaded models of a server queried with the next request."""
         self._due_soon(name)
 
     def refresh_soon(self, name: str | None = None) -> None:
-        """Have the models of one server, or of all, asked for again, with the next request."""
+        """Have the models of one server, or of all, queried again with the next request."""
         for server in self.servers if name is None else (name,):
             self.state.lists_are_due(server, self.now())
             self._due_soon(server)
 
     def refresh_unknown(self, model: CanonicalName | None) -> None:
-        """Have the lists asked for again after a request for a model found no server, at most once in five seconds."""
+        """Have the lists queried again after a request found no server, at most once in five seconds."""
         if model is not None and self.state.may_refresh(self.now()):
             self.refresh_soon()
 
     @property
     def shares(self) -> bool:
-        """Whether somebody else may free or take a server without this transport being told."""
+        """Whether other processes may free or take a server without this transport being told."""
         return False

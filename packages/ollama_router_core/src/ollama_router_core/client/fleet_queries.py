@@ -1,4 +1,4 @@
-"""What a transport asks its servers about themselves, as steps that a driver carries out beside requests."""
+"""What a transport queries its servers for, as steps that a driver runs in the background."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ollama_router_core.fleet.inventory import Question, Told, take_stock
 __all__ = ["ask_server"]
 
 _LONGEST_FACTS = 64 * 1024 * 1024
-"""Bytes of an answer about a server."""
+"""Most bytes of a reply."""
 _PROBE = Question("GET", "/api/version")
 
 
 def ask_server(state: State, name: str) -> Steps[None]:
-    """Ask in one round: is it up, what does it have on disk, what in memory, what are its models made of."""
+    """Query one server: whether it is up, its installed and loaded models, and the facts of new ones."""
     fleet, now = state.fleet, state.clock.monotonic
     try:
         started = now()

@@ -35,7 +35,7 @@ def _library(kind: Hashable) -> Any:
 
 
 def any_library() -> Any:
-    """The library to ask servers with when there is no request: the one the program has imported, else either."""
+    """The library for queries without a request: the one that the program has imported, else either."""
     for name in ("httpx", "httpx2"):
         if name in sys.modules:
             return sys.modules[name]

@@ -1,4 +1,4 @@
-"""Requests and responses of httpx or httpx2, read and built through what both libraries document."""
+"""Requests and responses of httpx or httpx2, read and built through their documented APIs."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def build_request(library: Any, outgoing: Outgoing, timeouts: Mapping[str, float
 
 @lru_cache(maxsize=256)
 def _parsed(url: Callable[[str], Any], text: str) -> Any:
-    """Parse a URL once: a transport sends to few, and parsing takes as long as deciding where to."""
+    """Parse a URL once: there are few, and parsing takes as long as choosing the server."""
     return url(text)
 
 
 def build_response(library: Any, status: int, fields: Headers, stream: Any, extensions: Mapping[str, Any]) -> Any:
-    """Build what the program gets: an answer whose body is still to be read from a stream of the library."""
+    """Build the program's response; its body is still to be read from a stream of the library."""
     return library.Response(status, headers=list(fields), stream=stream, extensions=dict(extensions))

@@ -1,4 +1,4 @@
-"""Tasks that outlive the request that starts them, under asyncio and under trio."""
+"""Tasks that outlive the request that starts them, on asyncio and trio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one transport consists of beside its I/O."""
+"""The I/O-free half of a transport."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["State"]
 
 
 class State:
-    """The half of both transports that does no I/O. Not for two threads at once.
+    """What both transports share. Not thread-safe.
 
     Attributes:
         probe_seconds: how long a server may take to answer its probe.

@@ -1,4 +1,4 @@
-"""The synchronous transport: blocking I/O in the threads that ask for it."""
+"""The synchronous transport: blocking I/O in the calling threads."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class RouterTransport(BaseTransport):
         return build_response(library, head.status, head.fields, as_stream(library, answer), call.extensions)
 
     def close(self) -> None:
-        """Close every connection and wait for questions under way."""
+        """Close every connection and wait for background queries."""
         self._driver.close()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The synchronous driver: does what tasks wait for by blocking calls, and nothing else."""
+"""The synchronous driver: performs the I/O that tasks wait for by blocking calls, and decides nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar, assert_never, cast
 from ollama_router_core.client.connections import pooled_transport
 from ollama_router_core.client.fleet_queries import ask_server
 from ollama_router_core.client.state import State
-from ollama_router_core.client.sync_upstream import SyncUpstream, Threads
+from ollama_router_core.client.sync_upstream import BackgroundThreads, SyncUpstream
 from ollama_router_core.client.tasks import Call, Output, Query, Task, Wait
 from ollama_router_core.client.transport import FIRST_FACTS_SECONDS, LONGEST_PAUSE
 from ollama_router_core.exchange.actions import (
@@ -32,13 +32,13 @@ _Result = TypeVar("_Result")
 
 
 class SyncDriver:
-    """Drives the tasks of one transport; `inner` is what the program wants requests to be sent with, if anything."""
+    """Drives the tasks of one transport; `inner` is the transport that the program supplied, if any."""
 
     def __init__(self, state: State, inner: Any) -> None:
         self._state = state
         self._given = inner
         self._inner: dict[str, Any] = {}
-        self._threads = Threads()
+        self._threads = BackgroundThreads()
         self._changed = self._threads.changed
         self._closed = False
 
@@ -48,7 +48,7 @@ class SyncDriver:
             return Call(self._state, library, self._open, request, body, self._threads.notify)
 
     def answer(self, call: Call) -> Generator[Output, None, None]:
-        """Yield the head of the answer, then its pieces; closing this early leaves the exchange.
+        """Yield the head of the answer, then its pieces; closing the generator early abandons the exchange.
 
         Raises:
             TransportError: of the call's library, where the answer is not complete.
@@ -68,13 +68,13 @@ class SyncDriver:
             raise call.exception
 
     def drive(self, library: Any, steps: Steps[_Result]) -> _Result:
-        """Carry steps out that are no request's, and return what they return."""
+        """Run steps that belong to no request; return their result."""
         query = Query(self._state, library, self._open, steps)
         self._work(query)
         return cast("_Result", query.value)
 
     def know_the_fleet(self, library: Any) -> None:
-        """Wait for facts about servers that were never asked; have what is due asked in the background."""
+        """Wait for facts about servers that were never queried; query those that are due in the background."""
         fleet = self._state.fleet
         with self._changed:
             unknown = fleet.has_unknown()
@@ -87,7 +87,7 @@ class SyncDriver:
                 self._changed.wait_for(lambda: not fleet.has_unknown(), FIRST_FACTS_SECONDS)
 
     def close(self) -> None:
-        """Close every connection and wait for work under way."""
+        """Close every connection and wait for background work."""
         self._closed = True
         self._threads.join()
         for inner in self._inner.values() if self._given is None else (self._given,):

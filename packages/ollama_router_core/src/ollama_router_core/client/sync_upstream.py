@@ -1,4 +1,4 @@
-"""Requests to servers, sent and read by blocking calls: in the thread that waits, or in threads of their own."""
+"""Requests to servers, sent and read by blocking calls in the waiting thread, or several in background threads."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ollama_router_core.errors import UpstreamError
 from ollama_router_core.exchange.actions import Outgoing
 from ollama_router_core.exchange.events import Arrival, Headers, Piece
 
-__all__ = ["SyncUpstream", "Threads"]
+__all__ = ["BackgroundThreads", "SyncUpstream"]
 
 
 class SyncUpstream:
-    """A request that is sent when its answer is first waited for.
+    """A request, sent when its answer is first awaited.
 
     Attributes:
         status: of the answer, 0 before its head came.
@@ -68,7 +68,7 @@ class SyncUpstream:
         return Piece(b"", complete=True) if piece is None else Piece(piece, complete=False)
 
     def arrival(self) -> Arrival:
-        """Wait for the next piece, or what prevents it."""
+        """Wait for the next piece, or for the failure in its place."""
         try:
             return Arrival(self, self.receive())
         except UpstreamError as error:
@@ -87,8 +87,8 @@ class SyncUpstream:
         raise failure from error
 
 
-class Threads:
-    """What goes on beside the threads of the program: each piece of work in a thread that ends with it.
+class BackgroundThreads:
+    """Background work of a transport, each piece in a thread that ends with it.
 
     Attributes:
         changed: guards the transport's state, and is notified whenever something has come.
@@ -99,7 +99,7 @@ class Threads:
         self._running: set[threading.Thread] = set()
 
     def start(self, work: Callable[..., None], *arguments: Any) -> None:
-        """Begin a piece of work."""
+        """Start a piece of work."""
 
         def run() -> None:
             try:
@@ -113,17 +113,17 @@ class Threads:
         thread.start()
 
     def join(self) -> None:
-        """Wait for all work to end."""
+        """Wait for all work to finish."""
         for thread in tuple(self._running):
             thread.join()
 
     def notify(self) -> None:
-        """Have waiting threads look at what they wait for."""
+        """Make waiting threads check their conditions."""
         with self.changed:
             self.changed.notify_all()
 
     def receive_any(self, task: Task, upstreams: Sequence[SyncUpstream], seconds: float | None) -> Arrival | None:
-        """Wait for what comes first of several answers; None when the time is up."""
+        """Wait for the next arrival from any of several upstreams; None when time is up."""
         if len(upstreams) == 1 and not upstreams[0].shared:
             return upstreams[0].arrival()
         for upstream in upstreams:
@@ -135,7 +135,7 @@ class Threads:
             return task.arrivals.popleft() if task.arrivals else None
 
     def release(self, task: Task, upstream: SyncUpstream) -> None:
-        """End an answer; one that a thread reads is closed by that thread, with its next piece."""
+        """Release an upstream; one that a background thread reads is closed by that thread at its next piece."""
         upstream.released = True
         if not upstream.shared:
             upstream.close()

@@ -1,4 +1,4 @@
-"""What a driver drives: a program's request, or questions of the transport's own. No I/O here."""
+"""Tasks for a driver: a program's request, or queries of the transport's own. No I/O here."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ _Result = TypeVar("_Result")
 _NO_TIMEOUTS: Mapping[str, float | None] = {}
 
 Wait = AwaitSlot | LookForModels | AwaitHead | Receive | ReceiveAny | Release
-"""Actions that do I/O: what is left for a driver."""
+"""The actions that need I/O, which are left to the driver."""
 Output = WriteHead | bytes
-"""What a program gets."""
+"""What the program receives."""
 Open = Callable[["Task", Outgoing], Upstream]
 
 
 class Task(ABC):
-    """A machine; actions that need no I/O are carried out here. Not for two threads at once.
+    """Runs a machine of the exchange up to its next I/O. Not thread-safe.
 
     Args:
         state: of the transport.
@@ -78,23 +78,23 @@ class Task(ABC):
     # --- for drivers --------------------------------------------------------------------------------------------------
 
     def resume(self, result: object = None) -> Output | Wait | None:
-        """What the program gets next, or the driver has to do, now that the last wait came to this; None at the end."""
+        """Continue with the result of the last wait; return the next output or wait, None at the end."""
         return self._go_on(self._send, result)
 
     def fail(self, error: BaseException) -> Output | Wait | None:
-        """As `resume`, after the last wait failed."""
+        """Continue after the last wait failed; return as `resume`."""
         return self._go_on(self._raise, error)
 
     def give_up(self) -> Output | Wait | None:
-        """As `resume`, now that nobody wants the result."""
+        """Abandon the task; return as `resume`."""
         return None if self._ended else self.fail(ClientLeft())
 
     def advance(self) -> Output | Wait | None:
-        """As `resume`, after output was taken."""
+        """Continue after output was taken; return as `resume`."""
         return self._output.popleft() if self._output else self._wait
 
     def timeouts(self, destination: Destination, patience: Patience) -> dict[str, float | None]:
-        """Seconds for one request, as the libraries' extension `timeout` has them."""
+        """Timeouts of one request in seconds, in the form of the libraries' `timeout` extension."""
         del destination
         connect, read = patience.connect, patience.first_byte
         return {"connect": connect, "read": read, "write": read, "pool": connect}
@@ -111,7 +111,7 @@ class Task(ABC):
 
     @abstractmethod
     def _carry_out(self, action: Admit | ReadBody | StreamBody | WriteHead | Write | Finish | Cut | Record) -> object:
-        """Do what only a program's request has to have done."""
+        """Carry out an action that only a program's request has."""
 
     def _go_on(self, step: Callable[[Any], Action | None], argument: object) -> Output | Wait | None:
         try:
@@ -142,7 +142,7 @@ class Task(ABC):
 
 
 class Query(Task, Generic[_Result]):
-    """Steps that are no request's. `value` is what they return."""
+    """Steps that belong to no request. `value` is their result."""
 
     def __init__(self, state: State, library: Any, open_upstream: Open, steps: Steps[_Result]) -> None:
         super().__init__(state, library, open_upstream)
@@ -169,7 +169,7 @@ class Query(Task, Generic[_Result]):
 
 
 class Call(Task):
-    """A program's request on its way.
+    """A program's request.
 
     Attributes:
         context: its state.
@@ -197,7 +197,7 @@ class Call(Task):
         self._timeouts: Mapping[str, float | None] = request.extensions.get("timeout") or _NO_TIMEOUTS
 
     def timeouts(self, destination: Destination, patience: Patience) -> dict[str, float | None]:
-        """The program's own where it has some, but for what has to be short; connecting is bounded by the config."""
+        """The program's timeouts where it set any, except for brief queries; the config bounds connecting."""
         asked, brief = self._timeouts, patience.first_byte < destination.patience.first_byte
         connect, read, write = asked.get("connect"), asked.get("read"), asked.get("write")
         if connect is None or connect > patience.connect:
@@ -208,7 +208,7 @@ class Call(Task):
 
     @property
     def exception(self) -> BaseException | None:
-        """What the program is to catch in place of an answer, or of the rest of one; None if it has all of it."""
+        """What to raise in place of the answer, or of the rest of it; None if it is complete."""
         error = self.context.error
         if isinstance(error, UpstreamError) and self.failure is not None:
             return exception_of(self.library, self._request, error, self.failure)

@@ -1,4 +1,4 @@
-"""What both transports have in common: how one is made, and what it tells."""
+"""What both transports have in common: constructors and the snapshot."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ else:
 __all__ = ["FIRST_FACTS_SECONDS", "LONGEST_PAUSE", "BaseTransport"]
 
 FIRST_FACTS_SECONDS = 3.0
-"""How long a request waits for what servers that were never asked say."""
+"""How long a request waits for servers that were never queried."""
 LONGEST_PAUSE = 1.0
-"""Seconds between looks of a request in the queue, which has servers asked that are due."""
+"""Most seconds for which a queued request sleeps before it has due servers queried."""
 
 
 class BaseTransport(_Base):  # type: ignore[misc]
@@ -63,5 +63,5 @@ class BaseTransport(_Base):  # type: ignore[misc]
 
     @property
     def snapshot(self) -> FleetSnapshot:
-        """What is believed about the fleet now; asks nobody."""
+        """The state of the fleet as believed now; sends nothing."""
         return self._state.fleet.snapshot

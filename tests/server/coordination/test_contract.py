@@ -86,6 +86,11 @@ def test_requests_in_flight_of_the_others_add_up(members: list[Coordination], sc
     members[2].give_back(scope, "a")
     assert [member.elsewhere(scope, "a") for member in members] == [4, 3, 3]
     assert members[0].elsewhere(scope, "b") == 0
+    members[1].take(scope, "c")
+    members[0].take(scope, "own")
+    assert members[0].all_elsewhere(scope, ["b", "own", "c", "a"]) == {"a": 4, "c": 1}
+    assert members[0].all_elsewhere(scope, ["b"]) == {}
+    members[1].give_back(scope, "c")
     assert not any(members[0].elsewhere(other, "a") for other in set(Scope) - {scope})
 
 

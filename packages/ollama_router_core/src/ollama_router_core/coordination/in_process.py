@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ollama_router_core.coordination.interface import LEASE_SECONDS, NOBODY, Admissions, Coordination, Figure, Scope
 from ollama_router_core.coordination.news import News
@@ -95,6 +95,10 @@ class InProcessMember:
     def elsewhere(self, scope: Scope, name: str) -> int:
         """Return what the other live members hold."""
         return sum(member.counts[scope][name] for member in self._living())
+
+    def all_elsewhere(self, scope: Scope, names: Collection[str]) -> Mapping[str, int]:
+        """Return the same of many names, without those of which nothing is held."""
+        return {name: count for name in names if (count := self.elsewhere(scope, name))}
 
     def admit(self, user: str, now: float) -> None:
         """Count a request of a user in this second."""

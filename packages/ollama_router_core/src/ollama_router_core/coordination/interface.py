@@ -11,7 +11,7 @@ learns that the member is gone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -79,6 +79,9 @@ class Coordination(Protocol):
 
     def elsewhere(self, scope: Scope, name: str) -> int:
         """Return what the other live members hold; never negative."""
+
+    def all_elsewhere(self, scope: Scope, names: Collection[str]) -> Mapping[str, int]:
+        """Return the same of many names, without those of which nothing is held."""
 
     def admit(self, user: str, now: float) -> None:
         """Count a request of a user in this second, for limits per minute."""

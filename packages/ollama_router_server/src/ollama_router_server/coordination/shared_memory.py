@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -160,6 +160,10 @@ class WorkerMember:
         """Return what the other live workers hold."""
         rows = self._rows[scope]
         return sum([rows.count(other, name) for other in self._living])
+
+    def all_elsewhere(self, scope: Scope, names: Collection[str]) -> Mapping[str, int]:
+        """Return the same of many names, without those of which nothing is held."""
+        return self._rows[scope].sums(self._living, names)
 
     def admit(self, user: str, now: float) -> None:
         """Count a request of a user in this second."""

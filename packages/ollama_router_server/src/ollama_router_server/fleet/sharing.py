@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import assert_never
 
 from ollama_router_core.api.model_names import CanonicalName
@@ -49,11 +49,8 @@ class FleetSharing:
         """Return the fleet with what the other workers have in flight and reserved."""
         if not self.with_others:
             return self._state.snapshot(self._now())
-        return self._state.snapshot(self._now(), self._elsewhere(Scope.SERVER), self._elsewhere(Scope.RESERVED))
-
-    def _elsewhere(self, scope: Scope) -> Mapping[str, int]:
-        counts = ((name, self._coordination.elsewhere(scope, name)) for name in self._state.servers)
-        return {name: count for name, count in counts if count}
+        names, elsewhere = self._state.servers, self._coordination.all_elsewhere
+        return self._state.snapshot(self._now(), elsewhere(Scope.SERVER, names), elsewhere(Scope.RESERVED, names))
 
     def begin(self, name: str) -> None:
         """Count a request that goes to a server; a slot that was reserved there is used."""

@@ -13,6 +13,7 @@ import ollama
 import openai
 import pytest
 
+import ollama_router_core as core
 from ollama_router_core import AsyncRouterTransport, RouterTransport, load_config
 from ollama_router_core.testing import SimulatorThread
 
@@ -62,6 +63,18 @@ def test_the_library_routes(here: dict[str, Any], capsys: pytest.CaptureFixture[
         block = _block(LIBRARY, "from_urls").replace("http://gpu-box:11434", one.url)
         exec(block.replace("http://192.168.1.20:11434", two.url), here)  # noqa: S102 - as above
     assert "127.0.0.1" in capsys.readouterr().out
+
+
+def test_a_program_decides_for_itself(here: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """The library page's example without a server."""
+    exec(_block(LIBRARY, "FleetSnapshot("), here)  # noqa: S102 - as above
+    assert capsys.readouterr().out.startswith("big ")
+
+
+def test_the_library_page_lists_the_public_names() -> None:
+    """All of them, and no other."""
+    rows = LIBRARY.partition("## Public names")[2].partition("|---|---|")[2].splitlines()
+    assert sorted(re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in rows if row))) == sorted(core.__all__)
 
 
 def _block(page: str, holding: str) -> str:

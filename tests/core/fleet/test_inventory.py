@@ -10,6 +10,7 @@ from ollama_router_core.config.settings import ModelSettings
 from ollama_router_core.errors import UpstreamProtocolError
 from ollama_router_core.fleet.inventory import Question, Told, take_stock
 from ollama_router_core.fleet.snapshot import ServerFacts
+from support.work import calls
 
 TAGS = {"models": [{"name": "m:1b", "size": 5, "digest": "d1"}, {"name": "n:1b", "size": 6, "digest": "d2"}]}
 SHOW = {"model_info": {"general.architecture": "llama", "llama.block_count": 3}, "capabilities": ["completion"]}
@@ -96,3 +97,51 @@ def test_a_body_that_is_none_of_its_routes_is_told_and_changes_nothing() -> None
     assert len(told) == 1
     assert book.servers["a"].loaded_at is None
     assert book.servers["a"].installed
+
+
+def test_one_digest_is_asked_about_once_however_many_names_it_has() -> None:
+    """2,000 names of one model cost one question, and calls in proportion to their number."""
+
+    def work(count: int) -> int:
+        rows = [{"name": f"m{number}-{count}:1b", "size": 5, "digest": "d"} for number in range(count)]
+        book = Notes("a")
+        replies = {**REPLIES, "/api/tags": {"models": rows}}
+        asked: list[Question] = []
+        made = calls(lambda: asked.extend(play(book, replies)))
+        assert paths(asked) == ["/api/tags", "/api/ps", "/api/show"]
+        assert all(model.facts is not None for model in (book.servers["a"].installed or {}).values())
+        return made
+
+    assert work(2000) <= 2.1 * work(1000)
+
+
+def test_a_list_beyond_the_cap_is_refused() -> None:
+    """120,000 rows are no models; what was known stays."""
+    rows = json.dumps({"models": [{"name": f"m{number}"} for number in range(120_000)]}).encode()
+    errors: list[UpstreamProtocolError] = []
+    book = Notes("a")
+    assert paths(play(book, {**REPLIES, "/api/tags": rows}, unusable=errors.append)) == ["/api/tags", "/api/ps"]
+    assert book.servers["a"].installed is None
+    assert len(errors) == 1
+
+
+def test_a_round_asks_about_so_many_models_and_the_next_goes_on() -> None:
+    """A server of many models is known after some rounds."""
+    rows = [{"name": f"m{number}:1b", "size": 5, "digest": f"d{number}"} for number in range(250)]
+    book = Notes("a")
+    replies = {**REPLIES, "/api/tags": {"models": rows}}
+    assert paths(play(book, replies)).count("/api/show") == 200
+    assert paths(play(book, replies)).count("/api/show") == 50
+
+
+def test_members_that_are_no_numbers_are_named() -> None:
+    """The operator reads which, the model is known without them."""
+    tags = b'{"models":[{"name":"m:1b","digest":"d","size":1e999,"details":{"context_length":1e999}}]}'
+    errors: list[UpstreamProtocolError] = []
+    book = Notes("a")
+    play(book, {**REPLIES, "/api/tags": tags}, unusable=errors.append)
+    (model,) = (book.servers["a"].installed or {}).values()
+    assert (model.size, model.context_length) == (0, None)
+    assert [error.message for error in errors] == [
+        "the server's answer has members that are no numbers, left out: 'context_length', 'size'"
+    ]

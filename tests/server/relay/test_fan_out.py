@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import unquote
@@ -9,8 +10,10 @@ from urllib.parse import unquote
 import anyio
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from ollama_router_core.testing import Answer, OllamaSimulator, Silence, model
+from support.eventually import eventually
 from support.router import running_router, server_entry
 
 pytestmark = pytest.mark.anyio
@@ -182,3 +185,42 @@ async def test_a_route_that_no_server_knows_is_404(tmp_path: Path) -> None:
         sim.misbehave(Answer(status=404, body=b"404 page not found"), path="/api/status")
         response = await client.get("/api/status")
     assert (response.status_code, response.text) == (404, "404 page not found")
+
+
+HOSTILE = {
+    "a version of 5,000 digits": ("/api/version", b'{"version":"%s"}' % (b"9" * 5000)),
+    "a version of 60 MB": ("/api/version", b'{"version":"%s"}' % (b"1" * 60_000_000)),
+    "a number that does not exist": ("/api/tags", b'{"models":[{"name":"odd","details":{"context_length":1e999}}]}'),
+    "120,000 models": (
+        "/api/tags", b'{"models":[%s]}' % b",".join(b'{"name":"m%d","digest":"d"}' % i for i in range(120_000))
+    ),
+    "no list": ("/api/tags", b'{"models":5}'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lie", HOSTILE)
+async def test_what_one_server_says_spoils_no_list_and_is_named_once(tmp_path: Path, lie: str) -> None:
+    """Versions, lists and numbers out of bounds: everybody gets what the other server says, in JSON that is valid."""
+    path, body = HOSTILE[lie]
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")], version="0.9.7") as well,
+        OllamaSimulator(models=[model("llama3.2:3b")]) as odd,
+    ):
+        odd.misbehave(Answer(status=200, body=body), path=path)
+        servers = {"well": server_entry(well), "odd": server_entry(odd)}
+        with capture_logs() as log:
+            async with (
+                running_router(tmp_path, servers, health_check_interval=0.1) as router,
+                router.client() as client,
+            ):
+                polls = len(odd.requests_to("/api/version"))
+                await eventually(lambda: len(odd.requests_to("/api/version")) > polls + 3)
+                version = await client.get("/api/version")
+                tags = await client.get("/api/tags")
+    assert version.json()["version"] == "0.9.7"
+    names = {row["name"] for row in json.loads(tags.content, parse_constant=pytest.fail)["models"]}
+    assert "llama3.1:8b" in names
+    assert len(names) <= 3
+    told = [line for line in log if line["event"] in {"server_facts_unavailable", "server_down"}]
+    assert len({line["error"] for line in told}) == len(told)
+    assert 1 <= len(told) <= 2

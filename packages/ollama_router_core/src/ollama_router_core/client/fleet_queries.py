@@ -9,11 +9,10 @@ from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamTimeou
 from ollama_router_core.exchange.actions import Steps
 from ollama_router_core.exchange.asking import Reply, ask_all, own_request
 from ollama_router_core.fleet.inventory import Question, Told, take_stock
+from ollama_router_core.responses.server_documents import LONGEST_DOCUMENT
 
 __all__ = ["ask_server"]
 
-_LONGEST_FACTS = 64 * 1024 * 1024
-"""Most bytes of a reply."""
 _PROBE = Question("GET", "/api/version")
 
 
@@ -60,7 +59,7 @@ def _ask(state: State, name: str, question: Question, seconds: float | None = No
         UpstreamError: there was no answer.
     """
     request = own_request(state.environment, name, question.method, question.path, body=question.body, seconds=seconds)
-    (reply,) = yield from ask_all(state.environment, (request,), longest=_LONGEST_FACTS)
+    (reply,) = yield from ask_all(state.environment, (request,), longest=LONGEST_DOCUMENT)
     if isinstance(reply, RouterError):
         raise reply
     return reply

@@ -111,6 +111,7 @@ class _Collecting:
         self.longest = longest
         self.open: dict[Upstream, int] = {}
         self.pieces: list[list[bytes]] = [[] for _ in requests]
+        self.sizes = [0] * len(requests)
         self.results: list[Reply | RouterError | None] = [None] * len(requests)
 
     def take(self, arrival: Arrival) -> bool:
@@ -130,7 +131,8 @@ class _Collecting:
         destination, pieces = self.requests[number].destination, self.pieces[number]
         refuse_redirect(destination, arrival.upstream.status)
         pieces.append(arrival.result.data)
-        if sum(map(len, pieces)) > self.longest:
+        self.sizes[number] += len(arrival.result.data)
+        if self.sizes[number] > self.longest:
             raise UpstreamProtocolError(f"{destination.name} answered with more than {self.longest} bytes")
         if arrival.result.complete:
             upstream = arrival.upstream

@@ -14,7 +14,7 @@ from ollama_router_core.api.endpoints import ENDPOINTS, Family, Routing
 from ollama_router_core.api.model_names import canonical_name, is_cloud_name
 from ollama_router_core.api.ollama_errors import model_not_found
 from ollama_router_core.api.requests import ParsedRequest
-from ollama_router_core.errors import NoServerFits, RouterError, UnknownRoute
+from ollama_router_core.errors import NoServerFits, RouterError, UnknownRoute, UpstreamProtocolError
 from ollama_router_core.exchange.actions import Steps
 from ollama_router_core.exchange.answers import JSON, JSON_UTF8, answer_for
 from ollama_router_core.exchange.asking import Reply, ask_all, own_request
@@ -31,13 +31,13 @@ from ollama_router_core.responses.merging import (
     merge_tags,
     openai_from_tags,
 )
+from ollama_router_core.responses.server_documents import LONGEST_DOCUMENT
 from ollama_router_core.translate import ExternalModel, codec_of
 
 __all__ = ["Replies", "answer_merged", "ask_fleet"]
 
 DEADLINE_SECONDS = 1.0
 """Of a server that has not answered by then the last answer counts; the whole takes under 1.5 s."""
-_LONGEST_LIST = 64 * 1024 * 1024
 
 Row = Mapping[str, Any]
 
@@ -69,7 +69,7 @@ def ask_fleet(environment: Environment, path: str) -> Steps[Replies]:
     fleet = environment.fleet
     up = [name for name, facts in fleet.snapshot.servers.items() if facts.up]
     requests = [own_request(environment, name, "GET", path, seconds=DEADLINE_SECONDS) for name in up]
-    answers = yield from ask_all(environment, requests, seconds=DEADLINE_SECONDS, longest=_LONGEST_LIST)
+    answers = yield from ask_all(environment, requests, seconds=DEADLINE_SECONDS, longest=LONGEST_DOCUMENT)
     bodies: dict[str, bytes] = {}
     for name, answer in zip(up, answers, strict=True):
         body = _learned(environment, name, path, answer)
@@ -80,13 +80,9 @@ def ask_fleet(environment: Environment, path: str) -> Steps[Replies]:
 
 def _learned(environment: Environment, name: str, path: str, answer: Reply | RouterError) -> bytes | None:
     """What a server says, now or last, once what it said now is believed."""
-    fleet, now = environment.fleet, environment.now()
-    if isinstance(answer, Reply) and answer.status == 200:
+    fleet = environment.fleet
+    if isinstance(answer, Reply) and answer.status == 200 and _is_believed(environment, name, path, answer.body):
         fleet.remember(name, path, answer.body)
-        if path == "/api/tags":
-            fleet.update(name, partial(observe_tags, body=answer.body, now=now))
-        elif path == "/api/ps":
-            fleet.update(name, partial(observe_ps, body=answer.body, now=now, wall=environment.clock.wall()))
         return answer.body
     if isinstance(answer, Reply):
         fleet.remember(name, path, None)
@@ -95,6 +91,19 @@ def _learned(environment: Environment, name: str, path: str, answer: Reply | Rou
         tags = fleet.last_reply(name, "/api/tags")
         return None if tags is None else openai_from_tags(tags)
     return known
+
+
+def _is_believed(environment: Environment, name: str, path: str, body: bytes) -> bool:
+    """Whether the body is what the route answers; what it tells about the server's models is then known."""
+    fleet, now = environment.fleet, environment.now()
+    try:
+        if path == "/api/tags":
+            fleet.update(name, partial(observe_tags, body=body, now=now))
+        elif path == "/api/ps":
+            fleet.update(name, partial(observe_ps, body=body, now=now, wall=environment.clock.wall()))
+    except UpstreamProtocolError:
+        return False
+    return True
 
 
 class _Listing:

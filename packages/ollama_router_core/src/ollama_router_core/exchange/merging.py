@@ -31,7 +31,8 @@ class _Progress:
         self.ended = False
         self._request = request
         self._upstream = upstream
-        self._rest = b""
+        self._rest: list[bytes] = []
+        self._size = 0
 
     def lines(self, arrival: Arrival) -> Iterator[Line]:
         """The lines that are whole now.
@@ -42,14 +43,24 @@ class _Progress:
         if not isinstance(arrival.result, Piece):
             raise arrival.result
         refuse_redirect(self._request.destination, self._upstream.status)
-        *whole, self._rest = (self._rest + arrival.result.data).split(b"\n")
-        for text in whole:
+        for text in self._whole(arrival.result.data):
             yield self._line(text)
-        if len(self._rest) > _LONGEST_LINE:
+        if self._size > _LONGEST_LINE:
             raise UpstreamProtocolError(f"{self.server} sent a line of more than {_LONGEST_LINE} bytes")
         self.ended = arrival.result.complete
-        if self.ended and self._rest.strip():
-            yield self._line(self._rest)
+        if self.ended and (rest := b"".join(self._rest)).strip():
+            yield self._line(rest)
+
+    def _whole(self, data: bytes) -> list[bytes]:
+        """The lines that end in `data`; what follows the last end is joined once its own has come."""
+        first, *more = data.split(b"\n")
+        self._rest.append(first)
+        self._size += len(first)
+        if not more:
+            return []
+        whole = [b"".join(self._rest), *more[:-1]]
+        self._rest, self._size = [more[-1]], len(more[-1])
+        return whole
 
     @property
     def error(self) -> str | None:

@@ -90,10 +90,12 @@ def read_error(answer: Answer) -> Steps[bytes]:
         UpstreamError: it broke off.
     """
     pieces: list[bytes] = []
+    size = 0
     receive = Receive(answer.upstream)
-    while sum(map(len, pieces)) < LONGEST_ERROR and not answer.complete:
+    while size < LONGEST_ERROR and not answer.complete:
         piece: Piece = yield receive
         pieces.append(answer.take(piece))
+        size += len(pieces[-1])
     return b"".join(pieces)
 
 

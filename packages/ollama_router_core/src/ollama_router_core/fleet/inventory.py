@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import Protocol
 
 from msgspec import Struct
 
 from ollama_router_core.config.settings import ModelSettings
 from ollama_router_core.errors import UpstreamProtocolError
-from ollama_router_core.fleet.observations import observe_ps, observe_show, observe_tags, with_facts
-from ollama_router_core.fleet.snapshot import ModelFacts, ServerFacts
+from ollama_router_core.fleet.observations import observe_ps, observe_tags, read_show, with_facts
+from ollama_router_core.fleet.snapshot import InstalledModel, ModelFacts, ServerFacts
+from ollama_router_core.responses.server_documents import read_document
 
 __all__ = ["Book", "Question", "Told", "take_stock"]
+
+_MOST_QUESTIONS = 200
+"""Models asked about in one round; what each answer teaches copies the table of the server's models."""
 
 
 class Question(Struct, frozen=True):
@@ -55,28 +61,58 @@ def take_stock(
 ) -> Generator[Question, Told | None, None]:
     """One round: the list of models if it has grown old, what is in memory, what new models are made of.
 
-    Send None for a question that had no answer. `unusable` gets the errors of bodies that do not fit their route.
+    Send None for a question that had no answer. `unusable` gets the errors of bodies that do not fit their route, and
+    of members that were left out of them.
     """
     note = partial(_note, name, book, unusable)
     if _list_is_due(book.servers[name], models, now):
         told = yield Question("GET", "/api/tags")
         if told is not None and told.status == 200:
             note(partial(observe_tags, body=told.body, now=told.now))
+            _name_left_out(told.body, unusable)
     told = yield Question("GET", "/api/ps")
     if told is not None and told.status == 200:
         note(partial(observe_ps, body=told.body, now=told.now, wall=told.wall))
-    for model in tuple((book.servers[name].installed or {}).values()):
-        if model.facts is not None or model.remote_host is not None:
-            continue
-        known = _facts_of_digest(model.digest, book.servers)
-        if known is not None:
-            book.update(name, partial(with_facts, name=model.name, model_facts=known))
-            continue
-        told = yield Question("POST", "/api/show", json.dumps({"model": model.spelling}).encode())
+    yield from _learn_architectures(name, book, unusable)
+
+
+def _learn_architectures(
+    name: str, book: Book, unusable: Callable[[UpstreamProtocolError], None]
+) -> Generator[Question, Told | None, None]:
+    """What models are made of: each digest is asked about once in the whole fleet, at most 200 in a round."""
+    missing = _without_facts(book.servers[name])
+    if not missing:
+        return
+    known = _facts_by_digest(book.servers)
+    learned = {model.name: known[key] for key, models in missing.items() if key in known for model in models}
+    book.update(name, partial(with_facts, learned=learned))
+    asked = islice((models for key, models in missing.items() if key not in known), _MOST_QUESTIONS)
+    for models in asked:
+        told = yield Question("POST", "/api/show", json.dumps({"model": models[0].spelling}).encode())
         if told is None:
             return
-        if told.status == 200:
-            note(partial(observe_show, name=model.name, body=told.body))
+        if told.status != 200:
+            continue
+        try:
+            found = read_show(told.body)
+        except UpstreamProtocolError as error:
+            unusable(error)
+        else:
+            book.update(name, partial(with_facts, learned={model.name: found for model in models}))
+
+
+def _without_facts(facts: ServerFacts) -> dict[str, list[InstalledModel]]:
+    """The models that a server may be asked about, those of one digest together; one without a digest is alone."""
+    found: dict[str, list[InstalledModel]] = {}
+    for model in (facts.installed or {}).values():
+        if model.facts is None and model.remote_host is None:
+            found.setdefault(model.digest or model.name, []).append(model)
+    return found
+
+
+def _facts_by_digest(servers: Mapping[str, ServerFacts]) -> dict[str, ModelFacts]:
+    models = (model for facts in servers.values() for model in (facts.installed or {}).values())
+    return {model.digest: model.facts for model in models if model.digest and model.facts is not None}
 
 
 def _list_is_due(facts: ServerFacts, models: ModelSettings, now: float) -> bool:
@@ -85,10 +121,12 @@ def _list_is_due(facts: ServerFacts, models: ModelSettings, now: float) -> bool:
     return now - facts.installed_at >= models.cache_ttl_seconds
 
 
-def _facts_of_digest(digest: str, servers: Mapping[str, ServerFacts]) -> ModelFacts | None:
-    """Each digest is asked about once in the whole fleet."""
-    models = (model for facts in servers.values() for model in (facts.installed or {}).values())
-    return next((one.facts for one in models if one.digest == digest and one.facts is not None), None)
+def _name_left_out(body: bytes, unusable: Callable[[UpstreamProtocolError], None]) -> None:
+    with suppress(UpstreamProtocolError):
+        left_out = read_document(body).left_out
+        if left_out:
+            names = ", ".join(repr(key[:64]) for key in left_out[:5])
+            unusable(UpstreamProtocolError(f"the server's answer has members that are no numbers, left out: {names}"))
 
 
 def _note(

@@ -6,7 +6,6 @@ snapshot's clock, `wall` seconds since 1970.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from typing import Any
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.errors import UpstreamProtocolError
 from ollama_router_core.fleet.snapshot import EMPTY, InstalledModel, LoadedModel, ModelFacts, ServerFacts
+from ollama_router_core.responses.server_documents import is_version, read_document, read_rows
 
 __all__ = [
     "forget_model",
@@ -28,6 +28,8 @@ __all__ = [
     "observe_tags",
     "observe_unloaded",
     "observe_version",
+    "read_show",
+    "read_version",
     "with_facts",
 ]
 
@@ -37,12 +39,17 @@ _NEVER_EXPIRES = 50 * 365 * 86400
 
 def observe_version(facts: ServerFacts, body: bytes, *, probe_ms: float, now: float) -> ServerFacts:
     """The server answered its probe in `probe_ms`; the body may be `/api/version` or anything else it answers."""
-    try:
-        version = _object(body).get("version")
-    except UpstreamProtocolError:
-        version = None
-    known = _text(version) or facts.version
+    known = read_version(body) or facts.version
     return replace(facts, up=True, error=None, probe_ms=probe_ms, probed_at=now, version=known)
+
+
+def read_version(body: bytes) -> str | None:
+    """The version that an answer to `/api/version` gives, None if it gives none that could be one."""
+    try:
+        version = read_document(body).values.get("version")
+    except UpstreamProtocolError:
+        return None
+    return version if is_version(version) else None
 
 
 def observe_down(facts: ServerFacts, error: str, *, now: float) -> ServerFacts:
@@ -90,15 +97,23 @@ def observe_show(facts: ServerFacts, name: CanonicalName, body: bytes) -> Server
     Raises:
         UpstreamProtocolError: the body is not what the route answers.
     """
-    return with_facts(facts, name, _model_facts(_object(body)))
+    return with_facts(facts, {name: read_show(body)})
 
 
-def with_facts(facts: ServerFacts, name: CanonicalName, model_facts: ModelFacts) -> ServerFacts:
-    """Architecture facts of one model, learned here or from a server that holds the same digest."""
-    if not facts.installed or name not in facts.installed:
-        return facts
-    model = replace(facts.installed[name], facts=model_facts)
-    return replace(facts, installed=MappingProxyType({**facts.installed, name: model}))
+def read_show(body: bytes) -> ModelFacts:
+    """The architecture that an answer to `/api/show` tells.
+
+    Raises:
+        UpstreamProtocolError: the body is not what the route answers.
+    """
+    return _model_facts(read_document(body).values)
+
+
+def with_facts(facts: ServerFacts, learned: Mapping[CanonicalName, ModelFacts]) -> ServerFacts:
+    """Architecture facts of some models, learned here or from a server that holds the same digests."""
+    installed = facts.installed or EMPTY
+    changed = {name: replace(installed[name], facts=found) for name, found in learned.items() if name in installed}
+    return replace(facts, installed=MappingProxyType({**installed, **changed})) if changed else facts
 
 
 def observe_load_started(
@@ -175,22 +190,8 @@ def forget_model(facts: ServerFacts, name: CanonicalName) -> ServerFacts:
     return replace(gone, installed=MappingProxyType(installed), installed_at=None)
 
 
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        raise UpstreamProtocolError("the server's answer is not JSON") from None
-    if not isinstance(value, dict):
-        raise UpstreamProtocolError("the server's answer is not a JSON object")
-    return value
-
-
 def _rows(body: bytes) -> list[dict[str, Any]]:
-    document = _object(body)
-    models = document.get("models")
-    if "models" not in document or not isinstance(models, list | None):
-        raise UpstreamProtocolError("the server's answer has no list of models")
-    return [row for row in models or [] if isinstance(row, dict) and _name_of(row)]
+    return [row for row in read_rows(read_document(body), "models") if _name_of(row)]
 
 
 def _name_of(row: Mapping[str, Any]) -> str:

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ollama_router_core.api.model_names import CanonicalName, canonical_name, is_model_name, parse_model_name
+from ollama_router_core.errors import UpstreamProtocolError
+from ollama_router_core.responses.server_documents import is_version, read_document, read_rows
 
 __all__ = [
     "find_openai_model",
@@ -119,7 +121,7 @@ def merge_status(bodies: Bodies, *, allowed: bool) -> bytes:
 
 def lowest_version(bodies: Bodies) -> str | None:
     """The oldest version among `/api/version` bodies: clients that look at it stay on safe ground."""
-    found = [version for body in bodies.values() if isinstance(version := _object(body).get("version"), str)]
+    found = [version for body in bodies.values() if is_version(version := _object(body).get("version"))]
     return min(found, key=_version_key, default=None)
 
 
@@ -130,25 +132,31 @@ def _version_key(text: str) -> tuple[tuple[int, ...], bool, str]:
 
 def _object(body: bytes) -> Mapping[str, Any]:
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
+        return read_document(body).values
+    except UpstreamProtocolError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _rows(bodies: Bodies, key: str, may_see: Callable[[Row], bool]) -> Iterable[tuple[str, Row]]:
     for server in sorted(bodies):
-        rows = _object(bodies[server]).get(key)
-        for row in rows if isinstance(rows, list) else ():
-            if isinstance(row, dict) and may_see(row):
+        try:
+            rows = read_rows(read_document(bodies[server]), key)
+        except UpstreamProtocolError:
+            continue
+        for row in rows:
+            if may_see(row):
                 yield server, row
 
 
 def _untouched(bodies: Bodies, key: str, rows: Iterable[Row]) -> bytes | None:
     """The only server's own bytes, if nothing was taken out of them."""
     (body,) = bodies.values()
-    document = _object(body)
-    same = key in document and (document[key] or []) == list(rows)
+    try:
+        document = read_document(body)
+    except UpstreamProtocolError:
+        return None
+    values = document.values
+    same = not document.left_out and key in values and (values[key] or []) == list(rows)
     return body if same else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Protocol
 
 import structlog
@@ -13,6 +14,7 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamTimeout
 from ollama_router_core.fleet.inventory import Book as FactBook
 from ollama_router_core.fleet.inventory import Question, Told, take_stock
+from ollama_router_core.fleet.observations import read_version
 from ollama_router_core.fleet.state import FleetState
 from ollama_router_server.system import Clock
 from ollama_router_server.upstream.fetching import fetch
@@ -24,6 +26,7 @@ __all__ = ["Book", "HealthChecker"]
 _log = structlog.get_logger("fleet")
 
 _START_SECONDS = 3.0
+_MOST_WARNINGS = 1000
 
 
 class Book(FactBook, Protocol):
@@ -57,6 +60,7 @@ class HealthChecker:
         self._book = book
         self._names = tuple(state.servers)
         self._wake: dict[str, asyncio.Event] = {}
+        self._warned: set[tuple[str, str]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._timeouts = _timeouts(config, config.model_info_timeout)
         self._probe_seconds = max(config.probe_timeout, config.server_busy_threshold_ms / 1000)
@@ -107,7 +111,7 @@ class HealthChecker:
 
     async def _take_stock(self, name: str) -> None:
         def unusable(error: RouterError) -> None:
-            _log.warning("server_facts_unavailable", server=name, error=error.message)
+            self._warn(name, error.message)
 
         steps = take_stock(name, self._book, self._models, now=self._clock.monotonic(), unusable=unusable)
         try:
@@ -128,12 +132,12 @@ class HealthChecker:
         except UpstreamTimeout:
             raise
         except RouterError as error:
-            _log.warning("server_facts_unavailable", server=name, path=path, error=error.message)
+            self._warn(name, error.message, path)
             return None
         if question.method == "GET" and status == 200:
             self._book.remember(name, path, body)
         elif question.method == "GET":
-            _log.warning("server_facts_unavailable", server=name, path=path, error=f"answered {path} with {status}")
+            self._warn(name, f"answered {path} with {status}", path)
         return Told(status, body, self._clock.monotonic(), self._clock.wall())
 
     async def _probe(self, name: str) -> bool:
@@ -147,7 +151,18 @@ class HealthChecker:
             text = f"did not answer its probe within {self._probe_seconds:g} s"
             raise UpstreamTimeout(text, phase="first_byte") from None
         now = self._clock.monotonic()
+        if status == HTTPStatus.OK and read_version(body) is None:
+            self._warn(name, "does not tell its version", "/api/version")
         return self._state.probe_answered(name, status, body, probe_ms=(now - started) * 1000, now=now)
+
+    def _warn(self, name: str, error: str, path: str | None = None) -> None:
+        """Log what a server says that cannot be believed: once, not with every poll."""
+        if (name, error) in self._warned:
+            return
+        if len(self._warned) >= _MOST_WARNINGS:
+            self._warned.clear()
+        self._warned.add((name, error))
+        _log.warning("server_facts_unavailable", server=name, path=path, error=error)
 
 
 def _timeouts(config: Config, seconds: float) -> Timeouts:

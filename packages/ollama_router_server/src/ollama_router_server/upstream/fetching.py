@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from ollama_router_core.errors import UpstreamProtocolError
+from ollama_router_core.responses.server_documents import LONGEST_DOCUMENT
 from ollama_router_server.upstream.interface import Timeouts, Upstream, UpstreamRequest
 from ollama_router_server.upstream.targets import Target
 
 __all__ = ["fetch"]
-
-_MAX_REPLY = 64 * 1024 * 1024
 
 
 async def fetch(
@@ -17,7 +16,7 @@ async def fetch(
     """One small exchange with a server: status and whole body.
 
     Raises:
-        UpstreamError: as `Upstream.send` and `UpstreamResponse.read`, or the body is larger than 64 MiB.
+        UpstreamError: as `Upstream.send` and `UpstreamResponse.read`, or the body is larger than 2 MiB.
     """
     headers = (*target.credential, (b"content-type", b"application/json")) if body else target.credential
     request = UpstreamRequest(
@@ -30,8 +29,8 @@ async def fetch(
         while piece := await response.read():
             pieces.append(piece)
             size += len(piece)
-            if size > _MAX_REPLY:
-                raise UpstreamProtocolError(f"{target.name} answered {path} with more than {_MAX_REPLY} bytes")
+            if size > LONGEST_DOCUMENT:
+                raise UpstreamProtocolError(f"{target.name} answered {path} with more than {LONGEST_DOCUMENT} bytes")
     finally:
         response.close()
     return response.status, b"".join(pieces)

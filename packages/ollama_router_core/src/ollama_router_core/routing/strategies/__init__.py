@@ -1,6 +1,6 @@
 """The strategies: one module each, registered here under the name that `routing_strategy` selects it by.
 
-What else the router does for a strategy (queueing, remembering prefixes) it asks of the strategy's properties, never
+Whatever else the router does for a strategy (queueing, remembering prefixes) it asks of the strategy's properties, not
 of its name. `tests/core/routing/test_strategy_registry.py` holds the registry to the names of the setting.
 """
 

@@ -108,10 +108,10 @@ class Driver:
             case Receive() | AwaitHead() | ReceiveAny():
                 if action.seconds is not None:
                     self._timer = asyncio.get_running_loop().call_later(action.seconds, self._time_is_up)
-            case Send(request):
-                return self._send(request)
-            case Release(upstreams):
-                self._release(cast("tuple[Call, ...]", upstreams))
+            case Send():
+                return self._send(action.request)
+            case Release():
+                self._release(cast("tuple[Call, ...]", action.upstreams))
                 return None
             case Admit():
                 return self._collaborators.admission.admit(action, self._wake_soon)
@@ -128,8 +128,8 @@ class Driver:
         """What is known at once; else have it found out."""
         collaborators = self._collaborators
         match action:
-            case Verify(headers):
-                found = collaborators.authenticator.authenticate(headers)
+            case Verify():
+                found = collaborators.authenticator.authenticate(action.headers)
                 if isinstance(found, User):
                     return found
                 self._await(asyncio.ensure_future(found))
@@ -170,8 +170,9 @@ class Driver:
                 if piece is WAITING and self._timed_out:
                     raise UpstreamTimeout("the server did not go on in time", phase="idle")
                 return piece
-            case AwaitHead(upstream):
-                return cast("Call", upstream).head_arrived() or (False if self._timed_out else WAITING)
+            case AwaitHead():
+                call = cast("Call", action.upstream)
+                return call.head_arrived() or (False if self._timed_out else WAITING)
             case ReceiveAny(upstreams):
                 return self._next_arrival(cast("tuple[Call, ...]", upstreams))
             case AwaitSlot(queued):
@@ -196,7 +197,12 @@ class Driver:
         self._end_waiting()
 
     def _end_waiting(self) -> None:
-        self._action = self._task = None
+        self._action = None
+        if self._task is not None or self._timer is not None:
+            self._task = None
+            self._stop_timer()
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from ollama_router_core.exchange.actions import Action, Cut, Finish, ReadBody, Record, Verify, Write, WriteHead
+from ollama_router_core.exchange.actions import Action, Cut, Finish, ReadBody, Receive, Record, Verify, Write, WriteHead
 from ollama_router_core.exchange.events import ClientLeft, Interruption
 from ollama_router_core.exchange.machine import Exchange
 from ollama_router_server.http.cycle import FrontCycle
@@ -94,23 +94,25 @@ class FrontDriver(Driver):
 
     def _perform(self, action: Action) -> Any:
         match action:
-            case Write(data):
-                if not self._cycle.put(data):
+            case Write():
+                if not self._cycle.put(action.data):
                     return None
                 self._client_action = action
                 return WAITING
-            case WriteHead(status, fields):
-                self._cycle.begin(status, fields)
-            case Finish(data):
-                self._cycle.put(data, more=False)
+            case Receive():
+                return self._carry_out(action)
+            case WriteHead():
+                self._cycle.begin(action.status, action.fields)
+            case Finish():
+                self._cycle.put(action.data, more=False)
             case Cut():
                 self._cycle.cut()
             case ReadBody():
                 self._cycle.want_body()
                 self._client_action = action
                 return self._poll_client(action)
-            case Record(row):
-                self._collaborators.record(self.exchange.context, row)
+            case Record():
+                self._collaborators.record(self.exchange.context, action.row)
             case _:
                 return self._carry_out(action)
         return None

@@ -17,7 +17,7 @@ from ollama_router_server.http import Bounds, ProtocolLimits, StrictProtocol, st
 from support.eventually import eventually
 from support.http_corpus import Seen
 
-__all__ = ["Feed", "Front", "feed", "serve_front"]
+__all__ = ["Feed", "Front", "MemoryTransport", "Recorder", "connected", "feed", "read_to_end", "serve_front"]
 
 
 class Recorder:
@@ -67,11 +67,12 @@ class Recorder:
         await send({"type": "http.response.body", "body": answer})
 
 
-class _Transport(asyncio.Transport):
-    """Remembers what is written; reading and writing never block."""
+class MemoryTransport(asyncio.Transport):
+    """Remembers what is written; reading and writing never block. `held` is what the client has not taken yet."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.held = 0
         self.written = b""
         self.closing = False
         self.half_closed = False
@@ -103,7 +104,7 @@ class _Transport(asyncio.Transport):
         pass
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.held
 
 
 @dataclass(frozen=True)
@@ -126,15 +127,20 @@ async def _turn(times: int) -> None:
         await asyncio.sleep(0)
 
 
+def connected(app: Recorder, **limits: Any) -> tuple[StrictProtocol, MemoryTransport]:
+    """A protocol object of its own with a connection in memory."""
+    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, proxy_headers=False)
+    config.load()
+    bounds = Bounds(ProtocolLimits(**limits))
+    protocol = StrictProtocol(config=config, server_state=ServerState(), app_state={}, bounds=bounds)
+    transport = MemoryTransport()
+    protocol.connection_made(transport)
+    return protocol, transport
+
+
 async def _feed(pieces: Sequence[bytes], turns: int) -> Feed:
     app = Recorder()
-    config = uvicorn.Config(
-        app, http=StrictProtocol, lifespan="off", log_config=None, access_log=False, proxy_headers=False
-    )
-    config.load()
-    protocol = StrictProtocol(config=config, server_state=ServerState(), app_state={})
-    transport = _Transport()
-    protocol.connection_made(transport)
+    protocol, transport = connected(app)
     for piece in pieces:
         if transport.closing:
             break

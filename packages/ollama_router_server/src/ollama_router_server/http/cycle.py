@@ -275,14 +275,14 @@ class FrontCycle:
         if self._ends_with_connection:
             reset_on_close(self.transport, on=False)
         if not self.keep_alive:
-            self.transport.close()
+            self._front.close()
         self._front.on_response_complete()
 
     def cut(self) -> None:
         """Nobody goes on with the answer: an error if it has not begun, else the end of the connection."""
         if self.response_started or self.disconnected:
             self._flush()
-            self.transport.close()
+            self._front.close()
             return
         length = b"%d" % len(_FAILED)
         fields = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", length)]

@@ -63,6 +63,8 @@ class TimedProtocol(FrontConnection):
         if self._cycle is not None and self._cycle.on_drained is not None:
             self._cycle.on_drained()
         self._stall.stop()
+        if self.transport.is_closing():
+            self._stall.start_if_idle()  # the rest below the low-water mark has to be taken, too
 
     def _end_timers(self) -> None:
         self._deadline.close()

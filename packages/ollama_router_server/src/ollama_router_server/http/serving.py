@@ -29,7 +29,7 @@ class ServingProtocol(TimedProtocol):
         """The server stops: close, after the answer that is under way if there is one."""
         cycle = self._cycle
         if cycle is None or cycle.response_complete:
-            self.transport.close()
+            self.close()
         else:
             cycle.keep_alive = False
 
@@ -40,6 +40,10 @@ class ServingProtocol(TimedProtocol):
         task = self.loop.create_task(self._run(cycle))
         self.server_state.tasks.add(task)
         task.add_done_callback(self.server_state.tasks.discard)
+
+    def close(self) -> None:
+        """Close once the client has taken what was written; one that stops reading is cut."""
+        raise NotImplementedError
 
     def on_response_complete(self) -> None:
         """An answer has ended."""

@@ -128,7 +128,6 @@ class StrictProtocol(ServingProtocol):
         """An answer has ended: continue with pipelined data, or wait for more."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
-            self._close()
             return
         self.flow.resume_reading()
         if self._requests.in_body:
@@ -169,7 +168,7 @@ class StrictProtocol(ServingProtocol):
     def _linger(self) -> None:
         """Half-close first: closing with unread bytes resets the connection, and the client would lose the answer."""
         if not self.transport.can_write_eof():
-            self._close()
+            self.close()
             return
         self.transport.write_eof()
         self.flow.resume_reading()
@@ -187,7 +186,7 @@ class StrictProtocol(ServingProtocol):
             case "body":
                 self._give_up(Refusal(408, "the body of a request stopped arriving"))
             case "head" | "keepalive" | "linger" | "unwanted":
-                self._close()
+                self.close()
             case _:
                 assert_never(phase)
 
@@ -195,8 +194,8 @@ class StrictProtocol(ServingProtocol):
         self._requests.close()
         self._refuse(refusal)
 
-    def _close(self) -> None:
-        """Close once the client has taken what was written."""
+    def close(self) -> None:
+        """Close once the client has taken what was written; one that stops reading is cut."""
         self._requests.close()
         self.transport.close()
         self._stall.start_if_idle()

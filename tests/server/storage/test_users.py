@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
+from ollama_router_core.access.token_proofs import TokenProver
 from ollama_router_core.access.tokens import check_format, verify_token
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.log_filter import LogFilter
@@ -212,3 +214,20 @@ async def test_an_unknown_role_is_a_programming_error(store: UserStore) -> None:
     """Three roles there are."""
     with pytest.raises(ValueError, match="admin, user, viewer"):
         await store.create("alice", role="root")  # type: ignore[arg-type]
+
+
+async def test_a_proof_is_kept_for_each_key_and_replaced(database: Database, clock: FakeClock) -> None:
+    """Also of a token that is gone by the time its proof is written: then there is nothing to keep."""
+    ours, theirs = (
+        UserStore(database, clock=clock, cost=4, prover=TokenProver(bytes([number]) * 32)) for number in range(2)
+    )
+    await ours.create("alice")
+    (fresh,) = (await theirs.identities()).tokens
+    assert fresh.proof is None
+    for proof in ("0" * 64, "1" * 64):
+        await theirs.store_proofs((replace(fresh, proof=proof),))
+        assert (await theirs.identities()).tokens[0].proof == proof
+    assert (await ours.identities()).tokens[0].proof not in {None, "0" * 64, "1" * 64}
+    await ours.delete("alice")
+    await theirs.store_proofs((replace(fresh, proof="2" * 64),))
+    assert not (await theirs.identities()).tokens

@@ -29,6 +29,7 @@ from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.log_retention import LogRetention
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.router_activity import RouterActivity
+from ollama_router_server.storage.token_key import make_token_prover, token_key_path
 from ollama_router_server.storage.token_usage import TokenUsage
 from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import UserStore
@@ -86,7 +87,8 @@ class Services:
         self._warnings = missing_keys(config, environment)
         self.targets = build_targets(config, environment)
         self.database = Database(self._database_url, busy_timeout=1.0)  # a lock must not hold up requests for longer
-        self.users = UserStore(self.database, clock=self.clock)
+        prover = make_token_prover(token_key_path(self._database_url, environment))
+        self.users = UserStore(self.database, clock=self.clock, prover=prover)
         self.groups = GroupStore(self.database, clock=self.clock)
         self.ledger = self._new_ledger()
         self.request_log = RequestLog(self.database)

@@ -13,6 +13,7 @@ from ollama_router_core.errors import StorageUnavailable
 from ollama_router_server.storage.database import Database, describe_url
 from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.request_log import RequestLog
+from ollama_router_server.storage.token_key import find_token_prover, token_key_path
 from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import SystemClock
@@ -67,7 +68,8 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
 async def open_users(settings: Settings) -> AsyncIterator[UserStore]:
     """Open the users of the settings' database."""
     async with open_database(settings) as database:
-        yield UserStore(database, clock=SystemClock())
+        prover = find_token_prover(token_key_path(settings.database_url, settings.variables))
+        yield UserStore(database, clock=SystemClock(), prover=prover)
 
 
 @asynccontextmanager

@@ -1,8 +1,9 @@
 """Authentication: from header fields to a user, without waiting where possible.
 
 The order keeps junk cheap: exactly one well-formed credential; a cached result; a public lookup that belongs to a
-token, and its checksum; only then bcrypt, off the event loop, in a few threads with a bounded queue, once for all
-requests that wait for the same credential.
+token, and its checksum; the token's stored proof, which decides for and against; only for tokens that have none yet
+bcrypt, off the event loop, in a few threads with a bounded queue, once for all requests that wait for the same
+credential.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hmac import compare_digest
 from typing import Any
 
@@ -36,6 +37,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 _RELOAD_AFTER = 60.0  # seconds; for changes made by hand, past the epoch
 _NOTE_USE_AFTER = 30.0  # seconds between writes of last-used times
+_STORE_PROOFS_AFTER = 0.2  # seconds in which proofs of several tokens gather
+_RETRY_PROOFS_AFTER = 5.0  # seconds after which a database that took none is asked again
 _PER_LOOKUP = 2  # knowing a token's public part must not be enough to occupy every thread
 
 _log = structlog.get_logger(__name__)
@@ -56,6 +59,19 @@ def _index(identities: Identities) -> _Directory:
         by_lookup[known.lookup] = (*by_lookup.get(known.lookup, ()), known)
     by_token = {known.user.token_id: known for known in identities.tokens}
     return _Directory(identities.epoch, by_lookup, by_token)
+
+
+def _with_proofs(directory: _Directory, proven: Mapping[int, KnownToken]) -> _Directory:
+    """Add proofs that the database has not shown yet, where the digests still stand."""
+    by_lookup, by_token = dict(directory.by_lookup), dict(directory.by_token)
+    for token_id, source in proven.items():
+        known = by_token.get(token_id)
+        if known is None or known.digest != source.digest:
+            continue
+        by_token[token_id] = replace(known, proof=source.proof)
+        sharing = by_lookup[known.lookup]
+        by_lookup[known.lookup] = tuple(by_token[each.user.token_id] for each in sharing)
+    return replace(directory, by_lookup=by_lookup, by_token=by_token)
 
 
 class Verification:
@@ -116,6 +132,8 @@ class Authenticator:
         self._confirmed = self._loaded = float("-inf")
         self._flights: dict[str, asyncio.Task[KnownToken | None]] = {}
         self._used: set[int] = set()
+        self._unstored: dict[int, KnownToken] = {}  # by token: confirmed by bcrypt, proof not in the database yet
+        self._proven = asyncio.Event()
         self._refreshing = asyncio.Lock()  # an older result must not overwrite a newer one
         self._callbacks: list[Callable[[], None]] = []
         self._tasks: tuple[asyncio.Task[None], ...] = ()
@@ -130,14 +148,16 @@ class Authenticator:
             StorageUnavailable: the database cannot be read.
         """
         await self.refresh()
-        self._tasks = (asyncio.create_task(self._watch()), asyncio.create_task(self._note_uses()))
+        work = (self._watch(), self._note_uses(), self._store_proofs())
+        self._tasks = tuple(asyncio.create_task(each) for each in work)
 
     async def aclose(self) -> None:
-        """Stop polling, end verifications, write pending last-used times."""
+        """Stop polling, end verifications, write pending proofs and last-used times."""
         for task in (*self._tasks, *self._flights.values()):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._flights.values(), return_exceptions=True)
         self._pool.shutdown(wait=True, cancel_futures=True)
+        await self._write_proofs()
         await self._write_uses()
 
     def authenticate(self, headers: Headers) -> User | Verification:
@@ -194,9 +214,30 @@ class Authenticator:
         if now - self._confirmed > self._stale_after:
             raise StorageUnavailable("users cannot be verified: the database does not respond", retry_after=5.0)
         known = self._verified.find(credential, epoch=self._directory.epoch, now=now)
-        if known is REJECTED or (known is None and not self._candidates(credential)):
+        if known is REJECTED:
             raise _unknown()
-        return known
+        if known is not None:
+            return known
+        if (proven := self._find_proven(credential)) is not None:
+            self._verified.accept(credential, proven, epoch=self._directory.epoch, now=now)
+            return proven
+        if not self._unproven(credential):
+            raise _unknown()
+        return None
+
+    def _find_proven(self, credential: str) -> KnownToken | None:
+        """Return the token whose proof this credential fits."""
+        prover = self._users.prover
+        if prover is None:
+            return None
+        for known in self._candidates(credential):
+            if known.proof is not None and prover.fits(credential, known.digest, known.proof):
+                return known
+        return None
+
+    def _unproven(self, credential: str) -> tuple[KnownToken, ...]:
+        """Return the tokens of which only bcrypt can say whether this is their credential."""
+        return tuple(known for known in self._candidates(credential) if known.proof is None)
 
     def _candidates(self, credential: str) -> tuple[KnownToken, ...]:
         """Return the tokens that a credential could be; only imported ones may lack our checksum."""
@@ -216,7 +257,7 @@ class Authenticator:
         flight = self._flights.get(credential)
         if flight is None:
             self._make_room(lookup_of(credential))
-            flight = asyncio.create_task(self._ask_bcrypt(credential, self._candidates(credential)))
+            flight = asyncio.create_task(self._ask_bcrypt(credential, self._unproven(credential)))
             self._flights[credential] = flight
             flight.add_done_callback(lambda _: self._flights.pop(credential, None))
         known = await asyncio.shield(flight)  # a client that disconnects must not fail the others that wait
@@ -243,6 +284,7 @@ class Authenticator:
         """Accept what bcrypt confirmed only if the digest is still current: it may have been replaced meanwhile."""
         current = self._renew(verified)
         if current is not None:
+            current = self._prove(credential, current)
             now = self._clock.monotonic()
             key = self._verified.key(credential)
             self._verified.accept_key(key, current, epoch=self._directory.epoch, now=now)
@@ -250,13 +292,23 @@ class Authenticator:
             self._workers.tell(TokenVerified(key, current.user.token_id, proof))
         return current
 
+    def _prove(self, credential: str, verified: KnownToken) -> KnownToken:
+        """Keep what bcrypt confirmed, here and in the database, so that it is asked once in a token's life."""
+        if self._users.prover is None:
+            return verified
+        proven = replace(verified, proof=self._users.prover.prove(credential, verified.digest))
+        self._unstored[proven.user.token_id] = proven
+        self._directory = _with_proofs(self._directory, self._unstored)
+        self._proven.set()
+        return proven
+
     def _renew(self, known: KnownToken) -> KnownToken | None:
         current = self._directory.by_token.get(known.user.token_id)
         return current if current is not None and current.digest == known.digest else None
 
     async def _load(self) -> None:
         now = self._clock.monotonic()
-        directory = _index(await self._users.identities())
+        directory = _with_proofs(_index(await self._users.identities()), self._unstored)
         changed = directory != self._directory
         self._directory = directory
         self._loaded = now
@@ -288,6 +340,27 @@ class Authenticator:
         elif error is None and not self._reachable:
             _log.info("auth_database_reachable")
         self._reachable = error is None
+
+    async def _store_proofs(self) -> None:
+        while True:
+            await self._proven.wait()
+            self._proven.clear()
+            await asyncio.sleep(_STORE_PROOFS_AFTER)
+            if not await self._write_proofs():
+                await asyncio.sleep(_RETRY_PROOFS_AFTER)
+                self._proven.set()
+
+    async def _write_proofs(self) -> bool:
+        """Write the proofs that wait; tell whether the database has taken them."""
+        waiting = dict(self._unstored)
+        try:
+            await self._users.store_proofs(tuple(waiting.values()))
+        except StorageUnavailable:
+            return False
+        for token_id, known in waiting.items():
+            if self._unstored.get(token_id) is known:
+                del self._unstored[token_id]
+        return True
 
     async def _note_uses(self) -> None:
         while True:

@@ -87,6 +87,8 @@ class KnownToken:
     digest: str = field(repr=False)
     imported: bool
     user: User
+    proof: str | None = field(default=None, repr=False, compare=False)
+    """Of the credential that fits the digest, under this router's key; see `TokenProver`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_core.access.grants import Grants, combine_grants
 from ollama_router_server.storage.identities import Identities, KnownToken, User
 from ollama_router_server.storage.identity_rows import load_grants, require_user
-from ollama_router_server.storage.schema import auth_epoch, groups, memberships, tokens, users
+from ollama_router_server.storage.schema import auth_epoch, groups, memberships, token_proofs, tokens, users
 
 __all__ = ["read_epoch", "read_grants", "read_identities"]
 
@@ -21,8 +21,8 @@ async def read_epoch(connection: AsyncConnection) -> int:
     return int((await connection.execute(select(auth_epoch.c.epoch))).scalar_one())
 
 
-async def read_identities(connection: AsyncConnection) -> Identities:
-    """Read all tokens with their users, as of one epoch.
+async def read_identities(connection: AsyncConnection, key_id: str) -> Identities:
+    """Read all tokens with their users and the proofs under this key, as of one epoch.
 
     The epoch is read first: rows that are newer than it are read again when the next poll sees the new epoch.
     """
@@ -38,8 +38,17 @@ async def read_identities(connection: AsyncConnection) -> Identities:
             users.c.active,
             users.c.grants,
             groups.c.grants.label("group_grants"),
+            token_proofs.c.proof,
         )
         .join(users, users.c.id == tokens.c.user_id)
+        .outerjoin(
+            token_proofs,
+            and_(
+                token_proofs.c.token_id == tokens.c.id,
+                token_proofs.c.key_id == key_id,
+                token_proofs.c.digest == tokens.c.digest,
+            ),
+        )
         .outerjoin(memberships, memberships.c.user_id == users.c.id)
         .outerjoin(groups, groups.c.id == memberships.c.group_id)
     )
@@ -72,7 +81,7 @@ def _known_token(row: Any) -> KnownToken:
         token_id=row.token_id,
         grants=_combined(row.grants, row.group_grants),
     )
-    return KnownToken(lookup=row.lookup, digest=row.digest, imported=row.imported, user=user)
+    return KnownToken(lookup=row.lookup, digest=row.digest, imported=row.imported, user=user, proof=row.proof)
 
 
 @lru_cache(maxsize=4096)

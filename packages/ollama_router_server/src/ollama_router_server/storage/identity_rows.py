@@ -119,8 +119,8 @@ def changed_grants(text: str, changes: Mapping[str, Any]) -> Grants:
 
 async def insert_token(
     connection: AsyncConnection, user_id: int, name: str, token: Token, digest: str, now: float
-) -> None:
-    """Store the digest of a token that we minted."""
+) -> int:
+    """Store the digest of a token that we minted; return the token's id."""
     row = {
         "user_id": user_id,
         "name": name,
@@ -129,7 +129,7 @@ async def insert_token(
         "imported": False,
         "created_at": now,
     }
-    await connection.execute(insert(tokens).values(row))
+    return int((await connection.execute(insert(tokens).values(row).returning(tokens.c.id))).scalar_one())
 
 
 async def token_infos(connection: AsyncConnection, user_id: int | None = None) -> dict[int, tuple[TokenInfo, ...]]:

@@ -32,6 +32,7 @@ __all__ = [
     "memberships",
     "metadata",
     "request_log",
+    "token_proofs",
     "token_usage",
     "tokens",
     "users",
@@ -119,6 +120,16 @@ tokens = Table(
     Column("last_used_at", Double),
     UniqueConstraint("user_id", "name"),
     sqlite_autoincrement=True,  # a live stream remembers its token's id
+)
+
+# Which credential fits a digest, by keyed hash; a row for each key, since routers may have one each. See `TokenProver`.
+token_proofs = Table(
+    "token_proofs",
+    metadata,
+    Column("token_id", _Serial, ForeignKey("tokens.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("key_id", String(16), primary_key=True),
+    Column("digest", String(60), nullable=False),  # as it was: an edited digest makes the proof void
+    Column("proof", String(64), nullable=False),
 )
 
 auth_epoch = Table(

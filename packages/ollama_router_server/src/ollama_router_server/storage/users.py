@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from sqlalchemy import Row, bindparam, delete, func, insert, select, update
@@ -11,8 +11,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_core.access.grants import Grants
+from ollama_router_core.access.token_proofs import TokenProver
 from ollama_router_core.access.tokens import Token, hash_token, mint_token
 from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.dialect import insert_into
 from ollama_router_server.storage.identities import (
     CreatedToken,
     DuplicateName,
@@ -45,6 +47,7 @@ from ollama_router_server.storage.request_log import delete_rows_of_user, select
 from ollama_router_server.storage.schema import (
     groups,
     memberships,
+    token_proofs,
     token_usage,
     tokens,
     users,
@@ -79,12 +82,14 @@ class UserStore:
         database: where they are kept.
         clock: for the times of rows.
         cost: bcrypt's cost for new digests; tests lower it.
+        prover: makes and checks proofs of tokens; without, none are stored.
     """
 
-    def __init__(self, database: Database, *, clock: Clock, cost: int = 12) -> None:
+    def __init__(self, database: Database, *, clock: Clock, cost: int = 12, prover: TokenProver | None = None) -> None:
         self._database = database
         self._clock = clock
         self._cost = cost
+        self.prover = prover
 
     async def create(
         self, name: str, *, role: Role = "user", group: str | None = None, grants: Grants | None = None
@@ -107,7 +112,7 @@ class UserStore:
                 created = await connection.execute(insert(users).values(row).returning(users.c.id))
                 user_id = created.scalar_one()
                 await _join_group(connection, user_id, group)
-                await insert_token(connection, user_id, DEFAULT_TOKEN_NAME, token, digest, now)
+                await self._insert_token(connection, user_id, DEFAULT_TOKEN_NAME, token, digest)
         except IntegrityError:
             raise DuplicateName(f"there is a user named {name!r} already") from None
         return CreatedToken(user=name, role=role, token=token)
@@ -217,7 +222,7 @@ class UserStore:
         try:
             async with identity_change(self._database) as connection:
                 row = await require_user(connection, name)
-                await insert_token(connection, row.id, token_name, token, digest, self._clock.wall())
+                await self._insert_token(connection, row.id, token_name, token, digest)
         except IntegrityError:
             raise DuplicateName(f"{name} has a token named {token_name!r} already") from None
         return CreatedToken(user=name, role=row.role, token=token)
@@ -234,7 +239,7 @@ class UserStore:
         async with identity_change(self._database) as connection:
             row = await require_user(connection, name)
             await connection.execute(delete(tokens).where(tokens.c.user_id == row.id, tokens.c.name == token_name))
-            await insert_token(connection, row.id, token_name, token, digest, self._clock.wall())
+            await self._insert_token(connection, row.id, token_name, token, digest)
         return CreatedToken(user=name, role=row.role, token=token)
 
     async def revoke_token(self, name: str, token_name: str) -> None:
@@ -271,7 +276,7 @@ class UserStore:
     async def identities(self) -> Identities:
         """Return all tokens with their users, as of one epoch."""
         async with self._database.read() as connection:
-            return await read_identities(connection)
+            return await read_identities(connection, "" if self.prover is None else self.prover.key_id)
 
     async def note_use(self, last_used: Mapping[int, float]) -> None:
         """Store when tokens were last used, by token id, in seconds since 1970; the epoch stays as it is."""
@@ -283,6 +288,36 @@ class UserStore:
                 statement.values(last_used_at=bindparam("used")),
                 [{"token": token, "used": used} for token, used in last_used.items()],
             )
+
+    async def store_proofs(self, proven: Sequence[KnownToken]) -> None:
+        """Store the proofs of tokens that bcrypt has confirmed; the epoch stays as it is.
+
+        Raises:
+            StorageUnavailable: the database cannot take them; nothing was written.
+        """
+        if self.prover is None or not proven:
+            return
+        async with self._database.write() as connection:
+            ids = [known.user.token_id for known in proven]
+            standing = set((await connection.execute(select(tokens.c.id).where(tokens.c.id.in_(ids)))).scalars())
+            for known in proven:
+                if known.user.token_id in standing and known.proof is not None:
+                    await self._store_proof(connection, known.user.token_id, known.digest, known.proof)
+
+    async def _store_proof(self, connection: AsyncConnection, token_id: int, digest: str, proof: str) -> None:
+        if self.prover is None:
+            return
+        row = {"token_id": token_id, "key_id": self.prover.key_id, "digest": digest, "proof": proof}
+        statement = insert_into(self._database.backend, token_proofs).values(row)
+        changed = {"digest": digest, "proof": proof}
+        await connection.execute(statement.on_conflict_do_update(index_elements=["token_id", "key_id"], set_=changed))
+
+    async def _insert_token(
+        self, connection: AsyncConnection, user_id: int, name: str, token: Token, digest: str
+    ) -> None:
+        token_id = await insert_token(connection, user_id, name, token, digest, self._clock.wall())
+        if self.prover is not None:
+            await self._store_proof(connection, token_id, digest, self.prover.prove(token.reveal(), digest))
 
     async def _mint(self) -> tuple[Token, str]:
         token = mint_token(random_below)

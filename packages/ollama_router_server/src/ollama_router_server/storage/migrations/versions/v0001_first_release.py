@@ -87,6 +87,15 @@ def _create_tokens() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_tokens_lookup", "tokens", ["lookup"])
+    op.create_table(
+        "token_proofs",
+        sa.Column("token_id", _SERIAL, autoincrement=False, nullable=False),
+        sa.Column("key_id", sa.String(16), nullable=False),
+        sa.Column("digest", sa.String(60), nullable=False),
+        sa.Column("proof", sa.String(64), nullable=False),
+        sa.ForeignKeyConstraint(["token_id"], ["tokens.id"], name="fk_token_proofs_token_id", ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("token_id", "key_id", name="pk_token_proofs"),
+    )
 
 
 def _create_limits() -> None:

@@ -1,0 +1,85 @@
+"""The key of token proofs: a file of its own, because a stolen database must not contain it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import platformdirs
+import structlog
+
+from ollama_router_core.access.token_proofs import KEY_LENGTH, TokenProver
+from ollama_router_core.errors import ConfigError
+from ollama_router_server.storage.database import sqlite_path
+from ollama_router_server.system import random_bytes
+
+__all__ = ["find_token_prover", "make_token_prover", "token_key_path"]
+
+_log = structlog.get_logger(__name__)
+
+
+def token_key_path(database_url: str, environment: Mapping[str, str]) -> Path:
+    """`OROUTER_TOKEN_KEY_FILE`, else a file beside that of SQLite, else one in the state or data directory.
+
+    Raises:
+        ConfigError: the URL is of no database we know.
+    """
+    if named := environment.get("OROUTER_TOKEN_KEY_FILE"):
+        return Path(named)
+    if (database := sqlite_path(database_url)) is not None:
+        return database.with_name(f"{database.name}.token-key")
+    state = environment.get("STATE_DIRECTORY", "").split(":")[0]
+    return Path(state or platformdirs.user_data_dir("ollama-router", appauthor=False)) / "token-key"
+
+
+def make_token_prover(path: Path) -> TokenProver | None:
+    """Read the key, and make it first if there is none; None, with a warning, where it can neither be read nor kept.
+
+    Raises:
+        ConfigError: the file holds something else.
+    """
+    try:
+        if not path.exists():
+            _create(path)
+        return _read(path)
+    except OSError as error:
+        _log.warning("token_key_unavailable", path=str(path), detail=error.strerror)
+        return None
+
+
+def find_token_prover(path: Path) -> TokenProver | None:
+    """Read the key; None if there is none yet or it is not ours to read.
+
+    Raises:
+        ConfigError: the file holds something else.
+    """
+    try:
+        return _read(path)
+    except OSError:
+        return None
+
+
+def _read(path: Path) -> TokenProver:
+    try:
+        return TokenProver(bytes.fromhex(path.read_text(encoding="ascii")))
+    except ValueError:
+        raise ConfigError(
+            f"{path} must hold {2 * KEY_LENGTH} hex digits; delete it, and the router makes a new one"
+        ) from None
+
+
+def _create(path: Path) -> None:
+    """Write a new key. It appears whole or not at all: of workers that start together, one wins."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f"{path.name}.{random_bytes(8).hex()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"{random_bytes(KEY_LENGTH).hex()}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()

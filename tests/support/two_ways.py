@@ -50,6 +50,7 @@ class Row:
         status: what both ways must answer, or 0 where a program gets an exception and a client of the proxy a 5xx.
         sent: where the request must arrive, in any order; None compares the two ways only.
         broken: the answer must not end as complete.
+        progress: the answer is progress of several servers: the number of lines depends on their speeds.
         recorded: the proxy leaves a record; it leaves none where it does not ask who sends a request.
     """
 
@@ -64,6 +65,7 @@ class Row:
     sent: Sequence[str] | None = None
     broken: bool = False
     recorded: bool = True
+    progress: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

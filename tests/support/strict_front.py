@@ -17,7 +17,7 @@ from ollama_router_server.http import Bounds, ProtocolLimits, StrictProtocol, st
 from support.eventually import eventually
 from support.http_corpus import Seen
 
-__all__ = ["Feed", "Front", "MemoryTransport", "Recorder", "connected", "feed", "read_to_end", "serve_front"]
+__all__ = ["Feed", "Front", "connected", "feed", "read_to_end", "serve_front"]
 
 
 class Recorder:
@@ -67,7 +67,7 @@ class Recorder:
         await send({"type": "http.response.body", "body": answer})
 
 
-class MemoryTransport(asyncio.Transport):
+class _Transport(asyncio.Transport):
     """Remembers what is written; reading and writing never block. `held` is what the client has not taken yet."""
 
     def __init__(self) -> None:
@@ -127,13 +127,13 @@ async def _turn(times: int) -> None:
         await asyncio.sleep(0)
 
 
-def connected(app: Recorder, **limits: Any) -> tuple[StrictProtocol, MemoryTransport]:
-    """A protocol object of its own with a connection in memory."""
-    config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, proxy_headers=False)
+def connected(app: Recorder | None = None, **limits: Any) -> tuple[StrictProtocol, _Transport]:
+    """A protocol object with a connection in memory, in front of a `Recorder`."""
+    config = uvicorn.Config(app or Recorder(), lifespan="off", log_config=None, access_log=False, proxy_headers=False)
     config.load()
     bounds = Bounds(ProtocolLimits(**limits))
     protocol = StrictProtocol(config=config, server_state=ServerState(), app_state={}, bounds=bounds)
-    transport = MemoryTransport()
+    transport = _Transport()
     protocol.connection_made(transport)
     return protocol, transport
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.eventually import eventually
-from support.strict_front import Recorder, connected
+from support.strict_front import connected
 
 pytestmark = pytest.mark.anyio
 
@@ -14,13 +14,14 @@ HELD = 1000
 
 
 def get(path: bytes, *fields: bytes) -> bytes:
+    """A request without a body."""
     return b"\r\n".join([b"GET %b HTTP/1.1" % path, b"Host: a", *fields, b"", b""])
 
 
 @pytest.mark.parametrize("request_bytes", [get(b"/unfinished"), get(b"/x", b"Connection: close")])
 async def test_what_waits_for_the_client_is_dropped_after_write_stall(request_bytes: bytes) -> None:
     """An answer that is cut, and one after which the connection closes."""
-    protocol, transport = connected(Recorder(), write_stall=0.02)
+    protocol, transport = connected(write_stall=0.02)
     transport.held = HELD
     protocol.data_received(request_bytes)
     await eventually(lambda: transport.aborted)
@@ -29,7 +30,7 @@ async def test_what_waits_for_the_client_is_dropped_after_write_stall(request_by
 
 async def test_an_idle_connection_is_not_waited_for_at_shutdown() -> None:
     """Its last answer is complete, but not taken."""
-    protocol, transport = connected(Recorder(), write_stall=0.02)
+    protocol, transport = connected(write_stall=0.02)
     transport.held = HELD
     protocol.data_received(get(b"/x"))
     await eventually(lambda: transport.written != b"")
@@ -40,7 +41,7 @@ async def test_an_idle_connection_is_not_waited_for_at_shutdown() -> None:
 
 async def test_the_rest_below_the_low_water_mark_is_watched_too() -> None:
     """A client that reads until the transport resumes writing, and then stops again, is cut all the same."""
-    protocol, transport = connected(Recorder(), write_stall=0.02)
+    protocol, transport = connected(write_stall=0.02)
     protocol.pause_writing()
     transport.held = HELD
     protocol.close()

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_core.testing import ExtraHeaders, OllamaSimulator, model
 from ollama_router_server.process.listening import listen
 from support.eventually import eventually, eventually_async
 from support.router import RunningRouter, running_router, server_entry
@@ -115,6 +115,22 @@ async def test_pieces_come_one_by_one_and_leaving_is_seen(tmp_path: Path, progra
         await eventually(lambda: router.services.fleet.running("one") == 0)
         (row,) = await router.rows(1)
         assert row.status == 499
+
+
+async def test_a_server_makes_the_proxy_hand_out_nothing(tmp_path: Path, program: str) -> None:
+    """A server's X-Accel-Redirect and X-Sendfile end at the router: the client gets what the server wrote."""
+    steer = ExtraHeaders(headers=(("X-Accel-Redirect", "/router/users"), ("X-Sendfile", "/etc/passwd")))
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        proxy(program, tmp_path, router) as url,
+        router.client() as alice,
+    ):
+        sim.misbehave(steer, path="/api/chat")
+        answer = await alice.post(f"{url}/api/chat", json={**CHAT, "stream": False})
+    assert answer.status_code == 200
+    assert answer.json()["model"] == "llama3.1:8b"
+    assert not {"x-accel-redirect", "x-sendfile"} & set(answer.headers)
 
 
 @pytest.mark.parametrize("trusted", [["127.0.0.1"], []])

@@ -32,8 +32,8 @@ def test_five_mistakes_are_five_problems():
             "did you mean 'big'?"
         ),
         (
-            "line 21: model_config.memory_patterns[0].pattern: expected a regular expression: "
-            "missing ), unterminated subpattern at position 0"
+            "line 21: model_config.memory_patterns[0].pattern: expected a regular expression "
+            "without lookarounds and back-references: missing ): (70b"
         ),
     ]
 
@@ -340,3 +340,11 @@ def test_a_dump_keeps_awkward_texts(text: str):
     """Line separators, control characters, YAML's own signs and references survive a dump and a load."""
     config = load_config(ONE_SERVER).model_copy(update={"database_url": text})
     assert load_config(dump_config(config)).database_url == text
+
+
+@pytest.mark.parametrize("pattern", ["(?=a)b", r"(a)\\1", "(?<!x)y", "a{1000}{1000}"])
+def test_a_pattern_that_needs_backtracking_is_a_problem(pattern: str) -> None:
+    """Names of models come from users; what meets them runs in time linear in the name."""
+    text = '{"servers": {"a": {"host": "h", "port": 1}}, "model_config": {"memory_patterns": [{"pattern": "%s",'
+    with pytest.raises(ConfigError, match="without lookarounds and back-references"):
+        load_config((text + ' "memory_gb": 1}]}}') % pattern)

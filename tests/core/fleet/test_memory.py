@@ -285,6 +285,13 @@ class TestSources:
         assert estimate(server, settings=settings, model=canonical_name("big-one")).gib == 30.0
         assert estimate(server, settings=settings, model=canonical_name("small-one")).source == "default"
 
+    def test_nested_quantifiers_cost_no_more_than_the_name_is_long(self):
+        """An engine that tries every split takes 18 s for these 29 characters, and a year for these 1,000."""
+        settings = ModelSettings.model_validate({"memory_patterns": [{"pattern": "(a+)+$", "memory_gb": 30.0}]})
+        for count in (28, 999):
+            name = canonical_name("a" * count + "!")
+            assert estimate(make_facts("a", None), settings=settings, model=name).source == "default"
+
     def test_request_without_a_model(self):
         """Gets the default."""
         assert estimate(make_facts("a", (ON_DISK,)), model=None).gib == 4.5

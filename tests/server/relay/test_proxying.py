@@ -121,18 +121,24 @@ async def test_credentials_and_cookies_stay_with_the_router(tmp_path: Path) -> N
 
 
 async def test_what_a_server_says_to_its_peer_stays_with_the_router(tmp_path: Path) -> None:
-    """Set-Cookie, Server and hop-by-hop fields of a server are not passed on; others are."""
+    """Set-Cookie, Server and fields that a proxy in front acts on are not passed on; a request's id is."""
     async with (
         OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
         running_router(tmp_path, {"one": server_entry(sim)}) as router,
         router.client() as client,
     ):
         extra = ExtraHeaders(
-            headers=(("Set-Cookie", "a=canary"), ("Server", "canary"), ("X-Kept", "yes"), ("X-Router-Server", "canary"))
+            headers=(
+                ("Set-Cookie", "a=canary"),
+                ("Server", "canary"),
+                ("X-Request-Id", "kept"),
+                ("X-Router-Server", "canary"),
+                ("X-Accel-Redirect", "/canary"),
+            )
         )
         sim.misbehave(extra, path="/api/chat")
         response = await client.post("/api/chat", json={**CHAT, "stream": False})
-    assert response.headers["x-kept"] == "yes"
+    assert response.headers["x-request-id"] == "kept"
     assert "canary" not in repr(response.headers)
 
 

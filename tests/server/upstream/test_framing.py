@@ -141,6 +141,12 @@ def test_broken_answers_are_never_complete(answer: bytes):
     assert not result.keep_alive
 
 
+@pytest.mark.parametrize("status", [0, 99, 101, 600, 700, 999])
+def test_a_status_that_is_none_of_an_answer_is_refused(status: int):
+    """RFC 9110 15: 600 and above are invalid; the client gets 502."""
+    assert outcome([b"HTTP/1.1 %03d Odd\r\nContent-Length: 0\r\n\r\n" % status]).broken
+
+
 def test_what_came_before_a_broken_chunk_stays_readable():
     """A client may be shown the tokens that arrived before the framing broke."""
     result = outcome([CHUNKED + b"3\r\nabc\r\nzz\r\n"])

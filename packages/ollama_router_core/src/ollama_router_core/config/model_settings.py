@@ -16,7 +16,9 @@ class MemoryPattern(Section):
     """Memory of every model whose name matches."""
 
     pattern: Regex = Field(
-        examples=["-70b|:70b"], description="Regular expression, searched anywhere in the model's name."
+        examples=["-70b|:70b"],
+        description="Regular expression in RE2's syntax, without lookarounds and back-references; searched anywhere in"
+        " the model's name.",
     )
     memory_gb: float = Field(ge=0, examples=[40.0], description="GiB that a matching model needs.")
 

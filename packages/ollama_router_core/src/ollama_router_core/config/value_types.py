@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import warnings
 from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from ollama_router_core.config.linear_patterns import InvalidPattern, linear_pattern
 from ollama_router_core.config.words import Words, value_words
 
 __all__ = [
@@ -71,12 +71,9 @@ def _size(text: str) -> str:
 
 def _regex(text: str) -> str:
     try:
-        with warnings.catch_warnings():
-            # A pattern that a later Python reads differently must not decide about routing.
-            warnings.simplefilter("error")
-            re.compile(text)
-    except (re.error, Warning, OverflowError, RecursionError) as error:
-        raise ValueError(f"expected a regular expression: {error}") from None
+        linear_pattern(text)
+    except InvalidPattern as error:
+        raise ValueError(f"expected a regular expression without lookarounds and back-references: {error}") from None
     return text
 
 

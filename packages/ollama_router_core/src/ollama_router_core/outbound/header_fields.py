@@ -1,7 +1,8 @@
 """Which header fields cross the router, and which never do.
 
-Towards servers an allow-list decides: credentials, cookies, Origin and whatever a client invents stay here (Ollama
-itself passes client headers on to ollama.com). Towards clients a deny-list decides (RFC 9110 7.6.1 and secrets).
+An allow-list decides in both directions. Towards servers: credentials, cookies, Origin and whatever a client invents
+stay here (Ollama itself passes client headers on to ollama.com). Towards clients: a server must not steer the proxy in
+front of the router, nor speak in the router's name.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import lru_cache
 from ollama_router_core.outbound.destinations import Destination, Fields
 
 __all__ = [
-    "NEVER_TO_CLIENTS",
+    "TO_CLIENTS",
     "TO_SERVERS",
     "VIA",
     "answer_fields",
@@ -24,39 +25,23 @@ __all__ = [
 _TO_ALL = frozenset({b"accept-language", b"traceparent", b"tracestate", b"user-agent"})
 TO_SERVERS = _TO_ALL | {b"accept", b"anthropic-beta", b"anthropic-version", b"content-type", b"openai-beta"}
 """The names of a client's fields that a server of the same API gets, but for those that `Connection` nominates."""
-NEVER_TO_CLIENTS = frozenset({
-    b"access-control-allow-credentials",
-    b"access-control-allow-origin",
-    b"alt-svc",
-    b"connection",
-    b"date",
-    b"keep-alive",
-    b"location",
-    b"openai-organization",
-    b"openai-project",
-    b"proxy-authenticate",
-    b"proxy-authorization",
-    b"proxy-connection",
-    b"server",
-    b"set-cookie",
-    b"set-cookie2",
-    b"strict-transport-security",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-    b"www-authenticate",
-    b"x-router-attempts",
-    b"x-router-dropped",
-    b"x-router-error",
-    b"x-router-fallback",
-    b"x-router-reason",
-    b"x-router-request-id",
-    b"x-router-server",
-})  # fmt: skip
-"""The names of a server's fields that no client gets, beside those that `Connection` nominates."""
+_OF_THE_BODY = frozenset({b"content-length", b"content-type", b"etag", b"last-modified"})
+TO_CLIENTS = _OF_THE_BODY | {
+    b"content-disposition",
+    b"content-encoding",
+    b"content-language",
+    b"openai-processing-ms",
+    b"openai-version",
+    b"request-id",
+    b"x-request-id",
+}
+"""The names of a server's fields that a client gets, but for those that `Connection` nominates.
+
+Fields that a proxy in front acts on (`X-Accel-*`, `X-Sendfile`), that are the router's to say (`Retry-After`,
+`X-RateLimit-*`, `Cache-Control`) or that set something at the client (`Set-Cookie`, CORS) are not among them.
+"""
 VIA = (b"via", b"1.1 ollama-router")
-_NEVER_IN_OTHER_WORDS = NEVER_TO_CLIENTS | {b"content-length", b"content-type", b"etag", b"last-modified"}
+_IN_OTHER_WORDS = TO_CLIENTS - _OF_THE_BODY - {b"content-encoding"}
 _NOBODY: frozenset[bytes] = frozenset()
 
 
@@ -98,12 +83,12 @@ def passed_fields(
 
 def answer_fields(server: Iterable[tuple[bytes, bytes]], *, rewritten: bool = False) -> list[tuple[bytes, bytes]]:
     """The fields of a server's answer that a client gets; without those about its body when that was `rewritten`."""
-    never = _NEVER_IN_OTHER_WORDS if rewritten else NEVER_TO_CLIENTS
+    allowed = _IN_OTHER_WORDS if rewritten else TO_CLIENTS
     kept: list[tuple[bytes, bytes]] = []
     nominated = _NOBODY
     for field in server:
         name = field[0]
-        if name not in never:
+        if name in allowed:
             kept.append(field)
         elif name == b"connection":
             nominated |= _tokens(field[1])

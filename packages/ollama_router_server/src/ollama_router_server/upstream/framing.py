@@ -262,7 +262,7 @@ class ResponseParser:
         status = parser.get_status_code()
         if 100 <= status < 200 and status != 101:
             return
-        if not 200 <= status < 1000:
+        if not 200 <= status < 600:
             self._refuse(f"status {status} was not asked for")
         self._check_framing(parser.get_http_version(), status)
         self.headers = tuple(self._fields)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
+from ollama_router_core.config.linear_patterns import linear_pattern
 from ollama_router_core.config.settings import ModelSettings, Server
 from ollama_router_core.fleet.memory.formulas import (
     GIB,
@@ -212,6 +212,6 @@ def _from_text(model: CanonicalName, settings: ModelSettings) -> MemoryEstimate:
     if named is not None:
         return _single(MemorySource.NAME, named)
     for row in settings.memory_patterns:
-        if re.search(row.pattern, model, re.IGNORECASE):
+        if linear_pattern(row.pattern).search(model):
             return _single(MemorySource.PATTERN, round(row.memory_gb * GIB))
     return _single(MemorySource.DEFAULT, round(settings.default_memory_gb * GIB))

@@ -6,6 +6,8 @@ import io
 import json
 import logging
 import re
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import structlog
 
 from ollama_router_core.config.settings import Logging
 from ollama_router_core.errors import ConfigError
+from ollama_router_server.telemetry import logs
 from ollama_router_server.telemetry.logs import FILE_NAME, configure_logging
 from support.identities import seeded_token
 
@@ -262,3 +265,38 @@ def test_text_masks_secrets_and_cannot_move_the_cursor(monkeypatch: pytest.Monke
     assert "anything" not in text
     assert "\x1b[2J" not in text
     assert "ValueError: ***" in text
+
+
+class StuckStream(io.StringIO):
+    """A disk that takes nothing until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stuck = threading.Event()
+        self.go_on = threading.Event()
+
+    def write(self, text: str) -> int:
+        """Wait first."""
+        self.stuck.set()
+        assert self.go_on.wait(20.0)
+        return super().write(text)
+
+
+def test_what_a_stuck_disk_cannot_take_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue is bounded; the count is told as soon as there is room."""
+    monkeypatch.setattr(logs, "_MOST_WAITING", 10)
+    stream = StuckStream()
+    close = configure_logging(Logging(), stream=stream)
+    log.info("first")
+    assert stream.stuck.wait(20.0)
+    for number in range(1_000):
+        log.info("entry", number=number)
+    stream.go_on.set()
+    deadline = time.monotonic() + 20.0
+    while "left_out" not in stream.getvalue() and time.monotonic() < deadline:
+        log.info("again")
+        time.sleep(0.001)
+    close()
+    told = re.findall(r"log_entries_left_out: (\d+)", stream.getvalue())
+    assert sum(map(int, told)) >= 990
+    assert stream.getvalue().count('"entry"') == 10

@@ -133,7 +133,7 @@ class RequestLogSettings(Section):
         default=90.0, description="Days after which a row is deleted; null keeps rows forever."
     )
     max_rows: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Maximum number of rows, of which the newest are kept; null sets no limit."
+        default=5_000_000, description="Maximum number of rows, of which the newest are kept; null sets no limit."
     )
     directory: str | None = Field(
         default=None,

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-import structlog
-
 from ollama_router_core.access.trusted_proxies import Proxies
 from ollama_router_core.api.endpoints import Routing
 from ollama_router_core.config.settings import Config
-from ollama_router_core.errors import Overloaded
 from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
@@ -34,6 +30,7 @@ from ollama_router_server.relay.bodies import Receive, Send
 from ollama_router_server.relay.driver import Collaborators
 from ollama_router_server.relay.front_driver import FrontDriver
 from ollama_router_server.relay.model_search import ModelSearch
+from ollama_router_server.relay.refusals import Refusals
 from ollama_router_server.relay.task_driver import TaskDriver
 from ollama_router_server.system import Clock, new_request_id
 from ollama_router_server.telemetry.metrics import Metrics
@@ -42,9 +39,6 @@ from ollama_router_server.upstream.interface import CallingUpstream
 from ollama_router_server.upstream.targets import Target
 
 __all__ = ["Relay", "RelayDeps"]
-
-_log = structlog.get_logger("relay")
-_TELL_EVERY = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +65,7 @@ class Relay:
     def __init__(self, deps: RelayDeps) -> None:
         self._deps = deps
         self._active = ActiveRequests()
-        self._turned_away = 0
-        self._told_at = -math.inf
+        self._refusals = Refusals(deps.clock)
         self._destinations: dict[str, Destination] = {}
         search = ModelSearch(self._look_for_models, deps.clock)
         self._environment = Environment(
@@ -175,20 +168,10 @@ class Relay:
         if context.endpoint is not None and context.endpoint.routing is Routing.ROUTER:
             return
         if context.user is None:
-            self._note_stranger(context)
+            code = context.error.code if context.error else "client_left"
+            self._deps.metrics.refused(code)
+            self._refusals.note_stranger(row, code)
             return
         self._deps.metrics.ended(row, context.decision)
-        self._deps.sink.write(row)
-
-    def _note_stranger(self, context: RequestContext) -> None:
-        """Leave a line; those who come when there is no room at all get one a second together."""
-        code = context.error.code if context.error else "client_left"
-        self._deps.metrics.refused(code)
-        if not isinstance(context.error, Overloaded):
-            _log.warning("refused", code=code, request_id=context.id)
-            return
-        self._turned_away += 1
-        now = self._deps.clock.monotonic()
-        if now - self._told_at >= _TELL_EVERY:
-            _log.warning("refused", code=code, request_id=context.id, count=self._turned_away)
-            self._turned_away, self._told_at = 0, now
+        if self._refusals.keeps(row):
+            self._deps.sink.write(row)

@@ -27,6 +27,7 @@ __all__ = ["FILE_NAME", "configure_logging", "set_level"]
 
 FILE_NAME = "ollama-router.log"
 
+_MOST_WAITING = 10_000  # entries
 _LEAST_SIZE = 4096  # bytes; a smaller file would be rotated by every line
 _SECRET_KEYS = frozenset(
     {"api_key", "authorization", "cookie", "credential", "digest", "password", "secret", "token", "x-api-key"}
@@ -67,10 +68,31 @@ def set_level(level: str) -> None:
 
 
 class _Handoff(QueueHandler):
-    """Put entries on the queue unrendered; the base class would render them here."""
+    """Put entries on the queue unrendered; the base class would render them here.
+
+    The queue is bounded: what a slow disk cannot take is counted, and the count is the next entry that finds room.
+    """
+
+    def __init__(self, queue: SimpleQueue[logging.LogRecord]) -> None:
+        super().__init__(queue)
+        self._waiting = queue.qsize
+        self._left_out = 0
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        if self._waiting() >= _MOST_WAITING:
+            self._left_out += 1
+            return
+        if self._left_out:
+            count, self._left_out = self._left_out, 0
+            super().enqueue(_entry("log_entries_left_out", count))
+        super().enqueue(record)
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         return record
+
+
+def _entry(event: str, count: int) -> logging.LogRecord:
+    return logging.LogRecord("logs", logging.WARNING, __file__, 0, f"{event}: {count}", None, None)
 
 
 class _RotatingFile(RotatingFileHandler):

@@ -48,7 +48,7 @@ class Proxies:
 
         A hop that is not an address (`unknown`, a name) is ignored, and the proxy's address is returned.
         """
-        if peer is None or not self._networks or not self._trusts(peer):
+        if peer is None or not self._networks or not self.trusts(peer):
             return peer
         nearest = peer
         for text in self._hops(headers):
@@ -56,7 +56,7 @@ class Proxies:
             if address is None:
                 return nearest
             nearest = address
-            if not self._trusts(address):
+            if not self.trusts(address):
                 return address
         return nearest
 
@@ -71,7 +71,8 @@ class Proxies:
             else:
                 yield element
 
-    def _trusts(self, address: str) -> bool:
+    def trusts(self, address: str) -> bool:
+        """Tell whether an address is a trusted proxy's."""
         known = self._trusted.get(address)
         if known is None:
             parsed = read_address(address)

@@ -75,6 +75,15 @@ class Limits(Section):
     max_in_flight: Annotated[int, Field(ge=1)] = Field(
         default=2048, description="Proxied requests in flight, per worker; further ones are rejected with 503."
     )
+    max_connections: Annotated[int, Field(ge=1)] = Field(
+        default=16384,
+        description="Open connections of clients, per worker, and never more than half of the files that the process"
+        " may open; for a further one the connection is closed that has been idle longest.",
+    )
+    max_connections_per_address: Annotated[int, Field(ge=1)] = Field(
+        default=1024,
+        description="Open connections of one address (IPv6: one /64), per worker; `trusted_proxies` are exempt.",
+    )
     max_head: SizeText = Field(
         default="32KB",
         description="Largest request head: the request line and all header fields.",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+from ollama_router_server.http.connection_caps import ConnectionCaps
 
 __all__ = ["USUAL_BOUNDS", "Bounds", "ProtocolLimits"]
 
@@ -20,6 +22,8 @@ class ProtocolLimits:
         body_idle: silence within a body; also the time for the rest of a body after its request was answered.
         write_stall: the period over which a slow client's rate is measured.
         write_rate: bytes a second that a slow client has to acknowledge over `write_stall`.
+        connections: open at the same time.
+        connections_of_one: open at the same time from one address.
         linger: after a refusal, how long the client's data is discarded before the connection is closed, so that the
             client reads the refusal in place of a reset.
     """
@@ -32,13 +36,16 @@ class ProtocolLimits:
     write_stall: float = 60.0
     write_rate: int = 512
     linger: float = 1.0
+    connections: int = 16_384
+    connections_of_one: int = 1_024
 
 
 @dataclass(slots=True)
 class Bounds:
-    """The limits of all connections of one front; replacing them takes effect at once."""
+    """The limits of all connections of one front, and which are open; replacing limits takes effect at once."""
 
     limits: ProtocolLimits
+    caps: ConnectionCaps = field(default_factory=ConnectionCaps)
 
 
 USUAL_BOUNDS: Final = Bounds(ProtocolLimits())

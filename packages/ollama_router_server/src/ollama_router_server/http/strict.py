@@ -5,6 +5,7 @@ One request is served at a time; pipelined ones wait, and exert backpressure on 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from functools import partial
@@ -31,6 +32,18 @@ class StrictProtocol(ServingProtocol):
         super()._prepare()
         self._requests = RequestParser(self._bounds)
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected, perhaps one too many."""
+        super().connection_made(transport)
+        limits = self.limits
+        self._bounds.caps.opened(
+            self,
+            self.client[0] if self.client else "",
+            total=limits.connections,
+            of_one=limits.connections_of_one,
+            now=self.loop.time(),
+        )
+
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
         if data == b"\r\n" and not self._requests.held and self._waits_for_answer():
@@ -40,6 +53,7 @@ class StrictProtocol(ServingProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, and with it every deadline."""
+        self._bounds.caps.closed(self)
         self._requests.close()
         self._end_timers()
         cycle, self._cycle = self._cycle, None  # it holds us: without garbage to collect both go at once
@@ -78,6 +92,7 @@ class StrictProtocol(ServingProtocol):
     def _begin(self, head: RequestHead) -> None:
         """Start to answer; what arrived of the body together with the head is there by then."""
         self._deadline.lift()
+        self._bounds.caps.busy(self)
         self._cycle = cycle = FrontCycle(
             self, head.method, head.version, keep_alive=head.keep_alive, expect_100_continue=head.expects_continue
         )
@@ -127,6 +142,7 @@ class StrictProtocol(ServingProtocol):
     def on_response_complete(self) -> None:
         """An answer has ended: continue with pipelined data, or wait for more."""
         self.server_state.total_requests += 1
+        self._bounds.caps.idle(self)
         if self.transport.is_closing():
             return
         self.flow.resume_reading()

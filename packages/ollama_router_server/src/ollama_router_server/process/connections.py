@@ -10,8 +10,10 @@ import uvicorn
 from ollama_router_core.config.settings import Limits, Tls, parse_size
 from ollama_router_core.errors import ConfigError
 from ollama_router_server.app import create_app
+from ollama_router_server.http.connection_caps import ConnectionCaps
 from ollama_router_server.http.limits import Bounds, ProtocolLimits
 from ollama_router_server.http.strict import strict_protocol
+from ollama_router_server.process.file_limit import most_connections
 from ollama_router_server.services import Services
 
 __all__ = ["check_certificate", "uvicorn_config"]
@@ -21,7 +23,11 @@ _log = structlog.get_logger("serve")
 
 def uvicorn_config(services: Services) -> uvicorn.Config:
     """Configure uvicorn for these services; limits and the certificate follow later changes of the config."""
-    bounds = Bounds(_front_limits(services.config.limits))
+
+    def trusted(address: str) -> bool:
+        return services.proxies.trusts(address)  # as they are by then
+
+    bounds = Bounds(_front_limits(services.config.limits), ConnectionCaps(trusted))
     tls = services.config.tls
     config = uvicorn.Config(
         create_app(services),
@@ -47,7 +53,10 @@ def uvicorn_config(services: Services) -> uvicorn.Config:
 
 
 def _front_limits(limits: Limits) -> ProtocolLimits:
+    room = most_connections()
     return ProtocolLimits(
+        connections=min(limits.max_connections, room),
+        connections_of_one=min(limits.max_connections_per_address, max(1, room // 2)),
         header_bytes=parse_size(limits.max_head),
         header_lines=limits.max_fields,
         target_bytes=parse_size(limits.max_target),

@@ -15,6 +15,7 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import RouterError
 from ollama_router_server.accounts.first_admin import can_hand_over, hand_over, tell_how
 from ollama_router_server.process.connections import check_certificate
+from ollama_router_server.process.file_limit import raise_file_limit
 from ollama_router_server.process.listening import listen, print_listening
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.process.reload import ConfigSource
@@ -54,6 +55,7 @@ def run(
     """
     count = config.workers if workers is None else workers
     check_certificate(config.tls)
+    raise_file_limit()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a reloader to handle it
     with listen(host or config.proxy_host, config.proxy_port if port is None else port) as sock:
         if count > 1:

@@ -48,9 +48,3 @@ class ModelSearch:
     def models_changed(self) -> None:
         """Models were made or deleted through the router: the next one that is missed is looked for at once."""
         self._looked_at = float("-inf")
-
-    async def aclose(self) -> None:
-        """End a look that is on its way."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)

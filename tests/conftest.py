@@ -18,6 +18,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a corner of the matrix run each test of the relay once, in one of the ways that an exchange can be run."""
+    parser.addoption("--exchange-modes", choices=["all", "one"], default="all")
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     """Async tests run on asyncio; the client room's tests parametrise trio themselves."""

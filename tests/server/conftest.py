@@ -14,15 +14,18 @@ _FRONT_COLD, _FRONT_WARM, *_ASGI = MODES
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each test that may start a router: on the front cold and warm, under ASGI one of the two."""
+    """Each test that may start a router: on the front cold and warm, under ASGI one of the two; or one of the three."""
     if "exchange_mode" not in metafunc.fixturenames:
         return
     modes: list[Mode | None] = [None]
     if metafunc.definition.path.parent.name in ROOMS and hasattr(metafunc.module, "running_router"):
         warm_only = metafunc.definition.get_closest_marker("warm_only") is not None
         modes = [_FRONT_WARM] if warm_only else [_FRONT_COLD, _FRONT_WARM]
+        chance = zlib.crc32(metafunc.definition.name.encode())
         if metafunc.definition.get_closest_marker("front_only") is None:
-            modes.append(_ASGI[1 if warm_only else zlib.crc32(metafunc.definition.name.encode()) % 2])
+            modes.append(_ASGI[1 if warm_only else chance % 2])
+        if metafunc.config.getoption("--exchange-modes") == "one":
+            modes = [modes[chance // 2 % len(modes)]]
     metafunc.parametrize("exchange_mode", modes, ids=[str(mode) if mode else "" for mode in modes], indirect=True)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import string
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -21,6 +19,7 @@ from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.schema import token_proofs, tokens
 from ollama_router_server.storage.users import UserStore
 from support.authentication import verified
+from support.eventually import eventually_async
 from support.identities import bearer, seeded_token
 from support.storage import FakeClock, back_up, create_sqlite, delete_database, restore, sqlite_url
 
@@ -102,16 +101,17 @@ async def test_an_imported_token_costs_one_bcrypt_in_its_life(database: Database
         assert restarted.verifications == 0
 
 
+async def _has_proofs(database: Database) -> bool:
+    return bool(await proofs_in(database))
+
+
 async def test_a_killed_router_has_stored_the_proof(database: Database) -> None:
     """It is written right after the verification, not at the end of the process."""
     clock = FakeClock()
     await imported_user(database, clock)
     async with started(store_of(database, clock), clock) as first:
         await verified(first, bearer(IMPORTED))
-        deadline = time.monotonic() + 5.0
-        while not await proofs_in(database):
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.01)
+        await eventually_async(lambda: _has_proofs(database))
         async with started(store_of(database, clock), clock) as second_worker:
             await verified(second_worker, bearer(IMPORTED))
             assert second_worker.verifications == 0

@@ -7,7 +7,6 @@ import json
 import logging
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from ollama_router_core.errors import ConfigError
 from ollama_router_server.telemetry import logs
 from ollama_router_server.telemetry.logs import FILE_NAME, configure_logging
 from support.identities import seeded_token
+from support.waiting import wait_until
 
 log = structlog.get_logger("router.test")
 
@@ -292,11 +292,13 @@ def test_what_a_stuck_disk_cannot_take_is_counted(monkeypatch: pytest.MonkeyPatc
     for number in range(1_000):
         log.info("entry", number=number)
     stream.go_on.set()
-    deadline = time.monotonic() + 20.0
-    while "left_out" not in stream.getvalue() and time.monotonic() < deadline:
+
+    def told() -> bool:
         log.info("again")
-        time.sleep(0.001)
+        return "left_out" in stream.getvalue()
+
+    wait_until(told, "the count of what was left out")
     close()
-    told = re.findall(r"log_entries_left_out: (\d+)", stream.getvalue())
-    assert sum(map(int, told)) >= 990
+    counts = re.findall(r"log_entries_left_out: (\d+)", stream.getvalue())
+    assert sum(map(int, counts)) >= 990
     assert stream.getvalue().count('"entry"') == 10

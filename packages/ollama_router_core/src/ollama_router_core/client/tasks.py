@@ -17,6 +17,7 @@ from ollama_router_core.exchange.actions import (
     Admit,
     AwaitHead,
     AwaitSlot,
+    Compute,
     Count,
     Cut,
     Finish,
@@ -129,6 +130,8 @@ class Task(ABC):
                     return action
                 case Send():
                     action = self._send(self._open(self, action.request))
+                case Compute(function):
+                    action = self._computed(function)
                 case Verify() | Count():
                     raise TypeError("a program is not asked who it is, and nothing is counted")
                 case _:
@@ -139,6 +142,14 @@ class Task(ABC):
                     else:
                         action = self._send(result)
         return None
+
+    def _computed(self, function: Callable[[], Any]) -> Action | None:
+        """Compute at once: there is no event loop to hold up, or it is the program's own request that takes long."""
+        try:
+            result = function()
+        except RouterError as error:
+            return self._raise(error)
+        return self._send(result)
 
 
 class Query(Task, Generic[_Result]):

@@ -4,6 +4,7 @@ action                      result                      failure
 Verify(headers)             Caller                      RouterError
 ReadBody(limit, ...)        bytes                       RouterError
 StreamBody(readers)         a BodyStream for each
+Compute(function)           its value                   what it raises
 Count(user, tokens)         Reservation                 RouterError
 Admit(...)                  Slot, Queued or Refused
 AwaitSlot(queued)           Slot or Refused
@@ -22,7 +23,7 @@ Record(row)                 None
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -38,6 +39,7 @@ __all__ = [
     "Admit",
     "AwaitHead",
     "AwaitSlot",
+    "Compute",
     "Count",
     "Cut",
     "Finish",
@@ -97,6 +99,16 @@ class StreamBody(Struct, frozen=True):
     """Pass the body on as it comes, to as many readers."""
 
     readers: int
+
+
+class Compute(Struct, frozen=True):
+    """Call a pure function that takes long, where nobody waits for it."""
+
+    function: Callable[[], Any]
+
+    def __repr__(self) -> str:
+        """Without the function: it holds a body."""
+        return "Compute()"
 
 
 class Count(Struct, frozen=True):
@@ -190,6 +202,7 @@ Action = (
     Verify
     | ReadBody
     | StreamBody
+    | Compute
     | Count
     | Admit
     | AwaitSlot

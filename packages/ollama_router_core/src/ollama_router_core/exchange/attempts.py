@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from msgspec import Struct
 
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import ConnectFailed, UpstreamError, UpstreamProtocolError
 from ollama_router_core.exchange.actions import AwaitHead, Outgoing, Release, Send, Steps
 from ollama_router_core.exchange.asking import refuse_redirect
+from ollama_router_core.exchange.computing import computed
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Piece, Slot, Upstream
@@ -122,7 +125,7 @@ def _try(
         return Unreachable(alone, 0.0), None
     started = environment.now()
     try:
-        outbound = prepare(request, destination)
+        outbound = yield from computed(len(request.body), partial(prepare, request, destination))
         sent = note_sent(environment.fleet, destination.name, request)
         upstream = yield from _head(environment, context, _outgoing(context, destination, outbound), heartbeat)
     except UpstreamError as error:

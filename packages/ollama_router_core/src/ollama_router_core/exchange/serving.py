@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from ollama_router_core.api.endpoints import ENDPOINTS, Body, Match, Routing, match_endpoint
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
@@ -14,6 +15,7 @@ from ollama_router_core.exchange.admitting import admit, free_memory
 from ollama_router_core.exchange.answers import answer_whole
 from ollama_router_core.exchange.attempts import forward_request, release
 from ollama_router_core.exchange.blobs import blob_exists, create, upload_blob
+from ollama_router_core.exchange.computing import computed
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Slot
@@ -48,7 +50,7 @@ def serve(environment: Environment, context: RequestContext) -> Steps[None]:
         context.user = yield Verify(context.headers)
         check_route(context.user, endpoint, context.address, wall=context.started_at)
     request = yield from _read(environment, context, match)
-    request = applied_policy(environment, context, request)
+    request = yield from computed(len(request.body), partial(applied_policy, environment, context, request))
     check_granted_model(context)
     check_hosted(environment, context, request)
     yield from count(environment, context, endpoint)
@@ -92,7 +94,7 @@ def _read(environment: Environment, context: RequestContext, match: Match) -> St
             compressed = True
     body = yield ReadBody(limit, compressed)
     media_type = (context.header(b"content-type") or "").encode("latin-1") if endpoint.body is Body.FORM else b""
-    return parse_request(match, body, content_type=media_type)
+    return (yield from computed(len(body), partial(parse_request, match, body, content_type=media_type)))
 
 
 # --- handlers ---------------------------------------------------------------------------------------------------------

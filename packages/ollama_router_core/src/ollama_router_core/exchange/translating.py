@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import UpstreamError, UpstreamProtocolError
 from ollama_router_core.exchange.actions import Cut, Receive, Steps, Write
 from ollama_router_core.exchange.answers import JSON_UTF8, answer_for, finish, write_head
 from ollama_router_core.exchange.attempts import Answer
+from ollama_router_core.exchange.computing import computed
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Headers, Piece
@@ -117,7 +120,8 @@ def _relay_whole(
     now = context.first_byte = environment.now()
     usage = context.usage = UsageReader(translation.host.family, streamed=False)
     usage.feed(body)
-    written = translation.reply(body, context.identity, elapsed_ns=context.elapsed_ns(now))
+    elapsed = context.elapsed_ns(now)
+    written = yield from computed(len(body), partial(translation.reply, body, context.identity, elapsed_ns=elapsed))
     yield from _write_whole(context, 200, _head(context, answer, translation), written)
 
 

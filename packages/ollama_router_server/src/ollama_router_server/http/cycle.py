@@ -176,8 +176,7 @@ class FrontCycle:
     def take_body(self) -> bytes:
         """What has come of the body and was not taken yet; `more_body` says whether there will be more."""
         body, self.body = bytes(self.body), _NOTHING
-        if self.more_body:
-            self.flow.resume_reading()
+        self.flow.resume_reading()  # after the body's end, too: the client's leaving is read
         return body
 
     def call_soon(self, callback: Callable[..., None], *arguments: object) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Literal, assert_never, cast
@@ -16,6 +17,7 @@ from ollama_router_core.exchange.actions import (
     Admit,
     AwaitHead,
     AwaitSlot,
+    Compute,
     Count,
     LookForModels,
     Outgoing,
@@ -51,14 +53,28 @@ class Waiting(Enum):
 WAITING: Final = Waiting.WAITING
 
 ServerAction = (
-    Verify | StreamBody | Count | Admit | AwaitSlot | LookForModels | Send | AwaitHead | Receive | ReceiveAny | Release
+    Verify
+    | StreamBody
+    | Compute
+    | Count
+    | Admit
+    | AwaitSlot
+    | LookForModels
+    | Send
+    | AwaitHead
+    | Receive
+    | ReceiveAny
+    | Release
 )
-_Awaited = Verify | Count | AwaitSlot | LookForModels | AwaitHead | Receive | ReceiveAny
+_Awaited = Verify | Compute | Count | AwaitSlot | LookForModels | AwaitHead | Receive | ReceiveAny
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collaborators:
-    """What actions are carried out with. `record` takes the row of an exchange that has ended."""
+    """What actions are carried out with. `record` takes the row of an exchange that has ended.
+
+    `beside` is one thread: of two that compute, each would hold up the event loop in turn.
+    """
 
     environment: Environment
     targets: Mapping[str, Target]
@@ -68,6 +84,7 @@ class Collaborators:
     limits: UsageLimits
     search: ModelSearch
     record: Callable[[RequestContext, RequestRecord], None]
+    beside: Executor
 
 
 class Driver:
@@ -124,7 +141,7 @@ class Driver:
         self._action = action
         return self._poll()
 
-    def _ask(self, action: Verify | Count | AwaitSlot | LookForModels) -> Any:
+    def _ask(self, action: Verify | Compute | Count | AwaitSlot | LookForModels) -> Any:
         """What is known at once; else have it found out."""
         collaborators = self._collaborators
         match action:
@@ -133,6 +150,8 @@ class Driver:
                 if isinstance(found, User):
                     return found
                 self._await(asyncio.ensure_future(found))
+            case Compute(function):
+                self._await(asyncio.get_running_loop().run_in_executor(collaborators.beside, function))
             case Count(user, tokens):
                 reservation = reserve(collaborators.limits, cast("User", user), tokens)
                 if reservation is not None:
@@ -177,7 +196,7 @@ class Driver:
                 return self._next_arrival(cast("tuple[Call, ...]", upstreams))
             case AwaitSlot(queued):
                 return self._collaborators.admission.outcome(cast("Waiter", queued.waiting)) or WAITING
-            case Verify() | Count() | LookForModels():
+            case Verify() | Compute() | Count() | LookForModels():
                 task = self._task
                 return WAITING if task is None or not task.done() else task.result()
             case None:
@@ -192,7 +211,7 @@ class Driver:
         task = self._task
         if isinstance(self._action, Count) and task is not None and task.done() and task.exception() is None:
             task.result().settle(0)
-        elif isinstance(self._action, Verify | Count) and task is not None:
+        elif isinstance(self._action, Verify | Compute | Count) and task is not None:
             task.cancel()
         self._end_waiting()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -86,6 +87,7 @@ class Relay:
             limits=deps.limits,
             search=search,
             record=self._record,
+            beside=ThreadPoolExecutor(1, thread_name_prefix="large-bodies"),
         )
         deps.authenticator.on_change(lambda: self._active.interrupt_revoked(self._is_valid))
         self.reconfigure(deps)

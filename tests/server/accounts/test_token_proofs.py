@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import string
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,7 +13,7 @@ from sqlalchemy import delete, select, update
 
 from ollama_router_core.access.token_proofs import TokenProver
 from ollama_router_core.access.tokens import Token, hash_token, mint_token
-from ollama_router_core.errors import InvalidCredential
+from ollama_router_core.errors import InvalidCredential, Overloaded
 from ollama_router_server.accounts.authentication import Authenticator, Verification
 from ollama_router_server.coordination.alone import alone
 from ollama_router_server.storage.database import Database
@@ -213,3 +214,21 @@ async def test_no_error_and_no_value_shows_a_proof(database: Database) -> None:
     (known,) = (await store.identities()).tokens
     assert known.proof
     assert known.proof not in repr(known)
+
+
+async def test_39_strangers_elsewhere_do_not_take_the_place_of_a_token_s_first_use(database: Database) -> None:
+    """A token without a proof: a flood of its public part uses up the places of the flood's own address alone."""
+    clock = FakeClock()
+    owner = bearer((await store_of(database, clock, None).create("alice")).token)
+    async with started(store_of(database, clock), clock) as authenticator:
+
+        async def enter(headers: list[tuple[bytes, bytes]], address: str) -> str:
+            found = authenticator.authenticate(headers, address)
+            return (await found if isinstance(found, Verification) else found).name
+
+        flood = [asyncio.create_task(enter(with_public_part_of(owner, seed), "192.0.2.1")) for seed in range(39)]
+        entering = asyncio.create_task(enter(owner, "192.0.2.2"))
+        assert await entering == "alice"
+        assert await enter(owner, "192.0.2.1") == "alice"
+        outcomes = await asyncio.gather(*flood, return_exceptions=True)
+    assert all(isinstance(outcome, InvalidCredential | Overloaded) for outcome in outcomes)

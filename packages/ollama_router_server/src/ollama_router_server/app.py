@@ -109,12 +109,12 @@ class _Insiders:
         if not closed and not request.path.startswith("/router/"):
             return
         headers = request.scope["headers"]
-        found = self._services.authenticator.authenticate(headers)
+        peer = request.scope.get("client")
+        address = self._services.proxies.client(str(peer[0]) if peer else None, headers)
+        found = self._services.authenticator.authenticate(headers, address)
         user = found if isinstance(found, User) else await found
         if user.role != "admin" and not (user.role == "viewer" and request.path in _FIGURES):
             raise Forbidden("this route needs an admin's token")
-        peer = request.scope.get("client")
-        address = self._services.proxies.client(str(peer[0]) if peer else None, headers)
         check_expiry(user.grants, self._services.clock.wall())
         check_network(user.grants, address)
 

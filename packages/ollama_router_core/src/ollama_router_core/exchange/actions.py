@@ -1,7 +1,7 @@
 """What the machine asks its driver to do: the closed union of actions, and what each is answered with.
 
 action                      result                      failure
-Verify(headers)             Caller                      RouterError
+Verify(headers, address)    Caller                      RouterError
 ReadBody(limit, ...)        bytes                       RouterError
 StreamBody(readers)         a BodyStream for each
 Compute(function)           its value                   what it raises
@@ -79,9 +79,10 @@ class Outgoing(Struct, frozen=True, kw_only=True):
 
 
 class Verify(Struct, frozen=True):
-    """Find out who sent the request with these header fields."""
+    """Find out who sent the request with these header fields from this address."""
 
     headers: Headers
+    address: str | None
 
     def __repr__(self) -> str:
         """Without the fields: they hold a token."""

@@ -47,7 +47,7 @@ def serve(environment: Environment, context: RequestContext) -> Steps[None]:
     match = find_route(context)
     endpoint = context.endpoint = match.endpoint
     if environment.limits is not None and endpoint.routing is not Routing.ROUTER:
-        context.user = yield Verify(context.headers)
+        context.user = yield Verify(context.headers, context.address)
         check_route(context.user, endpoint, context.address, wall=context.started_at)
     request = yield from _read(environment, context, match)
     request = yield from computed(len(request.body), partial(applied_policy, environment, context, request))

@@ -9,6 +9,7 @@ credential.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -39,7 +40,7 @@ _RELOAD_AFTER = 60.0  # seconds; for changes made by hand, past the epoch
 _NOTE_USE_AFTER = 30.0  # seconds between writes of last-used times
 _STORE_PROOFS_AFTER = 0.2  # seconds in which proofs of several tokens gather
 _RETRY_PROOFS_AFTER = 5.0  # seconds after which a database that took none is asked again
-_PER_LOOKUP = 2  # knowing a token's public part must not be enough to occupy every thread
+_PER_LOOKUP = 2  # of one address: a public part must not be enough to occupy every thread, or to keep its owner out
 
 _log = structlog.get_logger(__name__)
 
@@ -82,15 +83,18 @@ class Verification:
         InvalidCredential, UserInactive: the request is refused.
     """
 
-    __slots__ = ("_credential", "_verify")
+    __slots__ = ("_address", "_credential", "_verify")
 
-    def __init__(self, verify: Callable[[str], Coroutine[Any, Any, User]], credential: str) -> None:
+    def __init__(
+        self, verify: Callable[[str, str | None], Coroutine[Any, Any, User]], credential: str, address: str | None
+    ) -> None:
         self._verify = verify
         self._credential = credential
+        self._address = address
 
     def __await__(self) -> Generator[Any, Any, User]:
         """Verify the credential."""
-        return self._verify(self._credential).__await__()
+        return self._verify(self._credential, self._address).__await__()
 
 
 class Authenticator:
@@ -131,6 +135,7 @@ class Authenticator:
         self._directory = _Directory(-1, {}, {})
         self._confirmed = self._loaded = float("-inf")
         self._flights: dict[str, asyncio.Task[KnownToken | None]] = {}
+        self._asking: Counter[tuple[str, str | None]] = Counter()  # flights by public part and address
         self._used: set[int] = set()
         self._unstored: dict[int, KnownToken] = {}  # by token: confirmed by bcrypt, proof not in the database yet
         self._proven = asyncio.Event()
@@ -160,8 +165,8 @@ class Authenticator:
         await self._write_proofs()
         await self._write_uses()
 
-    def authenticate(self, headers: Headers) -> User | Verification:
-        """The user, or what has to be awaited where only bcrypt can say.
+    def authenticate(self, headers: Headers, address: str | None = None) -> User | Verification:
+        """The user, or what has to be awaited where only bcrypt can say; `address` is the client's.
 
         Raises:
             MissingCredential, AmbiguousCredential, InvalidCredential, UserInactive: the request is refused.
@@ -169,7 +174,7 @@ class Authenticator:
         """
         credential = read_credential(headers)
         known = self._find(credential)
-        return Verification(self._verify, credential) if known is None else self._admit(known)
+        return Verification(self._verify, credential, address) if known is None else self._admit(known)
 
     def hear(self, news: TokenVerified) -> None:
         """Another worker has verified a credential: bcrypt need not be asked again for the same digest."""
@@ -253,21 +258,28 @@ class Authenticator:
         self._used.add(user.token_id)
         return user
 
-    async def _verify(self, credential: str) -> User:
+    async def _verify(self, credential: str, address: str | None) -> User:
         flight = self._flights.get(credential)
         if flight is None:
-            self._make_room(lookup_of(credential))
+            origin = (lookup_of(credential), address)
+            self._make_room(origin)
             flight = asyncio.create_task(self._ask_bcrypt(credential, self._unproven(credential)))
             self._flights[credential] = flight
-            flight.add_done_callback(lambda _: self._flights.pop(credential, None))
+            self._asking[origin] += 1
+            flight.add_done_callback(lambda _: self._landed(credential, origin))
         known = await asyncio.shield(flight)  # a client that disconnects must not fail the others that wait
         if known is None:
             raise _unknown()
         return self._admit(known)
 
-    def _make_room(self, lookup: str) -> None:
-        same = sum(1 for waiting in self._flights if lookup_of(waiting) == lookup)
-        if same >= _PER_LOOKUP or len(self._flights) >= self._max_waiting:
+    def _landed(self, credential: str, origin: tuple[str, str | None]) -> None:
+        self._flights.pop(credential, None)
+        self._asking[origin] -= 1
+        if not self._asking[origin]:
+            del self._asking[origin]
+
+    def _make_room(self, origin: tuple[str, str | None]) -> None:
+        if self._asking[origin] >= _PER_LOOKUP or len(self._flights) >= self._max_waiting:
             raise Overloaded("too many tokens are being verified; try again shortly", retry_after=1.0)
 
     async def _ask_bcrypt(self, credential: str, candidates: tuple[KnownToken, ...]) -> KnownToken | None:

@@ -146,7 +146,7 @@ class Driver:
         collaborators = self._collaborators
         match action:
             case Verify():
-                found = collaborators.authenticator.authenticate(action.headers)
+                found = collaborators.authenticator.authenticate(action.headers, action.address)
                 if isinstance(found, User):
                     return found
                 self._await(asyncio.ensure_future(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import socket
@@ -16,10 +17,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ollama_router_core.access.tokens import check_format
-from ollama_router_server.accounts.first_admin import FILE_NAME
+from ollama_router_core.access.tokens import Token, check_format
+from ollama_router_server.accounts.first_admin import FILE_NAME, can_hand_over, hand_over
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.process.workers import Supervisor, _Child
+from ollama_router_server.storage.identities import CreatedToken
 from support.orouter import Orouter
 from support.waiting import wait_until
 from support.workers import served
@@ -121,6 +123,42 @@ def test_the_first_admin_s_token_goes_into_a_file_of_the_service(tmp_path, worke
         assert httpx.get(f"{url}/router/status", headers=headers, trust_env=False).status_code == 200
         assert token not in running.errors.read_text()
         assert str(state / FILE_NAME) in running.errors.read_text()
+
+
+def test_the_first_admin_s_token_is_in_no_log_of_a_container(tmp_path):
+    """Where standard error is no terminal it is in a file beside the database."""
+    folder = tmp_path / "data"
+    orouter = Orouter(home=tmp_path, variables={"OROUTER_DATABASE_URL": f"sqlite:///{folder}/router.sqlite3"})
+    orouter.config.write_text("servers: {a: {host: 127.0.0.1, port: 1}}\n")
+    with orouter.start("serve", "--port", "0") as running:
+        url = running.listening_url()
+        token = (folder / FILE_NAME).read_text().strip()
+        assert stat.S_IMODE((folder / FILE_NAME).stat().st_mode) == 0o600
+        headers = {"authorization": f"Bearer {token}"}
+        assert httpx.get(f"{url}/router/status", headers=headers, trust_env=False).status_code == 200
+        text = running.errors.read_text()
+        assert str(folder / FILE_NAME) in text
+        assert not [word for word in text.split() if check_format(word)]
+
+
+class _Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_on_a_terminal_the_first_admin_s_token_is_printed(tmp_path):
+    """Once, and no file is left behind."""
+    terminal = _Terminal()
+    created = CreatedToken(user="admin", role="admin", token=Token("secret"))
+    assert can_hand_over({}, terminal, tmp_path)
+    hand_over(created, {}, terminal, tmp_path)
+    assert terminal.getvalue().count("secret") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_admin_is_made_where_no_file_can_be_written(tmp_path):
+    """Its token would be lost."""
+    assert not can_hand_over({}, io.StringIO(), tmp_path / "missing")
 
 
 def test_no_admin_is_made_where_only_the_journal_would_hear_of_it(tmp_path):

@@ -1,7 +1,8 @@
 """Hand the token of the first admin to a person, and to nobody else.
 
-A service manager keeps standard error in a journal that many can read: there the token goes into a file in the
-service's state directory, and without such a directory no admin is created.
+Only a terminal forgets. Service managers and containers keep standard error where many can read it: there the token
+goes into a file, in the service's state directory or beside the database. In a journal without a state directory, or
+without a folder that can be written, no admin is created.
 """
 
 from __future__ import annotations
@@ -18,18 +19,21 @@ __all__ = ["FILE_NAME", "can_hand_over", "hand_over", "tell_how"]
 FILE_NAME = "first-admin-token"
 
 
-def can_hand_over(environment: Mapping[str, str], err: TextIO) -> bool:
-    """Tell whether there is a safe way to hand over a token."""
-    return _folder(environment) is not None or not _is_journal(environment, err)
+def can_hand_over(environment: Mapping[str, str], err: TextIO, data: Path) -> bool:
+    """Tell whether there is a safe way to hand over a token; `data` is the folder of the router's own files."""
+    folder = _folder(environment, err, data)
+    if folder == data and _is_journal(environment, err):
+        return False
+    return folder is None or os.access(folder, os.W_OK)
 
 
-def hand_over(created: CreatedToken, environment: Mapping[str, str], err: TextIO) -> None:
-    """Hand the token to the person who started the router.
+def hand_over(created: CreatedToken, environment: Mapping[str, str], err: TextIO, data: Path) -> None:
+    """Hand the token to the person who started the router: on a terminal, else in a file.
 
     Raises:
         OSError: the file cannot be written.
     """
-    folder, token = _folder(environment), created.token.reveal()
+    folder, token = _folder(environment, err, data), created.token.reveal()
     where: tuple[str, ...]
     if folder is None:
         where = ("Its token, shown only now:", "", f"    {token}", "")
@@ -48,10 +52,12 @@ def tell_how(err: TextIO) -> None:
     print("No users yet. Create an admin: orouter users create admin --role admin", file=err, flush=True)
 
 
-def _folder(environment: Mapping[str, str]) -> Path | None:
-    """Return the directory that systemd provides for the service (`StateDirectory=`)."""
+def _folder(environment: Mapping[str, str], err: TextIO, data: Path) -> Path | None:
+    """Return the directory that systemd provides (`StateDirectory=`), None on a terminal, else `data`."""
     names = environment.get("STATE_DIRECTORY", "")
-    return Path(names.split(":")[0]) if names else None
+    if names:
+        return Path(names.split(":")[0])
+    return None if err.isatty() else data
 
 
 def _is_journal(environment: Mapping[str, str], err: TextIO) -> bool:

@@ -21,7 +21,8 @@ from ollama_router_server.process.notify import Notifier
 from ollama_router_server.process.reload import ConfigSource
 from ollama_router_server.process.server import serve
 from ollama_router_server.process.workers import Supervisor, Worker
-from ollama_router_server.services import Services
+from ollama_router_server.services import Services, database_url_of
+from ollama_router_server.storage.token_key import token_key_path
 from ollama_router_server.system import SystemClock
 from ollama_router_server.telemetry.logs import configure_logging
 
@@ -88,10 +89,11 @@ async def _prepare(services: Services, environment: Mapping[str, str]) -> None:
     """Migrate the database, and create the first admin if the token can be handed to a person."""
     if await services.prepare():
         return
-    if not can_hand_over(environment, sys.stderr):
+    data = token_key_path(database_url_of(services.config, environment), {}).parent
+    if not can_hand_over(environment, sys.stderr, data):
         tell_how(sys.stderr)
         return
-    hand_over(await services.users.create("admin", role="admin"), environment, sys.stderr)
+    hand_over(await services.users.create("admin", role="admin"), environment, sys.stderr, data)
 
 
 def _freeze_start_up() -> None:

@@ -96,7 +96,9 @@ class AsgiDriver(TaskDriver):
         context, pieces = self.exchange.context, []
         async for piece in self._pieces():
             check_size(context.bytes_in, asked)
+            self._count_body(context, len(piece))
             pieces.append(piece)
+        self._body_ended()
         return decoded(b"".join(pieces), asked)
 
     async def _pieces(self) -> AsyncIterator[bytes]:

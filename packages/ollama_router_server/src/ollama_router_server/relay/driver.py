@@ -37,6 +37,7 @@ from ollama_router_server.accounts.authentication import Authenticator, User
 from ollama_router_server.accounts.usage_limits import UsageLimits
 from ollama_router_server.relay.model_search import ModelSearch
 from ollama_router_server.relay.reservations import reserve, reserve_later
+from ollama_router_server.relay.unfinished_bodies import UnfinishedBodies
 from ollama_router_server.relay.uploads import Tee, TeeReader
 from ollama_router_server.upstream.interface import Call, CallingUpstream, Timeouts, UpstreamRequest
 from ollama_router_server.upstream.targets import Target
@@ -85,12 +86,13 @@ class Collaborators:
     search: ModelSearch
     record: Callable[[RequestContext, RequestRecord], None]
     beside: Executor
+    unfinished: UnfinishedBodies
 
 
 class Driver:
     """Carries out the actions of one exchange that concern servers. A subclass knows the client."""
 
-    __slots__ = ("_action", "_collaborators", "_pump", "_readers", "_task", "_timed_out", "_timer", "_turn")
+    __slots__ = ("_action", "_collaborators", "_counted", "_pump", "_readers", "_task", "_timed_out", "_timer", "_turn")
 
     def __init__(self, collaborators: Collaborators) -> None:
         self._collaborators = collaborators
@@ -101,6 +103,7 @@ class Driver:
         self._pump: asyncio.Task[None] | None = None
         self._readers: dict[Call, TeeReader] = {}
         self._turn = 0
+        self._counted: tuple[str, int] | None = None
 
     def wake(self) -> None:
         """Something has happened: ask again for what is waited for."""
@@ -112,6 +115,23 @@ class Driver:
     def _pieces(self) -> AsyncIterator[bytes]:
         """The request's body as it comes."""
         raise NotImplementedError
+
+    def _count_body(self, context: RequestContext, size: int) -> None:
+        """Count what has come of the request's body.
+
+        Raises:
+            Overloaded: too much of its user's bodies is unfinished.
+        """
+        if context.user is None or not size:
+            return
+        user, before = self._counted or (context.user.name, 0)
+        self._collaborators.unfinished.take(user, size, max_body=self._collaborators.environment.max_body)
+        self._counted = user, before + size
+
+    def _body_ended(self) -> None:
+        if self._counted is not None:
+            self._collaborators.unfinished.give_back(*self._counted)
+            self._counted = None
 
     # carrying out -----------------------------------------------------------------------------------------------------
 
@@ -229,6 +249,7 @@ class Driver:
 
     def _close(self) -> None:
         """The exchange has ended."""
+        self._body_ended()
         if self._pump is not None:
             self._pump.cancel()
 

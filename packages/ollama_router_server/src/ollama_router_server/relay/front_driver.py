@@ -133,11 +133,14 @@ class FrontDriver(Driver):
         self._body.append(piece)
         try:
             check_size(context.bytes_in, action)
+            self._count_body(context, len(piece))
             if cycle.more_body:
                 return WAITING
+            self._body_ended()
             body = decoded(b"".join(self._body), action)
         except BaseException:
             self._client_action = None
+            self._body.clear()
             raise
         self._client_action = None
         self._body.clear()

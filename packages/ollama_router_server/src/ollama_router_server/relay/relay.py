@@ -33,6 +33,7 @@ from ollama_router_server.relay.front_driver import FrontDriver
 from ollama_router_server.relay.model_search import ModelSearch
 from ollama_router_server.relay.refusals import Refusals
 from ollama_router_server.relay.task_driver import TaskDriver
+from ollama_router_server.relay.unfinished_bodies import UnfinishedBodies
 from ollama_router_server.system import Clock, new_request_id
 from ollama_router_server.telemetry.metrics import Metrics
 from ollama_router_server.telemetry.traces import Traces
@@ -88,6 +89,7 @@ class Relay:
             search=search,
             record=self._record,
             beside=ThreadPoolExecutor(1, thread_name_prefix="large-bodies"),
+            unfinished=UnfinishedBodies(),
         )
         deps.authenticator.on_change(lambda: self._active.interrupt_revoked(self._is_valid))
         self.reconfigure(deps)

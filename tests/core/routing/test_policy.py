@@ -148,3 +148,35 @@ class TestLocalOnly:
         assert stays_local(canonical_name("private/x:1"), settings)
         assert stays_local(canonical_name("secret:latest"), settings)
         assert not stays_local(canonical_name("secret2"), settings)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "secretx*",
+        "library/secretx*",
+        "registry.ollama.ai/library/secretx*",
+        "https://registry.ollama.ai/library/SecretX*",
+    ],
+)
+def test_local_only_matches_canonical_names(pattern: str) -> None:
+    """One model, however the pattern or the request spells where it is from; other places are other models."""
+    settings = ModelSettings(local_only=(pattern,))
+    for name in ("secretx", "secretx:7b", "library/secretx", "registry.ollama.ai/library/SecretX:7b"):
+        assert stays_local(canonical_name(name), settings), name
+    assert not stays_local(canonical_name("other"), settings)
+    assert not stays_local(canonical_name("team/secretx"), settings)
+
+
+def test_a_pattern_of_the_default_place_is_no_pattern_of_others() -> None:
+    """`library/*` is every model of the library, and no model of a team."""
+    settings = ModelSettings(local_only=("library/*",))
+    assert stays_local(canonical_name("llama3.1:8b"), settings)
+    assert not stays_local(canonical_name("team/model"), settings)
+
+
+def test_a_pattern_of_a_team_may_name_the_registry() -> None:
+    """The registry alone is left out of canonical names as well."""
+    settings = ModelSettings(local_only=("registry.ollama.ai/team/*",))
+    assert stays_local(canonical_name("team/model"), settings)
+    assert not stays_local(canonical_name("other/model"), settings)

@@ -12,7 +12,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ollama_router_core.api.endpoints import Family
-from ollama_router_core.api.model_names import CanonicalName, canonical_name, is_cloud_name
+from ollama_router_core.api.model_names import (
+    DEFAULT_HOST,
+    DEFAULT_NAMESPACE,
+    CanonicalName,
+    canonical_name,
+    is_cloud_name,
+)
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.api.strict_json import JsonObject, parse_object
 from ollama_router_core.config.settings import Config, ModelRule, ModelSettings
@@ -122,7 +128,10 @@ def _matches(model: CanonicalName, patterns: Iterable[str]) -> bool:
 
 def _fits(model: CanonicalName, pattern: str) -> bool:
     lowered = pattern.lower()
-    return fnmatchcase(model, lowered) or ("*" not in lowered and canonical_name(pattern) == model)
+    short = lowered.removeprefix("https://").removeprefix(f"{DEFAULT_HOST}/").removeprefix(f"{DEFAULT_NAMESPACE}/")
+    if short != lowered and "/" not in short:  # the place that canonical names leave out, and no other
+        return ("/" not in model and fnmatchcase(model, short)) or canonical_name(pattern) == model
+    return fnmatchcase(model, short) or ("*" not in lowered and canonical_name(pattern) == model)
 
 
 def _rule(model: CanonicalName, rules: Iterable[ModelRule]) -> ModelRule | None:

@@ -190,6 +190,7 @@ class Connection(asyncio.BufferedProtocol):
     def _begin(self, request: UpstreamRequest, head: bytes) -> None:
         transport = self._transport
         self._busy = True
+        self._deadline.lift()  # of an idle connection: an upload may last longer
         self._timeouts = request.timeouts
         self.parser.begin(head_only=request.method == "HEAD")
         if transport is None or transport.is_closing():

@@ -123,12 +123,14 @@ async def test_a_responses_client_reaches_other_hosts(tmp_path: Path, api: str, 
 @pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/messages"])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_other_clients_reach_a_responses_host(tmp_path: Path, path: str, stream: bool) -> None:
-    """A host that speaks `/v1/responses` alone answers chats, and stores nothing."""
+    """A host that speaks `/v1/responses` alone answers chats, and stores nothing; the row has tokens and TTFT."""
     async with _stage(tmp_path, api="openai_responses") as (router, simulator), router.client() as client:
         answer = await client.post(path, json={**_MESSAGES, "stream": stream})
         rows = await router.rows()
     assert answer.status_code == 200
     assert rows[0].completion_tokens > 0
+    assert rows[0].ttft_ms is not None
+    assert 0 < rows[0].ttft_ms <= rows[0].total_ms
     (sent,) = simulator.requests_to("/v1/responses")
     assert (sent.json["model"], sent.json["store"]) == (_THEIRS, False)
 

@@ -60,19 +60,7 @@ class Exchange:
 
 
 def _exchange(environment: Environment, context: RequestContext) -> Steps[None]:
-    try:
-        yield from _answered(environment, context)
-    finally:
-        now = environment.now()
-        _settle(context)
-        if context.observer is not None:
-            context.observer.ended(context, now)
-        with suppress(Interruption, RouterError):  # it is over
-            yield Record(context.record(now))
-
-
-def _answered(environment: Environment, context: RequestContext) -> Steps[None]:
-    """Serve the request, and answer with the error if it cannot be."""
+    """Serve the request, answer with the error if it cannot be served, and record it whatever happens."""
     try:
         yield from serve(environment, context)
     except (Interruption, RouterError) as reason:
@@ -81,6 +69,13 @@ def _answered(environment: Environment, context: RequestContext) -> Steps[None]:
     except BaseException:
         context.status = context.status or 500
         raise
+    finally:
+        now = environment.now()
+        _settle(context)
+        if context.observer is not None:
+            context.observer.ended(context, now)
+        with suppress(Interruption, RouterError):  # it is over
+            yield Record(context.record(now))
 
 
 def _end(context: RequestContext, reason: Interruption | RouterError) -> Steps[None]:

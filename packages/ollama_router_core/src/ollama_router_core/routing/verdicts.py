@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from msgspec import Struct
 
@@ -19,7 +20,7 @@ __all__ = ["RankedExplanation", "external_verdicts", "refusals", "selection_erro
 _ONLY_BY_ASSIGNMENT = Reason("external", "external: only by assignment")
 
 
-class RankedExplanation(Struct, frozen=True, eq=False):
+class RankedExplanation(Struct, frozen=True, eq=False, dict=True):
     """What a strategy made of a plan: the ranked candidates, the refused ones, the external hosts."""
 
     plan: Plan
@@ -27,7 +28,7 @@ class RankedExplanation(Struct, frozen=True, eq=False):
     ranked: tuple[Candidate, ...]
     context: RankingContext
 
-    @property
+    @cached_property
     def headline(self) -> str:
         """Why the first one."""
         reasons = self.strategy.reasons(self.ranked[0], self.context)

@@ -10,17 +10,17 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, Literal, assert_never, cast
+from typing import Any, ClassVar, Final, Literal, cast
 
 from ollama_router_core.errors import UpstreamError, UpstreamTimeout
 from ollama_router_core.exchange.actions import (
+    Action,
     Admit,
     AwaitHead,
     AwaitSlot,
     Compute,
     Count,
     LookForModels,
-    Outgoing,
     Receive,
     ReceiveAny,
     Release,
@@ -42,7 +42,7 @@ from ollama_router_server.relay.uploads import Tee, TeeReader
 from ollama_router_server.upstream.interface import Call, CallingUpstream, Timeouts, UpstreamRequest
 from ollama_router_server.upstream.targets import Target
 
-__all__ = ["WAITING", "Collaborators", "Driver", "ServerAction", "Waiting"]
+__all__ = ["WAITING", "Collaborators", "Driver", "Handler", "ServerAction", "Waiting"]
 
 
 class Waiting(Enum):
@@ -67,6 +67,7 @@ ServerAction = (
     | ReceiveAny
     | Release
 )
+Handler = Callable[[Any, Any], Any]
 _Awaited = Verify | Compute | Count | AwaitSlot | LookForModels | AwaitHead | Receive | ReceiveAny
 
 
@@ -135,57 +136,49 @@ class Driver:
 
     # carrying out -----------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, action: ServerAction) -> Any:
+    def _carry_out(self, action: Action) -> Any:
         """The result of an action, or `WAITING`.
 
         Raises:
             RouterError: it failed.
         """
-        match action:
-            case Receive() | AwaitHead() | ReceiveAny():
-                if action.seconds is not None:
-                    self._timer = asyncio.get_running_loop().call_later(action.seconds, self._time_is_up)
-            case Send():
-                return self._send(action.request)
-            case Release():
-                self._release(cast("tuple[Call, ...]", action.upstreams))
-                return None
-            case Admit():
-                return self._collaborators.admission.admit(action, self._wake_soon)
-            case StreamBody(readers):
-                return self._stream(readers)
-            case _:
-                result = self._ask(action)
-                if result is not WAITING:
-                    return result
+        return self.handlers[type(action)](self, action)
+
+    def _verify(self, action: Verify) -> Any:
+        found = self._collaborators.authenticator.authenticate(action.headers, action.address)
+        return found if isinstance(found, User) else self._wait_for_task(action, asyncio.ensure_future(found))
+
+    def _compute(self, action: Compute) -> Any:
+        loop = asyncio.get_running_loop()
+        return self._wait_for_task(action, loop.run_in_executor(self._collaborators.beside, action.function))
+
+    def _count(self, action: Count) -> Any:
+        limits, user = self._collaborators.limits, cast("User", action.user)
+        reservation = reserve(limits, user, action.tokens)
+        if reservation is not None:
+            return reservation
+        return self._wait_for_task(action, asyncio.ensure_future(reserve_later(limits, user, action.tokens)))
+
+    def _look_for_models(self, action: LookForModels) -> Any:
+        search = self._collaborators.search
+        return self._wait_for_task(action, search.done()) if search.begin() else False
+
+    def _admit(self, action: Admit) -> Any:
+        return self._collaborators.admission.admit(action, self._wake_soon)
+
+    def _wait_for_task(self, action: _Awaited, task: asyncio.Future[Any]) -> Any:
+        self._task = task
+        task.add_done_callback(lambda _: self.wake())
+        return self._wait_for(action)
+
+    def _wait_for_server(self, action: AwaitHead | Receive | ReceiveAny) -> Any:
+        if action.seconds is not None:
+            self._timer = asyncio.get_running_loop().call_later(action.seconds, self._time_is_up)
+        return self._wait_for(action)
+
+    def _wait_for(self, action: _Awaited) -> Any:
         self._action = action
         return self._poll()
-
-    def _ask(self, action: Verify | Compute | Count | AwaitSlot | LookForModels) -> Any:
-        """What is known at once; else have it found out."""
-        collaborators = self._collaborators
-        match action:
-            case Verify():
-                found = collaborators.authenticator.authenticate(action.headers, action.address)
-                if isinstance(found, User):
-                    return found
-                self._await(asyncio.ensure_future(found))
-            case Compute(function):
-                self._await(asyncio.get_running_loop().run_in_executor(collaborators.beside, function))
-            case Count(user, tokens):
-                reservation = reserve(collaborators.limits, cast("User", user), tokens)
-                if reservation is not None:
-                    return reservation
-                self._await(asyncio.ensure_future(reserve_later(collaborators.limits, cast("User", user), tokens)))
-            case LookForModels():
-                if not collaborators.search.begin():
-                    return False
-                self._await(collaborators.search.done())
-            case AwaitSlot():
-                pass
-            case _:
-                assert_never(action)
-        return WAITING
 
     def _poll(self) -> Any:
         """The result of the action that is waited for, or `WAITING`.
@@ -193,8 +186,11 @@ class Driver:
         Raises:
             RouterError: it failed.
         """
+        action = self._action
+        if action is None:
+            return WAITING
         try:
-            result = self._result(self._action)
+            result = self.results[type(action)](self, action)
         except BaseException:
             self._end_waiting()
             raise
@@ -202,27 +198,26 @@ class Driver:
             self._end_waiting()
         return result
 
-    def _result(self, action: _Awaited | None) -> Any:
-        match action:
-            case Receive():
-                piece = _next_piece(action.upstream)  # type: ignore[arg-type]  # it is what `_send` returned
-                if piece is WAITING and self._timed_out:
-                    raise UpstreamTimeout("the server did not go on in time", phase="idle")
-                return piece
-            case AwaitHead():
-                call = cast("Call", action.upstream)
-                return call.head_arrived() or (False if self._timed_out else WAITING)
-            case ReceiveAny(upstreams):
-                return self._next_arrival(cast("tuple[Call, ...]", upstreams))
-            case AwaitSlot(queued):
-                return self._collaborators.admission.outcome(cast("Waiter", queued.waiting)) or WAITING
-            case Verify() | Compute() | Count() | LookForModels():
-                task = self._task
-                return WAITING if task is None or not task.done() else task.result()
-            case None:
-                return WAITING
-            case _:
-                assert_never(action)
+    def _task_result(self, action: Verify | Compute | Count | LookForModels) -> Any:
+        del action
+        task = self._task
+        return WAITING if task is None or not task.done() else task.result()
+
+    def _slot(self, action: AwaitSlot) -> Any:
+        return self._collaborators.admission.outcome(cast("Waiter", action.queued.waiting)) or WAITING
+
+    def _head(self, action: AwaitHead) -> Any:
+        call: Call = action.upstream  # type: ignore[assignment]  # it is what `_send` returned
+        return call.head_arrived() or (False if self._timed_out else WAITING)
+
+    def _piece(self, action: Receive) -> Any:
+        piece = _next_piece(action.upstream)  # type: ignore[arg-type]  # it is what `_send` returned
+        if piece is WAITING and self._timed_out:
+            raise UpstreamTimeout("the server did not go on in time", phase="idle")
+        return piece
+
+    def _arrival(self, action: ReceiveAny) -> Any:
+        return self._next_arrival(cast("tuple[Call, ...]", action.upstreams))
 
     def _cancel(self) -> None:
         """Give up what is waited for; what comes of it all the same is undone."""
@@ -253,17 +248,14 @@ class Driver:
         if self._pump is not None:
             self._pump.cancel()
 
-    def _await(self, task: asyncio.Future[Any]) -> None:
-        self._task = task
-        task.add_done_callback(lambda _: self.wake())
-
     def _time_is_up(self) -> None:
         self._timed_out = True
         self.wake()
 
     # servers ----------------------------------------------------------------------------------------------------------
 
-    def _send(self, request: Outgoing) -> Call:
+    def _send(self, action: Send) -> Call:
+        request = action.request
         destination, patience = request.destination, request.patience
         target = self._collaborators.targets[destination.name]
         timeouts = target.timeouts
@@ -285,14 +277,15 @@ class Driver:
             self._readers[call] = request.body
         return call
 
-    def _release(self, calls: tuple[Call, ...]) -> None:
+    def _release(self, action: Release) -> None:
+        calls: tuple[Call, ...] = action.upstreams  # type: ignore[assignment]  # they are what `_send` returned
         for call in calls:
             call.close()
             if call in self._readers:
                 self._readers.pop(call).leave()
 
-    def _stream(self, readers: int) -> tuple[TeeReader, ...]:
-        tee = Tee(self._pieces(), readers)
+    def _stream(self, action: StreamBody) -> tuple[TeeReader, ...]:
+        tee = Tee(self._pieces(), action.readers)
         self._pump = asyncio.get_running_loop().create_task(tee.pump())
         return tee.readers
 
@@ -308,6 +301,33 @@ class Driver:
                 self._turn += number + 1
                 return Arrival(call, piece)
         return None if self._timed_out else WAITING
+
+    handlers: ClassVar[Mapping[type, Handler]] = {
+        Verify: _verify,
+        StreamBody: _stream,
+        Compute: _compute,
+        Count: _count,
+        Admit: _admit,
+        AwaitSlot: _wait_for,
+        LookForModels: _look_for_models,
+        Send: _send,
+        AwaitHead: _wait_for_server,
+        Receive: _wait_for_server,
+        ReceiveAny: _wait_for_server,
+        Release: _release,
+    }
+    """Carries each action out, by its class."""
+    results: ClassVar[Mapping[type, Handler]] = {
+        Verify: _task_result,
+        Compute: _task_result,
+        Count: _task_result,
+        LookForModels: _task_result,
+        AwaitSlot: _slot,
+        AwaitHead: _head,
+        Receive: _piece,
+        ReceiveAny: _arrival,
+    }
+    """What has come of each action that is waited for, or `WAITING`."""
 
 
 def _next_piece(call: Call) -> Piece | Literal[Waiting.WAITING]:

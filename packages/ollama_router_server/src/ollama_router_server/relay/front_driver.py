@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, ClassVar, get_args
 
 import structlog
 
-from ollama_router_core.exchange.actions import Action, Cut, Finish, ReadBody, Receive, Record, Verify, Write, WriteHead
+from ollama_router_core.exchange.actions import Action, Cut, Finish, ReadBody, Record, Verify, Write, WriteHead
 from ollama_router_core.exchange.events import ClientLeft, Interruption
 from ollama_router_core.exchange.machine import Exchange
 from ollama_router_server.http.cycle import FrontCycle
 from ollama_router_server.relay.bodies import body_pieces, check_size, decoded
-from ollama_router_server.relay.driver import WAITING, Collaborators, Driver
+from ollama_router_server.relay.driver import WAITING, Collaborators, Driver, Handler
 
 __all__ = ["FrontDriver"]
 
@@ -35,7 +35,7 @@ class FrontDriver(Driver):
     def start(self) -> None:
         """Serve the request, as far as that goes without waiting; the front calls back for the rest."""
         cycle = self._cycle
-        cycle.on_leave, cycle.on_drained, cycle.on_body = self._left, self.wake, self.wake
+        cycle.on_leave, cycle.on_drained = self._left, self.wake
         self._go_on(self.exchange.resume, None)
 
     def interrupt(self, reason: Interruption) -> None:
@@ -79,7 +79,7 @@ class FrontDriver(Driver):
                     action = self.exchange.interrupt(ClientLeft())
                     continue
                 try:
-                    result = self._perform(action)
+                    result = self._carry_out(action)
                 except Exception as error:  # noqa: BLE001 - as in `wake`
                     action = self.exchange.fail(error)
                     continue
@@ -92,30 +92,30 @@ class FrontDriver(Driver):
             self._running = False
         self._end()
 
-    def _perform(self, action: Action) -> Any:
-        match action:
-            case Write():
-                if not self._cycle.put(action.data):
-                    return None
-                self._client_action = action
-                return WAITING
-            case Receive():
-                return self._carry_out(action)
-            case WriteHead():
-                self._cycle.begin(action.status, action.fields)
-            case Finish():
-                self._cycle.put(action.data, more=False)
-            case Cut():
-                self._cycle.cut()
-            case ReadBody():
-                self._cycle.want_body()
-                self._client_action = action
-                return self._poll_client(action)
-            case Record():
-                self._collaborators.record(self.exchange.context, action.row)
-            case _:
-                return self._carry_out(action)
-        return None
+    def _write(self, action: Write) -> Any:
+        if not self._cycle.put(action.data):
+            return None
+        self._client_action = action
+        return WAITING
+
+    def _write_head(self, action: WriteHead) -> None:
+        self._cycle.begin(action.status, action.fields)
+
+    def _finish(self, action: Finish) -> None:
+        self._cycle.put(action.data, more=False)
+
+    def _cut(self, action: Cut) -> None:
+        del action
+        self._cycle.cut()
+
+    def _begin_body(self, action: ReadBody) -> Any:
+        self._cycle.on_body = self.wake
+        self._cycle.want_body()
+        self._client_action = action
+        return self._read_body(action)
+
+    def _record(self, action: Record) -> None:
+        self._collaborators.record(self.exchange.context, action.row)
 
     def _poll_client(self, action: Write | ReadBody) -> Any:
         cycle = self._cycle
@@ -127,24 +127,30 @@ class FrontDriver(Driver):
         return self._read_body(action)
 
     def _read_body(self, action: ReadBody) -> Any:
+        try:
+            body = self._whole_body(action)
+        except BaseException:
+            self._end_body()
+            raise
+        if body is not WAITING:
+            self._end_body()
+        return body
+
+    def _whole_body(self, action: ReadBody) -> Any:
         cycle, context = self._cycle, self.exchange.context
         piece = cycle.take_body()
         context.bytes_in += len(piece)
         self._body.append(piece)
-        try:
-            check_size(context.bytes_in, action)
-            self._count_body(context, len(piece))
-            if cycle.more_body:
-                return WAITING
-            self._body_ended()
-            body = decoded(b"".join(self._body), action)
-        except BaseException:
-            self._client_action = None
-            self._body.clear()
-            raise
-        self._client_action = None
+        check_size(context.bytes_in, action)
+        self._count_body(context, len(piece))
+        if cycle.more_body:
+            return WAITING
+        self._body_ended()
+        return decoded(b"".join(self._body), action)
+
+    def _end_body(self) -> None:
+        self._client_action = self._cycle.on_body = None
         self._body.clear()
-        return body
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         async for piece in body_pieces(self._cycle.receive):
@@ -158,3 +164,17 @@ class FrontDriver(Driver):
         cycle.on_leave = cycle.on_drained = cycle.on_body = None
         if not cycle.response_complete and not cycle.disconnected:
             cycle.cut()
+
+    handlers: ClassVar[Mapping[type, Handler]] = {
+        **Driver.handlers,
+        Write: _write,
+        WriteHead: _write_head,
+        Finish: _finish,
+        Cut: _cut,
+        ReadBody: _begin_body,
+        Record: _record,
+    }
+
+
+if _missing := {*get_args(Action)} - {*FrontDriver.handlers}:
+    raise LookupError(f"no handlers for {_missing}")

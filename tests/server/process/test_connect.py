@@ -135,7 +135,7 @@ async def test_a_token_that_is_refused_is_told_at_once(tmp_path: Path) -> None:
         address = read_address(router.url)
         with sock:
             serving = serve_shim(address, "wrong", sock, ready=lambda: None, refused=lambda: None)
-            with pytest.raises(ConfigError, match="refuses this token"):
+            with pytest.raises(ConfigError, match="rejects this token"):
                 await serving
 
 

@@ -103,7 +103,7 @@ app = typer.Typer(
     epilog=examples(
         "orouter demo                         see it work; needs nothing else",
         "orouter init --probe gpu1 gpu2       write a config for these servers",
-        "orouter serve                        prints an admin's token the first time",
+        "orouter serve                        makes an admin the first time",
         "orouter users create alice           prints her token and a curl command to try",
         "orouter route explain llama3.1:8b    which server would get this, and why",
         title="First steps",

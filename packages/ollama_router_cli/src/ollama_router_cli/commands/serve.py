@@ -54,7 +54,11 @@ def serve(
     ] = None,
     log_format: Annotated[
         LogFormat | None,
-        typer.Option("--log-format", help="Format of the log on standard error. Default: logging.format."),
+        typer.Option(
+            "--log-format",
+            metavar="[auto|text|json]",
+            help="Format of the log on standard error. Default: logging.format.",
+        ),
     ] = None,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
@@ -62,8 +66,8 @@ def serve(
     """Run the router until Ctrl-C or SIGTERM; open streams finish first.
 
     Prints "listening on http://HOST:PORT" to standard output once it accepts connections. The log goes to standard
-    error: one line of text per event on a terminal, JSON elsewhere. The first start creates an admin and prints the
-    token, once.
+    error: one line of text per event on a terminal, JSON elsewhere. The first start creates an admin; its token is shown
+    once on a terminal, and written to a 0600 file elsewhere.
     """
     settings = read_settings(config, environment)
     print_note(f"settings: {settings.source}")

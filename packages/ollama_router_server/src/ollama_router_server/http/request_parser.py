@@ -133,6 +133,8 @@ class RequestParser:
         while not self._events:
             if self._closed or not self._parse():
                 return None
+        if self._place == len(self._data):
+            self._discard()  # a body that waits for its reader is not held twice
         return self._events.popleft()
 
     def close(self) -> None:

@@ -10,9 +10,6 @@ from collections.abc import AsyncIterator
 
 __all__ = ["Tee", "TeeReader"]
 
-_AHEAD = 1
-"""Pieces (one segment of the client's each, 250 KiB at most) that a fast server may be ahead of a slow one."""
-
 _Item = bytes | BaseException | None
 
 
@@ -20,14 +17,14 @@ class TeeReader:
     """The pieces for one reader; one that stops early, or never starts, holds nobody up once it has left."""
 
     def __init__(self) -> None:
-        self.queue: asyncio.Queue[_Item] = asyncio.Queue(_AHEAD)
+        self.queue: asyncio.Queue[_Item] = asyncio.Queue()
         self.has_left = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        item = None if self.has_left else await self.queue.get()
+        item = None if self.has_left else await self._next()
         if isinstance(item, BaseException):
             raise item
         if item is None:
@@ -35,11 +32,17 @@ class TeeReader:
             raise StopAsyncIteration
         return item
 
+    async def _next(self) -> _Item:
+        item = await self.queue.get()
+        self.queue.task_done()
+        return item
+
     def leave(self) -> None:
         """Read no more."""
         self.has_left = True
         while not self.queue.empty():
             self.queue.get_nowait()
+            self.queue.task_done()
 
     async def aclose(self) -> None:
         """Read no more."""
@@ -47,7 +50,11 @@ class TeeReader:
 
 
 class Tee:
-    """One source for several readers. Run `pump` beside them."""
+    """One source for several readers. Run `pump` beside them.
+
+    The source is read again when every reader has taken the last piece, so no more than one piece (one segment of the
+    client's, 250 KiB at most) waits here, and a fast server is at most that far ahead of a slow one.
+    """
 
     def __init__(self, source: AsyncIterator[bytes], readers: int) -> None:
         self._source = source
@@ -58,14 +65,17 @@ class Tee:
         last: _Item = None
         try:
             async for piece in self._source:
-                await self._give(piece)
+                self._give(piece)
+                del piece
+                for reader in self.readers:
+                    await reader.queue.join()
                 if all(reader.has_left for reader in self.readers):
                     break
         except Exception as error:  # noqa: BLE001 - it belongs to the readers
             last = error
-        await self._give(last)
+        self._give(last)
 
-    async def _give(self, item: _Item) -> None:
+    def _give(self, item: _Item) -> None:
         for reader in self.readers:
             if not reader.has_left:
-                await reader.queue.put(item)
+                reader.queue.put_nowait(item)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy import text
 
 from ollama_router_core.errors import ConfigError, StorageUnavailable
 from ollama_router_server.storage.database import Database, default_database_url, describe_url
+from support.eventually import eventually
 from support.storage import back_up, create_sqlite, delete_database, restore, sqlite_url
 
 pytestmark = pytest.mark.anyio
@@ -150,3 +152,33 @@ def test_a_url_for_people_has_no_password() -> None:
     """Also when it cannot be parsed."""
     assert "canary" not in describe_url("postgresql://u:canary@h/d")
     assert "canary" not in describe_url("canary")
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files as Linux shows them")
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_connection_that_is_being_opened_when_its_task_is_cancelled_is_closed(
+    sqlite_file: Path, turns: int
+) -> None:
+    """Its thread opens it all the same, and nobody else would close it."""
+    database = Database(f"sqlite:///{sqlite_file}")
+
+    async def reads() -> None:
+        async with database.read():
+            await asyncio.Event().wait()
+
+    reading = asyncio.create_task(reads())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    await database.aclose()
+    await eventually(lambda: not open_files(sqlite_file))
+
+
+def open_files(path: Path) -> list[str]:
+    """The open files of this process whose name begins as that of the database."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.append(str(link.readlink()))
+    return [name for name in found if name.startswith(str(path))]

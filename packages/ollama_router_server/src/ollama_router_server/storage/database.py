@@ -6,10 +6,11 @@ failure may lose the last commits but never the file.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,7 @@ class Database:
             options.pop("isolation_level", None)  # SQLite has one level
             await self._follow_file(self.path)
         try:
-            async with self._engine.connect() as connection:
+            async with _opened(self._engine) as connection:
                 await connection.execution_options(**options)
                 yield connection
         except _CALLERS_FAULT as error:
@@ -179,6 +180,22 @@ async def execute_many(connection: AsyncConnection, statement: Executable, rows:
     """Execute a statement for each row, some at a time: SQLAlchemy prepares rows on the event loop's thread."""
     for start in range(0, len(rows), ROWS_AT_ONCE):
         await connection.execute(statement, rows[start : start + ROWS_AT_ONCE])
+
+
+@asynccontextmanager
+async def _opened(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Open a connection, and close it whatever happens: its thread opens it even if the task is cancelled meanwhile."""
+    opening = asyncio.ensure_future(engine.connect().start())
+    try:
+        connection = await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        with suppress(SQLAlchemyError, OSError):
+            await (await opening).close()
+        raise
+    try:
+        yield connection
+    finally:
+        await asyncio.shield(asyncio.ensure_future(connection.close()))
 
 
 def _inode_of(path: Path) -> int:

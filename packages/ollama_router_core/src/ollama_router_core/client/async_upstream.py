@@ -12,6 +12,7 @@ from ollama_router_core.client.connections import ConnectionPool, Lease
 from ollama_router_core.client.libraries import failure_of
 from ollama_router_core.client.messages import build_request, header_fields
 from ollama_router_core.client.spawning import spawn
+from ollama_router_core.client.stale_connections import ConnectionTrace
 from ollama_router_core.client.tasks import Task
 from ollama_router_core.errors import UpstreamError
 from ollama_router_core.exchange.actions import Outgoing
@@ -55,14 +56,27 @@ class AsyncUpstream:
         if transport is None:
             self._lease = self._pool.lend(task.library, request.destination.base_url)
             transport = self._lease.transport
-        timeouts = task.timeouts(request.destination, request.patience)
+        trace = ConnectionTrace()
         try:
-            response = await transport.handle_async_request(build_request(task.library, request, timeouts))
+            response = await self._send(transport, trace)
         except Exception as error:  # noqa: BLE001 - raised again, in our words if it is one about transport
-            self._fail(error)
+            if not trace.was_stale(task.library, error) or not isinstance(request.body, bytes):
+                self._fail(error)
+            response = await self._send_again(transport)
         self._stream, self._pieces = response.stream, aiter(response.stream)
         self.status, self.headers = response.status_code, header_fields(response.headers)
         task.failure, task.extensions = None, response.extensions
+
+    async def _send(self, transport: Any, trace: ConnectionTrace) -> Any:
+        task, request = self._task, self._request
+        timeouts = task.timeouts(request.destination, request.patience)
+        return await transport.handle_async_request(build_request(task.library, request, timeouts, trace.note_async))
+
+    async def _send_again(self, transport: Any) -> Any:
+        try:
+            return await self._send(transport, ConnectionTrace())
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(error)
 
     async def receive(self) -> Piece:
         """Wait for the next piece of the answer.

@@ -17,14 +17,16 @@ def header_fields(headers: Any) -> list[tuple[bytes, bytes]]:
     return [(name.lower(), value) for name, value in headers.raw]
 
 
-def build_request(library: Any, outgoing: Outgoing, timeouts: Mapping[str, float | None]) -> Any:
+def build_request(
+    library: Any, outgoing: Outgoing, timeouts: Mapping[str, float | None], trace: Callable[[str, Any], Any]
+) -> Any:
     """Build the request for the inner transport, in the library of the program's own request."""
     return library.Request(
         outgoing.method,
         _parsed(library.URL, outgoing.destination.base_url + outgoing.target),
         headers=list(outgoing.fields),
         content=outgoing.body,
-        extensions={"timeout": timeouts},
+        extensions={"timeout": timeouts, "trace": trace},
     )
 
 

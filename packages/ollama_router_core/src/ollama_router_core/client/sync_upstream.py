@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from ollama_router_core.client.libraries import failure_of
 from ollama_router_core.client.messages import build_request, header_fields
+from ollama_router_core.client.stale_connections import ConnectionTrace
 from ollama_router_core.client.tasks import Task
 from ollama_router_core.errors import UpstreamError
 from ollama_router_core.exchange.actions import Outgoing
@@ -44,14 +45,27 @@ class SyncUpstream:
             UpstreamError: it does not come.
         """
         task, request = self._task, self._request
-        timeouts = task.timeouts(request.destination, request.patience)
+        trace = ConnectionTrace()
         try:
-            response = self._transport.handle_request(build_request(task.library, request, timeouts))
+            response = self._send(trace)
         except Exception as error:  # noqa: BLE001 - raised again, in our words if it is one about transport
-            self._fail(error)
+            if not trace.was_stale(task.library, error) or not isinstance(request.body, bytes):
+                self._fail(error)
+            response = self._send_again()
         self._stream, self._pieces = response.stream, iter(response.stream)
         self.status, self.headers = response.status_code, header_fields(response.headers)
         task.failure, task.extensions = None, response.extensions
+
+    def _send(self, trace: ConnectionTrace) -> Any:
+        task, request = self._task, self._request
+        timeouts = task.timeouts(request.destination, request.patience)
+        return self._transport.handle_request(build_request(task.library, request, timeouts, trace.note))
+
+    def _send_again(self) -> Any:
+        try:
+            return self._send(ConnectionTrace())
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(error)
 
     def receive(self) -> Piece:
         """Wait for the next piece of the answer.

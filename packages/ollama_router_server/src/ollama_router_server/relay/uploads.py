@@ -19,6 +19,7 @@ class TeeReader:
     def __init__(self) -> None:
         self.queue: asyncio.Queue[_Item] = asyncio.Queue()
         self.has_left = False
+        self._in_hand = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -33,13 +34,20 @@ class TeeReader:
         return item
 
     async def _next(self) -> _Item:
+        self._done_with_last()
         item = await self.queue.get()
-        self.queue.task_done()
+        self._in_hand = True
         return item
+
+    def _done_with_last(self) -> None:
+        if self._in_hand:
+            self._in_hand = False
+            self.queue.task_done()
 
     def leave(self) -> None:
         """Read no more."""
         self.has_left = True
+        self._done_with_last()
         while not self.queue.empty():
             self.queue.get_nowait()
             self.queue.task_done()
@@ -52,8 +60,8 @@ class TeeReader:
 class Tee:
     """One source for several readers. Run `pump` beside them.
 
-    The source is read again when every reader has taken the last piece, so no more than one piece (one segment of the
-    client's, 250 KiB at most) waits here, and a fast server is at most that far ahead of a slow one.
+    The source is read again when every reader has asked for more, that is, has handed the last piece on: nothing waits
+    here, and the slowest server sets the pace. A piece is one segment of the client's, 250 KiB at most.
     """
 
     def __init__(self, source: AsyncIterator[bytes], readers: int) -> None:

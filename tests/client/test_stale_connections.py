@@ -16,6 +16,8 @@ from ollama_router_core import AsyncRouterTransport, RouterTransport
 
 ANSWER = b'{"model":"llama3.1:8b","message":{"content":"hi"},"done":true}'
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+MANY = 8
+"""Chats: more than there may be connections, so that one of them carries two."""
 CHAT = {"model": "llama3.1:8b", "messages": [{"role": "user", "content": "hello"}], "stream": False}
 
 
@@ -72,22 +74,22 @@ def server(times: int) -> Iterator[Server]:
         yield running
 
 
-def _two_chats(url: str) -> list[int]:
+def _chats(url: str) -> set[int]:
     with httpx.Client(transport=RouterTransport.from_urls([url]), base_url="http://router") as client:
-        return [client.post("/api/chat", json=CHAT).status_code for _ in range(2)]
+        return {client.post("/api/chat", json=CHAT).status_code for _ in range(MANY)}
 
 
-async def _two_chats_async(url: str) -> list[int]:
+async def _chats_async(url: str) -> set[int]:
     transport: Any = AsyncRouterTransport.from_urls([url])
     async with httpx.AsyncClient(transport=transport, base_url="http://router") as client:
-        return [(await client.post("/api/chat", json=CHAT)).status_code for _ in range(2)]
+        return {(await client.post("/api/chat", json=CHAT)).status_code for _ in range(MANY)}
 
 
 @pytest.mark.parametrize("driver", ["sync", "asyncio", "trio"])
 def test_a_request_on_a_connection_that_just_ended_is_sent_again(driver: str) -> None:
-    """The program sees an answer; the server got the request twice and answered it once."""
+    """The program sees answers alone; the server got one request twice and answered it once."""
     with server(times=1) as running:
-        seen = _two_chats(running.url) if driver == "sync" else anyio.run(_two_chats_async, running.url, backend=driver)
-    assert seen == [200, 200]
+        seen = _chats(running.url) if driver == "sync" else anyio.run(_chats_async, running.url, backend=driver)
+    assert seen == {200}
     assert running.times == 0
-    assert running.chats == 3
+    assert running.chats == MANY + 1

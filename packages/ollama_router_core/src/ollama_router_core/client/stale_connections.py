@@ -28,9 +28,10 @@ class ConnectionTrace:
         self.note(event, info)
 
     def was_stale(self, library: Any, error: Exception) -> bool:
-        """Tell whether a connection that had carried a request before ended without a byte of an answer."""
-        if not self._sent or self._connected:
-            return False
-        if isinstance(error, library.RemoteProtocolError):
-            return str(error).startswith("Server disconnected without")  # not a head that was cut
-        return isinstance(error, library.ReadError | library.WriteError)
+        """Tell whether a connection used before was closed, not reset, without a byte of an answer."""
+        return (
+            self._sent
+            and not self._connected
+            and isinstance(error, library.RemoteProtocolError)
+            and str(error).startswith("Server disconnected without")  # not a head that was cut
+        )

@@ -74,12 +74,16 @@ class FakeUpstream:
     released: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class FakeReservation:
-    """A request that counts."""
+    """A request that counts; `tokens` are what was charged."""
 
-    tokens: int
+    tokens: int = 0
     settled: list[int] = field(default_factory=list)
+
+    def charge(self, tokens: int) -> None:
+        """Nothing is used up."""
+        self.tokens += tokens
 
     def settle(self, tokens: int) -> None:
         """The request ended."""

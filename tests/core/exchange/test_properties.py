@@ -134,7 +134,7 @@ class Driver:
             case StreamBody(readers):
                 return tuple(object() for _ in range(readers))
             case Count():
-                return self._or(FakeReservation(10, self.stage.settled), LimitExceeded)
+                return self._or(FakeReservation(settled=self.stage.settled), LimitExceeded)
             case Admit() | AwaitSlot():
                 return self._slot(action)
             case LookForModels():

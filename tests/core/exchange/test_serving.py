@@ -54,11 +54,11 @@ def expect(action: Action | None, kind: type[Any]) -> Any:
 def admitted(stage: Stage, exchange: Exchange, body: bytes | None = None, grants: Grants | None = None) -> Any:
     """Go as far as the request to the first server: the upstream, and the action that waits for its head."""
     expect(exchange.start(), Verify)
-    expect(exchange.resume(FakeCaller(grants=grants or Grants())), ReadBody)
-    action = exchange.resume(chat() if body is None else body)
+    action = exchange.resume(FakeCaller(grants=grants or Grants()))
     if isinstance(action, Count):
-        action = exchange.resume(FakeReservation(100, stage.settled))
-    slot = stage.slot(expect(action, Admit))
+        action = exchange.resume(FakeReservation(settled=stage.settled))
+    expect(action, ReadBody)
+    slot = stage.slot(expect(exchange.resume(chat() if body is None else body), Admit))
     upstream = stage.sent(expect(exchange.resume(slot), Send).request)
     expect(exchange.resume(upstream), AwaitHead)
     return upstream
@@ -190,6 +190,7 @@ def test_who_is_unknown_gets_no_further() -> None:
         (Grants(expires_at=1.0), "expired"),
         (Grants(networks=("192.168.0.0/16",)), "address"),
         (Grants(kinds=(Kind.READ,)), "kind"),
+        (Grants(models=()), "model"),
     ],
 )
 def test_the_route_is_checked_before_the_body_is_read(grants: Grants, words: str) -> None:
@@ -203,18 +204,32 @@ def test_the_route_is_checked_before_the_body_is_read(grants: Grants, words: str
     assert row.error_code == "forbidden"
 
 
-def test_a_request_counts_before_it_asks_for_a_slot() -> None:
-    """A limit that is used up costs no place in the queue; what was taken is settled at the end."""
+def test_a_request_counts_before_its_body_is_read() -> None:
+    """Over a limit, nobody reads, decompresses or parses what a user sends."""
     stage = Stage()
     exchange = stage.exchange()
     expect(exchange.start(), Verify)
-    expect(exchange.resume(FakeCaller(grants=Grants(requests_per_minute=1))), ReadBody)
-    expect(exchange.resume(chat()), Count)
+    expect(exchange.resume(FakeCaller(grants=Grants(requests_per_minute=1))), Count)
     assert expect(exchange.fail(LimitExceeded("used up", retry_after=5)), WriteHead).status == 429
     expect(exchange.resume(None), Finish)
     ended(stage, exchange, exchange.resume(None))
     assert stage.slots == []
     assert stage.settled == []
+
+
+def test_tokens_are_charged_when_the_body_says_what_is_asked_for() -> None:
+    """A quarter of its bytes and the longest answer it allows; a body that is refused is charged nothing."""
+    stage = Stage()
+    for body, charged, settled in ((chat(options={"num_predict": 1000}), 1000, [0]), (b"{", 0, [0, 0])):
+        exchange = stage.exchange()
+        expect(exchange.start(), Verify)
+        expect(exchange.resume(FakeCaller(grants=Grants(tokens_per_day=9000))), Count)
+        reservation = FakeReservation(settled=stage.settled)
+        expect(exchange.resume(reservation), ReadBody)
+        exchange.resume(body)
+        assert charged <= reservation.tokens < charged + 100 * bool(charged) + 1
+        exchange.interrupt(ClientLeft())
+        assert stage.settled == settled
 
 
 def test_what_was_counted_is_settled_by_what_was_used() -> None:

@@ -13,7 +13,7 @@ from ollama_router_core.access.grants import Grants
 from ollama_router_core.access.limits import day_of
 from ollama_router_core.coordination import InProcess, Scope
 from ollama_router_core.errors import LimitExceeded
-from ollama_router_server.accounts.usage_limits import UsageLimits
+from ollama_router_server.accounts.usage_limits import Ticket, UsageLimits
 from ollama_router_server.coordination.alone import alone
 from ollama_router_server.storage.activity import Activity, ActivityStore
 from ollama_router_server.storage.database import Database
@@ -50,6 +50,11 @@ def alice(**grants: int) -> User:
     return User(id=1, name="alice", role="user", active=True, token_id=1, grants=Grants(**grants))  # type: ignore[arg-type]
 
 
+async def charged(ledger: UsageLimits, user: User, tokens: int) -> Ticket:
+    """A request that was admitted, and whose body asks for about so many tokens."""
+    return ledger.charge(await ledger.admit(user), user, tokens=tokens)
+
+
 def new_ledger(database: Database, router: str = "one") -> UsageLimits:
     """A process's ledger that writes every 10 ms."""
     clock = FakeClock()
@@ -71,7 +76,7 @@ async def refuses(ledger: UsageLimits, user: User) -> None:
 async def admits(ledger: UsageLimits, user: User) -> bool:
     """Whether a process admits a request of a user, which then uses nothing."""
     try:
-        ledger.settle(await ledger.admit(user, tokens=0), 0)
+        ledger.settle(await ledger.admit(user), 0)
     except LimitExceeded:
         return False
     return True
@@ -95,7 +100,7 @@ async def test_tokens_are_taken_on_admission_and_settled_by_use(database: Databa
     """Both reach the database while the request runs and after it."""
     ledger = new_ledger(database)
     ledger.start()
-    ticket = await ledger.admit(alice(tokens_per_day=1_000), tokens=300)
+    ticket = await charged(ledger, alice(tokens_per_day=1_000), 300)
     await becomes(database, 300)
     ledger.settle(ticket, 20)
     await becomes(database, 20)
@@ -105,20 +110,20 @@ async def test_tokens_are_taken_on_admission_and_settled_by_use(database: Databa
 async def test_a_restart_loses_nothing(database: Database) -> None:
     """A clean stop writes what is settled; the next process begins with it."""
     first = new_ledger(database)
-    first.settle(await first.admit(alice(tokens_per_day=100), tokens=10), 100)
+    first.settle(await charged(first, alice(tokens_per_day=100), 10), 100)
     await first.aclose()
     with pytest.raises(LimitExceeded, match="100 tokens per day"):
-        await new_ledger(database).admit(alice(tokens_per_day=100), tokens=1)
+        await charged(new_ledger(database), alice(tokens_per_day=100), 1)
 
 
 async def test_a_killed_process_leaves_what_it_took(database: Database) -> None:
     """A request under way stays counted as it was taken: a crash is no way around a limit."""
     killed = new_ledger(database)
     killed.start()
-    await killed.admit(alice(tokens_per_day=100), tokens=100)
+    await charged(killed, alice(tokens_per_day=100), 100)
     await becomes(database, 100)
     with pytest.raises(LimitExceeded):
-        await new_ledger(database).admit(alice(tokens_per_day=100), tokens=1)
+        await charged(new_ledger(database), alice(tokens_per_day=100), 1)
     await killed.aclose()
 
 
@@ -127,11 +132,11 @@ async def test_processes_see_each_other_s_tokens(database: Database) -> None:
     user, one, other = alice(tokens_per_day=100), new_ledger(database), new_ledger(database)
     one.start()
     other.start()
-    other.settle(await other.admit(user, tokens=1), 1)
-    one.settle(await one.admit(user, tokens=1), 99)
+    other.settle(await charged(other, user, 1), 1)
+    one.settle(await charged(one, user, 1), 99)
     await eventually(lambda: other.standing(user).tokens.remaining == 0)  # type: ignore[union-attr]
     with pytest.raises(LimitExceeded):
-        await other.admit(user, tokens=1)
+        await charged(other, user, 1)
     await one.aclose()
     await other.aclose()
 
@@ -140,11 +145,11 @@ async def test_requests_of_the_last_minute_survive_a_restart(database: Database)
     """What one process has admitted counts for the next, as it was when last written."""
     user, before = alice(requests_per_minute=3), new_ledger(database, "before")
     for _ in range(3):
-        before.settle(await before.admit(user, tokens=0), 0)
+        before.settle(await before.admit(user), 0)
     await before.aclose()
     ledger = new_ledger(database, "after")
     with pytest.raises(LimitExceeded, match="3 requests per minute") as caught:
-        await ledger.admit(user, tokens=0)
+        await ledger.admit(user)
     assert caught.value.retry_after == pytest.approx(60.0, abs=1.0)
     assert ledger.standing(user).requests.remaining == 0  # type: ignore[union-attr]
     await ledger.aclose()
@@ -155,7 +160,7 @@ async def test_processes_see_each_other_s_requests_under_way(database: Database)
     user, one, other = alice(concurrent_requests=1), new_ledger(database, "one"), new_ledger(database, "other")
     one.start()
     other.start()
-    ticket = await one.admit(user, tokens=0)
+    ticket = await one.admit(user)
     await refuses(other, user)
     one.settle(ticket, 0)
     await eventually_async(lambda: admits(other, user))
@@ -169,9 +174,9 @@ async def test_what_a_dead_process_had_under_way_is_free_after_a_while(database:
     wall = CLOCK.wall()
     await store.publish([Activity(user="alice", in_flight=1, seconds=((int(wall), 1),), seen_at=wall - 6)])
     ledger = new_ledger(database)
-    ledger.settle(await ledger.admit(alice(concurrent_requests=1, requests_per_minute=2), tokens=0), 0)
+    ledger.settle(await ledger.admit(alice(concurrent_requests=1, requests_per_minute=2)), 0)
     with pytest.raises(LimitExceeded, match="2 requests per minute"):
-        await ledger.admit(alice(concurrent_requests=1, requests_per_minute=2), tokens=0)
+        await ledger.admit(alice(concurrent_requests=1, requests_per_minute=2))
     await ledger.aclose()
 
 
@@ -185,10 +190,10 @@ async def test_workers_of_one_router_see_each_other_at_once(database: Database) 
     routers = RouterActivity(ActivityStore(database, router="router", worker=0), clock=clock)
     ledger = UsageLimits(TokenUsage(database), workers=group.member(0), routers=routers, clock=clock)
     with pytest.raises(LimitExceeded, match="1 concurrent requests"):
-        await ledger.admit(alice(concurrent_requests=1), tokens=0)
+        await ledger.admit(alice(concurrent_requests=1))
     with pytest.raises(LimitExceeded, match="2 requests per minute"):
-        await ledger.admit(alice(requests_per_minute=2), tokens=0)
-    ticket = await ledger.admit(alice(concurrent_requests=2, requests_per_minute=3), tokens=0)
+        await ledger.admit(alice(requests_per_minute=2))
+    ticket = await ledger.admit(alice(concurrent_requests=2, requests_per_minute=3))
     assert group.member(1).elsewhere(Scope.USER, "alice") == 1
     ledger.settle(ticket, 0)
     assert group.member(1).elsewhere(Scope.USER, "alice") == 0
@@ -198,12 +203,24 @@ async def test_workers_of_one_router_see_each_other_at_once(database: Database) 
 async def test_a_locked_database_delays_writing_and_loses_nothing(database: Database, path: Path) -> None:
     """Requests go on meanwhile, against the counts in memory."""
     user, ledger = alice(tokens_per_day=100), new_ledger(database)
-    ledger.settle(await ledger.admit(user, tokens=1), 1)
+    ledger.settle(await charged(ledger, user, 1), 1)
     ledger.start()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        ledger.settle(await ledger.admit(user, tokens=1), 60)
+        ledger.settle(await charged(ledger, user, 1), 60)
         await stay_silent(0.1)
         assert ledger.standing(user).tokens.remaining == 39  # type: ignore[union-attr]
     await becomes(database, 61)
     await ledger.aclose()
+
+
+async def test_what_others_used_up_meanwhile_ends_a_request_whose_body_is_being_read(database: Database) -> None:
+    """Twenty uploads that began while tokens were left do not all pass; what is refused is not charged."""
+    ledger = new_ledger(database)
+    user = alice(tokens_per_day=100)
+    first, second = await ledger.admit(user), await ledger.admit(user)
+    first = ledger.charge(first, user, tokens=100)
+    with pytest.raises(LimitExceeded, match="100 tokens per day"):
+        ledger.charge(second, user, tokens=1)
+    ledger.settle(first, 40)
+    assert ledger.charge(second, user, tokens=1).tokens == 1

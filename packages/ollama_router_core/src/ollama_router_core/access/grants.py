@@ -24,6 +24,7 @@ __all__ = [
     "Grants",
     "InvalidGrants",
     "Role",
+    "check_any_model",
     "check_cloud",
     "check_endpoint",
     "check_expiry",
@@ -51,6 +52,7 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
 _PATTERN = re.compile(r"[!-~]{1,200}", re.ASCII)
 _DEFAULT_PLACE = "registry.ollama.ai/library/"
 _MOST_ENTRIES = 200
+_NOT_THIS_MODEL = "this user may not use this model; an administrator can allow it"
 
 
 class InvalidGrants(AccessError):
@@ -123,7 +125,17 @@ def check_model(grants: Grants, model: str) -> None:
         return
     if grants.cloud is False and is_cloud_name(model):
         raise Forbidden("this user may not use models of Ollama's cloud; an administrator can allow it")
-    raise Forbidden("this user may not use this model; an administrator can allow it")
+    raise Forbidden(_NOT_THIS_MODEL)
+
+
+def check_any_model(grants: Grants) -> None:
+    """Check what can be known before a request names its model: whether any is granted at all.
+
+    Raises:
+        Forbidden: none is; the text is that of `check_model`.
+    """
+    if grants.models == ():
+        raise Forbidden(_NOT_THIS_MODEL)
 
 
 def may_use_cloud(role: Role, grants: Grants, rule: CloudRule) -> bool:

@@ -3,7 +3,7 @@
 Two clocks are arguments: `now` is monotonic (seconds from any start), `wall` is seconds since 1970 and determines the
 day and the month (UTC).
 
-Tokens are charged by an estimate when a request is admitted, and settled when its true use is known. A request is
+Tokens are charged by an estimate once a request's body is known, and settled when its true use is known. A request is
 admitted as long as anything is left, so a limit is exceeded by at most what one request uses beyond its estimate.
 """
 
@@ -104,7 +104,8 @@ NOWHERE = Elsewhere()
 class Meter:
     """What one user has used. Mutable, and without a clock.
 
-    Use: `admit` a request, later `release` it; `take` tokens for a day, later take the difference to the true use.
+    Use: `admit` a request, later `release` it; `check_tokens` and `take` tokens for a day, later take the difference to
+    the true use.
     """
 
     __slots__ = ("_moments", "in_flight", "tokens")
@@ -125,7 +126,7 @@ class Meter:
             LimitExceeded: a limit is used up; `retry_after` says for how long.
         """
         self._forget(now)
-        self._check_tokens(grants, wall)
+        self.check_tokens(grants, wall=wall)
         running = self.in_flight + elsewhere.in_flight
         if grants.concurrent_requests is not None and running >= grants.concurrent_requests:
             raise LimitExceeded(
@@ -145,6 +146,18 @@ class Meter:
     def take(self, day: int, tokens: int) -> None:
         """Charge tokens to a day; a negative number refunds them."""
         self.tokens[day] = max(0, self.tokens.get(day, 0) + tokens)
+
+    def check_tokens(self, grants: Grants, *, wall: float) -> None:
+        """Let a request go on that is in flight already.
+
+        Raises:
+            LimitExceeded: no tokens are left.
+        """
+        for name, allowance in _token_allowances(self.tokens, grants, wall).items():
+            if allowance.remaining <= 0:
+                raise LimitExceeded(
+                    f"this user's limit of {allowance.limit} tokens per {name} is used up", retry_after=allowance.reset
+                )
 
     def recall(self, moment: float) -> None:
         """Count a request that was admitted earlier, before this meter was made; oldest first."""
@@ -171,13 +184,6 @@ class Meter:
             return
         wait = _MINUTE if limit == 0 else moments[-limit] + _MINUTE - now
         raise LimitExceeded(f"this user's limit of {limit} requests per minute is reached", retry_after=wait)
-
-    def _check_tokens(self, grants: Grants, wall: float) -> None:
-        for name, allowance in _token_allowances(self.tokens, grants, wall).items():
-            if allowance.remaining <= 0:
-                raise LimitExceeded(
-                    f"this user's limit of {allowance.limit} tokens per {name} is used up", retry_after=allowance.reset
-                )
 
 
 def standing_of(meter: Meter, grants: Grants, *, now: float, wall: float, elsewhere: Elsewhere = NOWHERE) -> Standing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ollama_router_core.access.grants import (
+    check_any_model,
     check_cloud,
     check_endpoint,
     check_expiry,
@@ -24,7 +25,7 @@ from ollama_router_core.outbound.destinations import Destination
 from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.selector import assigned_destination
 
-__all__ = ["check_granted_model", "check_hosted", "check_route", "count", "granted_ranking"]
+__all__ = ["charge", "check_granted_model", "check_hosted", "check_route", "count", "granted_ranking"]
 
 
 def check_route(user: Caller, endpoint: Endpoint, address: str | None, *, wall: float) -> None:
@@ -36,6 +37,8 @@ def check_route(user: Caller, endpoint: Endpoint, address: str | None, *, wall: 
     check_expiry(user.grants, wall)
     check_network(user.grants, address)
     check_endpoint(user.role, endpoint, user.grants)
+    if endpoint.model_keys:
+        check_any_model(user.grants)
 
 
 def check_granted_model(context: RequestContext) -> None:
@@ -85,17 +88,32 @@ def granted_ranking(user: Caller, decision: Decision, destinations: Mapping[str,
 def count(environment: Environment, context: RequestContext, endpoint: Endpoint) -> Steps[None]:
     """Count the request against its user's limits, until it ends. Reading is free.
 
+    This comes before the body is read, so that a user over a limit makes nobody read, decompress or parse one.
+
     Raises:
         LimitExceeded: a limit is used up.
         StorageUnavailable: what was used before cannot be read.
     """
-    user, limits, route = context.user, environment.limits, context.route
+    user, limits = context.user, environment.limits
     if user is None or limits is None or endpoint.kind is Kind.READ or not has_limits(user.grants):
         return
-    tokens = 0
-    if endpoint.counts_usage and route is not None:
-        tokens = estimate_tokens(route.prompt_bytes, route.max_tokens)
     try:
-        context.reservation = yield Count(user, tokens)
+        context.reservation = yield Count(user)
     finally:
         context.standing = limits.standing(user)
+
+
+def charge(environment: Environment, context: RequestContext) -> None:
+    """Charge the request's estimated tokens, now that its body is known.
+
+    Raises:
+        LimitExceeded: requests that came meanwhile have used up what was left.
+    """
+    endpoint, route, limits = context.endpoint, context.route, environment.limits
+    if context.reservation is None or endpoint is None or route is None or limits is None or context.user is None:
+        return
+    if endpoint.counts_usage:
+        try:
+            context.reservation.charge(estimate_tokens(route.prompt_bytes, route.max_tokens))
+        finally:
+            context.standing = limits.standing(context.user)

@@ -5,7 +5,7 @@ Verify(headers, address)    Caller                      RouterError
 ReadBody(limit, ...)        bytes                       RouterError
 StreamBody(readers)         a BodyStream for each
 Compute(function)           its value                   what it raises
-Count(user, tokens)         Reservation                 RouterError
+Count(user)                 Reservation                 RouterError
 Admit(...)                  Slot, Queued or Refused
 AwaitSlot(queued)           Slot or Refused
 LookForModels()             bool: was it done
@@ -113,10 +113,9 @@ class Compute(Struct, frozen=True):
 
 
 class Count(Struct, frozen=True):
-    """Count the request against its user's limits, as one that uses `tokens`."""
+    """Count the request against its user's limits; what it uses of tokens is charged once its body was read."""
 
     user: Caller
-    tokens: int
 
 
 class Admit(Struct, frozen=True):

@@ -98,6 +98,13 @@ class Reservation(Protocol):
     def tokens(self) -> int:
         """Taken in advance."""
 
+    def charge(self, tokens: int) -> None:
+        """Take so many in advance, now that the body says what is asked for.
+
+        Raises:
+            LimitExceeded: others have used up what was left.
+        """
+
     def settle(self, tokens: int) -> None:
         """The request has ended, and used so many."""
 

@@ -9,7 +9,7 @@ from ollama_router_core.api.endpoints import ENDPOINTS, Body, Match, Routing, ma
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
 from ollama_router_core.api.requests import ParsedRequest, parse_request
 from ollama_router_core.errors import BodyTooLarge, Overloaded, UnsupportedEncoding
-from ollama_router_core.exchange.access import check_granted_model, check_hosted, check_route, count
+from ollama_router_core.exchange.access import charge, check_granted_model, check_hosted, check_route, count
 from ollama_router_core.exchange.actions import ReadBody, Steps, Verify
 from ollama_router_core.exchange.admitting import admit, free_memory
 from ollama_router_core.exchange.answers import answer_whole
@@ -49,11 +49,12 @@ def serve(environment: Environment, context: RequestContext) -> Steps[None]:
     if environment.limits is not None and endpoint.routing is not Routing.ROUTER:
         context.user = yield Verify(context.headers, context.address)
         check_route(context.user, endpoint, context.address, wall=context.started_at)
+        yield from count(environment, context, endpoint)
     request = yield from _read(environment, context, match)
     request = yield from computed(len(request.body), partial(applied_policy, environment, context, request))
     check_granted_model(context)
     check_hosted(environment, context, request)
-    yield from count(environment, context, endpoint)
+    charge(environment, context)
     yield from HANDLERS[endpoint.routing](environment, context, request)
 
 

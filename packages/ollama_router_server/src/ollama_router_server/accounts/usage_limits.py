@@ -1,6 +1,6 @@
 """What users with limits have used: counted in memory, stored in the database, shared by all processes.
 
-Tokens are charged when a request is admitted and settled when it has ended; both are written within
+Tokens are charged once a request's body is known and settled when it has ended; both are written within
 `flush_interval`, so a killed process leaves requests in flight counted by their estimates. Other processes see them
 within `refresh_interval`. Requests in a minute and at once are shared with the other workers of this router, who see
 them at once, and through the database with other routers.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -52,8 +52,8 @@ class Ticket:
 
     user: str
     day: int
-    tokens: int
     shared: bool
+    tokens: int = 0
 
 
 class UsageLimits:
@@ -104,16 +104,16 @@ class UsageLimits:
         with suppress(StorageUnavailable):
             await self._flush()  # including that nothing is in flight here any more
 
-    async def admit(self, user: User, *, tokens: int) -> Ticket:
-        """Count a request that begins and charge its estimated tokens; end it with `settle`.
+    async def admit(self, user: User) -> Ticket:
+        """Count a request that begins; `charge` its estimated tokens when they are known, end it with `settle`.
 
         Raises:
             LimitExceeded: a limit is used up.
             StorageUnavailable: earlier use is unknown and cannot be read.
         """
-        return self._admitted(await self._meter(user), user, tokens)
+        return self._admitted(await self._meter(user), user)
 
-    def admit_at_once(self, user: User, *, tokens: int) -> Ticket | None:
+    def admit_at_once(self, user: User) -> Ticket | None:
         """`admit` for a user whose use is known well enough; None if something has to be read first.
 
         Raises:
@@ -126,9 +126,9 @@ class UsageLimits:
             if user.name not in self._with_tokens:
                 return None
             self._with_tokens[user.name] = self._clock.monotonic()
-        return self._admitted(meter, user, tokens)
+        return self._admitted(meter, user)
 
-    def _admitted(self, meter: Meter, user: User, tokens: int) -> Ticket:
+    def _admitted(self, meter: Meter, user: User) -> Ticket:
         now, wall = self._clock.monotonic(), self._clock.wall()
         self._asked = now
         if _counts_requests(user.grants):
@@ -138,14 +138,19 @@ class UsageLimits:
             self._routers.changed(user.name)
         else:
             meter.admit(user.grants, now=now, wall=wall)
-        ticket = Ticket(
-            user=user.name,
-            day=day_of(wall),
-            tokens=tokens if _has_token_limit(user.grants) else 0,
-            shared=_counts_requests(user.grants),
-        )
-        self._take(ticket, ticket.tokens)
-        return ticket
+        return Ticket(user=user.name, day=day_of(wall), shared=_counts_requests(user.grants))
+
+    def charge(self, ticket: Ticket, user: User, *, tokens: int) -> Ticket:
+        """Charge more tokens to a request that was admitted.
+
+        Raises:
+            LimitExceeded: none are left by now; nothing is charged.
+        """
+        if not _has_token_limit(user.grants):
+            return ticket
+        self._meters[user.name].check_tokens(user.grants, wall=self._clock.wall())
+        self._take(ticket, tokens)
+        return replace(ticket, tokens=ticket.tokens + tokens)
 
     def settle(self, ticket: Ticket, tokens: int) -> None:
         """End a request: replace its estimated tokens by those it used."""

@@ -154,10 +154,10 @@ class Driver:
 
     def _count(self, action: Count) -> Any:
         limits, user = self._collaborators.limits, cast("User", action.user)
-        reservation = reserve(limits, user, action.tokens)
+        reservation = reserve(limits, user)
         if reservation is not None:
             return reservation
-        return self._wait_for_task(action, asyncio.ensure_future(reserve_later(limits, user, action.tokens)))
+        return self._wait_for_task(action, asyncio.ensure_future(reserve_later(limits, user)))
 
     def _look_for_models(self, action: LookForModels) -> Any:
         search = self._collaborators.search

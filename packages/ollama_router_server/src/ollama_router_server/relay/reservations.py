@@ -11,10 +11,11 @@ __all__ = ["Reservation", "reserve", "reserve_later"]
 class Reservation:
     """One counted request; see `exchange.events.Reservation`."""
 
-    __slots__ = ("_limits", "_ticket")
+    __slots__ = ("_limits", "_ticket", "_user")
 
-    def __init__(self, limits: UsageLimits, ticket: Ticket) -> None:
+    def __init__(self, limits: UsageLimits, user: User, ticket: Ticket) -> None:
         self._limits = limits
+        self._user = user
         self._ticket = ticket
 
     @property
@@ -22,26 +23,34 @@ class Reservation:
         """Taken in advance."""
         return self._ticket.tokens
 
+    def charge(self, tokens: int) -> None:
+        """Take so many in advance.
+
+        Raises:
+            LimitExceeded: none are left.
+        """
+        self._ticket = self._limits.charge(self._ticket, self._user, tokens=tokens)
+
     def settle(self, tokens: int) -> None:
         """The request has ended, and used so many."""
         self._limits.settle(self._ticket, tokens)
 
 
-def reserve(limits: UsageLimits, user: User, tokens: int) -> Reservation | None:
+def reserve(limits: UsageLimits, user: User) -> Reservation | None:
     """Count a request; None if what the user has used has to be read first.
 
     Raises:
         LimitExceeded: a limit is used up.
     """
-    ticket = limits.admit_at_once(user, tokens=tokens)
-    return None if ticket is None else Reservation(limits, ticket)
+    ticket = limits.admit_at_once(user)
+    return None if ticket is None else Reservation(limits, user, ticket)
 
 
-async def reserve_later(limits: UsageLimits, user: User, tokens: int) -> Reservation:
+async def reserve_later(limits: UsageLimits, user: User) -> Reservation:
     """Count a request once it was read what the user has used.
 
     Raises:
         LimitExceeded: a limit is used up.
         StorageUnavailable: it cannot be read.
     """
-    return Reservation(limits, await limits.admit(user, tokens=tokens))
+    return Reservation(limits, user, await limits.admit(user))

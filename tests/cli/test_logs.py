@@ -135,3 +135,18 @@ def test_a_time_that_is_none_is_refused(cli, log):
     result = cli("logs", "list", "--since", "yesterdayish")
     assert result.code == 2
     assert "7d" in result.err
+
+
+def test_tokens_of_caches_and_estimates_are_shown(cli, log):
+    """In the list by row, in the statistics as sums; an estimate is marked."""
+    log(
+        record(1, prompt_tokens=100, completion_tokens=20, cached_tokens=60, cache_write_tokens=30, reasoning_tokens=5),
+        record(2, prompt_tokens=7, completion_tokens=9, tokens_estimated=True),
+    )
+    assert {"60", "~9"} <= set(cli("logs", "list").out.split())
+    figures = cli("logs", "stats", "--json").json()
+    told = {name: figures[name] for name in ("cached_tokens", "cache_write_tokens", "reasoning_tokens", "estimated")}
+    assert told == {"cached_tokens": 60, "cache_write_tokens": 30, "reasoning_tokens": 5, "estimated": 1}
+    text = cli("logs", "stats").out
+    assert "60 in from a cache, 30 in written to a cache, 5 out for reasoning" in text
+    assert "the tokens of 1 requests are estimates" in text

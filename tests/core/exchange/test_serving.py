@@ -248,6 +248,37 @@ def test_what_was_counted_is_settled_by_what_was_used() -> None:
     assert stage.settled == [8, 0]
 
 
+@pytest.mark.parametrize("how", [ClientLeft, Shutdown, UpstreamDisconnected])
+def test_a_stream_that_ends_early_is_paid_by_its_pieces(how: type[Exception]) -> None:
+    """The prompt's tokens are a quarter of its bytes; the row says the same, and that it is an estimate."""
+    stage = Stage()
+    exchange = stage.exchange()
+    upstream = admitted(stage, exchange, grants=Grants(tokens_per_day=1000))
+    answered(exchange, upstream)
+    action = exchange.resume(None)
+    for _ in range(7):
+        expect(action, Receive)
+        expect(exchange.resume(piece(LINE)), Write)
+        action = exchange.resume(None)
+    action = exchange.fail(how("cut")) if how is UpstreamDisconnected else exchange.interrupt(how())
+    while isinstance(action, Write | Cut | Release):
+        action = exchange.resume(None)
+    row = expect(action, Record).row
+    assert (row.completion_tokens, row.tokens_estimated) == (7, True)
+    assert stage.settled == [row.prompt_tokens + 7]
+
+
+def test_an_answer_that_nobody_waited_for_is_paid_by_an_estimate() -> None:
+    """How far a server was with an answer in one piece nobody knows."""
+    stage = Stage()
+    exchange = stage.exchange()
+    body = chat(stream=False)
+    admitted(stage, exchange, body, grants=Grants(tokens_per_day=1000))
+    row = ended(stage, exchange, exchange.interrupt(ClientLeft()))
+    assert (row.prompt_tokens, row.completion_tokens, row.tokens_estimated) == (len(body) // 4, 256, True)
+    assert stage.settled == [len(body) // 4 + 256]
+
+
 def test_a_request_may_have_to_wait() -> None:
     """Its position is known while it waits; it may be refused in the end."""
     stage = Stage()

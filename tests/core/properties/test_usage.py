@@ -9,11 +9,24 @@ from hypothesis import strategies as st
 
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.responses.usage import Usage, UsageReader
+from ollama_router_core.translate.token_counts import MAX_COUNT
 from support.json_texts import cut, cuts, texts, values
 
-counts = st.integers(0, 10**12)
+counts = st.integers(0, MAX_COUNT)
 words = texts | st.sampled_from(['"eval_count":1', "data: [DONE]", "message_stop", '"usage"', "\n\n", "x" * 9000])
 filler = st.sampled_from([0, 1, 16_000, 16_384, 17_000, 40_000])
+
+
+PIECES = {
+    Family.OLLAMA: b'{"message":{"content":"a"},"done":false}\n',
+    Family.OPENAI: b'data: {"choices":[{"delta":{"content":"a"}}],"usage":null}\n\n',
+    Family.OPENAI_RESPONSES: b'event: x\ndata: {"type":"response.output_text.delta","delta":"a"}\n\n',
+    Family.ANTHROPIC: b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"text":"a"}}\n\n',
+}
+BEGINNINGS = dict.fromkeys(Family, b"") | {
+    Family.ANTHROPIC: b'event: message_start\ndata: {"type":"message_start",'
+    b'"message":{"usage":{"input_tokens":9,"output_tokens":0}}}\n\n'
+}
 
 
 def lines(payloads: list[str], prefix: str, end: str) -> bytes:
@@ -59,6 +72,16 @@ def test_however_a_stream_is_cut_the_usage_is_the_same(
     for piece in cut(body, places):
         reader.feed(piece)
     assert reader.usage == expected
+    assert reader.uncounted == 0
+
+
+@given(st.sampled_from(Family), st.integers(0, 50), cuts())
+def test_a_stream_that_breaks_off_is_counted_by_its_pieces(family: Family, pieces: int, places: list[float]) -> None:
+    """However its bytes are cut, and whatever a count at its beginning says."""
+    reader = UsageReader(family, streamed=True)
+    for piece in cut(BEGINNINGS[family] + PIECES[family] * pieces, places):
+        reader.feed(piece)
+    assert (reader.usage.finished, reader.uncounted) == (False, pieces)
 
 
 junk = st.lists(

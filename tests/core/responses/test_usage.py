@@ -96,8 +96,8 @@ OPENAI = (
 
 def test_an_openai_stream() -> None:
     """`[DONE]` ends it; usage stands in the chunk before, if it was asked for."""
-    assert read(OPENAI, Family.OPENAI) == Usage(prompt_tokens=7, completion_tokens=3)
-    done = Usage(prompt_tokens=7, completion_tokens=3, finished=True)
+    assert read(OPENAI, Family.OPENAI) == Usage(prompt_tokens=7, completion_tokens=3, cached_tokens=5)
+    done = Usage(prompt_tokens=7, completion_tokens=3, cached_tokens=5, finished=True)
     assert read(OPENAI + b"data: [DONE]\n\n", Family.OPENAI) == done
     assert read(OPENAI.replace(b"\n", b"\r\n") + b"data:[DONE]\r\n\r\n", Family.OPENAI) == done
 
@@ -209,3 +209,59 @@ def test_junk_tells_nothing(family: Family, line: bytes) -> None:
     for streamed in (True, False):
         usage = read(line + b' "usage" "eval_count" \n', family, streamed=streamed)
         assert usage == Usage()
+
+
+CACHE = {
+    Family.OLLAMA: (
+        b'{"done":true,"prompt_eval_count":9,"prompt_eval_cached_count":4,"eval_count":3}\n',
+        Usage(prompt_tokens=9, completion_tokens=3, cached_tokens=4, finished=True),
+    ),
+    Family.OPENAI: (
+        (
+            b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":3,'
+            b'"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":2}}}\n\n'
+            b"data: [DONE]\n\n"
+        ),
+        Usage(prompt_tokens=9, completion_tokens=3, cached_tokens=4, reasoning_tokens=2, finished=True),
+    ),
+    Family.OPENAI_RESPONSES: (
+        (
+            b'data: {"type":"response.completed","response":{"usage":{"input_tokens":9,"output_tokens":3,'
+            b'"input_tokens_details":{"cached_tokens":4},"output_tokens_details":{"reasoning_tokens":2}}}}\n\n'
+        ),
+        Usage(prompt_tokens=9, completion_tokens=3, cached_tokens=4, reasoning_tokens=2, finished=True),
+    ),
+    Family.ANTHROPIC: (
+        (
+            b'data: {"type":"message_start","message":{"usage":{"input_tokens":2,"cache_read_input_tokens":4,'
+            b'"cache_creation_input_tokens":3,"output_tokens":1}}}\n\n'
+            b'data: {"type":"message_delta","usage":{"output_tokens":3}}\n\ndata: {"type":"message_stop"}\n\n'
+        ),
+        Usage(prompt_tokens=9, completion_tokens=3, cached_tokens=4, cache_write_tokens=3, finished=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("family", CACHE)
+def test_tokens_of_a_cache_and_of_reasoning_are_told_apart(family: Family) -> None:
+    """Every dialect has its own words; the prompt is the whole prompt in each."""
+    body, expected = CACHE[family]
+    assert read(body, family) == expected
+
+
+def test_tokens_of_a_cache_are_found_behind_a_long_answer() -> None:
+    """Of an answer longer than what is held, the end is read."""
+    body = b'{"content":"%s","usage":{"input_tokens":2,"cache_read_input_tokens":4,"output_tokens":3}}' % (
+        b"x" * 20_000
+    )
+    usage = read(body, Family.ANTHROPIC, streamed=False)
+    assert (usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens) == (6, 4, 3)
+
+
+@pytest.mark.parametrize("count", [-1, 10**9 + 1, 2**63 - 1, 2**63, 1e300, "9", True])
+@pytest.mark.parametrize("padding", [0, 20_000])
+def test_a_count_that_cannot_be_true_is_not_believed(count: object, padding: int) -> None:
+    """What is added up later must not grow beyond 64 bits; the other numbers stand."""
+    last = {"done": True, "context": "x" * padding, "eval_duration": count, "eval_count": count, "prompt_eval_count": 7}
+    usage = read(json.dumps(last).encode() + b"\n")
+    assert (usage.prompt_tokens, usage.completion_tokens) == (7, None)

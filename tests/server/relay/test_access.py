@@ -132,6 +132,31 @@ async def test_tokens_are_settled_by_what_the_server_says(tmp_path: Path) -> Non
         assert refused.headers["x-ratelimit-remaining-tokens"] == "0"
 
 
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/messages"])
+async def test_a_client_that_leaves_pays_for_what_was_written(tmp_path: Path, path: str) -> None:
+    """A token for each piece that came, and for every four bytes of the prompt; the row says that it is an estimate."""
+    async with (
+        endless_simulator() as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+    ):
+        await grant(router, tokens_per_day=10**6)
+        body = {**CHAT, "max_tokens": 10**6, "stream": True}
+        received = b""
+        async with client.stream("POST", path, json=body) as stream:
+            async for piece in stream.aiter_bytes():
+                received += piece
+                if len(received) > 5_000:
+                    break
+        (row,) = await router.rows(1)
+        written = max(received.count(word) for word in (b'"done":false', b'"delta":{', b'"content_block_delta"'))
+        assert written <= row.completion_tokens <= written + 50
+        assert row.tokens_estimated
+        user = next(iter(router.services.authenticator._directory.by_token.values())).user
+        used = row.prompt_tokens + row.completion_tokens
+        await eventually(lambda: router.services.ledger.standing(user).tokens.remaining == 10**6 - used)
+
+
 async def test_one_at_a_time(tmp_path: Path) -> None:
     """A stream that has ended makes room, also one whose client left."""
     async with (

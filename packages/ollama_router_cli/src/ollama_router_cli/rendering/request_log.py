@@ -23,7 +23,7 @@ _STEPS = (1, 2, 3, 6, 12, 24)  # hours; then whole days
 def print_records(rows: Sequence[RequestRecord]) -> None:
     """Print log rows as a table."""
     print_table(
-        ("time", "user", "model", "server", "status", "first byte", "total", "in", "out", "path", "error"),
+        ("time", "user", "model", "server", "status", "first byte", "total", "in", "cached", "out", "path", "error"),
         [
             (
                 format_time(row.started_at),
@@ -34,14 +34,21 @@ def print_records(rows: Sequence[RequestRecord]) -> None:
                 format_ms(row.ttft_ms),
                 format_ms(row.total_ms),
                 format_count(row.prompt_tokens),
-                format_count(row.completion_tokens),
+                format_count(row.cached_tokens),
+                _format_written(row),
                 row.path,
                 row.error or row.error_code,
             )
             for row in rows
         ],
-        right=("first byte", "total", "in", "out"),
+        right=("first byte", "total", "in", "cached", "out"),
     )
+
+
+def _format_written(row: RequestRecord) -> str | None:
+    """Format the tokens of an answer; a tilde marks an estimate."""
+    written = format_count(row.completion_tokens)
+    return f"~{written or 0}" if row.tokens_estimated else written
 
 
 def print_stats(figures: LogStats) -> None:
@@ -54,6 +61,15 @@ def print_stats(figures: LogStats) -> None:
         f"{figures.requests:,} requests, {figures.errors:,} failed, "
         f"{figures.prompt_tokens:,} tokens in, {figures.completion_tokens:,} out"
     )
+    parts = (
+        (figures.cached_tokens, "in from a cache"),
+        (figures.cache_write_tokens, "in written to a cache"),
+        (figures.reasoning_tokens, "out for reasoning"),
+    )
+    if any(count for count, _ in parts):
+        print_result("of these " + ", ".join(f"{count:,} {where}" for count, where in parts if count))
+    if figures.estimated:
+        print_result(f"the tokens of {figures.estimated:,} requests are estimates: no server counted them, or not all")
     if figures.dropped:
         print_result(f"{figures.dropped:,} more rows were dropped because the database could not take them")
     print_result()
@@ -65,7 +81,7 @@ def print_stats(figures: LogStats) -> None:
 
 
 def _print_usage(name: str, rows: Sequence[UsageRow]) -> None:
-    columns = (name, "requests", "", "errors", "tokens in", "tokens out")
+    columns = (name, "requests", "", "errors", "tokens in", "cached", "tokens out")
     most = max(row.requests for row in rows)
     print_table(
         columns,
@@ -74,11 +90,11 @@ def _print_usage(name: str, rows: Sequence[UsageRow]) -> None:
                 row.name,
                 format_count(row.requests),
                 "#" * -(-row.requests * _SHORT_WIDTH // most),
-                *map(format_count, (row.errors, row.prompt_tokens, row.completion_tokens)),
+                *map(format_count, (row.errors, row.prompt_tokens, row.cached_tokens, row.completion_tokens)),
             )
             for row in rows[:_LONGEST_LIST]
         ],
-        right=("requests", "errors", "tokens in", "tokens out"),
+        right=("requests", "errors", "tokens in", "cached", "tokens out"),
     )
     if len(rows) > _LONGEST_LIST:
         print_result(f"and {len(rows) - _LONGEST_LIST:,} more; --json prints all")

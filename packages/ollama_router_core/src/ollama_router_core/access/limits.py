@@ -13,17 +13,21 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.errors import LimitExceeded
 
 __all__ = [
+    "BYTES_PER_TOKEN",
     "NOWHERE",
+    "USUAL_ANSWER",
     "Allowance",
     "Elsewhere",
     "Meter",
     "Standing",
     "day_of",
+    "estimate_prompt",
     "estimate_tokens",
     "first_day_of_month",
     "has_limits",
@@ -33,8 +37,14 @@ __all__ = [
 
 DAY = 86_400
 _MINUTE = 60.0
-_BYTES_PER_TOKEN = 4
-_USUAL_ANSWER = 256  # tokens charged for an answer that the client does not limit
+_LONGEST_MEDIA = 8_192
+_LONGEST_ANSWER = 1_000_000  # tokens charged at most, whatever limit the client writes
+
+BYTES_PER_TOKEN: Final = 4
+"""Of text, about."""
+
+USUAL_ANSWER: Final = 256
+"""Tokens charged in advance for an answer that the client does not limit."""
 
 
 def day_of(wall: float) -> int:
@@ -61,13 +71,20 @@ def has_limits(grants: Grants) -> bool:
     )
 
 
-def estimate_tokens(prompt_bytes: int, max_tokens: int | None) -> int:
-    """Estimate the tokens of a request on admission: a quarter of its bytes, plus the longest answer it allows.
+def estimate_prompt(prompt_bytes: int, *, media: bool = False) -> int:
+    """Estimate the tokens of a prompt: a quarter of its bytes; of one with pictures or sound, 8,192 at most."""
+    tokens = prompt_bytes // BYTES_PER_TOKEN
+    return min(tokens, _LONGEST_MEDIA) if media else tokens
 
-    `max_tokens` is the client's own limit; None or a negative number is none. The counted tokens replace it later.
+
+def estimate_tokens(prompt_bytes: int, max_tokens: int | None, *, media: bool = False) -> int:
+    """Estimate the tokens of a request on admission: those of its prompt, plus the longest answer it allows.
+
+    `max_tokens` is the client's own limit; None or a negative number is none, and a million is the most that is
+    charged. The counted tokens replace it later.
     """
-    answer = _USUAL_ANSWER if max_tokens is None or max_tokens < 0 else max_tokens
-    return prompt_bytes // _BYTES_PER_TOKEN + answer + 1
+    answer = USUAL_ANSWER if max_tokens is None or max_tokens < 0 else min(max_tokens, _LONGEST_ANSWER)
+    return estimate_prompt(prompt_bytes, media=media) + answer + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,6 +90,15 @@ class Endpoint:
     body: Body = Body.NONE
     zstd: bool = False
 
+    @property
+    def writes_text(self) -> bool:
+        """Whether a model's answers here are text, unlike vectors."""
+        return self.needs in {"completion", "audio"}
+
+    def takes_media(self, needs: frozenset[str]) -> bool:
+        """Whether a request with these needs has pictures or sound, whose bytes say little about tokens."""
+        return self.body is Body.FORM or "vision" in needs
+
 
 @dataclass(frozen=True, slots=True)
 class Match:

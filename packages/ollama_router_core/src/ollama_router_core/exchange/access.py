@@ -113,7 +113,8 @@ def charge(environment: Environment, context: RequestContext) -> None:
     if context.reservation is None or endpoint is None or route is None or limits is None or context.user is None:
         return
     if endpoint.counts_usage:
+        media = endpoint.takes_media(route.needs)
         try:
-            context.reservation.charge(estimate_tokens(route.prompt_bytes, route.max_tokens))
+            context.reservation.charge(estimate_tokens(route.prompt_bytes, route.max_tokens, media=media))
         finally:
             context.standing = limits.standing(context.user)

@@ -11,6 +11,7 @@ from ollama_router_core.errors import RouterError
 from ollama_router_core.exchange.events import Caller, Headers, Reservation
 from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_core.responses.token_counts import NO_TOKENS, TokenCounts, count_tokens, estimate_unseen
 from ollama_router_core.responses.usage import Usage, UsageReader
 from ollama_router_core.routing.decision import Decision
 from ollama_router_core.translate import ReplyIdentity
@@ -146,9 +147,20 @@ class RequestContext:
             fields += [(name.encode(), value.encode()) for name, value in limit_headers(self.standing)]
         return fields
 
+    @property
+    def tokens(self) -> TokenCounts:
+        """What the answer took, as far as it came."""
+        if self.route is None or self.endpoint is None:
+            return NO_TOKENS
+        if self.usage is not None:
+            return count_tokens(self.usage, self.endpoint, self.route)
+        unseen = self.attempts > 0 and not self.head_written and self.error is None
+        return estimate_unseen(self.endpoint, self.route) if unseen else NO_TOKENS
+
     def record(self, now: float) -> RequestRecord:
         """The row for the log, at the moment the exchange ends."""
         usage = self.usage.usage if self.usage else Usage()
+        tokens = self.tokens
         route = self.route or RouteRequest()
         return RequestRecord(
             id=self.id,
@@ -169,8 +181,12 @@ class RequestContext:
             ttft_ms=self._since_start(self.first_byte),
             total_ms=(now - self.started) * 1000,
             load_ms=None if usage.load_duration is None else usage.load_duration / 1e6,
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
+            prompt_tokens=tokens.prompt,
+            completion_tokens=tokens.completion,
+            cached_tokens=usage.cached_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            tokens_estimated=tokens.estimated,
             num_ctx=route.num_ctx,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,

@@ -98,12 +98,6 @@ def _end(context: RequestContext, reason: Interruption | RouterError) -> Steps[N
 
 
 def _settle(context: RequestContext) -> None:
-    """What a counted request was taken for is replaced by what it used."""
-    reservation = context.reservation
-    if reservation is None:
-        return
-    usage = None if context.usage is None else context.usage.usage
-    used = 0 if usage is None else reservation.tokens
-    if usage is not None and (usage.prompt_tokens is not None or usage.completion_tokens is not None):
-        used = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
-    reservation.settle(used)
+    """What a counted request was taken for is replaced by what it used, as its row tells."""
+    if context.reservation is not None:
+        context.reservation.settle(context.tokens.total)

@@ -18,8 +18,13 @@ class RequestRecord(Struct, frozen=True, kw_only=True, gc=False):
 
     `started_at` is seconds since 1970 (UTC). Times are milliseconds: `queue_ms` until a server was chosen, `ttft_ms`
     until the first byte went to the client, `total_ms` until the last, `load_ms` as the server reported its model's
-    load. Token counts are the server's own; None means it did not say. `status` is what the client got, or 499 when
+    load. `status` is what the client got, or 499 when
     it left first. `path` is the endpoint table's template, never the raw target.
+
+    Token counts are the server's own, None where it did not say. With `tokens_estimated` they are the router's: the
+    server counted nothing, or not all of an answer that broke off. `cached_tokens` and `cache_write_tokens` are the
+    parts of `prompt_tokens` that came out of a cache or went into one, `reasoning_tokens` a part of
+    `completion_tokens`.
     """
 
     id: str
@@ -42,6 +47,10 @@ class RequestRecord(Struct, frozen=True, kw_only=True, gc=False):
     load_ms: float | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    tokens_estimated: bool = False
     num_ctx: int | None = None
     bytes_in: int = 0
     bytes_out: int = 0

@@ -13,7 +13,14 @@ import msgspec
 
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.registry import codec_of
-from ollama_router_core.translate.token_counts import FINISHED, NO_USAGE, TokenCountFormat, Usage
+from ollama_router_core.translate.token_counts import (
+    FINISHED,
+    NO_USAGE,
+    TokenCountFormat,
+    Usage,
+    count_of,
+    duration_of,
+)
 
 __all__ = ["Usage", "UsageReader"]
 
@@ -22,9 +29,12 @@ _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class UsageReader:
-    """Watches one answer. Feed it every piece, then ask for `usage`; how the bytes are cut makes no difference."""
+    """Watches one answer. Feed it every piece, then ask for `usage`; how the bytes are cut makes no difference.
 
-    __slots__ = ("_cut", "_format", "_found", "_held", "_lines", "_seen", "_token_lines", "_words")
+    `size` is the length in bytes of an answer that is no stream.
+    """
+
+    __slots__ = ("_cut", "_format", "_found", "_held", "_lines", "_pieces", "_seen", "_token_lines", "_words", "size")
 
     def __init__(self, family: Family, *, streamed: bool) -> None:
         self._format = codec_of(family).token_counts
@@ -35,10 +45,13 @@ class UsageReader:
         self._cut = False
         self._seen = NO_USAGE
         self._found: Usage | None = None
+        self._pieces = 0
+        self.size = 0
 
     def feed(self, piece: bytes) -> None:
         """Look at the next piece of the body."""
         if piece.endswith(self._token_lines) and self._lines and not self._held and piece.find(b"\n") == len(piece) - 1:
+            self._pieces += 1
             return  # one line and that one a token: all that most pieces are asked
         self._found = None
         data = self._held + piece if self._held else piece
@@ -46,10 +59,13 @@ class UsageReader:
             end = data.rfind(b"\n") + 1
             if end and end == len(data) and not self._has_word(data):  # tokens of others pass by
                 self._held, self._cut = b"", False
+                self._pieces += self._pieces_in(data)
                 return
             if end:
                 self._look_at(data[: end - 1])
                 data = data[end:]
+        else:
+            self.size += len(piece)
         if len(data) > _HELD:
             self._cut = True
             data = data[-_HELD:]
@@ -59,6 +75,14 @@ class UsageReader:
     def mid_line(self) -> bool:
         """Whether a stream's last piece ended within a line."""
         return self._lines and bool(self._held)
+
+    @property
+    def uncounted(self) -> int:
+        """Pieces of a stream that came after the last count of its tokens, or without any: about one token each."""
+        held = self._held if self._lines else b""
+        if held and self._has_word(held) and self._line(held, cut=self._cut).completion_tokens is not None:
+            return 0
+        return self._pieces
 
     @property
     def usage(self) -> Usage:
@@ -87,9 +111,19 @@ class UsageReader:
     def _look_at(self, lines: bytes) -> None:
         """Read whole lines, the first of which may have lost its beginning."""
         for line in lines.split(b"\n"):
-            if line and self._has_word(line):
-                self._seen = _merged(self._seen, self._line(line, cut=self._cut))
+            found = self._line(line, cut=self._cut) if line and self._has_word(line) else NO_USAGE
+            self._seen = _merged(self._seen, found)
+            if found.completion_tokens is not None:
+                self._pieces = 0
+            else:
+                self._pieces += self._pieces_in(line)
             self._cut = False
+
+    def _pieces_in(self, data: bytes) -> int:
+        count = 0
+        for word in self._format.pieces:
+            count += data.count(word)
+        return count
 
     def _line(self, line: bytes, *, cut: bool) -> Usage:
         """Read a line that has one of the words."""
@@ -110,6 +144,9 @@ def _merged(before: Usage, after: Usage) -> Usage:
     return Usage(
         prompt_tokens=_later(before.prompt_tokens, after.prompt_tokens),
         completion_tokens=_later(before.completion_tokens, after.completion_tokens),
+        cached_tokens=_later(before.cached_tokens, after.cached_tokens),
+        cache_write_tokens=_later(before.cache_write_tokens, after.cache_write_tokens),
+        reasoning_tokens=_later(before.reasoning_tokens, after.reasoning_tokens),
         load_duration=_later(before.load_duration, after.load_duration),
         prompt_eval_duration=_later(before.prompt_eval_duration, after.prompt_eval_duration),
         eval_duration=_later(before.eval_duration, after.eval_duration),
@@ -125,7 +162,7 @@ def _later(before: int | None, after: int | None) -> int | None:
 def _read(counts: TokenCountFormat, text: bytes, *, whole: bool) -> Usage:
     """Read one JSON text; a `whole` answer with numbers is a finished one. Invalid JSON tells nothing."""
     try:
-        return counts.read(text, whole)
+        return _with_whole_prompt(counts, counts.read(text, whole))
     except _UNREADABLE:
         return NO_USAGE
 
@@ -136,5 +173,14 @@ def _read_end(counts: TokenCountFormat, text: bytes) -> Usage:
     for name, pattern in counts.numbers.items():
         values = pattern.findall(text)
         if values:
-            found[name] = int(values[-1])
-    return Usage(**found, finished=counts.counts_end and bool(found))
+            bounded = duration_of if name.endswith("duration") else count_of
+            found[name] = bounded(int(values[-1]))
+    return _with_whole_prompt(counts, Usage(**found, finished=counts.counts_end and bool(found)))
+
+
+def _with_whole_prompt(counts: TokenCountFormat, usage: Usage) -> Usage:
+    """Add the tokens of the cache to the prompt's where a dialect tells them apart."""
+    apart = (usage.cached_tokens or 0) + (usage.cache_write_tokens or 0)
+    if not apart or not counts.cached_apart or usage.prompt_tokens is None:
+        return usage
+    return msgspec.structs.replace(usage, prompt_tokens=usage.prompt_tokens + apart)

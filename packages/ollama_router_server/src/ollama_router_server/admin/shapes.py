@@ -199,6 +199,10 @@ class UsageLine(_Out):
     errors: int
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    estimated: int
 
 
 class UsageBody(_Out):
@@ -209,6 +213,10 @@ class UsageBody(_Out):
     errors: int
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    estimated: int
     dropped: int
     by_user: list[UsageLine]
     by_model: list[UsageLine]

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_server.storage.dialect import whole
 from ollama_router_server.storage.log_filter import IS_ERROR, LogFilter
-from ollama_router_server.storage.log_totals import DAY, HOUR, Dimension, Measure, Usage, band_of
+from ollama_router_server.storage.log_totals import DAY, FIGURES, HOUR, Dimension, Measure, Usage, band_of
 from ollama_router_server.storage.schema import log_drops, log_latencies, log_totals, request_log
 
 __all__ = [
@@ -50,16 +50,27 @@ class UsageRow:
     errors: int
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogStats:
-    """Figures over the rows of a filter; each list has its busiest first. `dropped` rows were never written."""
+    """Figures over the rows of a filter; each list has its busiest first.
+
+    The tokens of `estimated` requests were not all counted by a server. `dropped` rows were never written.
+    """
 
     requests: int
     errors: int
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    estimated: int
     dropped: int
     ttft_ms: Percentiles
     total_ms: Percentiles
@@ -92,10 +103,7 @@ async def read_stats(connection: AsyncConnection, chosen: LogFilter, *, few_rows
     else:
         times = await _percentiles_of_rows(connection, conditions)
     return LogStats(
-        requests=total.requests,
-        errors=total.errors,
-        prompt_tokens=total.prompt_tokens,
-        completion_tokens=total.completion_tokens,
+        **asdict(total),
         dropped=await _dropped(connection, chosen),
         ttft_ms=times["ttft"],
         total_ms=times["total"],
@@ -158,6 +166,10 @@ async def _usage_of_rows(connection: AsyncConnection, conditions: Sequence[Colum
             func.count().filter(IS_ERROR),
             func.coalesce(func.sum(columns.prompt_tokens), 0),
             func.coalesce(func.sum(columns.completion_tokens), 0),
+            func.coalesce(func.sum(columns.cached_tokens), 0),
+            func.coalesce(func.sum(columns.cache_write_tokens), 0),
+            func.coalesce(func.sum(columns.reasoning_tokens), 0),
+            func.count().filter(columns.tokens_estimated),
         )
         .where(*conditions)
         .group_by(columns.user, model, columns.server)
@@ -173,7 +185,7 @@ async def _usage_of_rows(connection: AsyncConnection, conditions: Sequence[Colum
 
 async def _usage_of_totals(connection: AsyncConnection, chosen: LogFilter) -> UsageByName:
     columns = log_totals.c
-    figures = (columns.requests, columns.errors, columns.prompt_tokens, columns.completion_tokens)
+    figures = (columns[name] for name in FIGURES)
     query = select(columns.dimension, columns.name, *map(func.sum, figures)).where(_whole_spans(chosen))
     usage = _no_usage()
     for dimension, name, *sums in await connection.execute(query.group_by(columns.dimension, columns.name)):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from sqlalchemy import Row, Table, bindparam, delete
@@ -21,6 +21,7 @@ from ollama_router_server.storage.schema import LONGEST_TOTALS_NAME, log_latenci
 __all__ = [
     "COUNTED",
     "DAY",
+    "FIGURES",
     "HOUR",
     "CountedRow",
     "Dimension",
@@ -44,6 +45,10 @@ COUNTED = (
     "error",
     "prompt_tokens",
     "completion_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "tokens_estimated",
     "ttft_ms",
     "total_ms",
 )
@@ -61,19 +66,25 @@ _BAND_STEPS = ((1, 200), (2, 500), (5, 1_000))  # widths for three-digit times b
 
 @dataclass(slots=True)
 class Usage:
-    """What requests add up to."""
+    """What requests add up to; the tokens of `estimated` of them were not all counted by a server."""
 
     requests: int = 0
     errors: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: int = 0
 
     def add(self, other: Usage) -> None:
         """Add other requests."""
-        self.requests += other.requests
-        self.errors += other.errors
-        self.prompt_tokens += other.prompt_tokens
-        self.completion_tokens += other.completion_tokens
+        for name in FIGURES:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+FIGURES = tuple(each.name for each in fields(Usage))
+"""The names of what is added up, which are columns of the totals."""
 
 
 async def add_rows(connection: AsyncConnection, rows: Iterable[CountedRow]) -> None:
@@ -109,9 +120,7 @@ def _add_up(rows: Iterable[CountedRow]) -> tuple[Mapping[_UsageKey, Usage], Mapp
     latencies: Counter[_LatencyKey] = Counter()
     for row in rows:
         hour = int(row.started_at) // HOUR * HOUR
-        one = Usage(
-            1, int(row.status >= 400 or row.error is not None), row.prompt_tokens or 0, row.completion_tokens or 0
-        )
+        one = _usage_of(row)
         usage[hour, "user", _name(row.user)].add(one)
         usage[hour, "model", _name(row.model_asked if row.model_served is None else row.model_served)].add(one)
         usage[hour, "server", _name(row.server)].add(one)
@@ -119,6 +128,19 @@ def _add_up(rows: Iterable[CountedRow]) -> tuple[Mapping[_UsageKey, Usage], Mapp
         if row.ttft_ms is not None:
             latencies[hour, "ttft", band_of(int(row.ttft_ms))] += 1
     return usage, latencies
+
+
+def _usage_of(row: CountedRow) -> Usage:
+    return Usage(
+        requests=1,
+        errors=int(row.status >= 400 or row.error is not None),
+        prompt_tokens=row.prompt_tokens or 0,
+        completion_tokens=row.completion_tokens or 0,
+        cached_tokens=row.cached_tokens or 0,
+        cache_write_tokens=row.cache_write_tokens or 0,
+        reasoning_tokens=row.reasoning_tokens or 0,
+        estimated=int(row.tokens_estimated),
+    )
 
 
 def _name(name: str | None) -> str:
@@ -134,10 +156,7 @@ def _usage_rows(usage: Mapping[_UsageKey, Usage], sign: int) -> list[dict[str, A
             "start": hour - hour % span,
             "dimension": dimension,
             "name": name,
-            "requests": sign * one.requests,
-            "errors": sign * one.errors,
-            "prompt_tokens": sign * one.prompt_tokens,
-            "completion_tokens": sign * one.completion_tokens,
+            **{figure: sign * getattr(one, figure) for figure in FIGURES},
         }
         for span in (HOUR, DAY)
         for (hour, dimension, name), one in sorted(usage.items(), key=lambda item: item[0])

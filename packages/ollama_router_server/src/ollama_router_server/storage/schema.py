@@ -164,6 +164,10 @@ request_log = Table(
     Column("load_ms", Double),
     Column("prompt_tokens", BigInteger),
     Column("completion_tokens", BigInteger),
+    Column("cached_tokens", BigInteger),
+    Column("cache_write_tokens", BigInteger),
+    Column("reasoning_tokens", BigInteger),
+    Column("tokens_estimated", Boolean, nullable=False),
     Column("num_ctx", BigInteger),
     Column("bytes_in", BigInteger, nullable=False),
     Column("bytes_out", BigInteger, nullable=False),
@@ -195,6 +199,10 @@ log_totals = Table(
     Column("errors", BigInteger, nullable=False),
     Column("prompt_tokens", BigInteger, nullable=False),
     Column("completion_tokens", BigInteger, nullable=False),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("estimated", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -40,6 +40,8 @@ def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `To
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=answer,
+        cached_tokens=count_of(source.get("cache_read_input_tokens")),
+        cache_write_tokens=count_of(source.get("cache_creation_input_tokens")),
         finished=kind == "message_stop" or (whole and (prompt is not None or answer is not None)),
         failed=kind == "error",
     )
@@ -48,7 +50,16 @@ def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `To
 ANTHROPIC_TOKEN_COUNTS = TokenCountFormat(
     words=(b'"usage"', b'message_stop"', b'"error"'),
     marker=re.compile(rb'"(?:usage"\s*:\s*\{|message_stop"|error")'),
-    numbers=number_patterns({"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}),
+    numbers=number_patterns(
+        {
+            "prompt_tokens": "input_tokens",
+            "completion_tokens": "output_tokens",
+            "cached_tokens": "cache_read_input_tokens",
+            "cache_write_tokens": "cache_creation_input_tokens",
+        }
+    ),
+    pieces=(b'"content_block_delta"',),
     payload=event_data,
     read=_read,
+    cached_apart=True,
 )

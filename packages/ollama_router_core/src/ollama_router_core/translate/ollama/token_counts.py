@@ -8,11 +8,20 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Struct
 
-from ollama_router_core.translate.token_counts import TokenCountFormat, Usage, count_of, number_patterns
+from ollama_router_core.translate.token_counts import (
+    MAX_COUNT,
+    MAX_DURATION,
+    TokenCountFormat,
+    Usage,
+    count_of,
+    duration_of,
+    number_patterns,
+)
 
 __all__ = ["OLLAMA_TOKEN_COUNTS"]
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] | None
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)] | None
+_Duration = Annotated[int, msgspec.Meta(ge=0, le=MAX_DURATION)] | None
 
 
 class _End(Struct):
@@ -21,10 +30,11 @@ class _End(Struct):
     done: Any = None
     error: Any = None
     prompt_eval_count: _Count = None
+    prompt_eval_cached_count: _Count = None
     eval_count: _Count = None
-    load_duration: _Count = None
-    prompt_eval_duration: _Count = None
-    eval_duration: _Count = None
+    load_duration: _Duration = None
+    prompt_eval_duration: _Duration = None
+    eval_duration: _Duration = None
 
 
 class _LooseEnd(Struct):
@@ -33,6 +43,7 @@ class _LooseEnd(Struct):
     done: Any = None
     error: Any = None
     prompt_eval_count: Any = None
+    prompt_eval_cached_count: Any = None
     eval_count: Any = None
     load_duration: Any = None
     prompt_eval_duration: Any = None
@@ -51,6 +62,7 @@ def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `To
     usage = Usage(
         prompt_tokens=end.prompt_eval_count,
         completion_tokens=end.eval_count,
+        cached_tokens=end.prompt_eval_cached_count,
         load_duration=end.load_duration,
         prompt_eval_duration=end.prompt_eval_duration,
         eval_duration=end.eval_duration,
@@ -66,10 +78,11 @@ def _counted(end: _LooseEnd) -> _End:
         done=end.done,
         error=end.error,
         prompt_eval_count=count_of(end.prompt_eval_count),
+        prompt_eval_cached_count=count_of(end.prompt_eval_cached_count),
         eval_count=count_of(end.eval_count),
-        load_duration=count_of(end.load_duration),
-        prompt_eval_duration=count_of(end.prompt_eval_duration),
-        eval_duration=count_of(end.eval_duration),
+        load_duration=duration_of(end.load_duration),
+        prompt_eval_duration=duration_of(end.prompt_eval_duration),
+        eval_duration=duration_of(end.eval_duration),
     )
 
 
@@ -84,11 +97,13 @@ OLLAMA_TOKEN_COUNTS = TokenCountFormat(
         {
             "prompt_tokens": "prompt_eval_count",
             "completion_tokens": "eval_count",
+            "cached_tokens": "prompt_eval_cached_count",
             "load_duration": "load_duration",
             "prompt_eval_duration": "prompt_eval_duration",
             "eval_duration": "eval_duration",
         }
     ),
+    pieces=(b'"done":false', b'"done": false'),
     payload=_line,
     read=_read,
     # Only the last member of the whole object can stand there.

@@ -39,9 +39,14 @@ def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `To
     # Transcriptions have the newer words.
     prompt = count_of(source.get("prompt_tokens", source.get("input_tokens")))
     answer = count_of(source.get("completion_tokens", source.get("output_tokens")))
+    read = usage_member(source.get("prompt_tokens_details", source.get("input_tokens_details")))
+    written = usage_member(source.get("completion_tokens_details", source.get("output_tokens_details")))
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=answer,
+        # DeepSeek has a key of its own.
+        cached_tokens=count_of(read.get("cached_tokens", source.get("prompt_cache_hit_tokens"))),
+        reasoning_tokens=count_of(written.get("reasoning_tokens")),
         finished=whole and (prompt is not None or answer is not None),
         failed=bool(end.error),
     )
@@ -51,8 +56,14 @@ OPENAI_TOKEN_COUNTS = TokenCountFormat(
     words=(b'"usage"', b'"error"', b"[DONE]"),
     marker=re.compile(rb'["\[](?:usage"\s*:\s*\{|error"|DONE\])'),
     numbers=number_patterns(
-        {"prompt_tokens": "(?:prompt|input)_tokens", "completion_tokens": "(?:completion|output)_tokens"}
+        {
+            "prompt_tokens": "(?:prompt|input)_tokens",
+            "completion_tokens": "(?:completion|output)_tokens",
+            "cached_tokens": "(?:cached_tokens|prompt_cache_hit_tokens)",
+            "reasoning_tokens": "reasoning_tokens",
+        }
     ),
+    pieces=(b'"delta":', b'"text":'),
     payload=event_data,
     read=_read,
 )

@@ -57,6 +57,8 @@ def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `To
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=answer,
+        cached_tokens=count_of(usage_member(source.get("input_tokens_details")).get("cached_tokens")),
+        reasoning_tokens=count_of(usage_member(source.get("output_tokens_details")).get("reasoning_tokens")),
         finished=end.type in _ENDS or (whole and (prompt is not None or answer is not None)),
         failed=bool(end.error) or end.type in _FAILURES,
     )
@@ -65,7 +67,15 @@ def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `To
 RESPONSES_TOKEN_COUNTS = TokenCountFormat(
     words=(b'"usage"', b"response.completed", b"response.incomplete", b"response.failed", b'"error"'),
     marker=re.compile(rb'"usage"\s*:\s*\{'),
-    numbers=number_patterns({"prompt_tokens": "input_tokens", "completion_tokens": "output_tokens"}),
+    numbers=number_patterns(
+        {
+            "prompt_tokens": "input_tokens",
+            "completion_tokens": "output_tokens",
+            "cached_tokens": "cached_tokens",
+            "reasoning_tokens": "reasoning_tokens",
+        }
+    ),
+    pieces=(b'.delta"',),
     payload=event_data,
     read=_read,
     counts_end=True,

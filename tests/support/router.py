@@ -24,9 +24,10 @@ from ollama_router_server.http import Bounds, ProtocolLimits, strict_protocol
 from ollama_router_server.process.listening import listen
 from ollama_router_server.services import Services
 from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.identities import Role
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.upgrade import prepare_database
-from ollama_router_server.storage.users import Role, UserStore
+from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import SystemClock
 from support.eventually import eventually, eventually_async
 from support.exchange_modes import current_mode

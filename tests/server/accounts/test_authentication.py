@@ -12,6 +12,7 @@ import bcrypt
 import pytest
 from msgspec import structs
 from sqlalchemy import update
+from sqlalchemy.engine import Connection
 
 from ollama_router_core.access.tokens import mint_token, verify_token
 from ollama_router_core.coordination import InProcess, TokenVerified
@@ -27,8 +28,9 @@ from ollama_router_server.accounts import authentication as auth
 from ollama_router_server.accounts.authentication import Authenticator, Verification
 from ollama_router_server.coordination.alone import alone
 from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.identities import UserChange
 from ollama_router_server.storage.schema import tokens
-from ollama_router_server.storage.users import UserChange, UserStore
+from ollama_router_server.storage.users import UserStore
 from support.authentication import verified
 from support.eventually import eventually
 from support.identities import bearer, seeded_token
@@ -348,11 +350,20 @@ async def test_a_write_lock_keeps_nobody_out(
 ) -> None:
     """The epoch can be read while another program writes."""
     headers = await known(store, authenticator)
-    async with database.write() as connection:
-        await connection.execute(update(tokens).values(last_used_at=1.0))
-        clock.advance(100.0)
-        await authenticator.refresh()
-        assert (await verified(authenticator, headers)).name == "alice"
+    locked, done = threading.Event(), threading.Event()
+
+    def lock(connection: Connection) -> None:
+        connection.execute(update(tokens).values(last_used_at=1.0))
+        locked.set()
+        assert done.wait(10)
+
+    writing = asyncio.create_task(database.write(lock))
+    await asyncio.to_thread(locked.wait, 10)
+    clock.advance(100.0)
+    await authenticator.refresh()
+    assert (await verified(authenticator, headers)).name == "alice"
+    done.set()
+    await writing
 
 
 async def test_changes_made_by_hand_are_seen_within_a_minute(
@@ -361,8 +372,7 @@ async def test_changes_made_by_hand_are_seen_within_a_minute(
     """Somebody edits the table and knows nothing of epochs."""
     headers = await known(store, authenticator)
     await verified(authenticator, headers)
-    async with database.write() as connection:
-        await connection.exec_driver_sql("UPDATE users SET active = 0")
+    await database.write(lambda connection: connection.exec_driver_sql("UPDATE users SET active = 0"))
     clock.advance(60.0)
     await authenticator.refresh()
     with pytest.raises(UserInactive):
@@ -376,8 +386,8 @@ async def test_tokens_of_the_rails_application(
     clear = "kJ8sD0fLq2Wz7XcVbN4mR1tY6uI9oP3e"
     await store.create("alice")
     digest = bcrypt.hashpw(clear.encode(), bcrypt.gensalt(4, b"2a")).decode()
-    async with database.write() as connection:
-        await connection.execute(update(tokens).values(lookup=clear[:8], digest=digest, imported=True))
+    imported = update(tokens).values(lookup=clear[:8], digest=digest, imported=True)
+    await database.write(lambda connection: connection.execute(imported))
     clock_free = Authenticator(store, clock=FakeClock(), workers=alone())
     await clock_free.start()
     assert (await verified(clock_free, bearer(clear))).name == "alice"

@@ -65,14 +65,13 @@ async def imported_user(database: Database, clock: FakeClock) -> None:
     """A user of the Rails application: a digest without a proof, a token without our checksum."""
     await store_of(database, clock, None).create("alice")
     digest = hash_token(Token(IMPORTED), salt=b"s" * 16, cost=4)
-    async with database.write() as connection:
-        await connection.execute(update(tokens).values(lookup=IMPORTED[:8], digest=digest, imported=True))
+    imported = update(tokens).values(lookup=IMPORTED[:8], digest=digest, imported=True)
+    await database.write(lambda connection: connection.execute(imported))
 
 
 async def proofs_in(database: Database) -> int:
     """How many proofs are stored."""
-    async with database.read() as connection:
-        return len((await connection.execute(select(token_proofs))).all())
+    return await database.read(lambda connection: len(connection.execute(select(token_proofs)).all()))
 
 
 def with_public_part_of(headers: list[tuple[bytes, bytes]], seed: int) -> list[tuple[bytes, bytes]]:
@@ -165,17 +164,14 @@ async def test_a_proof_falls_with_its_digest(database: Database) -> None:
     store = store_of(database, clock)
     old = bearer((await store.create("alice")).token)
     other = seeded_token(7)
-    async with database.write() as connection:
-        await connection.execute(
-            update(tokens).values(lookup=other.reveal()[:8], digest=hash_token(other, salt=b"t" * 16, cost=4))
-        )
+    replaced = update(tokens).values(lookup=other.reveal()[:8], digest=hash_token(other, salt=b"t" * 16, cost=4))
+    await database.write(lambda connection: connection.execute(replaced))
     async with started(store, clock) as authenticator:
         with pytest.raises(InvalidCredential):
             await verified(authenticator, old)
         assert (await verified(authenticator, bearer(other))).name == "alice"
         assert authenticator.verifications == 1
-    async with database.write() as connection:
-        await connection.execute(delete(tokens))
+    await database.write(lambda connection: connection.execute(delete(tokens)))
     assert await proofs_in(database) == 0
 
 

@@ -6,15 +6,16 @@ import asyncio
 import os
 import sqlite3
 import sys
+import threading
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import Connection
 
 from ollama_router_core.errors import ConfigError, StorageUnavailable
 from ollama_router_server.storage.database import Database, default_database_url, describe_url
-from support.eventually import eventually
 from support.storage import back_up, create_sqlite, delete_database, restore, sqlite_url
 
 pytestmark = pytest.mark.anyio
@@ -33,38 +34,44 @@ def sqlite_file(tmp_path: Path) -> Path:
 
 async def epoch_of(database: Database) -> int:
     """Any read."""
-    async with database.read() as connection:
-        return int((await connection.execute(EPOCH)).scalar_one())
+    return await database.read(lambda connection: int(connection.execute(EPOCH).scalar_one()))
 
 
 async def move(database: Database) -> None:
     """Any write."""
-    async with database.write() as connection:
-        await connection.execute(MOVE)
+    await database.write(lambda connection: connection.execute(MOVE))
 
 
-async def move_and_fail(database: Database) -> None:
-    """A write whose block fails at its end."""
-    async with database.write() as connection:
-        await connection.execute(MOVE)
-        raise RuntimeError("halfway")
+def move_and_fail(connection: Connection) -> None:
+    """A transaction that fails at its end."""
+    connection.execute(MOVE)
+    raise RuntimeError("halfway")
 
 
 async def test_writes_are_committed_whole_or_not_at_all(database: Database) -> None:
-    """An error in the block leaves nothing behind."""
+    """An error in a transaction leaves nothing behind."""
     await move(database)
     with pytest.raises(RuntimeError, match="halfway"):
-        await move_and_fail(database)
+        await database.write(move_and_fail)
     assert await epoch_of(database) == 2
 
 
 async def test_a_read_sees_one_state(database: Database) -> None:
     """What others commit meanwhile does not show."""
-    async with database.read() as reader:
-        before = (await reader.execute(EPOCH)).scalar_one()
-        await move(database)
-        assert (await reader.execute(EPOCH)).scalar_one() == before
-    assert await epoch_of(database) == before + 1
+    begun, moved = threading.Event(), threading.Event()
+
+    def twice(connection: Connection) -> tuple[int, int]:
+        before = connection.execute(EPOCH).scalar_one()
+        begun.set()
+        assert moved.wait(10)
+        return before, connection.execute(EPOCH).scalar_one()
+
+    reading = asyncio.create_task(database.read(twice))
+    await asyncio.to_thread(begun.wait, 10)
+    await move(database)
+    moved.set()
+    assert await reading == (1, 1)
+    assert await epoch_of(database) == 2
 
 
 async def test_a_connection_s_mode_does_not_stick(database: Database) -> None:
@@ -154,25 +161,49 @@ def test_a_url_for_people_has_no_password() -> None:
     assert "canary" not in describe_url("canary")
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files as Linux shows them")
-@pytest.mark.parametrize("turns", range(6))
-async def test_a_connection_that_is_being_opened_when_its_task_is_cancelled_is_closed(
-    sqlite_file: Path, turns: int
-) -> None:
-    """Its thread opens it all the same, and nobody else would close it."""
-    database = Database(f"sqlite:///{sqlite_file}")
+async def test_a_transaction_whose_task_is_cancelled_ends_as_it_would_have(database: Database) -> None:
+    """Its thread commits it, and gives its connection back."""
+    begun, cancelled = threading.Event(), threading.Event()
 
-    async def reads() -> None:
-        async with database.read():
-            await asyncio.Event().wait()
+    def slowly(connection: Connection) -> None:
+        begun.set()
+        assert cancelled.wait(10)
+        connection.execute(MOVE)
 
-    reading = asyncio.create_task(reads())
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    reading.cancel()
+    writing = asyncio.create_task(database.write(slowly))
+    await asyncio.to_thread(begun.wait, 10)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    cancelled.set()
+    await move(database)
+    assert await epoch_of(database) == 3
+
+
+async def test_closing_does_not_wait_for_a_database_that_hangs(sqlite_file: Path) -> None:
+    """A router whose database is frozen stops within the time of a lock."""
+    database = Database(sqlite_url(sqlite_file), busy_timeout=0.05)
+    begun, woken = threading.Event(), threading.Event()
+
+    def hangs(_connection: Connection) -> None:
+        begun.set()
+        woken.wait(10)
+
+    reading = asyncio.create_task(database.read(hangs))
+    await asyncio.to_thread(begun.wait, 10)
+    await asyncio.wait_for(database.aclose(), 5)
+    woken.set()
     await asyncio.gather(reading, return_exceptions=True)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files as Linux shows them")
+async def test_a_closed_database_leaves_nothing_open(sqlite_file: Path) -> None:
+    """Neither files nor threads."""
+    database = Database(sqlite_url(sqlite_file))
+    await asyncio.gather(move(database), *(epoch_of(database) for _ in range(10)))
+    assert open_files(sqlite_file)
     await database.aclose()
-    await eventually(lambda: not open_files(sqlite_file))
+    assert not open_files(sqlite_file)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("database-")]
 
 
 def open_files(path: Path) -> list[str]:

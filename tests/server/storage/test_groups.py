@@ -101,7 +101,7 @@ async def test_names_are_given_once(users: UserStore, groups: GroupStore) -> Non
 async def test_grants_that_cannot_be_read_grant_nothing(users: UserStore, database: Database) -> None:
     """Written by hand or by a newer release: the door stays shut."""
     await users.create("alice")
-    async with database.write() as connection:
-        await connection.execute(text("""UPDATE users SET grants = '{"planets": ["mars"]}'"""))
+    by_hand = text("""UPDATE users SET grants = '{"planets": ["mars"]}'""")
+    await database.write(lambda connection: connection.execute(by_hand))
     grants = await grants_of(users, "alice")
     assert (grants.models, grants.kinds, grants.hosts) == ((), (), ())

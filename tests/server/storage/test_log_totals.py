@@ -122,9 +122,8 @@ async def test_each_batch_adds_to_the_same_totals(log: RequestLog, database: Dat
 
 async def size(database: Database) -> int:
     """Rows of both tables."""
-    async with database.read() as connection:
-        counts = [select(func.count()).select_from(table) for table in (log_totals, log_latencies)]
-        return sum([(await connection.execute(count)).scalar_one() for count in counts])
+    counts = [select(func.count()).select_from(table) for table in (log_totals, log_latencies)]
+    return await database.read(lambda connection: sum(connection.execute(count).scalar_one() for count in counts))
 
 
 async def test_several_processes_may_write_at_once(log: RequestLog, exact: RequestLog, database_url: str) -> None:
@@ -165,8 +164,8 @@ async def test_deleted_rows_leave_the_totals(log: RequestLog, exact: RequestLog,
     await agree(log, exact)
     assert await users.delete("alice") > 0
     await agree(log, exact)
-    async with database.read() as connection:
-        assert "alice" not in (await connection.execute(select(log_totals.c.name))).scalars().all()
+    names = await database.read(lambda connection: connection.execute(select(log_totals.c.name)).scalars().all())
+    assert "alice" not in names
     assert await log.cleanup(before=START + 1_000 * HOUR) > 0
     assert await size(database) == 0
     await log.insert(some_records(6, 30))
@@ -187,8 +186,7 @@ async def test_a_user_is_found_whatever_the_name(log: RequestLog, database: Data
     """Names that begin like others, or would mean more in a pattern."""
     rows = [make_record(n, user=user, prompt_tokens=n) for n, user in enumerate(["alice", "al,", "ALICE", name, name])]
     await log.insert(rows)
-    async with database.read() as connection:
-        assert await tokens_by_day(connection, name, since=0) == {0: 7}
+    assert await database.read(tokens_by_day, name, since=0) == {0: 7}
     assert [row.id for row in await log.list(LogFilter(user=name))] == ["request-4", "request-3"]
 
 

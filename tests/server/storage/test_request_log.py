@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import psycopg
 import pytest
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records.request_record import RequestRecord
@@ -103,10 +102,8 @@ async def test_writing_a_batch_again_changes_nothing(
 ) -> None:
     """A batch whose commit's answer was lost is sent again, with rows that came meanwhile."""
 
-    @asynccontextmanager
-    async def write_and_fail() -> AsyncIterator[AsyncConnection]:
-        async with write() as connection:
-            yield connection
+    async def write_and_fail(work: Callable[[Connection], None]) -> None:
+        await write(work)
         raise StorageUnavailable("the connection broke")
 
     write = database.write

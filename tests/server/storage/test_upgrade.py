@@ -40,8 +40,7 @@ def differences(connection: Connection) -> object:
 
 async def test_the_steps_lead_to_the_declared_tables(database: Database) -> None:
     """Migrations and `schema` say the same, on each database."""
-    async with database.read() as connection:
-        assert await connection.run_sync(differences) == []
+    assert await database.read(differences) == []
 
 
 def test_the_names_of_the_steps_are_their_revisions():
@@ -63,10 +62,9 @@ async def test_sqlite_is_in_wal_mode(tmp_path: Path) -> None:
     url = sqlite_url(tmp_path / "router.sqlite3")
     await upgrade_database(url)
     database = Database(url)
-    async with database.read() as connection:
-        assert (await connection.execute(text("PRAGMA journal_mode"))).scalar_one() == "wal"
-        assert (await connection.execute(text("PRAGMA synchronous"))).scalar_one() == 1
-        assert (await connection.execute(text("PRAGMA foreign_keys"))).scalar_one() == 1
+    pragmas = [text(f"PRAGMA {name}") for name in ("journal_mode", "synchronous", "foreign_keys")]
+    values = await database.read(lambda connection: [connection.execute(pragma).scalar_one() for pragma in pragmas])
+    assert values == ["wal", 1, 1]
     await database.aclose()
 
 
@@ -115,8 +113,8 @@ async def test_an_empty_file_is_upgraded_on_start(tmp_path: Path) -> None:
 
 async def test_a_newer_release_s_database_is_left_alone(database_url: str, database: Database) -> None:
     """An older router must not write into tables it does not know."""
-    async with database.write() as connection:
-        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    newer = text("UPDATE alembic_version SET version_num = '9999'")
+    await database.write(lambda connection: connection.execute(newer))
     for refuse in (upgrade_database, prepare_database):
         with pytest.raises(ConfigError, match="newer release"):
             await refuse(database_url)
@@ -128,8 +126,8 @@ async def test_a_development_version_s_database_is_refused_with_a_way_out(
     database_url: str, database: Database, revision: str
 ) -> None:
     """Its tables look alike and hold something else."""
-    async with database.write() as connection:
-        await connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+    older = text("UPDATE alembic_version SET version_num = :revision")
+    await database.write(lambda connection: connection.execute(older, {"revision": revision}))
     for refuse in (upgrade_database, prepare_database):
         with pytest.raises(ConfigError, match=r"development version.*create the users again"):
             await refuse(database_url)

@@ -10,15 +10,10 @@ import pytest
 from ollama_router_core.access.token_proofs import TokenProver
 from ollama_router_core.access.tokens import check_format, verify_token
 from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.identities import DuplicateName, InvalidUserName, UnknownUser, UserChange
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.request_log import RequestLog
-from ollama_router_server.storage.users import (
-    DuplicateName,
-    InvalidUserName,
-    UnknownUser,
-    UserChange,
-    UserStore,
-)
+from ollama_router_server.storage.users import UserStore
 from support.storage import FakeClock, make_record
 
 pytestmark = pytest.mark.anyio

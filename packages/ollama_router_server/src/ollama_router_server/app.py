@@ -35,7 +35,7 @@ from ollama_router_server.http.request_head import RequestHead
 from ollama_router_server.relay.bodies import Receive, Send
 from ollama_router_server.relay.relay import Relay, RelayDeps
 from ollama_router_server.services import Services
-from ollama_router_server.storage.users import User
+from ollama_router_server.storage.identities import User
 from ollama_router_server.telemetry.metrics import Gauges, Metrics, ServerGauges
 
 __all__ = ["RouterApp", "create_app"]

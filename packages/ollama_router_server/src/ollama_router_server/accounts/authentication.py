@@ -29,7 +29,8 @@ from ollama_router_core.access.tokens import (
 )
 from ollama_router_core.coordination import Coordination, TokenVerified
 from ollama_router_core.errors import InvalidCredential, Overloaded, StorageUnavailable, UserInactive
-from ollama_router_server.storage.users import Identities, KnownToken, User, UserStore
+from ollama_router_server.storage.identities import Identities, KnownToken, User
+from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import Clock
 
 __all__ = ["Authenticator", "Headers", "User", "Verification"]

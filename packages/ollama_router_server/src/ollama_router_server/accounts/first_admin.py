@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
-from ollama_router_server.storage.users import CreatedToken
+from ollama_router_server.storage.identities import CreatedToken
 
 __all__ = ["FILE_NAME", "can_hand_over", "hand_over", "tell_how"]
 

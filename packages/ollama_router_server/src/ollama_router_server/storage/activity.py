@@ -60,8 +60,7 @@ class ActivityStore:
             }
             for row in sorted(rows, key=lambda row: row.user)
         ]
-        async with self._database.write() as connection:
-            await connection.execute(statement, values)
+        await self._database.write(lambda connection: connection.execute(statement, values))
 
     async def others(self, *, since: float) -> Iterable[Activity]:
         """Rows of other routers' processes that were written after `since`.
@@ -72,8 +71,7 @@ class ActivityStore:
         columns = activity.c
         query = select(columns.user, columns.in_flight, columns.seconds, columns.seen_at)
         query = query.where(columns.router != self._own["router"], columns.seen_at > since)
-        async with self._database.read() as connection:
-            found = (await connection.execute(query)).all()
+        found = await self._database.read(lambda connection: connection.execute(query).all())
         return [
             Activity(user=user, in_flight=in_flight, seconds=_pairs(seconds), seen_at=seen_at)
             for user, in_flight, seconds, seen_at in found
@@ -85,8 +83,8 @@ class ActivityStore:
         Raises:
             StorageUnavailable: the database cannot do it.
         """
-        async with self._database.write() as connection:
-            await connection.execute(delete(activity).where(activity.c.seen_at < before))
+        old = delete(activity).where(activity.c.seen_at < before)
+        await self._database.write(lambda connection: connection.execute(old))
 
 
 def _pairs(text: str) -> tuple[tuple[int, int], ...]:

@@ -6,44 +6,36 @@ failure may lose the last commits but never the file.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 import platformdirs
-from sqlalchemy import URL, AsyncAdaptedQueuePool, Executable, event, make_url
-from sqlalchemy.engine import Connection
+from sqlalchemy import URL, QueuePool, create_engine, event, make_url
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import DataError as SqlDataError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ollama_router_core.errors import ConfigError, StorageUnavailable
+from ollama_router_server.storage.threads import DaemonThreads
 
-__all__ = [
-    "ROWS_AT_ONCE",
-    "Database",
-    "create_sqlite_file",
-    "default_database_url",
-    "describe_url",
-    "execute_many",
-    "sqlite_path",
-]
+__all__ = ["Database", "create_sqlite_file", "default_database_url", "describe_url", "sqlite_path"]
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 _DRIVERS = {
-    "sqlite": "sqlite+aiosqlite",
-    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "sqlite": "sqlite",
     "postgres": "postgresql+psycopg",
     "postgresql": "postgresql+psycopg",
     "postgresql+psycopg": "postgresql+psycopg",
 }
-ROWS_AT_ONCE = 200
-"""Rows handed to a driver in one call: about a millisecond of the event loop's thread."""
+_READERS = 5
 # The statement or a value is at fault; trying again later would not help.
 _CALLERS_FAULT = (IntegrityError, SqlDataError, ProgrammingError)
 
@@ -106,6 +98,9 @@ def create_sqlite_file(path: Path) -> None:
 class Database:
     """Connections to one database, opened when first needed.
 
+    A transaction is a function of a connection; it runs in a thread, from begin to end, also if the task that waits
+    for it is cancelled. Writes run one after the other, several reads may run beside them.
+
     Args:
         url: a SQLAlchemy URL; `sqlite` and `postgresql` get the driver this package uses.
         busy_timeout: seconds to wait for a lock of SQLite or a connection of PostgreSQL.
@@ -117,49 +112,61 @@ class Database:
     def __init__(self, url: str, *, busy_timeout: float = 5.0) -> None:
         self._url = _parse(url)
         self._inode: int | None = None
+        self._busy_timeout = busy_timeout
         self.backend = self._url.get_backend_name()
         self.path = sqlite_path(url)
         if self.path is None:
             self._engine = _postgresql_engine(self._url, busy_timeout)
         else:
             self._engine = _sqlite_engine(self._url, self.path, busy_timeout)
+        self._readers = DaemonThreads(_READERS, name="database-read")
+        self._writer = DaemonThreads(1, name="database-write")
 
     def __repr__(self) -> str:
         return f"Database({self._url.render_as_string(hide_password=True)!r})"
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection in a transaction that sees one state of the database, and is rolled back at the end.
+    async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what `work(connection, ...)` returns, in a transaction that sees one state of the database.
 
         Raises:
             StorageUnavailable: the database cannot answer.
         """
-        async with self._connection(sqlite_begin="BEGIN", isolation_level="REPEATABLE READ") as connection:
-            yield connection
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
-        """A connection in a transaction that is committed if the block ends well, and rolled back otherwise.
+        def transaction() -> T:
+            with self._connection(sqlite_begin="BEGIN", isolation_level="REPEATABLE READ") as connection:
+                return work(connection, *args, **kwargs)
+
+        return await self._readers.run(transaction)
+
+    async def write(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what `work(connection, ...)` returns, in a transaction that is committed unless it raises.
 
         Raises:
             StorageUnavailable: the database cannot take it; nothing was written.
         """
-        async with self._connection(sqlite_begin="BEGIN IMMEDIATE") as connection:
-            yield connection
-            await connection.commit()
+
+        def transaction() -> T:
+            with self._connection(sqlite_begin="BEGIN IMMEDIATE") as connection:
+                result = work(connection, *args, **kwargs)
+                connection.commit()
+                return result
+
+        return await self._writer.run(transaction)
 
     async def aclose(self) -> None:
-        """Close every connection."""
-        await self._engine.dispose()
+        """End transactions under way, waiting for a lock's time at most, and close every connection."""
+        await self._readers.aclose(grace=self._busy_timeout)
+        await self._writer.aclose(grace=self._busy_timeout)
+        self._engine.dispose()
 
-    @asynccontextmanager
-    async def _connection(self, **options: Any) -> AsyncIterator[AsyncConnection]:
+    @contextmanager
+    def _connection(self, **options: Any) -> Iterator[Connection]:
         if self.path is not None:
             options.pop("isolation_level", None)  # SQLite has one level
-            await self._follow_file(self.path)
+            self._follow_file(self.path)
         try:
-            async with _opened(self._engine) as connection:
-                await connection.execution_options(**options)
+            with self._engine.connect() as connection:
+                connection.execution_options(**options)
                 yield connection
         except _CALLERS_FAULT as error:
             if not _schema_is_missing(error):
@@ -168,34 +175,12 @@ class Database:
         except (SQLAlchemyError, OSError) as error:
             raise StorageUnavailable(f"the database cannot answer: {_reason(error)}") from error
 
-    async def _follow_file(self, path: Path) -> None:
+    def _follow_file(self, path: Path) -> None:
         """Notice a file that was deleted or replaced: writes to the old one would be lost without a word."""
         inode = _inode_of(path)
         if self._inode is not None and self._inode != inode:
-            await self._engine.dispose()
+            self._engine.dispose()
         self._inode = inode
-
-
-async def execute_many(connection: AsyncConnection, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Execute a statement for each row, some at a time: SQLAlchemy prepares rows on the event loop's thread."""
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        await connection.execute(statement, rows[start : start + ROWS_AT_ONCE])
-
-
-@asynccontextmanager
-async def _opened(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Open a connection, and close it whatever happens: its thread opens it even if the task is cancelled meanwhile."""
-    opening = asyncio.ensure_future(engine.connect().start())
-    try:
-        connection = await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        with suppress(SQLAlchemyError, OSError):
-            await (await opening).close()
-        raise
-    try:
-        yield connection
-    finally:
-        await asyncio.shield(asyncio.ensure_future(connection.close()))
 
 
 def _inode_of(path: Path) -> int:
@@ -215,10 +200,10 @@ def _schema_is_missing(error: DBAPIError) -> bool:
     return getattr(error.orig, "sqlstate", None) == "42P01"
 
 
-def _postgresql_engine(url: URL, timeout: float) -> AsyncEngine:
+def _postgresql_engine(url: URL, timeout: float) -> Engine:
     if find_spec("psycopg") is None:
         raise ConfigError("PostgreSQL needs a driver: pip install 'ollama-router-server[postgres]'")
-    return create_async_engine(
+    return create_engine(
         url,
         hide_parameters=True,
         pool_size=5,
@@ -238,17 +223,17 @@ def _mode_of(url: URL) -> str:
     return str(url.query.get("mode", "rw"))
 
 
-def _sqlite_engine(url: URL, path: Path, busy_timeout: float) -> AsyncEngine:
+def _sqlite_engine(url: URL, path: Path, busy_timeout: float) -> Engine:
     file_url = url.set(database=_sqlite_file(path), query={"mode": _mode_of(url), "uri": "true"})
-    engine = create_async_engine(
+    engine = create_engine(
         file_url,
         hide_parameters=True,
-        poolclass=AsyncAdaptedQueuePool,  # not the default everywhere: SQLAlchemy before 2.0.38 opens each time
+        poolclass=QueuePool,
         pool_timeout=busy_timeout,
-        connect_args={"timeout": busy_timeout},
+        connect_args={"timeout": busy_timeout, "check_same_thread": False},
     )
-    event.listen(engine.sync_engine, "connect", _configure_sqlite)
-    event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 

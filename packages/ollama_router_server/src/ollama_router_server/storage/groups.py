@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from ollama_router_core.access.grants import Grants
@@ -43,32 +44,13 @@ class GroupStore:
         now = self._clock.wall()
         row = {"name": name, "grants": dump_grants(grants or Grants()), "created_at": now, "updated_at": now}
         try:
-            async with identity_change(self._database) as connection:
-                await connection.execute(insert(groups).values(row))
+            await identity_change(self._database, lambda connection: connection.execute(insert(groups).values(row)))
         except IntegrityError:
             raise DuplicateName(f"there is a group named {name!r} already") from None
 
     async def list(self) -> tuple[Group, ...]:
         """Return every group with its members, by name."""
-        joined = (
-            select(memberships.c.group_id, users.c.name)
-            .join(users, users.c.id == memberships.c.user_id)
-            .order_by(users.c.name)
-        )
-        async with self._database.read() as connection:
-            rows = (await connection.execute(select(groups).order_by(groups.c.name))).all()
-            members: dict[int, list[str]] = {}
-            for group_id, user in await connection.execute(joined):
-                members.setdefault(group_id, []).append(user)
-        return tuple(
-            Group(
-                name=row.name,
-                grants=load_grants(row.grants),
-                members=tuple(members.get(row.id, ())),
-                created_at=row.created_at,
-            )
-            for row in rows
-        )
+        return await self._database.read(_groups)
 
     async def show(self, name: str) -> Group:
         """Return one group.
@@ -76,9 +58,12 @@ class GroupStore:
         Raises:
             UnknownGroup: no such group.
         """
-        async with self._database.read() as connection:
-            await require_group(connection, name)
-        return next(group for group in await self.list() if group.name == name)
+
+        def one(connection: Connection) -> Group:
+            require_group(connection, name)
+            return next(group for group in _groups(connection) if group.name == name)
+
+        return await self._database.read(one)
 
     async def set_grants(self, name: str, changes: Mapping[str, Any]) -> Grants:
         """Change some fields of a group's grants, in JSON's types; None unsets a field. Returns the new grants.
@@ -87,12 +72,16 @@ class GroupStore:
             UnknownGroup: no such group.
             InvalidGrants: the result is not valid; nothing was changed.
         """
-        async with identity_change(self._database) as connection:
-            row = await require_group(connection, name)
+        now = self._clock.wall()
+
+        def change(connection: Connection) -> Grants:
+            row = require_group(connection, name)
             grants = changed_grants(row.grants, changes)
-            values = {"grants": dump_grants(grants), "updated_at": self._clock.wall()}
-            await connection.execute(update(groups).where(groups.c.id == row.id).values(values))
-        return grants
+            values = {"grants": dump_grants(grants), "updated_at": now}
+            connection.execute(update(groups).where(groups.c.id == row.id).values(values))
+            return grants
+
+        return await identity_change(self._database, change)
 
     async def delete(self, name: str) -> None:
         """Remove a group without members.
@@ -101,9 +90,33 @@ class GroupStore:
             UnknownGroup: no such group.
             GroupInUse: it has members, whose limits would be lost.
         """
+
+        def remove(connection: Connection) -> None:
+            row = require_group(connection, name)
+            connection.execute(delete(groups).where(groups.c.id == row.id))
+
         try:
-            async with identity_change(self._database) as connection:
-                row = await require_group(connection, name)
-                await connection.execute(delete(groups).where(groups.c.id == row.id))
+            await identity_change(self._database, remove)
         except IntegrityError:
             raise GroupInUse(f"{name} has members; move them first: orouter users set NAME --group OTHER") from None
+
+
+def _groups(connection: Connection) -> tuple[Group, ...]:
+    joined = (
+        select(memberships.c.group_id, users.c.name)
+        .join(users, users.c.id == memberships.c.user_id)
+        .order_by(users.c.name)
+    )
+    rows = connection.execute(select(groups).order_by(groups.c.name)).all()
+    members: dict[int, list[str]] = {}
+    for group_id, user in connection.execute(joined):
+        members.setdefault(group_id, []).append(user)
+    return tuple(
+        Group(
+            name=row.name,
+            grants=load_grants(row.grants),
+            members=tuple(members.get(row.id, ())),
+            created_at=row.created_at,
+        )
+        for row in rows
+    )

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import and_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from ollama_router_core.access.grants import Grants, combine_grants
 from ollama_router_server.storage.identities import Identities, KnownToken, User
@@ -16,12 +16,12 @@ from ollama_router_server.storage.schema import auth_epoch, groups, memberships,
 __all__ = ["read_epoch", "read_grants", "read_identities"]
 
 
-async def read_epoch(connection: AsyncConnection) -> int:
+def read_epoch(connection: Connection) -> int:
     """Read the number that every change of users, groups or tokens increments."""
-    return int((await connection.execute(select(auth_epoch.c.epoch))).scalar_one())
+    return int(connection.execute(select(auth_epoch.c.epoch)).scalar_one())
 
 
-async def read_identities(connection: AsyncConnection, key_id: str) -> Identities:
+def read_identities(connection: Connection, key_id: str) -> Identities:
     """Read all tokens with their users and the proofs under this key, as of one epoch.
 
     The epoch is read first: rows that are newer than it are read again when the next poll sees the new epoch.
@@ -52,24 +52,24 @@ async def read_identities(connection: AsyncConnection, key_id: str) -> Identitie
         .outerjoin(memberships, memberships.c.user_id == users.c.id)
         .outerjoin(groups, groups.c.id == memberships.c.group_id)
     )
-    epoch = await read_epoch(connection)
-    rows = (await connection.execute(joined)).all()
+    epoch = read_epoch(connection)
+    rows = connection.execute(joined).all()
     return Identities(epoch=epoch, tokens=tuple(_known_token(row) for row in rows))
 
 
-async def read_grants(connection: AsyncConnection, name: str) -> Grants:
+def read_grants(connection: Connection, name: str) -> Grants:
     """Read what a user may do, including the grants of the user's group.
 
     Raises:
         UnknownUser: there is no user of this name; the text lists known names.
     """
-    user = await require_user(connection, name)
+    user = require_user(connection, name)
     query = (
         select(groups.c.grants)
         .join(memberships, memberships.c.group_id == groups.c.id)
         .where(memberships.c.user_id == user.id)
     )
-    return _combined(user.grants, (await connection.execute(query)).scalar_one_or_none())
+    return _combined(user.grants, connection.execute(query).scalar_one_or_none())
 
 
 def _known_token(row: Any) -> KnownToken:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.engine import Connection
 
 from ollama_router_core.access.redaction import redact
 from ollama_router_core.access.tokens import is_digest, lookup_of
@@ -87,11 +87,10 @@ class RailsImport:
         return RailsReport(users=report, log_rows=new, log_rows_known=known)
 
     async def _import_users(self, found: Sequence[sqlite3.Row], *, dry_run: bool) -> tuple[RailsUser, ...]:
-        if dry_run:
-            async with self._database.read() as connection:
-                return tuple([await _take_user(connection, row, dry_run=True) for row in found])
-        async with identity_change(self._database) as connection:
-            return tuple([await _take_user(connection, row, dry_run=False) for row in found])
+        def take(connection: Connection) -> tuple[RailsUser, ...]:
+            return tuple(_take_user(connection, row, dry_run=dry_run) for row in found)
+
+        return await (self._database.read(take) if dry_run else identity_change(self._database, take))
 
     async def _import_log(
         self, source: sqlite3.Connection, owners: Mapping[int, tuple[str, str]], *, dry_run: bool
@@ -99,14 +98,16 @@ class RailsImport:
         log, total, known = RequestLog(self._database), 0, 0
         for records in _batches(source, owners):
             ids = [record.id for record in records]
-            async with self._database.read() as connection:
-                query = select(request_log.c.id).where(request_log.c.id.in_(ids))
-                there = set((await connection.execute(query)).scalars())
+            there = await self._database.read(_ids_there, ids)
             if not dry_run:
                 await log.insert([record for record in records if record.id not in there])
             total += len(records)
             known += len(there)
         return total - known, known
+
+
+def _ids_there(connection: Connection, ids: Sequence[str]) -> set[str]:
+    return set(connection.execute(select(request_log.c.id).where(request_log.c.id.in_(ids))).scalars())
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -138,34 +139,34 @@ def _rows(source: sqlite3.Connection, table: str) -> list[sqlite3.Row]:
     return source.execute(f"SELECT {columns} FROM {table} ORDER BY id").fetchall()  # noqa: S608 - our own names
 
 
-async def _take_user(connection: AsyncConnection, row: sqlite3.Row, *, dry_run: bool) -> RailsUser:
+def _take_user(connection: Connection, row: sqlite3.Row, *, dry_run: bool) -> RailsUser:
     name = _text(row["name"]).strip()
     digest, secret = _text(row["token_digest"]), _text(row["api_token"])
     has_token = is_digest(digest) and bool(secret)
     if not 0 < len(name) <= 100 or not name.isprintable():
         return RailsUser(name=name[:100], outcome="skipped", reason="the name cannot be used here")
-    known = (await connection.execute(select(users.c.id).where(users.c.name == name))).scalar_one_or_none()
+    known = connection.execute(select(users.c.id).where(users.c.name == name)).scalar_one_or_none()
     if known is not None:
-        there = await _tokens_of(connection, known)
+        there = _tokens_of(connection, known)
         if not has_token or digest in there.values():
             return RailsUser(name=name, outcome="unchanged")
         if TOKEN_NAME in there:
             return RailsUser(name=name, outcome="skipped", reason=f"has another token named {TOKEN_NAME}")
     if not dry_run:
         created_at = _moment(row["created_at"])
-        user_id = known or await _insert_user(connection, name, row, created_at)
+        user_id = known or _insert_user(connection, name, row, created_at)
         if has_token:
-            await _insert_token(connection, user_id, digest, secret, created_at)
+            _insert_token(connection, user_id, digest, secret, created_at)
     reason = None if has_token else "without a token: its digest is missing or is not bcrypt"
     return RailsUser(name=name, outcome="created" if known is None else "token added", reason=reason)
 
 
-async def _tokens_of(connection: AsyncConnection, user_id: int) -> dict[str, str]:
-    rows = await connection.execute(select(tokens.c.name, tokens.c.digest).where(tokens.c.user_id == user_id))
+def _tokens_of(connection: Connection, user_id: int) -> dict[str, str]:
+    rows = connection.execute(select(tokens.c.name, tokens.c.digest).where(tokens.c.user_id == user_id))
     return {row.name: row.digest for row in rows}
 
 
-async def _insert_user(connection: AsyncConnection, name: str, row: sqlite3.Row, created_at: float) -> int:
+def _insert_user(connection: Connection, name: str, row: sqlite3.Row, created_at: float) -> int:
     values = {
         "name": name,
         "role": "user",
@@ -173,10 +174,10 @@ async def _insert_user(connection: AsyncConnection, name: str, row: sqlite3.Row,
         "created_at": created_at,
         "updated_at": created_at,
     }
-    return int((await connection.execute(insert(users).values(values).returning(users.c.id))).scalar_one())
+    return int(connection.execute(insert(users).values(values).returning(users.c.id)).scalar_one())
 
 
-async def _insert_token(connection: AsyncConnection, user_id: int, digest: str, secret: str, created_at: float) -> None:
+def _insert_token(connection: Connection, user_id: int, digest: str, secret: str, created_at: float) -> None:
     values = {
         "user_id": user_id,
         "name": TOKEN_NAME,
@@ -185,7 +186,7 @@ async def _insert_token(connection: AsyncConnection, user_id: int, digest: str, 
         "imported": True,
         "created_at": created_at,
     }
-    await connection.execute(insert(tokens).values(values))
+    connection.execute(insert(tokens).values(values))
 
 
 def _batches(source: sqlite3.Connection, owners: Mapping[int, tuple[str, str]]) -> Iterator[list[RequestRecord]]:

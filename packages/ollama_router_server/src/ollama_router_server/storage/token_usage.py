@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import select
+from sqlalchemy.engine import Connection
 
 from ollama_router_core.access.limits import DAY
 from ollama_router_server.storage.database import Database
@@ -38,8 +39,7 @@ class TokenUsage:
         rows = [{"user": user, "day": day, "tokens": tokens} for (user, day), tokens in sorted(deltas.items())]
         added = token_usage.c.tokens + self._insert.excluded.tokens
         statement = self._insert.on_conflict_do_update(index_elements=["user", "day"], set_={"tokens": added})
-        async with self._database.write() as connection:
-            await connection.execute(statement, rows)
+        await self._database.write(lambda connection: connection.execute(statement, rows))
 
     async def read(self, users: Collection[str], *, first_day: int) -> dict[DayOfUser, int]:
         """Read the counts of these users from a day on.
@@ -47,15 +47,7 @@ class TokenUsage:
         Raises:
             StorageUnavailable: the database cannot answer.
         """
-        columns = token_usage.c
-        names = sorted(users)
-        counts: dict[DayOfUser, int] = {}
-        async with self._database.read() as connection:
-            for start in range(0, len(names), _NAMES_AT_ONCE):
-                some = columns.user.in_(names[start : start + _NAMES_AT_ONCE])
-                query = select(columns.user, columns.day, columns.tokens).where(some, columns.day >= first_day)
-                counts |= {(user, day): tokens for user, day, tokens in await connection.execute(query)}
-        return counts
+        return await self._database.read(_counts, sorted(users), first_day)
 
     async def count_anew(self, user: str, *, first_day: int, today: int) -> None:
         """Count a user's tokens from the request log, unless there are counts since `first_day`.
@@ -66,10 +58,23 @@ class TokenUsage:
             StorageUnavailable: the database cannot answer.
         """
         known = select(token_usage.c.day).where(token_usage.c.user == user, token_usage.c.day >= first_day).limit(1)
-        async with self._database.write() as connection:
-            if (await connection.execute(known)).first() is not None:
+
+        def count(connection: Connection) -> None:
+            if connection.execute(known).first() is not None:
                 return
-            counts = await tokens_by_day(connection, user, since=first_day * DAY)
+            counts = tokens_by_day(connection, user, since=first_day * DAY)
             days = {today: 0} | {start // DAY: tokens for start, tokens in counts.items()}
             rows = [{"user": user, "day": day, "tokens": tokens} for day, tokens in days.items()]
-            await connection.execute(self._insert.on_conflict_do_nothing(), rows)
+            connection.execute(self._insert.on_conflict_do_nothing(), rows)
+
+        await self._database.write(count)
+
+
+def _counts(connection: Connection, names: Sequence[str], first_day: int) -> dict[DayOfUser, int]:
+    columns = token_usage.c
+    counts: dict[DayOfUser, int] = {}
+    for start in range(0, len(names), _NAMES_AT_ONCE):
+        some = columns.user.in_(names[start : start + _NAMES_AT_ONCE])
+        query = select(columns.user, columns.day, columns.tokens).where(some, columns.day >= first_day)
+        counts |= {(user, day): tokens for user, day, tokens in connection.execute(query)}
+    return counts

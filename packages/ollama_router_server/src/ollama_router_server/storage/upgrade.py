@@ -46,8 +46,7 @@ async def check_database(url: str) -> SchemaState:
     """
     database = Database(url)
     try:
-        async with database.read() as connection:
-            return await connection.run_sync(_state)
+        return await database.read(_state)
     finally:
         await database.aclose()
 
@@ -65,8 +64,7 @@ async def upgrade_database(url: str) -> SchemaState:
     if database.path is not None:
         create_sqlite_file(database.path)
     try:
-        async with database.write() as connection:
-            return await connection.run_sync(_upgrade)
+        return await database.write(_upgrade)
     finally:
         await database.aclose()
 

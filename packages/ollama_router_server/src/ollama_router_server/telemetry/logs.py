@@ -123,13 +123,11 @@ def _install(
 ) -> Callable[[], None]:
     root = logging.root
     access = root.manager.getLogger("uvicorn.access")
-    driver = root.manager.getLogger("aiosqlite")
     lifecycle = root.manager.getLogger("uvicorn.error")
-    before = root.level, access.disabled, driver.level, lifecycle.level
+    before = root.level, access.disabled, lifecycle.level
     root.addHandler(handoff)
     set_level(level)
     access.disabled = True  # its lines hold query strings
-    driver.setLevel(logging.WARNING)  # at `debug` it writes every value that is stored, digests included
     lifecycle.setLevel(logging.WARNING)  # the router reports its own start and end
     root.manager.getLogger("alembic").setLevel("WARNING")  # the router reports migrations itself
     listener.start()
@@ -138,8 +136,7 @@ def _install(
         root.removeHandler(handoff)
         root.setLevel(before[0])
         access.disabled = before[1]
-        driver.setLevel(before[2])
-        lifecycle.setLevel(before[3])
+        lifecycle.setLevel(before[2])
         listener.stop()
         for handler in handlers:
             handler.close()

@@ -22,7 +22,8 @@ from ollama_router_cli.rendering.streams import confirm_word, print_json, print_
 from ollama_router_cli.rendering.tables import clean, format_count, format_ms, format_time, print_table
 from ollama_router_cli.rendering.token import show_token
 from ollama_router_core.access.grants import grants_to_json
-from ollama_router_server.storage.users import CreatedToken, UserDetails, UserStore, UserSummary
+from ollama_router_server.storage.identities import CreatedToken, UserDetails, UserSummary
+from ollama_router_server.storage.users import UserStore
 
 __all__ = ["app"]
 

@@ -1,0 +1,117 @@
+"""Rows of users."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy.engine import Connection
+
+from ollama_router_server.storage.identities import TokenInfo, UserChange, UserDetails, UserSummary
+from ollama_router_server.storage.identity_rows import (
+    changed_grants,
+    dump_grants,
+    load_grants,
+    require_group,
+    require_user,
+)
+from ollama_router_server.storage.log_filter import LogFilter
+from ollama_router_server.storage.log_stats import requests_by_user, usage_of_user
+from ollama_router_server.storage.request_log import delete_rows_of_user, select_records
+from ollama_router_server.storage.schema import groups, memberships, token_usage, users
+from ollama_router_server.storage.token_rows import token_infos
+
+__all__ = ["change_user", "delete_user", "join_group", "read_details", "read_summaries"]
+
+_LAST_REQUESTS = 10
+
+
+def read_summaries(connection: Connection) -> tuple[UserSummary, ...]:
+    """Read every user, by name."""
+    rows = connection.execute(select(users).order_by(users.c.name)).all()
+    infos = token_infos(connection)
+    counts = requests_by_user(connection)
+    names = _groups_of_users(connection)
+    return tuple(_summary(row, infos.get(row.id, ()), counts.get(row.name, 0), names.get(row.id)) for row in rows)
+
+
+def read_details(connection: Connection, name: str) -> UserDetails:
+    """Read one user with totals and the last requests, newest first.
+
+    Raises:
+        UnknownUser: no such user.
+    """
+    row = require_user(connection, name)
+    infos = token_infos(connection, row.id)
+    names = _groups_of_users(connection)
+    usage, mean_ms = usage_of_user(connection, name)
+    return UserDetails(
+        summary=_summary(row, infos.get(row.id, ()), usage.requests, names.get(row.id)),
+        errors=usage.errors,
+        mean_ms=mean_ms,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        last_requests=select_records(connection, LogFilter(user=name), limit=_LAST_REQUESTS),
+    )
+
+
+def change_user(connection: Connection, name: str, change: UserChange, now: float) -> None:
+    """Apply a change to a user.
+
+    Raises:
+        UnknownUser, UnknownGroup: no such user or group.
+        InvalidGrants: the resulting grants are not valid.
+    """
+    row = require_user(connection, name)
+    values: dict[str, Any] = {"updated_at": now}
+    if change.role is not None:
+        values["role"] = change.role
+    if change.active is not None:
+        values["active"] = change.active
+    if change.grants:
+        values["grants"] = dump_grants(changed_grants(row.grants, change.grants))
+    if change.moves:
+        join_group(connection, row.id, change.group)
+    connection.execute(update(users).where(users.c.id == row.id).values(values))
+
+
+def delete_user(connection: Connection, name: str) -> int:
+    """Delete a user with tokens, counts and log rows; return how many log rows were deleted.
+
+    Raises:
+        UnknownUser: no such user.
+    """
+    row = require_user(connection, name)
+    connection.execute(delete(users).where(users.c.id == row.id))
+    connection.execute(delete(token_usage).where(token_usage.c.user == name))
+    return delete_rows_of_user(connection, name)
+
+
+def join_group(connection: Connection, user_id: int, group: str | None) -> None:
+    """Make a user a member of one group, or of none.
+
+    Raises:
+        UnknownGroup: no such group.
+    """
+    connection.execute(delete(memberships).where(memberships.c.user_id == user_id))
+    if group is not None:
+        row = require_group(connection, group)
+        connection.execute(insert(memberships).values(user_id=user_id, group_id=row.id))
+
+
+def _groups_of_users(connection: Connection) -> dict[int, str]:
+    joined = select(memberships.c.user_id, groups.c.name).join(groups, groups.c.id == memberships.c.group_id)
+    return {row.user_id: row.name for row in connection.execute(joined)}
+
+
+def _summary(row: Row[Any], infos: tuple[TokenInfo, ...], requests: int, group: str | None) -> UserSummary:
+    return UserSummary(
+        name=row.name,
+        role=row.role,
+        active=row.active,
+        created_at=row.created_at,
+        requests=requests,
+        tokens=infos,
+        group=group,
+        own_grants=load_grants(row.grants),
+    )

@@ -48,7 +48,27 @@ def _misbehaves(server: str, fault: Any, path: str = "/api/chat", times: int | N
     return before
 
 
+def _resets(server: str) -> Any:
+    """The next request there meets a new connection, and that is reset once it was read."""
+
+    async def before(stage: Stage) -> None:
+        await _is_measured(stage, server)
+        simulator = stage.of(server)
+        simulator.drop_connections()
+        await eventually(lambda: not simulator.open_connections)
+        simulator.misbehave(Reset(), path="/api/chat", times=1)
+
+    return before
+
+
+async def _is_measured(stage: Stage, server: str) -> None:
+    """Nothing is being asked there any more: what is in memory since the last answer is known."""
+    await stage.believes(lambda servers: all(model.size for model in servers[server].loaded.values()))
+
+
 async def _refuses(stage: Stage, *names: str) -> None:
+    for name in names:
+        await _is_measured(stage, name)
     for name in names:
         stage.of(name).pause()
         stage.of(name).drop_connections()
@@ -257,6 +277,12 @@ FAILURES = Scene(
             sent=["a"],
         ),
         Row(
+            name="no such route",
+            json=CHAT,
+            before=_misbehaves("a", Answer(status=404, body=b"404 page not found", content_type="text/plain")),
+            sent=["a", "b"],
+        ),
+        Row(
             name="503",
             json=CHAT,
             before=_misbehaves("a", Answer(status=503, body=b'{"error":"busy"}')),
@@ -282,7 +308,7 @@ FAILURES = Scene(
             status=502,
             sent=["a"],
         ),
-        Row(name="reset before the head", json=CHAT, before=_misbehaves("a", Reset()), status=0),
+        Row(name="reset before the head", json=CHAT, before=_resets("a"), sent=["a", "b"]),
         Row(
             name="broken stream",
             json={"model": MODEL, **HI},
@@ -301,10 +327,23 @@ MISSING = replace(
             name="not there after all",
             json=CHAT,
             before=_misbehaves("a", Answer(status=404, body=b'{"error":"model not found"}')),
-            status=404,
-            sent=["a"],
+            sent=["a", "b"],
         ),
         Row(name="believed from then on", json=CHAT, sent=["b"]),
+    ],
+)
+
+DAMAGED = replace(
+    FAILURES,
+    rows=[
+        Row(
+            name="cannot be loaded",
+            json=CHAT,
+            before=_misbehaves("a", Answer(status=500, body=b'{"error":"failed to load model"}')),
+            sent=["a", "b"],
+        ),
+        Row(name="left alone", json=CHAT, sent=["b"]),
+        Row(name="but for its other models", json={**CHAT, "model": OTHER}, sent=["a"]),
     ],
 )
 
@@ -361,7 +400,7 @@ BREAKER = Scene(
     config=CALM,
     rows=[
         Row(name="fine", json=CHAT, sent=["a"]),
-        *(Row(name=f"cut {number}", json=CHAT, before=_misbehaves("a", Reset()), status=0) for number in range(1, 6)),
+        *(Row(name=f"cut {number}", json=CHAT, before=_resets("a"), sent=["a", "b"]) for number in range(1, 6)),
         Row(name="left alone", json=CHAT, sent=["b"]),
     ],
 )
@@ -442,6 +481,7 @@ SCENES = {
     "unloading": UNLOADING,
     "failures": FAILURES,
     "missing": MISSING,
+    "damaged": DAMAGED,
     "refusing": REFUSING,
     "probes": PROBES,
     "draining": DRAINING,

@@ -199,13 +199,15 @@ class FakeSlot:
 
     def permit(self, server: str) -> BreakerPermit | None:
         """Leave to send."""
-        permit = self._stage.fleet.state.permit(server, self._stage.clock.now)
+        model = self.decision.request.model
+        permit = self._stage.fleet.state.permit(server, self._stage.clock.now, model=model)
         if permit is not None:
             self.permits.append(permit)
         return permit
 
-    def may_retry(self) -> bool:
+    def may_retry(self, server: str) -> bool:
         """Always."""
+        del server
         return True
 
     def answering(self) -> None:

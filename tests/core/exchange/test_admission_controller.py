@@ -88,12 +88,23 @@ def test_a_slot_is_given_while_there_is_one_and_passed_on(clock: Clock) -> None:
 def test_closing_twice_is_once(clock: Clock) -> None:
     """A slot comes back once, with the retries that its request took."""
     controller = _controller(clock)
-    slot = _slot(controller.admit(CHAT, _nothing))
-    assert slot.may_retry()
+    slot, _ = (_slot(controller.admit(CHAT, _nothing)) for _ in range(2))
+    assert slot.may_retry("b")
     slot.close()
     slot.close()
-    assert controller.fleet.snapshot.in_flight == {"a": 0}
+    assert controller.fleet.snapshot.in_flight == {"a": 0, "b": 1}
     assert sum(controller.take_retry() for _ in range(9)) == 3
+
+
+def test_a_server_with_a_free_slot_needs_no_retry_budget(clock: Clock) -> None:
+    """A budget bounds what retries add to servers that are busy; it must not lose a request that an idle one takes."""
+    controller = _controller(clock)
+    slot = _slot(controller.admit(CHAT, _nothing))
+    while controller.take_retry():
+        pass
+    assert slot.may_retry("b")
+    _slot(controller.admit(CHAT, _nothing))
+    assert not slot.may_retry("b")
 
 
 def test_a_slot_moves_with_its_request(clock: Clock) -> None:

@@ -28,13 +28,6 @@ def test_a_load_begins_with_a_request_and_ends_with_its_answer() -> None:
     assert answered.loaded[MODEL].context_length == 8192
 
 
-def test_a_404_means_that_the_list_was_wrong() -> None:
-    """The model is forgotten, and the list is due again."""
-    facts = observe_answered(FACTS, _request(), 404, now=1.0)
-    assert not facts.installed
-    assert facts.installed_at is None
-
-
 def test_unloading_frees_the_memory() -> None:
     """An empty request with `keep_alive: 0` starts no load and ends with the model gone."""
     unload = _request(messages=[], keep_alive=0)

@@ -11,10 +11,12 @@ from ollama_router_core.routing.forwarding import (
     Broken,
     ForwardingLimits,
     GiveUp,
+    Lost,
     Outcome,
     Rejected,
     Relay,
     SendTo,
+    Unable,
     Unreachable,
     forward,
 )
@@ -22,6 +24,8 @@ from ollama_router_core.routing.forwarding import (
 outcomes: st.SearchStrategy[Outcome] = st.one_of(
     st.builds(Unreachable, st.just(ConnectFailed("refused")), st.floats(0, 20)),
     st.builds(Rejected, st.sampled_from([429, 503, 529])),
+    st.builds(Unable, st.sampled_from([404, 500])),
+    st.builds(Lost, st.just(UpstreamDisconnected("gone"))),
     st.builds(Answered, st.integers(200, 599)),
     st.builds(Broken, st.just(UpstreamDisconnected("cut"))),
 )
@@ -33,7 +37,7 @@ def run(
     ranking: list[str], limits: ForwardingLimits, data: st.DataObject
 ) -> tuple[list[SendTo], list[Outcome], Relay | GiveUp]:
     """Drive it with drawn outcomes and a drawn budget; an endless generator would exhaust the bound of attempts."""
-    forwarding = forward(ranking, limits=limits, may_retry=lambda: data.draw(st.booleans()))
+    forwarding = forward(ranking, limits=limits, may_retry=lambda _: data.draw(st.booleans()))
     sent: list[SendTo] = []
     told: list[Outcome] = []
     try:
@@ -48,10 +52,11 @@ def run(
 
 @given(rankings, limits_of, st.data())
 def test_it_always_ends_within_its_bounds(ranking: list[str], limits: ForwardingLimits, data: st.DataObject) -> None:
-    """At most `attempts` sends, counted from 1, none started once the time for connecting is used up."""
+    """At most `attempts` sends beside those that a server was unable to serve, none once connecting took too long."""
     sent, told, end = run(ranking, limits, data)
     assert [send.attempt for send in sent] == list(range(1, len(sent) + 1))
-    assert end.attempts == len(sent) <= limits.attempts
+    assert end.attempts == len(sent)
+    assert sum(not isinstance(outcome, Unable) for outcome in told) <= limits.attempts
     spent = 0.0
     for outcome in told[:-1]:
         spent += outcome.seconds if isinstance(outcome, Unreachable) else 0
@@ -75,7 +80,7 @@ def test_nothing_is_sent_after_something_may_have_run(
     sent, told, end = run(ranking, limits, data)
     assert not any(isinstance(outcome, Answered | Broken) for outcome in told[:-1])
     last = told[-1] if told else None
-    if isinstance(last, Answered | Rejected):
+    if isinstance(last, Answered | Rejected | Unable):
         assert end == Relay(sent[-1].server, len(sent))
     else:
         assert isinstance(end, GiveUp)

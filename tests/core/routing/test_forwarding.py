@@ -14,10 +14,12 @@ from ollama_router_core.routing.forwarding import (
     Forwarding,
     ForwardingLimits,
     GiveUp,
+    Lost,
     Outcome,
     Rejected,
     Relay,
     SendTo,
+    Unable,
     Unreachable,
     forward,
     outcome_of_status,
@@ -57,6 +59,21 @@ def test_an_unreachable_server_is_followed_by_the_next() -> None:
 def test_a_server_that_is_full_is_followed_by_the_next(status: int) -> None:
     """429, 503 and 529 say that the request was not started."""
     assert drive(forward(["a", "b"]), [outcome_of_status(status), Answered(200)])[1] == Relay("b", 2)
+
+
+def test_what_a_server_cannot_do_the_next_is_asked_for() -> None:
+    """It said so, so nothing ran; as many servers may say so as there are, and none needs the retry budget."""
+    sent, end = drive(forward(list("abcde"), may_retry=_never), [*[Unable(500)] * 4, Answered(200)])
+    assert [send.server for send in sent] == list("abcde")
+    assert end == Relay("e", 5)
+    assert drive(forward(["a", "b"]), [Unable(500), Unable(404)])[1] == Relay("b", 2)
+
+
+def test_a_run_that_ended_with_its_connection_is_begun_on_the_next() -> None:
+    """Up to three times; then the client is told of the last."""
+    assert drive(forward(["a", "b"]), [Lost(UpstreamDisconnected("gone")), Answered(200)])[1] == Relay("b", 2)
+    error = UpstreamDisconnected("gone, too")
+    assert drive(forward(list("abcd")), [Lost(error)] * 3)[1] == GiveUp(error, 3)
 
 
 def test_when_all_are_full_the_last_refusal_is_the_answer() -> None:
@@ -110,30 +127,30 @@ def test_a_server_that_stands_in_the_ranking_twice_is_tried_once() -> None:
 
 
 def test_the_retry_budget_is_asked_before_each_attempt_but_the_first() -> None:
-    """And never for one that is not made: asking spends it."""
+    """And never for one that is not made: asking spends it. It is told which server would be asked."""
     asked = Budget(True)
     drive(forward(["a", "b", "c"], may_retry=asked), [Rejected(503), Rejected(503), Rejected(503)])
-    assert asked.calls == 2
+    assert asked.servers == ["b", "c"]
     spent = Budget(False)
     assert drive(forward(["a", "b"], may_retry=spent), [Rejected(503)])[1] == Relay("a", 1)
     assert drive(forward(["a"], may_retry=_never), [Answered(200)])[1] == Relay("a", 1)
 
 
 class Budget:
-    """A budget that counts how often it is asked."""
+    """A budget that notes for which servers it is asked."""
 
     def __init__(self, answer: bool) -> None:
         self.answer = answer
-        self.calls = 0
+        self.servers: list[str] = []
 
-    def __call__(self) -> bool:
+    def __call__(self, server: str) -> bool:
         """Answer, and remember that someone asked."""
-        self.calls += 1
+        self.servers.append(server)
         return self.answer
 
 
-def _never() -> bool:
-    raise AssertionError("the budget was asked for a first attempt")
+def _never(server: str) -> bool:
+    raise AssertionError(f"the budget was asked for {server}")
 
 
 def test_a_driver_may_walk_away() -> None:

@@ -280,9 +280,20 @@ class UpstreamTimeout(UpstreamError):
 
 
 class UpstreamDisconnected(UpstreamError):
-    """The connection ended before the answer was complete; the request may have run."""
+    """The connection ended before the answer was complete; the request may have run.
+
+    Args:
+        message: as of `RouterError`.
+        reused: the connection had carried a request before, and not a byte of an answer came to this one.
+        reset: it was reset, not closed.
+    """
 
     code = "upstream_disconnected"
+
+    def __init__(self, message: str, *, reused: bool = False, reset: bool = False) -> None:
+        super().__init__(message)
+        self.reused = reused
+        self.reset = reset
 
 
 class UpstreamProtocolError(UpstreamError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.candidates import Candidate, Reason
 from ollama_router_core.routing.filters import FULL, refused_now
@@ -18,7 +19,7 @@ class Availability:
         self.snapshot = snapshot
         self._now = now
         self._among = among
-        self._known: dict[str, Reason | None] = {}
+        self._known: dict[tuple[str, CanonicalName | None], Reason | None] = {}
 
     def any_now(self, able: Iterable[Candidate]) -> bool:
         """Whether one of these servers has a free slot now."""
@@ -30,7 +31,7 @@ class Availability:
         return any(reason is None or reason.code == FULL for one in able for reason in (self._refusal(one),))
 
     def _refusal(self, candidate: Candidate) -> Reason | None:
-        known, name = self._known, candidate.name
-        if name not in known:
-            known[name] = refused_now(candidate, self.snapshot, self._now)
-        return known[name]
+        known, key = self._known, (candidate.name, candidate.model if self.snapshot.suspended_models else None)
+        if key not in known:
+            known[key] = refused_now(candidate, self.snapshot, self._now)
+        return known[key]

@@ -381,8 +381,8 @@ class Admission:
 
 def _changed_servers(old: FleetSnapshot, new: FleetSnapshot) -> frozenset[str] | None:
     """The servers of which something else is known; None for all, when it is more than facts of some."""
-    seen = (old.draining, old.suspended, old.slots, old.elsewhere)
-    if seen != (new.draining, new.suspended, new.slots, new.elsewhere):
+    seen = (old.draining, old.suspended, old.suspended_models, old.slots, old.elsewhere)
+    if seen != (new.draining, new.suspended, new.suspended_models, new.slots, new.elsewhere):
         return None
     return frozenset([name for name, facts in new.servers.items() if old.servers.get(name) is not facts])
 

@@ -126,6 +126,7 @@ class CostModel:
             snapshot.servers is not old.servers
             or snapshot.draining != old.draining
             or snapshot.suspended != old.suspended
+            or snapshot.suspended_models != old.suspended_models
         ):
             self._facts += 1
         if len(self._weights) > 4 * len(self._queue.groups) + 64:

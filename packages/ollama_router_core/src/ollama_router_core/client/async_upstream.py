@@ -54,29 +54,18 @@ class AsyncUpstream:
         """
         task, request, transport = self._task, self._request, self._transport
         if transport is None:
-            self._lease = self._pool.lend(task.library, request.destination.base_url)
+            self._lease = self._pool.lend(task.library, request.destination.base_url, fresh=request.fresh)
             transport = self._lease.transport
         trace = ConnectionTrace()
+        timeouts = task.timeouts(request.destination, request.patience)
+        asked = build_request(task.library, request, timeouts, trace.note_async)
         try:
-            response = await self._send(transport, trace)
+            response = await transport.handle_async_request(asked)
         except Exception as error:  # noqa: BLE001 - raised again, in our words if it is one about transport
-            if not trace.was_stale(task.library, error) or not isinstance(request.body, bytes):
-                self._fail(error)
-            response = await self._send_again(transport)
+            self._fail(error, trace)
         self._stream, self._pieces = response.stream, aiter(response.stream)
         self.status, self.headers = response.status_code, header_fields(response.headers)
         task.failure, task.extensions = None, response.extensions
-
-    async def _send(self, transport: Any, trace: ConnectionTrace) -> Any:
-        task, request = self._task, self._request
-        timeouts = task.timeouts(request.destination, request.patience)
-        return await transport.handle_async_request(build_request(task.library, request, timeouts, trace.note_async))
-
-    async def _send_again(self, transport: Any) -> Any:
-        try:
-            return await self._send(transport, ConnectionTrace())
-        except Exception as error:  # noqa: BLE001 - as above
-            self._fail(error)
 
     async def receive(self) -> Piece:
         """Wait for the next piece of the answer.
@@ -112,10 +101,12 @@ class AsyncUpstream:
             if surplus is not None:
                 await surplus.aclose()
 
-    def _fail(self, error: Exception) -> NoReturn:
+    def _fail(self, error: Exception, trace: ConnectionTrace | None = None) -> NoReturn:
         failure = failure_of(self._task.library, error, self._request.destination.name)
         if failure is None:
             raise error
+        if trace is not None:
+            trace.judge(self._task.library, error, failure)
         self._task.failure = error
         raise failure from error
 

@@ -49,10 +49,10 @@ class ConnectionPool:
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
         self._closed = False
 
-    def lend(self, library: Any, origin: str) -> Lease:
+    def lend(self, library: Any, origin: str, *, fresh: bool = False) -> Lease:
         """Lend an idle transport for this origin, or a new one."""
         key = (library.__name__, origin)
-        idle = self._idle.get(key)
+        idle = None if fresh else self._idle.get(key)
         return Lease(self, key, idle.pop()[0] if idle else self._new(library, origin))
 
     def keep(self, key: tuple[str, str], transport: Any) -> Any:

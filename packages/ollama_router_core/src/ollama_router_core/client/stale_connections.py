@@ -1,8 +1,10 @@
-"""Requests that met a kept connection which its server was closing: they have not run, and may be sent again."""
+"""Requests that met a kept connection which its server was closing; the core decides which are sent again."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from ollama_router_core.errors import UpstreamDisconnected, UpstreamError
 
 __all__ = ["ConnectionTrace"]
 
@@ -27,11 +29,13 @@ class ConnectionTrace:
         """Take one event of an asynchronous request."""
         self.note(event, info)
 
-    def was_stale(self, library: Any, error: Exception) -> bool:
-        """Tell whether a connection used before was closed, not reset, without a byte of an answer."""
-        return (
-            self._sent
-            and not self._connected
-            and isinstance(error, library.RemoteProtocolError)
-            and str(error).startswith("Server disconnected without")  # not a head that was cut
-        )
+    def judge(self, library: Any, error: Exception, failure: UpstreamError) -> None:
+        """Note in `failure` whether the connection had been used before, and whether it was closed or reset.
+
+        The library's words tell an end without a byte of an answer from a head that was cut.
+        """
+        if not isinstance(failure, UpstreamDisconnected) or not self._sent or self._connected:
+            return
+        closed = isinstance(error, library.RemoteProtocolError)
+        failure.reset = not closed
+        failure.reused = not closed or str(error).startswith("Server disconnected without")

@@ -46,26 +46,14 @@ class SyncUpstream:
         """
         task, request = self._task, self._request
         trace = ConnectionTrace()
+        timeouts = task.timeouts(request.destination, request.patience)
         try:
-            response = self._send(trace)
+            response = self._transport.handle_request(build_request(task.library, request, timeouts, trace.note))
         except Exception as error:  # noqa: BLE001 - raised again, in our words if it is one about transport
-            if not trace.was_stale(task.library, error) or not isinstance(request.body, bytes):
-                self._fail(error)
-            response = self._send_again()
+            self._fail(error, trace)
         self._stream, self._pieces = response.stream, iter(response.stream)
         self.status, self.headers = response.status_code, header_fields(response.headers)
         task.failure, task.extensions = None, response.extensions
-
-    def _send(self, trace: ConnectionTrace) -> Any:
-        task, request = self._task, self._request
-        timeouts = task.timeouts(request.destination, request.patience)
-        return self._transport.handle_request(build_request(task.library, request, timeouts, trace.note))
-
-    def _send_again(self) -> Any:
-        try:
-            return self._send(ConnectionTrace())
-        except Exception as error:  # noqa: BLE001 - as above
-            self._fail(error)
 
     def receive(self) -> Piece:
         """Wait for the next piece of the answer.
@@ -93,10 +81,12 @@ class SyncUpstream:
         if self._stream is not None:
             self._stream.close()
 
-    def _fail(self, error: Exception) -> NoReturn:
+    def _fail(self, error: Exception, trace: ConnectionTrace | None = None) -> NoReturn:
         failure = failure_of(self._task.library, error, self._request.destination.name)
         if failure is None:
             raise error
+        if trace is not None:
+            trace.judge(self._task.library, error, failure)
         self._task.failure = error
         raise failure from error
 

@@ -53,6 +53,11 @@ class Server(Section):
     num_parallel: Annotated[int, Field(ge=1)] = Field(
         default=1, description="Requests that a loaded model serves in parallel (the server's OLLAMA_NUM_PARALLEL)."
     )
+    ends_runs_with_connection: bool = Field(
+        default=True,
+        description="Ollama ends a run whose connection is gone, so a request whose connection broke before an answer"
+        " began is sent to another server. false for a server that finishes such a run: the client gets the error.",
+    )
     kv_cache_type: Literal["f16", "q8_0", "q4_0"] = Field(
         default="f16", description="The server's OLLAMA_KV_CACHE_TYPE."
     )

@@ -62,7 +62,8 @@ __all__ = [
 class Outgoing(Struct, frozen=True, kw_only=True):
     """One request as it is sent; `target` is path and query, built from the endpoint table.
 
-    A body that is streamed has `body_length` bytes, or is sent in chunks if that is None.
+    A body that is streamed has `body_length` bytes, or is sent in chunks if that is None. `repeatable` says that the
+    server may be asked twice. A `fresh` one goes over a connection that was never used.
     """
 
     destination: Destination
@@ -72,6 +73,8 @@ class Outgoing(Struct, frozen=True, kw_only=True):
     body: bytes | BodyStream = b""
     body_length: int | None = None
     patience: Patience
+    repeatable: bool = False
+    fresh: bool = False
 
     def __repr__(self) -> str:
         """Without fields and body: they hold keys and what people write."""

@@ -18,7 +18,7 @@ from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.exchange.actions import Admit
 from ollama_router_core.exchange.events import Queued, Refused
-from ollama_router_core.fleet.health import BreakerPermit, Health
+from ollama_router_core.fleet.health import USUAL_SLOTS, BreakerPermit, Health
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.decision import Decision, StatedExplanation
 from ollama_router_core.routing.strategies import STRATEGIES
@@ -53,8 +53,8 @@ class SlotFleet(Protocol):
     def end(self, name: str) -> None:
         """It ended there."""
 
-    def permit(self, server: str, *, forced: bool = False) -> BreakerPermit | None:
-        """The right to send one request now, None while the server is suspended."""
+    def permit(self, server: str, *, forced: bool = False, model: CanonicalName | None = None) -> BreakerPermit | None:
+        """The right to send one request now, None while the server, or its model, is suspended."""
 
     def take_retry(self, waiting: int) -> bool:
         """Take one retry from the budget, if it has one; `waiting` requests count as in flight too."""
@@ -82,7 +82,9 @@ class ServerSlot:
         self.unload = unload
         admission.fleet.begin(self.server)
         forced = decision.strategy == "explicit_assignment"
-        self._first: BreakerPermit | None = admission.fleet.permit(self.server, forced=forced)
+        self._first: BreakerPermit | None = admission.fleet.permit(
+            self.server, forced=forced, model=decision.request.model
+        )
 
     def permit(self, server: str) -> BreakerPermit | None:
         """Move the slot to a server of the ranking; None while that server is suspended."""
@@ -91,10 +93,12 @@ class ServerSlot:
             return permit
         if server != self.server:
             self._admission.moved(self, server)
-        return self._admission.fleet.permit(server)
+        return self._admission.fleet.permit(server, model=self.decision.request.model)
 
-    def may_retry(self) -> bool:
-        """Take one retry from the budget of the whole router, if it has one."""
+    def may_retry(self, server: str) -> bool:
+        """Take one retry from the budget of the whole router; a server with a free slot takes it in any case."""
+        if self._admission.has_room(server):
+            return True
         if not self._admission.take_retry():
             return False
         self._retries += 1
@@ -264,6 +268,15 @@ class AdmissionController:
         return ServerSlot(self, outcome.ticket.number, decision, unload=outcome.unload)
 
     # --- what a slot reports ------------------------------------------------------------------------------------------
+
+    def has_room(self, server: str) -> bool:
+        """Whether a server takes one more request at once; where nothing limits it, up to as many as are usual."""
+        snapshot, settings = self.fleet.snapshot, self._config.servers.get(server)
+        if settings is None:
+            return False
+        limits = (snapshot.slots.get(server), settings.max_concurrent)
+        most = min([limit for limit in limits if limit is not None], default=USUAL_SLOTS)
+        return snapshot.in_flight.get(server, 0) < most
 
     def take_retry(self) -> bool:
         """Take one of the fleet's retries, if there is one left."""

@@ -5,11 +5,17 @@ They take no slot: pulling a model for an hour must not look like load.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from ollama_router_core.errors import RouterError, UpstreamError, UpstreamProtocolError, UpstreamTimeout
+from ollama_router_core.errors import (
+    RouterError,
+    UpstreamDisconnected,
+    UpstreamError,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+)
 from ollama_router_core.exchange.actions import AwaitHead, Outgoing, ReceiveAny, Release, Send, Steps
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
@@ -17,10 +23,20 @@ from ollama_router_core.exchange.events import Arrival, BodyStream, Headers, Pie
 from ollama_router_core.outbound.destinations import Destination, Patience
 from ollama_router_core.outbound.header_fields import request_fields
 
-__all__ = ["LONGEST_REPLY", "Order", "Reply", "ask_all", "open_upstream", "own_request", "refuse_redirect"]
+__all__ = [
+    "LONGEST_REPLY",
+    "Order",
+    "Reply",
+    "ask_all",
+    "met_stale_connection",
+    "open_upstream",
+    "own_request",
+    "refuse_redirect",
+]
 
 LONGEST_REPLY = 1024 * 1024
 """Bytes of a short answer."""
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _PATIENCE = 3600.0
 """Seconds of silence while a server verifies, converts or quantises what it has read."""
 
@@ -87,15 +103,29 @@ def refuse_redirect(destination: Destination, status: int) -> None:
         raise UpstreamProtocolError(f"{destination.name} answered with a redirect, which is not followed")
 
 
-def open_upstream(request: Outgoing) -> Steps[Upstream]:
-    """Send, and wait for the head of the answer, which the caller has to release.
+def open_upstream(
+    request: Outgoing, *, interval: float | None = None, beat: Callable[[], Steps[None]] | None = None
+) -> Steps[Upstream]:
+    """Send, and wait for the head of the answer, which the caller has to release; `beat` is run every `interval`.
 
     Raises:
         UpstreamError: no acceptable answer; the text names the server.
     """
+    try:
+        return (yield from _opened(request, interval, beat))
+    except UpstreamDisconnected as error:
+        if not met_stale_connection(request, error):
+            raise
+    return (yield from _opened(structs.replace(request, fresh=True), interval, beat))
+
+
+def _opened(request: Outgoing, interval: float | None, beat: Callable[[], Steps[None]] | None) -> Steps[Upstream]:
     upstream: Upstream = yield Send(request)
     try:
-        yield AwaitHead(upstream)
+        wait = AwaitHead(upstream, interval)
+        while not (yield wait):
+            if beat is not None:
+                yield from beat()
         refuse_redirect(request.destination, upstream.status)
     except BaseException:
         yield Release((upstream,))
@@ -103,16 +133,42 @@ def open_upstream(request: Outgoing) -> Steps[Upstream]:
     return upstream
 
 
+def met_stale_connection(request: Outgoing, error: RouterError) -> bool:
+    """Whether a request met a kept connection that its server was closing, and may be sent again on a fresh one.
+
+    It can, once, if it was not read (its connection was closed and not reset), or may be repeated (RFC 9110, 9.2.2).
+    """
+    if not isinstance(error, UpstreamDisconnected) or not error.reused or request.fresh:
+        return False
+    if not isinstance(request.body, bytes):
+        return False
+    return not error.reset or request.repeatable or request.method in _IDEMPOTENT
+
+
 class _Collecting:
     """What has come of each request so far."""
 
     def __init__(self, requests: Sequence[Outgoing], longest: int) -> None:
-        self.requests = requests
+        self.requests = list(requests)
         self.longest = longest
         self.open: dict[Upstream, int] = {}
         self.pieces: list[list[bytes]] = [[] for _ in requests]
         self.sizes = [0] * len(requests)
         self.results: list[Reply | RouterError | None] = [None] * len(requests)
+
+    def sent(self, number: int, upstream: Upstream) -> None:
+        """Note that a request is on its way."""
+        self.open[upstream] = number
+
+    def again(self, arrival: Arrival) -> tuple[int, Outgoing] | None:
+        """The request to be sent in place of one that met a stale connection."""
+        number = self.open[arrival.upstream]
+        request = self.requests[number]
+        if isinstance(arrival.result, Piece) or not met_stale_connection(request, arrival.result):
+            return None
+        del self.open[arrival.upstream]
+        self.requests[number] = structs.replace(request, fresh=True)
+        return number, self.requests[number]
 
     def take(self, arrival: Arrival) -> bool:
         """Note what came; says whether it was the last of this answer."""
@@ -156,14 +212,17 @@ def ask_all(
     deadline = None if seconds is None else environment.now() + seconds
     try:
         for number, request in enumerate(requests):
-            upstream: Upstream = yield Send(request)
-            collecting.open[upstream] = number
+            collecting.sent(number, (yield Send(request)))
         while collecting.open:
             left = None if deadline is None else max(0.0, deadline - environment.now())
             arrival: Arrival | None = yield ReceiveAny(tuple(collecting.open), left)
             if arrival is None:
                 break
-            if collecting.take(arrival):
+            again = collecting.again(arrival)
+            if again is not None:
+                yield Release((arrival.upstream,))
+                collecting.sent(again[0], (yield Send(again[1])))
+            elif collecting.take(arrival):
                 yield Release((arrival.upstream,))
     finally:
         if collecting.open:

@@ -6,38 +6,52 @@ from functools import partial
 
 from msgspec import Struct
 
+from ollama_router_core.api.endpoints import Kind
 from ollama_router_core.api.requests import ParsedRequest
-from ollama_router_core.errors import ConnectFailed, UpstreamError, UpstreamProtocolError
-from ollama_router_core.exchange.actions import AwaitHead, Outgoing, Release, Send, Steps
-from ollama_router_core.exchange.asking import refuse_redirect
+from ollama_router_core.errors import (
+    ConnectFailed,
+    UpstreamDisconnected,
+    UpstreamError,
+    UpstreamProtocolError,
+)
+from ollama_router_core.exchange.actions import Outgoing, Receive, Release, Steps
+from ollama_router_core.exchange.asking import open_upstream
 from ollama_router_core.exchange.computing import computed
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Piece, Slot, Upstream
-from ollama_router_core.exchange.feedback import Sent, note_finished, note_sent
+from ollama_router_core.exchange.feedback import Sent, note_fault, note_finished, note_sent
 from ollama_router_core.exchange.heartbeat import StreamHeartbeat, heartbeat_for
 from ollama_router_core.exchange.redaction import Redactor, redactor_for
 from ollama_router_core.fleet.health import BreakerPermit
 from ollama_router_core.outbound.destinations import Destination
 from ollama_router_core.outbound.header_fields import request_fields
 from ollama_router_core.outbound.sending import Outbound, Translation, prepare
+from ollama_router_core.responses.server_faults import TELLING, FaultKind, read_fault
 from ollama_router_core.routing.forwarding import (
     Broken,
     GiveUp,
+    Lost,
     Outcome,
     Relay,
+    Unable,
     Unreachable,
     forward,
     outcome_of_status,
 )
 
-__all__ = ["Answer", "forward_request", "release"]
+__all__ = ["LONGEST_ERROR", "Answer", "forward_request", "read_error", "release"]
+
+_INFER = Kind.INFER
+LONGEST_ERROR = 64 * 1024
+"""Bytes of a server's error that are looked at."""
 
 
 class Answer(Struct, eq=False):
     """An answer whose head has arrived; `complete` once all of its body was taken.
 
-    One of the ranking's has a permit, which `release` ends, and facts about the server to learn from.
+    One of the ranking's has a permit, which `release` ends, and facts about the server to learn from. `held` is the
+    beginning of its body, where that was looked at.
     """
 
     destination: Destination
@@ -46,6 +60,7 @@ class Answer(Struct, eq=False):
     sent: Sent | None = None
     translation: Translation | None = None
     redactor: Redactor | None = None
+    held: Piece | None = None
     complete: bool = False
     released: bool = False
 
@@ -58,6 +73,23 @@ class Answer(Struct, eq=False):
         """The bytes of the next piece, without our keys."""
         self.complete = piece.complete
         return piece.data if self.redactor is None else self.redactor.redact(piece)
+
+
+def read_error(answer: Answer) -> Steps[bytes]:
+    """The body of an error, of an endless one the beginning.
+
+    Raises:
+        UpstreamError: it broke off.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    receive = Receive(answer.upstream)
+    while size < LONGEST_ERROR and not answer.complete:
+        piece: Piece = answer.held or (yield receive)
+        answer.held = None
+        pieces.append(answer.take(piece))
+        size += len(pieces[-1])
+    return b"".join(pieces)
 
 
 def release(environment: Environment, context: RequestContext, answer: Answer) -> Steps[None]:
@@ -123,63 +155,91 @@ def _try(
     if permit is None:
         alone = ConnectFailed(f"{destination.name} is suspended after repeated failures")
         return Unreachable(alone, 0.0), None
-    started = environment.now()
+    if request.endpoint.kind is not _INFER:
+        permit.spare_model()
+    started, answer = environment.now(), None
+    repeatable = destination.ends_runs or request.endpoint.kind is Kind.READ
     try:
         outbound = yield from computed(len(request.body), partial(prepare, request, destination))
         sent = note_sent(environment.fleet, destination.name, request)
-        upstream = yield from _head(environment, context, _outgoing(context, destination, outbound), heartbeat)
+        outgoing = _outgoing(context, destination, outbound, repeatable=repeatable)
+        upstream = yield from _head(environment, context, outgoing, heartbeat)
+        answer = Answer(destination, upstream, permit, sent, outbound.translation, redactor_for(destination))
+        outcome = yield from _judged(environment, context, request, answer, permit)
     except UpstreamError as error:
-        return _failed(environment, context, destination, permit, error, started), None
+        if answer is not None:
+            yield Release((answer.upstream,))
+        return _failed(environment, context, permit, error, started, repeatable=repeatable), None
     except BaseException:
         permit.left()
+        if answer is not None:
+            yield Release((answer.upstream,))
         raise
+    return outcome, answer
+
+
+def _judged(
+    environment: Environment, context: RequestContext, request: ParsedRequest, answer: Answer, permit: BreakerPermit
+) -> Steps[Outcome]:
+    """What an answer's status means for its server and for the next; where the status alone does not say, its words.
+
+    Raises:
+        UpstreamError: it broke off before it had said so.
+    """
+    status = answer.status
     if context.observer is not None:
-        context.observer.answered(upstream.status)
-    permit.head(upstream.status, environment.now())
-    answer = Answer(destination, upstream, permit, sent, outbound.translation, redactor_for(destination))
-    return outcome_of_status(upstream.status), answer
+        context.observer.answered(status)
+    fault = None
+    if status in TELLING and not answer.destination.external:
+        body = yield from read_error(answer)
+        answer.held, answer.complete = Piece(body, answer.complete), False
+        fault = read_fault(status, body, streamed=request.route.stream)
+    if fault is None:
+        permit.head(status, environment.now())
+        return outcome_of_status(status)
+    note_fault(environment, answer.destination.name, request, fault)
+    if fault.kind is FaultKind.NO_ROUTE:
+        permit.done(environment.now())
+    else:
+        permit.unable(fault.words, environment.now(), at_once=fault.nothing_ran)
+    return Unable(status) if fault.nothing_ran else outcome_of_status(status)
 
 
 def _head(
     environment: Environment, context: RequestContext, request: Outgoing, heartbeat: StreamHeartbeat | None
 ) -> Steps[Upstream]:
     """Send, and wait for the head of the answer; the client may get heartbeats meanwhile."""
+    if heartbeat is None:
+        return (yield from open_upstream(request))
     server = request.destination.name
-    if heartbeat is not None:
-        heartbeat.look(environment, server)
-    upstream: Upstream = yield Send(request)
-    try:
-        wait = AwaitHead(upstream, None if heartbeat is None else heartbeat.interval)
-        while not (yield wait):
-            if heartbeat is not None:
-                yield from heartbeat.beat(environment, context, server)
-        refuse_redirect(request.destination, upstream.status)
-    except BaseException:
-        yield Release((upstream,))
-        raise
-    return upstream
+    heartbeat.look(environment, server)
+    beat = partial(heartbeat.beat, environment, context, server)
+    return (yield from open_upstream(request, interval=heartbeat.interval, beat=beat))
 
 
 def _failed(
     environment: Environment,
     context: RequestContext,
-    destination: Destination,
     permit: BreakerPermit,
     error: UpstreamError,
     started: float,
+    *,
+    repeatable: bool,
 ) -> Outcome:
     if context.observer is not None:
         context.observer.failed(error.code)
     now = environment.now()
     if isinstance(error, ConnectFailed):
         permit.failed(now, refused=True)
-        environment.fleet.refresh_soon(destination.name)
+        environment.fleet.refresh_soon(permit.server)
         return Unreachable(error, now - started)
     permit.failed(now)
+    if isinstance(error, UpstreamDisconnected) and repeatable:
+        return Lost(error)
     return Broken(error)
 
 
-def _outgoing(context: RequestContext, destination: Destination, outbound: Outbound) -> Outgoing:
+def _outgoing(context: RequestContext, destination: Destination, outbound: Outbound, *, repeatable: bool) -> Outgoing:
     own = outbound.headers
     if context.observer is not None:
         own = (*own, *context.observer.sending(context, destination.name))
@@ -192,4 +252,5 @@ def _outgoing(context: RequestContext, destination: Destination, outbound: Outbo
         ),
         body=outbound.body,
         patience=destination.patience,
+        repeatable=repeatable,
     )

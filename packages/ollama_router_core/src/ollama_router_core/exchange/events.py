@@ -132,8 +132,8 @@ class Slot(Protocol):
     def permit(self, server: str) -> BreakerPermit | None:
         """Move the slot to a server of the ranking; None while that server is suspended."""
 
-    def may_retry(self) -> bool:
-        """Take one retry from the router's budget, if it has one."""
+    def may_retry(self, server: str) -> bool:
+        """Take one retry from the router's budget, if it has one; a server with a free slot takes it in any case."""
 
     def answering(self) -> None:
         """The head of an answer came: the model is loaded."""

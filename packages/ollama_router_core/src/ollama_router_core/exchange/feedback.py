@@ -11,11 +11,13 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment, Fleet
+from ollama_router_core.fleet.observations import forget_model, observe_unloaded
 from ollama_router_core.fleet.traffic import inferred_model, observe_answered, sample_of, shows_nothing_new
+from ollama_router_core.responses.server_faults import Fault, FaultKind
 from ollama_router_core.responses.usage import Usage
 from ollama_router_core.routing.expected_time import BYTES_A_TOKEN
 
-__all__ = ["Sent", "note_answered", "note_finished", "note_sent"]
+__all__ = ["Sent", "note_answered", "note_fault", "note_finished", "note_sent"]
 
 
 class Sent(Struct, frozen=True):
@@ -40,7 +42,7 @@ def note_sent(fleet: Fleet, server: str, request: ParsedRequest) -> Sent:
 
 
 def note_answered(environment: Environment, server: str, request: ParsedRequest, status: int) -> None:
-    """The head of an answer came: the model is in memory, or unloaded, or not there at all."""
+    """The head of an answer came: the model is in memory, or unloaded."""
     if request.route.model is None or request.endpoint.kind is not Kind.INFER:
         return
     fleet = environment.fleet
@@ -50,8 +52,19 @@ def note_answered(environment: Environment, server: str, request: ParsedRequest,
     change = partial(observe_answered, request=request, status=status, now=environment.now())
     if fleet.update(server, change) and inferred_model(request) is not None and status == 200:
         fleet.measure_soon(server)
-    if status == 404:
+
+
+def note_fault(environment: Environment, server: str, request: ParsedRequest, fault: Fault) -> None:
+    """A server said why it could not serve a model: it is not there, or not in memory, whatever was believed."""
+    model, fleet = request.route.model, environment.fleet
+    if model is None or fault.kind is FaultKind.NO_ROUTE:
+        return
+    if fault.kind is FaultKind.NO_MODEL:
+        fleet.update(server, partial(forget_model, name=model))
         fleet.refresh_soon(server)
+    elif inferred_model(request) is not None and fault.kind is FaultKind.NOT_LOADED:
+        fleet.update(server, partial(observe_unloaded, name=model))
+        fleet.measure_soon(server)
 
 
 def note_finished(fleet: Fleet, sent: Sent, context: RequestContext) -> None:

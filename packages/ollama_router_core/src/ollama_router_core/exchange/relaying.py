@@ -6,7 +6,7 @@ from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.errors import RefusedLate, UpstreamError
 from ollama_router_core.exchange.actions import Cut, Receive, Steps, Write
 from ollama_router_core.exchange.answers import finish, write_head
-from ollama_router_core.exchange.attempts import Answer
+from ollama_router_core.exchange.attempts import LONGEST_ERROR, Answer, read_error
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.error_responses import cut_stream
@@ -17,10 +17,7 @@ from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.forwarding import REJECTIONS
 from ollama_router_core.translate import error_tail, read_host_error
 
-__all__ = ["LONGEST_ERROR", "answer_head", "read_error", "relay", "relay_late_error"]
-
-LONGEST_ERROR = 64 * 1024
-"""Bytes of a server's error that are looked at."""
+__all__ = ["answer_head", "relay", "relay_late_error"]
 
 
 def relay(environment: Environment, context: RequestContext, request: ParsedRequest, answer: Answer) -> Steps[None]:
@@ -49,7 +46,7 @@ def _relay_pieces(environment: Environment, context: RequestContext, answer: Ans
     """
     usage = context.usage
     receive = Receive(answer.upstream)
-    piece: Piece = yield receive
+    piece: Piece = answer.held or (yield receive)
     context.first_byte = environment.now()
     while True:
         data = answer.take(piece)
@@ -81,22 +78,6 @@ def _relay_redacted(context: RequestContext, answer: Answer, fields: Headers) ->
     kept = [field for field in fields if field[0] != b"content-length"]
     yield from write_head(context, answer.status, [*kept, (b"content-length", b"%d" % len(body))])
     yield from finish(context, body)
-
-
-def read_error(answer: Answer) -> Steps[bytes]:
-    """The body of an error, of an endless one the beginning.
-
-    Raises:
-        UpstreamError: it broke off.
-    """
-    pieces: list[bytes] = []
-    size = 0
-    receive = Receive(answer.upstream)
-    while size < LONGEST_ERROR and not answer.complete:
-        piece: Piece = yield receive
-        pieces.append(answer.take(piece))
-        size += len(pieces[-1])
-    return b"".join(pieces)
 
 
 def answer_head(context: RequestContext, answer: Answer, *, rewritten: bool = False) -> list[tuple[bytes, bytes]]:

@@ -1,23 +1,26 @@
-"""When a server is suspended, on probation, back; and how many retries the whole fleet bears.
+"""When a server, or one model of it, is suspended, on probation, back; how many retries the whole fleet bears.
 
     closed     --5 failures in a row-->         open for 10 s x 2^n (+ up to 20 %), at most 300 s
     open       --time is up-->                  half-open: exactly one request may go
     half-open  --it succeeds-->                 closed, with a slow start of 30 s; else open again, n + 1
     closed     --healthy for a while-->         n falls by one for every 60 s without a failure
 
-Refused connections, timeouts, broken exchanges, 502, 503 and 504 are failures; 429, other 4xx and clients that leave
-are not. Sources: Envoy's outlier detection, linkerd's consecutive-failures breaker, HAProxy's slowstart.
+Refused connections, timeouts, broken exchanges, 502, 503 and 504 are failures of a server; 429, other 4xx and clients
+that leave are not. A 500 is one of the model there; a model that could not be loaded is out at once. Sources: Envoy's
+outlier detection, linkerd's consecutive-failures breaker, HAProxy's slowstart.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 __all__ = ["Breaker", "BreakerLimits", "BreakerState", "RetryBudget", "counts_as_failure"]
 
 _FAILURES = frozenset({502, 503, 504})
+Subject = TypeVar("Subject", bound=Hashable)
 
 
 def counts_as_failure(status: int) -> bool:
@@ -42,7 +45,7 @@ DEFAULT_LIMITS = BreakerLimits()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerState:
-    """One server. `until` is when it may be probed, None when closed; `probing` while the one probe is out.
+    """One subject. `until` is when it may be probed, None when closed; `probing` while the one probe is out.
 
     `ejections` decide the next time out; `calm_since` is when they last fell or the server came back; `refused` says
     that its last failure was a refused connection: nothing listens there, so panic does not help.
@@ -60,19 +63,21 @@ class BreakerState:
 _CLOSED = BreakerState()
 
 
-class Breaker:
-    """All servers' breakers. Feeds `FleetSnapshot.suspended` and `FleetSnapshot.slots`."""
+class Breaker(Generic[Subject]):
+    """The breakers of all servers, or of all models on servers; feeds `FleetSnapshot`."""
 
     def __init__(self, limits: BreakerLimits = DEFAULT_LIMITS) -> None:
         self._limits = limits
-        self._states: dict[str, BreakerState] = {}
+        self._states: dict[Subject, BreakerState] = {}
 
-    def state(self, server: str) -> BreakerState:
+    def state(self, server: Subject) -> BreakerState:
         """Return what is known about one server."""
         return self._states.get(server, _CLOSED)
 
-    def failed(self, server: str, now: float, *, jitter: float = 0.0, refused: bool = False) -> bool:
-        """Count a failure that is the server's fault; True when it opens the breaker.
+    def failed(
+        self, server: Subject, now: float, *, jitter: float = 0.0, refused: bool = False, at_once: bool = False
+    ) -> bool:
+        """Count a failure that is the server's fault; True when it opens the breaker, which it does if `at_once`.
 
         `jitter` in [0, 1] lengthens the suspension by up to 20 %, so that servers lost together do not return together.
         """
@@ -81,13 +86,13 @@ class Breaker:
             return False  # sent before the suspension: already counted
         failures = state.failures + 1
         state = replace(state, failures=failures, refused=refused, calm_since=now)
-        out = state.probing or failures >= self._limits.failures
+        out = at_once or state.probing or failures >= self._limits.failures
         if out:
             state = self._ejected(state, now, jitter)
         self._states[server] = state
         return out
 
-    def succeeded(self, server: str, now: float) -> None:
+    def succeeded(self, server: Subject, now: float) -> None:
         """Count a success: it ends a row of failures; that of a probe closes the breaker."""
         state = self.state(server)
         if state.until is not None and not state.probing:
@@ -99,13 +104,13 @@ class Breaker:
         elif state.failures or state.ejections:
             self._states[server] = replace(self._calmed(state, now), failures=0, refused=False)
 
-    def abandoned(self, server: str) -> None:
+    def abandoned(self, server: Subject) -> None:
         """End a request that says nothing about the server; if it was the probe, another request may probe."""
         state = self.state(server)
         if state.probing:
             self._states[server] = replace(state, probing=False)
 
-    def opened_elsewhere(self, server: str, *, until: float, ejections: int, refused: bool) -> None:
+    def opened_elsewhere(self, server: Subject, *, until: float, ejections: int, refused: bool) -> None:
         """Take over a suspension from another process, unless a probe of this one is under way."""
         state = self.state(server)
         if not state.probing and until > (state.until or 0.0):
@@ -118,7 +123,7 @@ class Breaker:
                 refused=refused,
             )
 
-    def closed_elsewhere(self, server: str, now: float) -> None:
+    def closed_elsewhere(self, server: Subject, now: float) -> None:
         """Take over a successful probe from another process: close the breaker, with a slow start."""
         state = self.state(server)
         if state.until is not None:
@@ -126,7 +131,7 @@ class Breaker:
                 state, failures=0, until=None, probing=False, calm_since=now, back_since=now, refused=False
             )
 
-    def admit(self, server: str, now: float) -> bool:
+    def admit(self, server: Subject, now: float) -> bool:
         """Ask right before sending; False while another request probes the server or its suspension lasts.
 
         True for a half-open server takes the probe; `failed`, `succeeded` or `abandoned` must follow.
@@ -139,7 +144,7 @@ class Breaker:
         self._states[server] = replace(state, probing=True)
         return True
 
-    def suspended(self, servers: Collection[str], now: float) -> Mapping[str, float]:
+    def suspended(self, servers: Collection[Subject], now: float) -> Mapping[Subject, float]:
         """Return suspended servers and until when, for `FleetSnapshot.suspended`.
 
         A server whose probe is under way stays suspended. When all would be suspended, those that at least accepted
@@ -150,21 +155,26 @@ class Breaker:
             return {server: until for server, until in out.items() if self.state(server).refused}
         return out
 
-    def slots(self, most: Mapping[str, int], now: float) -> Mapping[str, int]:
+    def slots(self, most: Mapping[Subject, int], now: float) -> Mapping[Subject, int]:
         """Return the slots of servers in their slow start: 1, rising to `most`."""
-        found: dict[str, int] = {}
+        found: dict[Subject, int] = {}
         for server, state in self._states.items():
             since = None if state.back_since is None else now - state.back_since
             if since is not None and since < self._limits.slow_start and server in most:
                 found[server] = max(1, math.floor(most[server] * since / self._limits.slow_start))
         return found
 
-    def retry_after(self, servers: Collection[str], now: float) -> float | None:
+    def retry_after(self, servers: Collection[Subject], now: float) -> float | None:
         """Return seconds until the first of these may be probed; None when none is suspended."""
         times = [until - now for server in servers if (until := self._until(server, now)) is not None]
         return max(0.0, min(times)) if times else None
 
-    def _until(self, server: str, now: float) -> float | None:
+    def forget(self, subjects: Collection[Subject]) -> None:
+        """Forget what is known about these."""
+        for subject in subjects:
+            self._states.pop(subject, None)
+
+    def _until(self, server: Subject, now: float) -> float | None:
         state = self.state(server)
         if state.until is None:
             return None

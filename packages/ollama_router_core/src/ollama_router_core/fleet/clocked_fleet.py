@@ -86,9 +86,9 @@ class ClockedFleet:
         """Return this process's requests in flight on a server."""
         return self.state.running(name)
 
-    def permit(self, server: str, *, forced: bool = False) -> BreakerPermit | None:
-        """Permit one request now; see `Health.permit`."""
-        return self.state.permit(server, self.now(), forced=forced)
+    def permit(self, server: str, *, forced: bool = False, model: CanonicalName | None = None) -> BreakerPermit | None:
+        """Permit one request now; see `FleetState.permit`."""
+        return self.state.permit(server, self.now(), forced=forced, model=model)
 
     def take_retry(self, waiting: int) -> bool:
         """Take one retry if the budget has one; `waiting` requests count as in flight too."""

@@ -9,14 +9,16 @@ import zlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.breaker import Breaker, RetryBudget, counts_as_failure
+from ollama_router_core.fleet.model_faults import Holders, ModelFaults
 from ollama_router_core.fleet.notices import Notice, ServerReturned, ServerSuspended
 
-__all__ = ["BreakerPermit", "Health"]
+__all__ = ["USUAL_SLOTS", "BreakerPermit", "Health"]
 
-_USUAL_SLOTS = 16
-"""Requests at once that a slow start leads up to where the config sets no limit."""
+USUAL_SLOTS = 16
+"""Requests at once that a server takes where the config sets no limit: what a slow start leads up to."""
 _OK = 200
 _TOO_MANY = 429
 
@@ -24,40 +26,64 @@ _TOO_MANY = 429
 class BreakerPermit:
     """The right to send one request to one server. Its first end counts, later ones do nothing.
 
-    `probe` is True when the request is the one that finds out whether a server is back.
+    `probe` is True when the request is the one that finds out whether a server is back, `trial` when it finds out
+    whether its model is.
     """
 
-    __slots__ = ("_ended", "_health", "probe", "server")
+    __slots__ = ("_ended", "_health", "_served", "model", "probe", "server", "trial")
 
-    def __init__(self, health: Health, server: str, *, probe: bool) -> None:
+    def __init__(
+        self, health: Health, server: str, *, probe: bool, model: CanonicalName | None = None, trial: bool = False
+    ) -> None:
         self.server = server
         self.probe = probe
+        self.model = model
+        self.trial = trial
         self._health = health
-        self._ended = False
+        self._ended = self._served = False
 
     def head(self, status: int, now: float) -> None:
         """Judge the head of an answer: it decides a probe, whose body may take minutes; else only faults count."""
-        if status == _OK and not self.probe:
+        self._served = status == _OK
+        if self._served and not (self.probe or self.trial):
             return
         if counts_as_failure(status):
             self.failed(now)
         elif status == _TOO_MANY:
             self.left()
-        elif self.probe:
+        elif self.probe or self._served:
             self.done(now)
             self.probe, self._ended = False, False  # it may still break off
+
+    def spare_model(self) -> None:
+        """Note that the request does not need the model in memory: it says nothing about whether it can be served."""
+        if self.model is not None:
+            self._end_trial()
+            self.model = None
+
+    def unable(self, words: str, now: float, *, at_once: bool) -> None:
+        """Count an error that says, in the server's words, that it did not serve the model; the server itself is well.
+
+        `at_once` if the next request would certainly meet the same.
+        """
+        if self.model is not None and not self._ended:
+            self.trial = False
+            self._health.models.failed(self.server, self.model, words, now, at_once=at_once)
+        self.done(now)
 
     def done(self, now: float) -> None:
         """Count a complete answer."""
         if not self._ended:
             self._ended = True
             self._health.succeeded(self.server, now)
+            self._end_trial()
 
     def failed(self, now: float, *, refused: bool = False) -> None:
         """Count a fault of the server: no connection, a timeout, an answer that broke off."""
         if not self._ended:
-            self._ended = True
+            self._ended, self._served = True, False
             self._health.failed(self.server, now, refused=refused)
+            self._end_trial()
 
     def left(self) -> None:
         """End without a finding: the client disconnected, or the request never reached the server."""
@@ -65,15 +91,27 @@ class BreakerPermit:
             self._ended = True
             if self.probe:
                 self._health.abandoned(self.server)
+            self._end_trial()
+
+    def _end_trial(self) -> None:
+        models = self._health.models
+        if self.model is None or not models:
+            return
+        if self._served:
+            models.succeeded(self.server, self.model)
+        elif self.trial:
+            models.abandoned(self.server, self.model)
+        self.trial = False
 
 
 class Health:
-    """All servers' breakers. `notify` is called when one opens or closes."""
+    """All servers' breakers, and those of their models. `notify` is called when one opens or closes."""
 
     def __init__(self, config: Config, notify: Callable[[Notice], None]) -> None:
         self._config = config
         self._notify = notify
-        self._breaker = Breaker()
+        self._breaker: Breaker[str] = Breaker()
+        self.models = ModelFaults(notify)
         self._troubled: set[str] = set()
         self.retries = RetryBudget()
         self.draining = frozenset(name for name, server in config.servers.items() if server.drain)
@@ -86,25 +124,50 @@ class Health:
                 self.drain(name, on=server.drain)
         self.draining = self.draining.intersection(new)
         self._troubled &= new.keys()
+        self.models.keep(new.keys())
         self._config = config
 
     @property
     def troubled(self) -> bool:
-        """Whether any server failed recently; while none did, no breaker has to be asked."""
-        return bool(self._troubled)
+        """Whether any server or model failed recently; while none did, no breaker has to be asked."""
+        return bool(self._troubled or self.models)
 
-    def permit(self, server: str, up: Collection[str], now: float, *, forced: bool = False) -> BreakerPermit | None:
-        """Permit one request now; None while another one probes the server or its breaker is open.
+    def permit(
+        self,
+        server: str,
+        up: Collection[str],
+        now: float,
+        *,
+        forced: bool = False,
+        model: CanonicalName | None = None,
+        holders: Holders = lambda _: (),
+    ) -> BreakerPermit | None:
+        """Permit one request now; None while another one probes the server or its breaker, or the model's, is open.
 
-        `up` are the servers that answer their probes. A request that was assigned to the server is `forced`: it goes.
+        `up` are the servers that answer their probes, `holders` tells which of them have a model. A request that was
+        assigned to the server is `forced`: it goes.
         """
+        trial = False
+        if model is not None and self.models:
+            trial = self.models.take(server, model, now)
+            if not trial and not forced and model in self.models.suspended(holders, now).get(server, ()):
+                return None
+        probe = self._permits(server, up, now, forced=forced)
+        if probe is None:
+            if trial and model is not None:
+                self.models.abandoned(server, model)
+            return None
+        return BreakerPermit(self, server, probe=probe, model=model, trial=trial)
+
+    def _permits(self, server: str, up: Collection[str], now: float, *, forced: bool) -> bool | None:
+        """Whether a request that may go now probes the server; None if it may not go."""
         if server not in self._troubled:
-            return BreakerPermit(self, server, probe=False)
+            return False
         if self._breaker.admit(server, now):
-            return BreakerPermit(self, server, probe=self._breaker.state(server).probing)
+            return self._breaker.state(server).probing
         if not forced and server in self._breaker.suspended(self._usable(up), now):
             return None
-        return BreakerPermit(self, server, probe=False)  # panic: all are out, and this one at least takes connections
+        return False  # panic: all are out, and this one at least takes connections
 
     def suspended(self, up: Collection[str], now: float) -> Mapping[str, float]:
         """For `FleetSnapshot.suspended`; `up` are the servers that answer their probes."""
@@ -112,7 +175,7 @@ class Health:
 
     def slots(self, in_flight: Mapping[str, int], now: float) -> Mapping[str, int]:
         """For `FleetSnapshot.slots`: few after a return, one more than now for a server that may be probed."""
-        most = {name: self._config.servers[name].max_concurrent or _USUAL_SLOTS for name in self._troubled}
+        most = {name: self._config.servers[name].max_concurrent or USUAL_SLOTS for name in self._troubled}
         slots = dict(self._breaker.slots(most, now))
         for name in tuple(self._troubled):
             state = self._breaker.state(name)
@@ -136,6 +199,7 @@ class Health:
             "ejections": state.ejections,
             "tried_again_in_seconds": None if left is None else round(left, 1),
             "draining": server in self.draining,
+            "suspended_models": self.models.to_json(server, now),
         }
 
     def state_of(self, server: str, now: float) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-__all__ = ["Notice", "ServerDown", "ServerReturned", "ServerSuspended", "ServerUp"]
+from ollama_router_core.api.model_names import CanonicalName
+
+__all__ = ["ModelReturned", "ModelSuspended", "Notice", "ServerDown", "ServerReturned", "ServerSuspended", "ServerUp"]
 
 
 class ServerUp(Struct, frozen=True):
@@ -37,4 +39,20 @@ class ServerReturned(Struct, frozen=True):
     server: str
 
 
-Notice = ServerUp | ServerDown | ServerSuspended | ServerReturned
+class ModelSuspended(Struct, frozen=True):
+    """A server cannot serve one of its models, in its own `words`: it is not asked for it for `seconds`."""
+
+    server: str
+    model: CanonicalName
+    seconds: float
+    words: str
+
+
+class ModelReturned(Struct, frozen=True):
+    """It served that model again."""
+
+    server: str
+    model: CanonicalName
+
+
+Notice = ServerUp | ServerDown | ServerSuspended | ServerReturned | ModelSuspended | ModelReturned

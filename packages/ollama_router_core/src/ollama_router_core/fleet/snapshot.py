@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 
 from ollama_router_core.api.model_names import CanonicalName
 
-__all__ = ["FleetSnapshot", "InstalledModel", "LoadedModel", "ModelFacts", "ServerFacts", "stubs"]
+__all__ = ["FleetSnapshot", "InstalledModel", "LoadedModel", "ModelFacts", "ServerFacts", "SuspendedModel", "stubs"]
 
 EMPTY: Mapping[Any, Any] = MappingProxyType({})
 """The shared empty mapping."""
@@ -144,12 +144,20 @@ class Speeds(Protocol):
         """Another object whenever something about this server was learned."""
 
 
+class SuspendedModel(Struct, frozen=True):
+    """A model that its server could not serve, in the server's `words`; it is not asked for it before `until`."""
+
+    until: float
+    words: str
+
+
 class FleetSnapshot(Struct, frozen=True, kw_only=True):
     """All servers at one moment. Readers keep a snapshot as long as they like; writers swap in a new one.
 
     `in_flight` counts the router's own unfinished requests by server, `active` the same by server and model;
     `elsewhere` are those of `in_flight` that other processes of the router sent.
-    `suspended` maps a server that its circuit breaker keeps out to the time when it may be tried again; `slots` are
+    `suspended` maps a server that its circuit breaker keeps out to the time when it may be tried again,
+    `suspended_models` likewise models of servers; `slots` are
     limits below `max_concurrent`, for servers that have just come back. `draining` servers take no new requests.
     `speeds` is what was learned from finished requests, `demand` the requests a second of each model of late.
 
@@ -161,6 +169,7 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
     elsewhere: Mapping[str, int] = EMPTY
     active: Mapping[str, Mapping[CanonicalName, int]] = EMPTY
     suspended: Mapping[str, float] = EMPTY
+    suspended_models: Mapping[str, Mapping[CanonicalName, SuspendedModel]] = EMPTY
     slots: Mapping[str, int] = EMPTY
     draining: frozenset[str] = frozenset()
     speeds: Speeds | None = None
@@ -186,6 +195,7 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
             elsewhere=self.elsewhere,
             active=active,
             suspended=self.suspended,
+            suspended_models=self.suspended_models,
             slots=self.slots,
             draining=self.draining,
             speeds=self.speeds,

@@ -97,6 +97,7 @@ class FleetState:
             in_flight=in_flight,
             elsewhere=elsewhere,
             suspended=health.suspended(self._up(), now) if troubled else EMPTY,
+            suspended_models=health.models.suspended(partial(self._holders, now=now), now) if troubled else EMPTY,
             slots=self._less(health.slots(in_flight, now) if troubled else EMPTY, reserved),
             draining=health.draining,
             speeds=self._speeds,
@@ -113,6 +114,18 @@ class FleetState:
 
     def _up(self) -> Collection[str]:
         return [name for name, facts in self.servers.items() if facts.up]
+
+    def _holders(self, model: CanonicalName, now: float) -> Collection[str]:
+        """The servers that could be asked for a model: they have it, as far as is known."""
+        suspended, draining = self.health.suspended(self._up(), now), self.health.draining
+        return [
+            name
+            for name, facts in self.servers.items()
+            if facts.up
+            and name not in suspended
+            and name not in draining
+            and (facts.installed is None or model in facts.installed)
+        ]
 
     # --- probes -----------------------------------------------------------------------------------------------------
 
@@ -208,9 +221,12 @@ class FleetState:
         """Return this process's requests in flight on a server."""
         return self._in_flight.get(name, 0)
 
-    def permit(self, server: str, now: float, *, forced: bool = False) -> BreakerPermit | None:
-        """Permit one request now; see `Health.permit`."""
-        return self.health.permit(server, self._up() if self.health.troubled else (), now, forced=forced)
+    def permit(
+        self, server: str, now: float, *, forced: bool = False, model: CanonicalName | None = None
+    ) -> BreakerPermit | None:
+        """Permit one request now, which needs a model of the server; see `Health.permit`."""
+        up, holders = self._up() if self.health.troubled else (), partial(self._holders, now=now)
+        return self.health.permit(server, up, now, forced=forced, model=model, holders=holders)
 
     def take_retry(self, waiting: int = 0) -> bool:
         """Take one retry if the budget has one; `waiting` requests count as in flight too.

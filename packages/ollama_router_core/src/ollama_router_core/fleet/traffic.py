@@ -6,7 +6,6 @@ from ollama_router_core.api.endpoints import Kind
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.fleet.observations import (
-    forget_model,
     observe_load_finished,
     observe_load_started,
     observe_unloaded,
@@ -35,15 +34,10 @@ def observe_sent(facts: ServerFacts, request: ParsedRequest, *, now: float) -> S
 
 
 def observe_answered(facts: ServerFacts, request: ParsedRequest, status: int, *, now: float) -> ServerFacts:
-    """The head of an answer came: the model is in memory, or unloaded, or not there at all.
-
-    After `forget_model` the server's list is to be asked for again: `installed_at` is None.
-    """
+    """The head of an answer came: the model is in memory, or unloaded."""
     model = request.route.model
     if model is None or request.endpoint.kind is not _INFER:
         return facts
-    if status == 404:
-        return forget_model(facts, model)
     if status != 200:
         return facts
     if request.route.unloads:

@@ -36,10 +36,10 @@ class Patience:
 class Destination:
     """One server or external host.
 
-    `family` is the API an external host speaks; an Ollama server speaks all of them. `credential` holds the fields
-    that authenticate us there, the operator's own included: never shown. `key_problem` says why there is no key
-    although one is configured. `models` are the details of an external host's models by canonical name. `base_url` is
-    scheme, host and port, without a path; the port is always written.
+    `family` is the API an external host speaks; an Ollama server speaks all of them. `ends_runs` says that a run ends
+    with its connection. `credential` holds the fields that authenticate us there, the operator's own included: never
+    shown. `key_problem` says why there is no key although one is configured. `models` are the details of an external
+    host's models by canonical name. `base_url` is scheme, host and port, without a path; the port is always written.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Destination:
     port: int
     patience: Patience
     external: bool = False
+    ends_runs: bool = False
     family: Family = Family.OLLAMA
     prefix: str = ""
     query: str = ""
@@ -122,7 +123,14 @@ def missing_keys(config: Config, destinations: Mapping[str, Destination]) -> lis
 
 def _server(name: str, server: Server, config: Config) -> Destination:
     patience = Patience(connect=config.connect_timeout, first_byte=config.request_timeout, idle=config.idle_timeout)
-    return Destination(name=name, scheme=server.protocol, host=server.host, port=server.port, patience=patience)
+    return Destination(
+        name=name,
+        scheme=server.protocol,
+        host=server.host,
+        port=server.port,
+        patience=patience,
+        ends_runs=server.ends_runs_with_connection,
+    )
 
 
 def _external(name: str, host: ExternalHost, config: Config, key: str, problem: str | None) -> Destination:

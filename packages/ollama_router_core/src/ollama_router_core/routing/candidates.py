@@ -72,14 +72,16 @@ def kind_of(request: RouteRequest) -> RequestKind:
 class Candidate:
     """One server as a kind of request sees it.
 
-    `limit` is `max_memory_gb` in bytes, None without one. `warmth` is WARM, COLD or EVICTS and `warm_reason` says it
-    in words. `loaded` is the model there with whatever context. `victims` are the models that would have to go,
-    each with the seconds of its reload. `health_tier` is RESPONSIVE, SLOW (its last probe took longer than
-    `server_busy_threshold_ms`) or UNLISTED (it never listed its models: it may be another program). `index` is the
-    server's position among all configured servers by name, `salt` a hash of its name that tie-breaking mixes.
+    `model` is what is asked for. `limit` is `max_memory_gb` in bytes, None without one. `warmth` is WARM, COLD or
+    EVICTS and `warm_reason` says it in words. `loaded` is the model there with whatever context. `victims` are the
+    models that would have to go, each with the seconds of its reload. `health_tier` is RESPONSIVE, SLOW (its last probe
+    took longer than `server_busy_threshold_ms`) or UNLISTED (it never listed its models: it may be another program).
+    `index` is the server's position among all configured servers by name, `salt` a hash of its name that tie-breaking
+    mixes.
     """
 
     name: str
+    model: CanonicalName | None
     server: Server
     facts: ServerFacts
     estimate: MemoryEstimate
@@ -125,6 +127,7 @@ def make_candidate(
     warmth, reason = _warmth(kind, facts, loaded, _context(kind, server, installed), size, free)
     return Candidate(
         name=name,
+        model=kind.model,
         server=server,
         facts=facts,
         estimate=estimate,

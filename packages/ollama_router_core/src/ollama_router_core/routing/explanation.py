@@ -31,6 +31,7 @@ _TELLING = {
     "not_probed": "its first probe succeeds",
     "full": "a slot there is free",
     "suspended": "a probe there succeeds",
+    "model_suspended": "a request for the model succeeds there",
     "draining": "the drain ends",
     "disabled": "the config enables it",
 }

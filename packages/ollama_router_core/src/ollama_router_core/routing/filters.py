@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.fleet.memory import GIB
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ServerFacts
@@ -126,6 +127,19 @@ class NotSuspended:
         return Reason("suspended", f"failed repeatedly, is tried again in {until - now:.0f} s")
 
 
+class ModelNotSuspended:
+    """A server that could not serve the model of late is not asked for it for a while."""
+
+    def refuse(self, candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
+        """Refuse what failed there, with the server's own words."""
+        if not snapshot.suspended_models:
+            return None
+        found = snapshot.suspended_models.get(candidate.name, {}).get(candidate.model or CanonicalName(""))
+        if found is None or found.until <= now:
+            return None
+        return Reason("model_suspended", f"failed with it ({found.words}), is tried again in {found.until - now:.0f} s")
+
+
 class NotFull:
     """A server takes at most `max_concurrent` requests at once, fewer right after it came back."""
 
@@ -139,7 +153,7 @@ class NotFull:
         return Reason(FULL, f"is full: {running} of {slots} requests in flight")
 
 
-LIVE_FILTERS: tuple[LiveFilter, ...] = (NotDraining(), NotSuspended(), NotFull())
+LIVE_FILTERS: tuple[LiveFilter, ...] = (NotDraining(), NotSuspended(), ModelNotSuspended(), NotFull())
 
 
 def refused(candidate: Candidate, request: RouteRequest) -> Reason | None:

@@ -2,7 +2,9 @@
 
     the generator yields            the driver answers with
     SendTo(server, attempt)         Unreachable    nothing was sent: another server may be tried
-                                    Rejected       a complete head with 429, 503 or 529: not processed, another may be
+                                    Rejected       429, 503 or 529: not started, another may be
+                                    Unable         it said that it cannot serve this model or route: another may
+                                    Lost           the connection ended before a byte, and the run with it: another may
                                     Answered       any other head: this is the answer
                                     Broken         anything may have happened to the request: no second try
 
@@ -26,10 +28,12 @@ __all__ = [
     "Forwarding",
     "ForwardingLimits",
     "GiveUp",
+    "Lost",
     "Outcome",
     "Rejected",
     "Relay",
     "SendTo",
+    "Unable",
     "Unreachable",
     "forward",
     "outcome_of_status",
@@ -59,6 +63,18 @@ class Rejected(Struct, frozen=True):
     status: int
 
 
+class Unable(Struct, frozen=True):
+    """The server said why it cannot serve this model, or has no such route. It is remembered, so it says so rarely."""
+
+    status: int
+
+
+class Lost(Struct, frozen=True):
+    """The connection ended before a byte of an answer came, on a server that ends a run with its connection."""
+
+    error: RouterError
+
+
 class Answered(Struct, frozen=True):
     """The server answered."""
 
@@ -71,7 +87,7 @@ class Broken(Struct, frozen=True):
     error: RouterError
 
 
-Outcome = Unreachable | Rejected | Answered | Broken
+Outcome = Unreachable | Rejected | Unable | Lost | Answered | Broken
 
 
 class Relay(Struct, frozen=True):
@@ -92,7 +108,10 @@ Forwarding = Generator[SendTo, Outcome, Relay | GiveUp]
 
 
 class ForwardingLimits(Struct, frozen=True, kw_only=True):
-    """Bounds on one request's attempts; `connect_seconds` is for all connecting together."""
+    """Bounds on one request's attempts, those not counted that ended in `Unable`.
+
+    `connect_seconds` is for all connecting together.
+    """
 
     attempts: int = 3
     connect_seconds: float = 10.0
@@ -110,19 +129,20 @@ def forward(
     ranking: Sequence[str],
     *,
     limits: ForwardingLimits = DEFAULT_LIMITS,
-    may_retry: Callable[[], bool] = lambda: True,
+    may_retry: Callable[[str], bool] = lambda _: True,
 ) -> Forwarding:
-    """Walk a decision's ranking. `may_retry` asks the retry budget before every attempt but the first.
+    """Walk a decision's ranking. `may_retry` asks the retry budget for a second or third try, on the server it names.
 
-    A generator that yields `SendTo` and wants to be sent what came of it: `Unreachable`, `Rejected`, `Answered` or
-    `Broken`. It returns `Relay` or `GiveUp`. Only after the first two of these does it go on.
+    A generator that yields `SendTo` and wants to be sent what came of it. It returns `Relay` or `GiveUp`.
     """
     connecting = 0.0
-    attempts = 0
-    last: Unreachable | Rejected | None = None
+    attempts = counted = 0
+    last: Unreachable | Rejected | Unable | Lost | None = None
     holder = ""
-    for server in tuple(dict.fromkeys(ranking))[: limits.attempts]:
-        if attempts and (connecting >= limits.connect_seconds or not may_retry()):
+    for server in dict.fromkeys(ranking):
+        if counted >= limits.attempts or connecting >= limits.connect_seconds:
+            break
+        if not isinstance(last, Unable | None) and not may_retry(server):
             break
         attempts += 1
         outcome = yield SendTo(server, attempts)
@@ -131,25 +151,28 @@ def forward(
                 return Relay(server, attempts)
             case Broken():
                 return GiveUp(outcome.error, attempts)
-            case Rejected():
-                holder, last = server, outcome
             case Unreachable():
                 connecting += outcome.seconds
-                last = outcome
+            case Rejected() | Unable() | Lost():
+                pass
             case _:
                 assert_never(outcome)
+        last, holder = outcome, server
+        counted += not isinstance(outcome, Unable)
+    if last is None:
+        return GiveUp(NoServerFits("no server was left to try", retry_after=5), attempts)
     return _exhausted(last, holder, attempts)
 
 
-def _exhausted(last: Unreachable | Rejected | None, holder: str, attempts: int) -> Relay | GiveUp:
+def _exhausted(last: Unreachable | Rejected | Unable | Lost, holder: str, attempts: int) -> Relay | GiveUp:
     """A server's own refusal is a better answer than ours, as long as its connection is the last one held."""
     match last:
-        case Rejected():
+        case Rejected() | Unable():
             return Relay(holder, attempts)
         case Unreachable():
             return GiveUp(_unreachable(last, attempts), attempts)
-        case None:
-            return GiveUp(NoServerFits("no server was left to try", retry_after=5), attempts)
+        case Lost():
+            return GiveUp(last.error, attempts)
         case _:
             assert_never(last)
 

@@ -13,7 +13,15 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.coordination import Coordination, News
 from ollama_router_core.fleet.clocked_fleet import ClockedFleet
 from ollama_router_core.fleet.load_counts import LoadCounts
-from ollama_router_core.fleet.notices import Notice, ServerDown, ServerReturned, ServerSuspended, ServerUp
+from ollama_router_core.fleet.notices import (
+    ModelReturned,
+    ModelSuspended,
+    Notice,
+    ServerDown,
+    ServerReturned,
+    ServerSuspended,
+    ServerUp,
+)
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.state import FleetState
@@ -169,6 +177,10 @@ class FleetService(ClockedFleet):
                 _log.warning("server_suspended", server=server, seconds=round(seconds, 1))
             case ServerReturned(server):
                 _log.info("server_returned", server=server)
+            case ModelSuspended(server, model, seconds, words):
+                _log.warning("model_suspended", server=server, model=model, seconds=round(seconds, 1), error=words)
+            case ModelReturned(server, model):
+                _log.info("model_returned", server=server, model=model)
             case _:
                 assert_never(notice)
         self._sharing.notice(notice)

@@ -16,7 +16,15 @@ from ollama_router_core.coordination import (
     SpeedLearned,
     TokenVerified,
 )
-from ollama_router_core.fleet.notices import Notice, ServerDown, ServerReturned, ServerSuspended, ServerUp
+from ollama_router_core.fleet.notices import (
+    ModelReturned,
+    ModelSuspended,
+    Notice,
+    ServerDown,
+    ServerReturned,
+    ServerSuspended,
+    ServerUp,
+)
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.state import FleetState
@@ -105,6 +113,8 @@ class FleetSharing:
                 self._coordination.tell(BreakerOpened(server, until, ejections, refused))
             case ServerReturned(server):
                 self._coordination.tell(BreakerClosed(server))
+            case ModelSuspended() | ModelReturned():
+                pass  # each worker finds it out with its first request, which the next server then answers
             case _:
                 assert_never(notice)
 

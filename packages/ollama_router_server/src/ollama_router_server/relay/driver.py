@@ -270,6 +270,7 @@ class Driver:
                 body=cast("bytes | AsyncIterator[bytes]", request.body),
                 body_length=request.body_length,
                 timeouts=timeouts,
+                fresh=request.fresh,
             ),
             self.wake,
         )

@@ -69,6 +69,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._poll: select.poll | None = None
         self._busy = True
+        self._reused = False
         self._timeouts = Timeouts()
         self._waiter: asyncio.Future[None] | None = None
         self._listener: Callable[[], None] | None = None
@@ -194,7 +195,7 @@ class Connection(asyncio.BufferedProtocol):
         self._timeouts = request.timeouts
         self.parser.begin(head_only=request.method == "HEAD")
         if transport is None or transport.is_closing():
-            self._fail(UpstreamDisconnected(f"{self.origin.authority} closed the connection"))
+            self._fail(UpstreamDisconnected(f"{self.origin.authority} closed the connection", reused=self._reused))
             return
         body = request.body
         if not isinstance(body, bytes):
@@ -210,6 +211,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _give_back(self) -> None:
         self._busy = False
+        self._reused = True
         self._listener = None
         self._upload = None
         self._resume_reading()
@@ -396,10 +398,13 @@ class Connection(asyncio.BufferedProtocol):
         if not self._busy:
             self._pool.forget(self)
         elif not self.parser.complete:
-            reason = "reset" if exc is not None else "closed"
-            self._fail(
-                UpstreamDisconnected(f"{self.origin.authority} {reason} the connection before its answer was complete")
+            how = "closed" if exc is None else "reset"
+            error = UpstreamDisconnected(
+                f"{self.origin.authority} {how} the connection before its answer was complete",
+                reused=self._reused and self.parser.untouched,
+                reset=exc is not None,
             )
+            self._fail(error)
         self._deadline.close()
         self._transport = None
         self._poll = None

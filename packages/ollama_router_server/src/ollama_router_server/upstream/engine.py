@@ -83,7 +83,7 @@ class HttptoolsUpstream:
 
     async def send(self, request: UpstreamRequest) -> HttptoolsResponse:
         """Send a request and wait for the head of the answer; see `Upstream.send`."""
-        connection = self._pool.take(request.origin)
+        connection = None if request.fresh else self._pool.take(request.origin)
         if connection is None:
             connection = await self._connect(request.origin, request.timeouts.connect)
         await connection.exchange(request)
@@ -92,7 +92,7 @@ class HttptoolsUpstream:
     def open(self, request: UpstreamRequest, listener: Callable[[], None]) -> UpstreamCall:
         """Send a request, on a new connection if none is idle; see `CallingUpstream.open`."""
         call = UpstreamCall(listener)
-        connection = self._pool.take(request.origin)
+        connection = None if request.fresh else self._pool.take(request.origin)
         if connection is None:
             call.connecting(asyncio.get_running_loop().create_task(self._connect_for(call, request)))
         else:

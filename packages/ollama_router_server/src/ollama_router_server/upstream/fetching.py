@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ollama_router_core.errors import UpstreamProtocolError
+from msgspec import structs
+
+from ollama_router_core.errors import UpstreamDisconnected, UpstreamProtocolError
 from ollama_router_core.responses.server_documents import LONGEST_DOCUMENT
-from ollama_router_server.upstream.interface import Timeouts, Upstream, UpstreamRequest
+from ollama_router_server.upstream.interface import Timeouts, Upstream, UpstreamRequest, UpstreamResponse
 from ollama_router_server.upstream.targets import Target
 
 __all__ = ["fetch"]
@@ -22,7 +24,7 @@ async def fetch(
     request = UpstreamRequest(
         origin=target.origin, method=method, target=path, headers=headers, body=body, timeouts=timeouts
     )
-    response = await upstream.send(request)
+    response = await _send(upstream, request)
     pieces: list[bytes] = []
     size = 0
     try:
@@ -34,3 +36,13 @@ async def fetch(
     finally:
         response.close()
     return response.status, b"".join(pieces)
+
+
+async def _send(upstream: Upstream, request: UpstreamRequest) -> UpstreamResponse:
+    """Send a request; one that met a kept connection which its server was closing is sent again, on a fresh one."""
+    try:
+        return await upstream.send(request)
+    except UpstreamDisconnected as error:
+        if not error.reused:
+            raise
+    return await upstream.send(structs.replace(request, fresh=True))

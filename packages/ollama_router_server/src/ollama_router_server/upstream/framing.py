@@ -157,6 +157,11 @@ class ResponseParser:
         if self._until_close and self.broken is None:
             self.complete = True
 
+    @property
+    def untouched(self) -> bool:
+        """Whether not a byte of the answer has come."""
+        return not self.status and not self._head_size
+
     def readable(self) -> bool:
         """Whether `take` has something to return, the end of the answer included."""
         return self.buffered > 0 or self.complete

@@ -56,7 +56,8 @@ class UpstreamRequest(Struct, frozen=True, kw_only=True):
 
     `target` is the origin-form path with query, already built from the endpoint table. `headers` hold neither Host nor
     framing fields: the engine writes them. A `bytes` body is sent with Content-Length, an iterator with `body_length`
-    with that Content-Length (ending early or late is an error), and without it chunked.
+    with that Content-Length (ending early or late is an error), and without it chunked. A `fresh` one takes no
+    connection that was used before.
     """
 
     origin: Origin
@@ -66,6 +67,7 @@ class UpstreamRequest(Struct, frozen=True, kw_only=True):
     body: bytes | AsyncIterator[bytes] = b""
     body_length: int | None = None
     timeouts: Timeouts = Timeouts()
+    fresh: bool = False
 
 
 class UpstreamResponse(Protocol):

@@ -1,0 +1,139 @@
+"""What an error of a server says about the server: told by its own words, for 404 and 500 mean several things.
+
+Source of the texts: Ollama's server/sched.go, server/routes.go, llm/ and x/mlxrunner/, versions 0.5 to 0.40.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from ollama_router_core.translate import read_host_error
+
+__all__ = ["TELLING", "Fault", "FaultKind", "read_fault"]
+
+TELLING = frozenset({404, 405, 500})
+"""Statuses whose body says what they mean."""
+
+_LONGEST_TEXT = 300
+
+_RAN = ("while running the model", "post predict", "tool call")
+"""Parts of errors of a run that began: a whole answer may have been under way for minutes."""
+
+_OF_THE_REQUEST = (
+    "must be of type",
+    "invalid format",
+    "invalid option",
+    "image input",
+    "multimodal",
+    "does not support",
+)
+"""Parts of errors that the same request meets on every server."""
+
+_NOT_LOADED = (
+    "process has terminated",
+    "process no longer running",
+    "unexpectedly stopped",
+    "timed out waiting for",
+    "out of memory",
+    "out-of-memory",
+    "cudamalloc",
+    "allocate",
+    "model requires",
+    "requires mlx",
+    "system memory",
+    "failed to load",
+    "unable to load",
+    "error loading",
+    "could not load",
+    "failed to start",
+    "error starting",
+    "unable to create",
+    "exceeds file size",
+    "tensor",
+    "gguf",
+    "file magic",
+    "model architecture",
+    "no longer compatible",
+    "corrupt",
+    "sha256",
+    "no such file or directory",
+    "file does not exist",
+    "permission denied",
+    "input/output error",
+    "llama runner",
+    "unexpected eof",
+    "do load request",
+    "connection refused",
+)
+"""Parts of errors of a load that failed, or of a runner that is dead: nothing was generated."""
+
+
+class FaultKind(Enum):
+    """What a server's error says about it."""
+
+    NO_MODEL = auto()
+    """It does not have the model, whatever its list says."""
+    NO_ROUTE = auto()
+    """It has no such route: another version, or another program."""
+    NOT_LOADED = auto()
+    """It could not load the model, or its runner is dead."""
+    FAILED = auto()
+    """It failed in another way, which may be due to the request."""
+
+
+class Fault(Struct, frozen=True):
+    """A server's error: what it says about the server, in the server's own words."""
+
+    kind: FaultKind
+    words: str
+
+    @property
+    def nothing_ran(self) -> bool:
+        """Whether the request cannot have produced anything, so that another server may be asked."""
+        return self.kind is not FaultKind.FAILED
+
+
+def read_fault(status: int, body: bytes, *, streamed: bool) -> Fault | None:
+    """Tell what an error means, None for one that says nothing about its server.
+
+    A 500 to a `streamed` request came before the first piece of the answer.
+    """
+    if status not in TELLING:
+        return None
+    document = _document(body)
+    words = _words(status, body)
+    if status != 500:
+        return _absent(document, words)
+    text = words.lower()
+    if any(part in text for part in _OF_THE_REQUEST):
+        return None
+    if any(part in text for part in _RAN):
+        kind = FaultKind.NOT_LOADED if streamed and "tool call" not in text else FaultKind.FAILED
+    else:
+        kind = FaultKind.NOT_LOADED if any(part in text for part in _NOT_LOADED) else FaultKind.FAILED
+    return Fault(kind, words)
+
+
+def _absent(document: Any, words: str) -> Fault | None:
+    """Ollama's errors are JSON; a text is its router's, or that of another program."""
+    if not isinstance(document, dict):
+        return Fault(FaultKind.NO_ROUTE, words)
+    text = words.lower()
+    return Fault(FaultKind.NO_MODEL, words) if "model" in text and "not found" in text else None
+
+
+def _document(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+def _words(status: int, body: bytes) -> str:
+    """The server's text on one line, short enough for a log and a table."""
+    text = " ".join(read_host_error(status, body).message.split())
+    return "".join(char for char in text if char.isprintable())[:_LONGEST_TEXT]

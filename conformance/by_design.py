@@ -124,11 +124,11 @@ ROWS: tuple[Row, ...] = (
         where=r"header content-type|body .*",
     ),
     Row(
-        key="null is no request",
-        reason="Ollama takes null for an empty object and then misses the model: 400 or 404; here it is always 400",
-        topic="null body",
+        key="refused before it is loaded",
+        reason="a model that cannot see or hear is not loaded to find that out; the words are Ollama's before 0.30",
+        topic="incapable",
         status=400,
-        where=r"status|header content-type|body .*",
+        where=r"framing|header (content-type|cache-control)|body \$\.error(\.message)?",
     ),
     Row(
         key="no redirects",

@@ -61,8 +61,7 @@ def exchanges(subject: Subject) -> Iterator[Exchange]:
         if not subject.at_least(*since):
             continue
         for label, body in _EMPTY.items():
-            topics = ("null body",) if label == "null" else _topics(path)
-            yield raw("empty bodies", f"{label} {path}", path, body, *topics, method=method)
+            yield raw("empty bodies", f"{label} {path}", path, body, *_topics(path), method=method)
         for label, body in _BROKEN.items():
             topic = "not UTF-8" if label == "not UTF-8" else "bad body"
             yield raw("broken bodies", f"{label} {path}", path, body, topic, method=method)

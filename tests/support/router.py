@@ -94,6 +94,7 @@ async def running_router(
             create_app(services),
             http=strict_protocol(Bounds(front or ProtocolLimits())) if mode.driver == "front" else HttpToolsProtocol,
             access_log=False,
+            server_header=False,
             proxy_headers=False,
             log_config=None,
             lifespan="on",

@@ -275,9 +275,9 @@ NO_NAME = {
     "generate": (ModelNotFound, "model '' not found"),
     "embed": (ModelNotFound, "model '' not found"),
     "openai_embeddings": (ModelNotFound, "model '' not found"),
-    "pull": (MissingModel, "model is required"),
+    "pull": (InvalidModelName, "invalid model name"),
     "create": (InvalidModelName, "invalid model name"),
-    "delete": (InvalidModelName, 'name "" is invalid'),
+    "delete": (MissingModel, "model is required"),
     "copy": (InvalidModelName, 'source "" is invalid'),
 }
 
@@ -286,9 +286,42 @@ NO_NAME = {
 def test_each_route_misses_a_model_in_its_own_words(name: str) -> None:
     """Ollama's texts and statuses differ between routes; clients know them."""
     kind, text = NO_NAME[name]
-    with pytest.raises(kind) as caught:
-        managed(name, {})
-    assert caught.value.message == text
+    row = next(row for row in ENDPOINTS if row.name == name)
+    for body in (b"{}", b"null", b'{"model": null}'):
+        with pytest.raises(kind) as caught:
+            parse_request(match_endpoint(row.methods[0], row.path), body)
+        assert caught.value.message == text
+
+
+@pytest.mark.parametrize(
+    "name", ["generate", "chat", "embed", "show", "openai_chat", "anthropic_messages", "pull", "delete"]
+)
+@pytest.mark.parametrize("text", [" m:1b", "m:1b\n", "\u00a0m:1b\u2003", "\t m:1b \r\n"])
+def test_white_space_around_a_name_does_not_count(name: str, text: str) -> None:
+    """Ollama trims it, and so permissions are checked for the model that is served; the body is sent as it came."""
+    parsed = managed(name, {"model": text})
+    assert (parsed.route.model_text, parsed.route.model) == ("m:1b", "m:1b")
+    assert json.loads(parsed.body)["model"] == text
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("copy", "source"), ("copy", "destination"), ("create", "model"), ("push", "model")]
+)
+def test_white_space_counts_where_ollama_does_not_trim(name: str, key: str) -> None:
+    """Copy, push and create's new name are read as they are, and refused."""
+    names = {"model": "m", "source": "m", "destination": "n", "from": "m"}
+    with pytest.raises(InvalidModelName):
+        managed(name, {**names, key: " m"})
+
+
+def test_a_name_of_white_space_is_none() -> None:
+    """What Ollama says of it, and a separator of Python's alone is no white space to Go."""
+    with pytest.raises(ModelNotFound, match="model ' ' not found"):
+        managed("generate", {"model": " "})
+    with pytest.raises(MissingModel, match="model is required"):
+        managed("chat", {"model": " \n"})
+    with pytest.raises(InvalidModelName):
+        managed("chat", {"model": "\x1cm"})
 
 
 @pytest.mark.parametrize("name", ["pull", "push", "create", "copy", "delete"])

@@ -86,7 +86,7 @@ def test_no_value_is_eof(body: bytes) -> None:
             b'{"messages":[{"content":[]}]}',
             "json: cannot unmarshal array into Go struct field ChatRequest.messages.content of type string",
         ),
-        (b"[]", "json: cannot unmarshal array into Go value of type ChatRequest"),
+        (b"[]", "json: cannot unmarshal array into Go value of type api.ChatRequest"),
         (b"[" * 100_000, "exceeded max depth"),
     ],
 )

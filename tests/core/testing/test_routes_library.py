@@ -118,7 +118,8 @@ async def test_a_wrong_digest_is_refused_but_stored(http: httpx.AsyncClient) -> 
 async def test_create_from_a_blob_and_from_a_model(sim: OllamaSimulator, http: httpx.AsyncClient) -> None:
     """Files must be uploaded before; `from` makes another name for a model."""
     body = {"model": "mine", "files": {"a.gguf": DIGEST}}
-    assert (await http.post("/api/create", json=body)).status_code == 400
+    missing = lines(await http.post("/api/create", json=body))[-1]["error"]
+    assert missing == f"open /models/blobs/{DIGEST.replace(':', '-')}: no such file or directory"
     await http.post(f"/api/blobs/{DIGEST}", content=GGUF)
     assert lines(await http.post("/api/create", json=body))[-1] == {"status": "success"}
     made = sim.library.find("mine")

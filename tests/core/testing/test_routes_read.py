@@ -195,8 +195,8 @@ async def test_servers_before_0_6_9_know_no_405(sim: OllamaSimulator, http: http
     [
         ("GET", "/api/tags/", 301, "/api/tags"),
         ("POST", "/api/chat/?x=1", 307, "/api/chat?x=1"),
-        ("GET", "//api/tags", 301, "/api/tags"),
-        ("GET", "/api//tags?a=b", 301, "/api/tags?a=b"),
+        ("GET", "//api/tags", 307, "/api/tags"),
+        ("GET", "/api//tags?a=b", 307, "/api/tags?a=b"),
     ],
 )
 async def test_unclean_paths_are_redirected(

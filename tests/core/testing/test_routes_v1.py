@@ -47,7 +47,8 @@ async def test_chat_stream_ends_with_done(http: httpx.AsyncClient) -> None:
     assert answer.headers["content-type"] == "text/event-stream"
     *chunks, end = events(answer)
     assert end == "[DONE]"
-    assert [one["choices"][0]["delta"]["content"] for one in chunks] == ["word0", " word1", " word2", ""]
+    deltas = [one["choices"][0]["delta"] for one in chunks]
+    assert deltas == [{"role": "assistant", "content": "word0"}, {"content": " word1"}, {"content": " word2"}, {}]
     assert [one["choices"][0]["finish_reason"] for one in chunks] == [None, None, None, "length"]
     assert all(one["object"] == "chat.completion.chunk" and "usage" not in one for one in chunks)
 
@@ -111,13 +112,14 @@ async def test_no_effort_means_no_thinking(http: httpx.AsyncClient) -> None:
 
 
 async def test_content_parts(http: httpx.AsyncClient) -> None:
-    """Text parts and data-URL images are read; other URLs are refused."""
+    """Text parts and data-URL images are read; addresses on the web are refused."""
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
     body = {"model": "gemma3:12b", "messages": [{"role": "user", "content": [image]}]}
     assert (await http.post("/v1/chat/completions", json=body)).status_code == 200
     image["image_url"] = {"url": "https://example.com/a.png"}
     refused = await http.post("/v1/chat/completions", json=body)
-    assert (refused.status_code, refused.json()["error"]["message"]) == (400, "invalid image input")
+    text = "image URLs are not currently supported, please use base64 encoded data instead"
+    assert (refused.status_code, refused.json()["error"]["message"]) == (400, text)
 
 
 @pytest.mark.parametrize(

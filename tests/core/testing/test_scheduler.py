@@ -255,3 +255,33 @@ async def test_embedding_models_have_one_slot(sim: OllamaSimulator, http: httpx.
     await http.post("/api/embed", json={"model": "nomic-embed-text", "input": "x"})
     (runner,) = sim.scheduler.running()
     assert (runner.parallel, runner.num_ctx) == (1, 2048)
+
+
+async def test_names_on_one_file_share_a_runner(http: httpx.AsyncClient, sim: OllamaSimulator) -> None:
+    """A copy is warm when its source is, and `/api/ps` shows the name that loaded it."""
+    sim.library.add(model("llama3.1:8b").variant("brief:latest", system="Be brief."))
+    for name in ("llama3.1:8b", "brief", "llama3.1:8b"):
+        await http.post("/api/generate", json=ask(name))
+    assert (sim.loads, sim.loaded) == (1, ["llama3.1:8b"])
+
+
+@pytest.mark.parametrize("changes", [{"parameters": {"num_ctx": 2048}}, {"adapters": ("a" * 64,)}])
+async def test_variants_with_other_options_reload_in_turn(
+    http: httpx.AsyncClient, sim: OllamaSimulator, changes: dict[str, Any]
+) -> None:
+    """One runner cannot serve two contexts or two adapters."""
+    sim.library.add(model("llama3.1:8b").variant("other:latest", **changes))
+    for name in ("llama3.1:8b", "other", "llama3.1:8b", "other"):
+        await http.post("/api/generate", json=ask(name))
+    assert (sim.loads, len(sim.loaded)) == (4, 1)
+
+
+async def test_explicit_and_automatic_context_reload_each_other(http: httpx.AsyncClient, sim: OllamaSimulator) -> None:
+    """A route that cannot say num_ctx reloads what another loaded with one, unless the numbers agree."""
+    talk = {"model": "llama3.1:8b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
+    for _ in range(2):
+        await http.post("/api/chat", json={**talk, "options": {"num_ctx": 8192}})
+        await http.post("/v1/chat/completions", json=talk)
+    assert sim.loads == 4
+    await http.post("/api/chat", json={**talk, "options": {"num_ctx": 32_768}})
+    assert sim.loads == 4

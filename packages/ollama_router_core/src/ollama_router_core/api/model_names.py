@@ -14,7 +14,15 @@ from typing import Literal, NewType
 
 from ollama_router_core.errors import InvalidModelName
 
-__all__ = ["CanonicalName", "ModelName", "canonical_name", "is_cloud_name", "is_model_name", "parse_model_name"]
+__all__ = [
+    "CanonicalName",
+    "ModelName",
+    "canonical_name",
+    "is_cloud_name",
+    "is_model_name",
+    "parse_model_name",
+    "without_spaces",
+]
 
 CanonicalName = NewType("CanonicalName", str)
 """A result of `canonical_name`; two are equal exactly if Ollama would find the same model."""
@@ -23,6 +31,7 @@ DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
 
+_GO_SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 _ASCII_LOWER = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\-]{0,349}", re.ASCII)
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-]{0,79}", re.ASCII)
@@ -118,6 +127,14 @@ def canonical_name(text: str) -> CanonicalName:
         return CanonicalName(text.translate(_ASCII_LOWER))
 
 
+def without_spaces(text: str) -> str:
+    """Return a name without the white space at its ends, exactly what Go's `strings.TrimSpace` takes.
+
+    Ollama reads the names of most requests so; those of copy, push and the one that create makes it does not.
+    """
+    return text.strip(_GO_SPACES)
+
+
 def is_model_name(text: str) -> bool:
     """Tell whether Ollama would accept the text as a model name."""
     try:
@@ -136,4 +153,4 @@ def is_cloud_name(text: str) -> bool:
         return parse_model_name(text).source == "cloud"
     except InvalidModelName:
         tags = text.lower().rpartition("/")[2].split(":")[1:]
-        return any(tag == "cloud" or tag.endswith("-cloud") for tag in tags)
+        return any(tag == "cloud" or tag.endswith("-cloud") for tag in map(without_spaces, tags))

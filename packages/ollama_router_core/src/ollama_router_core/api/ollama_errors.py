@@ -30,11 +30,11 @@ def no_body(native: bool) -> InvalidBody:  # noqa: FBT001 - the one thing it dep
     return InvalidBody("missing request body" if native else "EOF")
 
 
-def no_model(endpoint: str, *, key: str = "source") -> RequestError | ModelNotFound:
-    """A request that names no model; `key` is the one of copy's two names that is missing."""
+def no_model(endpoint: str, *, key: str = "source", blank: str = "") -> RequestError | ModelNotFound:
+    """A request that names no model, or only white space; `key` is the one of copy's two names that is missing."""
     if endpoint in _EMPTY_IS_NOT_FOUND:
-        return ModelNotFound("model '' not found")
-    if endpoint in {"create", "copy", "delete"}:
+        return ModelNotFound(f"model '{blank if blank.isprintable() else ''}' not found")
+    if endpoint in {"create", "copy", "pull"}:
         return bad_model_name(endpoint, "", key=key)
     return MissingModel("model is required")
 

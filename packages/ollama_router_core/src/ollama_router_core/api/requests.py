@@ -15,7 +15,13 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from ollama_router_core.api.endpoints import Body, Endpoint, Family, Kind, Match
-from ollama_router_core.api.model_names import CanonicalName, canonical_name, is_cloud_name, is_model_name
+from ollama_router_core.api.model_names import (
+    CanonicalName,
+    canonical_name,
+    is_cloud_name,
+    is_model_name,
+    without_spaces,
+)
 from ollama_router_core.api.multipart import Form, parse_form
 from ollama_router_core.api.ollama_errors import bad_model_name, no_body, no_model
 from ollama_router_core.api.request_keys import (
@@ -48,6 +54,8 @@ from ollama_router_core.errors import InvalidModelName
 __all__ = ["ParsedRequest", "RouteRequest", "parse_request"]
 
 _LONGEST_NAME = 1024  # characters; Ollama's own names end at 593, other servers' ids far earlier
+_TRIMMED = frozenset({"delete", "pull"})  # of the routes that manage models
+_EMPTY_OBJECT = b"{}"  # what Go's decoder makes of null; the model is missing then
 _BRACKET = ord("[")
 _TRUTHS = {b"true": True, b"false": False}
 
@@ -55,11 +63,11 @@ _TRUTHS = {b"true": True, b"false": False}
 class RouteRequest(Struct, frozen=True, kw_only=True):
     """What a decision needs to know about a request.
 
-    `model_text` is the name as the client wrote it, `model` its canonical form; both None for a route without a
-    model. `num_ctx` is the context asked for in tokens, None for the server's default. `needs` are the capabilities
-    the model must have. `prompt_bytes` is the length of the body, a bound for the prompt. `max_tokens` is the
-    client's own limit on the answer. `uses_cloud` says that the name, or a hosted tool, asks for Ollama's paid
-    service. `unloads` marks a request that only unloads the model.
+    `model_text` is the name as the client wrote it but for spaces around it, `model` its canonical form; both None for
+    a route without a model. `num_ctx` is the context asked for in tokens, None for the server's default. `needs` are
+    the capabilities the model must have. `prompt_bytes` is the length of the body, a bound for the prompt.
+    `max_tokens` is the client's own limit on the answer. `uses_cloud` says that the name, or a hosted tool, asks for
+    Ollama's paid service. `unloads` marks a request that only unloads the model.
     """
 
     model_text: str | None = None
@@ -147,7 +155,7 @@ def _read_json(match: Match, body: bytes) -> ParsedRequest:
     endpoint = match.endpoint
     if not body:
         raise no_body(endpoint.family is Family.OLLAMA)
-    document = parse_object(body)
+    document = parse_object(_EMPTY_OBJECT if body.strip() == b"null" else body)
     if endpoint.kind is Kind.MANAGE:
         return _read_managing(match, body, document)
     route = _plain_route(document, endpoint, len(body))
@@ -264,7 +272,7 @@ def _route(document: JsonObject, endpoint: Endpoint, size: int) -> RouteRequest:
 def _read_form(match: Match, body: bytes, content_type: bytes) -> ParsedRequest:
     endpoint = match.endpoint
     form = parse_form(content_type, body)
-    text = form.value("model") or _missing(endpoint)
+    text = _spoken(form.value("model") or "", endpoint)
     model, hosted = _name(text)
     route = RouteRequest(
         model_text=text,
@@ -287,8 +295,10 @@ def _model_key(values: Mapping[str, Any], endpoint: Endpoint) -> str | None:
 def _model_text(values: Mapping[str, Any], endpoint: Endpoint) -> str:
     found = _model_key(values, endpoint)
     text = "" if found is None else values[found]
+    if endpoint.kind is not Kind.MANAGE or endpoint.name in _TRIMMED:
+        text = _spoken(text, endpoint)
     if endpoint.kind is not Kind.MANAGE:
-        return text or _missing(endpoint)
+        return text
     _check_name(text, endpoint)
     if endpoint.name == "copy":
         _check_name(values.get("destination") or "", endpoint, key="destination")
@@ -307,7 +317,7 @@ def _name(text: str) -> tuple[CanonicalName, bool]:
 def _plain_name(text: bytes) -> tuple[str, CanonicalName, bool] | None:
     """A model's name as JSON and what `_name` says of it; None for what is no name."""
     name = json.loads(text)
-    if type(name) is not str or not name:
+    if type(name) is not str or not (name := without_spaces(name)):
         return None
     try:
         return name, *_name(name)
@@ -315,8 +325,12 @@ def _plain_name(text: bytes) -> tuple[str, CanonicalName, bool] | None:
         return None
 
 
-def _missing(endpoint: Endpoint) -> str:
-    raise no_model(endpoint.name)
+def _spoken(text: str, endpoint: Endpoint) -> str:
+    """A name without the white space around it, as Ollama reads it."""
+    spoken = without_spaces(text)
+    if not spoken:
+        raise no_model(endpoint.name, blank=text)
+    return spoken
 
 
 def _check_name(text: str, endpoint: Endpoint, *, key: str = "source") -> None:

@@ -28,7 +28,8 @@ class ApiError(Exception):
 
     `extra` are more members of the native object; `native` keeps the native shape even on /v1 (errors about
     ollama.com are raised before the shape is known). `early` errors come from the middleware of a /v1 route and
-    `streaming` ones from inside a stream that has not begun: both only differ in head and line end.
+    `streaming` ones from inside a stream that has not begun: both only differ in head and line end. `flushed` ones are
+    the runner's, whose head was on its way before their length was known.
     """
 
     def __init__(self, status: int, message: str, *, extra: dict[str, Any] | None = None, native: bool = False) -> None:
@@ -39,6 +40,7 @@ class ApiError(Exception):
         self.native = native
         self.early = False
         self.streaming = False
+        self.flushed = False
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class Responses:
             events += [*self._end_thinking(), *self._speak(message["content"])]
         if native.get("done"):
             events += [*self._end_thinking(), *self._end_text(), self._completed(native)]
-        return [named_event(one["type"], self._numbered(one)) for one in events]
+        return [named_event(one["type"], _in_order(self._numbered(one))) for one in events]
 
     def whole(self, native: Mapping[str, Any]) -> Any:
         """A completed `response`."""
@@ -177,7 +177,7 @@ class Responses:
 
     def _response(self, status: str, output: list[dict[str, Any]], native: Mapping[str, Any] | None) -> dict[str, Any]:
         request = self._request
-        return {
+        values = {
             **_CONSTANT,
             "id": self._id("resp"),
             "created_at": self._created,
@@ -188,13 +188,14 @@ class Responses:
             "output": output,
             "tools": request.get("tools") or [],
             "truncation": request.get("truncation") or "disabled",
-            "top_p": request.get("top_p") or 1.0,
-            "temperature": request.get("temperature") or 1.0,
+            "top_p": _number(request, "top_p"),
+            "temperature": _number(request, "temperature"),
             "reasoning": request.get("reasoning") or None,
             "usage": None if native is None else _usage(native),
             "max_output_tokens": request.get("max_output_tokens"),
             "background": bool(request.get("background")),
         }
+        return {key: values[key] for key in _ORDER}
 
 
 _CONSTANT: dict[str, Any] = {
@@ -215,6 +216,29 @@ _CONSTANT: dict[str, Any] = {
     "safety_identifier": None,
     "prompt_cache_key": None,
 }
+
+
+_ORDER = (
+    *("id", "object", "created_at", "completed_at", "status", "incomplete_details", "model", "previous_response_id"),
+    *("instructions", "output", "error", "tools", "tool_choice", "truncation", "parallel_tool_calls", "text", "top_p"),
+    *("presence_penalty", "frequency_penalty", "top_logprobs", "temperature", "reasoning", "usage"),
+    *("max_output_tokens", "max_tool_calls", "store", "background", "service_tier", "metadata", "safety_identifier"),
+    "prompt_cache_key",
+)
+
+
+def _in_order(value: Any) -> Any:
+    """Keys in the order of the alphabet: the events of a stream are Go maps."""
+    if isinstance(value, dict):
+        return {key: _in_order(value[key]) for key in sorted(value)}
+    return [_in_order(one) for one in value] if isinstance(value, list) else value
+
+
+def _number(request: Mapping[str, Any], key: str) -> int | float:
+    """The number of the request, 1 without one; whole ones as Go writes them."""
+    value = request.get(key)
+    number = 1.0 if value is None else float(value)
+    return int(number) if number.is_integer() else number
 
 
 def _part(text: str) -> dict[str, Any]:

@@ -88,10 +88,16 @@ class ChatCompletions(_OpenAI):
     def __init__(self, *, identity: str, include_usage: bool, created: int) -> None:
         super().__init__(identity=identity, include_usage=include_usage, created=created)
         self._called = False
+        self._spoke = False
 
     def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
-        """A `chat.completion.chunk`."""
+        """A `chat.completion.chunk`; the role is in the first one only."""
         delta = self._message(native)
+        if self._spoke:
+            del delta["role"]
+            if native.get("done") and not delta["content"]:
+                del delta["content"]
+        self._spoke = True
         self._called = self._called or "tool_calls" in delta
         reason = native.get("done_reason") or None
         choice = {"index": 0, "delta": delta, "finish_reason": self._reason(reason)}
@@ -129,7 +135,9 @@ class Completions(_OpenAI):
 
     def chunks(self, native: Mapping[str, Any]) -> list[bytes]:
         """A `text_completion` chunk; with usage wanted, every chunk carries zeros before the real numbers."""
-        chunk = {**self._envelope("text_completion", native), "choices": [self._choice(native)]}
+        envelope = self._envelope("text_completion", native)
+        last = {key: envelope.pop(key) for key in ("model", "system_fingerprint")}
+        chunk = {**envelope, "choices": [self._choice(native)], **last}
         if self._include_usage:
             chunk["usage"] = openai_usage({})
         return self._finish(chunk, native)

@@ -137,6 +137,13 @@ class Exchange:
         await self._transmit(head + b"".join(parts))
         self.record.finished = True
 
+    async def flushed_json(self, status: int, value: Any, headers: Iterable[tuple[str, str]], *, newline: bool) -> None:
+        """A JSON answer of a route that had begun to stream: flushed, so that it has no length."""
+        head = self._head(status, JSON, [("Transfer-Encoding", "chunked"), *headers])
+        body = self._channel.frame(h11.Data(data=dumps(value) + (b"\n" if newline else b"")))
+        await self._transmit(head + body + self._channel.frame(h11.EndOfMessage()))
+        self.record.finished = True
+
     def _breaks_body(self) -> bool:
         return isinstance(self.fault, Cut) or (isinstance(self.fault, Reset) and self.fault.after_chunks is not None)
 
@@ -201,6 +208,8 @@ class Exchange:
         every = [("Content-Type", content_type)] if content_type else []
         every += [("Date", formatdate(usegmt=True)), *headers]
         extra = self.fault.headers if isinstance(self.fault, ExtraHeaders) else ()
+        if self.record.header("Expect") and self.record.header("Transfer-Encoding"):
+            every.append(("Connection", "close"))  # Go's server does not see the end of such a body
         response = h11.Response(status_code=status, headers=every, reason=_reason(status))
         head = self._channel.frame(response)
         raw = "".join(f"{name}: {value}\r\n" for name, value in extra).encode("latin-1")
@@ -233,5 +242,6 @@ _REASONS = {
     429: b"Too Many Requests",
     500: b"Internal Server Error",
     502: b"Bad Gateway",
+    501: b"Not Implemented",
     503: b"Service Unavailable",
 }

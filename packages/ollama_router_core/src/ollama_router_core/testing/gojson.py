@@ -121,13 +121,14 @@ class Struct:
 
     name: str
     fields: Mapping[str, Kind] = field(default_factory=dict)
+    package: str = "api"
 
     def take(self, value: Any, previous: Any, path: str) -> Any:
         """The struct's fields by their declared names; those never sent are absent."""
         if value is None:
             return previous
         if not isinstance(value, _Pairs):
-            _mismatch(value, path or "", self.name)
+            _mismatch(value, path, self.name if path else f"{self.package}.{self.name}")
         taken: dict[str, Any] = dict(previous or {})
         for key, raw in value:
             name = self._field_named(key)
@@ -228,7 +229,8 @@ def _syntax_text(error: json.JSONDecodeError) -> str:
     if error.pos >= len(error.doc) or error.msg.startswith("Unterminated"):
         return "unexpected EOF"
     reason = next((text for start, text in _SYNTAX.items() if error.msg.startswith(start)), "in literal")
-    return f"invalid character {error.doc[error.pos]!r} {reason}"
+    first_byte = error.doc[error.pos].encode()[0]
+    return f"invalid character {chr(first_byte)!r} {reason}"
 
 
 def _mismatch(value: Any, path: str, go_type: str) -> NoReturn:

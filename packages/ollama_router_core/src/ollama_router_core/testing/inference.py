@@ -6,6 +6,7 @@ metrics. Not here: how messages look on the wire (dialects) and where requests c
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,13 +16,13 @@ from ollama_router_core.testing.api_errors import ApiError
 from ollama_router_core.testing.clock import SimulatedClock, parse_go_duration, rfc3339
 from ollama_router_core.testing.generation import Piece, Script, script_for
 from ollama_router_core.testing.library import ModelLibrary
-from ollama_router_core.testing.model_names import is_cloud, parse_name, strip_local
+from ollama_router_core.testing.load_options import LoadOptions, load_options
+from ollama_router_core.testing.model_names import is_cloud, parse_name, parse_reference, trimmed
 from ollama_router_core.testing.models import SimulatedModel
 from ollama_router_core.testing.scheduler import (
     LoadFailedError,
     Scheduler,
     ServerBusyError,
-    runner_options,
 )
 from ollama_router_core.testing.settings import Settings
 
@@ -31,19 +32,27 @@ Kind = Literal["generate", "chat"]
 _NANOSECONDS = 1_000_000_000
 _SCHEDULING_SECONDS = 0.001  # a real server's load_duration is never 0, not even for a loaded model
 _LONGEST_SECONDS = (1 << 63) / _NANOSECONDS
+_NO_EYES_OR_EARS = (
+    '{"error":{"code":400,"message":"Multimodal data provided, but model does not support multimodal requests.",'
+    '"type":"invalid_request_error"}}'
+)
 _EFFORTS = ("low", "medium", "high", "max")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A checked request: what to run, and the model's name as the client wrote it."""
+    """A checked request: what to run, and the model's name as the client wrote it.
+
+    `refusal` is what the runner answers once the model is loaded.
+    """
 
     kind: Kind
     model: SimulatedModel
     named: str
-    options: Mapping[str, Any]
+    options: LoadOptions
     keep_alive: float | None
     script: Script | None
+    refusal: ApiError | None = None
     raw: bool = False
     early_reason: str = ""
 
@@ -65,12 +74,13 @@ class Engine:
         """
         if is_cloud(name):
             raise self.cloud_error()
-        if name and parse_name(strip_local(name)) is None:
+        spoken = trimmed(name)
+        if spoken and parse_reference(name) is None:
             raise ApiError(400, "invalid model name")
-        found = self.library.find(name) if name else None
+        found = self.library.find(name) if spoken else None
         if found is None:
             hinted = f'model "{name}" not found, try pulling it first'
-            raise ApiError(404, hinted if quoted_hint else f"model '{name}' not found")
+            raise ApiError(404, hinted if quoted_hint and spoken else f"model '{name}' not found")
         return found
 
     def prepare(self, kind: Kind, request: Mapping[str, Any], *, relaxed: bool = False) -> Job:
@@ -80,24 +90,22 @@ class Engine:
             ApiError: what Ollama would answer at once.
         """
         name = request.get("model") or ""
-        if kind == "chat" and not name:
-            raise ApiError(400, "model is required")
         if not 0 <= (request.get("top_logprobs") or 0) <= 20:
             raise ApiError(400, "top_logprobs must be between 0 and 20")
+        if kind == "chat" and not trimmed(name):
+            raise ApiError(400, "model is required")
         model, keep_alive = self.find(name), keep_alive_seconds(request.get("keep_alive"))
         empty = not request.get("messages" if kind == "chat" else "prompt")
         unload = empty and keep_alive == 0
         thinks = False if unload else self._check_capabilities(kind, model, request, relaxed=relaxed)
-        options = runner_options(request.get("options"))
-        if request.get("shift") is False:
-            options["shift"] = False
         return Job(
             kind=kind,
             model=model,
             named=name,
-            options=options,
+            options=load_options(model, self.settings, request.get("options"), shift=request.get("shift")),
             keep_alive=keep_alive,
             script=None if empty else self._script(kind, model, request, thinks=thinks),
+            refusal=self._refusal(model, request),
             raw=bool(request.get("raw")),
             early_reason="unload" if unload else "load" if empty else "",
         )
@@ -121,6 +129,8 @@ class Engine:
         if script is None:
             raise ValueError("a job without a prompt has no answer")
         async with self.slot(job) as load_seconds:
+            if job.refusal is not None:
+                raise job.refusal
             pacer = self.clock.pacer()
             prefill = script.prompt_tokens / job.model.prefill_speed
             step = 1.0 / job.model.decode_speed
@@ -170,6 +180,21 @@ class Engine:
             **{key: value for key, value in metrics.items() if value},
         }
 
+    def _refusal(self, model: SimulatedModel, request: Mapping[str, Any]) -> ApiError | None:
+        """What only the runner finds out."""
+        wanted = request.get("format")
+        if wanted not in (None, "", "json") and not isinstance(wanted, Mapping):
+            text = json.dumps(json.dumps(wanted, separators=(",", ":")))
+            error = ApiError(500, f'invalid format: {text}; expected "json" or a valid JSON Schema object')
+        elif (_has_images(request) and "vision" not in model.capabilities) or (
+            _has_audio(request) and "audio" not in model.capabilities
+        ):
+            error = ApiError(400, _NO_EYES_OR_EARS)
+        else:
+            return None
+        error.flushed = request.get("stream") is not False
+        return error
+
     def _script(self, kind: Kind, model: SimulatedModel, request: Mapping[str, Any], *, thinks: bool) -> Script:
         messages = request.get("messages") or [] if kind == "chat" else []
         texts = [str(one.get("content") or "") for one in messages]
@@ -182,7 +207,7 @@ class Engine:
             length=model.answer_tokens or self.settings.answer_tokens,
             num_predict=int(num_predict) if isinstance(num_predict, int | float) else None,
             thinks=thinks,
-            tools=request.get("tools") or (),
+            tools=() if model.plain else request.get("tools") or (),
             wanted_format=request.get("format"),
         )
 
@@ -197,16 +222,21 @@ class Engine:
             raise ApiError(400, f"{_full(model)} does not support tools")
         if request.get("suffix") and "insert" not in can:
             raise ApiError(400, f"{_full(model)} does not support insert")
-        if _has_audio(request) and "audio" not in can:
-            raise ApiError(400, f"{_full(model)} does not support audio")
-        if "vision" not in can and _has_images(request):
-            raise ApiError(400, f"{_full(model)} does not support vision")
+        self._check_media(model, request)
         think = _think(request.get("think"))
         if "thinking" not in can:
             if think and not relaxed:
                 raise ApiError(400, f'"{name}" does not support thinking')
             return False
-        return think is not False
+        return think is not False and not model.plain
+
+    def _check_media(self, model: SimulatedModel, request: Mapping[str, Any]) -> None:
+        """Refuse images and sound before 0.30; since then the runner does so, once the model is loaded."""
+        if self.settings.at_least(0, 30):
+            return
+        for kind, wanted in (("audio", _has_audio(request)), ("vision", _has_images(request))):
+            if wanted and kind not in model.capabilities:
+                raise ApiError(400, f"{_full(model)} does not support {kind}")
 
     def cloud_error(self, missing: str = "remote model is unavailable") -> ApiError:
         """What requests for ollama.com get: 403 when that is disabled, else 401, for nobody signed in."""

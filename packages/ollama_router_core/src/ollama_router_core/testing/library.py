@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ollama_router_core.testing.model_names import Name, parse_name, strip_local
+from ollama_router_core.testing.model_names import Name, parse_name, parse_reference
 from ollama_router_core.testing.models import SimulatedModel, model
 
 __all__ = ["ModelLibrary"]
@@ -45,7 +45,7 @@ class ModelLibrary:
 
     def find(self, text: str, *, exact_case: bool = False) -> SimulatedModel | None:
         """The model a client means by `text`, case-insensitively unless told otherwise."""
-        parsed = parse_name(strip_local(text))
+        parsed = parse_reference(text)
         found = self._models.get(parsed.key) if parsed else None
         if found is None or not exact_case:
             return found

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["Name", "is_cloud", "parse_name", "strip_local"]
+__all__ = ["Name", "is_cloud", "parse_name", "parse_reference", "strip_local", "trimmed"]
 
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
+_GO_SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+_GO_SPACES += "\u2028\u2029\u202f\u205f\u3000"
 _DEFAULT_HOST = "registry.ollama.ai"
 _DEFAULT_NAMESPACE = "library"
 
@@ -58,9 +60,19 @@ def parse_name(text: str) -> Name | None:
     return name if _is_valid(name) else None
 
 
+def trimmed(text: str) -> str:
+    """The text without what Go's `strings.TrimSpace` takes from its ends."""
+    return text.strip(_GO_SPACES)
+
+
+def parse_reference(text: str) -> Name | None:
+    """The name that a request's text stands for: blanks around it and a trailing `:local` do not count."""
+    return parse_name(strip_local(trimmed(text)))
+
+
 def is_cloud(text: str) -> bool:
     """Whether the name asks for ollama.com instead of this server."""
-    tag = text.rpartition(":")[2].lower() if ":" in text else ""
+    tag = trimmed(text.rpartition(":")[2]).lower() if ":" in text else ""
     return tag == "cloud" or tag.endswith("-cloud")
 
 

@@ -10,8 +10,9 @@ from ollama_router_core.testing.dialects import Native
 from ollama_router_core.testing.exchange import Exchange
 from ollama_router_core.testing.generation import count_tokens, embedding
 from ollama_router_core.testing.inference import Job, Kind, keep_alive_seconds
+from ollama_router_core.testing.load_options import load_options
+from ollama_router_core.testing.model_names import trimmed
 from ollama_router_core.testing.models import SimulatedModel
-from ollama_router_core.testing.scheduler import runner_options
 from ollama_router_core.testing.shapes import CHAT, EMBED, EMBEDDINGS, GENERATE
 from ollama_router_core.testing.state import ServerState, native_body
 
@@ -37,12 +38,15 @@ async def embeddings(server: ServerState, exchange: Exchange) -> None:
     """/api/embeddings, the deprecated one: a single vector, names with their exact case."""
     request = await native_body(exchange, EMBEDDINGS)
     name, prompt = request.get("model") or "", request.get("prompt") or ""
-    if not name:
+    if not trimmed(name):
         raise ApiError(400, "model is required")
     model = server.engine.find(name, quoted_hint=True)
     if server.engine.library.find(name, exact_case=True) is None:
         raise ApiError(404, f'model "{name}" not found, try pulling it first')
-    vectors, _ = await _vectors(server, model, request, [prompt] if prompt else [])
+    try:
+        vectors, _ = await _vectors(server, model, request, [prompt] if prompt else [])
+    except ApiError as error:
+        raise ApiError(500, error.message) from None  # whatever went wrong
     await exchange.json(200, {"embedding": vectors[0] if vectors else []})
 
 
@@ -53,12 +57,10 @@ async def embed_texts(server: ServerState, request: dict[str, Any]) -> dict[str,
         ApiError: an unknown model, an input that is neither text nor texts, one that is too long.
     """
     texts, name = _inputs(request.get("input")), request.get("model") or ""
-    if not name:
-        raise ApiError(404, "model '' not found")
     model = server.engine.find(name, quoted_hint=True)
     if not texts:
         return {"model": name, "embeddings": []}
-    limit = server.engine.scheduler.context_for(model, request.get("options") or {})
+    limit = load_options(model, server.settings, request.get("options")).num_ctx
     if request.get("truncate") is False and any(count_tokens(text) > limit for text in texts):
         raise ApiError(400, "the input length exceeds the context length")
     vectors, load = await _vectors(server, model, request, texts)
@@ -88,11 +90,13 @@ async def _vectors(
         kind="generate",
         model=model,
         named=model.name,
-        options=runner_options(request.get("options")),
+        options=load_options(model, server.settings, request.get("options")),
         keep_alive=keep_alive_seconds(request.get("keep_alive")),
         script=None,
     )
     async with server.engine.slot(job) as load:
+        if "embedding" not in model.capabilities and server.settings.at_least(0, 30):
+            raise ApiError(501, "This server does not support embeddings. Start it with `--embeddings`")
         pacer = server.engine.clock.pacer()
         await pacer.spend(sum(map(count_tokens, texts)) / model.prefill_speed)
         return [embedding(text, length) for text in texts], load

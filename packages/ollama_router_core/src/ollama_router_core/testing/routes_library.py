@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any
 
 from ollama_router_core.testing.api_errors import ApiError
 from ollama_router_core.testing.exchange import JSON, NDJSON, Exchange, StreamEnded, StreamFailed
 from ollama_router_core.testing.gojson import dumps
-from ollama_router_core.testing.model_names import parse_name
+from ollama_router_core.testing.model_names import parse_name, parse_reference, trimmed
 from ollama_router_core.testing.models import SimulatedModel
-from ollama_router_core.testing.shapes import COPY, CREATE, DELETE, PULL
+from ollama_router_core.testing.shapes import COPY, CREATE, DELETE, PULL, PUSH
 from ollama_router_core.testing.state import ServerState, native_body
 
 __all__ = ["copy", "create", "delete", "head_blob", "post_blob", "pull", "push"]
@@ -29,14 +30,14 @@ async def pull(server: ServerState, exchange: Exchange) -> None:
     """/api/pull."""
     request = await native_body(exchange, PULL)
     name = _named(request)
-    if not name or parse_name(name) is None:
-        raise ApiError(400, "invalid model name" if name else "model is required")
+    if parse_reference(name) is None:
+        raise ApiError(400, "invalid model name")
     await _report(exchange, request, _pulling(server, name))
 
 
 async def push(server: ServerState, exchange: Exchange) -> None:
     """/api/push."""
-    request = await native_body(exchange, PULL)
+    request = await native_body(exchange, PUSH)
     name = _named(request)
     if not name:
         raise ApiError(400, "model is required")
@@ -49,11 +50,7 @@ async def create(server: ServerState, exchange: Exchange) -> None:
     name = _named(request)
     if parse_name(name) is None:
         raise ApiError(400, "invalid model name")
-    files = request.get("files") or {}
-    for digest in files.values():
-        if digest not in server.engine.library.blobs:
-            raise ApiError(400, f'blob "{digest}" not found')
-    if not request.get("from") and not files:
+    if not request.get("from") and not request.get("files"):
         raise ApiError(400, "neither 'from' or 'files' was specified")
     await _report(exchange, request, _creating(server, name, request))
 
@@ -75,12 +72,13 @@ async def copy(server: ServerState, exchange: Exchange) -> None:
 async def delete(server: ServerState, exchange: Exchange) -> None:
     """/api/delete, with its name in a JSON body."""
     name = _named(await native_body(exchange, DELETE))
-    if parse_name(name) is None:
+    if not trimmed(name):
+        raise ApiError(400, "model is required")
+    if parse_reference(name) is None:
         raise ApiError(400, f'name "{name}" is invalid')
     found = server.engine.library.find(name)
     if found is None:
         raise ApiError(404, f"model '{name}' not found")
-    server.engine.scheduler.unload(found)
     server.engine.library.remove(found.name)
     await exchange.whole(200, b"")
 
@@ -152,7 +150,8 @@ async def _pushing(server: ServerState, name: str) -> Progress:
     yield {"status": "retrieving manifest"}
     found = server.engine.library.find(name)
     if found is None:
-        raise ApiError(500, f"couldn't retrieve manifest: model '{name}' not found")
+        yield {"status": "couldn't retrieve manifest"}
+        raise ApiError(500, _no_manifest(name))
     digest = f"sha256:{found.digest}"
     head = {"status": f"pushing {found.digest[:12]}", "digest": digest, "total": found.size}
     await server.engine.clock.pacer().spend(found.size / server.settings.download_speed)
@@ -167,14 +166,50 @@ async def _creating(server: ServerState, name: str, request: dict[str, Any]) -> 
         found = server.engine.library.find(base)
         if found is None:
             raise ApiError(500, f"pull model manifest: file does not exist: {base}")
-        made = found.renamed(name)
+        made, existing = (
+            _variant(found, name, request),
+            {one for held in server.engine.library for one in _layers(held)},
+        )
+        for layer in _layers(made):
+            known = "using existing" if layer in existing else "creating new"
+            yield {"status": f"{known} layer sha256:{layer}"}
     else:
-        sizes = (len(server.engine.library.blobs[one]) for one in request["files"].values())
-        made = SimulatedModel(name=name, size=sum(sizes))
-    yield {"status": "parsing GGUF" if not base else f"using existing layer sha256:{made.digest}"}
+        yield {"status": "parsing GGUF"}
+        made = SimulatedModel(name=name, size=sum(_blob_sizes(server, request["files"])))
     yield {"status": "writing manifest"}
     server.engine.library.add(made)
     yield {"status": "success"}
+
+
+def _variant(found: SimulatedModel, name: str, request: dict[str, Any]) -> SimulatedModel:
+    changes: dict[str, Any] = {key: request[key] for key in ("system", "template") if request.get(key)}
+    if request.get("parameters"):
+        changes["parameters"] = {**found.parameters, **request["parameters"]}
+    if request.get("adapters"):
+        changes["adapters"] = tuple(digest.partition(":")[2] for digest in request["adapters"].values())
+    return found.variant(name, **changes) if changes else found.renamed(name)
+
+
+def _blob_sizes(server: ServerState, files: dict[str, str]) -> Iterator[int]:
+    for digest in files.values():
+        blob = server.engine.library.blobs.get(digest)
+        if blob is None:
+            raise ApiError(500, f"open /models/blobs/{digest.replace(':', '-')}: no such file or directory")
+        yield len(blob)
+
+
+def _no_manifest(name: str) -> str:
+    parsed = parse_name(name)
+    if parsed is None:
+        return f"unqualified name: registry.ollama.ai/library/{name}:latest"
+    return f"open /models/manifests/{parsed.full.replace(':', '/')}: no such file or directory"
+
+
+def _layers(one: SimulatedModel) -> tuple[str, ...]:
+    """Digests: the weights, then what is told of them in text."""
+    parameters = json.dumps(one.parameters) if one.parameters else ""
+    texts = (text for text in (one.template, one.system, parameters) if text)
+    return (one.weights, *(hashlib.sha256(text.encode()).hexdigest() for text in texts))
 
 
 async def _report(exchange: Exchange, request: dict[str, Any], progress: Progress) -> None:

@@ -21,7 +21,7 @@ async def responses(server: ServerState, exchange: Exchange) -> None:
     """/v1/responses."""
     with before_the_handler():
         request = await v1_body(server, exchange, RESPONSES)
-        native = chat_from_responses(request)
+        native = {**chat_from_responses(request), "stream": bool(request.get("stream"))}
     job = server.engine.prepare("chat", native)
     created = int(server.engine.clock.now())
     dialect = Responses(number=server.identity(""), request=request, created=created)

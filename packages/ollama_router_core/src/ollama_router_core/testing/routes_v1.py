@@ -46,7 +46,7 @@ async def chat_completions(server: ServerState, exchange: Exchange) -> None:
         request = await v1_body(server, exchange, OPENAI_CHAT)
         if not request.get("messages"):
             raise ApiError(400, "[] is too short - 'messages'")
-        native = chat_from_openai(request)
+        native = {**chat_from_openai(request), "stream": bool(request.get("stream"))}
     job = server.engine.prepare("chat", native)
     dialect = ChatCompletions(
         identity=server.identity("chatcmpl-"), include_usage=_wants_usage(request), created=_created(server)
@@ -58,7 +58,8 @@ async def completions(server: ServerState, exchange: Exchange) -> None:
     """/v1/completions."""
     with before_the_handler():
         request = await v1_body(server, exchange, OPENAI_COMPLETION)
-    job = server.engine.prepare("generate", generate_from_openai(request))
+    native = {**generate_from_openai(request), "stream": bool(request.get("stream"))}
+    job = server.engine.prepare("generate", native)
     dialect = Completions(
         identity=server.identity("cmpl-"), include_usage=_wants_usage(request), created=_created(server)
     )
@@ -75,7 +76,7 @@ async def messages(server: ServerState, exchange: Exchange) -> None:
             raise ApiError(400, "max_tokens is required and must be positive")
         if not request.get("messages"):
             raise ApiError(400, "messages is required")
-        native = chat_from_messages(request)
+        native = {**chat_from_messages(request), "stream": bool(request.get("stream"))}
     job = server.engine.prepare("chat", native, relaxed=True)
     estimate = max(1, sum(len(str(one.get("content") or "")) for one in native["messages"]) // 4)
     dialect = Messages(identity=server.identity("msg_"), model=request["model"], estimate=estimate)

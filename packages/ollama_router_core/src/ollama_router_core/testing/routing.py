@@ -73,6 +73,7 @@ _ROUTES: dict[str, Mapping[str, Route]] = {
     "/v1/responses": {"POST": routes_more_v1.responses},
     "/v1/audio/transcriptions": {"POST": routes_more_v1.transcriptions},
 }
+_NO_CACHE = frozenset({"/v1/messages", "/v1/responses"})
 _SINCE: Mapping[str, tuple[int, ...]] = {
     "/v1/responses": (0, 13, 3),
     "/v1/messages": (0, 14),
@@ -86,7 +87,7 @@ _SINCE: Mapping[str, tuple[int, ...]] = {
 
 async def answer(server: ServerState, exchange: Exchange) -> None:
     """Answer one request: carry out its fault, find its route, shape its errors."""
-    if await exchange.misbehave() or await _redirected(exchange):
+    if await exchange.misbehave() or await _redirected(server, exchange):
         return
     if server.settings.allowed_hosts and not _welcome(exchange):
         await exchange.whole(403, b"")
@@ -118,7 +119,11 @@ async def _refuse(exchange: Exchange, error: ApiError) -> None:
         shape = anthropic_error if exchange.path == "/v1/messages" else openai_error
     rewritten = shape is not native_error and not error.early  # by the writer that translates for the handler
     content_type = JSON if rewritten or error.streaming else JSON_UTF8
-    await exchange.json(error.status, shape(error), content_type=content_type, newline=rewritten)
+    if error.flushed:
+        headers = [("Cache-Control", "no-cache"), ("Connection", "keep-alive")] if exchange.path in _NO_CACHE else []
+        await exchange.flushed_json(error.status, shape(error), headers, newline=rewritten)
+    else:
+        await exchange.json(error.status, shape(error), content_type=content_type, newline=rewritten)
 
 
 def _welcome(exchange: Exchange) -> bool:
@@ -139,14 +144,14 @@ def _match(exchange: Exchange) -> Mapping[str, Route] | None:
     return None
 
 
-async def _redirected(exchange: Exchange) -> bool:
+async def _redirected(server: ServerState, exchange: Exchange) -> bool:
     """Unclean paths and those with a slash too many or too few are sent elsewhere."""
     path = exchange.path
     clean = posixpath.normpath("/" + path.lstrip("/"))
     if path.endswith("/") and clean != "/":
         clean += "/"
-    if clean != path:
-        await _redirect(exchange, 301, clean)
+    if clean != path:  # by Go's ServeMux, which changed its mind with Go 1.26
+        await _redirect(exchange, 307 if server.settings.at_least(0, 30) else 301, clean)
         return True
     other = path[:-1] if path.endswith("/") else path + "/"
     if path != "/" and path not in _ROUTES and other in _ROUTES:

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from ollama_router_core.testing.clock import SimulatedClock
+from ollama_router_core.testing.load_options import LoadOptions
 from ollama_router_core.testing.models import SimulatedModel
 from ollama_router_core.testing.settings import GIB, Settings
 
-__all__ = ["Lease", "LoadFailedError", "Runner", "Scheduler", "ServerBusyError", "runner_options"]
+__all__ = ["Lease", "LoadFailedError", "Runner", "Scheduler", "ServerBusyError"]
 
 _MIB = 1 << 20
-_RUNNER_KEYS = {"num_batch": None, "num_gpu": -1, "main_gpu": 0, "use_mmap": None, "num_thread": 0}
 _USABLE_SHARE = 0.8
 
 
@@ -38,11 +37,13 @@ class LoadFailedError(Exception):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Runner:
-    """A loaded model: memory in bytes, `keep_alive` in seconds (infinite: never expires)."""
+    """Loaded weights: memory in bytes, `keep_alive` in seconds (infinite: never expires).
+
+    `model` is the one that loaded them; names built on the same weights share the runner.
+    """
 
     model: SimulatedModel
-    options: Mapping[str, Any]
-    num_ctx: int
+    options: LoadOptions
     parallel: int
     size: int
     size_vram: int
@@ -57,6 +58,15 @@ class Runner:
         self.slots = asyncio.Semaphore(self.parallel)
         self.idle.set()
 
+    @property
+    def num_ctx(self) -> int:
+        """Tokens of context of each slot."""
+        return self.options.num_ctx
+
+    def serves(self, options: LoadOptions) -> bool:
+        """Whether a request with these options is served without loading the weights again."""
+        return self.model.is_mlx or self.options.serves(options)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
@@ -67,16 +77,6 @@ class Lease:
 
     runner: Runner
     load_seconds: float
-
-
-def runner_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Those request options whose change reloads a model, without the ones that say what is default anyway."""
-    given = options or {}
-    kept = {key: given[key] for key, default in _RUNNER_KEYS.items() if given.get(key, default) != default}
-    if isinstance(kept.get("num_gpu"), int | float) and kept["num_gpu"] < 0:
-        del kept["num_gpu"]
-    extras = ("num_ctx", "draft_num_predict")
-    return kept | {key: given[key] for key in extras if given.get(key) is not None}
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -100,7 +100,7 @@ class Scheduler:
 
     @asynccontextmanager
     async def lease(
-        self, model: SimulatedModel, options: Mapping[str, Any], keep_alive: float | None
+        self, model: SimulatedModel, options: LoadOptions, keep_alive: float | None
     ) -> AsyncIterator[Lease]:
         """A slot of `model`, loaded with `options` when it is not.
 
@@ -140,19 +140,12 @@ class Scheduler:
         for runner in list(self.loaded.values()):
             self._unload(runner)
 
-    def context_for(self, model: SimulatedModel, options: Mapping[str, Any]) -> int:
-        """The context a load would get: asked for or default, clamped to what the model can."""
-        asked = options.get("num_ctx")
-        wanted = int(asked) if isinstance(asked, int | float) else self._default_context()
-        floor = 2048 if "vision" in model.capabilities else 4
-        return max(floor, min(wanted, model.context_length))
-
     async def _loaded_runner(
-        self, model: SimulatedModel, options: Mapping[str, Any], keep_alive: float | None
+        self, model: SimulatedModel, options: LoadOptions, keep_alive: float | None
     ) -> tuple[Runner, float]:
         self.expire()
         runner = self.loaded.get(_key(model))
-        if runner is not None and runner.options == options:
+        if runner is not None and runner.serves(options):
             return self._use(runner, keep_alive), 0.0
         if self._placing > self.settings.max_queue:
             raise ServerBusyError
@@ -165,14 +158,14 @@ class Scheduler:
         finally:
             self._placing -= 1
 
-    async def _place(self, model: SimulatedModel, options: Mapping[str, Any], keep_alive: float | None) -> Runner:
+    async def _place(self, model: SimulatedModel, options: LoadOptions, keep_alive: float | None) -> Runner:
         runner = self.loaded.get(_key(model))
-        if runner is not None and runner.options == options:
+        if runner is not None and runner.serves(options):
             return self._use(runner, keep_alive)
         await self._make_room(model, options)
         return self._use(await self._load(model, options), keep_alive)
 
-    async def _make_room(self, model: SimulatedModel, options: Mapping[str, Any]) -> None:
+    async def _make_room(self, model: SimulatedModel, options: LoadOptions) -> None:
         while True:
             outdated = self.loaded.get(_key(model))
             if outdated is not None:
@@ -192,7 +185,7 @@ class Scheduler:
             await runner.idle.wait()
         self._unload(runner)
 
-    async def _load(self, model: SimulatedModel, options: Mapping[str, Any]) -> Runner:
+    async def _load(self, model: SimulatedModel, options: LoadOptions) -> Runner:
         self.loads += 1
         seconds = model.size / self.settings.load_speed
         try:
@@ -203,15 +196,14 @@ class Scheduler:
         self._loading_seconds += seconds
         if model.load_error is not None:
             raise LoadFailedError(model.load_error)
-        num_ctx, parallel = self.context_for(model, options), self._parallel(model)
-        size = self._size(model, num_ctx * parallel)
+        parallel = self._parallel(model)
+        size = self._size(model, options.num_ctx * parallel)
         runner = Runner(
             model=model,
-            options=dict(options),
-            num_ctx=num_ctx,
+            options=options,
             parallel=parallel,
             size=size,
-            size_vram=0 if options.get("num_gpu") == 0 else min(size, self._free()),
+            size_vram=0 if options.num_gpu == 0 else min(size, self._free()),
             keep_alive=self.settings.keep_alive,
             expires_at=self.clock.now() + self.settings.keep_alive,
         )
@@ -254,21 +246,14 @@ class Scheduler:
     def _parallel(self, model: SimulatedModel) -> int:
         return 1 if model.single_slot else max(1, self.settings.num_parallel)
 
-    def _default_context(self) -> int:
-        if self.settings.default_context:
-            return self.settings.default_context
-        if self.settings.vram >= 47 * GIB:
-            return 262_144
-        return 32_768 if self.settings.vram >= 23 * GIB else 4096
-
     def _free(self) -> int:
         return max(0, self.settings.vram - sum(one.size_vram for one in self.loaded.values()))
 
-    def _fits(self, model: SimulatedModel, options: Mapping[str, Any]) -> bool:
+    def _fits(self, model: SimulatedModel, options: LoadOptions) -> bool:
         """Whether `model` may be loaded beside the others; the first one always may."""
         if not self.loaded or not self.settings.vram:
             return True
-        context = self.context_for(model, options) * self._parallel(model)
+        context = options.num_ctx * self._parallel(model)
         return _predicted(model, context) <= _USABLE_SHARE * self._free()
 
     def _size(self, model: SimulatedModel, context: int) -> int:
@@ -280,7 +265,7 @@ class Scheduler:
 
 
 def _key(model: SimulatedModel) -> str:
-    return model.name.lower()
+    return f"{model.name.lower()} {model.digest}" if model.is_mlx else model.weights
 
 
 def _predicted(model: SimulatedModel, context: int) -> int:

@@ -17,6 +17,7 @@ __all__ = [
     "OPENAI_COMPLETION",
     "OPENAI_EMBED",
     "PULL",
+    "PUSH",
     "RESPONSES",
     "SHOW",
 ]
@@ -87,17 +88,10 @@ SHOW = Struct(
 )
 DELETE = Struct("DeleteRequest", {"model": STRING, "name": STRING})
 COPY = Struct("CopyRequest", {"source": STRING, "destination": STRING})
-PULL = Struct(
-    "PullRequest",
-    {
-        "model": STRING,
-        "name": STRING,
-        "insecure": BOOL,
-        "username": STRING,
-        "password": STRING,
-        "stream": BOOL,
-    },
-)
+_TRANSFER: dict[str, Kind] = {"model": STRING, "name": STRING, "insecure": BOOL, "username": STRING}
+_TRANSFER |= {"password": STRING, "stream": BOOL}
+PULL = Struct("PullRequest", _TRANSFER)
+PUSH = Struct("PushRequest", _TRANSFER)
 CREATE = Struct(
     "CreateRequest",
     {
@@ -136,7 +130,8 @@ _SAMPLING |= {"frequency_penalty": FLOAT, "presence_penalty": FLOAT}
 
 OPENAI_CHAT = Struct(
     "ChatCompletionRequest",
-    {
+    package="openai",
+    fields={
         **_SAMPLING,
         "model": STRING,
         "messages": ListOf(_OPENAI_MESSAGE, "[]openai.Message"),
@@ -150,7 +145,8 @@ OPENAI_CHAT = Struct(
 )
 OPENAI_COMPLETION = Struct(
     "CompletionRequest",
-    {
+    package="openai",
+    fields={
         **_SAMPLING,
         "model": STRING,
         "prompt": STRING,
@@ -159,10 +155,15 @@ OPENAI_COMPLETION = Struct(
         "stream_options": _STREAM_OPTIONS,
     },
 )
-OPENAI_EMBED = Struct("EmbedRequest", {"model": STRING, "input": ANY, "dimensions": INT, "encoding_format": STRING})
+OPENAI_EMBED = Struct(
+    "EmbedRequest",
+    package="openai",
+    fields={"model": STRING, "input": ANY, "dimensions": INT, "encoding_format": STRING},
+)
 RESPONSES = Struct(
     "ResponsesRequest",
-    {
+    package="openai",
+    fields={
         "model": STRING,
         "input": ANY,
         "instructions": STRING,
@@ -178,7 +179,8 @@ RESPONSES = Struct(
 )
 MESSAGES = Struct(
     "MessagesRequest",
-    {
+    package="anthropic",
+    fields={
         "model": STRING,
         "max_tokens": INT,
         "messages": ListOf(Struct("MessageParam", {"role": STRING, "content": ANY}), "[]MessageParam"),

@@ -9,7 +9,16 @@ from ollama_router_core.testing.api_errors import ApiError
 
 __all__ = ["chat_from_messages", "chat_from_openai", "chat_from_responses", "generate_from_openai"]
 
+_EFFORTS: Mapping[str, bool | str] = {
+    "none": False,
+    "minimal": "low",
+    **{level: level for level in ("low", "medium", "high")},
+    **dict.fromkeys(("xhigh", "ultra", "max"), "max"),
+}
 _IMAGE_PREFIXES = ("data:;base64,", *(f"data:image/{one};base64," for one in ("jpeg", "jpg", "png", "webp")))
+
+
+_GO_TYPES = {type(None): "<nil>", int: "float64", float: "float64", bool: "bool"}
 
 
 def chat_from_openai(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,7 +36,7 @@ def chat_from_openai(request: Mapping[str, Any]) -> dict[str, Any]:
         "format": _format(request.get("response_format") or {}),
     }
     if effort:
-        native["think"] = False if effort == "none" else effort
+        native["think"] = _thinking(effort)
     return native
 
 
@@ -79,14 +88,24 @@ def chat_from_responses(request: Mapping[str, Any]) -> dict[str, Any]:
     elif isinstance(given, list):
         messages += [_response_item(index, one) for index, one in enumerate(given)]
     elif given is not None:
-        raise ApiError(400, "input must be a string or array")
+        kind = "object" if isinstance(given, Mapping) else "bool" if isinstance(given, bool) else "number"
+        reason = f"json: cannot unmarshal {kind} into Go value of type []json.RawMessage"
+        raise ApiError(400, f"input must be a string or array: {reason}")
     native: dict[str, Any] = {"model": request.get("model") or "", "messages": messages}
     native["options"] = {"num_predict": request.get("max_output_tokens")}
     native["tools"] = [{"type": "function", "function": one} for one in request.get("tools") or ()]
     effort = (request.get("reasoning") or {}).get("effort")
     if effort:
-        native["think"] = False if effort == "none" else effort
+        native["think"] = _thinking(effort)
     return native
+
+
+def _thinking(effort: Any) -> bool | str:
+    level = _EFFORTS.get(effort) if isinstance(effort, str) else None
+    if level is None:
+        listed = ", ".join(f'"{one}"' for one in _EFFORTS if one != "none")
+        raise ApiError(400, f'invalid reasoning value: "{effort}" (must be {listed}, or "none")')
+    return level
 
 
 def _response_item(index: int, item: Any) -> dict[str, Any]:
@@ -127,7 +146,7 @@ def _openai_parts(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         for part in content:
             yield {"role": role, **_openai_part(part)}
     elif message.get("tool_calls") is None:
-        kind = "<nil>" if content is None else "map[string]interface {}"
+        kind = _GO_TYPES.get(type(content), "map[string]interface {}")
         raise ApiError(400, f"invalid message content type: {kind}")
     else:
         yield {"role": role, "content": "", "tool_calls": message["tool_calls"]}
@@ -146,6 +165,8 @@ def _openai_part(part: Any) -> dict[str, Any]:
 
 
 def _image_data(url: str) -> str:
+    if url.startswith(("http://", "https://")):
+        raise ApiError(400, "image URLs are not currently supported, please use base64 encoded data instead")
     prefix = next((one for one in _IMAGE_PREFIXES if url.startswith(one)), None)
     if prefix is None:
         raise ApiError(400, "invalid image input")

@@ -17,7 +17,7 @@ from support.two_ways import Played, Row, Scene, Stage, play
 
 pytestmark = pytest.mark.anyio
 
-MODEL, OTHER, THIRD = "llama3.1:8b", "qwen3:8b", "llama3.2:1b"
+MODEL, OTHER, THIRD, EMBEDDER = "llama3.1:8b", "qwen3:8b", "llama3.2:1b", "all-minilm:latest"
 HI: Mapping[str, Any] = {"messages": [{"role": "user", "content": "hi"}]}
 CHAT: Mapping[str, Any] = {"model": MODEL, **HI, "stream": False}
 CALM: Mapping[str, Any] = {"health_check_interval": 300.0}
@@ -25,9 +25,9 @@ CALM: Mapping[str, Any] = {"health_check_interval": 300.0}
 
 
 def _servers(**entries: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Two servers; the first is preferred and has all models, the second all but `OTHER`."""
+    """Two servers; the first is preferred and also has `OTHER` and `EMBEDDER`, the second `THIRD`."""
     servers = {
-        "a": {"models": [MODEL, OTHER], "entry": {"priority": 1}},
+        "a": {"models": [MODEL, OTHER, EMBEDDER], "entry": {"priority": 1}},
         "b": {"models": [MODEL, THIRD], "entry": {"priority": 2}},
     }
     return {
@@ -127,13 +127,13 @@ INFERENCE = Scene(
         Row(name="chat streamed", json={"model": MODEL, **HI}, sent=["a"]),
         Row(name="chat on the other", json={**CHAT, "model": THIRD}, sent=["b"]),
         Row(name="generate", path="/api/generate", json={"model": MODEL, "prompt": "hi"}, sent=["a"]),
-        Row(name="embed", path="/api/embed", json={"model": MODEL, "input": ["a", "b"]}, sent=["a"]),
-        Row(name="embeddings", path="/api/embeddings", json={"model": MODEL, "prompt": "hi"}, sent=["a"]),
+        Row(name="embed", path="/api/embed", json={"model": EMBEDDER, "input": ["a", "b"]}, sent=["a"]),
+        Row(name="embeddings", path="/api/embeddings", json={"model": EMBEDDER, "prompt": "hi"}, sent=["a"]),
         Row(name="show", path="/api/show", json={"model": THIRD}, sent=["b"]),
         Row(name="openai chat", path="/v1/chat/completions", json=CHAT, sent=["a"]),
         Row(name="openai stream", path="/v1/chat/completions", json={**CHAT, "stream": True}, sent=["a"]),
         Row(name="openai completions", path="/v1/completions", json={"model": MODEL, "prompt": "hi"}, sent=["a"]),
-        Row(name="openai embeddings", path="/v1/embeddings", json={"model": MODEL, "input": "hi"}, sent=["a"]),
+        Row(name="openai embeddings", path="/v1/embeddings", json={"model": EMBEDDER, "input": "hi"}, sent=["a"]),
         Row(name="messages", path="/v1/messages", json={**CHAT, "max_tokens": 9}, sent=["a"]),
         Row(name="messages stream", path="/v1/messages", json={**CHAT, "max_tokens": 9, "stream": True}, sent=["a"]),
         Row(name="alias", json={**CHAT, "model": "small"}, sent=["b"]),

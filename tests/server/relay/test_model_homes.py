@@ -253,7 +253,8 @@ async def test_a_missing_blob_is_missed_in_ollama_s_words(tmp_path: Path) -> Non
         create = await admin.post("/api/create", json={"model": "mine", "files": {"m": DIGEST}})
         bad = await admin.post("/api/blobs/sha256:123", content=b"x")
     assert (head.status_code, head.content) == (404, b"")
-    assert create.json() == {"error": f'blob "{DIGEST}" not found'}
+    missing = f"open /models/blobs/{DIGEST.replace(':', '-')}: no such file or directory"
+    assert lines(create) == [{"status": "parsing GGUF"}, {"error": missing}]
     assert (bad.status_code, bad.json()) == (400, {"error": "invalid digest format"})
 
 

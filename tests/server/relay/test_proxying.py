@@ -74,12 +74,12 @@ async def test_usage_of_a_stream_reaches_the_row(tmp_path: Path) -> None:
     ("path", "body"),
     [
         ("/api/generate", {"model": "llama3.1:8b", "prompt": "hi"}),
-        ("/api/embed", {"model": "llama3.1:8b", "input": "hi"}),
-        ("/api/embeddings", {"model": "llama3.1:8b", "prompt": "hi"}),
+        ("/api/embed", {"model": "all-minilm", "input": "hi"}),
+        ("/api/embeddings", {"model": "all-minilm", "prompt": "hi"}),
         ("/api/show", {"model": "llama3.1:8b"}),
         ("/v1/chat/completions", CHAT),
         ("/v1/completions", {"model": "llama3.1:8b", "prompt": "hi"}),
-        ("/v1/embeddings", {"model": "llama3.1:8b", "input": "hi"}),
+        ("/v1/embeddings", {"model": "all-minilm", "input": "hi"}),
         ("/v1/messages", {**CHAT, "max_tokens": 5}),
     ],
 )
@@ -87,7 +87,7 @@ async def test_every_inference_route_is_forwarded(tmp_path: Path, path: str, bod
     """The body reaches the server byte for byte, on the path of the endpoint table."""
     raw = json.dumps(body).encode() + b" \n"
     async with (
-        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        OllamaSimulator(models=["llama3.1:8b", "all-minilm"]) as sim,
         running_router(tmp_path, {"one": server_entry(sim)}) as router,
         router.client() as client,
     ):

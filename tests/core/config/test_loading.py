@@ -348,3 +348,15 @@ def test_a_pattern_that_needs_backtracking_is_a_problem(pattern: str) -> None:
     text = '{"servers": {"a": {"host": "h", "port": 1}}, "model_config": {"memory_patterns": [{"pattern": "%s",'
     with pytest.raises(ConfigError, match="without lookarounds and back-references"):
         load_config((text + ' "memory_gb": 1}]}}') % pattern)
+
+
+def test_a_pattern_that_no_model_can_match_is_a_problem():
+    """It would keep nothing at home, or bound nothing."""
+    models = (
+        "model_config:\n  local_only: [secret*, library/team/x*]\n"
+        "  rules:\n    - {pattern: '[z-a]*', num_ctx: 8192}\n    - {pattern: llama3, num_ctx: 8192}\n"
+    )
+    assert problems(ONE_SERVER + models) == [
+        "line 3: model_config.local_only[1]: no model's name can match this pattern",
+        "line 5: model_config.rules[0].pattern: no model's name can match this pattern",
+    ]

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from ollama_router_core.access.addresses import read_address
 from ollama_router_core.api.endpoints import Endpoint, Kind
 from ollama_router_core.api.model_names import CanonicalName, canonical_name, is_cloud_name
+from ollama_router_core.api.name_patterns import matches_pattern
 from ollama_router_core.errors import AccessError, Forbidden
 
 __all__ = [
@@ -50,7 +51,6 @@ _KINDS: dict[str, tuple[Kind, ...]] = {
 }
 """Tuples: a kind is found by identity, where a set would call its hash in Python."""
 _PATTERN = re.compile(r"[!-~]{1,200}", re.ASCII)
-_DEFAULT_PLACE = "registry.ollama.ai/library/"
 _MOST_ENTRIES = 200
 _NOT_THIS_MODEL = "this user may not use this model; an administrator can allow it"
 
@@ -67,10 +67,10 @@ class Grants:
     """The grants of one user or group; a field that is None is left to the group, then to the role.
 
     `models` are shell patterns (`*`, `?`, `[...]`) over model names as Ollama reads them: `llama3.1` is
-    `llama3.1:latest`, `llama3.1:*` is every tag, case does not matter. `hosts` are patterns over names of external
-    hosts. An empty list allows nothing. `cloud` False forbids models of Ollama's cloud. `kinds` are the kinds of
-    route, within the role's. `networks` are client networks in CIDR form. `expires_at` is seconds since 1970 (UTC).
-    The four numbers are limits, which `limits` counts; days and months are UTC.
+    `llama3.1:latest`, `llama3.1:*` is every tag, case does not matter (`api.name_patterns`). `hosts` are patterns over
+    names of external hosts. An empty list allows nothing. `cloud` False forbids models of Ollama's cloud. `kinds` are
+    the kinds of route, within the role's. `networks` are client networks in CIDR form. `expires_at` is seconds since
+    1970 (UTC). The four numbers are limits, which `limits` counts; days and months are UTC.
     """
 
     models: tuple[str, ...] | None = None
@@ -112,7 +112,7 @@ def may_use_model(grants: Grants, model: str) -> bool:
     """Tell whether a model, in any spelling, is granted."""
     if grants.cloud is False and is_cloud_name(model):
         return False
-    return grants.models is None or _is_among(grants.models, canonical_name(model))
+    return grants.models is None or _matches_any(grants.models, canonical_name(model))
 
 
 def check_model(grants: Grants, model: str) -> None:
@@ -271,13 +271,5 @@ def _is_within(networks: tuple[str, ...], address: str) -> bool:
     return known is not None and any(known in _network(text) for text in networks)
 
 
-def _is_among(patterns: tuple[str, ...], name: CanonicalName) -> bool:
-    return any(_matcher(pattern)(name) for pattern in patterns)
-
-
-@lru_cache(maxsize=4096)  # 55 us
-def _matcher(pattern: str) -> Any:
-    """Build the test whether a canonical name matches; a pattern without wildcards is a name."""
-    if not set(pattern) & set("*?["):
-        return canonical_name(pattern).__eq__
-    return re.compile(fnmatch.translate(pattern.lower().removeprefix(_DEFAULT_PLACE))).match
+def _matches_any(patterns: tuple[str, ...], name: CanonicalName) -> bool:
+    return any(matches_pattern(name, pattern) for pattern in patterns)

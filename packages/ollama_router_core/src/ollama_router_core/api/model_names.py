@@ -30,6 +30,8 @@ CanonicalName = NewType("CanonicalName", str)
 DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
+LONGEST_NAME = 1024
+"""Characters; Ollama's own names end at 593, other servers' ids far earlier."""
 
 _GO_SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 _ASCII_LOWER = {ord(letter): letter.lower() for letter in string.ascii_uppercase}

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from ollama_router_core.api.endpoints import Body, Endpoint, Family, Kind, Match
 from ollama_router_core.api.model_names import (
+    LONGEST_NAME,
     CanonicalName,
     canonical_name,
     is_cloud_name,
@@ -53,7 +54,6 @@ from ollama_router_core.errors import InvalidModelName
 
 __all__ = ["ParsedRequest", "RouteRequest", "parse_request"]
 
-_LONGEST_NAME = 1024  # characters; Ollama's own names end at 593, other servers' ids far earlier
 _TRIMMED = frozenset({"delete", "pull"})  # of the routes that manage models
 _EMPTY_OBJECT = b"{}"  # what Go's decoder makes of null; the model is missing then
 _BRACKET = ord("[")
@@ -195,7 +195,7 @@ def _plain_route(document: JsonObject, endpoint: Endpoint, size: int) -> RouteRe
     if pieces is None or not pieces.keys() <= PLAIN_KEYS or "model" not in pieces:
         return None
     model, stream = pieces["model"], endpoint.streams
-    named = _plain_name(bytes(model)) if len(model) < _LONGEST_NAME else None
+    named = _plain_name(bytes(model)) if len(model) < LONGEST_NAME else None
     if stream is not None and "stream" in pieces:
         stream = _TRUTHS.get(bytes(pieces["stream"]))
         if stream is None:
@@ -342,5 +342,5 @@ def _check_name(text: str, endpoint: Endpoint, *, key: str = "source") -> None:
 
 
 def _refuse_unshowable(text: str) -> None:
-    if len(text) > _LONGEST_NAME or not text.isprintable():
+    if len(text) > LONGEST_NAME or not text.isprintable():
         raise InvalidModelName("invalid model name")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ollama_router_core.api.model_names import canonical_name
+from ollama_router_core.api.name_patterns import can_match
 from ollama_router_core.config.problems import KeyPath
 from ollama_router_core.config.settings import Config, Server
 from ollama_router_core.config.words import nearest
@@ -25,6 +26,7 @@ LOCALHOST = "localhost"
 _LOOPBACK = frozenset({LOCALHOST, "127.0.0.1", "::1"})
 _ANY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104  (compared, not bound)
 _DESTINATIONS = ("servers", "external_hosts")
+_MATCHES_NOTHING = "no model's name can match this pattern"
 _DEFAULT_PORT: int = Server.model_fields["port"].default
 
 
@@ -37,6 +39,7 @@ def check_section(section: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _unknown_assignments(section)
     yield from _one_model_twice(section)
     yield from _two_keys(section)
+    yield from _vain_patterns(section)
 
 
 def _no_destination(section: Mapping[str, Any]) -> Iterator[Finding]:
@@ -102,6 +105,18 @@ def _two_keys(section: Mapping[str, Any]) -> Iterator[Finding]:
     for name, host in _mapping(section, "external_hosts").items():
         if isinstance(host, dict) and host.get("api_key_env") and host.get("api_key_file"):
             yield ("external_hosts", name, "api_key_file"), "api_key_env is set, too; keep one of them"
+
+
+def _vain_patterns(section: Mapping[str, Any]) -> Iterator[Finding]:
+    models, key = _mapping(section, _models_key(section)), _models_key(section)
+    local, rules = models.get("local_only"), models.get("rules")
+    for number, pattern in enumerate(local if isinstance(local, list) else ()):
+        if isinstance(pattern, str) and not can_match(pattern):
+            yield (key, "local_only", number), _MATCHES_NOTHING
+    for number, rule in enumerate(rules if isinstance(rules, list) else ()):
+        pattern = rule.get("pattern") if isinstance(rule, dict) else None
+        if isinstance(pattern, str) and pattern and not can_match(pattern):
+            yield (key, "rules", number, "pattern"), _MATCHES_NOTHING
 
 
 def _addresses(section: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, int]]]:

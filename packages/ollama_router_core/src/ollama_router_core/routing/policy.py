@@ -5,20 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ollama_router_core.api.endpoints import Family
-from ollama_router_core.api.model_names import (
-    DEFAULT_HOST,
-    DEFAULT_NAMESPACE,
-    CanonicalName,
-    canonical_name,
-    is_cloud_name,
-)
+from ollama_router_core.api.model_names import CanonicalName, canonical_name, is_cloud_name
+from ollama_router_core.api.name_patterns import matches_pattern
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.api.strict_json import JsonObject, parse_object
 from ollama_router_core.config.settings import Config, ModelRule, ModelSettings
@@ -123,19 +117,11 @@ def _leads_outside(target: str, config: Config, depth: int) -> bool:
 
 
 def _matches(model: CanonicalName, patterns: Iterable[str]) -> bool:
-    return any(_fits(model, pattern) for pattern in patterns)
-
-
-def _fits(model: CanonicalName, pattern: str) -> bool:
-    lowered = pattern.lower()
-    short = lowered.removeprefix("https://").removeprefix(f"{DEFAULT_HOST}/").removeprefix(f"{DEFAULT_NAMESPACE}/")
-    if short != lowered and "/" not in short:  # the place that canonical names leave out, and no other
-        return ("/" not in model and fnmatchcase(model, short)) or canonical_name(pattern) == model
-    return fnmatchcase(model, short) or ("*" not in lowered and canonical_name(pattern) == model)
+    return any(matches_pattern(model, pattern) for pattern in patterns)
 
 
 def _rule(model: CanonicalName, rules: Iterable[ModelRule]) -> ModelRule | None:
-    return next((rule for rule in rules if _fits(model, rule.pattern)), None)
+    return next((rule for rule in rules if matches_pattern(model, rule.pattern)), None)
 
 
 def _with_context(request: ParsedRequest, rule: ModelRule, changes: list[str]) -> ParsedRequest:

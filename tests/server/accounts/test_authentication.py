@@ -448,3 +448,18 @@ def slow_bcrypt(monkeypatch: pytest.MonkeyPatch) -> SlowBcrypt:
     slow = SlowBcrypt()
     monkeypatch.setattr(auth, "verify_token", slow.verify)
     return slow
+
+
+async def test_an_expiry_is_told_when_it_comes(
+    store: UserStore, authenticator: Authenticator, clock: FakeClock
+) -> None:
+    """Nobody changed anything, and yet streams have to end; each expiry is told once."""
+    await known(store, authenticator)
+    for seconds in (60.0, 120.0):
+        await store.set_grants("alice", {"expires_at": clock.wall() + seconds})
+        await authenticator.refresh()
+        heard: list[str] = []
+        remove = authenticator.on_change(lambda heard=heard: heard.append("expired"))  # type: ignore[misc]
+        clock.advance(seconds)
+        await eventually(lambda heard=heard: heard == ["expired"])  # type: ignore[misc]
+        remove()

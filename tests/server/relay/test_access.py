@@ -174,7 +174,7 @@ async def test_one_at_a_time(tmp_path: Path) -> None:
             assert stream.status_code == 200
 
 
-@pytest.mark.parametrize("how", ["deactivate", "revoke", "delete"])
+@pytest.mark.parametrize("how", ["deactivate", "revoke", "delete", "expire"])
 async def test_a_revoked_user_s_stream_is_cut_within_two_seconds(tmp_path: Path, how: str) -> None:
     """Not ended as if it were complete; others go on."""
     async with (
@@ -195,6 +195,8 @@ async def test_a_revoked_user_s_stream_is_cut_within_two_seconds(tmp_path: Path,
             started = time.monotonic()
             if how == "revoke":
                 await users.revoke_token("alice", "default")
+            elif how == "expire":
+                await users.set_grants("alice", {"expires_at": time.time() + 0.5})
             else:
                 await getattr(users, how)("alice")
             with pytest.raises(httpx.RemoteProtocolError):

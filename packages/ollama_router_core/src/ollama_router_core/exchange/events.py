@@ -51,12 +51,12 @@ class ClientLeft(Interruption):
 
 
 class Revoked(Interruption):
-    """The user's token was revoked, or the user deactivated."""
+    """The user's token was revoked, or the user deactivated, or access has expired."""
 
     @property
     def error(self) -> RouterError:
         """What the client is told."""
-        return Forbidden("the token was revoked or its user deactivated while the request was in flight")
+        return Forbidden("the token was revoked, or its user deactivated or expired, while the request was in flight")
 
 
 class Shutdown(Interruption):

@@ -76,6 +76,12 @@ def _with_proofs(directory: _Directory, proven: Mapping[int, KnownToken]) -> _Di
     return replace(directory, by_lookup=by_lookup, by_token=by_token)
 
 
+def _next_expiry(directory: _Directory, after: float) -> float:
+    """When the next user's access ends after a moment, both in seconds since 1970; infinity for never."""
+    ends = (known.user.grants.expires_at for known in directory.by_token.values())
+    return min((end for end in ends if end is not None and end > after), default=float("inf"))
+
+
 class Verification:
     """A credential that nothing is known of yet; awaiting this verifies it and gives its user.
 
@@ -142,6 +148,8 @@ class Authenticator:
         self._proven = asyncio.Event()
         self._refreshing = asyncio.Lock()  # an older result must not overwrite a newer one
         self._callbacks: list[Callable[[], None]] = []
+        self._expiries_told = clock.wall()
+        self._next_expiry = float("inf")
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._reachable = True
         self.verifications = 0
@@ -193,7 +201,7 @@ class Authenticator:
         return expires_at is None or self._clock.wall() < expires_at
 
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back after every change of users or tokens; return a function that ends it."""
+        """Call back after every change of users or tokens, and when one expires; return a function that ends it."""
         self._callbacks.append(callback)
 
         def remove() -> None:
@@ -325,6 +333,7 @@ class Authenticator:
         changed = directory != self._directory
         self._directory = directory
         self._loaded = now
+        self._next_expiry = _next_expiry(directory, self._expiries_told)
         self._verified.carry_over(directory.epoch, self._renew)
         if changed:
             self._call_back()
@@ -345,6 +354,15 @@ class Authenticator:
                 self._report(error)
             else:
                 self._report(None)
+            self._tell_expired()
+
+    def _tell_expired(self) -> None:
+        """Call back when somebody's access has expired, which is no change of any user."""
+        wall = self._clock.wall()
+        if wall >= self._next_expiry:
+            self._expiries_told = wall
+            self._next_expiry = _next_expiry(self._directory, wall)
+            self._call_back()
 
     def _report(self, error: Exception | None) -> None:
         """Log the first failure and the recovery, not each of four reads per second."""

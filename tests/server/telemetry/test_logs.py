@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -140,6 +141,7 @@ def test_files_are_rotated_by_size_and_number(start: Start, tmp_path: Path, max_
     files = list(tmp_path.iterdir())
     assert len(files) == max_files
     assert all(0 < file.stat().st_size <= 8192 for file in files)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
     kept = sorted(entry["number"] for file in files for entry in lines(file.read_text(encoding="ascii")))
     assert kept == list(range(kept[0], 400))
 

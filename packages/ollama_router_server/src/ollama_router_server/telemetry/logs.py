@@ -7,8 +7,10 @@ never delays a request. Each worker writes a file of its own, because rotation i
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
 from queue import SimpleQueue
@@ -96,13 +98,20 @@ def _entry(event: str, count: int) -> logging.LogRecord:
 
 
 class _RotatingFile(RotatingFileHandler):
-    """Keep `max_files` files, the current one included; with one, rotation truncates it."""
+    """Keep `max_files` files, the current one included; with one, rotation truncates it. Only the owner reads them."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding=self.encoding, opener=_open_for_owner)
 
     def doRollover(self) -> None:  # noqa: N802 - the base class's name
         if self.backupCount == 0 and self.stream is not None:
             self.stream.truncate(0)
         else:
             super().doRollover()
+
+
+def _open_for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _file_name(worker: int | None) -> str:

@@ -9,10 +9,12 @@ import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
 from support.eventually import eventually
+from support.raw_client import RawClient, request_bytes
 from support.router import running_router, server_entry
 
 pytestmark = pytest.mark.anyio
 
+NOBODY = {"one": {"host": "127.0.0.1", "port": 9}}
 CHAT = {"model": "llama3.1:8b", "messages": [], "stream": False}
 
 
@@ -142,3 +144,30 @@ async def test_a_locked_database_does_not_stop_requests(tmp_path: Path) -> None:
             other.close()
     assert (log["status"], log["dropped"]) == ("unhealthy", 3)
     assert log["error"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/%72outer/status",
+        "/router/%73tatus",
+        "/router%2Fstatus",
+        "/router/users/a%2Ftokens",
+        "/router/users/x%2e",
+        "/%68ealth",
+        "/livez%2F",
+        "/%6Detrics",
+    ],
+)
+async def test_a_path_with_needless_encoding_is_none_of_the_router_s_own(tmp_path: Path, path: str) -> None:
+    """A proxy in front that forbids /router forbids it as it is written; it must not be written otherwise."""
+    async with running_router(tmp_path, NOBODY) as router, RawClient.open(router.port) as client:
+        await client.send(request_bytes(router.admin_token, b"", path=path, method="GET"))
+        assert b" 404 " in (await client.until(b"\r\n\r\n")).split(b"\r\n")[0]
+
+
+async def test_names_in_paths_may_be_encoded_where_they_have_to_be(tmp_path: Path) -> None:
+    """Users may have blanks and other characters in their names."""
+    async with running_router(tmp_path, NOBODY) as router, router.client(router.admin_token) as admin:
+        await router.services.users.create("ann & bob")
+        assert (await admin.get("/router/users/ann%20%26%20bob")).json()["name"] == "ann & bob"

@@ -180,7 +180,7 @@ BAD: tuple[Bad, ...] = (
     Bad("absolute-form", b"GET http://evil/x HTTP/1.1\r\n" + _HOST + b"\r\n"),
     Bad("asterisk", b"OPTIONS * HTTP/1.1\r\n" + _HOST + b"\r\n"),
     Bad("get-asterisk", b"GET * HTTP/1.1\r\n" + _HOST + b"\r\n"),
-    Bad("connect", b"CONNECT evil:443 HTTP/1.1\r\n" + _HOST + b"\r\n"),
+    Bad("connect", b"CONNECT evil:443 HTTP/1.1\r\n" + _HOST + b"\r\n", 405),
     Bad("trace", b"TRACE /x HTTP/1.1\r\n" + _HOST + b"\r\n", 405),
     Bad("trace-with-body", b"TRACE /x HTTP/1.1\r\n" + _HOST + b"Content-Length: 3\r\n\r\nabc", 405),
     Bad("fragment", b"GET /x#y HTTP/1.1\r\n" + _HOST + b"\r\n"),

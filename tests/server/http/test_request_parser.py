@@ -120,3 +120,13 @@ def test_limits_may_change_between_heads() -> None:
     (refusal,) = events(requests, GET)
     assert isinstance(refusal, Refusal)
     assert refusal.status == 414
+
+
+@pytest.mark.parametrize("method", [b"CONNECT", b"TRACE"])
+@pytest.mark.parametrize("target", [b"/", b"example.org:443", b"*"])
+def test_methods_of_proxies_and_debuggers_are_405(method: bytes, target: bytes) -> None:
+    """Whatever they ask for, and without waiting for the rest of the head."""
+    for rest in (b"Host: a\r\n\r\n", b"Ho"):
+        (refusal,) = events(parser(), method + b" " + target + b" HTTP/1.1\r\n" + rest)
+        assert isinstance(refusal, Refusal)
+        assert refusal.status == 405

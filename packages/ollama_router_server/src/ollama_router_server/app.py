@@ -6,6 +6,7 @@ has gone and takes a broken upload for a complete one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,6 +45,8 @@ _log = structlog.get_logger("app")
 _FIGURES = frozenset({"/metrics", "/router/status", "/router/explain", "/router/usage"})
 _OWN_ROUTES = ("/health", "/up", "/livez", "/readyz", "/metrics", "/router/")
 _FOR_ASGI = tuple(path.encode() for path in (*_OWN_ROUTES, "/t/"))
+_NEEDLESS_ENCODING = re.compile(r"%(?:2[DEFdef]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
+"""Of letters, digits and `-._~`, which nobody has to encode; and of the slash, which would be another path."""
 
 
 class RouterApp:
@@ -68,8 +71,7 @@ class RouterApp:
             # Never past this line: with the setting off such a path is as unknown as any.
             await self._relay(self._without_path_token(scope), receive, send)
         elif scope["type"] == "http":
-            own = scope["path"].startswith(_OWN_ROUTES)
-            await (self._falcon if own else self._relay)(scope, receive, send)
+            await (self._falcon if _is_own(scope) else self._relay)(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
 
@@ -92,6 +94,12 @@ class RouterApp:
         self._relay.shut_down()
         await self._services.aclose()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _is_own(scope: Any) -> bool:
+    """Whether a path is one of the router's own as it was sent, not only once it is decoded."""
+    sent = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+    return sent.startswith(_OWN_ROUTES) and _NEEDLESS_ENCODING.search(sent) is None
 
 
 class _Insiders:

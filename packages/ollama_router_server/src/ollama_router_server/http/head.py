@@ -13,7 +13,7 @@ from typing import Final
 
 from ollama_router_server.http.limits import ProtocolLimits
 
-__all__ = ["Refusal", "check_fields", "check_partial", "check_target", "too_large", "without_upgrade"]
+__all__ = ["Refusal", "check_fields", "check_method", "check_partial", "check_target", "too_large", "without_upgrade"]
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -60,7 +60,18 @@ def too_large(head: bytes) -> Refusal:
     return Refusal(414, "the request target is too long")
 
 
+def check_method(line: bytes) -> Refusal | None:
+    """Check the beginning of a request line: what a proxy or a debugger would be asked is refused by its name."""
+    if line.startswith(b"TRACE "):
+        return Refusal(405, "TRACE would show fields that are for the router alone")
+    if line.startswith(b"CONNECT "):
+        return Refusal(405, "CONNECT asks for a tunnel, and this is no such proxy")
+    return None
+
+
 def _check_start(line: bytes, limits: ProtocolLimits) -> Refusal | None:
+    if (refusal := check_method(line)) is not None:
+        return refusal
     parts = line.split(b" ")
     if len(parts) != 3 or parts[2] not in _VERSIONS:
         return Refusal(400, "a request line is METHOD /path HTTP/1.1")

@@ -19,6 +19,7 @@ import httptools
 from ollama_router_server.http.head import (
     Refusal,
     check_fields,
+    check_method,
     check_partial,
     check_target,
     too_large,
@@ -46,8 +47,8 @@ END: Final = _End.END
 Event = RequestHead | bytes | Literal[_End.END] | Refusal
 """A head; a piece of its body, never empty; the end of the request; or a refusal, after which nothing is parsed."""
 
+_LONGEST_METHOD: Final = len("CONNECT ")
 _BAD_HEAD: Final = Refusal(400, "the head is not valid HTTP/1.1")
-_NO_TRACE: Final = Refusal(405, "TRACE would show fields that are for the router alone")
 _BAD_BODY: Final = Refusal(400, "the body's framing is broken")
 _HEAD_END: Final = b"\r\n\r\n"
 
@@ -305,7 +306,7 @@ class RequestParser:
 
 
 def _misfit(data: bytes, start: int) -> Refusal | None:
-    """Refuse TRACE, and what llhttp accepts: line ends of its own before a method, blanks after it."""
+    """Refuse methods by name, and what llhttp accepts: line ends of its own before a method, blanks after it."""
     if not 65 <= data[start] <= 90 or data.count(b" ", start, data.find(b"\r", start)) != 2:
         return _BAD_HEAD
-    return _NO_TRACE if data.startswith(b"TRACE ", start) else None
+    return check_method(data[start : start + _LONGEST_METHOD])

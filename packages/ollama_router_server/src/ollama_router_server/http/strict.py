@@ -23,6 +23,9 @@ from ollama_router_server.http.status_lines import STATUS_LINES
 __all__ = ["StrictProtocol", "strict_protocol"]
 
 
+_METHODS = b"GET, HEAD, POST, DELETE"
+
+
 class StrictProtocol(ServingProtocol):
     """A client's connection; `strict_protocol` makes ones with other than the default bounds."""
 
@@ -173,12 +176,14 @@ class StrictProtocol(ServingProtocol):
 
     def _refusal_bytes(self, refusal: Refusal) -> bytes:
         body = json.dumps({"error": refusal.text}).encode()
-        fields = (
+        fields = [
             *self.server_state.default_headers,
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
-        )
+        ]
+        if refusal.status == 405:
+            fields.append((b"allow", _METHODS))
         return STATUS_LINES[refusal.status] + encode_fields(fields) + b"\r\n" + body
 
     def _linger(self) -> None:

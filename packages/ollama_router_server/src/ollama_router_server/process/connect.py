@@ -213,10 +213,14 @@ def _bearer(token: str) -> tuple[bytes, bytes]:
 
 
 def _is_local(headers: Headers | list[tuple[bytes, bytes]]) -> bool:
-    fields = [(name, value.decode("latin-1")) for name, value in headers]
-    hosts = [value for name, value in fields if name == b"host"]
-    origins = [value for name, value in fields if name == b"origin"]
-    return len(hosts) == 1 and _LOOPBACK.fullmatch(hosts[0]) is not None and not origins
+    hosts = [value.decode("latin-1") for name, value in headers if name == b"host"]
+    return len(hosts) == 1 and _LOOPBACK.fullmatch(hosts[0]) is not None and not any(map(_of_a_page, headers))
+
+
+def _of_a_page(field: tuple[bytes, bytes]) -> bool:
+    """Whether a field shows that a web page made the request; images and scripts send no Origin, but these."""
+    name, value = field
+    return name in {b"origin", b"referer"} or (name == b"sec-fetch-site" and value != b"none")
 
 
 async def _answer(client: ShimClient, error: RouterError) -> None:

@@ -11,6 +11,7 @@ from ollama_router_core.errors import RouterError
 from ollama_router_core.exchange.events import Caller, Headers, Reservation
 from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_core.records.user_text import shown, shown_within
 from ollama_router_core.responses.token_counts import NO_TOKENS, TokenCounts, count_tokens, estimate_unseen
 from ollama_router_core.responses.usage import Usage, UsageReader
 from ollama_router_core.routing.decision import Decision
@@ -124,7 +125,16 @@ class RequestContext:
     def reason(self) -> str | None:
         """Why the server got the request, and what policy changed about it; None when there was no decision."""
         parts = [*self.changes, *([self.decision.reason] if self.decision else [])]
-        return "; ".join(parts) or None
+        return shown_within("; ".join(parts), self._model_asked) or None
+
+    @property
+    def _model_asked(self) -> str | None:
+        return self.asked or (None if self.route is None else self.route.model_text)
+
+    @property
+    def model_shown(self) -> str | None:
+        """The model's name as the client wrote it, for people: rows and traces."""
+        return None if self._model_asked is None else shown(self._model_asked)
 
     @property
     def identity(self) -> ReplyIdentity:
@@ -169,8 +179,8 @@ class RequestContext:
             client=self.address,
             method=self.method,
             path=self.endpoint.path if self.endpoint else "(unknown)",
-            model_asked=self.asked or route.model_text,
-            model_served=route.model if self.server else None,
+            model_asked=self.model_shown,
+            model_served=shown(route.model) if self.server and route.model is not None else None,
             server=self.server,
             status=self.status,
             attempts=self.attempts,
@@ -192,7 +202,7 @@ class RequestContext:
             bytes_out=self.bytes_out,
             reason=self.reason,
             error_code=self.error.code if self.error else None,
-            error=self.error.message if self.error else None,
+            error=shown_within(self.error.message, self._model_asked) if self.error else None,
         )
 
     def _since_start(self, moment: float | None) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -17,6 +18,8 @@ from ollama_router_core.routing.strategies import RankingContext, Strategy
 
 __all__ = ["RankedExplanation", "external_verdicts", "refusals", "selection_error"]
 
+_MOST_NAMED = 5
+"""Servers whose reason a client is told; `route explain` has them all."""
 _ONLY_BY_ASSIGNMENT = Reason("external", "external: only by assignment")
 
 
@@ -72,15 +75,25 @@ def selection_error(context: RankingContext, refused: Sequence[Verdict]) -> Sele
     """What a client is told when every server was refused."""
     request = context.request
     codes = {verdict.reasons[0].code for verdict in refused}
-    lines = "; ".join(f"{verdict.server} {verdict.text}" for verdict in refused) or "no server is configured"
     if "model_missing" in codes and codes <= {"model_missing", "disabled"}:
         return ModelNotFound(f"model '{request.model_text}' not found")
     if "incapable" in codes and codes <= {"model_missing", "disabled", "incapable"}:
         missing = frozenset[str]().union(*(verdict.reasons[0].lacks for verdict in refused))
         return ModelIncapable(f'"{request.model_text}" does not support {", ".join(sorted(missing))}', missing=missing)
     return NoServerFits(
-        f"no server can take {request.model_text or 'the request'} now: {lines}", retry_after=_retry_after(context)
+        f"no server can take {request.model_text or 'the request'} now: {_why(refused)}",
+        retry_after=_retry_after(context),
     )
+
+
+def _why(refused: Sequence[Verdict]) -> str:
+    """Each server's reason; of many, how many have which, and those of a few by name."""
+    lines = [f"{verdict.server} {verdict.text}" for verdict in refused[:_MOST_NAMED]]
+    if len(refused) > _MOST_NAMED:
+        counts = Counter(verdict.reasons[0].code for verdict in refused)
+        reasons = ", ".join(f"{count} {code.replace('_', ' ')}" for code, count in counts.most_common())
+        lines.insert(0, f"of {len(refused)} servers {reasons}")
+    return "; ".join(lines) or "no server is configured"
 
 
 def _retry_after(context: RankingContext) -> float:

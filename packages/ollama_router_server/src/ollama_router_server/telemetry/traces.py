@@ -141,13 +141,12 @@ class RequestTrace:
 
 def _facts(context: RequestContext) -> dict[str, Any]:
     """Return what the request log has, under OpenTelemetry's attribute names."""
-    route = context.route
     usage = context.usage.usage if context.usage else None
     return {
         "http.route": context.endpoint.path if context.endpoint else None,
         "http.response.status_code": context.status,
         "enduser.id": context.user.name if context.user else None,
-        "gen_ai.request.model": (context.asked or route.model_text) if route else None,
+        "gen_ai.request.model": context.model_shown,
         "gen_ai.usage.input_tokens": usage.prompt_tokens if usage else None,
         "gen_ai.usage.output_tokens": usage.completion_tokens if usage else None,
         "orouter.server": context.server,

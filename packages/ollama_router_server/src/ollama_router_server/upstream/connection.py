@@ -195,7 +195,7 @@ class Connection(asyncio.BufferedProtocol):
         self._timeouts = request.timeouts
         self.parser.begin(head_only=request.method == "HEAD")
         if transport is None or transport.is_closing():
-            self._fail(UpstreamDisconnected(f"{self.origin.authority} closed the connection", reused=self._reused))
+            self._fail(UpstreamDisconnected(f"{self.origin.shown} closed the connection", reused=self._reused))
             return
         body = request.body
         if not isinstance(body, bytes):
@@ -252,7 +252,7 @@ class Connection(asyncio.BufferedProtocol):
             if not self.parser.status:
                 self._sent()
         except asyncio.CancelledError:
-            self._fail(UpstreamDisconnected(f"the upload to {self.origin.authority} was cut"))
+            self._fail(UpstreamDisconnected(f"the upload to {self.origin.shown} was cut"))
             raise
         except Exception as error:  # noqa: BLE001  # whatever the source raised is raised by the exchange
             self._fail(error)
@@ -319,7 +319,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _expire(self) -> None:
         phase = self._deadline.phase
-        where = self.origin.authority
+        where = self.origin.shown
         match phase:
             case "send":
                 size = self._transport.get_write_buffer_size() if self._transport is not None else 0
@@ -360,7 +360,7 @@ class Connection(asyncio.BufferedProtocol):
         parser = self.parser
         parser.feed(self._buffer[:nbytes])
         if parser.broken is not None:
-            self._fail(UpstreamProtocolError(f"{self.origin.authority} sent bad HTTP: {parser.broken}"))
+            self._fail(UpstreamProtocolError(f"{self.origin.shown} sent bad HTTP: {parser.broken}"))
             return
         if parser.buffered > _READ_HIGH and not self._read_paused and self._transport is not None:
             self._read_paused = True
@@ -400,7 +400,7 @@ class Connection(asyncio.BufferedProtocol):
         elif not self.parser.complete:
             how = "closed" if exc is None else "reset"
             error = UpstreamDisconnected(
-                f"{self.origin.authority} {how} the connection before its answer was complete",
+                f"{self.origin.shown} {how} the connection before its answer was complete",
                 reused=self._reused and self.parser.untouched,
                 reset=exc is not None,
             )

@@ -7,6 +7,8 @@ it, and nothing has been written then; whatever happens after the first byte was
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from collections.abc import Callable
 
@@ -126,9 +128,9 @@ class HttptoolsUpstream:
                     server_hostname=origin.host if secure is not None else None,
                 )
         except TimeoutError as error:
-            raise ConnectFailed(f"{origin.authority} did not accept a connection in time") from error
+            raise ConnectFailed(f"{origin.shown} did not accept a connection in time") from error
         except (OSError, UnicodeError) as error:
-            raise ConnectFailed(f"cannot connect to {origin.authority}: {_reason(error)}") from error
+            raise ConnectFailed(f"cannot connect to {origin.shown}: {_reason(error)}") from error
         # Only now: uvloop closes a connection whose making was cancelled without telling its protocol.
         self._pool.opened(connection)
         try:
@@ -153,5 +155,7 @@ class HttptoolsUpstream:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message})"
-    return getattr(error, "strerror", None) or type(error).__name__
+        return f"its certificate is not trusted ({error.verify_message.partition(',')[0]})"
+    if isinstance(error, socket.gaierror | ssl.SSLError) or not isinstance(error, OSError) or error.errno is None:
+        return getattr(error, "strerror", None) or type(error).__name__
+    return os.strerror(error.errno)  # asyncio writes the address into its own text

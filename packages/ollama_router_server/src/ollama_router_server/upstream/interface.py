@@ -29,17 +29,26 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where connections go; two requests share a pooled connection only if their origins are equal."""
+    """Where connections go; two requests share a pooled connection only if their origins are equal.
+
+    `name` is what error texts call it: users are not told addresses.
+    """
 
     scheme: str
     host: str
     port: int
+    name: str = ""
 
     @property
     def authority(self) -> str:
         """`host:port` for the Host field; the port is always written, an IPv6 address gets brackets."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
+
+    @property
+    def shown(self) -> str:
+        """The name, or the address of a place without one."""
+        return self.name or self.authority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

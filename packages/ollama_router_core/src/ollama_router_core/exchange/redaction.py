@@ -1,4 +1,4 @@
-"""Our keys do not come back: what an external host echoes is masked as it passes.
+"""Our keys do not come back: what an external host echoes is masked as it passes, however it is spelled.
 
 A mask is as long as the key, so that a declared length stays true. A piece is held back only as far as it might be the
 beginning of a key.
@@ -6,8 +6,11 @@ beginning of a key.
 
 from __future__ import annotations
 
+import re
+
 from ollama_router_core.exchange.events import Piece
 from ollama_router_core.outbound.destinations import Destination
+from ollama_router_core.outbound.echoes import echoed
 
 __all__ = ["Redactor", "redactor_for"]
 
@@ -16,7 +19,7 @@ class Redactor:
     """Masks keys in bytes that come in pieces."""
 
     def __init__(self, secrets: tuple[bytes, ...]) -> None:
-        self._secrets = secrets
+        self._secrets = tuple(echoed(secret) for secret in secrets)
         self._held = b""
 
     def redact(self, piece: Piece) -> bytes:
@@ -27,8 +30,8 @@ class Redactor:
         """The bytes that may pass now."""
         data = self._held + piece
         for secret in self._secrets:
-            data = data.replace(secret, b"*" * len(secret))
-        keep = max((_overlap(data, secret) for secret in self._secrets), default=0)
+            data = secret.pattern.sub(_mask, data)
+        keep = max((secret.held_back(data) for secret in self._secrets), default=0)
         self._held = data[len(data) - keep :]
         return data[: len(data) - keep]
 
@@ -38,10 +41,8 @@ class Redactor:
         return held
 
 
-def _overlap(data: bytes, secret: bytes) -> int:
-    """How many of the last bytes are the first ones of a secret."""
-    longest = min(len(data), len(secret) - 1)
-    return next((size for size in range(longest, 0, -1) if data.endswith(secret[:size])), 0)
+def _mask(found: re.Match[bytes]) -> bytes:
+    return b"*" * len(found[0])
 
 
 def redactor_for(destination: Destination) -> Redactor | None:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.config.settings import Config, ExternalHost, HostedModel, Server
+from ollama_router_core.outbound.echoes import echoed
 from ollama_router_core.translate import ExternalModel, HostTraits, codec_of, family_of_domain
 
 __all__ = ["Destination", "Fields", "Patience", "build_destinations", "missing_keys"]
@@ -71,7 +72,7 @@ class Destination:
     def redact(self, data: bytes) -> bytes:
         """Remove our secrets from bytes that the destination may echo."""
         for secret in self.secrets:
-            data = data.replace(secret, b"[redacted]")
+            data = echoed(secret).pattern.sub(b"[redacted]", data)
         return data
 
     def model_there(self, asked: str) -> str:

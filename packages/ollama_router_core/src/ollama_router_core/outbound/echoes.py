@@ -1,0 +1,70 @@
+"""Our keys as a place may echo them: as they are, with JSON's escapes, percent-encoded, or like that once more.
+
+A backslash in a key is told from the beginning of an escape only where both come in one piece.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from msgspec import Struct
+
+__all__ = ["EchoedSecret", "echoed"]
+
+_LONGEST_UNIT = 9  # bytes of one character: `\\\\u002f`
+_SHORT_ESCAPES = b'"\\/'
+
+
+class EchoedSecret(Struct, frozen=True):
+    """One key in every spelling.
+
+    Attributes:
+        pattern: matches the whole of it.
+        units: match its characters, one after the other.
+        begin: matches where it may begin, and little else.
+    """
+
+    pattern: re.Pattern[bytes]
+    units: tuple[re.Pattern[bytes], ...]
+    begin: re.Pattern[bytes]
+
+    def held_back(self, data: bytes) -> int:
+        """How many of the last bytes may be the beginning of the key."""
+        start = max(0, len(data) - _LONGEST_UNIT * len(self.units))
+        for found in self.begin.finditer(data, start):
+            if self._goes_on(data, found.start()):
+                return len(data) - found.start()
+        return 0
+
+    def _goes_on(self, data: bytes, place: int) -> bool:
+        """Whether everything from here to the end is a part of the key that has begun here."""
+        for unit in self.units:
+            if place == len(data) or (len(data) - place < _LONGEST_UNIT and data[place] in b"\\%"):
+                return True  # the latter may be an escape that has not ended
+            found = unit.match(data, place)
+            if found is None:
+                return False
+            place = found.end()
+        return False
+
+
+@lru_cache(maxsize=1024)  # 1 ms
+def echoed(secret: bytes) -> EchoedSecret:
+    """Everything that a key may look like."""
+    units = [_spellings(byte) for byte in secret]
+    second = units[1] if len(units) > 1 else b""
+    begin = b"(?:%b)(?:%b|(?=.{0,%d}\\Z))|[\\\\%%](?=.{0,%d}\\Z)" % (units[0], second, _LONGEST_UNIT, _LONGEST_UNIT)
+    return EchoedSecret(
+        re.compile(b"".join(b"(?:%b)" % unit for unit in units)),
+        tuple(re.compile(unit) for unit in units),
+        re.compile(begin, re.DOTALL),
+    )
+
+
+def _spellings(byte: int) -> bytes:
+    digits = re.sub(rb"[a-f]", lambda digit: b"[%b%b]" % (digit[0].upper(), digit[0]), b"%02x" % byte)
+    ways = [re.escape(bytes([byte])), rb"\\{1,4}u00" + digits, rb"%(?:25){0,2}" + digits]
+    if byte in _SHORT_ESCAPES:
+        ways.append(rb"\\{1,4}" + re.escape(bytes([byte])))
+    return b"|".join(reversed(ways))

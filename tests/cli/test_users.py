@@ -31,6 +31,16 @@ def test_create_json_has_name_token_and_role(cli):
     assert check_format(created["token"])
 
 
+def test_create_takes_the_grants_of_set(cli):
+    """A user need not exist for a moment without limits."""
+    cli("users", "create", "bob", "--models", "llama3*", "--rpm", "60", "--hosts", "none", "--expires", "30d")
+    grants = cli("users", "list", "--json").json()[0]["grants"]
+    assert grants.pop("expires_at") > 0
+    assert grants == {"models": ["llama3*"], "requests_per_minute": 60, "hosts": []}
+    refused = cli("users", "create", "carol", "--networks", "nowhere")
+    assert (refused.code, [user["name"] for user in cli("users", "list", "--json").json()]) == (1, ["bob"])
+
+
 def test_a_name_is_given_once(cli, alice):
     """A second user of the same name is refused."""
     result = cli("users", "create", "alice")

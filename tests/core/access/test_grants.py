@@ -65,12 +65,19 @@ def test_cloud_models_can_be_forbidden_whatever_else_is_granted(model: str) -> N
 
 def test_external_hosts_are_granted_by_name() -> None:
     """With patterns, or none at all."""
-    check_host(Grants(), "openai")
-    check_host(Grants(hosts=("open*",)), "openai")
+    check_host("user", Grants(), "all", "openai")
+    check_host("user", Grants(hosts=("open*",)), "granted", "openai")
     with pytest.raises(Forbidden, match="anthropic"):
-        check_host(Grants(hosts=("open*",)), "anthropic")
+        check_host("admin", Grants(hosts=("open*",)), "all", "anthropic")
     with pytest.raises(Forbidden):
-        check_host(Grants(hosts=()), "openai")
+        check_host("user", Grants(hosts=()), "all", "openai")
+
+
+def test_where_hosts_have_to_be_granted_admins_have_them() -> None:
+    """A new user spends nothing until an admin says so."""
+    check_host("admin", Grants(), "granted", "openai")
+    with pytest.raises(Forbidden, match="openai"):
+        check_host("user", Grants(), "granted", "openai")
 
 
 def test_kinds_of_route_narrow_the_role_and_never_widen_it() -> None:

@@ -27,9 +27,11 @@ def test_it_is_short_enough_to_read():
 
 
 def test_what_it_does_not_say_is_default():
-    """Every setting but the servers and the port is as without a file."""
+    """Every setting but the servers, the port and who may spend is as without a file."""
     config = load_config(render_starter())
-    assert config.model_copy(update={"servers": {}, "proxy_port": Config().proxy_port}) == Config()
+    assert config.external_hosts_for == "granted"
+    said = {"servers": {}, "proxy_port": Config().proxy_port, "external_hosts_for": "all"}
+    assert config.model_copy(update=said) == Config()
 
 
 def test_examples_load_when_uncommented():

@@ -98,6 +98,31 @@ async def test_an_external_host_that_is_not_granted_gets_nothing(tmp_path: Path)
         assert len(sim.requests_to("/v1/chat/completions")) == 1
 
 
+async def test_where_hosts_have_to_be_granted_a_new_user_spends_nothing(tmp_path: Path) -> None:
+    """Neither asks nor sees a model there, until an admin grants the host; admins may."""
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        running_router(
+            tmp_path,
+            {"one": server_entry(sim)},
+            external_hosts={"paid": {"host": "127.0.0.1", "port": sim.port, "protocol": "http"}},
+            model_config={"explicit_assignments": {"gpt-4": "paid"}},
+            external_hosts_for="granted",
+        ) as router,
+        router.client() as client,
+        router.client(router.admin_token) as admin,
+    ):
+        chat = {**CHAT, "model": "gpt-4"}
+        assert (await client.post("/v1/chat/completions", json=chat)).status_code == 403
+        assert "gpt-4" not in (await client.get("/v1/models")).text
+        assert "gpt-4" in (await admin.get("/v1/models")).text
+        assert not sim.requests_to("/v1/chat/completions")
+        await grant(router, hosts=["paid"])
+        assert "gpt-4" in (await client.get("/v1/models")).text
+        await client.post("/v1/chat/completions", json=chat)
+        assert len(sim.requests_to("/v1/chat/completions")) == 1
+
+
 async def test_a_limit_is_429_with_the_way_on(tmp_path: Path) -> None:
     """Header fields on every answer; Retry-After on the refusal; reading stays free."""
     async with (

@@ -23,6 +23,7 @@ from ollama_router_core.errors import AccessError, Forbidden
 __all__ = [
     "CloudRule",
     "Grants",
+    "HostRule",
     "InvalidGrants",
     "Role",
     "check_any_model",
@@ -43,6 +44,8 @@ __all__ = [
 Role = Literal["admin", "user", "viewer"]
 CloudRule = Literal["none", "admin", "all"]
 """Who may use models of ollama.com when grants do not say; the setting `cloud`."""
+HostRule = Literal["all", "granted"]
+"""Who may use external hosts when grants do not say; the setting `external_hosts_for`."""
 
 _KINDS: dict[str, tuple[Kind, ...]] = {
     "admin": tuple(Kind),
@@ -155,18 +158,20 @@ def check_cloud(role: Role, grants: Grants, rule: CloudRule, what: str) -> None:
         raise Forbidden(f"{what} would run at ollama.com, which this user may not use; see the setting `cloud`")
 
 
-def may_use_host(grants: Grants, host: str) -> bool:
-    """Tell whether an external host, by its name in the config, is granted."""
-    return grants.hosts is None or any(fnmatch.fnmatchcase(host, pattern) for pattern in grants.hosts)
+def may_use_host(role: Role, grants: Grants, rule: HostRule, host: str) -> bool:
+    """Tell whether an external host, by its name in the config, is granted, or open to those without such a grant."""
+    if grants.hosts is None:
+        return rule == "all" or role == "admin"
+    return any(fnmatch.fnmatchcase(host, pattern) for pattern in grants.hosts)
 
 
-def check_host(grants: Grants, host: str) -> None:
+def check_host(role: Role, grants: Grants, rule: HostRule, host: str) -> None:
     """Check that an external host is granted.
 
     Raises:
         Forbidden: it is not.
     """
-    if not may_use_host(grants, host):
+    if not may_use_host(role, grants, rule, host):
         raise Forbidden(f"this user may not use the external host {host}; an administrator can allow it")
 
 

@@ -231,6 +231,11 @@ class Config(Section):
         description="Who may use models of ollama.com (`:cloud`, `-cloud`) and its web search. They cost money and"
         " send prompts off site.",
     )
+    external_hosts_for: Literal["all", "granted"] = Field(
+        default="all",
+        description="Who may use external hosts, which cost money: all users, or admins and those to whom `users set"
+        " --hosts` grants them. Grants take precedence; `orouter init` writes granted.",
+    )
     allow_account_routes: bool = Field(
         default=False,
         description="true opens /api/me, /api/signout, /api/user/keys and /api/experimental to admins. They act on"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ollama_router_core.access.grants import (
     check_any_model,
     check_cloud,
@@ -21,7 +19,6 @@ from ollama_router_core.exchange.actions import Count, Steps
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Caller
-from ollama_router_core.outbound.destinations import Destination
 from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.selector import assigned_destination
 
@@ -69,19 +66,21 @@ def check_hosted(environment: Environment, context: RequestContext, request: Par
         check_cloud(user.role, user.grants, config.cloud, request.route.model_text or request.endpoint.path)
 
 
-def granted_ranking(user: Caller, decision: Decision, destinations: Mapping[str, Destination]) -> Decision:
+def granted_ranking(environment: Environment, user: Caller, decision: Decision) -> Decision:
     """The decision without external hosts that the user may not use.
 
     Raises:
         Forbidden: nothing is left.
     """
-    if user.grants.hosts is None or not decision.ranking:
+    role, grants, rule = user.role, user.grants, environment.config.external_hosts_for
+    if (grants.hosts is None and rule == "all") or not decision.ranking:
         return decision
+    places = environment.destinations
     kept = tuple(
-        name for name in decision.ranking if not destinations[name].external or may_use_host(user.grants, name)
+        name for name in decision.ranking if not places[name].external or may_use_host(role, grants, rule, name)
     )
     if not kept:
-        check_host(user.grants, decision.ranking[0])
+        check_host(role, grants, rule, decision.ranking[0])
     return decision if kept == decision.ranking else decision.among(kept)
 
 

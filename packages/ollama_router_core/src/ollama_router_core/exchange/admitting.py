@@ -57,7 +57,7 @@ def _granted(environment: Environment, context: RequestContext, request: ParsedR
     context.decision, context.decided = slot.decision, environment.now()
     if context.user is not None:
         try:
-            slot.decision = granted_ranking(context.user, slot.decision, environment.destinations)
+            slot.decision = granted_ranking(environment, context.user, slot.decision)
         except BaseException:
             slot.close()
             raise

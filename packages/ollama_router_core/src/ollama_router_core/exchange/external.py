@@ -28,7 +28,7 @@ def read_external(environment: Environment, context: RequestContext) -> ParsedRe
     if user is not None and host.routes_for == "admin" and user.role != "admin":
         raise Forbidden(f"routes of {match.host} are for admins; see the setting routes_for")
     if user is not None:
-        check_host(user.grants, match.host)
+        check_host(user.role, user.grants, environment.config.external_hosts_for, match.host)
     target = match.target + checked_query(context.query.decode("latin-1"))
     return ParsedRequest(endpoint=EXTERNAL, route=RouteRequest(), body=b"", parameter=match.host, target=target)
 

@@ -163,6 +163,10 @@ class _Listing:
 
         return may_see
 
+    def _may_use_host(self, name: str) -> bool:
+        user, rule = self._user, self._environment.config.external_hosts_for
+        return user is None or may_use_host(user.role, user.grants, rule, name)
+
     def _assigned(self) -> list[ExternalModel]:
         """Models that the config assigns: external hosts list nothing, and a server may not have its own yet."""
         config, found = self._environment.config, []
@@ -171,7 +175,7 @@ class _Listing:
             target = host or config.servers.get(place)
             if target is None or not target.enabled or not self._may_use(model):
                 continue
-            if host is not None and self._user is not None and not may_use_host(self._user.grants, place):
+            if host is not None and not self._may_use_host(place):
                 continue
             found.append(self._environment.destinations[place].listing(model))
         return found

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ollama_router_cli.arguments.grants import takes_grants
 from ollama_router_cli.arguments.options import (
     ConfigOption,
     EnvironmentOption,
@@ -21,7 +22,7 @@ from ollama_router_cli.rendering.request_log import print_records
 from ollama_router_cli.rendering.streams import confirm_word, print_json, print_note, print_result
 from ollama_router_cli.rendering.tables import clean, format_count, format_ms, format_time, print_table
 from ollama_router_cli.rendering.token import show_token
-from ollama_router_core.access.grants import grants_to_json
+from ollama_router_core.access.grants import grants_from_json, grants_to_json
 from ollama_router_server.storage.identities import CreatedToken, UserDetails, UserSummary
 from ollama_router_server.storage.users import UserStore
 
@@ -34,25 +35,30 @@ app = command_group("Create, list and change users. A token is shown once, when 
     epilog=examples(
         "orouter users create alice",
         "orouter users create ops --role admin",
+        "orouter users create bob --models 'llama3*' --rpm 60 --hosts openai",
         "TOKEN=$(orouter users create ci --json | jq -r .token)",
     )
 )
+@takes_grants
 def create(
     name: NameArgument,
     *,
     role: Annotated[Role, typer.Option(help="Role of the user.")] = Role.USER,
     group: Annotated[str | None, typer.Option("--group", metavar="GROUP", help="Group of the user.")] = None,
+    grants: dict[str, Any],
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create a user and print the token, once.
 
-    A curl command to try it follows.
+    A curl command to try it follows. Grants and limits are those of `users set`; what is not given is left to the
+    group, then to the role.
     """
+    granted = grants_from_json(grants)
 
     async def add(users: UserStore) -> CreatedToken:
-        return await users.create(name, role=role.value, group=group)
+        return await users.create(name, role=role.value, group=group, grants=granted)
 
     settings, created = with_users(config, environment, add)
     show_token(settings, created, f"user {created.user} created ({created.role})", as_json=as_json)

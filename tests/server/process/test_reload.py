@@ -56,6 +56,9 @@ def test_a_changed_file_holds_in_every_process(tmp_path, workers):
             wait_until(lambda: "old" not in router.admin("/router/status").json()["servers"], "the old one is gone")
             wait_until(lambda: len(events(router, "config_reloaded")) == 2, "two lines, not two a worker")
             assert events(router, "config_reloaded")[0]["changed"] == ["servers.new"]
+            told = router.admin("/router/audit?action=config").json()["entries"]
+            assert [(entry["via"], entry["actor"]) for entry in told] == [("file", "router")] * 2
+            assert told[-1]["detail"] == {"changed": ["servers.new"]}
 
 
 def test_a_bad_file_is_reported_and_the_old_config_stays(tmp_path):

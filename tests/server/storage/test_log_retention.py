@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ollama_router_core.config.settings import RequestLogSettings
+from ollama_router_server.storage.audit import ROUTER, AuditFilter, AuditLog
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.log_retention import LogRetention
@@ -59,18 +60,41 @@ async def left(log: RequestLog) -> list[int]:
     ],
 )
 async def test_rows_are_kept_as_the_settings_say(
-    log: RequestLog, settings: RequestLogSettings, kept: list[int]
+    log: RequestLog, database: Database, settings: RequestLogSettings, kept: list[int]
 ) -> None:
     """By age, by number, by both, by neither; a second look finds nothing to do."""
-    retention = LogRetention(log, settings, clock=FakeClock())
+    retention = LogRetention(log, AuditLog(database, clock=FakeClock()), settings, clock=FakeClock())
     assert await retention.clean_up() == 10 - len(kept)
     assert await retention.clean_up() == 0
     assert await left(log) == kept
 
 
-async def test_it_works_in_the_background(log: RequestLog) -> None:
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        (RequestLogSettings(keep_days=2.5, max_rows=None), ["server.drain", "server.undrain"]),
+        (RequestLogSettings(keep_days=None, max_rows=1), ["server.undrain"]),
+        (RequestLogSettings(keep_days=None, max_rows=None), ["log.delete", "server.drain", "server.undrain"]),
+    ],
+)
+async def test_the_audit_trail_is_kept_as_rows_are(
+    log: RequestLog, database: Database, settings: RequestLogSettings, kept: list[str]
+) -> None:
+    """By the same settings."""
+    clock = FakeClock(epoch=FakeClock().epoch - 3 * DAY)
+    audit = AuditLog(database, clock=clock)
+    await audit.record(ROUTER, "log.delete")
+    clock.advance(3 * DAY)
+    await audit.record(ROUTER, "server.drain", "big")
+    await audit.record(ROUTER, "server.undrain", "big")
+    await LogRetention(log, audit, settings, clock=FakeClock()).clean_up()
+    assert [entry.action for entry in reversed(await audit.list(AuditFilter()))] == kept
+
+
+async def test_it_works_in_the_background(log: RequestLog, database: Database) -> None:
     """Rows go without anybody asking."""
-    retention = LogRetention(log, RequestLogSettings(keep_days=2.5), clock=FakeClock(), interval=0.01)
+    audit = AuditLog(database, clock=FakeClock())
+    retention = LogRetention(log, audit, RequestLogSettings(keep_days=2.5), clock=FakeClock(), interval=0.01)
     retention.start()
     try:
         await eventually_async(lambda: only_recent(log))

@@ -32,6 +32,7 @@ COMMANDS = {
     "status": "Show the state of the router and its servers.",
     "top": "Watch servers, models, the queue and active requests.",
     "logs": "Read the request log.",
+    "audit": "Read who changed what.",
     "db": "Check and upgrade the database.",
 }
 """Each command and its purpose, in the order of `--help`; its module in `commands` has the same name."""

@@ -16,6 +16,7 @@ from falcon.asgi import Request, Response
 
 from ollama_router_core.access.grants import check_expiry, check_network
 from ollama_router_core.errors import Forbidden, RouterError
+from ollama_router_server.admin.audit import AuditResource
 from ollama_router_server.admin.bodies import answer_error, answer_http_error
 from ollama_router_server.admin.fleet import DrainResource, ExplainResource, StatusResource
 from ollama_router_server.admin.health import HealthResource, LiveResource, ReadyResource
@@ -36,6 +37,7 @@ from ollama_router_server.http.request_head import RequestHead
 from ollama_router_server.relay.bodies import Receive, Send
 from ollama_router_server.relay.relay import Relay, RelayDeps
 from ollama_router_server.services import Services
+from ollama_router_server.storage.audit import Actor
 from ollama_router_server.storage.identities import User
 from ollama_router_server.telemetry.metrics import Gauges, Metrics, ServerGauges
 
@@ -125,6 +127,7 @@ class _Insiders:
             raise Forbidden("this route needs an admin's token")
         check_expiry(user.grants, self._services.clock.wall())
         check_network(user.grants, address)
+        request.context.actor = Actor(user.name, "http", address)
 
 
 def _add_admin_routes(app: Any, services: Services) -> None:
@@ -138,6 +141,7 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/groups", GroupsResource(services))
     app.add_route("/router/groups/{name}", GroupResource(services))
     app.add_route("/router/usage", UsageResource(services))
+    app.add_route("/router/audit", AuditResource(services))
     app.add_route("/router/openapi.json", OpenApiResource())
 
 

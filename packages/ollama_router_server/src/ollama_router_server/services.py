@@ -23,6 +23,7 @@ from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.fleet.warmup import WarmUp
 from ollama_router_server.relay.queue_timer import QueueTimer
 from ollama_router_server.storage.activity import ActivityStore
+from ollama_router_server.storage.audit import AuditLog
 from ollama_router_server.storage.database import Database, default_database_url
 from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.storage.groups import GroupStore
@@ -92,7 +93,8 @@ class Services:
         self.groups = GroupStore(self.database, clock=self.clock)
         self.ledger = self._new_ledger()
         self.request_log = RequestLog(self.database)
-        self.log_retention = LogRetention(self.request_log, config.request_log, clock=self.clock)
+        self.audit = AuditLog(self.database, clock=self.clock)
+        self.log_retention = LogRetention(self.request_log, self.audit, config.request_log, clock=self.clock)
         self.authenticator = Authenticator(self.users, clock=self.clock, workers=self.coordination)
         self.sink = DatabaseSink(self.request_log, clock=self.clock)
         self.log_files = open_log_files(config.request_log, worker=self.coordination.index if self.shared else None)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -26,10 +24,13 @@ from ollama_router_cli.arguments.options import (
     option,
 )
 from ollama_router_cli.arguments.times import parse_moment
+from ollama_router_cli.rendering.exports import write_csv, write_json_lines
 from ollama_router_cli.rendering.request_log import print_history, print_records, print_stats
 from ollama_router_cli.rendering.streams import confirm_word, print_json, print_note, print_result
-from ollama_router_cli.sources.storage import open_log, run_with
+from ollama_router_cli.sources.storage import open_database, open_log, operator, run_with
 from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_server.storage.audit import AuditLog
+from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.log_stats import HourRow, LogStats
 from ollama_router_server.storage.request_log import RequestLog
@@ -172,15 +173,14 @@ def export(
     jsonl = as_json or form is Form.JSONL
 
     async def run(log: RequestLog) -> None:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
         if not jsonl:
-            writer.writerow(_FIELDS)
+            write_csv([_FIELDS])
         number, rows = await log.newer_than(0, chosen)
         while rows:
             if jsonl:
                 _print_lines(rows, as_json=True)
             else:
-                writer.writerows([_safe_cell(getattr(row, name)) for name in _FIELDS] for row in rows)
+                write_csv([getattr(row, name) for name in _FIELDS] for row in rows)
             number, rows = await log.newer_than(number, chosen)
 
     _with_log(config, environment, run)
@@ -203,10 +203,12 @@ def cleanup(
         confirm_word(f"This deletes all rows of the request log that are older than {days} days.", "DELETE")
     before = SystemClock().wall() - days * 86_400
 
-    async def remove(log: RequestLog) -> int:
-        return await log.cleanup(before=before)
+    async def remove(database: Database) -> int:
+        gone = await RequestLog(database).cleanup(before=before)
+        await AuditLog(database, clock=SystemClock()).record(operator(), "log.delete", rows=gone, days=days)
+        return gone
 
-    gone = _with_log(config, environment, remove)
+    gone = run_with(open_database, config, environment, remove)[1]
     if as_json:
         print_json({"deleted": gone, "days": days})
     else:
@@ -215,15 +217,10 @@ def cleanup(
 
 def _print_lines(rows: Sequence[RequestRecord], *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.writelines(f"{json.dumps(row.to_json())}\n" for row in rows)
+        write_json_lines(row.to_json() for row in rows)
     elif rows:
         print_records(rows)
     sys.stdout.flush()
-
-
-def _safe_cell(value: object) -> object:
-    """Keep a spreadsheet from reading a cell as a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _with_log(

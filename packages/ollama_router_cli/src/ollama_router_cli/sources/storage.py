@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
+import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import TypeVar
 
 from ollama_router_cli.sources.settings import Settings, read_settings
 from ollama_router_core.errors import StorageUnavailable
+from ollama_router_server.storage.audit import Actor, AuditLog
 from ollama_router_server.storage.database import Database, describe_url
 from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.request_log import RequestLog
@@ -18,7 +22,7 @@ from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import SystemClock
 
-__all__ = ["open_database", "open_groups", "open_log", "open_users", "run_with"]
+__all__ = ["open_audit", "open_database", "open_groups", "open_log", "open_users", "operator", "run_with"]
 
 Store = TypeVar("Store")
 Result = TypeVar("Result")
@@ -69,14 +73,34 @@ async def open_users(settings: Settings) -> AsyncIterator[UserStore]:
     """Open the users of the settings' database."""
     async with open_database(settings) as database:
         prover = find_token_prover(token_key_path(settings.database_url, settings.variables))
-        yield UserStore(database, clock=SystemClock(), prover=prover)
+        yield UserStore(database, clock=SystemClock(), prover=prover, actor=operator())
 
 
 @asynccontextmanager
 async def open_groups(settings: Settings) -> AsyncIterator[GroupStore]:
     """Open the groups of the settings' database."""
     async with open_database(settings) as database:
-        yield GroupStore(database, clock=SystemClock())
+        yield GroupStore(database, clock=SystemClock(), actor=operator())
+
+
+@asynccontextmanager
+async def open_audit(settings: Settings) -> AsyncIterator[AuditLog]:
+    """Open the audit trail of the settings' database."""
+    async with open_database(settings) as database:
+        yield AuditLog(database, clock=SystemClock())
+
+
+def operator() -> Actor:
+    """Return who runs this command: an account of this machine, the one before `sudo` if there was one."""
+    name = os.environ.get("SUDO_USER") or _account()
+    return Actor(name[:100], "cli", socket.gethostname())
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's number without a name; KeyError before Python 3.13
+        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
 @asynccontextmanager

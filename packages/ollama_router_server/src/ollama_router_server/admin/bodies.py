@@ -1,4 +1,4 @@
-"""JSON bodies of the admin routes."""
+"""JSON bodies of the admin routes, and who asks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from falcon.asgi import Request, Response
 from pydantic import BaseModel, ValidationError
 
 from ollama_router_core.errors import BodyTooLarge, InvalidBody, RouterError
+from ollama_router_server.storage.audit import Actor
 
-__all__ = ["answer", "answer_error", "answer_http_error", "read_body"]
+__all__ = ["actor_of", "answer", "answer_error", "answer_http_error", "moment", "read_body"]
 
 _LARGEST = 64 * 1024
 _FALCONS_CODES = {404: "unknown_route", 405: "method_not_allowed"}
 
 Body = TypeVar("Body", bound=BaseModel)
+
+
+def actor_of(request: Request) -> Actor:
+    """Return the user who asks, for the audit trail; the middleware that authenticates leaves it."""
+    actor: Actor = request.context.actor
+    return actor
 
 
 async def read_body(request: Request, kind: type[Body]) -> Body:
@@ -40,6 +47,23 @@ def _first_problem(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     place = ".".join(map(str, first["loc"]))
     return f"{place or 'body'}: {first['msg']}"
+
+
+def moment(text: str | None) -> float | None:
+    """Read seconds since 1970 from a query's parameter.
+
+    Raises:
+        InvalidBody: it is something else.
+    """
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 2**52:
+        raise InvalidBody("since must be a number of seconds since 1970")
+    return seconds
 
 
 def answer(response: Response, body: BaseModel, *, status: int = 200) -> None:

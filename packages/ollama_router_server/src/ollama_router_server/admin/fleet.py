@@ -10,6 +10,7 @@ from falcon.asgi import Request, Response
 from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.model_placement import differing_digests
+from ollama_router_server.admin.bodies import actor_of
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 
@@ -86,12 +87,13 @@ class DrainResource:
         self._services = services
         self._on = on
 
-    async def on_post(self, _request: Request, response: Response, name: str) -> None:
+    async def on_post(self, request: Request, response: Response, name: str) -> None:
         """Begin or end a drain; it lasts until the router restarts and reads `drain` from the config again."""
         services = self._services
         if name not in services.config.servers:
             raise falcon.HTTPNotFound(title="no such server", description=f"the config has no server {name!r}")
         services.fleet.drain(name, on=self._on)
+        await services.audit.record(actor_of(request), "server.drain" if self._on else "server.undrain", name)
         in_flight = services.fleet.snapshot.in_flight.get(name, 0)
         response.media = {"server": name, "draining": self._on, "in_flight": in_flight}
 

@@ -38,6 +38,12 @@ _USAGE_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("since", {"type": "number", "minimum": 0, "maximum": 2**52}),
     ("user", {"type": "string"}),
 )
+_AUDIT_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("since", {"type": "number", "minimum": 0, "maximum": 2**52}),
+    ("actor", {"type": "string"}),
+    ("action", {"type": "string", "description": "`user.create`, or `user` for every `user.*`."}),
+    ("limit", {"type": "integer", "minimum": 1, "maximum": 10_000}),
+)
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(method="get", path="/router/users", summary="List all users", answer=shapes.UsersBody),
@@ -103,6 +109,13 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Requests and tokens by user, model and server",
         answer=shapes.UsageBody,
         query=_USAGE_QUERY,
+    ),
+    Operation(
+        method="get",
+        path="/router/audit",
+        summary="Who changed what",
+        answer=shapes.AuditBody,
+        query=_AUDIT_QUERY,
     ),
 )
 

@@ -5,13 +5,15 @@ Times are seconds since 1970 (UTC). Grants are validated by the core's `access`,
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ollama_router_core.api.endpoints import Kind
 
 __all__ = [
+    "AuditBody",
+    "AuditEntryBody",
     "CreatedTokenBody",
     "CreatedUserBody",
     "DeletedBody",
@@ -221,6 +223,24 @@ class UsageBody(_Out):
     by_user: list[UsageLine]
     by_model: list[UsageLine]
     by_server: list[UsageLine]
+
+
+class AuditEntryBody(_Out):
+    """A change: who made it, how and from where, what was changed, and what about it."""
+
+    at: float
+    actor: str
+    via: Literal["cli", "http", "file", "signal", "start"]
+    address: str | None
+    action: str
+    subject: str | None
+    detail: dict[str, Any]
+
+
+class AuditBody(_Out):
+    """Entries of the audit trail, newest first."""
+
+    entries: list[AuditEntryBody]
 
 
 class ErrorBody(_Out):

@@ -6,8 +6,7 @@ from dataclasses import asdict
 
 from falcon.asgi import Request, Response
 
-from ollama_router_core.errors import InvalidBody
-from ollama_router_server.admin.bodies import answer
+from ollama_router_server.admin.bodies import answer, moment
 from ollama_router_server.admin.shapes import UsageBody
 from ollama_router_server.services import Services
 from ollama_router_server.storage.log_filter import LogFilter
@@ -23,18 +22,7 @@ class UsageResource:
 
     async def on_get(self, request: Request, response: Response) -> None:
         """Answer the totals."""
-        text = request.get_param("since")
-        since = None if text is None else _moment(text)
+        since = moment(request.get_param("since"))
         stats = asdict(await self._log.stats(LogFilter(user=request.get_param("user"), since=since)))
         del stats["ttft_ms"], stats["total_ms"]
         answer(response, UsageBody(since=since, **stats))
-
-
-def _moment(text: str) -> float:
-    try:
-        moment = float(text)
-    except ValueError:
-        moment = -1.0
-    if not 0 <= moment <= 2**52:
-        raise InvalidBody("since must be a number of seconds since 1970")
-    return moment

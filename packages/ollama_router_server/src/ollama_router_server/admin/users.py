@@ -7,7 +7,7 @@ from typing import Any
 from falcon.asgi import Request, Response
 
 from ollama_router_core.access.grants import Grants, grants_from_json, grants_to_json
-from ollama_router_server.admin.bodies import answer, read_body
+from ollama_router_server.admin.bodies import actor_of, answer, read_body
 from ollama_router_server.admin.shapes import (
     CreatedTokenBody,
     CreatedUserBody,
@@ -47,7 +47,9 @@ class UsersResource:
         """Create a user; the response has the token, shown only now."""
         new = await read_body(request, NewUser)
         grants = _grants(new.grants)
-        created = await self._users.create(new.name, role=new.role, group=new.group, grants=grants)
+        created = await self._users.by(actor_of(request)).create(
+            new.name, role=new.role, group=new.group, grants=grants
+        )
         body = CreatedUserBody(name=created.user, role=created.role, token=created.token.reveal())
         answer(response, body, status=201)
 
@@ -72,12 +74,12 @@ class UserResource:
             group=patch.group,
             grants=_changes(patch.grants),
         )
-        await self._users.change(name, change)
+        await self._users.by(actor_of(request)).change(name, change)
         await self._show(response, name)
 
-    async def on_delete(self, _request: Request, response: Response, name: str) -> None:
+    async def on_delete(self, request: Request, response: Response, name: str) -> None:
         """Delete a user with tokens and log rows."""
-        rows = await self._users.delete(name)
+        rows = await self._users.by(actor_of(request)).delete(name)
         answer(response, DeletedBody(name=name, deleted=True, log_rows=rows))
 
     async def _show(self, response: Response, name: str) -> None:
@@ -105,7 +107,7 @@ class TokensResource:
     async def on_post(self, request: Request, response: Response, name: str) -> None:
         """Add a token to a user; the response has it, shown only now."""
         new = await read_body(request, NewToken)
-        created = await self._users.add_token(name, new.name)
+        created = await self._users.by(actor_of(request)).add_token(name, new.name)
         answer(response, CreatedTokenBody(user=name, name=new.name, token=created.token.reveal()), status=201)
 
 
@@ -115,9 +117,9 @@ class TokenResource:
     def __init__(self, services: Services) -> None:
         self._users = services.users
 
-    async def on_delete(self, _request: Request, response: Response, name: str, token: str) -> None:
+    async def on_delete(self, request: Request, response: Response, name: str, token: str) -> None:
         """Revoke a token."""
-        await self._users.revoke_token(name, token)
+        await self._users.by(actor_of(request)).revoke_token(name, token)
         answer(response, DeletedBody(name=token, deleted=True))
 
 
@@ -134,7 +136,7 @@ class GroupsResource:
     async def on_post(self, request: Request, response: Response) -> None:
         """Create a group."""
         new = await read_body(request, NewGroup)
-        await self._groups.create(new.name, _grants(new.grants))
+        await self._groups.by(actor_of(request)).create(new.name, _grants(new.grants))
         answer(response, _group(await self._groups.show(new.name)), status=201)
 
 
@@ -151,12 +153,12 @@ class GroupResource:
     async def on_patch(self, request: Request, response: Response, name: str) -> None:
         """Change a group's grants."""
         patch = await read_body(request, GroupPatch)
-        await self._groups.set_grants(name, _changes(patch.grants))
+        await self._groups.by(actor_of(request)).set_grants(name, _changes(patch.grants))
         answer(response, _group(await self._groups.show(name)))
 
-    async def on_delete(self, _request: Request, response: Response, name: str) -> None:
+    async def on_delete(self, request: Request, response: Response, name: str) -> None:
         """Delete a group without members."""
-        await self._groups.delete(name)
+        await self._groups.by(actor_of(request)).delete(name)
         answer(response, DeletedBody(name=name, deleted=True))
 
 

@@ -19,6 +19,7 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.services import Services
+from ollama_router_server.storage.audit import ROUTER, Actor
 
 __all__ = ["ConfigSource", "Reloader"]
 
@@ -127,6 +128,10 @@ class Reloader:
             _log.exception("config_not_taken_up")
             return
         services.config_problem = None
+        if services.first and (paths or forced):
+            await services.audit.record(
+                Actor(ROUTER.name, "signal" if forced else "file"), "config.reload", changed=paths
+            )
         waiting = needs_restart(changed_paths(self._started_with, config))
         report.info("config_reloaded", changed=list(paths), needs_restart=list(waiting))
 

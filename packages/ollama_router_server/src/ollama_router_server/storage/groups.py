@@ -9,7 +9,8 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from ollama_router_core.access.grants import Grants
+from ollama_router_core.access.grants import Grants, grants_to_json
+from ollama_router_server.storage.audit import ROUTER, Actor, AuditAction, AuditEntry
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import DuplicateName, Group, GroupInUse
 from ollama_router_server.storage.identity_rows import (
@@ -27,11 +28,16 @@ __all__ = ["GroupStore"]
 
 
 class GroupStore:
-    """Groups of one database."""
+    """Groups of one database; `actor` is who changes something, for the audit trail."""
 
-    def __init__(self, database: Database, *, clock: Clock) -> None:
+    def __init__(self, database: Database, *, clock: Clock, actor: Actor = ROUTER) -> None:
         self._database = database
         self._clock = clock
+        self._actor = actor
+
+    def by(self, actor: Actor) -> GroupStore:
+        """Return the same groups, changed by somebody else."""
+        return GroupStore(self._database, clock=self._clock, actor=actor)
 
     async def create(self, name: str, grants: Grants | None = None) -> None:
         """Add a group.
@@ -43,8 +49,10 @@ class GroupStore:
         check_name(name)
         now = self._clock.wall()
         row = {"name": name, "grants": dump_grants(grants or Grants()), "created_at": now, "updated_at": now}
+        entry = self._entry("group.create", name, grants=grants_to_json(grants or Grants()))
+        statement = insert(groups).values(row)
         try:
-            await identity_change(self._database, lambda connection: connection.execute(insert(groups).values(row)))
+            await identity_change(self._database, entry, lambda connection: connection.execute(statement))
         except IntegrityError:
             raise DuplicateName(f"there is a group named {name!r} already") from None
 
@@ -81,7 +89,7 @@ class GroupStore:
             connection.execute(update(groups).where(groups.c.id == row.id).values(values))
             return grants
 
-        return await identity_change(self._database, change)
+        return await identity_change(self._database, self._entry("group.change", name, grants=dict(changes)), change)
 
     async def delete(self, name: str) -> None:
         """Remove a group without members.
@@ -96,9 +104,12 @@ class GroupStore:
             connection.execute(delete(groups).where(groups.c.id == row.id))
 
         try:
-            await identity_change(self._database, remove)
+            await identity_change(self._database, self._entry("group.delete", name), remove)
         except IntegrityError:
             raise GroupInUse(f"{name} has members; move them first: orouter users set NAME --group OTHER") from None
+
+    def _entry(self, action: AuditAction, name: str, **detail: Any) -> AuditEntry:
+        return AuditEntry(at=self._clock.wall(), actor=self._actor, action=action, subject=name, detail=detail)
 
 
 def _groups(connection: Connection) -> tuple[Group, ...]:

@@ -146,6 +146,12 @@ class UserChange:
     group: str | None = None
     grants: Mapping[str, Any] = field(default_factory=dict)
 
+    def to_json(self) -> dict[str, Any]:
+        """The fields that change."""
+        changed = {"role": self.role, "active": self.active, "grants": dict(self.grants) or None}
+        moved = {"group": self.group} if self.moves else {}
+        return {name: value for name, value in changed.items() if value is not None} | moved
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:

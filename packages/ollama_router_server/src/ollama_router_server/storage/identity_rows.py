@@ -12,6 +12,7 @@ from sqlalchemy import Row, Table, select, update
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.access.grants import Grants, InvalidGrants, grants_from_json, grants_to_json
+from ollama_router_server.storage.audit import AuditEntry, insert_entry
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import InvalidUserName, UnknownGroup, UnknownUser
 from ollama_router_server.storage.schema import auth_epoch, groups, users
@@ -22,6 +23,7 @@ __all__ = [
     "dump_grants",
     "identity_change",
     "load_grants",
+    "next_epoch",
     "require_group",
     "require_user",
 ]
@@ -33,15 +35,25 @@ _NAMES_SHOWN = 20
 
 
 async def identity_change(
-    database: Database, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    database: Database,
+    entry: AuditEntry,
+    work: Callable[Concatenate[Connection, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
 ) -> T:
-    """Write as `Database.write` does, and increment the epoch, so that a process that polls it reads the change."""
+    """Write as `Database.write` does, with an entry in the audit trail; whoever polls the epoch sees the change."""
 
     def change(connection: Connection) -> T:
-        connection.execute(update(auth_epoch).values(epoch=auth_epoch.c.epoch + 1))
+        next_epoch(connection)
+        insert_entry(connection, entry)
         return work(connection, *args, **kwargs)
 
     return await database.write(change)
+
+
+def next_epoch(connection: Connection) -> None:
+    """Increment the epoch, so that a process that polls it reads what this transaction changes."""
+    connection.execute(update(auth_epoch).values(epoch=auth_epoch.c.epoch + 1))
 
 
 def check_name(name: str) -> None:

@@ -11,6 +11,7 @@ import structlog
 
 from ollama_router_core.config.settings import RequestLogSettings
 from ollama_router_core.errors import StorageUnavailable
+from ollama_router_server.storage.audit import AuditLog
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.system import Clock
 
@@ -23,10 +24,19 @@ _log = structlog.get_logger(__name__)
 
 
 class LogRetention:
-    """Deletes rows that the settings do not keep, every `interval` seconds."""
+    """Deletes rows and entries of the audit trail that the settings do not keep, every `interval` seconds."""
 
-    def __init__(self, log: RequestLog, settings: RequestLogSettings, *, clock: Clock, interval: float = 600.0) -> None:
+    def __init__(
+        self,
+        log: RequestLog,
+        audit: AuditLog,
+        settings: RequestLogSettings,
+        *,
+        clock: Clock,
+        interval: float = 600.0,
+    ) -> None:
         self._log = log
+        self._audit = audit
         self._settings = settings
         self._clock = clock
         self._interval = interval
@@ -58,14 +68,16 @@ class LogRetention:
             await asyncio.sleep(self._interval)
 
     async def clean_up(self) -> int:
-        """Delete rows that the settings do not keep; returns how many.
+        """Delete rows that the settings do not keep; returns how many of the request log.
 
         Raises:
             StorageUnavailable: the database cannot take it now; what was deleted before stays deleted.
         """
-        gone = 0
-        if self._settings.keep_days is not None:
-            gone += await self._log.cleanup(before=self._clock.wall() - self._settings.keep_days * _DAY)
+        gone, days = 0, self._settings.keep_days
+        before = None if days is None else self._clock.wall() - days * _DAY
+        await self._audit.cleanup(before=before, most=self._settings.max_rows)
+        if before is not None:
+            gone += await self._log.cleanup(before=before)
         if self._settings.max_rows is not None:
             start = await self._log.start_of_newest(self._settings.max_rows)
             if start is not None:

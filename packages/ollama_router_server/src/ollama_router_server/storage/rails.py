@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import closing
@@ -24,10 +25,12 @@ from ollama_router_core.access.redaction import redact
 from ollama_router_core.access.tokens import is_digest, lookup_of
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_server.storage.audit import Actor, AuditEntry, insert_entry
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.identity_rows import identity_change
+from ollama_router_server.storage.identity_rows import next_epoch
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.schema import request_log, tokens, users
+from ollama_router_server.system import Clock
 
 __all__ = ["RailsImport", "RailsReport", "RailsUser"]
 
@@ -66,11 +69,14 @@ class RailsImport:
     Args:
         path: `production.sqlite3` of the Rails application, opened read-only.
         database: the database to import into.
+        clock, actor: when and by whom, for the audit trail.
     """
 
-    def __init__(self, path: Path, database: Database) -> None:
+    def __init__(self, path: Path, database: Database, *, clock: Clock, actor: Actor) -> None:
         self._path = path
         self._database = database
+        self._clock = clock
+        self._actor = actor
 
     async def run(self, *, dry_run: bool) -> RailsReport:
         """Import users and the log; with `dry_run`, only report what an import would do.
@@ -87,10 +93,25 @@ class RailsImport:
         return RailsReport(users=report, log_rows=new, log_rows_known=known)
 
     async def _import_users(self, found: Sequence[sqlite3.Row], *, dry_run: bool) -> tuple[RailsUser, ...]:
-        def take(connection: Connection) -> tuple[RailsUser, ...]:
+        def look(connection: Connection) -> tuple[RailsUser, ...]:
             return tuple(_take_user(connection, row, dry_run=dry_run) for row in found)
 
-        return await (self._database.read(take) if dry_run else identity_change(self._database, take))
+        def take(connection: Connection) -> tuple[RailsUser, ...]:
+            next_epoch(connection)
+            report = look(connection)
+            insert_entry(connection, self._entry(report))
+            return report
+
+        return await (self._database.read(look) if dry_run else self._database.write(take))
+
+    def _entry(self, report: Sequence[RailsUser]) -> AuditEntry:
+        return AuditEntry(
+            at=self._clock.wall(),
+            actor=self._actor,
+            action="user.import",
+            subject=self._path.name,
+            detail=Counter(user.outcome for user in report),
+        )
 
     async def _import_log(
         self, source: sqlite3.Connection, owners: Mapping[int, tuple[str, str]], *, dry_run: bool

@@ -24,6 +24,7 @@ from sqlalchemy import (
 __all__ = [
     "LONGEST_TOTALS_NAME",
     "activity",
+    "audit_log",
     "auth_epoch",
     "groups",
     "log_drops",
@@ -176,6 +177,21 @@ request_log = Table(
     Column("error", Text),
     Index(None, "started_at"),
     Index(None, "user", "started_at"),
+)
+
+# Who changed what; `detail` is JSON. See `audit`.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("at", Double, nullable=False, index=True),
+    Column("actor", String(100), nullable=False),
+    Column("via", String(8), nullable=False),
+    Column("address", Text),
+    Column("action", String(32), nullable=False),
+    Column("subject", Text),
+    Column("detail", Text, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 log_drops = Table(

@@ -10,9 +10,10 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from ollama_router_core.access.grants import Grants
+from ollama_router_core.access.grants import Grants, grants_to_json
 from ollama_router_core.access.token_proofs import TokenProver
 from ollama_router_core.access.tokens import Token, hash_token, mint_token
+from ollama_router_server.storage.audit import ROUTER, Actor, AuditAction, AuditEntry
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import (
     CreatedToken,
@@ -50,13 +51,27 @@ class UserStore:
         clock: for the times of rows.
         cost: bcrypt's cost for new digests; tests lower it.
         prover: makes and checks proofs of tokens; without, none are stored.
+        actor: who changes something, for the audit trail.
     """
 
-    def __init__(self, database: Database, *, clock: Clock, cost: int = 12, prover: TokenProver | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        cost: int = 12,
+        prover: TokenProver | None = None,
+        actor: Actor = ROUTER,
+    ) -> None:
         self._database = database
         self._clock = clock
         self._cost = cost
+        self._actor = actor
         self.prover = prover
+
+    def by(self, actor: Actor) -> UserStore:
+        """Return the same users, changed by somebody else."""
+        return UserStore(self._database, clock=self._clock, cost=self._cost, prover=self.prover, actor=actor)
 
     async def create(
         self, name: str, *, role: Role = "user", group: str | None = None, grants: Grants | None = None
@@ -75,13 +90,15 @@ class UserStore:
         row = {"name": name, "role": role, "active": True, "created_at": now, "updated_at": now}
         row["grants"] = dump_grants(grants or Grants())
 
+        entry = self._entry("user.create", name, role=role, group=group, grants=grants_to_json(grants or Grants()))
+
         def add(connection: Connection) -> None:
             user_id = connection.execute(insert(users).values(row).returning(users.c.id)).scalar_one()
             join_group(connection, user_id, group)
             self._insert_token(connection, user_id, DEFAULT_TOKEN_NAME, token, digest)
 
         try:
-            await identity_change(self._database, add)
+            await identity_change(self._database, entry, add)
         except IntegrityError:
             raise DuplicateName(f"there is a user named {name!r} already") from None
         return CreatedToken(user=name, role=role, token=token)
@@ -113,7 +130,8 @@ class UserStore:
         """
         if change.role is not None:
             _check_role(change.role)
-        await identity_change(self._database, change_user, name, change, self._clock.wall())
+        entry = self._entry(_action_of(change), name, **change.to_json())
+        await identity_change(self._database, entry, change_user, name, change, entry.at)
 
     async def activate(self, name: str) -> None:
         """Activate a user.
@@ -165,7 +183,7 @@ class UserStore:
             return cast("Role", row.role)
 
         try:
-            role = await identity_change(self._database, add)
+            role = await identity_change(self._database, self._entry("token.create", name, token=token_name), add)
         except IntegrityError:
             raise DuplicateName(f"{name} has a token named {token_name!r} already") from None
         return CreatedToken(user=name, role=role, token=token)
@@ -186,7 +204,7 @@ class UserStore:
             self._insert_token(connection, row.id, token_name, token, digest)
             return cast("Role", row.role)
 
-        role = await identity_change(self._database, replace)
+        role = await identity_change(self._database, self._entry("token.replace", name, token=token_name), replace)
         return CreatedToken(user=name, role=role, token=token)
 
     async def revoke_token(self, name: str, token_name: str) -> None:
@@ -195,7 +213,8 @@ class UserStore:
         Raises:
             UnknownUser: no such user, or the user has no token of this name.
         """
-        await identity_change(self._database, delete_token, name, token_name)
+        entry = self._entry("token.revoke", name, token=token_name)
+        await identity_change(self._database, entry, delete_token, name, token_name)
 
     async def delete(self, name: str) -> int:
         """Delete a user with tokens, counts and log rows; returns how many log rows were deleted.
@@ -203,7 +222,7 @@ class UserStore:
         Raises:
             UnknownUser: no such user.
         """
-        return await identity_change(self._database, delete_user, name)
+        return await identity_change(self._database, self._entry("user.delete", name), delete_user, name)
 
     async def epoch(self) -> int:
         """Return the number that every change of users, groups or tokens increments."""
@@ -230,6 +249,9 @@ class UserStore:
         if self.prover is not None and proven:
             await self._database.write(insert_proofs, self.prover.key_id, proven)
 
+    def _entry(self, action: AuditAction, name: str, **detail: Any) -> AuditEntry:
+        return AuditEntry(at=self._clock.wall(), actor=self._actor, action=action, subject=name, detail=detail)
+
     def _insert_token(self, connection: Connection, user_id: int, name: str, token: Token, digest: str) -> None:
         token_id = insert_token(connection, user_id, name, token, digest, self._clock.wall())
         if self.prover is not None:
@@ -240,6 +262,16 @@ class UserStore:
         token = mint_token(random_below)
         digest = await asyncio.to_thread(hash_token, token, salt=random_bytes(16), cost=self._cost)
         return token, digest
+
+
+def _action_of(change: UserChange) -> AuditAction:
+    match change.active:
+        case True:
+            return "user.activate"
+        case False:
+            return "user.deactivate"
+        case None:
+            return "user.change"
 
 
 def _check_role(role: str) -> None:

@@ -20,6 +20,7 @@ def upgrade() -> None:
     _create_tokens()
     _create_limits()
     _create_request_log()
+    _create_audit_log()
     _create_log_figures()
     epoch = op.create_table(
         "auth_epoch",
@@ -156,6 +157,23 @@ def _create_request_log() -> None:
     )
     op.create_index("ix_request_log_started_at", "request_log", ["started_at"])
     op.create_index("ix_request_log_user_started_at", "request_log", ["user", "started_at"])
+
+
+def _create_audit_log() -> None:
+    op.create_table(
+        "audit_log",
+        sa.Column("id", _SERIAL, nullable=False),
+        sa.Column("at", sa.Double(), nullable=False),
+        sa.Column("actor", sa.String(100), nullable=False),
+        sa.Column("via", sa.String(8), nullable=False),
+        sa.Column("address", sa.Text()),
+        sa.Column("action", sa.String(32), nullable=False),
+        sa.Column("subject", sa.Text()),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_audit_log"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_audit_log_at", "audit_log", ["at"])
 
 
 def _create_log_figures() -> None:

@@ -1,0 +1,99 @@
+"""`orouter audit`: who changed users, tokens, groups, servers and the config."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.arguments.times import parse_moment
+from ollama_router_cli.rendering.exports import write_csv, write_json_lines
+from ollama_router_cli.rendering.streams import print_json, print_note
+from ollama_router_cli.rendering.tables import format_time, print_table
+from ollama_router_cli.sources.storage import open_audit, run_with
+from ollama_router_server.storage.audit import AuditAction, AuditEntry, AuditFilter, AuditLog, actions_of
+from ollama_router_server.system import SystemClock
+
+__all__ = ["app"]
+
+app = command_group("Read who changed what. Entries are kept as long as rows of the request log.")
+
+_FIELDS = ("at", "actor", "via", "address", "action", "subject", "detail")
+
+
+class Form(StrEnum):
+    """Format of entries."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+@app.command(
+    "list",
+    epilog=examples(
+        "orouter audit list --since 7d",
+        "orouter audit list --action user --actor alice",
+        "orouter audit list --action token.create --format csv",
+    ),
+)
+def list_entries(
+    *,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only changes since then: 30m, 12h, 7d or 2026-01-31T15:00."),
+    ] = None,
+    actor: Annotated[str | None, typer.Option(metavar="NAME", help="Only changes by this user or account.")] = None,
+    action: Annotated[
+        str | None,
+        typer.Option(metavar="ACTION", help="Only these changes: user.create for one kind, user for every user.*."),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=100_000, metavar="N", help="Maximum number of entries.")
+    ] = 50,
+    form: Annotated[Form, typer.Option("--format", help="Table, CSV with a header line, or JSON lines.")] = Form.TABLE,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List changes, newest first."""
+    start = None if since is None else parse_moment(since, now=SystemClock().wall())
+    chosen = AuditFilter(since=start, actor=actor, actions=_actions(action))
+
+    async def read(audit: AuditLog) -> tuple[AuditEntry, ...]:
+        return await audit.list(chosen, limit=limit)
+
+    entries = run_with(open_audit, config, environment, read)[1]
+    if as_json:
+        print_json([entry.to_json() for entry in entries])
+    else:
+        _print(entries, form)
+
+
+def _actions(name: str | None) -> tuple[AuditAction, ...] | None:
+    if name is None:
+        return None
+    if not (actions := actions_of(name)):
+        raise typer.BadParameter(f"no action is named {name!r}", param_hint="--action")
+    return actions
+
+
+def _print(entries: Sequence[AuditEntry], form: Form) -> None:
+    match form:
+        case Form.JSONL:
+            write_json_lines(entry.to_json() for entry in entries)
+        case Form.CSV:
+            write_csv([_FIELDS, *(_cells(entry, entry.at) for entry in entries)])
+        case Form.TABLE if entries:
+            print_table(("time", *_FIELDS[1:]), [_cells(entry, format_time(entry.at)) for entry in entries])
+        case Form.TABLE:
+            print_note("no changes")
+
+
+def _cells(entry: AuditEntry, at: object) -> tuple[object, ...]:
+    actor, detail = entry.actor, json.dumps(dict(entry.detail), sort_keys=True) if entry.detail else None
+    return at, actor.name, actor.via, actor.address, entry.action, entry.subject, detail

@@ -1,0 +1,170 @@
+"""The audit trail: who changed what, when, and from where.
+
+A change of users, tokens or groups has its entry in the same transaction. Entries hold no tokens and no digests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import structlog
+from sqlalchemy import delete, insert, select
+from sqlalchemy.engine import Connection
+
+from ollama_router_core.errors import StorageUnavailable
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.schema import audit_log
+from ollama_router_server.system import Clock
+
+__all__ = ["ROUTER", "Actor", "AuditAction", "AuditEntry", "AuditFilter", "AuditLog", "actions_of", "insert_entry"]
+
+AuditAction = Literal[
+    "user.create",
+    "user.change",
+    "user.activate",
+    "user.deactivate",
+    "user.delete",
+    "user.import",
+    "token.create",
+    "token.replace",
+    "token.revoke",
+    "group.create",
+    "group.change",
+    "group.delete",
+    "server.drain",
+    "server.undrain",
+    "config.reload",
+    "log.delete",
+]
+Via = Literal["cli", "http", "file", "signal", "start"]
+
+_log = structlog.get_logger("audit")
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts: a user of the router over HTTP, an account of the machine by the command line, or the router itself.
+
+    `address` is the client's address, or the name of the machine on which the command line ran.
+    """
+
+    name: str
+    via: Via
+    address: str | None = None
+
+
+ROUTER = Actor("router", "start")
+"""What the router does by itself, such as creating the first admin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One change; `at` is seconds since 1970, `subject` what was changed, `detail` what about it, in JSON's types."""
+
+    at: float
+    actor: Actor
+    action: AuditAction
+    subject: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry as one flat object."""
+        return {
+            "at": self.at,
+            "actor": self.actor.name,
+            "via": self.actor.via,
+            "address": self.actor.address,
+            "action": self.action,
+            "subject": self.subject,
+            "detail": dict(self.detail),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """Conditions on entries; None leaves a field open. `since` is seconds since 1970."""
+
+    since: float | None = None
+    actor: str | None = None
+    actions: Sequence[AuditAction] | None = None
+
+
+def actions_of(name: str) -> tuple[AuditAction, ...]:
+    """Return the action of this name, or all that begin with it: `user` stands for every `user.*`."""
+    known: tuple[AuditAction, ...] = get_args(AuditAction)
+    return tuple(action for action in known if action == name or action.startswith(f"{name}."))
+
+
+class AuditLog:
+    """The audit trail of one database."""
+
+    def __init__(self, database: Database, *, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def record(self, actor: Actor, action: AuditAction, subject: str | None = None, **detail: Any) -> None:
+        """Add an entry for a change outside the database.
+
+        The change has taken effect: where the database cannot take the entry, the router's own log has it.
+        """
+        entry = AuditEntry(at=self._clock.wall(), actor=actor, action=action, subject=subject, detail=detail)
+        try:
+            await self._database.write(insert_entry, entry)
+        except StorageUnavailable as error:
+            _log.warning("audit_entry_not_written", **entry.to_json(), error=error.message)
+
+    async def list(self, chosen: AuditFilter, *, limit: int = 50) -> tuple[AuditEntry, ...]:
+        """Return the newest entries first, at most `limit`.
+
+        Raises:
+            StorageUnavailable: the database cannot answer.
+        """
+        return await self._database.read(_select, chosen, limit)
+
+    async def cleanup(self, *, before: float | None, most: int | None) -> int:
+        """Delete entries older than `before` (seconds since 1970) and those beyond the newest `most`; return how many.
+
+        Raises:
+            StorageUnavailable: the database cannot do it.
+        """
+        return await self._database.write(_delete, before, most)
+
+
+def insert_entry(connection: Connection, entry: AuditEntry) -> None:
+    """Add an entry in the transaction of the change that it tells of."""
+    row = {**entry.to_json(), "detail": json.dumps(entry.to_json()["detail"], sort_keys=True)}
+    connection.execute(insert(audit_log).values(row))
+
+
+def _select(connection: Connection, chosen: AuditFilter, limit: int) -> tuple[AuditEntry, ...]:
+    columns = audit_log.c
+    query = select(audit_log).order_by(columns.at.desc(), columns.id.desc()).limit(limit)
+    if chosen.since is not None:
+        query = query.where(columns.at >= chosen.since)
+    if chosen.actor is not None:
+        query = query.where(columns.actor == chosen.actor)
+    if chosen.actions is not None:
+        query = query.where(columns.action.in_(chosen.actions))
+    return tuple(
+        AuditEntry(
+            at=row.at,
+            actor=Actor(row.actor, row.via, row.address),
+            action=row.action,
+            subject=row.subject,
+            detail=json.loads(row.detail),
+        )
+        for row in connection.execute(query)
+    )
+
+
+def _delete(connection: Connection, before: float | None, most: int | None) -> int:
+    columns, gone = audit_log.c, 0
+    if before is not None:
+        gone += connection.execute(delete(audit_log).where(columns.at < before)).rowcount
+    if most is not None:
+        kept = select(columns.id).order_by(columns.id.desc()).limit(most)
+        gone += connection.execute(delete(audit_log).where(columns.id.not_in(kept))).rowcount
+    return gone

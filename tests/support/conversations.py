@@ -40,6 +40,7 @@ from ollama_router_core.translate.replies import (
     Started,
     TextDelta,
     ThinkingDelta,
+    ThinkingSigned,
     ToolCallDelta,
     Usage,
 )
@@ -258,5 +259,5 @@ def assembled(events: Iterable[Event]) -> Reply:
             case Finished():
                 return Reply(parts=(*parts, *calls.values()), finish=event.finish, usage=event.usage)
             case _:
-                assert isinstance(event, Started), event
+                assert isinstance(event, Started | ThinkingSigned), event
     raise AssertionError("the stream did not end")

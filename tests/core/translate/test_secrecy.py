@@ -9,7 +9,7 @@ import pytest
 
 from ollama_router_core.translate import translate_request
 from ollama_router_core.translate.api_errors import ApiError
-from ollama_router_core.translate.conversation import File, Image, ImageUrl, RedactedThinking, Text, Thinking, ToolCall
+from ollama_router_core.translate.conversation import File, Image, ImageUrl, Text, Thinking, ToolCall
 from ollama_router_core.translate.embeddings import EmbeddingRequest
 from ollama_router_core.translate.ollama.codec import OLLAMA_CHAT
 from ollama_router_core.translate.openai.codec import OPENAI_CHAT
@@ -27,7 +27,6 @@ CANARY = "canary-4711"
         ImageUrl(CANARY),
         File("a/b", CANARY, CANARY),
         Thinking(CANARY, CANARY),
-        RedactedThinking(CANARY),
         ToolCall("a", "f", CANARY),
         TextDelta(CANARY),
         ThinkingDelta(CANARY),

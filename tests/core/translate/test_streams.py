@@ -134,14 +134,6 @@ def test_a_call_without_arguments_is_an_empty_object_to_openai_clients() -> None
     assert b'"arguments":"{}"' in written
 
 
-def test_going_back_to_an_earlier_call_is_an_error() -> None:
-    """Neither Ollama nor Anthropic could say it, and none of the known servers does it."""
-    stream = events(call(0, "a", "f"), call(1, "b", "g"), call(0, "", "", "{}"))
-    translation = translator(OPENAI, ANTHROPIC)
-    assert isinstance(events_of(translation.feed(stream), ANTHROPIC)[-1], Failed)
-    assert translation.failure is not None
-
-
 def test_blocks_of_anthropic_follow_one_another() -> None:
     """Each is begun and ended before the next, with rising numbers."""
     stream = lines(

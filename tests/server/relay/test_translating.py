@@ -221,6 +221,25 @@ async def test_errors_come_in_the_clients_dialect_without_the_key(tmp_path: Path
     assert isinstance(answer.json()["error"], str if path == "/api/chat" else dict)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("path", "status", "retry"), [("/api/chat", 403, "false"), ("/v1/messages", 429, None)])
+async def test_an_error_with_status_200_has_its_own_status(
+    tmp_path: Path, path: str, stream: bool, status: int, retry: str | None
+) -> None:
+    """OpenRouter and others begin well and then say what is wrong; SDKs are told what is worth another try."""
+    error = json.dumps({"error": {"code": status, "message": "your input was flagged"}}).encode()
+    body = b": PROCESSING\n\ndata: " + error + b"\n\n" if stream else error
+    kind = "text/event-stream" if stream else "application/json"
+    async with _stage(tmp_path, api="openai") as (router, simulator), router.client() as client:
+        simulator.misbehave(Answer(status=200, body=body, content_type=kind), times=1)
+        answer = await client.post(path, json={**_MESSAGES, "stream": stream})
+        rows = await router.rows()
+    assert answer.status_code == status
+    assert "your input was flagged" in answer.text
+    assert answer.headers.get("x-should-retry") == retry
+    assert rows[0].error_code == "upstream_error"
+
+
 async def test_what_cannot_be_said_there_is_refused(tmp_path: Path) -> None:
     """A route or a wish that the host's API has no words for is the client's 400, and nothing is sent."""
     async with _stage(tmp_path, api="anthropic") as (router, simulator), router.client() as client:

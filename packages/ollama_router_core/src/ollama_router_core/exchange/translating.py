@@ -17,7 +17,7 @@ from ollama_router_core.exchange.relaying import answer_head
 from ollama_router_core.outbound.sending import Translation, answer_here
 from ollama_router_core.responses.usage import UsageReader
 from ollama_router_core.routing.decision import Decision
-from ollama_router_core.translate import StreamTranslator
+from ollama_router_core.translate import HostFailed, StreamTranslator, TranslatedError
 
 __all__ = ["answer_in_place", "relay_translated"]
 
@@ -59,13 +59,18 @@ def _relay_stream(
 ) -> Steps[None]:
     translator = translation.stream_translator(context.identity)
     context.usage = UsageReader(translation.host.family, streamed=True)
-    yield from write_head(context, 200, _head(context, answer, translation))
+    head = _head(context, answer, translation)
     try:
-        written = yield from _translate_pieces(environment, context, answer, translator)
+        written = yield from _translate_pieces(environment, context, answer, translator, head)
     except UpstreamError as error:
         written = translator.abort(error)
     if translator.failure is not None:
         context.error = translator.failure
+    if isinstance(translator.failure, HostFailed) and not context.head_written:
+        yield from _write_error(context, answer, translation.failure(translator.failure, context.identity))
+        return
+    yield from _begin(context, head)
+    if translator.failure is not None:
         context.bytes_out += len(written)
         yield Write(written)
         yield Cut()
@@ -74,10 +79,17 @@ def _relay_stream(
     yield from _drain(context, answer)
 
 
+def _begin(context: RequestContext, head: Headers) -> Steps[None]:
+    if not context.head_written:
+        yield from write_head(context, 200, head)
+
+
 def _translate_pieces(
-    environment: Environment, context: RequestContext, answer: Answer, translator: StreamTranslator
+    environment: Environment, context: RequestContext, answer: Answer, translator: StreamTranslator, head: Headers
 ) -> Steps[bytes]:
     """Write all but the last of what the pieces mean, which is returned.
+
+    The head waits for the first word: a host may still give an error instead, and that has a status of its own.
 
     Raises:
         UpstreamError: the answer broke off.
@@ -95,6 +107,7 @@ def _translate_pieces(
         if translator.done:
             return written
         if written:
+            yield from _begin(context, head)
             context.bytes_out += len(written)
             yield Write(written)
     return translator.finish(elapsed_ns=context.elapsed_ns(environment.now()))
@@ -121,14 +134,24 @@ def _relay_whole(
     usage = context.usage = UsageReader(translation.host.family, streamed=False)
     usage.feed(body)
     elapsed = context.elapsed_ns(now)
-    written = yield from computed(len(body), partial(translation.reply, body, context.identity, elapsed_ns=elapsed))
+    try:
+        written = yield from computed(len(body), partial(translation.reply, body, context.identity, elapsed_ns=elapsed))
+    except HostFailed as error:
+        context.error = error
+        yield from _write_error(context, answer, translation.failure(error, context.identity))
+        return
     yield from _write_whole(context, 200, _head(context, answer, translation), written)
 
 
 def _relay_error(context: RequestContext, answer: Answer, translation: Translation) -> Steps[None]:
     body = yield from read_error(answer)
-    error = translation.error(answer.status, body, context.identity)
+    yield from _write_error(context, answer, translation.error(answer.status, body, context.identity))
+
+
+def _write_error(context: RequestContext, answer: Answer, error: TranslatedError) -> Steps[None]:
     head = answer_head(context, answer, rewritten=True)
+    if error.retry is not None and b"x-should-retry" not in dict(head):
+        head.append((b"x-should-retry", b"true" if error.retry else b"false"))
     yield from _write_whole(context, error.status, [*head, (b"content-type", JSON_UTF8)], error.body)
 
 

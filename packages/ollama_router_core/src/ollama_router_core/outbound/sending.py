@@ -13,6 +13,7 @@ from ollama_router_core.outbound.destinations import Destination, Fields
 from ollama_router_core.translate import (
     ROUTES,
     ConversationRoute,
+    HostFailed,
     ReplyIdentity,
     ReplyOptions,
     Route,
@@ -25,6 +26,7 @@ from ollama_router_core.translate import (
     translate_error,
     translate_reply,
     translate_request,
+    written_error,
 )
 
 __all__ = ["Outbound", "Translation", "answer_here", "prepare"]
@@ -68,6 +70,10 @@ class Translation(Struct, frozen=True, kw_only=True):
     def error(self, status: int, body: bytes, identity: ReplyIdentity) -> TranslatedError:
         """Translate an error answer into the client's dialect."""
         return translate_error(status, body, source=self.host, target=self.client, request_id=identity.id)
+
+    def failure(self, error: HostFailed, identity: ReplyIdentity) -> TranslatedError:
+        """Write the error that a host gave in place of an answer."""
+        return written_error(error.error, target=self.client, request_id=identity.id)
 
     @property
     def content_type(self) -> bytes:

@@ -18,12 +18,22 @@ from ollama_router_core.translate.codec import (
 )
 from ollama_router_core.translate.conversation import ReplyOptions
 from ollama_router_core.translate.error_bodies import error_body, error_tail
-from ollama_router_core.translate.errors import StreamEventTooLarge, UntranslatableReply, UntranslatableRequest
+from ollama_router_core.translate.errors import (
+    HostFailed,
+    StreamEventTooLarge,
+    UntranslatableReply,
+    UntranslatableRequest,
+)
 from ollama_router_core.translate.external_models import ExternalModel
 from ollama_router_core.translate.host_errors import read_host_error
 from ollama_router_core.translate.registry import CODECS, ROUTES, codec_of, family_of_domain, route_at
 from ollama_router_core.translate.replies import ReplyIdentity
-from ollama_router_core.translate.reply_translation import TranslatedError, translate_error, translate_reply
+from ollama_router_core.translate.reply_translation import (
+    TranslatedError,
+    translate_error,
+    translate_reply,
+    written_error,
+)
 from ollama_router_core.translate.request_translation import TranslatedRequest, translate_request
 from ollama_router_core.translate.stream_translation import StreamTranslator
 
@@ -34,6 +44,7 @@ __all__ = [
     "ConversationRoute",
     "EmbeddingRoute",
     "ExternalModel",
+    "HostFailed",
     "HostTraits",
     "ReplyIdentity",
     "ReplyOptions",
@@ -53,4 +64,5 @@ __all__ = [
     "translate_error",
     "translate_reply",
     "translate_request",
+    "written_error",
 ]

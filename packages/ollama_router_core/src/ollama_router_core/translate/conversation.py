@@ -23,7 +23,6 @@ __all__ = [
     "Message",
     "Part",
     "ReasoningSummary",
-    "RedactedThinking",
     "ReplyOptions",
     "ResponseFormat",
     "Role",
@@ -76,24 +75,26 @@ class File(Confidential, frozen=True):
 
 
 class Thinking(Confidential, frozen=True):
-    """What a model thought aloud; `signature` is its host's proof that it did, see `signatures`; empty without one."""
+    """What a model thought aloud; `signature` is its host's proof that it did, see `signatures`; empty without one.
+
+    Thoughts that only their host can read have a signature and no text.
+    """
 
     text: str
     signature: str = ""
 
 
-class RedactedThinking(Confidential, frozen=True):
-    """Thoughts that only Anthropic can read."""
-
-    data: str
-
-
 class ToolCall(Confidential, frozen=True):
-    """A call the model wants made; `arguments` is JSON text, empty for none."""
+    """A call the model wants made; `arguments` is JSON text, empty for none.
+
+    The text may be cut or no JSON at all: that is for who makes the call to find out. `signature` is a proof that some
+    hosts want back with the call, see `signatures`.
+    """
 
     id: str
     name: str
     arguments: str
+    signature: str = ""
 
 
 class ToolResult(Confidential, frozen=True):
@@ -104,7 +105,7 @@ class ToolResult(Confidential, frozen=True):
     is_error: bool = False
 
 
-Part = Text | Image | ImageUrl | File | Thinking | RedactedThinking | ToolCall | ToolResult
+Part = Text | Image | ImageUrl | File | Thinking | ToolCall | ToolResult
 
 
 class Message(Confidential, frozen=True):

@@ -3,6 +3,7 @@
 RequestError
 `-- UntranslatableRequest     untranslatable          400   the target dialect has no way to say this
 UpstreamError
+|-- HostFailed              upstream_error          502   the host's own error, inside an answer that began well
 `-- UntranslatableReply       untranslatable_reply    502   the answer cannot be put into the client's dialect
 `-- StreamEventTooLarge   stream_event_too_large  502   one line or event of a stream beyond the cap
 """
@@ -10,8 +11,9 @@ UpstreamError
 from __future__ import annotations
 
 from ollama_router_core.errors import RequestError, UpstreamError
+from ollama_router_core.translate.api_errors import ApiError
 
-__all__ = ["StreamEventTooLarge", "UntranslatableReply", "UntranslatableRequest"]
+__all__ = ["HostFailed", "StreamEventTooLarge", "UntranslatableReply", "UntranslatableRequest"]
 
 
 class UntranslatableRequest(RequestError):
@@ -21,6 +23,14 @@ class UntranslatableRequest(RequestError):
     """
 
     code = "untranslatable"
+
+
+class HostFailed(UpstreamError):
+    """A host answered with the status 200 and an error; `error` is for the client alone: it may quote the prompt."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__("the server reported an error inside its answer")
+        self.error = error
 
 
 class UntranslatableReply(UpstreamError):

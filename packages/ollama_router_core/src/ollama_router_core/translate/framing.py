@@ -20,11 +20,16 @@ __all__ = [
     "Frames",
     "Framing",
     "Lines",
+    "WholeText",
     "event_data",
 ]
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 """The most bytes of one unfinished line or event that are held; Ollama's own client takes lines of this size."""
+
+
+_BLANKS = b" \t\r\n\xef\xbb\xbf"
+"""What may stand before a body, a byte order mark among it."""
 
 
 class Frames(Protocol):
@@ -113,6 +118,8 @@ class EventData:
                 self._take(line[6:] if line[5:6] == b" " else line[5:])
             elif not line and self._data:
                 payloads.append(self._dispatch())
+            elif line[:6] == b"error:":  # llama.cpp's, until 2025
+                self._take(b'{"error":' + line[6:] + b"}")
             elif line == b"data":
                 self._take(b"")
             if self._held > self._max_bytes:
@@ -141,6 +148,45 @@ class EventData:
         return payload
 
 
+class WholeText:
+    """Catches one JSON text that is given in place of events. Blanks before it are held until that is known."""
+
+    def __init__(self, max_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._pieces: list[bytes] = []
+        self._room = max_bytes
+        self._max_bytes = max_bytes
+        self._begun = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether it is a JSON text."""
+        return self._begun
+
+    def take(self, data: bytes) -> bytes:
+        """Take a piece; return what turns out to belong to a stream.
+
+        Raises:
+            StreamEventTooLarge: the text is.
+        """
+        self._pieces.append(data)
+        self._room -= len(data)
+        if self._room < 0:
+            raise _too_large(self._max_bytes)
+        if self._begun:
+            return b""
+        first = data.lstrip(_BLANKS)[:1]
+        if not first:
+            return b""
+        if first in b"{[":
+            self._begun = True
+            return b""
+        return self.text()
+
+    def text(self) -> bytes:
+        """Return what was taken."""
+        return b"".join(self._pieces).lstrip(_BLANKS)
+
+
 def event_data(line: bytes) -> bytes | None:
     """Return the data in one line of an event, None for a line that has none."""
     return line[5:].strip() if line.startswith(b"data:") else None
@@ -150,16 +196,29 @@ def event_data(line: bytes) -> bytes | None:
 class Framing:
     """How a stream is cut into payloads.
 
-    `end` terminates a payload; `frames` makes a splitter that holds at most so many bytes.
+    `end` terminates a payload; `frames` makes a splitter that holds at most so many bytes. `is_stream` tells such a
+    stream from a whole answer, which some servers give in its place. `of_lines` says that a payload is a line: a whole
+    answer is then a stream of one.
     """
 
     media_type: str
     end: bytes
     frames: Callable[[int], Frames]
+    is_stream: Callable[[bytes], bool]
+    of_lines: bool = False
 
 
-NDJSON = Framing(media_type="application/x-ndjson", end=b"\n", frames=Lines)
-SERVER_SENT_EVENTS = Framing(media_type="text/event-stream", end=b"\n\n", frames=EventData)
+def _is_event(body: bytes) -> bool:
+    return body[:64].lstrip(_BLANKS).startswith((b"data:", b"event:", b"id:", b"retry:", b"error:", b":"))
+
+
+def _is_several_lines(body: bytes) -> bool:
+    first, _, rest = body.strip(_BLANKS).partition(b"\n")
+    return bool(rest) and first.startswith(b"{") and first.rstrip().endswith(b"}")
+
+
+NDJSON = Framing(media_type="application/x-ndjson", end=b"\n", frames=Lines, is_stream=_is_several_lines, of_lines=True)
+SERVER_SENT_EVENTS = Framing(media_type="text/event-stream", end=b"\n\n", frames=EventData, is_stream=_is_event)
 
 
 def _too_large(max_bytes: int) -> StreamEventTooLarge:

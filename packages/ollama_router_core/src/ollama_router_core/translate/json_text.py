@@ -20,6 +20,7 @@ _DECODE = msgspec.json.Decoder().decode
 _ENCODE = msgspec.json.Encoder().encode
 _MAX_DEPTH = 200
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|(?P<opens>[\[{])|(?P<closes>[\]}])', re.DOTALL)
+_LINE_ENDS = re.compile(rb"\xe2\x80[\xa8\xa9]|\xc2\x85")
 _MSGSPEC_ERRORS = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
@@ -108,7 +109,12 @@ def encode(value: Any) -> bytes:
     except _MSGSPEC_ERRORS:
         return encode_exactly(value)
     _refuse_deep(text)
-    return text
+    # Clients that split lines as Unicode does would cut an event here: httpx's `iter_lines` is one of them.
+    return _LINE_ENDS.sub(_escaped, text) if _LINE_ENDS.search(text) else text
+
+
+def _escaped(found: re.Match[bytes]) -> bytes:
+    return b"\\u%04x" % ord(found[0].decode())
 
 
 def encode_exactly(value: Any) -> bytes:

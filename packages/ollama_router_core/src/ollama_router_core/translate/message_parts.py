@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from ollama_router_core.translate.conversation import (
     Conversation,
@@ -16,13 +15,10 @@ from ollama_router_core.translate.conversation import (
     Thinking,
     ToolCall,
 )
-from ollama_router_core.translate.errors import UntranslatableReply, UntranslatableRequest
-from ollama_router_core.translate.json_text import JsonError, decode, encode_exactly
+from ollama_router_core.translate.errors import UntranslatableRequest
 
 __all__ = [
     "anthropic_id",
-    "arguments_object",
-    "arguments_text",
     "call_names",
     "data_url",
     "file_of_url",
@@ -31,7 +27,6 @@ __all__ = [
     "joined_text",
     "joined_thinking",
     "need_messages",
-    "reply_arguments",
     "result_parts",
 ]
 
@@ -111,52 +106,6 @@ def joined_text(parts: Iterable[Part], separator: str) -> str:
 def joined_thinking(parts: Iterable[Part]) -> str:
     """Join all thinking."""
     return "".join(part.text for part in parts if isinstance(part, Thinking))
-
-
-def arguments_text(value: Any, where: str) -> str:
-    """Return the JSON text of arguments that a dialect carries as an object.
-
-    Raises:
-        UntranslatableRequest: not an object.
-        JsonError: it has no JSON text.
-    """
-    if value is None:
-        return "{}"
-    if not isinstance(value, dict):
-        raise UntranslatableRequest(f"{where} must be an object")
-    return encode_exactly(value).decode("utf-8")
-
-
-def _object_of(text: str) -> dict[str, Any] | None:
-    try:
-        value = decode(text) if text.strip() else {}
-    except JsonError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def arguments_object(call: ToolCall) -> dict[str, Any]:
-    """Return the arguments of an earlier call for a dialect that carries them as an object.
-
-    Raises:
-        UntranslatableRequest: the text is not a JSON object.
-    """
-    value = _object_of(call.arguments)
-    if value is None:
-        raise UntranslatableRequest("the arguments of an earlier tool call are not the JSON text of an object")
-    return value
-
-
-def reply_arguments(text: str) -> dict[str, Any]:
-    """Return the arguments of a call in an answer, as `arguments_object` does.
-
-    Raises:
-        UntranslatableReply: the model wrote something else than a JSON object.
-    """
-    value = _object_of(text)
-    if value is None:
-        raise UntranslatableReply("the model called a tool with arguments that are not a JSON object")
-    return value
 
 
 def call_names(conversation: Conversation) -> dict[str, str]:

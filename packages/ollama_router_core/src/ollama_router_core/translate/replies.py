@@ -1,7 +1,8 @@
 """An answer as such, in no dialect: whole, or as the events of a stream.
 
-The contract of a stream: deltas in the order of the answer; the calls of tools one after the other, each begun by a
-delta with its name; exactly one `Finished` or `Failed` at the end.
+The contract of a stream as writers get it: deltas in the order of the answer; the calls of tools one after the other,
+each begun by a delta with its name; exactly one `Finished` or `Failed` at the end. Readers may give the deltas of
+several calls in turns: `answer_order` stands between them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from ollama_router_core.translate.api_errors import ApiError
+from ollama_router_core.translate.arguments import are_whole
 from ollama_router_core.translate.confidential import Confidential
 from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
 
@@ -27,6 +29,7 @@ __all__ = [
     "Timings",
     "ToolCallDelta",
     "Usage",
+    "cut_finish",
 ]
 
 
@@ -75,6 +78,15 @@ class Reply(Confidential, frozen=True, kw_only=True):
     timings: Timings | None = None
 
 
+def cut_finish(reply: Reply) -> FinishReason:
+    """Return why an answer ended, for a dialect whose calls are objects: one with half a call was cut."""
+    ends = {FinishReason.STOP, FinishReason.TOOL_CALLS}
+    cut = reply.finish in ends and not all(
+        are_whole(part.arguments) for part in reply.parts if isinstance(part, ToolCall)
+    )
+    return FinishReason.LENGTH if cut else reply.finish
+
+
 class Started(Confidential, frozen=True):
     """The answer begins; `input_tokens` is 0 when the server does not say so at the start."""
 
@@ -102,13 +114,15 @@ class ThinkingSigned(Confidential, frozen=True):
 class ToolCallDelta(Confidential, frozen=True):
     """More of the call with number `index`: its first delta has `name`, all together the JSON text of its arguments.
 
-    `id` may be empty in the first delta when the server gives none. No text at all means no arguments.
+    `id` may be empty in the first delta when the server gives none. No text at all means no arguments. `signature` is
+    that of `ToolCall`, in one of the deltas.
     """
 
     index: int
     id: str = ""
     name: str = ""
     arguments: str = ""
+    signature: str = ""
 
 
 class Finished(Confidential, frozen=True):

@@ -6,16 +6,20 @@ from typing import Any, assert_never
 
 from msgspec.structs import replace
 
+from ollama_router_core.translate.answer_order import ReplyCollector
+from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.codec import ConversationRoute, EmbeddingRoute, Route
 from ollama_router_core.translate.confidential import Confidential
 from ollama_router_core.translate.conversation import NO_REPLY_OPTIONS, ReplyOptions
 from ollama_router_core.translate.errors import UntranslatableReply
+from ollama_router_core.translate.host_errors import is_final
 from ollama_router_core.translate.json_text import JsonError, encode
 from ollama_router_core.translate.lenient_json import reply_object
 from ollama_router_core.translate.registry import codec_of
-from ollama_router_core.translate.replies import ReplyIdentity, Timings
+from ollama_router_core.translate.replies import Reply, ReplyIdentity, Timings
+from ollama_router_core.translate.think_tags import without_think_tags
 
-__all__ = ["TranslatedError", "translate_error", "translate_reply"]
+__all__ = ["TranslatedError", "translate_error", "translate_reply", "written_error"]
 
 
 def translate_reply(
@@ -32,32 +36,48 @@ def translate_reply(
     `elapsed_ns` is how long the answer took, for an Ollama client of a host that does not say.
 
     Raises:
+        HostFailed: the answer is an error.
+        UpstreamDisconnected: the host streamed its answer, and it is not complete.
         UntranslatableReply: the body is not an answer of `source`, or `target` cannot express it.
     """
-    value = reply_object(body)
     measured = Timings(total_ns=elapsed_ns)
     try:
-        return encode(_rewrite(value, source, target, identity, options, measured))
+        return encode(_rewrite(body, source, target, identity, options, measured))
     except JsonError as error:
         raise UntranslatableReply(f"the server's answer cannot be carried over: {error}") from None
 
 
 def _rewrite(
-    value: dict[str, Any], source: Route, target: Route, identity: ReplyIdentity, options: ReplyOptions, took: Timings
+    body: bytes, source: Route, target: Route, identity: ReplyIdentity, options: ReplyOptions, took: Timings
 ) -> dict[str, Any]:
     match source:
         case ConversationRoute():
             if not isinstance(target, ConversationRoute):
                 raise _unlike(source, target)
-            reply = source.read_reply(value)
+            reply = without_think_tags(_read(body, source))
             return target.write_reply(replace(reply, timings=reply.timings or took), identity, options)
         case EmbeddingRoute():
             if not isinstance(target, EmbeddingRoute):
                 raise _unlike(source, target)
-            vectors = source.read_reply(value)
+            vectors = source.read_reply(reply_object(body))
             return target.write_reply(replace(vectors, timings=vectors.timings or took), identity, options)
         case _:
             assert_never(source)
+
+
+def _read(body: bytes, source: ConversationRoute) -> Reply:
+    """Read an answer, also one that was streamed although nobody asked for that."""
+    framing = codec_of(source.family).framing
+    if not framing.is_stream(body):
+        return source.read_reply(reply_object(body))
+    frames, reader = framing.frames(len(body)), source.stream_reader()
+    collector = ReplyCollector(len(body))
+    for payload in (*frames.feed(body), *frames.end()):
+        for event in reader.read(payload):
+            collector.add(event)
+    for event in () if collector.reply else reader.end():
+        collector.add(event)
+    return collector.whole()
 
 
 def _unlike(source: Route, target: Route) -> UntranslatableReply:
@@ -65,13 +85,22 @@ def _unlike(source: Route, target: Route) -> UntranslatableReply:
 
 
 class TranslatedError(Confidential, frozen=True, kw_only=True):
-    """An error answer for the client. A host that refuses the router's own key is a 502 to the client, not a 401."""
+    """An error answer for the client. A host that refuses the router's own key is a 502 to the client, not a 401.
+
+    `retry` is False when the same request would fail again, None when the status tells a client enough.
+    """
 
     status: int
     body: bytes
+    retry: bool | None = None
 
 
 def translate_error(status: int, body: bytes, *, source: Route, target: Route, request_id: str) -> TranslatedError:
     """Put a host's error answer, in whatever shape it came, into the client's dialect. Never raises."""
-    error = codec_of(source.family).read_error(status, body)
-    return TranslatedError(status=error.status, body=codec_of(target.family).write_error(error, request_id))
+    return written_error(codec_of(source.family).read_error(status, body), target=target, request_id=request_id)
+
+
+def written_error(error: ApiError, *, target: Route, request_id: str) -> TranslatedError:
+    """Write an error that was found in an answer with the status 200."""
+    body = codec_of(target.family).write_error(error, request_id)
+    return TranslatedError(status=error.status, body=body, retry=False if is_final(error) else None)

@@ -7,12 +7,14 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from ollama_router_core.errors import UpstreamError
+from ollama_router_core.translate.answer_order import AnswerOrder, events_of_reply
 from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.codec import ConversationRoute
 from ollama_router_core.translate.conversation import NO_REPLY_OPTIONS, ReplyOptions
-from ollama_router_core.translate.errors import UntranslatableReply
-from ollama_router_core.translate.framing import MAX_EVENT_BYTES
+from ollama_router_core.translate.errors import HostFailed, UntranslatableReply
+from ollama_router_core.translate.framing import MAX_EVENT_BYTES, WholeText
 from ollama_router_core.translate.json_text import JsonError
+from ollama_router_core.translate.lenient_json import reply_object
 from ollama_router_core.translate.registry import codec_of
 from ollama_router_core.translate.replies import (
     Event,
@@ -52,19 +54,37 @@ class StreamTranslator:
     ) -> None:
         self.failure: UpstreamError | None = None
         self.done = False
-        self._frames = codec_of(source.family).framing.frames(max_event_bytes)
+        framing = codec_of(source.family).framing
+        self._frames = framing.frames(max_event_bytes)
+        self._source = source
+        self._whole = None if framing.of_lines else WholeText(max_event_bytes)
         self._reader = source.stream_reader()
+        self._order = AnswerOrder(max_event_bytes)
         self._writer = target.stream_writer(identity, options, max_event_bytes)
         self._started = False
         self._first_ns: int | None = None
 
     def feed(self, data: bytes, *, elapsed_ns: int = 0) -> bytes:
         """Return the client's bytes for some of the host's. `elapsed_ns` is the time since the request was sent."""
-        return b"" if self.done else self._run(self._frames.feed(data), elapsed_ns, last=False)
+        if self.done:
+            return b""
+        if self._whole is not None:
+            try:
+                data = self._whole.take(data)
+            except UpstreamError as error:
+                return self.abort(error)
+            if not data:
+                return b""
+            self._whole = None
+        return self._run(self._frames.feed(data), elapsed_ns, last=False)
 
     def finish(self, *, elapsed_ns: int = 0) -> bytes:
         """Return the client's last bytes after the host's have ended; an incomplete answer is a failure."""
-        return b"" if self.done else self._run(self._frames.end(), elapsed_ns, last=True)
+        if self.done:
+            return b""
+        if self._whole is not None and self._whole.begun:
+            return self._run_whole(self._whole.text(), elapsed_ns)
+        return self._run(self._frames.end(), elapsed_ns, last=True)
 
     def abort(self, error: UpstreamError) -> bytes:
         """Return the client's last bytes after the host's connection failed: an error in the client's dialect."""
@@ -73,6 +93,18 @@ class StreamTranslator:
         self.failure = error
         self.done = True
         return self._writer.write(Failed(ApiError(message=error.message, status=error.status_hint, code=error.code)))
+
+    def _run_whole(self, text: bytes, elapsed_ns: int) -> bytes:
+        """Write the stream of an answer that the host gave in one piece."""
+        written: list[bytes] = []
+        try:
+            reply = self._source.read_reply(reply_object(text))
+            self._write_all(events_of_reply(reply), elapsed_ns, written)
+        except HostFailed as error:
+            written.append(self._write(Failed(error.error), elapsed_ns))
+        except UpstreamError as error:
+            written.append(self.abort(error))
+        return b"".join(written)
 
     def _run(self, payloads: list[bytes], elapsed_ns: int, *, last: bool) -> bytes:
         written: list[bytes] = []
@@ -90,9 +122,10 @@ class StreamTranslator:
 
     def _write_all(self, events: list[Event], elapsed_ns: int, written: list[bytes]) -> None:
         for event in events:
-            if self.done:
-                return
-            written.append(self._write(event, elapsed_ns))
+            for ordered in self._order.take(event):
+                if self.done:
+                    return
+                written.append(self._write(ordered, elapsed_ns))
 
     def _write(self, event: Event, elapsed_ns: int) -> bytes:
         match event:
@@ -109,7 +142,7 @@ class StreamTranslator:
                 return written
             case Failed():
                 # The client gets the server's own words; they may quote the prompt, so nothing else does.
-                self.failure = UpstreamError("the server reported an error inside its stream")
+                self.failure = HostFailed(event.error)
                 self.done = True
                 return self._writer.write(event)
             case _:

@@ -1,23 +1,13 @@
-"""What the readers and writers of streams have in common."""
+"""What the readers of streams have in common."""
 
 from __future__ import annotations
 
 from ollama_router_core.errors import UpstreamDisconnected
-from ollama_router_core.translate.errors import UntranslatableReply
-from ollama_router_core.translate.replies import ToolCallDelta
 
-__all__ = ["ended_early", "next_call"]
+__all__ = ["SAYS_NOTHING", "ended_early"]
 
-
-def next_call(delta: ToolCallDelta, expected: int) -> int:
-    """Return the number after the call that `delta` begins, for a dialect in which an ended call cannot go on.
-
-    Raises:
-        UntranslatableReply: the call was ended before.
-    """
-    if delta.index < expected:
-        raise UntranslatableReply("the server went back to an earlier tool call")
-    return delta.index + 1
+SAYS_NOTHING = frozenset({b"", b"null", b"[DONE]"})
+"""Data of server-sent events without meaning, the last where the dialect has an end of its own."""
 
 
 def ended_early() -> UpstreamDisconnected:

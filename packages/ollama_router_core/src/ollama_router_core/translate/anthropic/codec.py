@@ -32,8 +32,8 @@ from ollama_router_core.translate.timestamps import rfc3339
 __all__ = ["ANTHROPIC_MESSAGES", "AnthropicCodec"]
 
 
-def _writer(identity: ReplyIdentity, _options: ReplyOptions, _max_bytes: int) -> AnthropicWriter:
-    return AnthropicWriter(identity)
+def _writer(identity: ReplyIdentity, _options: ReplyOptions, max_bytes: int) -> AnthropicWriter:
+    return AnthropicWriter(identity, max_bytes)
 
 
 ANTHROPIC_MESSAGES = ConversationRoute(

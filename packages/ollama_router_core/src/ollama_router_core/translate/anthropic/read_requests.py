@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.anthropic.thinking import read_thinking
+from ollama_router_core.translate.arguments import read_arguments_text
 from ollama_router_core.translate.conversation import (
     Conversation,
     File,
@@ -15,7 +16,6 @@ from ollama_router_core.translate.conversation import (
     JsonSchema,
     Message,
     Part,
-    RedactedThinking,
     ResponseFormat,
     Role,
     Sampling,
@@ -29,8 +29,8 @@ from ollama_router_core.translate.conversation import (
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.json_reader import JsonReader
-from ollama_router_core.translate.message_parts import arguments_text, result_parts
-from ollama_router_core.translate.signatures import read_signature
+from ollama_router_core.translate.message_parts import result_parts
+from ollama_router_core.translate.signatures import read_redacted, read_signature
 
 __all__ = ["read_messages"]
 
@@ -130,9 +130,9 @@ def _read_block(fields: JsonReader) -> Part:
             signature = read_signature(fields.text("signature") or "", Family.ANTHROPIC)
             part = Thinking(fields.text("thinking") or "", signature)
         case "redacted_thinking":
-            part = RedactedThinking(fields.text("data") or "")
+            part = Thinking("", read_redacted(fields.text("data") or ""))
         case "tool_use":
-            arguments = arguments_text(fields.raw("input"), fields.path_of("input"))
+            arguments = read_arguments_text(fields.raw("input"), fields.path_of("input"))
             part = ToolCall(fields.need_text("id"), fields.need_text("name"), arguments)
         case "tool_result":
             content = result_parts(_read_blocks(fields, "content"), fields.path_of("content"))

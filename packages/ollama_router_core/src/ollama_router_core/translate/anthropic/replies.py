@@ -6,12 +6,14 @@ from types import MappingProxyType
 from typing import Any, assert_never
 
 from ollama_router_core.api.endpoints import Family
+from ollama_router_core.translate.arguments import arguments_object, reply_arguments_text
 from ollama_router_core.translate.conversation import ReplyOptions, Text, Thinking, ToolCall
-from ollama_router_core.translate.errors import UntranslatableReply
-from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, object_text, text_of
-from ollama_router_core.translate.message_parts import anthropic_id, reply_arguments
-from ollama_router_core.translate.replies import FinishReason, Reply, ReplyIdentity, ReplyPart, Usage
-from ollama_router_core.translate.signatures import read_signature, write_signature
+from ollama_router_core.translate.errors import HostFailed, UntranslatableReply
+from ollama_router_core.translate.host_errors import is_error_body, read_error_object
+from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, text_of
+from ollama_router_core.translate.message_parts import anthropic_id
+from ollama_router_core.translate.replies import FinishReason, Reply, ReplyIdentity, ReplyPart, Usage, cut_finish
+from ollama_router_core.translate.signatures import own_redacted, read_redacted, read_signature, write_signature
 from ollama_router_core.translate.timestamps import call_id
 
 __all__ = ["head_fields", "read_finish", "read_reply", "read_usage", "stop_fields", "usage_fields", "write_reply"]
@@ -41,8 +43,11 @@ def read_reply(body: dict[str, Any]) -> Reply:
     """Read a whole answer.
 
     Raises:
+        HostFailed: it is an error.
         UntranslatableReply: there is no content.
     """
+    if is_error_body(body):
+        raise HostFailed(read_error_object(None, body))
     content = body.get("content")
     if not isinstance(content, list):
         raise UntranslatableReply("the server's answer has no content")
@@ -66,10 +71,13 @@ def _read_block(block: dict[str, Any]) -> ReplyPart | None:
             signature = read_signature(text_of(block.get("signature")), Family.ANTHROPIC)
             return Thinking(thinking, signature) if thinking or signature else None
         case "tool_use":
-            arguments = object_text(block.get("input"))
+            arguments = reply_arguments_text(block.get("input"))
             return ToolCall(text_of(block.get("id")), text_of(block.get("name")), arguments)
+        case "redacted_thinking":
+            redacted = read_redacted(text_of(block.get("data")))
+            return Thinking("", redacted) if redacted else None
         case _:
-            # Redacted thoughts and the work of Anthropic's own tools: nobody else can read them.
+            # The work of Anthropic's own tools: nobody else can read it.
             return None
 
 
@@ -117,11 +125,7 @@ def head_fields(identity: ReplyIdentity) -> dict[str, Any]:
 
 
 def write_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
-    """Write a whole answer.
-
-    Raises:
-        UntranslatableReply: the arguments of a call are not a JSON object.
-    """
+    """Write a whole answer."""
     content: list[dict[str, Any]] = []
     calls = 0
     for part in reply.parts:
@@ -130,7 +134,7 @@ def write_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -
     return {
         **head_fields(identity),
         "content": content,
-        **stop_fields(reply.finish, reply.stop_sequence),
+        **stop_fields(cut_finish(reply), reply.stop_sequence),
         "usage": usage_fields(reply.usage),
     }
 
@@ -139,10 +143,12 @@ def _write_block(part: ReplyPart, number: int, identity: ReplyIdentity) -> dict[
     match part:
         case Text(text=text):
             return {"type": "text", "text": text}
+        case Thinking(signature=signature) if own_redacted(signature):
+            return {"type": "redacted_thinking", "data": own_redacted(signature)}
         case Thinking(text=text, signature=signature):
             return {"type": "thinking", "thinking": text, "signature": write_signature(signature, Family.ANTHROPIC)}
         case ToolCall(id=given_id, name=name, arguments=arguments):
             call = {"type": "tool_use", "id": anthropic_id(given_id or call_id(identity, number)), "name": name}
-            return {**call, "input": reply_arguments(arguments)}
+            return {**call, "input": arguments_object(arguments)}
         case _:
             assert_never(part)

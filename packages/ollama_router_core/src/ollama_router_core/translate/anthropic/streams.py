@@ -15,15 +15,18 @@ from ollama_router_core.translate.anthropic.replies import (
     stop_fields,
     usage_fields,
 )
-from ollama_router_core.translate.errors import UntranslatableReply
-from ollama_router_core.translate.host_errors import failed_event
+from ollama_router_core.translate.arguments import are_whole, reply_arguments_text
+from ollama_router_core.translate.errors import StreamEventTooLarge
+from ollama_router_core.translate.framing import MAX_EVENT_BYTES
+from ollama_router_core.translate.host_errors import failed_event, is_error_body
 from ollama_router_core.translate.json_text import encode
-from ollama_router_core.translate.lenient_json import object_of, object_text, reply_object, text_of
+from ollama_router_core.translate.lenient_json import object_of, reply_object, text_of
 from ollama_router_core.translate.message_parts import anthropic_id
 from ollama_router_core.translate.replies import (
     Event,
     Failed,
     Finished,
+    FinishReason,
     ReplyIdentity,
     Started,
     TextDelta,
@@ -31,8 +34,8 @@ from ollama_router_core.translate.replies import (
     ThinkingSigned,
     ToolCallDelta,
 )
-from ollama_router_core.translate.signatures import read_signature, write_signature
-from ollama_router_core.translate.streaming import ended_early, next_call
+from ollama_router_core.translate.signatures import own_redacted, read_redacted, read_signature, write_signature
+from ollama_router_core.translate.streaming import SAYS_NOTHING, ended_early
 from ollama_router_core.translate.timestamps import call_id
 
 __all__ = ["AnthropicReader", "AnthropicWriter"]
@@ -46,11 +49,12 @@ class AnthropicReader:
     def __init__(self) -> None:
         self._usage: dict[str, Any] | None = None
         self._stop: dict[str, Any] = {}
-        self._call = -1
-        self._call_block: Any = None
+        self._calls: dict[str, int] = {}
 
     def read(self, payload: bytes) -> list[Event]:
         """See `StreamReader.read`."""
+        if payload[:1] != b"{" and payload.strip() in SAYS_NOTHING:
+            return []
         event = reply_object(payload)
         events: list[Event] = []
         match event.get("type"):
@@ -64,10 +68,12 @@ class AnthropicReader:
                 events = [Started(usage.input_tokens if usage else 0)]
             case "message_delta":
                 self._add_usage(event.get("usage"))
-                self._stop = object_of(event.get("delta"))
+                self._stop = {**self._stop, **object_of(event.get("delta"))}
             case "message_stop":
                 events = [self._finished()]
             case "error":
+                events = [failed_event(event)]
+            case None if is_error_body(event):
                 events = [failed_event(event)]
             case _:
                 # `ping`, the ends of blocks, and what Anthropic may add one day.
@@ -87,11 +93,13 @@ class AnthropicReader:
                 return _text(block.get("text"))
             case "thinking":
                 return _thinking(block.get("thinking"))
+            case "redacted_thinking":
+                redacted = read_redacted(text_of(block.get("data")))
+                return [ThinkingSigned(redacted)] if redacted else []
             case "tool_use":
-                self._call += 1
-                self._call_block = event.get("index")
-                arguments = object_text(block.get("input"))
-                return [ToolCallDelta(self._call, text_of(block.get("id")), text_of(block.get("name")), arguments)]
+                number = self._calls[str(event.get("index"))] = len(self._calls)
+                arguments = reply_arguments_text(block.get("input"))
+                return [ToolCallDelta(number, text_of(block.get("id")), text_of(block.get("name")), arguments)]
             case _:
                 return []
 
@@ -111,14 +119,11 @@ class AnthropicReader:
                 return []
 
     def _read_arguments(self, event: dict[str, Any], text: str) -> list[Event]:
-        if self._call < 0 or not text:
-            return []
-        if event.get("index") != self._call_block:
-            raise UntranslatableReply("the server went back to an earlier tool call")
-        return [ToolCallDelta(self._call, arguments=text)]
+        number = self._calls.get(str(event.get("index")))
+        return [] if number is None or not text else [ToolCallDelta(number, arguments=text)]
 
     def _finished(self) -> Finished:
-        finish = read_finish(self._stop.get("stop_reason"), called=self._call >= 0)
+        finish = read_finish(self._stop.get("stop_reason"), called=bool(self._calls))
         stop_sequence = text_of(self._stop.get("stop_sequence")) or None
         return Finished(finish, stop_sequence, read_usage(self._usage))
 
@@ -142,12 +147,14 @@ def _thinking(value: Any) -> list[Event]:
 class AnthropicWriter:
     """Writes the events of messages: every block is begun and ended, one after the other."""
 
-    def __init__(self, identity: ReplyIdentity) -> None:
+    def __init__(self, identity: ReplyIdentity, max_bytes: int = MAX_EVENT_BYTES) -> None:
         self._identity = identity
         self._block = -1
         self._open: str | int | None = None
         self._text_head = b""
-        self._next_call = 0
+        self._arguments: list[str] = []
+        self._room = max_bytes
+        self._cut = False
 
     def write(self, event: Event) -> bytes:
         """See `StreamWriter.write`."""
@@ -158,9 +165,7 @@ class AnthropicWriter:
                 written = self._begin("thinking", _EMPTY_THINKING)
                 written += self._delta({"type": "thinking_delta", "thinking": text})
             case ThinkingSigned(signature=signature):
-                proof = write_signature(signature, Family.ANTHROPIC)
-                written = self._begin("thinking", _EMPTY_THINKING)
-                written += self._delta({"type": "signature_delta", "signature": proof}) + self._end()
+                written = self._write_proof(signature)
             case ToolCallDelta():
                 written = self._write_call(event)
             case Started(input_tokens=tokens):
@@ -174,6 +179,13 @@ class AnthropicWriter:
             case _:
                 assert_never(event)
         return written
+
+    def _write_proof(self, signature: str) -> bytes:
+        if data := own_redacted(signature):
+            return self._begin("redacted", {"type": "redacted_thinking", "data": data}) + self._end()
+        written = self._begin("thinking", _EMPTY_THINKING)
+        proof = write_signature(signature, Family.ANTHROPIC)
+        return written + self._delta({"type": "signature_delta", "signature": proof}) + self._end()
 
     def _write_text(self, text: str) -> bytes:
         if self._open == "text":
@@ -196,6 +208,9 @@ class AnthropicWriter:
     def _end(self) -> bytes:
         if self._open is None:
             return b""
+        if isinstance(self._open, int):
+            self._cut = self._cut or not are_whole("".join(self._arguments))
+            self._arguments = []
         self._open = None
         return _event("content_block_stop", {"index": self._block})
 
@@ -203,16 +218,23 @@ class AnthropicWriter:
         return _event("content_block_delta", {"index": self._block, "delta": delta})
 
     def _write_call(self, delta: ToolCallDelta) -> bytes:
-        if self._open != delta.index:
-            self._next_call = next_call(delta, self._next_call)
         call = anthropic_id(delta.id or call_id(self._identity, delta.index))
         written = self._begin(delta.index, {"type": "tool_use", "id": call, "name": delta.name, "input": {}})
         if delta.arguments:
+            self._hold(delta.arguments)
             written += self._delta({"type": "input_json_delta", "partial_json": delta.arguments})
         return written
 
+    def _hold(self, text: str) -> None:
+        """Keep the arguments of the open call, to tell whether they are whole."""
+        self._arguments.append(text)
+        self._room -= len(text)
+        if self._room < 0:
+            raise StreamEventTooLarge("the arguments of the answer's tool calls are too long")
+
     def _final(self, event: Finished) -> bytes:
-        delta = stop_fields(event.finish, event.stop_sequence)
+        cut = self._cut and event.finish in {FinishReason.STOP, FinishReason.TOOL_CALLS}
+        delta = stop_fields(FinishReason.LENGTH if cut else event.finish, event.stop_sequence)
         last = _event("message_delta", {"delta": delta, "usage": usage_fields(event.usage)})
         return last + _event("message_stop", {})
 

@@ -14,13 +14,12 @@ from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
     Conversation,
-    RedactedThinking,
     Role,
     Thinking,
     ThinkingLevel,
 )
 from ollama_router_core.translate.json_reader import Dropped, JsonReader
-from ollama_router_core.translate.signatures import own_signature
+from ollama_router_core.translate.signatures import own_redacted, own_signature
 
 __all__ = ["read_thinking", "write_thinking"]
 
@@ -106,5 +105,6 @@ def _must_not_think(conversation: Conversation) -> bool:
     if turn is None or not turn.parts:
         return False
     first = turn.parts[0]
-    signed = isinstance(first, Thinking) and own_signature(first.signature, Family.ANTHROPIC)
-    return not (signed or isinstance(first, RedactedThinking))
+    if not isinstance(first, Thinking):
+        return True
+    return not (own_signature(first.signature, Family.ANTHROPIC) or own_redacted(first.signature))

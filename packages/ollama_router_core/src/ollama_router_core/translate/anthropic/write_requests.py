@@ -10,6 +10,7 @@ from typing import Any, assert_never
 
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.anthropic.thinking import write_thinking
+from ollama_router_core.translate.arguments import arguments_object
 from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
     Conversation,
@@ -20,7 +21,6 @@ from ollama_router_core.translate.conversation import (
     JsonSchema,
     Message,
     Part,
-    RedactedThinking,
     ResponseFormat,
     Role,
     Text,
@@ -32,12 +32,8 @@ from ollama_router_core.translate.conversation import (
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.json_reader import Dropped
-from ollama_router_core.translate.message_parts import (
-    anthropic_id,
-    arguments_object,
-    need_messages,
-)
-from ollama_router_core.translate.signatures import own_signature
+from ollama_router_core.translate.message_parts import anthropic_id, need_messages
+from ollama_router_core.translate.signatures import own_redacted, own_signature
 
 __all__ = ["write_messages"]
 
@@ -108,20 +104,25 @@ def _write_block(part: Part, dropped: Dropped) -> dict[str, Any] | None:
             block = {"type": "image", "source": {"type": "url", "url": url}}
         case File(name=name):
             block = _write_document(part, name)
-        case Thinking(text=text, signature=signature):
-            proof = own_signature(signature, Family.ANTHROPIC)
-            block = {"type": "thinking", "thinking": text, "signature": proof} if proof else None
-            if block is None:
-                dropped.add("messages.thinking")
-        case RedactedThinking(data=data):
-            block = {"type": "redacted_thinking", "data": data}
-        case ToolCall(id=call_id, name=name):
-            block = {"type": "tool_use", "id": anthropic_id(call_id), "name": name, "input": arguments_object(part)}
+        case Thinking():
+            block = _write_thinking(part, dropped)
+        case ToolCall(id=call_id, name=name, arguments=arguments):
+            written = arguments_object(arguments)
+            block = {"type": "tool_use", "id": anthropic_id(call_id), "name": name, "input": written}
         case ToolResult():
             block = _write_result(part, dropped)
         case _:
             assert_never(part)
     return block
+
+
+def _write_thinking(part: Thinking, dropped: Dropped) -> dict[str, Any] | None:
+    if proof := own_signature(part.signature, Family.ANTHROPIC):
+        return {"type": "thinking", "thinking": part.text, "signature": proof}
+    if data := own_redacted(part.signature):
+        return {"type": "redacted_thinking", "data": data}
+    dropped.add("messages.thinking")
+    return None
 
 
 def _write_document(file: File, name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ and results belong to the calls in their order, or to the first open call of the
 
 from __future__ import annotations
 
+from ollama_router_core.translate.arguments import read_arguments_text
 from ollama_router_core.translate.conversation import (
     Conversation,
     Image,
@@ -25,10 +26,7 @@ from ollama_router_core.translate.conversation import (
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.function_tools import read_tools
 from ollama_router_core.translate.json_reader import JsonReader
-from ollama_router_core.translate.message_parts import (
-    arguments_text,
-    image_of_base64,
-)
+from ollama_router_core.translate.message_parts import image_of_base64
 
 __all__ = ["read_chat", "read_generate"]
 
@@ -151,7 +149,7 @@ def _read_assistant(fields: JsonReader, index: int, calls: _OpenCalls) -> Messag
 def _read_call(fields: JsonReader, id_of_place: str) -> ToolCall:
     function = fields.need_child("function")
     function.raw("index")
-    arguments = arguments_text(function.raw("arguments"), function.path_of("arguments"))
+    arguments = read_arguments_text(function.raw("arguments"), function.path_of("arguments"))
     fields.raw("type")
     return ToolCall(fields.text("id") or id_of_place, function.need_text("name"), arguments)
 

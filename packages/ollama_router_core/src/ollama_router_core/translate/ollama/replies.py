@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from ollama_router_core.translate.arguments import arguments_object, reply_arguments_text
 from ollama_router_core.translate.conversation import ReplyOptions, Text, Thinking, ToolCall
-from ollama_router_core.translate.errors import UntranslatableReply
-from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, object_text, text_of
-from ollama_router_core.translate.message_parts import joined_text, joined_thinking, reply_arguments
-from ollama_router_core.translate.replies import FinishReason, Reply, ReplyIdentity, ReplyPart, Timings, Usage
+from ollama_router_core.translate.errors import HostFailed, UntranslatableReply
+from ollama_router_core.translate.host_errors import read_error_object
+from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, text_of
+from ollama_router_core.translate.message_parts import joined_text, joined_thinking
+from ollama_router_core.translate.replies import (
+    FinishReason,
+    Reply,
+    ReplyIdentity,
+    ReplyPart,
+    Timings,
+    Usage,
+    cut_finish,
+)
 from ollama_router_core.translate.timestamps import call_id, rfc3339
 
 __all__ = [
@@ -26,12 +36,17 @@ __all__ = [
 ]
 
 
+_COUNTS = frozenset({"prompt_eval_count", "eval_count"})
+
+
 def read_chat_reply(body: dict[str, Any]) -> Reply:
     """Read the answer of `/api/chat`.
 
     Raises:
+        HostFailed: it is an error.
         UntranslatableReply: there is no message.
     """
+    _refuse_error(body)
     message = body.get("message")
     if not isinstance(message, dict):
         raise UntranslatableReply("the server's answer has no message")
@@ -43,11 +58,18 @@ def read_generate_reply(body: dict[str, Any]) -> Reply:
     """Read the answer of `/api/generate`.
 
     Raises:
+        HostFailed: it is an error.
         UntranslatableReply: there is no response.
     """
+    _refuse_error(body)
     if not isinstance(body.get("response"), str):
         raise UntranslatableReply("the server's answer has no response")
     return _reply(body, text_of(body.get("thinking")), text_of(body.get("response")), [])
+
+
+def _refuse_error(body: dict[str, Any]) -> None:
+    if body.get("error") is not None:
+        raise HostFailed(read_error_object(None, body))
 
 
 def _reply(body: dict[str, Any], thinking: str, text: str, calls: list[ToolCall]) -> Reply:
@@ -66,7 +88,7 @@ def read_tool_call(value: Any) -> ToolCall:
     """Read one entry of `tool_calls`; its id is empty when the server gave none."""
     entry = object_of(value)
     function = object_of(entry.get("function"))
-    arguments = object_text(function.get("arguments"))
+    arguments = reply_arguments_text(function.get("arguments"))
     return ToolCall(text_of(entry.get("id")), text_of(function.get("name")), arguments)
 
 
@@ -82,7 +104,11 @@ def read_usage(body: dict[str, Any]) -> Usage | None:
     """Read the token counts; Ollama omits a zero, and None stands for both missing."""
     if "prompt_eval_count" not in body and "eval_count" not in body:
         return None
-    return Usage(input_tokens=count_of(body.get("prompt_eval_count")), output_tokens=count_of(body.get("eval_count")))
+    return Usage(
+        input_tokens=count_of(body.get("prompt_eval_count")),
+        output_tokens=count_of(body.get("eval_count")),
+        cached_tokens=count_of(body.get("prompt_eval_cached_count")),
+    )
 
 
 def read_timings(body: dict[str, Any]) -> Timings | None:
@@ -97,11 +123,7 @@ def read_timings(body: dict[str, Any]) -> Timings | None:
 
 
 def write_chat_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
-    """Write the answer of `/api/chat`.
-
-    Raises:
-        UntranslatableReply: the arguments of a call are not a JSON object.
-    """
+    """Write the answer of `/api/chat`."""
     message: dict[str, Any] = {"role": "assistant", "content": joined_text(reply.parts, "")}
     if thinking := joined_thinking(reply.parts):
         message["thinking"] = thinking
@@ -111,7 +133,7 @@ def write_chat_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptio
     return {
         **head_fields(identity, reply.timings),
         "message": message,
-        **final_fields(reply.finish, reply.usage, reply.timings),
+        **final_fields(cut_finish(reply), reply.usage, reply.timings),
     }
 
 
@@ -136,12 +158,8 @@ def head_fields(identity: ReplyIdentity, timings: Timings | None = None) -> dict
 
 
 def write_tool_call(call: ToolCall, index: int, identity: ReplyIdentity) -> dict[str, Any]:
-    """Write an entry of `tool_calls`.
-
-    Raises:
-        UntranslatableReply: the arguments are not a JSON object.
-    """
-    function = {"index": index, "name": call.name, "arguments": reply_arguments(call.arguments)}
+    """Write an entry of `tool_calls`."""
+    function = {"index": index, "name": call.name, "arguments": arguments_object(call.arguments)}
     return {"id": call.id or call_id(identity, index), "function": function}
 
 
@@ -154,10 +172,11 @@ def final_fields(finish: FinishReason, usage: Usage | None, timings: Timings | N
         "total_duration": durations.total_ns,
         "load_duration": durations.load_ns,
         "prompt_eval_count": usage.input_tokens if usage else 0,
+        "prompt_eval_cached_count": usage.cached_tokens if usage else 0,
         "prompt_eval_duration": durations.prompt_eval_ns,
         "eval_count": usage.output_tokens if usage else 0,
         "eval_duration": durations.eval_ns,
     }
     # Ollama leaves out what is 0; a count that is known to be 0 is still worth saying.
     counted = usage is not None
-    return fields | {key: number for key, number in numbers.items() if number or (counted and key.endswith("_count"))}
+    return fields | {key: number for key, number in numbers.items() if number or (counted and key in _COUNTS)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
+from ollama_router_core.translate.arguments import are_whole
 from ollama_router_core.translate.conversation import ToolCall
 from ollama_router_core.translate.errors import StreamEventTooLarge, UntranslatableReply
 from ollama_router_core.translate.framing import MAX_EVENT_BYTES
@@ -24,6 +25,7 @@ from ollama_router_core.translate.replies import (
     Event,
     Failed,
     Finished,
+    FinishReason,
     ReplyIdentity,
     Started,
     TextDelta,
@@ -31,7 +33,7 @@ from ollama_router_core.translate.replies import (
     ThinkingSigned,
     ToolCallDelta,
 )
-from ollama_router_core.translate.streaming import ended_early, next_call
+from ollama_router_core.translate.streaming import ended_early
 
 __all__ = ["OllamaReader", "OllamaWriter"]
 
@@ -91,9 +93,9 @@ class OllamaWriter:
         self._text_head = opening + text_key
         self._text_tail = b'},"done":false}\n' if chat else b',"done":false}\n'
         self._call: ToolCallDelta | None = None
-        self._next_call = 0
         self._arguments: list[str] = []
         self._held = 0
+        self._cut = False
 
     def write(self, event: Event) -> bytes:
         """See `StreamWriter.write`."""
@@ -123,7 +125,9 @@ class OllamaWriter:
 
     def _final(self, event: Finished) -> bytes:
         head = head_fields(self._identity, event.timings)
-        return encode({**head, **self._content({}), **final_fields(event.finish, event.usage, event.timings)}) + b"\n"
+        cut = self._cut and event.finish in {FinishReason.STOP, FinishReason.TOOL_CALLS}
+        finish = FinishReason.LENGTH if cut else event.finish
+        return encode({**head, **self._content({}), **final_fields(finish, event.usage, event.timings)}) + b"\n"
 
     def _take_call(self, delta: ToolCallDelta) -> bytes:
         if not self._chat:
@@ -131,7 +135,6 @@ class OllamaWriter:
         written = b""
         if self._call is None or delta.index != self._call.index:
             written = self._close_call()
-            self._next_call = next_call(delta, self._next_call)
             self._call = delta
         self._arguments.append(delta.arguments)
         self._held += len(delta.arguments) + 1
@@ -147,4 +150,5 @@ class OllamaWriter:
         self._call = None
         self._arguments = []
         self._held = 0
+        self._cut = self._cut or not are_whole(call.arguments)
         return self._chunk({"tool_calls": [write_tool_call(call, first.index, self._identity)]})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
+from ollama_router_core.translate.arguments import arguments_object
 from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
     Conversation,
@@ -17,9 +18,9 @@ from ollama_router_core.translate.conversation import (
     JsonSchema,
     Message,
     Part,
-    RedactedThinking,
     Role,
     Sampling,
+    Thinking,
     ThinkingLevel,
     Tool,
     ToolCall,
@@ -28,7 +29,6 @@ from ollama_router_core.translate.conversation import (
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.json_reader import Dropped
 from ollama_router_core.translate.message_parts import (
-    arguments_object,
     call_names,
     joined_text,
     joined_thinking,
@@ -125,8 +125,8 @@ def _write_message(message: Message, names: dict[str, str], dropped: Dropped) ->
     written: dict[str, Any] = {"role": message.role.value, "content": joined_text(message.parts, separator)}
     if thinking := joined_thinking(message.parts):
         written["thinking"] = thinking
-    if any(isinstance(part, RedactedThinking) for part in message.parts):
-        dropped.add("messages.content.redacted_thinking")
+    if any(isinstance(part, Thinking) and not part.text for part in message.parts):
+        dropped.add("messages.thinking")
     if images := _write_images(message.parts):
         written["images"] = images
     if calls := [part for part in message.parts if isinstance(part, ToolCall)]:
@@ -135,7 +135,7 @@ def _write_message(message: Message, names: dict[str, str], dropped: Dropped) ->
 
 
 def _write_call(call: ToolCall, index: int) -> dict[str, Any]:
-    function = {"index": index, "name": call.name, "arguments": arguments_object(call)}
+    function = {"index": index, "name": call.name, "arguments": arguments_object(call.arguments)}
     return {"id": call.id, "function": function}
 
 

@@ -1,7 +1,7 @@
 """Whole answers of chat completions and completions.
 
-The thoughts of a model stand in `reasoning_content` (DeepSeek, llama.cpp, older vLLM) or `reasoning` (Ollama,
-OpenRouter, vLLM); both are read, the second is written, as Ollama's own `/v1` routes do.
+Thoughts are read in every spelling and written in `reasoning`, as Ollama's own `/v1` routes do; their proofs stand in
+`reasoning_details`, as OpenRouter's do.
 """
 
 from __future__ import annotations
@@ -9,22 +9,34 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
+from ollama_router_core.translate.api_errors import ApiError
+from ollama_router_core.translate.arguments import arguments_text, reply_arguments_text
 from ollama_router_core.translate.conversation import ReplyOptions, Text, Thinking, ToolCall
-from ollama_router_core.translate.errors import UntranslatableReply
+from ollama_router_core.translate.errors import HostFailed, UntranslatableReply
+from ollama_router_core.translate.host_errors import is_error_body, read_error_object
 from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, text_of
 from ollama_router_core.translate.message_parts import joined_text, joined_thinking
+from ollama_router_core.translate.openai.reasoning import (
+    DETAILS,
+    Details,
+    client_details,
+    content_parts,
+    read_thoughts,
+    spelled,
+)
+from ollama_router_core.translate.openai.tool_deltas import call_signature
 from ollama_router_core.translate.replies import FinishReason, Reply, ReplyIdentity, ReplyPart, Timings, Usage
 from ollama_router_core.translate.timestamps import call_id, created_seconds
 
 __all__ = [
-    "content_text",
+    "extra_content",
+    "failure_in",
     "head_fields",
     "read_chat_reply",
     "read_completion_reply",
     "read_finish",
     "read_timings",
     "read_usage",
-    "reasoning_text",
     "usage_fields",
     "write_chat_reply",
     "write_completion_reply",
@@ -35,37 +47,58 @@ _MAX_MS = 1e12  # 30 years: beyond it a number is no duration
 _REASONS = MappingProxyType(
     {
         "stop": FinishReason.STOP,
+        "end_turn": FinishReason.STOP,
+        "eos": FinishReason.STOP,
         "length": FinishReason.LENGTH,
+        "max_tokens": FinishReason.LENGTH,
+        "model_length": FinishReason.LENGTH,
+        "model_context_window_exceeded": FinishReason.LENGTH,
         "tool_calls": FinishReason.TOOL_CALLS,
+        "tool_use": FinishReason.TOOL_CALLS,
         "function_call": FinishReason.TOOL_CALLS,
         "content_filter": FinishReason.CONTENT_FILTER,
+        "sensitive": FinishReason.CONTENT_FILTER,
+        "safety": FinishReason.CONTENT_FILTER,
+        "refusal": FinishReason.CONTENT_FILTER,
     }
 )
+"""OpenAI's own words and those of xAI, TGI, Mistral, Z.AI, Gemini and Anthropic's look-alikes."""
+_FAILURES = frozenset({"error", "network_error", "insufficient_system_resource", "abort"})
+"""Words for an answer that its server could not finish."""
 
 
 def read_chat_reply(body: dict[str, Any]) -> Reply:
     """Read a chat completion.
 
     Raises:
+        HostFailed: it is an error, or the server could not finish it.
         UntranslatableReply: there is no choice with a message.
     """
     choice = _first_choice(body)
     message = choice.get("message")
     if not isinstance(message, dict):
         raise UntranslatableReply("the server's answer has no message")
-    parts: list[ReplyPart] = []
-    if thinking := reasoning_text(message):
-        parts.append(Thinking(thinking))
-    if text := content_text(message):
-        parts.append(Text(text))
     calls = [_read_call(value) for value in list_of(message.get("tool_calls"))]
-    finish = read_finish(choice.get("finish_reason"), called=bool(calls))
+    calls += [_read_call(message)] if isinstance(message.get("function_call"), dict) else []
     return Reply(
-        parts=(*parts, *calls),
-        finish=finish,
+        parts=(*_thoughts(message), *_content(message), *calls),
+        finish=read_finish(choice.get("finish_reason"), called=bool(calls)),
         usage=read_usage(body.get("usage")),
         timings=read_timings(body.get("timings")),
     )
+
+
+def _thoughts(message: dict[str, Any]) -> list[ReplyPart]:
+    text, field = read_thoughts(message)
+    details = Details()
+    detailed = details.add(message.get(DETAILS))
+    proof = details.proof() or (spelled(field) if field else "")
+    return [Thinking(text or detailed, proof)] if text or detailed or proof else []
+
+
+def _content(message: dict[str, Any]) -> list[Text | Thinking]:
+    """Read the content; a refusal is what the model said instead."""
+    return content_parts(message.get("content")) or content_parts(message.get("refusal"))
 
 
 def read_completion_reply(body: dict[str, Any]) -> Reply:
@@ -88,23 +121,30 @@ def read_completion_reply(body: dict[str, Any]) -> Reply:
 
 def _first_choice(body: dict[str, Any]) -> dict[str, Any]:
     choices = list_of(body.get("choices"))
-    return object_of(choices[0]) if choices else {}
+    choice = object_of(choices[0]) if choices else {}
+    failed = failure_in(body, choice)
+    if failed is not None:
+        raise HostFailed(failed)
+    return choice
+
+
+def failure_in(body: dict[str, Any], choice: dict[str, Any]) -> ApiError | None:
+    """Return the error that an answer or a chunk with the status 200 is; None if it is none."""
+    if is_error_body(body):
+        return read_error_object(None, body)
+    if isinstance(choice.get("error"), dict):
+        return read_error_object(None, choice)
+    if (finish := text_of(choice.get("finish_reason"))) in _FAILURES:
+        return read_error_object(None, {"message": f"the server ended its answer with {finish!r}"})
+    return None
 
 
 def _read_call(value: Any) -> ToolCall:
     entry = object_of(value)
-    function = object_of(entry.get("function"))
-    return ToolCall(text_of(entry.get("id")), text_of(function.get("name")), text_of(function.get("arguments")))
-
-
-def reasoning_text(message: dict[str, Any]) -> str:
-    """Return the thinking in a message or a delta."""
-    return text_of(message.get("reasoning_content")) or text_of(message.get("reasoning"))
-
-
-def content_text(message: dict[str, Any]) -> str:
-    """Return the text in a message or a delta; a refusal is what the model said instead."""
-    return text_of(message.get("content")) or text_of(message.get("refusal"))
+    function = object_of(entry.get("function") or entry.get("function_call"))
+    arguments = reply_arguments_text(function.get("arguments"))
+    given_id = text_of(entry.get("id")) if "function" in entry else ""
+    return ToolCall(given_id, text_of(function.get("name")), arguments, call_signature(entry))
 
 
 def read_finish(value: Any, *, called: bool) -> FinishReason:
@@ -118,10 +158,12 @@ def read_usage(value: Any) -> Usage | None:
     if not isinstance(value, dict):
         return None
     details = object_of(value.get("prompt_tokens_details"))
+    # DeepSeek has a word of its own for what it found in its cache.
+    cached = count_of(details.get("cached_tokens")) or count_of(value.get("prompt_cache_hit_tokens"))
     return Usage(
         input_tokens=count_of(value.get("prompt_tokens")),
         output_tokens=count_of(value.get("completion_tokens")),
-        cached_tokens=count_of(details.get("cached_tokens")),
+        cached_tokens=cached,
         cache_write_tokens=count_of(details.get("cache_write_tokens")),
         reasoning_tokens=count_of(object_of(value.get("completion_tokens_details")).get("reasoning_tokens")),
     )
@@ -177,6 +219,8 @@ def write_chat_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptio
     message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
     if thinking := joined_thinking(reply.parts):
         message["reasoning"] = thinking
+    if details := client_details(part for part in reply.parts if isinstance(part, Thinking)):
+        message[DETAILS] = details
     if calls:
         message["tool_calls"] = [_write_call(call, index, identity) for index, call in enumerate(calls)]
     choice = {"index": 0, "message": message, "finish_reason": reply.finish.value}
@@ -184,8 +228,14 @@ def write_chat_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptio
 
 
 def _write_call(call: ToolCall, index: int, identity: ReplyIdentity) -> dict[str, Any]:
-    function = {"name": call.name, "arguments": call.arguments or "{}"}
-    return {"id": call.id or call_id(identity, index), "type": "function", "function": function}
+    function = {"name": call.name, "arguments": arguments_text(call.arguments)}
+    entry = {"id": call.id or call_id(identity, index), "type": "function", "function": function}
+    return {**entry, **extra_content(call.signature)}
+
+
+def extra_content(signature: str) -> dict[str, Any]:
+    """Write the proof behind a call where Gemini has it."""
+    return {"extra_content": {"google": {"thought_signature": signature}}} if signature else {}
 
 
 def write_completion_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:

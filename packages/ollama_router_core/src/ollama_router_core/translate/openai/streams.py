@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
+from ollama_router_core.translate.conversation import Text, Thinking
 from ollama_router_core.translate.errors import UntranslatableReply
-from ollama_router_core.translate.host_errors import failed_event
 from ollama_router_core.translate.json_text import encode
-from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, reply_object, text_of
+from ollama_router_core.translate.lenient_json import list_of, object_of, reply_object, text_of
 from ollama_router_core.translate.openai.errors import write_stream_error
+from ollama_router_core.translate.openai.reasoning import (
+    CONTENT,
+    DETAILS,
+    Details,
+    client_details,
+    content_parts,
+    read_thoughts,
+    spelled,
+)
 from ollama_router_core.translate.openai.replies import (
-    content_text,
+    extra_content,
+    failure_in,
     head_fields,
     read_finish,
     read_timings,
     read_usage,
-    reasoning_text,
     usage_fields,
 )
+from ollama_router_core.translate.openai.tool_deltas import ToolDeltas
 from ollama_router_core.translate.replies import (
     Event,
     Failed,
@@ -36,11 +46,16 @@ from ollama_router_core.translate.timestamps import call_id
 
 __all__ = ["OpenAIReader", "OpenAIWriter"]
 
+_NO_CHOICE: dict[str, Any] = {}
+_PLAIN = frozenset({"role", "content", "tool_calls", "refusal", "function_call"})
+"""The members of a delta that say nothing of thoughts."""
+
 
 class OpenAIReader:
     """Reads the chunks of both routes.
 
-    The end is `[DONE]`, or the end of the bytes once a finish reason came: not every look-alike says `[DONE]`.
+    The end is `[DONE]`, or the end of the bytes once a finish reason came: not every look-alike says `[DONE]`. An empty
+    reason is none.
     """
 
     def __init__(self) -> None:
@@ -48,17 +63,23 @@ class OpenAIReader:
         self._finish: Any = None
         self._usage: Usage | None = None
         self._timings: Timings | None = None
-        self._call = -1
-        self._call_index = 0
-        self._call_id = ""
+        self._calls = ToolDeltas()
+        self._details = Details()
+        self._spelling = ""
 
     def read(self, payload: bytes) -> list[Event]:
         """See `StreamReader.read`."""
-        if payload == b"[DONE]":
-            return [self._finished()]
+        if payload[:1] != b"{":
+            payload = payload.strip()
+            if payload == b"[DONE]":
+                return self._ended()
+            if payload in {b"", b"null"}:
+                return []
         chunk = reply_object(payload)
-        if chunk.get("error") is not None:
-            return [failed_event(chunk)]
+        choices = chunk.get("choices")
+        choice = object_of(choices[0]) if isinstance(choices, list) and choices else _NO_CHOICE
+        if (failed := failure_in(chunk, choice)) is not None:
+            return [Failed(failed)]
         events: list[Event] = []
         if not self._started:
             self._started = True
@@ -67,56 +88,65 @@ class OpenAIReader:
             self._usage = read_usage(usage) or self._usage
         if "timings" in chunk:
             self._timings = read_timings(chunk["timings"])
-        choices = chunk.get("choices")
-        if isinstance(choices, list) and choices:
-            self._read_choice(object_of(choices[0]), events)
+        if choice and not choice.get("index"):
+            self._read_choice(choice, events)
         return events
 
     def _read_choice(self, choice: dict[str, Any], events: list[Event]) -> None:
-        if choice.get("index"):
-            return
         delta = choice.get("delta")
         if isinstance(delta, dict):
-            if ("reasoning_content" in delta or "reasoning" in delta) and (thinking := reasoning_text(delta)):
-                events.append(ThinkingDelta(thinking))
-            if text := content_text(delta):
-                events.append(TextDelta(text))
+            if not delta.keys() <= _PLAIN:
+                self._read_thoughts(delta, events)
+            content = delta.get("content")
+            if isinstance(content, str):
+                self._said([Text(content)] if content else [], events)
+            elif content or delta.get("refusal"):
+                self._said(content_parts(content or delta.get("refusal")), events)
             if "tool_calls" in delta:
-                events.extend(self._read_call(object_of(entry)) for entry in list_of(delta["tool_calls"]))
+                for entry in list_of(delta["tool_calls"]):
+                    events.extend(self._proof())
+                    events.append(self._calls.read(object_of(entry)))
+            elif "function_call" in delta and isinstance(delta["function_call"], dict):
+                events.append(self._calls.read({"function": delta["function_call"]}))
         elif text := text_of(choice.get("text")):
             events.append(TextDelta(text))
-        if (finish := choice.get("finish_reason")) is not None:
+        if finish := choice.get("finish_reason"):
             self._finish = finish
 
-    def _read_call(self, entry: dict[str, Any]) -> ToolCallDelta:
-        """Read a delta of a call. Some look-alikes omit the index or leave it at 0: a new id is a new call."""
-        function = object_of(entry.get("function"))
-        given_id, name = text_of(entry.get("id")), text_of(function.get("name"))
-        index = count_of(entry.get("index")) if "index" in entry else None
-        arguments = text_of(function.get("arguments"))
-        if self._continues(index, given_id, name):
-            return ToolCallDelta(self._call, arguments=arguments)
-        if index is not None and self._call >= 0 and index < self._call_index:
-            raise UntranslatableReply("the server went back to an earlier tool call")
-        self._call += 1
-        self._call_index = index or 0
-        self._call_id = given_id
-        return ToolCallDelta(self._call, given_id, name, arguments)
+    def _read_thoughts(self, delta: dict[str, Any], events: list[Event]) -> None:
+        text, field = read_thoughts(delta)
+        detailed = self._details.add(delta[DETAILS]) if DETAILS in delta else ""
+        if field:
+            self._spelling = field
+        if thought := text or detailed:
+            events.append(ThinkingDelta(thought))
 
-    def _continues(self, index: int | None, given_id: str, name: str) -> bool:
-        if self._call < 0 or index not in {None, self._call_index}:
-            return False
-        return given_id in {"", self._call_id} and not (index is None and name)
+    def _said(self, parts: list[Text | Thinking], events: list[Event]) -> None:
+        for part in parts:
+            if isinstance(part, Thinking):
+                self._spelling = CONTENT
+                events.append(ThinkingDelta(part.text))
+            else:
+                events.extend(self._proof())
+                events.append(TextDelta(part.text))
 
-    def _finished(self) -> Finished:
-        finish = read_finish(self._finish, called=self._call >= 0)
-        return Finished(finish, usage=self._usage, timings=self._timings)
+    def _proof(self) -> list[Event]:
+        """Return the proof of what was thought so far, once."""
+        if not self._spelling and not self._details.any:
+            return []
+        proof = self._details.proof() or (spelled(self._spelling) if self._spelling else "")
+        self._spelling = ""
+        return [ThinkingSigned(proof)] if proof else []
+
+    def _ended(self) -> list[Event]:
+        finish = read_finish(self._finish, called=self._calls.any)
+        return [*self._proof(), Finished(finish, usage=self._usage, timings=self._timings)]
 
     def end(self) -> list[Event]:
         """See `StreamReader.end`."""
-        if self._finish is None:
+        if not self._finish:
             raise ended_early()
-        return [self._finished()]
+        return self._ended()
 
 
 class OpenAIWriter:
@@ -142,8 +172,8 @@ class OpenAIWriter:
                 written = self._close_call() + self._text_head + encode(text) + self._text_tail
             case ThinkingDelta(text=text):
                 written = self._close_call() + self._delta({"reasoning": text}) if self._chat else b""
-            case ThinkingSigned():
-                written = b""
+            case ThinkingSigned(signature=signature):
+                written = self._write_proof(signature) if self._chat else b""
             case ToolCallDelta():
                 written = self._write_call(event)
             case Started():
@@ -164,6 +194,10 @@ class OpenAIWriter:
             chunk["usage"] = None
         return _data(chunk)
 
+    def _write_proof(self, signature: str) -> bytes:
+        """Write a proof; what it proves is what was thought since the last one."""
+        return self._close_call() + self._delta({DETAILS: client_details([Thinking("", signature)])})
+
     def _write_call(self, delta: ToolCallDelta) -> bytes:
         if not self._chat:
             raise UntranslatableReply("the model called a tool, which /v1/completions cannot say")
@@ -180,6 +214,7 @@ class OpenAIWriter:
             "id": delta.id or call_id(self._identity, delta.index),
             "type": "function",
             "function": {"name": delta.name, "arguments": delta.arguments},
+            **extra_content(delta.signature),
         }
         return written + self._delta({"tool_calls": [entry]})
 

@@ -19,7 +19,6 @@ from ollama_router_core.translate.conversation import (
     JsonSchema,
     Message,
     Part,
-    RedactedThinking,
     ResponseFormat,
     Role,
     Text,
@@ -122,7 +121,7 @@ def _write_content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
             case File(name=name):
                 file = {"filename": name or "file", "file_data": data_url(part)}
                 written.append({"type": "file", "file": file})
-            case Thinking() | RedactedThinking() | ToolCall() | ToolResult():
+            case Thinking() | ToolCall() | ToolResult():
                 raise UntranslatableRequest("only an assistant's message may hold thoughts and tool calls")
             case _:
                 assert_never(part)
@@ -140,7 +139,7 @@ def _write_assistant(message: Message, traits: HostTraits, dropped: Dropped) -> 
     thinking = joined_thinking(message.parts)
     if thinking and traits.extensions:
         written["reasoning_content"] = thinking
-    elif thinking or any(isinstance(part, RedactedThinking) for part in message.parts):
+    elif any(isinstance(part, Thinking) for part in message.parts):
         dropped.add("messages.thinking")
     return written
 

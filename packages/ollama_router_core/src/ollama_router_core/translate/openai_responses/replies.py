@@ -7,9 +7,10 @@ from types import MappingProxyType
 from typing import Any, assert_never
 
 from ollama_router_core.api.endpoints import Family
-from ollama_router_core.errors import UpstreamError
+from ollama_router_core.translate.arguments import arguments_text, reply_arguments_text
 from ollama_router_core.translate.conversation import ReplyOptions, Text, Thinking, ToolCall
-from ollama_router_core.translate.errors import UntranslatableReply
+from ollama_router_core.translate.errors import HostFailed, UntranslatableReply
+from ollama_router_core.translate.host_errors import is_error_body, read_error_object
 from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, text_of
 from ollama_router_core.translate.openai_responses.read_items import PARAGRAPH
 from ollama_router_core.translate.replies import FinishReason, Reply, ReplyIdentity, ReplyPart, Usage
@@ -57,10 +58,10 @@ def read_response(body: dict[str, Any]) -> Reply:
 
     Raises:
         UntranslatableReply: there is no output.
-        UpstreamError: the answer failed.
+        HostFailed: the answer failed.
     """
-    if body.get("status") in {"failed", "cancelled"}:
-        raise UpstreamError("the server reported that its answer failed")
+    if body.get("status") in {"failed", "cancelled"} or is_error_body(body):
+        raise HostFailed(read_error_object(None, body))
     output = body.get("output")
     if not isinstance(output, list):
         raise UntranslatableReply("the server's answer has no output")
@@ -74,7 +75,11 @@ def _read_item(item: dict[str, Any]) -> list[ReplyPart]:
         case "message":
             return [part for value in list_of(item.get("content")) if (part := _read_content(object_of(value)))]
         case "function_call":
-            return [ToolCall(text_of(item.get("call_id")), text_of(item.get("name")), text_of(item.get("arguments")))]
+            return [
+                ToolCall(
+                    text_of(item.get("call_id")), text_of(item.get("name")), reply_arguments_text(item.get("arguments"))
+                )
+            ]
         case "reasoning":
             return _read_reasoning(item)
         case _:
@@ -209,6 +214,6 @@ def reasoning_item(identity: ReplyIdentity, index: int, text: str, signature: st
 
 def call_item(identity: ReplyIdentity, index: int, call: ToolCall, status: str = "completed") -> dict[str, Any]:
     """Return the output item of a call; a call that has begun has no arguments yet."""
-    arguments = call.arguments or "{}" if status == "completed" else ""
+    arguments = arguments_text(call.arguments) if status == "completed" else ""
     item = {"type": "function_call", "id": f"fc_{identity.id}_{index}", "status": status, "call_id": call.id}
     return {**item, "name": call.name, "arguments": arguments}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ollama_router_core.api.endpoints import Family
-from ollama_router_core.translate.errors import UntranslatableReply
-from ollama_router_core.translate.host_errors import failed_event
+from ollama_router_core.translate.arguments import reply_arguments_text
+from ollama_router_core.translate.host_errors import failed_event, is_error_body
 from ollama_router_core.translate.lenient_json import object_of, reply_object, text_of
 from ollama_router_core.translate.openai_responses.read_items import PARAGRAPH
 from ollama_router_core.translate.openai_responses.replies import read_finish, read_usage
@@ -20,7 +20,7 @@ from ollama_router_core.translate.replies import (
     ToolCallDelta,
 )
 from ollama_router_core.translate.signatures import read_signature
-from ollama_router_core.translate.streaming import ended_early
+from ollama_router_core.translate.streaming import SAYS_NOTHING, ended_early
 
 __all__ = ["ResponsesReader"]
 
@@ -29,13 +29,12 @@ class ResponsesReader:
     """Reads the events of a response. The end is the event that wraps the finished response, and nothing else."""
 
     def __init__(self) -> None:
-        self._call = -1
-        self._call_item: Any = None
-        self._has_arguments = False
+        self._calls: dict[str, int] = {}
+        self._with_arguments: set[int] = set()
 
     def read(self, payload: bytes) -> list[Event]:
         """See `StreamReader.read`."""
-        if payload == b"[DONE]":  # some look-alikes say so, after the end
+        if payload[:1] != b"{" and payload.strip() in SAYS_NOTHING:
             return []
         event = reply_object(payload)
         match event.get("type"):
@@ -67,6 +66,8 @@ class ResponsesReader:
                 events = [failed_event(response)]
             case "error":
                 events = [failed_event(event)]
+            case None if is_error_body(event):
+                events = [failed_event(event)]
             case _:
                 # What repeats the deltas, and what OpenAI may add one day.
                 pass
@@ -76,19 +77,18 @@ class ResponsesReader:
         item = object_of(event.get("item"))
         if item.get("type") != "function_call":
             return []
-        self._call += 1
-        self._call_item = event.get("output_index")
-        arguments = text_of(item.get("arguments"))
-        self._has_arguments = bool(arguments)
-        return [ToolCallDelta(self._call, text_of(item.get("call_id")), text_of(item.get("name")), arguments)]
+        number = self._calls[str(event.get("output_index"))] = len(self._calls)
+        arguments = reply_arguments_text(item.get("arguments"))
+        if arguments:
+            self._with_arguments.add(number)
+        return [ToolCallDelta(number, text_of(item.get("call_id")), text_of(item.get("name")), arguments)]
 
     def _read_arguments(self, event: dict[str, Any], text: str) -> list[Event]:
-        if self._call < 0 or not text:
+        number = self._calls.get(str(event.get("output_index")))
+        if number is None or not text:
             return []
-        if event.get("output_index") != self._call_item:
-            raise UntranslatableReply("the server went back to an earlier tool call")
-        self._has_arguments = True
-        return [ToolCallDelta(self._call, arguments=text)]
+        self._with_arguments.add(number)
+        return [ToolCallDelta(number, arguments=text)]
 
     def _read_done(self, event: dict[str, Any]) -> list[Event]:
         """Read the end of an item: the proof of its thinking, or the arguments of a call that came without deltas."""
@@ -98,12 +98,20 @@ class ResponsesReader:
                 proof = read_signature(text_of(item.get("encrypted_content")), Family.OPENAI_RESPONSES)
                 return [ThinkingSigned(proof)] if proof else []
             case "function_call":
-                return [] if self._has_arguments else self._read_arguments(event, text_of(item.get("arguments")))
+                return self._read_late(event, item)
             case _:
                 return []
 
+    def _read_late(self, event: dict[str, Any], item: dict[str, Any]) -> list[Event]:
+        """Read a call whose beginning or whose arguments stand only at its end."""
+        number = self._calls.get(str(event.get("output_index")))
+        if number is None:
+            return self._read_added(event)
+        arguments = reply_arguments_text(item.get("arguments"))
+        return [] if number in self._with_arguments else self._read_arguments(event, arguments)
+
     def _finished(self, response: dict[str, Any]) -> Finished:
-        finish = read_finish(response, called=self._call >= 0)
+        finish = read_finish(response, called=bool(self._calls))
         return Finished(finish, usage=read_usage(response.get("usage")))
 
     def end(self) -> list[Event]:

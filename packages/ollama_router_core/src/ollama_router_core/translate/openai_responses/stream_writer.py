@@ -34,7 +34,6 @@ from ollama_router_core.translate.replies import (
     ThinkingSigned,
     ToolCallDelta,
 )
-from ollama_router_core.translate.streaming import next_call
 from ollama_router_core.translate.timestamps import call_id
 
 __all__ = ["ResponsesWriter"]
@@ -72,7 +71,6 @@ class ResponsesWriter:
         self._output: list[dict[str, Any]] = []
         self._open: _Message | _Reasoning | _Call | None = None
         self._place: dict[str, Any] = {}
-        self._next_call = 0
         self._pieces: list[str] = []
         self._signature = ""
         self._text_place = b""
@@ -153,7 +151,6 @@ class ResponsesWriter:
         written = b""
         if not (isinstance(self._open, _Call) and self._open.index == delta.index):
             written = self._end_item()
-            self._next_call = next_call(delta, self._next_call)
             call = ToolCall(delta.id or call_id(self._identity, delta.index), delta.name, "")
             item = call_item(self._identity, len(self._output), call, "in_progress")
             written += self._begin(_Call(delta.index, call.id, call.name), item)

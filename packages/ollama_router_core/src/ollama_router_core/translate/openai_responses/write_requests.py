@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, assert_never
 
 from ollama_router_core.api.endpoints import Family
+from ollama_router_core.translate.arguments import arguments_text
 from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
     Conversation,
@@ -19,7 +20,6 @@ from ollama_router_core.translate.conversation import (
     JsonSchema,
     Message,
     Part,
-    RedactedThinking,
     ResponseFormat,
     Role,
     Text,
@@ -99,7 +99,7 @@ def _write_part(part: Part) -> dict[str, Any]:
             return {"type": "input_image", "detail": "auto", "image_url": url}
         case File(name=name):
             return {"type": "input_file", "filename": name or "file", "file_data": data_url(part)}
-        case Thinking() | RedactedThinking() | ToolCall() | ToolResult():
+        case Thinking() | ToolCall() | ToolResult():
             raise UntranslatableRequest("only an assistant's message may hold thoughts and tool calls")
         case _:
             assert_never(part)
@@ -118,11 +118,9 @@ def _write_said(part: Part, traits: HostTraits, dropped: Dropped) -> dict[str, A
             return {"type": "message", "role": "assistant", "content": text} if text else None
         case Thinking():
             return _write_thinking(part, traits, dropped)
-        case RedactedThinking():
-            dropped.add("messages.thinking")
-            return None
         case ToolCall(id=call_id, name=name, arguments=arguments):
-            return {"type": "function_call", "call_id": call_id, "name": name, "arguments": arguments or "{}"}
+            call = {"type": "function_call", "call_id": call_id, "name": name}
+            return {**call, "arguments": arguments_text(arguments)}
         case Image() | ImageUrl() | File() | ToolResult():
             raise UntranslatableRequest("an assistant's message cannot hold an image or file in OpenAI's dialect")
         case _:

@@ -1,0 +1,263 @@
+"""The order of an answer: thoughts apart from text, and calls one after the other, however a host sends them.
+
+Hosts send the pieces of several calls in turns, text between them, a name or an id later than the arguments. Clients
+of other dialects know one open call at a time: what belongs to a later one waits until the open one is whole.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import assert_never
+
+from ollama_router_core.translate.arguments import ArgumentsEnd
+from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
+from ollama_router_core.translate.errors import HostFailed, StreamEventTooLarge
+from ollama_router_core.translate.replies import (
+    Event,
+    Failed,
+    Finished,
+    Reply,
+    ReplyPart,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ThinkingSigned,
+    ToolCallDelta,
+)
+from ollama_router_core.translate.streaming import ended_early
+from ollama_router_core.translate.think_tags import ThinkTags
+
+__all__ = ["AnswerOrder", "ReplyCollector", "events_of_reply"]
+
+
+class _Call:
+    """A call whose pieces are not all passed on."""
+
+    __slots__ = ("begun", "end", "id", "name", "signature", "unsent")
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = ""
+        self.signature = ""
+        self.unsent: list[str] = []
+        self.end = ArgumentsEnd()
+        self.begun = False
+
+    def add(self, delta: ToolCallDelta) -> None:
+        self.id = self.id or delta.id
+        self.name = self.name or delta.name
+        self.signature = delta.signature or self.signature
+        if delta.arguments and not self.end.whole:
+            self.end.feed(delta.arguments)
+            self.unsent.append(delta.arguments)
+
+    @property
+    def may_begin(self) -> bool:
+        return self.end.whole or bool(self.id and self.unsent)
+
+    @property
+    def is_over(self) -> bool:
+        return self.begun and self.end.whole
+
+
+class AnswerOrder:
+    """Puts the events of one answer in order; `max_bytes` limits what waits."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._tags = ThinkTags()
+        self._calls: dict[int, _Call] = {}
+        self._waiting: deque[Event | _Call] = deque()
+        self._ids: set[str] = set()
+        self._number = 0
+        self._max_bytes = max_bytes
+        self._room = max_bytes
+
+    def take(self, event: Event) -> list[Event]:
+        """Return the events that may be passed on now."""
+        match event:
+            case TextDelta(text=text):
+                if self._tags.settled and not self._waiting:
+                    return [event]
+                return self._queued(self._tags.feed(text))
+            case ThinkingDelta() | ThinkingSigned():
+                return self._queued([*self._tags.pass_by(), event])
+            case ToolCallDelta():
+                return self._queued(self._tags.pass_by()) + self._take_call(event)
+            case Started():
+                return [event]
+            case Finished() | Failed():
+                return [*self._queued(self._tags.end()), *self._passed(last=True), event]
+            case _:
+                assert_never(event)
+
+    def _queued(self, events: list[Event]) -> list[Event]:
+        if not self._waiting:
+            return events
+        self._waiting.extend(events)
+        self._hold(sum(map(_size, events)))
+        return self._passed()
+
+    def _take_call(self, delta: ToolCallDelta) -> list[Event]:
+        call = self._calls.get(delta.index)
+        if call is None:
+            call = self._calls[delta.index] = _Call()
+            self._waiting.append(call)
+        call.add(delta)
+        self._hold(len(delta.arguments) + 1)
+        return self._passed()
+
+    def _hold(self, size: int) -> None:
+        self._room -= size
+        if self._room < 0:
+            raise StreamEventTooLarge(f"more than {self._max_bytes} bytes wait for a tool call of the server to end")
+
+    def _passed(self, *, last: bool = False) -> list[Event]:
+        """Return what is first in the line, up to a call that is not whole."""
+        passed: list[Event] = []
+        while self._waiting:
+            first = self._waiting[0]
+            if isinstance(first, _Call):
+                if last or (first.name and first.may_begin):
+                    passed.extend(self._sent(first))
+                if not last and (len(self._waiting) == 1 or not first.is_over):
+                    break
+                self._number += 1
+            else:
+                passed.append(first)
+            self._waiting.popleft()
+        if not self._waiting or (len(self._waiting) == 1 and passed):
+            self._room = self._max_bytes
+        return passed
+
+    def _sent(self, call: _Call) -> list[Event]:
+        arguments = "".join(call.unsent)
+        call.unsent.clear()
+        signature, call.signature = call.signature, ""
+        if call.begun:
+            late = arguments or signature
+            return [ToolCallDelta(self._number, arguments=arguments, signature=signature)] if late else []
+        call.begun = True
+        given_id = "" if call.id in self._ids else call.id
+        self._ids.add(call.id)
+        return [ToolCallDelta(self._number, given_id, call.name, arguments, signature)]
+
+
+def _size(event: Event) -> int:
+    return len(event.text) + 1 if isinstance(event, TextDelta | ThinkingDelta) else 1
+
+
+class ReplyCollector:
+    """Puts a streamed answer together, for a client that asked for a whole one.
+
+    Attributes:
+        reply: None until the answer has ended.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.reply: Reply | None = None
+        self._order = AnswerOrder(max_bytes + 1)
+        self._parts: list[ReplyPart] = []
+        self._pieces: list[str] = []
+
+    def add(self, event: Event) -> None:
+        """Take the next event of the reader.
+
+        Raises:
+            HostFailed: the host gave up inside its answer.
+        """
+        for ordered in () if self.reply else self._order.take(event):
+            self._collect(ordered)
+
+    def whole(self) -> Reply:
+        """Return the answer.
+
+        Raises:
+            UpstreamDisconnected: it is not complete.
+        """
+        if self.reply is None:
+            raise ended_early()
+        return self.reply
+
+    def _collect(self, event: Event) -> None:
+        match event:
+            case TextDelta(text=text):
+                self._continue(Text, text)
+            case ThinkingDelta(text=text):
+                self._continue(Thinking, text)
+            case ThinkingSigned(signature=signature):
+                self._sign(signature)
+            case ToolCallDelta(arguments=arguments):
+                if event.name or not isinstance(self._parts[-1] if self._parts else None, ToolCall):
+                    self._close()
+                    self._parts.append(ToolCall(event.id, event.name, "", event.signature))
+                self._pieces.append(arguments)
+            case Started():
+                pass
+            case Finished():
+                self._close()
+                self.reply = Reply(
+                    parts=tuple(self._parts),
+                    finish=event.finish,
+                    stop_sequence=event.stop_sequence,
+                    usage=event.usage,
+                    timings=event.timings,
+                )
+            case Failed(error=error):
+                raise HostFailed(error)
+            case _:
+                assert_never(event)
+
+    def _continue(self, kind: type[Text | Thinking], text: str) -> None:
+        last = self._parts[-1] if self._parts else None
+        if not isinstance(last, kind) or (isinstance(last, Thinking) and last.signature):
+            self._close()
+            self._parts.append(kind(""))
+        self._pieces.append(text)
+
+    def _sign(self, signature: str) -> None:
+        self._close()
+        last = self._parts[-1] if self._parts else None
+        if isinstance(last, Thinking) and not last.signature:
+            self._parts[-1] = Thinking(last.text, signature)
+        else:
+            self._parts.append(Thinking("", signature))
+
+    def _close(self) -> None:
+        """Give the last part what was said since it began."""
+        if not self._pieces:
+            return
+        said, last = "".join(self._pieces), self._parts[-1]
+        self._pieces = []
+        match last:
+            case Text():
+                self._parts[-1] = Text(said)
+            case Thinking(signature=signature):
+                self._parts[-1] = Thinking(said, signature)
+            case ToolCall():
+                self._parts[-1] = ToolCall(last.id, last.name, said, last.signature)
+            case _:
+                assert_never(last)
+
+
+def events_of_reply(reply: Reply) -> list[Event]:
+    """Return a whole answer as the events of a stream, for a client that asked for one."""
+    events: list[Event] = [Started(reply.usage.input_tokens if reply.usage else 0)]
+    calls = 0
+    for part in reply.parts:
+        events.extend(_events_of_part(part, calls))
+        calls += isinstance(part, ToolCall)
+    end = Finished(reply.finish, reply.stop_sequence, reply.usage, reply.timings)
+    return [*events, end]
+
+
+def _events_of_part(part: ReplyPart, number: int) -> list[Event]:
+    match part:
+        case Text(text=text):
+            return [TextDelta(text)] if text else []
+        case Thinking(text=text, signature=signature):
+            thought: list[Event] = [ThinkingDelta(text)] if text else []
+            return [*thought, ThinkingSigned(signature)] if signature else thought
+        case ToolCall():
+            return [ToolCallDelta(number, part.id, part.name, part.arguments, part.signature)]
+        case _:
+            assert_never(part)

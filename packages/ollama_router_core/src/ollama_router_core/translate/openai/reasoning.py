@@ -1,0 +1,171 @@
+"""The thoughts of a model in the spellings of OpenAI's look-alikes.
+
+`reasoning_content` (DeepSeek, llama.cpp, older vLLM), `reasoning` (Ollama, OpenRouter, vLLM), `thinking`,
+`reasoning_text` (Copilot), parts of `content` (Mistral), `reasoning_details` (OpenRouter, with proofs).
+A host takes its thoughts back in the spelling it gave them in. So that spelling, or the whole `reasoning_details`, is
+their proof, see `signatures`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any
+
+from ollama_router_core.api.endpoints import Family
+from ollama_router_core.translate.conversation import Text, Thinking
+from ollama_router_core.translate.json_text import JsonError, decode_patiently, encode
+from ollama_router_core.translate.lenient_json import list_of, object_of, text_of
+from ollama_router_core.translate.signatures import is_tagged, own_signature, read_signature
+
+__all__ = [
+    "CONTENT",
+    "DETAILS",
+    "Details",
+    "client_details",
+    "content_parts",
+    "details_of_proof",
+    "read_client_thoughts",
+    "read_thoughts",
+    "spelled",
+    "spelling_of",
+]
+
+DETAILS = "reasoning_details"
+CONTENT = "content"
+"""The spelling of thoughts that are parts of the content."""
+_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_text")
+_TEXTS = ("text", "summary")
+_LONGEST_DETAILS = 1024 * 1024
+"""Characters of `reasoning_details` that are kept; what is longer has no proof."""
+
+
+def read_thoughts(message: dict[str, Any]) -> tuple[str, str]:
+    """Return the plain thoughts in a message or a delta and how they are spelled; two empty texts for none."""
+    for field in _FIELDS:
+        if text := text_of(message.get(field)):
+            return text, field
+    return "", ""
+
+
+def content_parts(value: Any) -> list[Text | Thinking]:
+    """Return what a content says: a text, or a list of texts, thoughts and refusals."""
+    if isinstance(value, str):
+        return [Text(value)] if value else []
+    found: list[Text | Thinking] = []
+    for item in list_of(value):
+        part = _content_part(item)
+        if part is not None and part.text:
+            found.append(part)
+    return found
+
+
+def _content_part(item: Any) -> Text | Thinking | None:
+    if isinstance(item, str):
+        return Text(item)
+    part = object_of(item)
+    match part.get("type"):
+        case "thinking" | "reasoning":
+            inner = part.get("thinking", part.get("reasoning", part.get("text")))
+            return Thinking("".join(found.text for found in content_parts(inner)), spelled(CONTENT))
+        case "refusal":
+            return Text(text_of(part.get("refusal")))
+        case _:
+            return Text(text_of(part.get("text")) or text_of(part.get("content")))
+
+
+def spelled(field: str) -> str:
+    """Return the proof that says in which field a host of the dialect gave its thoughts."""
+    return read_signature(field, Family.OPENAI)
+
+
+def spelling_of(part: Thinking) -> str:
+    """Return the field in which a host of the dialect gave these thoughts, empty for those of others."""
+    proof = own_signature(part.signature, Family.OPENAI)
+    return DETAILS if proof.startswith("[") else proof
+
+
+def details_of_proof(part: Thinking) -> list[Any]:
+    """Return the `reasoning_details` that a host of the dialect gave."""
+    try:
+        return list_of(decode_patiently(own_signature(part.signature, Family.OPENAI)))
+    except JsonError:
+        return []
+
+
+class Details:
+    """Collects the `reasoning_details` of an answer, which may come in pieces."""
+
+    def __init__(self) -> None:
+        self._entries: list[dict[str, Any]] = []
+        self._proven = False
+        self._room = _LONGEST_DETAILS
+
+    @property
+    def any(self) -> bool:
+        """Whether there is something to prove."""
+        return self._proven
+
+    def add(self, value: Any) -> str:
+        """Take some entries; return the text in them."""
+        said: list[str] = []
+        for item in list_of(value):
+            entry = object_of(item)
+            said.extend(text for key in _TEXTS if (text := text_of(entry.get(key))))
+            self._room -= 1 + sum(len(text_of(part)) for part in entry.values())
+            if self._room > 0:
+                self._proven = self._proven or bool(entry.get("signature") or entry.get("data"))
+                self._entries.append(entry)
+        return "".join(said)
+
+    def proof(self) -> str:
+        """Return the proof of all that was taken since the last, empty if there is nothing a host could check."""
+        entries, self._entries = self._entries, []
+        proven, self._proven = self._proven and self._room > 0, False
+        return read_signature(encode(_merged(entries)).decode(), Family.OPENAI) if proven else ""
+
+
+def _merged(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Join the pieces of each entry: neighbours of one type, place and id."""
+    groups = groupby(entries, lambda entry: (str(entry.get("type")), str(entry.get("index")), str(entry.get("id"))))
+    return [_joined(list(pieces)) for _, pieces in groups]
+
+
+def _joined(pieces: list[dict[str, Any]]) -> dict[str, Any]:
+    whole = {key: value for piece in pieces for key, value in piece.items() if value is not None}
+    for key in {*_TEXTS, "data"} & whole.keys():
+        whole[key] = "".join(text_of(piece.get(key)) for piece in pieces)
+    return whole
+
+
+def read_client_thoughts(text: str, details: Any) -> list[Thinking]:
+    """Read the thoughts that a client sends back: `text` as it is, and `reasoning_details` of any host or of ours."""
+    found: list[Thinking] = []
+    own = Details()
+    for item in list_of(details):
+        entry = object_of(item)
+        proof = text_of(entry.get("signature")) or text_of(entry.get("data"))
+        said = next((value for key in _TEXTS if (value := text_of(entry.get(key)))), "")
+        if is_tagged(proof):
+            found.append(Thinking(said, proof))
+        else:
+            own.add([entry])
+            found.extend([Thinking(said)] if said else [])
+    if whole := own.proof():
+        found.append(Thinking("", whole))
+    if text and not any(part.text for part in found):
+        proven = len(found) == 1
+        return [Thinking(text, found[0].signature)] if proven else [Thinking(text), *found]
+    return found
+
+
+def client_details(thoughts: Iterable[Thinking]) -> list[dict[str, Any]]:
+    """Write the proofs of thoughts for a client that sends `reasoning_details` back, each of several with its text."""
+    parts = list(thoughts)
+    if len(parts) == 1:
+        return [{"type": "reasoning.encrypted", "data": part.signature, "index": 0} for part in parts if part.signature]
+    return [
+        {"type": "reasoning.text", "text": part.text, "signature": part.signature or None, "index": index}
+        for index, part in enumerate(parts)
+        if part.text or part.signature
+    ]

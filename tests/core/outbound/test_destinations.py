@@ -117,6 +117,26 @@ def test_who_has_responses_itself(settings: dict[str, Any], native: bool) -> Non
     assert _host(**settings).traits.responses is native
 
 
+@pytest.mark.parametrize(
+    ("settings", "takes"),
+    [
+        ({"host": "api.openai.com"}, True),
+        ({"host": "vllm"}, True),
+        ({"host": "api.mistral.ai"}, False),
+        ({"host": "api.mistral.ai", "stream_usage": True}, True),
+        ({"host": "vllm", "stream_usage": False}, False),
+        ({"host": "Mistral-large.eastus.models.ai.azure.com"}, False),
+        ({"host": "me.openai.azure.com", "query": "api-version=2024-06-01"}, False),
+        ({"host": "me.openai.azure.com", "query": "api-version=2024-10-21"}, True),
+        ({"host": "me.openai.azure.com", "query": "api-version=preview"}, True),
+        ({"host": "vllm", "query": "api-version=2023-05-15"}, True),
+    ],
+)
+def test_who_is_asked_for_the_counts_of_a_stream(settings: dict[str, Any], takes: bool) -> None:
+    """All but hosts that are known to refuse the whole request for it, and what the settings say."""
+    assert _host(**settings).traits.stream_usage is takes
+
+
 @pytest.mark.parametrize("family", Family)
 def test_every_dialect_can_be_named_in_the_settings(family: Family) -> None:
     """A dialect that the router speaks and no host could be given would be of no use."""

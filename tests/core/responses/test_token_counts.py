@@ -56,6 +56,14 @@ def test_counts_in_every_chunk_are_not_added_to_its_pieces() -> None:
     assert counted(b"".join(chunk % n for n in range(1, 6)), OPENAI) == TokenCounts(prompt=4, completion=5)
 
 
+def test_zeros_before_the_counts_are_no_counts() -> None:
+    """Ollama writes them into every chunk of `/v1/completions` but the last."""
+    chunk = b'data: {"choices":[{"text":"a"}],"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}\n\n'
+    last = b'data: {"choices":[],"usage":{"prompt_tokens":4,"completion_tokens":6,"total_tokens":10}}\n\n'
+    assert counted(chunk * 6, OPENAI) == TokenCounts(prompt=100, completion=6, estimated=True)
+    assert counted(chunk * 6 + last, OPENAI) == TokenCounts(prompt=4, completion=6)
+
+
 def test_an_answer_in_one_piece_without_counts_is_estimated_by_its_length() -> None:
     """Vectors are no text: of those the prompt is counted."""
     text = b'{"choices":[{"message":{"content":"%s"}}]}' % (b"x" * 362)

@@ -104,16 +104,20 @@ class JsonObject(Struct, eq=False):
         found = self.get(key)
         return iter(found[:most]) if isinstance(found, list) else None
 
-    def child(self, key: str) -> Mapping[str, Any]:
-        """Return the members of the object under a key.
+    def part(self, key: str) -> JsonObject:
+        """Return the object under a key.
 
         Raises:
             AmbiguousKey: it has a key twice.
         """
         if self.pieces is not None:
-            return parse_object(bytes(self.pieces[key])).values
+            return parse_object(bytes(self.pieces[key]))
         start, end = self.spans[key]
-        return parse_object(self.text[start:end].encode()).values
+        return parse_object(self.text[start:end].encode())
+
+    def child(self, key: str) -> Mapping[str, Any]:
+        """Return the members of the object under a key; raises as `part` does."""
+        return self.part(key).values
 
     def replace(self, changes: Mapping[str, str]) -> str:
         """Return the text with some values replaced or appended; `changes` maps keys to JSON text."""

@@ -153,6 +153,12 @@ class ExternalHost(Section):
         default=True,
         description="false for an Anthropic API that ignores schemas (llama.cpp); requests with one are then rejected.",
     )
+    stream_usage: bool | None = Field(
+        default=None,
+        description="Whether an OpenAI API takes `stream_options.include_usage`; false counts the pieces of a stream"
+        " instead. null is false for mistral.ai, Azure's serverless models and Azure's API before 2024-09, otherwise"
+        " true.",
+    )
     request_timeout: Seconds | None = Field(
         default=None,
         description="Overrides the general request_timeout for this host.",

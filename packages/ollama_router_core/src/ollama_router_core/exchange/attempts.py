@@ -61,6 +61,7 @@ class Answer(Struct, eq=False):
     translation: Translation | None = None
     redactor: Redactor | None = None
     held: Piece | None = None
+    counts_unasked: bool = False
     complete: bool = False
     released: bool = False
 
@@ -165,6 +166,7 @@ def _try(
         outgoing = _outgoing(context, destination, outbound, repeatable=repeatable)
         upstream = yield from _head(environment, context, outgoing, heartbeat)
         answer = Answer(destination, upstream, permit, sent, outbound.translation, redactor_for(destination))
+        answer.counts_unasked = outbound.asks_for_usage
         outcome = yield from _judged(environment, context, request, answer, permit)
     except UpstreamError as error:
         if answer is not None:

@@ -12,6 +12,7 @@ from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.error_responses import cut_stream
 from ollama_router_core.exchange.events import Headers, Piece
 from ollama_router_core.outbound.header_fields import answer_fields, reason_field
+from ollama_router_core.outbound.stream_usage import UsageChunkFilter
 from ollama_router_core.responses.usage import UsageReader
 from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.forwarding import REJECTIONS
@@ -29,17 +30,22 @@ def relay(environment: Environment, context: RequestContext, request: ParsedRequ
         return
     if request.endpoint.counts_usage and answer.status == 200:
         context.usage = UsageReader(request.endpoint.family, streamed=request.route.stream)
+    unasked = UsageChunkFilter() if answer.counts_unasked and answer.status == 200 else None
+    if unasked is not None:
+        fields = [field for field in fields if field[0] != b"content-length"]
     yield from write_head(context, answer.status, fields)
     try:
-        last = yield from _relay_pieces(environment, context, answer)
+        last = yield from _relay_pieces(environment, context, answer, unasked)
     except UpstreamError as error:
         yield from cut_stream(context, error)
         return
     yield from finish(context, last)
 
 
-def _relay_pieces(environment: Environment, context: RequestContext, answer: Answer) -> Steps[bytes]:
-    """Pass on all pieces but the last, which is returned.
+def _relay_pieces(
+    environment: Environment, context: RequestContext, answer: Answer, unasked: UsageChunkFilter | None
+) -> Steps[bytes]:
+    """Pass on all pieces but the last, which is returned; counts that the client did not ask for are taken out.
 
     Raises:
         UpstreamError: the answer broke off.
@@ -52,6 +58,8 @@ def _relay_pieces(environment: Environment, context: RequestContext, answer: Ans
         data = answer.take(piece)
         if usage is not None:
             usage.feed(data)
+        if unasked is not None:
+            data = unasked.feed(data, last=answer.complete)
         if answer.complete:
             return data
         if data:

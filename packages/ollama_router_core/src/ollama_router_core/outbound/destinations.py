@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
@@ -21,7 +21,10 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 _KEY = re.compile(r"[!-~]{1,4096}")
 _SHORTEST_SECRET = 4
-_OPENAI_HOSTS = ("api.openai.com", ".openai.com", ".openai.azure.com", ".cognitiveservices.azure.com")
+_AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com")
+_OPENAI_HOSTS = ("api.openai.com", ".openai.com", *_AZURE_HOSTS)
+_NO_STREAM_OPTIONS = (".mistral.ai", ".models.ai.azure.com", ".inference.ai.azure.com")
+_FIRST_WITH_STREAM_OPTIONS = "2024-09"  # of Azure's `api-version`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +161,7 @@ def _external(name: str, host: ExternalHost, config: Config, key: str, problem: 
             extensions=host.extensions,
             responses=_is_openai(host.host) if host.responses is None else host.responses,
             schemas=host.schemas,
+            stream_usage=_takes_stream_options(host) if host.stream_usage is None else host.stream_usage,
             default_max_tokens=host.default_max_tokens,
         ),
     )
@@ -171,6 +175,14 @@ def _family(host: ExternalHost) -> Family:
 
 def _max_tokens_key(host: str) -> Literal["max_tokens", "max_completion_tokens"]:
     return "max_completion_tokens" if _is_openai(host) else "max_tokens"
+
+
+def _takes_stream_options(host: ExternalHost) -> bool:
+    name = host.host.lower()
+    if name.endswith(_NO_STREAM_OPTIONS):
+        return False
+    versions = parse_qs(host.query or "").get("api-version", [])
+    return not (name.endswith(_AZURE_HOSTS) and any(version < _FIRST_WITH_STREAM_OPTIONS for version in versions))
 
 
 def _is_openai(host: str) -> bool:

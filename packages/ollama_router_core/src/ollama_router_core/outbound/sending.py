@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.outbound.destinations import Destination, Fields
+from ollama_router_core.outbound.stream_usage import asking_for_usage
 from ollama_router_core.translate import (
     ROUTES,
     ConversationRoute,
@@ -91,6 +92,7 @@ class Outbound(Struct, frozen=True, kw_only=True):
 
     `target` is path and query. `headers` are fields that this request needs there beside those of the client and the
     destination's credential. `model` is the name there. `translation` is None when the answer passes as it is.
+    `asks_for_usage` says that the stream will hold counts that the client did not ask for.
     """
 
     target: str
@@ -98,6 +100,7 @@ class Outbound(Struct, frozen=True, kw_only=True):
     headers: Fields = ()
     model: str | None = None
     translation: Translation | None = None
+    asks_for_usage: bool = False
 
     def __repr__(self) -> str:
         """Without the body: it holds what people write."""
@@ -113,7 +116,7 @@ def prepare(request: ParsedRequest, destination: Destination) -> Outbound:
     asked = request.route.model_text
     if not destination.external or asked is None:
         headers = () if request.form is None else _content_type(request)
-        return Outbound(target=request.target, body=request.body, headers=headers, model=asked)
+        return _counted(request, destination, target=request.target, headers=headers, model=asked)
     if codec_of(destination.family).serves(request.endpoint, destination.traits):
         return _as_it_is(request, destination, asked)
     return _translated(request, destination, asked)
@@ -123,7 +126,21 @@ def _as_it_is(request: ParsedRequest, destination: Destination, asked: str) -> O
     model = destination.model_there(asked)
     there = request if model == asked else request.with_model(model)
     target = destination.path_of(request.target, model)
-    return Outbound(target=target, body=there.body, headers=_content_type(there), model=model)
+    return _counted(there, destination, target=target, headers=_content_type(there), model=model)
+
+
+def _counted(
+    request: ParsedRequest, destination: Destination, *, target: str, headers: Fields, model: str | None
+) -> Outbound:
+    """Have a stream counted where the destination takes the option."""
+    asking = asking_for_usage(request) if destination.traits.stream_usage else None
+    return Outbound(
+        target=target,
+        body=request.body if asking is None else asking,
+        headers=headers,
+        model=model,
+        asks_for_usage=asking is not None,
+    )
 
 
 def _content_type(request: ParsedRequest) -> Fields:

@@ -43,7 +43,7 @@ def count_tokens(reader: UsageReader, endpoint: Endpoint, route: RouteRequest) -
     elif reader.size and not usage.counts and not usage.failed:
         pieces = reader.size // BYTES_PER_TOKEN
         completion = pieces if endpoint.writes_text else None
-    if pieces and prompt is None:
+    if pieces and not prompt:
         prompt = estimate_prompt(route.prompt_bytes, media=endpoint.takes_media(route.needs))
     return TokenCounts(prompt=prompt, completion=completion, estimated=pieces > 0)
 

@@ -79,9 +79,9 @@ class UsageReader:
     @property
     def uncounted(self) -> int:
         """Pieces of a stream that came after the last count of its tokens, or without any: about one token each."""
-        held = self._held if self._lines else b""
-        if held and self._has_word(held) and self._line(held, cut=self._cut).completion_tokens is not None:
-            return 0
+        usage = self.usage
+        if usage.completion_tokens and (usage.finished or usage.completion_tokens != self._seen.completion_tokens):
+            return 0  # the second: a last line that lacks its end has them
         return self._pieces
 
     @property
@@ -112,11 +112,11 @@ class UsageReader:
         """Read whole lines, the first of which may have lost its beginning."""
         for line in lines.split(b"\n"):
             found = self._line(line, cut=self._cut) if line and self._has_word(line) else NO_USAGE
-            self._seen = _merged(self._seen, found)
-            if found.completion_tokens is not None:
+            if (found.completion_tokens or 0) > (self._seen.completion_tokens or 0):
                 self._pieces = 0
             else:
                 self._pieces += self._pieces_in(line)
+            self._seen = _merged(self._seen, found)
             self._cut = False
 
     def _pieces_in(self, data: bytes) -> int:

@@ -48,6 +48,7 @@ class HostTraits(Struct, frozen=True, kw_only=True):
         responses: whether an OpenAI host has `/v1/responses` itself. If not, chat completions answer for it.
         schemas: whether an Anthropic host keeps to the schema in `output_config.format`. Anthropic does; llama.cpp
             takes it and ignores it, so a schema for such a host is refused instead.
+        stream_usage: whether an OpenAI host takes `stream_options.include_usage`; Mistral's refuses the whole request.
         default_max_tokens: tokens; Anthropic demands a limit, this one is sent when the client gave none.
     """
 
@@ -55,6 +56,7 @@ class HostTraits(Struct, frozen=True, kw_only=True):
     extensions: bool = False
     responses: bool = False
     schemas: bool = True
+    stream_usage: bool = True
     default_max_tokens: int = 4096
 
 

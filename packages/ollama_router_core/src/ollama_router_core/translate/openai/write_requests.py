@@ -86,7 +86,7 @@ def write_sampling(conversation: Conversation, traits: HostTraits, dropped: Drop
         traits.max_tokens_key: sampling.max_tokens,
         "stop": list(sampling.stop) or None,
         "stream": conversation.stream,
-        "stream_options": {"include_usage": True} if conversation.stream else None,
+        "stream_options": {"include_usage": True} if conversation.stream and traits.stream_usage else None,
     }
     extensions = {"top_k": sampling.top_k, "min_p": sampling.min_p, "repeat_penalty": sampling.repeat_penalty}
     for key, value in extensions.items():

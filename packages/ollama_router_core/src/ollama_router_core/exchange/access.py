@@ -17,12 +17,20 @@ from ollama_router_core.api.endpoints import Endpoint, Kind
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.exchange.actions import Count, Steps
 from ollama_router_core.exchange.context import RequestContext
-from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.exchange.environment import Environment, Limits
 from ollama_router_core.exchange.events import Caller
 from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.selector import assigned_destination
 
-__all__ = ["charge", "check_granted_model", "check_hosted", "check_route", "count", "granted_ranking"]
+__all__ = [
+    "charge",
+    "check_granted_model",
+    "check_hosted",
+    "check_route",
+    "count",
+    "granted_ranking",
+    "is_counted",
+]
 
 
 def check_route(user: Caller, endpoint: Endpoint, address: str | None, *, wall: float) -> None:
@@ -84,8 +92,13 @@ def granted_ranking(environment: Environment, user: Caller, decision: Decision) 
     return decision if kept == decision.ranking else decision.among(kept)
 
 
-def count(environment: Environment, context: RequestContext, endpoint: Endpoint) -> Steps[None]:
-    """Count the request against its user's limits, until it ends. Reading is free.
+def is_counted(user: Caller, endpoint: Endpoint) -> bool:
+    """Whether a request counts against limits of its user. Reading is free."""
+    return endpoint.kind is not Kind.READ and has_limits(user.grants)
+
+
+def count(context: RequestContext, limits: Limits, user: Caller) -> Steps[None]:
+    """Count the request against its user's limits, until it ends.
 
     This comes before the body is read, so that a user over a limit makes nobody read, decompress or parse one.
 
@@ -93,9 +106,6 @@ def count(environment: Environment, context: RequestContext, endpoint: Endpoint)
         LimitExceeded: a limit is used up.
         StorageUnavailable: what was used before cannot be read.
     """
-    user, limits = context.user, environment.limits
-    if user is None or limits is None or endpoint.kind is Kind.READ or not has_limits(user.grants):
-        return
     try:
         context.reservation = yield Count(user)
     finally:

@@ -22,11 +22,11 @@ def write_head(context: RequestContext, status: int, fields: Headers) -> Steps[N
     yield WriteHead(status, fields)
 
 
-def finish(context: RequestContext, data: bytes) -> Steps[None]:
+def finish(context: RequestContext, data: bytes) -> Finish:
     """Write the last piece; nothing that happens from now on concerns the client."""
     context.bytes_out += len(data)
     context.finished = True
-    yield Finish(data)
+    return Finish(data)
 
 
 def answer_whole(
@@ -36,7 +36,7 @@ def answer_whole(
     head = [] if content_type is None else [(b"content-type", content_type)]
     head += [(b"content-length", b"%d" % len(body)), *fields, *context.router_fields()]
     yield from write_head(context, status, head)
-    yield from finish(context, b"" if context.method == "HEAD" else body)
+    yield finish(context, b"" if context.method == "HEAD" else body)
 
 
 def answer_for(context: RequestContext, body: bytes, content_type: bytes | None, *, status: int = 200) -> Steps[None]:

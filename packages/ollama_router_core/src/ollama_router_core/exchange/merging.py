@@ -138,7 +138,7 @@ def _conclude(context: RequestContext, merged: MergedProgress) -> Steps[None]:
     error = PartlyDone(str(last["error"])) if "error" in last else None
     if context.head_written:
         context.error = error
-        yield from finish(context, _encoded(last) + b"\n")
+        yield finish(context, _encoded(last) + b"\n")
     elif error is not None:
         raise error
     else:

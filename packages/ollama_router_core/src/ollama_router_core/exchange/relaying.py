@@ -39,7 +39,7 @@ def relay(environment: Environment, context: RequestContext, request: ParsedRequ
     except UpstreamError as error:
         yield from cut_stream(context, error)
         return
-    yield from finish(context, last)
+    yield finish(context, last)
 
 
 def _relay_pieces(
@@ -85,7 +85,7 @@ def _relay_redacted(context: RequestContext, answer: Answer, fields: Headers) ->
     body = body[:LONGEST_ERROR]
     kept = [field for field in fields if field[0] != b"content-length"]
     yield from write_head(context, answer.status, [*kept, (b"content-length", b"%d" % len(body))])
-    yield from finish(context, body)
+    yield finish(context, body)
 
 
 def answer_head(context: RequestContext, answer: Answer, *, rewritten: bool = False) -> list[tuple[bytes, bytes]]:

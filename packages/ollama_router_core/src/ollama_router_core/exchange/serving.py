@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from ollama_router_core.api.endpoints import ENDPOINTS, Body, Match, Routing, match_endpoint
+from ollama_router_core.api.endpoints import ENDPOINTS, Body, Endpoint, Match, Routing, match_endpoint
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
 from ollama_router_core.api.requests import ParsedRequest, parse_request
 from ollama_router_core.errors import BodyTooLarge, Overloaded, UnsupportedEncoding
-from ollama_router_core.exchange.access import charge, check_granted_model, check_hosted, check_route, count
+from ollama_router_core.exchange.access import (
+    charge,
+    check_granted_model,
+    check_hosted,
+    check_route,
+    count,
+    is_counted,
+)
 from ollama_router_core.exchange.actions import ReadBody, Steps, Verify
 from ollama_router_core.exchange.admitting import admit, free_memory
 from ollama_router_core.exchange.answers import answer_whole
-from ollama_router_core.exchange.attempts import forward_request, release
+from ollama_router_core.exchange.attempts import Answer, forward_request, release
 from ollama_router_core.exchange.blobs import blob_exists, create, upload_blob
 from ollama_router_core.exchange.computing import computed
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
-from ollama_router_core.exchange.events import Slot
+from ollama_router_core.exchange.events import Headers
 from ollama_router_core.exchange.external import pass_external, read_external
 from ollama_router_core.exchange.fan_out import answer_merged
 from ollama_router_core.exchange.feedback import note_answered
@@ -29,7 +36,7 @@ from ollama_router_core.exchange.translating import answer_in_place, relay_trans
 from ollama_router_core.outbound.external_routes import EXTERNAL, PREFIX
 from ollama_router_core.routing.selector import assigned_destination
 
-__all__ = ["HANDLERS", "Handler", "serve"]
+__all__ = ["HANDLERS", "Handler", "accept"]
 
 _ROOT = b"Ollama is running"
 
@@ -37,25 +44,25 @@ Handler = Callable[[Environment, RequestContext, ParsedRequest], Steps[None]]
 """Answers one kind of request, once it is known who asks and that they may."""
 
 
-def serve(environment: Environment, context: RequestContext) -> Steps[None]:
-    """Serve one request.
+def accept(environment: Environment, context: RequestContext) -> Steps[ParsedRequest]:
+    """Find out what is asked for and by whom, whether they may, and count it; its handler answers what is returned.
 
     Raises:
         RouterError: it cannot be served; the error is the answer.
     """
     refuse_overload(environment)
-    match = find_route(context)
+    match, limits = find_route(context), environment.limits
     endpoint = context.endpoint = match.endpoint
-    if environment.limits is not None and endpoint.routing is not Routing.ROUTER:
-        context.user = yield Verify(context.headers, context.address)
-        check_route(context.user, endpoint, context.address, wall=context.started_at)
-        yield from count(environment, context, endpoint)
+    if limits is not None and endpoint.routing is not Routing.ROUTER:
+        user = context.user = yield Verify(context.headers, context.address)
+        check_route(user, endpoint, context.address, wall=context.started_at)
+        if is_counted(user, endpoint):
+            yield from count(context, limits, user)
     request = yield from _read(environment, context, match)
-    request = yield from computed(len(request.body), partial(applied_policy, environment, context, request))
     check_granted_model(context)
     check_hosted(environment, context, request)
     charge(environment, context)
-    yield from HANDLERS[endpoint.routing](environment, context, request)
+    return request
 
 
 def refuse_overload(environment: Environment) -> None:
@@ -78,24 +85,38 @@ def find_route(context: RequestContext) -> Match:
 
 
 def _read(environment: Environment, context: RequestContext, match: Match) -> Steps[ParsedRequest]:
-    """Read the request strictly; a body that is only passed on stays where it is."""
+    """Read the request strictly and apply the policy; a body that is only passed on stays where it is."""
     endpoint = match.endpoint
     if endpoint is EXTERNAL:
-        return read_external(environment, context)
+        return applied_policy(environment, context, read_external(environment, context))
     if endpoint.body is Body.RAW or endpoint.routing is Routing.ROUTER:
-        return parse_request(match, b"")
-    limit = environment.max_body
+        return applied_policy(environment, context, parse_request(match, b""))
+    compressed = check_announced(context.headers, endpoint, environment.max_body)
+    body = yield ReadBody(environment.max_body, compressed)
+    return (yield from computed(len(body), partial(_parsed, environment, context, match, body)))
+
+
+def check_announced(headers: Headers, endpoint: Endpoint, limit: int) -> bool:
+    """Check what a head says about its body; return whether it is compressed.
+
+    Raises:
+        BodyTooLarge: it will have more than `limit` bytes.
+        UnsupportedEncoding: it is compressed in a way that the endpoint does not take.
+    """
     compressed = False
-    for name, value in context.headers:
+    for name, value in headers:
         if name == b"content-length" and int(value) > limit:
             raise BodyTooLarge(f"the body is larger than the limit of {limit} bytes")
-        elif name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
+        if name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
             if compressed or not endpoint.zstd or value.strip().lower() != b"zstd":
                 raise UnsupportedEncoding("send the body without Content-Encoding" + (" or with zstd" * endpoint.zstd))
             compressed = True
-    body = yield ReadBody(limit, compressed)
-    media_type = (context.header(b"content-type") or "").encode("latin-1") if endpoint.body is Body.FORM else b""
-    return (yield from computed(len(body), partial(parse_request, match, body, content_type=media_type)))
+    return compressed
+
+
+def _parsed(environment: Environment, context: RequestContext, match: Match, body: bytes) -> ParsedRequest:
+    media_type = (context.header(b"content-type") or "").encode("latin-1") if match.endpoint.body is Body.FORM else b""
+    return applied_policy(environment, context, parse_request(match, body, content_type=media_type))
 
 
 # --- handlers ---------------------------------------------------------------------------------------------------------
@@ -114,27 +135,29 @@ def _serve_best(environment: Environment, context: RequestContext, request: Pars
         return
     request, slot = yield from admit(environment, context, request)
     try:
-        yield from _forward(environment, context, request, slot)
+        made = answer_in_place(environment, context, request, slot.decision)
+        if made is not None:
+            yield from made
+            return
+        if slot.unload:
+            yield from free_memory(environment, slot)
+        answer = yield from forward_request(environment, context, request, slot)
+        try:
+            slot.answering()
+            note_answered(environment, answer.destination.name, request, answer.status)
+            yield from _relaying(environment, context, request, answer)
+        finally:
+            yield from release(environment, context, answer)
     finally:
         slot.close()
 
 
-def _forward(environment: Environment, context: RequestContext, request: ParsedRequest, slot: Slot) -> Steps[None]:
-    if (yield from answer_in_place(environment, context, request, slot.decision)):
-        return
-    yield from free_memory(environment, slot)
-    answer = yield from forward_request(environment, context, request, slot)
-    try:
-        slot.answering()
-        note_answered(environment, answer.destination.name, request, answer.status)
-        if context.head_written and answer.status != 200:
-            yield from relay_late_error(context, answer)
-        elif answer.translation is not None:
-            yield from relay_translated(environment, context, answer, answer.translation)
-        else:
-            yield from relay(environment, context, request, answer)
-    finally:
-        yield from release(environment, context, answer)
+def _relaying(environment: Environment, context: RequestContext, request: ParsedRequest, answer: Answer) -> Steps[None]:
+    if context.head_written and answer.status != 200:
+        return relay_late_error(context, answer)
+    if answer.translation is not None:
+        return relay_translated(environment, context, answer, answer.translation)
+    return relay(environment, context, request, answer)
 
 
 def _is_external(environment: Environment, request: ParsedRequest) -> bool:

@@ -27,15 +27,14 @@ _DRAIN_SECONDS = 1.0
 
 def answer_in_place(
     environment: Environment, context: RequestContext, request: ParsedRequest, decision: Decision
-) -> Steps[bool]:
-    """Answer what an external host has no route for; False when the request has to go to a server or host."""
+) -> Steps[None] | None:
+    """The steps that answer what an external host has no route for; None when the request has to go somewhere."""
     destination = environment.destinations.get(decision.server or "")
     body = None if destination is None else answer_here(request, destination, context.identity)
     if body is None:
-        return False
+        return None
     context.server = decision.server
-    yield from answer_for(context, body, JSON_UTF8)
-    return True
+    return answer_for(context, body, JSON_UTF8)
 
 
 def relay_translated(
@@ -75,7 +74,7 @@ def _relay_stream(
         yield Write(written)
         yield Cut()
         return
-    yield from finish(context, written)
+    yield finish(context, written)
     yield from _drain(context, answer)
 
 
@@ -157,7 +156,7 @@ def _write_error(context: RequestContext, answer: Answer, error: TranslatedError
 
 def _write_whole(context: RequestContext, status: int, fields: Headers, body: bytes) -> Steps[None]:
     yield from write_head(context, status, [*fields, (b"content-length", b"%d" % len(body))])
-    yield from finish(context, body)
+    yield finish(context, body)
 
 
 def _read(answer: Answer) -> Steps[bytes]:

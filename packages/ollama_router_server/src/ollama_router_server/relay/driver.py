@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Final, Literal, cast
 
 from ollama_router_core.errors import UpstreamError, UpstreamTimeout
 from ollama_router_core.exchange.actions import (
-    Action,
     Admit,
     AwaitHead,
     AwaitSlot,
@@ -135,14 +134,6 @@ class Driver:
             self._counted = None
 
     # carrying out -----------------------------------------------------------------------------------------------------
-
-    def _carry_out(self, action: Action) -> Any:
-        """The result of an action, or `WAITING`.
-
-        Raises:
-            RouterError: it failed.
-        """
-        return self.handlers[type(action)](self, action)
 
     def _verify(self, action: Verify) -> Any:
         found = self._collaborators.authenticator.authenticate(action.headers, action.address)

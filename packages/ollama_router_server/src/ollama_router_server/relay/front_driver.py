@@ -79,7 +79,7 @@ class FrontDriver(Driver):
                     action = self.exchange.interrupt(ClientLeft())
                     continue
                 try:
-                    result = self._carry_out(action)
+                    result = self.handlers[type(action)](self, action)
                 except Exception as error:  # noqa: BLE001 - as in `wake`
                     action = self.exchange.fail(error)
                     continue

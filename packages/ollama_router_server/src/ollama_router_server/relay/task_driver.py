@@ -32,7 +32,7 @@ class TaskDriver(Driver):
             RouterError: it failed.
         """
         self._woken = asyncio.get_running_loop().create_future()
-        result = self._carry_out(action)
+        result = self.handlers[type(action)](self, action)
         while result is WAITING:
             await self._woken
             self._woken = asyncio.get_running_loop().create_future()

@@ -12,7 +12,7 @@ learns that the member is gone.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from enum import Enum
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from ollama_router_core.coordination.news import News
@@ -23,7 +23,7 @@ LEASE_SECONDS = 30.0
 """Seconds after a member's last beat at which what it holds counts no more."""
 
 
-class Scope(Enum):
+class Scope(StrEnum):
     """What is counted: requests in flight by server or user, slots reserved for the longest waiting request."""
 
     SERVER = "server"
@@ -31,7 +31,7 @@ class Scope(Enum):
     RESERVED = "reserved"
 
 
-class Figure(Enum):
+class Figure(StrEnum):
     """A number that every member shows of itself, summed on status pages."""
 
     WAITING = "waiting"

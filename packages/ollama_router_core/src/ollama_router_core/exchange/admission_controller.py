@@ -198,27 +198,20 @@ class AdmissionController:
         """
         now, number = self._now(), next(self._numbers)
         route = asked.request.route
-        ticket = Ticket(
-            number=number,
-            request=route,
-            arrived=now,
-            user=asked.user,
-            tiebreak=number,
-            prefix=asked.prefix,
-        )
         hosted = route.uses_cloud and is_cloud_name(route.model_text or "")
         if self._admission.waiting and not hosted:
-            return self._arrive(ticket, None, now, wake)
+            return self._arrive(_ticket(asked, number, now), None, now, wake)
         if self._strategy.binds_late and not hosted:
+            ticket = _ticket(asked, number, now)
             found = self._admission.at_once(ticket, self.fleet.snapshot, now)
             self._decided(self._now() - now)
             return self._arrive(ticket, None, now, wake) if found is None else self._outcome(found)
         decision = self._admission.selector.decide(route, self.fleet.snapshot, now=now, tiebreak=number)
         self._decided(self._now() - now)
         if decision.error is not None:
-            return self._arrive(ticket, decision, now, wake)
+            return self._arrive(_ticket(asked, number, now), decision, now, wake)
         if self._counting:
-            self._admission.bound(ticket, decision.ranking[0], now)
+            self._admission.bound(_ticket(asked, number, now), decision.ranking[0], now)
         return ServerSlot(self, number, decision)
 
     def outcome(self, waiter: Waiter) -> ServerSlot | Refused | None:
@@ -340,6 +333,18 @@ class AdmissionController:
     def _tell(self) -> None:
         for listener in self._listeners:
             listener()
+
+
+def _ticket(asked: Admit, number: int, now: float) -> Ticket:
+    """What one of those that wait, or are counted, is known by."""
+    return Ticket(
+        number=number,
+        request=asked.request.route,
+        arrived=now,
+        user=asked.user,
+        tiebreak=number,
+        prefix=asked.prefix,
+    )
 
 
 def _counts(config: Config) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from msgspec import Struct
+
 from ollama_router_core.access.limits import Standing, limit_headers
-from ollama_router_core.api.endpoints import Endpoint, family_of_path
+from ollama_router_core.api.endpoints import Endpoint, Family, family_of_path
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.errors import RouterError
 from ollama_router_core.exchange.events import Caller, Headers, Reservation
@@ -36,10 +38,10 @@ class Observer(Protocol):
         """The exchange is over."""
 
 
-class RequestContext:
+class RequestContext(Struct, eq=False, kw_only=True):
     """The state of one request; `started` and the other moments are seconds of the monotonic clock.
 
-    Args:
+    Attributes:
         id: of the request.
         method: its method.
         path: as sent, without query: for the endpoint table only, never for logs.
@@ -48,8 +50,6 @@ class RequestContext:
         address: the client's, None if it is not known.
         started: when it came.
         started_at: the same in seconds since 1970.
-
-    Attributes:
         asked: the model's name as the client wrote it, where policy changed it.
         fallback: the model that stands in.
         changes: what policy changed, in words.
@@ -63,6 +63,14 @@ class RequestContext:
         finished: the answer is complete.
     """
 
+    id: str
+    method: str
+    path: str
+    headers: Headers
+    started: float
+    started_at: float
+    query: bytes = b""
+    address: str | None = None
     user: Caller | None = None
     endpoint: Endpoint | None = None
     route: RouteRequest | None = None
@@ -91,28 +99,6 @@ class RequestContext:
     kept_alive: bool = False
     finished: bool = False
 
-    def __init__(
-        self,
-        *,
-        id: str,  # noqa: A002 - its name everywhere
-        method: str,
-        path: str,
-        headers: Headers,
-        started: float,
-        started_at: float,
-        query: bytes = b"",
-        address: str | None = None,
-    ) -> None:
-        self.id = id
-        self.method = method
-        self.path = path
-        self.query = query
-        self.headers = headers
-        self.address = address
-        self.started = started
-        self.started_at = started_at
-        self.family = family_of_path(path)
-
     def __repr__(self) -> str:
         return f"RequestContext({self.id})"
 
@@ -120,6 +106,11 @@ class RequestContext:
         """A request field's value, several joined by commas; None when it is absent."""
         values = [value.decode("latin-1") for field, value in self.headers if field == name]
         return ",".join(values) if values else None
+
+    @property
+    def family(self) -> Family:
+        """The dialect of its errors."""
+        return family_of_path(self.path)
 
     @property
     def reason(self) -> str | None:

@@ -92,13 +92,14 @@ class FleetState:
         for name, count in elsewhere.items():
             in_flight[name] = in_flight.get(name, 0) + count
         troubled = health.troubled
+        slots = health.slots(in_flight, now) if troubled else EMPTY
         return FleetSnapshot(
             servers=self.servers,
             in_flight=in_flight,
             elsewhere=elsewhere,
             suspended=health.suspended(self._up(), now) if troubled else EMPTY,
             suspended_models=health.models.suspended(partial(self._holders, now=now), now) if troubled else EMPTY,
-            slots=self._less(health.slots(in_flight, now) if troubled else EMPTY, reserved),
+            slots=self._less(slots, reserved) if reserved else slots,
             draining=health.draining,
             speeds=self._speeds,
         )

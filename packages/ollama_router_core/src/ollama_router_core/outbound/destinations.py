@@ -44,6 +44,7 @@ class Destination:
     with its connection. `credential` holds the fields that authenticate us there, the operator's own included: never
     shown. `key_problem` says why there is no key although one is configured. `models` are the details of an external
     host's models by canonical name. `base_url` is scheme, host and port, without a path; the port is always written.
+    `secrets` are what the place must not echo: values of `credential`, without what is written around a key.
     """
 
     name: str
@@ -61,16 +62,13 @@ class Destination:
     models: Mapping[CanonicalName, HostedModel] = field(default_factory=dict)
     traits: HostTraits = field(default_factory=HostTraits)
     base_url: str = field(init=False, repr=False)
+    secrets: tuple[bytes, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         host = f"[{self.host}]" if ":" in self.host else self.host
         object.__setattr__(self, "base_url", f"{self.scheme}://{host}:{self.port}")
-
-    @property
-    def secrets(self) -> tuple[bytes, ...]:
-        """What the place must not echo: values of `credential`, without what is written around a key."""
         values = (value.removeprefix(b"Bearer ") for _, value in self.credential)
-        return tuple(value for value in values if len(value) >= _SHORTEST_SECRET)
+        object.__setattr__(self, "secrets", tuple(value for value in values if len(value) >= _SHORTEST_SECRET))
 
     def redact(self, data: bytes) -> bytes:
         """Remove our secrets from bytes that the destination may echo."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property
 
 from msgspec import Struct
 
@@ -23,19 +22,23 @@ _MOST_NAMED = 5
 _ONLY_BY_ASSIGNMENT = Reason("external", "external: only by assignment")
 
 
-class RankedExplanation(Struct, frozen=True, eq=False, dict=True):
+class RankedExplanation(Struct, eq=False):
     """What a strategy made of a plan: the ranked candidates, the refused ones, the external hosts."""
 
     plan: Plan
     strategy: Strategy
     ranked: tuple[Candidate, ...]
     context: RankingContext
+    _headline: str | None = None
 
-    @cached_property
+    @property
     def headline(self) -> str:
-        """Why the first one."""
-        reasons = self.strategy.reasons(self.ranked[0], self.context)
-        return ", ".join([reason.text for reason in reasons])
+        """Why the first one; worded when it is first asked for."""
+        text = self._headline
+        if text is None:
+            reasons = self.strategy.reasons(self.ranked[0], self.context)
+            text = self._headline = ", ".join([reason.text for reason in reasons])
+        return text
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:

@@ -123,12 +123,12 @@ class FleetService(ClockedFleet):
 
     def begin(self, name: str) -> None:
         """Count a request that goes to a server."""
-        super().begin(name)
+        self.state.begin(name)
         self._sharing.begin(name)
 
     def end(self, name: str) -> None:
         """Count it out."""
-        super().end(name)
+        self.state.end(name, self.now())
         self._sharing.end(name)
 
     def learn(self, server: str, model: CanonicalName, sample: Sample) -> None:

@@ -45,11 +45,8 @@ class FleetSharing:
         self._now = now
         self._reserved: frozenset[str] = frozenset()
         self._told: dict[object, float] = {}
-
-    @property
-    def with_others(self) -> bool:
+        self.with_others = coordination.size > 1
         """Whether there are other workers."""
-        return self._coordination.size > 1
 
     # --- counts -----------------------------------------------------------------------------------------------------
 

@@ -140,13 +140,13 @@ class FrontDriver(Driver):
         cycle, context = self._cycle, self.exchange.context
         piece = cycle.take_body()
         context.bytes_in += len(piece)
-        self._body.append(piece)
         check_size(context.bytes_in, action)
-        self._count_body(context, len(piece))
         if cycle.more_body:
+            self._body.append(piece)
+            self._count_body(context, len(piece))
             return WAITING
         self._body_ended()
-        return decoded(b"".join(self._body), action)
+        return decoded(b"".join((*self._body, piece)) if self._body else piece, action)
 
     def _end_body(self) -> None:
         self._client_action = self._cycle.on_body = None

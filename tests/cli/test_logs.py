@@ -103,7 +103,7 @@ def test_cleanup_deletes_what_is_older(cli, log):
     """30 days unless said otherwise; the newer rows stay."""
     log(record(1), record(2, age=40 * DAY), record(3, age=10 * DAY))
     assert cli("logs", "cleanup", "--yes", "--json").json() == {"deleted": 1, "days": 30}
-    assert cli("logs", "cleanup", "7", stdin="DELETE\n").out == "1 rows deleted\n"
+    assert cli("logs", "cleanup", "7", stdin="DELETE\n").out == "1 row deleted\n"
     assert [row["id"] for row in cli("logs", "list", "--json").json()] == ["id-1"]
 
 
@@ -149,4 +149,4 @@ def test_tokens_of_caches_and_estimates_are_shown(cli, log):
     assert told == {"cached_tokens": 60, "cache_write_tokens": 30, "reasoning_tokens": 5, "estimated": 1}
     text = cli("logs", "stats").out
     assert "60 in from a cache, 30 in written to a cache, 5 out for reasoning" in text
-    assert "the tokens of 1 requests are estimates" in text
+    assert "the tokens of 1 request are estimates" in text

@@ -52,8 +52,14 @@ def test_codes_are_unique():
 
 
 def test_all_is_complete():
-    """`__all__` is every class of the tree, in order."""
-    assert sorted(CLASSES) == errors.__all__
+    """`__all__` is every class of the tree, in order, and the wording that their texts share."""
+    assert [*sorted(CLASSES), "amount"] == errors.__all__
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (12_345, "12,345 rows")])
+def test_one_of_something_is_singular(count: int, text: str):
+    """In every text that counts."""
+    assert errors.amount(count, "row") == text
 
 
 def test_an_error_is_its_message():

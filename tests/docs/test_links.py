@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +17,13 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def pages() -> list[Path]:
-    """Every Markdown file that belongs to the repository."""
-    found = sorted(ROOT.rglob("*.md"))
-    return [page for page in found if not _BUILT & set(page.relative_to(ROOT).parts)]
+    """Every Markdown file that belongs to the repository: of a checkout those that git does not ignore."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    found = map(ROOT.joinpath, listed.stdout.splitlines()) if listed.returncode == 0 else ROOT.rglob("*.md")
+    return sorted(page for page in found if page.exists() and not _BUILT & set(page.relative_to(ROOT).parts))
 
 
 def links(page: Path) -> Iterator[str]:

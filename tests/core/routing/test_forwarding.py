@@ -94,7 +94,7 @@ def test_the_last_unreachable_server_is_named() -> None:
     end = drive(forward(["a", "b"]), [refused(), refused()])[1]
     assert isinstance(end, GiveUp)
     assert isinstance(end.error, ConnectFailed)
-    assert "2 servers were tried, the last: connection refused by a" in str(end.error)
+    assert "2 servers tried, the last: connection refused by a" in str(end.error)
     assert end.error.retry_after
 
 

@@ -175,7 +175,7 @@ async def test_speeds_are_learned_from_finished_requests(tmp_path: Path) -> None
         await ask(client, prompt="word " * 200)
         explained = (await admin.get("/router/explain", params={"model": MODEL})).json()
     texts = [reason["text"] for reason in explained["candidates"][0]["reasons"]]
-    assert any("(1 requests)" in text for text in texts), texts
+    assert any("(1 request)" in text for text in texts), texts
 
 
 async def test_without_waiting_there_is_no_task_and_no_future(tmp_path: Path) -> None:

@@ -105,7 +105,9 @@ async def test_a_hundred_at_the_end_of_the_time_out_send_one_probe(tmp_path: Pat
     async with (
         OllamaSimulator(models=[model(MODEL)]) as bad,
         OllamaSimulator(models=[model(MODEL)]) as good,
-        running_router(tmp_path, {"bad": server_entry(bad), "good": server_entry(good, priority=2)}) as router,
+        running_router(
+            tmp_path, {"bad": server_entry(bad), "good": server_entry(good, priority=2)}, probe_timeout=20
+        ) as router,  # health checks that a busy machine delays must not call it down: then nobody would try it
         router.client(limits=httpx.Limits(max_connections=120)) as client,
     ):
         bad.misbehave(Reset(), path="/api/generate", times=5)

@@ -91,11 +91,15 @@ async def test_a_request_is_a_tree_from_the_client_to_the_server(spans: Spans, t
 
 
 async def test_each_server_that_was_tried_has_a_span(spans: Spans, tmp_path: Path) -> None:
-    """One that refuses connections since a moment ago, then one that answers."""
+    """One that refuses connections since its last health check, then one that answers."""
     async with (
         OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
         OllamaSimulator(models=[model("llama3.1:8b")]) as leaving,
-        running_router(tmp_path, {"one": server_entry(sim, priority=2), "dead": server_entry(leaving)}) as router,
+        running_router(
+            tmp_path,
+            {"one": server_entry(sim, priority=2), "dead": server_entry(leaving)},
+            health_check_interval=600,
+        ) as router,
         router.client() as alice,
     ):
         await leaving.stop()

@@ -73,7 +73,13 @@ __all__ = [
     "UpstreamProtocolError",
     "UpstreamTimeout",
     "UserInactive",
+    "amount",
 ]
+
+
+def amount(count: int, noun: str) -> str:
+    """Word a number of things for a text: `1 request`, `2,000 requests`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 class RouterError(Exception):

@@ -15,7 +15,7 @@ from ollama_router_cli.rendering.streams import print_json, print_note, print_re
 from ollama_router_cli.sources.servers import look
 from ollama_router_cli.sources.settings import FILE_NAME
 from ollama_router_core.config import Config, ProbedServer, Server, parse_ollama_host, render_starter
-from ollama_router_core.errors import ConfigError
+from ollama_router_core.errors import ConfigError, amount
 from ollama_router_core.fleet.snapshot import ServerFacts
 
 __all__ = ["app"]
@@ -101,7 +101,7 @@ def _found(server: ProbedServer) -> str:
         return f"{where} did not answer ({server.error}); listed anyway"
     if server.version is None:
         return f"{where} answered, but not as Ollama does; listed anyway"
-    return f"{where} answered: Ollama {server.version}, {len(server.models)} models"
+    return f"{where} answered: Ollama {server.version}, {amount(len(server.models), 'model')}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -28,6 +28,7 @@ from ollama_router_cli.rendering.exports import write_csv, write_json_lines
 from ollama_router_cli.rendering.request_log import print_history, print_records, print_stats
 from ollama_router_cli.rendering.streams import confirm_word, print_json, print_note, print_result
 from ollama_router_cli.sources.storage import open_database, open_log, operator, run_with
+from ollama_router_core.errors import amount
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.audit import AuditLog
 from ollama_router_server.storage.database import Database
@@ -200,7 +201,7 @@ def cleanup(
     Asks for confirmation unless --yes is given.
     """
     if not yes:
-        confirm_word(f"This deletes all rows of the request log that are older than {days} days.", "DELETE")
+        confirm_word(f"This deletes all rows of the request log that are older than {amount(days, 'day')}.", "DELETE")
     before = SystemClock().wall() - days * 86_400
 
     async def remove(database: Database) -> int:
@@ -212,7 +213,7 @@ def cleanup(
     if as_json:
         print_json({"deleted": gone, "days": days})
     else:
-        print_result(f"{gone} rows deleted")
+        print_result(f"{amount(gone, 'row')} deleted")
 
 
 def _print_lines(rows: Sequence[RequestRecord], *, as_json: bool) -> None:

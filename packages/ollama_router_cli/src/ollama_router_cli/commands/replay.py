@@ -15,6 +15,7 @@ from ollama_router_cli.rendering.tables import print_table
 from ollama_router_cli.sources.servers import look
 from ollama_router_cli.sources.settings import Settings, read_settings
 from ollama_router_cli.sources.storage import open_log
+from ollama_router_core.errors import amount
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.simulation import Replay
 from ollama_router_core.simulation import replay as replay_rows
@@ -47,7 +48,7 @@ def replay(
     if not rows:
         raise CommandFailed(f"no requests have been logged since {since}")
     if len(rows) == limit:
-        print_note(f"replaying only the newest {limit} rows; --limit raises that")
+        print_note(f"replaying only the newest {amount(limit, 'row')}; --limit raises that")
     found = replay_rows(rows, look(settings.config, settings.variables).snapshot, settings.config)
     if as_json:
         print_json(found.to_json())
@@ -64,7 +65,8 @@ async def _rows(settings: Settings, since: str, limit: int) -> tuple[RequestReco
 def _print(found: Replay) -> None:
     share = found.moved / found.requests if found.requests else 0.0
     print_result(
-        f"{found.requests} requests, {found.moved} would move ({share:.0%}), {found.unplaced} would find no server"
+        f"{amount(found.requests, 'request')}, {found.moved} would move ({share:.0%}), "
+        f"{found.unplaced} would find no server"
     )
     print_result(f"cold loads {found.loads_before} before, {found.loads_after} after")
     figures = found.to_json()["expected_seconds"]

@@ -13,6 +13,7 @@ import yaml
 from ollama_router_cli.arguments.options import JsonOption, command_group, examples
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_core.errors import amount
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_core.simulation import (
     FLEET,
@@ -78,7 +79,7 @@ def simulate(
     scenario = _scenario(fleet, trace, stretch=stretch, seed=seed, requests=requests)
     summaries: list[Summary] = []
     for name in chosen:
-        print_note(f"{name}: {len(scenario.jobs)} requests")
+        print_note(f"{name}: {amount(len(scenario.jobs), 'request')}")
         summaries += compare(scenario, [name])
     if as_json:
         print_json([summary.to_json() for summary in summaries])

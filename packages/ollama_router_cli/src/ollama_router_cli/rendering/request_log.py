@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from ollama_router_cli.rendering.streams import print_result
 from ollama_router_cli.rendering.tables import format_count, format_ms, format_time, print_table
+from ollama_router_core.errors import amount
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.log_stats import HourRow, LogStats, UsageRow
 
@@ -58,8 +59,8 @@ def print_stats(figures: LogStats) -> None:
         for name, figure in (("first byte", figures.ttft_ms), ("total", figures.total_ms))
     ]
     print_result(
-        f"{figures.requests:,} requests, {figures.errors:,} failed, "
-        f"{figures.prompt_tokens:,} tokens in, {figures.completion_tokens:,} out"
+        f"{amount(figures.requests, 'request')}, {figures.errors:,} failed, "
+        f"{amount(figures.prompt_tokens, 'token')} in, {figures.completion_tokens:,} out"
     )
     parts = (
         (figures.cached_tokens, "in from a cache"),
@@ -69,9 +70,11 @@ def print_stats(figures: LogStats) -> None:
     if any(count for count, _ in parts):
         print_result("of these " + ", ".join(f"{count:,} {where}" for count, where in parts if count))
     if figures.estimated:
-        print_result(f"the tokens of {figures.estimated:,} requests are estimates: no server counted them, or not all")
+        print_result(
+            f"the tokens of {amount(figures.estimated, 'request')} are estimates: no server counted them, or not all"
+        )
     if figures.dropped:
-        print_result(f"{figures.dropped:,} more rows were dropped because the database could not take them")
+        print_result(f"{amount(figures.dropped, 'more row')} dropped because the database could not take them")
     print_result()
     print_table(("time", "p50", "p95", "p99"), times, right=("p50", "p95", "p99"))
     for name, rows in (("user", figures.by_user), ("model", figures.by_model), ("server", figures.by_server)):

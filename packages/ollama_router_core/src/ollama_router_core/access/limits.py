@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from ollama_router_core.access.grants import Grants
-from ollama_router_core.errors import LimitExceeded
+from ollama_router_core.errors import LimitExceeded, amount
 
 __all__ = [
     "BYTES_PER_TOKEN",
@@ -173,7 +173,8 @@ class Meter:
         for name, allowance in _token_allowances(self.tokens, grants, wall).items():
             if allowance.remaining <= 0:
                 raise LimitExceeded(
-                    f"this user's limit of {allowance.limit} tokens per {name} is used up", retry_after=allowance.reset
+                    f"this user's limit of {amount(allowance.limit, 'token')} per {name} is used up",
+                    retry_after=allowance.reset,
                 )
 
     def recall(self, moment: float) -> None:
@@ -200,7 +201,7 @@ class Meter:
         if len(moments) < limit:
             return
         wait = _MINUTE if limit == 0 else moments[-limit] + _MINUTE - now
-        raise LimitExceeded(f"this user's limit of {limit} requests per minute is reached", retry_after=wait)
+        raise LimitExceeded(f"this user's limit of {amount(limit, 'request')} per minute is reached", retry_after=wait)
 
 
 def standing_of(meter: Meter, grants: Grants, *, now: float, wall: float, elsewhere: Elsewhere = NOWHERE) -> Standing:

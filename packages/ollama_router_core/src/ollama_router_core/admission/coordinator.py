@@ -14,7 +14,7 @@ from ollama_router_core.admission.wait_queue import RequestGroup, WaitQueue, gro
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
 from ollama_router_core.config.settings import Config
-from ollama_router_core.errors import ModelIncapable, Overloaded, SelectionError
+from ollama_router_core.errors import ModelIncapable, Overloaded, SelectionError, amount
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.candidates import Candidate, RequestKind, kind_of
 from ollama_router_core.routing.decision import Decision
@@ -51,7 +51,7 @@ class Admission:
         self._last_snapshot = FleetSnapshot()
 
     def reconfigure(self, config: Config) -> None:
-        """Use another config from now on; whoever waits is considered again with the next `changed`."""
+        """Use another config from now on; waiting requests are considered again with the next `changed`."""
         self._config = config
         self._queue.capacity = config.queue.max_waiting
         self.selector = ServerSelector(config)
@@ -366,7 +366,8 @@ class Admission:
 
     def _overloaded(self, wait: float, why: str) -> Overloaded:
         wait = min(MOST_RETRY_AFTER, max(1.0, wait))
-        text = f"{SERVER_BUSY} ({len(self._queue)} requests wait for a server, {why}; try again in {wait:.0f} s)"
+        waiting = amount(len(self._queue), "request")
+        text = f"{SERVER_BUSY} ({waiting} waiting for a server, {why}; try again in {wait:.0f} s)"
         return Overloaded(text, retry_after=wait)
 
     def expected_wait(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> float:

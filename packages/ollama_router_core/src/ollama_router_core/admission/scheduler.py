@@ -21,6 +21,7 @@ from ollama_router_core.admission.in_flight_table import InFlightTable, ServerLo
 from ollama_router_core.admission.tickets import Ticket
 from ollama_router_core.admission.wait_queue import RequestGroup, WaitQueue, prompt_tokens
 from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.errors import amount
 from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.snapshot import LoadedModel
 from ollama_router_core.routing.candidates import Candidate, RequestKind
@@ -122,7 +123,7 @@ class Scheduler:
                 seconds -= min(prefix.tokens, tokens) * cost.per_token * cost.server_load.pace_with_one_more
             if seconds < least:
                 best, least = cost, seconds
-                held = f", holds {prefix.tokens} tokens of the conversation" if holds else ""
+                held = f", holds {amount(prefix.tokens, 'token')} of the conversation" if holds else ""
         return self._schedule(group, ticket, best, load=0.0, unload=(), reason=f"loaded, a slot is free{held}")
 
     def _next(self, group: RequestGroup, cost: ServiceCost) -> Ticket:

@@ -72,7 +72,7 @@ class Shutdown(Interruption):
 
 
 class Caller(Protocol):
-    """Whoever sent the request, once verified."""
+    """The verified sender of the request."""
 
     @property
     def id(self) -> int:

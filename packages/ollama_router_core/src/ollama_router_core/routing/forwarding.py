@@ -19,7 +19,7 @@ from typing import assert_never
 
 from msgspec import Struct
 
-from ollama_router_core.errors import ConnectFailed, NoServerFits, RouterError
+from ollama_router_core.errors import ConnectFailed, NoServerFits, RouterError, amount
 
 __all__ = [
     "REJECTIONS",
@@ -178,5 +178,5 @@ def _exhausted(last: Unreachable | Rejected | Unable | Lost, holder: str, attemp
 
 
 def _unreachable(last: Unreachable, attempts: int) -> RouterError:
-    tried = "1 server was tried" if attempts == 1 else f"{attempts} servers were tried"
-    return ConnectFailed(f"no server could be reached ({tried}, the last: {last.error.message})", retry_after=5)
+    tried = amount(attempts, "server")
+    return ConnectFailed(f"no server could be reached ({tried} tried, the last: {last.error.message})", retry_after=5)

@@ -80,7 +80,7 @@ class FrontConnection(asyncio.Protocol):
         self.server_state.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
-        """Unregister; whoever waits to write goes on and finds the connection gone."""
+        """Unregister, and wake writers, which find the connection gone."""
         self.server_state.connections.discard(self)
         self.flow.resume_writing()
 

@@ -41,7 +41,7 @@ async def identity_change(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Write as `Database.write` does, with an entry in the audit trail; whoever polls the epoch sees the change."""
+    """Write as `Database.write` does, with an entry in the audit trail; processes that poll the epoch see it."""
 
     def change(connection: Connection) -> T:
         next_epoch(connection)

@@ -170,7 +170,7 @@ class Connection(asyncio.BufferedProtocol):
         self._give_back()
 
     def abort(self) -> None:
-        """Close at once; whoever waits is told that the connection is gone."""
+        """Close at once; waiters learn that the connection is gone."""
         self._deadline.lift()
         if not self._busy:
             self._pool.forget(self)

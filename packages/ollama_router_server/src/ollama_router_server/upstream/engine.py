@@ -107,7 +107,7 @@ class HttptoolsUpstream:
             connection = await self._connect(request.origin, request.timeouts.connect)
             call.sent(connection)
             connection.start(request, call.listener)
-        except Exception as error:  # noqa: BLE001 - whoever asks for the head is told
+        except Exception as error:  # noqa: BLE001 - told to the reader of the head
             call.failed(error)
 
     async def aclose(self) -> None:

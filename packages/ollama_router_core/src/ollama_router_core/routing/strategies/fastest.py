@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ollama_router_core.errors import amount
 from ollama_router_core.routing.candidates import Candidate, Reason
 from ollama_router_core.routing.expected_time import ExpectedTime, expected_time
 from ollama_router_core.routing.strategies.strategy import RankingContext, health_reasons, in_flight_reason
@@ -23,7 +24,7 @@ class Fastest:
         """When it would be ready and done, the terms, and how well its speed is known."""
         expected = self.expected_time(candidate, context)
         speed = candidate.speed(context.request.model, context.snapshot.speeds)
-        known = f"{speed.samples} requests" if speed.samples else "a guess from its size"
+        known = amount(speed.samples, "request") if speed.samples else "a guess from its size"
         return (
             Reason("expected", f"ready in ~{expected.ready:.1f} s, done in ~{expected.done:.1f} s"),
             Reason("terms", str(expected)),

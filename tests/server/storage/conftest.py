@@ -54,7 +54,10 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return create_sqlite(tmp_path / "router.sqlite3")
     url: str = request.getfixturevalue("migrated_postgresql")
     with psycopg.connect(url) as connection:
-        connection.execute("TRUNCATE users, tokens, token_proofs, groups, memberships, token_usage, activity")
+        connection.execute(
+            "TRUNCATE users, tokens, token_proofs, groups, memberships, token_usage, activity"
+            ", console_sessions, console_claims"
+        )
         connection.execute("TRUNCATE request_log, log_drops, log_totals, log_latencies, audit_log")
         connection.execute("UPDATE auth_epoch SET epoch = 1")
         connection.execute("UPDATE alembic_version SET version_num = %s", [known_revisions()[-1]])

@@ -31,6 +31,7 @@ A leaf has a stable `code`, a `status_hint` and a text that says what to do; see
     |   |-- UpstreamTimeout         upstream_timeout        504
     |   |-- UpstreamDisconnected    upstream_disconnected   502   cut before the answer was complete
     |   `-- UpstreamProtocolError   upstream_protocol       502   not HTTP/1.1 that can be relayed safely
+    |-- RequestCancelled            request_cancelled       409   somebody who may has ended the request
     |-- PartlyDone                  partly_done             502   not all of several servers succeeded
     |-- RefusedLate                 refused_late            502   an error after keepalive messages
     `-- StorageUnavailable          storage_unavailable     503   the database is unavailable
@@ -62,6 +63,7 @@ __all__ = [
     "Overloaded",
     "PartlyDone",
     "RefusedLate",
+    "RequestCancelled",
     "RequestError",
     "RouterError",
     "SelectionError",
@@ -306,6 +308,13 @@ class UpstreamProtocolError(UpstreamError):
     """The server's bytes are not HTTP/1.1 that can be relayed safely; the request may have run."""
 
     code = "upstream_protocol"
+
+
+class RequestCancelled(RouterError):
+    """An admin, or its own user, has ended the request from outside; the text says who."""
+
+    code = "request_cancelled"
+    status_hint = 409
 
 
 class PartlyDone(RouterError):

@@ -12,16 +12,24 @@ from typing import Any
 
 import falcon.asgi
 import structlog
-from falcon.asgi import Request, Response
 
-from ollama_router_core.access.grants import check_expiry, check_network
-from ollama_router_core.errors import Forbidden, RouterError
+from ollama_router_core.errors import RouterError
+from ollama_router_core.exchange.events import Headers
+from ollama_router_server.admin.access import TokenAccess
 from ollama_router_server.admin.audit import AuditResource
-from ollama_router_server.admin.bodies import answer_error, answer_http_error
 from ollama_router_server.admin.fleet import DrainResource, ExplainResource, StatusResource
 from ollama_router_server.admin.health import HealthResource, LiveResource, ReadyResource
 from ollama_router_server.admin.metrics import MetricsResource
 from ollama_router_server.admin.openapi import OpenApiResource
+from ollama_router_server.admin.overview import (
+    MeResource,
+    ModelResource,
+    ModelsResource,
+    OverviewResource,
+    ServerResource,
+    ServersResource,
+)
+from ollama_router_server.admin.requests import CancelResource, RequestResource, RequestsResource
 from ollama_router_server.admin.usage import UsageResource
 from ollama_router_server.admin.users import (
     GroupResource,
@@ -31,21 +39,19 @@ from ollama_router_server.admin.users import (
     UserResource,
     UsersResource,
 )
+from ollama_router_server.console.routes import add_console
 from ollama_router_server.http.cycle import FrontCycle
 from ollama_router_server.http.path_token import has_path_token, move_path_token
 from ollama_router_server.http.request_head import RequestHead
 from ollama_router_server.relay.bodies import Receive, Send
 from ollama_router_server.relay.relay import Relay, RelayDeps
 from ollama_router_server.services import Services
-from ollama_router_server.storage.audit import Actor
-from ollama_router_server.storage.identities import User
 from ollama_router_server.telemetry.metrics import Gauges, Metrics, ServerGauges
 
 __all__ = ["RouterApp", "create_app"]
 
 _log = structlog.get_logger("app")
-_FIGURES = frozenset({"/metrics", "/router/status", "/router/explain", "/router/usage"})
-_OWN_ROUTES = ("/health", "/up", "/livez", "/readyz", "/metrics", "/router/")
+_OWN_ROUTES = ("/health", "/up", "/livez", "/readyz", "/metrics", "/router/", "/console")
 _FOR_ASGI = tuple(path.encode() for path in (*_OWN_ROUTES, "/t/"))
 _NEEDLESS_ENCODING = re.compile(r"%(?:2[DEFdef]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa]|5[Ff]|7[Ee])")
 """Of letters, digits and `-._~`, which nobody has to encode; and of the slash, which would be another path."""
@@ -62,7 +68,7 @@ class RouterApp:
     def take(self, cycle: FrontCycle, head: RequestHead) -> bool:
         """Serve a request of the HTTP/1.1 front, unless it is for Falcon or has a token in its path."""
         path = head.target.partition(b"?")[0]
-        if path.startswith(_FOR_ASGI) or b"%" in path:
+        if path.startswith(_FOR_ASGI) or b"%" in path or self._is_for_people(head.method, path, head.headers):
             return False
         self._relay.take(cycle, head)
         return True
@@ -73,9 +79,16 @@ class RouterApp:
             # Never past this line: with the setting off such a path is as unknown as any.
             await self._relay(self._without_path_token(scope), receive, send)
         elif scope["type"] == "http":
-            await (self._falcon if _is_own(scope) else self._relay)(scope, receive, send)
+            own = _is_own(scope) or self._is_for_people(scope["method"], scope["path"].encode(), scope["headers"])
+            await (self._falcon if own else self._relay)(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
+
+    def _is_for_people(self, method: str, path: bytes, headers: Headers) -> bool:
+        """Whether a person's browser opens the bare address: programs ask it whether Ollama is there."""
+        if path != b"/" or method != "GET" or not self._services.config.console.enabled:
+            return False
+        return any(name == b"accept" and b"text/html" in value for name, value in headers)
 
     def _without_path_token(self, scope: Any) -> Any:
         moved = move_path_token(scope)
@@ -104,32 +117,6 @@ def _is_own(scope: Any) -> bool:
     return sent.startswith(_OWN_ROUTES) and _NEEDLESS_ENCODING.search(sent) is None
 
 
-class _Insiders:
-    """Every route below `/router/` needs an admin's token, `/metrics` too unless `metrics_open` says otherwise.
-
-    Those that only show figures answer viewers as well.
-    """
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def process_request(self, request: Request, _response: Response) -> None:
-        """Let only those pass who may."""
-        closed = request.path.startswith("/metrics") and not self._services.config.metrics_open
-        if not closed and not request.path.startswith("/router/"):
-            return
-        headers = request.scope["headers"]
-        peer = request.scope.get("client")
-        address = self._services.proxies.client(str(peer[0]) if peer else None, headers)
-        found = self._services.authenticator.authenticate(headers, address)
-        user = found if isinstance(found, User) else await found
-        if user.role != "admin" and not (user.role == "viewer" and request.path in _FIGURES):
-            raise Forbidden("this route needs an admin's token")
-        check_expiry(user.grants, self._services.clock.wall())
-        check_network(user.grants, address)
-        request.context.actor = Actor(user.name, "http", address)
-
-
 def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/explain", ExplainResource(services))
     app.add_route("/router/servers/{name}/drain", DrainResource(services, on=True))
@@ -142,6 +129,13 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/groups/{name}", GroupResource(services))
     app.add_route("/router/usage", UsageResource(services))
     app.add_route("/router/audit", AuditResource(services))
+    app.add_route("/router/me", MeResource(services))
+    app.add_route("/router/models", ModelsResource(services))
+    app.add_route("/router/models/{name:path}", ModelResource(services))
+    app.add_route("/router/requests", RequestsResource(services))
+    app.add_route("/router/requests/{id}", RequestResource(services))
+    app.add_route("/router/servers", ServersResource(services))
+    app.add_route("/router/servers/{name}", ServerResource(services))
     app.add_route("/router/openapi.json", OpenApiResource())
 
 
@@ -173,17 +167,19 @@ def _gauges(services: Services, in_flight: Callable[[], int]) -> Gauges:
 
 def create_app(services: Services) -> RouterApp:
     """Wire the application. Its lifespan starts and stops the services."""
-    app: Any = falcon.asgi.App(middleware=[_Insiders(services)])
+    app: Any = falcon.asgi.App(middleware=[TokenAccess(services)])
     app.req_options.keep_blank_qs_values = True  # `?since=` is a mistake, not nothing
-    app.add_error_handler(RouterError, answer_error)
-    app.add_error_handler(falcon.HTTPError, answer_http_error)
     app.add_route("/health", HealthResource(services))
     app.add_route("/up", LiveResource())
     app.add_route("/livez", LiveResource())
     app.add_route("/readyz", ReadyResource(services))
     _add_admin_routes(app, services)
     metrics = Metrics(_gauges(services, lambda: relay.in_flight))
-    sync = services.join(metrics.families, lambda: relay.under_way())  # noqa: PLW0108 - made below
+    sync = services.join(
+        metrics.families,
+        lambda: relay.under_way(),  # noqa: PLW0108 - made below
+        lambda request_id, *, by: relay.cancel(request_id, by=by),
+    )
     app.add_route("/metrics", MetricsResource(sync))
 
     def deps() -> RelayDeps:
@@ -202,7 +198,10 @@ def create_app(services: Services) -> RouterApp:
             proxies=services.proxies,
         )
 
+    add_console(app, services, sync)
     relay = Relay(deps())
     app.add_route("/router/status", StatusResource(services, sync))
+    app.add_route("/router/overview", OverviewResource(services, sync))
+    app.add_route("/router/requests/{id}/cancel", CancelResource(services, sync))
     services.on_config(lambda: relay.reconfigure(deps()))
     return RouterApp(services, relay, app)

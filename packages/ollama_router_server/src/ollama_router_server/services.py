@@ -9,7 +9,7 @@ import structlog
 
 from ollama_router_core.access.trusted_proxies import Proxies
 from ollama_router_core.config.settings import Config
-from ollama_router_core.coordination import Coordination, Figure, News, TokenVerified
+from ollama_router_core.coordination import Coordination, Figure, News, RequestEnded, TokenVerified
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.records.sinks import LogSink
@@ -24,6 +24,7 @@ from ollama_router_server.fleet.warmup import WarmUp
 from ollama_router_server.relay.queue_timer import QueueTimer
 from ollama_router_server.storage.activity import ActivityStore
 from ollama_router_server.storage.audit import AuditLog
+from ollama_router_server.storage.console_sessions import ConsoleSessions
 from ollama_router_server.storage.database import Database, default_database_url
 from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.storage.groups import GroupStore
@@ -84,6 +85,7 @@ class Services:
         self.clock = clock or SystemClock()
         self.draining = False
         self.started = False
+        self._cancel: Callable[..., bool] = lambda _request_id, *, by: False  # noqa: ARG005 - until there is a relay
         self._database_url = database_url_of(config, environment)
         self._warnings = missing_keys(config, environment)
         self.targets = build_targets(config, environment)
@@ -91,6 +93,12 @@ class Services:
         prover = make_token_prover(token_key_path(self._database_url, environment))
         self.users = UserStore(self.database, clock=self.clock, prover=prover)
         self.groups = GroupStore(self.database, clock=self.clock)
+        self.console_sessions = ConsoleSessions(
+            self.database,
+            clock=self.clock,
+            idle=config.console.session_idle,
+            longest=config.console.session_longest,
+        )
         self.ledger = self._new_ledger()
         self.request_log = RequestLog(self.database)
         self.audit = AuditLog(self.database, clock=self.clock)
@@ -202,8 +210,25 @@ class Services:
         """Whether this is one of several workers."""
         return self.coordination.size > 1
 
-    def join(self, collect: Callable[[], list[Family]], under_way: Callable[[], list[dict[str, Any]]]) -> WorkerSync:
-        """Begin to share with the other workers what is asked of all. To be called before `start`."""
+    def cancel(self, request_id: str, *, by: str) -> None:
+        """End a request in whichever worker it is, because this user asked for it."""
+        if not self._cancel(request_id, by=by):
+            self.coordination.tell(RequestEnded(request_id, by))
+
+    def join(
+        self,
+        collect: Callable[[], list[Family]],
+        under_way: Callable[[], list[dict[str, Any]]],
+        cancel: Callable[..., bool],
+    ) -> WorkerSync:
+        """Begin to share with the other workers what is asked of all. To be called before `start`.
+
+        Args:
+            collect: this process's figures.
+            under_way: its requests in progress, as JSON.
+            cancel: ends one of them, by its id and `by` whom; says whether it was there.
+        """
+        self._cancel = cancel
         self.sync = WorkerSync(self.coordination, self.clock, collect=collect, under_way=under_way, follow=self._follow)
         return self.sync
 
@@ -211,8 +236,13 @@ class Services:
         """Do what other workers were told, and show them what they cannot see."""
         self.fleet.follow(told)
         for news in told:
-            if isinstance(news, TokenVerified):
-                self.authenticator.hear(news)
+            match news:
+                case TokenVerified():
+                    self.authenticator.hear(news)
+                case RequestEnded(request_id, by):
+                    self._cancel(request_id, by=by)
+                case _:
+                    pass  # about servers
         self.fleet.waits(*self.admission.longest_wait())
         self._show_figures()
 

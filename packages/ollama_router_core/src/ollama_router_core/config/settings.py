@@ -26,6 +26,7 @@ from ollama_router_core.config.value_types import (
 
 __all__ = [
     "Config",
+    "Console",
     "ExternalHost",
     "HostedModel",
     "Limits",
@@ -154,6 +155,27 @@ class RequestLogSettings(Section):
     )
 
 
+PublicUrl = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9.\-\[\]:]+(?:/[A-Za-z0-9._~\-]+)*/?$")]
+
+
+class Console(Section):
+    """The web console at /console/."""
+
+    enabled: bool = Field(default=True, description="false answers 404 on every path of the console.")
+    networks: tuple[Network, ...] = Field(
+        default=(),
+        strict=False,  # YAML's lists are lists; the entries stay strict
+        description="Client networks that may open the console, as 10.0.0.0/8; none restricts nobody.",
+    )
+    public_url: PublicUrl | None = Field(
+        default=None,
+        description="Address under which people reach the router, such as https://llm.example/router: it is shown in"
+        " snippets, and its path is the prefix of the console's cookie. null takes the address that was asked.",
+    )
+    session_idle: Seconds = Field(default=43_200.0, description="Seconds without use after which a session ends.")
+    session_longest: Seconds = Field(default=604_800.0, description="Seconds after which a session ends in any case.")
+
+
 class Traces(Section):
     """OpenTelemetry traces; needs the extra `otel`."""
 
@@ -256,6 +278,7 @@ class Config(Section):
         default="x-forwarded-for",
         description="The header in which those proxies forward the client's address; the other one is ignored.",
     )
+    console: Console = Field(default=Console(), description="The web console at /console/.")
     metrics_open: bool = Field(
         default=False, description="true serves GET /metrics to everybody; false to viewers and admins only."
     )

@@ -17,6 +17,7 @@ __all__ = [
     "BreakerOpened",
     "FactsChanged",
     "News",
+    "RequestEnded",
     "SpeedLearned",
     "TokenVerified",
     "read_news",
@@ -67,7 +68,14 @@ class TokenVerified(Struct, frozen=True, tag=True, array_like=True):
         return f"TokenVerified(token_id={self.token_id})"
 
 
-News = BreakerOpened | BreakerClosed | FactsChanged | SpeedLearned | TokenVerified
+class RequestEnded(Struct, frozen=True, tag=True, array_like=True):
+    """A request that another member may have is to be cancelled; `by` is the user who asks for it."""
+
+    id: str
+    by: str
+
+
+News = BreakerOpened | BreakerClosed | FactsChanged | SpeedLearned | TokenVerified | RequestEnded
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(News)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from ollama_router_core.access.grants import Grants, Role
-from ollama_router_core.errors import Forbidden, Overloaded, RouterError, UpstreamError
+from ollama_router_core.errors import Forbidden, Overloaded, RequestCancelled, RouterError, UpstreamError
 
 if TYPE_CHECKING:
     from ollama_router_core.api.model_names import CanonicalName
@@ -22,6 +22,7 @@ __all__ = [
     "Arrival",
     "BodyStream",
     "Caller",
+    "Cancelled",
     "ClientLeft",
     "Headers",
     "Interruption",
@@ -57,6 +58,19 @@ class Revoked(Interruption):
     def error(self) -> RouterError:
         """What the client is told."""
         return Forbidden("the token was revoked, or its user deactivated or expired, while the request was in flight")
+
+
+class Cancelled(Interruption):
+    """Somebody who may has ended the request; `by` is their name."""
+
+    def __init__(self, by: str) -> None:
+        super().__init__()
+        self.by = by
+
+    @property
+    def error(self) -> RouterError:
+        """What the client is told."""
+        return RequestCancelled(f"the request was cancelled by {self.by}")
 
 
 class Shutdown(Interruption):

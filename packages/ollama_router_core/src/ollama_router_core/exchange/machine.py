@@ -10,7 +10,7 @@ from ollama_router_core.exchange.actions import Action, Cut, Record, Steps
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.error_responses import answer_error
-from ollama_router_core.exchange.events import ClientLeft, Interruption, Revoked, Shutdown
+from ollama_router_core.exchange.events import Cancelled, ClientLeft, Interruption, Revoked, Shutdown
 from ollama_router_core.exchange.serving import HANDLERS, accept
 
 __all__ = ["CLIENT_LEFT", "Exchange"]
@@ -81,7 +81,7 @@ def _end(context: RequestContext, reason: Interruption | RouterError) -> Steps[N
             case Shutdown(error=error) if context.head_written:
                 context.error = error
                 yield Cut()
-            case Shutdown(error=error) | Revoked(error=error):
+            case Shutdown(error=error) | Revoked(error=error) | Cancelled(error=error):
                 yield from answer_error(context, error)
             case RouterError():
                 yield from answer_error(context, reason)

@@ -200,6 +200,11 @@ class Authenticator:
         expires_at = known.user.grants.expires_at
         return expires_at is None or self._clock.wall() < expires_at
 
+    def user_of_token(self, token_id: int) -> User | None:
+        """Return the active user who has this token, None if there is none (any more)."""
+        known = self._directory.by_token.get(token_id)
+        return known.user if known is not None and known.user.active else None
+
     def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back after every change of users or tokens, and when one expires; return a function that ends it."""
         self._callbacks.append(callback)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from falcon.asgi import Request, Response
 
 from ollama_router_core.errors import InvalidBody
+from ollama_router_server.admin.access import ADMINS
 from ollama_router_server.admin.bodies import answer, moment
 from ollama_router_server.admin.shapes import AuditBody, AuditEntryBody
 from ollama_router_server.services import Services
@@ -15,6 +16,8 @@ __all__ = ["AuditResource"]
 
 class AuditResource:
     """`GET /router/audit[?since=SECONDS][&actor=NAME][&action=ACTION][&limit=N]`: changes, newest first."""
+
+    roles = ADMINS
 
     def __init__(self, services: Services) -> None:
         self._audit = services.audit

@@ -11,6 +11,7 @@ from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.model_placement import differing_digests
 from ollama_router_server.admin.bodies import actor_of
+from ollama_router_server.admin.access import ADMINS, READERS
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 
@@ -19,6 +20,8 @@ __all__ = ["DrainResource", "ExplainResource", "StatusResource"]
 
 class StatusResource:
     """`GET /router/status`: the known state of every server, with the age of each fact."""
+
+    roles = READERS
 
     def __init__(self, services: Services, sync: WorkerSync) -> None:
         self._services = services
@@ -53,6 +56,8 @@ class StatusResource:
 class ExplainResource:
     """`GET /router/explain?model=NAME`; it also takes context, prompt_tokens, held_by, need, user, all_strategies."""
 
+    roles = READERS
+
     def __init__(self, services: Services) -> None:
         self._services = services
 
@@ -82,6 +87,8 @@ class ExplainResource:
 
 class DrainResource:
     """`POST /router/servers/NAME/drain` and `.../undrain`: a drained server gets no new requests."""
+
+    roles = ADMINS
 
     def __init__(self, services: Services, *, on: bool) -> None:
         self._services = services

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from ollama_router_server.admin import shapes
+from ollama_router_server.admin.access import ADMINS
 
 __all__ = ["OPERATIONS", "OpenApiResource", "Operation", "openapi_document"]
 
@@ -122,6 +123,8 @@ OPERATIONS: tuple[Operation, ...] = (
 
 class OpenApiResource:
     """`GET /router/openapi.json`."""
+
+    roles = ADMINS
 
     async def on_get(self, _request: Request, response: Response) -> None:
         """Answer the description."""

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from falcon.asgi import Request, Response
 
+from ollama_router_server.admin.access import READERS
 from ollama_router_server.admin.bodies import answer, moment
 from ollama_router_server.admin.shapes import UsageBody
 from ollama_router_server.services import Services
@@ -16,6 +17,8 @@ __all__ = ["UsageResource"]
 
 class UsageResource:
     """`GET /router/usage[?since=SECONDS][&user=NAME]`: requests, errors and tokens by user, model and server."""
+
+    roles = READERS
 
     def __init__(self, services: Services) -> None:
         self._log = services.request_log

@@ -7,6 +7,7 @@ from typing import Any
 from falcon.asgi import Request, Response
 
 from ollama_router_core.access.grants import Grants, grants_from_json, grants_to_json
+from ollama_router_server.admin.access import ADMINS
 from ollama_router_server.admin.bodies import actor_of, answer, read_body
 from ollama_router_server.admin.shapes import (
     CreatedTokenBody,
@@ -35,6 +36,8 @@ __all__ = ["GroupResource", "GroupsResource", "TokenResource", "TokensResource",
 class UsersResource:
     """`GET` and `POST /router/users`."""
 
+    roles = ADMINS
+
     def __init__(self, services: Services) -> None:
         self._users = services.users
 
@@ -56,6 +59,8 @@ class UsersResource:
 
 class UserResource:
     """`GET`, `PATCH` and `DELETE /router/users/{name}`."""
+
+    roles = ADMINS
 
     def __init__(self, services: Services) -> None:
         self._users = services.users
@@ -96,6 +101,8 @@ class UserResource:
 class TokensResource:
     """`GET` and `POST /router/users/{name}/tokens`."""
 
+    roles = ADMINS
+
     def __init__(self, services: Services) -> None:
         self._users = services.users
 
@@ -114,6 +121,8 @@ class TokensResource:
 class TokenResource:
     """`DELETE /router/users/{name}/tokens/{token}`."""
 
+    roles = ADMINS
+
     def __init__(self, services: Services) -> None:
         self._users = services.users
 
@@ -125,6 +134,8 @@ class TokenResource:
 
 class GroupsResource:
     """`GET` and `POST /router/groups`."""
+
+    roles = ADMINS
 
     def __init__(self, services: Services) -> None:
         self._groups = services.groups
@@ -142,6 +153,8 @@ class GroupsResource:
 
 class GroupResource:
     """`GET`, `PATCH` and `DELETE /router/groups/{name}`."""
+
+    roles = ADMINS
 
     def __init__(self, services: Services) -> None:
         self._groups = services.groups

@@ -12,6 +12,7 @@ from ollama_router_core.coordination import (
     Coordination,
     FactsChanged,
     News,
+    RequestEnded,
     Scope,
     SpeedLearned,
     TokenVerified,
@@ -126,8 +127,8 @@ class FleetSharing:
                 self._state.learn(server, model, sample)
             case FactsChanged(server):
                 return server if server in self._state.servers and self._is_quiet(server) else None
-            case TokenVerified():
-                pass  # about users, not servers
+            case TokenVerified() | RequestEnded():
+                pass  # not about servers
             case _:
                 assert_never(news)
         return None

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from ollama_router_core.exchange.context import RequestContext
-from ollama_router_core.exchange.events import Caller, Interruption, Revoked
+from ollama_router_core.exchange.events import Caller, Cancelled, Interruption, Revoked
 from ollama_router_core.exchange.machine import Exchange
 
 __all__ = ["ActiveRequests"]
@@ -47,6 +47,13 @@ class ActiveRequests:
         """End all of them."""
         for driver in tuple(self._active.values()):
             driver.interrupt(reason())
+
+    def cancel(self, request_id: str, *, by: str) -> bool:
+        """End one of them because somebody asked for it; say whether it was here."""
+        driver = self._active.get(request_id)
+        if driver is not None:
+            driver.interrupt(Cancelled(by))
+        return driver is not None
 
     def interrupt_revoked(self, is_valid: Callable[[Caller], bool]) -> None:
         """End those of users that would not be let in any more."""

@@ -112,6 +112,10 @@ class Relay:
         """Those of known users, for people who look."""
         return self._active.to_json(self._deps.clock.monotonic())
 
+    def cancel(self, request_id: str, *, by: str) -> bool:
+        """End an exchange of this process because this user asked for it; say whether it was here."""
+        return self._active.cancel(request_id, by=by)
+
     def shut_down(self) -> None:
         """The grace period is over: end what is in progress."""
         self._active.interrupt_all(Shutdown)

@@ -36,17 +36,18 @@ AuditAction = Literal[
     "group.delete",
     "server.drain",
     "server.undrain",
+    "request.cancel",
     "config.reload",
     "log.delete",
 ]
-Via = Literal["cli", "http", "file", "signal", "start"]
+Via = Literal["cli", "http", "console", "file", "signal", "start"]
 
 _log = structlog.get_logger("audit")
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: a user of the router over HTTP, an account of the machine by the command line, or the router itself.
+    """Who acts: a user of the router over HTTP or on the console, an account of the machine by the command line, or the router itself.
 
     `address` is the client's address, or the name of the machine on which the command line ran.
     """

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from sqlalchemy import ColumnElement, or_
+from sqlalchemy import ColumnElement, and_, or_
 
 from ollama_router_server.storage.schema import request_log
 
-__all__ = ["IS_ERROR", "LogFilter"]
+__all__ = ["IS_ERROR", "Cursor", "Ending", "LogFilter"]
+
+Ending = Literal["ok", "error", "refused", "client_left", "retried", "cold"]
 
 IS_ERROR: ColumnElement[bool] = or_(request_log.c.status >= 400, request_log.c.error.is_not(None))
 """The client got an error, or the answer failed after it had begun."""
@@ -18,7 +21,8 @@ IS_ERROR: ColumnElement[bool] = or_(request_log.c.status >= 400, request_log.c.e
 class LogFilter:
     """Conditions on rows; None leaves a field open. `since` and `before` are seconds since 1970 (UTC).
 
-    `model` matches the model asked for and the one served.
+    `model` matches the model asked for and the one served. `slower_than` is milliseconds. `retried` requests took
+    more than one attempt, `cold` ones waited until their model was loaded.
     """
 
     user: str | None = None
@@ -27,11 +31,14 @@ class LogFilter:
     errors: bool = False
     since: float | None = None
     before: float | None = None
+    ending: Ending | None = None
+    slower_than: float | None = None
 
     @property
     def only_time(self) -> bool:
         """Whether nothing but the time is restricted."""
-        return not self.errors and (self.user, self.model, self.server) == (None, None, None)
+        others = (self.user, self.model, self.server, self.ending, self.slower_than)
+        return not self.errors and all(one is None for one in others)
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """The same as SQL."""
@@ -49,4 +56,33 @@ class LogFilter:
             conditions.append(columns.started_at >= self.since)
         if self.before is not None:
             conditions.append(columns.started_at < self.before)
+        if self.ending is not None:
+            conditions.append(_ENDINGS[self.ending])
+        if self.slower_than is not None:
+            conditions.append(columns.total_ms > self.slower_than)
         return conditions
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The last row of a page: the next one has older rows."""
+
+    started_at: float
+    id: str
+
+    def older(self) -> ColumnElement[bool]:
+        """Condition of the rows behind this one."""
+        columns = request_log.c
+        same_moment = and_(columns.started_at == self.started_at, columns.id < self.id)
+        return or_(columns.started_at < self.started_at, same_moment)
+
+
+_REFUSED = and_(request_log.c.status >= 400, request_log.c.attempts == 0)
+_ENDINGS: dict[Ending, ColumnElement[bool]] = {
+    "ok": and_(request_log.c.status < 400, request_log.c.error.is_(None)),
+    "error": and_(IS_ERROR, request_log.c.status != 499, request_log.c.attempts > 0),
+    "refused": and_(_REFUSED, request_log.c.status != 499),
+    "client_left": request_log.c.status == 499,
+    "retried": request_log.c.attempts > 1,
+    "cold": request_log.c.load_ms > 1_000,
+}

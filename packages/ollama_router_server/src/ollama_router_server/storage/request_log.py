@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.log_filter import LogFilter
+from ollama_router_server.storage.log_filter import Cursor, LogFilter
 from ollama_router_server.storage.log_stats import HourRow, LogStats, read_history, read_stats
 from ollama_router_server.storage.log_totals import add_rows, delete_empty
 from ollama_router_server.storage.schema import log_drops, request_log
@@ -68,6 +68,18 @@ class RequestLog:
     async def list(self, chosen: LogFilter, *, limit: int = 50) -> tuple[RequestRecord, ...]:
         """The newest rows first, at most `limit`."""
         return await self._database.read(select_records, chosen, limit=limit)
+
+    async def page(
+        self, chosen: LogFilter, *, after: Cursor | None = None, limit: int = 50
+    ) -> tuple[tuple[RequestRecord, ...], Cursor | None]:
+        """A page of rows, the newest first, and where the next one begins; None after the last."""
+        records = await self._database.read(_read_page, chosen, after, limit + 1)
+        last = records[limit - 1] if len(records) > limit else None
+        return records[:limit], None if last is None else Cursor(last.started_at, last.id)
+
+    async def find(self, request_id: str, *, since: float, before: float) -> RequestRecord | None:
+        """The row of one request that began in this time (seconds since 1970): ids have no index, moments have."""
+        return await self._database.read(_find, request_id, since, before)
 
     async def stats(self, chosen: LogFilter) -> LogStats:
         """Figures over all rows of a filter; the rows themselves stay in the database.
@@ -173,6 +185,23 @@ def _be_the_only_writer(connection: Connection) -> None:
 
 def _last_number(connection: Connection) -> int:
     return int(connection.execute(select(func.coalesce(func.max(request_log.c.seq), 0))).scalar_one())
+
+
+def _read_page(
+    connection: Connection, chosen: LogFilter, after: Cursor | None, limit: int
+) -> tuple[RequestRecord, ...]:
+    columns = request_log.c
+    behind = () if after is None else (after.older(),)
+    newest = select(*_COLUMNS).order_by(columns.started_at.desc(), columns.id.desc())
+    rows = connection.execute(newest.where(*chosen.conditions(), *behind).limit(limit))
+    return tuple(_record(row) for row in rows)
+
+
+def _find(connection: Connection, request_id: str, since: float, before: float) -> RequestRecord | None:
+    columns = request_log.c
+    query = select(*_COLUMNS).where(columns.id == request_id, columns.started_at.between(since, before))
+    row = connection.execute(query.limit(1)).one_or_none()
+    return None if row is None else _record(row)
 
 
 def _record(row: Sequence[Any]) -> RequestRecord:

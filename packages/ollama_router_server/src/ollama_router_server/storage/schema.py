@@ -26,6 +26,8 @@ __all__ = [
     "activity",
     "audit_log",
     "auth_epoch",
+    "console_claims",
+    "console_sessions",
     "groups",
     "log_drops",
     "log_latencies",
@@ -131,6 +133,28 @@ token_proofs = Table(
     Column("key_id", String(16), primary_key=True),
     Column("digest", String(60), nullable=False),  # as it was: an edited digest makes the proof void
     Column("proof", String(64), nullable=False),
+)
+
+# Who is signed in to the console, by digest of a cookie; a session ends with the token that it was opened with.
+console_sessions = Table(
+    "console_sessions",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("user_id", _Serial, ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("token_id", _Serial, ForeignKey("tokens.id", ondelete="CASCADE"), nullable=False),
+    Column("role", String(16), nullable=False),  # as it was: a user whose role has changed signs in again
+    Column("method", String(16), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+)
+
+# Links that open one session, by digest of the secret in them.
+console_claims = Table(
+    "console_claims",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("user_id", _Serial, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("expires_at", Double, nullable=False),
 )
 
 auth_epoch = Table(

@@ -19,6 +19,7 @@ def upgrade() -> None:
     _create_groups()
     _create_tokens()
     _create_limits()
+    _create_console()
     _create_request_log()
     _create_audit_log()
     _create_log_figures()
@@ -116,6 +117,31 @@ def _create_limits() -> None:
         sa.Column("seconds", sa.Text(), nullable=False),
         sa.Column("seen_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("router", "worker", "user", name="pk_activity"),
+    )
+
+
+def _create_console() -> None:
+    op.create_table(
+        "console_sessions",
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("user_id", _SERIAL, nullable=False),
+        sa.Column("token_id", _SERIAL, nullable=False),
+        sa.Column("role", sa.String(16), nullable=False),
+        sa.Column("method", sa.String(16), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name="pk_console_sessions"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_console_sessions_user_id", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["token_id"], ["tokens.id"], name="fk_console_sessions_token_id", ondelete="CASCADE"),
+    )
+    op.create_index("ix_console_sessions_user_id", "console_sessions", ["user_id"])
+    op.create_table(
+        "console_claims",
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.Column("user_id", _SERIAL, nullable=False),
+        sa.Column("expires_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name="pk_console_claims"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_console_claims_user_id", ondelete="CASCADE"),
     )
 
 

@@ -1,0 +1,77 @@
+"""Who may ask the router about itself: a token for `/router/...`, and the role that each resource declares."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from falcon.asgi import Request, Response
+
+from ollama_router_core.access.grants import check_expiry, check_network
+from ollama_router_core.errors import Forbidden
+from ollama_router_server.services import Services
+from ollama_router_server.storage.audit import Actor
+from ollama_router_server.storage.identities import Role, User
+
+__all__ = ["ADMINS", "EVERYBODY", "READERS", "Guarded", "TokenAccess", "address_of", "check_role"]
+
+ADMINS: frozenset[Role] = frozenset({"admin"})
+READERS: frozenset[Role] = frozenset({"admin", "viewer"})
+EVERYBODY: frozenset[Role] = frozenset({"admin", "viewer", "user"})
+
+
+class Guarded(Protocol):
+    """A resource below `/router/`: what each role is shown or may do there."""
+
+    roles: frozenset[Role]
+
+
+def address_of(services: Services, request: Request) -> str | None:
+    """The client's address, as told by trusted proxies."""
+    peer = request.scope.get("client")
+    return services.proxies.client(str(peer[0]) if peer else None, request.scope["headers"])
+
+
+def check_role(user: User, roles: frozenset[Role]) -> None:
+    """Check that a user's role is among those of a resource.
+
+    Raises:
+        Forbidden: it is not.
+    """
+    if user.role in roles:
+        return
+    if "viewer" in roles:
+        raise Forbidden("this route needs the token of an admin or a viewer")
+    raise Forbidden("this route needs an admin's token")
+
+
+class TokenAccess:
+    """Every route below `/router/` needs a token, `/metrics` too unless `metrics_open` says otherwise.
+
+    The user is found before the route, so that strangers do not learn which routes exist.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def process_request(self, request: Request, _response: Response) -> None:
+        """Find the user."""
+        if not self._is_closed(request):
+            return
+        address = address_of(self._services, request)
+        found = self._services.authenticator.authenticate(request.scope["headers"], address)
+        user = found if isinstance(found, User) else await found
+        check_expiry(user.grants, self._services.clock.wall())
+        check_network(user.grants, address)
+        request.context.user = user
+        request.context.actor = Actor(user.name, "http", address)
+
+    async def process_resource(self, request: Request, _response: Response, resource: Any, _params: Any) -> None:
+        """Let only those pass who may. Any resource below `/router/` without roles is a mistake, and fails."""
+        if self._is_closed(request):
+            guarded: Guarded = resource
+            check_role(request.context.user, guarded.roles)
+
+    def _is_closed(self, request: Request) -> bool:
+        if request.path.startswith("/metrics"):
+            return not self._services.config.metrics_open
+        return request.path.startswith("/router/")

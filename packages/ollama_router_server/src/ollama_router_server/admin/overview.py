@@ -1,0 +1,136 @@
+"""Views as JSON: the fleet at a glance, its servers and models, and who asks."""
+
+from __future__ import annotations
+
+import falcon
+from falcon.asgi import Request, Response
+
+from ollama_router_core.access.grants import may_use_model
+from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
+from ollama_router_server.admin.bodies import answer
+from ollama_router_server.admin.views.me import me_view
+from ollama_router_server.admin.views.models import ModelDetailView, model_detail, model_views
+from ollama_router_server.admin.views.overview import overview
+from ollama_router_server.admin.views.servers import ServerDetailView, server_detail, server_views
+from ollama_router_server.coordination.worker_sync import WorkerSync
+from ollama_router_server.services import Services
+from ollama_router_server.storage.identities import User
+
+__all__ = [
+    "MeResource",
+    "ModelResource",
+    "ModelsResource",
+    "OverviewResource",
+    "ServerResource",
+    "ServersResource",
+    "find_model",
+    "find_server",
+]
+
+
+def find_server(services: Services, name: str, user: User) -> ServerDetailView:
+    """One server; its address is for admins.
+
+    Raises:
+        HTTPNotFound: the config has no such server.
+    """
+    try:
+        return server_detail(services, name, address=user.role in ADMINS)
+    except KeyError:
+        text = f"the config has no server {name[:128]!r}"
+        raise falcon.HTTPNotFound(title="no such server", description=text) from None
+
+
+def find_model(services: Services, name: str, user: User) -> ModelDetailView:
+    """One model, if this user may use it.
+
+    Raises:
+        HTTPNotFound: no server has it, or the user may not use it: both are answered alike.
+    """
+    try:
+        found = model_detail(services, name)
+    except KeyError:
+        found = None
+    if found is None or (user.role == "user" and not may_use_model(user.grants, found.name)):
+        raise falcon.HTTPNotFound(title="no such model", description=f"no server has a model {name[:128]!r}")
+    return found
+
+
+class OverviewResource:
+    """`GET /router/overview`: what runs, what waits, what needs attention."""
+
+    roles = READERS
+
+    def __init__(self, services: Services, sync: WorkerSync) -> None:
+        self._services = services
+        self._sync = sync
+
+    async def on_get(self, _request: Request, response: Response) -> None:
+        """Answer the router now."""
+        answer(response, overview(self._services, self._sync.under_way()))
+
+
+class ServersResource:
+    """`GET /router/servers`."""
+
+    roles = READERS
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, _request: Request, response: Response) -> None:
+        """Answer all servers."""
+        answer(response, server_views(self._services))
+
+
+class ServerResource:
+    """`GET /router/servers/{name}`."""
+
+    roles = READERS
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, request: Request, response: Response, name: str) -> None:
+        """Answer one server."""
+        answer(response, find_server(self._services, name, request.context.user))
+
+
+class ModelsResource:
+    """`GET /router/models`: those that the asking user may use."""
+
+    roles = EVERYBODY
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, request: Request, response: Response) -> None:
+        """Answer the models."""
+        user: User = request.context.user
+        answer(response, model_views(self._services, user.grants if user.role == "user" else None))
+
+
+class ModelResource:
+    """`GET /router/models/{name}`: server by server."""
+
+    roles = READERS
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, request: Request, response: Response, name: str) -> None:
+        """Answer one model."""
+        answer(response, find_model(self._services, name, request.context.user))
+
+
+class MeResource:
+    """`GET /router/me`: the role, rights and limits of the user who asks."""
+
+    roles = EVERYBODY
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, request: Request, response: Response) -> None:
+        """Answer the asking user."""
+        answer(response, await me_view(self._services, request.context.user))

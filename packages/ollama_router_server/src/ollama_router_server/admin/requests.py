@@ -1,0 +1,143 @@
+"""The request log over HTTP: `GET /router/requests` and `GET /router/requests/{id}`; and what runs now."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final, cast, get_args
+
+import falcon
+from falcon.asgi import Request, Response
+
+from ollama_router_core.errors import InvalidBody
+from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_server.admin.access import EVERYBODY
+from ollama_router_server.admin.bodies import actor_of, answer
+from ollama_router_server.admin.views.requests import RequestsView, request_detail, request_view
+from ollama_router_server.coordination.worker_sync import WorkerSync
+from ollama_router_server.services import Services
+from ollama_router_server.storage.identities import Role, User
+from ollama_router_server.storage.log_filter import Cursor, Ending, LogFilter
+
+__all__ = ["CancelResource", "RequestResource", "RequestsResource", "find_request", "list_requests"]
+
+_ID = re.compile(r"[0-9a-f]{28}")
+_CURSOR = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)-([0-9a-f]{28})")
+_MOST: Final = 200
+_AROUND: Final = 10.0
+"""Seconds by which a request's start and the time in its id may differ."""
+
+
+async def list_requests(services: Services, request: Request, user: User) -> RequestsView:
+    """A page of the log as asked for in the query; a plain user's own rows only.
+
+    Raises:
+        InvalidBody: a parameter cannot be meant.
+    """
+    own = user.name if user.role == "user" else request.get_param("user") or None
+    chosen = LogFilter(
+        user=own,
+        model=request.get_param("model") or None,
+        server=request.get_param("server") or None,
+        since=_number(request, "since"),
+        before=_number(request, "before"),
+        ending=_ending(request),
+        slower_than=_number(request, "slower_than"),
+    )
+    limit = request.get_param_as_int("limit", min_value=1, max_value=_MOST) or 50
+    records, after = await services.request_log.page(chosen, after=_cursor(request), limit=limit)
+    return RequestsView(
+        requests=[request_view(record) for record in records],
+        next=None if after is None else f"{after.started_at:.9f}-{after.id}",
+    )
+
+
+async def find_request(services: Services, request_id: str, user: User) -> RequestRecord:
+    """One row of the log; a plain user finds the own ones alone.
+
+    Raises:
+        HTTPNotFound: there is no such row, or it is another user's.
+    """
+    record = None
+    if _ID.fullmatch(request_id):
+        began = int(request_id[:12], 16) / 1000
+        record = await services.request_log.find(request_id, since=began - _AROUND, before=began + _AROUND)
+    if record is None or (user.role == "user" and record.user != user.name):
+        raise falcon.HTTPNotFound(title="no such request", description="the request log has no such request")
+    return record
+
+
+class RequestsResource:
+    """`GET /router/requests[?user=&model=&server=&ending=&slower_than=&since=&before=&cursor=&limit=]`."""
+
+    roles = EVERYBODY
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, request: Request, response: Response) -> None:
+        """Answer a page."""
+        answer(response, await list_requests(self._services, request, request.context.user))
+
+
+class RequestResource:
+    """`GET /router/requests/{id}`."""
+
+    roles = EVERYBODY
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, request: Request, response: Response, id: str) -> None:  # noqa: A002 - the route's name
+        """Answer one request."""
+        answer(response, request_detail(await find_request(self._services, id, request.context.user)))
+
+
+class CancelResource:
+    """`POST /router/requests/{id}/cancel`: ends a request in progress; a plain user's own ones only."""
+
+    roles = frozenset[Role]({"admin", "user"})
+
+    def __init__(self, services: Services, sync: WorkerSync) -> None:
+        self._services = services
+        self._sync = sync
+
+    async def on_post(self, request: Request, response: Response, id: str) -> None:  # noqa: A002 - the route's name
+        """End the request; its client gets the error of its dialect, and the row says by whom."""
+        user: User = request.context.user
+        rows = [row for row in self._sync.under_way() if row["id"] == id]
+        if not rows or (user.role == "user" and rows[0]["user"] != user.name):
+            raise falcon.HTTPNotFound(title="no such request", description="no such request is in progress")
+        self._services.cancel(id, by=user.name)
+        await self._services.audit.record(actor_of(request), "request.cancel", id, user=rows[0]["user"])
+        response.media = {"id": id, "cancelled": True}
+
+
+def _number(request: Request, name: str) -> float | None:
+    text = request.get_param(name)
+    if text in {None, ""}:
+        return None
+    try:
+        number = float(str(text))
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 2**52:
+        raise InvalidBody(f"{name} must be a number that is not negative")
+    return number
+
+
+def _ending(request: Request) -> Ending | None:
+    text = request.get_param("ending") or None
+    if text is not None and text not in get_args(Ending):
+        raise InvalidBody(f"ending must be one of {', '.join(get_args(Ending))}")
+    return cast("Ending | None", text)
+
+
+def _cursor(request: Request) -> Cursor | None:
+    text = request.get_param("cursor")
+    if not text:
+        return None
+    found = _CURSOR.fullmatch(text)
+    if found is None:
+        raise InvalidBody("cursor must be the `next` of another page")
+    return Cursor(float(found[1]), found[2])

@@ -1,0 +1,35 @@
+"""What to paste into which client, with this router's address in place."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+import yaml
+
+from ollama_router_server.admin.views.view import View
+
+__all__ = ["ClientView", "client_views"]
+
+
+class ClientView(View):
+    """A text for one client; TOKEN and MODEL stand for what only its user knows."""
+
+    name: str
+    where: str
+    text: str
+
+
+def client_views(base: str, model: str | None = None) -> list[ClientView]:
+    """Texts for all clients; `base` is the router's address without a trailing slash."""
+    named = "MODEL" if model is None else model
+    return [
+        ClientView(name=name, where=where, text=text.replace("{base}", base).replace("MODEL", named))
+        for name, where, text in _known()
+    ]
+
+
+@cache
+def _known() -> tuple[tuple[str, str, str], ...]:
+    text = (files("ollama_router_server.admin") / "clients.yml").read_text(encoding="utf-8")
+    return tuple((one["name"], one["where"], one["text"].rstrip("\n")) for one in yaml.safe_load(text))

@@ -1,0 +1,134 @@
+"""Models as people see them: where they are, what they need, how fast they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ollama_router_core.access.grants import Grants, may_use_model
+from ollama_router_core.api.model_names import CanonicalName, canonical_name
+from ollama_router_core.config.settings import Config
+from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ServerFacts
+from ollama_router_core.routing.model_placement import differing_digests
+from ollama_router_server.admin.views.servers import LoadedView, ServerModelView, loaded_view, server_model
+from ollama_router_server.admin.views.view import View
+from ollama_router_server.services import Services
+
+__all__ = ["ModelDetailView", "ModelOnServerView", "ModelView", "ModelsView", "model_detail", "model_views"]
+
+
+class ModelView(View):
+    """A model of the fleet, as its largest copy tells. `differs` says that servers hold different weights under it."""
+
+    name: str
+    parameters: str | None
+    quantization: str | None
+    family: str | None
+    context: int | None
+    size: int
+    capabilities: list[str] | None
+    on_servers: int
+    loaded_on: int
+    differs: bool
+    hosted: bool
+
+
+class ModelsView(View):
+    """All models that the asking user may use; `aliases` maps names of the config to the models that answer."""
+
+    models: list[ModelView]
+    servers: int
+    loaded: int
+    aliases: dict[str, str]
+
+
+class ModelOnServerView(View):
+    """A model on one server; `memory` is null while it is not loaded there."""
+
+    server: str
+    disk: ServerModelView
+    memory: LoadedView | None
+
+
+class ModelDetailView(ModelView):
+    """One model, server by server; `assigned` is where the config sends it."""
+
+    assigned: str | None
+    servers: list[ModelOnServerView]
+
+
+Copies = dict[CanonicalName, list[tuple[ServerFacts, InstalledModel]]]
+
+
+def model_views(services: Services, grants: Grants | None) -> ModelsView:
+    """The models that somebody with these grants may use, by name; None grants all."""
+    snapshot, models = services.fleet.snapshot, services.config.models
+    differing = differing_digests(snapshot)
+    shown = [_model(copies, differs=name in differing) for name, copies in sorted(_copies(snapshot).items())]
+    return ModelsView(
+        models=[model for model in shown if grants is None or may_use_model(grants, model.name)],
+        servers=len(services.config.servers),
+        loaded=sum(1 for model in shown if model.loaded_on),
+        aliases={name: target for name, target in models.aliases.items() if _may(grants, name, target)},
+    )
+
+
+def model_detail(services: Services, name: str) -> ModelDetailView:
+    """One model, server by server.
+
+    Raises:
+        KeyError: no server has it.
+    """
+    snapshot, now = services.fleet.snapshot, services.clock.monotonic()
+    key = canonical_name(name)
+    copies = _copies(snapshot)[key]
+    return ModelDetailView(
+        **_model(copies, differs=key in differing_digests(snapshot)).model_dump(),
+        assigned=_assigned(services.config, key),
+        servers=list(_places(copies, snapshot, now)),
+    )
+
+
+def _may(grants: Grants | None, *names: str) -> bool:
+    return grants is None or all(may_use_model(grants, name) for name in names)
+
+
+def _assigned(config: Config, key: CanonicalName) -> str | None:
+    found = config.models.explicit_assignments.items()
+    return next((place for name, place in found if canonical_name(name) == key), None)
+
+
+def _copies(snapshot: FleetSnapshot) -> Copies:
+    found: Copies = {}
+    for facts in snapshot.servers.values():
+        for name, installed in (facts.installed or {}).items():
+            found.setdefault(name, []).append((facts, installed))
+    return found
+
+
+def _model(copies: list[tuple[ServerFacts, InstalledModel]], *, differs: bool) -> ModelView:
+    _, largest = max(copies, key=lambda copy: copy[1].size)
+    return ModelView(
+        name=largest.spelling,
+        parameters=largest.parameter_size,
+        quantization=largest.quantization,
+        family=largest.family,
+        context=largest.context_length,
+        size=largest.size,
+        capabilities=None if largest.capabilities is None else sorted(largest.capabilities),
+        on_servers=len(copies),
+        loaded_on=sum(installed.name in facts.loaded for facts, installed in copies),
+        differs=differs,
+        hosted=largest.remote_host is not None,
+    )
+
+
+def _places(
+    copies: list[tuple[ServerFacts, InstalledModel]], snapshot: FleetSnapshot, now: float
+) -> Iterator[ModelOnServerView]:
+    for facts, installed in sorted(copies, key=lambda copy: copy[0].name):
+        row = facts.loaded.get(installed.name)
+        yield ModelOnServerView(
+            server=facts.name,
+            disk=server_model(facts, installed, snapshot),
+            memory=None if row is None else loaded_view(row, now),
+        )

@@ -1,0 +1,188 @@
+"""Servers as people see them: their state, what they hold in memory, how fast they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from ollama_router_core.config.settings import Server
+from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
+from ollama_router_core.fleet.speeds import model_weight
+from ollama_router_server.admin.views.view import GIB, View
+from ollama_router_server.services import Services
+
+__all__ = [
+    "LoadedView",
+    "ServerDetailView",
+    "ServerModelView",
+    "ServerState",
+    "ServerView",
+    "ServersView",
+    "loaded_view",
+    "server_detail",
+    "server_model",
+    "server_views",
+]
+
+ServerState = Literal["up", "down", "suspended", "draining", "unknown", "disabled"]
+_ATTENTION: tuple[ServerState, ...] = ("down", "suspended", "unknown", "draining", "up", "disabled")
+
+
+class LoadedView(View):
+    """A model in a server's memory; `expires_in_seconds` is null where it never leaves or nobody said."""
+
+    model: str
+    size: int
+    vram: int
+    context: int | None
+    expires_in_seconds: float | None
+
+
+class ServerView(View):
+    """One server. `slots` is its `max_concurrent`, `memory_limit` its `max_memory_gb`; null sets no limit."""
+
+    name: str
+    state: ServerState
+    error: str | None
+    draining: bool
+    priority: int
+    version: str | None
+    probe_ms: float | None
+    probed_seconds_ago: float | None
+    running: int
+    slots: int | None
+    memory_limit: int | None
+    memory_loaded: int
+    loaded: list[LoadedView]
+    loading: list[str]
+    models: int | None
+
+
+class ServersView(View):
+    """All servers of the config, those that need somebody's attention first."""
+
+    servers: list[ServerView]
+
+
+class ServerModelView(View):
+    """A model on one server's disk, with the speeds that are expected there."""
+
+    model: str
+    size: int
+    digest: str
+    loaded: bool
+    load_seconds: float
+    prefill_tokens_per_second: float
+    decode_tokens_per_second: float
+    samples: int
+
+
+class ServerDetailView(ServerView):
+    """One server with its models; `address` is shown to admins alone."""
+
+    address: str | None
+    breaker: str
+    failures_in_a_row: int
+    tried_again_in_seconds: float | None
+    lists_seconds_ago: float | None
+    on_disk: list[ServerModelView]
+
+
+def server_views(services: Services) -> ServersView:
+    """All servers of the config, attention first, then by name."""
+    snapshot, now = services.fleet.snapshot, services.clock.monotonic()
+    shown = [_server(services, name, snapshot, now) for name in services.config.servers]
+    return ServersView(servers=sorted(shown, key=lambda one: (_ATTENTION.index(one.state), one.name)))
+
+
+def server_detail(services: Services, name: str, *, address: bool) -> ServerDetailView:
+    """One server of the config with its models.
+
+    Raises:
+        KeyError: the config has no such server.
+    """
+    server = services.config.servers[name]
+    snapshot, now = services.fleet.snapshot, services.clock.monotonic()
+    facts = snapshot.servers.get(name) or ServerFacts(name=name)
+    health = services.fleet.health.to_json(name, now)
+    return ServerDetailView(
+        **_server(services, name, snapshot, now).model_dump(),
+        address=f"{server.protocol}://{server.host}:{server.port}" if address else None,
+        breaker=health["breaker"],
+        failures_in_a_row=health["failures_in_a_row"],
+        tried_again_in_seconds=health["tried_again_in_seconds"],
+        lists_seconds_ago=_age(facts.installed_at, now),
+        on_disk=sorted(_on_disk(facts, snapshot), key=lambda one: one.model),
+    )
+
+
+def _server(services: Services, name: str, snapshot: FleetSnapshot, now: float) -> ServerView:
+    server = services.config.servers[name]
+    facts = snapshot.servers.get(name) or ServerFacts(name=name)
+    draining = name in services.fleet.health.draining
+    breaker = services.fleet.health.state_of(name, now)
+    return ServerView(
+        name=name,
+        state=_state(server, facts, draining=draining, suspended=breaker == "open"),
+        error=facts.error,
+        draining=draining,
+        priority=server.priority,
+        version=facts.version,
+        probe_ms=None if facts.probe_ms is None else round(facts.probe_ms, 2),
+        probed_seconds_ago=_age(facts.probed_at, now),
+        running=snapshot.in_flight.get(name, 0),
+        slots=server.max_concurrent,
+        memory_limit=None if server.max_memory_gb is None else round(server.max_memory_gb * GIB),
+        memory_loaded=sum(row.size for row in facts.loaded.values()),
+        loaded=[loaded_view(row, now) for row in sorted(facts.loaded.values(), key=lambda row: -row.size)],
+        loading=sorted(map(str, facts.loading)),
+        models=None if facts.installed is None else len(facts.installed),
+    )
+
+
+def _state(server: Server, facts: ServerFacts, *, draining: bool, suspended: bool) -> ServerState:
+    if not server.enabled:
+        return "disabled"
+    if facts.up is None:
+        return "unknown"
+    if not facts.up:
+        return "down"
+    if suspended:
+        return "suspended"
+    return "draining" if draining else "up"
+
+
+def loaded_view(row: LoadedModel, now: float) -> LoadedView:
+    """A row of `/api/ps`."""
+    return LoadedView(
+        model=str(row.name),
+        size=row.size,
+        vram=row.size_vram,
+        context=row.context_length,
+        expires_in_seconds=None if row.expires_at is None else round(max(0.0, row.expires_at - now), 1),
+    )
+
+
+def _on_disk(facts: ServerFacts, snapshot: FleetSnapshot) -> Iterator[ServerModelView]:
+    for installed in (facts.installed or {}).values():
+        yield server_model(facts, installed, snapshot)
+
+
+def server_model(facts: ServerFacts, installed: InstalledModel, snapshot: FleetSnapshot) -> ServerModelView:
+    """A model of a server with what is expected of it there; without samples the speeds are guesses from its size."""
+    weight = model_weight(installed.spelling, installed)
+    speed = snapshot.speeds.expect(facts.name, installed.name, weight) if snapshot.speeds else None
+    return ServerModelView(
+        model=installed.spelling,
+        size=installed.size,
+        digest=installed.digest,
+        loaded=installed.name in facts.loaded,
+        load_seconds=round(speed.load_seconds, 2) if speed else 0.0,
+        prefill_tokens_per_second=round(speed.prefill_rate, 1) if speed else 0.0,
+        decode_tokens_per_second=round(speed.decode_rate, 1) if speed else 0.0,
+        samples=speed.samples if speed else 0,
+    )
+
+
+def _age(then: float | None, now: float) -> float | None:
+    return None if then is None else round(now - then, 1)

@@ -1,0 +1,115 @@
+"""Signing in and out, and what is shown to those who are not signed in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon
+from falcon.asgi import Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from ollama_router_core.errors import MissingCredential, RouterError
+from ollama_router_server.admin.bodies import answer_error, answer_http_error, read_body
+from ollama_router_server.console.guard import ROOT, is_page
+from ollama_router_server.console.rendering import Renderer
+from ollama_router_server.console.sessions import Sessions
+
+__all__ = ["ClaimResource", "FrontDoor", "Refusals", "SessionResource"]
+
+
+class _Credential(BaseModel):
+    """What somebody signs in with."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    token: str = Field(min_length=1, max_length=200, repr=False)
+
+
+class _Link(BaseModel):
+    """The secret of a link."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    claim: str = Field(min_length=1, max_length=200, repr=False)
+
+
+class SessionResource:
+    """`POST /console/session` signs in with a token, `DELETE` signs out."""
+
+    roles = None
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def on_post(self, request: Request, response: Response) -> None:
+        """Open a session; the answer has its cookie."""
+        body = await read_body(request, _Credential)
+        user = await self._sessions.sign_in(request, response, body.token)
+        response.media = {"user": user.name, "role": user.role}
+
+    async def on_delete(self, request: Request, response: Response) -> None:
+        """End the session."""
+        await self._sessions.sign_out(request, response)
+        response.media = {"signed_out": True}
+
+
+class ClaimResource:
+    """`POST /console/claim` signs in with a link that works once."""
+
+    roles = None
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    async def on_post(self, request: Request, response: Response) -> None:
+        """Open a session; the answer has its cookie."""
+        body = await read_body(request, _Link)
+        user = await self._sessions.claim(request, response, body.claim)
+        response.media = {"user": user.name, "role": user.role}
+
+
+class FrontDoor:
+    """`GET /`: the router's greeting for programs, the console for a person's browser."""
+
+    async def on_get(self, _request: Request, _response: Response) -> None:
+        """Lead to the console."""
+        raise falcon.HTTPSeeOther("console/")
+
+
+class Refusals:
+    """Errors as pages where a person's browser asked for one, as JSON everywhere else."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+
+    async def router_error(
+        self, request: Request, response: Response, error: RouterError, params: Any, **_: Any
+    ) -> None:
+        """Answer one of the router's own errors."""
+        if not _wants_page(request):
+            await answer_error(request, response, error, params)
+            return
+        if isinstance(error, MissingCredential):
+            self._renderer.answer(request, response, "sign_in.html", title="Sign in")
+            response.status = 401
+            return
+        self._page(request, response, error.status_hint, error.message, error.code)
+
+    async def http_error(
+        self, request: Request, response: Response, error: falcon.HTTPError, params: Any, **_: Any
+    ) -> None:
+        """Answer one of Falcon's errors."""
+        if not _wants_page(request):
+            await answer_http_error(request, response, error, params)
+            return
+        self._page(request, response, int(str(error.status)[:3]), error.description or str(error.title), "not_found")
+
+    def _page(self, request: Request, response: Response, status: int, text: str, code: str) -> None:
+        user = getattr(request.context, "user", None)
+        values = {"title": "Not to be shown", "text": text, "code": code, "status": status, "user": user}
+        self._renderer.answer(request, response, "error.html", **values)
+        response.status = status
+
+
+def _wants_page(request: Request) -> bool:
+    return request.path.startswith(f"{ROOT}/") and is_page(request)

@@ -1,0 +1,167 @@
+"""The pages: each is one view, filled into one template."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from falcon.asgi import Request, Response
+
+from ollama_router_core.routing.explanation import Question, explain
+from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
+from ollama_router_server.admin.overview import find_model, find_server
+from ollama_router_server.admin.requests import find_request, list_requests
+from ollama_router_server.admin.views.clients import client_views
+from ollama_router_server.admin.views.me import me_view
+from ollama_router_server.admin.views.models import model_views
+from ollama_router_server.admin.views.overview import overview
+from ollama_router_server.admin.views.requests import active_views, request_detail
+from ollama_router_server.admin.views.servers import server_views
+from ollama_router_server.console.rendering import Renderer
+from ollama_router_server.coordination.worker_sync import WorkerSync
+from ollama_router_server.services import Services
+from ollama_router_server.storage.audit import AuditFilter
+from ollama_router_server.storage.identities import Role, User
+from ollama_router_server.storage.log_filter import LogFilter
+
+__all__ = ["Page", "pages"]
+
+Values = dict[str, Any]
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Builds the values of every page from the router's own views."""
+
+    services: Services
+    sync: WorkerSync
+
+    async def start(self, request: Request, user: User) -> Values:
+        """What works, and what to paste where."""
+        me = await me_view(self.services, user)
+        base = self.services.config.console.public_url or f"{request.scheme}://{request.get_header('host') or ''}"
+        models = model_views(self.services, user.grants if user.role == "user" else None)
+        model = next((one.name for one in models.models if one.loaded_on), None)
+        servers = server_views(self.services).servers
+        return {
+            "me": me,
+            "base": base.rstrip("/"),
+            "checks": _checks(servers, len(models.models), request),
+            "clients": client_views(base.rstrip("/"), model),
+            "active": active_views(self.sync.under_way(), user.name),
+        }
+
+    async def now(self, _request: Request, _user: User) -> Values:
+        """What runs, what waits, what needs attention."""
+        return {"view": overview(self.services, self.sync.under_way())}
+
+    async def requests(self, request: Request, user: User) -> Values:
+        """The log, and what runs."""
+        active = active_views(self.sync.under_way(), user.name if user.role == "user" else None)
+        first = request.get_param("cursor") is None
+        return {
+            "view": await list_requests(self.services, request, user),
+            "active": active if first else [],
+            "query": {name: str(value) for name, value in request.params.items() if name != "cursor"},
+        }
+
+    async def request(self, _request: Request, user: User, id: str) -> Values:  # noqa: A002 - the route's name
+        """One request: where its time went."""
+        record = await find_request(self.services, id, user)
+        return {"view": request_detail(record), "title": f"Request {id}"}
+
+    async def servers(self, _request: Request, _user: User) -> Values:
+        """All servers."""
+        return {"view": server_views(self.services)}
+
+    async def server(self, _request: Request, user: User, name: str) -> Values:
+        """One server."""
+        return {"view": find_server(self.services, name, user), "title": name}
+
+    async def models(self, _request: Request, user: User) -> Values:
+        """The models that the user may use."""
+        return {"view": model_views(self.services, user.grants if user.role == "user" else None)}
+
+    async def model(self, request: Request, user: User, name: str) -> Values:
+        """One model, and where it would go now."""
+        found = find_model(self.services, name, user)
+        question = Question(model=found.name, context=request.get_param_as_int("context", min_value=1))
+        services = self.services
+        traffic, now = services.admission.traffic(), services.clock.monotonic()
+        return {"view": found, "fit": explain(question, traffic, services.config, now=now), "title": found.name}
+
+    async def usage(self, request: Request, _user: User) -> Values:
+        """Who used how much."""
+        days = request.get_param_as_int("days", min_value=1, max_value=366) or 7
+        since = self.services.clock.wall() - days * _DAY
+        return {"stats": await self.services.request_log.stats(LogFilter(since=since)), "days": days}
+
+    async def people(self, _request: Request, _user: User) -> Values:
+        """Users and their groups."""
+        return {"people": await self.services.users.list(), "groups": await self.services.groups.list()}
+
+    async def history(self, _request: Request, _user: User) -> Values:
+        """Who changed what."""
+        return {"entries": await self.services.audit.list(AuditFilter(), limit=200)}
+
+
+def _checks(servers: Any, models: int, request: Request) -> list[tuple[str, bool, str]]:
+    """What has to be true before anybody gets an answer: a text, whether it is, and what to do if not."""
+    up = [server for server in servers if server.state in {"up", "draining"}]
+    host = (request.get_header("host") or "").rpartition(":")[0]
+    local = host in {"localhost", "127.0.0.1", "[::1]"}
+    return [
+        (f"{len(up)} of {len(servers)} servers are up", bool(up), "orouter status says what is wrong"),
+        ("they answer as Ollama does", any(server.version for server in up), "check host and port in the config"),
+        (f"your token may use {models} models", models > 0, "ollama pull MODEL on a server, or ask an admin"),
+        ("the connection is encrypted, or stays on this machine", local or request.scheme == "https", "set tls"),
+    ]
+
+
+Builder = Callable[..., Awaitable[Values]]
+
+
+class Page:
+    """One page. `?live` asks for the part that changes, for the console's own script."""
+
+    def __init__(
+        self, renderer: Renderer, name: str, title: str, build: Builder, *, roles: frozenset[Role], live: bool = False
+    ) -> None:
+        self.roles = roles
+        self._renderer = renderer
+        self._name = name
+        self._title = title
+        self._build = build
+        self._live = live
+
+    async def on_get(self, request: Request, response: Response, **params: str) -> None:
+        """Answer the page."""
+        user: User = request.context.user
+        values = {"title": self._title, "user": user, **await self._build(request, user, **params)}
+        wanted = self._live and request.get_header("x-console") is not None
+        template = f"parts/{self._name}.html" if wanted else f"{self._name}.html"
+        self._renderer.answer(request, response, template, page=self._name, live=self._live, **values)
+
+
+def pages(services: Services, sync: WorkerSync, renderer: Renderer) -> dict[str, Page]:
+    """Every page by its route below `/console/`."""
+    build = Pages(services, sync)
+
+    def page(name: str, title: str, roles: frozenset[Role], *, live: bool = False) -> Page:
+        return Page(renderer, name, title, getattr(build, name), roles=roles, live=live)
+
+    return {
+        "": page("start", "Start", EVERYBODY),
+        "now": page("now", "Now", READERS, live=True),
+        "requests": page("requests", "Requests", EVERYBODY, live=True),
+        "requests/{id}": page("request", "Request", EVERYBODY),
+        "servers": page("servers", "Servers", READERS, live=True),
+        "servers/{name}": page("server", "Server", READERS, live=True),
+        "models": page("models", "Models", EVERYBODY),
+        "models/{name:path}": page("model", "Model", READERS),
+        "usage": page("usage", "Usage", READERS),
+        "people": page("people", "People", ADMINS),
+        "history": page("history", "History", ADMINS),
+    }

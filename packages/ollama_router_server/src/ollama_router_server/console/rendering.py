@@ -1,0 +1,67 @@
+"""From a view to a page: templates that escape whatever they are given and fail on what they are not given."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from functools import cached_property
+from typing import Any, Final
+
+import jinja2
+from falcon.asgi import Request, Response
+
+from ollama_router_server.console import wording
+from ollama_router_server.console.assets import Assets, send
+from ollama_router_server.console.charts import segments
+
+__all__ = ["Renderer"]
+
+_WORTH_PACKING: Final = 1024
+
+
+class Renderer:
+    """Fills the console's templates."""
+
+    def __init__(self, assets: Assets) -> None:
+        self._assets = assets
+
+    @cached_property
+    def _environment(self) -> jinja2.Environment:
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("ollama_router_server.console"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        environment.filters.update(
+            age=wording.age,
+            count=wording.count,
+            duration=wording.duration,
+            gib=wording.gib,
+            moment=wording.moment,
+            short=wording.short,
+        )
+        environment.globals["segments"] = segments
+        return environment
+
+    def text(self, template: str, path: str, **values: Any) -> str:
+        """Fill a template for the page at this path; links in it are relative, so that a prefix works."""
+        root = "../" * path.removeprefix("/console/").count("/") or "./"
+        return self._environment.get_template(template).render(
+            root=root, assets=f"{root}v/{self._assets.version}/", path=path.removeprefix("/console/"), **values
+        )
+
+    def answer(self, request: Request, response: Response, template: str, **values: Any) -> None:
+        """Answer with a page, or with nothing new if the browser has exactly this one."""
+        body = self.text(template, request.path, **values).encode("utf-8", "replace")
+        tag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
+        response.content_type = "text/html; charset=utf-8"
+        response.set_header("etag", tag)
+        if request.get_header("if-none-match") == tag:
+            response.status = 304
+        elif len(body) < _WORTH_PACKING:
+            response.data = body
+        else:
+            send(request, response, body, gzip.compress(body, 5, mtime=0))

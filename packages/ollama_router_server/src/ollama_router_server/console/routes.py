@@ -1,0 +1,50 @@
+"""The console's routes, added to the application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon
+
+from ollama_router_core.errors import RouterError
+from ollama_router_server.admin.fleet import DrainResource
+from ollama_router_server.admin.requests import CancelResource
+from ollama_router_server.admin.users import TokenResource, TokensResource, UserResource, UsersResource
+from ollama_router_server.console.assets import AssetResource, Assets
+from ollama_router_server.console.door import ClaimResource, FrontDoor, Refusals, SessionResource
+from ollama_router_server.console.guard import ConsoleAccess
+from ollama_router_server.console.pages import pages
+from ollama_router_server.console.rendering import Renderer
+from ollama_router_server.console.sessions import Sessions
+from ollama_router_server.coordination.worker_sync import WorkerSync
+from ollama_router_server.services import Services
+
+__all__ = ["add_console"]
+
+
+def add_console(app: Any, services: Services, sync: WorkerSync) -> None:
+    """Add the console to the router's Falcon application."""
+    assets, sessions = Assets(), Sessions(services)
+    renderer = Renderer(assets)
+    refusals = Refusals(renderer)
+    app.add_middleware(ConsoleAccess(services, sessions))
+    app.add_error_handler(RouterError, refusals.router_error)
+    app.add_error_handler(falcon.HTTPError, refusals.http_error)
+    app.add_route("/", FrontDoor())
+    app.add_route("/console/session", SessionResource(sessions))
+    app.add_route("/console/claim", ClaimResource(sessions))
+    app.add_route("/console/v/{version}/{name:path}", AssetResource(assets))
+    _add_actions(app, services, sync)
+    for path, page in pages(services, sync, renderer).items():
+        app.add_route(f"/console/{path}", page)
+
+
+def _add_actions(app: Any, services: Services, sync: WorkerSync) -> None:
+    """What pages do: the same resources as below `/router/`, for a session instead of a token."""
+    app.add_route("/console/act/servers/{name}/drain", DrainResource(services, on=True))
+    app.add_route("/console/act/servers/{name}/undrain", DrainResource(services, on=False))
+    app.add_route("/console/act/requests/{id}/cancel", CancelResource(services, sync))
+    app.add_route("/console/act/users", UsersResource(services))
+    app.add_route("/console/act/users/{name}", UserResource(services))
+    app.add_route("/console/act/users/{name}/tokens", TokensResource(services))
+    app.add_route("/console/act/users/{name}/tokens/{token}", TokenResource(services))

@@ -1,0 +1,138 @@
+"""Who is signed in: from a token or a link to a cookie, and from a cookie to a user."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from falcon.asgi import Request, Response
+
+from ollama_router_core.access.grants import check_expiry, check_network
+from ollama_router_core.access.sign_in_limits import SignInLimits
+from ollama_router_core.errors import AccessError, InvalidCredential
+from ollama_router_server.admin.access import address_of
+from ollama_router_server.services import Services
+from ollama_router_server.storage.console_sessions import ConsoleSessions
+from ollama_router_server.storage.identities import User
+
+__all__ = ["Sessions"]
+
+_NAME: Final = "orouter-console"
+_WRONG = "this token or link is not valid"
+
+
+class Sessions:
+    """The console's sessions, kept in the database as digests.
+
+    Every failure to sign in is told in the same words, and attempts are limited by address and in all.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._limits = SignInLimits()
+
+    @property
+    def _store(self) -> ConsoleSessions:
+        return self._services.console_sessions
+
+    async def sign_in(self, request: Request, response: Response, token: str) -> User:
+        """Open a session for the user of a token.
+
+        Raises:
+            LimitExceeded: too many attempts.
+            InvalidCredential: the token is not valid, or not from here.
+        """
+        address = address_of(self._services, request)
+        self._limits.attempt(address, self._services.clock.monotonic())
+        headers = [(b"authorization", b"Bearer " + token.encode("utf-8", "surrogatepass"))]
+        try:
+            found = self._services.authenticator.authenticate(headers, address)
+            user = found if isinstance(found, User) else await found
+            self._check(user, address)
+        except AccessError:
+            raise InvalidCredential(_WRONG) from None
+        self._set_cookie(response, await self._store.open(user, "token"))
+        return user
+
+    async def claim(self, request: Request, response: Response, secret: str) -> User:
+        """Open a session with a link that can be used once.
+
+        Raises:
+            LimitExceeded: too many attempts.
+            InvalidCredential: the link is not valid, or was used.
+        """
+        address = address_of(self._services, request)
+        self._limits.attempt(address, self._services.clock.monotonic())
+        token_id = await self._store.claim(secret)
+        await self._services.authenticator.refresh()  # the link may be younger than what is known of users
+        user = None if token_id is None else self._services.authenticator.user_of_token(token_id)
+        try:
+            if user is None:
+                raise InvalidCredential(_WRONG)
+            self._check(user, address)
+        except AccessError:
+            raise InvalidCredential(_WRONG) from None
+        self._set_cookie(response, await self._store.open(user, "link"))
+        return user
+
+    async def find(self, request: Request) -> User | None:
+        """Find the user whose session a request carries; None where there is none that is open."""
+        secret = _secret_of(request, self._cookie_name)
+        stored = None if secret is None else await self._store.find(secret)
+        if stored is None:
+            return None
+        user = self._services.authenticator.user_of_token(stored.token_id)
+        if user is None or user.role != stored.role:
+            return None
+        try:
+            self._check(user, address_of(self._services, request))
+        except AccessError:
+            return None
+        return user
+
+    async def sign_out(self, request: Request, response: Response) -> None:
+        """End the session of a request, here and in the browser."""
+        secret = _secret_of(request, self._cookie_name)
+        if secret is not None:
+            await self._store.close(secret)
+        response.unset_cookie(self._cookie_name, path=self._cookie_path)
+
+    def _check(self, user: User, address: str | None) -> None:
+        check_expiry(user.grants, self._services.clock.wall())
+        check_network(user.grants, address)
+
+    def _set_cookie(self, response: Response, secret: str) -> None:
+        response.set_cookie(
+            self._cookie_name,
+            secret,
+            max_age=int(self._services.config.console.session_longest),
+            path=self._cookie_path,
+            secure=self._is_secure,
+            http_only=True,
+            same_site="Lax",
+        )
+
+    @property
+    def _is_secure(self) -> bool:
+        config = self._services.config
+        return config.tls.certificate is not None or (config.console.public_url or "").startswith("https://")
+
+    @property
+    def _cookie_name(self) -> str:
+        return f"__Secure-{_NAME}" if self._is_secure else _NAME
+
+    @property
+    def _cookie_path(self) -> str:
+        """Only the console's paths get the cookie: ports share cookies, and other programs live on the same host."""
+        prefix = urlsplit(self._services.config.console.public_url or "").path.rstrip("/")
+        return f"{prefix}/console/"
+
+
+def _secret_of(request: Request, name: str) -> str | None:
+    """The cookie's value; two cookies of the name are as good as none, since one may be another program's."""
+    values = []
+    for field, value in request.scope["headers"]:
+        if field == b"cookie":
+            values += [part.strip() for part in value.decode("latin-1").split(";")]
+    found = [value[len(name) + 1 :] for value in values if value.startswith(f"{name}=")]
+    return found[0] if len(found) == 1 and found[0] else None

@@ -1,0 +1,79 @@
+// @ts-check
+// What buttons and forms do: `data-act` names it, and a failure is told where it happened.
+
+/** @type {Map<string, (element: HTMLElement) => unknown>} */
+const acts = new Map();
+
+/**
+ * @param {string} name
+ * @param {(element: HTMLElement) => unknown} act
+ */
+export function onAct(name, act) {
+  acts.set(name, act);
+}
+
+/** @param {HTMLElement} element */
+async function run(element) {
+  const act = acts.get(element.dataset.act ?? "");
+  if (!act) return;
+  const place = element.querySelector("[data-problem]") ?? document.querySelector("[data-problem]");
+  place?.replaceChildren();
+  try {
+    await act(element);
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    if (place) place.replaceChildren(text);
+    else toast(text);
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const element = /** @type {Element} */ (event.target).closest("button[data-act]");
+  if (element instanceof HTMLElement) run(element);
+});
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!(form instanceof HTMLFormElement) || !form.dataset.act) return;
+  event.preventDefault();
+  run(form);
+});
+
+/**
+ * Ask the router; the field X-Console is what a page elsewhere cannot send.
+ * @param {string} method
+ * @param {string} url
+ * @param {unknown} [body]
+ * @returns {Promise<any>}
+ */
+export async function request(method, url, body) {
+  const headers = { "x-console": "1", "content-type": "application/json" };
+  const answer = await fetch(url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+  const document = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error(document.error ?? `the router answered ${answer.status}`);
+  return document;
+}
+
+/**
+ * @param {string} text
+ * @param {() => unknown} [undo]
+ */
+export function toast(text, undo) {
+  const place = document.querySelector("[data-toasts]");
+  if (!place) return;
+  const made = document.createElement("div");
+  made.className = "toast";
+  made.append(text);
+  if (undo) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "Undo";
+    button.addEventListener("click", async () => {
+      made.remove();
+      await undo();
+    });
+    made.append(button);
+  }
+  place.append(made);
+  setTimeout(() => made.remove(), 10_000);
+}

@@ -1,0 +1,92 @@
+// @ts-check
+// The console's script: what must move. Pages read without it; forms and live parts need it.
+import { onAct, request, toast } from "./actions.js";
+import { copyFrom } from "./copy.js";
+import { startKeys } from "./keys.js";
+import { startLive } from "./live.js";
+import { claimFromAddress, signIn, signOut } from "./session.js";
+import { showMoments } from "./moments.js";
+
+const root = document.body.dataset.root ?? "./";
+
+/** @param {string} theme */
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  localStorage.setItem("theme", theme);
+}
+
+const stored = localStorage.getItem("theme");
+if (stored) document.documentElement.dataset.theme = stored;
+
+onAct("theme", () => {
+  const dark = document.documentElement.dataset.theme
+    ? document.documentElement.dataset.theme === "dark"
+    : matchMedia("(prefers-color-scheme: dark)").matches;
+  setTheme(dark ? "light" : "dark");
+});
+
+onAct("menu", (button) => {
+  const open = document.getElementById("rail")?.classList.toggle("open") ?? false;
+  button.setAttribute("aria-expanded", String(open));
+});
+
+onAct("copy", (button) => copyFrom(button));
+onAct("sign-in", (form) => signIn(root, /** @type {HTMLFormElement} */ (form)));
+onAct("sign-out", () => signOut(root));
+
+onAct("search", (form) => {
+  const text = new FormData(/** @type {HTMLFormElement} */ (form)).get("q")?.toString().trim() ?? "";
+  if (/^[0-9a-f]{28}$/.test(text)) location.href = `${root}requests/${text}`;
+  else if (text) location.href = `${root}requests?model=${encodeURIComponent(text)}`;
+});
+
+onAct("drain", async (button) => {
+  const { name = "", on } = button.dataset;
+  const set = (/** @type {boolean} */ drain) =>
+    request("POST", `${root}act/servers/${encodeURIComponent(name)}/${drain ? "drain" : "undrain"}`);
+  await set(on === "yes");
+  toast(on === "yes" ? `${name} drains: it finishes what runs.` : `${name} takes requests again.`, () => set(on !== "yes"));
+});
+
+onAct("cancel", async (button) => {
+  await request("POST", `${root}act/requests/${button.dataset.id}/cancel`);
+  toast("The request is ended.");
+});
+
+onAct("activate", async (button) => {
+  const { name = "", on } = button.dataset;
+  const set = (/** @type {boolean} */ active) => request("PATCH", `${root}act/users/${encodeURIComponent(name)}`, { active });
+  await set(on === "yes");
+  button.dataset.on = on === "yes" ? "no" : "yes";
+  button.textContent = on === "yes" ? "Deactivate" : "Activate";
+  toast(on === "yes" ? `${name} may use the router again.` : `${name} is shut out.`, () => set(on !== "yes"));
+});
+
+onAct("invite-user", async (form) => {
+  const values = Object.fromEntries(new FormData(/** @type {HTMLFormElement} */ (form)));
+  const made = await request("POST", `${root}act/users`, values);
+  const place = document.querySelector("[data-secret]");
+  if (!(place instanceof HTMLElement)) return;
+  place.hidden = false;
+  place.querySelector("[data-secret-name]")?.replaceChildren(made.name);
+  place.querySelector("[data-secret-text]")?.replaceChildren(made.token);
+});
+
+onAct("filter", (form) => {
+  const query = new URLSearchParams();
+  for (const [name, value] of new FormData(/** @type {HTMLFormElement} */ (form)))
+    if (value) query.set(name, value.toString());
+  location.href = `${root}requests${query.size ? `?${query}` : ""}`;
+});
+
+document.addEventListener("click", (event) => {
+  const target = /** @type {Element} */ (event.target);
+  const row = target.closest("tr[data-href]");
+  if (row instanceof HTMLElement && !target.closest("a, button") && !getSelection()?.toString())
+    location.href = row.dataset.href ?? "";
+});
+
+claimFromAddress(root);
+showMoments(document);
+startKeys();
+startLive();

@@ -1,0 +1,36 @@
+// @ts-check
+// Signing in and out.
+import { request } from "./actions.js";
+
+/**
+ * @param {string} root
+ * @param {HTMLFormElement} form
+ */
+export async function signIn(root, form) {
+  const token = new FormData(form).get("token")?.toString().trim() ?? "";
+  await request("POST", `${root}session`, { token });
+  location.reload();
+}
+
+/** @param {string} root */
+export async function signOut(root) {
+  await request("DELETE", `${root}session`);
+  location.href = root;
+}
+
+/**
+ * A link that works once: its secret is in the fragment, which no server sees, and leaves the address at once.
+ * @param {string} root
+ */
+export async function claimFromAddress(root) {
+  const found = /^#claim=([\w-]{20,200})$/.exec(location.hash);
+  if (!found) return;
+  history.replaceState(null, "", location.pathname);
+  try {
+    await request("POST", `${root}claim`, { claim: found[1] });
+    location.reload();
+  } catch (error) {
+    const place = document.querySelector("[data-problem]");
+    place?.replaceChildren(error instanceof Error ? error.message : String(error));
+  }
+}

@@ -1,0 +1,143 @@
+"""Sessions of the console and links that open one: digests alone are kept."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Executable, delete, func, insert, select, update
+from sqlalchemy.engine import Connection
+
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.identities import Role, UnknownUser, User
+from ollama_router_server.storage.schema import console_claims, console_sessions, tokens, users
+from ollama_router_server.system import Clock, random_bytes
+
+__all__ = ["ConsoleSessions", "StoredSession"]
+
+_SEEN_EVERY = 60.0  # seconds between two notes that a session was used
+_MOST_OF_USER = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSession:
+    """An open session; moments are seconds since 1970."""
+
+    user_id: int
+    token_id: int
+    role: Role
+    created_at: float
+    seen_at: float
+
+
+class ConsoleSessions:
+    """Sessions of one database.
+
+    Args:
+        database: where they are kept.
+        clock: for the moments of rows.
+        idle: seconds without use after which a session ends.
+        longest: seconds after which it ends in any case.
+    """
+
+    def __init__(self, database: Database, *, clock: Clock, idle: float, longest: float) -> None:
+        self._database = database
+        self._clock = clock
+        self._idle = idle
+        self._longest = longest
+
+    async def open(self, user: User, method: str) -> str:
+        """Open a session; returns the secret for the cookie, which is not stored.
+
+        A user's oldest sessions end where there are too many, and everybody's that are over.
+        """
+        secret, now = random_bytes(32).hex(), self._clock.wall()
+        row = {
+            "digest": _digest(secret),
+            "user_id": user.id,
+            "token_id": user.token_id,
+            "role": user.role,
+            "method": method,
+            "created_at": now,
+            "seen_at": now,
+        }
+        await self._database.write(_open, row, idle_since=now - self._idle, begun_before=now - self._longest)
+        return secret
+
+    async def find(self, secret: str) -> StoredSession | None:
+        """Find the session of a cookie, if it is still open; its use is noted."""
+        now, digest = self._clock.wall(), _digest(secret)
+        found = await self._database.read(_find, digest)
+        if found is None or now - found.seen_at > self._idle or now - found.created_at > self._longest:
+            return None
+        if now - found.seen_at > _SEEN_EVERY:
+            noted = update(console_sessions).where(console_sessions.c.digest == digest).values(seen_at=now)
+            await self._database.write(_execute, noted)
+        return found
+
+    async def close(self, secret: str) -> None:
+        """End one session."""
+        ours = console_sessions.c.digest == _digest(secret)
+        await self._database.write(_execute, delete(console_sessions).where(ours))
+
+    async def invite(self, user: str, *, seconds: float) -> str:
+        """Make a link's secret that opens one session as this user, once, within so many seconds.
+
+        Raises:
+            UnknownUser: there is no such user.
+        """
+        secret, now = random_bytes(32).hex(), self._clock.wall()
+        await self._database.write(_invite, user, _digest(secret), now=now, expires_at=now + seconds)
+        return secret
+
+    async def claim(self, secret: str) -> int | None:
+        """Use up a link; returns the token that the session is opened with, None if the link is not valid (any more).
+
+        A user without a token cannot sign in: nothing would end the session.
+        """
+        return await self._database.write(_claim, _digest(secret), self._clock.wall())
+
+
+def _execute(connection: Connection, statement: Executable) -> None:
+    connection.execute(statement)
+
+
+def _open(connection: Connection, row: dict[str, Any], *, idle_since: float, begun_before: float) -> None:
+    columns = console_sessions.c
+    over = (columns.seen_at < idle_since) | (columns.created_at < begun_before)
+    connection.execute(delete(console_sessions).where(over))
+    newest = select(columns.digest).where(columns.user_id == row["user_id"]).order_by(columns.created_at.desc())
+    kept = connection.execute(newest.limit(_MOST_OF_USER - 1)).scalars().all()
+    too_many = (columns.user_id == row["user_id"]) & columns.digest.not_in(kept)
+    connection.execute(delete(console_sessions).where(too_many))
+    connection.execute(insert(console_sessions).values(row))
+
+
+def _find(connection: Connection, digest: str) -> StoredSession | None:
+    columns = console_sessions.c
+    query = select(columns.user_id, columns.token_id, columns.role, columns.created_at, columns.seen_at)
+    row = connection.execute(query.where(columns.digest == digest)).mappings().one_or_none()
+    return None if row is None else StoredSession(**row)
+
+
+def _invite(connection: Connection, user: str, digest: str, *, now: float, expires_at: float) -> None:
+    connection.execute(delete(console_claims).where(console_claims.c.expires_at < now))
+    user_id = connection.execute(select(users.c.id).where(users.c.name == user)).scalar_one_or_none()
+    if user_id is None:
+        raise UnknownUser(f"no user is named {user!r}")
+    row = {"digest": digest, "user_id": user_id, "expires_at": expires_at}
+    connection.execute(insert(console_claims).values(row))
+
+
+def _claim(connection: Connection, digest: str, now: float) -> int | None:
+    columns = console_claims.c
+    used = delete(console_claims).where(columns.digest == digest, columns.expires_at >= now)
+    user_id = connection.execute(used.returning(columns.user_id)).scalar_one_or_none()
+    first = select(func.min(tokens.c.id)).where(tokens.c.user_id == user_id)
+    return connection.execute(first).scalar_one_or_none()
+
+
+def _digest(secret: str) -> str:
+    """A plain hash is enough: the secret has 256 random bits."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

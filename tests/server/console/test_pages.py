@@ -1,0 +1,188 @@
+"""The pages: who sees which, what they show, and that nothing from outside becomes part of them."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ollama_router_core.testing import OllamaSimulator, model
+from support.eventually import eventually_async
+from support.router import RunningRouter, running_router, server_entry
+
+pytestmark = pytest.mark.anyio
+
+OURS = {"x-console": "1"}
+PERSON = {"accept": "text/html"}
+CHAT = {"model": "llama3.2:3b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
+EVERYBODYS = ("", "requests", "models")
+READERS = ("now", "servers", "servers/one", "models/llama3.2:3b", "usage")
+ADMINS = ("people", "history")
+HOSTILE = "<img src=x onerror=alert(1)>\u202e{{7*7}}"
+
+
+async def signed_in(router: RunningRouter, token: str) -> httpx.AsyncClient:
+    """A browser with a session."""
+    browser = router.client("")
+    browser.headers.update(PERSON)
+    answer = await browser.post("/console/session", json={"token": token}, headers=OURS)
+    assert answer.status_code == 200
+    return browser
+
+
+async def test_each_role_sees_its_pages_and_no_other(tmp_path: Path) -> None:
+    """Users see their own, viewers read all, admins may act; every refusal is a page that names what is missing."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        made = (await admin.post("/router/users", json={"name": "vic", "role": "viewer"})).json()
+        await router.services.authenticator.refresh()
+        allowed = {
+            router.token: EVERYBODYS,
+            made["token"]: (*EVERYBODYS, *READERS),
+            router.admin_token: (*EVERYBODYS, *READERS, *ADMINS),
+        }
+        for token, pages in allowed.items():
+            browser = await signed_in(router, token)
+            for page in (*EVERYBODYS, *READERS, *ADMINS):
+                answer = await browser.get(f"/console/{page}")
+                assert answer.status_code == (200 if page in pages else 403), page
+                assert answer.headers["content-type"].startswith("text/html")
+            await browser.aclose()
+
+
+async def test_a_page_says_what_it_may_do_and_is_not_kept(tmp_path: Path) -> None:
+    """The policy allows our own files alone, no page is stored or framed, and links are relative."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+    ):
+        browser = await signed_in(router, router.admin_token)
+        page = await browser.get("/console/servers/one")
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert page.headers["cache-control"] == "no-store"
+        assert re.findall(r'(?:href|src)="(?:/|https?:)', page.text) == []
+        assert re.findall(r"<script(?! type=\"module\" src=)|style=|\son\w+=", page.text) == []
+        files = re.findall(r'(?:href|src)="(\.\./v/[^"]+)"', page.text)
+        for path in files:
+            asset = await browser.get(f"/console/servers/{path}")
+            assert asset.status_code == 200
+            assert "immutable" in asset.headers["cache-control"]
+        await browser.aclose()
+
+
+async def test_a_request_is_told_in_a_sentence_with_parts_that_add_up(tmp_path: Path) -> None:
+    """From the list to the one request, by its id; another user's is not found."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+        router.client(router.admin_token) as admin,
+    ):
+        await client.post("/api/chat", json=CHAT)
+        await admin.post("/api/chat", json=CHAT)
+        ours = {row.user: row.id for row in await router.rows(2)}
+        browser = await signed_in(router, router.token)
+        listed = await browser.get("/console/requests")
+        assert ours["alice"] in listed.text
+        assert ours["root"] not in listed.text
+        one = await browser.get(f"/console/requests/{ours['alice']}")
+        assert "<h1>Took " in one.text
+        assert (await browser.get(f"/console/requests/{ours['root']}")).status_code == 404
+        shown = (await client.get(f"/router/requests/{ours['alice']}")).json()
+        assert sum(phase["ms"] for phase in shown["phases"]) == pytest.approx(shown["total_ms"], abs=1)
+        await browser.aclose()
+
+
+async def test_hostile_names_are_shown_literally(tmp_path: Path) -> None:
+    """A user's name, a model's name in a row: text, cut, never a part of the page."""
+    name = HOSTILE.replace("\u202e", "")
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        assert (await admin.post("/router/users", json={"name": name})).status_code == 201
+        await admin.post("/api/chat", json={**CHAT, "model": name + "x" * 3000})
+        await router.rows(1)
+        browser = await signed_in(router, router.admin_token)
+        for page in ("people", "requests", "now", "usage"):
+            text = (await browser.get(f"/console/{page}")).text
+            assert "<img src=x" not in text
+            assert "49" not in re.findall(r"onerror=alert\(1\)&gt;(\d\d)", text)
+            assert "x" * 200 not in text
+        assert "&lt;img src=x" in (await browser.get("/console/people")).text
+        await browser.aclose()
+
+
+async def test_live_parts_come_alone_and_only_when_they_changed(tmp_path: Path) -> None:
+    """The script gets the part without the shell; with the tag of what it has it gets 304."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+    ):
+        browser = await signed_in(router, router.admin_token)
+        part = await browser.get("/console/requests", headers=OURS)
+        assert "<html" not in part.text
+        again = await browser.get("/console/requests", headers={**OURS, "if-none-match": part.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        await browser.aclose()
+
+
+async def test_an_admin_drains_and_undoes_it(tmp_path: Path) -> None:
+    """The buttons' routes do what those below `/router/` do."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+    ):
+        browser = await signed_in(router, router.admin_token)
+        await browser.post("/console/act/servers/one/drain", headers=OURS)
+        assert "draining" in (await browser.get("/console/servers")).text
+        await browser.post("/console/act/servers/one/undrain", headers=OURS)
+        assert "Undrain" not in (await browser.get("/console/servers")).text
+        plain = await signed_in(router, router.token)
+        assert (await plain.post("/console/act/servers/one/drain", headers=OURS)).status_code == 403
+        await browser.aclose()
+        await plain.aclose()
+
+
+async def test_a_request_in_progress_is_cancelled_by_who_may(tmp_path: Path) -> None:
+    """Its client gets an error, its row names who ended it; another user cannot."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")], time_scale=1.0, answer_tokens=5_000) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+        router.client(router.admin_token) as admin,
+        client.stream("POST", "/api/chat", json={**CHAT, "stream": True}) as stream,
+    ):
+        lines = stream.aiter_lines()
+        await anext(lines)
+
+        async def is_shown() -> bool:
+            return bool((await admin.get("/router/overview")).json()["running"])
+
+        await eventually_async(is_shown)
+        (running,) = (await admin.get("/router/overview")).json()["running"]
+        made = (await admin.post("/router/users", json={"name": "bob"})).json()
+        await router.services.authenticator.refresh()
+        async with router.client(made["token"]) as bob:
+            assert (await bob.post(f"/router/requests/{running['id']}/cancel")).status_code == 404
+        assert (await admin.post(f"/router/requests/{running['id']}/cancel")).json()["cancelled"] is True
+        told = []
+        with suppress(httpx.RemoteProtocolError):
+            async for line in lines:
+                told.append(line)  # noqa: PERF401 - what came before the cut counts
+        assert "cancelled by root" in told[-1]
+        (row,) = await router.rows(1)
+        assert row.error_code == "request_cancelled"
+        assert "root" in (row.error or "")
+        browser = await signed_in(router, router.admin_token)
+        assert "request.cancel" in (await browser.get("/console/history")).text
+        await browser.aclose()

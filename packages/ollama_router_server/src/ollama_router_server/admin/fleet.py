@@ -10,8 +10,8 @@ from falcon.asgi import Request, Response
 from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.model_placement import differing_digests
-from ollama_router_server.admin.bodies import actor_of
 from ollama_router_server.admin.access import ADMINS, READERS
+from ollama_router_server.admin.bodies import actor_of
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 

@@ -47,7 +47,7 @@ _log = structlog.get_logger("audit")
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: a user of the router over HTTP or on the console, an account of the machine by the command line, or the router itself.
+    """Who acts: a user over HTTP or on the console, an account of the machine by the command line, the router itself.
 
     `address` is the client's address, or the name of the machine on which the command line ran.
     """

@@ -237,7 +237,7 @@ async def test_an_error_with_status_200_has_its_own_status(
     assert answer.status_code == status
     assert "your input was flagged" in answer.text
     assert answer.headers.get("x-should-retry") == retry
-    assert rows[0].error_code == "upstream_error"
+    assert rows[0].error_code == "host_failed"
 
 
 async def test_what_cannot_be_said_there_is_refused(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 RequestError
 `-- UntranslatableRequest     untranslatable          400   the target dialect has no way to say this
 UpstreamError
-|-- HostFailed              upstream_error          502   the host's own error, inside an answer that began well
+|-- HostFailed              host_failed             502   the host's own error, inside an answer that began well
 `-- UntranslatableReply       untranslatable_reply    502   the answer cannot be put into the client's dialect
 `-- StreamEventTooLarge   stream_event_too_large  502   one line or event of a stream beyond the cap
 """
@@ -27,6 +27,8 @@ class UntranslatableRequest(RequestError):
 
 class HostFailed(UpstreamError):
     """A host answered with the status 200 and an error; `error` is for the client alone: it may quote the prompt."""
+
+    code = "host_failed"
 
     def __init__(self, error: ApiError) -> None:
         super().__init__("the server reported an error inside its answer")

@@ -196,6 +196,45 @@ class TestBoundsForEveryStrategy:
         assert admission.traffic(fleet, 0.1).in_flight == {other: 1}
 
 
+class TestWaits:
+    """How long, and for how many."""
+
+    def test_one_model_leaves_room_for_the_others(self):
+        """Its own bound is reached; another model's request joins the queue."""
+        servers = {"a": {"max_memory_gb": 48.0, "max_concurrent": 1}}
+        admission = make(servers, "least_loaded", max_waiting=8, max_waiting_per_model=2)
+        admission.arrive(ticket(0), WARM, 0.0)
+        for number in (1, 2):
+            assert admission.arrive(ticket(number), WARM, 0.0) == ()
+        (refused,) = admission.arrive(ticket(3), WARM, 0.0)
+        assert isinstance(refused.error, Overloaded)
+        assert admission.arrive(ticket(4, "other"), WARM, 0.0) == ()
+
+    def test_the_tick_that_was_asked_for_ends_the_wait(self):
+        """Whatever floating point makes of the sum of arrival and patience."""
+        servers = {"a": {"max_memory_gb": 48.0, "max_concurrent": 1}}
+        for start in (0.1, 0.7, 1.1, 1e6 + 0.3):
+            admission = make(servers, "least_loaded", max_wait=0.2)
+            admission.arrive(ticket(0, arrived=start), WARM, start)
+            admission.arrive(ticket(1, arrived=start), WARM, start)
+            at = admission.next_tick(start)
+            (refused,) = admission.tick(WARM, at)
+            assert isinstance(refused, Refusal)
+            assert admission.next_tick(at) is None
+
+    def test_a_request_may_wait_for_less_than_the_others(self):
+        """Its own time ends first, though it came later."""
+        servers = {"a": {"max_memory_gb": 48.0, "max_concurrent": 1}}
+        admission = make(servers, "least_loaded", max_wait=60.0)
+        admission.arrive(ticket(0), WARM, 0.0)
+        admission.arrive(ticket(1), WARM, 0.0)
+        admission.arrive(replace(ticket(2, arrived=1.0), max_wait=5.0), WARM, 1.0)
+        assert admission.next_tick(1.0) == 6.0
+        (refused,) = admission.tick(WARM, 6.0)
+        assert refused.ticket.number == 2
+        assert admission.next_tick(6.0) == 60.0
+
+
 class TestFastest:
     """Bound late: slots of loaded models first, loads where they pay."""
 

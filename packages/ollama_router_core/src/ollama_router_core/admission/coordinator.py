@@ -39,7 +39,7 @@ class Admission:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._queue = WaitQueue(config.queue.max_waiting)
+        self._queue = WaitQueue(config.queue)
         self._in_flight = InFlightTable()
         self._rates = ArrivalRates()
         self.selector = ServerSelector(config)
@@ -53,7 +53,7 @@ class Admission:
     def reconfigure(self, config: Config) -> None:
         """Use another config from now on; waiting requests are considered again with the next `changed`."""
         self._config = config
-        self._queue.capacity = config.queue.max_waiting
+        self._queue.reconfigure(config.queue)
         self.selector = ServerSelector(config)
         self._costs.reconfigure(self.selector)
 
@@ -87,12 +87,11 @@ class Admission:
         them go was considered when it happened.
         """
         request, queue = ticket.request, self._queue
-        waiting = queue.waiting_of(ticket.user) + 1
-        if len(queue) < self._allowed(waiting) or kind_of(request) not in queue.groups:
+        if queue.has_room(ticket.user, request.model) or kind_of(request) not in queue.groups:
             return None
         if self.selector.fixed_decision(request, snapshot) is not None:
             return None
-        if len(queue) >= queue.capacity and queue.surplus_of(waiting):
+        if len(queue) >= queue.settings.max_waiting and queue.surplus_of(queue.waiting_of(ticket.user) + 1):
             return None
         if request.model is not None:
             self._rates.arrived(request.model, now)
@@ -154,7 +153,7 @@ class Admission:
             self._refuse(
                 ticket, self._overloaded(self.expected_wait(ticket, snapshot, now), "waited for too long"), now
             )
-            for ticket in self._queue.expired(now, self._config.queue.max_wait)
+            for ticket in self._queue.expired(now)
         ]
         servers = sorted(self._config.servers)
         if not servers or not self._binds_late:
@@ -164,10 +163,9 @@ class Admission:
 
     def next_tick(self, now: float) -> float | None:
         """When `tick` should be called; None while nobody waits."""
-        oldest = self._queue.oldest()
-        if oldest is None:
+        end = self._queue.next_deadline()
+        if end is None:
             return None
-        end = oldest.arrived + self._config.queue.max_wait
         return max(now, min(end, self._last_check + _RECHECK_SECONDS)) if self._binds_late else max(now, end)
 
     # --- what is going on ------------------------------------------------------------------------------------------
@@ -234,17 +232,15 @@ class Admission:
         kind = kind_of(ticket.request)
         position = self._queue.join(ticket)
         outcomes = self._dispatch_waiting(snapshot, now, kinds=(kind,))
-        if ticket.number not in self._queue or position <= self._allowed(self._queue.waiting_of(ticket.user)):
+        if ticket.number not in self._queue:
             return outcomes
-        loser = self._queue.surplus_of(self._queue.waiting_of(ticket.user)) if position > self._queue.capacity else None
+        if self._queue.has_room(ticket.user, ticket.request.model, joined=True):
+            return outcomes
+        is_full = position > self._config.queue.max_waiting
+        loser = self._queue.surplus_of(self._queue.waiting_of(ticket.user)) if is_full else None
         loser = loser or ticket
         error = self._overloaded(self.expected_wait(loser, snapshot, now), "the queue is full")
         return (*outcomes, self._refuse(loser, error, now))
-
-    def _allowed(self, waiting: int) -> int:
-        """How long the queue may be with one more ticket of a user who then has `waiting` in it."""
-        most = self._config.queue.max_waiting_per_user
-        return 0 if most is not None and waiting > most else self._queue.capacity
 
     def _must_queue(self, ticket: Ticket, snapshot: FleetSnapshot) -> bool:
         """Whether another request waits for a server that this one could take."""

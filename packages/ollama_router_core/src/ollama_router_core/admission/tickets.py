@@ -13,7 +13,10 @@ __all__ = ["Dispatch", "Outcome", "Refusal", "Ticket"]
 
 
 class Ticket(Struct, frozen=True, kw_only=True, eq=False):
-    """One request that wants a server. `number` is unique, `arrived` is seconds of the clock that `now` comes from."""
+    """One request that wants a server. `number` is unique, `arrived` is seconds of the clock that `now` comes from.
+
+    `max_wait` are the seconds it may wait, None leaves that to the queue.
+    """
 
     number: int
     request: RouteRequest
@@ -21,6 +24,7 @@ class Ticket(Struct, frozen=True, kw_only=True, eq=False):
     user: str = ""
     prefix: HeldPrefix | None = None
     tiebreak: int = 0
+    max_wait: float | None = None
 
 
 class Dispatch(Struct, frozen=True, kw_only=True, eq=False):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from ollama_router_core.admission.tickets import Ticket
 from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.config.settings import Queue
 from ollama_router_core.routing.candidates import RequestKind, kind_of
 from ollama_router_core.routing.expected_time import BYTES_A_TOKEN
 
@@ -55,14 +57,15 @@ def group_of_one(ticket: Ticket) -> RequestGroup:
 
 
 class WaitQueue:
-    """At most `capacity` tickets, in groups by kind."""
+    """Tickets that wait, in groups by kind, within the bounds of the settings."""
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
+    def __init__(self, settings: Queue) -> None:
+        self.settings = settings
         self.groups: dict[RequestKind, RequestGroup] = {}
         self.by_model: dict[CanonicalName | None, list[RequestGroup]] = {}
         self._tickets: dict[int, tuple[Ticket, RequestGroup, int]] = {}
         self._by_user: dict[str, dict[int, Ticket]] = {}
+        self._deadlines: list[tuple[float, int]] = []
         self._turn: dict[str, int] = {}
         self._turns = 0
         self._changes = 0
@@ -73,9 +76,37 @@ class WaitQueue:
     def __contains__(self, number: int) -> bool:
         return number in self._tickets
 
+    def reconfigure(self, settings: Queue) -> None:
+        """Go by other bounds from now on, for those who wait too."""
+        self.settings = settings
+        self._deadlines = [(self.deadline(ticket), number) for number, (ticket, _, _) in self._tickets.items()]
+        heapq.heapify(self._deadlines)
+
+    def patience(self, ticket: Ticket) -> float:
+        """Seconds that a ticket may wait."""
+        return self.settings.max_wait if ticket.max_wait is None else ticket.max_wait
+
+    def deadline(self, ticket: Ticket) -> float:
+        """When its wait ends."""
+        return ticket.arrived + self.patience(ticket)
+
     def waiting_of(self, user: str) -> int:
         """How many tickets of one user wait."""
         return len(self._by_user.get(user, ()))
+
+    def waiting_for(self, model: CanonicalName | None) -> int:
+        """How many tickets wait for one model."""
+        return sum([len(group.tickets) for group in self.by_model.get(model, ())])
+
+    def has_room(self, user: str, model: CanonicalName | None, *, joined: bool = False) -> bool:
+        """Whether one more ticket of a user for a model is within the bounds, or one that has `joined` already."""
+        bounds, more = self.settings, 0 if joined else 1
+        if len(self._tickets) + more > bounds.max_waiting:
+            return False
+        if self.waiting_for(model) + more > bounds.max_waiting_per_model:
+            return False
+        most = bounds.max_waiting_per_user
+        return most is None or self.waiting_of(user) + more <= most
 
     def position(self, number: int) -> int:
         """The position a ticket had when it joined, from 1; 0 when it does not wait."""
@@ -95,6 +126,7 @@ class WaitQueue:
         position = len(self._tickets) + 1
         self._tickets[ticket.number] = (ticket, group, position)
         self._by_user.setdefault(ticket.user, {})[ticket.number] = ticket
+        heapq.heappush(self._deadlines, (self.deadline(ticket), ticket.number))
         return position
 
     def leave(self, number: int) -> Ticket | None:
@@ -121,12 +153,22 @@ class WaitQueue:
         """Note that a user had a turn."""
         self._turns += 1
         self._turn[user] = self._turns
-        if len(self._turn) > 4 * self.capacity + 64:
+        if len(self._turn) > 4 * self.settings.max_waiting + 64:
             self._turn = {name: turn for name, turn in self._turn.items() if name in self._by_user}
 
-    def expired(self, now: float, patience: float) -> list[Ticket]:
-        """The tickets that have waited for `patience` seconds or longer."""
-        return [ticket for ticket, _, _ in self._tickets.values() if now - ticket.arrived >= patience]
+    def next_deadline(self) -> float | None:
+        """When the first wait ends, None while nobody waits."""
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][1] not in self._tickets:
+            heapq.heappop(deadlines)
+        return deadlines[0][0] if deadlines else None
+
+    def expired(self, now: float) -> list[Ticket]:
+        """The tickets whose wait has ended."""
+        found = []
+        while (at := self.next_deadline()) is not None and at <= now:
+            found.append(self._tickets[heapq.heappop(self._deadlines)[1]][0])
+        return found
 
     def oldest(self) -> Ticket | None:
         """The ticket that joined first."""

@@ -125,11 +125,16 @@ class Queue(Section):
     """The queue of requests that no server can take yet."""
 
     max_waiting: Annotated[int, Field(ge=0)] = Field(
-        default=64,
+        default=512,
         description="Requests that may wait at the same time; further ones are rejected with 503 and Retry-After.",
     )
+    max_waiting_per_model: Annotated[int, Field(ge=0)] = Field(
+        default=256, description="Requests that may wait for one model, so that it leaves room for the others."
+    )
     max_wait: Seconds = Field(
-        default=30.0, description="Seconds that a request may wait before it is rejected with 503."
+        default=300.0,
+        description="Seconds that a request may wait before it is rejected with 503; at once where its turn is"
+        " expected later than that.",
     )
     max_waiting_per_user: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Waiting requests per user; null sets no limit of its own."

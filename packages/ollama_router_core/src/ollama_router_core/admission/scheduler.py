@@ -175,10 +175,17 @@ class Scheduler:
                 yield self._load_for(group, cost, unload)
 
     def _load_for(self, group: RequestGroup, cost: ServiceCost, unload: tuple[CanonicalName, ...]) -> ScheduledTicket:
-        loaded = cost.candidate.facts.loaded
-        gone = tuple(model for model in unload if model in loaded)
+        gone = self._named(cost.candidate, unload)
         reason = f"a load of ~{cost.load:.1f} s pays for {len(group.tickets)} waiting"
         return self._schedule(group, self._next(group, cost), cost, load=cost.load, unload=gone, reason=reason)
+
+    def _named(self, candidate: Candidate, victims: tuple[CanonicalName, ...]) -> tuple[CanonicalName, ...]:
+        """The victims to be unloaded beforehand; none where only a number of models is in the way that nobody saw."""
+        room, own = candidate.room, candidate.loaded
+        held = sum([one.size for one in candidate.others]) + sum(self._arriving(candidate))
+        known = room.counted or not room.holds(candidate.size, held)
+        loaded = candidate.facts.loaded
+        return tuple([one for one in victims if one in loaded and (known or (own is not None and one == own.name))])
 
     def best_load(self, groups: Iterable[RequestGroup], servers: Iterable[str]) -> ScheduledTicket | None:
         """The load that pays most among these groups and servers, if one does and its room is free.
@@ -259,42 +266,37 @@ class Scheduler:
     ) -> tuple[tuple[CanonicalName, ...], float] | tuple[None, float]:
         """Whose room to take, the least missed for its size first, and the loss; None beyond `most`."""
         candidate = cost.candidate
-        own = candidate.loaded
+        own, room = candidate.loaded, candidate.room
         victims: list[LoadedModel] = [] if own is None else [own]
         loss = 0.0 if own is None else self._costs.loss(candidate, own, seconds)
-        free = None if candidate.free is None else candidate.free - self._arriving(candidate)
-        if free is not None and free < candidate.size:
-            others = [one for one in candidate.facts.loaded.values() if one is not own]
-            priced = sorted(
-                [(self._costs.loss(candidate, one, seconds) / max(one.size, 1), one.name, one) for one in others],
-            )
-            for price, _, one in priced:
-                if free >= candidate.size:
-                    break
-                victims.append(one)
-                free += one.size
-                loss += price * one.size
-                if loss > most:
-                    return None, loss
-            if free < candidate.size:
+        arriving = self._arriving(candidate)
+        held = sum([one.size for one in candidate.others]) + sum(arriving)
+        count = len(candidate.others) + len(arriving)
+        if room.fits(candidate.size, held, count):
+            return tuple([one.name for one in victims]), loss
+        priced = sorted(
+            [(self._costs.loss(candidate, one, seconds) / max(one.size, 1), one.name, one) for one in candidate.others],
+        )
+        gone: list[LoadedModel] = []
+        for price, _, one in priced:
+            if room.fits(candidate.size, held, count):
+                break
+            gone.append(one)
+            held, count = held - one.size, count - 1
+            loss += price * one.size
+            if loss > most:
                 return None, loss
-            loss -= self._spare(victims, own, free - candidate.size, candidate, seconds)
-        return tuple([one.name for one in victims]), loss
+        if not room.fits(candidate.size, held, count):
+            return None, loss
+        for one in list(gone):  # a later, larger victim may have made it needless
+            if room.fits(candidate.size, held + one.size, count + 1):
+                gone.remove(one)
+                held, count = held + one.size, count + 1
+                loss -= self._costs.loss(candidate, one, seconds)
+        return tuple([one.name for one in (*victims, *gone)]), loss
 
-    def _spare(
-        self, victims: list[LoadedModel], own: LoadedModel | None, surplus: int, candidate: Candidate, seconds: float
-    ) -> float:
-        """Let stay whom a later, larger victim made needless; returns the loss avoided."""
-        avoided = 0.0
-        for one in list(victims):
-            if one is not own and one.size <= surplus:
-                victims.remove(one)
-                surplus -= one.size
-                avoided += self._costs.loss(candidate, one, seconds)
-        return avoided
-
-    def _arriving(self, candidate: Candidate) -> int:
-        """Bytes of models that our own requests load there and no report shows yet."""
+    def _arriving(self, candidate: Candidate) -> list[int]:
+        """Bytes of each model that our own requests load there and no report shows yet."""
         loaded = candidate.facts.loaded
         running = self._in_flight.server(candidate.name).running.values()
-        return sum([one.size for one in running if one.load and not one.answering and one.kind.model not in loaded])
+        return [one.size for one in running if one.load and not one.answering and one.kind.model not in loaded]

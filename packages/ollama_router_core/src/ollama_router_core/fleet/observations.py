@@ -14,6 +14,7 @@ from typing import Any
 
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.errors import UpstreamProtocolError
+from ollama_router_core.fleet.capacity import HeldModel
 from ollama_router_core.fleet.snapshot import EMPTY, InstalledModel, LoadedModel, ModelFacts, ServerFacts
 from ollama_router_core.responses.server_documents import is_version, read_document, read_rows
 
@@ -87,8 +88,36 @@ def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float) -> S
     for name, context in facts.loading_at.items():
         if name in loaded and loaded[name].context_length not in {None, context}:
             del loaded[name]
-    seen = replace(facts, loaded=MappingProxyType(loaded), loaded_at=now)
+    seen = replace(
+        facts,
+        loaded=MappingProxyType(loaded),
+        loaded_at=now,
+        measured=_measured(facts, loaded),
+        capacity=facts.capacity.observe(_held(facts, facts.loaded), _held(facts, loaded), now),
+    )
     return _without_loads(seen, loaded)
+
+
+def _measured(
+    facts: ServerFacts, loaded: Mapping[CanonicalName, LoadedModel]
+) -> Mapping[tuple[CanonicalName, int | None], int]:
+    """The sizes known, with those of what is loaded now; of models that are on disk still."""
+    new = {(name, length): row.size for name, row in loaded.items() for length in (row.context_length, None)}
+    if all(facts.measured.get(key) == size for key, size in new.items()):
+        return facts.measured
+    installed = facts.installed
+    kept = {key: size for key, size in facts.measured.items() if installed is None or key[0] in installed}
+    return MappingProxyType({**kept, **new})
+
+
+def _held(facts: ServerFacts, loaded: Mapping[CanonicalName, LoadedModel]) -> dict[CanonicalName, HeldModel]:
+    """What is in memory, with sizes; a model that was seen to answer only counts with what it took before."""
+    found = {}
+    for name, row in loaded.items():
+        size = row.size or facts.measured.get((name, row.context_length)) or facts.measured.get((name, None)) or 0
+        if size:
+            found[name] = HeldModel(size, row.size_vram if row.size else size, row.expires_at)
+    return found
 
 
 def observe_show(facts: ServerFacts, name: CanonicalName, body: bytes) -> ServerFacts:

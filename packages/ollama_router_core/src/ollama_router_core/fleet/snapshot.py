@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from msgspec import Struct, structs
 
 from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.fleet.capacity import Capacity
 
 __all__ = ["FleetSnapshot", "InstalledModel", "LoadedModel", "ModelFacts", "ServerFacts", "SuspendedModel", "stubs"]
 
@@ -92,7 +93,7 @@ class ServerFacts:
     server has told its models.
     `loading` maps a model to when its load was first seen by our own traffic, `loading_at` to the context that was
     asked for with that load, if one was. `measured` keeps the sizes that `/api/ps` reported for models since unloaded,
-    by model and context length (also under None: the latest).
+    by model and context length (also under None: the latest). `capacity` is what its memory was seen to hold.
     """
 
     name: str
@@ -108,6 +109,7 @@ class ServerFacts:
     loading: Mapping[CanonicalName, float] = field(default_factory=lambda: EMPTY)
     loading_at: Mapping[CanonicalName, int] = field(default_factory=lambda: EMPTY)
     measured: Mapping[tuple[CanonicalName, int | None], int] = field(default_factory=lambda: EMPTY)
+    capacity: Capacity = field(default_factory=Capacity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from msgspec import Struct
@@ -11,6 +11,7 @@ from msgspec import Struct
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config, Server
+from ollama_router_core.fleet.capacity import Room
 from ollama_router_core.fleet.memory import GIB, MemoryEstimate, context_on, estimate_memory, known_model
 from ollama_router_core.fleet.snapshot import (
     FleetSnapshot,
@@ -73,11 +74,11 @@ class Candidate:
     """One server as a kind of request sees it.
 
     `model` is what is asked for. `limit` is `max_memory_gb` in bytes, None without one. `warmth` is WARM, COLD or
-    EVICTS and `warm_reason` says it in words. `loaded` is the model there with whatever context. `victims` are the
-    models that would have to go, each with the seconds of its reload. `health_tier` is RESPONSIVE, SLOW (its last probe
-    took longer than `server_busy_threshold_ms`) or UNLISTED (it never listed its models: it may be another program).
-    `index` is the server's position among all configured servers by name, `salt` a hash of its name that tie-breaking
-    mixes.
+    EVICTS and `warm_reason` says it in words. `loaded` is the model there with whatever context, `others` what else is
+    loaded there, each with its size; `room` says what fits beside them. `victims` are the models that would have to go,
+    each with the seconds of its reload. `health_tier` is RESPONSIVE, SLOW (its last probe took longer than
+    `server_busy_threshold_ms`) or UNLISTED (it never listed its models: it may be another program). `index` is the
+    server's position among all configured servers by name, `salt` a hash of its name that tie-breaking mixes.
     """
 
     name: str
@@ -93,7 +94,8 @@ class Candidate:
     loading_since: float | None
     weight: ModelWeight
     size: int
-    free: int | None
+    others: tuple[LoadedModel, ...]
+    room: Room
     health_tier: int
     victims: tuple[tuple[CanonicalName, float], ...]
     index: int
@@ -121,10 +123,13 @@ def make_candidate(
     limit = None if server.max_memory_gb is None else round(server.max_memory_gb * GIB)
     loaded = None if kind.model is None else facts.loaded.get(kind.model)
     size = estimate.size
-    held = sum(model.size for model in facts.loaded.values() if model is not loaded)
-    free = None if limit is None else limit - held
+    others = tuple([_sized(one, snapshot, facts, config, server) for one in facts.loaded.values() if one is not loaded])
+    room = facts.capacity.room(limit)
+    held = sum([one.size for one in others])
+    fits = room.fits(size, held, len(others))
+    free = room.limit - held if room.is_known else None
     installed = None if kind.model is None else known_model(kind.model, facts, snapshot.servers.values())
-    warmth, reason = _warmth(kind, facts, loaded, _context(kind, server, installed), size, free)
+    warmth, reason = _warmth(kind, facts, loaded, _context(kind, server, installed), fits=fits, free=free)
     return Candidate(
         name=name,
         model=kind.model,
@@ -139,9 +144,10 @@ def make_candidate(
         loading_since=None if kind.model is None else facts.loading.get(kind.model),
         weight=model_weight(kind.model or "", installed),
         size=size,
-        free=free,
+        others=others,
+        room=room,
         health_tier=_health_tier(kind, facts, config),
-        victims=_victims(facts, loaded, 0 if free is None else size - free),
+        victims=_victims(others, room, size),
         index=index,
         salt=zlib.crc32(name.encode()),
     )
@@ -158,16 +164,25 @@ def _health_tier(kind: RequestKind, facts: ServerFacts, config: Config) -> int:
     return SLOW if facts.probe_ms is not None and facts.probe_ms > config.server_busy_threshold_ms else RESPONSIVE
 
 
-def _victims(facts: ServerFacts, kept: LoadedModel | None, missing: int) -> tuple[tuple[CanonicalName, float], ...]:
+def _sized(
+    one: LoadedModel, snapshot: FleetSnapshot, facts: ServerFacts, config: Config, server: Server
+) -> LoadedModel:
+    """A loaded model with its size: one that was seen to answer is measured only when the server is asked next."""
+    if one.size:
+        return one
+    estimate = estimate_memory(one.name, facts, snapshot, config.models, num_ctx=one.context_length, host=server)
+    return replace(one, size=estimate.size)
+
+
+def _victims(others: tuple[LoadedModel, ...], room: Room, size: int) -> tuple[tuple[CanonicalName, float], ...]:
     """Who goes: the model that would expire first, then the next, until there is room."""
     victims: list[tuple[CanonicalName, float]] = []
-    by_expiry = sorted(facts.loaded.values(), key=lambda one: (one.expires_at or float("inf"), one.name))
-    for model in by_expiry:
-        if missing <= 0:
+    held, count = sum([one.size for one in others]), len(others)
+    for model in sorted(others, key=lambda one: (one.expires_at or float("inf"), one.name)):
+        if room.fits(size, held, count):
             break
-        if model is not kept:
-            missing -= model.size
-            victims.append((model.name, reload_seconds(model.size)))
+        held, count = held - model.size, count - 1
+        victims.append((model.name, reload_seconds(model.size)))
     return tuple(victims)
 
 
@@ -183,7 +198,8 @@ def _warmth(
     facts: ServerFacts,
     loaded: LoadedModel | None,
     context: int | None,
-    size: int,
+    *,
+    fits: bool,
     free: int | None,
 ) -> tuple[int, Reason]:
     if loaded is not None and (context is None or loaded.context_length in {None, context}):
@@ -196,6 +212,7 @@ def _warmth(
         return COLD, Reason("reload", f"is loading it at {coming} tokens, must reload for {context}")
     if loaded is not None:
         return COLD, Reason("reload", f"loaded at {loaded.context_length} tokens, must reload for {context}")
-    if free is None or size <= free:
+    if fits:
         return COLD, Reason("cold", "not loaded, fits beside what is")
-    return EVICTS, Reason("evicts", f"not loaded, must evict: {max(free, 0) / GIB:.1f} GiB free")
+    held = f"{len(facts.loaded)} models loaded" if free is None else f"{max(free, 0) / GIB:.1f} GiB free"
+    return EVICTS, Reason("evicts", f"not loaded, must evict: {held}")

@@ -1,0 +1,121 @@
+"""How much a server's memory holds, learned from what `/api/ps` showed together and what it did not.
+
+A model that is gone before its time while another came had to make room: together they were too much. Until that was
+seen a server is believed to hold whatever it is asked for, within `max_memory_gb` where its operator says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from ollama_router_core.api.model_names import CanonicalName
+
+__all__ = ["Capacity", "HeldModel", "Room"]
+
+_FIT_SHARE = 0.8
+"""Ollama loads a model beside others only into 80 % of the free memory."""
+_MODELS = 3
+"""Models that Ollama holds for each GPU at most: where there were more, their number was too much, not their bytes."""
+_BELIEVED = 3600.0
+"""Seconds after which what was too much is tried again: memory may have been taken by something else."""
+_UNKNOWN = 1 << 62
+_GIB = 1 << 30
+_SIZES = tuple(gib * _GIB for gib in (4, 6, 8, 10, 11, 12, 16, 20, 24, 32, 36, 40, 48, 64, 72, 80, 96, 128, 160, 192))
+"""Memory comes in few sizes, of one card or two or four: of those that may be, the largest is the best guess."""
+_SHORT = 1.04
+"""What is free falls short of such a size by a little."""
+
+
+class HeldModel(Struct, frozen=True):
+    """A model in a server's memory: its bytes, those in video memory, and when it expires, where that is known."""
+
+    size: int
+    size_vram: int
+    expires_at: float | None = None
+
+
+class Capacity(Struct, frozen=True):
+    """Bytes of models seen together in memory and how many of them, and what was too much and too many, seen at `at`.
+
+    `less_than` are bytes of memory that the server has less than.
+    """
+
+    most: int = 0
+    models: int = 0
+    less_than: int | None = None
+    at: float = 0.0
+    too_many: int | None = None
+
+    def observe(
+        self, before: Mapping[CanonicalName, HeldModel], after: Mapping[CanonicalName, HeldModel], now: float
+    ) -> Capacity:
+        """What is believed after another look, when `before` was held at the last one."""
+        most = max(self.most, sum([one.size_vram for one in after.values()]))
+        models = max(self.models, len(after))
+        less, too_many, at = self.less_than, self.too_many, self.at
+        if now - at >= _BELIEVED:
+            less, too_many, at = None, None, now
+        bound, together = _bound(before, after, now), len(before.keys() | after.keys())
+        if bound is not None and together > max(models, _MODELS):
+            too_many, at = min(together, too_many or together), now
+        elif bound is not None and (less is None or bound < less):
+            less, at = bound, now
+        return Capacity(
+            most,
+            models,
+            None if less is None or less <= most else less,
+            at,
+            None if too_many is None or too_many <= models else too_many,
+        )
+
+    def room(self, told: int | None) -> Room:
+        """What fits, given the operator's limit in bytes."""
+        models = max(self.models, _MODELS) if self.too_many is None else self.too_many - 1
+        limit = _UNKNOWN if told is None else told
+        if self.less_than is not None:
+            limit = min(limit, self._guess(self.less_than))
+        return Room(limit, models, counted=self.too_many is not None)
+
+    def _guess(self, less_than: int) -> int:
+        size = max((one for one in _SIZES if one <= less_than * _SHORT), default=less_than)
+        return max(self.most, min(size, less_than - 1))
+
+
+def _bound(
+    before: Mapping[CanonicalName, HeldModel], after: Mapping[CanonicalName, HeldModel], now: float
+) -> int | None:
+    """The memory that a server must have less than, None when nothing was evicted or had to stay outside."""
+    came = [one.size for name, one in after.items() if name not in before]
+    evicted = [one for name, one in before.items() if name not in after and _has_time_left(one, now)]
+    if came and evicted:
+        return sum([one.size for one in before.values()]) + round(sum(came) / _FIT_SHARE)
+    if any(one.size_vram < one.size for one in after.values()):
+        return sum([one.size for one in after.values()])
+    return None
+
+
+def _has_time_left(one: HeldModel, now: float) -> bool:
+    return one.expires_at is None or one.expires_at > now
+
+
+class Room(Struct, frozen=True):
+    """Bytes of memory, and how many models are held at most; `counted` says that this was seen, not assumed."""
+
+    limit: int
+    models: int
+    counted: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the limit is more than a hope."""
+        return self.limit < _UNKNOWN
+
+    def fits(self, size: int, held: int, count: int) -> bool:
+        """Whether a model of `size` bytes is loaded beside `count` others of `held` bytes; alone it always is."""
+        return not count or (count < self.models and self.holds(size, held))
+
+    def holds(self, size: int, held: int) -> bool:
+        """The same by bytes alone."""
+        return not held or size <= _FIT_SHARE * (self.limit - held)

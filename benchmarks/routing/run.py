@@ -1,65 +1,108 @@
-"""Routing quality in virtual time: `python benchmarks/routing/run.py [--scenarios A,B,C] [--trace FILE] [--ollama]`.
+"""Routing quality over a matrix of configurations, in virtual time: `python benchmarks/routing/run.py --quick`.
 
-Prints one table a scenario and load, ours beside what people use today, and whether the promises hold: the time to
-first token of `fastest` against the best baseline's, and that nobody waits for longer than three times the 99th
-percentile of least connections. Seeded; one core, a few minutes.
+Fleets x popularities of models x rates x slices of two traces; see `ollama_router_core.simulation.matrix`. Each is one
+JSON line of `--json FILE`, with every router's figures; the table says how many keep which law and names the worst.
+`--quick` takes a fixed quarter and the routers that the laws need, `--full` everything, all baselines and the bound.
+With `--assert` the exit code is 1 where a law is broken.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
-from ollama_router_core.simulation import BASELINES, ROUTERS, Summary, compare, make_scenario, table
+from laws import LAWS, NEEDED, USUAL, figures, margin
 
-TRACE = Path(__file__).parent.parent / "data" / "azure_llm_2023_code.csv"
-PROMISES = {"A": (0.33, 0.42), "B": (0.4, 0.5), "C": (0.4, 0.5)}
-LOADS = (4.0, 8.0)
-LONGEST_WAIT = 3.0
+from ollama_router_core.simulation import BASELINES, ROUTERS, Arrival, parse_trace
+from ollama_router_core.simulation.matrix import Case, cases, quarter, run_case
+
+DATA = Path(__file__).parent.parent / "data"
+TRACES = {"code": DATA / "azure_llm_2023_code.csv", "conversations": DATA / "azure_llm_2023_conv_part1.csv"}
+COUNT = 1000
+SLICES = {"code 1": (0, COUNT), "code 2": (5000, COUNT), "conversations 1": (0, COUNT)}
 
 
-def judge(scenario: str, summaries: list[Summary]) -> str:
-    """The promises, and what was reached."""
-    if {"fastest", "least connections"} - {one.router for one in summaries}:
-        return "not judged: fastest and the baselines are needed for that"
-    ours = next(one for one in summaries if one.router == "fastest")
-    baselines = [one for one in summaries if one.router in BASELINES]
-    p50, p95 = PROMISES[scenario]
-    longest = next(one for one in baselines if one.router == "least connections").ttft_p99 * LONGEST_WAIT
-    rows = (
-        ("p50", ours.ttft_p50 / min(one.ttft_p50 for one in baselines), p50),
-        ("p95", ours.ttft_p95 / min(one.ttft_p95 for one in baselines), p95),
-        ("longest wait", ours.ttft_max / longest, 1.0),
-    )
-    return ", ".join(f"{name} {got:.2f} of {most} {'holds' if got <= most else 'FAILS'}" for name, got, most in rows)
+@cache
+def arrivals(trace: str) -> tuple[Arrival, ...]:
+    """A trace, read once a process."""
+    return parse_trace(TRACES[trace].read_text(encoding="utf-8"))
+
+
+def run(case: Case, routers: Sequence[str], *, bounded: bool) -> dict[str, Any]:
+    """One row."""
+    return run_case(case, arrivals(case.slice_.split(" ", maxsplit=1)[0]), routers, bounded=bounded)
+
+
+def rows(chosen: Sequence[Case], routers: Sequence[str], jobs: int, *, bounded: bool) -> Iterator[dict[str, Any]]:
+    """All of them, in processes."""
+    work = partial(run, routers=routers, bounded=bounded)
+    if jobs == 1:
+        yield from map(work, chosen)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(work, chosen)
+
+
+def report(found: Sequence[dict[str, Any]]) -> bool:
+    """Print how the laws fare; returns whether they hold."""
+    laws = {row["case"]: figures(row) for row in found}
+    print(f"\n{'law':26} {'kept':>9} {'median':>7} {'p90':>7} {'worst':>7}  worst of {len(found)}")
+    for name in LAWS:
+        values = sorted((one[name], case) for case, one in laws.items())
+        kept = sum(value <= 1.0 for value, _ in values)
+        middle, high, (worst, case) = values[len(values) // 2][0], values[int(len(values) * 0.9)][0], values[-1]
+        print(f"{name:26} {kept:4}/{len(values):4} {middle:7.2f} {high:7.2f} {worst:7.2f}  {case}")
+    whole = sum(max(one.values()) <= 1.0 for one in laws.values())
+    print(f"{'all of them':26} {whole:4}/{len(laws):4}")
+    busy = [row for row in found if row["rate"] >= 0.32]
+    five = [row for row in busy if row["fleet"] == "five" and row["popularity"] == "zipf"]
+    usual = [name for name in USUAL if name in found[0]["routers"]]
+    for title, some in (("p95 of the best usual", busy), ("the same, five, zipf", five)):
+        if some:
+            print(f"{title:26} median {margin(some, usual):.2f} of {len(some)} at 0.32/s and more")
+    refused = sum(row["routers"]["fastest"]["refused"] for row in found)
+    print(f"refused by fastest: {refused} of {sum(row['routers']['fastest']['requests'] for row in found)}")
+    worst = sorted(laws.items(), key=lambda item: -max(item[1].values()))[:10]
+    print("\nthe worst ten:")
+    for case, one in worst:
+        print(f"  {case}: " + ", ".join(f"{name} {value:.2f}" for name, value in one.items() if value > 1.0))
+    return whole == len(laws)
 
 
 def main() -> None:
-    """Run the scenarios asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenarios", default="A,B,C")
-    parser.add_argument("--routers", default=",".join(ROUTERS))
-    parser.add_argument("--trace", type=Path, default=TRACE)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--ollama", action="store_true", help="loads strictly in order, eviction by name")
+    """Run the configurations asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--only", default="", help="only cases whose name has this text")
+    parser.add_argument("--every", type=int, default=1, help="only every n-th of the chosen")
+    parser.add_argument("--routers", default="")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--assert", dest="strict", action="store_true")
     options = parser.parse_args()
-    trace = options.trace.read_text(encoding="utf-8")
-    found = []
-    for name in options.scenarios.split(","):
-        for stretch in LOADS:
-            scenario = make_scenario(name, trace, stretch=stretch, seed=options.seed)
-            if options.ollama:
-                machines = tuple(replace(one, joins=False, eviction="ollama") for one in scenario.machines)
-                scenario = replace(scenario, machines=machines)
-            rate = len(scenario.jobs) / scenario.jobs[-1].at
-            summaries = list(compare(scenario, options.routers.split(",")))
-            print(f"\nscenario {name}, {rate:.2f} requests/s\n{table(summaries)}\n{judge(name, summaries)}", flush=True)
-            found += [{"scenario": name, "rate": round(rate, 3), **one.to_json()} for one in summaries]
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    every = list(cases(SLICES))
+    chosen = every if options.full else quarter(every)
+    chosen = [case for case in chosen if options.only in case.name][:: options.every]
+    usual = [name for name in ROUTERS if name in BASELINES or name in NEEDED] if options.full else list(NEEDED)
+    routers = options.routers.split(",") if options.routers else usual
+    began, found = time.monotonic(), []
+    for row in rows(chosen, routers, options.jobs, bounded=options.full):
+        found.append(row)
+        if options.json:
+            with options.json.open("a" if len(found) > 1 else "w", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+    print(f"{len(found)} configurations in {time.monotonic() - began:.0f} s")
+    held = report(found)
+    if options.strict and not held:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

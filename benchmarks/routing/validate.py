@@ -33,7 +33,16 @@ import uvicorn
 from ollama_router_core import testing
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config import load_config
-from ollama_router_core.simulation import ROUTERS, Arrival, Job, Machine, SimulatedModel, percentile, simulate
+from ollama_router_core.simulation import (
+    ROUTERS,
+    Arrival,
+    Job,
+    Knowledge,
+    Machine,
+    SimulatedModel,
+    percentile,
+    simulate,
+)
 from ollama_router_core.simulation.workload import assign_models, zipf_weights
 from ollama_router_server.app import create_app
 from ollama_router_server.http.strict import StrictProtocol
@@ -61,6 +70,8 @@ def machine(name: str, models: int, *, bandwidth: float, tflops: float, load_rat
         headroom=(WEIGHTS + KV) / WEIGHTS,
         eviction="ollama",
         joins=False,
+        fit_share=1.0,
+        max_loaded=9,
         sharing=0.0,
     )
 
@@ -165,7 +176,7 @@ def settings(strategy: str, servers: Mapping[str, testing.OllamaSimulator]) -> s
         for one in FLEET
     }
     patient = dict.fromkeys(("request_timeout", "connect_timeout", "idle_timeout", "probe_timeout"), 1e6)
-    queue = {"max_waiting": 100_000, "max_wait": 1e6}
+    queue = {"max_waiting": 100_000, "max_waiting_per_model": 100_000, "max_wait": 1e6}
     limits = {"max_in_flight": 100_000}
     return json.dumps(
         {
@@ -229,7 +240,9 @@ async def _ask_all(jobs: Sequence[Job], url: str, token: str) -> list[float]:
 
 def in_virtual_time(strategy: str, jobs: Sequence[Job]) -> list[float]:
     """The same from the simulation."""
-    return [one.ttft for one in simulate(ROUTERS[strategy](FLEET), FLEET, MODELS, jobs).outcomes]
+    told = {one.name: {"max_memory_gb": one.vram_gib} for one in FLEET}
+    knows = Knowledge(servers=told, settings={"queue": {"max_waiting": 100_000, "max_wait": 1e6}})
+    return [one.ttft for one in simulate(ROUTERS[strategy](FLEET, knows), FLEET, MODELS, jobs).outcomes]
 
 
 def compare(strategy: str, jobs: Sequence[Job]) -> dict[str, Any]:

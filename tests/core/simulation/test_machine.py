@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -16,8 +17,11 @@ MODELS = {model.name: model for model in (SMALL, OTHER, LARGE)}
 
 
 def machine(**fields):
-    """A server with 20 GiB."""
-    return Machine(**{"name": "a", "vram_gib": 20, "bandwidth": 900, "tflops": 60, "load_rate": 2.0, **fields})
+    """A server with 20 GiB that takes whatever fits, evicts the least recently used and loads for all that wait."""
+    simple = {"eviction": "lru", "joins": True, "fit_share": 1.0, "max_loaded": None}
+    return Machine(
+        **{"name": "a", "vram_gib": 20, "bandwidth": 900, "tflops": 60, "load_rate": 2.0, **simple, **fields}
+    )
 
 
 def job(number, model=SMALL, *, at=0.0, num_ctx=None, prompt=1000, output=100):
@@ -119,3 +123,43 @@ def test_a_lost_machine_gives_its_jobs_back():
     assert {one.number for one in server.fail()} == {0, 1, 2}
     assert not server.loaded
     assert server.next_event() == math.inf
+
+
+def test_beside_others_a_model_takes_at_most_a_share_of_what_is_free():
+    """Ollama's rule: 80 % of 14.25 GiB is not enough for the other one at 12 GiB; alone anything is loaded."""
+    jobs = [job(0, SMALL), job(1, OTHER, at=50)]
+    assert len(run(jobs, fit_share=0.8, headroom=2.4, vram_gib=24)[1].loaded) == 1
+    assert len(run(jobs, fit_share=1.0, headroom=2.4, vram_gib=24)[1].loaded) == 2
+
+
+def test_the_number_of_models_is_limited():
+    """However small they are."""
+    jobs = [job(0, SMALL), job(1, OTHER, at=50)]
+    assert list(run(jobs, max_loaded=1)[1].loaded) == [OTHER.name]
+
+
+def test_the_next_turn_of_a_conversation_reads_what_is_new():
+    """The slot still holds the turn before, until another conversation takes it."""
+    turn = replace(job(0, prompt=1000, output=100), conversation="a")
+    later = replace(job(1, prompt=1600, at=100), conversation="a")
+    other = replace(job(2, prompt=1600, at=50), conversation="b")
+    held, _ = run([turn, later])
+    taken, _ = run([turn, other, later])
+    assert held[1].cached == 1100
+    assert taken[1].cached == 0
+    assert held[1].first_token - held[1].started < taken[1].first_token - taken[1].started
+
+
+def test_a_model_that_is_too_large_runs_slowly():
+    """What does not fit into video memory is in main memory, where a step takes ten times as long."""
+    alone = run([job(0, LARGE)])[0][0]
+    partly = run([job(0, LARGE)], vram_gib=12)[0][0]
+    assert partly.finished - partly.started > 2 * (alone.finished - alone.started)
+
+
+def test_a_broken_model_fails_when_it_should_be_loaded():
+    """And leaves the server to the others."""
+    server = ServerState(machine(broken=frozenset({SMALL.name})), MODELS.__getitem__)
+    server.submit(job(0), 0.0)
+    (event,) = server.advance(server.next_event())
+    assert (event.kind, event.timing.job.number, server.in_flight) == ("failed", 0, 0)

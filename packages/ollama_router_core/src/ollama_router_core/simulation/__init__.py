@@ -7,13 +7,13 @@ machines, models, jobs, a router -> `simulate` -> `summarise` -> `table`
 from __future__ import annotations
 
 from ollama_router_core.simulation.baselines import BASELINES
-from ollama_router_core.simulation.comparison import ROUTERS, compare
-from ollama_router_core.simulation.engine import Outage, Outcome, SimulationResult, simulate
+from ollama_router_core.simulation.comparison import ROUTERS, bound, compare
+from ollama_router_core.simulation.engine import Outage, Outcome, Rejection, SimulationResult, Slowdown, simulate
 from ollama_router_core.simulation.fleet_file import parse_fleet
 from ollama_router_core.simulation.machine import Machine
 from ollama_router_core.simulation.replay import Replay, replay
 from ollama_router_core.simulation.report import Summary, percentile, summarise, table
-from ollama_router_core.simulation.routers import StrategyRouter
+from ollama_router_core.simulation.routers import Knowledge, StrategyRouter
 from ollama_router_core.simulation.scenarios import FLEET, MODELS, Scenario, make_scenario
 from ollama_router_core.simulation.workload import (
     Arrival,
@@ -32,17 +32,21 @@ __all__ = [
     "ROUTERS",
     "Arrival",
     "Job",
+    "Knowledge",
     "Machine",
     "Outage",
     "Outcome",
+    "Rejection",
     "Replay",
     "Scenario",
     "SimulatedModel",
     "SimulationResult",
+    "Slowdown",
     "StrategyRouter",
     "Summary",
     "assign_contexts",
     "assign_models",
+    "bound",
     "compare",
     "make_scenario",
     "parse_fleet",

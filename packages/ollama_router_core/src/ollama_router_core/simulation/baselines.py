@@ -1,17 +1,18 @@
-"""What people use today: policies that bind a job to a server on arrival."""
+"""What people use today: policies that bind a job to a server on arrival; and a bound that nothing real can reach."""
 
 from __future__ import annotations
 
 import math
 import random
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from ollama_router_core.simulation.engine import Dispatch
+from ollama_router_core.simulation.engine import Action, Dispatch, Rejection
 from ollama_router_core.simulation.machine import Event, ServerState
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 
-__all__ = ["BASELINES", "ImmediateRouter"]
+__all__ = ["BASELINES", "ImmediateRouter", "all_resident"]
 
 
 class Pick(Protocol):
@@ -36,21 +37,23 @@ class ImmediateRouter:
         """Remember the fleet."""
         self._servers, self._models = servers, models
 
-    def arrive(self, job: Job, now: float) -> Iterable[Dispatch]:
+    def arrive(self, job: Job, now: float) -> Iterable[Action]:
         """Bind at once."""
-        del now
         model = self._models[job.model]
         able = [
             server for name, server in self._servers.items() if name not in self._down and server.machine.holds(model)
         ]
-        return [Dispatch(job, self._pick(able, job, self._rng).machine.name)] if able else []
+        if not able:
+            return [Rejection(job, "no_server_fits", now)]
+        return [Dispatch(job, self._pick(able, job, self._rng).machine.name)]
 
-    def observe(self, server: str, event: Event, now: float) -> Iterable[Dispatch]:
-        """Nothing waits here."""
-        del server, event, now
-        return ()
+    def observe(self, server: str, event: Event, now: float) -> Iterable[Action]:
+        """Nothing waits here; a failure is the client's."""
+        del server
+        failed = event.timing if event.kind == "failed" else None
+        return () if failed is None else [Rejection(failed.job, "load_failed", now)]
 
-    def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Dispatch]:
+    def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Action]:
         """A health check that sees everything at once: kinder to baselines than life is."""
         del lost, now
         (self._down.discard if up else self._down.add)(server)
@@ -61,7 +64,7 @@ class ImmediateRouter:
         del now
         return math.inf
 
-    def wake(self, now: float) -> Iterable[Dispatch]:
+    def wake(self, now: float) -> Iterable[Action]:
         """Nothing to do."""
         del now
         return ()
@@ -87,6 +90,35 @@ def _least_connections(able: Sequence[ServerState], job: Job, rng: random.Random
     return min(able, key=lambda server: (server.in_flight, rng.random()))
 
 
+def _power_of_two(able: Sequence[ServerState], job: Job, rng: random.Random) -> ServerState:
+    return _least_connections(rng.sample(able, min(2, len(able))), job, rng)
+
+
+def _sticky(able: Sequence[ServerState], job: Job, rng: random.Random) -> ServerState:
+    """Rendezvous hashing: a model always goes to the same server of those that are up."""
+    del rng
+    return max(able, key=lambda server: zlib.crc32(f"{job.model} {server.machine.name}".encode()))
+
+
+class _Soonest:
+    """Least time to the end, by true speeds and lengths; what is in flight is known."""
+
+    def __init__(self) -> None:
+        self._free_at: dict[str, float] = {}
+
+    def __call__(self, able: Sequence[ServerState], job: Job, rng: random.Random) -> ServerState:
+        del rng
+        ends = {server.machine.name: (self._end(server, job), server) for server in able}
+        name, (end, server) = min(ends.items(), key=lambda item: (item[1][0], item[0]))
+        self._free_at[name] = end
+        return server
+
+    def _end(self, server: ServerState, job: Job) -> float:
+        machine, model = server.machine, server.model_of(job.model)
+        work = machine.prefill_seconds(model, job.prompt_tokens) + machine.decode_seconds(model, job.output_tokens)
+        return max(job.at, self._free_at.get(machine.name, 0.0)) + work
+
+
 def _warm(server: ServerState, job: Job) -> bool:
     held = server.loaded.get(job.model)
     return held is not None and held.num_ctx == job.num_ctx
@@ -104,7 +136,14 @@ BASELINES: Mapping[str, Callable[[], ImmediateRouter]] = {
     "random": lambda: ImmediateRouter("random", _random),
     "round robin": lambda: ImmediateRouter("round robin", _RoundRobin()),
     "least connections": lambda: ImmediateRouter("least connections", _least_connections),
+    "power of two": lambda: ImmediateRouter("power of two", _power_of_two),
+    "sticky": lambda: ImmediateRouter("sticky", _sticky),
     "strict priority": lambda: ImmediateRouter("strict priority", _strict_priority),
     "loaded first": lambda: ImmediateRouter("loaded first", _loaded_first),
 }
 """Makers of fresh routers: a router keeps state over one run."""
+
+
+def all_resident() -> ImmediateRouter:
+    """A bound, for machines whose models are all `resident`: no load, true speeds, lengths known beforehand."""
+    return ImmediateRouter("all resident", _Soonest())

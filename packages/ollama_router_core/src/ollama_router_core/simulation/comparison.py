@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
 
 from ollama_router_core.config.settings import StrategyName
 from ollama_router_core.routing.strategies import STRATEGIES
-from ollama_router_core.simulation.baselines import BASELINES
+from ollama_router_core.simulation.baselines import BASELINES, all_resident
 from ollama_router_core.simulation.engine import Router, simulate
 from ollama_router_core.simulation.machine import Machine
 from ollama_router_core.simulation.report import Summary, summarise
-from ollama_router_core.simulation.routers import StrategyRouter
+from ollama_router_core.simulation.routers import Knowledge, StrategyRouter
 from ollama_router_core.simulation.scenarios import Scenario
 
-__all__ = ["ROUTERS", "compare"]
+__all__ = ["ROUTERS", "bound", "compare"]
 
-_Maker = Callable[[Sequence[Machine]], Router]
+
+class _Maker(Protocol):
+    """Makes a fresh router for some machines; what is known beforehand matters to our own strategies alone."""
+
+    def __call__(self, machines: Sequence[Machine], knowledge: Knowledge | None = None, /) -> Router:
+        """The router."""
 
 
 def _baseline(name: str) -> _Maker:
-    def make(machines: Sequence[Machine]) -> Router:
-        del machines
+    def make(machines: Sequence[Machine], knowledge: Knowledge | None = None) -> Router:
+        del machines, knowledge
         return BASELINES[name]()
 
     return make
 
 
 def _strategy(strategy: StrategyName, *, late: bool = True) -> _Maker:
-    return lambda machines: StrategyRouter(strategy, machines, late=late)
+    def make(machines: Sequence[Machine], knowledge: Knowledge | None = None) -> Router:
+        return StrategyRouter(strategy, machines, late=late, knowledge=knowledge)
+
+    return make
 
 
 ROUTERS: Mapping[str, _Maker] = {
@@ -45,6 +55,22 @@ def compare(scenario: Scenario, routers: Iterable[str] = tuple(ROUTERS)) -> Iter
         KeyError: no router has that name.
     """
     for name in routers:
-        router = ROUTERS[name](scenario.machines)
-        result = simulate(router, scenario.machines, scenario.models, scenario.jobs, outages=scenario.outages)
-        yield summarise(result)
+        yield _run(ROUTERS[name](scenario.machines, scenario.knowledge), scenario)
+
+
+def bound(scenario: Scenario) -> Summary:
+    """What the same machines would do with every model always loaded, by true speeds and lengths: nothing real can."""
+    machines = tuple(replace(one, resident=True) for one in scenario.machines)
+    return _run(all_resident(), replace(scenario, machines=machines))
+
+
+def _run(router: Router, scenario: Scenario) -> Summary:
+    result = simulate(
+        router,
+        scenario.machines,
+        scenario.models,
+        scenario.jobs,
+        outages=scenario.outages,
+        slowdowns=scenario.slowdowns,
+    )
+    return summarise(result)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from ollama_router_core.simulation.machine import Event, Machine, ServerState, Timing
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 
-__all__ = ["Dispatch", "Outage", "Outcome", "Router", "SimulationResult", "simulate"]
+__all__ = ["Dispatch", "Outage", "Outcome", "Rejection", "Router", "SimulationResult", "Slowdown", "simulate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,24 @@ class Dispatch:
     unload: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """This job is turned away now. `reason` is the error's code; its client is told of a wait of `expected` seconds."""
+
+    job: Job
+    reason: str
+    at: float
+    expected: float = 0.0
+
+    @property
+    def wait(self) -> float:
+        """Seconds that it counts as having waited: until it was turned away, or as long as it was told."""
+        return max(self.at - self.job.at, self.expected)
+
+
+Action = Dispatch | Rejection
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
     """A server is gone from `start` for `seconds`; what it had is sent again by its clients at once."""
@@ -30,6 +49,16 @@ class Outage:
     server: str
     start: float
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slowdown:
+    """A server takes `factor` times as long for everything from `start` for `seconds`."""
+
+    server: str
+    start: float
+    seconds: float
+    factor: float = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +90,15 @@ class SimulationResult:
 
     router: str
     outcomes: tuple[Outcome, ...]
-    refused: int
+    rejections: tuple[Rejection, ...]
     loads: int
     evictions: int
     busy: Mapping[str, float]
+
+    @property
+    def refused(self) -> int:
+        """How many jobs were turned away."""
+        return len(self.rejections)
 
 
 class Router(Protocol):
@@ -75,19 +109,19 @@ class Router(Protocol):
     def start(self, servers: Mapping[str, ServerState], models: Mapping[str, SimulatedModel]) -> None:
         """The fleet before the first job; the states may be read, never changed."""
 
-    def arrive(self, job: Job, now: float) -> Iterable[Dispatch]:
+    def arrive(self, job: Job, now: float) -> Iterable[Action]:
         """A job came."""
 
-    def observe(self, server: str, event: Event, now: float) -> Iterable[Dispatch]:
+    def observe(self, server: str, event: Event, now: float) -> Iterable[Action]:
         """A server finished something."""
 
-    def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Dispatch]:
+    def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Action]:
         """A server went or came back; `lost` jobs arrive again right after."""
 
     def wake_at(self, now: float) -> float:
         """When the router wants to be called without a cause; infinite for never."""
 
-    def wake(self, now: float) -> Iterable[Dispatch]:
+    def wake(self, now: float) -> Iterable[Action]:
         """The time it asked for."""
 
 
@@ -104,6 +138,7 @@ class _Run:
         self.down: set[str] = set()
         self.jobs = jobs
         self.outcomes: list[Outcome] = []
+        self.rejections: list[Rejection] = []
         self.tries: dict[int, int] = {}
         router.start(self.servers, models)
 
@@ -118,8 +153,15 @@ class _Run:
             heapq.heappop(self.heap)
         return (self.heap[0][0], self.heap[0][2]) if self.heap else (math.inf, "")
 
-    def send(self, dispatches: Iterable[Dispatch], now: float) -> None:
-        for dispatch in dispatches:
+    @property
+    def unanswered(self) -> int:
+        return len(self.jobs) - len(self.outcomes) - len(self.rejections)
+
+    def send(self, actions: Iterable[Action], now: float) -> None:
+        for dispatch in actions:
+            if isinstance(dispatch, Rejection):
+                self.rejections.append(dispatch)
+                continue
             self.tries[dispatch.job.number] = self.tries.get(dispatch.job.number, 0) + 1
             server = self.servers[dispatch.server]
             events = [event for model in dispatch.unload for event in server.unload(model, now)]
@@ -150,7 +192,7 @@ class _Run:
         self.report(server, events, now)
 
     def lose(self, server: str, now: float) -> None:
-        self.servers[server].advance(now)
+        self.report(server, self.servers[server].advance(now), now)
         lost = self.servers[server].fail()
         self.schedule(server)
         self.send(self.router.changed(server, up=False, lost=lost, now=now), now)
@@ -158,8 +200,13 @@ class _Run:
             self.send(self.router.arrive(job, now), now)
 
     def recover(self, server: str, now: float) -> None:
-        self.servers[server].advance(now)
+        self.report(server, self.servers[server].advance(now), now)
         self.send(self.router.changed(server, up=True, lost=(), now=now), now)
+
+    def set_pace(self, server: str, slowness: float, now: float) -> None:
+        self.report(server, self.servers[server].advance(now), now)
+        self.servers[server].slowness = slowness
+        self.schedule(server)
 
 
 def simulate(
@@ -169,31 +216,31 @@ def simulate(
     jobs: Sequence[Job],
     *,
     outages: Sequence[Outage] = (),
+    slowdowns: Sequence[Slowdown] = (),
 ) -> SimulationResult:
-    """Run all jobs to their end. Deterministic: the same arguments give the same result.
+    """Run until every job is done or turned away. Deterministic: the same arguments give the same result.
 
-    Jobs the router never sends are counted as refused.
+    Raises:
+        RuntimeError: the router keeps jobs that nothing will ever move.
     """
     run = _Run(router, machines, {model.name: model for model in models}, jobs)
-    changes = sorted(
-        [(one.start, one.server, False) for one in outages]
-        + [(one.start + one.seconds, one.server, True) for one in outages]
-    )
-    now, arrived = 0.0, 0
-    while True:
+    changes = _changes(run, outages, slowdowns)
+    now, arrived, moved = 0.0, 0, 0.0
+    while run.unanswered:
         at_server, server = run.next_server_event()
         at_arrival = jobs[arrived].at if arrived < len(jobs) else math.inf
         at_change = changes[0][0] if changes else math.inf
         at_wake = max(now, router.wake_at(now))
-        soonest = min(at_server, at_arrival, at_change, at_wake)
-        if soonest == math.inf or (soonest == at_change and at_arrival == at_server == at_wake == math.inf):
-            break
-        now = soonest
+        now = min(at_server, at_arrival, at_change, at_wake)
+        if now < at_wake:
+            moved = now
+        elif now == math.inf or now - moved > _STUCK:
+            raise RuntimeError(f"{router.name} keeps {run.unanswered} jobs for ever")
         if at_server == now:
             run.step(server, now)
         elif at_change == now:
-            _, name, up = changes.pop(0)
-            (run.recover if up else run.lose)(name, now)
+            _, _, change = changes.pop(0)
+            change(now)
         elif at_arrival == now:
             arrived += 1
             run.send(router.arrive(jobs[arrived - 1], now), now)
@@ -202,12 +249,30 @@ def simulate(
     return _result(run, now)
 
 
+_STUCK = 86_400.0
+"""Seconds in which nothing happens but the router's own timers."""
+
+_Change = tuple[float, int, Callable[[float], None]]
+
+
+def _changes(run: _Run, outages: Sequence[Outage], slowdowns: Sequence[Slowdown]) -> list[_Change]:
+    """What goes wrong and when, in order."""
+    found: list[tuple[float, Callable[[float], None]]] = []
+    for outage in outages:
+        found.append((outage.start, partial(run.lose, outage.server)))
+        found.append((outage.start + outage.seconds, partial(run.recover, outage.server)))
+    for slow in slowdowns:
+        found.append((slow.start, partial(run.set_pace, slow.server, slow.factor)))
+        found.append((slow.start + slow.seconds, partial(run.set_pace, slow.server, 1.0)))
+    return sorted((at, number, change) for number, (at, change) in enumerate(found))
+
+
 def _result(run: _Run, now: float) -> SimulationResult:
     servers = run.servers.values()
     return SimulationResult(
         router=run.router.name,
         outcomes=tuple(sorted(run.outcomes, key=lambda one: one.job.number)),
-        refused=len(run.jobs) - len(run.outcomes),
+        rejections=tuple(sorted(run.rejections, key=lambda one: one.job.number)),
         loads=sum(server.loads for server in servers),
         evictions=sum(server.evictions for server in servers),
         busy={server.machine.name: server.busy_seconds / now if now else 0.0 for server in servers},

@@ -24,6 +24,9 @@ GB_PER_GIB = 1.07
 SHARING = 0.8
 """Assumed: with k requests running each step takes k^0.8 longer; two finish a little sooner together than in turn."""
 
+OFFLOADED = 10.0
+"""Assumed: what is in main memory takes ten times as long as in video memory."""
+
 Eviction = Literal["lru", "ollama"]
 
 
@@ -32,9 +35,12 @@ class Machine:
     """A server's hardware: GiB of VRAM, memory bandwidth in GB/s, TFLOP/s, GB/s from disk, seconds of keep-alive.
 
     A model takes `headroom` times its weights. With k requests running each step takes k^`sharing` longer.
-    `eviction` is `lru`, or Ollama's order for equal keep-alives: by name.
-    With `joins` a finished load serves everybody who waits for that model; without, the queue of loads stays strictly
-    in order, as Ollama's does, and two models that take turns in it thrash.
+    The rules are those of an Ollama with one GPU. `eviction` is its order for equal keep-alives, by name, or `lru`.
+    The queue of loads stays strictly in order, and two models that take turns in it thrash; with `joins` a finished
+    load serves everybody who waits for that model. Beside others a model is loaded only where it takes at most
+    `fit_share` of the free memory, and at most `max_loaded` models are held.
+    Loads of the models in `broken` fail when they should be done. With `resident` every model is always loaded, as on
+    no real machine.
     """
 
     name: str
@@ -47,28 +53,39 @@ class Machine:
     keep_alive: float = 300.0
     headroom: float = 1.15
     sharing: float = SHARING
-    eviction: Eviction = "lru"
-    joins: bool = True
+    eviction: Eviction = "ollama"
+    joins: bool = False
+    fit_share: float = 0.8
+    max_loaded: int | None = 3
+    broken: frozenset[str] = frozenset()
+    resident: bool = False
 
     def need(self, model: SimulatedModel) -> float:
         """GiB a loaded model takes."""
         return model.weights_gib * self.headroom
 
     def holds(self, model: SimulatedModel) -> bool:
-        """Whether the model fits at all."""
+        """Whether the model fits without a part in main memory."""
         return self.need(model) <= self.vram_gib
 
     def load_seconds(self, model: SimulatedModel) -> float:
         """From disk to ready."""
+        if self.resident:
+            return 0.0
         return 0.5 + GB_PER_GIB * model.weights_gib / self.load_rate
 
     def prefill_seconds(self, model: SimulatedModel, tokens: int) -> float:
         """Compute bound: two operations a parameter and token, at 40 % of the peak."""
-        return tokens * model.billions * 1e9 * 2 / (0.4 * self.tflops * 1e12)
+        return tokens * model.billions * 1e9 * 2 / (0.4 * self.tflops * 1e12) * self._offload(model)
 
     def decode_seconds(self, model: SimulatedModel, tokens: int) -> float:
         """Bandwidth bound: the weights once a token, at 60 % of the peak."""
-        return tokens * GB_PER_GIB * model.weights_gib / (0.6 * self.bandwidth)
+        return tokens * GB_PER_GIB * model.weights_gib / (0.6 * self.bandwidth) * self._offload(model)
+
+    def _offload(self, model: SimulatedModel) -> float:
+        """How much longer a step takes as part of the model is in main memory."""
+        share = min(1.0, self.vram_gib / self.need(model))
+        return share + (1.0 - share) * OFFLOADED
 
 
 @dataclass(slots=True, eq=False)
@@ -83,13 +100,14 @@ class Timing:
     first_token: float = math.inf
     finished: float = math.inf
     load: float = 0.0
+    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened at the last `advance`: a first token, a finish, a finished load, an unload."""
+    """What happened at the last `advance`: a first token, a finish, a load that finished or failed, an unload."""
 
-    kind: Literal["first_token", "finished", "loaded", "unloaded"]
+    kind: Literal["first_token", "finished", "loaded", "failed", "unloaded"]
     at: float
     timing: Timing | None = None
     model: str = ""
@@ -97,7 +115,10 @@ class Event:
 
 @dataclass(slots=True, eq=False)
 class Residency:
-    """A loaded model: its size in GiB, context, who runs and who waits for a slot; `leaving` goes when it is idle."""
+    """A loaded model: its size in GiB, context, who runs and who waits for a slot; `leaving` goes when it is idle.
+
+    `held` are the conversations whose prompts its slots hold, each with its tokens, the latest last.
+    """
 
     model: SimulatedModel
     num_ctx: int | None
@@ -106,6 +127,7 @@ class Residency:
     running: list[Timing] = field(default_factory=list)
     waiting: deque[Timing] = field(default_factory=deque)
     leaving: bool = False
+    held: dict[str, int] = field(default_factory=dict)
 
     @property
     def idle(self) -> bool:
@@ -129,6 +151,7 @@ class ServerState:
     evictions: int = 0
     busy_seconds: float = 0.0
     in_flight: int = 0
+    slowness: float = 1.0
     _events: list[Event] = field(default_factory=list)
 
     def submit(self, job: Job, now: float) -> list[Event]:
@@ -197,7 +220,7 @@ class ServerState:
         return sum(len(held.running) for held in self.loaded.values())
 
     def _pace(self) -> float:
-        return float(max(1, self._running()) ** self.machine.sharing)
+        return float(max(1, self._running()) ** self.machine.sharing) * self.slowness
 
     def _pass(self, now: float) -> None:
         elapsed = now - self.now
@@ -231,8 +254,20 @@ class ServerState:
         while held.waiting and len(held.running) < self.machine.num_parallel:
             timing = held.waiting.popleft()
             timing.started = self.now
+            self._reuse(held, timing)
             held.running.append(timing)
             held.used_at = self.now
+
+    def _reuse(self, held: Residency, timing: Timing) -> None:
+        """Read only what no slot holds of the prompt."""
+        job = timing.job
+        if not job.conversation:
+            return
+        timing.cached = min(held.held.pop(job.conversation, 0), job.prompt_tokens - 1)
+        timing.prefill *= 1.0 - timing.cached / job.prompt_tokens
+        held.held[job.conversation] = job.prompt_tokens + job.output_tokens
+        while len(held.held) > self.machine.num_parallel:
+            del held.held[next(iter(held.held))]
 
     def _place(self) -> None:
         """Serve the queue of loads from its head, as far as room and the one load at a time allow."""
@@ -246,7 +281,7 @@ class ServerState:
             if not self._make_room(job, held):
                 return
             self.loading = self.pending.popleft()
-            seconds = self.machine.load_seconds(self.model_of(job.model))
+            seconds = self.machine.load_seconds(self.model_of(job.model)) * self.slowness
             self.loading.load = seconds
             self.load_ends = self.now + seconds
 
@@ -256,13 +291,21 @@ class ServerState:
                 return False
             self._unload(outdated)
         need = self.machine.need(self.model_of(job.model))
-        while self.machine.vram_gib - sum(held.size for held in self.loaded.values()) < need - _TINY:
+        while not self._has_room(need):
             victim = self._choose_victim()
             if victim is None:
                 return False
             self._unload(victim)
             self.evictions += 1
         return True
+
+    def _has_room(self, need: float) -> bool:
+        if not self.loaded or self.machine.resident:
+            return True
+        if self.machine.max_loaded is not None and len(self.loaded) >= self.machine.max_loaded:
+            return False
+        free = self.machine.vram_gib - sum(held.size for held in self.loaded.values())
+        return need <= free * self.machine.fit_share + _TINY
 
     def _choose_victim(self) -> Residency | None:
         """Who goes now; None while that one is busy."""
@@ -290,7 +333,12 @@ class ServerState:
         self.loading, self.load_ends = None, math.inf
         self.loads += 1
         model = self.model_of(timing.job.model)
-        held = Residency(model, timing.job.num_ctx, self.machine.need(model), self.now)
+        if model.name in self.machine.broken:
+            self.in_flight -= 1
+            self._events.append(Event("failed", self.now, timing, model.name))
+            return
+        size = min(self.machine.need(model), self.machine.vram_gib)
+        held = Residency(model, timing.job.num_ctx, size, self.now)
         self.loaded[model.name] = held
         self._events.append(Event("loaded", self.now, timing, model.name))
         held.waiting.append(timing)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ollama_router_core.simulation.engine import SimulationResult
+from ollama_router_core.simulation.workload import Job
 
 __all__ = ["Summary", "percentile", "summarise", "table"]
 
@@ -16,6 +18,8 @@ __all__ = ["Summary", "percentile", "summarise", "table"]
 class Summary:
     """One router in one scenario: seconds from arrival to first token (`ttft`) and to the last (`completion`).
 
+    A request that was refused counts with the wait it was refused at or told of. `refusals` counts them by the error's
+    code and `refused_models` by model; `models` and `users` have the 95th percentiles to first token of each.
     `utilisation` is the mean share of time in which servers ran or loaded something.
     """
 
@@ -32,11 +36,21 @@ class Summary:
     completion_p95: float
     completion_p99: float
     utilisation: float
+    refusals: Mapping[str, int]
+    refused_models: Mapping[str, int]
+    models: Mapping[str, float]
+    users: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name, seconds to a millisecond."""
         values = {name: getattr(self, name) for name in self.__slots__}
-        return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
+        return {name: _rounded(value) for name, value in values.items()}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 3)
+    return {name: _rounded(one) for name, one in value.items()} if isinstance(value, Mapping) else value
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -48,23 +62,35 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def summarise(result: SimulationResult) -> Summary:
     """The numbers of one run."""
-    first = [outcome.ttft for outcome in result.outcomes]
-    last = [outcome.completion for outcome in result.outcomes]
+    first = [(one.job, one.ttft) for one in result.outcomes] + [(one.job, one.wait) for one in result.rejections]
+    ttft = sorted(seconds for _, seconds in first)
+    done = sorted([one.completion for one in result.outcomes] + [one.wait for one in result.rejections])
     return Summary(
         router=result.router,
-        requests=len(first) + result.refused,
+        requests=len(first),
         refused=result.refused,
         loads=result.loads,
         evictions=result.evictions,
-        ttft_p50=percentile(first, 0.5),
-        ttft_p95=percentile(first, 0.95),
-        ttft_p99=percentile(first, 0.99),
-        ttft_max=max(first, default=math.nan),
-        completion_p50=percentile(last, 0.5),
-        completion_p95=percentile(last, 0.95),
-        completion_p99=percentile(last, 0.99),
+        ttft_p50=percentile(ttft, 0.5),
+        ttft_p95=percentile(ttft, 0.95),
+        ttft_p99=percentile(ttft, 0.99),
+        ttft_max=max(ttft, default=math.nan),
+        completion_p50=percentile(done, 0.5),
+        completion_p95=percentile(done, 0.95),
+        completion_p99=percentile(done, 0.99),
         utilisation=sum(result.busy.values()) / max(1, len(result.busy)),
+        refusals=Counter(one.reason for one in result.rejections),
+        refused_models=Counter(str(one.job.model) for one in result.rejections),
+        models=_p95_by(first, lambda job: job.model),
+        users=_p95_by(first, lambda job: job.user),
     )
+
+
+def _p95_by(waits: Iterable[tuple[Job, float]], key: Callable[[Job], str]) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for job, seconds in waits:
+        found.setdefault(key(job), []).append(seconds)
+    return {name: percentile(values, 0.95) for name, values in sorted(found.items())}
 
 
 _COLUMNS = (

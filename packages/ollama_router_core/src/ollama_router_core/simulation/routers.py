@@ -1,87 +1,218 @@
-"""Our own strategies in virtual time: the real `decide` and the real `Admission`, fed with what a router would see.
+"""Our own strategies in virtual time: the real `decide`, `Admission`, `FleetState`, fed with what a router would see.
 
-A load is seen to be over when the first byte of its answer comes, not when the simulated server knows; speeds are
-learned from the metrics of finished jobs alone, and how long an answer will be is not known.
+As in the product the servers are asked every `health_check_interval` seconds what they hold; in between a load is seen
+to be over when the first byte of its answer comes. Speeds are learned from the metrics of finished jobs alone, and how
+long an answer will be is not known. Left out are time limits on answers: a wait is shown as long as it is.
 """
 
 from __future__ import annotations
 
+import heapq
+import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-
-from msgspec import structs
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 from ollama_router_core import admission
 from ollama_router_core.admission import Admission, Ticket
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config, StrategyName
+from ollama_router_core.errors import Overloaded
+from ollama_router_core.fleet.inventory import Question, Told, take_stock
 from ollama_router_core.fleet.memory import GIB
-from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
-from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
+from ollama_router_core.fleet.observations import observe_down, observe_load_finished, observe_version
+from ollama_router_core.fleet.prefixes import HeldPrefix
+from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
+from ollama_router_core.fleet.speeds import Sample
+from ollama_router_core.fleet.state import FleetState
 from ollama_router_core.routing.expected_time import BYTES_A_TOKEN
 from ollama_router_core.routing.strategies import STRATEGIES
-from ollama_router_core.simulation.engine import Dispatch
-from ollama_router_core.simulation.machine import Event, Machine, ServerState, Timing
+from ollama_router_core.simulation.engine import Action, Dispatch, Rejection
+from ollama_router_core.simulation.machine import Event, Machine, Residency, ServerState, Timing
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 
-__all__ = ["StrategyRouter", "fleet_config"]
-
-_PATIENCE = 1e9
-"""A simulation measures waiting, so nobody is sent away."""
+__all__ = ["Knowledge", "StrategyRouter", "fleet_config"]
 
 
-def fleet_config(machines: Iterable[Machine], strategy: StrategyName) -> Config:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    """What a router is told about its fleet; by default what `orouter init` writes, and nothing else.
+
+    `servers` are settings by server and `settings` those of the config, such as `queue`; `config` is a whole one in
+    their place. Servers tell what they hold `late` seconds too late. Speeds are believed to be `speed_error` times the
+    true ones at the start, where that is not None.
+    """
+
+    servers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    config: Config | None = None
+    late: float = 0.0
+    speed_error: float | None = None
+
+
+def fleet_config(machines: Iterable[Machine], strategy: StrategyName, knowledge: Knowledge | None = None) -> Config:
     """The settings an operator would write for these machines."""
+    knows = knowledge or Knowledge()
+    if knows.config is not None:
+        return knows.config.model_copy(update={"routing_strategy": strategy})
     servers = {
-        machine.name: {
-            "host": machine.name,
-            "max_memory_gb": machine.vram_gib,
-            "priority": machine.priority,
-            "num_parallel": machine.num_parallel,
-        }
-        for machine in machines
+        one.name: {"host": one.name, "priority": one.priority, **knows.servers.get(one.name, {})} for one in machines
     }
-    queue = {"max_waiting": 10_000_000, "max_wait": _PATIENCE}
-    return Config.model_validate({"servers": servers, "routing_strategy": strategy, "queue": queue})
+    return Config.model_validate({**knows.settings, "servers": servers, "routing_strategy": strategy})
+
+
+class _FleetBook:
+    """A fleet whose facts are as of `now`."""
+
+    def __init__(self, fleet: FleetState, now: float) -> None:
+        self._fleet = fleet
+        self._now = now
+
+    @property
+    def servers(self) -> Mapping[str, ServerFacts]:
+        """What is believed about each server."""
+        return self._fleet.servers
+
+    def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> object:
+        """Swap in new facts."""
+        return self._fleet.update(name, change, self._now)
+
+
+class _Polls:
+    """Asks each server in turn what it holds, as often as the config says."""
+
+    def __init__(self, config: Config, late: float) -> None:
+        self._models = config.models
+        self._every = config.health_check_interval
+        self._late = late
+        self._due: list[tuple[float, str]] = []
+        self._told: dict[str, deque[tuple[float, bytes]]] = {}
+        self._servers: Mapping[str, ServerState] = {}
+        self._tags: dict[str, bytes] = {}
+
+    def start(self, servers: Mapping[str, ServerState], models: Mapping[str, SimulatedModel]) -> None:
+        """Begin with all of them; a server has on disk what it can hold."""
+        self._servers = servers
+        self._due = [(self._every * (number + 1) / len(servers), name) for number, name in enumerate(servers)]
+        self._told = {name: deque() for name in servers}
+        for name, state in servers.items():
+            rows = [
+                {"name": one.name, "size": round(one.weights_gib * GIB), "digest": f"sha256:{one.name}"}
+                for one in models.values()
+                if state.machine.holds(one)
+            ]
+            self._tags[name] = json.dumps({"models": rows}).encode()
+
+    @property
+    def next_at(self) -> float:
+        """When the next server is due."""
+        return self._due[0][0] if self._due else math.inf
+
+    def due(self, now: float) -> Iterator[str]:
+        """The servers to be asked now."""
+        while self._due and self._due[0][0] <= now:
+            at, name = self._due[0]
+            heapq.heapreplace(self._due, (at + self._every, name))
+            yield name
+
+    def ask(self, fleet: FleetState, name: str, now: float) -> None:
+        """One round of questions."""
+        questions = take_stock(name, _FleetBook(fleet, now), self._models, now=now)
+        with suppress(StopIteration):
+            question = next(questions)
+            while True:
+                question = questions.send(self._answer(name, question, now))
+
+    def _answer(self, name: str, question: Question, now: float) -> Told:
+        if question.path == "/api/tags":
+            return Told(200, self._tags[name], now, now)
+        if question.path == "/api/ps":
+            return Told(200, self._ps(name, now), now, now)
+        return Told(200, b"{}", now, now)
+
+    def _ps(self, name: str, now: float) -> bytes:
+        rows = [
+            {
+                "name": model,
+                "size": round(held.model.weights_gib * self._servers[name].machine.headroom * GIB),
+                "size_vram": round(held.size * GIB),
+                "context_length": held.num_ctx,
+                "expires_at": _expiry(held, self._servers[name].machine.keep_alive, now),
+            }
+            for model, held in self._servers[name].loaded.items()
+        ]
+        told = self._told[name]
+        told.append((now, json.dumps({"models": rows}).encode()))
+        while len(told) > 1 and told[1][0] <= now - self._late:
+            told.popleft()
+        return told[0][1]
+
+
+def _expiry(held: Residency, keep_alive: float, now: float) -> str:
+    return datetime.fromtimestamp((now if held.running else held.used_at) + keep_alive, UTC).isoformat()
 
 
 class StrategyRouter:
     """A strategy of the product. `late=False` binds on arrival, by `decide` alone."""
 
-    def __init__(self, strategy: StrategyName, machines: Sequence[Machine], *, late: bool = True) -> None:
+    def __init__(
+        self,
+        strategy: StrategyName,
+        machines: Sequence[Machine],
+        *,
+        late: bool = True,
+        knowledge: Knowledge | None = None,
+    ) -> None:
         self.name: str = strategy if late else f"{strategy} on arrival"
-        self._config = fleet_config(machines, strategy)
+        self._knowledge = knowledge or Knowledge()
+        self._config = fleet_config(machines, strategy, knowledge)
         self._late = late
-        self._waits = late and STRATEGIES[strategy].binds_late
         self._admission = Admission(self._config)
-        self._book = SpeedBook()
-        self._snapshot = FleetSnapshot()
-        self._installed: dict[CanonicalName, InstalledModel] = {}
+        self._fleet = FleetState(self._config)
+        self._polls = _Polls(self._config, self._knowledge.late)
+        self._strategy = STRATEGIES[strategy]
         self._jobs: dict[int, Job] = {}
+        self._rankings: dict[int, list[str]] = {}
         self._began: dict[int, int] = {}
+        self._loads: set[int] = set()
         self._turn = 0
-        self._sizes: dict[str, dict[CanonicalName, int]] = {}
 
     def start(self, servers: Mapping[str, ServerState], models: Mapping[str, SimulatedModel]) -> None:
-        """Every server has every model on disk; nothing is loaded and nothing is known about speeds."""
-        self._sizes = {
-            name: {model.name: round(state.machine.need(model) * GIB) for model in models.values()}
-            for name, state in servers.items()
-        }
-        facts = {name: self._facts(name) for name in servers}
-        self._snapshot = FleetSnapshot(servers=facts, speeds=self._book)
+        """Ask every server once; nothing is loaded and nothing is known about speeds."""
+        self._polls.start(servers, models)
+        for name, state in servers.items():
+            self._fleet.update(name, partial(observe_version, body=b"{}", probe_ms=1.0, now=0.0), 0.0)
+            self._polls.ask(self._fleet, name, 0.0)
+            if self._knowledge.speed_error is not None:
+                for model in models.values():
+                    self._mislead(state.machine, model, self._knowledge.speed_error)
 
-    def _facts(self, server: str) -> ServerFacts:
-        installed = {
-            model: InstalledModel(name=model, spelling=model, size=size, digest=f"sha256:{model}")
-            for model, size in self._sizes[server].items()
-        }
-        self._installed.update(installed)
-        return ServerFacts(name=server, up=True, installed=installed)
+    def _mislead(self, machine: Machine, model: SimulatedModel, error: float) -> None:
+        def wrong(seconds: float) -> int:
+            return round(seconds / error * 1e9)
 
-    def arrive(self, job: Job, now: float) -> Iterable[Dispatch]:
+        sample = Sample(
+            load_ns=wrong(machine.load_seconds(model)),
+            prompt_tokens=1000,
+            prompt_ns=wrong(machine.prefill_seconds(model, 1000)),
+            output_tokens=100,
+            output_ns=wrong(machine.decode_seconds(model, 100)),
+        )
+        for _ in range(5):
+            self._fleet.learn(machine.name, model.name, sample)
+
+    def _snapshot(self, now: float) -> FleetSnapshot:
+        return self._fleet.snapshot(now)
+
+    # --- jobs ------------------------------------------------------------------------------------------------------
+
+    def arrive(self, job: Job, now: float) -> Iterable[Action]:
         """Ask for a server."""
         self._turn += 1
         self._jobs[job.number] = job
@@ -92,102 +223,133 @@ class StrategyRouter:
             prompt_bytes=job.prompt_tokens * BYTES_A_TOKEN,
             needs=frozenset({"completion"}),
         )
-        ticket = Ticket(number=job.number, request=request, arrived=now, user=job.user, tiebreak=self._turn)
+        ticket = Ticket(
+            number=job.number,
+            request=request,
+            arrived=now,
+            user=job.user,
+            tiebreak=self._turn,
+            prefix=self._prefix(job),
+        )
         if not self._late:
             return self._bind(ticket, now)
-        return self._sent(self._admission.arrive(ticket, self._snapshot, now))
+        return self._actions(self._admission.arrive(ticket, self._snapshot(now), now), now)
 
-    def _bind(self, ticket: Ticket, now: float) -> Iterable[Dispatch]:
-        traffic = self._admission.traffic(self._snapshot, now)
-        decision = self._admission.selector.decide(ticket.request, traffic, now=now, tiebreak=ticket.tiebreak)
+    def _prefix(self, job: Job) -> HeldPrefix | None:
+        if not job.conversation or not self._strategy.uses_prefixes:
+            return None
+        return self._fleet.prefixes.of(hash(job.conversation))
+
+    def _bind(self, ticket: Ticket, now: float) -> Iterable[Action]:
+        traffic = self._admission.traffic(self._snapshot(now), now)
+        decision = self._admission.selector.decide(
+            ticket.request, traffic, now=now, tiebreak=ticket.tiebreak, prefix=ticket.prefix
+        )
         if decision.server is None:
-            return ()
+            code = "no_server" if decision.error is None else decision.error.code
+            return [Rejection(self._jobs[ticket.number], code, now)]
         self._admission.bound(ticket, decision.server, now)
-        self._note_load(ticket.number, decision.server, now)
+        self._note_sent(ticket.number, decision.server, decision.ranking, now)
         return [Dispatch(self._jobs[ticket.number], decision.server)]
 
-    def _sent(self, outcomes: Iterable[admission.Outcome]) -> list[Dispatch]:
-        sent = [outcome for outcome in outcomes if isinstance(outcome, admission.Dispatch)]
-        for outcome in sent:
-            number = outcome.ticket.number
-            self._note_load(number, outcome.server, outcome.ticket.arrived + outcome.waited)
+    def _actions(self, outcomes: Iterable[admission.Outcome], now: float) -> list[Action]:
+        found: list[Action] = []
+        for outcome in outcomes:
+            job = self._jobs[outcome.ticket.number]
+            if isinstance(outcome, admission.Refusal):
+                waits = isinstance(outcome.error, Overloaded)
+                found.append(Rejection(job, outcome.error.code, now, self._config.queue.max_wait if waits else 0.0))
+                continue
             for model in outcome.unload:
-                self._unloaded(outcome.server, model)
-        return [Dispatch(self._jobs[one.ticket.number], one.server, one.unload) for one in sent]
+                self._fleet.evicted(outcome.server, model, now)
+            self._note_sent(job.number, outcome.server, outcome.ranking, now)
+            found.append(Dispatch(job, outcome.server, outcome.unload))
+        return found
 
-    def _note_load(self, number: int, server: str, now: float) -> None:
+    def _note_sent(self, number: int, server: str, ranking: Sequence[str], now: float) -> None:
         """Our own traffic shows a load before any poll does."""
-        self._began[number] = self._admission.traffic(self._snapshot, now).in_flight.get(server, 1)
-        job, facts = self._jobs[number], self._snapshot.servers[server]
-        if self._waits:
-            return  # who waits for a slot learns nothing from a load under way
-        if job.model not in facts.loaded and job.model not in facts.loading:
-            self._change(replace(facts, loading={**facts.loading, job.model: now}))
+        job = self._jobs[number]
+        self._rankings[number] = [name for name in ranking if name != server]
+        self._fleet.begin(server)
+        self._began[number] = self._fleet.running(server)
+        if self._fleet.sent(server, job.model, job.num_ctx, now):
+            self._loads.add(number)
 
-    def observe(self, server: str, event: Event, now: float) -> Iterable[Dispatch]:
-        """First bytes, ends and expiries."""
-        if event.kind == "unloaded":
-            self._unloaded(server, CanonicalName(event.model))
-            return self._sent(self._admission.changed(self._snapshot, now)) if self._late else ()
-        if event.timing is None or event.kind == "loaded":
+    # --- servers ---------------------------------------------------------------------------------------------------
+
+    def observe(self, server: str, event: Event, now: float) -> Iterable[Action]:
+        """First bytes, ends and failures; what is loaded and unloaded shows when the server is asked."""
+        timing = event.timing
+        if timing is None or event.kind in {"loaded", "unloaded"}:
             return ()
-        number = event.timing.job.number
+        number = timing.job.number
         if event.kind == "first_token":
-            self._loaded(server, event.timing.job, now)
-            return self._sent(self._admission.first_byte(number, self._snapshot, now))
-        self._learn(server, event.timing)
-        return self._sent(self._admission.finished(number, self._snapshot, now))
+            seen = partial(observe_load_finished, name=timing.job.model, num_ctx=timing.job.num_ctx, now=now)
+            self._fleet.update(server, seen, now)
+            return self._actions(self._admission.first_byte(number, self._snapshot(now), now), now)
+        if event.kind == "failed":
+            return self._next_server(timing.job, server, now)
+        self._learn(server, timing)
+        self._fleet.end(server, now)
+        return self._actions(self._admission.finished(number, self._snapshot(now), now), now)
 
-    def _loaded(self, server: str, job: Job, now: float) -> None:
-        facts = self._snapshot.servers[server]
-        held = facts.loaded.get(job.model)
-        if held is not None and held.context_length == job.num_ctx:
-            return
-        size = self._sizes[server][job.model]
-        model = LoadedModel(
-            name=job.model, size=size, size_vram=size, context_length=job.num_ctx, expires_at=now + 300.0
-        )
-        loading = {name: at for name, at in facts.loading.items() if name != job.model}
-        self._change(replace(facts, loaded={**facts.loaded, job.model: model}, loading=loading, loaded_at=now))
-
-    def _unloaded(self, server: str, model: CanonicalName) -> None:
-        facts = self._snapshot.servers[server]
-        if model in facts.loaded:
-            loaded = {name: held for name, held in facts.loaded.items() if name != model}
-            self._change(replace(facts, loaded=loaded))
-
-    def _change(self, facts: ServerFacts) -> None:
-        self._snapshot = self._snapshot.with_server(facts)
+    def _next_server(self, job: Job, server: str, now: float) -> Iterable[Action]:
+        """A load failed: the next of the ranking."""
+        self._fleet.end(server, now)
+        ranking = self._rankings[job.number]
+        if not ranking:
+            sent = self._actions(self._admission.finished(job.number, self._snapshot(now), now), now)
+            return [Rejection(job, "load_failed", now), *sent]
+        name = ranking.pop(0)
+        self._admission.moved(job.number, name, now)
+        self._note_sent(job.number, name, ranking, now)
+        return [Dispatch(job, name), *self._actions(self._admission.changed(self._snapshot(now), now), now)]
 
     def _learn(self, server: str, timing: Timing) -> None:
         job = timing.job
-        running = self._admission.traffic(self._snapshot, timing.finished).in_flight.get(server, 1)
+        loaded = job.number in self._loads
+        self._loads.discard(job.number)
         sample = Sample(
-            load_ns=round(timing.load * 1e9),
-            prompt_tokens=job.prompt_tokens,
+            load_ns=round(timing.load * 1e9) if loaded else 0,
+            prompt_tokens=job.prompt_tokens - timing.cached,
             prompt_ns=round((timing.first_token - timing.started) * 1e9),
             output_tokens=job.output_tokens,
             output_ns=round((timing.finished - timing.first_token) * 1e9),
-            neighbours=(running + self._began.pop(job.number, 1)) / 2 - 1,
+            neighbours=(self._fleet.running(server) + self._began.pop(job.number, 1)) / 2 - 1,
         )
-        weight = model_weight(job.model, self._installed[job.model])
-        self._book = self._book.observe(server, job.model, weight, sample)
-        self._snapshot = structs.replace(self._snapshot, speeds=self._book)
+        self._fleet.learn(server, job.model, sample)
+        if job.conversation and self._strategy.uses_prefixes:
+            tokens = job.prompt_tokens + job.output_tokens
+            self._fleet.holds(server, CanonicalName(job.model), hash(job.conversation), tokens)
 
-    def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Dispatch]:
+    def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Action]:
         """A health check noticed."""
-        facts = self._snapshot.servers[server]
-        self._change(replace(facts, up=up, loaded={}, loading={}, error=None if up else "connection refused"))
-        sent: list[Dispatch] = []
+        if up:
+            self._fleet.update(server, partial(observe_version, body=b"{}", probe_ms=1.0, now=now), now)
+            self._polls.ask(self._fleet, server, now)
+        else:
+            self._fleet.update(server, partial(observe_down, error="connection refused", now=now), now)
+        sent: list[Action] = []
         for job in lost:
-            sent += self._sent(self._admission.finished(job.number, self._snapshot, now))
-        return [*sent, *self._sent(self._admission.changed(self._snapshot, now))]
+            self._fleet.end(server, now)
+            sent += self._actions(self._admission.finished(job.number, self._snapshot(now), now), now)
+        return [*sent, *self._actions(self._admission.changed(self._snapshot(now), now), now)]
+
+    # --- time ------------------------------------------------------------------------------------------------------
 
     def wake_at(self, now: float) -> float:
-        """Admission's own wish."""
+        """Admission's wish, or when a server is to be asked."""
         at = self._admission.next_tick(now) if self._late else None
-        return math.inf if at is None else at
+        return min(self._polls.next_at, math.inf if at is None else at)
 
-    def wake(self, now: float) -> Iterable[Dispatch]:
+    def wake(self, now: float) -> Iterable[Action]:
         """Time passed."""
-        return self._sent(self._admission.tick(self._snapshot, now))
+        actions: list[Action] = []
+        for name in self._polls.due(now):
+            if self._fleet.servers[name].up:
+                self._polls.ask(self._fleet, name, now)
+                actions += self._actions(self._admission.changed(self._snapshot(now), now), now)
+        at = self._admission.next_tick(now) if self._late else None
+        if at is not None and at <= now:
+            actions += self._actions(self._admission.tick(self._snapshot(now), now), now)
+        return actions

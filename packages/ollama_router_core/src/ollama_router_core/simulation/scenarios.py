@@ -7,12 +7,13 @@ for ten minutes. C: three applications with contexts of their own on the four mo
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ollama_router_core.api.model_names import canonical_name
-from ollama_router_core.simulation.engine import Outage
+from ollama_router_core.simulation.engine import Outage, Slowdown
 from ollama_router_core.simulation.machine import Machine
+from ollama_router_core.simulation.routers import Knowledge
 from ollama_router_core.simulation.workload import (
     Job,
     SimulatedModel,
@@ -47,13 +48,15 @@ FLEET = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """A fleet, its jobs and what goes wrong."""
+    """A fleet, its jobs, what a router is told about it and what goes wrong."""
 
     name: str
     machines: tuple[Machine, ...]
     models: tuple[SimulatedModel, ...]
     jobs: tuple[Job, ...]
     outages: tuple[Outage, ...] = ()
+    slowdowns: tuple[Slowdown, ...] = ()
+    knowledge: Knowledge = field(default_factory=Knowledge)
 
 
 def make_scenario(name: ScenarioName, trace: str, *, stretch: float = 4.0, seed: int = 1) -> Scenario:

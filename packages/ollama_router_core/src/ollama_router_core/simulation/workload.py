@@ -34,7 +34,10 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One request: what a router may know, and `output_tokens`, which it may not."""
+    """One request: what a router may know, and `output_tokens`, which it may not.
+
+    Each turn of a `conversation` begins with the prompt and the answer of the one before.
+    """
 
     number: int
     at: float
@@ -43,6 +46,7 @@ class Job:
     output_tokens: int
     num_ctx: int | None = None
     user: str = ""
+    conversation: str = ""
 
 
 def parse_trace(text: str, *, stretch: float = 1.0) -> tuple[Arrival, ...]:

@@ -1,0 +1,83 @@
+"""What `fastest` promises about every configuration of the matrix, and by how much each row keeps it.
+
+A law's figure is at most 1 where it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ollama_router_core.simulation.report import percentile
+
+__all__ = ["LAWS", "NEEDED", "figures", "margin"]
+
+SIMPLE = ("least_loaded", "fastest on arrival")
+USUAL = ("random", "round robin", "least connections", "power of two", "sticky")
+NEEDED = (*SIMPLE, "least connections", "fastest")
+"""The routers that the laws compare."""
+
+_NEVER_WORSE = 1.05
+_FOR_ANYBODY = 1.25
+_LONGEST = 3.0
+_FAIR_REFUSALS = 1.2
+_SECOND = 1.0
+"""Seconds below which a difference is none that a person could tell."""
+
+Row = Mapping[str, Any]
+
+
+def _against(row: Row, field: str) -> float:
+    routers = row["routers"]
+    best = min(routers[name][field] for name in SIMPLE)
+    return float((routers["fastest"][field] - _SECOND) / max(best * _NEVER_WORSE, 1e-9))
+
+
+def _for_the_worst(row: Row, field: str) -> float:
+    """The one who is served worst, against what least connections gives that one."""
+    ours, theirs = row["routers"]["fastest"][field], row["routers"]["least connections"][field]
+    worst = max(ours, key=lambda name: (ours[name], name))
+    return float((ours[worst] - _SECOND) / max(theirs[worst] * _FOR_ANYBODY, 1e-9))
+
+
+def _longest(row: Row) -> float:
+    ours = row["routers"]["fastest"]
+    return float(ours["ttft_max"] / (_LONGEST * ours["ttft_p99"]))
+
+
+def _refused_largest(row: Row) -> float:
+    """The share of the largest model in what is refused, against its share of the requests."""
+    ours, requests = row["routers"]["fastest"], row["models"]
+    largest = row["largest"]
+    if not ours["refused"] or not requests.get(largest):
+        return 0.0
+    share = ours["refused_models"].get(largest, 0) / ours["refused"]
+    return float(share / (requests[largest] / sum(requests.values())) / _FAIR_REFUSALS)
+
+
+LAWS: Mapping[str, Callable[[Row], float]] = {
+    "ttft p50": lambda row: _against(row, "ttft_p50"),
+    "ttft p95": lambda row: _against(row, "ttft_p95"),
+    "ttft p99": lambda row: _against(row, "ttft_p99"),
+    "completion p95": lambda row: _against(row, "completion_p95"),
+    "worst model": lambda row: _for_the_worst(row, "models"),
+    "worst user": lambda row: _for_the_worst(row, "users"),
+    "longest wait": _longest,
+    "refusals of the largest": _refused_largest,
+}
+"""Laws 1 (the first six) and 3 by name."""
+
+
+def figures(row: Row) -> dict[str, float]:
+    """Every law's figure for a row."""
+    return {name: law(row) for name, law in LAWS.items()}
+
+
+def margin(rows: Iterable[Row], usual: Sequence[str] = USUAL) -> float:
+    """Law 2: the median of p95 to first token, against the best usual policy of each row."""
+    found = []
+    for row in rows:
+        routers = row["routers"]
+        best = min(routers[name]["ttft_p95"] for name in usual if name in routers)
+        found.append(routers["fastest"]["ttft_p95"] / best)
+    return percentile(found, 0.5)

@@ -1,0 +1,122 @@
+"""Many configurations instead of one scenario: fleets, popularities of models, rates, traces.
+
+A `Case` names a configuration and is small enough to be sent to another process; `make_case` draws its scenario, and
+`run_case` has every router serve it and returns one row.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from ollama_router_core.simulation.comparison import bound, compare
+from ollama_router_core.simulation.machine import Machine
+from ollama_router_core.simulation.scenarios import FLEET, MODELS, Scenario
+from ollama_router_core.simulation.workload import Arrival, assign_models, zipf_weights
+
+__all__ = ["FLEETS", "POPULARITIES", "RATES", "Case", "cases", "make_case", "quarter", "run_case"]
+
+_BIG, _MID, _MID2, _OLD, _MAC = FLEET
+
+FLEETS: Mapping[str, tuple[Machine, ...]] = {
+    "five": FLEET,
+    "one big, four small": (
+        _BIG,
+        *(replace(_OLD, name=f"small{n}", vram_gib=12, load_rate=1.5, priority=2) for n in range(1, 5)),
+    ),
+    "two": (replace(_BIG, name="one"), replace(_MID2, name="two")),
+    "four equal": tuple(replace(_MID, name=f"gpu{n}", priority=1) for n in range(1, 5)),
+    "eight large": tuple(replace(_BIG, name=f"node{n}") for n in range(1, 9)),
+}
+"""Unlike and alike, scarce and plentiful."""
+
+POPULARITIES: Mapping[str, tuple[float, ...]] = {
+    "zipf": zipf_weights(len(MODELS)),
+    "even": tuple(1.0 for _ in MODELS),
+    "large first": zipf_weights(len(MODELS))[::-1],
+    "one hot": (float(len(MODELS)), *(1.0 for _ in MODELS[1:])),
+}
+"""Weights in the order of `MODELS`."""
+
+RATES = (0.08, 0.16, 0.32, 0.64)
+"""Requests a second."""
+
+_USERS = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One configuration. `slice_` names the part of a trace, `first` is its first arrival of `count`."""
+
+    fleet: str
+    popularity: str
+    rate: float
+    slice_: str
+    first: int
+    count: int
+    seed: int = 1
+
+    @property
+    def name(self) -> str:
+        """One line."""
+        return f"{self.fleet} · {self.popularity} · {self.rate:g}/s · {self.slice_} · seed {self.seed}"
+
+
+def cases(slices: Mapping[str, tuple[int, int]], *, seeds: Sequence[int] = (1,)) -> Iterator[Case]:
+    """Every configuration; `slices` maps a trace's part to its first arrival and their number."""
+    for fleet, popularity, rate, (slice_, (first, count)), seed in product(
+        FLEETS, POPULARITIES, RATES, slices.items(), seeds
+    ):
+        yield Case(fleet=fleet, popularity=popularity, rate=rate, slice_=slice_, first=first, count=count, seed=seed)
+
+
+def quarter(every: Sequence[Case]) -> list[Case]:
+    """Every fourth of them, shifted so that each fleet meets each rate, popularity and slice."""
+    return [case for number, case in enumerate(every) if (number + number // 4 + number // 16) % 4 == 0]
+
+
+def make_case(case: Case, arrivals: Sequence[Arrival]) -> Scenario:
+    """The scenario of a case, from all arrivals of its trace."""
+    part = arrivals[case.first : case.first + case.count]
+    stretch = (len(part) - 1) / case.rate / (part[-1].at - part[0].at)
+    moved = [replace(one, at=(one.at - part[0].at) * stretch) for one in part]
+    machines = FLEETS[case.fleet]
+    held = [any(one.holds(model) for one in machines) for model in MODELS]
+    weights = [weight if able else 0.0 for weight, able in zip(POPULARITIES[case.popularity], held, strict=True)]
+    rng = random.Random(f"{case.seed} {case.name}")  # noqa: S311 - seeded on purpose, nothing secret
+    jobs = assign_models(moved, MODELS, weights, rng)
+    users = rng.choices(range(_USERS), weights=zipf_weights(_USERS), k=len(jobs))
+    return Scenario(
+        name=case.name,
+        machines=machines,
+        models=MODELS,
+        jobs=tuple(replace(job, user=f"user{user}") for job, user in zip(jobs, users, strict=True)),
+    )
+
+
+def run_case(
+    case: Case, arrivals: Sequence[Arrival], routers: Sequence[str], *, bounded: bool = False
+) -> dict[str, Any]:
+    """Every router's summary of a case, as a row for JSON; with `bounded` also that of `bound`."""
+    scenario = make_case(case, arrivals)
+    summaries = {one.router: one.to_json() for one in compare(scenario, routers)}
+    if bounded:
+        best = bound(scenario)
+        summaries[best.router] = best.to_json()
+    requests: dict[str, int] = {}
+    for job in scenario.jobs:
+        requests[job.model] = requests.get(job.model, 0) + 1
+    return {
+        "case": case.name,
+        "fleet": case.fleet,
+        "popularity": case.popularity,
+        "rate": case.rate,
+        "slice": case.slice_,
+        "seed": case.seed,
+        "models": requests,
+        "largest": max(scenario.models, key=lambda one: (one.name in requests, one.weights_gib)).name,
+        "routers": summaries,
+    }

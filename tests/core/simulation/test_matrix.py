@@ -1,0 +1,42 @@
+"""The matrix: every configuration once, a quarter that touches all of it, rows that are JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+from ollama_router_core.simulation import Arrival
+from ollama_router_core.simulation.matrix import FLEETS, POPULARITIES, RATES, cases, make_case, quarter, run_case
+
+SLICES = {"trace 1": (0, 40), "trace 2": (40, 40), "trace 3": (80, 40)}
+ARRIVALS = tuple(Arrival(at=7.0 * number, prompt_tokens=500, output_tokens=20) for number in range(120))
+
+
+def test_a_quarter_touches_every_fleet_popularity_rate_and_slice():
+    """A fixed one, so that results can be compared."""
+    every = list(cases(SLICES))
+    chosen = quarter(every)
+    assert len(set(every)) == len(every) == len(FLEETS) * len(POPULARITIES) * len(RATES) * len(SLICES)
+    assert abs(len(chosen) - len(every) / 4) <= 1
+    pairs = Counter((case.fleet, case.rate) for case in chosen) | Counter((case.rate, case.slice_) for case in chosen)
+    assert len(pairs) == len(FLEETS) * len(RATES) + len(RATES) * len(SLICES)
+
+
+def test_a_case_has_the_rate_and_the_users_that_it_names():
+    """The slice is stretched to its rate; a fleet is asked only for what it can hold."""
+    case = next(case for case in cases(SLICES) if case.rate == 0.64 and case.slice_ == "trace 2")
+    scenario = make_case(case, ARRIVALS)
+    assert len(scenario.jobs) == 40
+    assert abs(39 / scenario.jobs[-1].at - 0.64) < 1e-6
+    assert len({job.user for job in scenario.jobs}) > 1
+    assert all(any(one.holds(model) for one in scenario.machines) for model in scenario.models
+               if any(job.model == model.name for job in scenario.jobs))  # fmt: skip
+    assert make_case(case, ARRIVALS) == scenario
+
+
+def test_a_row_is_json_with_every_router():
+    """And with how often each model was asked for, and the largest of them."""
+    row = json.loads(json.dumps(run_case(next(cases(SLICES)), ARRIVALS, ["least_loaded", "fastest"], bounded=True)))
+    assert set(row["routers"]) == {"least_loaded", "fastest", "all resident"}
+    assert sum(row["models"].values()) == 40
+    assert row["largest"] in row["models"]

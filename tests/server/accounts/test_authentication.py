@@ -24,7 +24,7 @@ from ollama_router_core.errors import (
     StorageUnavailable,
     UserInactive,
 )
-from ollama_router_server.accounts import authentication as auth
+from ollama_router_server.accounts import verification
 from ollama_router_server.accounts.authentication import Authenticator, Verification
 from ollama_router_server.coordination.alone import alone
 from ollama_router_server.storage.database import Database
@@ -446,7 +446,7 @@ class SlowBcrypt:
 def slow_bcrypt(monkeypatch: pytest.MonkeyPatch) -> SlowBcrypt:
     """The authenticator's bcrypt, held up."""
     slow = SlowBcrypt()
-    monkeypatch.setattr(auth, "verify_token", slow.verify)
+    monkeypatch.setattr(verification, "verify_token", slow.verify)
     return slow
 
 

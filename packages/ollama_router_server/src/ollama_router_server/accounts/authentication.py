@@ -9,13 +9,10 @@ credential.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hmac import compare_digest
-from typing import Any
 
 import structlog
 
@@ -25,11 +22,13 @@ from ollama_router_core.access.tokens import (
     check_format,
     lookup_of,
     read_credential,
-    verify_token,
 )
 from ollama_router_core.coordination import Coordination, TokenVerified
-from ollama_router_core.errors import InvalidCredential, Overloaded, StorageUnavailable, UserInactive
-from ollama_router_server.storage.identities import Identities, KnownToken, User
+from ollama_router_core.errors import InvalidCredential, StorageUnavailable, UserInactive
+from ollama_router_server.accounts.directory import Directory, index, next_expiry, with_proofs
+from ollama_router_server.accounts.token_writes import TokenWrites
+from ollama_router_server.accounts.verification import Verification, Verifier
+from ollama_router_server.storage.identities import KnownToken, User
 from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import Clock
 
@@ -38,70 +37,8 @@ __all__ = ["Authenticator", "Headers", "User", "Verification"]
 Headers = Sequence[tuple[bytes, bytes]]
 
 _RELOAD_AFTER = 60.0  # seconds; for changes made by hand, past the epoch
-_NOTE_USE_AFTER = 30.0  # seconds between writes of last-used times
-_STORE_PROOFS_AFTER = 0.2  # seconds in which proofs of several tokens gather
-_RETRY_PROOFS_AFTER = 5.0  # seconds after which a database that took none is asked again
-_PER_LOOKUP = 2  # of one address: a public part must not be enough to occupy every thread, or to keep its owner out
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Directory:
-    """`Identities`, indexed by the two keys that they are looked up by."""
-
-    epoch: int
-    by_lookup: Mapping[str, tuple[KnownToken, ...]]
-    by_token: Mapping[int, KnownToken]
-
-
-def _index(identities: Identities) -> _Directory:
-    by_lookup: dict[str, tuple[KnownToken, ...]] = {}
-    for known in identities.tokens:
-        by_lookup[known.lookup] = (*by_lookup.get(known.lookup, ()), known)
-    by_token = {known.user.token_id: known for known in identities.tokens}
-    return _Directory(identities.epoch, by_lookup, by_token)
-
-
-def _with_proofs(directory: _Directory, proven: Mapping[int, KnownToken]) -> _Directory:
-    """Add proofs that the database has not shown yet, where the digests still stand."""
-    by_lookup, by_token = dict(directory.by_lookup), dict(directory.by_token)
-    for token_id, source in proven.items():
-        known = by_token.get(token_id)
-        if known is None or known.digest != source.digest:
-            continue
-        by_token[token_id] = replace(known, proof=source.proof)
-        sharing = by_lookup[known.lookup]
-        by_lookup[known.lookup] = tuple(by_token[each.user.token_id] for each in sharing)
-    return replace(directory, by_lookup=by_lookup, by_token=by_token)
-
-
-def _next_expiry(directory: _Directory, after: float) -> float:
-    """When the next user's access ends after a moment, both in seconds since 1970; infinity for never."""
-    ends = (known.user.grants.expires_at for known in directory.by_token.values())
-    return min((end for end in ends if end is not None and end > after), default=float("inf"))
-
-
-class Verification:
-    """A credential that nothing is known of yet; awaiting this verifies it and gives its user.
-
-    Raises, when awaited:
-        Overloaded: too many credentials are being verified.
-        InvalidCredential, UserInactive: the request is refused.
-    """
-
-    __slots__ = ("_address", "_credential", "_verify")
-
-    def __init__(
-        self, verify: Callable[[str, str | None], Coroutine[Any, Any, User]], credential: str, address: str | None
-    ) -> None:
-        self._verify = verify
-        self._credential = credential
-        self._address = address
-
-    def __await__(self) -> Generator[Any, Any, User]:
-        """Verify the credential."""
-        return self._verify(self._credential, self._address).__await__()
 
 
 class Authenticator:
@@ -135,25 +72,23 @@ class Authenticator:
         self._clock = clock
         self._poll_interval = poll_interval
         self._stale_after = stale_after
-        self._max_waiting = max_waiting
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="bcrypt")
+        self._verifier = Verifier(threads=threads, max_waiting=max_waiting)
+        self._writes = TokenWrites(users, clock=clock)
         self._workers = workers
         self._verified: VerifiedTokens[KnownToken] = VerifiedTokens(workers.secret)
-        self._directory = _Directory(-1, {}, {})
+        self._directory = Directory(-1, {}, {})
         self._confirmed = self._loaded = float("-inf")
-        self._flights: dict[str, asyncio.Task[KnownToken | None]] = {}
-        self._asking: Counter[tuple[str, str | None]] = Counter()  # flights by public part and address
-        self._used: set[int] = set()
-        self._unstored: dict[int, KnownToken] = {}  # by token: confirmed by bcrypt, proof not in the database yet
-        self._proven = asyncio.Event()
         self._refreshing = asyncio.Lock()  # an older result must not overwrite a newer one
         self._callbacks: list[Callable[[], None]] = []
         self._expiries_told = clock.wall()
         self._next_expiry = float("inf")
-        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._watching: asyncio.Task[None] | None = None
         self._reachable = True
-        self.verifications = 0
+
+    @property
+    def verifications(self) -> int:
         """How often bcrypt was asked."""
+        return self._verifier.verifications
 
     async def start(self) -> None:
         """Load the users and begin to poll for changes.
@@ -162,17 +97,16 @@ class Authenticator:
             StorageUnavailable: the database cannot be read.
         """
         await self.refresh()
-        work = (self._watch(), self._note_uses(), self._store_proofs())
-        self._tasks = tuple(asyncio.create_task(each) for each in work)
+        self._watching = asyncio.create_task(self._watch())
+        self._writes.start()
 
     async def aclose(self) -> None:
         """Stop polling, end verifications, write pending proofs and last-used times."""
-        for task in (*self._tasks, *self._flights.values()):
-            task.cancel()
-        await asyncio.gather(*self._tasks, *self._flights.values(), return_exceptions=True)
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        await self._write_proofs()
-        await self._write_uses()
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await self._verifier.aclose()
+        await self._writes.aclose()
 
     def authenticate(self, headers: Headers, address: str | None = None) -> User | Verification:
         """The user, or what has to be awaited where only bcrypt can say; `address` is the client's.
@@ -269,39 +203,19 @@ class Authenticator:
         user = known.user
         if not user.active:
             raise UserInactive(f"user {user.name} is deactivated; an administrator can activate it")
-        self._used.add(user.token_id)
+        self._writes.used(user.token_id)
         return user
 
     async def _verify(self, credential: str, address: str | None) -> User:
-        flight = self._flights.get(credential)
-        if flight is None:
-            origin = (lookup_of(credential), address)
-            self._make_room(origin)
-            flight = asyncio.create_task(self._ask_bcrypt(credential, self._unproven(credential)))
-            self._flights[credential] = flight
-            self._asking[origin] += 1
-            flight.add_done_callback(lambda _: self._landed(credential, origin))
-        known = await asyncio.shield(flight)  # a client that disconnects must not fail the others that wait
+        known = await self._verifier.once(credential, address, self._ask_bcrypt)
         if known is None:
             raise _unknown()
         return self._admit(known)
 
-    def _landed(self, credential: str, origin: tuple[str, str | None]) -> None:
-        self._flights.pop(credential, None)
-        self._asking[origin] -= 1
-        if not self._asking[origin]:
-            del self._asking[origin]
-
-    def _make_room(self, origin: tuple[str, str | None]) -> None:
-        if self._asking[origin] >= _PER_LOOKUP or len(self._flights) >= self._max_waiting:
-            raise Overloaded("too many tokens are being verified; try again shortly", retry_after=1.0)
-
-    async def _ask_bcrypt(self, credential: str, candidates: tuple[KnownToken, ...]) -> KnownToken | None:
+    async def _ask_bcrypt(self, credential: str) -> KnownToken | None:
         epoch = self._directory.epoch
-        loop = asyncio.get_running_loop()
-        for candidate in candidates:
-            self.verifications += 1
-            if await loop.run_in_executor(self._pool, verify_token, credential, candidate.digest):
+        for candidate in self._unproven(credential):
+            if await self._verifier.fits(credential, candidate.digest):
                 return self._accept(credential, candidate)
         self._verified.reject(credential, epoch=epoch, now=self._clock.monotonic())
         return None
@@ -323,9 +237,8 @@ class Authenticator:
         if self._users.prover is None:
             return verified
         proven = replace(verified, proof=self._users.prover.prove(credential, verified.digest))
-        self._unstored[proven.user.token_id] = proven
-        self._directory = _with_proofs(self._directory, self._unstored)
-        self._proven.set()
+        self._writes.proven(proven)
+        self._directory = with_proofs(self._directory, self._writes.unstored)
         return proven
 
     def _renew(self, known: KnownToken) -> KnownToken | None:
@@ -334,11 +247,11 @@ class Authenticator:
 
     async def _load(self) -> None:
         now = self._clock.monotonic()
-        directory = _with_proofs(_index(await self._users.identities()), self._unstored)
+        directory = with_proofs(index(await self._users.identities()), self._writes.unstored)
         changed = directory != self._directory
         self._directory = directory
         self._loaded = now
-        self._next_expiry = _next_expiry(directory, self._expiries_told)
+        self._next_expiry = next_expiry(directory, self._expiries_told)
         self._verified.carry_over(directory.epoch, self._renew)
         if changed:
             self._call_back()
@@ -366,7 +279,7 @@ class Authenticator:
         wall = self._clock.wall()
         if wall >= self._next_expiry:
             self._expiries_told = wall
-            self._next_expiry = _next_expiry(self._directory, wall)
+            self._next_expiry = next_expiry(self._directory, wall)
             self._call_back()
 
     def _report(self, error: Exception | None) -> None:
@@ -376,37 +289,6 @@ class Authenticator:
         elif error is None and not self._reachable:
             _log.info("auth_database_reachable")
         self._reachable = error is None
-
-    async def _store_proofs(self) -> None:
-        while True:
-            await self._proven.wait()
-            self._proven.clear()
-            await asyncio.sleep(_STORE_PROOFS_AFTER)
-            if not await self._write_proofs():
-                await asyncio.sleep(_RETRY_PROOFS_AFTER)
-                self._proven.set()
-
-    async def _write_proofs(self) -> bool:
-        """Write the proofs that wait; tell whether the database has taken them."""
-        waiting = dict(self._unstored)
-        try:
-            await self._users.store_proofs(tuple(waiting.values()))
-        except StorageUnavailable:
-            return False
-        for token_id, known in waiting.items():
-            if self._unstored.get(token_id) is known:
-                del self._unstored[token_id]
-        return True
-
-    async def _note_uses(self) -> None:
-        while True:
-            await asyncio.sleep(_NOTE_USE_AFTER)
-            await self._write_uses()
-
-    async def _write_uses(self) -> None:
-        used, self._used = self._used, set()
-        with suppress(StorageUnavailable):  # a convenience that must not fail a request
-            await self._users.note_use(dict.fromkeys(used, self._clock.wall()))
 
 
 def _unknown() -> InvalidCredential:

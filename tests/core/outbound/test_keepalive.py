@@ -1,4 +1,4 @@
-"""What keeps a connection alive while a model is loaded for a stream."""
+"""What keeps a connection alive while a stream has nothing to say."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import json
 import pytest
 
 from ollama_router_core.api.endpoints import match_endpoint
-from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import ParsedRequest, parse_request
-from ollama_router_core.outbound.keepalive import Keepalive, keepalive_of, waits_for_load
-from support.fleets import loaded, make_facts
+from ollama_router_core.outbound.keepalive import Keepalive, keepalive_of
 
 MODEL = "llama3.1:8b"
 WALL = 1_721_680_413.5
@@ -49,40 +47,21 @@ def test_ollama_gets_a_chunk_without_content(path: str, empty: dict[str, object]
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/responses"])
 def test_openai_gets_a_comment(path: str) -> None:
     """Every reader of server-sent events passes over it."""
-    assert sign(path) == Keepalive(b"text/event-stream", b": keepalive\n\n")
+    assert sign(path) == Keepalive(b"text/event-stream", b": keepalive\n\n", b"\n\n")
 
 
 def test_anthropic_gets_its_own_ping() -> None:
     """The API has an event for this."""
-    assert sign("/v1/messages") == Keepalive(b"text/event-stream", b'event: ping\ndata: {"type": "ping"}\n\n')
+    assert sign("/v1/messages") == Keepalive(b"text/event-stream", b'event: ping\ndata: {"type": "ping"}\n\n', b"\n\n")
 
 
 @pytest.mark.parametrize("path", STREAMED)
 def test_whole_answers_get_none(path: str) -> None:
     """Their status is still to come."""
     assert sign(path, stream=False) is None
-    assert not waits_for_load(request(path, stream=False), make_facts("a"), now=0.0)
 
 
-@pytest.mark.parametrize("path", ["/api/embed", "/v1/embeddings", "/api/pull", "/api/show"])
+@pytest.mark.parametrize("path", ["/api/embed", "/v1/embeddings", "/api/show"])
 def test_what_is_no_stream_of_an_answer_gets_none(path: str) -> None:
-    """Embeddings never stream; progress speaks for itself."""
-    assert not waits_for_load(request(path), make_facts("a"), now=0.0)
-
-
-@pytest.mark.parametrize("path", STREAMED)
-def test_a_request_waits_for_what_is_not_in_memory_or_still_loading(path: str) -> None:
-    """Not for what is there, and not at a destination of which nothing is known."""
-    asked, name = request(path), canonical_name(MODEL)
-    assert waits_for_load(asked, make_facts("a"), now=0.0)
-    assert waits_for_load(asked, make_facts("a", held=(loaded("other"),)), now=0.0)
-    assert waits_for_load(asked, make_facts("a", loading={name: 0.0}), now=9.0)
-    assert not waits_for_load(asked, make_facts("a", held=(loaded(MODEL),)), now=0.0)
-    assert not waits_for_load(asked, None, now=0.0)
-
-
-def test_another_context_is_a_load() -> None:
-    """Ollama loads a model anew for it."""
-    facts = make_facts("a", held=(loaded(MODEL, context_length=4096),))
-    assert waits_for_load(request("/api/chat", options={"num_ctx": 8192}), facts, now=0.0)
-    assert not waits_for_load(request("/api/chat", options={"num_ctx": 4096}), facts, now=0.0)
+    """Embeddings never stream."""
+    assert sign(path) is None

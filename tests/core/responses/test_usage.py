@@ -95,10 +95,13 @@ OPENAI = (
 
 
 def test_an_openai_stream() -> None:
-    """`[DONE]` ends it; usage stands in the chunk before, if it was asked for."""
-    assert read(OPENAI, Family.OPENAI) == Usage(prompt_tokens=7, completion_tokens=3, cached_tokens=5)
+    """`[DONE]` ends it, or a finish reason; usage stands in the chunk before, if it was asked for."""
+    assert read(b'data: {"choices":[{"delta":{},"finish_reason":null}]}\n\n', Family.OPENAI) == Usage()
+    assert read(b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n', Family.OPENAI) == Usage(finished=True)
     done = Usage(prompt_tokens=7, completion_tokens=3, cached_tokens=5, finished=True)
+    assert read(OPENAI, Family.OPENAI) == done
     assert read(OPENAI + b"data: [DONE]\n\n", Family.OPENAI) == done
+    assert read(b"data: [DONE]\n\n", Family.OPENAI) == Usage(finished=True)
     assert read(OPENAI.replace(b"\n", b"\r\n") + b"data:[DONE]\r\n\r\n", Family.OPENAI) == done
 
 

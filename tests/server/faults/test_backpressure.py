@@ -30,6 +30,7 @@ STREAMS = 200
 MOST_READ = STREAMS * (60 + 256) * 1024
 MOST_SENT = STREAMS * (60 + 2 * 256) * 1024
 PIECE = 65_536
+END = b'\n{"done":true}\n'
 BLOB = "/api/blobs/sha256:"
 
 
@@ -132,7 +133,7 @@ async def test_a_reader_that_rests_gets_all_of_it_afterwards(tmp_path: Path, kep
         for _ in range(400):
             await peer.send(chunk(b"x" * PIECE))
             sent += PIECE
-        await peer.send(chunk(b""))
+        await peer.send(chunk(END) + chunk(b""))
 
     async with (
         faulty_ollama(much) as server,
@@ -148,4 +149,4 @@ async def test_a_reader_that_rests_gets_all_of_it_afterwards(tmp_path: Path, kep
         await stay_silent(0.7)  # longer than a server may be silent
         answer = await client.answer()
     assert rested < 400 * PIECE
-    assert (answer.complete, len(answer.body)) == (True, 400 * PIECE)
+    assert (answer.complete, len(answer.body)) == (True, 400 * PIECE + len(END))

@@ -14,15 +14,21 @@ from support.scripted_server import Peer
 
 pytestmark = pytest.mark.anyio
 
-NDJSON = ("/api/chat", b"application/x-ndjson", b'{"message":{"content":"%d"}}\n')
-SSE = ("/v1/chat/completions", b"text/event-stream", b'data: {"choices":[{"delta":{"content":"%d"}}]}\n\n')
-HALF_A_LINE = ("/api/chat", b"application/x-ndjson", b'{"message":{"content":"%d')
+DONE = b'{"done":true}\n'
+NDJSON = ("/api/chat", b"application/x-ndjson", b'{"message":{"content":"%d"}}\n', DONE)
+SSE = (
+    "/v1/chat/completions",
+    b"text/event-stream",
+    b'data: {"choices":[{"delta":{"content":"%d"}}]}\n\n',
+    b"data: [DONE]\n\n",
+)
+HALF_A_LINE = ("/api/chat", b"application/x-ndjson", b'{"message":{"content":"%d', b"\n" + DONE)
 
 
 @pytest.mark.parametrize("framing", [b"Transfer-Encoding: chunked", b"Connection: close"])
-@pytest.mark.parametrize(("path", "kind", "piece"), [NDJSON, SSE, HALF_A_LINE])
+@pytest.mark.parametrize(("path", "kind", "piece", "end"), [NDJSON, SSE, HALF_A_LINE])
 async def test_every_piece_is_with_the_client_before_the_next_is_sent(
-    tmp_path: Path, path: str, kind: bytes, piece: bytes, framing: bytes
+    tmp_path: Path, path: str, kind: bytes, piece: bytes, end: bytes, framing: bytes
 ) -> None:
     """Also pieces that are no whole line, and answers without chunks of their own."""
     arrived = asyncio.Semaphore(0)
@@ -34,7 +40,7 @@ async def test_every_piece_is_with_the_client_before_the_next_is_sent(
         for number in range(20):
             await peer.send(chunk(piece % number) if chunked else piece % number)
             await arrived.acquire()
-        await peer.send(chunk(b"") if chunked else b"")
+        await peer.send(chunk(end) + chunk(b"") if chunked else end)
         return False
 
     async with (
@@ -48,7 +54,7 @@ async def test_every_piece_is_with_the_client_before_the_next_is_sent(
             arrived.release()
         answer = await client.answer()
     assert answer.complete
-    assert answer.body == b"".join(piece % number for number in range(20))
+    assert answer.body == b"".join(piece % number for number in range(20)) + end
 
 
 async def test_the_head_does_not_wait_for_the_first_piece(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Signs of life while a model is loaded for a stream (`load_keepalive`), over real sockets."""
+"""Signs of life while a stream has nothing to say (`load_keepalive`), over real sockets."""
 
 from __future__ import annotations
 
@@ -112,13 +112,13 @@ async def test_signs_come_until_the_answer_does(tmp_path: Path, path: str) -> No
     async with stage(tmp_path, "one") as (router, client, servers):
         await ask(router, client, path)
         await listen(client, sign)
-        servers["one"].then.set_result(stream(piece))
+        servers["one"].then.set_result(stream(piece, ENDS[path]))
         answer = parsed(await client.to_end())
     assert (answer.status, answer.complete) == (200, True)
     assert answer.fields["content-type"] == content_type
     assert answer.fields["x-accel-buffering"] == "no"
-    assert answer.body.endswith(sign + piece)
-    assert answer.body.removesuffix(piece).count(sign) >= 2
+    assert answer.body.endswith(sign + piece + ENDS[path])
+    assert answer.body.removesuffix(piece + ENDS[path]).count(sign) >= 2
     assert bytes(client.received).count(b"HTTP/1.1 ") == 1
 
 
@@ -151,8 +151,8 @@ async def test_none_without_the_setting_and_none_for_whole_answers(tmp_path: Pat
     assert answer.status == 404
 
 
-async def test_none_for_a_model_in_memory(tmp_path: Path) -> None:
-    """A long prompt is no load: what the client waits for has begun."""
+async def test_signs_come_while_a_prompt_is_read(tmp_path: Path) -> None:
+    """The model is in memory: what takes long is not known, and does not matter to who waits."""
     async with (
         OllamaSimulator(models=[model(MODEL)]) as server,
         running_router(tmp_path, {"one": server_entry(server)}, load_keepalive=EVERY) as router,
@@ -162,10 +162,91 @@ async def test_none_for_a_model_in_memory(tmp_path: Path) -> None:
         assert (await other.post("/api/chat", content=chat(stream=False))).status_code == 200
         server.misbehave(Silence(), path="/api/chat")
         await ask(router, client)
-        await eventually(lambda: router.services.fleet.running("one") == 1)
+        await listen(client, DIALECTS["/api/chat"][0])
+
+
+class Pausing:
+    """A server that sends pieces, and before the last waits until `then` is set."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = pieces
+        self.then = asyncio.Event()
+
+    def server(self) -> ScriptedServer:
+        """The server."""
+        return faulty_ollama(self._answer)
+
+    async def _answer(self, peer: Peer, head: bytes) -> None:
+        await peer.body(length_of(head))
+        await peer.send(STREAM, *(chunk(piece) for piece in self.pieces[:-1]))
+        await self.then.wait()
+        await peer.send(chunk(self.pieces[-1]), chunk(b""))
+
+
+STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+ENDS = {
+    "/api/chat": LAST,
+    "/api/generate": b'{"response":"","done":true}\n',
+    "/v1/chat/completions": b"data: [DONE]\n\n",
+    "/v1/messages": STOP,
+}
+
+
+@pytest.mark.parametrize("path", DIALECTS)
+async def test_signs_come_while_a_call_is_written(tmp_path: Path, path: str) -> None:
+    """In the middle of an answer, between two lines or events; the server's bytes are all there."""
+    sign, piece, _ = DIALECTS[path]
+    pausing = Pausing(piece, ENDS[path])
+    async with (
+        pausing.server() as server,
+        running_router(tmp_path, {"one": entry(server)}, load_keepalive=EVERY) as router,
+        RawClient.open(router.port) as client,
+    ):
+        await ask(router, client, path)
+        await listen(client, sign)
+        pausing.then.set()
+        answer = parsed(await client.to_end())
+    assert answer.complete
+    assert answer.body.startswith(piece)
+    assert answer.body.endswith(sign + ENDS[path])
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/v1/messages"])
+@pytest.mark.parametrize("at", [1, -1])
+async def test_no_sign_stands_inside_a_line(tmp_path: Path, path: str, at: int) -> None:
+    """A server that pauses in a line or event: what was begun is completed first. Chat completions come by events."""
+    _, piece, _ = DIALECTS[path]
+    pausing = Pausing(piece[:at], piece[at:] + ENDS[path])
+    async with (
+        pausing.server() as server,
+        running_router(tmp_path, {"one": entry(server)}, load_keepalive=EVERY) as router,
+        RawClient.open(router.port) as client,
+    ):
+        await ask(router, client, path)
+        await client.until(b"\r\n\r\n")
+        await client.until(piece[:at] + b"\r\n")
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(6 * EVERY):
                 await client.reader.read(1)
+        pausing.then.set()
+        answer = parsed(await client.to_end())
+    assert answer.body == piece + ENDS[path]
+
+
+async def test_signs_do_not_prolong_the_silence_that_is_borne(tmp_path: Path) -> None:
+    """`idle_timeout` counts from the server's last byte, whatever the router writes meanwhile."""
+    pausing = Pausing(LINE, LAST)
+    async with (
+        pausing.server() as server,
+        running_router(tmp_path, {"one": entry(server)}, load_keepalive=EVERY, idle_timeout=8 * EVERY) as router,
+        RawClient.open(router.port) as client,
+    ):
+        await ask(router, client)
+        async with asyncio.timeout(10):
+            answer = parsed(await client.to_end())
+        (row,) = await router.rows()
+    assert not answer.complete
+    assert row.error_code == "upstream_timeout"
 
 
 async def test_the_next_server_goes_on_with_the_same_answer(tmp_path: Path) -> None:
@@ -177,11 +258,11 @@ async def test_the_next_server_goes_on_with_the_same_answer(tmp_path: Path) -> N
         servers["one"].then.set_result(refusal("503 Service Unavailable", "busy"))
         await eventually(lambda: servers["two"].asked == 1)
         await listen(client, sign, times=5)
-        servers["two"].then.set_result(stream(LINE))
+        servers["two"].then.set_result(stream(LINE, LAST))
         answer = parsed(await client.to_end())
         (row,) = await router.rows()
     assert (answer.status, answer.complete) == (200, True)
-    assert answer.body.endswith(sign + LINE)
+    assert answer.body.endswith(sign + LINE + LAST)
     assert (row.server, row.attempts, row.error_code) == ("two", 2, None)
 
 

@@ -255,13 +255,17 @@ async def test_a_busy_server_s_503_moves_on_to_the_next(tmp_path: Path) -> None:
     assert refused.json()["error"] == "server busy, please try again.  maximum pending requests exceeded"
 
 
-async def test_a_reset_after_sending_is_not_retried(tmp_path: Path) -> None:
-    """The request may have run: exactly one delivery, and 502."""
+async def test_a_reset_after_sending_is_not_retried_where_it_may_have_run(tmp_path: Path) -> None:
+    """A server that finishes what it began: exactly one delivery, and 502."""
     async with (
         OllamaSimulator(models=[model("llama3.1:8b")]) as first,
         OllamaSimulator(models=[model("llama3.1:8b")]) as second,
         running_router(
-            tmp_path, {"first": server_entry(first, priority=1), "second": server_entry(second, priority=2)}
+            tmp_path,
+            {
+                "first": server_entry(first, priority=1, ends_runs_with_connection=False),
+                "second": server_entry(second, priority=2),
+            },
         ) as router,
         router.client() as client,
     ):

@@ -30,6 +30,7 @@ A leaf has a stable `code`, a `status_hint` and a text that says what to do; see
     |   |-- ConnectFailed           upstream_unreachable    502   nothing was sent
     |   |-- UpstreamTimeout         upstream_timeout        504
     |   |-- UpstreamDisconnected    upstream_disconnected   502   cut before the answer was complete
+    |   |-- UpstreamIncomplete      upstream_incomplete     502   ended as if complete, without the dialect's end
     |   `-- UpstreamProtocolError   upstream_protocol       502   not HTTP/1.1 that can be relayed safely
     |-- RequestCancelled            request_cancelled       409   somebody who may has ended the request
     |-- PartlyDone                  partly_done             502   not all of several servers succeeded
@@ -72,6 +73,7 @@ __all__ = [
     "UnsupportedEncoding",
     "UpstreamDisconnected",
     "UpstreamError",
+    "UpstreamIncomplete",
     "UpstreamProtocolError",
     "UpstreamTimeout",
     "UserInactive",
@@ -302,6 +304,12 @@ class UpstreamDisconnected(UpstreamError):
         super().__init__(message)
         self.reused = reused
         self.reset = reset
+
+
+class UpstreamIncomplete(UpstreamError):
+    """A stream ended well framed, but without what ends an answer in its dialect, or with an error in its place."""
+
+    code = "upstream_incomplete"
 
 
 class UpstreamProtocolError(UpstreamError):

@@ -167,7 +167,10 @@ class ExternalHost(Section):
         default=None,
         description="Overrides the general connect_timeout for this host.",
     )
-    idle_timeout: Seconds | None = Field(default=None, description="Overrides the general idle_timeout for this host.")
+    idle_timeout: Seconds | None = Field(
+        default=None,
+        description="Overrides the general idle_timeout for this host; if neither is set, its request_timeout.",
+    )
     name: str | None = Field(
         default=None, description="Not used; accepted so that files of the Rails application load."
     )

@@ -230,10 +230,15 @@ class Config(Section):
     )
     request_timeout: Seconds = Field(default=300.0, description="Seconds to wait for the first byte of an answer.")
     connect_timeout: Seconds = Field(default=3.0, description="Seconds to wait for a connection to a server.")
-    idle_timeout: Seconds = Field(default=60.0, description="Seconds that a server may stay silent within an answer.")
+    idle_timeout: Seconds | None = Field(
+        default=None,
+        description="Seconds that a server may stay silent within an answer; null is request_timeout. Ollama is silent"
+        " while a model writes the arguments of a tool call, often for minutes.",
+    )
     load_keepalive: Seconds | None = Field(
         default=None,
-        description="Seconds between keepalive messages on a stream that waits for its model to load; null sends none.",
+        description="Seconds between keepalive messages on a stream whose server is silent: while a model loads, reads"
+        " a long prompt or writes a tool call; null sends none.",
     )
     health_check_interval: Seconds = Field(default=10.0, description="Seconds between two probes of a server.")
     probe_timeout: Seconds = Field(

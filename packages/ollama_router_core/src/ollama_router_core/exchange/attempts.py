@@ -12,6 +12,7 @@ from ollama_router_core.errors import (
     ConnectFailed,
     UpstreamDisconnected,
     UpstreamError,
+    UpstreamIncomplete,
     UpstreamProtocolError,
 )
 from ollama_router_core.exchange.actions import Outgoing, Receive, Release, Steps
@@ -61,6 +62,7 @@ class Answer(Struct, eq=False):
     translation: Translation | None = None
     redactor: Redactor | None = None
     held: Piece | None = None
+    heartbeat: StreamHeartbeat | None = None
     counts_unasked: bool = False
     complete: bool = False
     released: bool = False
@@ -100,7 +102,9 @@ def release(environment: Environment, context: RequestContext, answer: Answer) -
     answer.released = True
     permit = answer.permit
     if permit is not None:
-        if isinstance(context.error, UpstreamError):
+        if isinstance(context.error, UpstreamIncomplete) and not _told_why(context):
+            permit.unable(context.error.message, environment.now(), at_once=False)
+        elif isinstance(context.error, UpstreamError) and not answer.complete:
             permit.failed(environment.now())
         elif answer.complete:
             permit.done(environment.now())
@@ -109,6 +113,11 @@ def release(environment: Environment, context: RequestContext, answer: Answer) -
         else:
             permit.left()
     yield Release((answer.upstream,))
+
+
+def _told_why(context: RequestContext) -> bool:
+    """Whether a stream ended with an error, which may be due to the request."""
+    return context.usage is not None and context.usage.usage.failed
 
 
 def forward_request(
@@ -164,9 +173,9 @@ def _try(
         outbound = yield from computed(len(request.body), partial(prepare, request, destination))
         sent = note_sent(environment.fleet, destination.name, request)
         outgoing = _outgoing(context, destination, outbound, repeatable=repeatable)
-        upstream = yield from _head(environment, context, outgoing, heartbeat)
+        upstream = yield from _head(context, outgoing, heartbeat)
         answer = Answer(destination, upstream, permit, sent, outbound.translation, redactor_for(destination))
-        answer.counts_unasked = outbound.asks_for_usage
+        answer.counts_unasked, answer.heartbeat = outbound.asks_for_usage, heartbeat
         outcome = yield from _judged(environment, context, request, answer, permit)
     except UpstreamError as error:
         if answer is not None:
@@ -207,16 +216,11 @@ def _judged(
     return Unable(status) if fault.nothing_ran else outcome_of_status(status)
 
 
-def _head(
-    environment: Environment, context: RequestContext, request: Outgoing, heartbeat: StreamHeartbeat | None
-) -> Steps[Upstream]:
+def _head(context: RequestContext, request: Outgoing, heartbeat: StreamHeartbeat | None) -> Steps[Upstream]:
     """Send, and wait for the head of the answer; the client may get heartbeats meanwhile."""
     if heartbeat is None:
         return (yield from open_upstream(request))
-    server = request.destination.name
-    heartbeat.look(environment, server)
-    beat = partial(heartbeat.beat, environment, context, server)
-    return (yield from open_upstream(request, interval=heartbeat.interval, beat=beat))
+    return (yield from open_upstream(request, interval=heartbeat.interval, beat=partial(heartbeat.beat, context)))
 
 
 def _failed(

@@ -1,44 +1,61 @@
-"""Heartbeats of a stream: signs of life for the client while a model is loaded.
+"""Heartbeats of a stream: signs of life for the client while its server is silent.
 
 What comes after the head is the same as without them: other servers are tried as before, an answer goes on where the
-heartbeats end. Only an error has to be told in the stream, as its status cannot be any more.
+heartbeats end. Only an error has to be told in the stream, as its status cannot be any more. Within an answer they
+stand between two lines or events, never inside one.
 """
 
 from __future__ import annotations
 
 from ollama_router_core.api.requests import ParsedRequest
-from ollama_router_core.exchange.actions import Steps, Write
+from ollama_router_core.exchange.actions import ReceiveAny, Steps, Write
 from ollama_router_core.exchange.answers import write_head
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
-from ollama_router_core.outbound.keepalive import Keepalive, keepalive_of, waits_for_load
+from ollama_router_core.exchange.events import Arrival, Piece, Upstream
+from ollama_router_core.outbound.keepalive import Keepalive, keepalive_of
 
 __all__ = ["StreamHeartbeat", "heartbeat_for"]
 
 
 class StreamHeartbeat:
-    """The heartbeats of one request: `interval` seconds between two, from when it is known to wait for a load."""
+    """The heartbeats of one request: `interval` seconds between two."""
 
-    def __init__(self, interval: float, sign: Keepalive, request: ParsedRequest) -> None:
+    def __init__(self, interval: float, sign: Keepalive) -> None:
         self.interval = interval
         self._sign = sign
-        self._request = request
-        self._loads = False
+        self._written = b""
 
-    def look(self, environment: Environment, server: str) -> None:
-        """Find out whether the request waits on this server for its model to be loaded."""
-        facts = environment.fleet.servers.get(server)
-        self._loads = self._loads or waits_for_load(self._request, facts, now=environment.now())
-
-    def beat(self, environment: Environment, context: RequestContext, server: str) -> Steps[None]:
+    def beat(self, context: RequestContext) -> Steps[None]:
         """An interval has passed without an answer."""
-        self.look(environment, server)
-        if not self._loads:
-            return
         if not context.head_written:
             yield from write_head(context, 200, self._head(context))
             context.kept_alive = True
         yield Write(self._sign.piece)
+
+    def wrote(self, data: bytes) -> None:
+        """Note what the client got."""
+        self._written = (self._written + data)[-4:]
+
+    def receive(self, context: RequestContext, upstream: Upstream) -> Steps[Piece]:
+        """Wait for the next piece of the answer.
+
+        Raises:
+            UpstreamError: it broke off.
+        """
+        while True:
+            arrival: Arrival | None = yield ReceiveAny((upstream,), self.interval)
+            if arrival is None:
+                if not context.framed and self._between_lines():
+                    yield from self.beat(context)
+            elif isinstance(arrival.result, Piece):
+                return arrival.result
+            else:
+                raise arrival.result
+
+    def _between_lines(self) -> bool:
+        written = self._written.replace(b"\r", b"")
+        return not written or written.endswith(self._sign.end)
 
     def _head(self, context: RequestContext) -> list[tuple[bytes, bytes]]:
         return [
@@ -53,4 +70,4 @@ def heartbeat_for(environment: Environment, context: RequestContext, request: Pa
     """The heartbeats of a request, None where the settings want none or its dialect has none."""
     interval = environment.config.load_keepalive
     sign = None if interval is None else keepalive_of(request, wall=context.started_at)
-    return None if interval is None or sign is None else StreamHeartbeat(interval, sign, request)
+    return None if interval is None or sign is None else StreamHeartbeat(interval, sign)

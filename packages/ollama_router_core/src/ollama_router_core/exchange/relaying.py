@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ollama_router_core.api.requests import ParsedRequest
-from ollama_router_core.errors import RefusedLate, UpstreamError
+from ollama_router_core.errors import RefusedLate, UpstreamError, UpstreamIncomplete
 from ollama_router_core.exchange.actions import Cut, Receive, Steps, Write
 from ollama_router_core.exchange.answers import finish, write_head
 from ollama_router_core.exchange.attempts import LONGEST_ERROR, Answer, read_error
@@ -18,7 +18,7 @@ from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.forwarding import REJECTIONS
 from ollama_router_core.translate import error_tail, read_host_error
 
-__all__ = ["answer_head", "relay", "relay_late_error"]
+__all__ = ["answer_head", "next_piece", "relay", "relay_late_error"]
 
 
 def relay(environment: Environment, context: RequestContext, request: ParsedRequest, answer: Answer) -> Steps[None]:
@@ -39,7 +39,25 @@ def relay(environment: Environment, context: RequestContext, request: ParsedRequ
     except UpstreamError as error:
         yield from cut_stream(context, error)
         return
-    yield finish(context, last)
+    if request.route.stream and context.usage is not None and not context.usage.usage.finished:
+        yield from _end_incomplete(context, answer, last)
+    else:
+        yield finish(context, last)
+
+
+def _end_incomplete(context: RequestContext, answer: Answer, last: bytes) -> Steps[None]:
+    """End a stream that its server ended too early: cut, with an error, unless it holds one or declared its length."""
+    told = context.usage is not None and context.usage.usage.failed
+    how = "with an error" if told else "before the answer was complete"
+    error = UpstreamIncomplete(f"{answer.destination.name} ended the stream {how}")
+    if told or context.framed:
+        context.error = error
+        yield finish(context, last)
+        return
+    if last:
+        context.bytes_out += len(last)
+        yield Write(last)
+    yield from cut_stream(context, error)
 
 
 def _relay_pieces(
@@ -50,9 +68,9 @@ def _relay_pieces(
     Raises:
         UpstreamError: the answer broke off.
     """
-    usage = context.usage
+    usage, heartbeat = context.usage, answer.heartbeat
     receive = Receive(answer.upstream)
-    piece: Piece = answer.held or (yield receive)
+    piece: Piece = answer.held or (yield from next_piece(context, answer, receive))
     context.first_byte = environment.now()
     while True:
         data = answer.take(piece)
@@ -65,7 +83,19 @@ def _relay_pieces(
         if data:
             context.bytes_out += len(data)
             yield Write(data)
-        piece = yield receive
+        if heartbeat is None:
+            piece = yield receive
+        else:
+            heartbeat.wrote(data)
+            piece = yield from heartbeat.receive(context, answer.upstream)
+
+
+def next_piece(context: RequestContext, answer: Answer, receive: Receive) -> Steps[Piece]:
+    """Wait for the next piece of an answer, with the heartbeats that it has."""
+    if answer.heartbeat is not None:
+        return (yield from answer.heartbeat.receive(context, answer.upstream))
+    piece: Piece = yield receive
+    return piece
 
 
 def relay_late_error(context: RequestContext, answer: Answer) -> Steps[None]:

@@ -13,7 +13,7 @@ from ollama_router_core.exchange.computing import computed
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Headers, Piece
-from ollama_router_core.exchange.relaying import answer_head
+from ollama_router_core.exchange.relaying import answer_head, next_piece
 from ollama_router_core.outbound.sending import Translation, answer_here
 from ollama_router_core.responses.usage import UsageReader
 from ollama_router_core.routing.decision import Decision
@@ -95,7 +95,7 @@ def _translate_pieces(
     """
     receive = Receive(answer.upstream)
     while not answer.complete:
-        piece: Piece = yield receive
+        piece = yield from next_piece(context, answer, receive)
         data = answer.take(piece)
         now = environment.now()
         if context.first_byte is None:

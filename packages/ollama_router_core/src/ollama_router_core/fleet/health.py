@@ -67,7 +67,7 @@ class BreakerPermit:
         `at_once` if the next request would certainly meet the same.
         """
         if self.model is not None and not self._ended:
-            self.trial = False
+            self.trial = self._served = False
             self._health.models.failed(self.server, self.model, words, now, at_once=at_once)
         self.done(now)
 

@@ -124,7 +124,11 @@ def missing_keys(config: Config, destinations: Mapping[str, Destination]) -> lis
 
 
 def _server(name: str, server: Server, config: Config) -> Destination:
-    patience = Patience(connect=config.connect_timeout, first_byte=config.request_timeout, idle=config.idle_timeout)
+    patience = Patience(
+        connect=config.connect_timeout,
+        first_byte=config.request_timeout,
+        idle=config.idle_timeout or config.request_timeout,
+    )
     return Destination(
         name=name,
         scheme=server.protocol,
@@ -145,7 +149,7 @@ def _external(name: str, host: ExternalHost, config: Config, key: str, problem: 
         patience=Patience(
             connect=host.connect_timeout or config.connect_timeout,
             first_byte=host.request_timeout or config.request_timeout,
-            idle=host.idle_timeout or config.idle_timeout,
+            idle=host.idle_timeout or config.idle_timeout or host.request_timeout or config.request_timeout,
         ),
         external=True,
         family=family,

@@ -133,6 +133,8 @@ class UsageReader:
             tells = not line.endswith(counts.token_ends) and counts.marker.search(line) is not None
             return _read_end(counts, line) if tells else NO_USAGE
         line = line.strip()
+        if counts.ends and line.startswith(counts.ends):
+            return FINISHED
         payload = None if line.endswith(counts.token_ends) else counts.payload(line)
         return NO_USAGE if payload is None else _read(counts, payload, whole=False)
 

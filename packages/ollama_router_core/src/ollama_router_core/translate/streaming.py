@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ollama_router_core.errors import UpstreamDisconnected
+from ollama_router_core.errors import UpstreamIncomplete
 
 __all__ = ["SAYS_NOTHING", "ended_early"]
 
@@ -10,6 +10,6 @@ SAYS_NOTHING = frozenset({b"", b"null", b"[DONE]"})
 """Data of server-sent events without meaning, the last where the dialect has an end of its own."""
 
 
-def ended_early() -> UpstreamDisconnected:
+def ended_early() -> UpstreamIncomplete:
     """Return the error for bytes that end before the answer does."""
-    return UpstreamDisconnected("the server's answer ended before it was complete")
+    return UpstreamIncomplete("the server's answer ended before it was complete")

@@ -76,6 +76,7 @@ class TokenCountFormat:
         pieces: words of which a line that is a piece of the answer has one, and no other line has any.
         read: parses a JSON text; True says that it is a whole answer. Raises `msgspec.MsgspecError`, `ValueError` or
             `RecursionError` for what is no JSON.
+        ends: how a line begins that tells by itself that the answer is complete.
         token_ends: what a line ends in that is a token and nothing else.
         counts_end: whether the numbers stand only in the last line of an answer.
         cached_apart: whether the prompt's tokens are told without those of the cache.
@@ -87,6 +88,7 @@ class TokenCountFormat:
     pieces: tuple[bytes, ...]
     payload: Callable[[bytes], bytes | None]
     read: Callable[[bytes, bool], Usage]
+    ends: tuple[bytes, ...] = ()
     token_ends: tuple[bytes, ...] = ()
     counts_end: bool = False
     cached_apart: bool = False

@@ -137,7 +137,8 @@ class Connection(asyncio.BufferedProtocol):
             piece += parser.take()
         if not piece and not parser.complete:
             self._raise_error()
-            self._deadline.set(self._timeouts.idle, "idle")
+            if not self._deadline.is_set:  # else it was asked for before: that must not give the server more time
+                self._deadline.set(self._timeouts.idle, "idle")
         else:
             self._deadline.lift()
         self._resume_reading()

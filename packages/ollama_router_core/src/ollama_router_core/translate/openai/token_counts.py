@@ -26,6 +26,7 @@ class _End(Struct):
 
     usage: Any = None
     error: Any = None
+    choices: Any = None
 
 
 _decode = msgspec.json.Decoder(_End).decode
@@ -47,13 +48,19 @@ def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `To
         # DeepSeek has a key of its own.
         cached_tokens=count_of(read.get("cached_tokens", source.get("prompt_cache_hit_tokens"))),
         reasoning_tokens=count_of(written.get("reasoning_tokens")),
-        finished=whole and (prompt is not None or answer is not None),
+        finished=_has_finished(end.choices) or (whole and (prompt is not None or answer is not None)),
         failed=bool(end.error),
     )
 
 
+def _has_finished(choices: Any) -> bool:
+    """Whether a chunk ends its choice; some look-alikes end a stream with that and leave `[DONE]` out."""
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return isinstance(first, dict) and isinstance(first.get("finish_reason"), str)
+
+
 OPENAI_TOKEN_COUNTS = TokenCountFormat(
-    words=(b'"usage"', b'"error"', b"[DONE]"),
+    words=(b'"usage"', b'"error"', b"[DONE]", b'"finish_reason":"', b'"finish_reason": "'),
     marker=re.compile(rb'["\[](?:usage"\s*:\s*\{|error"|DONE\])'),
     numbers=number_patterns(
         {

@@ -78,5 +78,6 @@ RESPONSES_TOKEN_COUNTS = TokenCountFormat(
     pieces=(b'.delta"',),
     payload=event_data,
     read=_read,
+    ends=(b"event: response.completed", b"event: response.incomplete"),
     counts_end=True,
 )

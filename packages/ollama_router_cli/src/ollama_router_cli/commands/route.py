@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import typer
 
-from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.arguments.options import (
+    ConfigOption,
+    EnvironmentOption,
+    JsonOption,
+    command_group,
+    examples,
+    in_place_of,
+    option,
+)
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.explanation import print_explanation
 from ollama_router_cli.rendering.streams import print_json
@@ -29,6 +38,87 @@ __all__ = ["app"]
 app = command_group("Ask which server would get a request, and why.")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """Where the state of the fleet comes from: a running router, a file, or else the servers, asked now."""
+
+    url: str | None
+    token: str | None
+    snapshot: Path | None
+
+
+_QUESTION = (
+    option(
+        "context",
+        int | None,
+        None,
+        min=1,
+        metavar="TOKENS",
+        help="Context that the request asks for (options.num_ctx).",
+    ),
+    option(
+        "need",
+        list[str] | None,
+        None,
+        metavar="CAPABILITY",
+        help="Capability that the model must have: tools, vision, embedding, insert. Repeatable.",
+    ),
+    option("user", str | None, None, metavar="NAME", help="User who asks: report whether that user may use the model."),
+    option(
+        "prompt_tokens",
+        int,
+        0,
+        min=0,
+        metavar="TOKENS",
+        help="Approximate length of the prompt, for expected times.",
+    ),
+    option(
+        "held_by",
+        str | None,
+        None,
+        metavar="SERVER",
+        help="Server that answered the conversation's previous turn, for `fastest`.",
+    ),
+)
+_SOURCE = (
+    option(
+        "url",
+        str | None,
+        None,
+        metavar="URL",
+        help="Ask this running router, which also knows load, failures and speeds.",
+    ),
+    option(
+        "token",
+        str | None,
+        None,
+        metavar="TOKEN",
+        envvar="OROUTER_TOKEN",
+        help="Token of a viewer or an admin, for --url.",
+        show_default=False,
+    ),
+    option("live", bool, default=False, help="Ask the servers now (the default)."),
+    option(
+        "snapshot",
+        Path | None,
+        None,
+        metavar="FILE",
+        help="Ask no server; read their answers from this JSON file.",
+    ),
+)
+
+
+def _read_question(typed: Mapping[str, Any]) -> Question:
+    """Read all of a question but its model, which is an argument."""
+    return Question(model="", needs=frozenset(typed["need"] or ()), **{k: typed[k] for k in typed if k != "need"})
+
+
+def _read_source(typed: Mapping[str, Any]) -> _Source:
+    if sum((typed["live"], typed["snapshot"] is not None, typed["url"] is not None)) > 1:
+        raise typer.BadParameter("--live, --snapshot and --url cannot be combined")
+    return _Source(url=typed["url"], token=typed["token"], snapshot=typed["snapshot"])
+
+
 @app.command(
     epilog=examples(
         "orouter route explain llama3.1:8b",
@@ -38,49 +128,16 @@ app = command_group("Ask which server would get a request, and why.")
         "orouter route explain llama3.1:8b --url http://router:11434",
     )
 )
-def explain(  # noqa: PLR0913 - one argument an option
+@in_place_of("question", _QUESTION, _read_question)
+@in_place_of("source", _SOURCE, _read_source)
+def explain(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.", show_default=False)],
     *,
-    context: Annotated[
-        int | None, typer.Option(min=1, metavar="TOKENS", help="Context that the request asks for (options.num_ctx).")
-    ] = None,
-    need: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CAPABILITY",
-            help="Capability that the model must have: tools, vision, embedding, insert. Repeatable.",
-        ),
-    ] = None,
-    user: Annotated[
-        str | None, typer.Option(metavar="NAME", help="User who asks: report whether that user may use the model.")
-    ] = None,
-    prompt_tokens: Annotated[
-        int, typer.Option(min=0, metavar="TOKENS", help="Approximate length of the prompt, for expected times.")
-    ] = 0,
-    held_by: Annotated[
-        str | None,
-        typer.Option(metavar="SERVER", help="Server that answered the conversation's previous turn, for `fastest`."),
-    ] = None,
+    question: Question,
     all_strategies: Annotated[
         bool, typer.Option("--all-strategies", help="Show what each routing strategy would choose.")
     ] = False,
-    url: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Ask this running router, which also knows load, failures and speeds."),
-    ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TOKEN",
-            envvar="OROUTER_TOKEN",
-            help="Token of a viewer or an admin, for --url.",
-            show_default=False,
-        ),
-    ] = None,
-    live: Annotated[bool, typer.Option("--live", help="Ask the servers now (the default).")] = False,
-    snapshot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Ask no server; read their answers from this JSON file.")
-    ] = None,
+    source: _Source,
     config: ConfigOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
@@ -90,20 +147,12 @@ def explain(  # noqa: PLR0913 - one argument an option
     Nothing is sent to a model. Exit code 1 if no server can take the request. Requests in flight, failures and learned
     speeds are known to a running router only: see --url.
     """
-    if sum((live, snapshot is not None, url is not None)) > 1:
-        raise typer.BadParameter("--live, --snapshot and --url cannot be combined")
-    question = Question(
-        model=model,
-        context=context,
-        prompt_tokens=prompt_tokens,
-        needs=frozenset(need or ()),
-        user=user,
-        held_by=held_by,
-    )
-    if url is not None:
-        answer = _ask_router(router_url(url), token, question, all_strategies=all_strategies)
+    question = replace(question, model=model)
+    if source.url is not None:
+        answer = _ask_router(router_url(source.url), source.token, question, all_strategies=all_strategies)
     else:
-        answer = _answer(question, read_settings(config, environment), snapshot, all_strategies=all_strategies)
+        settings = read_settings(config, environment)
+        answer = _answer(question, settings, source.snapshot, all_strategies=all_strategies)
     if as_json:
         print_json(answer)
     else:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_router_cli.arguments.times import parse_moment
-from ollama_router_cli.rendering.tables import clean, format_bytes, format_count, format_ms, print_table
+from ollama_router_cli.rendering.streams import clean
+from ollama_router_cli.rendering.tables import format_bytes, format_count, format_ms, print_table
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,12 +15,14 @@ __all__ = [
     "ConfigOption",
     "EnvironmentOption",
     "JsonOption",
+    "SharedOptions",
     "TokenFileOption",
     "YesOption",
     "command_group",
     "examples",
     "in_place_of",
     "option",
+    "takes_shared_options",
 ]
 
 ConfigOption = Annotated[
@@ -79,6 +82,31 @@ def in_place_of(
         return run
 
     return change
+
+
+@dataclass(frozen=True, slots=True)
+class SharedOptions:
+    """What commands that read or change the database have in common: which config, and whether to print JSON."""
+
+    config: Path | None = None
+    environment: str | None = None
+    as_json: bool = False
+
+
+def _shared(name: str, annotation: Any, *, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+takes_shared_options = in_place_of(
+    "shared",
+    [
+        _shared("config", ConfigOption, default=None),
+        _shared("environment", EnvironmentOption, default=None),
+        _shared("as_json", JsonOption, default=False),
+    ],
+    lambda typed: SharedOptions(**typed),
+)
+"""Give a command these options; its parameter `shared` gets what was typed."""
 
 
 def examples(*lines: str, title: str = "Examples") -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.arguments.options import SharedOptions, command_group, examples, takes_shared_options
 from ollama_router_cli.arguments.times import parse_moment
 from ollama_router_cli.rendering.exports import write_csv, write_json_lines
 from ollama_router_cli.rendering.streams import print_json, print_note
@@ -41,6 +41,7 @@ class Form(StrEnum):
         "orouter audit list --action token.create --format csv",
     ),
 )
+@takes_shared_options
 def list_entries(
     *,
     since: Annotated[
@@ -56,9 +57,7 @@ def list_entries(
         int, typer.Option("--limit", "-n", min=1, max=100_000, metavar="N", help="Maximum number of entries.")
     ] = 50,
     form: Annotated[Form, typer.Option("--format", help="Table, CSV with a header line, or JSON lines.")] = Form.TABLE,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """List changes, newest first."""
     start = None if since is None else parse_moment(since, now=SystemClock().wall())
@@ -67,8 +66,8 @@ def list_entries(
     async def read(audit: AuditLog) -> tuple[AuditEntry, ...]:
         return await audit.list(chosen, limit=limit)
 
-    entries = run_with(open_audit, config, environment, read)[1]
-    if as_json:
+    entries = run_with(open_audit, shared.config, shared.environment, read)[1]
+    if shared.as_json:
         print_json([entry.to_json() for entry in entries])
     else:
         _print(entries, form)

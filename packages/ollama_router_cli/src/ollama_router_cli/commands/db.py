@@ -6,8 +6,8 @@ import asyncio
 
 import typer
 
-from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
-from ollama_router_cli.rendering.streams import print_json, print_result
+from ollama_router_cli.arguments.options import SharedOptions, command_group, examples, takes_shared_options
+from ollama_router_cli.rendering.streams import print_json, print_outcome, print_result
 from ollama_router_cli.sources.settings import read_settings
 from ollama_router_server.storage.database import describe_url
 from ollama_router_server.storage.upgrade import check_database, upgrade_database
@@ -18,28 +18,31 @@ app = command_group("Check and upgrade the database.")
 
 
 @app.command(epilog=examples("OROUTER_DATABASE_URL=postgresql://router@db/router orouter db upgrade"))
-def upgrade(*, config: ConfigOption = None, environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
+@takes_shared_options
+def upgrade(*, shared: SharedOptions) -> None:
     """Upgrade the database to this release.
 
     SQLite files are upgraded automatically when the router starts, PostgreSQL only by this command.
     """
-    url = read_settings(config, environment).database_url
+    url = read_settings(shared.config, shared.environment).database_url
     state = asyncio.run(upgrade_database(url))
-    if as_json:
-        print_json({"database": describe_url(url), "revision": state.current})
-    else:
-        print_result(f"{describe_url(url)} is at revision {state.current}")
+    print_outcome(
+        {"database": describe_url(url), "revision": state.current},
+        f"{describe_url(url)} is at revision {state.current}",
+        as_json=shared.as_json,
+    )
 
 
 @app.command(epilog=examples("orouter db check"))
-def check(*, config: ConfigOption = None, environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
+@takes_shared_options
+def check(*, shared: SharedOptions) -> None:
     """Check that the database is of this release, without changing it.
 
     Exit code 1 if it is not, or if there is no database.
     """
-    url = read_settings(config, environment).database_url
+    url = read_settings(shared.config, shared.environment).database_url
     state = asyncio.run(check_database(url))
-    if as_json:
+    if shared.as_json:
         result = {"revision": state.current, "newest": state.newest, "up_to_date": state.up_to_date}
         print_json({"database": describe_url(url), **result})
     elif state.up_to_date:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from ollama_router_cli.arguments.grants import takes_grants
-from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.arguments.options import SharedOptions, command_group, examples, takes_shared_options
 from ollama_router_cli.rendering.grants import describe_grants
-from ollama_router_cli.rendering.streams import print_json, print_note, print_result
-from ollama_router_cli.rendering.tables import clean, format_time, print_table
+from ollama_router_cli.rendering.streams import clean, print_json, print_note, print_outcome, print_result
+from ollama_router_cli.rendering.tables import format_time, print_table
 from ollama_router_cli.sources.storage import open_groups, run_with
 from ollama_router_core.access.grants import grants_from_json, grants_to_json
 from ollama_router_server.storage.groups import GroupStore
@@ -28,13 +27,12 @@ Result = TypeVar("Result")
 
 @app.command(epilog=examples("orouter groups create team --models 'llama3*' --rpm 60"))
 @takes_grants
+@takes_shared_options
 def create(
     name: NameArgument,
     *,
     grants: dict[str, Any],
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Create a group.
 
@@ -45,20 +43,19 @@ def create(
         await groups.create(name, grants_from_json(grants))
         return await groups.show(name)
 
-    _report(_with_groups(config, environment, add), f"group {name} created", as_json=as_json)
+    _report(_with_groups(shared, add), f"group {name} created", as_json=shared.as_json)
 
 
 @app.command("list", epilog=examples("orouter groups list"))
-def list_groups(
-    *, config: ConfigOption = None, environment: EnvironmentOption = None, as_json: JsonOption = False
-) -> None:
+@takes_shared_options
+def list_groups(*, shared: SharedOptions) -> None:
     """List all groups with their members."""
 
     async def read(groups: GroupStore) -> tuple[Group, ...]:
         return await groups.list()
 
-    found = _with_groups(config, environment, read)
-    if as_json:
+    found = _with_groups(shared, read)
+    if shared.as_json:
         print_json([_group_json(group) for group in found])
     elif found:
         rows = [
@@ -75,20 +72,19 @@ def list_groups(
 
 
 @app.command(epilog=examples("orouter groups show team"))
+@takes_shared_options
 def show(
     name: NameArgument,
     *,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Show one group."""
 
     async def read(groups: GroupStore) -> Group:
         return await groups.show(name)
 
-    group = _with_groups(config, environment, read)
-    if as_json:
+    group = _with_groups(shared, read)
+    if shared.as_json:
         print_json(_group_json(group))
         return
     facts = [("name", group.name), ("created", format_time(group.created_at))]
@@ -98,13 +94,12 @@ def show(
 
 @app.command("set", epilog=examples("orouter groups set team --models 'llama3*,qwen3*' --tokens-per-day 1000000"))
 @takes_grants
+@takes_shared_options
 def set_grants(
     name: NameArgument,
     *,
     grants: dict[str, Any],
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Change the grants of a group; inherit removes one."""
 
@@ -112,33 +107,27 @@ def set_grants(
         await groups.set_grants(name, grants)
         return await groups.show(name)
 
-    _report(_with_groups(config, environment, change), f"group {name} changed", as_json=as_json)
+    _report(_with_groups(shared, change), f"group {name} changed", as_json=shared.as_json)
 
 
 @app.command(epilog=examples("orouter groups delete team"))
+@takes_shared_options
 def delete(
     name: NameArgument,
     *,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Delete a group that has no members."""
 
     async def remove(groups: GroupStore) -> None:
         await groups.delete(name)
 
-    _with_groups(config, environment, remove)
-    if as_json:
-        print_json({"name": name, "deleted": True})
-    else:
-        print_result(clean(f"group {name} deleted"))
+    _with_groups(shared, remove)
+    print_outcome({"name": name, "deleted": True}, f"group {name} deleted", as_json=shared.as_json)
 
 
-def _with_groups(
-    config: Path | None, environment: str | None, action: Callable[[GroupStore], Awaitable[Result]]
-) -> Result:
-    return run_with(open_groups, config, environment, action)[1]
+def _with_groups(shared: SharedOptions, action: Callable[[GroupStore], Awaitable[Result]]) -> Result:
+    return run_with(open_groups, shared.config, shared.environment, action)[1]
 
 
 def _report(group: Group, headline: str, *, as_json: bool) -> None:

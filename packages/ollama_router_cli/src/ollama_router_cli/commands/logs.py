@@ -8,25 +8,23 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
 from ollama_router_cli.arguments.options import (
-    ConfigOption,
-    EnvironmentOption,
-    JsonOption,
+    SharedOptions,
     YesOption,
     command_group,
     examples,
     in_place_of,
     option,
+    takes_shared_options,
 )
 from ollama_router_cli.arguments.times import parse_moment
 from ollama_router_cli.rendering.exports import write_csv, write_json_lines
 from ollama_router_cli.rendering.request_log import print_history, print_records, print_stats
-from ollama_router_cli.rendering.streams import confirm_word, print_json, print_note, print_result
+from ollama_router_cli.rendering.streams import confirm_word, print_json, print_note, print_outcome
 from ollama_router_cli.sources.storage import open_database, open_log, operator, run_with
 from ollama_router_core.errors import amount
 from ollama_router_core.records.request_record import RequestRecord
@@ -78,23 +76,22 @@ _filtered = in_place_of("chosen", (*_WHO, _WHEN), _filter)
     "list", epilog=examples("orouter logs list --limit 20", "orouter logs list --user alice --errors --since 1d")
 )
 @_filtered
+@takes_shared_options
 def list_rows(
     *,
     chosen: LogFilter,
     limit: Annotated[
         int, typer.Option("--limit", "-n", min=1, max=100_000, metavar="N", help="Maximum number of rows.")
     ] = 50,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """List requests, newest first."""
 
     async def read(log: RequestLog) -> tuple[RequestRecord, ...]:
         return await log.list(chosen, limit=limit)
 
-    rows = _with_log(config, environment, read)
-    if as_json:
+    rows = _with_log(shared, read)
+    if shared.as_json:
         print_json([row.to_json() for row in rows])
     elif rows:
         print_records(rows)
@@ -104,12 +101,11 @@ def list_rows(
 
 @app.command(epilog=examples("orouter logs stats --since 7d", "orouter logs stats --user alice --json"))
 @_filtered
+@takes_shared_options
 def stats(
     *,
     chosen: LogFilter,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Summarise requests.
 
@@ -119,8 +115,8 @@ def stats(
     async def read(log: RequestLog) -> tuple[LogStats, tuple[HourRow, ...]]:
         return await log.stats(chosen), await log.history(chosen)
 
-    figures, history = _with_log(config, environment, read)
-    if as_json:
+    figures, history = _with_log(shared, read)
+    if shared.as_json:
         print_json({**asdict(figures), "by_hour": [asdict(hour) for hour in history]})
     else:
         print_stats(figures)
@@ -129,6 +125,7 @@ def stats(
 
 @app.command(epilog=examples("orouter logs tail", "orouter logs tail --errors --lines 0", "orouter logs tail --json"))
 @in_place_of("chosen", _WHO, _filter)
+@takes_shared_options
 def tail(
     *,
     chosen: LogFilter,
@@ -136,9 +133,7 @@ def tail(
         int, typer.Option("--lines", "-n", min=0, max=10_000, metavar="N", help="Number of past rows to start with.")
     ] = 10,
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Keep printing new rows until Ctrl-C.")] = True,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Follow requests as they finish, oldest first.
 
@@ -147,31 +142,30 @@ def tail(
 
     async def run(log: RequestLog) -> None:
         number = await log.last_number()
-        _print_lines(tuple(reversed(await log.list(chosen, limit=lines))) if lines else (), as_json=as_json)
+        _print_lines(tuple(reversed(await log.list(chosen, limit=lines))) if lines else (), as_json=shared.as_json)
         while follow:
             await asyncio.sleep(_FOLLOW_INTERVAL)
             number, rows = await log.newer_than(number, chosen)
-            _print_lines(rows, as_json=as_json)
+            _print_lines(rows, as_json=shared.as_json)
 
     with suppress(KeyboardInterrupt):
-        _with_log(config, environment, run)
+        _with_log(shared, run)
 
 
 @app.command(epilog=examples("orouter logs export > log.csv", "orouter logs export --format jsonl --since 30d"))
 @_filtered
+@takes_shared_options
 def export(
     *,
     form: Annotated[Form, typer.Option("--format", help="CSV with a header line, or JSON lines.")] = Form.CSV,
     chosen: LogFilter,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Export rows to standard output, in the order in which they were logged.
 
     --json is the same as --format jsonl.
     """
-    jsonl = as_json or form is Form.JSONL
+    jsonl = shared.as_json or form is Form.JSONL
 
     async def run(log: RequestLog) -> None:
         if not jsonl:
@@ -184,17 +178,16 @@ def export(
                 write_csv([getattr(row, name) for name in _FIELDS] for row in rows)
             number, rows = await log.newer_than(number, chosen)
 
-    _with_log(config, environment, run)
+    _with_log(shared, run)
 
 
 @app.command(epilog=examples("orouter logs cleanup", "orouter logs cleanup 7 --yes"))
+@takes_shared_options
 def cleanup(
     days: Annotated[int, typer.Argument(metavar="DAYS", min=0, help="Age in days up to which rows are kept.")] = 30,
     *,
     yes: YesOption = False,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Delete rows older than DAYS.
 
@@ -209,11 +202,8 @@ def cleanup(
         await AuditLog(database, clock=SystemClock()).record(operator(), "log.delete", rows=gone, days=days)
         return gone
 
-    gone = run_with(open_database, config, environment, remove)[1]
-    if as_json:
-        print_json({"deleted": gone, "days": days})
-    else:
-        print_result(f"{amount(gone, 'row')} deleted")
+    gone = run_with(open_database, shared.config, shared.environment, remove)[1]
+    print_outcome({"deleted": gone, "days": days}, f"{amount(gone, 'row')} deleted", as_json=shared.as_json)
 
 
 def _print_lines(rows: Sequence[RequestRecord], *, as_json: bool) -> None:
@@ -224,7 +214,5 @@ def _print_lines(rows: Sequence[RequestRecord], *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _with_log(
-    config: Path | None, environment: str | None, action: Callable[[RequestLog], Awaitable[Result]]
-) -> Result:
-    return run_with(open_log, config, environment, action)[1]
+def _with_log(shared: SharedOptions, action: Callable[[RequestLog], Awaitable[Result]]) -> Result:
+    return run_with(open_log, shared.config, shared.environment, action)[1]

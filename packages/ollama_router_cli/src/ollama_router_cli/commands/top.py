@@ -24,8 +24,8 @@ from ollama_router_cli.arguments.options import (
     command_group,
     examples,
 )
-from ollama_router_cli.rendering.streams import print_json, print_result
-from ollama_router_cli.rendering.tables import clean, format_bytes, format_count, make_table, print_table
+from ollama_router_cli.rendering.streams import clean, print_json, print_result
+from ollama_router_cli.rendering.tables import format_bytes, format_count, make_table, print_table
 from ollama_router_cli.sources.router import ask_router, own_trust, read_token, router_url
 from ollama_router_cli.sources.settings import read_settings
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ollama_router_cli.rendering.streams import print_result
-from ollama_router_cli.rendering.tables import clean, print_table
+from ollama_router_cli.rendering.streams import clean, print_result
+from ollama_router_cli.rendering.tables import print_table
 
 __all__ = ["print_explanation"]
 

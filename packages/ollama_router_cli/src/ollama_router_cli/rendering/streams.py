@@ -8,7 +8,12 @@ from typing import Any
 
 from ollama_router_cli.errors import CommandFailed
 
-__all__ = ["confirm_word", "print_json", "print_note", "print_result"]
+__all__ = ["clean", "confirm_word", "print_json", "print_note", "print_outcome", "print_result"]
+
+
+def clean(text: object) -> str:
+    """Replace every unprintable character by `?`."""
+    return "".join(char if char.isprintable() else "?" for char in str(text))
 
 
 def print_result(text: str = "") -> None:
@@ -25,6 +30,14 @@ def print_note(text: str) -> None:
 def print_json(value: Any) -> None:
     """Print a result as JSON, in ASCII so that no terminal's encoding can break it."""
     print_result(json.dumps(value, indent=2))
+
+
+def print_outcome(value: Any, text: str, *, as_json: bool) -> None:
+    """Print what a command did: a value as JSON, or a text for people."""
+    if as_json:
+        print_json(value)
+    else:
+        print_result(clean(text))
 
 
 def confirm_word(question: str, word: str) -> None:

@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["clean", "format_bytes", "format_count", "format_ms", "format_time", "make_table", "print_table"]
+from ollama_router_cli.rendering.streams import clean
+
+__all__ = ["format_bytes", "format_count", "format_ms", "format_time", "make_table", "print_table"]
 
 _PIPE_WIDTH = 10_000  # a pipe has no width; nothing is folded
 _NOTHING = "-"
@@ -32,11 +34,6 @@ _STYLES = {
     "skipped": "dim",
     "disabled": "dim",
 }
-
-
-def clean(text: object) -> str:
-    """Replace every unprintable character by `?`."""
-    return "".join(char if char.isprintable() else "?" for char in str(text))
 
 
 def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> Table:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ollama_router_cli.rendering.streams import print_json, print_result
-from ollama_router_cli.rendering.tables import clean
+from ollama_router_cli.rendering.streams import clean, print_json, print_result
 from ollama_router_cli.sources.settings import Settings
 from ollama_router_server.storage.identities import CreatedToken
 

@@ -8,19 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from ollama_router_cli.arguments.grants import takes_grants
-from ollama_router_cli.arguments.options import (
-    ConfigOption,
-    EnvironmentOption,
-    JsonOption,
-    YesOption,
-    command_group,
-    examples,
-)
+from ollama_router_cli.arguments.options import SharedOptions, YesOption, command_group, examples, takes_shared_options
 from ollama_router_cli.commands.users.store import NameArgument, Role, with_users
 from ollama_router_cli.rendering.grants import describe_grants
 from ollama_router_cli.rendering.request_log import print_records
-from ollama_router_cli.rendering.streams import confirm_word, print_json, print_note, print_result
-from ollama_router_cli.rendering.tables import clean, format_count, format_ms, format_time, print_table
+from ollama_router_cli.rendering.streams import confirm_word, print_json, print_note, print_outcome, print_result
+from ollama_router_cli.rendering.tables import format_count, format_ms, format_time, print_table
 from ollama_router_cli.rendering.token import show_token
 from ollama_router_core.access.grants import grants_from_json, grants_to_json
 from ollama_router_server.storage.identities import CreatedToken, UserDetails, UserSummary
@@ -40,15 +33,14 @@ app = command_group("Create, list and change users. A token is shown once, when 
     )
 )
 @takes_grants
+@takes_shared_options
 def create(
     name: NameArgument,
     *,
     role: Annotated[Role, typer.Option(help="Role of the user.")] = Role.USER,
     group: Annotated[str | None, typer.Option("--group", metavar="GROUP", help="Group of the user.")] = None,
     grants: dict[str, Any],
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Create a user and print the token, once.
 
@@ -60,14 +52,13 @@ def create(
     async def add(users: UserStore) -> CreatedToken:
         return await users.create(name, role=role.value, group=group, grants=granted)
 
-    settings, created = with_users(config, environment, add)
-    show_token(settings, created, f"user {created.user} created ({created.role})", as_json=as_json)
+    settings, created = with_users(shared, add)
+    show_token(settings, created, f"user {created.user} created ({created.role})", as_json=shared.as_json)
 
 
 @app.command("list", epilog=examples("orouter users list", "orouter users list --json"))
-def list_users(
-    *, config: ConfigOption = None, environment: EnvironmentOption = None, as_json: JsonOption = False
-) -> None:
+@takes_shared_options
+def list_users(*, shared: SharedOptions) -> None:
     """List all users.
 
     Prints role, status, number of requests, the first 8 characters of each token, creation and last use.
@@ -76,8 +67,8 @@ def list_users(
     async def read(users: UserStore) -> tuple[UserSummary, ...]:
         return await users.list()
 
-    _, found = with_users(config, environment, read)
-    if as_json:
+    _, found = with_users(shared, read)
+    if shared.as_json:
         print_json([_summary_json(user) for user in found])
         return
     if not found:
@@ -104,12 +95,11 @@ def list_users(
 
 
 @app.command(epilog=examples("orouter users show alice"))
+@takes_shared_options
 def show(
     name: NameArgument,
     *,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Show one user.
 
@@ -119,37 +109,35 @@ def show(
     async def read(users: UserStore) -> UserDetails:
         return await users.show(name)
 
-    _, details = with_users(config, environment, read)
-    if as_json:
+    _, details = with_users(shared, read)
+    if shared.as_json:
         print_json(_details_json(details))
     else:
         _print_details(details)
 
 
 @app.command(epilog=examples("orouter users activate alice"))
+@takes_shared_options
 def activate(
     name: NameArgument,
     *,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Let a deactivated user in again."""
 
     async def change(users: UserStore) -> None:
         await users.activate(name)
 
-    with_users(config, environment, change)
-    _report({"name": name, "active": True}, f"{name} is active", as_json=as_json)
+    with_users(shared, change)
+    print_outcome({"name": name, "active": True}, f"{name} is active", as_json=shared.as_json)
 
 
 @app.command(epilog=examples("orouter users deactivate alice"))
+@takes_shared_options
 def deactivate(
     name: NameArgument,
     *,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Lock a user out.
 
@@ -159,17 +147,16 @@ def deactivate(
     async def change(users: UserStore) -> None:
         await users.deactivate(name)
 
-    with_users(config, environment, change)
-    _report({"name": name, "active": False}, f"{name} is inactive", as_json=as_json)
+    with_users(shared, change)
+    print_outcome({"name": name, "active": False}, f"{name} is inactive", as_json=shared.as_json)
 
 
 @app.command("regenerate-token", epilog=examples("orouter users regenerate-token alice"))
+@takes_shared_options
 def regenerate_token(
     name: NameArgument,
     *,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Replace a user's token.
 
@@ -179,18 +166,19 @@ def regenerate_token(
     async def change(users: UserStore) -> CreatedToken:
         return await users.regenerate_token(name)
 
-    settings, created = with_users(config, environment, change)
-    show_token(settings, created, f"{created.user} has a new token; the old one no longer works", as_json=as_json)
+    settings, created = with_users(shared, change)
+    show_token(
+        settings, created, f"{created.user} has a new token; the old one no longer works", as_json=shared.as_json
+    )
 
 
 @app.command(epilog=examples("orouter users delete alice", "orouter users delete alice --yes"))
+@takes_shared_options
 def delete(
     name: NameArgument,
     *,
     yes: YesOption = False,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Delete a user with all tokens and log rows.
 
@@ -204,16 +192,12 @@ def delete(
             confirm_word(f"This permanently deletes {name}, all of their tokens and {rows} log rows.", "DELETE")
         return await users.delete(name)
 
-    _, rows = with_users(config, environment, remove)
-    _report({"name": name, "deleted": True, "log_rows": rows}, f"{name} deleted, with {rows} log rows", as_json=as_json)
-
-
-def _report(value: dict[str, Any], text: str, *, as_json: bool) -> None:
-
-    if as_json:
-        print_json(value)
-    else:
-        print_result(clean(text))
+    _, rows = with_users(shared, remove)
+    print_outcome(
+        {"name": name, "deleted": True, "log_rows": rows},
+        f"{name} deleted, with {rows} log rows",
+        as_json=shared.as_json,
+    )
 
 
 def _status(*, active: bool) -> str:

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from ollama_router_cli.arguments.grants import takes_grants
-from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption
+from ollama_router_cli.arguments.options import SharedOptions, takes_shared_options
 from ollama_router_cli.commands.users.store import NameArgument, Role, with_users
 from ollama_router_cli.rendering.grants import describe_grants
-from ollama_router_cli.rendering.streams import print_json, print_result
-from ollama_router_cli.rendering.tables import clean, print_table
+from ollama_router_cli.rendering.streams import clean, print_json, print_result
+from ollama_router_cli.rendering.tables import print_table
 from ollama_router_core.access.grants import grants_to_json
 from ollama_router_server.storage.identities import UserChange, UserDetails
 from ollama_router_server.storage.users import UserStore
@@ -20,6 +20,7 @@ __all__ = ["set_user"]
 
 
 @takes_grants
+@takes_shared_options
 def set_user(
     name: NameArgument,
     *,
@@ -33,9 +34,7 @@ def set_user(
         ),
     ] = None,
     grants: dict[str, Any],
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Change the role, group, grants and limits of a user.
 
@@ -55,8 +54,8 @@ def set_user(
         await users.change(name, change)
         return await users.show(name)
 
-    _, details = with_users(config, environment, apply)
-    _report(details, as_json=as_json)
+    _, details = with_users(shared, apply)
+    _report(details, as_json=shared.as_json)
 
 
 def _report(details: UserDetails, *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption
+from ollama_router_cli.arguments.options import SharedOptions, takes_shared_options
 from ollama_router_cli.rendering.streams import print_json, print_result
 from ollama_router_cli.rendering.tables import print_table
 from ollama_router_cli.sources.settings import Settings, read_settings
@@ -21,6 +21,7 @@ from ollama_router_server.system import SystemClock
 __all__ = ["import_users"]
 
 
+@takes_shared_options
 def import_users(
     *,
     from_rails: Annotated[
@@ -28,16 +29,14 @@ def import_users(
         typer.Option("--from-rails", metavar="FILE", help="SQLite file of the Rails application; it is only read."),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be imported.")] = False,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Import users and request logs of the original application.
 
     Tokens keep working. Existing users are left as they are, and a second import adds only what is new.
     """
-    report = asyncio.run(_import(read_settings(config, environment), from_rails, dry_run=dry_run))
-    if as_json:
+    report = asyncio.run(_import(read_settings(shared.config, shared.environment), from_rails, dry_run=dry_run))
+    if shared.as_json:
         print_json({"dry_run": dry_run, **asdict(report)})
     else:
         _print_report(report, dry_run=dry_run)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
+from ollama_router_cli.arguments.options import SharedOptions
 from ollama_router_cli.sources.settings import Settings
 from ollama_router_cli.sources.storage import open_users, run_with
 from ollama_router_server.storage.users import UserStore
@@ -27,8 +27,6 @@ class Role(StrEnum):
     VIEWER = "viewer"
 
 
-def with_users(
-    config: Path | None, environment: str | None, action: Callable[[UserStore], Awaitable[Result]]
-) -> tuple[Settings, Result]:
+def with_users(shared: SharedOptions, action: Callable[[UserStore], Awaitable[Result]]) -> tuple[Settings, Result]:
     """Run an action on the users of the database that the options select."""
-    return run_with(open_users, config, environment, action)
+    return run_with(open_users, shared.config, shared.environment, action)

@@ -8,17 +8,10 @@ from typing import Annotated
 
 import typer
 
-from ollama_router_cli.arguments.options import (
-    ConfigOption,
-    EnvironmentOption,
-    JsonOption,
-    YesOption,
-    command_group,
-    examples,
-)
+from ollama_router_cli.arguments.options import SharedOptions, YesOption, command_group, examples, takes_shared_options
 from ollama_router_cli.commands.users.store import NameArgument, with_users
-from ollama_router_cli.rendering.streams import confirm_word, print_json, print_result
-from ollama_router_cli.rendering.tables import clean, format_time, print_table
+from ollama_router_cli.rendering.streams import clean, confirm_word, print_json, print_outcome
+from ollama_router_cli.rendering.tables import format_time, print_table
 from ollama_router_cli.rendering.token import show_token
 from ollama_router_server.storage.identities import CreatedToken, UserDetails
 from ollama_router_server.storage.users import UserStore
@@ -31,12 +24,11 @@ TokenArgument = Annotated[str, typer.Argument(metavar="TOKEN_NAME", help="The to
 
 
 @tokens_app.command("list", epilog=examples("orouter users tokens list alice"))
+@takes_shared_options
 def list_tokens(
     name: NameArgument,
     *,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """List a user's tokens.
 
@@ -46,9 +38,9 @@ def list_tokens(
     async def read(users: UserStore) -> UserDetails:
         return await users.show(name)
 
-    _, details = with_users(config, environment, read)
+    _, details = with_users(shared, read)
     tokens = details.summary.tokens
-    if as_json:
+    if shared.as_json:
         print_json([asdict(token) for token in tokens])
         return
     rows = [
@@ -59,35 +51,33 @@ def list_tokens(
 
 
 @tokens_app.command("add", epilog=examples("orouter users tokens add alice laptop"))
+@takes_shared_options
 def add_token(
     name: NameArgument,
     token_name: TokenArgument,
     *,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Add a token to a user; it is shown once."""
 
     async def add(users: UserStore) -> CreatedToken:
         return await users.add_token(name, token_name)
 
-    settings, created = with_users(config, environment, add)
-    show_token(settings, created, f"{created.user} has a token named {token_name}", as_json=as_json)
+    settings, created = with_users(shared, add)
+    show_token(settings, created, f"{created.user} has a token named {token_name}", as_json=shared.as_json)
 
 
 @tokens_app.command(
     "revoke",
     epilog=examples("orouter users tokens revoke alice laptop", "orouter users tokens revoke alice laptop --yes"),
 )
+@takes_shared_options
 def revoke_token(
     name: NameArgument,
     token_name: TokenArgument,
     *,
     yes: YesOption = False,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+    shared: SharedOptions,
 ) -> None:
     """Revoke one of a user's tokens.
 
@@ -100,8 +90,9 @@ def revoke_token(
     async def revoke(users: UserStore) -> None:
         await users.revoke_token(name, token_name)
 
-    with_users(config, environment, revoke)
-    if as_json:
-        print_json({"name": name, "token": token_name, "revoked": True})
-    else:
-        print_result(clean(f"{name}'s token {token_name} is revoked"))
+    with_users(shared, revoke)
+    print_outcome(
+        {"name": name, "token": token_name, "revoked": True},
+        f"{name}'s token {token_name} is revoked",
+        as_json=shared.as_json,
+    )

@@ -236,6 +236,9 @@ def test_what_a_request_needs_of_a_model(path: str, body: dict[str, Any], needs:
         ("/api/chat", {"keep_alive": "0s", "messages": []}, True),
         ("/api/chat", {"keep_alive": 0, "messages": [{"role": "user"}]}, False),
         ("/api/generate", {"keep_alive": 0, "prompt": "hi"}, False),
+        ("/api/generate", {"keep_alive": "0ms"}, True),
+        ("/api/generate", {"keep_alive": "-0h"}, True),
+        ("/api/generate", {"keep_alive": "0.0s"}, True),
         ("/api/generate", {"keep_alive": "5m"}, False),
         ("/api/generate", {}, False),
         ("/api/embed", {"keep_alive": 0}, False),
@@ -244,6 +247,18 @@ def test_what_a_request_needs_of_a_model(path: str, body: dict[str, Any], needs:
 def test_an_order_to_unload_is_recognised(path: str, body: dict[str, Any], unloads: bool) -> None:
     """It must go to the server that holds the model, not to the best one."""
     assert route({"model": "m", **body}, path).unloads is unloads
+
+
+@pytest.mark.parametrize(
+    ("keep_alive", "keeps"),
+    [(0, False), (0.0, False), ("0", False), ("0s", False), ("0h0m", False), ("1ns", False), ("999ms", False),
+     (0.5, False), (1, True), ("1s", True), (-1, True), ("-1s", True), ("5m", True), ("1h0s", True), (None, True), ("soon", True)],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["/api/generate", "/api/chat", "/api/embed"])
+def test_a_model_that_is_gone_after_the_answer_is_recognised(path: str, keep_alive: object, keeps: bool) -> None:
+    """However little time is asked for, and in whichever unit."""
+    parsed = route({"model": "m", "prompt": "hi", "input": "hi", "keep_alive": keep_alive}, path)
+    assert parsed.keeps_model is keeps
 
 
 @pytest.mark.parametrize(

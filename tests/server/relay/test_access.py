@@ -123,6 +123,40 @@ async def test_where_hosts_have_to_be_granted_a_new_user_spends_nothing(tmp_path
         assert len(sim.requests_to("/v1/chat/completions")) == 1
 
 
+@pytest.mark.parametrize("keep_alive", [0, "0s", "1ms"])
+async def test_unloading_needs_a_grant_where_others_use_the_models(tmp_path: Path, keep_alive: object) -> None:
+    """An order to unload is 403 and names its member; a chat is answered, and leaves the model where it is."""
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+    ):
+        chat, unload = {**CHAT, "keep_alive": keep_alive}, {"model": "llama3.1:8b", "keep_alive": 0}
+        refused = await client.post("/api/generate", json=unload)
+        assert refused.status_code == 403
+        assert "keep_alive" in refused.json()["error"]
+        assert (await client.post("/api/chat", json=chat)).status_code == 200
+        assert sim.requests_to("/api/chat")[-1].json["keep_alive"] is None
+        assert "keep_alive left out" in ((await router.rows(2))[0].reason or "")
+        await grant(router, unload=True)
+        assert (await client.post("/api/chat", json=chat)).status_code == 200
+        assert sim.requests_to("/api/chat")[-1].json["keep_alive"] == keep_alive
+        assert (await client.post("/api/generate", json=unload)).json()["done_reason"] == "unload"
+
+
+async def test_the_only_user_may_unload(tmp_path: Path) -> None:
+    """Nobody else is there to miss the model."""
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+    ):
+        await router.services.users.deactivate("root")
+        await router.services.authenticator.refresh()
+        unload = await client.post("/api/generate", json={"model": "llama3.1:8b", "keep_alive": 0})
+        assert unload.json()["done_reason"] == "unload"
+
+
 async def test_a_limit_is_429_with_the_way_on(tmp_path: Path) -> None:
     """Header fields on every answer; Retry-After on the refusal; reading stays free."""
     async with (

@@ -18,6 +18,7 @@ INHERIT = "inherit"
 _NOTHING = "none"
 _ANYTHING = "any"
 
+_TRUTHS = frozenset({"cloud", "unload"})
 _EVERYTHING = {"kinds": tuple(map(str, Kind)), "networks": ("0.0.0.0/0", "::/0")}
 
 _LISTS = "comma-separated or repeated; any, none, or inherit to use the group's"
@@ -28,6 +29,7 @@ _OPTIONS: tuple[tuple[str, str, Any, str, str], ...] = (
     ("models", "models", list[str], "PATTERN", f"Models, such as llama3* or qwen3:8b; {_LISTS}."),
     ("hosts", "hosts", list[str], "PATTERN", f"External hosts (they cost money); {_LISTS}."),
     ("cloud", "cloud", str, "YES", "Models of ollama.com: yes, no or inherit."),
+    ("unload", "unload", str, "YES", "Unloading of models (keep_alive 0): yes, no or inherit."),
     ("kinds", "kinds", list[str], "KIND", f"Kinds of route, such as infer and read; {_LISTS}."),
     (
         "networks",
@@ -65,8 +67,8 @@ def _read(name: str, value: Any, now: float) -> Any:
 
 
 def _read_text(name: str, text: str, now: float) -> bool | float:
-    if name == "cloud":
-        return _yes(text)
+    if name in _TRUTHS:
+        return _yes(name, text)
     return parse_moment(text, now=now, ahead=True) if name == "expires_at" else _number(text)
 
 
@@ -81,9 +83,9 @@ def _list(name: str, entries: list[str]) -> list[str] | None:
     return list(_EVERYTHING.get(name, ("*",))) if entries == [_ANYTHING] else entries
 
 
-def _yes(text: str) -> bool:
+def _yes(name: str, text: str) -> bool:
     if text not in {"yes", "no"}:
-        raise typer.BadParameter(f"--cloud takes yes, no or inherit, not {text!r}")
+        raise typer.BadParameter(f"--{name} takes yes, no or inherit, not {text!r}")
     return text == "yes"
 
 

@@ -15,7 +15,8 @@ def describe_grants(grants: Grants) -> list[tuple[str, str]]:
     lines = [
         ("models", _entries(grants.models)),
         ("external hosts", _entries(grants.hosts)),
-        ("cloud", None if grants.cloud is None else ("yes" if grants.cloud else "no")),
+        ("cloud", _truth(grants.cloud)),
+        ("unloading", _truth(grants.unload)),
         ("kinds", _entries(grants.kinds)),
         ("networks", _entries(grants.networks)),
         ("expires", format_time(grants.expires_at)),
@@ -25,6 +26,10 @@ def describe_grants(grants: Grants) -> list[tuple[str, str]]:
         ("tokens per month", format_count(grants.tokens_per_month)),
     ]
     return [(name, text) for name, text in lines if text is not None]
+
+
+def _truth(value: bool | None) -> str | None:
+    return None if value is None else ("yes" if value else "no")
 
 
 def _entries(entries: Sequence[str] | None) -> str | None:

@@ -36,6 +36,7 @@ __all__ = [
     "combine_grants",
     "grants_from_json",
     "grants_to_json",
+    "may_unload",
     "may_use_cloud",
     "may_use_host",
     "may_use_model",
@@ -71,14 +72,16 @@ class Grants:
 
     `models` are shell patterns (`*`, `?`, `[...]`) over model names as Ollama reads them: `llama3.1` is
     `llama3.1:latest`, `llama3.1:*` is every tag, case does not matter (`api.name_patterns`). `hosts` are patterns over
-    names of external hosts. An empty list allows nothing. `cloud` False forbids models of Ollama's cloud. `kinds` are
-    the kinds of route, within the role's. `networks` are client networks in CIDR form. `expires_at` is seconds since
-    1970 (UTC). The four numbers are limits, which `limits` counts; days and months are UTC.
+    names of external hosts. An empty list allows nothing. `cloud` False forbids models of Ollama's cloud. `unload`
+    tells whether models may be unloaded. `kinds` are the kinds of route, within the role's. `networks` are client
+    networks in CIDR form. `expires_at` is seconds since 1970 (UTC). The four numbers are limits, which `limits` counts;
+    days and months are UTC.
     """
 
     models: tuple[str, ...] | None = None
     hosts: tuple[str, ...] | None = None
     cloud: bool | None = None
+    unload: bool | None = None
     kinds: tuple[Kind, ...] | None = None
     networks: tuple[str, ...] | None = None
     expires_at: float | None = None
@@ -89,6 +92,7 @@ class Grants:
 
 
 _FIELDS = tuple(field.name for field in fields(Grants))
+_TRUTHS = ("cloud", "unload")
 _LISTS = ("models", "hosts", "kinds", "networks")
 _NUMBERS = ("requests_per_minute", "concurrent_requests", "tokens_per_day", "tokens_per_month")
 
@@ -158,6 +162,11 @@ def check_cloud(role: Role, grants: Grants, rule: CloudRule, what: str) -> None:
         raise Forbidden(f"{what} would run at ollama.com, which this user may not use; see the setting `cloud`")
 
 
+def may_unload(role: Role, grants: Grants, *, alone: bool) -> bool:
+    """Tell whether a user may have models unloaded; where grants do not say, admins may, and who is `alone` here."""
+    return role == "admin" or alone if grants.unload is None else grants.unload
+
+
 def may_use_host(role: Role, grants: Grants, rule: HostRule, host: str) -> bool:
     """Tell whether an external host, by its name in the config, is granted, or open to those without such a grant."""
     if grants.hosts is None:
@@ -218,9 +227,9 @@ def grants_from_json(values: Any) -> Grants:
 
 
 def _read(name: str, value: Any) -> Any:
-    if name == "cloud":
+    if name in _TRUTHS:
         if not isinstance(value, bool):
-            raise InvalidGrants("cloud must be true or false")
+            raise InvalidGrants(f"{name} must be true or false")
         return value
     if name == "expires_at":
         return _moment(value)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Raw
 
 from ollama_router_core.api.endpoints import Endpoint, Family, Kind
+from ollama_router_core.api.keep_alive import UNLOADING, keep_alive_seconds
 from ollama_router_core.api.model_names import is_cloud_name
 from ollama_router_core.api.strict_json import JsonObject
 from ollama_router_core.errors import AmbiguousKey, InvalidBody
@@ -19,6 +21,7 @@ __all__ = [
     "READ_KEYS",
     "TYPES",
     "checked_options",
+    "keeps_model",
     "may_hold_images",
     "only",
     "plain_keep_alive",
@@ -78,9 +81,7 @@ MANAGE_TYPES: _Types = {
 _IN_WORDS = {_TEXT: "a text", _OBJECT: "an object", _LIST: "a list"}
 _SECONDS = "a number of seconds or a text such as '5m'"
 _BLOB_KEYS = ("files", "adapters", "draft_files")
-_ZEROES = frozenset({0, "0", "0s", "0m", "0h"})
-_KEEPS = tuple(b'"123456789'[place : place + 1] for place in range(10))
-_KEEPS_NOTHING = frozenset(f'"{zero}"'.encode() for zero in _ZEROES)
+_KEEPS = re.compile(rb'-?[1-9][0-9]{0,9}|"-?[1-9][0-9]{0,9}[smh]"')
 _INT64 = 1 << 63
 _LONGEST_LIMIT = 19  # digits, from which on a number may have more than 64 bits
 _SMALLEST_CONTEXT = 4  # tokens; Ollama raises what is below
@@ -201,9 +202,7 @@ def plain_tools(tools: bytes) -> bool:
 
 def plain_keep_alive(keep_alive: bytes) -> bool:
     """Whether the text of `keep_alive` keeps a model; False wants a closer look."""
-    if not keep_alive.startswith(_KEEPS) or b"\\" in keep_alive:
-        return False
-    return keep_alive not in _KEEPS_NOTHING
+    return _KEEPS.fullmatch(keep_alive) is not None
 
 
 def plain_limit(pieces: Mapping[str, Raw]) -> int | None:
@@ -236,10 +235,15 @@ def _messages_have_images(messages: Any) -> bool:
 
 def unloads(values: Mapping[str, Any], endpoint: Endpoint) -> bool:
     """Tell whether the request unloads a model: `keep_alive: 0` and nothing to generate."""
-    keep_alive = values.get("keep_alive")
-    if keep_alive is None or keep_alive not in _ZEROES:
+    if keep_alive_seconds(values.get("keep_alive")) != 0:
         return False
     return endpoint.name in {"generate", "chat"} and not values.get("prompt") and not values.get("messages")
+
+
+def keeps_model(values: Mapping[str, Any]) -> bool:
+    """Tell whether the model may stay in memory once it has answered."""
+    seconds = keep_alive_seconds(values.get("keep_alive"))
+    return seconds is None or not 0 <= seconds < UNLOADING
 
 
 def uses_cloud(values: Mapping[str, Any], endpoint: Endpoint) -> bool:

@@ -32,6 +32,7 @@ from ollama_router_core.api.request_keys import (
     READ_KEYS,
     TYPES,
     checked_options,
+    keeps_model,
     may_hold_images,
     only,
     plain_keep_alive,
@@ -67,7 +68,8 @@ class RouteRequest(Struct, frozen=True, kw_only=True):
     a route without a model. `num_ctx` is the context asked for in tokens, None for the server's default. `needs` are
     the capabilities the model must have. `prompt_bytes` is the length of the body, a bound for the prompt.
     `max_tokens` is the client's own limit on the answer. `uses_cloud` says that the name, or a hosted tool, asks for
-    Ollama's paid service. `unloads` marks a request that only unloads the model.
+    Ollama's paid service. `unloads` marks a request that only unloads the model, `keeps_model` is False for any after
+    which it would be unloaded.
     """
 
     model_text: str | None = None
@@ -79,6 +81,7 @@ class RouteRequest(Struct, frozen=True, kw_only=True):
     prompt_bytes: int = 0
     max_tokens: int | None = None
     unloads: bool = False
+    keeps_model: bool = True
     uses_cloud: bool = False
 
 
@@ -108,6 +111,13 @@ class ParsedRequest(Struct, frozen=True, kw_only=True):
         """The field to send in place of the client's, None to leave that."""
         return None if self.form is None else self.form.content_type
 
+    def edited(self, changes: Mapping[str, str]) -> ParsedRequest:
+        """Return the request with some values of its JSON body replaced; `changes` maps keys to JSON text."""
+        if self.document is None:
+            return self
+        body = self.document.replace(changes).encode("utf-8")
+        return replace(self, body=body, document=parse_object(body))
+
     def with_model(self, text: str) -> ParsedRequest:
         """Return the request for another model; only the name changes in the body."""
         if self.form is not None:
@@ -116,8 +126,7 @@ class ParsedRequest(Struct, frozen=True, kw_only=True):
         if self.document is None:
             return self
         key = _model_key(self.document.values, self.endpoint) or self.endpoint.model_keys[0]
-        body = self.document.replace({key: json.dumps(text)}).encode("utf-8")
-        return replace(self, route=_renamed(self.route, text), body=body, document=parse_object(body))
+        return replace(self.edited({key: json.dumps(text)}), route=_renamed(self.route, text))
 
 
 def _renamed(route: RouteRequest, text: str) -> RouteRequest:
@@ -265,6 +274,7 @@ def _route(document: JsonObject, endpoint: Endpoint, size: int) -> RouteRequest:
         prompt_bytes=size,
         max_tokens=read_max_tokens(values, options, endpoint),
         unloads="keep_alive" in values and unloads(values, endpoint),
+        keeps_model="keep_alive" not in values or endpoint.family is not Family.OLLAMA or keeps_model(values),
         uses_cloud=hosted or (("tools" in values or endpoint.kind is Kind.MANAGE) and uses_cloud(values, endpoint)),
     )
 

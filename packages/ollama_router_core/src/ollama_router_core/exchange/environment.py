@@ -103,6 +103,7 @@ class Environment:
         clock: of the times in what the fleet believes.
         limits: None where nobody is asked who they are, and nothing is counted.
         in_flight: exchanges that have not ended.
+        alone: whether the router has one user at most.
         models_changed: tells that models were made or deleted, so that missing ones are looked for at once.
     """
 
@@ -115,6 +116,7 @@ class Environment:
         clock: Clock,
         limits: Limits | None = None,
         in_flight: Callable[[], int] = lambda: 0,
+        alone: Callable[[], bool] = lambda: True,
         models_changed: Callable[[], None] = lambda: None,
     ) -> None:
         self.destinations = destinations
@@ -123,6 +125,7 @@ class Environment:
         self.now = clock.monotonic
         self.limits = limits
         self.in_flight = in_flight
+        self.alone = alone
         self.models_changed = models_changed
         self.last_uploads: LastUploads = OrderedDict()
         self.reconfigure(config)

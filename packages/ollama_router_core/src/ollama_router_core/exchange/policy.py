@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ollama_router_core.access.grants import may_unload
 from ollama_router_core.api.endpoints import Routing
 from ollama_router_core.api.model_names import is_cloud_name
 from ollama_router_core.api.requests import ParsedRequest
@@ -10,6 +11,7 @@ from ollama_router_core.exchange.access import check_granted_model, check_hosted
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.routing.policy import apply_policy, fallback_for, stays_local
+from ollama_router_core.routing.selector import assigned_destination
 
 __all__ = ["applied_policy", "stand_in"]
 
@@ -32,7 +34,7 @@ def applied_policy(environment: Environment, context: RequestContext, request: P
             request = applied.request
             context.route = request.route
     _check_stays_local(environment, request)
-    return request
+    return _keeping_models(environment, context, request)
 
 
 def stand_in(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest | None:
@@ -56,6 +58,23 @@ def stand_in(environment: Environment, context: RequestContext, request: ParsedR
         return None
     context.fallback = name
     return instead
+
+
+def _keeping_models(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
+    """The request without an order to unload that its user may not give: others may be using the model.
+
+    Raises:
+        Forbidden: it asks for nothing else.
+    """
+    user, config = context.user, environment.config
+    if request.route.keeps_model or user is None or may_unload(user.role, user.grants, alone=environment.alone()):
+        return request
+    if assigned_destination(request.route, config) in config.external_hosts:
+        return request
+    if request.route.unloads or request.document is None:
+        raise Forbidden("keep_alive: this user may not unload models that others use; an administrator can allow it")
+    context.changes = (*context.changes, "keep_alive left out, because unloading is not granted")
+    return request.edited({"keep_alive": "null"})
 
 
 def _check_stays_local(environment: Environment, request: ParsedRequest) -> None:

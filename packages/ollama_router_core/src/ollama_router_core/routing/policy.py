@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ollama_router_core.api.endpoints import Family
+from ollama_router_core.api.keep_alive import keep_alive_seconds
 from ollama_router_core.api.model_names import CanonicalName, canonical_name, is_cloud_name
 from ollama_router_core.api.name_patterns import matches_pattern
 from ollama_router_core.api.requests import ParsedRequest
@@ -18,10 +17,6 @@ from ollama_router_core.api.strict_json import JsonObject, parse_object
 from ollama_router_core.config.settings import Config, ModelRule, ModelSettings
 
 __all__ = ["AppliedPolicy", "apply_policy", "fallback_for", "leaks", "resolve_alias", "stays_local"]
-
-_DURATION = re.compile(r"([+-]?)((?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h))+")
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class AppliedPolicy(Struct, frozen=True, kw_only=True):
@@ -131,7 +126,7 @@ def _with_context(request: ParsedRequest, rule: ModelRule, changes: list[str]) -
         return request
     changes.append(f"num_ctx {'none' if asked is None else asked} became {wanted}")
     options = _options(request.document).replace({"num_ctx": json.dumps(wanted)})
-    edited = _edited(request, {"options": options})
+    edited = request.edited({"options": options})
     return replace(edited, route=replace(edited.route, num_ctx=wanted))
 
 
@@ -153,27 +148,8 @@ def _options(document: JsonObject) -> JsonObject:
 def _with_keep_alive(request: ParsedRequest, rule: ModelRule, changes: list[str]) -> ParsedRequest:
     most = rule.max_keep_alive
     asked = None if request.document is None else request.document.get("keep_alive")
-    seconds = _seconds(asked)
+    seconds = keep_alive_seconds(asked)
     if most is None or seconds is None or 0 <= seconds <= most:
         return request
     changes.append(f"keep_alive {asked} became {most:g} s")
-    return _edited(request, {"keep_alive": json.dumps(f"{most:g}s")})
-
-
-def _seconds(value: Any) -> float | None:
-    """Seconds in a keep-alive, negative for ever; None when it is absent or not one that Ollama takes."""
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, int | float):
-        return float(value)
-    if not isinstance(value, str) or (found := _DURATION.fullmatch(value)) is None:
-        return None
-    total = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(value))
-    return -total if found[1] == "-" else total
-
-
-def _edited(request: ParsedRequest, changes: Mapping[str, str]) -> ParsedRequest:
-    if request.document is None:
-        return request
-    body = request.document.replace(changes).encode("utf-8")
-    return replace(request, body=body, document=parse_object(body))
+    return request.edited({"keep_alive": json.dumps(f"{most:g}s")})

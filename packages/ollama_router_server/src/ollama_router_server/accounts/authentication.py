@@ -126,6 +126,11 @@ class Authenticator:
             now = self._clock.monotonic()
             self._verified.accept_key(news.key, known, epoch=self._directory.epoch, now=now)
 
+    @property
+    def alone(self) -> bool:
+        """Whether there is one active user with a token at most."""
+        return len({known.user.id for known in self._directory.by_token.values() if known.user.active}) <= 1
+
     def is_still_valid(self, user: User) -> bool:
         """Tell whether a user's credential is still valid; asked repeatedly while an answer streams."""
         known = self._directory.by_token.get(user.token_id)

@@ -59,6 +59,7 @@ class GrantsBody(_In):
     models: Patterns | None = Field(default=None, description="Model names; * and ? stand for anything.")
     hosts: Patterns | None = Field(default=None, description="External hosts; * and ? stand for anything.")
     cloud: bool | None = Field(default=None, description="false forbids models of Ollama's cloud.")
+    unload: bool | None = Field(default=None, description="Whether models may be unloaded (`keep_alive: 0`).")
     kinds: Annotated[list[Kind], Field(max_length=200)] | None = Field(
         default=None, strict=False, description="Kinds of route, within the role's."
     )

@@ -77,6 +77,7 @@ class Relay:
             clock=deps.clock,
             limits=deps.limits,
             in_flight=self._active.__len__,
+            alone=lambda: deps.authenticator.alone,
             models_changed=search.models_changed,
         )
         self._collaborators = Collaborators(

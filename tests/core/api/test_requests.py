@@ -252,7 +252,8 @@ def test_an_order_to_unload_is_recognised(path: str, body: dict[str, Any], unloa
 @pytest.mark.parametrize(
     ("keep_alive", "keeps"),
     [(0, False), (0.0, False), ("0", False), ("0s", False), ("0h0m", False), ("1ns", False), ("999ms", False),
-     (0.5, False), (1, True), ("1s", True), (-1, True), ("-1s", True), ("5m", True), ("1h0s", True), (None, True), ("soon", True)],
+     (0.5, False), (1, True), ("1s", True), (-1, True), ("-1s", True), ("5m", True), ("1h0s", True), (None, True),
+     ("soon", True)],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/api/generate", "/api/chat", "/api/embed"])
 def test_a_model_that_is_gone_after_the_answer_is_recognised(path: str, keep_alive: object, keeps: bool) -> None:

@@ -10,6 +10,7 @@ import typer
 from ollama_router_cli.arguments.options import in_place_of, option
 from ollama_router_cli.arguments.times import parse_moment
 from ollama_router_core.api.endpoints import Kind
+from ollama_router_core.api.reach import Reach
 from ollama_router_server.system import SystemClock
 
 __all__ = ["takes_grants"]
@@ -19,7 +20,7 @@ _NOTHING = "none"
 _ANYTHING = "any"
 
 _TRUTHS = frozenset({"cloud", "unload"})
-_EVERYTHING = {"kinds": tuple(map(str, Kind)), "networks": ("0.0.0.0/0", "::/0")}
+_EVERYTHING = {"kinds": tuple(map(str, Kind)), "reach": tuple(map(str, Reach)), "networks": ("0.0.0.0/0", "::/0")}
 
 _LISTS = "comma-separated or repeated; any, none, or inherit to use the group's"
 _NUMBER = "a number, or inherit to use the group's"
@@ -29,6 +30,13 @@ _OPTIONS: tuple[tuple[str, str, Any, str, str], ...] = (
     ("models", "models", list[str], "PATTERN", f"Models, such as llama3* or qwen3:8b; {_LISTS}."),
     ("hosts", "hosts", list[str], "PATTERN", f"External hosts (they cost money); {_LISTS}."),
     ("cloud", "cloud", str, "YES", "Models of ollama.com: yes, no or inherit."),
+    (
+        "reach",
+        "reach",
+        list[str],
+        "KIND",
+        f"What requests may ask of external hosts: models, tools, stored, urls; {_LISTS}.",
+    ),
     ("unload", "unload", str, "YES", "Unloading of models (keep_alive 0): yes, no or inherit."),
     ("kinds", "kinds", list[str], "KIND", f"Kinds of route, such as infer and read; {_LISTS}."),
     (

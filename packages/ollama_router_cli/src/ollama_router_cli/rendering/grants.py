@@ -16,6 +16,7 @@ def describe_grants(grants: Grants) -> list[tuple[str, str]]:
         ("models", _entries(grants.models)),
         ("external hosts", _entries(grants.hosts)),
         ("cloud", _truth(grants.cloud)),
+        ("reach", _entries(grants.reach)),
         ("unloading", _truth(grants.unload)),
         ("kinds", _entries(grants.kinds)),
         ("networks", _entries(grants.networks)),

@@ -9,8 +9,9 @@ from __future__ import annotations
 import fnmatch
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from ollama_router_core.access.addresses import read_address
 from ollama_router_core.api.endpoints import Endpoint, Kind
 from ollama_router_core.api.model_names import CanonicalName, canonical_name, is_cloud_name
 from ollama_router_core.api.name_patterns import matches_pattern
+from ollama_router_core.api.reach import Reach
 from ollama_router_core.errors import AccessError, Forbidden
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "combine_grants",
     "grants_from_json",
     "grants_to_json",
+    "may_reach",
     "may_unload",
     "may_use_cloud",
     "may_use_host",
@@ -72,15 +75,16 @@ class Grants:
 
     `models` are shell patterns (`*`, `?`, `[...]`) over model names as Ollama reads them: `llama3.1` is
     `llama3.1:latest`, `llama3.1:*` is every tag, case does not matter (`api.name_patterns`). `hosts` are patterns over
-    names of external hosts. An empty list allows nothing. `cloud` False forbids models of Ollama's cloud. `unload`
-    tells whether models may be unloaded. `kinds` are the kinds of route, within the role's. `networks` are client
-    networks in CIDR form. `expires_at` is seconds since 1970 (UTC). The four numbers are limits, which `limits` counts;
-    days and months are UTC.
+    names of external hosts. An empty list allows nothing. `cloud` False forbids models of Ollama's cloud. `reach` is
+    what requests may ask of external hosts beyond an answer. `unload` tells whether models may be unloaded. `kinds` are
+    the kinds of route, within the role's. `networks` are client networks in CIDR form. `expires_at` is seconds since
+    1970 (UTC). The four numbers are limits, which `limits` counts; days and months are UTC.
     """
 
     models: tuple[str, ...] | None = None
     hosts: tuple[str, ...] | None = None
     cloud: bool | None = None
+    reach: tuple[Reach, ...] | None = None
     unload: bool | None = None
     kinds: tuple[Kind, ...] | None = None
     networks: tuple[str, ...] | None = None
@@ -93,7 +97,7 @@ class Grants:
 
 _FIELDS = tuple(field.name for field in fields(Grants))
 _TRUTHS = ("cloud", "unload")
-_LISTS = ("models", "hosts", "kinds", "networks")
+_LISTS = ("models", "hosts", "reach", "kinds", "networks")
 _NUMBERS = ("requests_per_minute", "concurrent_requests", "tokens_per_day", "tokens_per_month")
 
 
@@ -160,6 +164,13 @@ def check_cloud(role: Role, grants: Grants, rule: CloudRule, what: str) -> None:
     """
     if not may_use_cloud(role, grants, rule):
         raise Forbidden(f"{what} would run at ollama.com, which this user may not use; see the setting `cloud`")
+
+
+def may_reach(role: Role, grants: Grants, open_to_all: Container[Reach], kind: Reach) -> bool:
+    """Tell whether requests may reach for something at an external host; where grants do not say, admins' may."""
+    if kind in open_to_all:
+        return True
+    return role == "admin" if grants.reach is None else kind in grants.reach
 
 
 def may_unload(role: Role, grants: Grants, *, alone: bool) -> bool:
@@ -252,7 +263,9 @@ def _read_list(name: str, value: Any) -> tuple[Any, ...]:
     if len(value) > _MOST_ENTRIES:
         raise InvalidGrants(f"{name} may have {_MOST_ENTRIES} entries at most")
     if name == "kinds":
-        return _kinds(value)
+        return _members(name, Kind, value)
+    if name == "reach":
+        return _members(name, Reach, value)
     if name == "networks":
         return tuple(str(_checked_network(text)) for text in value)
     if not all(_PATTERN.fullmatch(text) for text in value):
@@ -260,11 +273,11 @@ def _read_list(name: str, value: Any) -> tuple[Any, ...]:
     return tuple(value)
 
 
-def _kinds(texts: Iterable[str]) -> tuple[Kind, ...]:
+def _members(name: str, members: type[StrEnum], texts: Iterable[str]) -> tuple[StrEnum, ...]:
     try:
-        return tuple(Kind(text) for text in texts)
+        return tuple(members(text) for text in texts)
     except ValueError:
-        raise InvalidGrants(f"kinds must be among {', '.join(Kind)}") from None
+        raise InvalidGrants(f"{name} must be among {', '.join(members)}") from None
 
 
 def _checked_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -87,6 +87,27 @@ class JsonObject(Struct, eq=False):
         if self._spans is None:
             self._spans = _walk_any_integers(self.text).spans
         return self._spans
+
+    @property
+    def keys(self) -> Iterable[str]:
+        """The keys, in the order of the text."""
+        return self.values.keys() if self.pieces is None else self.pieces.keys()
+
+    def mentions(self, key: str, words: Iterable[bytes]) -> bool:
+        """Tell whether the text of a value may have one of these words in it; False is certain."""
+        if self.pieces is None:
+            return self.get(key) is not None
+        text = bytes(self.pieces.get(key, b"")).lower()
+        return any(word in text for word in words)
+
+    def elements(self, key: str) -> list[bytes]:
+        """Return the texts of the elements of the list under a key, none if it is no list."""
+        if self.pieces is not None:
+            text = bytes(self.pieces.get(key, b""))
+        else:
+            start, end = self.spans.get(key, (0, 0))
+            text = self.text[start:end].encode()
+        return [bytes(each) for each in _LIST(text)] if text.startswith(b"[") else []
 
     def get(self, key: str) -> Any:
         """Return the value of a key, or None if it is absent or null."""

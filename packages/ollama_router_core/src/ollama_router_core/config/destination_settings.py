@@ -22,6 +22,9 @@ from ollama_router_core.config.value_types import (
 __all__ = ["ExternalHost", "HostedModel", "Server"]
 
 
+ReachName = Literal["models", "tools", "stored", "urls"]
+
+
 class Server(Section):
     """One Ollama server."""
 
@@ -179,5 +182,12 @@ class ExternalHost(Section):
         default=(),
         strict=False,  # YAML's lists are lists; the entries stay strict
         description="Further routes of the host, passed through under /external/<name>, such as `GET /v1/files/{id}`.",
+    )
+    reach: tuple[ReachName, ...] = Field(
+        default=(),
+        strict=False,  # YAML's lists are lists; the entries stay strict
+        description="What every user's requests may ask of the host beyond an answer of the model they name: other"
+        " `models`, `tools` that run there, what is `stored` there, `urls` inside networks. Admins, and those to whom"
+        " `users set --reach` grants it, may anyway.",
     )
     routes_for: Literal["admin", "all"] = Field(default="admin", description="Who may use `routes`.")

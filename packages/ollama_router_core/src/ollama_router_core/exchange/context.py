@@ -53,6 +53,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         asked: the model's name as the client wrote it, where policy changed it.
         fallback: the model that stands in.
         changes: what policy changed, in words.
+        dropped: what of the body was left out, dotted names.
         conversation: identifies the conversation that this is a turn of, where the strategy asks for it.
         prefix: the server that holds its prompt.
         decided: when a server was chosen.
@@ -83,6 +84,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
     asked: str | None = None
     fallback: str | None = None
     changes: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
     first_byte: float | None = None
     server: str | None = None
     attempts: int = 0
@@ -142,6 +144,8 @@ class RequestContext(Struct, eq=False, kw_only=True):
         fields = [(b"x-router-request-id", self.id.encode())]
         if self.attempts:
             fields.append((b"x-router-attempts", b"%d" % self.attempts))
+        if self.dropped:
+            fields.append((b"x-router-dropped", ", ".join(self.dropped).encode("ascii")))
         if self.fallback is not None:
             fields.append((b"x-router-fallback", self.fallback.encode("ascii", "replace")))
         if self.standing is not None:

@@ -10,6 +10,7 @@ from ollama_router_core.errors import Forbidden
 from ollama_router_core.exchange.access import check_granted_model, check_hosted
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.exchange.reaching import check_reach, without_hosted_tools
 from ollama_router_core.routing.policy import apply_policy, fallback_for, stays_local
 from ollama_router_core.routing.selector import assigned_destination
 
@@ -34,7 +35,11 @@ def applied_policy(environment: Environment, context: RequestContext, request: P
             request = applied.request
             context.route = request.route
     _check_stays_local(environment, request)
-    return _keeping_models(environment, context, request)
+    host = environment.config.external_hosts.get(assigned_destination(request.route, environment.config) or "")
+    if host is not None:
+        check_reach(environment, context, request, host)
+        return request
+    return without_hosted_tools(environment, context, _keeping_models(environment, context, request))
 
 
 def stand_in(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest | None:
@@ -66,10 +71,8 @@ def _keeping_models(environment: Environment, context: RequestContext, request: 
     Raises:
         Forbidden: it asks for nothing else.
     """
-    user, config = context.user, environment.config
+    user = context.user
     if request.route.keeps_model or user is None or may_unload(user.role, user.grants, alone=environment.alone()):
-        return request
-    if assigned_destination(request.route, config) in config.external_hosts:
         return request
     if request.route.unloads or request.document is None:
         raise Forbidden("keep_alive: this user may not unload models that others use; an administrator can allow it")

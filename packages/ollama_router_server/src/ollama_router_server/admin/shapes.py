@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ollama_router_core.api.endpoints import Kind
+from ollama_router_core.api.reach import Reach
 
 __all__ = [
     "AuditBody",
@@ -59,6 +60,9 @@ class GrantsBody(_In):
     models: Patterns | None = Field(default=None, description="Model names; * and ? stand for anything.")
     hosts: Patterns | None = Field(default=None, description="External hosts; * and ? stand for anything.")
     cloud: bool | None = Field(default=None, description="false forbids models of Ollama's cloud.")
+    reach: Annotated[list[Reach], Field(max_length=200)] | None = Field(
+        default=None, strict=False, description="What requests may ask of external hosts beyond an answer."
+    )
     unload: bool | None = Field(default=None, description="Whether models may be unloaded (`keep_alive: 0`).")
     kinds: Annotated[list[Kind], Field(max_length=200)] | None = Field(
         default=None, strict=False, description="Kinds of route, within the role's."

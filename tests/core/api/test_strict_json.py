@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ollama_router_core.api.strict_json import parse_object
-from ollama_router_core.errors import AmbiguousKey, InvalidBody
+from ollama_router_core.errors import AmbiguousKey, BodyTooLarge, InvalidBody
 
 
 def test_values_and_their_places_are_known() -> None:
@@ -97,3 +97,11 @@ def test_an_error_says_where() -> None:
         parse_object(b'{"a":1,\n}')
     with pytest.raises(InvalidBody, match="byte 6"):
         parse_object(b'{"a":"\xff"}')
+
+
+def test_a_body_of_very_many_values_is_too_large() -> None:
+    """A decoder would hold up every thread while it makes a million objects, however few bytes they take."""
+    members = ",".join(f'"{number}":1' for number in range(150_000))
+    for body in (f"{{{members}}}", f'{{"options":{{{members}}}}}', f'{{"a":[{"[]," * 400_000}[]]}}'):
+        with pytest.raises(BodyTooLarge, match="more than"):
+            parse_object(body.encode())

@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from ollama_router_core.errors import AmbiguousKey, InvalidBody
+from ollama_router_core.api.value_counts import too_many_values
+from ollama_router_core.errors import AmbiguousKey, BodyTooLarge, InvalidBody
 
 __all__ = ["JsonObject", "parse_object"]
 
@@ -163,9 +164,12 @@ def parse_object(body: bytes) -> JsonObject:
     Raises:
         InvalidBody: empty, not UTF-8, not JSON, not an object, or followed by more.
         AmbiguousKey: the object has a key twice.
+        BodyTooLarge: it has more than 100,000 strings or 300,000 values.
     """
     if not body:
         raise InvalidBody("missing request body")
+    if (too_many := too_many_values(body)) is not None:
+        raise BodyTooLarge(f"the body has {too_many}")
     pieces = _read_quickly(body)
     if pieces is not None:
         return JsonObject(body, None, None, pieces)

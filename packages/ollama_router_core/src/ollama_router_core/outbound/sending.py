@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.api.value_counts import too_many_values
 from ollama_router_core.outbound.destinations import Destination, Fields
 from ollama_router_core.outbound.stream_usage import asking_for_usage
 from ollama_router_core.translate import (
@@ -62,8 +63,10 @@ class Translation(Struct, frozen=True, kw_only=True):
         """Translate a whole answer into the client's dialect.
 
         Raises:
-            UntranslatableReply: it is not an answer of the host's dialect.
+            UntranslatableReply: it is not an answer of the host's dialect, or has more values than any.
         """
+        if (too_many := too_many_values(body)) is not None:
+            raise UntranslatableReply(f"the answer has {too_many}")
         return translate_reply(
             body, source=self.host, target=self.client, identity=identity, options=self.options, elapsed_ns=elapsed_ns
         )

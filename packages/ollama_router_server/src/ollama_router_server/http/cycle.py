@@ -176,8 +176,14 @@ class FrontCycle:
     def take_body(self) -> bytes:
         """What has come of the body and was not taken yet; `more_body` says whether there will be more."""
         body, self.body = bytes(self.body), _NOTHING
-        self.flow.resume_reading()  # after the body's end, too: the client's leaving is read
+        if self.flow.read_paused:  # after the body's end, too: the client's leaving is read
+            self.call_soon(self._read_on)
         return body
+
+    def _read_on(self) -> None:
+        """Read from the client again; uvloop would read megabytes of one body before it looks after anybody else."""
+        if len(self.body) <= READ_HIGH_WATER:
+            self.flow.resume_reading()
 
     def call_soon(self, callback: Callable[..., None], *arguments: object) -> None:
         """Call back in the next turn of the event loop."""

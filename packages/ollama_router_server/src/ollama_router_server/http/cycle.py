@@ -2,7 +2,8 @@
 
 An application that is a `FrontApp` gets the cycle itself, and is called back when there is something to read, to write
 or to end. For any other, and for what it does not take, there are ASGI's `receive` and `send`. The head waits for the
-first piece, at most until the event loop's next turn, so that both leave in one system call.
+first piece, so that both leave in one system call: at most until the application has nothing to do any more, or under
+ASGI until the event loop's next turn.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ollama_router_server.http.field_lines import encode_fields
@@ -37,11 +37,6 @@ def reset_on_close(transport: asyncio.BaseTransport, *, on: bool) -> None:
     sock = transport.get_extra_info("socket")
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))
-
-
-@lru_cache(maxsize=4)
-def _encoded_defaults(fields: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    return encode_fields(fields)
 
 
 class FrontApp(Protocol):
@@ -197,7 +192,7 @@ class FrontCycle:
             await self.flow.drain()
 
     def begin(self, status: int, headers: Fields) -> None:
-        """Begin the answer. Field names are in lower case.
+        """Begin the answer; its head is written with the first piece, or by `flush`. Field names are in lower case.
 
         Raises:
             RuntimeError: the answer has begun before.
@@ -212,16 +207,10 @@ class FrontCycle:
             elif name == b"connection" and b"close" in value.lower():
                 self.keep_alive = False
         fields = headers if self.keep_alive else [field for field in headers if field[0] != b"connection"]
-        defaults = _encoded_defaults(tuple(self._front.server_state.default_headers))
-        self._head = b"%b%b%b%b" % (
-            STATUS_LINES[status],
-            defaults,
-            encode_fields(fields),
-            self._framing(status, length),
-        )
+        lines = encode_fields([*self._front.server_state.default_headers, *fields])
+        self._head = STATUS_LINES[status] + lines + self._framing(status, length)
         self.response_started = True
         self.waiting_for_100_continue = False
-        self._front.loop.call_soon(self._flush)
 
     def _framing(self, status: int, length: int | None) -> bytes:
         """The fields that say where the answer ends, and the end of the head."""
@@ -286,7 +275,7 @@ class FrontCycle:
     def cut(self) -> None:
         """Nobody goes on with the answer: an error if it has not begun, else the end of the connection."""
         if self.response_started or self.disconnected:
-            self._flush()
+            self.flush()
             self._front.close()
             return
         length = b"%d" % len(_FAILED)
@@ -294,7 +283,8 @@ class FrontCycle:
         self.begin(500, [*fields, (b"connection", b"close")])
         self.put(_FAILED, more=False)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write the head if it still waits for the first piece."""
         head, self._head = self._head, None
         if head is not None and not self.disconnected and not self.transport.is_closing():
             self.transport.write(head)
@@ -320,6 +310,7 @@ class FrontCycle:
             return
         if message["type"] == "http.response.start":
             self.begin(message["status"], tuple(message.get("headers", ())))
+            self._front.loop.call_soon(self.flush)
         else:
             self.put(message.get("body", b""), more=message.get("more_body", False))
 

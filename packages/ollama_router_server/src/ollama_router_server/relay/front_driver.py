@@ -84,6 +84,7 @@ class FrontDriver(Driver):
                     action = self.exchange.fail(error)
                     continue
                 if result is WAITING:
+                    self._cycle.flush()
                     return
                 action = self.exchange.resume(result)
         except Exception:  # noqa: BLE001 - there is no task whose failure would cut the connection

@@ -1,7 +1,7 @@
 """One connection to one server: an asyncio protocol that carries one exchange at a time.
 
-An exchange is begun by `exchange`, read through `receive` and ended by `release` or `abort`. Deadlines are kept by
-one `Deadline`.
+An exchange is begun by `start`, asked for with `head_arrived` and `take` whenever the listener is called, and ended by
+`release` or `abort`. Deadlines are kept by one `Deadline`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ollama_router_server.http.deadline import Deadline
 from ollama_router_server.upstream.framing import ResponseParser, encode_head
 from ollama_router_server.upstream.interface import Origin, Timeouts, UpstreamRequest
 from ollama_router_server.upstream.pool import Pool
+from ollama_router_server.upstream.upload import send_body
 
 __all__ = ["READ_SIZE", "Connection"]
 
@@ -29,8 +30,6 @@ The client's side holds 64 KiB before it makes us wait, and one such piece more:
 """
 _WRITE_HIGH: Final = 64 * 1024
 """The upload waits above this until everything has been handed to the kernel."""
-_COPIED: Final = 16 * 1024
-"""Chunks of an upload up to this are joined with their framing."""
 _JOIN_LIMIT: Final = 64 * 1024
 """Bodies up to this are sent in one piece with their head."""
 
@@ -71,32 +70,14 @@ class Connection(asyncio.BufferedProtocol):
         self._busy = True
         self._reused = False
         self._timeouts = Timeouts()
-        self._waiter: asyncio.Future[None] | None = None
         self._listener: Callable[[], None] | None = None
         self._read_paused = False
         self._write_paused = False
-        self._drained: asyncio.Future[None] | None = None
+        self._draining: asyncio.Future[None] | None = None
         self._upload: asyncio.Task[None] | None = None
         self._unsent = 0
 
     # the exchange -------------------------------------------------------------------------------------
-
-    async def exchange(self, request: UpstreamRequest) -> None:
-        """Send a request and wait until the head of its answer is in `parser`; see `Upstream.send`."""
-        try:
-            head = encode_head(request, self._host_line)
-        except ValueError:
-            self._give_back()
-            raise
-        self._begin(request, head)
-        try:
-            while not self.parser.status:
-                self._raise_error()
-                await self._wait()
-        except BaseException:
-            self.abort()
-            raise
-        self._deadline.lift()
 
     def start(self, request: UpstreamRequest, listener: Callable[[], None]) -> None:
         """Send a request; `listener` is called when its head, a piece, the end or a failure is there to be taken.
@@ -143,20 +124,6 @@ class Connection(asyncio.BufferedProtocol):
             self._deadline.lift()
         self._resume_reading()
         return piece
-
-    async def receive(self) -> bytes:
-        """The next piece of the body, b"" at its end; see `UpstreamResponse.read`. Cancelling loses nothing."""
-        parser = self.parser
-        if not parser.readable():
-            self._resume_reading()
-            self._deadline.set(self._timeouts.idle, "idle")
-            try:
-                while not parser.readable():
-                    self._raise_error()
-                    await self._wait()
-            finally:
-                self._deadline.lift()
-        return parser.take()
 
     def release(self) -> None:
         """End the exchange: keep the connection if the answer is complete and nothing is in doubt, else cut it."""
@@ -229,79 +196,43 @@ class Connection(asyncio.BufferedProtocol):
         if self.error is not None:
             raise self.error
 
-    async def _wait(self) -> None:
-        self._waiter = waiter = self._loop.create_future()
-        try:
-            await waiter
-        finally:
-            self._waiter = None
-
     def _wake(self) -> None:
         if self._listener is not None:
             self._listener()
-            return
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
 
     # the upload ---------------------------------------------------------------------------------------
 
     async def _send_body(self, body: AsyncIterator[bytes], length: int | None) -> None:
         """Send a body as it comes; runs beside the wait for the answer, which may arrive first."""
         try:
-            await self._send_chunks(body, length)
+            await send_body(body, length, self._write, self._drained)
             if not self.parser.status:
                 self._sent()
         except asyncio.CancelledError:
             self._fail(UpstreamDisconnected(f"the upload to {self.origin.shown} was cut"))
             raise
-        except Exception as error:  # noqa: BLE001  # whatever the source raised is raised by the exchange
+        except Exception as error:  # noqa: BLE001  # whatever the source raised is raised by whoever asks for the head
             self._fail(error)
         finally:
             close = getattr(body, "aclose", None)
             if close is not None:
                 await close()
 
-    async def _send_chunks(self, body: AsyncIterator[bytes], length: int | None) -> None:
-        left = length
-        async for chunk in body:
-            if not chunk:
-                continue
-            if left is None:
-                self._write_chunk(chunk)
-            else:
-                left -= len(chunk)
-                if left < 0:
-                    raise ValueError("the request body is longer than its declared length")
-                self._write(chunk)
-            if self._write_paused:
-                await self._drain()
-        if left is None:
-            self._write(b"0\r\n\r\n")
-        elif left:
-            raise ValueError("the request body ended before its declared length")
-
-    def _write_chunk(self, chunk: bytes) -> None:
-        """A large one is not copied for the sake of its framing: it may have to wait in memory."""
-        if len(chunk) <= _COPIED:
-            self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-        else:  # three writes, as `writelines` of some versions of asyncio does not pause whom it should
-            self._write(b"%x\r\n" % len(chunk))
-            self._write(chunk)
-            self._write(b"\r\n")
-
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
-    async def _drain(self) -> None:
+    async def _drained(self) -> None:
+        """Wait until the kernel has taken everything, if too much is held."""
+        if not self._write_paused:
+            return
         if not self.parser.status:
             self._arm_send()
-        self._drained = self._loop.create_future()
+        self._draining = self._loop.create_future()
         try:
-            await self._drained
+            await self._draining
         finally:
-            self._drained = None
+            self._draining = None
             if not self.parser.status:
                 self._deadline.lift()
 
@@ -388,9 +319,9 @@ class Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """The kernel has taken everything."""
         self._write_paused = False
-        if self._drained is not None:
-            if not self._drained.done():
-                self._drained.set_result(None)
+        if self._draining is not None:
+            if not self._draining.done():
+                self._draining.set_result(None)
         elif self._busy and not self.parser.status:
             self._deadline.set(self._timeouts.first_byte, "first_byte")
 

@@ -22,41 +22,69 @@ __all__ = ["HttptoolsResponse", "HttptoolsUpstream"]
 
 
 class HttptoolsResponse:
-    """An answer whose head has arrived; see `UpstreamResponse`."""
+    """An answer whose head has arrived, read by waiting; see `UpstreamResponse`."""
 
-    __slots__ = ("_connection", "_ended", "headers", "status")
+    __slots__ = ("_call", "_closed", "_news")
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection: Connection | None = connection
-        self._ended = False
-        self.status: int = connection.parser.status
-        self.headers: Headers = connection.parser.headers
+    def __init__(self, call: UpstreamCall, news: _News) -> None:
+        self._call = call
+        self._news = news
+        self._closed = False
+
+    @property
+    def status(self) -> int:
+        """The status of the answer."""
+        return self._call.status
+
+    @property
+    def headers(self) -> Headers:
+        """Its fields."""
+        return self._call.headers
 
     @property
     def complete(self) -> bool:
         """Whether all of the body has been handed out; see `UpstreamResponse.complete`."""
-        connection = self._connection
-        return self._ended or (connection is not None and connection.parser.exhausted())
+        return self._call.complete
 
     async def read(self) -> bytes:
         """The next piece of the body, b"" at a complete end; see `UpstreamResponse.read`."""
-        connection = self._connection
-        if connection is None:
-            if self._ended:
-                return b""
-            raise UpstreamDisconnected("the answer was closed before its end")
-        piece = await connection.receive()
-        if not piece:
-            self._ended = True
-            self.close()
-        return piece
+        while not self._call.complete:
+            if self._closed:
+                raise UpstreamDisconnected("the answer was closed before its end")
+            piece = self._call.take()
+            if piece:
+                return piece
+            if not self._call.complete:
+                await self._news.come()
+        self.close()
+        return b""
 
     def close(self) -> None:
         """Give the connection back after a complete answer, else cut it; see `UpstreamResponse.close`."""
-        connection = self._connection
-        if connection is not None:
-            self._connection = None
-            connection.release()
+        self._closed = True
+        self._call.close()
+
+
+class _News:
+    """Lets a task wait for the listener of a call to be called."""
+
+    __slots__ = ("_waiter",)
+
+    def __init__(self) -> None:
+        self._waiter: asyncio.Future[None] | None = None
+
+    def tell(self) -> None:
+        """There is something new to ask for."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def come(self) -> None:
+        """Wait until there is."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
 
 
 class HttptoolsUpstream:
@@ -85,11 +113,15 @@ class HttptoolsUpstream:
 
     async def send(self, request: UpstreamRequest) -> HttptoolsResponse:
         """Send a request and wait for the head of the answer; see `Upstream.send`."""
-        connection = None if request.fresh else self._pool.take(request.origin)
-        if connection is None:
-            connection = await self._connect(request.origin, request.timeouts.connect)
-        await connection.exchange(request)
-        return HttptoolsResponse(connection)
+        news = _News()
+        call = self.open(request, news.tell)
+        try:
+            while not call.head_arrived():
+                await news.come()
+        except BaseException:
+            call.close()
+            raise
+        return HttptoolsResponse(call, news)
 
     def open(self, request: UpstreamRequest, listener: Callable[[], None]) -> UpstreamCall:
         """Send a request, on a new connection if none is idle; see `CallingUpstream.open`."""

@@ -162,14 +162,6 @@ class ResponseParser:
         """Whether not a byte of the answer has come."""
         return not self.status and not self._head_size
 
-    def readable(self) -> bool:
-        """Whether `take` has something to return, the end of the answer included."""
-        return self.buffered > 0 or self.complete
-
-    def exhausted(self) -> bool:
-        """Whether the answer is complete and every byte of it was taken."""
-        return self.complete and not self.buffered
-
     def take(self) -> bytes:
         """Remove and return what has been buffered, at most about `MAX_PIECE` bytes; b"" if there is nothing."""
         chunks = self._chunks

@@ -17,12 +17,13 @@ from sqlalchemy.engine import Connection
 
 from ollama_router_core.errors import ConfigError, StorageUnavailable
 from ollama_router_server.storage import migrations
-from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.database import Database, create_sqlite_file
 from ollama_router_server.storage.schema import metadata
 from ollama_router_server.storage.upgrade import (
     SchemaState,
     check_database,
     known_revisions,
+    migrate,
     prepare_database,
     upgrade_database,
 )
@@ -38,9 +39,49 @@ def differences(connection: Connection) -> object:
     return compare_metadata(MigrationContext.configure(connection), metadata)
 
 
-async def test_the_steps_lead_to_the_declared_tables(database: Database) -> None:
-    """Migrations and `schema` say the same, on each database."""
+def statements(path: Path) -> dict[str, set[str]]:
+    """What makes each table and index of a SQLite file: its lines, in whatever order."""
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        return {name: {line.strip(" ,\t") for line in sql.splitlines()} for name, sql in rows}
+
+
+async def test_a_new_database_has_the_declared_tables(database: Database) -> None:
+    """It is made from `schema`, without a step, and Alembic finds nothing to do."""
     assert await database.read(differences) == []
+
+
+async def test_the_steps_lead_to_the_declared_tables(empty_postgresql: str) -> None:
+    """Migrations and `schema` say the same to PostgreSQL."""
+    database = Database(empty_postgresql)
+    await database.write(migrate)
+    assert await database.read(differences) == []
+    assert (await check_database(empty_postgresql)).up_to_date
+    await database.aclose()
+
+
+async def test_the_steps_lead_to_the_tables_of_a_new_file(tmp_path: Path) -> None:
+    """Migrations and `schema` say the same to SQLite, to the letter."""
+    made, stepped = tmp_path / "made.sqlite3", tmp_path / "stepped.sqlite3"
+    await upgrade_database(sqlite_url(made))
+    create_sqlite_file(stepped)
+    database = Database(sqlite_url(stepped))
+    await database.write(migrate)
+    epoch = text("SELECT epoch FROM auth_epoch")
+    assert await database.read(lambda connection: connection.execute(epoch).scalar_one()) == 1
+    await database.aclose()
+    assert statements(made) == statements(stepped)
+
+
+async def test_a_file_with_tables_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    """The database of the Rails application, for example."""
+    path = tmp_path / "production.sqlite3"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE users (id INTEGER)")
+    before = statements(path)
+    with pytest.raises(StorageUnavailable, match="already exists"):
+        await upgrade_database(sqlite_url(path))
+    assert statements(path) == before
 
 
 def test_the_names_of_the_steps_are_their_revisions():

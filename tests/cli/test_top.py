@@ -75,7 +75,8 @@ async def _ask_and_leave(router: RunningRouter) -> None:
 
 
 @pytest.mark.parametrize(
-    ("whose", "said"), [("alice", "an admin's"), ("nobody", "an admin's"), ("elsewhere", "no router answers")]
+    ("whose", "said"),
+    [("alice", "an admin or a viewer"), ("nobody", "rejected the token"), ("elsewhere", "no router answers")],
 )
 async def test_who_may_not_look_is_told_why(sim: OllamaSimulator, tmp_path: Path, whose: str, said: str) -> None:
     """Exit code 1 and one line."""

@@ -17,11 +17,13 @@ __all__ = [
     "JsonOption",
     "SharedOptions",
     "TokenFileOption",
+    "UrlOption",
     "YesOption",
     "command_group",
     "examples",
     "in_place_of",
     "option",
+    "shared",
     "takes_shared_options",
 ]
 
@@ -50,6 +52,7 @@ TokenFileOption = Annotated[
         "--token-file", metavar="FILE", help="File that contains the token. Default: $OROUTER_TOKEN, else a prompt."
     ),
 ]
+UrlOption = Annotated[str | None, typer.Option(metavar="URL", help="Address of the router. Default: the config's.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
@@ -93,16 +96,17 @@ class SharedOptions:
     as_json: bool = False
 
 
-def _shared(name: str, annotation: Any, *, default: Any) -> inspect.Parameter:
+def shared(name: str, annotation: Any, *, default: Any) -> inspect.Parameter:
+    """Build an option for `in_place_of` from one that is declared here."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 takes_shared_options = in_place_of(
     "shared",
     [
-        _shared("config", ConfigOption, default=None),
-        _shared("environment", EnvironmentOption, default=None),
-        _shared("as_json", JsonOption, default=False),
+        shared("config", ConfigOption, default=None),
+        shared("environment", EnvironmentOption, default=None),
+        shared("as_json", JsonOption, default=False),
     ],
     lambda typed: SharedOptions(**typed),
 )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ssl
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
+from dataclasses import asdict
 from typing import Annotated, Any, NamedTuple
 
 import httpx
@@ -17,17 +16,14 @@ from rich.live import Live
 from rich.text import Text
 
 from ollama_router_cli.arguments.options import (
-    ConfigOption,
-    EnvironmentOption,
     JsonOption,
-    TokenFileOption,
     command_group,
     examples,
 )
+from ollama_router_cli.arguments.router import RouterAccess, asks_router
 from ollama_router_cli.rendering.streams import clean, print_json, print_result
 from ollama_router_cli.rendering.tables import format_bytes, format_count, make_table, print_table
-from ollama_router_cli.sources.router import ask_router, own_trust, read_token, router_url
-from ollama_router_cli.sources.settings import read_settings
+from ollama_router_cli.sources.router import ask_router, router_client
 
 __all__ = ["app"]
 
@@ -45,27 +41,22 @@ class _Part(NamedTuple):
 
 
 @app.command(epilog=examples("orouter top", "orouter top --url http://gpu-box:11434", "orouter top --once"))
+@asks_router
 def top(
     *,
-    url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Address of the router. Default: the config's.")
-    ] = None,
-    token_file: TokenFileOption = None,
+    router: RouterAccess,
     interval: Annotated[
         float, typer.Option(min=0.1, max=60.0, metavar="SECONDS", help="Seconds between updates.")
     ] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Print once and exit, as without a terminal.")] = False,
-    config: ConfigOption = None,
-    environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Watch servers, models, the queue and active requests.
 
     Asks the running router with the token of a viewer or an admin. Ctrl-C ends it. --json prints /router/status once.
     """
-    address, trust = _router(url, config, environment)
-    headers = {"authorization": f"Bearer {read_token(token_file)}"}
-    with httpx.Client(base_url=address, headers=headers, trust_env=False, verify=trust) as client:
+    with router_client(**asdict(router)) as client:
+        address = str(client.base_url).rstrip("/")
         status = ask_router(client, "/router/status")
         if as_json:
             print_json(status)
@@ -74,14 +65,6 @@ def top(
         else:
             with suppress(KeyboardInterrupt):
                 _watch(client, address, status, interval)
-
-
-def _router(url: str | None, config: Path | None, environment: str | None) -> tuple[str, ssl.SSLContext | bool]:
-    """Return the router's URL, and which certificates to trust there."""
-    if url is not None:
-        return router_url(url), True
-    settings = read_settings(config, environment)
-    return settings.router_url, own_trust(settings)
 
 
 def _watch(client: httpx.Client, address: str, status: dict[str, Any], interval: float) -> None:

@@ -7,20 +7,20 @@ import os
 import re
 import ssl
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from ollama_router_cli.errors import CommandFailed
-from ollama_router_cli.sources.settings import Settings
+from ollama_router_cli.sources.settings import Settings, read_settings
 from ollama_router_server.process.connect import read_address
 
-__all__ = ["ask_router", "own_trust", "read_token", "router_url"]
+__all__ = ["ask_router", "own_trust", "read_token", "router_client", "router_url"]
 
 _TOKEN = re.compile(r"[!-~]{1,72}", re.ASCII)
-_REFUSED = frozenset({401, 403})
 
 
 def router_url(url: str) -> str:
@@ -72,21 +72,45 @@ def _read(file: Path) -> str:
         raise CommandFailed(f"cannot read {file}: {error.strerror}") from None
 
 
-def ask_router(client: httpx.Client, path: str) -> dict[str, Any]:
-    """Fetch a JSON object from one of the router's own routes.
+@contextmanager
+def router_client(
+    *, url: str | None, token_file: Path | None, config: Path | None, environment: str | None
+) -> Iterator[httpx.Client]:
+    """Open a client of the running router, with a token.
 
     Raises:
-        CommandFailed: nothing answers, the token is not a viewer's or an admin's, or another program answers there.
+        ConfigError: the address, or the config that has it, cannot be read.
+        CommandFailed: there is no token.
     """
+    trust: ssl.SSLContext | bool = True
+    if url is None:
+        settings = read_settings(config, environment)
+        address, trust = settings.router_url, own_trust(settings)
+    else:
+        address = router_url(url)
+    headers = {"authorization": f"Bearer {read_token(token_file)}"}
+    with httpx.Client(base_url=address, headers=headers, trust_env=False, verify=trust) as client:
+        yield client
+
+
+def ask_router(client: httpx.Client, path: str, method: str = "GET", **query: Any) -> dict[str, Any]:
+    """Ask one of the router's own routes for a JSON object; parameters that are None are left out.
+
+    Raises:
+        CommandFailed: nothing answers, the router refuses (the text is its own), or another program answers there.
+    """
+    asked = {name: value for name, value in query.items() if value is not None}
     try:
-        answer = client.get(path)
-        document = answer.json() if answer.status_code == 200 else None
+        answer = client.request(method, path, params=asked)
+        document = answer.json()
     except httpx.HTTPError as error:
         raise CommandFailed(f"no router answers at {client.base_url}: {str(error) or type(error).__name__}") from None
     except ValueError:
         raise CommandFailed(f"no router answers at {client.base_url}: another program does") from None
-    if answer.status_code in _REFUSED:
-        raise CommandFailed("the router rejected the token; it must be a viewer's or an admin's")
-    if not isinstance(document, dict):
+    if not isinstance(document, dict) or (answer.is_error and "code" not in document):
         raise CommandFailed(f"no router answers at {client.base_url}: another program does")
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        raise CommandFailed("the router rejected the token")
+    if answer.is_error:
+        raise CommandFailed(f"the router refuses: {document['error']}")
     return document

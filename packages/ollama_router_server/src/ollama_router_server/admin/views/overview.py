@@ -91,7 +91,7 @@ def _of_server(server: ServerView) -> Iterator[AttentionView]:
         case "unknown":
             yield AttentionView(severity="warn", what=f"{server.name} has not answered yet.", fix="wait for its probe")
         case "draining":
-            fix = "its page has the button to take it back"
+            fix = f"orouter servers undrain {server.name}"
             yield AttentionView(severity="warn", what=f"{server.name} is draining.", fix=fix)
         case "up" | "disabled":
             pass

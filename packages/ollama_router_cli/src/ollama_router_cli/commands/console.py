@@ -1,0 +1,66 @@
+"""`orouter console`: a link into the web console."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
+from ollama_router_cli.errors import CommandFailed
+from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_cli.sources.settings import Settings, read_settings
+from ollama_router_cli.sources.storage import open_database
+from ollama_router_server.storage.console_sessions import ConsoleSessions
+from ollama_router_server.storage.users import UserStore
+from ollama_router_server.system import SystemClock
+
+__all__ = ["app"]
+
+app = command_group("Open the web console.")
+
+_SECONDS = 120.0
+
+
+@app.command("open", epilog=examples("orouter console open", "orouter console open --user alice"))
+def open_console(
+    *,
+    user: Annotated[
+        str | None, typer.Option(metavar="NAME", help="User to sign in as. Default: the first admin.")
+    ] = None,
+    config: ConfigOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a link that opens the web console, signed in.
+
+    The link works once, within two minutes. It is made in the router's database, so this runs where the router does.
+    """
+    settings = read_settings(config, environment)
+    if not settings.config.console.enabled:
+        raise CommandFailed("the config turns the console off: console.enabled")
+    name, secret = asyncio.run(_invite(settings, user))
+    base = (settings.config.console.public_url or settings.router_url).rstrip("/")
+    link = f"{base}/console/#claim={secret}"
+    if as_json:
+        print_json({"user": name, "url": link, "seconds": _SECONDS})
+    else:
+        print_note(f"signs in as {name}, once, within two minutes:")
+        print_result(link)
+
+
+async def _invite(settings: Settings, user: str | None) -> tuple[str, str]:
+    async with open_database(settings) as database:
+        clock = SystemClock()
+        name = user or await _first_admin(UserStore(database, clock=clock))
+        limits = settings.config.console
+        sessions = ConsoleSessions(database, clock=clock, idle=limits.session_idle, longest=limits.session_longest)
+        return name, await sessions.invite(name, seconds=_SECONDS)
+
+
+async def _first_admin(users: UserStore) -> str:
+    admins = [user for user in await users.list() if user.role == "admin" and user.active and user.tokens]
+    if not admins:
+        raise CommandFailed("there is no admin with a token yet; create one: orouter users create NAME --role admin")
+    return min(admins, key=lambda user: user.created_at).name

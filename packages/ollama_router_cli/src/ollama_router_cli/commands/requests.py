@@ -1,0 +1,123 @@
+"""`orouter requests`: the requests of a running router."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from ollama_router_cli.arguments.options import (
+    JsonOption,
+    command_group,
+    examples,
+    in_place_of,
+    option,
+)
+from ollama_router_cli.arguments.router import RouterAccess, asks_router
+from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_cli.rendering.tables import format_ms, format_time, print_table
+from ollama_router_cli.sources.router import ask_router, router_client
+
+__all__ = ["app"]
+
+app = command_group("Show requests of a running router, and end one.")
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The request's id, from X-Router-Request-Id or `list`.")]
+
+
+_EXAMPLES = examples("orouter requests list --ending cold", "orouter requests list --slower-than 10000")
+
+
+class Ending(StrEnum):
+    """How requests ended, or what happened on the way."""
+
+    OK = "ok"
+    ERROR = "error"
+    REFUSED = "refused"
+    CLIENT_LEFT = "client_left"
+    RETRIED = "retried"
+    COLD = "cold"
+
+
+_filtered = in_place_of(
+    "chosen",
+    [
+        option("user", str | None, None, metavar="NAME", help="Requests of this user."),
+        option("model", str | None, None, metavar="MODEL", help="Requests for this model."),
+        option("server", str | None, None, metavar="NAME", help="Requests that this server answered."),
+        option("ending", Ending | None, None, help="Requests that ended, or went, like this."),
+        option("slower_than", float | None, None, min=0, metavar="MS", help="Requests that took longer than this."),
+        option("limit", int, 20, min=1, max=200, help="Rows to show."),
+        option("cursor", str | None, None, help="Where to go on, as the rows before said."),
+    ],
+    dict,
+)
+
+
+@app.command("list", epilog=_EXAMPLES)
+@_filtered
+@asks_router
+def list_requests(*, chosen: dict[str, Any], router: RouterAccess, as_json: JsonOption = False) -> None:
+    """List requests of the log, the newest first; with a plain user's token the user's own ones."""
+    with router_client(**asdict(router)) as client:
+        view = ask_router(client, "/router/requests", **chosen)
+    if as_json:
+        print_json(view)
+        return
+    columns = ("time", "user", "model", "server", "outcome", "waited", "first token", "total", "id")
+    print_table(columns, map(_row, view["requests"]), right=("waited", "first token", "total"))
+    if view["next"]:
+        print_note(f"more: --cursor {view['next']}")
+
+
+@app.command("show", epilog=examples("orouter requests show 019ab3f2c4d1a2b3c4d5e6f70001"))
+@asks_router
+def show(
+    request_id: IdArgument,
+    *,
+    router: RouterAccess,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what happened to one request, and where its time went."""
+    with router_client(**asdict(router)) as client:
+        view = ask_router(client, f"/router/requests/{request_id}")
+    if as_json:
+        print_json(view)
+        return
+    print_result(view["sentence"])
+    print_table(("", ""), [(phase["name"], format_ms(phase["ms"])) for phase in view["phases"]], right=("",))
+    if view["reason"]:
+        print_result(f"why there: {view['reason']}")
+
+
+@app.command("cancel", epilog=examples("orouter requests cancel 019ab3f2c4d1a2b3c4d5e6f70001"))
+@asks_router
+def cancel(
+    request_id: IdArgument,
+    *,
+    router: RouterAccess,
+    as_json: JsonOption = False,
+) -> None:
+    """End a request in progress: an admin any, a user an own one."""
+    with router_client(**asdict(router)) as client:
+        done = ask_router(client, f"/router/requests/{request_id}/cancel", "POST")
+    if as_json:
+        print_json(done)
+    else:
+        print_result(f"{request_id} is ended")
+
+
+def _row(row: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        format_time(row["started_at"]),
+        row["user"],
+        row["model_served"] or row["model_asked"],
+        row["server"],
+        row["outcome"] if row["outcome"] == "ok" else f"{row['outcome']} {row['status']}",
+        format_ms(row["queue_ms"]),
+        format_ms(row["ttft_ms"]),
+        format_ms(row["total_ms"]),
+        row["id"],
+    )

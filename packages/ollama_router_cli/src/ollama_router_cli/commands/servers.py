@@ -1,0 +1,126 @@
+"""`orouter servers`: the servers of a running router."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from ollama_router_cli.arguments.options import (
+    JsonOption,
+    command_group,
+    examples,
+)
+from ollama_router_cli.arguments.router import RouterAccess, asks_router
+from ollama_router_cli.rendering.streams import print_json, print_result
+from ollama_router_cli.rendering.tables import format_bytes, format_ms, print_table
+from ollama_router_cli.sources.router import ask_router, router_client
+
+__all__ = ["app"]
+
+app = command_group("Show servers of a running router, drain them and take them back.")
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The server's name in the config.")]
+
+
+@app.command("list", epilog=examples("orouter servers list", "orouter servers list --json"))
+@asks_router
+def list_servers(
+    *,
+    router: RouterAccess,
+    as_json: JsonOption = False,
+) -> None:
+    """List servers as the router sees them, those that need attention first."""
+    with router_client(**asdict(router)) as client:
+        view = ask_router(client, "/router/servers")
+    if as_json:
+        print_json(view)
+        return
+    columns = ("server", "state", "running", "loaded", "limit", "in memory", "version", "probe", "error")
+    print_table(columns, map(_row, view["servers"]), right=("running", "loaded", "limit", "probe"))
+
+
+@app.command("show", epilog=examples("orouter servers show big"))
+@asks_router
+def show(
+    name: NameArgument,
+    *,
+    router: RouterAccess,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one server: its state, memory, models and their speeds."""
+    with router_client(**asdict(router)) as client:
+        view = ask_router(client, f"/router/servers/{name}")
+    if as_json:
+        print_json(view)
+        return
+    print_result(f"{view['name']} is {view['state']}{': ' + view['error'] if view['error'] else ''}")
+    print_table(
+        ("model", "size", "in memory", "load", "prefill", "decode", "samples"),
+        [_model_row(row) for row in view["on_disk"]],
+        right=("size", "load", "prefill", "decode", "samples"),
+    )
+
+
+@app.command("drain", epilog=examples("orouter servers drain big"))
+@asks_router
+def drain(
+    name: NameArgument,
+    *,
+    router: RouterAccess,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a server finish its requests and send it no new ones, until `undrain` or a restart of the router."""
+    with router_client(**asdict(router)) as client:
+        _print_drain(ask_router(client, f"/router/servers/{name}/drain", "POST"), as_json=as_json)
+
+
+@app.command("undrain", epilog=examples("orouter servers undrain big"))
+@asks_router
+def undrain(
+    name: NameArgument,
+    *,
+    router: RouterAccess,
+    as_json: JsonOption = False,
+) -> None:
+    """Send a drained server requests again."""
+    with router_client(**asdict(router)) as client:
+        _print_drain(ask_router(client, f"/router/servers/{name}/undrain", "POST"), as_json=as_json)
+
+
+def _print_drain(done: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(done)
+    elif done["draining"]:
+        print_result(f"{done['server']} drains, {done['in_flight']} in flight")
+    else:
+        print_result(f"{done['server']} takes requests again")
+
+
+def _row(server: dict[str, Any]) -> tuple[object, ...]:
+    slots = "" if server["slots"] is None else f" of {server['slots']}"
+    limit = server["memory_limit"]
+    return (
+        server["name"],
+        server["state"],
+        f"{server['running']}{slots}",
+        format_bytes(server["memory_loaded"]),
+        None if limit is None else format_bytes(limit),
+        ", ".join(row["model"] for row in server["loaded"]) or None,
+        server["version"],
+        format_ms(server["probe_ms"]),
+        server["error"],
+    )
+
+
+def _model_row(row: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        row["model"],
+        format_bytes(row["size"]),
+        "yes" if row["loaded"] else None,
+        f"{row['load_seconds']:.1f} s",
+        f"{row['prefill_tokens_per_second']:,.0f}/s",
+        f"{row['decode_tokens_per_second']:,.0f}/s",
+        row["samples"],
+    )

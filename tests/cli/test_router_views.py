@@ -1,0 +1,121 @@
+"""`orouter servers`, `models`, `requests`, `me` and `console`: what a running router tells, from a shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from ollama_router_core.testing import OllamaSimulator, model
+from support.router import RunningRouter, running_router, server_entry
+
+pytestmark = pytest.mark.anyio
+
+CHAT = {"model": "llama3.2:3b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
+
+
+async def orouter(router: RunningRouter, *arguments: str, token: str | None = None) -> tuple[int, str, str]:
+    """The command's exit code and what it wrote."""
+    environment = {**os.environ, "OROUTER_TOKEN": token or router.admin_token, "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "ollama_router_cli", *arguments, "--url", router.url]
+    done = await anyio.run_process(command, env=environment, check=False)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+async def as_json(router: RunningRouter, *arguments: str, token: str | None = None) -> Any:
+    """What the command prints with `--json`."""
+    code, out, err = await orouter(router, *arguments, "--json", token=token)
+    assert code == 0, err
+    return json.loads(out)
+
+
+async def test_servers_are_shown_drained_and_taken_back(tmp_path: Path) -> None:
+    """The same view as the page's; an unknown server is named in the error."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+    ):
+        assert (await as_json(router, "servers", "list"))["servers"][0]["state"] == "up"
+        assert (await orouter(router, "servers", "drain", "one"))[1] == "one drains, 0 in flight\n"
+        assert (await as_json(router, "servers", "show", "one"))["state"] == "draining"
+        assert (await orouter(router, "servers", "undrain", "one"))[1] == "one takes requests again\n"
+        code, _, err = await orouter(router, "servers", "show", "two")
+        assert code == 1
+        assert "no server 'two'" in err
+
+
+async def test_models_and_where_they_fit(tmp_path: Path) -> None:
+    """A plain user lists what is allowed; who would get it is for viewers and admins."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+    ):
+        listed = await as_json(router, "models", "list", token=router.token)
+        assert [one["name"] for one in listed["models"]] == ["llama3.2:3b"]
+        assert "one" in (await orouter(router, "models", "show", "llama3.2:3b"))[1]
+        assert (await as_json(router, "models", "fit", "llama3.2:3b", "--context", "8192"))["server"] == "one"
+        code, _, err = await orouter(router, "models", "fit", "llama3.2:3b", token=router.token)
+        assert code == 1
+        assert "needs the token of an admin or a viewer" in err
+
+
+async def test_requests_are_listed_and_told(tmp_path: Path) -> None:
+    """From the list to one request's sentence; users see their own; pages follow each other."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+        router.client(router.admin_token) as admin,
+    ):
+        for _ in range(3):
+            await client.post("/api/chat", json=CHAT)
+        await admin.post("/api/chat", json={**CHAT, "model": "nonsense"})
+        await router.rows(4)
+        refused = await as_json(router, "requests", "list", "--ending", "refused")
+        assert [row["error_code"] for row in refused["requests"]] == ["model_not_found"]
+        first = await as_json(router, "requests", "list", "--limit", "2", token=router.token)
+        rest = await as_json(router, "requests", "list", "--cursor", first["next"], token=router.token)
+        assert len({row["id"] for page in (first, rest) for row in page["requests"]}) == 3
+        told = (await orouter(router, "requests", "show", first["requests"][0]["id"]))[1]
+        assert re.match(r"Took \d+ ms", told)
+        assert (await orouter(router, "requests", "cancel", first["requests"][0]["id"]))[0] == 1
+
+
+async def test_me_says_what_is_left(tmp_path: Path) -> None:
+    """Role, models, limits."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        await admin.patch("/router/users/alice", json={"grants": {"requests_per_minute": 5}})
+        await router.services.authenticator.refresh()
+        shown = await as_json(router, "me", token=router.token)
+        assert (shown["name"], shown["role"], shown["models"]) == ("alice", "user", 1)
+        assert shown["limits"] == [{"kind": "requests", "limit": 5, "remaining": 5, "reset_seconds": 0.0}]
+        assert "alice (user), 1 model" in (await orouter(router, "me", token=router.token))[1]
+
+
+async def test_a_link_opens_the_console(tmp_path: Path) -> None:
+    """Made in the database, for the first admin; it signs in once."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client("") as browser,
+    ):
+        environment = {**os.environ, "OROUTER_DATABASE_URL": f"sqlite:///{tmp_path}/router.sqlite3"}
+        config = json.dumps({"servers": {"one": server_entry(sim)}})
+        (tmp_path / "c.json").write_text(config, encoding="utf-8")
+        command = [sys.executable, "-m", "ollama_router_cli", "--config", str(tmp_path / "c.json")]
+        done = await anyio.run_process([*command, "console", "open", "--json"], env=environment)
+        link = json.loads(done.stdout)
+        assert link["user"] == "root"
+        claim = link["url"].partition("#claim=")[2]
+        opened = await browser.post("/console/claim", json={"claim": claim}, headers={"x-console": "1"})
+        assert opened.json() == {"user": "root", "role": "admin"}

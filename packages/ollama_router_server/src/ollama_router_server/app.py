@@ -73,6 +73,10 @@ class RouterApp:
         self._relay.take(cycle, head)
         return True
 
+    def end_requests(self) -> None:
+        """The grace period of a shutdown is over: tell those who have no answer yet, cut the others."""
+        self._relay.shut_down()
+
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one connection scope."""
         if scope["type"] == "http" and has_path_token(scope):

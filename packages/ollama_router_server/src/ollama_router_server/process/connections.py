@@ -21,6 +21,10 @@ __all__ = ["check_certificate", "uvicorn_config"]
 _log = structlog.get_logger("serve")
 
 
+_BEYOND_GRACE_SECONDS = 2
+"""When uvicorn cancels what is left; by then `RouterServer` has ended it."""
+
+
 def uvicorn_config(services: Services) -> uvicorn.Config:
     """Configure uvicorn for these services; limits and the certificate follow later changes of the config."""
 
@@ -38,7 +42,7 @@ def uvicorn_config(services: Services) -> uvicorn.Config:
         server_header=False,
         lifespan="on",
         proxy_headers=False,
-        timeout_graceful_shutdown=round(services.config.limits.shutdown_grace),
+        timeout_graceful_shutdown=round(services.config.limits.shutdown_grace) + _BEYOND_GRACE_SECONDS,
         ssl_certfile=tls.certificate,
         ssl_keyfile=tls.key,
     )

@@ -12,12 +12,16 @@ from types import FrameType
 import uvicorn
 
 from ollama_router_core.errors import RouterError
+from ollama_router_server.app import RouterApp
 from ollama_router_server.process.connections import uvicorn_config
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.process.reload import ConfigSource, Reloader
 from ollama_router_server.services import Services
 
 __all__ = ["RouterServer", "serve"]
+
+_LAST_WORDS_SECONDS = 0.5
+"""What clients get to take the end of an answer after the grace period."""
 
 
 class RouterServer(uvicorn.Server):
@@ -36,6 +40,22 @@ class RouterServer(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._accepting()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let requests end, for as long as the grace period lasts; end what is left, before uvicorn gives up on it."""
+        ending = asyncio.create_task(self._end_after(self._services.config.limits.shutdown_grace))
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
+
+    async def _end_after(self, grace: float) -> None:
+        await asyncio.sleep(grace)
+        app: RouterApp = self.config.loaded_app
+        app.end_requests()
+        await asyncio.sleep(_LAST_WORDS_SECONDS)
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain: `/readyz` answers 503 from now on.

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar, Final, Literal, cast
+from typing import Any, ClassVar, Final, Literal, cast, get_args
 
 from ollama_router_core.errors import UpstreamError, UpstreamTimeout
 from ollama_router_core.exchange.actions import (
@@ -320,6 +320,11 @@ class Driver:
         ReceiveAny: _arrival,
     }
     """What has come of each action that is waited for, or `WAITING`."""
+
+
+for _actions, _table in ((ServerAction, Driver.handlers), (_Awaited, Driver.results)):
+    if _missing := {*get_args(_actions)} ^ {*_table}:
+        raise LookupError(f"no handler or no result for {_missing}, or one for what is no such action")
 
 
 def _next_piece(call: Call) -> Piece | Literal[Waiting.WAITING]:

@@ -258,12 +258,13 @@ class TestFastest:
         assert "load" in sent.reason
 
     def test_a_burst_does_not_load_everywhere(self):
-        """Three requests for one small model: one load, and the others wait for it."""
+        """Three requests for one small model: two loads at most, and who is left waits for one of them."""
         servers = {name: {"max_memory_gb": 48.0} for name in "abcd"}
         admission = make(servers)
         fleet = make_fleet(*(make_facts(name, DISK) for name in servers))
         sent = [numbers(admission.arrive(ticket(number), fleet, 0.0)) for number in range(3)]
-        assert sent == [[0], [], []]
+        assert sent[:2] == [[0], []]
+        assert sum(map(len, sent)) <= 2
 
     def test_a_long_queue_is_worth_a_second_load(self):
         """Residency is not occupancy: forty waiting justify another server."""

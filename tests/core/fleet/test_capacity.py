@@ -28,12 +28,19 @@ def test_the_operator_s_limit_holds_with_ollama_s_share_of_what_is_free():
 
 
 def test_an_eviction_shows_that_two_were_too_much():
-    """12 of 24 GiB beside 10: not within 80 % of what is free; 24 is the size of memory that explains it."""
+    """12 of 24 GiB beside 10: not within 80 % of what is free; 24 is the largest size of memory that explains it."""
     seen = Capacity().observe(held(a=10), held(b=12), 1.0)
     assert not seen.room(None).fits(12 * GIB, 10 * GIB, 1)
-    assert seen.room(None).limit == 24 * GIB
     assert seen.room(27 * GIB).limit == 24 * GIB, "an operator who says more is wrong"
     assert seen.room(16 * GIB).limit == 16 * GIB
+
+
+def test_between_what_was_held_and_what_was_too_much_memory_is_a_guess():
+    """The least size that holds what was held, until both bounds mean the same size."""
+    seen = Capacity().observe(held(a=10), held(b=12), 1.0)
+    assert (seen.room(None).limit, seen.room(None).measured) == (12 * GIB, False)
+    more = seen.observe(held(b=12), held(b=12, c=9), 2.0)
+    assert (more.room(None).limit, more.room(None).measured) == (24 * GIB, True)
 
 
 def test_one_that_expired_was_not_evicted():

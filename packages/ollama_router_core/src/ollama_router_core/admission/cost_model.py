@@ -255,6 +255,11 @@ class CostModel:
         self._weights[group.kind] = (group.version, self._now, weight)
         return weight
 
+    def arrivals(self, group: RequestGroup) -> float:
+        """Tickets a second that a group may expect."""
+        model = group.kind.model
+        return 0.0 if model is None else self._rates.rate(model, self._now)
+
     def loss(self, candidate: Candidate, loaded: LoadedModel, seconds: float) -> float:
         """What is lost when a loaded model has to go from a server for so long."""
         key = (candidate.name, loaded.name)

@@ -29,8 +29,12 @@ from ollama_router_core.routing.filters import slots_of
 
 __all__ = ["ScheduledTicket", "Scheduler"]
 
-EVICTION_MARGIN = 1.1
-"""A load must gain this much more than it costs: changing one's mind is not free."""
+CALM_MARGIN, CROWDED_MARGIN, CROWD = 1.1, 2.5, 4.0
+"""A load must gain this much more than it costs: changing one's mind is not free. The more requests wait (`CROWD` for
+each server), the more: all who wait pay for a load, and who is passed over now is served by the next batch."""
+
+RISK = 0.7
+"""The part of what an eviction would cost that a load counts where it fits beside others by a guess alone."""
 
 
 class ScheduledTicket(Struct, frozen=True, eq=False):
@@ -48,11 +52,12 @@ class ScheduledTicket(Struct, frozen=True, eq=False):
 
 @dataclass(frozen=True, slots=True)
 class _LoadCandidate:
-    """A load that pays: weight gained a second, whose it is, where, and who must go."""
+    """A load that pays: weight gained a second, whose it is, where, the bytes held there, and who must go."""
 
     gain: float
     group: RequestGroup
     server: str
+    held: int
     victims: tuple[CanonicalName, ...]
 
 
@@ -183,7 +188,7 @@ class Scheduler:
         """The victims to be unloaded beforehand; none where only a number of models is in the way that nobody saw."""
         room, own = candidate.room, candidate.loaded
         held = sum([one.size for one in candidate.others]) + sum(self._arriving(candidate))
-        known = room.counted or not room.holds(candidate.size, held)
+        known = room.counted if room.holds(candidate.size, held) else room.measured
         loaded = candidate.facts.loaded
         return tuple([one for one in victims if one in loaded and (known or (own is not None and one == own.name))])
 
@@ -198,7 +203,7 @@ class Scheduler:
         ]
         worth = [found for group, name in pairs if (found := self._load_value(group, name)) is not None]
         reserved_for: set[str] = set()
-        for best in sorted(worth, key=lambda one: (-one.gain, one.server, str(one.group.kind))):
+        for best in sorted(worth, key=lambda one: (-one.gain, one.held, one.server, str(one.group.kind))):
             if best.server in reserved_for:
                 continue
             server_load = self._in_flight.server(best.server)
@@ -226,14 +231,20 @@ class Scheduler:
         if found is None:
             return None
         weight, seconds = found
-        victims, loss = self._evictions(cost, seconds, weight / EVICTION_MARGIN)
+        margin = self._margin()
+        victims, loss = self._evictions(cost, seconds, weight / margin)
         if victims is None:
             return None
         drain = max((server_load.rest(model, self._costs.now) for model in victims), default=0.0)
         weight *= seconds / (seconds + drain)
-        if weight <= EVICTION_MARGIN * loss:
+        if weight <= margin * loss:
             return None
-        return _LoadCandidate((weight - loss) / (seconds + drain), group, server, victims)
+        held = sum([one.size for one in cost.candidate.others])
+        return _LoadCandidate((weight - loss) / (seconds + drain), group, server, held, victims)
+
+    def _margin(self) -> float:
+        crowd = len(self._queue) / max(1, len(self._costs.snapshot.servers)) / CROWD
+        return CALM_MARGIN + (CROWDED_MARGIN - CALM_MARGIN) * min(1.0, crowd)
 
     def _served(self, group: RequestGroup, cost: ServiceCost, server_load: ServerLoad) -> tuple[float, float] | None:
         """The weight served by a load and the seconds that takes, the load included; None when others are quicker."""
@@ -242,7 +253,8 @@ class Scheduler:
         count = len(group.tickets)
         if not rate:
             return self._best_batch(group, cost, server_load.pace_with_one_more)
-        seconds = (count + ahead + cost.load / work) / (rate + 1.0 / work)
+        coming = self._costs.arrivals(group) * cost.load
+        seconds = (count + coming + ahead + cost.load / work) / (rate + 1.0 / work)
         if seconds <= cost.load + work:
             return None
         return self._costs.weight(group) / count * (seconds - cost.load) / work, seconds
@@ -273,6 +285,8 @@ class Scheduler:
         held = sum([one.size for one in candidate.others]) + sum(arriving)
         count = len(candidate.others) + len(arriving)
         if room.fits(candidate.size, held, count):
+            if held and not room.measured:
+                loss += RISK * sum([self._costs.loss(candidate, one, seconds) for one in candidate.others])
             return tuple([one.name for one in victims]), loss
         priced = sorted(
             [(self._costs.loss(candidate, one, seconds) / max(one.size, 1), one.name, one) for one in candidate.others],

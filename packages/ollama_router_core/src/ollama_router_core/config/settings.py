@@ -132,7 +132,7 @@ class Queue(Section):
         default=256, description="Requests that may wait for one model, so that it leaves room for the others."
     )
     max_wait: Seconds = Field(
-        default=300.0,
+        default=600.0,
         description="Seconds that a request may wait before it is rejected with 503; at once where its turn is"
         " expected later than that.",
     )

@@ -73,14 +73,21 @@ class Capacity(Struct, frozen=True):
     def room(self, told: int | None) -> Room:
         """What fits, given the operator's limit in bytes."""
         models = max(self.models, _MODELS) if self.too_many is None else self.too_many - 1
-        limit = _UNKNOWN if told is None else told
-        if self.less_than is not None:
-            limit = min(limit, self._guess(self.less_than))
-        return Room(limit, models, counted=self.too_many is not None)
+        counted = self.too_many is not None
+        if self.less_than is None:
+            return Room(_UNKNOWN if told is None else told, models, counted=counted, measured=told is not None)
+        least = min(max(self.most, _size_from(self.most)), self.less_than - 1)
+        most = max(self.most, min(_size_below(self.less_than), self.less_than - 1))
+        limit = least if told is None else min(told, most)
+        return Room(limit, models, counted=counted, measured=told is not None or least == most)
 
-    def _guess(self, less_than: int) -> int:
-        size = max((one for one in _SIZES if one <= less_than * _SHORT), default=less_than)
-        return max(self.most, min(size, less_than - 1))
+
+def _size_from(least: int) -> int:
+    return min((size for size in _SIZES if size * _SHORT >= least), default=least)
+
+
+def _size_below(most: int) -> int:
+    return max((size for size in _SIZES if size <= most * _SHORT), default=most)
 
 
 def _bound(
@@ -101,11 +108,12 @@ def _has_time_left(one: HeldModel, now: float) -> bool:
 
 
 class Room(Struct, frozen=True):
-    """Bytes of memory, and how many models are held at most; `counted` says that this was seen, not assumed."""
+    """Bytes of memory, and how many models are held at most; `measured` and `counted` say that these are no guesses."""
 
     limit: int
     models: int
     counted: bool = False
+    measured: bool = False
 
     @property
     def is_known(self) -> bool:

@@ -12,15 +12,13 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
+from ollama_router_server.http.connection import ServerState
 from ollama_router_server.http.field_lines import encode_fields
-from ollama_router_server.http.flow_control import READ_HIGH_WATER
+from ollama_router_server.http.flow_control import READ_HIGH_WATER, FlowControl
 from ollama_router_server.http.request_head import RequestHead
 from ollama_router_server.http.status_lines import STATUS_LINES
-
-if TYPE_CHECKING:
-    from ollama_router_server.http.serving import ServingProtocol
 
 __all__ = ["FrontApp", "FrontCycle", "reset_on_close"]
 
@@ -37,6 +35,28 @@ def reset_on_close(transport: asyncio.BaseTransport, *, on: bool) -> None:
     sock = transport.get_extra_info("socket")
     if sock is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))
+
+
+class Front(Protocol):
+    """The connection that a cycle is on."""
+
+    transport: asyncio.Transport
+    flow: FlowControl
+    loop: asyncio.AbstractEventLoop
+    server_state: ServerState
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """The client's address."""
+
+    def close(self) -> None:
+        """Close once the client has taken what was written; one that stops reading is cut."""
+
+    def on_response_complete(self) -> None:
+        """An answer has ended."""
+
+    def body_wanted(self) -> None:
+        """The application waits for more of a body."""
 
 
 class FrontApp(Protocol):
@@ -88,7 +108,7 @@ class FrontCycle:
 
     def __init__(
         self,
-        front: ServingProtocol,
+        front: Front,
         method: str,
         version: str,
         *,

@@ -9,15 +9,19 @@ import asyncio
 import json
 from collections.abc import Callable
 from functools import partial
-from typing import assert_never
+from typing import Any, Literal, assert_never, cast
 
+from ollama_router_server.http.connection import Addresses, ServerConfig, ServerState
 from ollama_router_server.http.cycle import FrontCycle
+from ollama_router_server.http.deadline import Deadline
 from ollama_router_server.http.field_lines import encode_fields
+from ollama_router_server.http.flow_control import FlowControl
 from ollama_router_server.http.head import Refusal
-from ollama_router_server.http.limits import Bounds
+from ollama_router_server.http.limits import USUAL_BOUNDS, Bounds
 from ollama_router_server.http.request_head import RequestHead
 from ollama_router_server.http.request_parser import END, RequestParser
-from ollama_router_server.http.serving import ServingProtocol
+from ollama_router_server.http.send_stall import SendStallWatch
+from ollama_router_server.http.serving import Dispatcher
 from ollama_router_server.http.status_lines import STATUS_LINES
 
 __all__ = ["StrictProtocol", "strict_protocol"]
@@ -26,26 +30,95 @@ __all__ = ["StrictProtocol", "strict_protocol"]
 _METHODS = b"GET, HEAD, POST, DELETE"
 
 
-class StrictProtocol(ServingProtocol):
+Phase = Literal["head", "body", "unwanted", "keepalive", "linger"]
+"""What a deadline is for; `unwanted` is the rest of a body whose request was answered."""
+
+
+class StrictProtocol(asyncio.Protocol):
     """A client's connection; `strict_protocol` makes ones with other than the default bounds."""
 
-    __slots__ = ("_requests",)
+    __slots__ = (
+        "_addresses",
+        "_bounds",
+        "_cycle",
+        "_deadline",
+        "_dispatcher",
+        "_requests",
+        "_stall",
+        "flow",
+        "loop",
+        "server_state",
+        "timeout_keep_alive",
+        "transport",
+    )
 
-    def _prepare(self) -> None:
-        super()._prepare()
-        self._requests = RequestParser(self._bounds)
+    transport: asyncio.Transport
+    flow: FlowControl
+    _addresses: Addresses
+    _stall: SendStallWatch
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        bounds: Bounds = USUAL_BOUNDS,
+    ) -> None:
+        self.loop = _loop or asyncio.get_running_loop()
+        self.server_state = server_state
+        self.timeout_keep_alive = config.timeout_keep_alive
+        self._bounds = bounds
+        self._deadline: Deadline[Phase] = Deadline(self.loop, "head", self._expire)
+        self._cycle: FrontCycle | None = None
+        self._dispatcher = Dispatcher(config.loaded_app, app_state, server_state, self.loop)
+        self._requests = RequestParser(bounds)
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """The client's address."""
+        return self._addresses.client
+
+    # the connection -----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected, perhaps one too many."""
-        super().connection_made(transport)
-        limits = self.limits
+        """A client has connected, perhaps one too many: its first head has to come in time."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.flow = FlowControl(self.transport)
+        self._addresses = Addresses.of(transport)
+        self._stall = SendStallWatch(self.loop, self.transport, self._bounds)
+        self.server_state.connections.add(self)
+        limits, client = self._bounds.limits, self.client
+        self._deadline.set(limits.header_timeout, "head")
         self._bounds.caps.opened(
             self,
-            self.client[0] if self.client else "",
+            client[0] if client else "",
             total=limits.connections,
             of_one=limits.connections_of_one,
             now=self.loop.time(),
         )
+
+    def pause_writing(self) -> None:
+        """The client takes less than the application sends."""
+        self.flow.pause_writing()
+        self._stall.start()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self.flow.resume_writing()
+        if self._cycle is not None and self._cycle.on_drained is not None:
+            self._cycle.on_drained()
+        self._stall.stop()
+        if self.transport.is_closing():
+            self._stall.start_if_idle()  # the rest below the low-water mark has to be taken, too
+
+    def shutdown(self) -> None:
+        """The server stops: close, after the answer that is under way if there is one; called by uvicorn's server."""
+        cycle = self._cycle
+        if cycle is None or cycle.response_complete:
+            self.close()
+        else:
+            cycle.keep_alive = False
 
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
@@ -54,15 +127,17 @@ class StrictProtocol(ServingProtocol):
         self._requests.feed(data)
         self._advance()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         """The connection is gone, and with it every deadline."""
         self._bounds.caps.closed(self)
         self._requests.close()
-        self._end_timers()
+        self._deadline.close()
+        self._stall.stop()
         cycle, self._cycle = self._cycle, None  # it holds us: without garbage to collect both go at once
         if cycle is not None:
             cycle.disconnect()
-        super().connection_lost(exc)
+        self.server_state.connections.discard(self)
+        self.flow.resume_writing()  # whoever waits to write goes on and finds the connection gone
         if cycle is not None:
             cycle.left()
 
@@ -106,7 +181,7 @@ class StrictProtocol(ServingProtocol):
             return
         if event is END:
             self._end_request()
-        self._start(cycle, head)
+        self._dispatcher.start(cycle, head, self._addresses)
 
     def _add_body(self, piece: bytes) -> None:
         if self._cycle is not None:
@@ -125,7 +200,7 @@ class StrictProtocol(ServingProtocol):
 
         Reading goes on while little is pipelined: a client that is not read from is not seen to disconnect.
         """
-        limits, deadline = self.limits, self._deadline
+        limits, deadline = self._bounds.limits, self._deadline
         if self._waits_for_answer():
             if self._requests.held > limits.header_bytes:
                 self.flow.pause_reading()
@@ -140,7 +215,7 @@ class StrictProtocol(ServingProtocol):
     def body_wanted(self) -> None:
         """The application waits for more of a body: its deadline runs from now."""
         if self._deadline.phase == "body" and self._deadline.is_set:
-            self._deadline.set(self.limits.body_idle, "body")
+            self._deadline.set(self._bounds.limits.body_idle, "body")
 
     def on_response_complete(self) -> None:
         """An answer has ended: continue with pipelined data, or wait for more."""
@@ -150,7 +225,7 @@ class StrictProtocol(ServingProtocol):
             return
         self.flow.resume_reading()
         if self._requests.in_body:
-            self._deadline.set(self.limits.body_idle, "unwanted")
+            self._deadline.set(self._bounds.limits.body_idle, "unwanted")
         elif self._requests.held:
             self.loop.call_soon(self._go_on)
         else:
@@ -193,7 +268,7 @@ class StrictProtocol(ServingProtocol):
             return
         self.transport.write_eof()
         self.flow.resume_reading()
-        self._deadline.set(self.limits.linger, "linger")
+        self._deadline.set(self._bounds.limits.linger, "linger")
 
     def _expire(self) -> None:
         if self.transport.is_closing():
@@ -203,7 +278,7 @@ class StrictProtocol(ServingProtocol):
             case "head" if self._requests.held:
                 self._give_up(Refusal(408, "the head of a request did not arrive in time"))
             case "body" if self.flow.read_paused or (self._cycle and self._cycle.waiting_for_100_continue):
-                self._deadline.set(self.limits.body_idle, "body")  # the application is slow, not the client
+                self._deadline.set(self._bounds.limits.body_idle, "body")  # the application is slow, not the client
             case "body":
                 self._give_up(Refusal(408, "the body of a request stopped arriving"))
             case "head" | "keepalive" | "linger" | "unwanted":

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum
-from typing import Final, Literal, assert_never
+from typing import Final, Literal
 
 import httptools
 
@@ -131,12 +131,11 @@ class RequestParser:
 
     def next_event(self) -> Event | None:
         """The next event, None until more bytes are fed."""
-        while not self._events:
-            if self._closed or not self._parse():
+        events = self._events
+        while not events:
+            if self._closed or self._place >= len(self._data) or not self._parse():
                 return None
-        if self._place == len(self._data):
-            self._discard()  # a body that waits for its reader is not held twice
-        return self._events.popleft()
+        return events.popleft()
 
     def close(self) -> None:
         """Drop what is held; there are no more events."""
@@ -149,17 +148,13 @@ class RequestParser:
 
     def _parse(self) -> bool:
         """Parse some of what is held; return False if more is needed."""
-        if self._place >= len(self._data):
-            return False
-        match self._expected:
-            case _Expected.HEAD:
-                return self._parse_head()
-            case _Expected.SIZED:
-                self._parse_sized()
-            case _Expected.CHUNKED:
-                self._parse_chunked()
-            case never:
-                assert_never(never)
+        expected = self._expected
+        if expected is _Expected.HEAD:
+            return self._parse_head()
+        if expected is _Expected.SIZED:
+            self._parse_sized()
+        else:
+            self._parse_chunked()
         return True
 
     def _parse_head(self) -> bool:
@@ -176,7 +171,11 @@ class RequestParser:
             self._refuse(refusal)
             return True
         self._place = end
-        self._read_head(data[start:end])
+        self._feed_llhttp(data[start:end], _BAD_HEAD)
+        if self._upgrade:
+            self._upgrade = False
+            self._llhttp = httptools.HttpRequestParser(self)
+            self._feed_llhttp(without_upgrade(data[start:end]), _BAD_HEAD)
         return True
 
     def _judge_partial(self, head: bytes) -> bool:
@@ -187,13 +186,6 @@ class RequestParser:
         if refusal is not None:
             self._refuse(refusal)
         return refusal is not None
-
-    def _read_head(self, head: bytes) -> None:
-        self._feed_llhttp(head, _BAD_HEAD)
-        if self._upgrade:
-            self._upgrade = False
-            self._llhttp = httptools.HttpRequestParser(self)
-            self._feed_llhttp(without_upgrade(head), _BAD_HEAD)
 
     def _parse_sized(self) -> None:
         piece = self._data[self._place : self._place + self._left]
@@ -229,8 +221,8 @@ class RequestParser:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             if not self._upgrade:
                 self._refuse(self._refusal or otherwise)
-        if not self.held:
-            self._discard()  # a connection that waits must not keep a segment
+        if self._place >= len(self._data):  # a connection or a body that waits must not keep a segment
+            self._data, self._place = b"", 0
 
     def _refuse(self, refusal: Refusal) -> None:
         if not self._closed:

@@ -98,7 +98,8 @@ class AsgiDriver(TaskDriver):
             check_size(context.bytes_in, asked)
             self._count_body(context, len(piece))
             pieces.append(piece)
-        self._body_ended()
+        if self._counted is not None:
+            self._body_ended(*self._counted)
         return decoded(b"".join(pieces), asked)
 
     async def _pieces(self) -> AsyncIterator[bytes]:

@@ -128,10 +128,9 @@ class Driver:
         self._collaborators.unfinished.take(user, size, max_body=self._collaborators.environment.max_body)
         self._counted = user, before + size
 
-    def _body_ended(self) -> None:
-        if self._counted is not None:
-            self._collaborators.unfinished.give_back(*self._counted)
-            self._counted = None
+    def _body_ended(self, user: str, size: int) -> None:
+        self._collaborators.unfinished.give_back(user, size)
+        self._counted = None
 
     # carrying out -----------------------------------------------------------------------------------------------------
 
@@ -165,7 +164,8 @@ class Driver:
     def _wait_for_server(self, action: AwaitHead | Receive | ReceiveAny) -> Any:
         if action.seconds is not None:
             self._timer = asyncio.get_running_loop().call_later(action.seconds, self._time_is_up)
-        return self._wait_for(action)
+        self._action = action
+        return self._poll()
 
     def _wait_for(self, action: _Awaited) -> Any:
         self._action = action
@@ -235,7 +235,8 @@ class Driver:
 
     def _close(self) -> None:
         """The exchange has ended."""
-        self._body_ended()
+        if self._counted is not None:
+            self._body_ended(*self._counted)
         if self._pump is not None:
             self._pump.cancel()
 

@@ -146,7 +146,8 @@ class FrontDriver(Driver):
             self._body.append(piece)
             self._count_body(context, len(piece))
             return WAITING
-        self._body_ended()
+        if self._counted is not None:
+            self._body_ended(*self._counted)
         return decoded(b"".join((*self._body, piece)) if self._body else piece, action)
 
     def _end_body(self) -> None:

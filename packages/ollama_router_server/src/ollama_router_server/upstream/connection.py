@@ -113,7 +113,7 @@ class Connection(asyncio.BufferedProtocol):
             UpstreamError: there is nothing left to take before the failure.
         """
         parser = self.parser
-        piece = b""
+        piece = parser.take()
         while parser.buffered:
             piece += parser.take()
         if not piece and not parser.complete:
@@ -122,7 +122,8 @@ class Connection(asyncio.BufferedProtocol):
                 self._deadline.set(self._timeouts.idle, "idle")
         else:
             self._deadline.lift()
-        self._resume_reading()
+        if self._read_paused:
+            self._resume_reading()
         return piece
 
     def release(self) -> None:
@@ -134,7 +135,8 @@ class Connection(asyncio.BufferedProtocol):
         if not reusable or uploading or self._transport is None or self._transport.is_closing():
             self.abort()
             return
-        parser.discard()
+        if parser.buffered:
+            parser.discard()
         self._give_back()
 
     def abort(self) -> None:
@@ -182,7 +184,8 @@ class Connection(asyncio.BufferedProtocol):
         self._reused = True
         self._listener = None
         self._upload = None
-        self._resume_reading()
+        if self._read_paused:
+            self._resume_reading()
         self._deadline.set(self._keepalive, "keepalive")
         self._pool.put(self)
 
@@ -300,7 +303,7 @@ class Connection(asyncio.BufferedProtocol):
         self._wake()
 
     def _resume_reading(self) -> None:
-        if self._read_paused and self._transport is not None and not self._transport.is_closing():
+        if self._transport is not None and not self._transport.is_closing():
             self._read_paused = False
             self._transport.resume_reading()
 

@@ -15,7 +15,7 @@ import httptools
 from ollama_router_server.http.field_lines import encode_fields
 from ollama_router_server.upstream.interface import Headers, UpstreamRequest
 
-__all__ = ["MAX_HEAD", "MAX_PIECE", "ResponseParser", "encode_head", "encode_own_fields"]
+__all__ = ["MAX_HEAD", "MAX_PIECE", "ResponseParser", "encode_head"]
 
 MAX_HEAD: Final = 32 * 1024
 """Bytes of an answer's head, interim (1xx) heads included; also of framing and trailers without body bytes."""
@@ -25,17 +25,6 @@ MAX_PIECE: Final = 256 * 1024
 _ENGINE_FIELDS: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection"})
 _WITHOUT_BODY: Final = frozenset({204, 304})
 _NO_LENGTH_NEEDED: Final = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
-
-
-def encode_own_fields(fields: Headers) -> bytes:
-    """Fields as bytes, for `UpstreamRequest.encoded`.
-
-    Raises:
-        ValueError: a field could be read as more than one, or is the engine's to write.
-    """
-    if not _ENGINE_FIELDS.isdisjoint([name for name, _ in fields]):
-        raise ValueError("Host, Connection and framing fields are written by the engine")
-    return encode_fields(fields)
 
 
 def encode_head(request: UpstreamRequest, host_line: bytes) -> bytes:
@@ -48,9 +37,11 @@ def encode_head(request: UpstreamRequest, host_line: bytes) -> bytes:
     Raises:
         ValueError: the target or a field could be read as more than one, or a field is the engine's to write.
     """
+    fields = request.headers
+    if not _ENGINE_FIELDS.isdisjoint([name for name, _ in fields]):
+        raise ValueError("Host, Connection and framing fields are written by the engine")
     start = _start_line(request.method, request.target)
-    fields = encode_own_fields(request.headers) if request.headers else b""
-    return b"".join((start, host_line, fields, _framing_line(request), b"\r\n"))
+    return b"%b%b%b%b\r\n" % (start, host_line, encode_fields(fields), _framing_line(request))
 
 
 @lru_cache(maxsize=256)

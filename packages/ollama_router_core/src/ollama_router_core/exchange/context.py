@@ -117,8 +117,10 @@ class RequestContext(Struct, eq=False, kw_only=True):
     @property
     def reason(self) -> str | None:
         """Why the server got the request, and what policy changed about it; None when there was no decision."""
-        parts = [*self.changes, *([self.decision.reason] if self.decision else [])]
-        return shown_within("; ".join(parts), self._model_asked) or None
+        text = "" if self.decision is None else self.decision.reason
+        if self.changes:
+            text = "; ".join((*self.changes, text)) if text else "; ".join(self.changes)
+        return shown_within(text, self._model_asked) or None
 
     @property
     def _model_asked(self) -> str | None:
@@ -127,7 +129,8 @@ class RequestContext(Struct, eq=False, kw_only=True):
     @property
     def model_shown(self) -> str | None:
         """The model's name as the client wrote it, for people: rows and traces."""
-        return None if self._model_asked is None else shown(self._model_asked)
+        name = self._model_asked
+        return None if name is None else shown(name)
 
     @property
     def identity(self) -> ReplyIdentity:

@@ -21,6 +21,8 @@ def shown(text: str, most: int = LONGEST_TEXT) -> str:
 
 def shown_within(message: str, name: str | None) -> str:
     """A sentence of the router's, with a user's texts in it cut: the model's name, and any word as long."""
+    if len(message) <= LONGEST_TEXT:
+        return shown(message)
     if name is not None and len(name) > LONGEST_TEXT:
         message = message.replace(name, shown(name))
     return shown(_LONG_WORD.sub(lambda word: shown(word[0]), message), _LONGEST_MESSAGE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from msgspec import Struct
@@ -80,6 +80,7 @@ class TokenCountFormat:
         token_ends: what a line ends in that is a token and nothing else.
         counts_end: whether the numbers stand only in the last line of an answer.
         cached_apart: whether the prompt's tokens are told without those of the cache.
+        token_lines: the ends of whole lines that are tokens.
     """
 
     words: tuple[bytes, ...]
@@ -92,11 +93,10 @@ class TokenCountFormat:
     token_ends: tuple[bytes, ...] = ()
     counts_end: bool = False
     cached_apart: bool = False
+    token_lines: tuple[bytes, ...] = field(init=False)
 
-    @property
-    def token_lines(self) -> tuple[bytes, ...]:
-        """The ends of whole lines that are tokens."""
-        return tuple(end + b"\n" for end in self.token_ends)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "token_lines", tuple(end + b"\n" for end in self.token_ends))
 
 
 def number_patterns(keys: Mapping[str, str]) -> Mapping[str, re.Pattern[bytes]]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from ollama_router_core.admission.arrival_rates import ArrivalRates
 from ollama_router_core.admission.availability import Availability
 from ollama_router_core.admission.cost_model import CostModel
+from ollama_router_core.admission.dispatching import Dispatcher, able, decide
 from ollama_router_core.admission.in_flight_table import InFlightTable
-from ollama_router_core.admission.scheduler import ScheduledTicket, Scheduler
+from ollama_router_core.admission.scheduler import Scheduler
 from ollama_router_core.admission.tickets import Dispatch, Outcome, Refusal, Ticket
-from ollama_router_core.admission.wait_queue import RequestGroup, WaitQueue, group_of_one
+from ollama_router_core.admission.wait_queue import WaitQueue, group_of_one
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ModelIncapable, Overloaded, SelectionError, amount
 from ollama_router_core.fleet.snapshot import FleetSnapshot
-from ollama_router_core.routing.candidates import Candidate, RequestKind, kind_of
+from ollama_router_core.routing.candidates import RequestKind, kind_of
 from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.filters import FULL, in_service, refused_now
 from ollama_router_core.routing.selector import ServerSelector
@@ -45,6 +46,7 @@ class Admission:
         self.selector = ServerSelector(config)
         self._costs = CostModel(self.selector, self._queue, self._in_flight, self._rates)
         self._scheduler = Scheduler(self._queue, self._in_flight, self._costs)
+        self._dispatcher = Dispatcher(self._queue, self._in_flight, self._scheduler, self._rates)
         self._rotation = 0
         self._told_wait: tuple[RequestKind | None, float, float] = None, 0.0, 0.0
         self._last_check = float("-inf")
@@ -78,7 +80,7 @@ class Admission:
             return None
         if request.model is not None:
             self._rates.arrived(request.model, now)
-        return self._start(scheduled, now, 0)
+        return self._dispatcher.start(scheduled, now, 0)
 
     def turn_away(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Overloaded | None:
         """The refusal of a request that a full queue has no room for, at the least cost; None leaves it to `arrive`.
@@ -140,9 +142,9 @@ class Admission:
         self._last_snapshot = snapshot
         availability = Availability(self.traffic(snapshot, now), now)
         for group in list(self._queue.groups.values()):
-            if availability.any_later(self._able(group.sample, snapshot)):
+            if availability.any_later(able(self.selector, group.sample, snapshot)):
                 continue
-            decision = self._decide(group.sample, availability.snapshot, now)
+            decision = decide(self.selector, group.sample, availability.snapshot, now)
             if decision.error is not None and not _only_full(decision):
                 outcomes += [self._refuse(ticket, decision.error, now) for ticket in list(group.tickets.values())]
         return tuple(outcomes)
@@ -184,7 +186,7 @@ class Admission:
         if oldest is None:
             return None, frozenset()
         seen = self.traffic(snapshot, now)
-        refusals = {one.name: refused_now(one, seen, now) for one in self._able(oldest, snapshot)}
+        refusals = {one.name: refused_now(one, seen, now) for one in able(self.selector, oldest, snapshot)}
         full = [name for name, reason in refusals.items() if reason is not None and reason.code == FULL]
         return oldest.arrived, frozenset(full)
 
@@ -194,8 +196,7 @@ class Admission:
 
     def traffic(self, snapshot: FleetSnapshot, now: float) -> FleetSnapshot:
         """The snapshot with the load and demand that admission knows of: the one to decide from."""
-        in_flight, active = self._in_flight.counts()
-        return snapshot.with_traffic(in_flight, active, self._rates.rates(now))
+        return self._dispatcher.traffic(snapshot, now)
 
     def demand(self, now: float) -> Mapping[CanonicalName, float]:
         """Requests a second by model."""
@@ -214,18 +215,18 @@ class Admission:
         fixed = self.selector.fixed_decision(request, snapshot)
         if self._binds_late and fixed is None and self._is_servable(ticket, snapshot, now):
             return self._enqueue(ticket, snapshot, now)
-        decision = fixed or self._decide(ticket, self.traffic(snapshot, now), now)
+        decision = fixed or decide(self.selector, ticket, self.traffic(snapshot, now), now)
         if decision.error is not None:
             if not _only_full(decision):
                 return (Refusal(ticket=ticket, error=decision.error),)
             return self._enqueue(ticket, snapshot, now)
         if len(self._queue) and fixed is None and self._must_queue(ticket, snapshot):
             return self._enqueue(ticket, snapshot, now)
-        return (self._dispatch(ticket, decision, now, 0),)
+        return (self._dispatcher.bind(ticket, decision, now, 0),)
 
     def _is_servable(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> bool:
         """Whether some server could take it, if only later: then it pays to wait."""
-        return any(in_service(one, snapshot, now) for one in self._able(ticket, snapshot))
+        return any(in_service(one, snapshot, now) for one in able(self.selector, ticket, snapshot))
 
     def _enqueue(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
         """Join the queue, if there is room, and see who can go."""
@@ -244,9 +245,9 @@ class Admission:
 
     def _must_queue(self, ticket: Ticket, snapshot: FleetSnapshot) -> bool:
         """Whether another request waits for a server that this one could take."""
-        able = {one.name for one in self._able(ticket, snapshot)}
+        names = {one.name for one in able(self.selector, ticket, snapshot)}
         for group in self._queue.groups.values():
-            if any(one.name in able for one in self._able(group.sample, snapshot)):
+            if any(one.name in names for one in able(self.selector, group.sample, snapshot)):
                 return True
         return False
 
@@ -262,96 +263,11 @@ class Admission:
         if not len(self._queue):
             return ()
         if not self._binds_late:
-            return tuple(self._dispatch_in_turn(snapshot, now, servers))
+            return tuple(self._dispatcher.in_turn(self.selector, snapshot, now, servers))
         groups = self._queue.groups
         chosen = list(groups.values()) if kinds is None else [groups[kind] for kind in kinds if kind in groups]
         self._costs.refresh(snapshot, now)
-        return tuple(self._dispatch_scheduled(chosen, servers, now))
-
-    def _dispatch_scheduled(
-        self, groups: list[RequestGroup], servers: frozenset[str] | None, now: float
-    ) -> Iterator[Outcome]:
-        for scheduled in self._scheduler.fill_free_slots(groups, servers):
-            yield self._carry_out(scheduled, now)
-        for scheduled in self._scheduler.start_reserved_loads():
-            yield self._carry_out(scheduled, now)
-        where = self._config.servers if servers is None else servers
-        for _ in self._config.servers:
-            load = self._scheduler.best_load(groups, where)
-            if load is None:
-                return
-            yield self._carry_out(load, now)
-            self._costs.refresh(self._costs.snapshot, now)
-
-    def _carry_out(self, scheduled: ScheduledTicket, now: float) -> Dispatch:
-        position = self._queue.position(scheduled.ticket.number)
-        self._queue.leave(scheduled.ticket.number)
-        return self._start(scheduled, now, position)
-
-    def _start(self, scheduled: ScheduledTicket, now: float, position: int) -> Dispatch:
-        ticket = scheduled.ticket
-        self._queue.served(ticket.user)
-        self._in_flight.start(
-            ticket, scheduled.server, now, work=scheduled.work, load=scheduled.load, size=scheduled.size
-        )
-        waited = now - ticket.arrived
-        return Dispatch(
-            ticket=ticket,
-            server=scheduled.server,
-            ranking=scheduled.ranking,
-            reason=scheduled.reason if waited < 0.05 else f"{scheduled.reason}, waited {waited:.1f} s",
-            waited=waited,
-            position=position if waited > 0 else 0,
-            unload=scheduled.unload,
-        )
-
-    def _dispatch_in_turn(
-        self, snapshot: FleetSnapshot, now: float, servers: frozenset[str] | None
-    ) -> Iterator[Outcome]:
-        """Under strategies that bind on arrival: users in turn, each where a server has a free slot."""
-        availability = Availability(self.traffic(snapshot, now), now, servers)
-        ready = {
-            kind
-            for kind, group in self._queue.groups.items()
-            if availability.any_now(self._able(group.sample, snapshot))
-        }
-        for ticket in self._queue.in_turn() if ready else ():
-            kind = kind_of(ticket.request)
-            if kind not in ready:
-                continue
-            if not availability.any_now(self._able(ticket, snapshot)):
-                ready.discard(kind)
-                if not ready:
-                    return
-                continue
-            decision = self._decide(ticket, availability.snapshot, now)
-            if decision.server is None:
-                ready.discard(kind)
-                continue
-            position = self._queue.position(ticket.number)
-            self._queue.leave(ticket.number)
-            yield self._dispatch(ticket, decision, now, position)
-            availability = Availability(self.traffic(snapshot, now), now, servers)
-
-    def _able(self, ticket: Ticket, snapshot: FleetSnapshot) -> tuple[Candidate, ...]:
-        return self.selector.plan(ticket.request, snapshot).able
-
-    def _decide(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Decision:
-        return self.selector.decide(ticket.request, snapshot, now=now, tiebreak=ticket.tiebreak, prefix=ticket.prefix)
-
-    def _dispatch(self, ticket: Ticket, decision: Decision, now: float, position: int) -> Dispatch:
-        server = decision.ranking[0]
-        self._queue.served(ticket.user)
-        self._in_flight.start(ticket, server, now)
-        waited = now - ticket.arrived
-        return Dispatch(
-            ticket=ticket,
-            server=server,
-            ranking=decision.ranking,
-            reason=decision.reason if not position else f"{decision.reason}, waited {waited:.1f} s",
-            waited=waited,
-            position=position,
-        )
+        return tuple(self._dispatcher.scheduled(chosen, self._config.servers, servers, now))
 
     # --- refusing --------------------------------------------------------------------------------------------------
 

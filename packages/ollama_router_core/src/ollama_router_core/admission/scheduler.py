@@ -71,6 +71,10 @@ class Scheduler:
 
     # --- free slots ------------------------------------------------------------------------------------------------
 
+    def refresh(self, now: float) -> None:
+        """Weigh servers anew after a load was begun."""
+        self._costs.refresh(self._costs.snapshot, now)
+
     def fill_free_slots(
         self, groups: Iterable[RequestGroup], servers: frozenset[str] | None = None
     ) -> Iterator[ScheduledTicket]:

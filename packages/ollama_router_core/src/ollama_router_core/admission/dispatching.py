@@ -1,0 +1,124 @@
+"""Tickets that go: where a server has a place for them, in the order that the strategy's binding gives."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from ollama_router_core.admission.arrival_rates import ArrivalRates
+from ollama_router_core.admission.availability import Availability
+from ollama_router_core.admission.in_flight_table import InFlightTable
+from ollama_router_core.admission.scheduler import ScheduledTicket, Scheduler
+from ollama_router_core.admission.tickets import Dispatch, Outcome, Ticket
+from ollama_router_core.admission.wait_queue import RequestGroup, WaitQueue
+from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_core.routing.candidates import Candidate, kind_of
+from ollama_router_core.routing.decision import Decision
+from ollama_router_core.routing.selector import ServerSelector
+
+__all__ = ["Dispatcher", "able", "decide"]
+
+
+def able(selector: ServerSelector, ticket: Ticket, snapshot: FleetSnapshot) -> tuple[Candidate, ...]:
+    """The servers that could take a ticket, now or later."""
+    return selector.plan(ticket.request, snapshot).able
+
+
+def decide(selector: ServerSelector, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Decision:
+    """Decide on a server for a ticket."""
+    return selector.decide(ticket.request, snapshot, now=now, tiebreak=ticket.tiebreak, prefix=ticket.prefix)
+
+
+class Dispatcher:
+    """Takes tickets out of the queue and counts them as in flight."""
+
+    def __init__(self, queue: WaitQueue, in_flight: InFlightTable, scheduler: Scheduler, rates: ArrivalRates) -> None:
+        self._queue = queue
+        self._in_flight = in_flight
+        self._scheduler = scheduler
+        self._rates = rates
+
+    def traffic(self, snapshot: FleetSnapshot, now: float) -> FleetSnapshot:
+        """Add the load and demand that admission knows of to a snapshot."""
+        in_flight, active = self._in_flight.counts()
+        return snapshot.with_traffic(in_flight, active, self._rates.rates(now))
+
+    def scheduled(
+        self, groups: list[RequestGroup], servers: Collection[str], changed: frozenset[str] | None, now: float
+    ) -> Iterator[Outcome]:
+        """Under late binding: fill free slots, then begin loads that pay; `changed` limits both to some servers."""
+        for scheduled in self._scheduler.fill_free_slots(groups, changed):
+            yield self._carry_out(scheduled, now)
+        for scheduled in self._scheduler.start_reserved_loads():
+            yield self._carry_out(scheduled, now)
+        for _ in servers:
+            load = self._scheduler.best_load(groups, servers if changed is None else changed)
+            if load is None:
+                return
+            yield self._carry_out(load, now)
+            self._scheduler.refresh(now)
+
+    def _carry_out(self, scheduled: ScheduledTicket, now: float) -> Dispatch:
+        position = self._queue.position(scheduled.ticket.number)
+        self._queue.leave(scheduled.ticket.number)
+        return self.start(scheduled, now, position)
+
+    def start(self, scheduled: ScheduledTicket, now: float, position: int) -> Dispatch:
+        """Send a ticket where it was scheduled; its `position` is the one it had in the queue, 0 for none."""
+        ticket = scheduled.ticket
+        self._queue.served(ticket.user)
+        self._in_flight.start(
+            ticket, scheduled.server, now, work=scheduled.work, load=scheduled.load, size=scheduled.size
+        )
+        waited = now - ticket.arrived
+        return Dispatch(
+            ticket=ticket,
+            server=scheduled.server,
+            ranking=scheduled.ranking,
+            reason=scheduled.reason if waited < 0.05 else f"{scheduled.reason}, waited {waited:.1f} s",
+            waited=waited,
+            position=position if waited > 0 else 0,
+            unload=scheduled.unload,
+        )
+
+    def in_turn(
+        self, selector: ServerSelector, snapshot: FleetSnapshot, now: float, servers: frozenset[str] | None
+    ) -> Iterator[Outcome]:
+        """Under strategies that bind on arrival: users in turn, each where a server has a free slot."""
+        availability = Availability(self.traffic(snapshot, now), now, servers)
+        ready = {
+            kind
+            for kind, group in self._queue.groups.items()
+            if availability.any_now(able(selector, group.sample, snapshot))
+        }
+        for ticket in self._queue.in_turn() if ready else ():
+            kind = kind_of(ticket.request)
+            if kind not in ready:
+                continue
+            if not availability.any_now(able(selector, ticket, snapshot)):
+                ready.discard(kind)
+                if not ready:
+                    return
+                continue
+            decision = decide(selector, ticket, availability.snapshot, now)
+            if decision.server is None:
+                ready.discard(kind)
+                continue
+            position = self._queue.position(ticket.number)
+            self._queue.leave(ticket.number)
+            yield self.bind(ticket, decision, now, position)
+            availability = Availability(self.traffic(snapshot, now), now, servers)
+
+    def bind(self, ticket: Ticket, decision: Decision, now: float, position: int) -> Dispatch:
+        """Send a ticket to the first of a decision's ranking."""
+        server = decision.ranking[0]
+        self._queue.served(ticket.user)
+        self._in_flight.start(ticket, server, now)
+        waited = now - ticket.arrived
+        return Dispatch(
+            ticket=ticket,
+            server=server,
+            ranking=decision.ranking,
+            reason=decision.reason if not position else f"{decision.reason}, waited {waited:.1f} s",
+            waited=waited,
+            position=position,
+        )

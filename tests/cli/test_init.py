@@ -44,14 +44,14 @@ def test_a_server_that_does_not_answer_is_written_and_reported(cli, tmp_path):
     with closed_port() as port:
         result = cli("init", "--probe", f"127.0.0.1:{port}")
     assert result.code == 0
-    assert "did not answer" in result.err
+    assert "cannot connect" in result.err
     assert str(port) in (tmp_path / "orouter.yml").read_text()
 
 
 def test_another_program_is_not_taken_for_an_ollama(cli):
     """A wrong port is told at once, and not with the first request."""
     with other_program() as port:
-        assert "answered, but not as Ollama does" in cli("init", "--probe", f"127.0.0.1:{port}").err
+        assert "answered /api/version with 404: is this Ollama?" in cli("init", "--probe", f"127.0.0.1:{port}").err
 
 
 @pytest.mark.parametrize("url", ["ftp://gpu1", "http://gpu1/path", "http://joe:hunter2@gpu1"])

@@ -68,11 +68,14 @@ def test_another_program_on_the_port_is_not_taken_for_the_router(cli, write_conf
 
 
 def test_another_program_in_a_server_s_place_is_told(cli, write_config, closed):
-    """It answers, so it is up; that it is no Ollama shows in what it does not say."""
+    """It answers, but not as an Ollama does: it gets no prompts, and the reason is said."""
     with other_program() as port:
         write_config(CONFIG.format(one=port, two=closed[1], router=closed[2]))
-        assert "is this Ollama?" in cli("status").out
-        assert cli("status", "--json").json()["servers"]["one"]["models"] is None
+        result = cli("status")
+    assert result.code == 1
+    (line,) = [line for line in result.out.splitlines() if line.startswith("one")]
+    assert "unhealthy" in line
+    assert "is this Ollama?" in line
 
 
 def test_models_that_differ_by_server_are_listed(cli, write_config):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_router_core.config.settings import Config
-from ollama_router_core.fleet.notices import ServerDown, ServerReturned, ServerSuspended, ServerUp
+from ollama_router_core.fleet.notices import ServerDown, ServerLost, ServerReturned, ServerSuspended, ServerUp
 from ollama_router_core.fleet.observations import observe_load_started
 from ollama_router_core.fleet.probes import FALL, RISE
 from ollama_router_core.fleet.state import FleetState
@@ -50,12 +50,42 @@ def test_probes_change_what_is_believed_after_three_that_fail_or_two_that_pass(p
         assert state.servers["a"].up is believed
 
 
-@given(status=st.integers(200, 599))
-def test_any_answer_below_500_passes_a_probe(status):
-    """A server that asks for a password is up as well."""
+@given(status=st.integers(200, 599), version=st.booleans())
+def test_a_probe_is_passed_by_an_answer_that_an_ollama_gives(status, version):
+    """200 with a version; whatever else answers there is no server of ours, and is said to be none."""
     state = make_state()
-    assert state.probe_answered("a", status, b"?", probe_ms=1.0, now=0.0) is (status < 500)
-    assert state.servers["a"].up is (status < 500)
+    passed = status == 200 and version
+    body = VERSION if version else b"<html>hello</html>"
+    assert state.probe_answered("a", status, body, probe_ms=1.0, now=0.0) is passed
+    assert state.servers["a"].up is passed
+    assert passed or "is this Ollama?" in (state.servers["a"].error or "")
+
+
+def test_what_answers_for_its_models_as_no_ollama_does_is_down_until_it_lists_some():
+    """Passed probes are not enough any more, and are no news: the log does not fill while it stays what it is."""
+    notices: list = []
+    state = make_state(notices)
+    answer(state)
+    for now in range(1, 9):
+        state.is_no_ollama("a", "answered /api/tags with 404: is this Ollama?", now=now)
+        answer(state, now=now)
+        assert answer(state, now=now)
+        assert state.servers["a"].up is False
+    state.update("a", partial(_with_list, now=9.0), 9.0)
+    assert state.servers["a"].up
+    assert [type(notice) for notice in notices] == [ServerUp, ServerDown, ServerUp]
+
+
+def test_three_failed_probes_in_a_row_end_what_waits_there():
+    """Refused or silent, and once for each row; an answer in between begins another."""
+    notices: list = []
+    state = make_state(notices)
+    answer(state)
+    for now in range(7):
+        state.probe_failed("a", "silent", now=now, refused=now == 0)
+    answer(state)
+    state.probe_failed("a", "silent", now=8.0)
+    assert [type(notice) for notice in notices].count(ServerLost) == 1
 
 
 def test_a_server_that_returns_is_asked_for_its_models_again():

@@ -84,11 +84,14 @@ class TestNothingFits:
             fleet = make_fleet(make_facts("a", HAS_8B), suspended={"a": until})
             assert decide(make_request(), fleet, make_config({"a": {}}), now=30.0).error.retry_after == after
 
-    def test_a_server_down_with_an_unknown_list_may_have_it(self):
-        """503, not 404: it may come back with the model."""
+    def test_a_server_that_was_never_reached_does_not_hide_a_typo(self):
+        """404 as soon as all that answered lack it, with who could not be asked; 503 where nobody has answered."""
         fleet = make_fleet(make_facts("a", ()), make_facts("b", None, up=False))
         decision = decide(make_request(), fleet, make_config({"a": {}, "b": {}}), now=0.0)
-        assert isinstance(decision.error, NoServerFits)
+        assert isinstance(decision.error, ModelNotFound)
+        assert decision.error.unasked == ("b",)
+        alone = decide(make_request(), make_fleet(make_facts("b", None, up=False)), make_config({"b": {}}), now=0.0)
+        assert isinstance(alone.error, NoServerFits)
 
     def test_the_model_cannot_do_it_anywhere(self):
         """400: asking again will not help."""

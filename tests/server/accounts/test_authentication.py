@@ -317,7 +317,7 @@ async def test_listeners_hear_of_changes(store: UserStore, authenticator: Authen
     assert heard == ["change"]
 
 
-async def test_closed_after_30_seconds_without_the_database(
+async def test_closed_after_ten_minutes_without_the_database(
     store: UserStore, authenticator: Authenticator, clock: FakeClock, path: Path
 ) -> None:
     """Until then the known stay welcome; afterwards nobody is, and a live stream is not cut for it."""
@@ -325,8 +325,8 @@ async def test_closed_after_30_seconds_without_the_database(
     user = await verified(authenticator, headers)
     backup = back_up(path)
     delete_database(path)
-    clock.advance(29.0)
-    assert authenticator.authenticate(headers) == user
+    clock.advance(599.0)
+    assert await verified(authenticator, headers) == user
     clock.advance(2.0)
     with pytest.raises(StorageUnavailable) as caught:
         authenticator.authenticate(headers)

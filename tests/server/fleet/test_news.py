@@ -32,7 +32,7 @@ class Workers:
         ]
         for fleet in self.fleets:
             for name in ("a", "b"):
-                fleet.state.probe_answered(name, 200, b"{}", probe_ms=1.0, now=self.clock.monotonic())
+                fleet.state.probe_answered(name, 200, b'{"version":"0.32.0"}', probe_ms=1.0, now=self.clock.monotonic())
         self.exchange()
         self.clock.advance(5.0)
 

@@ -28,7 +28,7 @@ class Worker:
         self.fleet = FleetService(
             config=CONFIG, targets={}, upstream=upstream, clock=clock, coordination=group.member(index)
         )
-        self.fleet.state.probe_answered("a", 200, b"{}", probe_ms=1.0, now=clock.now)
+        self.fleet.state.probe_answered("a", 200, b'{"version":"0.32.0"}', probe_ms=1.0, now=clock.now)
         self.fleet.update("a", lambda facts: observe_tags(facts, TAGS, now=clock.now))
         self.admission = Admission(CONFIG)
         self.running: list[int] = []

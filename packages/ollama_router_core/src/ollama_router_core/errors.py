@@ -247,10 +247,14 @@ class SelectionError(RouterError):
 
 
 class ModelNotFound(SelectionError):
-    """No server has the model."""
+    """No server has the model, as far as they could be asked: `unasked` were never reached."""
 
     code = "model_not_found"
     status_hint = 404
+
+    def __init__(self, message: str, *, unasked: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.unasked = unasked
 
 
 class NoServerFits(SelectionError):
@@ -279,12 +283,12 @@ class ConnectFailed(UpstreamError):
 
 
 class UpstreamTimeout(UpstreamError):
-    """A server was silent for too long; `phase` says in which part of the exchange."""
+    """A server was silent for too long; `phase` says in which part of the exchange, or that its probes found out."""
 
     code = "upstream_timeout"
     status_hint = 504
 
-    def __init__(self, message: str, *, phase: Literal["send", "first_byte", "idle"]) -> None:
+    def __init__(self, message: str, *, phase: Literal["send", "first_byte", "idle", "probe"]) -> None:
         super().__init__(message)
         self.phase = phase
 

@@ -103,7 +103,9 @@ class Services:
         self.request_log = RequestLog(self.database)
         self.audit = AuditLog(self.database, clock=self.clock)
         self.log_retention = LogRetention(self.request_log, self.audit, config.request_log, clock=self.clock)
-        self.authenticator = Authenticator(self.users, clock=self.clock, workers=self.coordination)
+        self.authenticator = Authenticator(
+            self.users, clock=self.clock, workers=self.coordination, grace=config.database_grace
+        )
         self.sink = DatabaseSink(self.request_log, clock=self.clock)
         self.log_files = open_log_files(config.request_log, worker=self.coordination.index if self.shared else None)
         self.traces = open_traces(config.traces)
@@ -190,6 +192,7 @@ class Services:
         if old.logging.level != config.logging.level:
             set_level(config.logging.level)
         self.admission.reconfigure(config)
+        self.authenticator.grace = config.database_grace
         self.log_retention.reconfigure(config.request_log)
         self.reachability.reconfigure(config)
         for taken_up in self._taken_up:

@@ -98,9 +98,7 @@ def _probed(server: Server, facts: ServerFacts) -> ProbedServer:
 def _found(server: ProbedServer) -> str:
     where = f"{server.host}:{server.port}"
     if server.error is not None:
-        return f"{where} did not answer ({server.error}); listed anyway"
-    if server.version is None:
-        return f"{where} answered, but not as Ollama does; listed anyway"
+        return f"{where}: {server.error}; listed anyway"
     return f"{where} answered: Ollama {server.version}, {amount(len(server.models), 'model')}"
 
 

@@ -78,13 +78,16 @@ def _watch(client: httpx.Client, address: str, status: dict[str, Any], interval:
 
 def _screen(address: str, status: Mapping[str, Any], height: int) -> Group:
     servers = _servers(status)
-    room = max(_LEAST_REQUESTS, height - len(servers.rows) - 6)
+    room = max(_LEAST_REQUESTS, height - len(servers.rows) - len(status["problems"]) - 6)
     tables = [make_table(part.columns, part.rows, right=part.right) for part in (servers, _requests(status, room))]
-    return Group(Text(_headline(address, status), style="bold"), Text(), tables[0], Text(), tables[1])
+    problems = [Text(clean(problem), style="red") for problem in status["problems"]]
+    return Group(Text(_headline(address, status), style="bold"), *problems, Text(), tables[0], Text(), tables[1])
 
 
 def _print(address: str, status: Mapping[str, Any]) -> None:
     print_result(_headline(address, status))
+    for problem in status["problems"]:
+        print_result(clean(problem))
     for part in (_servers(status), _requests(status, len(status["under_way"]))):
         print_result()
         print_table(part.columns, part.rows, right=part.right)
@@ -100,8 +103,6 @@ def _headline(address: str, status: Mapping[str, Any]) -> str:
     ]
     if worker["count"] > 1:
         parts.append(f"requests of worker {worker['index'] + 1} of {worker['count']}")
-    if status.get("config_problem"):
-        parts.append("the config file has problems: orouter config check")
     return clean(" \u00b7 ".join(parts))
 
 
@@ -139,7 +140,9 @@ def _trouble(server: Mapping[str, Any]) -> str:
     if server["error"]:
         return str(server["error"])
     left = server["tried_again_in_seconds"]
-    return "" if left is None else f"retried in {left:g} s" if left else "the next request tries it"
+    if left is not None:
+        return f"retried in {left:g} s" if left else "the next request tries it"
+    return "; ".join(f"{model}: {found['error']}" for model, found in server["suspended_models"].items())
 
 
 def _requests(status: Mapping[str, Any], most: int) -> _Part:

@@ -18,7 +18,7 @@ from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.sources.settings import Settings, read_settings
 from ollama_router_server.process.connect import read_address
 
-__all__ = ["ask_router", "own_trust", "read_token", "router_client", "router_url"]
+__all__ = ["ask_router", "given_token", "own_trust", "read_token", "router_client", "router_url"]
 
 _TOKEN = re.compile(r"[!-~]{1,72}", re.ASCII)
 
@@ -63,6 +63,15 @@ def read_token(file: Path | None) -> str:
     if not _TOKEN.fullmatch(text.strip()):
         raise CommandFailed("no token: pass --token-file FILE, set OROUTER_TOKEN, or type it at the prompt")
     return text.strip()
+
+
+def given_token(file: Path | None) -> str | None:
+    """Read a token from a file, else from OROUTER_TOKEN; None where there is neither.
+
+    Raises:
+        CommandFailed: the file cannot be read, or there is no token in it.
+    """
+    return read_token(file) if file is not None or "OROUTER_TOKEN" in os.environ else None
 
 
 def _read(file: Path) -> str:

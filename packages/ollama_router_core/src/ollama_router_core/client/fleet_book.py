@@ -96,6 +96,10 @@ class FleetBook(ClockedFleet):
         """Note that a probe was not answered."""
         self.state.probe_failed(name, error, now=self.now(), refused=refused)
 
+    def is_no_ollama(self, name: str, error: str) -> None:
+        """Note that a server answered for its models as no Ollama does."""
+        self.state.is_no_ollama(name, error, now=self.now())
+
     def measure_soon(self, name: str) -> None:
         """Have the loaded models of a server queried with the next request."""
         self._due_soon(name)

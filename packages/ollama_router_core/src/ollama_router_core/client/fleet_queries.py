@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from ollama_router_core.client.state import State
 from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamTimeout
 from ollama_router_core.exchange.actions import Steps
@@ -33,7 +31,7 @@ def ask_server(state: State, name: str) -> Steps[None]:
 def _take_stock(state: State, name: str) -> Steps[None]:
     fleet, clock = state.fleet, state.clock
     stock = take_stock(name, fleet, state.config.models, now=clock.monotonic())
-    with suppress(StopIteration):
+    try:
         question = next(stock)
         while True:
             if question.path == "/api/show":  # what a decision needs is there
@@ -42,7 +40,8 @@ def _take_stock(state: State, name: str) -> Steps[None]:
             try:
                 reply = yield from _ask(state, name, question)
             except UpstreamTimeout:
-                raise  # it may have begun to hang right after its probe
+                if not question.may_stall:
+                    raise  # it may have begun to hang right after its probe
             except RouterError:
                 pass
             else:
@@ -50,6 +49,9 @@ def _take_stock(state: State, name: str) -> Steps[None]:
                 if question.method == "GET" and reply.ok:
                     fleet.remember(name, question.path, reply.body)
             question = stock.send(told)
+    except StopIteration as stop:
+        if stop.value is not None:
+            fleet.is_no_ollama(name, stop.value)
 
 
 def _ask(state: State, name: str, question: Question, seconds: float | None = None) -> Steps[Reply]:

@@ -302,3 +302,8 @@ class Config(Section):
         repr=False,
         description="SQLAlchemy URL of the database; null uses a SQLite file in the user's data directory.",
     )
+    database_grace: Seconds = Field(
+        default=600.0,
+        description="Seconds for which known users are served while the database does not answer. Users and tokens that"
+        " are changed or revoked meanwhile are noticed when it answers again; afterwards every request is rejected.",
+    )

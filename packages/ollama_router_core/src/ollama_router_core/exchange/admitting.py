@@ -20,6 +20,7 @@ from ollama_router_core.routing.strategies import STRATEGIES
 __all__ = ["admit", "free_memory"]
 
 _LONGEST_RETRY_AFTER = 30.0
+_MOST_NAMES = 5
 
 
 def admit(
@@ -93,11 +94,18 @@ def free_memory(environment: Environment, slot: Slot) -> Steps[None]:
         environment.fleet.evicted(slot.server, model)
 
 
+def _unasked(servers: tuple[str, ...]) -> str:
+    """Who may have the model all the same, in a few names."""
+    more = f" and {len(servers) - _MOST_NAMES} more" if len(servers) > _MOST_NAMES else ""
+    return f" ({', '.join(servers[:_MOST_NAMES])}{more} could not be asked)"
+
+
 def _worded(environment: Environment, request: ParsedRequest, error: RouterError) -> RouterError:
     """The error as the client gets it: Ollama's own words for what is not there, when to come back for the rest."""
     environment.fleet.refresh_unknown(request.route.model)
     if isinstance(error, ModelNotFound):
-        return model_not_found(request.endpoint.name, request.route.model_text or "")
+        missing = model_not_found(request.endpoint.name, request.route.model_text or "")
+        return type(missing)(missing.message + _unasked(error.unasked)) if error.unasked else missing
     if isinstance(error, ModelIncapable):
         return model_incapable(request.endpoint.name, request.route.model_text or "", error.missing)
     after = environment.fleet.retry_after()

@@ -14,6 +14,7 @@ from ollama_router_core.errors import (
     UpstreamError,
     UpstreamIncomplete,
     UpstreamProtocolError,
+    UpstreamTimeout,
 )
 from ollama_router_core.exchange.actions import Outgoing, Receive, Release, Steps
 from ollama_router_core.exchange.asking import open_upstream
@@ -240,9 +241,12 @@ def _failed(
         environment.fleet.refresh_soon(permit.server)
         return Unreachable(error, now - started)
     permit.failed(now)
-    if isinstance(error, UpstreamDisconnected) and repeatable:
-        return Lost(error)
-    return Broken(error)
+    return Lost(error) if repeatable and _ended_without_a_byte(error) else Broken(error)
+
+
+def _ended_without_a_byte(error: UpstreamError) -> bool:
+    """Whether an exchange was over before its answer began; one that may only be slow is not."""
+    return isinstance(error, UpstreamDisconnected) or (isinstance(error, UpstreamTimeout) and error.phase == "probe")
 
 
 def _outgoing(context: RequestContext, destination: Destination, outbound: Outbound, *, repeatable: bool) -> Outgoing:

@@ -15,7 +15,7 @@ from ollama_router_core.config.settings import ModelSettings
 from ollama_router_core.errors import UpstreamProtocolError
 from ollama_router_core.fleet.observations import observe_ps, observe_tags, read_show, with_facts
 from ollama_router_core.fleet.snapshot import InstalledModel, ModelFacts, ServerFacts
-from ollama_router_core.responses.server_documents import read_document
+from ollama_router_core.responses.server_documents import LONGEST_DOCUMENT, read_document
 
 __all__ = ["Book", "Question", "Told", "take_stock"]
 
@@ -24,11 +24,16 @@ _MOST_QUESTIONS = 200
 
 
 class Question(Struct, frozen=True):
-    """One small request to the server."""
+    """One small request to the server.
+
+    One that `may_stall` waits for locks of the server's scheduler while a model is loaded or unloaded: a server that
+    does not answer it is slow, not down.
+    """
 
     method: str
     path: str
     body: bytes = b""
+    may_stall: bool = False
 
 
 class Told(Struct, frozen=True):
@@ -58,8 +63,10 @@ def take_stock(
     *,
     now: float,
     unusable: Callable[[UpstreamProtocolError], None] = lambda _: None,
-) -> Generator[Question, Told | None, None]:
+) -> Generator[Question, Told | None, str | None]:
     """One round: the list of models if it has grown old, what is in memory, what new models are made of.
+
+    Returns why the server is no Ollama, if it never listed its models and answered for them in another way.
 
     Send None for a question that had no answer. `unusable` gets the errors of bodies that do not fit their route, and
     of members that were left out of them.
@@ -70,10 +77,14 @@ def take_stock(
         if told is not None and told.status == 200:
             note(partial(observe_tags, body=told.body, now=told.now))
             _name_left_out(told.body, unusable)
-    told = yield Question("GET", "/api/ps")
+        if told is not None and book.servers[name].installed is None and not _has_list(told):
+            how = "without a list of models" if told.status == 200 else f"with {told.status}"
+            return f"answered /api/tags {how}: is this Ollama?"
+    told = yield Question("GET", "/api/ps", may_stall=True)
     if told is not None and told.status == 200:
         note(partial(observe_ps, body=told.body, now=told.now, wall=told.wall))
     yield from _learn_architectures(name, book, unusable)
+    return None
 
 
 def _learn_architectures(
@@ -113,6 +124,17 @@ def _without_facts(facts: ServerFacts) -> dict[str, list[InstalledModel]]:
 def _facts_by_digest(servers: Mapping[str, ServerFacts]) -> dict[str, ModelFacts]:
     models = (model for facts in servers.values() for model in (facts.installed or {}).values())
     return {model.digest: model.facts for model in models if model.digest and model.facts is not None}
+
+
+def _has_list(told: Told) -> bool:
+    """Whether an answer has a list of models, however useful that is."""
+    if told.status != 200:
+        return False
+    try:
+        values = read_document(told.body).values
+    except UpstreamProtocolError:
+        return len(told.body) > LONGEST_DOCUMENT
+    return "models" in values and isinstance(values["models"], list | None)
 
 
 def _list_is_due(facts: ServerFacts, models: ModelSettings, now: float) -> bool:

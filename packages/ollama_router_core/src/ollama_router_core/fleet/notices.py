@@ -6,7 +6,16 @@ from msgspec import Struct
 
 from ollama_router_core.api.model_names import CanonicalName
 
-__all__ = ["ModelReturned", "ModelSuspended", "Notice", "ServerDown", "ServerReturned", "ServerSuspended", "ServerUp"]
+__all__ = [
+    "ModelReturned",
+    "ModelSuspended",
+    "Notice",
+    "ServerDown",
+    "ServerLost",
+    "ServerReturned",
+    "ServerSuspended",
+    "ServerUp",
+]
 
 
 class ServerUp(Struct, frozen=True):
@@ -21,6 +30,12 @@ class ServerDown(Struct, frozen=True):
 
     server: str
     error: str
+
+
+class ServerLost(Struct, frozen=True):
+    """Three probes in a row failed: whoever waits there for the first byte of an answer waits in vain."""
+
+    server: str
 
 
 class ServerSuspended(Struct, frozen=True):
@@ -55,4 +70,4 @@ class ModelReturned(Struct, frozen=True):
     model: CanonicalName
 
 
-Notice = ServerUp | ServerDown | ServerSuspended | ServerReturned | ModelSuspended | ModelReturned
+Notice = ServerUp | ServerDown | ServerLost | ServerSuspended | ServerReturned | ModelSuspended | ModelReturned

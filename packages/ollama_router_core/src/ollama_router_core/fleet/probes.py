@@ -59,6 +59,11 @@ class ProbeState:
             self.up = False
 
     @property
+    def lost(self) -> bool:
+        """Whether the last failed probe was the third in a row."""
+        return self._failed == FALL
+
+    @property
     def pause(self) -> float:
         """Seconds until the next probe."""
         if self._failed if self.up else self._passed:

@@ -15,13 +15,14 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.health import BreakerPermit, Health
 from ollama_router_core.fleet.load_counts import LoadCounts
-from ollama_router_core.fleet.notices import Notice, ServerDown, ServerUp
+from ollama_router_core.fleet.notices import Notice, ServerDown, ServerLost, ServerUp
 from ollama_router_core.fleet.observations import (
     observe_down,
     observe_load_started,
     observe_loads_ended,
     observe_unloaded,
     observe_version,
+    read_version,
 )
 from ollama_router_core.fleet.prefixes import Prefixes
 from ollama_router_core.fleet.probes import ProbeState, probe_interval
@@ -32,7 +33,12 @@ __all__ = ["FleetState"]
 
 _REFRESH_SECONDS = 5.0
 """Seconds between two refreshes that requests for unknown models may ask for."""
-_FAULT = 500
+_OK = 200
+
+
+def _no_version(status: int) -> str:
+    """Why a probe's answer is not one of an Ollama."""
+    return f"answered /api/version {'without a version' if status == _OK else f'with {status}'}: is this Ollama?"
 
 
 def _ignore(_: Notice) -> None:
@@ -55,6 +61,7 @@ class FleetState:
         self.servers: Mapping[str, ServerFacts] = EMPTY
         self._probes: dict[str, ProbeState] = {}
         self._stubs: frozenset[CanonicalName] | None = None
+        self._foreign: set[str] = set()
         self._in_flight: dict[str, int] = {}
         self._speeds = SpeedBook()
         self._refreshed_at = float("-inf")
@@ -78,6 +85,7 @@ class FleetState:
         self._probes = {
             name: ProbeState(probe_interval(self._config, name), up=facts.up) for name, facts in self.servers.items()
         }
+        self._foreign &= self.servers.keys()
         self._stubs = None
 
     def snapshot(
@@ -131,20 +139,30 @@ class FleetState:
     # --- probes -----------------------------------------------------------------------------------------------------
 
     def probe_answered(self, name: str, status: int, body: bytes, *, probe_ms: float, now: float) -> bool:
-        """Take in a probe's answer; returns whether the server is up, and worth asking for its models."""
-        if status >= _FAULT:
-            self.probe_failed(name, f"answered its probe with {status}", now=now)
+        """Take in a probe's answer; returns whether the server is worth asking for its models.
+
+        It is up then, unless it answered for its models as no Ollama does and has to list them first.
+        """
+        if status != _OK or read_version(body) is None:
+            self.probe_failed(name, _no_version(status), now=now)
             return False
         probe = self._probes[name]
         probe.passed()
         if not probe.up:
             return False
+        if name in self._foreign:
+            return True
         returns = not self.servers[name].up
         self.update(name, partial(observe_version, body=body, probe_ms=probe_ms, now=now), now)
         if returns:
             self.update(name, lambda facts: replace(facts, installed_at=None), now)
             self._notify(ServerUp(name, self.servers[name].version))
         return True
+
+    def is_no_ollama(self, name: str, error: str, *, now: float) -> None:
+        """Take in that a server that never listed its models answered for them as no Ollama does."""
+        self._foreign.add(name)
+        self.probe_failed(name, error, now=now, refused=True)
 
     def probe_failed(self, name: str, error: str, *, now: float, refused: bool = False) -> None:
         """Take in a failed probe; `refused` means that the server did not accept the connection."""
@@ -153,6 +171,8 @@ class FleetState:
         if not probe.up and self.servers[name].up is not False:
             self._notify(ServerDown(name, error))
             self.update(name, partial(observe_down, error=error, now=now), now)
+        if probe.lost:
+            self._notify(ServerLost(name))
 
     def probe_pause(self, name: str) -> float:
         """Return seconds until the next probe of a server."""
@@ -169,6 +189,10 @@ class FleetState:
         if facts is None:
             return False
         changed = change(facts)
+        if name in self._foreign and changed.installed is not None:
+            self._foreign.discard(name)
+            changed = replace(changed, up=True, error=None)
+            self._notify(ServerUp(name, changed.version))
         if changed is not facts:
             self.loads.seen(name, facts, changed, now=now)
             self.servers = MappingProxyType({**self.servers, name: changed})

@@ -93,7 +93,10 @@ class ServerSelector:
             explanation = StatedExplanation(why.text, (chosen, *others, *external))
         else:
             ranking = ()
-            error = selection_error(context, refused)
+            unasked = frozenset(
+                [one.name for one, _ in plan.refused if not one.facts.up and one.facts.installed is None]
+            )
+            error = selection_error(context, refused, unasked)
             explanation = StatedExplanation("no server can take it", (*refused, *external))
         return Decision(
             request=context.request,

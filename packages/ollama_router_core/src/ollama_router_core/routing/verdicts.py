@@ -74,12 +74,14 @@ def external_verdicts(config: Config) -> tuple[Verdict, ...]:
     )
 
 
-def selection_error(context: RankingContext, refused: Sequence[Verdict]) -> SelectionError | ModelIncapable:
-    """What a client is told when every server was refused."""
+def selection_error(
+    context: RankingContext, refused: Sequence[Verdict], unasked: frozenset[str] = frozenset()
+) -> SelectionError | ModelIncapable:
+    """What a client is told when every server was refused; what the `unasked` have is not known."""
     request = context.request
-    codes = {verdict.reasons[0].code for verdict in refused}
+    codes = {verdict.reasons[0].code for verdict in refused if verdict.server not in unasked}
     if "model_missing" in codes and codes <= {"model_missing", "disabled"}:
-        return ModelNotFound(f"model '{request.model_text}' not found")
+        return ModelNotFound(f"model '{request.model_text}' not found", unasked=tuple(sorted(unasked)))
     if "incapable" in codes and codes <= {"model_missing", "disabled", "incapable"}:
         missing = frozenset[str]().union(*(verdict.reasons[0].lacks for verdict in refused))
         return ModelIncapable(f'"{request.model_text}" does not support {", ".join(sorted(missing))}', missing=missing)

@@ -52,7 +52,7 @@ class Authenticator:
         clock: for ages.
         workers: the other workers, who are told what was verified here.
         poll_interval: seconds between reads of the epoch, which is how long a revocation takes to apply.
-        stale_after: seconds without a successful read after which every request is rejected.
+        grace: seconds without a successful read for which known users are served; then every request is rejected.
         threads: concurrent bcrypt runs.
         max_waiting: credentials being verified or waiting for it; further ones are rejected.
     """
@@ -64,14 +64,14 @@ class Authenticator:
         clock: Clock,
         workers: Coordination,
         poll_interval: float = 0.25,
-        stale_after: float = 30.0,
+        grace: float = 600.0,
         threads: int = 2,
         max_waiting: int = 64,
     ) -> None:
         self._users = users
         self._clock = clock
         self._poll_interval = poll_interval
-        self._stale_after = stale_after
+        self.grace = grace
         self._verifier = Verifier(threads=threads, max_waiting=max_waiting)
         self._writes = TokenWrites(users, clock=clock)
         self._workers = workers
@@ -118,6 +118,15 @@ class Authenticator:
         credential = read_credential(headers)
         known = self._find(credential)
         return Verification(self._verify, credential, address) if known is None else self._admit(known)
+
+    @property
+    def away_seconds(self) -> float | None:
+        """Seconds since the database last answered, None while it does."""
+        return None if self._reachable else self._clock.monotonic() - self._confirmed
+
+    def grace_left(self) -> float:
+        """Seconds for which known users are still served if the database does not answer; below 0 they are not."""
+        return self.grace - (self._clock.monotonic() - self._confirmed)
 
     def hear(self, news: TokenVerified) -> None:
         """Another worker has verified a credential: bcrypt need not be asked again for the same digest."""
@@ -169,7 +178,7 @@ class Authenticator:
     def _find(self, credential: str) -> KnownToken | None:
         """Return what is known without bcrypt, or None."""
         now = self._clock.monotonic()
-        if now - self._confirmed > self._stale_after:
+        if self.grace_left() < 0:
             raise StorageUnavailable("users cannot be verified: the database does not respond", retry_after=5.0)
         known = self._verified.find(credential, epoch=self._directory.epoch, now=now)
         if known is REJECTED:

@@ -209,7 +209,8 @@ class UsageLimits:
             self._with_tokens[name] = self._clock.monotonic()
 
     async def _new_meter(self, name: str) -> Meter:
-        await self._routers.read()
+        with suppress(StorageUnavailable):  # then what this router knows has to do
+            await self._routers.read()
         meter = Meter()
         for moment, count in self._workers.own_admissions(name, self._clock.monotonic()):
             for _ in range(count):

@@ -12,6 +12,7 @@ from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.model_placement import differing_digests
 from ollama_router_server.admin.access import ADMINS, READERS
 from ollama_router_server.admin.bodies import actor_of
+from ollama_router_server.admin.condition import condition_of
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 
@@ -32,7 +33,10 @@ class StatusResource:
         snapshot = self._services.fleet.snapshot
         now = self._services.clock.monotonic()
         figures, coordination = self._services.figures(), self._services.coordination
+        condition = condition_of(self._services)
         response.media = {
+            "status": condition.status,
+            "problems": list(condition.problems),
             "servers": {
                 name: {
                     "in_flight": snapshot.in_flight.get(name, 0),

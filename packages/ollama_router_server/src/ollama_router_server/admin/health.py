@@ -10,6 +10,7 @@ from falcon.asgi import Request, Response
 from ollama_router_core.config.settings import Server
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.fleet.snapshot import ServerFacts
+from ollama_router_server.admin.condition import condition_of
 from ollama_router_server.services import Services
 
 __all__ = ["HealthResource", "LiveResource", "ReadyResource"]
@@ -25,18 +26,18 @@ class LiveResource:
 
 
 class ReadyResource:
-    """`GET /readyz`: 200 while requests are accepted, 503 while starting and shutting down."""
+    """`GET /readyz`: 200 while new requests are taken, else 503 with the reason."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     async def on_get(self, _request: Request, response: Response) -> None:
         """Answer 200 or 503 with the reason."""
+        condition = condition_of(self._services)
         response.content_type = "text/plain"
-        response.text = "ready"
-        if self._services.draining or not self._services.started:
+        response.text = "ready" if condition.serves else "; ".join(condition.problems)
+        if not condition.serves:
             response.status = 503
-            response.text = "draining" if self._services.draining else "starting"
 
 
 class HealthResource:
@@ -46,12 +47,13 @@ class HealthResource:
         self._services = services
 
     async def on_get(self, _request: Request, response: Response) -> None:
-        """Answer the state of every enabled server and external host, and of the request log."""
+        """Answer the state of the router, of every enabled server and external host, and of the request log."""
         services = self._services
         sink = services.sink
-        servers = services.fleet.snapshot.servers
+        servers, condition = services.fleet.snapshot.servers, condition_of(services)
         response.media = {
-            "status": "ok",
+            "status": condition.status,
+            "problems": list(condition.problems),
             "timestamp": datetime.fromtimestamp(services.clock.wall(), UTC).isoformat(),
             "servers": {
                 name: _server_health(server, servers.get(name))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Protocol
 
 import structlog
@@ -14,7 +13,6 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamTimeout
 from ollama_router_core.fleet.inventory import Book as FactBook
 from ollama_router_core.fleet.inventory import Question, Told, take_stock
-from ollama_router_core.fleet.observations import read_version
 from ollama_router_core.fleet.state import FleetState
 from ollama_router_server.system import Clock
 from ollama_router_server.upstream.fetching import fetch
@@ -118,8 +116,9 @@ class HealthChecker:
             question = next(steps)
             while True:
                 question = steps.send(await self._ask(name, question))
-        except StopIteration:
-            return
+        except StopIteration as stop:
+            if stop.value is not None:
+                self._state.is_no_ollama(name, stop.value, now=self._clock.monotonic())
         finally:
             steps.close()
 
@@ -129,8 +128,11 @@ class HealthChecker:
             status, body = await fetch(
                 self._upstream, target, question.method, path, timeouts=self._timeouts, body=question.body
             )
-        except UpstreamTimeout:
-            raise
+        except UpstreamTimeout as error:
+            if not question.may_stall:
+                raise
+            self._warn(name, error.message, path)
+            return None
         except RouterError as error:
             self._warn(name, error.message, path)
             return None
@@ -151,8 +153,6 @@ class HealthChecker:
             text = f"did not answer its probe within {self._probe_seconds:g} s"
             raise UpstreamTimeout(text, phase="first_byte") from None
         now = self._clock.monotonic()
-        if status == HTTPStatus.OK and read_version(body) is None:
-            self._warn(name, "does not tell its version", "/api/version")
         return self._state.probe_answered(name, status, body, probe_ms=(now - started) * 1000, now=now)
 
     def _warn(self, name: str, error: str, path: str | None = None) -> None:

@@ -11,6 +11,7 @@ import structlog
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Config
 from ollama_router_core.coordination import Coordination, News
+from ollama_router_core.errors import UpstreamTimeout
 from ollama_router_core.fleet.clocked_fleet import ClockedFleet
 from ollama_router_core.fleet.load_counts import LoadCounts
 from ollama_router_core.fleet.notices import (
@@ -18,6 +19,7 @@ from ollama_router_core.fleet.notices import (
     ModelSuspended,
     Notice,
     ServerDown,
+    ServerLost,
     ServerReturned,
     ServerSuspended,
     ServerUp,
@@ -173,6 +175,8 @@ class FleetService(ClockedFleet):
                 pass  # logged when its models are known, too: see `polled`
             case ServerDown(server, error):
                 _log.warning("server_down", server=server, error=error)
+            case ServerLost(server):
+                self._give_up_waiting(server)
             case ServerSuspended(server, _, seconds):
                 _log.warning("server_suspended", server=server, seconds=round(seconds, 1))
             case ServerReturned(server):
@@ -184,6 +188,15 @@ class FleetService(ClockedFleet):
             case _:
                 assert_never(notice)
         self._sharing.notice(notice)
+
+    def _give_up_waiting(self, server: str) -> None:
+        """End the requests that wait for a server which has stopped answering; those that may go on elsewhere do."""
+        target = self._targets.get(server)
+        if target is not None:
+            error = UpstreamTimeout(
+                f"{server} stopped answering its probes while the request waited there", phase="probe"
+            )
+            self._upstream.give_up(target.origin, error)
 
     # --- workers ----------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from ollama_router_core.fleet.notices import (
     ModelSuspended,
     Notice,
     ServerDown,
+    ServerLost,
     ServerReturned,
     ServerSuspended,
     ServerUp,
@@ -111,6 +112,8 @@ class FleetSharing:
                 self._coordination.tell(BreakerOpened(server, until, ejections, refused))
             case ServerReturned(server):
                 self._coordination.tell(BreakerClosed(server))
+            case ServerLost():
+                pass  # each worker probes by itself, and has requests of its own there
             case ModelSuspended() | ModelReturned():
                 pass  # each worker finds it out with its first request, which the next server then answers
             case _:

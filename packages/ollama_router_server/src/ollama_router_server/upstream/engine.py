@@ -12,7 +12,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from ollama_router_core.errors import ConnectFailed, UpstreamDisconnected
+from ollama_router_core.errors import ConnectFailed, UpstreamDisconnected, UpstreamError
 from ollama_router_server.upstream.call import UpstreamCall
 from ollama_router_server.upstream.connection import READ_SIZE, Connection
 from ollama_router_server.upstream.interface import Headers, Origin, UpstreamRequest
@@ -141,6 +141,11 @@ class HttptoolsUpstream:
             connection.start(request, call.listener)
         except Exception as error:  # noqa: BLE001 - told to the reader of the head
             call.failed(error)
+
+    def give_up(self, origin: Origin, error: UpstreamError) -> None:
+        """Fail every request at an origin of whose answer nothing has come; see `Upstream.give_up`."""
+        for connection in self._pool.at(origin):
+            connection.give_up(error)
 
     async def aclose(self) -> None:
         """Close every connection; requests in flight fail, and no more are taken."""

@@ -12,6 +12,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from ollama_router_core.errors import UpstreamError
+
 __all__ = [
     "Call",
     "CallingUpstream",
@@ -122,6 +124,9 @@ class Upstream(Protocol):
             UpstreamProtocolError: the head is not acceptable HTTP/1.1.
             Exception: whatever the body iterator raised; the connection has been cut.
         """
+
+    def give_up(self, origin: Origin, error: UpstreamError) -> None:
+        """Fail every request at an origin of whose answer nothing has come; their connections are cut."""
 
     async def aclose(self) -> None:
         """Close every connection."""

@@ -70,6 +70,10 @@ class Pool(Generic[ConnectionT]):
         if not connection.lost:
             self._open.add(connection)
 
+    def at(self, origin: Origin) -> list[ConnectionT]:
+        """The open connections to one origin, idle or not."""
+        return [connection for connection in self._open if connection.origin == origin]
+
     def forget(self, connection: ConnectionT) -> None:
         """An idle connection must not be taken any more; its stack goes when it is empty."""
         stack = self._idle.get(connection.origin)

@@ -1,0 +1,75 @@
+"""What is wrong with the router as a whole, in words, and whether new requests would be refused for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from ollama_router_server.services import Services
+
+__all__ = ["Condition", "condition_of"]
+
+_MOST_NAMES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """`problems` are what an operator should know; with any but `ok` and `degraded` new requests are refused.
+
+    Servers that are down while others serve are listed, and leave the status at `ok`, as in the original's `/health`.
+    """
+
+    status: Literal["starting", "ok", "degraded", "unavailable", "stopping"]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def serves(self) -> bool:
+        """Whether new requests are taken."""
+        return self.status in {"ok", "degraded"}
+
+
+def condition_of(services: Services) -> Condition:
+    """The router as it is now."""
+    if services.draining:
+        return Condition("stopping", ("the router is stopping",))
+    if not services.started:
+        return Condition("starting", ("the router is starting",))
+    found = (*_servers(services), *_database(services), *_log(services))
+    problems, statuses = tuple(text for text, _ in found), {status for _, status in found}
+    worst: _Status = "unavailable" if "unavailable" in statuses else "degraded" if "degraded" in statuses else "ok"
+    return Condition(worst, problems)
+
+
+_Status = Literal["ok", "degraded", "unavailable"]
+_Problem = tuple[str, _Status]
+"""What is wrong, and what it makes of the router."""
+
+
+def _servers(services: Services) -> Iterator[_Problem]:
+    servers = services.fleet.servers
+    down = sorted(name for name, facts in servers.items() if not facts.up)
+    if len(down) == len(servers):
+        hosted = any(host.enabled for host in services.config.external_hosts.values())
+        yield "no server is up" if servers else "no server is enabled", "degraded" if hosted else "unavailable"
+    elif down:
+        more = f" and {len(down) - _MOST_NAMES} more" if len(down) > _MOST_NAMES else ""
+        yield f"{len(down)} of {len(servers)} servers are down: {', '.join(down[:_MOST_NAMES])}{more}", "ok"
+
+
+def _database(services: Services) -> Iterator[_Problem]:
+    authenticator = services.authenticator
+    away = authenticator.away_seconds
+    if away is None:
+        return
+    left = authenticator.grace_left()
+    until = f"known users are served for {left:.0f} s more" if left > 0 else "every request is refused"
+    yield f"the database has not answered for {away:.0f} s; {until}", "degraded" if left > 0 else "unavailable"
+
+
+def _log(services: Services) -> Iterator[_Problem]:
+    sink = services.sink
+    if not sink.healthy:
+        yield f"rows of the request log cannot be written: {sink.pending} wait, {sink.dropped} are lost", "degraded"
+    if services.config_problem is not None:
+        yield "the config file has problems and was not applied", "degraded"

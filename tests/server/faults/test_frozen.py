@@ -1,0 +1,110 @@
+"""Servers that stand still: probes find out, and who waits there is answered elsewhere, or told at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ollama_router_core.testing import Drip, OllamaSimulator, Silence, model
+from support.eventually import eventually
+from support.router import RunningRouter, running_router, server_entry
+
+pytestmark = pytest.mark.anyio
+
+MODEL = "llama3.1:8b"
+CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": False}
+QUICK = {"health_check_interval": 0.2, "probe_timeout": 0.3, "server_busy_threshold_ms": 300.0}
+WAITING = 20
+
+
+async def wait_there(
+    router: RunningRouter, client: httpx.AsyncClient, server: str
+) -> list[asyncio.Task[httpx.Response]]:
+    """Requests that a server holds without a byte of an answer."""
+    asking = [asyncio.create_task(client.post("/api/chat", json=CHAT)) for _ in range(WAITING)]
+    await eventually(lambda: router.services.fleet.running(server) == WAITING)
+    return asking
+
+
+async def test_who_waits_at_a_frozen_server_goes_on_elsewhere(tmp_path: Path) -> None:
+    """Once its probes say so, not after `request_timeout`: the other server answers all of them."""
+    async with (
+        OllamaSimulator(models=[model(MODEL)]) as one,
+        OllamaSimulator(models=[model(MODEL)]) as two,
+        running_router(
+            tmp_path, {"one": server_entry(one, priority=1), "two": server_entry(two, priority=2)}, **QUICK
+        ) as router,
+        router.client(limits=httpx.Limits(max_connections=50)) as client,
+    ):
+        one.misbehave(Silence(), path="/api/chat")
+        asking = await wait_there(router, client, "one")
+        one.misbehave(Silence())
+        began = time.monotonic()
+        answers = await asyncio.gather(*asking)
+        seconds = time.monotonic() - began
+    assert {(answer.status_code, answer.headers["x-router-server"]) for answer in answers} == {(200, "two")}
+    assert {answer.headers["x-router-attempts"] for answer in answers} == {"2"}
+    assert seconds < 20
+
+
+async def test_where_nothing_else_can_answer_the_client_is_told_at_once(tmp_path: Path) -> None:
+    """504 that names the server and not its address; the server's connections are closed."""
+    async with (
+        OllamaSimulator(models=[model(MODEL)]) as one,
+        running_router(tmp_path, {"one": server_entry(one)}, **QUICK) as router,
+        router.client(limits=httpx.Limits(max_connections=50)) as client,
+    ):
+        one.misbehave(Silence(), path="/api/chat")
+        asking = await wait_there(router, client, "one")
+        one.misbehave(Silence())
+        began = time.monotonic()
+        answers = await asyncio.gather(*asking)
+        seconds = time.monotonic() - began
+        rows = await router.rows(WAITING)
+    assert {answer.status_code for answer in answers} == {504}
+    assert {answer.json()["error"] for answer in answers} == {
+        "one stopped answering its probes while the request waited there"
+    }
+    assert {row.error_code for row in rows} == {"upstream_timeout"}
+    assert seconds < 20
+
+
+async def test_an_answer_that_has_begun_is_not_ended_by_probes(tmp_path: Path) -> None:
+    """The client has bytes of it: only silence within the answer, or its end, ends it."""
+    async with (
+        OllamaSimulator(models=[model(MODEL)], answer_tokens=40) as one,
+        running_router(tmp_path, {"one": server_entry(one)}, **QUICK) as router,
+        router.client() as client,
+    ):
+        one.misbehave(Drip(size=100, seconds=0.05), path="/api/chat")
+        asking = asyncio.create_task(client.post("/api/chat", json={**CHAT, "stream": True}))
+        await eventually(lambda: one.requests_to("/api/chat") and one.requests_to("/api/chat")[0].status == 200)
+        one.misbehave(Silence(), path="/api/version")
+        await eventually(lambda: router.services.fleet.snapshot.servers["one"].up is False)
+        answer = await asking
+    assert answer.text.splitlines()[-1].endswith("}")
+    assert '"done":true' in answer.text
+
+
+async def test_a_scheduler_that_holds_its_lock_is_slow_and_not_down(tmp_path: Path) -> None:
+    """`/api/ps` may stall for minutes while something loads: the server is up, and goes on serving."""
+    async with (
+        OllamaSimulator(models=[model(MODEL)]) as one,
+        running_router(
+            tmp_path,
+            {"one": server_entry(one)},
+            **{**QUICK, "server_busy_threshold_ms": 1000.0},
+            model_info_timeout=0.2,
+        ) as router,
+        router.client() as client,
+    ):
+        one.misbehave(Silence(), path="/api/ps")
+        await eventually(lambda: len(one.requests_to("/api/ps")) >= 6)
+        up = router.services.fleet.snapshot.servers["one"].up
+        answer = await client.post("/api/chat", json=CHAT)
+    assert up is True
+    assert answer.status_code == 200

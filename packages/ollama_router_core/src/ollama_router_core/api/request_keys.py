@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-from msgspec import Raw
 
 from ollama_router_core.api.endpoints import Endpoint, Family, Kind
 from ollama_router_core.api.keep_alive import UNLOADING, keep_alive_seconds
@@ -15,18 +12,12 @@ from ollama_router_core.api.strict_json import JsonObject
 from ollama_router_core.errors import AmbiguousKey, InvalidBody
 
 __all__ = [
-    "DEEPER_KEYS",
     "MANAGE_TYPES",
-    "PLAIN_KEYS",
     "READ_KEYS",
     "TYPES",
     "checked_options",
     "keeps_model",
-    "may_hold_images",
     "only",
-    "plain_keep_alive",
-    "plain_limit",
-    "plain_tools",
     "read_blobs",
     "read_max_tokens",
     "read_needs",
@@ -37,7 +28,6 @@ __all__ = [
     "unloads",
     "uses_cloud",
     "wants_stream",
-    "with_tools",
 ]
 
 _LIMIT_KEYS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
@@ -45,16 +35,6 @@ READ_KEYS = frozenset({"model", "name", "stream", "options", "keep_alive", "mess
                        "source", "destination", "from", "think", "images", "max_tokens", "max_completion_tokens",
                        "suffix", "system", "template", "files", "adapters", "draft_files", "remote_host", "insecure",
                        "max_output_tokens", "stream_options"})  # fmt: skip
-DEEPER_KEYS = frozenset({"options", "tools", "keep_alive", *_LIMIT_KEYS})
-"""Those of `PLAIN_KEYS` whose values say something about what is needed."""
-PLAIN_KEYS = DEEPER_KEYS | {"model", "messages", "stream"} | {
-    "prompt", "input", "system", "template", "think", "stream_options", "format", "raw", "context", "truncate", "top_k",
-    "temperature", "top_p", "n", "seed", "stop", "user", "presence_penalty", "frequency_penalty", "logit_bias",
-    "logprobs", "top_logprobs", "response_format", "tool_choice", "parallel_tool_calls", "metadata", "store",
-    "service_tier", "reasoning_effort", "reasoning", "verbosity", "echo", "best_of", "dimensions", "encoding_format",
-    "instructions", "text", "stop_sequences", "thinking",
-}  # fmt: skip
-"""Keys of usual requests. But for the first line their values, whatever they are, say nothing that the router reads."""
 _READ_OPTIONS = frozenset({"num_ctx", "num_predict"})
 _NULL = type(None)
 _TEXT, _OBJECT, _LIST = frozenset({str, _NULL}), frozenset({dict, _NULL}), frozenset({list, _NULL})
@@ -81,36 +61,37 @@ MANAGE_TYPES: _Types = {
 _IN_WORDS = {_TEXT: "a text", _OBJECT: "an object", _LIST: "a list"}
 _SECONDS = "a number of seconds or a text such as '5m'"
 _BLOB_KEYS = ("files", "adapters", "draft_files")
-_KEEPS = re.compile(rb'-?[1-9][0-9]{0,9}|"-?[1-9][0-9]{0,9}[smh]"')
+_OF_IMAGES = (b"image", b"\\u00")
+"""What stands in every message with a picture, however the word is spelled."""
+_OF_HOSTED_TOOLS = (b"web_", b"\\u")
 _INT64 = 1 << 63
-_LONGEST_LIMIT = 19  # digits, from which on a number may have more than 64 bits
 _SMALLEST_CONTEXT = 4  # tokens; Ollama raises what is below
 _NO_NEEDS: frozenset[str] = frozenset()
 
 
-def refuse_lookalikes(members: Mapping[str, Any], read: frozenset[str]) -> None:
+def refuse_lookalikes(keys: Iterable[str], read: frozenset[str]) -> None:
     """Reject keys that Ollama would match to one the router reads.
 
     Raises:
         AmbiguousKey: a key differs from one of `read` in case only.
     """
-    for key in members:
+    for key in keys:
         if key not in read and key.casefold() in read:
             raise AmbiguousKey(f"the key {key!r} would be read as {key.casefold()!r} by some servers; write the latter")
 
 
-def refuse_wrong_types(members: Mapping[str, Any], types: _Types) -> None:
+def refuse_wrong_types(document: JsonObject, types: _Types) -> None:
     """Reject values of the wrong type.
 
     Raises:
         InvalidBody: the text names the key, what was expected and what was found.
     """
-    for key, value in members.items():
-        if key in types and type(value) not in types[key]:
-            raise InvalidBody(f"{key} must be {_IN_WORDS.get(types[key], _SECONDS)}, got {_type_name(value)}")
+    for key in document.keys:
+        if key in types and (found := document.type_of(key)) not in types[key]:
+            raise InvalidBody(f"{key} must be {_IN_WORDS.get(types[key], _SECONDS)}, got {_type_name(found)}")
 
 
-def wants_stream(values: Mapping[str, Any], endpoint: Endpoint) -> bool:
+def wants_stream(document: JsonObject, endpoint: Endpoint) -> bool:
     """Tell whether a streamed answer is asked for; each route has its own default.
 
     Raises:
@@ -118,11 +99,11 @@ def wants_stream(values: Mapping[str, Any], endpoint: Endpoint) -> bool:
     """
     if endpoint.streams is None:
         return False
-    value = values.get("stream")
+    value = document.get("stream")
     if value is None:
         return endpoint.streams
     if not isinstance(value, bool):
-        raise InvalidBody(f"stream must be true or false, got {_type_name(value)}")
+        raise InvalidBody(f"stream must be true or false, got {_type_name(type(value))}")
     return value
 
 
@@ -154,7 +135,7 @@ def read_num_ctx(options: Mapping[str, Any]) -> int | None:
     return None if value is None else max(value, _SMALLEST_CONTEXT)
 
 
-def read_max_tokens(values: Mapping[str, Any], options: Mapping[str, Any] | None, endpoint: Endpoint) -> int | None:
+def read_max_tokens(document: JsonObject, options: Mapping[str, Any] | None, endpoint: Endpoint) -> int | None:
     """Return the client's limit on the answer in tokens, or None.
 
     Raises:
@@ -164,7 +145,7 @@ def read_max_tokens(values: Mapping[str, Any], options: Mapping[str, Any] | None
         found = None if options is None else _whole(options, "num_predict", "options.num_predict")
         return found if found is not None and found > 0 else None
     for key in _LIMIT_KEYS:
-        found = _whole(values, key, key) if key in values else None
+        found = _whole(document, key, key) if key in document.keys else None
         if found is not None:
             return found if found > 0 else None
     return None
@@ -175,52 +156,25 @@ def only(need: str | None) -> frozenset[str]:
     return _NO_NEEDS if need is None else frozenset({need})
 
 
-def read_needs(values: Mapping[str, Any], endpoint: Endpoint) -> frozenset[str]:
+def read_needs(document: JsonObject, endpoint: Endpoint) -> frozenset[str]:
     """Return the capabilities that the model needs, for the route and for this request."""
     usual = only(endpoint.needs)
     if not usual:
         return usual
-    more = []
-    if values.get("tools"):
+    more, keys = [], document.keys
+    if "tools" in keys and document.truthy("tools"):
         more.append("tools")
-    if values.get("suffix") and endpoint.family is Family.OLLAMA:
+    if "suffix" in keys and endpoint.family is Family.OLLAMA and document.truthy("suffix"):
         more.append("insert")
-    if values.get("images") or _messages_have_images(values.get("messages")):
+    if ("images" in keys and document.truthy("images")) or _messages_have_images(document):
         more.append("vision")
     return usual.union(more) if more else usual
 
 
-def may_hold_images(messages: bytes) -> bool:
-    """Whether the text of messages could have a picture among them; most have no such word, however it is spelled."""
-    return b"image" in messages or (b"\\" in messages and b"\\u00" in messages)
-
-
-def plain_tools(tools: bytes) -> bool:
-    """Whether the text of `tools` is a list of objects, all run by the client itself; False wants a closer look."""
-    return tools.startswith(b"[{") and tools.isascii() and b"\\u" not in tools and b"web_" not in tools.lower()
-
-
-def plain_keep_alive(keep_alive: bytes) -> bool:
-    """Whether the text of `keep_alive` keeps a model; False wants a closer look."""
-    return _KEEPS.fullmatch(keep_alive) is not None
-
-
-def plain_limit(pieces: Mapping[str, Raw]) -> int | None:
-    """The client's limit on the answer, None without one; 0 stands for what wants a closer look."""
-    for key in _LIMIT_KEYS:
-        if key in pieces:
-            text = bytes(pieces[key])
-            return int(text) if len(text) < _LONGEST_LIMIT and text.isdigit() else 0
-    return None
-
-
-def with_tools(needs: frozenset[str]) -> frozenset[str]:
-    """The same for a request that brings tools, where anything is needed."""
-    return needs | {"tools"} if needs else needs
-
-
-def _messages_have_images(messages: Any) -> bool:
-    for message in messages or ():
+def _messages_have_images(document: JsonObject) -> bool:
+    if "messages" not in document.keys or not document.mentions("messages", _OF_IMAGES):
+        return False
+    for message in document.get("messages") or ():
         if not isinstance(message, dict):
             continue
         if message.get("images"):
@@ -233,27 +187,26 @@ def _messages_have_images(messages: Any) -> bool:
     return False
 
 
-def unloads(values: Mapping[str, Any], endpoint: Endpoint) -> bool:
+def unloads(document: JsonObject, endpoint: Endpoint) -> bool:
     """Tell whether the request unloads a model: `keep_alive: 0` and nothing to generate."""
-    if keep_alive_seconds(values.get("keep_alive")) != 0:
+    if keep_alive_seconds(document.get("keep_alive")) != 0:
         return False
-    return endpoint.name in {"generate", "chat"} and not values.get("prompt") and not values.get("messages")
+    return endpoint.name in {"generate", "chat"} and not document.truthy("prompt") and not document.truthy("messages")
 
 
-def keeps_model(values: Mapping[str, Any]) -> bool:
+def keeps_model(document: JsonObject) -> bool:
     """Tell whether the model may stay in memory once it has answered."""
-    seconds = keep_alive_seconds(values.get("keep_alive"))
+    seconds = keep_alive_seconds(document.get("keep_alive"))
     return seconds is None or not 0 <= seconds < UNLOADING
 
 
-def uses_cloud(values: Mapping[str, Any], endpoint: Endpoint) -> bool:
+def uses_cloud(document: JsonObject, endpoint: Endpoint) -> bool:
     """Tell whether the request uses `web_search`, which Ollama runs with the account of the server's owner."""
     if endpoint.kind is Kind.MANAGE:
-        return bool(values.get("remote_host")) or is_cloud_name(values.get("from") or "")
-    tools = values.get("tools")
-    if not tools or endpoint.family is Family.OLLAMA:
+        return document.truthy("remote_host") or is_cloud_name(document.get("from") or "")
+    if endpoint.family is Family.OLLAMA or not document.mentions("tools", _OF_HOSTED_TOOLS):
         return False
-    return any(_is_hosted(tool) for tool in tools if isinstance(tool, dict))
+    return any(_is_hosted(tool) for tool in document.get("tools") or () if isinstance(tool, dict))
 
 
 def _is_hosted(tool: Mapping[str, Any]) -> bool:
@@ -261,29 +214,29 @@ def _is_hosted(tool: Mapping[str, Any]) -> bool:
     return any(kind.casefold().startswith(("web_search", "web_fetch")) for kind in kinds)
 
 
-def read_blobs(values: Mapping[str, Any]) -> frozenset[str]:
+def read_blobs(document: JsonObject) -> frozenset[str]:
     """Return the digests that a new model is made of; they must be on the server that creates it."""
-    found = [digest for key in _BLOB_KEYS for digest in (values.get(key) or {}).values()]
+    found = [digest for key in _BLOB_KEYS for digest in (document.get(key) or {}).values()]
     if not all(isinstance(digest, str) for digest in found):
         raise InvalidBody("files, adapters and draft_files must map names to digests")
     return frozenset(found)
 
 
-def _whole(members: Mapping[str, Any], key: str, label: str) -> int | None:
+def _whole(members: Mapping[str, Any] | JsonObject, key: str, label: str) -> int | None:
     value = members.get(key)
     if value is None:
         return None
     if isinstance(value, float):
         value = int(value) if value.is_integer() else _INT64
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidBody(f"{label} must be a whole number, got {_type_name(value)}")
+        raise InvalidBody(f"{label} must be a whole number, got {_type_name(type(value))}")
     if abs(value) >= _INT64:
         raise InvalidBody(f"{label} must be a whole number of at most 64 bits")
     return value
 
 
-def _type_name(value: Any) -> str:
-    names = {
+def _type_name(of: type[object]) -> str:
+    names: dict[type[object], str] = {
         bool: "true or false",
         int: "a number",
         float: "a number",
@@ -291,4 +244,4 @@ def _type_name(value: Any) -> str:
         list: "a list",
         dict: "an object",
     }
-    return names.get(type(value), "null")
+    return names.get(of, "null")

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ollama_router_core.api.endpoints import Body, Endpoint, Family, Kind, Match
@@ -26,18 +25,11 @@ from ollama_router_core.api.model_names import (
 from ollama_router_core.api.multipart import Form, parse_form
 from ollama_router_core.api.ollama_errors import bad_model_name, no_body, no_model
 from ollama_router_core.api.request_keys import (
-    DEEPER_KEYS,
     MANAGE_TYPES,
-    PLAIN_KEYS,
     READ_KEYS,
     TYPES,
-    checked_options,
     keeps_model,
-    may_hold_images,
     only,
-    plain_keep_alive,
-    plain_limit,
-    plain_tools,
     read_blobs,
     read_max_tokens,
     read_needs,
@@ -48,7 +40,6 @@ from ollama_router_core.api.request_keys import (
     unloads,
     uses_cloud,
     wants_stream,
-    with_tools,
 )
 from ollama_router_core.api.strict_json import JsonObject, parse_object
 from ollama_router_core.errors import InvalidModelName
@@ -57,8 +48,6 @@ __all__ = ["ParsedRequest", "RouteRequest", "parse_request"]
 
 _TRIMMED = frozenset({"delete", "pull"})  # of the routes that manage models
 _EMPTY_OBJECT = b"{}"  # what Go's decoder makes of null; the model is missing then
-_BRACKET = ord("[")
-_TRUTHS = {b"true": True, b"false": False}
 
 
 class RouteRequest(Struct, frozen=True, kw_only=True):
@@ -125,7 +114,7 @@ class ParsedRequest(Struct, frozen=True, kw_only=True):
             return replace(self, route=_renamed(self.route, text), body=form.encode(), form=form)
         if self.document is None:
             return self
-        key = _model_key(self.document.values, self.endpoint) or self.endpoint.model_keys[0]
+        key = _model_key(self.document, self.endpoint) or self.endpoint.model_keys[0]
         return replace(self.edited({key: json.dumps(text)}), route=_renamed(self.route, text))
 
 
@@ -167,16 +156,14 @@ def _read_json(match: Match, body: bytes) -> ParsedRequest:
     document = parse_object(_EMPTY_OBJECT if body.strip() == b"null" else body)
     if endpoint.kind is Kind.MANAGE:
         return _read_managing(match, body, document)
-    route = _plain_route(document, endpoint, len(body))
-    if route is None:
-        _check_keys(document.values, TYPES)
-        route = _route(document, endpoint, len(body))
+    _check_keys(document, TYPES)
+    route = _route(document, endpoint, len(body))
     return ParsedRequest(endpoint=endpoint, route=route, body=body, document=document, target=endpoint.path)
 
 
 def _read_managing(match: Match, body: bytes, document: JsonObject) -> ParsedRequest:
-    endpoint, values = match.endpoint, document.values
-    _check_keys(values, MANAGE_TYPES)
+    endpoint = match.endpoint
+    _check_keys(document, MANAGE_TYPES)
     makes = endpoint.name == "create"
     return ParsedRequest(
         endpoint=endpoint,
@@ -184,98 +171,33 @@ def _read_managing(match: Match, body: bytes, document: JsonObject) -> ParsedReq
         body=body,
         document=document,
         target=match.target,
-        blobs=read_blobs(values) if makes else frozenset(),
-        base=values.get("from") or None if makes else None,
+        blobs=read_blobs(document) if makes else frozenset(),
+        base=document.get("from") or None if makes else None,
     )
 
 
-def _check_keys(values: Mapping[str, Any], types: Mapping[str, frozenset[object]]) -> None:
-    if not values.keys() <= READ_KEYS:
-        refuse_lookalikes(values, READ_KEYS)
-    refuse_wrong_types(values, types)
-
-
-def _plain_route(document: JsonObject, endpoint: Endpoint, size: int) -> RouteRequest | None:
-    """What `_route` says of most requests, from the text of a few values; None for one that wants a closer look.
-
-    Nothing is refused here that would not be refused there with the same words.
-    """
-    pieces = document.pieces
-    if pieces is None or not pieces.keys() <= PLAIN_KEYS or "model" not in pieces:
-        return None
-    model, stream = pieces["model"], endpoint.streams
-    named = _plain_name(bytes(model)) if len(model) < LONGEST_NAME else None
-    if stream is not None and "stream" in pieces:
-        stream = _TRUTHS.get(bytes(pieces["stream"]))
-        if stream is None:
-            return None
-    if "messages" in pieces:
-        messages = bytes(pieces["messages"])
-        if messages[0] != _BRACKET or may_hold_images(messages):
-            return None
-    if named is None:
-        return None
-    needs, num_ctx, most = only(endpoint.needs), None, None
-    if not DEEPER_KEYS.isdisjoint(pieces):
-        deeper = _deeper(document, pieces, endpoint)
-        if deeper is None:
-            return None
-        needs, num_ctx, most = deeper
-    return RouteRequest(
-        model_text=named[0],
-        model=named[1],
-        family=endpoint.family,
-        stream=stream or False,
-        num_ctx=num_ctx,
-        needs=needs,
-        prompt_bytes=size,
-        max_tokens=most,
-        uses_cloud=named[2],
-    )
-
-
-_Deeper = tuple[frozenset[str], int | None, int | None]
-"""What is needed, the context and the limit of the answer, both in tokens."""
-
-
-def _deeper(document: JsonObject, pieces: dict[str, Raw], endpoint: Endpoint) -> _Deeper | None:
-    """The part of it that few values tell; None for what wants a closer look."""
-    if (
-        ("keep_alive" in pieces and not plain_keep_alive(bytes(pieces["keep_alive"])))
-        or ("tools" in pieces and not plain_tools(bytes(pieces["tools"])))
-        or ("options" in pieces and not bytes(pieces["options"]).startswith(b"{"))
-    ):
-        return None
-    needs = only(endpoint.needs)
-    if "tools" in pieces:
-        needs = with_tools(needs)
-    if endpoint.family is not Family.OLLAMA:
-        most = plain_limit(pieces)
-        return None if most == 0 else (needs, None, most)
-    if "options" not in pieces:
-        return needs, None, None
-    options = checked_options(document)
-    return needs, read_num_ctx(options), read_max_tokens({}, options, endpoint)
+def _check_keys(document: JsonObject, types: Mapping[str, frozenset[object]]) -> None:
+    refuse_lookalikes(document.keys, READ_KEYS)
+    refuse_wrong_types(document, types)
 
 
 def _route(document: JsonObject, endpoint: Endpoint, size: int) -> RouteRequest:
     """Return what a decision needs to know."""
-    values = document.values
-    text = _model_text(values, endpoint)
+    text, keys = _model_text(document, endpoint), document.keys
     model, hosted = _name(text)
-    options = read_options(document, endpoint) if "options" in values else None
+    options = read_options(document, endpoint) if "options" in keys else None
     return RouteRequest(
         model_text=text,
         model=model,
         family=endpoint.family,
-        stream=wants_stream(values, endpoint),
+        stream=wants_stream(document, endpoint),
         num_ctx=None if options is None else read_num_ctx(options),
-        needs=read_needs(values, endpoint),
+        needs=read_needs(document, endpoint),
         prompt_bytes=size,
-        max_tokens=read_max_tokens(values, options, endpoint),
-        unloads="keep_alive" in values and unloads(values, endpoint),
-        keeps_model="keep_alive" not in values or endpoint.family is not Family.OLLAMA or keeps_model(values),
-        uses_cloud=hosted or (("tools" in values or endpoint.kind is Kind.MANAGE) and uses_cloud(values, endpoint)),
+        max_tokens=read_max_tokens(document, options, endpoint),
+        unloads="keep_alive" in keys and unloads(document, endpoint),
+        keeps_model="keep_alive" not in keys or endpoint.family is not Family.OLLAMA or keeps_model(document),
+        uses_cloud=hosted or (("tools" in keys or endpoint.kind is Kind.MANAGE) and uses_cloud(document, endpoint)),
     )
 
 
@@ -295,44 +217,33 @@ def _read_form(match: Match, body: bytes, content_type: bytes) -> ParsedRequest:
     return ParsedRequest(endpoint=endpoint, route=route, body=form.encode(), form=form, target=match.target)
 
 
-def _model_key(values: Mapping[str, Any], endpoint: Endpoint) -> str | None:
+def _model_key(document: JsonObject, endpoint: Endpoint) -> str | None:
     for key in endpoint.model_keys:
-        if values.get(key):
+        if document.truthy(key):
             return key
     return None
 
 
-def _model_text(values: Mapping[str, Any], endpoint: Endpoint) -> str:
-    found = _model_key(values, endpoint)
-    text = "" if found is None else values[found]
+def _model_text(document: JsonObject, endpoint: Endpoint) -> str:
+    found = _model_key(document, endpoint)
+    text = "" if found is None else str(document.get(found))
     if endpoint.kind is not Kind.MANAGE or endpoint.name in _TRIMMED:
         text = _spoken(text, endpoint)
     if endpoint.kind is not Kind.MANAGE:
         return text
     _check_name(text, endpoint)
     if endpoint.name == "copy":
-        _check_name(values.get("destination") or "", endpoint, key="destination")
-    if values.get("from"):
-        _refuse_unshowable(values["from"])
+        _check_name(document.get("destination") or "", endpoint, key="destination")
+    if document.truthy("from"):
+        _refuse_unshowable(document.get("from"))
     return text
 
 
+@lru_cache(maxsize=4096)  # 1.4 us
 def _name(text: str) -> tuple[CanonicalName, bool]:
     """What a name that can be shown means, and whether it is one of Ollama's hosted service."""
     _refuse_unshowable(text)
     return canonical_name(text), is_cloud_name(text)
-
-
-@lru_cache(maxsize=4096)  # 1.4 us
-def _plain_name(text: bytes) -> tuple[str, CanonicalName, bool] | None:
-    """A model's name as JSON and what `_name` says of it; None for what is no name."""
-    name = json.loads(text)
-    if type(name) is not str or not (name := without_spaces(name)):
-        return None
-    try:
-        return name, *_name(name)
-    except InvalidModelName:
-        return None
 
 
 def _spoken(text: str, endpoint: Endpoint) -> str:

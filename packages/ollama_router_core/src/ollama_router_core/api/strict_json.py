@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, KeysView, Mapping
 from typing import Any
 
 import msgspec
@@ -46,16 +46,21 @@ _LIST = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _PIECES = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _TOO_DEEP = "the JSON is nested too deeply"
 _UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
+_TYPES: Mapping[bytes, type[object]] = {b'"': str, b"{": dict, b"[": list, b"t": bool, b"f": bool, b"n": type(None)}
+"""By the first byte of a value's text."""
+_CLOSED_BY = {b"[": b"]", b"{": b"}", b'"': b'"'}
 _SHORTEST_MEMBER = len('"":0,')  # and its key
 
 
 class JsonObject(Struct, eq=False):
     """A JSON object: its text, its values by key, and where each value stands in the text.
 
-    `pieces` are the texts of the values by key; None for a body that had to be walked.
+    `keys` are in the order of the text. `pieces` are the texts of the values by key; None for a body that had to be
+    walked.
     """
 
     _source: bytes | str
+    keys: KeysView[str]
     _values: Mapping[str, Any] | None = None
     _spans: Mapping[str, tuple[int, int]] | None = None
     pieces: dict[str, msgspec.Raw] | None = None
@@ -89,17 +94,30 @@ class JsonObject(Struct, eq=False):
             self._spans = _walk_any_integers(self.text).spans
         return self._spans
 
-    @property
-    def keys(self) -> Iterable[str]:
-        """The keys, in the order of the text."""
-        return self.values.keys() if self.pieces is None else self.pieces.keys()
+    def type_of(self, key: str) -> type[object]:
+        """Tell the type of the value of a key that is there, `float` for any number, without decoding it."""
+        if self.pieces is None:
+            return float if type(self.values[key]) is int else type(self.values[key])
+        return _TYPES.get(bytes(memoryview(self.pieces[key])[:1]), float)
+
+    def truthy(self, key: str) -> bool:
+        """Tell whether a key is there and its value is none of null, false, zero or empty; few are decoded for that."""
+        if key not in self.keys:
+            return False
+        beginning = b"" if self.pieces is None else bytes(memoryview(self.pieces[key])[:2])
+        if beginning[:1] in _CLOSED_BY and not beginning[1:].isspace():
+            return beginning[1:] != _CLOSED_BY[beginning[:1]]
+        return bool(self.get(key))
 
     def mentions(self, key: str, words: Iterable[bytes]) -> bool:
         """Tell whether the text of a value may have one of these words in it; False is certain."""
         if self.pieces is None:
             return self.get(key) is not None
         text = bytes(self.pieces.get(key, b"")).lower()
-        return any(word in text for word in words)
+        for word in words:  # noqa: SIM110 - `any` with a generator takes twice as long
+            if word in text:
+                return True
+        return False
 
     def elements(self, key: str) -> list[bytes]:
         """Return the texts of the elements of the list under a key, none if it is no list."""
@@ -172,7 +190,7 @@ def parse_object(body: bytes) -> JsonObject:
         raise BodyTooLarge(f"the body has {too_many}")
     pieces = _read_quickly(body)
     if pieces is not None:
-        return JsonObject(body, None, None, pieces)
+        return JsonObject(body, pieces.keys(), None, None, pieces)
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -276,7 +294,7 @@ def _walk(text: str, decoder: json.JSONDecoder) -> JsonObject:
         raise json.JSONDecodeError("expected ',' or '}'", text, position)
     if _space(text, position + 1) != len(text):
         raise InvalidBody("invalid JSON: more data after the end of the object")
-    return JsonObject(text, values, spans)
+    return JsonObject(text, values.keys(), values, spans)
 
 
 def _space(text: str, position: int) -> int:

@@ -91,9 +91,14 @@ samplings = st.builds(
     max_tokens=st.none() | st.integers(1, 10**6),
     stop=st.lists(texts, max_size=3).map(tuple),
 )
-tools = st.lists(
-    st.builds(Tool, name=names, description=texts | st.just(""), parameters=objects.filter(bool)), max_size=3
-).map(tuple)
+schemas = st.builds(
+    lambda properties, more: {**more, "type": "object", "properties": properties},
+    objects,
+    objects.map(lambda more: {key: value for key, value in more.items() if key != "required"}),
+)
+tools = st.lists(st.builds(Tool, name=names, description=texts | st.just(""), parameters=schemas), max_size=3).map(
+    tuple
+)
 
 
 @st.composite

@@ -28,7 +28,7 @@ from ollama_router_core.exchange.redaction import Redactor, redactor_for
 from ollama_router_core.fleet.health import BreakerPermit
 from ollama_router_core.outbound.destinations import Destination
 from ollama_router_core.outbound.header_fields import request_fields
-from ollama_router_core.outbound.sending import Outbound, Translation, prepare
+from ollama_router_core.outbound.sending import Outbound, Translation, prepare, work_of
 from ollama_router_core.responses.server_faults import TELLING, FaultKind, read_fault
 from ollama_router_core.routing.forwarding import (
     Broken,
@@ -171,7 +171,7 @@ def _try(
     started, answer = environment.now(), None
     repeatable = destination.ends_runs or request.endpoint.kind is Kind.READ
     try:
-        outbound = yield from computed(len(request.body), partial(prepare, request, destination))
+        outbound = yield from computed(work_of(request, destination), partial(prepare, request, destination))
         sent = note_sent(environment.fleet, destination.name, request)
         outgoing = _outgoing(context, destination, outbound, repeatable=repeatable)
         upstream = yield from _head(context, outgoing, heartbeat)

@@ -12,7 +12,7 @@ from ollama_router_core.api.endpoints import Family
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.config.settings import Config, ExternalHost, HostedModel, Server
 from ollama_router_core.outbound.echoes import echoed
-from ollama_router_core.translate import ExternalModel, HostTraits, codec_of, family_of_domain
+from ollama_router_core.translate import OPENAI_OWN, ExternalModel, HostTraits, codec_of, family_of_domain
 
 __all__ = ["Destination", "Fields", "Patience", "build_destinations", "missing_keys"]
 
@@ -165,6 +165,7 @@ def _external(name: str, host: ExternalHost, config: Config, key: str, problem: 
             schemas=host.schemas,
             stream_usage=_takes_stream_options(host) if host.stream_usage is None else host.stream_usage,
             default_max_tokens=host.default_max_tokens,
+            accepts=OPENAI_OWN if _is_openai(host.host) and family is Family.OPENAI else None,
         ),
     )
 

@@ -31,7 +31,11 @@ from ollama_router_core.translate import (
     written_error,
 )
 
-__all__ = ["Outbound", "Translation", "answer_here", "prepare"]
+__all__ = ["Outbound", "Translation", "answer_here", "prepare", "work_of"]
+
+_PDF = b"JVBERi0"
+"""What the base64 of a PDF begins with."""
+_PDF_WORK = 1024
 
 _JSON = b"application/json; charset=utf-8"
 _CHAT_PATHS = ", ".join(r.path for r in ROUTES if isinstance(r, ConversationRoute) and not r.plain_prompt)
@@ -123,6 +127,12 @@ def prepare(request: ParsedRequest, destination: Destination) -> Outbound:
     if codec_of(destination.family).serves(request.endpoint, destination.traits):
         return _as_it_is(request, destination, asked)
     return _translated(request, destination, asked)
+
+
+def work_of(request: ParsedRequest, destination: Destination) -> int:
+    """Return how many bytes `prepare` goes through, more than there are where a PDF may have to be read."""
+    size = len(request.body)
+    return size * _PDF_WORK if destination.external and _PDF in request.body else size
 
 
 def _as_it_is(request: ParsedRequest, destination: Destination, asked: str) -> Outbound:

@@ -9,6 +9,7 @@ refused (`UntranslatableRequest`, 400). What is left behind without harm is list
 
 from __future__ import annotations
 
+from ollama_router_core.translate.accepts import OPENAI_OWN, Accepts, CallIds
 from ollama_router_core.translate.codec import (
     Codec,
     ConversationRoute,
@@ -39,7 +40,10 @@ from ollama_router_core.translate.stream_translation import StreamTranslator
 
 __all__ = [
     "CODECS",
+    "OPENAI_OWN",
     "ROUTES",
+    "Accepts",
+    "CallIds",
     "Codec",
     "ConversationRoute",
     "EmbeddingRoute",

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 from msgspec import Struct
 
 from ollama_router_core.api.endpoints import Endpoint, Family
+from ollama_router_core.translate.accepts import Accepts
 from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.conversation import Conversation, ReplyOptions
 from ollama_router_core.translate.embeddings import EmbeddingReply, EmbeddingRequest
@@ -43,13 +44,14 @@ class HostTraits(Struct, frozen=True, kw_only=True):
     Attributes:
         max_tokens_key: how an OpenAI host wants the limit of the answer. OpenAI itself refuses `max_tokens` for its
             reasoning models; many look-alikes know nothing else.
-        extensions: whether an OpenAI host takes `top_k`, `min_p`, `repeat_penalty` and `reasoning_content` in earlier
-            messages, as vLLM and llama.cpp do and OpenAI does not.
+        extensions: whether an OpenAI host takes `top_k`, `min_p` and `repeat_penalty`, as vLLM and llama.cpp do and
+            OpenAI does not.
         responses: whether an OpenAI host has `/v1/responses` itself. If not, chat completions answer for it.
         schemas: whether an Anthropic host keeps to the schema in `output_config.format`. Anthropic does; llama.cpp
             takes it and ignores it, so a schema for such a host is refused instead.
         stream_usage: whether an OpenAI host takes `stream_options.include_usage`; Mistral's refuses the whole request.
         default_max_tokens: tokens; Anthropic demands a limit, this one is sent when the client gave none.
+        accepts: what it takes of a conversation; None for what its dialect's hosts have in common.
     """
 
     max_tokens_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -58,6 +60,7 @@ class HostTraits(Struct, frozen=True, kw_only=True):
     schemas: bool = True
     stream_usage: bool = True
     default_max_tokens: int = 4096
+    accepts: Accepts | None = None
 
 
 class StreamReader(Protocol):
@@ -162,6 +165,11 @@ class Codec(Protocol):
     @property
     def token_counts(self) -> TokenCountFormat:
         """Where an answer that passes by says what it cost."""
+        ...
+
+    @property
+    def accepts(self) -> Accepts:
+        """What its hosts take of a conversation unless more is known of one."""
         ...
 
     @property

@@ -14,8 +14,11 @@ from ollama_router_core.translate.confidential import Confidential
 
 __all__ = [
     "NO_REPLY_OPTIONS",
+    "CacheLife",
+    "ClientTool",
     "Conversation",
     "File",
+    "FileUrl",
     "Image",
     "ImageUrl",
     "JsonMode",
@@ -47,23 +50,30 @@ class Role(StrEnum):
     TOOL = "tool"
 
 
+CacheLife = Literal["", "5m", "1h"]
+"""How long a prompt is to be cached up to a part, empty where the client marks nothing."""
+
+
 class Text(Confidential, frozen=True):
     """Plain text."""
 
     text: str
+    cache: CacheLife = ""
 
 
 class Image(Confidential, frozen=True):
-    """An image in the request itself: its media type (`image/png`) and its bytes in base64."""
+    """An image in the request itself: its media type (`image/png`, empty if unknown) and its bytes in base64."""
 
     media_type: str
     data: str
+    cache: CacheLife = ""
 
 
 class ImageUrl(Confidential, frozen=True):
     """An image that the server has to fetch."""
 
     url: str
+    cache: CacheLife = ""
 
 
 class File(Confidential, frozen=True):
@@ -72,6 +82,15 @@ class File(Confidential, frozen=True):
     media_type: str
     data: str
     name: str = ""
+    cache: CacheLife = ""
+
+
+class FileUrl(Confidential, frozen=True):
+    """A file that the server has to fetch."""
+
+    url: str
+    name: str = ""
+    cache: CacheLife = ""
 
 
 class Thinking(Confidential, frozen=True):
@@ -101,11 +120,12 @@ class ToolResult(Confidential, frozen=True):
     """What a call gave; `call_id` names the call."""
 
     call_id: str
-    parts: tuple[Text | Image | ImageUrl, ...]
+    parts: tuple[Text | Image | ImageUrl | File | FileUrl, ...]
     is_error: bool = False
+    cache: CacheLife = ""
 
 
-Part = Text | Image | ImageUrl | File | Thinking | ToolCall | ToolResult
+Part = Text | Image | ImageUrl | File | FileUrl | Thinking | ToolCall | ToolResult
 
 
 class Message(Confidential, frozen=True):
@@ -122,6 +142,7 @@ class Tool(Confidential, frozen=True, kw_only=True):
     description: str = ""
     parameters: Mapping[str, Any] | None = None
     strict: bool | None = None
+    cache: CacheLife = ""
 
 
 class ToolChoice(Confidential, frozen=True, kw_only=True):
@@ -172,6 +193,17 @@ class ThinkingLevel(StrEnum):
     MAX = "max"
 
 
+class ClientTool(Confidential, frozen=True, kw_only=True):
+    """How a client knows a tool that a host knows as a plain function.
+
+    `custom` says that its argument is one free text, `namespace` is the group it belongs to there.
+    """
+
+    name: str
+    custom: bool = False
+    namespace: str = ""
+
+
 class ReplyOptions(Confidential, frozen=True, kw_only=True):
     """What the client asked of its answer and only its own dialect knows.
 
@@ -179,11 +211,13 @@ class ReplyOptions(Confidential, frozen=True, kw_only=True):
         include_usage: OpenAI: a chunk with the usage at the end of a stream.
         base64_vectors: OpenAI: embeddings as base64.
         echo: OpenAI Responses: values of the request that the answer repeats.
+        tools: OpenAI: tools that are no plain functions there, by the names of the functions that stand for them.
     """
 
     include_usage: bool = False
     base64_vectors: bool = False
     echo: Mapping[str, Any] = MappingProxyType({})
+    tools: Mapping[str, ClientTool] = MappingProxyType({})
 
 
 NO_REPLY_OPTIONS = ReplyOptions()
@@ -196,7 +230,8 @@ class Conversation(Confidential, frozen=True, kw_only=True):
     """A request for the next message.
 
     `suffix` is the text after the gap of a fill-in-the-middle prompt. `reasoning_summary` asks to be shown what the
-    model thinks, where that has to be asked for.
+    model thinks, where that has to be asked for. `user` and `safety_identifier` name the person, `cache_key` groups
+    prompts that begin alike.
     """
 
     messages: tuple[Message, ...]
@@ -210,4 +245,8 @@ class Conversation(Confidential, frozen=True, kw_only=True):
     verbosity: Verbosity | None = None
     stream: bool = False
     suffix: str | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    cache_key: str | None = None
+    service_tier: str | None = None
     reply_options: ReplyOptions = NO_REPLY_OPTIONS

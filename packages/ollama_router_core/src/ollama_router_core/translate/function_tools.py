@@ -2,28 +2,141 @@
 
 from __future__ import annotations
 
-from ollama_router_core.translate.conversation import Tool
+from collections.abc import Iterable
+from typing import Any
+
+from ollama_router_core.translate.arguments import arguments_object
+from ollama_router_core.translate.conversation import CacheLife, ClientTool, Tool, ToolChoice
 from ollama_router_core.translate.json_reader import JsonReader
+from ollama_router_core.translate.json_text import encode
 
-__all__ = ["read_tools"]
+__all__ = [
+    "INPUT",
+    "custom_tool",
+    "fitting_choice",
+    "function_name",
+    "input_arguments",
+    "input_of",
+    "known_tools",
+    "left_behind",
+    "read_cache",
+    "read_function",
+    "read_tools",
+]
+
+INPUT = "input"
+"""The one argument of a function that stands for a tool of free text."""
 
 
-def read_tools(body: JsonReader) -> tuple[Tool, ...]:
-    """Return the tools of a request.
+def read_tools(body: JsonReader) -> tuple[tuple[Tool, ...], dict[str, ClientTool]]:
+    """Return the tools of a request, and those that are no functions to the client.
+
+    Tools that run on a provider's own servers are left out and listed: a client lists them in every request.
 
     Raises:
-        UntranslatableRequest: a tool is not a function with a name.
+        UntranslatableRequest: a function has no name.
     """
-    return tuple(_read_tool(fields) for fields in body.children("tools"))
+    tools: list[Tool] = []
+    known: dict[str, ClientTool] = {}
+    for fields in body.children("tools"):
+        match fields.text("type") or "function":
+            case "function":
+                tools.append(_read_entry(fields))
+            case "custom":
+                custom = fields.child("custom") or fields
+                tools.append(custom_tool(custom))
+                known[tools[-1].name] = ClientTool(name=tools[-1].name, custom=True)
+            case kind:
+                left_behind(body, kind)
+    return tuple(tools), known
 
 
-def _read_tool(fields: JsonReader) -> Tool:
-    if (fields.text("type") or "function") != "function":
-        raise fields.wrong("type", "function: other tools run on the provider's own servers")
-    function = fields.need_child("function")
+def function_name(namespace: str, name: str) -> str:
+    """Return the name of the function that stands for a tool of a namespace."""
+    return f"{namespace}__{name}" if namespace else name
+
+
+def input_arguments(text: str) -> str:
+    """Return the arguments of a call of a tool of free text."""
+    return encode({INPUT: text}).decode("utf-8")
+
+
+def input_of(arguments: str) -> str:
+    """Return the free text in the arguments of a call, all of them if the model did not keep to the form."""
+    value = arguments_object(arguments).get(INPUT)
+    return value if isinstance(value, str) else arguments
+
+
+def left_behind(body: JsonReader, kind: str) -> None:
+    """List a tool that cannot run where the request goes."""
+    body.note(f"tools.{kind}")
+
+
+def _read_entry(fields: JsonReader) -> Tool:
+    # The Responses' form, without an entry of its own, is what some clients send everywhere.
+    function = fields.child("function") or fields
+    tool = read_function(function)
+    return tool if tool.cache or function is fields else _cached(tool, read_cache(fields))
+
+
+def _cached(tool: Tool, cache: CacheLife) -> Tool:
+    if not cache:
+        return tool
+    return Tool(
+        name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict, cache=cache
+    )
+
+
+def read_function(function: JsonReader) -> Tool:
+    """Read a function.
+
+    Raises:
+        UntranslatableRequest: it has no name.
+    """
     return Tool(
         name=function.need_text("name"),
         description=function.text("description") or "",
         parameters=function.mapping("parameters"),
         strict=function.flag("strict"),
+        cache=read_cache(function),
     )
+
+
+def custom_tool(fields: JsonReader) -> Tool:
+    """Return the function that stands for a tool of free text; a grammar becomes a part of its description.
+
+    Raises:
+        UntranslatableRequest: it has no name.
+    """
+    description = fields.text("description") or ""
+    form = fields.child("format")
+    grammar = form.child("grammar") or form if form is not None and form.raw("type") == "grammar" else None
+    if grammar is not None and (definition := grammar.raw("definition")):
+        description += f"\n\nThe input must follow this grammar ({grammar.raw('syntax')}):\n{definition}"
+    text = {"type": "string", "description": "The whole input, as free text."}
+    schema: dict[str, Any] = {"type": "object", "properties": {INPUT: text}, "required": [INPUT]}
+    return Tool(name=fields.need_text("name"), description=description.strip(), parameters=schema)
+
+
+def read_cache(fields: JsonReader) -> CacheLife:
+    """Read `cache_control`: for how long what ends here is to be cached."""
+    mark = fields.raw("cache_control")
+    if not isinstance(mark, dict) or mark.get("type") != "ephemeral":
+        return ""
+    return "1h" if mark.get("ttl") == "1h" else "5m"
+
+
+def known_tools(tools: tuple[Tool, ...], allowed: Iterable[str] | None) -> tuple[Tool, ...]:
+    """Return the tools that may be called, all if there is no list of them."""
+    names = None if allowed is None else frozenset(allowed)
+    return tools if names is None else tuple(tool for tool in tools if tool.name in names)
+
+
+def fitting_choice(choice: ToolChoice | None, tools: tuple[Tool, ...], body: JsonReader) -> ToolChoice | None:
+    """Return the choice without one of a tool that was left behind."""
+    if choice is None or not (choice.mode == "named" and all(tool.name != choice.name for tool in tools)):
+        return choice
+    if any(tool.name == choice.name for tool in tools) or body.values.get("tools") is None:
+        return choice
+    body.note("tool_choice")
+    return None

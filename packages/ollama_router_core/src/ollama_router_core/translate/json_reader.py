@@ -137,6 +137,11 @@ class JsonReader:
             if self.raw(key) is not None:
                 self._dropped.add(_INDEX.sub("", self.path_of(key)))
 
+    def note(self, key: str) -> None:
+        """List a key as left behind, whatever stands there."""
+        self._read.add(key)
+        self._dropped.add(_INDEX.sub("", self.path_of(key)))
+
     def refuse(self, key: str, why: str) -> None:
         """Refuse the request if the key is there and means something."""
         if self.raw(key):

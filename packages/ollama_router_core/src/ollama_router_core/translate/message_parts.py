@@ -1,13 +1,20 @@
-"""Parts of messages, in the forms that more than one dialect shares."""
+"""Parts of messages, in the forms that more than one dialect shares.
+
+Reading is lenient about form: a declared type that the bytes contradict, base64 with line breaks, an address where an
+object should stand. What cannot be read at all leaves a note in its place, so that a conversation goes on.
+"""
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable
+from urllib.parse import unquote_to_bytes
 
 from ollama_router_core.translate.conversation import (
     Conversation,
     File,
+    FileUrl,
     Image,
     ImageUrl,
     Part,
@@ -16,17 +23,19 @@ from ollama_router_core.translate.conversation import (
     ToolCall,
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
+from ollama_router_core.translate.json_reader import JsonReader
 
 __all__ = [
-    "anthropic_id",
     "call_names",
     "data_url",
-    "file_of_url",
-    "image_of_base64",
-    "image_of_url",
+    "file_of",
+    "image_of",
     "joined_text",
     "joined_thinking",
+    "left_out",
     "need_messages",
+    "read_file",
+    "read_image",
     "result_parts",
 ]
 
@@ -36,49 +45,102 @@ _SIGNATURES = (
     ("/9j/", "image/jpeg"),
     ("R0lGOD", "image/gif"),
     ("UklGR", "image/webp"),
+    ("Qk", "image/bmp"),
+    ("SUkqA", "image/tiff"),
+    ("TU0AK", "image/tiff"),
 )
-_DATA_URL = re.compile(r"data:(image/[a-z0-9.+-]{1,32})?(;[^;,]{1,64})*;base64,", re.IGNORECASE)
-_FILE_URL = re.compile(r"data:([a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64})(?:;[^;,]{1,64})*;base64,", re.IGNORECASE)
-_PLAIN_ID = re.compile(r"[A-Za-z0-9_-]+")
+_PDF_SIGNATURE = "JVBERi0"
+_ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+_DATA_URL = re.compile(
+    r"data:(?P<type>[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64})?(;[^;,]{1,64})*?(?P<base64>;base64)?,", re.IGNORECASE
+)
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+_NOT_BASE64 = re.compile(r"[\r\n\t=]+")
+_WEB = ("http://", "https://")
 
 
-def image_of_base64(data: str, where: str) -> Image:
-    """Return an image, its type told by its first bytes.
-
-    Raises:
-        UntranslatableRequest: it is not PNG, JPEG, GIF or WebP: the other dialects want to be told the type.
-    """
-    for start, media_type in _SIGNATURES:
-        if data.startswith(start):
-            return Image(media_type, data)
-    raise UntranslatableRequest(f"{where} is not the base64 of a PNG, JPEG, GIF or WebP image")
+def _media_type(text: str) -> str:
+    kind = text.partition(";")[0].strip().lower()
+    return _ALIASES.get(kind, kind)
 
 
-def image_of_url(url: str, where: str) -> Image | ImageUrl:
-    """Return the image of a `data:` or `http(s):` address.
+def _clean(data: str) -> str | None:
+    """Return base64 in its standard form, None for what is none."""
+    if not _BASE64.fullmatch(data):
+        data = _NOT_BASE64.sub("", data).replace("-", "+").replace("_", "/")
+        if not _BASE64.fullmatch(data):
+            return None
+    rest = len(data.rstrip("=")) % 4
+    if rest == 1:
+        return None
+    return data if len(data) % 4 == 0 else data.rstrip("=") + "=" * (-len(data.rstrip("=")) % 4)
 
-    Raises:
-        UntranslatableRequest: another kind of address, or data that is no image in base64.
-    """
-    if url[:8].lower().startswith(("http://", "https://")):
-        return ImageUrl(url)
+
+def _split_url(url: str) -> tuple[str, str] | None:
+    """Return media type and base64 of a `data:` address, None for any other."""
     found = _DATA_URL.match(url[:512])
     if found is None:
-        raise UntranslatableRequest(f"{where} must be an http(s) address or data:image/...;base64,...")
+        return None
     data = url[found.end() :]
-    return Image(found[1].lower(), data) if found[1] else image_of_base64(data, where)
+    if not found["base64"]:
+        data = base64.b64encode(unquote_to_bytes(data)).decode("ascii")
+    return _media_type(found["type"] or ""), data
 
 
-def file_of_url(url: str, name: str, path: str) -> File:
-    """Return the file of a `data:` address.
+def image_of(text: str, declared: str = "") -> Image | ImageUrl | None:
+    """Return the image that a text gives: base64, a `data:` or an `http(s):` address. None for anything else.
 
-    Raises:
-        UntranslatableRequest: another kind of address, no media type, or not in base64.
+    The bytes say what the type is, where they can.
     """
-    found = _FILE_URL.match(url[:512])
-    if found is None:
-        raise UntranslatableRequest(f"{path} must be data:<media type>;base64,...")
-    return File(found[1].lower(), url[found.end() :], name)
+    if text[:8].lower().startswith(_WEB):
+        return ImageUrl(text)
+    declared, data = _split_url(text) or (_media_type(declared), text)
+    clean = _clean(data)
+    if clean is None:
+        return None
+    told = next((kind for start, kind in _SIGNATURES if clean.startswith(start)), declared)
+    return Image(told, clean)
+
+
+def file_of(text: str, name: str = "", declared: str = "") -> File | FileUrl | Image | None:
+    """Return the file that a text gives, as `image_of` does. An image that is called a file is an image."""
+    if text[:8].lower().startswith(_WEB):
+        return FileUrl(text, name)
+    kind, data = _split_url(text) or (_media_type(declared), text)
+    clean = _clean(data)
+    if clean is None:
+        return None
+    if clean.startswith(_PDF_SIGNATURE):
+        kind = "application/pdf"
+    if kind.startswith("image/"):
+        found = image_of(clean, kind)
+        return found if isinstance(found, Image) else None
+    return File(kind or "application/octet-stream", clean, name)
+
+
+def read_image(fields: JsonReader, key: str, declared: str = "") -> Image | ImageUrl | Text:
+    """Read the image at a key: a text, or an object with `url`."""
+    value = fields.raw(key)
+    if isinstance(value, dict):
+        inner = fields.need_child(key)
+        if inner.raw("detail") not in {None, "auto"}:
+            inner.drop("detail")
+        value = inner.raw("url")
+    image = image_of(value, declared) if isinstance(value, str) else None
+    return image or left_out(fields, key, "an image")
+
+
+def read_file(fields: JsonReader, key: str, name: str, declared: str = "") -> File | FileUrl | Image | Text:
+    """Read the file at a key."""
+    value = fields.raw(key)
+    file = file_of(value, name, declared) if isinstance(value, str) else None
+    return file or left_out(fields, key, f"the file {name!r}" if name else "a file")
+
+
+def left_out(fields: JsonReader, key: str, what: str) -> Text:
+    """Return a note in the place of what only the server that holds it could read; the key is listed as dropped."""
+    fields.note(key)
+    return Text(f"[{what} stood here that could not be passed on to this model]")
 
 
 def data_url(part: Image | File) -> str:
@@ -86,16 +148,9 @@ def data_url(part: Image | File) -> str:
     return f"data:{part.media_type};base64,{part.data}"
 
 
-def result_parts(parts: tuple[Part, ...], path: str) -> tuple[Text | Image | ImageUrl, ...]:
-    """Return the parts of a tool's result.
-
-    Raises:
-        UntranslatableRequest: one of them is neither text nor image.
-    """
-    kept = tuple(part for part in parts if isinstance(part, Text | Image | ImageUrl))
-    if len(kept) != len(parts):
-        raise UntranslatableRequest(f"{path}: a tool's result may hold text and images only")
-    return kept
+def result_parts(parts: Iterable[Part]) -> tuple[Text | Image | ImageUrl | File | FileUrl, ...]:
+    """Return the parts that a tool's result can have; thoughts and calls are none of them."""
+    return tuple(part for part in parts if isinstance(part, Text | Image | ImageUrl | File | FileUrl))
 
 
 def joined_text(parts: Iterable[Part], separator: str) -> str:
@@ -113,13 +168,6 @@ def call_names(conversation: Conversation) -> dict[str, str]:
     return {
         part.id: part.name for message in conversation.messages for part in message.parts if isinstance(part, ToolCall)
     }
-
-
-def anthropic_id(text: str) -> str:
-    """Return a call's id in Anthropic's alphabet (letters, digits, `-`, `_`); equal ids stay equal."""
-    if _PLAIN_ID.fullmatch(text):
-        return text
-    return "_" + "".join(char if _PLAIN_ID.fullmatch(char) and char != "_" else f"_{ord(char):x}_" for char in text)
 
 
 def need_messages(conversation: Conversation) -> None:

@@ -11,8 +11,10 @@ from ollama_router_core.translate.codec import ConversationRoute, EmbeddingRoute
 from ollama_router_core.translate.confidential import Confidential
 from ollama_router_core.translate.conversation import ReplyOptions
 from ollama_router_core.translate.errors import UntranslatableRequest
+from ollama_router_core.translate.fitting import fitted
 from ollama_router_core.translate.json_reader import Dropped, JsonReader
 from ollama_router_core.translate.json_text import JsonError, decode, encode_exactly
+from ollama_router_core.translate.registry import codec_of
 
 __all__ = ["TranslatedRequest", "translate_request"]
 
@@ -80,6 +82,8 @@ def _rewrite(reader: JsonReader, source: Route, target: Route, traits: HostTrait
                 raise _unlike(source, target)
             conversation = source.read_request(reader)
             reader.close()
+            accepts = traits.accepts or codec_of(target.family).accepts
+            conversation = fitted(conversation, accepts, dropped)
             return _Written(
                 body=target.write_request(conversation, traits, dropped),
                 stream=conversation.stream,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ollama_router_core.api.endpoints import Endpoint, Family
+from ollama_router_core.translate.accepts import Accepts, CallIds
 from ollama_router_core.translate.anthropic import errors
 from ollama_router_core.translate.anthropic.read_requests import read_messages
 from ollama_router_core.translate.anthropic.replies import read_reply, write_reply
@@ -56,6 +57,15 @@ class AnthropicCodec(Codec):
     routes: Final[tuple[Route, ...]] = (ANTHROPIC_MESSAGES,)
     framing: Final = SERVER_SENT_EVENTS
     token_counts: Final = ANTHROPIC_TOKEN_COUNTS
+    accepts: Final = Accepts(
+        later_system="wrapped",
+        file_types=frozenset({"application/pdf", "text/plain"}),
+        file_addresses=True,
+        result_files=True,
+        call_ids=CallIds(alphabet="word"),
+        blank_texts=False,
+        cache_marks=True,
+    )
     domains: Final[tuple[str, ...]] = ("anthropic.com",)
     base_path: Final = "/v1"
     request_fields: Final[tuple[HeaderField, ...]] = ((b"anthropic-version", b"2023-06-01"),)

@@ -5,14 +5,16 @@ Source: the request types of Anthropic's own Python library.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from msgspec.structs import replace
+
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.anthropic.thinking import read_thinking
 from ollama_router_core.translate.arguments import read_arguments_text
 from ollama_router_core.translate.conversation import (
     Conversation,
-    File,
-    Image,
-    ImageUrl,
     JsonSchema,
     Message,
     Part,
@@ -27,36 +29,40 @@ from ollama_router_core.translate.conversation import (
     ToolChoice,
     ToolResult,
 )
-from ollama_router_core.translate.errors import UntranslatableRequest
+from ollama_router_core.translate.documents import text_file
+from ollama_router_core.translate.function_tools import fitting_choice, left_behind, read_cache
 from ollama_router_core.translate.json_reader import JsonReader
-from ollama_router_core.translate.message_parts import result_parts
-from ollama_router_core.translate.signatures import read_redacted, read_signature
+from ollama_router_core.translate.message_parts import file_of, image_of, left_out, result_parts
+from ollama_router_core.translate.signatures import is_tagged, read_redacted, read_signature
 
 __all__ = ["read_messages"]
+
+_TIERS = MappingProxyType({"standard_only": "default"})
 
 
 def read_messages(body: JsonReader) -> Conversation:
     """Read a messages request.
 
     Raises:
-        UntranslatableRequest: a value has the wrong type, or the request wants what no other dialect has: documents
-            by address, Anthropic's own tools, containers, remote tool servers.
+        UntranslatableRequest: a value has the wrong type.
     """
-    for key in ("container", "mcp_servers"):
-        body.refuse(key, "is supported by Anthropic only")
+    body.drop("container", "mcp_servers")
+    tools = _read_tools(body)
     output = body.child("output_config")
     choice = body.child("tool_choice")
     thinking = read_thinking(body, output)
     conversation = Conversation(
         messages=(*_read_system(body), *_read_turns(body)),
-        tools=tuple(_read_tool(fields) for fields in body.children("tools")),
-        tool_choice=_read_tool_choice(choice),
+        tools=tools,
+        tool_choice=fitting_choice(_read_tool_choice(choice), tools, body),
         parallel_tools=False if choice and choice.flag("disable_parallel_tool_use") else None,
         sampling=_read_sampling(body),
         format=_read_format(output),
         thinking=thinking,
         reasoning_summary=None if thinking in {None, ThinkingLevel.OFF} else "auto",
         stream=body.flag("stream") is True,
+        user=_read_user(body),
+        service_tier=_read_tier(body),
     )
     if output is not None:
         output.close()
@@ -71,6 +77,20 @@ def _read_sampling(body: JsonReader) -> Sampling:
         max_tokens=body.whole("max_tokens"),
         stop=body.texts("stop_sequences"),
     )
+
+
+def _read_user(body: JsonReader) -> str | None:
+    metadata = body.child("metadata")
+    if metadata is None:
+        return None
+    user = metadata.raw("user_id")
+    metadata.close()
+    return user if isinstance(user, str) and user else None
+
+
+def _read_tier(body: JsonReader) -> str | None:
+    tier = body.text("service_tier")
+    return _TIERS.get(tier, tier) if tier else None
 
 
 def _read_system(body: JsonReader) -> tuple[Message, ...]:
@@ -114,62 +134,111 @@ def _read_blocks(fields: JsonReader, key: str) -> tuple[Part, ...]:
         return ()
     if isinstance(value, str):
         return (Text(value),)
-    return tuple(_read_block(block) for block in fields.children(key))
+    return tuple(part for block in fields.children(key) for part in _read_block(block))
 
 
-def _read_block(fields: JsonReader) -> Part:
-    part: Part
-    match fields.text("type"):
-        case "text":
-            part = Text(fields.text("text") or "")
-        case "image":
-            part = _read_image(fields.need_child("source"))
-        case "document":
-            part = _read_document(fields)
-        case "thinking":
-            signature = read_signature(fields.text("signature") or "", Family.ANTHROPIC)
-            part = Thinking(fields.text("thinking") or "", signature)
-        case "redacted_thinking":
-            part = Thinking("", read_redacted(fields.text("data") or ""))
-        case "tool_use":
-            arguments = read_arguments_text(fields.raw("input"), fields.path_of("input"))
-            part = ToolCall(fields.need_text("id"), fields.need_text("name"), arguments)
-        case "tool_result":
-            content = result_parts(_read_blocks(fields, "content"), fields.path_of("content"))
-            part = ToolResult(fields.need_text("tool_use_id"), content, fields.flag("is_error") is True)
-        case _:
-            raise UntranslatableRequest(
-                f"{fields.path}: only text, images, documents, thinking, tool calls and results can be carried over"
-            )
+def _read_block(fields: JsonReader) -> list[Part]:
+    kind = fields.text("type") or ""
+    cache = read_cache(fields)
+    parts = _BLOCKS.get(kind, _left_out)(fields)
+    if kind not in _BLOCKS:
+        return parts
     fields.close()
-    return part
+    last = parts[-1] if parts else None
+    if cache and not isinstance(last, Thinking | ToolCall | None):
+        parts[-1] = replace(last, cache=cache)
+    return parts
 
 
-def _read_image(source: JsonReader) -> Image | ImageUrl:
-    match source.text("type"):
-        case "base64":
-            return Image(source.need_text("media_type"), source.need_text("data"))
-        case "url":
-            return ImageUrl(source.need_text("url"))
-        case _:
-            raise source.wrong("type", "base64 or url: files are supported by Anthropic only")
+def _left_out(fields: JsonReader) -> list[Part]:
+    """List a block that only Anthropic's own servers can read: what their tools did, uploads to containers."""
+    fields.note(fields.text("type") or "type")
+    return []
 
 
-def _read_document(fields: JsonReader) -> File:
+def _read_text(fields: JsonReader) -> list[Part]:
+    return [Text(fields.text("text") or "")]
+
+
+def _read_thinking(fields: JsonReader) -> list[Part]:
+    signature = read_signature(fields.text("signature") or "", Family.ANTHROPIC)
+    return [Thinking(fields.text("thinking") or "", signature)]
+
+
+def _read_redacted(fields: JsonReader) -> list[Part]:
+    data = fields.text("data") or ""
+    return [Thinking("", data if is_tagged(data) else read_redacted(data))]
+
+
+def _read_call(fields: JsonReader) -> list[Part]:
+    arguments = read_arguments_text(fields.raw("input"), fields.path_of("input"))
+    return [ToolCall(fields.need_text("id"), fields.need_text("name"), arguments)]
+
+
+def _read_result(fields: JsonReader) -> list[Part]:
+    content = result_parts(_read_blocks(fields, "content"))
+    return [ToolResult(fields.need_text("tool_use_id"), content, fields.flag("is_error") is True)]
+
+
+def _read_found(fields: JsonReader) -> list[Part]:
+    """Read what a search found: title and address stand before the texts."""
+    head = " ".join(filter(None, (fields.text("title"), fields.text("source"))))
+    return [*([Text(head)] if head else []), *_read_blocks(fields, "content")]
+
+
+def _read_image(fields: JsonReader) -> list[Part]:
     source = fields.need_child("source")
-    if source.text("type") != "base64":
-        raise source.wrong("type", "base64: other documents are supported by Anthropic only")
-    return File(source.need_text("media_type"), source.need_text("data"), fields.text("title") or "")
+    text = source.raw("data") or source.raw("url")
+    image = image_of(text, source.text("media_type") or "") if isinstance(text, str) else None
+    return [image or left_out(fields, "source", "an image")]
+
+
+def _read_document(fields: JsonReader) -> list[Part]:
+    source = fields.need_child("source")
+    title = fields.text("title") or ""
+    kind = source.text("type")
+    if kind == "text":
+        return [text_file(source.text("data") or "", title)]
+    if kind == "content":
+        return [*([Text(title)] if title else []), *_read_blocks(source, "content")]
+    text = source.raw("data") or source.raw("url")
+    file = file_of(text, title, source.text("media_type") or "") if isinstance(text, str) else None
+    return [file or left_out(fields, "source", f"the file {title!r}" if title else "a file")]
+
+
+_BLOCKS: Mapping[str, Callable[[JsonReader], list[Part]]] = MappingProxyType(
+    {
+        "text": _read_text,
+        "image": _read_image,
+        "document": _read_document,
+        "search_result": _read_found,
+        "thinking": _read_thinking,
+        "redacted_thinking": _read_redacted,
+        "tool_use": _read_call,
+        "tool_result": _read_result,
+    }
+)
+
+
+def _read_tools(body: JsonReader) -> tuple[Tool, ...]:
+    """Read the tools that clients run. Those that Anthropic runs, or has a schema of its own for, are listed."""
+    tools: list[Tool] = []
+    for fields in body.children("tools"):
+        kind = fields.text("type") or "custom"
+        if kind == "custom":
+            tools.append(_read_tool(fields))
+        else:
+            left_behind(body, kind)
+    return tuple(tools)
 
 
 def _read_tool(fields: JsonReader) -> Tool:
-    if (fields.text("type") or "custom") != "custom":
-        raise fields.wrong("type", "custom: other tools run on Anthropic's own servers")
     tool = Tool(
         name=fields.need_text("name"),
         description=fields.text("description") or "",
         parameters=fields.mapping("input_schema"),
         strict=fields.flag("strict"),
+        cache=read_cache(fields),
     )
     fields.close()
     return tool

@@ -7,11 +7,11 @@ from typing import Any, assert_never
 
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.arguments import arguments_object, reply_arguments_text
+from ollama_router_core.translate.call_ids import escaped_id
 from ollama_router_core.translate.conversation import ReplyOptions, Text, Thinking, ToolCall
 from ollama_router_core.translate.errors import HostFailed, UntranslatableReply
 from ollama_router_core.translate.host_errors import is_error_body, read_error_object
 from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, text_of
-from ollama_router_core.translate.message_parts import anthropic_id
 from ollama_router_core.translate.replies import FinishReason, Reply, ReplyIdentity, ReplyPart, Usage, cut_finish
 from ollama_router_core.translate.signatures import own_redacted, read_redacted, read_signature, write_signature
 from ollama_router_core.translate.timestamps import call_id
@@ -148,7 +148,7 @@ def _write_block(part: ReplyPart, number: int, identity: ReplyIdentity) -> dict[
         case Thinking(text=text, signature=signature):
             return {"type": "thinking", "thinking": text, "signature": write_signature(signature, Family.ANTHROPIC)}
         case ToolCall(id=given_id, name=name, arguments=arguments):
-            call = {"type": "tool_use", "id": anthropic_id(given_id or call_id(identity, number)), "name": name}
+            call = {"type": "tool_use", "id": escaped_id(given_id or call_id(identity, number)), "name": name}
             return {**call, "input": arguments_object(arguments)}
         case _:
             assert_never(part)

@@ -16,12 +16,12 @@ from ollama_router_core.translate.anthropic.replies import (
     usage_fields,
 )
 from ollama_router_core.translate.arguments import are_whole, reply_arguments_text
+from ollama_router_core.translate.call_ids import escaped_id
 from ollama_router_core.translate.errors import StreamEventTooLarge
 from ollama_router_core.translate.framing import MAX_EVENT_BYTES
 from ollama_router_core.translate.host_errors import failed_event, is_error_body
 from ollama_router_core.translate.json_text import encode
 from ollama_router_core.translate.lenient_json import object_of, reply_object, text_of
-from ollama_router_core.translate.message_parts import anthropic_id
 from ollama_router_core.translate.replies import (
     Event,
     Failed,
@@ -218,7 +218,7 @@ class AnthropicWriter:
         return _event("content_block_delta", {"index": self._block, "delta": delta})
 
     def _write_call(self, delta: ToolCallDelta) -> bytes:
-        call = anthropic_id(delta.id or call_id(self._identity, delta.index))
+        call = escaped_id(delta.id or call_id(self._identity, delta.index))
         written = self._begin(delta.index, {"type": "tool_use", "id": call, "name": delta.name, "input": {}})
         if delta.arguments:
             self._hold(delta.arguments)

@@ -1,11 +1,12 @@
 """A conversation, written as a request of `/v1/messages`.
 
 Source: the request types of Anthropic's own Python library. A schema goes into `output_config.format`. JSON without a
-schema is refused: Anthropic has no such mode, and a forced tool call would change the prompt and forbid thinking.
+schema is asked for in words: Anthropic has no such mode, and a forced tool call would forbid thinking.
 """
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any, assert_never
 
 from ollama_router_core.api.endpoints import Family
@@ -13,15 +14,16 @@ from ollama_router_core.translate.anthropic.thinking import write_thinking
 from ollama_router_core.translate.arguments import arguments_object
 from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
+    CacheLife,
     Conversation,
     File,
+    FileUrl,
     Image,
     ImageUrl,
     JsonMode,
     JsonSchema,
     Message,
     Part,
-    ResponseFormat,
     Role,
     Text,
     Thinking,
@@ -30,39 +32,49 @@ from ollama_router_core.translate.conversation import (
     ToolChoice,
     ToolResult,
 )
+from ollama_router_core.translate.documents import document_text, is_text
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.json_reader import Dropped
-from ollama_router_core.translate.message_parts import anthropic_id, need_messages
+from ollama_router_core.translate.message_parts import need_messages
 from ollama_router_core.translate.signatures import own_redacted, own_signature
 
 __all__ = ["write_messages"]
+
+_BEGINNING = "(the conversation begins)"
+"""A turn for the user, who has the first one at Anthropic."""
+_JSON_ONLY = "Answer with one JSON object and nothing else."
+_TIERS = MappingProxyType({"auto": "auto", "default": "standard_only", "standard_only": "standard_only"})
 
 
 def write_messages(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
     """Write the body of a messages request, without the model.
 
     Raises:
-        UntranslatableRequest: no message, JSON without a schema or with one the host ignores, a text after the gap.
+        UntranslatableRequest: no message, a schema that the host ignores, a text after the gap.
     """
     need_messages(conversation)
     if conversation.suffix is not None:
         raise UntranslatableRequest("suffix is for completions; Anthropic has no gap to fill")
     system, turns = _split_system(conversation.messages)
+    if isinstance(conversation.format, JsonMode):
+        system.append({"type": "text", "text": _JSON_ONLY})
+        dropped.add("response_format")
     body: dict[str, Any] = {
         "messages": _write_turns(turns, dropped),
         **_write_sampling(conversation, dropped),
+        **_write_person(conversation, dropped),
         "stream": conversation.stream,
     }
     if system:
-        body["system"] = system[0]["text"] if len(system) == 1 else system
+        body["system"] = system[0]["text"] if len(system) == 1 and "cache_control" not in system[0] else system
     if conversation.tools:
         body["tools"] = [_write_tool(tool) for tool in conversation.tools]
         _write_tool_choice(conversation, body)
     if conversation.verbosity is not None:
         dropped.add("verbosity")
     write_thinking(conversation, traits, body, dropped)
-    if conversation.format is not None:
-        body.setdefault("output_config", {})["format"] = _write_format(conversation.format, traits, dropped)
+    if isinstance(conversation.format, JsonSchema):
+        body.setdefault("output_config", {})["format"] = _write_schema(conversation.format, traits, dropped)
     return body
 
 
@@ -71,8 +83,35 @@ def _split_system(messages: tuple[Message, ...]) -> tuple[list[dict[str, Any]], 
     count = 0
     while count < len(messages) and messages[count].role is Role.SYSTEM:
         count += 1
-    texts = [part.text for message in messages[:count] for part in message.parts if isinstance(part, Text)]
-    return [{"type": "text", "text": text} for text in texts if text], messages[count:]
+    texts = [part for message in messages[:count] for part in message.parts if isinstance(part, Text)]
+    blocks = [_cached({"type": "text", "text": part.text}, part.cache) for part in texts if part.text.strip()]
+    return blocks, messages[count:]
+
+
+def _cached(block: dict[str, Any], cache: CacheLife) -> dict[str, Any]:
+    match cache:
+        case "":
+            return block
+        case "5m":
+            return {**block, "cache_control": {"type": "ephemeral"}}
+        case "1h":
+            return {**block, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+        case _:
+            assert_never(cache)
+
+
+def _write_person(conversation: Conversation, dropped: Dropped) -> dict[str, Any]:
+    written: dict[str, Any] = {}
+    if (user := conversation.safety_identifier or conversation.user) is not None:
+        written["metadata"] = {"user_id": user}
+    if conversation.cache_key is not None:
+        dropped.add("prompt_cache_key")
+    tier = conversation.service_tier
+    if tier is not None and tier in _TIERS:
+        written["service_tier"] = _TIERS[tier]
+    elif tier is not None:
+        dropped.add("service_tier")
+    return written
 
 
 def _write_turns(messages: tuple[Message, ...], dropped: Dropped) -> list[dict[str, Any]]:
@@ -83,12 +122,17 @@ def _write_turns(messages: tuple[Message, ...], dropped: Dropped) -> list[dict[s
         blocks = [block for part in message.parts if (block := _write_block(part, dropped)) is not None]
         if not blocks:
             continue
+        if not turns and role is Role.ASSISTANT:
+            turns.append({"role": "user", "content": [{"type": "text", "text": _BEGINNING}]})
         if turns and turns[-1]["role"] == role.value:
             turns[-1]["content"].extend(blocks)
         else:
             turns.append({"role": role.value, "content": blocks})
     if not turns:
         raise UntranslatableRequest("there is nothing to answer: every message is empty")
+    last = turns[-1]["content"][-1]
+    if turns[-1]["role"] == "assistant" and last["type"] == "text":
+        last["text"] = last["text"].rstrip()  # a beginning that the model goes on with may not end in blanks
     return turns
 
 
@@ -96,19 +140,22 @@ def _write_block(part: Part, dropped: Dropped) -> dict[str, Any] | None:
     """Write a part as a block, None for what Anthropic refuses: empty text and thinking it did not sign."""
     block: dict[str, Any] | None
     match part:
-        case Text(text=text):
-            block = {"type": "text", "text": text} if text else None
-        case Image(media_type=media_type, data=data):
-            block = {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
-        case ImageUrl(url=url):
-            block = {"type": "image", "source": {"type": "url", "url": url}}
-        case File(name=name):
-            block = _write_document(part, name)
+        case Text(text=text, cache=cache):
+            block = _cached({"type": "text", "text": text}, cache) if text.strip() else None
+        case Image(media_type=media_type, data=data, cache=cache):
+            source = {"type": "base64", "media_type": media_type, "data": data}
+            block = _cached({"type": "image", "source": source}, cache)
+        case ImageUrl(url=url, cache=cache):
+            block = _cached({"type": "image", "source": {"type": "url", "url": url}}, cache)
+        case File(name=name, cache=cache):
+            block = _cached(_write_document(_source_of(part), name), cache)
+        case FileUrl(url=url, name=name, cache=cache):
+            block = _cached(_write_document({"type": "url", "url": url}, name), cache)
         case Thinking():
             block = _write_thinking(part, dropped)
         case ToolCall(id=call_id, name=name, arguments=arguments):
             written = arguments_object(arguments)
-            block = {"type": "tool_use", "id": anthropic_id(call_id), "name": name, "input": written}
+            block = {"type": "tool_use", "id": call_id, "name": name, "input": written}
         case ToolResult():
             block = _write_result(part, dropped)
         case _:
@@ -125,19 +172,23 @@ def _write_thinking(part: Thinking, dropped: Dropped) -> dict[str, Any] | None:
     return None
 
 
-def _write_document(file: File, name: str) -> dict[str, Any]:
-    if file.media_type != "application/pdf":
-        raise UntranslatableRequest("Anthropic takes files of the type application/pdf only")
-    block = {"type": "document", "source": {"type": "base64", "media_type": file.media_type, "data": file.data}}
+def _source_of(file: File) -> dict[str, Any]:
+    if is_text(file):
+        return {"type": "text", "media_type": "text/plain", "data": document_text(file) or ""}
+    return {"type": "base64", "media_type": file.media_type, "data": file.data}
+
+
+def _write_document(source: dict[str, Any], name: str) -> dict[str, Any]:
+    block = {"type": "document", "source": source}
     return {**block, "title": name} if name else block
 
 
 def _write_result(result: ToolResult, dropped: Dropped) -> dict[str, Any]:
     content = [block for part in result.parts if (block := _write_block(part, dropped)) is not None]
-    written: dict[str, Any] = {"type": "tool_result", "tool_use_id": anthropic_id(result.call_id), "content": content}
+    written: dict[str, Any] = {"type": "tool_result", "tool_use_id": result.call_id, "content": content}
     if result.is_error:
         written["is_error"] = True
-    return written
+    return _cached(written, result.cache)
 
 
 def _write_sampling(conversation: Conversation, dropped: Dropped) -> dict[str, Any]:
@@ -149,8 +200,10 @@ def _write_sampling(conversation: Conversation, dropped: Dropped) -> dict[str, A
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,
-        "stop_sequences": list(sampling.stop) or None,
+        "stop_sequences": [text for text in sampling.stop if text.strip()] or None,
     }
+    if not all(text.strip() for text in sampling.stop):
+        dropped.add("stop")
     if sampling.temperature is not None and sampling.temperature > 1:
         # Anthropic's scale ends at 1, which is also its default: leaving it out is the nearest.
         body["temperature"] = None
@@ -165,7 +218,7 @@ def _write_tool(tool: Tool) -> dict[str, Any]:
         written["description"] = tool.description
     if tool.strict is not None:
         written["strict"] = tool.strict
-    return written
+    return _cached(written, tool.cache)
 
 
 def _write_tool_choice(conversation: Conversation, body: dict[str, Any]) -> None:
@@ -187,15 +240,9 @@ def _write_tool_choice(conversation: Conversation, body: dict[str, Any]) -> None
     body["tool_choice"] = written
 
 
-def _write_format(wanted: ResponseFormat, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    match wanted:
-        case JsonMode():
-            raise UntranslatableRequest("Anthropic has no JSON mode without a schema; send a JSON schema as the format")
-        case JsonSchema(schema=schema):
-            if not traits.schemas:
-                raise UntranslatableRequest("this host does not keep to a JSON schema; leave the format out")
-            if wanted.strict is False:
-                dropped.add("response_format.json_schema.strict")
-            return {"type": "json_schema", "schema": dict(schema)}
-        case _:
-            assert_never(wanted)
+def _write_schema(wanted: JsonSchema, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
+    if not traits.schemas:
+        raise UntranslatableRequest("this host does not keep to a JSON schema; leave the format out")
+    if wanted.strict is False:
+        dropped.add("response_format.json_schema.strict")
+    return {"type": "json_schema", "schema": dict(wanted.schema)}

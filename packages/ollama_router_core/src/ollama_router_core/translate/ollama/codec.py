@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, assert_never
 
 from ollama_router_core.api.endpoints import Endpoint, Family
+from ollama_router_core.translate.accepts import Accepts
 from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.codec import (
     Codec,
@@ -93,6 +94,7 @@ class OllamaCodec(Codec):
     routes: Final[tuple[Route, ...]] = (OLLAMA_CHAT, OLLAMA_GENERATE, OLLAMA_EMBED, OLLAMA_EMBEDDINGS)
     framing: Final = NDJSON
     token_counts: Final = OLLAMA_TOKEN_COUNTS
+    accepts: Final = Accepts(image_types=None, image_addresses=False, paired=False)
     domains: Final = ("ollama.com",)
     base_path: Final = ""
     request_fields: Final[tuple[HeaderField, ...]] = ()

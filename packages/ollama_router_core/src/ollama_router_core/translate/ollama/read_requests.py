@@ -10,6 +10,7 @@ from ollama_router_core.translate.arguments import read_arguments_text
 from ollama_router_core.translate.conversation import (
     Conversation,
     Image,
+    ImageUrl,
     JsonMode,
     JsonSchema,
     Message,
@@ -23,10 +24,9 @@ from ollama_router_core.translate.conversation import (
     ToolCall,
     ToolResult,
 )
-from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.function_tools import read_tools
 from ollama_router_core.translate.json_reader import JsonReader
-from ollama_router_core.translate.message_parts import image_of_base64
+from ollama_router_core.translate.message_parts import image_of, left_out
 
 __all__ = ["read_chat", "read_generate"]
 
@@ -35,13 +35,14 @@ def read_chat(body: JsonReader) -> Conversation:
     """Read a `/api/chat` request.
 
     Raises:
-        UntranslatableRequest: a value has the wrong type, or a tool's result belongs to no call.
+        UntranslatableRequest: a value has the wrong type.
     """
     body.drop("keep_alive", "truncate", "shift", "logprobs", "top_logprobs")
     thinking = _read_think(body)
+    tools, _ = read_tools(body)
     return Conversation(
         messages=_read_messages(body),
-        tools=read_tools(body),
+        tools=tools,
         sampling=_read_options(body),
         format=_read_format(body),
         thinking=thinking,
@@ -98,13 +99,16 @@ class _OpenCalls:
     def add(self, call: ToolCall) -> None:
         self._open.append((call.id, call.name))
 
-    def take(self, call_id: str | None, name: str | None, where: str) -> str:
-        """Return the id of the call a result belongs to: that of the same id, else of the same tool, else the first."""
+    def take(self, call_id: str | None, name: str | None) -> str:
+        """Return the id of the call a result belongs to: that of the same id, else of the same tool, else the first.
+
+        A result of no open call keeps its own.
+        """
         by_id = [entry for entry in self._open if entry[0] == call_id]
         by_name = [entry for entry in self._open if entry[1] == name]
         entry = next(iter(by_id or by_name or self._open), None)
         if entry is None:
-            raise UntranslatableRequest(f"{where} is a tool's result, but no tool call before it waits for one")
+            return call_id or name or "unknown"
         self._open.remove(entry)
         return entry[0]
 
@@ -128,7 +132,7 @@ def _read_message(fields: JsonReader, index: int, calls: _OpenCalls) -> Message:
 def _read_result(fields: JsonReader, calls: _OpenCalls) -> Message:
     text = fields.text("content") or ""
     name = fields.text("tool_name") or fields.text("name")
-    call_id = calls.take(fields.text("tool_call_id"), name, fields.path)
+    call_id = calls.take(fields.text("tool_call_id"), name)
     return Message(Role.TOOL, (ToolResult(call_id, (*_read_images(fields), Text(text))),))
 
 
@@ -154,9 +158,8 @@ def _read_call(fields: JsonReader, id_of_place: str) -> ToolCall:
     return ToolCall(fields.text("id") or id_of_place, function.need_text("name"), arguments)
 
 
-def _read_images(fields: JsonReader) -> tuple[Image, ...]:
-    path = fields.path_of("images")
-    return tuple(image_of_base64(data, f"{path}[{index}]") for index, data in enumerate(fields.texts("images")))
+def _read_images(fields: JsonReader) -> tuple[Image | ImageUrl | Text, ...]:
+    return tuple(image_of(data) or left_out(fields, "images", "an image") for data in fields.texts("images"))
 
 
 def _read_options(body: JsonReader) -> Sampling:

@@ -11,9 +11,7 @@ from ollama_router_core.translate.arguments import arguments_object
 from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
     Conversation,
-    File,
     Image,
-    ImageUrl,
     JsonMode,
     JsonSchema,
     Message,
@@ -24,6 +22,7 @@ from ollama_router_core.translate.conversation import (
     ThinkingLevel,
     Tool,
     ToolCall,
+    ToolChoice,
     ToolResult,
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
@@ -41,7 +40,7 @@ def write_chat(conversation: Conversation, _traits: HostTraits, dropped: Dropped
     """Write the body of a `/api/chat` request, without the model.
 
     Raises:
-        UntranslatableRequest: a forced tool call, an image by address, a text after the gap.
+        UntranslatableRequest: a text after the gap.
     """
     if conversation.suffix is not None:
         raise UntranslatableRequest("suffix is for completions; a chat has no gap to fill")
@@ -77,8 +76,7 @@ def write_generate(conversation: Conversation, _traits: HostTraits, dropped: Dro
 
 
 def _common(conversation: Conversation, dropped: Dropped) -> dict[str, Any]:
-    if conversation.verbosity is not None:
-        dropped.add("verbosity")
+    _drop_unknown(conversation, dropped)
     body: dict[str, Any] = {"stream": conversation.stream}
     if options := _write_options(conversation.sampling):
         body["options"] = options
@@ -99,6 +97,19 @@ def _common(conversation: Conversation, dropped: Dropped) -> dict[str, Any]:
         case level:
             body["think"] = level.value
     return body
+
+
+def _drop_unknown(conversation: Conversation, dropped: Dropped) -> None:
+    unknown = {
+        "verbosity": conversation.verbosity,
+        "user": conversation.user,
+        "safety_identifier": conversation.safety_identifier,
+        "prompt_cache_key": conversation.cache_key,
+        "service_tier": conversation.service_tier,
+    }
+    for key, value in unknown.items():
+        if value is not None:
+            dropped.add(key)
 
 
 def _write_options(sampling: Sampling) -> dict[str, Any]:
@@ -152,25 +163,25 @@ def _write_result(result: ToolResult, names: dict[str, str], dropped: Dropped) -
 
 
 def _write_images(parts: tuple[Part, ...]) -> list[str]:
-    if any(isinstance(part, File) for part in parts):
-        raise UntranslatableRequest("Ollama takes no files; send their text or images instead")
-    if any(isinstance(part, ImageUrl) for part in parts):
-        raise UntranslatableRequest("Ollama does not fetch images; send the image itself in base64")
     return [part.data for part in parts if isinstance(part, Image)]
 
 
 def _write_tools(conversation: Conversation, dropped: Dropped) -> list[dict[str, Any]]:
     _drop_parallel(conversation, dropped)
-    mode = "auto" if conversation.tool_choice is None else conversation.tool_choice.mode
-    match mode:
+    choice, tools = conversation.tool_choice or ToolChoice(mode="auto"), conversation.tools
+    match choice.mode:
         case "auto":
-            return [_write_tool(tool, dropped) for tool in conversation.tools]
+            pass
         case "none":
-            return []
-        case "required" | "named":
-            raise UntranslatableRequest("tool_choice: Ollama cannot be made to call a tool; leave the choice on auto")
+            tools = ()
+        case "required":
+            dropped.add("tool_choice")  # a call cannot be forced
+        case "named":
+            dropped.add("tool_choice")
+            tools = tuple(tool for tool in tools if tool.name == choice.name)
         case _:
-            assert_never(mode)
+            assert_never(choice.mode)
+    return [_write_tool(tool, dropped) for tool in tools]
 
 
 def _drop_parallel(conversation: Conversation, dropped: Dropped) -> None:

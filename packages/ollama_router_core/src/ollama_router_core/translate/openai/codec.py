@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, assert_never
 
 from ollama_router_core.api.endpoints import Endpoint, Family
+from ollama_router_core.translate.accepts import OPENAI_DEFAULT
 from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.codec import (
     Codec,
@@ -29,11 +30,11 @@ __all__ = ["OPENAI_CHAT", "OPENAI_COMPLETIONS", "OPENAI_EMBEDDINGS", "OpenAICode
 
 
 def _chat_writer(identity: ReplyIdentity, options: ReplyOptions, _max_bytes: int) -> OpenAIWriter:
-    return OpenAIWriter(identity, chat=True, include_usage=options.include_usage)
+    return OpenAIWriter(identity, options, chat=True)
 
 
 def _completion_writer(identity: ReplyIdentity, options: ReplyOptions, _max_bytes: int) -> OpenAIWriter:
-    return OpenAIWriter(identity, chat=False, include_usage=options.include_usage)
+    return OpenAIWriter(identity, options, chat=False)
 
 
 OPENAI_CHAT = ConversationRoute(
@@ -77,6 +78,7 @@ class OpenAICodec(Codec):
     routes: Final[tuple[Route, ...]] = (OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_EMBEDDINGS)
     framing: Final = SERVER_SENT_EVENTS
     token_counts: Final = OPENAI_TOKEN_COUNTS
+    accepts: Final = OPENAI_DEFAULT
     domains: Final[tuple[str, ...]] = ("openai.com",)
     base_path: Final = "/v1"
     request_fields: Final[tuple[HeaderField, ...]] = ()

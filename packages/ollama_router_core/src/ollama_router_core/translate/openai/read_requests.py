@@ -1,13 +1,16 @@
 """Requests of `/v1/chat/completions`, read into a conversation.
 
-Source: the request types of OpenAI's own Python library; `reasoning_content` and `reasoning` in messages are what
-vLLM, llama.cpp, DeepSeek, OpenRouter and Ollama write.
+Source: the request types of OpenAI's own Python library, and what clients of its look-alikes send: thoughts in every
+spelling, parts of the Responses and of Anthropic's messages, arguments as objects.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any, Literal
 
+from ollama_router_core.translate.arguments import read_arguments_text
 from ollama_router_core.translate.conversation import (
     Conversation,
     JsonMode,
@@ -27,11 +30,24 @@ from ollama_router_core.translate.conversation import (
     Verbosity,
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
-from ollama_router_core.translate.function_tools import read_tools
+from ollama_router_core.translate.function_tools import INPUT, fitting_choice, input_arguments, known_tools, read_tools
 from ollama_router_core.translate.json_reader import JsonReader
-from ollama_router_core.translate.message_parts import file_of_url, image_of_url, result_parts
+from ollama_router_core.translate.message_parts import result_parts
+from ollama_router_core.translate.openai.read_parts import read_content
+from ollama_router_core.translate.openai.reasoning import DETAILS, read_client_thoughts, read_thoughts
+from ollama_router_core.translate.openai.tool_deltas import call_signature
 
-__all__ = ["EFFORTS", "read_chat", "read_sampling", "read_stream_options", "read_verbosity", "refuse_many"]
+__all__ = [
+    "EFFORTS",
+    "allowed_names",
+    "read_chat",
+    "read_person",
+    "read_sampling",
+    "read_stream_options",
+    "read_tool_choice",
+    "read_verbosity",
+    "refuse_many",
+]
 
 
 EFFORTS = MappingProxyType(
@@ -52,27 +68,40 @@ def read_chat(body: JsonReader) -> Conversation:
 
     Raises:
         UntranslatableRequest: a value has the wrong type, or the request wants what no other dialect has: several
-            answers, audio, files, tools that are not functions, the functions of 2023.
+            answers, audio as an answer, the functions of 2023.
     """
     refuse_many(body, "n")
     for key in ("functions", "function_call"):
         body.refuse(key, "is deprecated; use tools and tool_choice")
-    for key in ("audio", "web_search_options"):
-        body.refuse(key, "is supported by OpenAI only")
+    body.refuse("audio", "is supported by OpenAI only")
     if set(body.texts("modalities")) - {"text"}:
         raise UntranslatableRequest("modalities: only text can be carried over")
+    tools, known = read_tools(body)
+    tools = known_tools(tools, allowed_names(body))
+    options = read_stream_options(body)
     return Conversation(
         messages=tuple(_read_message(fields) for fields in body.children("messages")),
-        tools=read_tools(body),
-        tool_choice=_read_tool_choice(body),
+        tools=tools,
+        tool_choice=fitting_choice(read_tool_choice(body), tools, body),
         parallel_tools=body.flag("parallel_tool_calls"),
         sampling=read_sampling(body),
         format=_read_format(body),
         thinking=_read_effort(body),
         verbosity=read_verbosity(body),
         stream=body.flag("stream") is True,
-        reply_options=read_stream_options(body),
+        reply_options=ReplyOptions(include_usage=options.include_usage, tools=known),
+        **read_person(body),
     )
+
+
+def read_person(body: JsonReader) -> dict[str, Any]:
+    """Read who asks and how the request is to be treated, which chat completions and Responses write alike."""
+    return {
+        "user": body.text("user") or None,
+        "safety_identifier": body.text("safety_identifier") or None,
+        "cache_key": body.text("prompt_cache_key") or None,
+        "service_tier": body.text("service_tier") or None,
+    }
 
 
 def read_verbosity(fields: JsonReader) -> Verbosity | None:
@@ -126,13 +155,14 @@ def _read_message(fields: JsonReader) -> Message:
     role = fields.need_text("role")
     match role:
         case "system" | "developer":
-            message = Message(Role.SYSTEM, _read_content(fields))
+            message = Message(Role.SYSTEM, read_content(fields, "content"))
         case "user":
-            message = Message(Role.USER, _read_content(fields))
+            message = Message(Role.USER, read_content(fields, "content"))
         case "assistant":
             message = _read_assistant(fields)
         case "tool":
-            parts = result_parts(_read_content(fields), fields.path_of("content"))
+            fields.raw("name")
+            parts = result_parts(read_content(fields, "content"))
             message = Message(Role.TOOL, (ToolResult(fields.need_text("tool_call_id"), parts),))
         case _:
             raise fields.wrong("role", "system, developer, user, assistant or tool")
@@ -140,68 +170,82 @@ def _read_message(fields: JsonReader) -> Message:
     return message
 
 
-def _read_content(fields: JsonReader) -> tuple[Part, ...]:
-    value = fields.raw("content")
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        return (Text(value),) if value else ()
-    return tuple(_read_part(part) for part in fields.children("content"))
-
-
-def _read_part(fields: JsonReader) -> Part:
-    part: Part
-    match fields.text("type"):
-        case "text":
-            part = Text(fields.text("text") or "")
-        case "refusal":
-            part = Text(fields.text("refusal") or "")
-        case "image_url":
-            image = fields.need_child("image_url")
-            image.drop("detail")
-            part = image_of_url(image.need_text("url"), image.path_of("url"))
-        case "file":
-            file = fields.need_child("file")
-            file.refuse("file_id", "names a file on OpenAI's own servers; send the file itself as file_data")
-            part = file_of_url(file.need_text("file_data"), file.text("filename") or "", file.path_of("file_data"))
-        case _:
-            raise UntranslatableRequest(f"{fields.path}: only text, images and files can be carried over")
-    fields.close()
-    return part
-
-
 def _read_assistant(fields: JsonReader) -> Message:
-    thinking = fields.text("reasoning_content") or fields.text("reasoning")
     fields.refuse("function_call", "is deprecated; use tool_calls")
-    fields.refuse("audio", "is supported by OpenAI only")
-    refusal = fields.text("refusal")
-    parts: list[Part] = [Thinking(thinking)] if thinking else []
-    parts.extend(_read_content(fields))
-    if refusal:
+    fields.drop("audio")
+    thoughts = _read_thoughts(fields)
+    content = read_content(fields, "content")
+    parts: list[Part] = [*thoughts, *content]
+    if refusal := fields.text("refusal"):
         parts.append(Text(refusal))
     parts.extend(_read_call(child) for child in fields.children("tool_calls"))
+    for key in ("annotations", "function_call", "audio"):  # of earlier answers, sent back as they came
+        fields.raw(key)
     return Message(Role.ASSISTANT, tuple(parts))
 
 
+def _read_thoughts(fields: JsonReader) -> list[Thinking]:
+    text, _ = read_thoughts(fields.values)
+    for key in ("reasoning_content", "reasoning", "thinking", "reasoning_text"):
+        fields.raw(key)
+    return read_client_thoughts(text, fields.raw(DETAILS))
+
+
 def _read_call(fields: JsonReader) -> ToolCall:
-    if (fields.text("type") or "function") != "function":
-        raise fields.wrong("type", "function")
+    given_id = fields.need_text("id")
+    signature = call_signature(fields.values)
+    if fields.text("type") == "custom":
+        custom = fields.need_child("custom")
+        return ToolCall(given_id, custom.need_text("name"), input_arguments(custom.text(INPUT) or ""), signature)
     function = fields.need_child("function")
-    return ToolCall(fields.need_text("id"), function.need_text("name"), function.text("arguments") or "")
+    arguments = read_arguments_text(function.raw("arguments") or "", function.path_of("arguments"))
+    return ToolCall(given_id, function.need_text("name"), arguments, signature)
 
 
-def _read_tool_choice(body: JsonReader) -> ToolChoice | None:
+def allowed_names(body: JsonReader) -> tuple[str, ...] | None:
+    """Return the tools that may be called at all, None if the choice does not list them."""
+    value = body.values.get("tool_choice")
+    if not isinstance(value, dict) or value.get("type") != "allowed_tools":
+        return None
+    choice = body.need_child("tool_choice")
+    listed = choice.child("allowed_tools") or choice
+    names = ((tool.child("function") or tool.child("custom") or tool).text("name") for tool in listed.children("tools"))
+    return tuple(name for name in names if name)
+
+
+_MODES: Mapping[str, Literal["auto", "none", "required"]] = MappingProxyType(
+    {"auto": "auto", "none": "none", "required": "required"}
+)
+
+
+def read_tool_choice(body: JsonReader) -> ToolChoice | None:
+    """Read the choice of a tool in all its forms; one of a tool that runs elsewhere is left out and listed.
+
+    Raises:
+        UntranslatableRequest: it has none of them.
+    """
     value = body.raw("tool_choice")
+    choice: ToolChoice | None = None
     match value:
         case None:
-            return None
-        case "auto" | "none" | "required":
-            return ToolChoice(mode=value)
-        case {"type": "function"}:
-            function = body.need_child("tool_choice").need_child("function")
-            return ToolChoice(mode="named", name=function.need_text("name"))
+            pass
+        case "auto" | "none" | "required" | {"type": "auto" | "none" | "required"}:
+            choice = ToolChoice(mode=_MODES[value if isinstance(value, str) else value["type"]])
+        case "any" | {"type": "any"}:  # Mistral's and Anthropic's word
+            choice = ToolChoice(mode="required")
+        case {"type": "allowed_tools"}:
+            fields = body.need_child("tool_choice")
+            mode = (fields.child("allowed_tools") or fields).text("mode")
+            choice = ToolChoice(mode="required" if mode == "required" else "auto")
+        case {"type": "function" | "custom" | "tool"} | {"function": {}}:
+            fields = body.need_child("tool_choice")
+            named = fields.child("function") or fields.child("custom") or fields
+            choice = ToolChoice(mode="named", name=named.need_text("name"))
+        case {"type": str()}:
+            body.note("tool_choice")
         case _:
             raise body.wrong("tool_choice", "auto, none, required or one function")
+    return choice
 
 
 def _read_format(body: JsonReader) -> ResponseFormat | None:
@@ -212,7 +256,9 @@ def _read_format(body: JsonReader) -> ResponseFormat | None:
         case "text":
             return None
         case "json_object":
-            return JsonMode()
+            # Some servers take the schema beside the type.
+            loose = fields.mapping("schema")
+            return JsonSchema(schema=loose) if loose else JsonMode()
         case "json_schema":
             schema = fields.need_child("json_schema")
             return JsonSchema(

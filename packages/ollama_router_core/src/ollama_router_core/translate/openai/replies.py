@@ -13,6 +13,7 @@ from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.arguments import arguments_text, reply_arguments_text
 from ollama_router_core.translate.conversation import ReplyOptions, Text, Thinking, ToolCall
 from ollama_router_core.translate.errors import HostFailed, UntranslatableReply
+from ollama_router_core.translate.function_tools import input_of
 from ollama_router_core.translate.host_errors import is_error_body, read_error_object
 from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, text_of
 from ollama_router_core.translate.message_parts import joined_text, joined_thinking
@@ -38,6 +39,7 @@ __all__ = [
     "read_timings",
     "read_usage",
     "usage_fields",
+    "write_call",
     "write_chat_reply",
     "write_completion_reply",
 ]
@@ -212,7 +214,7 @@ def head_fields(identity: ReplyIdentity, kind: str) -> dict[str, Any]:
     }
 
 
-def write_chat_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptions) -> dict[str, Any]:
+def write_chat_reply(reply: Reply, identity: ReplyIdentity, options: ReplyOptions) -> dict[str, Any]:
     """Write a chat completion."""
     calls = [part for part in reply.parts if isinstance(part, ToolCall)]
     text = joined_text(reply.parts, "")
@@ -222,12 +224,17 @@ def write_chat_reply(reply: Reply, identity: ReplyIdentity, _options: ReplyOptio
     if details := client_details(part for part in reply.parts if isinstance(part, Thinking)):
         message[DETAILS] = details
     if calls:
-        message["tool_calls"] = [_write_call(call, index, identity) for index, call in enumerate(calls)]
+        message["tool_calls"] = [write_call(call, index, identity, options) for index, call in enumerate(calls)]
     choice = {"index": 0, "message": message, "finish_reason": reply.finish.value}
     return {**head_fields(identity, "chat.completion"), "choices": [choice], "usage": usage_fields(reply.usage)}
 
 
-def _write_call(call: ToolCall, index: int, identity: ReplyIdentity) -> dict[str, Any]:
+def write_call(call: ToolCall, index: int, identity: ReplyIdentity, options: ReplyOptions) -> dict[str, Any]:
+    """Write a whole call as the client knows the tool."""
+    tool = options.tools.get(call.name)
+    if tool is not None and tool.custom:
+        custom = {"name": tool.name, "input": input_of(call.arguments)}
+        return {"id": call.id or call_id(identity, index), "type": "custom", "custom": custom}
     function = {"name": call.name, "arguments": arguments_text(call.arguments)}
     entry = {"id": call.id or call_id(identity, index), "type": "function", "function": function}
     return {**entry, **extra_content(call.signature)}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
-from ollama_router_core.translate.conversation import Text, Thinking
-from ollama_router_core.translate.errors import UntranslatableReply
+from ollama_router_core.translate.conversation import ReplyOptions, Text, Thinking, ToolCall
+from ollama_router_core.translate.errors import StreamEventTooLarge, UntranslatableReply
+from ollama_router_core.translate.framing import MAX_EVENT_BYTES
 from ollama_router_core.translate.json_text import encode
 from ollama_router_core.translate.lenient_json import list_of, object_of, reply_object, text_of
 from ollama_router_core.translate.openai.errors import write_stream_error
@@ -26,6 +27,7 @@ from ollama_router_core.translate.openai.replies import (
     read_timings,
     read_usage,
     usage_fields,
+    write_call,
 )
 from ollama_router_core.translate.openai.tool_deltas import ToolDeltas
 from ollama_router_core.translate.replies import (
@@ -152,10 +154,11 @@ class OpenAIReader:
 class OpenAIWriter:
     """Writes the chunks of both routes; `include_usage` adds the usage chunk the client asked for."""
 
-    def __init__(self, identity: ReplyIdentity, *, chat: bool, include_usage: bool) -> None:
+    def __init__(self, identity: ReplyIdentity, options: ReplyOptions, *, chat: bool) -> None:
         self._identity = identity
         self._chat = chat
-        self._include_usage = include_usage
+        self._options = options
+        self._include_usage = include_usage = options.include_usage
         self._head = head_fields(identity, "chat.completion.chunk" if chat else "text_completion")
         opening = b"data: " + encode(self._head)[:-1] + b',"choices":[{"index":0,'
         self._text_head = opening + (b'"delta":{"content":' if chat else b'"text":')
@@ -164,6 +167,9 @@ class OpenAIWriter:
         self._text_tail = b"}" + closing if chat else b',"logprobs":null' + closing
         self._call = -1
         self._bare_call = False
+        self._custom: ToolCallDelta | None = None
+        self._input: list[str] = []
+        self._room = MAX_EVENT_BYTES
 
     def write(self, event: Event) -> bytes:
         """See `StreamWriter.write`."""
@@ -202,12 +208,18 @@ class OpenAIWriter:
         if not self._chat:
             raise UntranslatableReply("the model called a tool, which /v1/completions cannot say")
         if delta.index == self._call:
+            if self._custom is not None:
+                self._hold(delta.arguments)
+                return b""
             if not delta.arguments:
                 return b""
             self._bare_call = False
             return self._delta({"tool_calls": [{"index": delta.index, "function": {"arguments": delta.arguments}}]})
         written = self._close_call()
         self._call = delta.index
+        if delta.name in self._options.tools:
+            self._custom, self._input = delta, [delta.arguments]
+            return written
         self._bare_call = not delta.arguments
         entry = {
             "index": delta.index,
@@ -218,8 +230,22 @@ class OpenAIWriter:
         }
         return written + self._delta({"tool_calls": [entry]})
 
+    def _hold(self, text: str) -> None:
+        self._input.append(text)
+        self._room -= len(text) + 1
+        if self._room < 0:
+            raise StreamEventTooLarge(f"the arguments of a tool call are larger than {MAX_EVENT_BYTES} bytes")
+
     def _close_call(self) -> bytes:
-        """Give a call without arguments an empty object: clients parse what they collected."""
+        """Give a call without arguments an empty object: clients parse what they collected.
+
+        A call of a tool of free text is written whole: the text is known at its end.
+        """
+        if self._custom is not None:
+            first, self._custom = self._custom, None
+            call = ToolCall(first.id, first.name, "".join(self._input))
+            entry = write_call(call, first.index, self._identity, self._options)
+            return self._delta({"tool_calls": [{"index": first.index, **entry}]})
         if not self._bare_call:
             return b""
         self._bare_call = False

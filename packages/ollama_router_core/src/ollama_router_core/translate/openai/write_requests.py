@@ -6,13 +6,18 @@ vLLM, llama.cpp, DeepSeek, OpenRouter and Ollama write.
 
 from __future__ import annotations
 
+import hashlib
 from types import MappingProxyType
 from typing import Any, assert_never
 
+from ollama_router_core.api.endpoints import Family
+from ollama_router_core.translate.accepts import OPENAI_DEFAULT
+from ollama_router_core.translate.arguments import arguments_text
 from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
     Conversation,
     File,
+    FileUrl,
     Image,
     ImageUrl,
     JsonMode,
@@ -30,9 +35,15 @@ from ollama_router_core.translate.conversation import (
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.json_reader import Dropped
-from ollama_router_core.translate.message_parts import data_url, joined_text, joined_thinking, need_messages
+from ollama_router_core.translate.message_parts import data_url, joined_text, need_messages
+from ollama_router_core.translate.openai.replies import extra_content
+from ollama_router_core.translate.openai.write_thoughts import write_thoughts
+from ollama_router_core.translate.signatures import own_signature
 
-__all__ = ["LEVELS", "write_chat", "write_sampling"]
+__all__ = ["LEVELS", "write_chat", "write_person", "write_sampling"]
+
+_LONGEST_NAME = 64
+_AUDIO = MappingProxyType({"audio/wav": "wav", "audio/mpeg": "mp3"})
 
 
 LEVELS = MappingProxyType(
@@ -50,7 +61,7 @@ def write_chat(conversation: Conversation, traits: HostTraits, dropped: Dropped)
     """Write the body of a chat completion, without the model. A stream is always asked for its usage.
 
     Raises:
-        UntranslatableRequest: no message, an image in a tool's result, a text after the gap.
+        UntranslatableRequest: no message, a text after the gap.
     """
     need_messages(conversation)
     if conversation.suffix is not None:
@@ -58,6 +69,7 @@ def write_chat(conversation: Conversation, traits: HostTraits, dropped: Dropped)
     body: dict[str, Any] = {
         "messages": [_write_message(message, traits, dropped) for message in conversation.messages],
         **write_sampling(conversation, traits, dropped),
+        **write_person(conversation, traits, dropped),
     }
     if conversation.tools:
         body["tools"] = [_write_tool(tool) for tool in conversation.tools]
@@ -72,6 +84,27 @@ def write_chat(conversation: Conversation, traits: HostTraits, dropped: Dropped)
     if conversation.verbosity is not None:
         body["verbosity"] = conversation.verbosity
     return body
+
+
+def write_person(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
+    """Write who asks and how the request is to be treated. OpenAI takes names of 64 characters."""
+    members = (OPENAI_DEFAULT if traits.accepts is None else traits.accepts).members
+    wanted = {
+        "user": _short(conversation.user),
+        "safety_identifier": _short(conversation.safety_identifier),
+        "prompt_cache_key": _short(conversation.cache_key),
+        "service_tier": conversation.service_tier,
+    }
+    for key, value in wanted.items():
+        if value is not None and key not in members:
+            dropped.add(key)
+    return {key: value for key, value in wanted.items() if value is not None and key in members}
+
+
+def _short(name: str | None) -> str | None:
+    if name is None or len(name) <= _LONGEST_NAME:
+        return name
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def write_sampling(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
@@ -118,9 +151,10 @@ def _write_content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
                 written.append({"type": "image_url", "image_url": {"url": data_url(part)}})
             case ImageUrl(url=url):
                 written.append({"type": "image_url", "image_url": {"url": url}})
-            case File(name=name):
-                file = {"filename": name or "file", "file_data": data_url(part)}
-                written.append({"type": "file", "file": file})
+            case File():
+                written.append(_write_file(part))
+            case FileUrl(url=url):
+                written.append({"type": "text", "text": url})
             case Thinking() | ToolCall() | ToolResult():
                 raise UntranslatableRequest("only an assistant's message may hold thoughts and tool calls")
             case _:
@@ -128,29 +162,31 @@ def _write_content(parts: tuple[Part, ...]) -> str | list[dict[str, Any]]:
     return written
 
 
+def _write_file(file: File) -> dict[str, Any]:
+    if file.media_type in _AUDIO:
+        return {"type": "input_audio", "input_audio": {"data": file.data, "format": _AUDIO[file.media_type]}}
+    return {"type": "file", "file": {"filename": file.name or "file", "file_data": data_url(file)}}
+
+
 def _write_assistant(message: Message, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
-    if any(isinstance(part, Image | ImageUrl | File) for part in message.parts):
-        raise UntranslatableRequest("an assistant's message cannot hold an image or file in OpenAI's dialect")
+    if any(isinstance(part, Image | ImageUrl | File | FileUrl) for part in message.parts):
+        dropped.add("messages.content.image")
     calls = [part for part in message.parts if isinstance(part, ToolCall)]
     text = joined_text(message.parts, "")
     written: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
     if calls:
         written["tool_calls"] = [_write_call(call) for call in calls]
-    thinking = joined_thinking(message.parts)
-    if thinking and traits.extensions:
-        written["reasoning_content"] = thinking
-    elif any(isinstance(part, Thinking) for part in message.parts):
-        dropped.add("messages.thinking")
-    return written
+    thoughts = [part for part in message.parts if isinstance(part, Thinking)]
+    return {**written, **write_thoughts(thoughts, written["content"], traits, dropped)} if thoughts else written
 
 
 def _write_call(call: ToolCall) -> dict[str, Any]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments or "{}"}}
+    function = {"name": call.name, "arguments": arguments_text(call.arguments)}
+    proof = own_signature(call.signature, Family.OPENAI)
+    return {"id": call.id, "type": "function", "function": function, **extra_content(proof)}
 
 
 def _write_result(result: ToolResult, dropped: Dropped) -> dict[str, Any]:
-    if not all(isinstance(part, Text) for part in result.parts):
-        raise UntranslatableRequest("a tool's result cannot hold an image in OpenAI's dialect")
     if result.is_error:
         dropped.add("messages.content.is_error")
     return {"role": "tool", "tool_call_id": result.call_id, "content": joined_text(result.parts, "\n")}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, assert_never
 
 from ollama_router_core.api.endpoints import Endpoint, Family
+from ollama_router_core.translate.accepts import Accepts, CallIds
 from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.codec import Codec, ConversationRoute, EmbeddingRoute, HeaderField, HostTraits, Route
 from ollama_router_core.translate.errors import UntranslatableRequest
@@ -45,6 +46,9 @@ class ResponsesCodec(Codec):
     routes: Final[tuple[Route, ...]] = (OPENAI_RESPONSES,)
     framing: Final = SERVER_SENT_EVENTS
     token_counts: Final = RESPONSES_TOKEN_COUNTS
+    accepts: Final = Accepts(
+        file_types=frozenset({"application/pdf"}), file_addresses=True, result_files=True, call_ids=CallIds(longest=64)
+    )
     domains: Final[tuple[str, ...]] = ()
     base_path: Final = "/v1"
     request_fields: Final[tuple[HeaderField, ...]] = ()

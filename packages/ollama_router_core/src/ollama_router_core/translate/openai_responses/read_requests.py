@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from ollama_router_core.translate.conversation import (
+    ClientTool,
     Conversation,
     JsonMode,
     JsonSchema,
@@ -20,11 +23,24 @@ from ollama_router_core.translate.conversation import (
     Text,
     ThinkingLevel,
     Tool,
-    ToolChoice,
 )
 from ollama_router_core.translate.errors import UntranslatableRequest
+from ollama_router_core.translate.function_tools import (
+    custom_tool,
+    fitting_choice,
+    function_name,
+    known_tools,
+    left_behind,
+    read_function,
+)
 from ollama_router_core.translate.json_reader import JsonReader
-from ollama_router_core.translate.openai.read_requests import EFFORTS, read_verbosity
+from ollama_router_core.translate.openai.read_requests import (
+    EFFORTS,
+    allowed_names,
+    read_person,
+    read_tool_choice,
+    read_verbosity,
+)
 from ollama_router_core.translate.openai_responses.read_items import NO_STATE, read_input
 
 __all__ = ["read_response_request"]
@@ -48,22 +64,25 @@ _ECHOED = (
 def read_response_request(body: JsonReader) -> Conversation:
     """Read the conversation of a request.
 
-    `store` is accepted, since clients leave it to its default of true, and means nothing: nothing is stored.
+    Clients that leave `store` to its default of true are not refused: most of them never ask for what was stored.
 
     Raises:
-        UntranslatableRequest: a value has the wrong type, or the request wants stored state, an answer in the
-            background, or tools that are not functions.
+        UntranslatableRequest: a value has the wrong type, or the request wants stored state or an answer in the
+            background.
     """
     for key in _STATEFUL:
         body.refuse(key, NO_STATE)
     body.refuse("background", "needs a server that keeps answers; ask for a stream instead")
+    body.refuse("store", NO_STATE)
     for key in ("store", "stream_options", "metadata", "include", "truncation"):
         body.raw(key)
+    tools, known = _read_tools(body)
+    tools = known_tools(tools, allowed_names(body))
     text = body.child("text")
     conversation = Conversation(
         messages=(*_read_instructions(body), *read_input(body)),
-        tools=tuple(_read_tool(fields) for fields in body.children("tools")),
-        tool_choice=_read_tool_choice(body),
+        tools=tools,
+        tool_choice=fitting_choice(read_tool_choice(body), tools, body),
         parallel_tools=body.flag("parallel_tool_calls"),
         sampling=Sampling(
             temperature=body.number("temperature"),
@@ -73,8 +92,9 @@ def read_response_request(body: JsonReader) -> Conversation:
         format=_read_format(text),
         verbosity=read_verbosity(text) if text else None,
         stream=body.flag("stream") is True,
-        reply_options=ReplyOptions(echo=_echo(body.values)),
+        reply_options=ReplyOptions(echo=_echo(body.values), tools=known),
         **_read_reasoning(body),
+        **read_person(body),
     )
     if text is not None:
         text.close()
@@ -90,30 +110,36 @@ def _read_instructions(body: JsonReader) -> list[Message]:
     return [Message(Role.SYSTEM, (Text(text),))] if text else []
 
 
-def _read_tool(fields: JsonReader) -> Tool:
-    if fields.text("type") != "function":
-        raise fields.wrong("type", "function: other tools run on OpenAI's own servers")
-    tool = Tool(
-        name=fields.need_text("name"),
-        description=fields.text("description") or "",
-        parameters=fields.mapping("parameters"),
-        strict=fields.flag("strict"),
-    )
+def _read_tools(body: JsonReader) -> tuple[tuple[Tool, ...], dict[str, ClientTool]]:
+    """Read the tools that the client runs: functions, tools of free text, and groups of both. Others are listed."""
+    tools: list[Tool] = []
+    known: dict[str, ClientTool] = {}
+    for fields in body.children("tools"):
+        _read_tool(fields, body, tools, known)
+    return tuple(tools), known
+
+
+def _read_tool(
+    fields: JsonReader, body: JsonReader, tools: list[Tool], known: dict[str, ClientTool], namespace: str = ""
+) -> None:
+    match fields.text("type"):
+        case "function":
+            tool = read_function(fields)
+            custom = False
+        case "custom":
+            tool, custom = custom_tool(fields), True
+        case "namespace" if not namespace:
+            for inner in fields.children("tools"):
+                _read_tool(inner, body, tools, known, fields.need_text("name"))
+            return
+        case kind:
+            left_behind(body, kind or "?")
+            return
     fields.close()
-    return tool
-
-
-def _read_tool_choice(body: JsonReader) -> ToolChoice | None:
-    value = body.raw("tool_choice")
-    match value:
-        case None:
-            return None
-        case "auto" | "none" | "required":
-            return ToolChoice(mode=value)
-        case {"type": "function"}:
-            return ToolChoice(mode="named", name=body.need_child("tool_choice").need_text("name"))
-        case _:
-            raise body.wrong("tool_choice", "auto, none, required or one function")
+    name = function_name(namespace, tool.name)
+    if custom or namespace:
+        known[name] = ClientTool(name=tool.name, custom=custom, namespace=namespace)
+    tools.append(replace(tool, name=name))
 
 
 def _read_format(text: JsonReader | None) -> ResponseFormat | None:

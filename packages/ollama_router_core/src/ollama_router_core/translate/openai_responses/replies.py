@@ -8,8 +8,9 @@ from typing import Any, assert_never
 
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.translate.arguments import arguments_text, reply_arguments_text
-from ollama_router_core.translate.conversation import ReplyOptions, Text, Thinking, ToolCall
+from ollama_router_core.translate.conversation import ClientTool, ReplyOptions, Text, Thinking, ToolCall
 from ollama_router_core.translate.errors import HostFailed, UntranslatableReply
+from ollama_router_core.translate.function_tools import input_of
 from ollama_router_core.translate.host_errors import is_error_body, read_error_object
 from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, text_of
 from ollama_router_core.translate.openai_responses.read_items import PARAGRAPH
@@ -139,7 +140,8 @@ def write_response(reply: Reply, identity: ReplyIdentity, options: ReplyOptions)
             case Thinking(text=text, signature=signature):
                 output.append(reasoning_item(identity, len(output), text, signature))
             case ToolCall():
-                output.append(call_item(identity, len(output), _with_id(part, calls, identity)))
+                call = _with_id(part, calls, identity)
+                output.append(call_item(identity, len(output), call, options.tools.get(call.name)))
                 calls += 1
             case _:
                 assert_never(part)
@@ -212,8 +214,16 @@ def reasoning_item(identity: ReplyIdentity, index: int, text: str, signature: st
     return {"type": "reasoning", "id": f"rs_{identity.id}_{index}", "summary": summary, "encrypted_content": proof}
 
 
-def call_item(identity: ReplyIdentity, index: int, call: ToolCall, status: str = "completed") -> dict[str, Any]:
-    """Return the output item of a call; a call that has begun has no arguments yet."""
+def call_item(
+    identity: ReplyIdentity, index: int, call: ToolCall, tool: ClientTool | None, status: str = "completed"
+) -> dict[str, Any]:
+    """Return the output item of a call, of what the client knows as `tool`; one that has begun has no arguments yet."""
+    if tool is not None and tool.custom:
+        said = input_of(call.arguments) if status == "completed" else ""
+        item = {"type": "custom_tool_call", "id": f"ctc_{identity.id}_{index}", "status": status}
+        return {**item, "call_id": call.id, "name": tool.name, "input": said}
     arguments = arguments_text(call.arguments) if status == "completed" else ""
     item = {"type": "function_call", "id": f"fc_{identity.id}_{index}", "status": status, "call_id": call.id}
+    if tool is not None:
+        return {**item, "name": tool.name, "namespace": tool.namespace, "arguments": arguments}
     return {**item, "name": call.name, "arguments": arguments}

@@ -12,7 +12,7 @@ from typing import Any, assert_never
 from msgspec import Struct
 
 from ollama_router_core.translate.api_errors import ApiError
-from ollama_router_core.translate.conversation import ReplyOptions, ToolCall
+from ollama_router_core.translate.conversation import ClientTool, ReplyOptions, ToolCall
 from ollama_router_core.translate.errors import StreamEventTooLarge
 from ollama_router_core.translate.json_text import encode
 from ollama_router_core.translate.openai_responses.errors import failed_status
@@ -58,6 +58,11 @@ class _Call(Struct, frozen=True):
     index: int
     id: str
     name: str
+    tool: ClientTool | None
+
+    @property
+    def is_custom(self) -> bool:
+        return self.tool is not None and self.tool.custom
 
 
 class ResponsesWriter:
@@ -152,12 +157,16 @@ class ResponsesWriter:
         if not (isinstance(self._open, _Call) and self._open.index == delta.index):
             written = self._end_item()
             call = ToolCall(delta.id or call_id(self._identity, delta.index), delta.name, "")
-            item = call_item(self._identity, len(self._output), call, "in_progress")
-            written += self._begin(_Call(delta.index, call.id, call.name), item)
+            tool = self._options.tools.get(call.name)
+            item = call_item(self._identity, len(self._output), call, tool, "in_progress")
+            written += self._begin(_Call(delta.index, call.id, call.name, tool), item)
         return written + self._write_arguments(delta.arguments) if delta.arguments else written
 
     def _write_arguments(self, text: str) -> bytes:
+        """Pass arguments on; those of a tool of free text wait, since the text is known at their end."""
         self._hold(text)
+        if isinstance(self._open, _Call) and self._open.is_custom:
+            return b""
         return self._event("function_call_arguments.delta", {**self._place, "delta": text})
 
     def _end_item(self) -> bytes:
@@ -171,18 +180,24 @@ class ResponsesWriter:
             case _Reasoning():
                 written = self._end_summary() if self._pieces else b""
                 item = reasoning_item(self._identity, index, "".join(self._pieces), self._signature)
-            case _Call(id=given_id, name=name):
-                # Clients parse what they collected, and nothing is not JSON.
-                written = b"" if self._pieces else self._write_arguments("{}")
-                arguments = "".join(self._pieces)
-                written += self._event("function_call_arguments.done", {**self._place, "arguments": arguments})
-                item = call_item(self._identity, index, ToolCall(given_id, name, arguments))
+            case _Call():
+                written, item = self._end_call(self._open)
             case _:
                 assert_never(self._open)
         self._open, self._pieces, self._signature = None, [], ""
         written += self._event("output_item.done", {"output_index": index, "item": item})
         self._output.append(item)
         return written
+
+    def _end_call(self, call: _Call) -> tuple[bytes, dict[str, Any]]:
+        # Clients parse what they collected, and nothing is not JSON.
+        written = b"" if self._pieces else self._write_arguments("{}")
+        arguments = "".join(self._pieces)
+        item = call_item(self._identity, len(self._output), ToolCall(call.id, call.name, arguments), call.tool)
+        if call.is_custom:
+            written += self._event("custom_tool_call_input.delta", {**self._place, "delta": item["input"]})
+            return written + self._event("custom_tool_call_input.done", {**self._place, "input": item["input"]}), item
+        return written + self._event("function_call_arguments.done", {**self._place, "arguments": arguments}), item
 
     def _end_text(self) -> bytes:
         part, place = text_part("".join(self._pieces)), {**self._place, **_CONTENT}

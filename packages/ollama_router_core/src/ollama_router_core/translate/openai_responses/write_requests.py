@@ -14,6 +14,7 @@ from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
     Conversation,
     File,
+    FileUrl,
     Image,
     ImageUrl,
     JsonMode,
@@ -32,7 +33,7 @@ from ollama_router_core.translate.conversation import (
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.json_reader import Dropped
 from ollama_router_core.translate.message_parts import data_url, joined_text, need_messages
-from ollama_router_core.translate.openai.write_requests import LEVELS
+from ollama_router_core.translate.openai.write_requests import LEVELS, write_person
 from ollama_router_core.translate.signatures import own_signature
 
 __all__ = ["write_response_request"]
@@ -42,7 +43,7 @@ def write_response_request(conversation: Conversation, traits: HostTraits, dropp
     """Write the body of a request, without the model.
 
     Raises:
-        UntranslatableRequest: no message, an image that an assistant said, a text after the gap.
+        UntranslatableRequest: no message, a text after the gap.
     """
     need_messages(conversation)
     if conversation.suffix is not None:
@@ -55,6 +56,7 @@ def write_response_request(conversation: Conversation, traits: HostTraits, dropp
         **_write_sampling(conversation, traits, dropped),
         **_write_tools(conversation),
         **_write_reasoning(conversation, dropped),
+        **write_person(conversation, traits, dropped),
     }
     if instructions:
         body["instructions"] = instructions
@@ -99,6 +101,8 @@ def _write_part(part: Part) -> dict[str, Any]:
             return {"type": "input_image", "detail": "auto", "image_url": url}
         case File(name=name):
             return {"type": "input_file", "filename": name or "file", "file_data": data_url(part)}
+        case FileUrl(url=url):
+            return {"type": "input_file", "file_url": url}
         case Thinking() | ToolCall() | ToolResult():
             raise UntranslatableRequest("only an assistant's message may hold thoughts and tool calls")
         case _:
@@ -121,8 +125,9 @@ def _write_said(part: Part, traits: HostTraits, dropped: Dropped) -> dict[str, A
         case ToolCall(id=call_id, name=name, arguments=arguments):
             call = {"type": "function_call", "call_id": call_id, "name": name}
             return {**call, "arguments": arguments_text(arguments)}
-        case Image() | ImageUrl() | File() | ToolResult():
-            raise UntranslatableRequest("an assistant's message cannot hold an image or file in OpenAI's dialect")
+        case Image() | ImageUrl() | File() | FileUrl() | ToolResult():
+            dropped.add("messages.content.image")
+            return None
         case _:
             assert_never(part)
 

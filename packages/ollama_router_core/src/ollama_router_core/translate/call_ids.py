@@ -1,0 +1,50 @@
+"""Ids of tool calls, in the alphabets and lengths of the dialects.
+
+An id comes from a host, goes through a client of another dialect, and must come back to its host as it was: Kimi's
+`functions.read:0` is a part of the model's prompt. So escaping it for Anthropic's clients can be undone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from ollama_router_core.translate.accepts import CallIds
+
+__all__ = ["escaped_id", "fitted_id", "original_id"]
+
+_WORD = re.compile(r"[A-Za-z0-9_-]+")
+_ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
+_ESCAPE = re.compile(r"_([0-9a-f]{1,6})_")
+_PREFIX = "call_"
+
+
+def escaped_id(text: str) -> str:
+    """Return an id in Anthropic's alphabet (letters, digits, `-`, `_`); equal ids stay equal."""
+    if _WORD.fullmatch(text):
+        return text
+    return "_" + "".join(char if _WORD.fullmatch(char) and char != "_" else f"_{ord(char):x}_" for char in text)
+
+
+def original_id(text: str) -> str:
+    """Undo `escaped_id`; any other text stays as it is."""
+    if not text.startswith("_") or not _ESCAPE.search(text, 1):
+        return text
+    try:
+        plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text[1:])
+    except (OverflowError, ValueError):
+        return text
+    return plain if escaped_id(plain) == text else text
+
+
+def fitted_id(text: str, rule: CallIds) -> str:
+    """Return the id for a host: its own as it was, or one in its place."""
+    plain = original_id(text)
+    if rule.alphabet == "word":
+        plain = escaped_id(plain)
+    fits = len(plain) == rule.longest if rule.exact else len(plain) <= rule.longest
+    if fits and (rule.alphabet != "alphanumeric" or _ALPHANUMERIC.fullmatch(plain)):
+        return plain
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    made = digest if rule.alphabet == "alphanumeric" else _PREFIX + digest
+    return made[: min(rule.longest, len(_PREFIX) + 32)]

@@ -14,6 +14,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from ollama_router_core.translate import ROUTES, ConversationRoute, HostTraits, ReplyIdentity, ReplyOptions, codec_of
+from ollama_router_core.translate.answer_order import events_of_reply
 from ollama_router_core.translate.conversation import (
     Conversation,
     Image,
@@ -235,6 +236,11 @@ def stream_of(events: Iterable[Event], route: ConversationRoute) -> bytes:
     """The stream as a server of the dialect writes it."""
     writer = route.stream_writer(IDENTITY, ReplyOptions(include_usage=True), MAX_EVENT_BYTES)
     return b"".join(writer.write(event) for event in events)
+
+
+def event_stream(answer: bytes, route: ConversationRoute) -> bytes:
+    """A whole answer of a server as its stream."""
+    return stream_of(events_of_reply(route.read_reply(json.loads(answer))), route)
 
 
 def events_of(stream: bytes, route: ConversationRoute) -> list[Event]:

@@ -141,6 +141,8 @@ class TestReadCredential:
             [(b"x-api-key", b"T0k")],
             [(b"x-api-key", b" T0k ")],
             [(b"host", b"h"), (b"x-api-key", b"T0k"), (b"authorization", b"Bearer T0k")],
+            [(b"x-api-key", b""), (b"authorization", b"Bearer T0k")],
+            [(b"authorization", b"Bearer T0k"), (b"x-api-key", b" ")],
         ],
     )
     def test_accepted_places(self, headers: list[tuple[bytes, bytes]]) -> None:

@@ -103,7 +103,7 @@ async def test_an_anthropic_client_reaches_openai(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_responses_client_reaches_other_hosts(tmp_path: Path, api: str, path: str, stream: bool) -> None:
     """`/v1/responses` on a model of a host that has no such route, whole and streamed, with its tokens in the row."""
-    asked = {"model": "gpt-4", "input": "hello", "stream": stream, "store": True}
+    asked = {"model": "gpt-4", "input": "hello", "stream": stream}
     async with _stage(tmp_path, api=api) as (router, simulator), router.client() as client:
         answer = await client.post("/v1/responses", json=asked)
         rows = await router.rows()
@@ -193,6 +193,41 @@ async def test_lists_and_show_tell_what_the_settings_say(tmp_path: Path) -> None
     assert show["model_info"] == {"general.context_length": 128000}
     assert [row["id"] for row in listed] == ["gpt-4"]
     assert not simulator.requests
+
+
+async def test_an_anthropic_client_lists_models_in_its_own_shape(tmp_path: Path) -> None:
+    """`anthropic-version` tells who asks; one page has them all, with the limits that are known."""
+    models = {"gpt-4": {"name": _THEIRS, "context_length": 128000}}
+    async with _stage(tmp_path, models=models) as (router, _), router.client() as client:
+        asked = {"anthropic-version": "2023-06-01"}
+        listed = (await client.get("/v1/models", headers=asked)).json()
+        one = (await client.get("/v1/models/gpt-4", headers=asked)).json()
+    assert (listed["first_id"], listed["last_id"], listed["has_more"]) == ("gpt-4", "gpt-4", False)
+    assert listed["data"] == [one]
+    assert (one["type"], one["id"], one["display_name"]) == ("model", "gpt-4", "gpt-4")
+    assert one["max_input_tokens"] == 128000
+    assert one["created_at"].endswith("Z")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_signed_thoughts_are_put_back_for_a_client_that_has_no_place_for_them(
+    tmp_path: Path, stream: bool
+) -> None:
+    """An Ollama client calls a tool of a host that wants its signature back with the result, and only its own user."""
+    content = [
+        {"type": "thinking", "thinking": "hm", "signature": "sig-1"},
+        {"type": "tool_use", "id": "t1", "name": "f", "input": {}},
+    ]
+    body = json.dumps({"type": "message", "content": content, "stop_reason": "tool_use"}).encode()
+    async with _stage(tmp_path, api="anthropic") as (router, simulator), router.client() as client:
+        simulator.misbehave(Answer(status=200, body=body), times=1)
+        first = await client.post("/api/chat", json={**_CHAT, "stream": stream})
+        turn = next(line["message"] for line in _lines(first.text) if "tool_calls" in line["message"])
+        turn.pop("thinking", None)
+        messages = [*_CHAT["messages"], turn, {"role": "tool", "tool_name": "f", "content": "1"}]
+        await client.post("/api/chat", json={**_CHAT, "messages": messages, "stream": stream})
+    sent = simulator.requests_to("/v1/messages")[-1].json
+    assert sent["messages"][1]["content"][0] == {"type": "thinking", "thinking": "hm", "signature": "sig-1"}
 
 
 async def test_loading_a_model_elsewhere_costs_nothing(tmp_path: Path) -> None:

@@ -171,7 +171,8 @@ def _try(
     started, answer = environment.now(), None
     repeatable = destination.ends_runs or request.endpoint.kind is Kind.READ
     try:
-        outbound = yield from computed(work_of(request, destination), partial(prepare, request, destination))
+        recall = environment.thoughts.recall(context.user_id)
+        outbound = yield from computed(work_of(request, destination), partial(prepare, request, destination, recall))
         sent = note_sent(environment.fleet, destination.name, request)
         outgoing = _outgoing(context, destination, outbound, repeatable=repeatable)
         upstream = yield from _head(context, outgoing, heartbeat)

@@ -110,6 +110,11 @@ class RequestContext(Struct, eq=False, kw_only=True):
         return ",".join(values) if values else None
 
     @property
+    def user_id(self) -> int | None:
+        """The user's id, None where nobody is asked who they are."""
+        return None if self.user is None else self.user.id
+
+    @property
     def family(self) -> Family:
         """The dialect of its errors."""
         return family_of_path(self.path)

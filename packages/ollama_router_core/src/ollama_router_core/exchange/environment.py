@@ -14,6 +14,7 @@ from ollama_router_core.fleet.prefixes import Prefixes
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.outbound.destinations import Destination
+from ollama_router_core.translate import KeptThoughts
 
 __all__ = ["Clock", "Environment", "Fleet", "LastUploads", "Limits"]
 
@@ -128,6 +129,7 @@ class Environment:
         self.alone = alone
         self.models_changed = models_changed
         self.last_uploads: LastUploads = OrderedDict()
+        self.thoughts = KeptThoughts()
         self.reconfigure(config)
 
     def reconfigure(self, config: Config) -> None:

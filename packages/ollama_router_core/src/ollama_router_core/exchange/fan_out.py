@@ -22,7 +22,10 @@ from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Caller
 from ollama_router_core.fleet.observations import observe_ps, observe_tags
+from ollama_router_core.fleet.snapshot import InstalledModel
 from ollama_router_core.responses.merging import (
+    anthropic_model,
+    anthropic_models,
     find_openai_model,
     lowest_version,
     merge_openai_models,
@@ -60,7 +63,10 @@ def answer_merged(environment: Environment, context: RequestContext, request: Pa
     endpoint = request.endpoint
     path = "/v1/models" if endpoint.name == "openai_model" else endpoint.path
     replies = yield from ask_fleet(environment, path)
-    body = _MERGES[endpoint.name](_Listing(environment, context.user, request, replies))
+    listing = _Listing(environment, context.user, request, replies)
+    body = _MERGES[endpoint.name](listing)
+    if endpoint.name in _ANTHROPIC_TOO and any(name == b"anthropic-version" for name, _ in context.headers):
+        body = _ANTHROPIC_TOO[endpoint.name](body, listing.context_of)
     yield from answer_for(context, body, JSON if endpoint.family is Family.OPENAI else JSON_UTF8)
 
 
@@ -106,6 +112,10 @@ def _is_believed(environment: Environment, name: str, path: str, body: bytes) ->
     return True
 
 
+def _longest_context(model: InstalledModel) -> int | None:
+    return model.context_length if model.facts is None else model.facts.context_length
+
+
 class _Listing:
     """The servers' answers, as one user may see them."""
 
@@ -147,6 +157,17 @@ class _Listing:
             raise NoServerFits("no server answers: see orouter status", retry_after=5)
         return json.dumps({"version": version}, separators=(",", ":")).encode()
 
+    def context_of(self, name: str) -> int | None:
+        """The longest context of a model in tokens: what its host or a server says, None if nobody does."""
+        config, model = self._environment.config, canonical_name(name)
+        place = config.models.explicit_assignments.get(name)
+        if place is not None and place in config.external_hosts:
+            return self._environment.destinations[place].listing(name).context_length
+        servers = self._environment.fleet.snapshot.servers.values()
+        found = ((server.installed or {}).get(model) for server in servers)
+        lengths = (None if one is None else _longest_context(one) for one in found)
+        return max((length for length in lengths if length is not None), default=None)
+
     def _entries(self) -> Iterator[Row]:
         return map(codec_of(self._request.endpoint.family).model_entry, self._assigned())
 
@@ -181,6 +202,11 @@ class _Listing:
         return found
 
 
+_ANTHROPIC_TOO: Mapping[str, Callable[[bytes, Callable[[str], int | None]], bytes]] = {
+    "openai_models": anthropic_models,
+    "openai_model": anthropic_model,
+}
+"""Routes that Anthropic's API has as well, in a shape of its own."""
 _MERGES: Mapping[str, Callable[[_Listing], bytes]] = {
     "tags": _Listing.tags,
     "ps": _Listing.ps,

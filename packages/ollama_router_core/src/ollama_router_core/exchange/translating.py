@@ -17,7 +17,7 @@ from ollama_router_core.exchange.relaying import answer_head, next_piece
 from ollama_router_core.outbound.sending import Translation, answer_here
 from ollama_router_core.responses.usage import UsageReader
 from ollama_router_core.routing.decision import Decision
-from ollama_router_core.translate import HostFailed, StreamTranslator, TranslatedError
+from ollama_router_core.translate import HostFailed, StreamTranslator, TranslatedError, TurnThoughts
 
 __all__ = ["answer_in_place", "relay_translated"]
 
@@ -74,6 +74,8 @@ def _relay_stream(
         yield Write(written)
         yield Cut()
         return
+    if (turn := translator.thoughts) is not None:
+        environment.thoughts.keep(context.user_id, turn)
     yield finish(context, written)
     yield from _drain(context, answer)
 
@@ -132,13 +134,16 @@ def _relay_whole(
     now = context.first_byte = environment.now()
     usage = context.usage = UsageReader(translation.host.family, streamed=False)
     usage.feed(body)
-    elapsed = context.elapsed_ns(now)
+    elapsed, turns = context.elapsed_ns(now), list[TurnThoughts]()
+    reply = partial(translation.reply, body, context.identity, elapsed_ns=elapsed, keep=turns.append)
     try:
-        written = yield from computed(len(body), partial(translation.reply, body, context.identity, elapsed_ns=elapsed))
+        written = yield from computed(len(body), reply)
     except HostFailed as error:
         context.error = error
         yield from _write_error(context, answer, translation.failure(error, context.identity))
         return
+    for turn in turns:
+        environment.thoughts.keep(context.user_id, turn)
     yield from _write_whole(context, 200, _head(context, answer, translation), written)
 
 

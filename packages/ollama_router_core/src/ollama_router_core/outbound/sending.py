@@ -6,6 +6,8 @@ own API as they are, and the others translated.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec import Struct
 
 from ollama_router_core.api.requests import ParsedRequest
@@ -16,11 +18,13 @@ from ollama_router_core.translate import (
     ROUTES,
     ConversationRoute,
     HostFailed,
+    Recall,
     ReplyIdentity,
     ReplyOptions,
     Route,
     StreamTranslator,
     TranslatedError,
+    TurnThoughts,
     UntranslatableReply,
     UntranslatableRequest,
     codec_of,
@@ -63,8 +67,10 @@ class Translation(Struct, frozen=True, kw_only=True):
             raise UntranslatableReply(f"an answer of {self.host.path} is not a stream")
         return StreamTranslator(self.host, self.client, identity=identity, options=self.options)
 
-    def reply(self, body: bytes, identity: ReplyIdentity, *, elapsed_ns: int) -> bytes:
-        """Translate a whole answer into the client's dialect.
+    def reply(
+        self, body: bytes, identity: ReplyIdentity, *, elapsed_ns: int, keep: Callable[[TurnThoughts], None]
+    ) -> bytes:
+        """Translate a whole answer into the client's dialect; see `translate_reply`.
 
         Raises:
             UntranslatableReply: it is not an answer of the host's dialect, or has more values than any.
@@ -72,7 +78,13 @@ class Translation(Struct, frozen=True, kw_only=True):
         if (too_many := too_many_values(body)) is not None:
             raise UntranslatableReply(f"the answer has {too_many}")
         return translate_reply(
-            body, source=self.host, target=self.client, identity=identity, options=self.options, elapsed_ns=elapsed_ns
+            body,
+            source=self.host,
+            target=self.client,
+            identity=identity,
+            options=self.options,
+            elapsed_ns=elapsed_ns,
+            keep=keep,
         )
 
     def error(self, status: int, body: bytes, identity: ReplyIdentity) -> TranslatedError:
@@ -114,8 +126,8 @@ class Outbound(Struct, frozen=True, kw_only=True):
         return f"Outbound(target={self.target!r}, body=<{len(self.body)} bytes>, model={self.model!r})"
 
 
-def prepare(request: ParsedRequest, destination: Destination) -> Outbound:
-    """Build a request for a destination.
+def prepare(request: ParsedRequest, destination: Destination, recall: Recall | None = None) -> Outbound:
+    """Build a request for a destination; `recall` gives thoughts that the client could not send back.
 
     Raises:
         UntranslatableRequest: the host speaks another API, and the request cannot be said in it.
@@ -126,7 +138,7 @@ def prepare(request: ParsedRequest, destination: Destination) -> Outbound:
         return _counted(request, destination, target=request.target, headers=headers, model=asked)
     if codec_of(destination.family).serves(request.endpoint, destination.traits):
         return _as_it_is(request, destination, asked)
-    return _translated(request, destination, asked)
+    return _translated(request, destination, asked, recall)
 
 
 def work_of(request: ParsedRequest, destination: Destination) -> int:
@@ -160,7 +172,7 @@ def _content_type(request: ParsedRequest) -> Fields:
     return () if request.content_type is None else ((b"content-type", request.content_type),)
 
 
-def _translated(request: ParsedRequest, destination: Destination, asked: str) -> Outbound:
+def _translated(request: ParsedRequest, destination: Destination, asked: str, recall: Recall | None) -> Outbound:
     source = route_at(request.endpoint.path)
     if source is None or request.document is None:
         raise UntranslatableRequest(
@@ -174,6 +186,7 @@ def _translated(request: ParsedRequest, destination: Destination, asked: str) ->
         target=codec.route_for(source),
         model=model,
         traits=destination.traits,
+        recall=recall,
     )
     translation = Translation(
         client=source, host=said.route, stream=said.stream, options=said.reply_options, dropped=said.dropped

@@ -16,6 +16,8 @@ from ollama_router_core.errors import UpstreamProtocolError
 from ollama_router_core.responses.server_documents import is_version, read_document, read_rows
 
 __all__ = [
+    "anthropic_model",
+    "anthropic_models",
     "find_openai_model",
     "lowest_version",
     "merge_openai_models",
@@ -31,6 +33,7 @@ Bodies = Mapping[str, bytes]
 Row = Mapping[str, Any]
 """One model, as a server lists it. `extra` rows are models that the config offers although no server lists them."""
 
+_LAST_SECOND = 253_402_300_799  # of the year 9999
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -77,6 +80,29 @@ def merge_openai_models(
     if len(bodies) > 1:
         ordered.sort(key=lambda row: -_number(row.get("created")))
     return _dump({"object": "list", "data": [*ordered, *added] or None}) + b"\n"
+
+
+def anthropic_models(models: bytes, limits: Callable[[str], int | None]) -> bytes:
+    """`/v1/models` for a client of Anthropic's: the merged list in its shape, all on one page.
+
+    `limits` gives the context of a model in tokens by its id.
+    """
+    rows = [_anthropic_row(row, limits) for _, row in _rows({"": models}, "data", _everything)]
+    edges = {"first_id": rows[0]["id"], "last_id": rows[-1]["id"]} if rows else {"first_id": None, "last_id": None}
+    return _dump({"data": rows, "has_more": False, **edges})
+
+
+def anthropic_model(model: bytes, limits: Callable[[str], int | None]) -> bytes:
+    """`/v1/models/{model}` for a client of Anthropic's."""
+    return _dump(_anthropic_row(json.loads(model), limits))
+
+
+def _anthropic_row(row: Row, limits: Callable[[str], int | None]) -> dict[str, Any]:
+    name = str(row.get("id"))
+    created = datetime.fromtimestamp(min(max(_number(row.get("created")), 0), _LAST_SECOND), tz=UTC)
+    entry = {"type": "model", "id": name, "display_name": name, "created_at": f"{created:%Y-%m-%dT%H:%M:%SZ}"}
+    context = limits(name)
+    return entry if context is None else {**entry, "max_input_tokens": context, "max_tokens": context}
 
 
 def find_openai_model(

@@ -27,6 +27,7 @@ from ollama_router_core.translate.errors import (
 )
 from ollama_router_core.translate.external_models import ExternalModel
 from ollama_router_core.translate.host_errors import read_host_error
+from ollama_router_core.translate.kept_thoughts import KeptThoughts, Recall, TurnThoughts
 from ollama_router_core.translate.registry import CODECS, ROUTES, codec_of, family_of_domain, route_at
 from ollama_router_core.translate.replies import ReplyIdentity
 from ollama_router_core.translate.reply_translation import (
@@ -50,6 +51,8 @@ __all__ = [
     "ExternalModel",
     "HostFailed",
     "HostTraits",
+    "KeptThoughts",
+    "Recall",
     "ReplyIdentity",
     "ReplyOptions",
     "Route",
@@ -57,6 +60,7 @@ __all__ = [
     "StreamTranslator",
     "TranslatedError",
     "TranslatedRequest",
+    "TurnThoughts",
     "UntranslatableReply",
     "UntranslatableRequest",
     "codec_of",

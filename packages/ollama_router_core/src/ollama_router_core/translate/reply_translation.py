@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, assert_never
 
 from msgspec.structs import replace
 
-from ollama_router_core.translate.answer_order import ReplyCollector
+from ollama_router_core.translate.answer_order import ReplyCollector, events_of_reply
 from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.codec import ConversationRoute, EmbeddingRoute, Route
 from ollama_router_core.translate.confidential import Confidential
@@ -14,10 +16,12 @@ from ollama_router_core.translate.conversation import NO_REPLY_OPTIONS, ReplyOpt
 from ollama_router_core.translate.errors import UntranslatableReply
 from ollama_router_core.translate.host_errors import is_final
 from ollama_router_core.translate.json_text import JsonError, encode
+from ollama_router_core.translate.kept_thoughts import ThoughtsCollector, TurnThoughts
 from ollama_router_core.translate.lenient_json import reply_object
 from ollama_router_core.translate.registry import codec_of
 from ollama_router_core.translate.replies import Reply, ReplyIdentity, Timings
 from ollama_router_core.translate.think_tags import without_think_tags
+from ollama_router_core.translate.timestamps import call_id
 
 __all__ = ["TranslatedError", "translate_error", "translate_reply", "written_error"]
 
@@ -30,10 +34,12 @@ def translate_reply(
     identity: ReplyIdentity,
     options: ReplyOptions = NO_REPLY_OPTIONS,
     elapsed_ns: int = 0,
+    keep: Callable[[TurnThoughts], None] | None = None,
 ) -> bytes:
     """Say as `target`, the client's route, what a host answered on `source`.
 
-    `elapsed_ns` is how long the answer took, for an Ollama client of a host that does not say.
+    `elapsed_ns` is how long the answer took, for an Ollama client of a host that does not say. `keep` is given what led
+    to the calls in the answer, if their host could want it back.
 
     Raises:
         HostFailed: the answer is an error.
@@ -42,19 +48,27 @@ def translate_reply(
     """
     measured = Timings(total_ns=elapsed_ns)
     try:
-        return encode(_rewrite(body, source, target, identity, options, measured))
+        return encode(_rewrite(body, source, target, identity, options, measured, keep))
     except JsonError as error:
         raise UntranslatableReply(f"the server's answer cannot be carried over: {error}") from None
 
 
 def _rewrite(
-    body: bytes, source: Route, target: Route, identity: ReplyIdentity, options: ReplyOptions, took: Timings
+    body: bytes,
+    source: Route,
+    target: Route,
+    identity: ReplyIdentity,
+    options: ReplyOptions,
+    took: Timings,
+    keep: Callable[[TurnThoughts], None] | None,
 ) -> dict[str, Any]:
     match source:
         case ConversationRoute():
             if not isinstance(target, ConversationRoute):
                 raise _unlike(source, target)
             reply = without_think_tags(_read(body, source))
+            if keep is not None and (turn := _thoughts(reply, identity)) is not None:
+                keep(turn)
             return target.write_reply(replace(reply, timings=reply.timings or took), identity, options)
         case EmbeddingRoute():
             if not isinstance(target, EmbeddingRoute):
@@ -63,6 +77,13 @@ def _rewrite(
             return target.write_reply(replace(vectors, timings=vectors.timings or took), identity, options)
         case _:
             assert_never(source)
+
+
+def _thoughts(reply: Reply, identity: ReplyIdentity) -> TurnThoughts | None:
+    collector = ThoughtsCollector(partial(call_id, identity))
+    for event in events_of_reply(reply):
+        collector.see(event)
+    return collector.turn()
 
 
 def _read(body: bytes, source: ConversationRoute) -> Reply:

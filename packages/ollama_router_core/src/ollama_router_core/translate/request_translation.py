@@ -14,6 +14,7 @@ from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.fitting import fitted
 from ollama_router_core.translate.json_reader import Dropped, JsonReader
 from ollama_router_core.translate.json_text import JsonError, decode, encode_exactly
+from ollama_router_core.translate.kept_thoughts import Recall, with_thoughts
 from ollama_router_core.translate.registry import codec_of
 
 __all__ = ["TranslatedRequest", "translate_request"]
@@ -52,8 +53,11 @@ def translate_request(
     target: Route,
     model: str,
     traits: HostTraits = _DEFAULT_TRAITS,
+    recall: Recall | None = None,
 ) -> TranslatedRequest:
     """Say on `target` what a client said on `source`. `model` is the name the host knows the model by.
+
+    `recall` gives thoughts that the client could not send back.
 
     Raises:
         UntranslatableRequest: the body is not one of `source`, or asks for what `target` cannot express.
@@ -62,7 +66,7 @@ def translate_request(
     try:
         reader = JsonReader(dict(body) if isinstance(body, Mapping) else decode(body), "", dropped)
         reader.raw("model")
-        written = _rewrite(reader, source, target, traits, dropped)
+        written = _rewrite(reader, source, target, traits, dropped, recall)
         text = encode_exactly({"model": model, **written.body})
     except JsonError as error:
         raise UntranslatableRequest(f"the body cannot be carried over: {error}") from None
@@ -75,7 +79,9 @@ def translate_request(
     )
 
 
-def _rewrite(reader: JsonReader, source: Route, target: Route, traits: HostTraits, dropped: Dropped) -> _Written:
+def _rewrite(
+    reader: JsonReader, source: Route, target: Route, traits: HostTraits, dropped: Dropped, recall: Recall | None
+) -> _Written:
     match source:
         case ConversationRoute():
             if not isinstance(target, ConversationRoute):
@@ -83,6 +89,8 @@ def _rewrite(reader: JsonReader, source: Route, target: Route, traits: HostTrait
             conversation = source.read_request(reader)
             reader.close()
             accepts = traits.accepts or codec_of(target.family).accepts
+            if recall is not None:
+                conversation = with_thoughts(conversation, recall)
             conversation = fitted(conversation, accepts, dropped)
             return _Written(
                 body=target.write_request(conversation, traits, dropped),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -14,6 +15,7 @@ from ollama_router_core.translate.conversation import NO_REPLY_OPTIONS, ReplyOpt
 from ollama_router_core.translate.errors import HostFailed, UntranslatableReply
 from ollama_router_core.translate.framing import MAX_EVENT_BYTES, WholeText
 from ollama_router_core.translate.json_text import JsonError
+from ollama_router_core.translate.kept_thoughts import ThoughtsCollector, TurnThoughts
 from ollama_router_core.translate.lenient_json import reply_object
 from ollama_router_core.translate.registry import codec_of
 from ollama_router_core.translate.replies import (
@@ -28,6 +30,7 @@ from ollama_router_core.translate.replies import (
     Timings,
     ToolCallDelta,
 )
+from ollama_router_core.translate.timestamps import call_id
 
 __all__ = ["StreamTranslator"]
 
@@ -60,9 +63,15 @@ class StreamTranslator:
         self._whole = None if framing.of_lines else WholeText(max_event_bytes)
         self._reader = source.stream_reader()
         self._order = AnswerOrder(max_event_bytes)
+        self._thoughts = ThoughtsCollector(partial(call_id, identity))
         self._writer = target.stream_writer(identity, options, max_event_bytes)
         self._started = False
         self._first_ns: int | None = None
+
+    @property
+    def thoughts(self) -> TurnThoughts | None:
+        """What led to the calls of an answer that ended well, to be kept for the next turn; None for nothing."""
+        return self._thoughts.turn() if self.done and self.failure is None else None
 
     def feed(self, data: bytes, *, elapsed_ns: int = 0) -> bytes:
         """Return the client's bytes for some of the host's. `elapsed_ns` is the time since the request was sent."""
@@ -130,6 +139,8 @@ class StreamTranslator:
     def _write(self, event: Event, elapsed_ns: int) -> bytes:
         match event:
             case TextDelta() | ThinkingDelta() | ThinkingSigned() | ToolCallDelta():
+                if not isinstance(event, TextDelta):
+                    self._thoughts.see(event)
                 if self._first_ns is not None:
                     return self._writer.write(event)
                 self._first_ns = elapsed_ns

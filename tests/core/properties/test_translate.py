@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ollama_router_core.errors import UpstreamDisconnected, UpstreamError
+from ollama_router_core.errors import UpstreamError, UpstreamIncomplete
 from ollama_router_core.responses.usage import UsageReader
 from ollama_router_core.translate import (
     CODECS,
@@ -155,7 +155,7 @@ def test_a_stream_cut_before_its_end_is_never_ended_as_if_complete(data, source,
     unfinished = stream_of(events[:-1], source)
     translator = StreamTranslator(source, target, identity=IDENTITY)
     written = translator.feed(unfinished[: data.draw(st.integers(0, len(unfinished)))]) + translator.finish()
-    assert isinstance(translator.failure, UpstreamDisconnected | UntranslatableReply)
+    assert isinstance(translator.failure, UpstreamIncomplete | UntranslatableReply)
     assert isinstance(events_of(written, target)[-1], Failed)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ollama_router_core.errors import UpstreamDisconnected
+from ollama_router_core.errors import UpstreamIncomplete
 from ollama_router_core.translate import ConversationRoute, ReplyOptions, StreamTranslator, translate_reply
 from ollama_router_core.translate.answer_order import events_of_reply
 from ollama_router_core.translate.anthropic.codec import ANTHROPIC_MESSAGES as ANTHROPIC
@@ -348,7 +348,7 @@ def test_a_stream_in_place_of_a_whole_answer_is_put_together(source, target) -> 
     """Some servers stream whatever was asked; one that breaks off is no answer."""
     stream = stream_of(events_of_reply(REPLY), source)
     assert the_same(whole(stream, source, target))
-    with pytest.raises(UpstreamDisconnected):
+    with pytest.raises(UpstreamIncomplete):
         whole(stream[: len(stream) // 2].rpartition(b"\n")[0] + b"\n", source, target)
 
 

@@ -172,7 +172,7 @@ class ReplyCollector:
         """Return the answer.
 
         Raises:
-            UpstreamDisconnected: it is not complete.
+            UpstreamIncomplete: it is not complete.
         """
         if self.reply is None:
             raise ended_early()

@@ -78,7 +78,7 @@ class StreamReader(Protocol):
         """Return the `Finished` that the end of the bytes implies.
 
         Raises:
-            UpstreamDisconnected: the answer was not complete.
+            UpstreamIncomplete: the answer was not complete.
         """
         ...
 

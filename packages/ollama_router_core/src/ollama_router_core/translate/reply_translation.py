@@ -43,7 +43,7 @@ def translate_reply(
 
     Raises:
         HostFailed: the answer is an error.
-        UpstreamDisconnected: the host streamed its answer, and it is not complete.
+        UpstreamIncomplete: the host streamed its answer, and it is not complete.
         UntranslatableReply: the body is not an answer of `source`, or `target` cannot express it.
     """
     measured = Timings(total_ns=elapsed_ns)

@@ -11,7 +11,10 @@ from ollama_router_core.translate.arguments import arguments_object
 from ollama_router_core.translate.codec import HostTraits
 from ollama_router_core.translate.conversation import (
     Conversation,
+    File,
+    FileUrl,
     Image,
+    ImageUrl,
     JsonMode,
     JsonSchema,
     Message,
@@ -67,7 +70,7 @@ def write_generate(conversation: Conversation, _traits: HostTraits, dropped: Dro
     if len(rest) != 1 or rest[0].role is not Role.USER or conversation.tools:
         raise UntranslatableRequest("/api/generate takes one prompt; send a conversation to /api/chat")
     body["prompt"] = joined_text(rest[0].parts, "\n")
-    if images := _write_images(rest[0].parts):
+    if images := _write_images(rest[0].parts, dropped):
         body["images"] = images
     if conversation.suffix is not None:
         body["suffix"] = conversation.suffix
@@ -138,7 +141,7 @@ def _write_message(message: Message, names: dict[str, str], dropped: Dropped) ->
         written["thinking"] = thinking
     if any(isinstance(part, Thinking) and not part.text for part in message.parts):
         dropped.add("messages.thinking")
-    if images := _write_images(message.parts):
+    if images := _write_images(message.parts, dropped):
         written["images"] = images
     if calls := [part for part in message.parts if isinstance(part, ToolCall)]:
         written["tool_calls"] = [_write_call(call, index) for index, call in enumerate(calls)]
@@ -155,14 +158,16 @@ def _write_result(result: ToolResult, names: dict[str, str], dropped: Dropped) -
     if name := names.get(result.call_id):
         written["tool_name"] = name
     written["tool_call_id"] = result.call_id
-    if images := _write_images(result.parts):
+    if images := _write_images(result.parts, dropped):
         written["images"] = images
     if result.is_error:
         dropped.add("messages.content.is_error")
     return written
 
 
-def _write_images(parts: tuple[Part, ...]) -> list[str]:
+def _write_images(parts: tuple[Part, ...], dropped: Dropped) -> list[str]:
+    if any(isinstance(part, ImageUrl | File | FileUrl) for part in parts):
+        dropped.add("messages.images")  # of a host that is said to take what Ollama has no place for
     return [part.data for part in parts if isinstance(part, Image)]
 
 

@@ -189,7 +189,7 @@ def _write_call(call: ToolCall) -> dict[str, Any]:
 def _write_result(result: ToolResult, dropped: Dropped) -> dict[str, Any]:
     if result.is_error:
         dropped.add("messages.content.is_error")
-    return {"role": "tool", "tool_call_id": result.call_id, "content": joined_text(result.parts, "\n")}
+    return {"role": "tool", "tool_call_id": result.call_id, "content": _write_content(result.parts)}
 
 
 def _write_tool(tool: Tool) -> dict[str, Any]:

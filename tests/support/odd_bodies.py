@@ -1,6 +1,6 @@
 """Requests and streams in the union of the shapes that clients and servers send, not in those that our writers make.
 
-Each text, argument, result and image has a mark of its own (`mk7z`), and whatever becomes of a request is looked through
+Each text, argument, result and image has a mark of its own (`mk7z`): whatever becomes of a request is looked through
 for it.
 """
 

@@ -123,7 +123,7 @@ def conversations(draw: st.DrawFn) -> Conversation:
 @st.composite
 def prompts(draw: st.DrawFn) -> Conversation:
     """A conversation of one prompt that every dialect can say in full."""
-    message = Message(Role.USER, (Text(draw(texts)),))
+    message = Message(Role.USER, (Text(draw(texts.filter(str.strip))),))
     return Conversation(messages=(message,), sampling=draw(samplings), stream=draw(st.booleans()))
 
 

@@ -143,6 +143,7 @@ class TestReadCredential:
             [(b"host", b"h"), (b"x-api-key", b"T0k"), (b"authorization", b"Bearer T0k")],
             [(b"x-api-key", b""), (b"authorization", b"Bearer T0k")],
             [(b"authorization", b"Bearer T0k"), (b"x-api-key", b" ")],
+            [(b"authorization", b"Bearer "), (b"x-api-key", b"T0k")],
         ],
     )
     def test_accepted_places(self, headers: list[tuple[bytes, bytes]]) -> None:

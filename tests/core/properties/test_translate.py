@@ -420,6 +420,7 @@ def test_a_stream_of_any_dialect_tells_its_tokens(data, route) -> None:
 @given(texts, st.integers(0, 3))
 def test_what_is_refused_is_not_repeated(secret, place) -> None:
     """The text of an error names places in the body and never what stands there: prompts stay out of logs."""
+    secret = "\N{SNOWMAN}" + secret
     bad: list[dict[str, Any]] = [
         {"messages": [{"role": "user", "content": {"prompt": secret}}]},
         {"messages": [{"role": secret, "content": "x"}]},
@@ -431,4 +432,4 @@ def test_what_is_refused_is_not_repeated(secret, place) -> None:
         said = ""
     except UntranslatableRequest as error:
         said = str(error)
-    assert len(secret) < 4 or secret not in said
+    assert secret not in said

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from ollama_router_core.errors import UpstreamIncomplete
-from ollama_router_core.translate import ConversationRoute, ReplyOptions, StreamTranslator, translate_reply
+from ollama_router_core.translate import (
+    ConversationRoute,
+    ReplyOptions,
+    StreamTranslator,
+    translate_error,
+    translate_reply,
+)
 from ollama_router_core.translate.answer_order import events_of_reply
 from ollama_router_core.translate.anthropic.codec import ANTHROPIC_MESSAGES as ANTHROPIC
 from ollama_router_core.translate.conversation import Text, Thinking, ToolCall
@@ -501,3 +507,100 @@ def test_cached_tokens_are_told_in_each_dialects_words(source, body, target) -> 
     usage = whole(body, source, target).usage
     assert usage is not None
     assert (usage.input_tokens, usage.cached_tokens, usage.output_tokens) == (9, 7, 4)
+
+
+# --- more of each kind -------------------------------------------------------------------------------
+
+
+@each_client
+@pytest.mark.parametrize(
+    ("source", "body"),
+    [
+        (ANTHROPIC, {"type": "message", "content": "four", "stop_reason": "end_turn"}),
+        (OLLAMA, {"message": {"content": [{"type": "text", "text": "four"}]}, "done": True}),
+        (RESPONSES, {"output": [{"type": "message", "content": "four"}]}),
+        (OPENAI, {"choices": [{"delta": {"content": "four"}, "finish_reason": "stop"}]}),
+    ],
+)
+def test_a_text_in_the_other_form_is_read_in_every_dialect(source, body, target) -> None:
+    """A text where the dialect has parts, and parts where it has a text."""
+    assert said(whole(body, source, target))["text"] == "four"
+
+
+@each_client
+@pytest.mark.parametrize(
+    ("stream", "text"),
+    [
+        (b"event: error\ndata: the model crashed\n\n", "the model crashed"),
+        (b'data: [{"error":{"code":429,"message":"quota","status":"RESOURCE_EXHAUSTED"}}]\n\n', "quota"),
+        (b'[{"error":{"code":429,"message":"quota"}}]', "quota"),
+        (b'{"base_resp":{"status_code":1004,"status_msg":"login fail"},"choices":null}', "login fail"),
+        (b'data: {"code":1302,"msg":"too many requests"}\n\n', "too many requests"),
+        (b'data: {"error":"overloaded","choices":[]}\n\n', "overloaded"),
+        (b'{"success":false,"errors":[{"message":"no such model","code":7000}]}', "no such model"),
+        (b'data: {"choices":[{"index":0,"delta":{"content":"a"},"error":{"message":"gone"}}]}\n\n', "gone"),
+    ],
+)
+def test_errors_of_every_provider_inside_a_stream(stream, text, target) -> None:
+    """In their own words."""
+    last = events_of(written(stream, OPENAI, target), target)[-1]
+    assert isinstance(last, Failed)
+    assert text in last.error.message
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "client_status", "text"),
+    [
+        (
+            422,
+            {"detail": [{"loc": ["body", "tools"], "msg": "extra fields", "input": "canary"}]},
+            422,
+            "body.tools: extra fields",
+        ),
+        (422, {"object": "error", "message": {"detail": [{"loc": ["body"], "msg": "bad"}]}}, 422, "body: bad"),
+        (403, {"error": {"message": "flagged by moderation", "code": 403}}, 403, "flagged by moderation"),
+        (
+            403,
+            {
+                "error": {
+                    "message": "Country, region, or territory not supported",
+                    "code": "unsupported_country_region_territory",
+                }
+            },
+            403,
+            "region",
+        ),
+        (403, {"error": {"message": "Your API key may not use this model"}}, 502, "credential"),
+        (402, {"error": {"message": "Insufficient credits", "code": 402}}, 402, "Insufficient credits"),
+        (400, [{"error": {"code": 400, "message": "bad schema", "status": "INVALID_ARGUMENT"}}], 400, "bad schema"),
+        (529, {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, 503, "Overloaded"),
+        (
+            429,
+            {"error": {"message": "Provider returned error", "metadata": {"raw": "x is rate-limited upstream"}}},
+            429,
+            "x is rate-limited upstream",
+        ),
+    ],
+)
+@pytest.mark.parametrize("client", [OLLAMA, ANTHROPIC], ids=repr)
+def test_errors_of_providers_keep_status_and_words(status, body, client_status, text, client) -> None:
+    """A validator's list is told without the values that it found wrong."""
+    error = translate_error(status, json.dumps(body).encode(), source=OPENAI, target=client, request_id="r")
+    assert error.status == client_status
+    assert text in error.body.decode()
+    assert b"canary" not in error.body
+
+
+@each_client
+@pytest.mark.parametrize("finish", ["sensitive", "content_filter", "refusal"])
+def test_every_word_for_a_filter_is_one(finish, target) -> None:
+    """Z.AI's, OpenAI's, Anthropic's."""
+    assert whole(chat({"content": "x"}, finish), OPENAI, target).finish is FinishReason.CONTENT_FILTER
+
+
+@each_client
+def test_an_index_may_be_a_text(target) -> None:
+    """And `tool_calls` one call in place of a list."""
+    entry = {"index": "0", "id": "a", "function": {"name": "f", "arguments": '{"x":1}'}}
+    reply = streamed(chunks({"tool_calls": entry}, finish="tool_calls"), OPENAI, target)
+    assert [(name, json.loads(text)) for name, text in calls_of(reply)] == [("f", {"x": 1})]

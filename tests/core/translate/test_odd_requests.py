@@ -728,3 +728,98 @@ def test_geminis_proof_of_a_call_goes_through_an_openai_client() -> None:
     result = {"role": "tool", "tool_call_id": "c1", "content": "1"}
     back, _ = ask({"messages": [*HI, message, result]}, OPENAI, OPENAI)
     assert back["messages"][1]["tool_calls"][0]["extra_content"] == extra
+
+
+# --- more of each kind -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("block", "text"),
+    [
+        ({"type": "image", "data": PNG, "mimeType": "image/png"}, None),
+        ({"type": "resource", "resource": {"uri": "file:///a", "text": "inside"}}, "inside"),
+        (
+            {
+                "type": "search_result",
+                "title": "T",
+                "source": "https://x",
+                "content": [{"type": "text", "text": "inside"}],
+            },
+            "inside",
+        ),
+    ],
+)
+def test_results_of_mcp_servers_are_read(block, text) -> None:
+    """Clients hand them on as they came."""
+    written, _ = ask(read_with_claude_code(block), ANTHROPIC, OPENAI)
+    assert (text or PNG) in json.dumps(written)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ({"temperature": 21}, '{"temperature":21}'),
+        ({"type": "text", "text": "21"}, "21"),
+        (["21"], "21"),
+        (None, ""),
+        ([], ""),
+    ],
+)
+def test_the_content_of_a_result_in_any_form_is_read(content, text) -> None:
+    """An object, a part without its list, a list of texts."""
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        *HI,
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "a", "content": content},
+    ]
+    written, _ = ask({"messages": messages}, OPENAI, OLLAMA)
+    assert written["messages"][2]["content"] == text
+
+
+def test_kimis_ids_are_left_alone_whatever_their_length() -> None:
+    """Where nothing else is known of the host; OpenAI itself gets one it takes."""
+    given = "functions.mcp__some_server__some_tool_with_a_long_name:12"
+    call = {"id": given, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    body = {
+        "messages": [
+            *HI,
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": given, "content": ""},
+        ]
+    }
+    assert ask(body, OPENAI, OPENAI)[0]["messages"][1]["tool_calls"][0]["id"] == given
+    assert len(ask(body, OPENAI, OPENAI, OPENAI_OWN)[0]["messages"][1]["tool_calls"][0]["id"]) <= 40
+
+
+def test_schemas_are_completed_inside_too() -> None:
+    """OpenAI refuses a list without `items`; PHP writes an empty object as an empty list."""
+    schema = {"type": "object", "properties": {"a": {"type": "array"}, "b": {"type": "object", "properties": []}}}
+    written, _ = ask({"messages": HI, "tools": [{"name": "f", "input_schema": schema}]}, ANTHROPIC, OPENAI)
+    inside = written["tools"][0]["function"]["parameters"]["properties"]
+    assert inside == {"a": {"type": "array", "items": {}}, "b": {"type": "object", "properties": {}}}
+
+
+@pytest.mark.parametrize(
+    ("switch", "think"),
+    [
+        ({"thinking": {"type": "enabled"}}, True),
+        ({"thinking": {"type": "disabled"}}, False),
+        ({"enable_thinking": False}, False),
+        ({"chat_template_kwargs": {"enable_thinking": True}}, True),
+        ({"reasoning": {"effort": "high"}}, "high"),
+        ({"think": True}, True),
+    ],
+)
+def test_the_switches_for_thinking_of_look_alikes(switch, think) -> None:
+    """DeepSeek's, Z.AI's, Qwen's, vLLM's, OpenRouter's and Ollama's."""
+    written, dropped = ask({"messages": HI, **switch}, OPENAI, OLLAMA)
+    assert (written["think"], dropped) == (think, ())
+
+
+def test_blanks_alone_are_said_to_be_blanks() -> None:
+    """A turn that Anthropic would refuse is still a turn."""
+    written, _ = ask(
+        {"messages": [*HI, {"role": "assistant", "content": "a"}, {"role": "user", "content": " "}]}, OPENAI, ANTHROPIC
+    )
+    assert written["messages"][-1] == {"role": "user", "content": [{"type": "text", "text": "(blank)"}]}

@@ -150,8 +150,8 @@ def read_credential(headers: Sequence[tuple[bytes, bytes]]) -> str:
     """Return the only credential in a request's header fields.
 
     It may stand in `Authorization` (Bearer, or Basic with the token as password) or in `x-api-key`, or in both
-    if they agree, as SDKs send it. An empty `x-api-key` beside an `Authorization` is none: clients that were given no
-    key send it so. Field names must be in lower case, as ASGI has them.
+    if they agree, as SDKs send it. An empty one of them beside the other is none: clients that were given no key send
+    it so. Field names must be in lower case, as ASGI has them.
 
     Raises:
         MissingCredential: neither field is present.
@@ -172,7 +172,10 @@ def read_credential(headers: Sequence[tuple[bytes, bytes]]) -> str:
         if api_key is None:
             raise MissingCredential("send a token: Authorization: Bearer TOKEN, or x-api-key: TOKEN")
         return _checked(api_key.strip())
-    credential = _checked(_from_authorization(authorization))
+    given = _from_authorization(authorization)
+    if not given and api_key is not None and api_key.strip():
+        return _checked(api_key.strip())
+    credential = _checked(given)
     if api_key is not None and api_key.strip() and _checked(api_key.strip()) != credential:
         raise AmbiguousCredential("Authorization and x-api-key have different credentials; send one of them")
     return credential

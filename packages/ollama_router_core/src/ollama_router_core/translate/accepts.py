@@ -19,11 +19,14 @@ class CallIds(Struct, frozen=True, kw_only=True):
         alphabet: `any`; `word`: letters, digits, `-` and `_`; `alphanumeric`: letters and digits.
         longest: characters.
         exact: whether an id must be as long as `longest`, as Mistral's are.
+        spares_kimi: whether an id such as `functions.read:0` is left alone whatever its length: it is a part of the
+            prompt of Kimi's models.
     """
 
     alphabet: Literal["any", "word", "alphanumeric"] = "any"
     longest: int = 256
     exact: bool = False
+    spares_kimi: bool = False
 
 
 class Accepts(Struct, frozen=True, kw_only=True):
@@ -62,7 +65,7 @@ class Accepts(Struct, frozen=True, kw_only=True):
     members: frozenset[str] = _OPTIONAL_MEMBERS
 
 
-OPENAI_DEFAULT = Accepts(later_system="wrapped", result_images=False, call_ids=CallIds(longest=64))
+OPENAI_DEFAULT = Accepts(later_system="wrapped", result_images=False, call_ids=CallIds(longest=40, spares_kimi=True))
 """What all look-alikes of OpenAI take: templates refuse a later system message, and few servers take files."""
 OPENAI_OWN = Accepts(
     file_types=frozenset({"application/pdf", "audio/wav", "audio/mpeg"}),

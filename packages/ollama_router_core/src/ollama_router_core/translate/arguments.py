@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from ollama_router_core.translate.errors import UntranslatableRequest
-from ollama_router_core.translate.json_text import JsonError, decode, encode_exactly
+from ollama_router_core.translate.json_text import JsonError, decode, encode, encode_exactly
 from ollama_router_core.translate.lenient_json import object_text
 
 __all__ = [
@@ -35,7 +35,9 @@ _MAX_DEPTH = 200
 
 def reply_arguments_text(value: Any) -> str:
     """Return the JSON text of arguments in an answer: some look-alikes give the object itself."""
-    return value if isinstance(value, str) else object_text(value)
+    if isinstance(value, str):
+        return value
+    return object_text(value) if value is None or isinstance(value, dict) else encode(value).decode("utf-8")
 
 
 def read_arguments_text(value: Any, where: str) -> str:

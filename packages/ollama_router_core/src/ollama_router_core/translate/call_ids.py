@@ -15,6 +15,7 @@ __all__ = ["escaped_id", "fitted_id", "original_id"]
 
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
 _ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
+_KIMI = re.compile(r"functions\.[A-Za-z0-9_.-]{1,128}:\d{1,6}")
 _ESCAPE = re.compile(r"_([0-9a-f]{1,6})_")
 _PREFIX = "call_"
 
@@ -40,6 +41,8 @@ def original_id(text: str) -> str:
 def fitted_id(text: str, rule: CallIds) -> str:
     """Return the id for a host: its own as it was, or one in its place."""
     plain = original_id(text)
+    if rule.spares_kimi and _KIMI.fullmatch(plain):
+        return plain
     if rule.alphabet == "word":
         plain = escaped_id(plain)
     fits = len(plain) == rule.longest if rule.exact else len(plain) <= rule.longest

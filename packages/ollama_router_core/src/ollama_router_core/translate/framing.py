@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ollama_router_core.translate.errors import StreamEventTooLarge
+from ollama_router_core.translate.json_text import encode
 
 __all__ = [
     "MAX_EVENT_BYTES",
@@ -109,6 +110,7 @@ class EventData:
         self._lines = Lines(max_bytes)
         self._data: list[bytes] = []
         self._held = 0
+        self._error = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """See `Frames.feed`."""
@@ -118,6 +120,8 @@ class EventData:
                 self._take(line[6:] if line[5:6] == b" " else line[5:])
             elif not line and self._data:
                 payloads.append(self._dispatch())
+            elif line == b"event: error":
+                self._error = True
             elif line[:6] == b"error:":  # llama.cpp's, until 2025
                 self._take(b'{"error":' + line[6:] + b"}")
             elif line == b"data":
@@ -145,6 +149,10 @@ class EventData:
         payload = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
         self._data = []
         self._held = 0
+        if self._error:
+            self._error = False
+            if payload[:1] != b"{":  # a text, as some proxies tell what went wrong
+                return encode({"error": payload.decode("utf-8", "replace")})
         return payload
 
 

@@ -84,11 +84,12 @@ def is_error_body(body: dict[str, Any]) -> bool:
     """Whether a body with the status 200 is an error all the same."""
     if body.get("error") or body.get("object") == "error" or body.get("type") == "error":
         return True
-    if "choices" in body or "output" in body or "content" in body:
+    if body.get("choices") or body.get("output") or body.get("content"):
         return False
-    return bool(body.get("errors") or body.get("detail")) or (
-        isinstance(body.get("message"), str) and not body.keys() & {"done", "response"}
-    )
+    if body.get("errors") or body.get("detail") or object_of(body.get("base_resp")).get("status_code"):
+        return True
+    words = body.get("message", body.get("msg"))
+    return isinstance(words, str) and not body.keys() & {"done", "response"}
 
 
 def read_error_object(status: int | None, body: dict[str, Any]) -> ApiError:
@@ -133,7 +134,7 @@ def _message(error: dict[str, Any], body: dict[str, Any]) -> str:
     """Return what the provider says, in its own words rather than in those of a gateway before it."""
     own = _first_text(
         body.get("error"), error.get("message"), error.get("detail"), body.get("message"), body.get("detail"),
-        body.get("title"), body.get("msg"),
+        body.get("title"), body.get("msg"), object_of(body.get("base_resp")).get("status_msg"),
     )  # fmt: skip
     metadata = object_of(error.get("metadata"))
     inner = _inner_message(metadata.get("raw"))

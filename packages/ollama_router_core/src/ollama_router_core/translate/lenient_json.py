@@ -47,6 +47,8 @@ def reply_object(text: bytes) -> dict[str, Any]:
         value = decode_patiently(text)
     except JsonError as error:
         raise UntranslatableReply(f"the server's answer cannot be read: {error}") from None
+    if isinstance(value, list) and len(value) == 1:  # Gemini's errors
+        value = value[0]
     if not isinstance(value, dict):
         raise UntranslatableReply("the server's answer is not a JSON object")
     return value

@@ -32,6 +32,7 @@ from ollama_router_core.translate.conversation import (
 from ollama_router_core.translate.documents import text_file
 from ollama_router_core.translate.function_tools import fitting_choice, left_behind, read_cache
 from ollama_router_core.translate.json_reader import JsonReader
+from ollama_router_core.translate.lenient_json import object_of, text_of
 from ollama_router_core.translate.message_parts import file_of, image_of, left_out, result_parts
 from ollama_router_core.translate.signatures import is_tagged, read_redacted, read_signature
 
@@ -134,7 +135,8 @@ def _read_blocks(fields: JsonReader, key: str) -> tuple[Part, ...]:
         return ()
     if isinstance(value, str):
         return (Text(value),)
-    return tuple(part for block in fields.children(key) for part in _read_block(block))
+    blocks = [fields.need_child(key)] if isinstance(value, dict) else fields.children(key)
+    return tuple(part for block in blocks for part in _read_block(block))
 
 
 def _read_block(fields: JsonReader) -> list[Part]:
@@ -153,7 +155,8 @@ def _read_block(fields: JsonReader) -> list[Part]:
 def _left_out(fields: JsonReader) -> list[Part]:
     """List a block that only Anthropic's own servers can read: what their tools did, uploads to containers."""
     fields.note(fields.text("type") or "type")
-    return []
+    text = fields.raw("text") or object_of(fields.raw("resource")).get("text")
+    return [Text(text)] if isinstance(text, str) else []
 
 
 def _read_text(fields: JsonReader) -> list[Part]:
@@ -187,9 +190,10 @@ def _read_found(fields: JsonReader) -> list[Part]:
 
 
 def _read_image(fields: JsonReader) -> list[Part]:
-    source = fields.need_child("source")
+    source = fields.child("source") or fields  # without a source it is an image as MCP's servers give it
     text = source.raw("data") or source.raw("url")
-    image = image_of(text, source.text("media_type") or "") if isinstance(text, str) else None
+    declared = source.raw("media_type") or source.raw("mimeType")
+    image = image_of(text, text_of(declared)) if isinstance(text, str) else None
     return [image or left_out(fields, "source", "an image")]
 
 

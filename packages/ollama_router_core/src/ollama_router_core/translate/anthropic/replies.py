@@ -49,6 +49,8 @@ def read_reply(body: dict[str, Any]) -> Reply:
     if is_error_body(body):
         raise HostFailed(read_error_object(None, body))
     content = body.get("content")
+    if isinstance(content, str):
+        content = [{"type": "text", "text": content}]
     if not isinstance(content, list):
         raise UntranslatableReply("the server's answer has no content")
     parts = [part for value in list_of(content) if (part := _read_block(object_of(value))) is not None]
@@ -92,7 +94,8 @@ def read_usage(value: Any) -> Usage | None:
     if not isinstance(value, dict):
         return None
     cached = count_of(value.get("cache_read_input_tokens"))
-    written = count_of(value.get("cache_creation_input_tokens"))
+    by_life = object_of(value.get("cache_creation"))
+    written = count_of(value.get("cache_creation_input_tokens")) or sum(map(count_of, by_life.values()))
     return Usage(
         input_tokens=count_of(value.get("input_tokens")) + cached + written,
         output_tokens=count_of(value.get("output_tokens")),

@@ -42,6 +42,8 @@ __all__ = ["write_messages"]
 
 _BEGINNING = "(the conversation begins)"
 """A turn for the user, who has the first one at Anthropic."""
+_BLANK = "(blank)"
+"""What a user says who sends nothing but blanks."""
 _JSON_ONLY = "Answer with one JSON object and nothing else."
 _TIERS = MappingProxyType({"auto": "auto", "default": "standard_only", "standard_only": "standard_only"})
 
@@ -120,6 +122,8 @@ def _write_turns(messages: tuple[Message, ...], dropped: Dropped) -> list[dict[s
     for message in messages:
         role = Role.USER if message.role is Role.TOOL else message.role
         blocks = [block for part in message.parts if (block := _write_block(part, dropped)) is not None]
+        if not blocks and message is messages[-1] and message.parts and role is Role.USER:
+            blocks = [{"type": "text", "text": _BLANK}]
         if not blocks:
             continue
         if not turns and role is Role.ASSISTANT:

@@ -25,6 +25,7 @@ __all__ = [
     "final_fields",
     "head_fields",
     "read_chat_reply",
+    "read_content",
     "read_finish",
     "read_generate_reply",
     "read_timings",
@@ -51,7 +52,9 @@ def read_chat_reply(body: dict[str, Any]) -> Reply:
     if not isinstance(message, dict):
         raise UntranslatableReply("the server's answer has no message")
     calls = [read_tool_call(value) for value in list_of(message.get("tool_calls"))]
-    return _reply(body, text_of(message.get("thinking")), text_of(message.get("content")), calls)
+    said = read_content(message.get("content"))
+    thought = text_of(message.get("thinking")) + joined_thinking(said)
+    return _reply(body, thought, joined_text(said, ""), calls)
 
 
 def read_generate_reply(body: dict[str, Any]) -> Reply:
@@ -82,6 +85,14 @@ def _reply(body: dict[str, Any], thinking: str, text: str, calls: list[ToolCall]
         usage=read_usage(body),
         timings=read_timings(body),
     )
+
+
+def read_content(value: Any) -> list[Text | Thinking]:
+    """Read a content, which proxies before other servers give in parts."""
+    if isinstance(value, str):
+        return [Text(value)] if value else []
+    parts = [object_of(item) for item in list_of(value)]
+    return [Text(text) for part in parts if (text := text_of(part.get("text")))]
 
 
 def read_tool_call(value: Any) -> ToolCall:

@@ -11,10 +11,12 @@ from ollama_router_core.translate.framing import MAX_EVENT_BYTES
 from ollama_router_core.translate.host_errors import failed_event
 from ollama_router_core.translate.json_text import encode
 from ollama_router_core.translate.lenient_json import list_of, object_of, reply_object, text_of
+from ollama_router_core.translate.message_parts import joined_text
 from ollama_router_core.translate.ollama.errors import write_stream_error
 from ollama_router_core.translate.ollama.replies import (
     final_fields,
     head_fields,
+    read_content,
     read_finish,
     read_timings,
     read_tool_call,
@@ -58,7 +60,8 @@ class OllamaReader:
         message = object_of(chunk.get("message")) if self._chat else chunk
         if thinking := text_of(message.get("thinking")):
             events.append(ThinkingDelta(thinking))
-        if text := text_of(message.get("content" if self._chat else "response")):
+        said = message.get("content" if self._chat else "response")
+        if text := said if isinstance(said, str) else joined_text(read_content(said), ""):
             events.append(TextDelta(text))
         if "tool_calls" in message:
             events.extend(self._read_calls(message["tool_calls"]))

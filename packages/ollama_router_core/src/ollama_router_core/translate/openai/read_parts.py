@@ -10,6 +10,8 @@ from msgspec.structs import replace
 from ollama_router_core.translate.conversation import Part, Text, Thinking
 from ollama_router_core.translate.function_tools import read_cache
 from ollama_router_core.translate.json_reader import JsonReader
+from ollama_router_core.translate.json_text import encode
+from ollama_router_core.translate.lenient_json import text_of
 from ollama_router_core.translate.message_parts import image_of, left_out, read_file, read_image
 from ollama_router_core.translate.openai.reasoning import content_parts
 
@@ -19,7 +21,7 @@ _AUDIO = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 
 
 def read_content(fields: JsonReader, key: str) -> tuple[Part, ...]:
-    """Read a content: a text, or a list of parts and texts.
+    """Read a content: a text, a part, a list of either, or an object that some tool gave.
 
     Raises:
         UntranslatableRequest: a value has the wrong type.
@@ -29,9 +31,12 @@ def read_content(fields: JsonReader, key: str) -> tuple[Part, ...]:
         return ()
     if isinstance(value, str):
         return (Text(value),) if value else ()
+    if isinstance(value, dict) and "type" not in value:
+        return (Text(encode(value).decode("utf-8")),)
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return tuple(Text(item) for item in value if item)
-    return tuple(_read_part(part) for part in fields.children(key))
+    parts = [fields.need_child(key)] if isinstance(value, dict) else fields.children(key)
+    return tuple(_read_part(part) for part in parts)
 
 
 def _read_part(fields: JsonReader) -> Part:
@@ -86,7 +91,8 @@ def _read_source(fields: JsonReader) -> Part:
     """Read Anthropic's form of an image."""
     source = fields.child("source") or fields
     text = source.raw("data") or source.raw("url") or source.raw("image")
-    image = image_of(text, source.text("media_type") or "") if isinstance(text, str) else None
+    declared = source.raw("media_type") or source.raw("mimeType")
+    image = image_of(text, text_of(declared)) if isinstance(text, str) else None
     return image or left_out(fields, "source", "an image")
 
 

@@ -32,6 +32,7 @@ from ollama_router_core.translate.conversation import (
 from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.function_tools import INPUT, fitting_choice, input_arguments, known_tools, read_tools
 from ollama_router_core.translate.json_reader import JsonReader
+from ollama_router_core.translate.lenient_json import object_of
 from ollama_router_core.translate.message_parts import result_parts
 from ollama_router_core.translate.openai.read_parts import read_content
 from ollama_router_core.translate.openai.reasoning import DETAILS, read_client_thoughts, read_thoughts
@@ -276,8 +277,19 @@ def _read_effort(body: JsonReader) -> ThinkingLevel | None:
         nested = body.child("reasoning")
         effort = nested.text("effort") if nested else None
     if effort is None:
-        return None
+        return _read_switch(body)
     level = EFFORTS.get(effort)
     if level is None:
         raise body.wrong("reasoning_effort", ", ".join(EFFORTS))
     return level
+
+
+def _read_switch(body: JsonReader) -> ThinkingLevel | None:
+    """Read the switches of look-alikes: `thinking` (DeepSeek, Z.AI), `enable_thinking` (Qwen), `think` (Ollama)."""
+    thinking = object_of(body.raw("thinking")).get("type")
+    template = object_of(body.raw("chat_template_kwargs")).get("enable_thinking")
+    switches = (body.raw("think"), body.raw("enable_thinking"), template)
+    switch = next((value for value in switches if isinstance(value, bool)), None)
+    if thinking == "disabled" or switch is False:
+        return ThinkingLevel.OFF
+    return ThinkingLevel.ON if thinking in {"enabled", "adaptive"} or switch else None

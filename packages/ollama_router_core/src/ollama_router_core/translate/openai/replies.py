@@ -77,7 +77,7 @@ def read_chat_reply(body: dict[str, Any]) -> Reply:
         UntranslatableReply: there is no choice with a message.
     """
     choice = _first_choice(body)
-    message = choice.get("message")
+    message = choice.get("message") or choice.get("delta")
     if not isinstance(message, dict):
         raise UntranslatableReply("the server's answer has no message")
     calls = [_read_call(value) for value in list_of(message.get("tool_calls"))]
@@ -160,11 +160,12 @@ def read_usage(value: Any) -> Usage | None:
     if not isinstance(value, dict):
         return None
     details = object_of(value.get("prompt_tokens_details"))
-    # DeepSeek has a word of its own for what it found in its cache.
-    cached = count_of(details.get("cached_tokens")) or count_of(value.get("prompt_cache_hit_tokens"))
+    # DeepSeek and Moonshot have words of their own for what they found in their caches.
+    words = (details.get("cached_tokens"), value.get("prompt_cache_hit_tokens"), value.get("cached_tokens"))
+    cached = next((count for word in words if (count := count_of(word))), 0)
     return Usage(
-        input_tokens=count_of(value.get("prompt_tokens")),
-        output_tokens=count_of(value.get("completion_tokens")),
+        input_tokens=count_of(value.get("prompt_tokens", value.get("input_tokens"))),
+        output_tokens=count_of(value.get("completion_tokens", value.get("output_tokens"))),
         cached_tokens=cached,
         cache_write_tokens=count_of(details.get("cache_write_tokens")),
         reasoning_tokens=count_of(object_of(value.get("completion_tokens_details")).get("reasoning_tokens")),

@@ -105,14 +105,15 @@ class OpenAIReader:
             elif content or delta.get("refusal"):
                 self._said(content_parts(content or delta.get("refusal")), events)
             if "tool_calls" in delta:
-                for entry in list_of(delta["tool_calls"]):
+                entries = delta["tool_calls"]
+                for entry in [entries] if isinstance(entries, dict) else list_of(entries):
                     events.extend(self._proof())
                     events.append(self._calls.read(object_of(entry)))
             elif "function_call" in delta and isinstance(delta["function_call"], dict):
                 events.append(self._calls.read({"function": delta["function_call"]}))
         elif text := text_of(choice.get("text")):
             events.append(TextDelta(text))
-        if finish := choice.get("finish_reason"):
+        if (finish := choice.get("finish_reason")) and finish != "null":
             self._finish = finish
 
     def _read_thoughts(self, delta: dict[str, Any], events: list[Event]) -> None:

@@ -36,6 +36,12 @@ class _Known:
         self.end = ArgumentsEnd()
 
 
+def _index(value: Any) -> int | None:
+    if isinstance(value, str) and value.isdecimal() and len(value) < len("10000"):
+        return int(value)
+    return int(value) if type(value) in {int, float} and value == value // 1 else None
+
+
 class ToolDeltas:
     """Numbers the calls of one answer in the order in which they begin."""
 
@@ -52,8 +58,7 @@ class ToolDeltas:
     def read(self, entry: dict[str, Any]) -> ToolCallDelta:
         """Read an entry of `tool_calls`."""
         function = object_of(entry.get("function"))
-        index = entry.get("index")
-        index = index if type(index) is int else None
+        index = _index(entry.get("index"))
         given_id, name = text_of(entry.get("id")), text_of(function.get("name"))
         arguments = reply_arguments_text(function.get("arguments"))
         call = self._find(index, given_id, name, arguments) or self._begin(index)

@@ -13,6 +13,7 @@ from ollama_router_core.translate.errors import HostFailed, UntranslatableReply
 from ollama_router_core.translate.function_tools import input_of
 from ollama_router_core.translate.host_errors import is_error_body, read_error_object
 from ollama_router_core.translate.lenient_json import count_of, list_of, object_of, text_of
+from ollama_router_core.translate.openai.reasoning import content_parts
 from ollama_router_core.translate.openai_responses.read_items import PARAGRAPH
 from ollama_router_core.translate.replies import FinishReason, Reply, ReplyIdentity, ReplyPart, Usage
 from ollama_router_core.translate.signatures import read_signature, write_signature
@@ -74,7 +75,7 @@ def read_response(body: dict[str, Any]) -> Reply:
 def _read_item(item: dict[str, Any]) -> list[ReplyPart]:
     match item.get("type"):
         case "message":
-            return [part for value in list_of(item.get("content")) if (part := _read_content(object_of(value)))]
+            return [part for part in content_parts(item.get("content")) if isinstance(part, Text)]
         case "function_call":
             return [
                 ToolCall(
@@ -86,12 +87,6 @@ def _read_item(item: dict[str, Any]) -> list[ReplyPart]:
         case _:
             # The work of OpenAI's own tools: nobody else can read it.
             return []
-
-
-def _read_content(part: dict[str, Any]) -> Text | None:
-    """Read a part of a message; a refusal is what the model said instead."""
-    text = text_of(part.get("text")) or text_of(part.get("refusal"))
-    return Text(text) if text else None
 
 
 def _read_reasoning(item: dict[str, Any]) -> list[ReplyPart]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_server.storage.audit import Actor, AuditAction, Via
 from support.router import running_router, server_entry
 
 pytestmark = pytest.mark.anyio
@@ -68,6 +70,19 @@ async def test_entries_are_chosen_by_the_query(tmp_path: Path) -> None:
         assert await actions(since="4e9") == await actions(actor="nobody") == []
         for query in ({"action": "planet"}, {"since": "nan"}, {"limit": "0"}, {"limit": "x"}):
             assert (await admin.get("/router/audit", params=query)).status_code == 400
+
+
+async def test_whatever_was_done_can_be_shown(tmp_path: Path) -> None:
+    """Every action, in every way of acting."""
+    down = {"host": "127.0.0.1", "port": 9}
+    async with running_router(tmp_path, {"one": down}) as router, router.client(router.admin_token) as admin:
+        ways, actions = get_args(Via), get_args(AuditAction)
+        for number in range(max(len(ways), len(actions))):
+            actor = Actor("ops", ways[number % len(ways)])
+            await router.services.audit.record(actor, actions[number % len(actions)])
+        entries = (await admin.get("/router/audit", params={"actor": "ops"})).json()["entries"]
+    assert {entry["via"] for entry in entries} == set(ways)
+    assert {entry["action"] for entry in entries} == set(actions)
 
 
 async def test_only_admins_read_the_trail(tmp_path: Path) -> None:

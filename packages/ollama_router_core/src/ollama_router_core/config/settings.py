@@ -145,10 +145,12 @@ class RequestLogSettings(Section):
     """Retention of the request log, and its files."""
 
     keep_days: Annotated[float, Field(gt=0)] | None = Field(
-        default=90.0, description="Days after which a row is deleted; null keeps rows forever."
+        default=90.0,
+        description="Days after which a row, or an entry of the audit trail, is deleted; null keeps them forever.",
     )
     max_rows: Annotated[int, Field(ge=1)] | None = Field(
-        default=5_000_000, description="Maximum number of rows, of which the newest are kept; null sets no limit."
+        default=5_000_000,
+        description="Maximum number of rows, and of audit entries; the newest are kept, null sets no limit.",
     )
     directory: str | None = Field(
         default=None,

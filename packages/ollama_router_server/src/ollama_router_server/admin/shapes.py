@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ollama_router_core.api.endpoints import Kind
 from ollama_router_core.api.reach import Reach
+from ollama_router_server.storage.audit import AuditAction, Via
 
 __all__ = [
     "AuditBody",
@@ -235,9 +236,9 @@ class AuditEntryBody(_Out):
 
     at: float
     actor: str
-    via: Literal["cli", "http", "file", "signal", "start"]
+    via: Via
     address: str | None
-    action: str
+    action: AuditAction
     subject: str | None
     detail: dict[str, Any]
 

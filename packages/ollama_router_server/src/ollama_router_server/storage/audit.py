@@ -19,7 +19,17 @@ from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.schema import audit_log
 from ollama_router_server.system import Clock
 
-__all__ = ["ROUTER", "Actor", "AuditAction", "AuditEntry", "AuditFilter", "AuditLog", "actions_of", "insert_entry"]
+__all__ = [
+    "ROUTER",
+    "Actor",
+    "AuditAction",
+    "AuditEntry",
+    "AuditFilter",
+    "AuditLog",
+    "Via",
+    "actions_of",
+    "insert_entry",
+]
 
 AuditAction = Literal[
     "user.create",

@@ -168,6 +168,17 @@ def sdk(session: nox.Session) -> None:
     session.run("pytest", "tests/sdk", *session.posargs)
 
 
+@nox.session(default=False)
+def browser(session: nox.Session) -> None:
+    """The console in Debian's Chromium, with axe's rules for accessibility; skipped where there is no Chromium."""
+    newest(session)
+    session.install("playwright>=1.49")
+    session.chdir("tests/browser")
+    session.run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", external=True)
+    session.chdir("../..")
+    session.run("pytest", "tests/browser", *session.posargs)
+
+
 @nox.session
 def client_sdk(session: nox.Session) -> None:
     """The clients that people use, routed from inside a program, LangChain's and LlamaIndex's among them; no proxy."""

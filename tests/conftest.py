@@ -21,6 +21,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a corner of the matrix run each test of the relay once, in one of the ways that an exchange can be run."""
     parser.addoption("--exchange-modes", choices=["all", "one"], default="all")
+    parser.addoption("--pictures", metavar="FOLDER", help="where tests/browser writes the pictures of the docs")
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def test_from_the_first_serve_to_the_log(orouter):
             orouter.json("users", "deactivate", "alice")
             wait_for_status(url, token, {401, 403})
         assert running.process.returncode == 0
-    assert running.output.read_text().count("\n") == 1
+    assert running.output.read_text().splitlines() == [f"listening on {url}", f"console at {url}/console/"]
     assert not {token, admin_token} & set(running.errors.read_text().split())
 
 

@@ -65,9 +65,9 @@ def serve(
 ) -> None:
     """Run the router until Ctrl-C or SIGTERM; open streams finish first.
 
-    Prints "listening on http://HOST:PORT" to standard output once it accepts connections. The log goes to standard
-    error: one line of text per event on a terminal, JSON elsewhere. The first start creates an admin: its token is
-    shown once on a terminal, and is in a file of mode 0600 elsewhere.
+    Prints "listening on http://HOST:PORT" and where the web console is to standard output once it accepts connections.
+    The log goes to standard error: one line of text per event on a terminal, JSON elsewhere. The first start creates an
+    admin: its token is shown once on a terminal, and is in a file of mode 0600 elsewhere.
     """
     settings = read_settings(config, environment)
     print_note(f"settings: {settings.source}")

@@ -6,6 +6,7 @@ import errno
 import socket
 from typing import Final, TextIO
 
+from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError
 
 __all__ = ["listen", "print_listening"]
@@ -40,8 +41,12 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
-def print_listening(sock: socket.socket, out: TextIO, *, tls: bool) -> None:
-    """Print `listening on http://HOST:PORT`."""
+def print_listening(sock: socket.socket, out: TextIO, config: Config) -> None:
+    """Print `listening on http://HOST:PORT`, and where the console is."""
     host, port = sock.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    print(f"listening on {'https' if tls else 'http'}://{shown}:{port}", file=out, flush=True)
+    url = f"{'https' if config.tls.certificate is not None else 'http'}://{shown}:{port}"
+    print(f"listening on {url}", file=out)
+    if config.console.enabled:
+        print(f"console at {(config.console.public_url or url).rstrip('/')}/console/", file=out)
+    out.flush()

@@ -79,7 +79,7 @@ async def _serve_alone(
 
     def accepting() -> None:
         _freeze_start_up()
-        print_listening(sock, sys.stdout, tls=config.tls.certificate is not None)
+        print_listening(sock, sys.stdout, config)
         notifier.ready()
 
     await serve(services, sock, source=source, accepting=accepting, notifier=notifier)
@@ -121,7 +121,7 @@ class _Service:
 
     def accepting(self) -> None:
         """Every worker accepts connections."""
-        print_listening(self._sock, sys.stdout, tls=self._config.tls.certificate is not None)
+        print_listening(self._sock, sys.stdout, self._config)
         self._notifier.ready()
 
     def reloading(self) -> None:

@@ -1,0 +1,226 @@
+"""The console in a real browser: what a person does, and what a page elsewhere cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.async_api import Browser
+
+from browser.conftest import Watched, signed_in
+from ollama_router_core.testing import OllamaSimulator, model
+from support.eventually import eventually, eventually_async
+from support.other_program import other_program
+from support.router import RunningRouter, running_router, server_entry
+
+pytestmark = pytest.mark.anyio
+
+CHAT = {"model": "llama3.2:3b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
+PAGES = ("", "now", "requests", "models", "models/llama3.2:3b", "servers", "servers/one", "usage", "people", "history")
+AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"
+HOSTILE = "<img src=x onerror=alert(1)>{{7*7}}javascript:alert(2)"
+
+
+@asynccontextmanager
+async def stage(tmp_path: Path, **config: Any) -> AsyncIterator[RunningRouter]:
+    """A router over one server."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}, **config) as router,
+    ):
+        yield router
+
+
+async def test_from_the_bare_address_to_a_copied_line(browser: Browser, tmp_path: Path) -> None:
+    """On plain HTTP, where browsers withhold the clipboard from scripts; the line works with the token in place."""
+    async with stage(tmp_path) as router, signed_in(browser, router, router.token) as watched:
+        page = watched.page
+        await page.goto(f"{watched.base}/")
+        assert page.url == f"{watched.base}/console/"
+        await page.click("[data-act=copy]")
+        await page.wait_for_function("document.querySelector('[data-act=copy]').textContent != 'Copy'")
+        await page.focus("#search")
+        await page.keyboard.press("Control+V")
+        pasted = await page.input_value("#search")
+        assert f"http://gpu-box:{router.port}/v1/chat/completions" in pasted
+        assert watched.problems == []
+        assert watched.foreign == []
+
+
+async def test_hostile_names_are_text_on_every_page(browser: Browser, tmp_path: Path) -> None:
+    """No dialog, no report of the policy, no request elsewhere."""
+    async with stage(tmp_path) as router, router.client(router.admin_token) as admin:
+        await admin.post("/router/users", json={"name": HOSTILE})
+        await admin.post("/router/groups", json={"name": HOSTILE})
+        await admin.post("/api/chat", json={**CHAT, "model": HOSTILE})
+        await router.rows(1)
+        async with signed_in(browser, router, router.admin_token) as watched:
+            for path in PAGES:
+                await watched.open(path)
+                assert await watched.page.locator("img").count() == 0
+            await watched.open("people")
+            assert await watched.page.locator(f"text={HOSTILE[:28]}").count() >= 1
+            assert watched.problems == []
+            assert watched.foreign == []
+
+
+async def test_a_page_on_another_port_reads_and_changes_nothing(browser: Browser, tmp_path: Path) -> None:
+    """Cookies are shared between ports: fetch with credentials, with and without our field, and a form."""
+    attack = """async (target) => {
+        const tried = [];
+        for (const headers of [{}, {"x-console": "1", "content-type": "application/json"}])
+            for (const method of ["GET", "POST"])
+                tried.push(await fetch(target, {method, headers, credentials: "include"}).then(
+                    (answer) => answer.type == "opaque" ? "hidden" : answer.text(), () => "refused"));
+        return tried;
+    }"""
+    async with stage(tmp_path) as router, signed_in(browser, router, router.admin_token) as watched:
+        with other_program() as port:
+            await watched.page.goto(f"http://gpu-box:{port}/")
+            told = await watched.page.evaluate(attack, f"{watched.base}/console/act/servers/one/drain")
+        assert set(told) == {"refused"}
+        assert "one" not in router.services.fleet.health.draining
+
+
+async def test_drain_and_undo(browser: Browser, tmp_path: Path) -> None:
+    """Two clicks out, one back; both are in the history."""
+    async with stage(tmp_path) as router, signed_in(browser, router, router.admin_token) as watched:
+        await watched.open("servers/one")
+        await watched.page.click("[data-act=drain]")
+        await eventually(lambda: "one" in router.services.fleet.health.draining)
+        await watched.page.click(".toast button")
+        await eventually(lambda: "one" not in router.services.fleet.health.draining)
+        await watched.open("history")
+        text = await watched.page.inner_text("main")
+        assert "server.drain" in text
+        assert "server.undrain" in text
+
+
+async def test_a_stream_is_cancelled_from_the_page(browser: Browser, tmp_path: Path) -> None:
+    """The row in progress has a button; the client is told who ended it."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")], time_scale=1.0, answer_tokens=5_000) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+        client.stream("POST", "/api/chat", json={**CHAT, "stream": True}) as stream,
+        signed_in(browser, router, router.admin_token) as watched,
+    ):
+        lines = stream.aiter_lines()
+        await anext(lines)
+        await watched.open("now")
+        await watched.page.click("[data-act=cancel]")
+        told = ""
+        with suppress(httpx.RemoteProtocolError):
+            async for line in lines:
+                told = line
+        assert "cancelled by root" in told
+
+
+async def test_a_router_that_is_gone_makes_the_page_stale(browser: Browser, tmp_path: Path) -> None:
+    """Old figures stay, dimmed and dated."""
+    async with stage(tmp_path) as router, signed_in(browser, router, router.admin_token) as watched:
+        await watched.open("now")
+        await watched.page.wait_for_function("document.querySelector('[data-liveness]').textContent == 'live'")
+        await watched.page.context.set_offline(True)
+        await watched.page.wait_for_selector("html.stale", timeout=15_000)
+        assert "not connected" in await watched.page.inner_text("[data-liveness]")
+        await watched.page.context.set_offline(False)
+        await watched.page.wait_for_selector("html:not(.stale)", timeout=25_000)
+
+
+async def test_a_revoked_token_ends_what_is_open(browser: Browser, tmp_path: Path) -> None:
+    """The page asks to sign in again within seconds; the old cookie opens nothing."""
+    async with (
+        stage(tmp_path) as router,
+        router.client(router.admin_token) as admin,
+        signed_in(browser, router, router.token) as watched,
+    ):
+        await watched.open("requests")
+        await admin.delete("/router/users/alice/tokens/default")
+        await watched.page.wait_for_selector("#token", timeout=15_000)
+
+
+async def test_by_keyboard_alone(browser: Browser, tmp_path: Path) -> None:
+    """From the list to a request, to the search, and out."""
+    async with stage(tmp_path) as router, router.client(router.admin_token) as admin:
+        await admin.post("/api/chat", json=CHAT)
+        await router.rows(1)
+        async with signed_in(browser, router, router.admin_token) as watched:
+            page = watched.page
+            await watched.open("requests")
+            await page.keyboard.press("j")
+            await page.keyboard.press("Enter")
+            await page.wait_for_selector("#timeline")
+            assert (await page.inner_text("h1")).startswith("Took ")
+            await page.keyboard.press("/")
+            await page.keyboard.type("llama3.2:3b")
+            await page.keyboard.press("Enter")
+            await page.wait_for_selector("[id^=row-]")
+            await page.focus("[data-act=sign-out]")
+            await page.keyboard.press("Enter")
+            await page.wait_for_selector("#token")
+
+
+async def test_narrow_and_large_nothing_is_lost(browser: Browser, tmp_path: Path) -> None:
+    """At 320 pixels no page is wider than the window."""
+    async with stage(tmp_path) as router:
+        narrow = {"viewport": {"width": 320, "height": 700}}
+        async with signed_in(browser, router, router.admin_token, **narrow) as watched:
+            for path in PAGES:
+                await watched.open(path)
+                assert await watched.page.evaluate("document.scrollingElement.scrollWidth") <= 320, path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_serious(browser: Browser, tmp_path: Path, scheme: str) -> None:
+    """Names, roles, contrast: every page in both colour schemes."""
+    if not AXE.is_file():
+        pytest.skip("axe-core is not installed: nox -s browser installs it")
+    async with stage(tmp_path) as router, router.client(router.admin_token) as admin:
+        await admin.post("/api/chat", json=CHAT)
+        await router.rows(1)
+        context = {"color_scheme": scheme, "bypass_csp": True}
+        async with signed_in(browser, router, router.admin_token, **context) as watched:
+            for path in PAGES:
+                await watched.open(path)
+                await watched.page.add_script_tag(path=AXE)
+                found = await watched.page.evaluate("async () => (await axe.run()).violations")
+                told = [
+                    (one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in {"serious", "critical"}
+                ]
+                assert told == [], path
+
+
+async def test_two_hundred_servers_fit_on_a_page(browser: Browser, tmp_path: Path) -> None:
+    """At most 60 KB packed and 12 files, 6,000 elements; looking asks no server for anything."""
+    async with OllamaSimulator(models=[model(f"m{number}:8b") for number in range(5)], host="0.0.0.0") as sim:
+        servers = {
+            f"gpu-{number:03}": {**server_entry(sim, max_memory_gb=24), "host": f"127.0.1.{number + 1}"}
+            for number in range(200)
+        }
+        async with running_router(tmp_path, servers, health_check_interval=600.0) as router:
+
+            async def is_known() -> bool:
+                return all(facts.up for facts in router.services.fleet.servers.values())
+
+            await eventually_async(is_known, seconds=60)
+            async with signed_in(browser, router, router.admin_token) as watched:
+                for path in ("now", "servers", "models", "requests"):
+                    await _is_light(watched, path)
+
+
+async def _is_light(watched: Watched, path: str) -> None:
+    sizes: list[asyncio.Task[bytes]] = []
+    watched.requests.clear()
+    watched.page.on("response", lambda answer: sizes.append(asyncio.ensure_future(answer.body())))
+    await watched.open(path)
+    assert len(watched.requests) <= 12
+    bodies = [len(gzip.compress(await body)) for body in sizes]
+    assert sum(bodies) <= 61_440, (path, bodies)
+    assert await watched.page.evaluate("document.querySelectorAll('*').length") <= 6_000

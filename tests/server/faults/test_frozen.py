@@ -108,3 +108,30 @@ async def test_a_scheduler_that_holds_its_lock_is_slow_and_not_down(tmp_path: Pa
         answer = await client.post("/api/chat", json=CHAT)
     assert up is True
     assert answer.status_code == 200
+
+
+async def test_a_runner_that_stands_still_is_left_to_those_who_wait(tmp_path: Path) -> None:
+    """Its server answers probes. Once nothing came for longer than expected, others are preferred, and it is told."""
+    tiny = model("tiny:0.1b")
+    async with (
+        OllamaSimulator(models=[tiny]) as one,
+        OllamaSimulator(models=[tiny]) as two,
+        running_router(
+            tmp_path, {"one": server_entry(one, priority=1), "two": server_entry(two, priority=2)}, **QUICK
+        ) as router,
+        router.client() as client,
+        router.client(router.admin_token) as admin,
+    ):
+        asked = {**CHAT, "model": "tiny:0.1b", "stream": True}
+        first = await client.post("/api/chat", json=asked)
+        one.misbehave(Silence(), path="/api/chat")
+        waiting = asyncio.create_task(client.post("/api/chat", json=asked))
+        await eventually(lambda: bool(router.services.fleet.snapshot.suspended_models))
+        answers = [await client.post("/api/chat", json=asked) for _ in range(3)]
+        shown = (await admin.get("/router/status")).json()["servers"]["one"]
+        waiting.cancel()
+    assert first.headers["x-router-server"] == "one"
+    assert {(answer.status_code, answer.headers["x-router-server"]) for answer in answers} == {(200, "two")}
+    assert shown["up"] is True
+    (found,) = shown["suspended_models"].values()
+    assert "its runner may be frozen" in found["error"]

@@ -45,6 +45,8 @@ class BreakerPermit:
     def head(self, status: int, now: float) -> None:
         """Judge the head of an answer: it decides a probe, whose body may take minutes; else only faults count."""
         self._served = status == _OK
+        if self._served and self.model is not None:
+            self._health.signs[self.server, self.model] = now
         if self._served and not (self.probe or self.trial):
             return
         if counts_as_failure(status):
@@ -76,6 +78,8 @@ class BreakerPermit:
         if not self._ended:
             self._ended = True
             self._health.succeeded(self.server, now)
+            if self._served and self.model is not None:
+                self._health.signs[self.server, self.model] = now
             self._end_trial()
 
     def failed(self, now: float, *, refused: bool = False) -> None:
@@ -112,6 +116,8 @@ class Health:
         self._notify = notify
         self._breaker: Breaker[str] = Breaker()
         self.models = ModelFaults(notify)
+        self.signs: dict[tuple[str, CanonicalName], float] = {}
+        """When a good answer last began or ended, by server and model."""
         self._troubled: set[str] = set()
         self.retries = RetryBudget()
         self.draining = frozenset(name for name, server in config.servers.items() if server.drain)
@@ -125,6 +131,7 @@ class Health:
         self.draining = self.draining.intersection(new)
         self._troubled &= new.keys()
         self.models.keep(new.keys())
+        self.signs = {key: at for key, at in self.signs.items() if key[0] in new}
         self._config = config
 
     @property

@@ -6,7 +6,7 @@ monotonic clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -28,6 +28,7 @@ from ollama_router_core.fleet.prefixes import Prefixes
 from ollama_router_core.fleet.probes import ProbeState, probe_interval
 from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel, ServerFacts, stubs
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
+from ollama_router_core.fleet.stalls import Wait, patience, stall_words, stalled
 
 __all__ = ["FleetState"]
 
@@ -173,6 +174,27 @@ class FleetState:
             self.update(name, partial(observe_down, error=error, now=now), now)
         if probe.lost:
             self._notify(ServerLost(name))
+
+    def suspect(self, name: str, waits: Iterable[Wait], now: float) -> None:
+        """Judge the requests that wait for a first byte on a server that answers its probes.
+
+        A model of which nothing came for much longer than expected is not asked for there for a while.
+        """
+        facts = self.servers.get(name)
+        if facts is None or not facts.up:
+            return
+        here = [wait for wait in waits if wait.server == name]
+        signs = {model: at for (server, model), at in self.health.signs.items() if server == name} if here else {}
+        expected = {model: self._patience(facts, wait) for wait in here if (model := wait.request.model) is not None}
+        for model, seconds in stalled(here, signs, expected, now).items():
+            self.health.models.failed(name, model, stall_words(model, seconds, facts), now, at_once=True)
+
+    def _patience(self, facts: ServerFacts, wait: Wait) -> float:
+        """Seconds that a request may wait for its first byte, at least three intervals between probes."""
+        model = wait.request.model or CanonicalName("")
+        speed = self._speeds.expect(facts.name, model, model_weight(model, (facts.installed or EMPTY).get(model)))
+        least = 3.0 * self._config.health_check_interval
+        return max(least, patience(wait.request, speed, running=self.running(facts.name)))
 
     def probe_pause(self, name: str) -> float:
         """Return seconds until the next probe of a server."""

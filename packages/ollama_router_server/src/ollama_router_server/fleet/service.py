@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import assert_never
 
 import structlog
@@ -26,6 +26,7 @@ from ollama_router_core.fleet.notices import (
 )
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.fleet.speeds import Sample
+from ollama_router_core.fleet.stalls import Wait
 from ollama_router_core.fleet.state import FleetState
 from ollama_router_server.fleet.health_checker import HealthChecker
 from ollama_router_server.fleet.sharing import FleetSharing
@@ -62,6 +63,7 @@ class FleetService(ClockedFleet):
         self._sharing = FleetSharing(self.state, coordination, clock.monotonic)
         self._listeners: list[Callable[[], None]] = []
         self._up_listeners: list[Callable[[str], None]] = []
+        self._waits: Callable[[], Iterable[Wait]] = tuple
         self._polls = self._new_polls()
         self._starting: asyncio.Task[None] | None = None
 
@@ -104,6 +106,10 @@ class FleetService(ClockedFleet):
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever facts or states changed in a way that may let a waiting request go."""
         self._listeners.append(listener)
+
+    def watch(self, waits: Callable[[], Iterable[Wait]]) -> None:
+        """Judge with each poll of a server the requests that wait there for a first byte."""
+        self._waits = waits
 
     def on_up(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the name of each server that comes up, once its facts are known."""
@@ -161,6 +167,7 @@ class FleetService(ClockedFleet):
 
     def polled(self, name: str, *, came_up: bool) -> None:
         """Note that a server was polled."""
+        self.state.suspect(name, self._waits(), self.now())
         self._changed()
         if came_up:
             facts = self.servers[name]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Protocol
 
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.events import Caller, Cancelled, Interruption, Revoked
 from ollama_router_core.exchange.machine import Exchange
+from ollama_router_core.fleet.stalls import Wait
 
 __all__ = ["ActiveRequests"]
 
@@ -61,6 +62,15 @@ class ActiveRequests:
             user = driver.exchange.context.user
             if user is not None and not is_valid(user):
                 driver.interrupt(Revoked())
+
+    def waits(self) -> Iterator[Wait]:
+        """Those that wait for a first byte where they were sent first; when others were sent on is not known."""
+        for driver in self._active.values():
+            context = driver.exchange.context
+            if context.server is None or context.route is None or context.first_byte is not None:
+                continue
+            if context.decided is not None and context.attempts == 1:
+                yield Wait(context.server, context.route, context.decided)
 
     def to_json(self, now: float) -> list[dict[str, Any]]:
         """The oldest ones of known users, first come first; `now` is seconds of the monotonic clock.

@@ -1,0 +1,76 @@
+"""Runners that stand still behind a server that answers its probes: told by answers that do not begin.
+
+A frozen runner, or loads that wait for a model which never goes (`keep_alive: -1`, in use), look the same from outside:
+`/api/version`, `/api/tags` and `/api/ps` answer at once, and a request gets no byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from msgspec import Struct
+
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.api.requests import RouteRequest
+from ollama_router_core.fleet.snapshot import ModelSpeed, ServerFacts
+
+__all__ = ["Wait", "patience", "stall_words", "stalled"]
+
+_BYTES_A_TOKEN = 4
+_MARGIN = 4.0
+"""Times the expected seconds that a wait may last: speeds are learned, and rough before they are."""
+
+
+class Wait(Struct, frozen=True):
+    """A request that was sent to a server at `since` and has got no byte of an answer."""
+
+    server: str
+    request: RouteRequest
+    since: float
+
+
+def patience(request: RouteRequest, speed: ModelSpeed, *, running: int) -> float:
+    """Seconds in which a request should get its first byte, beside as many on its server: loading, and each in turn.
+
+    Of an answer in one piece that is the end.
+    """
+    seconds = request.prompt_bytes / (_BYTES_A_TOKEN * speed.prefill_rate)
+    if not request.stream:
+        seconds += (request.max_tokens or speed.answer_tokens) / speed.decode_rate
+    return _MARGIN * (speed.load_seconds + seconds * max(1, running))
+
+
+def stalled(
+    waits: Iterable[Wait], signs: Mapping[CanonicalName, float], expected: Mapping[CanonicalName, float], now: float
+) -> dict[CanonicalName, float]:
+    """The models of one server of which nothing has come for longer than was `expected`, with the seconds.
+
+    `signs` says when anything last came of a model there: a sign since a request was sent excuses the wait for it.
+    """
+    found: dict[CanonicalName, float] = {}
+    for wait in waits:
+        model = wait.request.model
+        if model is None or signs.get(model, float("-inf")) >= wait.since:
+            continue
+        if now - wait.since > expected.get(model, float("inf")):
+            found[model] = max(now - wait.since, found.get(model, 0.0))
+    return found
+
+
+def stall_words(model: CanonicalName, seconds: float, facts: ServerFacts) -> str:
+    """What an operator is told: which of the two it is, and the remedy."""
+    kept = _kept_for_ever(model, facts)
+    if kept:
+        names = ", ".join(sorted(kept))
+        return (
+            f"no byte for {seconds:.0f} s: loads stand still there, waiting for {names}, which stays in memory for ever"
+            f" (keep_alive -1) and is in use; `ollama stop {min(kept)}` on that server ends it"
+        )
+    return f"no byte for {seconds:.0f} s, although the server answers: its runner may be frozen; restart it there"
+
+
+def _kept_for_ever(model: CanonicalName, facts: ServerFacts) -> Collection[CanonicalName]:
+    """The models that a load may wait for without end; none for a model that is in memory itself."""
+    if model in facts.loaded:
+        return ()
+    return [name for name, row in facts.loaded.items() if row.expires_at is None]

@@ -142,6 +142,10 @@ class FakeFleet:
         """Whether the model is hosted."""
         return self.state.is_stub(model)
 
+    def writes_text(self, model: CanonicalName | None) -> bool:
+        """Whether the model can write text."""
+        return self.state.writes_text(model)
+
     def sent(self, name: str, model: CanonicalName, num_ctx: int | None) -> bool:
         """A request is on its way."""
         return self.state.sent(name, model, num_ctx, self._clock.now)

@@ -89,5 +89,8 @@ def test_what_is_remembered_is_bounded_and_forgotten_with_its_server() -> None:
     for number in range(3000):
         found.failed("a", CanonicalName(f"m{number}:latest"), "no such model", 0.0, at_once=True)
     assert len(found.to_json("a", 0.0)) == 1000
+    found.failed("b", M, "damaged", 0.0, at_once=True)
     found.keep(["b"])
+    assert not found.to_json("a", 0.0)
+    found.forget("b")
     assert not found

@@ -90,6 +90,17 @@ def test_only_the_words_of_a_missing_model_say_that_it_is_missing() -> None:
     assert kind_of(405, b"405 method not allowed") is FaultKind.NO_ROUTE
 
 
+def test_a_capable_model_that_is_called_incapable_has_lost_its_weights() -> None:
+    """Ollama tells what a model can do from its weights; where they are gone it says that it cannot chat."""
+    body = b'{"error":"\\"gemma3:270m\\" does not support chat"}'
+    fault = read_fault(400, body, streamed=False, capable=True)
+    assert fault is not None
+    assert (fault.kind, fault.nothing_ran) == (FaultKind.NOT_LOADED, True)
+    assert kind_of(400, body) is None
+    assert read_fault(400, b'{"error":"m does not support tools"}', streamed=False, capable=True) is None
+    assert read_fault(400, b'{"error":"invalid model name"}', streamed=False, capable=True) is None
+
+
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 413, 429, 499, 501, 502, 503, 504])
 def test_other_statuses_say_it_all(status: int) -> None:
     """Their bodies are not looked at."""

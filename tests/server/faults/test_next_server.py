@@ -20,12 +20,13 @@ from support.scripted_server import Peer, ScriptedServer
 
 pytestmark = pytest.mark.anyio
 
-MODEL = "llama3.1:8b"
+MODEL, EMBEDDER = "llama3.1:8b", "nomic-embed-text"
+HAVE = [model(MODEL), model(EMBEDDER)]
 HI = [{"role": "user", "content": "hi"}]
 ROUTES: Mapping[str, Mapping[str, Any]] = {
     "/api/chat": {"messages": HI},
     "/api/generate": {"prompt": "hi"},
-    "/api/embed": {"input": "hi"},
+    "/api/embed": {"model": EMBEDDER, "input": "hi"},
     "/v1/chat/completions": {"messages": HI},
     "/v1/messages": {"messages": HI, "max_tokens": 9},
     "/v1/responses": {"input": "hi"},
@@ -68,8 +69,8 @@ async def test_a_model_that_cannot_be_loaded_costs_nobody_an_answer(
 ) -> None:
     """30 requests, none fails; the server is asked once and then left alone, in its own words where `status` looks."""
     async with (
-        OllamaSimulator(models=[model(MODEL)]) as one,
-        OllamaSimulator(models=[model(MODEL)]) as two,
+        OllamaSimulator(models=HAVE) as one,
+        OllamaSimulator(models=HAVE) as two,
         running_router(tmp_path, both(one, two), **CALM) as router,
     ):
         one.misbehave(error(status, text), path=path)
@@ -83,6 +84,25 @@ async def test_a_model_that_cannot_be_loaded_costs_nobody_an_answer(
     (found,) = shown["suspended_models"].values()
     assert found["error"] == text
     assert 0 < found["tried_again_in_seconds"] <= 12
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/api/chat", "chat"), ("/api/generate", "generate"), ("/v1/messages", "chat")]
+)
+async def test_a_model_that_can_write_and_is_said_not_to_has_lost_its_weights(
+    tmp_path: Path, path: str, kind: str
+) -> None:
+    """Ollama's words where the weights file is gone: the next server answers, and this one is left alone."""
+    async with (
+        OllamaSimulator(models=[model(MODEL)]) as one,
+        OllamaSimulator(models=[model(MODEL)]) as two,
+        running_router(tmp_path, both(one, two), **CALM) as router,
+    ):
+        one.misbehave(error(400, f'"{MODEL}" does not support {kind}'), path=path)
+        answers = await ask(router, 10, path)
+        asked = len(one.requests_to(path))
+    assert {(answer.status_code, answer.headers["x-router-server"]) for answer in answers} == {(200, "two")}
+    assert asked == 1
 
 
 @pytest.mark.parametrize("strategy", ["priority_with_memory", "least_loaded", "round_robin", "fastest"])
@@ -206,8 +226,8 @@ async def test_a_json_404_about_something_else_removes_no_model(tmp_path: Path) 
 async def test_a_server_that_is_killed_takes_no_request_with_it(tmp_path: Path, path: str) -> None:
     """Reset after the request was read, before a byte of an answer: Ollama ends such a run, the next server answers."""
     async with (
-        OllamaSimulator(models=[model(MODEL)]) as one,
-        OllamaSimulator(models=[model(MODEL)]) as two,
+        OllamaSimulator(models=HAVE) as one,
+        OllamaSimulator(models=HAVE) as two,
         running_router(tmp_path, both(one, two), **CALM) as router,
     ):
         one.misbehave(Reset(), path=path)

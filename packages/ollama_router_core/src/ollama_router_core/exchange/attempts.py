@@ -206,7 +206,8 @@ def _judged(
     if status in TELLING and not answer.destination.external:
         body = yield from read_error(answer)
         answer.held, answer.complete = Piece(body, answer.complete), False
-        fault = read_fault(status, body, streamed=request.route.stream)
+        capable = status == 400 and environment.fleet.writes_text(request.route.model)
+        fault = read_fault(status, body, streamed=request.route.stream, capable=capable)
     if fault is None:
         permit.head(status, environment.now())
         return outcome_of_status(status)

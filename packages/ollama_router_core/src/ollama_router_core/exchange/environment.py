@@ -56,6 +56,9 @@ class Fleet(Protocol):
     def is_stub(self, model: CanonicalName) -> bool:
         """Whether some server knows this model only as one of Ollama's hosted service."""
 
+    def writes_text(self, model: CanonicalName | None) -> bool:
+        """Whether some server told that this model can write text."""
+
     def sent(self, name: str, model: CanonicalName, num_ctx: int | None) -> bool:
         """A request is on its way; says whether it begins the only load there."""
 

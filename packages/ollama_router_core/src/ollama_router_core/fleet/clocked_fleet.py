@@ -53,6 +53,10 @@ class ClockedFleet:
         """Say whether some server has this model only as one of Ollama's hosted service."""
         return self.state.is_stub(model)
 
+    def writes_text(self, model: CanonicalName | None) -> bool:
+        """Say whether some server told that this model can write text."""
+        return self.state.writes_text(model)
+
     def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> bool:
         """Replace the facts about a server; returns whether other models are now in its memory."""
         return self.state.update(name, change, self.now())

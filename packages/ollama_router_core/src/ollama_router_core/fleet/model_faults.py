@@ -37,6 +37,10 @@ class ModelFaults:
         """Whether any model failed since it was last served."""
         return bool(self._words)
 
+    def forget(self, server: str) -> None:
+        """Forget what is known about a server that came back: it may have been mended."""
+        self._forget([key for key in self._words if key[0] == server])
+
     def keep(self, servers: Collection[str]) -> None:
         """Forget what is known about other servers than these."""
         self._forget([key for key in self._words if key[0] not in servers])

@@ -156,6 +156,7 @@ class FleetState:
         returns = not self.servers[name].up
         self.update(name, partial(observe_version, body=body, probe_ms=probe_ms, now=now), now)
         if returns:
+            self.health.models.forget(name)
             self.update(name, lambda facts: replace(facts, installed_at=None), now)
             self._notify(ServerUp(name, self.servers[name].version))
         return True
@@ -250,6 +251,12 @@ class FleetState:
         if self._stubs is None:
             self._stubs = stubs(self.servers)
         return model in self._stubs
+
+    def writes_text(self, model: CanonicalName | None) -> bool:
+        """Say whether some server told that this model can write text."""
+        rows = [facts.installed.get(model) for facts in self.servers.values() if facts.installed and model]
+        told = [(row.facts and row.facts.capabilities) or row.capabilities or () for row in rows if row is not None]
+        return any("completion" in capabilities for capabilities in told)
 
     # --- traffic ----------------------------------------------------------------------------------------------------
 

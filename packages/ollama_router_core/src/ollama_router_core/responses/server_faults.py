@@ -15,13 +15,16 @@ from ollama_router_core.translate import read_host_error
 
 __all__ = ["TELLING", "Fault", "FaultKind", "read_fault"]
 
-TELLING = frozenset({404, 405, 500})
+TELLING = frozenset({400, 404, 405, 500})
 """Statuses whose body says what they mean."""
 
 _LONGEST_TEXT = 300
 
 _RAN = ("while running the model", "post predict", "tool call")
 """Parts of errors of a run that began: a whole answer may have been under way for minutes."""
+
+_INCAPABLE = ("does not support chat", "does not support generate")
+"""What Ollama says of a model whose weights are gone: it can tell no capability of it."""
 
 _OF_THE_REQUEST = (
     "must be of type",
@@ -97,18 +100,22 @@ class Fault(Struct, frozen=True):
         return self.kind is not FaultKind.FAILED
 
 
-def read_fault(status: int, body: bytes, *, streamed: bool) -> Fault | None:
+def read_fault(status: int, body: bytes, *, streamed: bool, capable: bool = False) -> Fault | None:
     """Tell what an error means, None for one that says nothing about its server.
 
-    A 500 to a `streamed` request came before the first piece of the answer.
+    A 500 to a `streamed` request came before the first piece of the answer. A model that is known to be `capable` of
+    text cannot be refused for not being so.
     """
     if status not in TELLING:
         return None
     document = _document(body)
     words = _words(status, body)
+    text = words.lower()
+    if status == 400:
+        gone = capable and any(part in text for part in _INCAPABLE)
+        return Fault(FaultKind.NOT_LOADED, words) if gone else None
     if status != 500:
         return _absent(document, words)
-    text = words.lower()
     if any(part in text for part in _OF_THE_REQUEST):
         return None
     if any(part in text for part in _RAN):

@@ -65,7 +65,8 @@ def test_postgresql_is_dumped_and_restored(tmp_path):
     binaries = find_binaries()
     if binaries is None:
         pytest.skip("PostgreSQL is not installed")
-    with running_cluster(binaries) as server:
+    with running_cluster(binaries) as cluster:
+        server = cluster.url
         old, new = (server.replace("/postgres?", f"/{name}?") for name in ("live", "restored"))
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute("CREATE DATABASE live")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["find_binaries", "running_cluster"]
+__all__ = ["Cluster", "find_binaries", "running_cluster"]
 
 
 def find_binaries() -> Path | None:
@@ -21,24 +21,41 @@ def find_binaries() -> Path | None:
     return found[-1].parent if found else None
 
 
-@contextmanager
-def running_cluster(binaries: Path) -> Iterator[str]:
-    """A cluster without any durability; yields the URL of its `postgres` database.
+class Cluster:
+    """A server without any durability, reached through a socket in its folder."""
 
-    PostgreSQL refuses to run as root, so root hands over to the user `postgres`.
-    """
+    def __init__(self, binaries: Path, folder: Path) -> None:
+        self._binaries = binaries
+        self._folder = folder
+        self.url = f"postgresql://postgres@/postgres?host={folder}"
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = f"-k {self._folder} -c listen_addresses= -c fsync=off -c full_page_writes=off"
+        self._control("-l", self._folder / "log", "-w", "-o", options, "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it; `immediate` is as a crash, `fast` ends transactions first."""
+        self._control("-m", mode, "stop")
+
+    def _control(self, *arguments: str | Path) -> None:
+        _run(self._binaries / "pg_ctl", "-D", self._folder / "data", *arguments)
+
+
+@contextmanager
+def running_cluster(binaries: Path) -> Iterator[Cluster]:
+    """A cluster that runs; PostgreSQL refuses to run as root, so root hands over to the user `postgres`."""
     folder = Path(tempfile.mkdtemp(prefix="router-pg-"))
     try:
         if os.geteuid() == 0:
             shutil.chown(folder, "postgres")
         _run(binaries / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N")
-        options = f"-k {folder} -c listen_addresses= -c fsync=off -c full_page_writes=off"
-        log = folder / "log"
-        _run(binaries / "pg_ctl", "-D", folder / "data", "-l", log, "-w", "-o", options, "start")
+        cluster = Cluster(binaries, folder)
+        cluster.start()
         try:
-            yield f"postgresql://postgres@/postgres?host={folder}"
+            yield cluster
         finally:
-            _run(binaries / "pg_ctl", "-D", folder / "data", "-m", "immediate", "stop")
+            cluster.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -224,3 +225,17 @@ async def test_what_others_used_up_meanwhile_ends_a_request_whose_body_is_being_
         ledger.charge(second, user, tokens=1)
     ledger.settle(first, 40)
     assert ledger.charge(second, user, tokens=1).tokens == 1
+
+
+async def test_what_the_database_never_takes_holds_nobody_back(database: Database) -> None:
+    """One user's impossible number is given up with a line in the log; the others' counts are written, and it ends."""
+    ledger = new_ledger(database)
+    mallory = replace(alice(tokens_per_day=2**70), name="mallory")
+    ledger.settle(await charged(ledger, mallory, 1), 2**63)
+    ledger.settle(await charged(ledger, alice(tokens_per_day=100), 1), 60)
+    ledger.start()
+    await becomes(database, 60)
+    ledger.settle(await charged(ledger, mallory, 1), 2**63)
+    ledger.settle(await charged(ledger, alice(tokens_per_day=100), 1), 7)
+    await ledger.aclose()
+    assert await stored(database) == 67

@@ -28,8 +28,8 @@ def postgresql_server() -> Iterator[str]:
     binaries = find_binaries()
     if binaries is None:
         pytest.skip("no PostgreSQL: set OROUTER_TEST_POSTGRES_URL or install the package postgresql")
-    with running_cluster(binaries) as url:
-        yield url
+    with running_cluster(binaries) as cluster:
+        yield cluster.url
 
 
 @pytest.fixture

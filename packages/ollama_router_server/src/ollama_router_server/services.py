@@ -31,6 +31,7 @@ from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.log_retention import LogRetention
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.router_activity import RouterActivity
+from ollama_router_server.storage.row_spill import RowSpill, spill_folder
 from ollama_router_server.storage.token_key import make_token_prover, token_key_path
 from ollama_router_server.storage.token_usage import TokenUsage
 from ollama_router_server.storage.upgrade import prepare_database
@@ -106,7 +107,8 @@ class Services:
         self.authenticator = Authenticator(
             self.users, clock=self.clock, workers=self.coordination, grace=config.database_grace
         )
-        self.sink = DatabaseSink(self.request_log, clock=self.clock)
+        spill = RowSpill(spill_folder(self._database_url, environment))
+        self.sink = DatabaseSink(self.request_log, clock=self.clock, spill=spill)
         self.log_files = open_log_files(config.request_log, worker=self.coordination.index if self.shared else None)
         self.traces = open_traces(config.traces)
         self.upstream = HttptoolsUpstream()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -101,8 +102,12 @@ class UsageLimits:
         self._closing.set()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
-        with suppress(StorageUnavailable):
+        try:
             await self._flush()  # including that nothing is in flight here any more
+        except StorageUnavailable as error:
+            _log.warning("ledger_unavailable", error=str(error))
+        except Exception:  # noqa: BLE001 - the process has to end
+            _log.exception("ledger_failed")
 
     async def admit(self, user: User) -> Ticket:
         """Count a request that begins; `charge` its estimated tokens when they are known, end it with `settle`.
@@ -239,10 +244,30 @@ class UsageLimits:
 
     async def _flush(self) -> None:
         deltas = {key: tokens for key, tokens in self._unwritten.items() if tokens}
+        try:
+            await self._usage.add(deltas)
+        except StorageUnavailable:
+            raise
+        except Exception:  # noqa: BLE001 - whatever a driver says of a bad value
+            await self._flush_each(deltas)
+        else:
+            self._wrote(deltas)
         await self._routers.publish(self._meters)
-        await self._usage.add(deltas)
+
+    async def _flush_each(self, deltas: Mapping[DayOfUser, int]) -> None:
+        """As `_flush`, one by one: what the database never takes must not hold back what others have used."""
+        for key, tokens in deltas.items():
+            try:
+                await self._usage.add({key: tokens})
+            except StorageUnavailable:
+                raise
+            except Exception:  # noqa: BLE001 - as above
+                _log.exception("tokens_not_counted", user=key[0], tokens=tokens)
+            self._wrote({key: tokens})
+
+    def _wrote(self, deltas: Mapping[DayOfUser, int]) -> None:
         self._unwritten.subtract(deltas)
-        for key in [key for key, tokens in self._unwritten.items() if not tokens]:
+        for key in [key for key in deltas if not self._unwritten[key]]:
             del self._unwritten[key]
 
     async def _refresh(self) -> None:

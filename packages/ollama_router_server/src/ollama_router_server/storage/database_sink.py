@@ -13,6 +13,7 @@ import structlog
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.request_log import RequestLog
+from ollama_router_server.storage.row_spill import RowSpill
 from ollama_router_server.system import Clock
 
 __all__ = ["DatabaseSink"]
@@ -27,19 +28,19 @@ class DatabaseSink:
     """Takes records at once and writes them in batches, from one task.
 
     A row waits at most `flush_interval` seconds, or until `batch_size` rows wait. While the database cannot take rows,
-    each is kept until an attempt fails that began when it was `patience` seconds old, and at most `max_pending` are
-    kept in all. Rows beyond that are dropped and counted; the count is written to the database once it answers. A row
-    that the database never takes (a NUL in a text, for example) is dropped alone. `write` must be called on the event
-    loop's thread.
+    `max_pending` of them wait in memory, those beyond go into the spill, and so does what is left at the end. Rows that
+    no spill takes are dropped and counted; the count is written to the database once it answers. A row that the
+    database never takes (a NUL in a text, for example) is dropped alone. `write` must be called on the event loop's
+    thread.
 
     Args:
         log: the database's request log.
-        clock: for the age of rows.
+        clock: for the note of rows that were dropped.
+        spill: takes what memory does not; what it holds is written when the database takes rows.
         max_pending: rows held in memory.
         flush_interval: seconds; what a killed process loses at most.
         batch_size: rows that end the wait early.
         max_batch: rows in one transaction, when more have piled up.
-        patience: seconds.
     """
 
     def __init__(
@@ -47,11 +48,11 @@ class DatabaseSink:
         log: RequestLog,
         *,
         clock: Clock,
+        spill: RowSpill | None = None,
         max_pending: int = 10_000,
         flush_interval: float = 0.15,
         batch_size: int = 500,
         max_batch: int = 1_000,
-        patience: float = 5.0,
     ) -> None:
         self._log = log
         self._clock = clock
@@ -59,8 +60,8 @@ class DatabaseSink:
         self._flush_interval = flush_interval
         self._batch_size = batch_size
         self._max_batch = max_batch
-        self._patience = patience
-        self._queue: deque[tuple[float, RequestRecord]] = deque()  # with the time of arrival
+        self._spill = spill
+        self._queue: deque[RequestRecord] = deque()
         self._changed = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -72,8 +73,8 @@ class DatabaseSink:
 
     @property
     def pending(self) -> int:
-        """Rows in memory."""
-        return len(self._queue)
+        """Rows that wait, in memory and in the spill."""
+        return len(self._queue) + (0 if self._spill is None else self._spill.rows)
 
     @property
     def healthy(self) -> bool:
@@ -87,14 +88,14 @@ class DatabaseSink:
     def write(self, record: RequestRecord) -> None:
         """Take one record; never waits, never raises."""
         if self._closing or len(self._queue) >= self._max_pending:
-            self.dropped += 1
+            self._spill_or_drop(record)
             return
-        self._queue.append((self._clock.monotonic(), record))
+        self._queue.append(record)
         if len(self._queue) in {1, self._batch_size}:
             self._changed.set()
 
     async def aclose(self, *, grace: float = 5.0) -> None:
-        """Write what waits, for at most `grace` seconds; what is left is dropped and counted."""
+        """Write what waits, for at most `grace` seconds; what is left is spilled, or dropped and counted."""
         self._closing = True
         self._changed.set()
         if self._task is not None:
@@ -102,17 +103,21 @@ class DatabaseSink:
             if not done:
                 self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self.dropped += len(self._queue)
-        self._queue.clear()
+        while self._queue:
+            self._spill_or_drop(self._queue.popleft())
+        if self._spill is not None:
+            self._spill.close()
+
+    def _spill_or_drop(self, record: RequestRecord) -> None:
+        if self._spill is None or not self._spill.add(record):
+            self.dropped += 1
 
     async def _run(self) -> None:
         pause = _FIRST_PAUSE
         while await self._work():
-            began = self._clock.monotonic()
-            if await self._flush():
+            if await self._flush() and await self._read_in():
                 pause = _FIRST_PAUSE
                 continue
-            self._drop_older_than(began - self._patience)
             if self._closing and not self._queue:
                 return  # only a count is left to write, and it is not worth waiting for
             if self._closing:
@@ -129,7 +134,8 @@ class DatabaseSink:
 
     @property
     def _unwritten(self) -> bool:
-        return bool(self._queue) or self.dropped != self._noted
+        spilled = self._spill is not None and self._spill.waiting and not self._closing
+        return bool(self._queue) or self.dropped != self._noted or spilled
 
     async def _until(self, reached: Callable[[], bool], seconds: float | None) -> None:
         with suppress(TimeoutError):
@@ -140,8 +146,10 @@ class DatabaseSink:
 
     async def _flush(self) -> bool:
         """Write the oldest rows; False if the database cannot take any now."""
-        batch = [record for _, record in islice(self._queue, self._max_batch)]
+        batch = list(islice(self._queue, self._max_batch))
         dropped = self.dropped
+        if not batch and dropped == self._noted:
+            return True
         try:
             await self._log.insert(batch, dropped=dropped - self._noted, now=self._clock.wall())
         except StorageUnavailable as error:
@@ -168,10 +176,40 @@ class DatabaseSink:
             self._remove(1)
         return True
 
-    def _drop_older_than(self, oldest: float) -> None:
-        while self._queue and self._queue[0][0] <= oldest:
-            self._remove(1)
-            self.dropped += 1
+    async def _read_in(self) -> bool:
+        """Write some of what was spilled; False if the database cannot take any now."""
+        spill = self._spill
+        lines = [] if spill is None or self._closing else spill.next(self._max_batch)
+        if spill is None or not lines:
+            return True
+        refused = await self._insert_again([record for record in lines if record is not None])
+        if refused is None:
+            return False
+        spill.advance(len(lines))
+        self.dropped += refused + lines.count(None)
+        _log.info("log_rows_read_in", rows=len(lines), left=spill.rows)
+        return True
+
+    async def _insert_again(self, rows: list[RequestRecord]) -> int | None:
+        """Write rows that may be there already; says how many were refused, None if none can be taken now."""
+        refused = 0
+        try:
+            await self._log.insert(rows, again=True)
+        except StorageUnavailable as error:
+            self._report(str(error))
+            return None
+        except Exception as error:  # noqa: BLE001 - as above
+            if len(rows) > 1:
+                for row in rows:
+                    one = await self._insert_again([row])
+                    if one is None:
+                        return None
+                    refused += one
+                return refused
+            _log.warning("log_row_refused", request_id=rows[0].id, error=type(error).__name__)
+            return 1
+        self._report(None)
+        return refused
 
     def _remove(self, count: int) -> None:
         for _ in range(count):

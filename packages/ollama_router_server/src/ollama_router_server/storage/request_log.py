@@ -23,7 +23,7 @@ _FIELDS = RequestRecord.__struct_fields__
 _COLUMNS = tuple(request_log.c[name] for name in _FIELDS)
 _DELETED_AT_ONCE = 2_000
 _WRITER_LOCK = 0x6F726C67  # any number that nothing else on the server locks
-_LATELY = 100_000  # rows that other processes may have written while one batch was tried again
+_IDS_AT_ONCE = 500
 
 
 class RequestLog:
@@ -39,7 +39,9 @@ class RequestLog:
         self._few_rows = few_rows
         self._in_doubt = False
 
-    async def insert(self, records: Sequence[RequestRecord], *, dropped: int = 0, now: float = 0.0) -> None:
+    async def insert(
+        self, records: Sequence[RequestRecord], *, dropped: int = 0, now: float = 0.0, again: bool = False
+    ) -> None:
         """Write all rows, and what they add to the totals, or nothing.
 
         Args:
@@ -47,6 +49,7 @@ class RequestLog:
                 are left out.
             dropped: rows that were lost since the last call; noted in the same transaction.
             now: seconds since 1970, for that note.
+            again: rows that may have been written already are left out.
 
         Raises:
             StorageUnavailable: the database cannot take them now.
@@ -54,7 +57,7 @@ class RequestLog:
         """
 
         def write(connection: Connection) -> None:
-            _insert(connection, records, in_doubt=self._in_doubt)
+            _insert(connection, records, in_doubt=self._in_doubt or again)
             if dropped:
                 connection.execute(insert(log_drops).values(recorded_at=now, dropped=dropped))
 
@@ -150,8 +153,7 @@ def _insert(connection: Connection, records: Sequence[RequestRecord], *, in_doub
     _be_the_only_writer(connection)
     last = _last_number(connection)
     if in_doubt:
-        recent = connection.execute(select(request_log.c.id).where(request_log.c.seq > last - _LATELY))
-        written = set(recent.scalars())
+        written = _ids_written(connection, records)
         records = [record for record in records if record.id not in written]
     if not records:
         return
@@ -159,6 +161,19 @@ def _insert(connection: Connection, records: Sequence[RequestRecord], *, in_doub
     values = astuple if connection.dialect.positional else asdict
     connection.exec_driver_sql(statement, [values(record) for record in records])
     add_rows(connection, request_log.c.seq > last)
+
+
+def _ids_written(connection: Connection, records: Sequence[RequestRecord]) -> set[str]:
+    """Return the ids of those rows that are in the log, found by when they began."""
+    found: set[str] = set()
+    columns = request_log.c
+    for start in range(0, len(records), _IDS_AT_ONCE):
+        some = records[start : start + _IDS_AT_ONCE]
+        began = [record.started_at for record in some]
+        then = columns.started_at.between(min(began), max(began))
+        query = select(columns.id).where(then, columns.id.in_([record.id for record in some]))
+        found.update(connection.execute(query).scalars())
+    return found
 
 
 def _delete_oldest(connection: Connection, condition: ColumnElement[bool], count: int) -> int:

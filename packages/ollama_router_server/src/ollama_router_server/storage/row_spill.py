@@ -1,0 +1,209 @@
+"""Rows that neither the database nor memory can take: files of JSON lines that are read in when the database is back.
+
+Each process appends to a file of its own and holds a lock on it. Files without a holder are those of processes that
+ended: whoever finds one reads it in, and it is deleted when all of its rows are written.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from errno import ENOSPC
+from hashlib import blake2b
+from pathlib import Path
+
+import msgspec
+import platformdirs
+import structlog
+from sqlalchemy import make_url
+
+from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_server.storage.database import sqlite_path
+from ollama_router_server.system import random_bytes
+
+__all__ = ["RowSpill", "spill_folder"]
+
+_MOST_BYTES = 256 * 1024 * 1024  # about half a million rows
+_READ_AHEAD = 1024 * 1024
+
+_log = structlog.get_logger(__name__)
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(RequestRecord).decode
+
+
+def spill_folder(database_url: str, environment: Mapping[str, str]) -> Path:
+    """Return the folder beside SQLite's file, else one in the state or data directory, by the database's address.
+
+    Raises:
+        ConfigError: the URL is of no database we know.
+    """
+    if (database := sqlite_path(database_url)) is not None:
+        return database.with_name(f"{database.name}.spill")
+    address = make_url(database_url).render_as_string(hide_password=True)
+    name = f"spill-{blake2b(address.encode(), digest_size=8).hexdigest()}"
+    state = environment.get("STATE_DIRECTORY", "").split(":")[0]
+    return Path(state or platformdirs.user_data_dir("ollama-router", appauthor=False)) / name
+
+
+class _SpillFile:
+    """One file that this process holds the lock of, and the place up to which it was read in."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self.size = os.fstat(descriptor).st_size
+        self._descriptor = descriptor
+        self._read = 0
+        self._lengths: list[int] = []
+
+    def append(self, line: bytes) -> None:
+        """Append a line, whole or not at all.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if os.pwrite(self._descriptor, line, self.size) < len(line):
+            os.ftruncate(self._descriptor, self.size)
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
+        self.size += len(line)
+
+    def lines(self, most: int) -> list[RequestRecord | None]:
+        """Return the rows of the next lines, None for a line that is none, such as the half that a kill left."""
+        text = os.pread(self._descriptor, _READ_AHEAD, self._read)
+        lines = text.splitlines(keepends=True)[:most]
+        if len(lines) > 1 and not lines[-1].endswith(b"\n") and self._read + len(text) < self.size:
+            lines.pop()
+        self._lengths = [len(line) for line in lines]
+        return [_row(line) for line in lines]
+
+    def advance(self, count: int) -> None:
+        """Note that so many lines are done with."""
+        self._read += sum(self._lengths[:count])
+        del self._lengths[:count]
+
+    @property
+    def done(self) -> bool:
+        """Whether all lines are."""
+        return self._read >= self.size
+
+    def close(self) -> None:
+        """Give the file up; one that was read in goes."""
+        if self.done:
+            with suppress(OSError):
+                self.path.unlink()
+        os.close(self._descriptor)
+
+
+class RowSpill:
+    """The files of one folder, as one process sees them.
+
+    Args:
+        folder: made when the first row comes.
+        most_bytes: of this process's own file.
+    """
+
+    def __init__(self, folder: Path, *, most_bytes: int = _MOST_BYTES) -> None:
+        self._folder = folder
+        self._most_bytes = most_bytes
+        self._own: _SpillFile | None = None
+        self._reading: _SpillFile | None = None
+        self._others = [*folder.glob("*.jsonl")] if folder.is_dir() else []
+        self._failed = False
+        self.rows = 0
+        """Rows that this process has spilled and not read in again."""
+
+    def add(self, record: RequestRecord) -> bool:
+        """Keep a row; False if that cannot be done. Never raises."""
+        try:
+            line = _encode(record) + b"\n"
+            own = self._own = self._own or self._new_file()
+            if own.size + len(line) > self._most_bytes:
+                return False
+            own.append(line)
+        except UnicodeError:
+            return False  # no database would take it either
+        except OSError as error:
+            if not self._failed:
+                _log.warning("log_spill_unavailable", error=error.strerror, path=str(self._folder))
+            self._failed = True
+            return False
+        self._failed = False
+        self.rows += 1
+        return True
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there may be rows to read in."""
+        return self._own is not None or self._reading is not None or bool(self._others)
+
+    def next(self, most: int) -> list[RequestRecord | None]:
+        """Return the next rows to read in, None for a line that is no row; no more than `most`, none at the end."""
+        while self._reading is None:
+            if self._others:
+                self._reading = _locked(self._others.pop())
+            elif self._own is not None:
+                self._reading = self._own
+            else:
+                return []
+            if self._reading is not None and self._reading.done:
+                self._close_reading()
+        return self._reading.lines(most)
+
+    def advance(self, count: int) -> None:
+        """Note that so many of them are done with; a file without any more goes."""
+        reading = self._reading
+        if reading is None:
+            return
+        reading.advance(count)
+        if reading is self._own:
+            self.rows -= count
+        if reading.done:
+            self._close_reading()
+
+    def close(self) -> None:
+        """Give the files up; rows that were not read in stay for the next start."""
+        if self._own is not None:
+            self._own.close()
+        if self._reading is not None and self._reading is not self._own:
+            self._reading.close()
+        self._own = self._reading = None
+
+    def _close_reading(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is None:
+            return
+        if reading is self._own:
+            self._own = None
+        reading.close()
+
+    def _new_file(self) -> _SpillFile:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self._folder / f"{random_bytes(8).hex()}.jsonl"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _log.warning("log_rows_spill", path=str(path))
+        return _SpillFile(path, descriptor)
+
+
+def _row(line: bytes) -> RequestRecord | None:
+    try:
+        return _decode(line)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _locked(path: Path) -> _SpillFile | None:
+    """Open a file that nobody holds; None if somebody does, or if it is gone or not ours to read."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.stat().st_ino == os.fstat(descriptor).st_ino:
+            return _SpillFile(path, descriptor)
+    except OSError:
+        pass
+    os.close(descriptor)
+    return None

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from ollama_router_core.admission import Admission, Dispatch, Refusal, Ticket
-from ollama_router_core.errors import ModelNotFound, NoServerFits, Overloaded
+from ollama_router_core.errors import ModelNotFound, ModelTooLarge, Overloaded
 from support.fleets import GIB, installed, loaded, make_config, make_facts, make_fleet, make_request
 
 SMALL, LARGE = "llama3.1:8b", "llama3.3:70b"
@@ -163,10 +163,10 @@ class TestBoundsForEveryStrategy:
         assert 999 in order
 
     def test_what_no_server_can_ever_take_does_not_wait(self):
-        """404 and 503 come at once."""
+        """404 and 400 come at once."""
         admission = make({"a": {"max_memory_gb": 8.0}}, "priority_with_memory")
         assert isinstance(admission.arrive(ticket(0, "nowhere"), WARM, 0.0)[0].error, ModelNotFound)
-        assert isinstance(admission.arrive(ticket(1, LARGE), WARM, 0.0)[0].error, NoServerFits)
+        assert isinstance(admission.arrive(ticket(1, LARGE), WARM, 0.0)[0].error, ModelTooLarge)
 
     @pytest.mark.parametrize("strategy", ["priority_with_memory", "fastest"])
     def test_when_the_last_server_goes_down_those_who_wait_are_told(self, strategy):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.api.endpoints import ENDPOINTS, Kind
+from ollama_router_core.api.retry_advice import retry_fields
 from ollama_router_core.errors import (
     BodyTooLarge,
     ConnectFailed,
@@ -15,6 +17,7 @@ from ollama_router_core.errors import (
     LimitExceeded,
     ModelNotFound,
     NoServerFits,
+    RouterError,
     UpstreamDisconnected,
     UpstreamTimeout,
 )
@@ -43,6 +46,13 @@ from support.exchange_machine import FakeCaller, FakeReservation, FakeUpstream, 
 
 LINE = b'{"message":{"content":"a"},"done":false}\n'
 END = b'{"done":true,"prompt_eval_count":3,"eval_count":5,"eval_duration":1000000}\n'
+
+
+def _kinds(parent: type[RouterError]) -> Iterator[type[RouterError]]:
+    """A class of errors and all that were derived from it."""
+    yield parent
+    for child in parent.__subclasses__():
+        yield from _kinds(child)
 
 
 def expect(action: Action | None, kind: type[Any]) -> Any:
@@ -375,3 +385,38 @@ def test_a_fault_of_our_own_is_recorded_and_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         exchange.resume(None)
     assert stage.slots[0].closed == 1
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/responses", "/v1/messages"])
+@pytest.mark.parametrize(
+    "kind", sorted(set(_kinds(RouterError)), key=lambda kind: kind.code), ids=lambda kind: kind.code
+)
+def test_a_refusal_in_any_dialect_says_whether_to_try_again(kind: type[RouterError], path: str) -> None:
+    """One field of the two, whatever the error is and whichever dialect tells it."""
+    stage = Stage()
+    exchange = stage.exchange(path=path)
+    expect(exchange.start(), Verify)
+    error = UpstreamTimeout("why", phase="first_byte") if kind is UpstreamTimeout else kind("why")
+    head = expect(exchange.fail(error), WriteHead)
+    said = [field for field in head.fields if field[0] in {b"x-should-retry", b"retry-after"}]
+    assert said == list(retry_fields(error, sent=False))
+    assert head.status == kind.status_hint
+    expect(exchange.resume(None), Finish)
+    ended(stage, exchange, exchange.resume(None))
+
+
+def test_a_request_that_may_have_run_is_not_to_be_sent_again() -> None:
+    """The router stops while a server works on it; without a server's part in it, coming back helps."""
+    stage = Stage()
+    exchange = stage.exchange()
+    admitted(stage, exchange)
+    action = exchange.interrupt(Shutdown())
+    while isinstance(action, Release):
+        for upstream in action.upstreams:
+            upstream.released += 1  # type: ignore[attr-defined]
+        action = exchange.resume(None)
+    action = expect(action, WriteHead)
+    assert (b"x-should-retry", b"false") in action.fields
+    assert b"retry-after" not in dict(action.fields)
+    expect(exchange.resume(None), Finish)
+    ended(stage, exchange, exchange.resume(None))

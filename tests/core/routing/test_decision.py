@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
-from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFits
+import pytest
+
+from ollama_router_core.errors import ModelIncapable, ModelNotFound, ModelTooLarge, NoServerFits
 from ollama_router_core.routing.selector import decide
 from support.fleets import GIB, installed, make_config, make_facts, make_fleet, make_request
 
@@ -69,12 +71,21 @@ class TestNothingFits:
         assert str(decision.error) == "model 'llama3.1:8b' not found"
         assert decision.ranking == ()
 
-    def test_one_that_has_it_cannot_take_it(self):
-        """503 with each server and its reason."""
+    def test_it_is_too_large_for_every_server_that_has_it(self):
+        """400 with each server and its reason: coming back does not help, a smaller context may."""
         fleet = make_fleet(make_facts("a", ()), make_facts("b", HAS_8B))
         decision = decide(make_request(), fleet, make_config({"a": {}, "b": {"max_memory_gb": 1.0}}), now=0.0)
-        assert isinstance(decision.error, NoServerFits)
+        assert isinstance(decision.error, ModelTooLarge)
         assert "a does not have the model" in str(decision.error)
+        assert "limit 1.0 GiB" in str(decision.error)
+        assert "num_ctx" in str(decision.error)
+
+    @pytest.mark.parametrize("away", [{"up": False}, {"up": None}])
+    def test_one_that_is_away_may_be_large_enough(self, away: dict[str, bool | None]):
+        """503 with Retry-After: it may come back."""
+        fleet = make_fleet(make_facts("a", HAS_8B), make_facts("b", HAS_8B, **away))
+        decision = decide(make_request(), fleet, make_config({"a": {"max_memory_gb": 1.0}, "b": {}}), now=0.0)
+        assert isinstance(decision.error, NoServerFits)
         assert "limit 1.0 GiB" in str(decision.error)
         assert decision.error.retry_after is not None
 

@@ -172,21 +172,23 @@ async def test_half_of_the_servers_failing_costs_few_attempts_more(tmp_path: Pat
 
 
 async def test_clients_that_retry_do_not_multiply_attempts(tmp_path: Path) -> None:
-    """OpenAI's client would ask three times; against a dead fleet the router's three attempts are all there are."""
+    """A dead fleet is worth coming back to, after a while: by then it is known to be dead, and no server is tried."""
     async with contextlib.AsyncExitStack() as stack:
         sims = [await stack.enter_async_context(OllamaSimulator(models=[model(MODEL)])) for _ in range(3)]
         servers = {str(number): server_entry(sim) for number, sim in enumerate(sims)}
         router = await stack.enter_async_context(running_router(tmp_path, servers, health_check_interval=60))
-        sdk = await stack.enter_async_context(
-            openai.AsyncOpenAI(base_url=f"{router.url}/v1", api_key=router.token, max_retries=2)
-        )
+        client = await stack.enter_async_context(router.client())
         for sim in sims:
             sim.pause()
             sim.drop_connections()
-        with pytest.raises(openai.APIStatusError):
-            await sdk.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "hi"}])
-        rows = await router.rows()
-    assert [row.attempts for row in rows] == [3]
+        first = await client.post("/v1/chat/completions", json=CHAT)
+        await eventually(lambda: not any(facts.up for facts in router.services.fleet.servers.values()))
+        second = await client.post("/v1/chat/completions", json=CHAT)
+        rows = await router.rows(2)
+    assert [answer.status_code for answer in (first, second)] == [502, 503]
+    assert all("x-should-retry" not in answer.headers for answer in (first, second))
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in (first, second))
+    assert sorted(row.attempts for row in rows) == [0, 3]
 
 
 async def test_servers_that_all_refuse_are_not_asked_in_threes(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_dripping_head_is_answered_with_408(front: Front):
         answer = read_to_end(sock)
         assert time.monotonic() - started < 5
         assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"\r\nretry-after: 1\r\n" in answer
         sock.close()
         thread.join()
 

@@ -58,6 +58,19 @@ def test_a_good_request_before_a_bad_one_is_answered(case: Bad):
 SMALL = [case for case in (*GOOD, *BAD) if len(case.data) < 1000]
 
 
+def test_what_is_refused_says_that_another_try_does_not_help():
+    """Sent again, the same bytes would be refused again."""
+    heads = {}
+    with serve_front() as front:
+        for case in SMALL:
+            if isinstance(case, Bad):
+                with front.connect() as sock:
+                    sock.sendall(case.data)
+                    heads[case.name] = read_to_end(sock).partition(b"\r\n\r\n")[0].lower()
+    assert len(heads) > 20
+    assert [name for name, head in heads.items() if b"\r\nx-should-retry: false" not in head] == []
+
+
 def test_line_ends_alone_in_a_segment_belong_to_what_waits():
     """Behind an answered request a lone line end means nothing; within a request that waits its turn it does."""
     first, second = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /y HTTP/1.1\r\nHost: a\r\n\r\n"

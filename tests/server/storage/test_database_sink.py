@@ -176,13 +176,19 @@ async def test_what_memory_does_not_hold_is_spilled_and_written_later(bench: Ben
 async def test_what_was_spilled_at_the_end_is_read_in_at_the_next_start(bench: Bench, tmp_path: Path) -> None:
     """Once, even if it had been written already: a commit whose answer was lost, or a process that was killed."""
     spill = tmp_path / "spill"
-    sink = bench.sink(spill=RowSpill(spill))
+    first, database = RowSpill(spill), Database(sqlite_url(bench.path), busy_timeout=0.05)
+    sink = DatabaseSink(RequestLog(database), clock=SystemClock(), spill=first)
+    sink.start()
     with closing(sqlite3.connect(bench.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         send(sink, range(20))
         await sink.aclose(grace=0.1)
     assert (sink.pending, sink.dropped) == (20, 0)
-    await bench.log(sqlite_url(bench.path)).insert([make_record(number) for number in range(5)], again=True)
+    await database.aclose()
+    first.close()
+    patient = Database(sqlite_url(bench.path))
+    await RequestLog(patient).insert([make_record(number) for number in range(5)], again=True)
+    await patient.aclose()
     again = bench.sink(spill=RowSpill(spill), **QUICK)
     await eventually(lambda: not list(spill.iterdir()))
     assert (bench.count(), again.dropped) == (20, 0)

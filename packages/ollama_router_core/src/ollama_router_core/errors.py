@@ -24,7 +24,8 @@ A leaf has a stable `code`, a `status_hint` and a text that says what to do; see
     |   `-- LimitExceeded           limit_exceeded          429
     |-- SelectionError
     |   |-- ModelNotFound           model_not_found         404   no server has the model
-    |   |-- NoServerFits            no_server_fits          503   servers have it, none can take the request
+    |   |-- ModelTooLarge           model_too_large         400   it fits into the memory of no server that has it
+    |   |-- NoServerFits            no_server_fits          503   servers have it, none can take the request now
     |   `-- Overloaded              overloaded              503   a queue or pool of the router is full
     |-- UpstreamError
     |   |-- ConnectFailed           upstream_unreachable    502   nothing was sent
@@ -60,6 +61,7 @@ __all__ = [
     "MissingModel",
     "ModelIncapable",
     "ModelNotFound",
+    "ModelTooLarge",
     "NoServerFits",
     "Overloaded",
     "PartlyDone",
@@ -91,7 +93,8 @@ class RouterError(Exception):
 
     Args:
         message: what is wrong and what to do about it.
-        retry_after: seconds after which trying again makes sense, or None when it does not.
+        retry_after: seconds after which trying again makes sense, None when that is not known; `api.retry_advice` says
+            whether it makes sense at all.
     """
 
     code: ClassVar[str] = "router_error"
@@ -257,8 +260,15 @@ class ModelNotFound(SelectionError):
         self.unasked = unasked
 
 
+class ModelTooLarge(SelectionError):
+    """Servers have the model, but it is too large for each of them, whatever they do; the text lists each."""
+
+    code = "model_too_large"
+    status_hint = 400
+
+
 class NoServerFits(SelectionError):
-    """Servers have the model, but none can take the request; the text lists each with its reason."""
+    """Servers have the model, but none can take the request now; the text lists each with its reason."""
 
     code = "no_server_fits"
 

@@ -107,8 +107,8 @@ class Services:
         self.authenticator = Authenticator(
             self.users, clock=self.clock, workers=self.coordination, grace=config.database_grace
         )
-        spill = RowSpill(spill_folder(self._database_url, environment))
-        self.sink = DatabaseSink(self.request_log, clock=self.clock, spill=spill)
+        self._spill = RowSpill(spill_folder(self._database_url, environment))
+        self.sink = DatabaseSink(self.request_log, clock=self.clock, spill=self._spill)
         self.log_files = open_log_files(config.request_log, worker=self.coordination.index if self.shared else None)
         self.traces = open_traces(config.traces)
         self.upstream = HttptoolsUpstream()
@@ -279,6 +279,7 @@ class Services:
             await self.traces.aclose()
         await self.authenticator.aclose()
         await self.database.aclose()
+        self._spill.close()
 
 
 def _proxies(config: Config) -> Proxies:

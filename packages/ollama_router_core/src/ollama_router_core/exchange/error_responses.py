@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ollama_router_core.api.endpoints import Family
+from ollama_router_core.api.retry_advice import retry_fields
 from ollama_router_core.errors import (
     InvalidCredential,
     InvalidModelName,
@@ -72,12 +73,8 @@ def _is_rewritten(context: RequestContext, error: RouterError) -> bool:
 
 def _fields(context: RequestContext, error: RouterError) -> list[tuple[bytes, bytes]]:
     fields = [(b"x-router-error", error.code.encode())]
-    if error.retry_after is not None:
-        fields.append((b"retry-after", b"%d" % max(1, round(error.retry_after))))
     if isinstance(error, MissingCredential | InvalidCredential):
         fields.append((b"www-authenticate", b'Bearer realm="ollama-router"'))
     if isinstance(error, MethodNotAllowed):
         fields.append((b"allow", ", ".join(error.allowed).encode()))
-    if error.status_hint >= 500 and (context.attempts or error.retry_after is None):
-        fields.append((b"x-should-retry", b"false"))  # else nothing was sent: coming back later is what helps
-    return fields
+    return [*fields, *retry_fields(error, sent=context.attempts > 0)]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from ollama_router_core.config.settings import Config
-from ollama_router_core.errors import ModelIncapable, ModelNotFound, NoServerFits, SelectionError
+from ollama_router_core.errors import ModelIncapable, ModelNotFound, ModelTooLarge, NoServerFits, SelectionError
 from ollama_router_core.routing.candidates import Candidate, Reason
 from ollama_router_core.routing.decision import Verdict
 from ollama_router_core.routing.filters import refused_now
@@ -19,6 +19,7 @@ __all__ = ["RankedExplanation", "external_verdicts", "refusals", "selection_erro
 
 _MOST_NAMED = 5
 """Servers whose reason a client is told; `route explain` has them all."""
+_LASTING = frozenset({"model_missing", "disabled", "incapable", "memory"})
 _ONLY_BY_ASSIGNMENT = Reason("external", "external: only by assignment")
 
 
@@ -85,6 +86,11 @@ def selection_error(
     if "incapable" in codes and codes <= {"model_missing", "disabled", "incapable"}:
         missing = frozenset[str]().union(*(verdict.reasons[0].lacks for verdict in refused))
         return ModelIncapable(f'"{request.model_text}" does not support {", ".join(sorted(missing))}', missing=missing)
+    if "memory" in codes and codes <= _LASTING:
+        return ModelTooLarge(
+            f"{request.model_text or 'the model'} with its context is too large for every server: {_why(refused)};"
+            " ask for a smaller context (num_ctx) or another model"
+        )
     return NoServerFits(
         f"no server can take {request.model_text or 'the request'} now: {_why(refused)}",
         retry_after=_retry_after(context),

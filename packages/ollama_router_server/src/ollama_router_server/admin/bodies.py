@@ -8,6 +8,7 @@ from falcon import HTTPError
 from falcon.asgi import Request, Response
 from pydantic import BaseModel, ValidationError
 
+from ollama_router_core.api.retry_advice import retry_fields
 from ollama_router_core.errors import BodyTooLarge, InvalidBody, RouterError
 from ollama_router_server.storage.audit import Actor
 
@@ -77,6 +78,8 @@ def answer(response: Response, body: BaseModel, *, status: int = 200) -> None:
 async def answer_error(_request: Request, response: Response, error: RouterError, _params: Any, **_: Any) -> None:
     """Handle the router's own errors for Falcon."""
     _write(response, error.status_hint, error.message, error.code)
+    for name, value in retry_fields(error, sent=False):
+        response.set_header(name.decode(), value.decode())
     if error.status_hint == 401:
         response.set_header("WWW-Authenticate", 'Bearer realm="ollama-router"')
 
@@ -88,6 +91,7 @@ async def answer_http_error(_request: Request, response: Response, error: HTTPEr
         response.set_header(name, value)
     text = error.description or error.title or "the request cannot be served"
     _write(response, status, text, _FALCONS_CODES.get(status, "invalid_request"))
+    response.set_header("x-should-retry", "false")
 
 
 def _write(response: Response, status: int, text: str, code: str) -> None:

@@ -26,6 +26,9 @@ from ollama_router_server.http.status_lines import STATUS_LINES
 
 __all__ = ["StrictProtocol", "strict_protocol"]
 
+_ANOTHER_TRY = (b"retry-after", b"1")
+_NO_OTHER_TRY = (b"x-should-retry", b"false")
+
 
 _METHODS = b"GET, HEAD, POST, DELETE"
 
@@ -256,6 +259,7 @@ class StrictProtocol(asyncio.Protocol):
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
+            _ANOTHER_TRY if refusal.status == 408 else _NO_OTHER_TRY,
         ]
         if refusal.status == 405:
             fields.append((b"allow", _METHODS))

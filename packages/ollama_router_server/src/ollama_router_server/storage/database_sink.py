@@ -95,7 +95,10 @@ class DatabaseSink:
             self._changed.set()
 
     async def aclose(self, *, grace: float = 5.0) -> None:
-        """Write what waits, for at most `grace` seconds; what is left is spilled, or dropped and counted."""
+        """Write what waits, for at most `grace` seconds; what is left is spilled, or dropped and counted.
+
+        A transaction under way may still be committed: the spill is to be closed after the database.
+        """
         self._closing = True
         self._changed.set()
         if self._task is not None:
@@ -105,8 +108,6 @@ class DatabaseSink:
             await asyncio.gather(self._task, return_exceptions=True)
         while self._queue:
             self._spill_or_drop(self._queue.popleft())
-        if self._spill is not None:
-            self._spill.close()
 
     def _spill_or_drop(self, record: RequestRecord) -> None:
         if self._spill is None or not self._spill.add(record):

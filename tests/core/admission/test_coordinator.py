@@ -214,7 +214,7 @@ class TestWaits:
         """Whatever floating point makes of the sum of arrival and patience."""
         servers = {"a": {"max_memory_gb": 48.0, "max_concurrent": 1}}
         for start in (0.1, 0.7, 1.1, 1e6 + 0.3):
-            admission = make(servers, "least_loaded", max_wait=0.2)
+            admission = make(servers, "least_loaded", max_wait=60.2)
             admission.arrive(ticket(0, arrived=start), WARM, start)
             admission.arrive(ticket(1, arrived=start), WARM, start)
             at = admission.next_tick(start)
@@ -233,6 +233,49 @@ class TestWaits:
         (refused,) = admission.tick(WARM, 6.0)
         assert refused.ticket.number == 2
         assert admission.next_tick(6.0) == 60.0
+
+    def test_a_wait_that_cannot_end_in_time_is_refused_at_once(self):
+        """The estimate is in the text; who may wait for longer waits."""
+        servers = {"a": {"max_memory_gb": 48.0, "max_concurrent": 1}}
+        admission = make(servers)
+        admission.arrive(ticket(0), WARM, 0.0)
+        admission.arrive(ticket(1), WARM, 0.0)
+        (refused,) = admission.arrive(replace(ticket(2), max_wait=0.5), WARM, 0.0)
+        assert "its turn is expected in" in str(refused.error)
+        assert refused.error.retry_after >= 1.0
+        assert admission.arrive(replace(ticket(3), max_wait=500.0), WARM, 0.0) == ()
+
+    def test_the_line_by_model(self):
+        """How many wait for what, since when, and for a user only what is theirs."""
+        servers = {"a": {"max_memory_gb": 48.0, "max_concurrent": 1}}
+        admission = make(servers, "least_loaded")
+        admission.arrive(ticket(0), WARM, 0.0)
+        admission.arrive(ticket(1), WARM, 1.0)
+        admission.arrive(ticket(2, user="bob", arrived=2.0), WARM, 2.0)
+        admission.arrive(ticket(3, "other", user="bob", arrived=3.0), WARM, 3.0)
+        everything = admission.line(WARM, 5.0)
+        assert [(one.waiting, one.longest) for one in everything] == [(2, 5.0), (1, 2.0)]
+        assert [(one.waiting, one.longest) for one in admission.line(WARM, 5.0, "bob")] == [(1, 3.0), (1, 2.0)]
+        assert admission.line(WARM, 5.0, "carol") == ()
+
+
+@pytest.mark.parametrize("strategy", ["fastest", "least_loaded"])
+class TestPriorities:
+    """Batch requests take what no other waits for."""
+
+    def test_an_interactive_request_goes_before_batch_ones_that_came_earlier(self, strategy):
+        """However long they have waited; it waits for the one that runs, no longer."""
+        admission = make({"a": {"max_memory_gb": 48.0, "max_concurrent": 1}}, strategy, max_wait=1e6)
+        for number in range(20):
+            admission.arrive(replace(ticket(number, user="night"), batch=True), WARM, 0.0)
+        admission.arrive(ticket(20, arrived=3000.0), WARM, 3000.0)
+        assert numbers(admission.finished(0, WARM, 3001.0)) == [20]
+        assert len(numbers(admission.finished(20, WARM, 3002.0))) == 1
+
+    def test_batch_requests_use_what_is_idle(self, strategy):
+        """At once, when nobody else is there."""
+        admission = make(strategy=strategy)
+        assert numbers(admission.arrive(replace(ticket(0), batch=True), WARM, 0.0)) == [0]
 
 
 class TestFastest:

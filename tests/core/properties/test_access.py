@@ -26,6 +26,8 @@ grants = st.builds(
     kinds=st.none() | st.lists(st.sampled_from([str(kind) for kind in Kind]), max_size=4),
     networks=st.none() | st.lists(st.ip_addresses().map(str), max_size=3),
     expires_at=st.none() | st.floats(0, 2**52),
+    batch=st.none() | st.booleans(),
+    max_wait=numbers,
     requests_per_minute=numbers,
     concurrent_requests=numbers,
     tokens_per_day=numbers,

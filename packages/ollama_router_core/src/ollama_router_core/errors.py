@@ -10,6 +10,7 @@ A leaf has a stable `code`, a `status_hint` and a text that says what to do; see
     |   |-- MissingModel            model_required          400
     |   |-- InvalidModelName        invalid_model_name      400
     |   |-- ModelIncapable          model_incapable         400   the model lacks a capability
+    |   |-- InvalidHeader           invalid_header          400   a header field for the router that cannot be read
     |   |-- InvalidTarget           invalid_target          400   a path or query that cannot be forwarded safely
     |   |-- BodyTooLarge            body_too_large          413
     |   |-- UnsupportedEncoding     unsupported_encoding    415
@@ -53,6 +54,7 @@ __all__ = [
     "Forbidden",
     "InvalidBody",
     "InvalidCredential",
+    "InvalidHeader",
     "InvalidModelName",
     "InvalidTarget",
     "LimitExceeded",
@@ -155,6 +157,12 @@ class ModelIncapable(RequestError):
     def __init__(self, message: str, *, missing: frozenset[str] = frozenset()) -> None:
         super().__init__(message)
         self.missing = missing
+
+
+class InvalidHeader(RequestError):
+    """A header field for the router that cannot be read."""
+
+    code = "invalid_header"
 
 
 class InvalidTarget(RequestError):

@@ -17,7 +17,7 @@ from ollama_router_core.errors import RouterError
 from ollama_router_core.exchange.events import Headers
 from ollama_router_server.admin.access import TokenAccess
 from ollama_router_server.admin.audit import AuditResource
-from ollama_router_server.admin.fleet import DrainResource, ExplainResource, StatusResource
+from ollama_router_server.admin.fleet import DrainResource, ExplainResource, QueueResource, StatusResource
 from ollama_router_server.admin.health import HealthResource, LiveResource, ReadyResource
 from ollama_router_server.admin.metrics import MetricsResource
 from ollama_router_server.admin.openapi import OpenApiResource
@@ -205,6 +205,7 @@ def create_app(services: Services) -> RouterApp:
     add_console(app, services, sync)
     relay = Relay(deps())
     app.add_route("/router/status", StatusResource(services, sync))
+    app.add_route("/router/queue", QueueResource(services))
     app.add_route("/router/overview", OverviewResource(services, sync))
     app.add_route("/router/requests/{id}/cancel", CancelResource(services, sync))
     services.on_config(lambda: relay.reconfigure(deps()))

@@ -19,7 +19,7 @@ INHERIT = "inherit"
 _NOTHING = "none"
 _ANYTHING = "any"
 
-_TRUTHS = frozenset({"cloud", "unload"})
+_TRUTHS = frozenset({"cloud", "unload", "batch"})
 _EVERYTHING = {"kinds": tuple(map(str, Kind)), "reach": tuple(map(str, Reach)), "networks": ("0.0.0.0/0", "::/0")}
 
 _LISTS = "comma-separated or repeated; any, none, or inherit to use the group's"
@@ -47,6 +47,8 @@ _OPTIONS: tuple[tuple[str, str, Any, str, str], ...] = (
         f"Networks that clients may connect from, such as 10.0.0.0/8; {_LISTS}.",
     ),
     ("expires_at", "expires", str, "DATE", "End of access: 2026-12-31 (local time), 30d from now, or inherit."),
+    ("batch", "batch", str, "YES", "Batch priority, after everybody else's requests: yes, no or inherit."),
+    ("max_wait", "max_wait", str, "N", f"Seconds that a request may wait for a server: {_NUMBER}."),
     ("requests_per_minute", "rpm", str, "N", f"Requests per minute: {_NUMBER}."),
     ("concurrent_requests", "concurrent", str, "N", f"Concurrent requests: {_NUMBER}."),
     ("tokens_per_day", "tokens_per_day", str, "N", f"Tokens per day (UTC), in and out: {_NUMBER}."),

@@ -78,7 +78,8 @@ class Grants:
     names of external hosts. An empty list allows nothing. `cloud` False forbids models of Ollama's cloud. `reach` is
     what requests may ask of external hosts beyond an answer. `unload` tells whether models may be unloaded. `kinds` are
     the kinds of route, within the role's. `networks` are client networks in CIDR form. `expires_at` is seconds since
-    1970 (UTC). The four numbers are limits, which `limits` counts; days and months are UTC.
+    1970 (UTC). `batch` True gives every request batch priority, `max_wait` are the seconds that requests may wait for a
+    server at most. The other four numbers are limits, which `limits` counts; days and months are UTC.
     """
 
     models: tuple[str, ...] | None = None
@@ -89,6 +90,8 @@ class Grants:
     kinds: tuple[Kind, ...] | None = None
     networks: tuple[str, ...] | None = None
     expires_at: float | None = None
+    batch: bool | None = None
+    max_wait: int | None = None
     requests_per_minute: int | None = None
     concurrent_requests: int | None = None
     tokens_per_day: int | None = None
@@ -96,9 +99,9 @@ class Grants:
 
 
 _FIELDS = tuple(field.name for field in fields(Grants))
-_TRUTHS = ("cloud", "unload")
+_TRUTHS = ("cloud", "unload", "batch")
 _LISTS = ("models", "hosts", "reach", "kinds", "networks")
-_NUMBERS = ("requests_per_minute", "concurrent_requests", "tokens_per_day", "tokens_per_month")
+_NUMBERS = ("max_wait", "requests_per_minute", "concurrent_requests", "tokens_per_day", "tokens_per_month")
 
 
 def combine_grants(own: Grants, group: Grants) -> Grants:

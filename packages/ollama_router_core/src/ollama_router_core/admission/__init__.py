@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from ollama_router_core.admission.arrival_rates import ArrivalRates
 from ollama_router_core.admission.coordinator import Admission
-from ollama_router_core.admission.tickets import Dispatch, Outcome, Refusal, Ticket
+from ollama_router_core.admission.tickets import Dispatch, Outcome, Refusal, Ticket, WaitingGroup
 from ollama_router_core.admission.wait_queue import WaitQueue
 
-__all__ = ["Admission", "ArrivalRates", "Dispatch", "Outcome", "Refusal", "Ticket", "WaitQueue"]
+__all__ = ["Admission", "ArrivalRates", "Dispatch", "Outcome", "Refusal", "Ticket", "WaitQueue", "WaitingGroup"]

@@ -10,7 +10,7 @@ from ollama_router_core.admission.cost_model import CostModel
 from ollama_router_core.admission.dispatching import Dispatcher, able, decide
 from ollama_router_core.admission.in_flight_table import InFlightTable
 from ollama_router_core.admission.scheduler import Scheduler
-from ollama_router_core.admission.tickets import Dispatch, Outcome, Refusal, Ticket
+from ollama_router_core.admission.tickets import Dispatch, Outcome, Refusal, Ticket, WaitingGroup
 from ollama_router_core.admission.wait_queue import WaitQueue, group_of_one
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
@@ -27,6 +27,8 @@ __all__ = ["Admission"]
 MOST_RETRY_AFTER = 30.0
 _TOLD_WAIT_LASTS = 0.1
 """Seconds for which those who are turned away are told the same time to come back."""
+_DOUBT = 2.0
+"""Expected waits are often wrong by so much: a request is refused only where its wait would end even then too late."""
 _RECHECK_SECONDS = 0.5
 """Seconds after which a server is considered again though nothing happened: waiting alone changes what pays."""
 
@@ -190,6 +192,24 @@ class Admission:
         full = [name for name, reason in refusals.items() if reason is not None and reason.code == FULL]
         return oldest.arrived, frozenset(full)
 
+    def line(self, snapshot: FleetSnapshot, now: float, user: str | None = None) -> tuple[WaitingGroup, ...]:
+        """What waits, by what it waits for, the longest wait first; of one user only where one is named."""
+        found = []
+        for group in self._queue.groups.values():
+            own = [one for one in group.tickets.values() if user is None or one.user == user]
+            if own:
+                found.append(
+                    WaitingGroup(
+                        model=group.kind.model,
+                        num_ctx=group.kind.num_ctx,
+                        waiting=len(own),
+                        batch=sum([one.batch for one in own]),
+                        longest=now - own[0].arrived,
+                        expected=self.expected_wait(own[-1], snapshot, now),
+                    )
+                )
+        return tuple(sorted(found, key=lambda one: -one.longest))
+
     def position(self, number: int) -> int:
         """The position a ticket had when it joined the queue, from 1; 0 when it does not wait."""
         return self._queue.position(number)
@@ -235,6 +255,9 @@ class Admission:
         outcomes = self._dispatch_waiting(snapshot, now, kinds=(kind,))
         if ticket.number not in self._queue:
             return outcomes
+        error = self._hopeless(ticket, snapshot, now)
+        if error is not None:
+            return (*outcomes, self._refuse(ticket, error, now))
         if self._queue.has_room(ticket.user, ticket.request.model, joined=True):
             return outcomes
         is_full = position > self._config.queue.max_waiting
@@ -242,6 +265,14 @@ class Admission:
         loser = loser or ticket
         error = self._overloaded(self.expected_wait(loser, snapshot, now), "the queue is full")
         return (*outcomes, self._refuse(loser, error, now))
+
+    def _hopeless(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Overloaded | None:
+        """Why waiting would be in vain: its turn is not expected before its time is up."""
+        patience = self._queue.patience(ticket)
+        wait = self.expected_wait(ticket, snapshot, now)
+        if wait <= _DOUBT * patience:
+            return None
+        return self._overloaded(wait, f"its turn is expected in {wait:.0f} s and it may wait for {patience:.0f} s")
 
     def _must_queue(self, ticket: Ticket, snapshot: FleetSnapshot) -> bool:
         """Whether another request waits for a server that this one could take."""

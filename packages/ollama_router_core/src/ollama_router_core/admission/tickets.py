@@ -9,13 +9,13 @@ from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.errors import ModelIncapable, SelectionError
 from ollama_router_core.fleet.prefixes import HeldPrefix
 
-__all__ = ["Dispatch", "Outcome", "Refusal", "Ticket"]
+__all__ = ["Dispatch", "Outcome", "Refusal", "Ticket", "WaitingGroup"]
 
 
 class Ticket(Struct, frozen=True, kw_only=True, eq=False):
     """One request that wants a server. `number` is unique, `arrived` is seconds of the clock that `now` comes from.
 
-    `max_wait` are the seconds it may wait, None leaves that to the queue.
+    `max_wait` are the seconds it may wait, None leaves that to the queue. A `batch` ticket goes after all others.
     """
 
     number: int
@@ -25,6 +25,7 @@ class Ticket(Struct, frozen=True, kw_only=True, eq=False):
     prefix: HeldPrefix | None = None
     tiebreak: int = 0
     max_wait: float | None = None
+    batch: bool = False
 
 
 class Dispatch(Struct, frozen=True, kw_only=True, eq=False):
@@ -54,3 +55,14 @@ class Refusal(Struct, frozen=True, kw_only=True, eq=False):
 
 
 Outcome = Dispatch | Refusal
+
+
+class WaitingGroup(Struct, frozen=True, kw_only=True):
+    """Requests that wait for the same: how many, `batch` of them, the longest wait and the expected one in seconds."""
+
+    model: CanonicalName | None
+    num_ctx: int | None
+    waiting: int
+    batch: int
+    longest: float
+    expected: float

@@ -13,7 +13,7 @@ from ollama_router_core.config.settings import Queue
 from ollama_router_core.routing.candidates import RequestKind, kind_of
 from ollama_router_core.routing.expected_time import BYTES_A_TOKEN
 
-__all__ = ["AGEING", "RequestGroup", "WaitQueue", "group_of_one"]
+__all__ = ["AGEING", "BATCH_WEIGHT", "RequestGroup", "WaitQueue", "group_of_one"]
 
 AGEING = 30.0
 """Seconds of waiting that double a ticket's weight; it grows with the square of its age, so no ticket starves."""
@@ -21,6 +21,9 @@ AGEING = 30.0
 CALM, CROWD = 0.15, 20
 """With fewer than `CROWD` waiting, age counts sooner, down to the share `CALM` of `AGEING`: batching gains little then,
 and requests for a rarely used model are served soon."""
+
+BATCH_WEIGHT = 0.001
+"""What the turn of a batch ticket is worth, however old it is: any other's is worth a thousand times as much."""
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +69,7 @@ class WaitQueue:
         self._tickets: dict[int, tuple[Ticket, RequestGroup, int]] = {}
         self._by_user: dict[str, dict[int, Ticket]] = {}
         self._deadlines: list[tuple[float, int]] = []
+        self._batch = 0
         self._turn: dict[str, int] = {}
         self._turns = 0
         self._changes = 0
@@ -127,6 +131,7 @@ class WaitQueue:
         self._tickets[ticket.number] = (ticket, group, position)
         self._by_user.setdefault(ticket.user, {})[ticket.number] = ticket
         heapq.heappush(self._deadlines, (self.deadline(ticket), ticket.number))
+        self._batch += ticket.batch
         return position
 
     def leave(self, number: int) -> Ticket | None:
@@ -135,6 +140,7 @@ class WaitQueue:
         if found is None:
             return None
         ticket, group, _ = found
+        self._batch -= ticket.batch
         del group.tickets[number]
         group.tokens -= prompt_tokens(ticket)
         self._changes += 1
@@ -183,13 +189,15 @@ class WaitQueue:
 
     def weight(self, ticket: Ticket, now: float) -> float:
         """What a ticket's turn is worth: its age, and its user's fair share divided by what that user has waiting."""
+        if ticket.batch:
+            return BATCH_WEIGHT
         age = (now - ticket.arrived) / self._ageing()
         share = len(self._tickets) / (len(self._by_user) * len(self._by_user[ticket.user]))
         return (1.0 + age * age) * share
 
     def weight_of(self, group: RequestGroup, now: float) -> float:
         """The weights of a group together."""
-        if len(self._by_user) == 1:
+        if len(self._by_user) == 1 and not self._batch:
             ages = [now - ticket.arrived for ticket in group.tickets.values()]
             return len(ages) + sum([age * age for age in ages]) / self._ageing() ** 2
         return sum(self.weight(ticket, now) for ticket in group.tickets.values())
@@ -198,7 +206,17 @@ class WaitQueue:
         return AGEING * min(1.0, CALM + (1.0 - CALM) * len(self._tickets) / CROWD)
 
     def in_turn(self) -> Iterator[Ticket]:
-        """Users in turn, each one's oldest first; who had a turn most recently is last. Tickets may leave meanwhile."""
+        """Users in turn, each one's oldest first; who had a turn most recently is last. Tickets may leave meanwhile.
+
+        Batch tickets come after all others.
+        """
+        tickets = self._in_turn()
+        if not self._batch:
+            return tickets
+        found = list(tickets)
+        return iter([one for one in found if not one.batch] + [one for one in found if one.batch])
+
+    def _in_turn(self) -> Iterator[Ticket]:
         users = sorted(self._by_user, key=lambda user: self._turn.get(user, 0))
         queues = [list(self._by_user[user].values()) for user in users]
         for row in zip_longest(*queues):

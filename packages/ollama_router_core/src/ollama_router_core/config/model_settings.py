@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -47,6 +47,13 @@ class ModelRule(Section):
         default=None,
         description="Longest keep_alive in seconds that a request may set; keeping a model loaded forever counts as"
         " more.",
+    )
+    max_wait: Seconds | None = Field(
+        default=None, description="Seconds that a request may wait for a server; null leaves it to `queue.max_wait`."
+    )
+    priority: Literal["interactive", "batch"] = Field(
+        default="interactive",
+        description="batch requests are served by slots that no interactive request waits for.",
     )
 
 

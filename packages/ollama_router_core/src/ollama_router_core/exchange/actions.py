@@ -30,6 +30,7 @@ from msgspec import Struct
 
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.exchange.events import BodyStream, Caller, Headers, Queued, Upstream
+from ollama_router_core.exchange.waiting import USUAL, Waiting
 from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.outbound.destinations import Destination, Patience
 from ollama_router_core.records.request_record import RequestRecord
@@ -122,11 +123,15 @@ class Count(Struct, frozen=True):
 
 
 class Admit(Struct, frozen=True):
-    """Get a slot on a server, or a place in the queue. `prefix` says which server holds the conversation's prompt."""
+    """Get a slot on a server, or a place in the queue. `prefix` says which server holds the conversation's prompt.
+
+    `waiting` is how long it may wait and before whom.
+    """
 
     request: ParsedRequest
     user: str
     prefix: HeldPrefix | None
+    waiting: Waiting = USUAL
 
 
 class AwaitSlot(Struct, frozen=True):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ollama_router_core.admission import Admission, Dispatch, Outcome, Ticket
+from ollama_router_core.admission import Admission, Dispatch, Outcome, Ticket, WaitingGroup
 from ollama_router_core.api.model_names import CanonicalName, is_cloud_name
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
@@ -180,6 +180,10 @@ class AdmissionController:
         """When the request that waits longest arrived, and the full servers that could take it."""
         return self._admission.longest_wait(self.fleet.snapshot, self._now())
 
+    def line(self, user: str | None = None) -> tuple[WaitingGroup, ...]:
+        """What waits, by model, the longest wait first; of one user only where one is named."""
+        return self._admission.line(self.fleet.snapshot, self._now(), user)
+
     def traffic(self) -> FleetSnapshot:
         """The fleet with the load and the demand that admission knows of: what decisions are made from."""
         snapshot = self.fleet.snapshot
@@ -344,6 +348,8 @@ def _ticket(asked: Admit, number: int, now: float) -> Ticket:
         user=asked.user,
         tiebreak=number,
         prefix=asked.prefix,
+        max_wait=asked.waiting.max_wait,
+        batch=asked.waiting.batch,
     )
 
 

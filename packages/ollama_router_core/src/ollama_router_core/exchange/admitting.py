@@ -14,6 +14,7 @@ from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Queued, Refused, Slot
 from ollama_router_core.exchange.policy import stand_in
+from ollama_router_core.exchange.waiting import waiting_of
 from ollama_router_core.fleet.prefixes import conversation_of
 from ollama_router_core.routing.strategies import STRATEGIES
 
@@ -70,7 +71,8 @@ def _in_turn(environment: Environment, context: RequestContext, request: ParsedR
     if STRATEGIES[environment.config.routing_strategy].uses_prefixes:
         context.conversation = conversation_of(request, user)
         context.prefix = environment.fleet.prefixes.of(context.conversation)
-    outcome: Slot | Queued | Refused = yield Admit(request, user, context.prefix)
+    waiting = waiting_of(environment.config, context)
+    outcome: Slot | Queued | Refused = yield Admit(request, user, context.prefix, waiting)
     while isinstance(outcome, Queued):
         context.queue_position, context.expected_wait_ms = outcome.position, outcome.expected_wait * 1000
         outcome = yield AwaitSlot(outcome)

@@ -152,6 +152,8 @@ class RequestContext(Struct, eq=False, kw_only=True):
         fields = [(b"x-router-request-id", self.id.encode())]
         if self.attempts:
             fields.append((b"x-router-attempts", b"%d" % self.attempts))
+        if self.queue_position:
+            fields.append((b"x-router-queue-position", b"%d" % self.queue_position))
         if self.dropped:
             fields.append((b"x-router-dropped", ", ".join(self.dropped).encode("ascii")))
         if self.fallback is not None:

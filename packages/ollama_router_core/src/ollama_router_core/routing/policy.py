@@ -16,7 +16,7 @@ from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.api.strict_json import JsonObject, parse_object
 from ollama_router_core.config.settings import Config, ModelRule, ModelSettings
 
-__all__ = ["AppliedPolicy", "apply_policy", "fallback_for", "leaks", "resolve_alias", "stays_local"]
+__all__ = ["AppliedPolicy", "apply_policy", "fallback_for", "leaks", "resolve_alias", "rule_for", "stays_local"]
 
 
 class AppliedPolicy(Struct, frozen=True, kw_only=True):
@@ -35,7 +35,7 @@ def apply_policy(request: ParsedRequest, settings: ModelSettings) -> AppliedPoli
     if text is None or not (settings.aliases or settings.rules):
         return AppliedPolicy(request=request)
     meant = resolve_alias(text, settings)
-    rule = _rule(canonical_name(meant), settings.rules)
+    rule = rule_for(canonical_name(meant), settings)
     if rule is None and meant == text:
         return AppliedPolicy(request=request)
     changes: list[str] = []
@@ -115,8 +115,9 @@ def _matches(model: CanonicalName, patterns: Iterable[str]) -> bool:
     return any(matches_pattern(model, pattern) for pattern in patterns)
 
 
-def _rule(model: CanonicalName, rules: Iterable[ModelRule]) -> ModelRule | None:
-    return next((rule for rule in rules if matches_pattern(model, rule.pattern)), None)
+def rule_for(model: CanonicalName, settings: ModelSettings) -> ModelRule | None:
+    """The first rule for a model, None without one."""
+    return next((rule for rule in settings.rules if matches_pattern(model, rule.pattern)), None)
 
 
 def _with_context(request: ParsedRequest, rule: ModelRule, changes: list[str]) -> ParsedRequest:

@@ -10,13 +10,14 @@ from falcon.asgi import Request, Response
 from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.model_placement import differing_digests
-from ollama_router_server.admin.access import ADMINS, READERS
+from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.bodies import actor_of
 from ollama_router_server.admin.condition import condition_of
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
+from ollama_router_server.storage.identities import User
 
-__all__ = ["DrainResource", "ExplainResource", "StatusResource"]
+__all__ = ["DrainResource", "ExplainResource", "QueueResource", "StatusResource"]
 
 
 class StatusResource:
@@ -54,6 +55,34 @@ class StatusResource:
                 for name, digests in differing_digests(snapshot).items()
             },
             "request_log": {"dropped": figures["dropped"], "pending": figures["pending"]},
+        }
+
+
+class QueueResource:
+    """`GET /router/queue`: what waits in this worker, by model; users see their own requests."""
+
+    roles = EVERYBODY
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, request: Request, response: Response) -> None:
+        """Answer how many wait for what, since when, and how long a newcomer would."""
+        user: User = request.context.user
+        line = self._services.admission.line(None if user.role in READERS else user.name)
+        response.media = {
+            "waiting": sum(group.waiting for group in line),
+            "queue": [
+                {
+                    "model": group.model,
+                    "context": group.num_ctx,
+                    "waiting": group.waiting,
+                    "batch": group.batch,
+                    "longest_seconds": round(group.longest, 1),
+                    "expected_seconds": round(group.expected, 1),
+                }
+                for group in line
+            ],
         }
 
 

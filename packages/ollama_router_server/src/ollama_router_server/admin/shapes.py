@@ -74,6 +74,8 @@ class GrantsBody(_In):
     expires_at: Annotated[float, Field(ge=0, lt=2**53, allow_inf_nan=False)] | None = Field(
         default=None, description="When access ends."
     )
+    batch: bool | None = Field(default=None, description="Whether every request has batch priority.")
+    max_wait: Count | None = Field(default=None, description="Seconds that a request may wait for a server.")
     requests_per_minute: Count | None = None
     concurrent_requests: Count | None = None
     tokens_per_day: Count | None = None

@@ -1,0 +1,72 @@
+"""How long a request may wait for a server, and before whom: rules, grants, and what its client asks for."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from ollama_router_core.config.settings import Config
+from ollama_router_core.errors import InvalidHeader
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.routing.policy import rule_for
+
+__all__ = ["USUAL", "Waiting", "waiting_of"]
+
+_FIELDS = frozenset({b"x-router-max-wait", b"x-router-priority", b"prefer"})
+_PREFER_WAIT = re.compile(rb"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=[,;]|$)", re.IGNORECASE)
+_SECONDS = re.compile(rb"\d{1,9}(\.\d{1,6})?")
+
+
+class Waiting(Struct, frozen=True):
+    """Seconds that a request may wait, None for what the queue allows; with `batch` whoever else waits goes first."""
+
+    max_wait: float | None = None
+    batch: bool = False
+
+
+USUAL = Waiting()
+
+
+def waiting_of(config: Config, context: RequestContext) -> Waiting:
+    """What holds for a request: the shortest of what was said, and batch if anybody said so.
+
+    Raises:
+        InvalidHeader: `X-Router-Max-Wait` or `X-Router-Priority` cannot be read.
+    """
+    said_by_client = {name: value for name, value in context.headers if name in _FIELDS}
+    asked, asked_batch = _asked_wait(said_by_client), _asked_batch(said_by_client)
+    model = None if context.route is None else context.route.model
+    rule = None if model is None or not config.models.rules else rule_for(model, config.models)
+    grants = None if context.user is None else context.user.grants
+    bounds = [None if rule is None else rule.max_wait, None if grants is None else grants.max_wait, asked]
+    said = [seconds for seconds in bounds if seconds is not None]
+    batch = (
+        asked_batch or (rule is not None and rule.priority == "batch") or (grants is not None and bool(grants.batch))
+    )
+    if not said and not batch:
+        return USUAL
+    longest = math.inf if rule is not None and rule.max_wait is not None else config.queue.max_wait
+    return Waiting(min([*said, longest]) if said else None, batch)
+
+
+def _asked_wait(fields: Mapping[bytes, bytes]) -> float | None:
+    text = fields.get(b"x-router-max-wait")
+    if text is not None:
+        if not _SECONDS.fullmatch(text.strip()):
+            raise InvalidHeader("X-Router-Max-Wait must be a number of seconds")
+        return float(text)
+    preferred = fields.get(b"prefer")
+    found = None if preferred is None else _PREFER_WAIT.search(preferred)
+    return None if found is None else float(found[1])
+
+
+def _asked_batch(fields: Mapping[bytes, bytes]) -> bool:
+    text = fields.get(b"x-router-priority")
+    if text is None:
+        return False
+    if text.strip().lower() not in {b"interactive", b"batch"}:
+        raise InvalidHeader("X-Router-Priority must be interactive or batch")
+    return text.strip().lower() == b"batch"

@@ -21,6 +21,8 @@ _NEVER_WORSE = 1.05
 _FOR_ANYBODY = 1.25
 _LONGEST = 3.0
 _FAIR_REFUSALS = 1.2
+_FULL = 0.7
+"""The rest of the time goes to loads."""
 _SECOND = 1.0
 """Seconds below which a difference is none that a person could tell."""
 
@@ -46,7 +48,12 @@ def _longest(row: Row) -> float:
 
 
 def _refused_largest(row: Row) -> float:
-    """The share of the largest model in what is refused, against its share of the requests."""
+    """The share of the largest model in what is refused, against its share of the requests.
+
+    Where what only its servers can hold keeps them busy by itself, nobody else's requests could make room: no law then.
+    """
+    if row["load_of_its_homes"] > _FULL:
+        return 0.0
     ours, requests = row["routers"]["fastest"], row["models"]
     largest = row["largest"]
     if not ours["refused"] or not requests.get(largest):

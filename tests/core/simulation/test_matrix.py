@@ -40,3 +40,4 @@ def test_a_row_is_json_with_every_router():
     assert set(row["routers"]) == {"least_loaded", "fastest", "all resident"}
     assert sum(row["models"].values()) == 40
     assert row["largest"] in row["models"]
+    assert row["load_of_its_homes"] > 0.0

@@ -15,7 +15,7 @@ from typing import Any
 from ollama_router_core.simulation.comparison import bound, compare
 from ollama_router_core.simulation.machine import Machine
 from ollama_router_core.simulation.scenarios import FLEET, MODELS, Scenario
-from ollama_router_core.simulation.workload import Arrival, assign_models, zipf_weights
+from ollama_router_core.simulation.workload import Arrival, SimulatedModel, assign_models, zipf_weights
 
 __all__ = ["FLEETS", "POPULARITIES", "RATES", "Case", "cases", "make_case", "quarter", "run_case"]
 
@@ -109,6 +109,7 @@ def run_case(
     requests: dict[str, int] = {}
     for job in scenario.jobs:
         requests[job.model] = requests.get(job.model, 0) + 1
+    largest = max(scenario.models, key=lambda one: (one.name in requests, one.weights_gib))
     return {
         "case": case.name,
         "fleet": case.fleet,
@@ -117,6 +118,23 @@ def run_case(
         "slice": case.slice_,
         "seed": case.seed,
         "models": requests,
-        "largest": max(scenario.models, key=lambda one: (one.name in requests, one.weights_gib)).name,
+        "largest": largest.name,
+        "load_of_its_homes": round(_load_of_homes(scenario, largest), 3),
         "routers": summaries,
     }
+
+
+def _load_of_homes(scenario: Scenario, model: SimulatedModel) -> float:
+    """How busy those who hold a model are with what no other server can hold, without loads: 1 is all day."""
+    homes = [one for one in scenario.machines if one.holds(model)]
+    others = [one for one in scenario.machines if not one.holds(model)]
+    bound = {one.name: one for one in scenario.models if not any(other.holds(one) for other in others)}
+    work = 0.0
+    for job in scenario.jobs:
+        if job.model in bound:
+            wanted = bound[job.model]
+            work += min(
+                one.prefill_seconds(wanted, job.prompt_tokens) + one.decode_seconds(wanted, job.output_tokens)
+                for one in homes
+            )
+    return work / (len(homes) * max(scenario.jobs[-1].at, 1e-9))

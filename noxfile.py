@@ -67,13 +67,16 @@ def newest(session: nox.Session, resolution: str = "highest") -> None:
 @nox.session(python=PYTHONS)
 @nox.parametrize("resolution", [nox.param(name, id=name) for name in ("highest", "lowest-direct")])
 def tests(session: nox.Session, resolution: str) -> None:
-    """All fast tests, with the newest and with the oldest versions that the packages allow.
+    """All fast tests but those of `docs`, with the newest and with the oldest versions that the packages allow.
 
-    With the oldest ones each test of the relay runs in one of the ways that an exchange can be run.
+    With the oldest ones each test of the relay runs in one of the ways that an exchange can be run, and the files in
+    deploy/, which do not depend on versions, are left to the newest.
     """
     newest(session, resolution)
-    modes = "one" if resolution == "lowest-direct" else "all"
-    session.run("pytest", "-m", "not e2e", f"--exchange-modes={modes}", *PARALLEL, *session.posargs)
+    oldest = resolution == "lowest-direct"
+    chosen = [f"--exchange-modes={'one' if oldest else 'all'}", "--ignore=tests/docs"]
+    chosen += ["--ignore=tests/deploy"] if oldest else []
+    session.run("pytest", "-m", "not e2e", *chosen, *PARALLEL, *session.posargs)
 
 
 @nox.session

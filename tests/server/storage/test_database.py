@@ -10,6 +10,7 @@ import threading
 from contextlib import closing, suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
@@ -124,6 +125,20 @@ async def test_no_server_is_an_answer_in_time() -> None:
     with pytest.raises(StorageUnavailable) as caught:
         await epoch_of(database)
     assert "canary" not in f"{caught.value} {caught.value!r} {database!r}"
+    await database.aclose()
+
+
+async def test_a_server_that_vanished_is_noticed_in_seconds(migrated_postgresql: str) -> None:
+    """Pulled from the network while it was to answer: the system would wait for a quarter of an hour."""
+    database = Database(migrated_postgresql)
+
+    def options(connection: Connection) -> dict[str, str]:
+        driver = connection.connection.dbapi_connection
+        assert isinstance(driver, psycopg.Connection)
+        return driver.info.get_parameters()
+
+    shown = await database.read(options)
+    assert (shown["tcp_user_timeout"], shown["keepalives_idle"]) == ("10000", "5")
     await database.aclose()
 
 

@@ -36,6 +36,8 @@ _DRIVERS = {
     "postgresql+psycopg": "postgresql+psycopg",
 }
 _READERS = 5
+# A server that is gone without a word must not hold the thread that writes: known to libpq after ten seconds.
+_DEAD_PEER = {"tcp_user_timeout": 10_000, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
 # The statement or a value is at fault; trying again later would not help.
 _CALLERS_FAULT = (IntegrityError, SqlDataError, ProgrammingError)
 
@@ -210,7 +212,7 @@ def _postgresql_engine(url: URL, timeout: float) -> Engine:
         max_overflow=5,
         pool_timeout=timeout,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": max(1, round(timeout))},
+        connect_args={"connect_timeout": max(1, round(timeout)), **_DEAD_PEER},
     )
 
 

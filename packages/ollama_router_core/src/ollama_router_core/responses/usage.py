@@ -56,7 +56,9 @@ class UsageReader:
         self._found = None
         data = self._held + piece if self._held else piece
         if self._lines:
-            end = data.rfind(b"\n") + 1
+            end = piece.rfind(b"\n") + 1
+            if end:  # what was held has none
+                end += len(data) - len(piece)
             if end and end == len(data) and not self._has_word(data):  # tokens of others pass by
                 self._held, self._cut = b"", False
                 self._pieces += self._pieces_in(data)

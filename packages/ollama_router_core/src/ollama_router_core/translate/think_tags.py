@@ -19,6 +19,8 @@ _TAGS = (
     ("<reasoning>", "</reasoning>"),
     ("[THINK]", "[/THINK]"),
 )
+_MOST_HELD = 1000
+"""Characters: a host that sends blanks for ever is no longer waited for."""
 _BLANKS = re.compile(r"\s*")
 
 
@@ -49,7 +51,7 @@ class ThinkTags:
             if body.startswith(opening):
                 self._close = closing
                 return self._think(body[len(opening) :])
-        if any(opening.startswith(body) for opening, _ in _TAGS):
+        if len(held) <= _MOST_HELD and any(opening.startswith(body) for opening, _ in _TAGS):
             self._held = held
             return []
         return self._settle(held)

@@ -26,6 +26,8 @@ _ONCE: Final = (
     b"content-type",
     b"expect",
 )
+_CR: Final = 13
+_AROUND_TARGET: Final = 128  # bytes of a request line beside its target, and more than a method has
 _VERSIONS: Final = (b"HTTP/1.1", b"HTTP/1.0")
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _UPGRADE_LINE: Final = re.compile(rb"\r\nupgrade:[^\r]*", re.IGNORECASE)
@@ -39,17 +41,21 @@ class Refusal:
     text: str
 
 
-def check_partial(head: bytes, limits: ProtocolLimits) -> Refusal | None:
-    """Check the beginning of a head: one that cannot become valid is refused without waiting for the rest."""
-    if not 65 <= head[0] <= 90 and head != b"\r":
+def check_partial(data: bytes, start: int, seen: int, limits: ProtocolLimits) -> Refusal | None:
+    """Check the beginning of a head: one that cannot become valid is refused without waiting for the rest.
+
+    The head begins at `start`, and its first `seen` bytes were checked before: a head that comes byte by byte is gone
+    through once.
+    """
+    if not 65 <= data[start] <= 90 and not (data[start] == _CR and len(data) == start + 1):
         return Refusal(400, "this is not HTTP/1.1")
-    if head.count(b"\n") != head.count(b"\r\n"):
+    begin = start + seen - (seen > 0 and data[start + seen - 1] == _CR)
+    fresh = data[begin:]
+    ends = fresh.count(b"\r\n")
+    if fresh.count(b"\n") != ends:
         return Refusal(400, "lines of a head end with CR LF")
-    start, end, _ = head.partition(b"\r\n")
-    if end:
-        refusal = _check_start(start, limits)
-        if refusal is not None:
-            return refusal
+    if ends and b"\r\n" not in data[start:begin][: limits.target_bytes + _AROUND_TARGET]:
+        return _check_start(data[start : begin + fresh.find(b"\r\n")], limits)
     return None
 
 

@@ -81,6 +81,8 @@ class RequestParser:
         "_quiet",
         "_raw",
         "_refusal",
+        "_seen",
+        "_skipped",
         "_target",
         "_upgrade",
     )
@@ -93,6 +95,7 @@ class RequestParser:
         self._events: deque[Event] = deque()
         self._data = b""
         self._place = 0  # in `_data`: what is before it has been parsed
+        self._seen = self._skipped = 0  # of a head: bytes looked through already, and those of blank lines before it
         self._left = 0  # bytes of a sized body
         self._raw = self._payload = self._quiet = 0  # of a chunked body: all bytes, those of the body, those since
         self._refusal: Refusal | None = None
@@ -158,19 +161,20 @@ class RequestParser:
         return True
 
     def _parse_head(self) -> bool:
-        data, place, limit = self._data, self._place, self._bounds.limits.header_bytes
-        start = place
-        while data.startswith(b"\r\n", start):
-            start += 2
-        end = data.find(_HEAD_END, start)
+        self._skip_blank_lines()
+        data, start = self._data, self._place
+        limit = self._bounds.limits.header_bytes - self._skipped
+        seen = max(0, self._seen - len(_HEAD_END) + 1)
+        end = data[start + seen :].find(_HEAD_END) if seen else data.find(_HEAD_END, start) - start
         if end < 0:
-            return self._judge_partial(data[start:])
-        end += len(_HEAD_END)
-        refusal = too_large(data[start : max(start, place + limit)]) if end - place > limit else _misfit(data, start)
+            return self._judge_partial(start, limit)
+        end += start + seen + len(_HEAD_END)
+        refusal = too_large(data[start : max(start, start + limit)]) if end - start > limit else _misfit(data, start)
         if refusal is not None:
             self._refuse(refusal)
             return True
         self._place = end
+        self._seen = self._skipped = 0
         self._feed_llhttp(data[start:end], _BAD_HEAD)
         if self._upgrade:
             self._upgrade = False
@@ -178,11 +182,22 @@ class RequestParser:
             self._feed_llhttp(without_upgrade(data[start:end]), _BAD_HEAD)
         return True
 
-    def _judge_partial(self, head: bytes) -> bool:
-        limits = self._bounds.limits
-        refusal = check_partial(head, limits) if head else None
-        if refusal is None and self.held > limits.header_bytes:
-            refusal = too_large(self._data[self._place : self._place + limits.header_bytes].lstrip(b"\r\n"))
+    def _skip_blank_lines(self) -> None:
+        """Drop line ends before a head; they count as a part of it."""
+        data, start = self._data, self._place
+        if self._seen == 0:
+            while data.startswith(b"\r\n", start):
+                start += 2
+            self._skipped += start - self._place
+            self._place = start
+
+    def _judge_partial(self, start: int, limit: int) -> bool:
+        """Refuse a head that cannot become valid, by what has come of it since the last look."""
+        data, held = self._data, self.held
+        refusal = check_partial(data, start, self._seen, self._bounds.limits) if held else None
+        self._seen = 0 if data.endswith(b"\r", start) and held == 1 else held
+        if refusal is None and held > limit:
+            refusal = too_large(data[start : max(start, start + limit)])
         if refusal is not None:
             self._refuse(refusal)
         return refusal is not None

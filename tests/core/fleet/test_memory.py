@@ -10,6 +10,7 @@ from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config.settings import ModelSettings, Server
 from ollama_router_core.fleet.memory import (
     MemoryEstimate,
+    automatic_contexts,
     compute_buffer_size,
     estimate_memory,
     kv_cache_size,
@@ -329,3 +330,53 @@ class TestNames:
     def test_active_parameters(self, name, billions):
         """What each token passes through decides the speed."""
         assert parse_active_parameters(name) == pytest.approx(billions * 1e9)
+
+
+class TestAutomaticContext:
+    """What Ollama chooses when neither request, Modelfile nor server say a context."""
+
+    @pytest.mark.parametrize(
+        ("host", "contexts"),
+        [
+            (None, (4096,)),
+            (Server(host="h"), (4096,)),
+            (Server(host="h", max_memory_gb=24.0), (32_768, 4096)),
+            (Server(host="h", max_memory_gb=24.0, gpu_overhead_gb=2.0), (4096,)),
+            (Server(host="h", gpus=(24.0, 24.0)), (262_144, 32_768, 4096)),
+            (Server(host="h", gpus=(24.0,), max_memory_gb=60.0), (32_768, 4096)),
+        ],
+    )
+    def test_follows_from_the_memory_of_all_gpus(self, host, contexts):
+        """47 GiB, 23 GiB, less; one that does not fit is lowered to the next."""
+        assert automatic_contexts(make_facts("a"), canonical_name("llama3.1:8b"), host) == contexts
+
+    def test_that_was_seen_is_believed(self):
+        """Another server of the same settings may have chosen another one."""
+        facts = replace(make_facts("a"), automatic={canonical_name("llama3.1:8b"): 32_768})
+        assert automatic_contexts(facts, canonical_name("llama3.1:8b"), Server(host="h")) == (32_768,)
+
+    def test_that_does_not_fit_is_lowered(self):
+        """32k tokens of KV cache beside the weights fit 24 GiB for 8 billion parameters, not 14 GiB for 70."""
+        settings, names = ModelSettings(), {"llama3.1:8b": (SIZE_8B, LLAMA_8B), "llama3.3:70b": (SIZE_70B, LLAMA_70B)}
+        rows = tuple(replace(installed(name, size), facts=known) for name, (size, known) in names.items())
+        server = make_facts("a", rows)
+
+        def terms(name: str, gib: float) -> str:
+            host = Server(host="h", max_memory_gb=gib)
+            return str(estimate_memory(canonical_name(name), server, make_fleet(server), settings, host=host))
+
+        assert "at 32k" in terms("llama3.1:8b", 24.0)
+        assert "at 4k" in terms("llama3.3:70b", 44.0)
+        assert "at 128k" in terms("llama3.1:8b", 48.0)
+
+    def test_of_the_modelfile_counts_before_the_server_s(self):
+        """The request's own counts before both."""
+        row = replace(installed("llama3.1:8b", SIZE_8B), facts=replace(LLAMA_8B, num_ctx=2048))
+        server, host = make_facts("a", (row,)), Server(host="h", default_context=8192)
+
+        def text(num_ctx: int | None) -> str:
+            found = estimate_memory(row.name, server, make_fleet(server), ModelSettings(), num_ctx=num_ctx, host=host)
+            return str(found)
+
+        assert "at 2k" in text(None)
+        assert "at 16k" in text(16_384)

@@ -23,6 +23,7 @@ from ollama_router_core.fleet.observations import (
     observe_unloaded,
     observe_version,
 )
+from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ServerFacts
 
 NEW = ServerFacts(name="a")
@@ -232,7 +233,7 @@ def test_a_load_is_counted_from_its_first_request() -> None:
 def test_an_answer_means_that_the_model_is_loaded() -> None:
     """Until the next poll its size is 0 (not measured), its context the one asked for."""
     facts = observe_load_started(observe_tags(NEW, tags(tag()), now=0), LLAMA, now=1)
-    facts = observe_load_finished(facts, LLAMA, num_ctx=8192, now=2)
+    facts = observe_load_finished(facts, LLAMA, load=Load(8192), now=2)
     assert facts.loading == {}
     assert (facts.loaded[LLAMA].size, facts.loaded[LLAMA].context_length) == (0, 8192)
 
@@ -241,14 +242,14 @@ def test_an_answer_keeps_what_a_poll_has_measured() -> None:
     """A measured size is better than a file's, as long as the context is the same or was not asked for."""
     polled = observe_ps(NEW, json.dumps({"models": [row_of_ps(context_length=4096)]}).encode(), now=0, wall=WALL)
     for num_ctx in (None, 4096):
-        assert observe_load_finished(polled, LLAMA, num_ctx=num_ctx, now=1).loaded == polled.loaded
-    assert observe_load_finished(polled, LLAMA, num_ctx=8192, now=1).loaded[LLAMA].context_length == 8192
+        assert observe_load_finished(polled, LLAMA, load=Load(num_ctx), now=1).loaded == polled.loaded
+    assert observe_load_finished(polled, LLAMA, load=Load(8192), now=1).loaded[LLAMA].context_length == 8192
 
 
 def test_a_model_that_left_memory_is_no_longer_loaded() -> None:
     """Also when its load was given up."""
     facts = observe_load_started(
-        observe_load_finished(NEW, LLAMA, num_ctx=None, now=0), CanonicalName("b:latest"), now=1
+        observe_load_finished(NEW, LLAMA, load=Load(), now=0), CanonicalName("b:latest"), now=1
     )
     assert observe_unloaded(facts, LLAMA).loaded == {}
     assert observe_unloaded(facts, CanonicalName("b:latest")).loading == {}
@@ -263,7 +264,7 @@ def test_a_404_takes_the_model_off_the_list_and_makes_the_list_due() -> None:
 
 def test_a_server_that_does_not_answer_keeps_its_files() -> None:
     """They are believed to be there when it comes back; what was in its memory is not."""
-    facts = observe_load_finished(observe_tags(NEW, tags(tag()), now=0), LLAMA, num_ctx=None, now=1)
+    facts = observe_load_finished(observe_tags(NEW, tags(tag()), now=0), LLAMA, load=Load(), now=1)
     down = observe_down(observe_load_started(facts, CanonicalName("b:latest"), now=1), "connection refused", now=2)
     assert (down.up, down.error, down.probed_at, down.probe_ms) == (False, "connection refused", 2, None)
     assert down.loaded == {}
@@ -315,18 +316,18 @@ class TestReloads:
         """A server with a model in memory at 4096 tokens; it was made for 8192."""
         row = InstalledModel(name=LLAMA, spelling=LLAMA, size=5, digest="aa", context_length=8192)
         facts = replace(NEW, installed={LLAMA: row})
-        return observe_load_finished(facts, LLAMA, num_ctx=4096, now=1)
+        return observe_load_finished(facts, LLAMA, load=Load(4096), now=1)
 
     def test_counts_as_loading_until_the_answer_begins(self):
         """Not loaded at what it had, loading at what is asked for; then loaded at that."""
-        facts = observe_load_started(self.loaded(), LLAMA, now=2, num_ctx=8192)
+        facts = observe_load_started(self.loaded(), LLAMA, now=2, load=Load(8192))
         assert (facts.loaded, facts.loading, facts.loading_at) == ({}, {LLAMA: 2}, {LLAMA: 8192})
-        done = observe_load_finished(facts, LLAMA, num_ctx=8192, now=9)
+        done = observe_load_finished(facts, LLAMA, load=Load(8192), now=9)
         assert (done.loaded[LLAMA].context_length, done.loading, done.loading_at) == (8192, {}, {})
 
     def test_a_poll_that_still_lists_the_old_one_changes_nothing(self):
         """The one that lists the new one ends the load."""
-        facts = observe_load_started(self.loaded(), LLAMA, now=2, num_ctx=8192)
+        facts = observe_load_started(self.loaded(), LLAMA, now=2, load=Load(8192))
         row = {"name": LLAMA, "size": 7, "size_vram": 7, "digest": "aa"}
         old = observe_ps(facts, json.dumps({"models": [{**row, "context_length": 4096}]}).encode(), now=3, wall=0)
         assert (old.loaded, old.loading) == ({}, {LLAMA: 2})
@@ -335,7 +336,7 @@ class TestReloads:
 
     def test_more_than_the_model_was_made_for_is_what_it_was_made_for(self):
         """Ollama gives that, so nothing is loaded anew."""
-        facts = observe_load_finished(self.loaded(), LLAMA, num_ctx=99_999, now=1)
+        facts = observe_load_finished(self.loaded(), LLAMA, load=Load(99_999), now=1)
         assert facts.loaded[LLAMA].context_length == 8192
-        assert observe_load_started(facts, LLAMA, now=2, num_ctx=50_000) is facts
-        assert observe_load_finished(facts, LLAMA, num_ctx=50_000, now=3) is facts
+        assert observe_load_started(facts, LLAMA, now=2, load=Load(50_000)) is facts
+        assert observe_load_finished(facts, LLAMA, load=Load(50_000), now=3) is facts

@@ -13,12 +13,14 @@ from ollama_router_core.errors import AmbiguousKey, InvalidBody
 
 __all__ = [
     "MANAGE_TYPES",
+    "NO_LOAD_OPTIONS",
     "READ_KEYS",
     "TYPES",
     "checked_options",
     "keeps_model",
     "only",
     "read_blobs",
+    "read_load_options",
     "read_max_tokens",
     "read_needs",
     "read_num_ctx",
@@ -35,7 +37,12 @@ READ_KEYS = frozenset({"model", "name", "stream", "options", "keep_alive", "mess
                        "source", "destination", "from", "think", "images", "max_tokens", "max_completion_tokens",
                        "suffix", "system", "template", "files", "adapters", "draft_files", "remote_host", "insecure",
                        "max_output_tokens", "stream_options"})  # fmt: skip
-_READ_OPTIONS = frozenset({"num_ctx", "num_predict"})
+NO_LOAD_OPTIONS: frozenset[tuple[str, object]] = frozenset()
+_DEFAULTS: Mapping[str, object] = {
+    "num_batch": None, "num_gpu": -1, "main_gpu": 0, "num_thread": 0, "use_mmap": None, "draft_num_predict": None,
+}  # fmt: skip
+"""Options that a model is loaded with, and the values that say no more than silence."""
+_READ_OPTIONS = frozenset({"num_ctx", "num_predict", *_DEFAULTS})
 _NULL = type(None)
 _TEXT, _OBJECT, _LIST = frozenset({str, _NULL}), frozenset({dict, _NULL}), frozenset({list, _NULL})
 _Types = Mapping[str, frozenset[object]]
@@ -133,6 +140,22 @@ def read_num_ctx(options: Mapping[str, Any]) -> int | None:
     """
     value = _whole(options, "num_ctx", "options.num_ctx")
     return None if value is None else max(value, _SMALLEST_CONTEXT)
+
+
+def read_load_options(document: JsonObject, options: Mapping[str, Any] | None) -> frozenset[tuple[str, object]]:
+    """Return what of a request to Ollama's own routes a model is loaded with, its context aside.
+
+    Values of a type that Ollama refuses are left out: it answers them with an error and loads nothing.
+    """
+    given = options or {}
+    found: list[tuple[str, object]] = [
+        (key, value)
+        for key, default in _DEFAULTS.items()
+        if isinstance(value := given.get(key), int) and value != default and not (key == "num_gpu" and value < 0)
+    ]
+    if document.get("shift") is False:
+        found.append(("shift", False))
+    return frozenset(found) if found else NO_LOAD_OPTIONS
 
 
 def read_max_tokens(document: JsonObject, options: Mapping[str, Any] | None, endpoint: Endpoint) -> int | None:

@@ -26,11 +26,13 @@ from ollama_router_core.api.multipart import Form, parse_form
 from ollama_router_core.api.ollama_errors import bad_model_name, no_body, no_model
 from ollama_router_core.api.request_keys import (
     MANAGE_TYPES,
+    NO_LOAD_OPTIONS,
     READ_KEYS,
     TYPES,
     keeps_model,
     only,
     read_blobs,
+    read_load_options,
     read_max_tokens,
     read_needs,
     read_num_ctx,
@@ -54,11 +56,11 @@ class RouteRequest(Struct, frozen=True, kw_only=True):
     """What a decision needs to know about a request.
 
     `model_text` is the name as the client wrote it but for spaces around it, `model` its canonical form; both None for
-    a route without a model. `num_ctx` is the context asked for in tokens, None for the server's default. `needs` are
-    the capabilities the model must have. `prompt_bytes` is the length of the body, a bound for the prompt.
-    `max_tokens` is the client's own limit on the answer. `uses_cloud` says that the name, or a hosted tool, asks for
-    Ollama's paid service. `unloads` marks a request that only unloads the model, `keeps_model` is False for any after
-    which it would be unloaded.
+    a route without a model. `num_ctx` is the context asked for in tokens, None for the server's default. `load_options`
+    are further options that the model is loaded with. `needs` are the capabilities the model must have. `prompt_bytes`
+    is the length of the body, a bound for the prompt. `max_tokens` is the client's own limit on the answer.
+    `uses_cloud` says that the name, or a hosted tool, asks for Ollama's paid service. `unloads` marks a request that
+    only unloads the model, `keeps_model` is False for any after which it would be unloaded.
     """
 
     model_text: str | None = None
@@ -66,6 +68,7 @@ class RouteRequest(Struct, frozen=True, kw_only=True):
     family: Family = Family.OLLAMA
     stream: bool = False
     num_ctx: int | None = None
+    load_options: frozenset[tuple[str, object]] = frozenset()
     needs: frozenset[str] = frozenset()
     prompt_bytes: int = 0
     max_tokens: int | None = None
@@ -186,12 +189,14 @@ def _route(document: JsonObject, endpoint: Endpoint, size: int) -> RouteRequest:
     text, keys = _model_text(document, endpoint), document.keys
     model, hosted = _name(text)
     options = read_options(document, endpoint) if "options" in keys else None
+    loads_anew = endpoint.family is Family.OLLAMA and ("options" in keys or "shift" in keys)
     return RouteRequest(
         model_text=text,
         model=model,
         family=endpoint.family,
         stream=wants_stream(document, endpoint),
         num_ctx=None if options is None else read_num_ctx(options),
+        load_options=read_load_options(document, options) if loads_anew else NO_LOAD_OPTIONS,
         needs=read_needs(document, endpoint),
         prompt_bytes=size,
         max_tokens=read_max_tokens(document, options, endpoint),

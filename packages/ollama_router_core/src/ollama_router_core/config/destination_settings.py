@@ -38,6 +38,12 @@ class Server(Section):
     max_memory_gb: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="Largest model (GiB, context included) to place here; null sets no limit."
     )
+    gpus: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
+        default=None,
+        strict=False,  # YAML's lists are lists; the entries stay strict
+        examples=[[24.0, 24.0]],
+        description="Memory of each of its GPUs in GiB; their sum is the limit where max_memory_gb is null.",
+    )
     max_concurrent: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Requests in flight on this server; null sets no limit."
     )

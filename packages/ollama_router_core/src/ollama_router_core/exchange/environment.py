@@ -11,6 +11,7 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Config, parse_size
 from ollama_router_core.exchange.events import Caller
 from ollama_router_core.fleet.prefixes import Prefixes
+from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.outbound.destinations import Destination
@@ -59,7 +60,7 @@ class Fleet(Protocol):
     def writes_text(self, model: CanonicalName | None) -> bool:
         """Whether some server told that this model can write text."""
 
-    def sent(self, name: str, model: CanonicalName, num_ctx: int | None) -> bool:
+    def sent(self, name: str, model: CanonicalName, load: Load) -> bool:
         """A request is on its way; says whether it begins the only load there."""
 
     def update(self, name: str, change: Callable[[ServerFacts], ServerFacts]) -> bool:

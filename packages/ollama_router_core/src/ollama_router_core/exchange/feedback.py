@@ -12,6 +12,7 @@ from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment, Fleet
 from ollama_router_core.fleet.observations import forget_model, observe_unloaded
+from ollama_router_core.fleet.runners import load_of
 from ollama_router_core.fleet.traffic import inferred_model, observe_answered, sample_of, shows_nothing_new
 from ollama_router_core.responses.server_faults import Fault, FaultKind
 from ollama_router_core.responses.usage import Usage
@@ -37,7 +38,7 @@ def note_sent(fleet: Fleet, server: str, request: ParsedRequest) -> Sent:
     model = inferred_model(request)
     if model is None:
         return Sent(server, None, loads=False, running=0)
-    loads = fleet.sent(server, model, request.route.num_ctx)
+    loads = fleet.sent(server, model, load_of(request.route))
     return Sent(server, model, loads=loads, running=fleet.running(server))
 
 
@@ -47,9 +48,11 @@ def note_answered(environment: Environment, server: str, request: ParsedRequest,
         return
     fleet = environment.fleet
     facts = fleet.servers.get(server)
-    if facts is None or shows_nothing_new(facts, request, status):
+    settings = environment.config.servers.get(server)
+    default = None if settings is None else settings.default_context
+    if facts is None or shows_nothing_new(facts, request, status, default):
         return
-    change = partial(observe_answered, request=request, status=status, now=environment.now())
+    change = partial(observe_answered, request=request, status=status, now=environment.now(), default_context=default)
     if fleet.update(server, change) and inferred_model(request) is not None and status == 200:
         fleet.measure_soon(server)
 

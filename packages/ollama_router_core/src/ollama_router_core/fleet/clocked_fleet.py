@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.fleet.health import BreakerPermit, Health
 from ollama_router_core.fleet.prefixes import Prefixes
+from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.state import FleetState
@@ -102,9 +103,9 @@ class ClockedFleet:
         """Return seconds until the first suspended server may be probed, None when none is suspended."""
         return self.state.health.retry_after(self.now())
 
-    def sent(self, name: str, model: CanonicalName, num_ctx: int | None) -> bool:
+    def sent(self, name: str, model: CanonicalName, load: Load) -> bool:
         """Note a request that needs a model in memory; returns whether it begins the only load there."""
-        return self.state.sent(name, model, num_ctx, self.now())
+        return self.state.sent(name, model, load, self.now())
 
     def evicted(self, name: str, model: CanonicalName) -> None:
         """Note that a model was unloaded to make room."""

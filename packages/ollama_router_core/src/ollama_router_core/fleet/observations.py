@@ -6,7 +6,8 @@ snapshot's clock, `wall` seconds since 1970.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+import re
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -15,6 +16,7 @@ from typing import Any
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.errors import UpstreamProtocolError
 from ollama_router_core.fleet.capacity import HeldModel
+from ollama_router_core.fleet.runners import Load, explicit_context, misfit, runner_of
 from ollama_router_core.fleet.snapshot import EMPTY, InstalledModel, LoadedModel, ModelFacts, ServerFacts
 from ollama_router_core.responses.server_documents import is_version, read_document, read_rows
 
@@ -34,6 +36,13 @@ __all__ = [
     "with_facts",
 ]
 
+_ANY = Load()
+_WHATEVER = 0
+"""Tokens of a context that Ollama is choosing: what is listed meanwhile is the runner from before."""
+_BLOB = re.compile(r"(?P<instruction>FROM|ADAPTER)\s+\S*sha256[-:](?P<digest>[0-9a-f]{64})\s*")
+_LONGEST_MODELFILE = 1 << 20  # characters; licenses are in it
+_NAME_AND_VALUE = 2
+_MOST_MEASURED = 512
 _NEVER_EXPIRES = 50 * 365 * 86400
 """A keep_alive below zero gives an `expires_at` near the year 2318."""
 
@@ -79,19 +88,24 @@ def observe_tags(facts: ServerFacts, body: bytes, *, now: float) -> ServerFacts:
 def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float) -> ServerFacts:
     """The models in memory, from `/api/ps`. A load seen by our own traffic ends when its model appears.
 
-    One that is being loaded anew for another context is not what it was any more, even while it is still listed.
+    One that is being loaded anew for another context is not what it was any more, even while it is still listed. What
+    our traffic loaded it with is known as long as its context stays.
 
     Raises:
         UpstreamProtocolError: the body is not what the route answers.
     """
-    loaded = {model.name: model for model in (_loaded(row, now, wall) for row in _rows(body))}
+    loaded, outdated = _by_name(facts, [_loaded(row, now, wall) for row in _rows(body)])
     for name, context in facts.loading_at.items():
         if name in loaded and loaded[name].context_length not in {None, context}:
             del loaded[name]
+    chosen = {row.name: row.context_length for row in loaded.values() if row.automatic and row.context_length}
+    automatic = {**facts.automatic, **chosen}
     seen = replace(
         facts,
         loaded=MappingProxyType(loaded),
+        outdated=outdated,
         loaded_at=now,
+        automatic=facts.automatic if automatic == facts.automatic else MappingProxyType(automatic),
         measured=_measured(facts, loaded),
         capacity=facts.capacity.observe(_held(facts, facts.loaded), _held(facts, loaded), now),
     )
@@ -102,7 +116,7 @@ def _measured(
     facts: ServerFacts, loaded: Mapping[CanonicalName, LoadedModel]
 ) -> Mapping[tuple[CanonicalName, int | None], int]:
     """The sizes known, with those of what is loaded now; of models that are on disk still."""
-    new = {(name, length): row.size for name, row in loaded.items() for length in (row.context_length, None)}
+    new = {(name, length): row.held for name, row in loaded.items() for length in (row.context_length, None)}
     if all(facts.measured.get(key) == size for key, size in new.items()):
         return facts.measured
     installed = facts.installed
@@ -118,6 +132,32 @@ def _held(facts: ServerFacts, loaded: Mapping[CanonicalName, LoadedModel]) -> di
         if size:
             found[name] = HeldModel(size, row.size_vram if row.size else size, row.expires_at)
     return found
+
+
+def _by_name(
+    facts: ServerFacts, rows: Iterable[LoadedModel]
+) -> tuple[dict[CanonicalName, LoadedModel], tuple[LoadedModel, ...]]:
+    """Return the runner of each name, with what was known of it, and those of files that the name had before."""
+    found: dict[CanonicalName, LoadedModel] = {}
+    outdated: list[LoadedModel] = []
+    for new in rows:
+        row = _remembered(facts.loaded.get(new.name), new)
+        installed = facts.installed.get(row.name) if facts.installed else None
+        if row.name not in found:
+            found[row.name] = row
+        elif installed is not None and installed.digest == row.digest:
+            outdated.append(found[row.name])
+            found[row.name] = row
+        else:
+            outdated.append(row)
+    return found, tuple(outdated)
+
+
+def _remembered(before: LoadedModel | None, row: LoadedModel) -> LoadedModel:
+    same = before is not None and before.context_length in {None, row.context_length}
+    if before is None or not same or before.digest not in {"", row.digest}:
+        return row
+    return replace(row, automatic=before.automatic, options=before.options)
 
 
 def observe_show(facts: ServerFacts, name: CanonicalName, body: bytes) -> ServerFacts:
@@ -146,42 +186,58 @@ def with_facts(facts: ServerFacts, learned: Mapping[CanonicalName, ModelFacts]) 
 
 
 def observe_load_started(
-    facts: ServerFacts, name: CanonicalName, *, now: float, num_ctx: int | None = None
+    facts: ServerFacts, name: CanonicalName, *, now: float, load: Load = _ANY, default_context: int | None = None
 ) -> ServerFacts:
-    """A request was sent for a model that is not in memory there, or not with that context: it is being loaded."""
+    """A request was sent for a model that is not in memory there, or not as the request wants it: it is being loaded.
+
+    `default_context` is the server's own in tokens, when its operator told it.
+    """
     if name in facts.loading:
         return facts
-    held, wanted = facts.loaded.get(name), _context(facts, name, num_ctx)
-    if held is not None and (wanted is None or held.context_length in {None, wanted}):
+    held = runner_of(facts, name)
+    if held is not None and misfit(facts, name, held, load, default_context) is None:
         return facts
+    wanted = _context(facts, name, load, default_context)
     loaded, at = facts.loaded, facts.loading_at
     if held is not None:
-        loaded = MappingProxyType({model: row for model, row in loaded.items() if model != name})
-    if wanted is not None:
+        loaded = MappingProxyType({model: row for model, row in loaded.items() if row is not held})
+    if held is not None:
+        at = MappingProxyType({**at, name: wanted or _WHATEVER})
+    elif wanted is not None:
         at = MappingProxyType({**at, name: wanted})
     return replace(facts, loaded=loaded, loading=MappingProxyType({**facts.loading, name: now}), loading_at=at)
 
 
-def observe_load_finished(facts: ServerFacts, name: CanonicalName, *, num_ctx: int | None, now: float) -> ServerFacts:
+def observe_load_finished(
+    facts: ServerFacts, name: CanonicalName, *, now: float, load: Load = _ANY, default_context: int | None = None
+) -> ServerFacts:
     """An answer began: the model is in memory there, with the context that was asked for if one was.
 
-    Its size is 0, not measured, until `/api/ps` tells.
+    Its size is 0, not measured, until `/api/ps` tells. One that names of the same weights share keeps the name that
+    loaded it.
     """
-    before = facts.loaded.get(name)
-    if before is not None and num_ctx is None and not facts.loading:  # the usual case
-        return facts
-    wanted = None if num_ctx is None else _context(facts, name, num_ctx)
-    warm = before is not None and (wanted is None or before.context_length in {None, wanted})
+    before = runner_of(facts, name)
+    warm = before is not None and misfit(facts, name, before, load, default_context) is None
     if warm and name not in facts.loading:
         return facts
-    entry = LoadedModel(name=name, size=0, size_vram=0, context_length=wanted)
-    loaded = facts.loaded if warm else MappingProxyType({**facts.loaded, name: entry})
+    wanted = _context(facts, name, load, default_context)
+    entry = LoadedModel(
+        name=name,
+        size=0,
+        size_vram=0,
+        context_length=wanted,
+        automatic=wanted is None,
+        options=load.options,
+    )
+    others = {model: row for model, row in facts.loaded.items() if row is not before}
+    loaded = facts.loaded if warm else MappingProxyType({**others, name: entry})
     return _without_loads(replace(facts, loaded=loaded, loaded_at=now), (name,))
 
 
 def observe_unloaded(facts: ServerFacts, name: CanonicalName) -> ServerFacts:
     """The model left the server's memory, or its load was given up."""
-    loaded = {model: row for model, row in facts.loaded.items() if model != name}
+    gone = runner_of(facts, name)
+    loaded = {model: row for model, row in facts.loaded.items() if row is not gone}
     return _without_loads(replace(facts, loaded=MappingProxyType(loaded)), (name,))
 
 
@@ -203,13 +259,9 @@ def _without_loads(facts: ServerFacts, models: Container[CanonicalName]) -> Serv
     )
 
 
-def _context(facts: ServerFacts, name: CanonicalName, num_ctx: int | None) -> int | None:
-    """The context that a server gives when it is asked for one: at most what the model was made for."""
-    installed = (facts.installed or EMPTY).get(name)
-    if num_ctx is None or installed is None:
-        return num_ctx
-    longest = installed.facts.context_length if installed.facts is not None else installed.context_length
-    return num_ctx if longest is None else min(num_ctx, longest)
+def _context(facts: ServerFacts, name: CanonicalName, load: Load, default_context: int | None) -> int | None:
+    """The context that somebody chose, at most what the model was made for; None for what Ollama chooses."""
+    return explicit_context(facts.installed.get(name) if facts.installed else None, load.num_ctx, default_context)
 
 
 def forget_model(facts: ServerFacts, name: CanonicalName) -> ServerFacts:
@@ -253,6 +305,7 @@ def _installed(row: Mapping[str, Any]) -> InstalledModel:
         parameter_size=_text(details.get("parameter_size")),
         quantization=_text(details.get("quantization_level")),
         family=_text(details.get("family")),
+        format=_text(details.get("format")),
         context_length=_whole(details.get("context_length")),
         capabilities=_names(row.get("capabilities")),
         remote_host=_text(row.get("remote_host")),
@@ -304,4 +357,24 @@ def _model_facts(show: Mapping[str, Any]) -> ModelFacts:
         sliding_window=_whole(fact("attention.sliding_window")),
         vocabulary=_whole(fact("vocab_size")),
         capabilities=_names(show.get("capabilities")),
+        weights=next(iter(_blobs(show, "FROM")), None),
+        adapters=_blobs(show, "ADAPTER"),
+        num_ctx=_parameter(show, "num_ctx"),
     )
+
+
+def _blobs(show: Mapping[str, Any], instruction: str) -> tuple[str, ...]:
+    """Return the digests of the files that a Modelfile's lines of one kind name."""
+    found = (_BLOB.fullmatch(line) for line in _lines(show.get("modelfile")))
+    return tuple(one["digest"] for one in found if one is not None and one["instruction"] == instruction)
+
+
+def _parameter(show: Mapping[str, Any], name: str) -> int | None:
+    """Return the whole number that a Modelfile sets a parameter to; the last one counts."""
+    lines = (line.split(maxsplit=1) for line in _lines(show.get("parameters")))
+    values = [line[1].strip() for line in lines if len(line) == _NAME_AND_VALUE and line[0] == name]
+    return int(values[-1]) if values and values[-1].isascii() and values[-1].isdigit() else None
+
+
+def _lines(value: Any) -> list[str]:
+    return value.splitlines() if isinstance(value, str) and len(value) <= _LONGEST_MODELFILE else []

@@ -15,7 +15,19 @@ from msgspec import Struct, structs
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.fleet.capacity import Capacity
 
-__all__ = ["FleetSnapshot", "InstalledModel", "LoadedModel", "ModelFacts", "ServerFacts", "SuspendedModel", "stubs"]
+__all__ = [
+    "FleetSnapshot",
+    "InstalledModel",
+    "LoadOptions",
+    "LoadedModel",
+    "ModelFacts",
+    "ServerFacts",
+    "SuspendedModel",
+    "stubs",
+]
+
+LoadOptions = frozenset[tuple[str, object]]
+"""Options that a runner is started with, beside its context: `num_batch`, `num_gpu`, `shift` and the like."""
 
 EMPTY: Mapping[Any, Any] = MappingProxyType({})
 """The shared empty mapping."""
@@ -26,6 +38,8 @@ class ModelFacts:
     """Architecture facts from `/api/show`: what the memory formulas need.
 
     `head_counts_kv` has one entry a layer, or a single one that holds for all. None means the server did not say.
+    `weights` is the digest of the file of weights, which names built on one another share; `adapters` are those of
+    LoRA files, `num_ctx` the Modelfile's context in tokens.
     """
 
     architecture: str | None = None
@@ -46,6 +60,9 @@ class ModelFacts:
     ssm_inner_size: int | None = None
     ssm_state_size: int | None = None
     ssm_group_count: int | None = None
+    weights: str | None = None
+    adapters: tuple[str, ...] = ()
+    num_ctx: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +80,7 @@ class InstalledModel:
     parameter_size: str | None = None
     quantization: str | None = None
     family: str | None = None
+    format: str | None = None
     context_length: int | None = None
     capabilities: frozenset[str] | None = None
     remote_host: str | None = None
@@ -74,7 +92,8 @@ class LoadedModel:
     """A model in a server's memory, from `/api/ps`.
 
     Sizes are bytes, `size_vram` the part of `size` that is in video memory. `expires_at` is seconds of the snapshot's
-    clock, None when it never expires or is not known.
+    clock, None when it never expires or is not known. `automatic` says whether Ollama chose the context by itself,
+    `options` what else it was loaded with; None where another client may have loaded it.
     """
 
     name: CanonicalName
@@ -83,6 +102,13 @@ class LoadedModel:
     digest: str = ""
     context_length: int | None = None
     expires_at: float | None = None
+    automatic: bool | None = None
+    options: LoadOptions | None = None
+
+    @property
+    def held(self) -> int:
+        """Bytes that it takes of what limits the server: its video memory, or the machine's where it has none."""
+        return self.size_vram or self.size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +118,10 @@ class ServerFacts:
     Names that end in `_at` are seconds of the snapshot's clock, but for `loading_at`. `installed` is None until the
     server has told its models.
     `loading` maps a model to when its load was first seen by our own traffic, `loading_at` to the context that was
-    asked for with that load, if one was. `measured` keeps the sizes that `/api/ps` reported for models since unloaded,
-    by model and context length (also under None: the latest). `capacity` is what its memory was seen to hold.
+    asked for with that load, if one was, and to 0 if Ollama chooses anew. `measured` keeps what models took when
+    `/api/ps` last listed them, by model and context length. `automatic` keeps the contexts that Ollama chose by itself.
+    `outdated` are runners of names whose newer files have a runner too: they only hold memory.
+    `capacity` is what its memory was seen to hold.
     """
 
     name: str
@@ -110,6 +138,8 @@ class ServerFacts:
     loading_at: Mapping[CanonicalName, int] = field(default_factory=lambda: EMPTY)
     measured: Mapping[tuple[CanonicalName, int | None], int] = field(default_factory=lambda: EMPTY)
     capacity: Capacity = field(default_factory=Capacity)
+    automatic: Mapping[CanonicalName, int] = field(default_factory=lambda: EMPTY)
+    outdated: tuple[LoadedModel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

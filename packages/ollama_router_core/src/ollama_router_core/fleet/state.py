@@ -26,6 +26,7 @@ from ollama_router_core.fleet.observations import (
 )
 from ollama_router_core.fleet.prefixes import Prefixes
 from ollama_router_core.fleet.probes import ProbeState, probe_interval
+from ollama_router_core.fleet.runners import Load, misfit, runner_of
 from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel, ServerFacts, stubs
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.fleet.stalls import Wait, patience, stall_words, stalled
@@ -289,16 +290,23 @@ class FleetState:
         """
         return self.health.retries.take(sum(self._in_flight.values()) + waiting)
 
-    def sent(self, name: str, model: CanonicalName, num_ctx: int | None, now: float) -> bool:
+    def sent(self, name: str, model: CanonicalName, load: Load, now: float) -> bool:
         """Note a request that needs a model in memory; returns whether it begins the only load there."""
         facts = self.servers.get(name)
         if facts is None:
             return False
-        held = facts.loaded.get(model)
-        if held is not None and (num_ctx is None or held.context_length in {None, num_ctx}):
+        default = self.default_context(name)
+        held = runner_of(facts, model)
+        if held is not None and misfit(facts, model, held, load, default) is None:
             return False
-        self.update(name, partial(observe_load_started, name=model, now=now, num_ctx=num_ctx), now)
+        started = partial(observe_load_started, name=model, now=now, load=load, default_context=default)
+        self.update(name, started, now)
         return not facts.loading and bool(self.servers[name].loading)
+
+    def default_context(self, name: str) -> int | None:
+        """Return the context in tokens that a server gives requests that ask for none, if its operator told it."""
+        settings = self._config.servers.get(name)
+        return None if settings is None else settings.default_context
 
     def evicted(self, name: str, model: CanonicalName, now: float) -> None:
         """Note that a model was unloaded to make room."""

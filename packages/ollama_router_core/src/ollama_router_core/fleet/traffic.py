@@ -10,6 +10,7 @@ from ollama_router_core.fleet.observations import (
     observe_load_started,
     observe_unloaded,
 )
+from ollama_router_core.fleet.runners import load_of, misfit
 from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.responses.usage import Usage
@@ -27,13 +28,19 @@ def inferred_model(request: ParsedRequest) -> CanonicalName | None:
     return request.route.model
 
 
-def observe_sent(facts: ServerFacts, request: ParsedRequest, *, now: float) -> ServerFacts:
+def observe_sent(
+    facts: ServerFacts, request: ParsedRequest, *, now: float, default_context: int | None = None
+) -> ServerFacts:
     """A request is on its way: if its model is not in memory there, it is being loaded from now on."""
     model = inferred_model(request)
-    return facts if model is None else observe_load_started(facts, model, now=now, num_ctx=request.route.num_ctx)
+    if model is None:
+        return facts
+    return observe_load_started(facts, model, now=now, load=load_of(request.route), default_context=default_context)
 
 
-def observe_answered(facts: ServerFacts, request: ParsedRequest, status: int, *, now: float) -> ServerFacts:
+def observe_answered(
+    facts: ServerFacts, request: ParsedRequest, status: int, *, now: float, default_context: int | None = None
+) -> ServerFacts:
     """The head of an answer came: the model is in memory, or unloaded."""
     model = request.route.model
     if model is None or request.endpoint.kind is not _INFER:
@@ -42,15 +49,18 @@ def observe_answered(facts: ServerFacts, request: ParsedRequest, status: int, *,
         return facts
     if request.route.unloads:
         return observe_unloaded(facts, model)
-    return observe_load_finished(facts, model, num_ctx=request.route.num_ctx, now=now)
+    return observe_load_finished(facts, model, now=now, load=load_of(request.route), default_context=default_context)
 
 
-def shows_nothing_new(facts: ServerFacts, request: ParsedRequest, status: int) -> bool:
+def shows_nothing_new(
+    facts: ServerFacts, request: ParsedRequest, status: int, default_context: int | None = None
+) -> bool:
     """Whether an answer is of the usual kind, a good one of a loaded model: then `observe_answered` changes nothing."""
     route = request.route
-    if status != 200 or facts.loading or route.num_ctx is not None or route.unloads:
+    if status != 200 or facts.loading or route.unloads or route.model is None:
         return False
-    return route.model in facts.loaded
+    held = facts.loaded.get(route.model)
+    return held is not None and misfit(facts, route.model, held, load_of(route), default_context) is None
 
 
 def sample_of(usage: Usage, *, loaded: bool, prompt_held: bool = False, neighbours: float = 0.0) -> Sample | None:

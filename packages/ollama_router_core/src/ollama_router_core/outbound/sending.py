@@ -1,16 +1,23 @@
 """What is sent to a destination for one request, and how its answer comes back to the client's dialect.
 
-An Ollama server speaks every dialect of the table and gets requests as they are. An external host gets those of its
-own API as they are, and the others translated.
+An Ollama server speaks every dialect of the table and gets requests as they are, unless a rule of the operator chose
+their context: only its own dialect can say it. An external host gets those of its own API as they are, and the others
+translated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ollama_router_core.api.endpoints import Family
 from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.api.strict_json import parse_object
 from ollama_router_core.api.value_counts import too_many_values
 from ollama_router_core.outbound.destinations import Destination, Fields
 from ollama_router_core.outbound.stream_usage import asking_for_usage
@@ -42,6 +49,12 @@ _PDF = b"JVBERi0"
 _PDF_WORK = 1024
 
 _JSON = b"application/json; charset=utf-8"
+_ADDED_BY_OLLAMA: Mapping[str, Mapping[str, float]] = {
+    "/v1/chat/completions": {"temperature": 1.0, "top_p": 1.0},
+    "/v1/completions": {"temperature": 1.0, "top_p": 1.0},
+    "/v1/responses": {"temperature": 1.0},
+}
+"""Options that Ollama sets for requests of these routes that do not: its openai/openai.go and responses.go."""
 _CHAT_PATHS = ", ".join(r.path for r in ROUTES if isinstance(r, ConversationRoute) and not r.plain_prompt)
 
 
@@ -134,6 +147,10 @@ def prepare(request: ParsedRequest, destination: Destination, recall: Recall | N
     """
     asked = request.route.model_text
     if not destination.external or asked is None:
+        if asked is not None and request.route.num_ctx is not None and request.route.family is not Family.OLLAMA:
+            natively = _with_context(request, destination, asked, request.route.num_ctx)
+            if natively is not None:
+                return natively
         headers = () if request.form is None else _content_type(request)
         return _counted(request, destination, target=request.target, headers=headers, model=asked)
     if codec_of(destination.family).serves(request.endpoint, destination.traits):
@@ -145,6 +162,32 @@ def work_of(request: ParsedRequest, destination: Destination) -> int:
     """Return how many bytes `prepare` goes through, more than there are where a PDF may have to be read."""
     size = len(request.body)
     return size * _PDF_WORK if destination.external and _PDF in request.body else size
+
+
+def _with_context(request: ParsedRequest, destination: Destination, asked: str, num_ctx: int) -> Outbound | None:
+    """Say a request of another dialect in Ollama's own, with its context; None for what that dialect cannot say.
+
+    What Ollama itself adds to a request in the other dialect is added here.
+    """
+    try:
+        said = _translated(request, destination, asked)
+    except UntranslatableRequest:
+        return None
+    document = parse_object(said.body)
+    if document.get("messages") == []:
+        return None  # which Ollama refuses in this dialect, and in its own takes for a wish to load the model
+    options = {**_ADDED_BY_OLLAMA.get(request.endpoint.path, {}), **(document.get("options") or {}), "num_ctx": num_ctx}
+    changes = {"options": json.dumps(options)}
+    if _only_enables_thinking(request) and document.get("think"):
+        changes["think"] = "null"
+    return replace(said, body=document.replace(changes).encode())
+
+
+def _only_enables_thinking(request: ParsedRequest) -> bool:
+    """Whether thinking is wanted at no named effort: Ollama refuses no model for that that cannot think."""
+    return request.route.family is Family.ANTHROPIC and (
+        request.document is None or request.document.get("output_config") is None
+    )
 
 
 def _as_it_is(request: ParsedRequest, destination: Destination, asked: str) -> Outbound:

@@ -12,11 +12,13 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config, Server
 from ollama_router_core.fleet.capacity import Room
-from ollama_router_core.fleet.memory import GIB, MemoryEstimate, context_on, estimate_memory, known_model
+from ollama_router_core.fleet.memory import GIB, MemoryEstimate, estimate_memory, known_model, memory_limit
+from ollama_router_core.fleet.runners import Load, explicit_context, misfit, runner_of
 from ollama_router_core.fleet.snapshot import (
     FleetSnapshot,
     InstalledModel,
     LoadedModel,
+    LoadOptions,
     ModelSpeed,
     ModelWeight,
     ServerFacts,
@@ -62,11 +64,12 @@ class RequestKind(NamedTuple):
     model: CanonicalName | None
     num_ctx: int | None
     needs: frozenset[str]
+    load_options: LoadOptions = frozenset()
 
 
 def kind_of(request: RouteRequest) -> RequestKind:
     """A request's kind."""
-    return RequestKind(request.model, request.num_ctx, request.needs)
+    return RequestKind(request.model, request.num_ctx, request.needs, request.load_options)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -120,16 +123,17 @@ def make_candidate(
     facts = snapshot.servers.get(name) or ServerFacts(name=name)
     server = config.servers[name]
     estimate = estimate_memory(kind.model, facts, snapshot, config.models, num_ctx=kind.num_ctx, host=server)
-    limit = None if server.max_memory_gb is None else round(server.max_memory_gb * GIB)
-    loaded = None if kind.model is None else facts.loaded.get(kind.model)
+    limit = memory_limit(server)
+    loaded = None if kind.model is None else runner_of(facts, kind.model)
     size = estimate.size
-    others = tuple([_sized(one, snapshot, facts, config, server) for one in facts.loaded.values() if one is not loaded])
+    running = (*facts.loaded.values(), *facts.outdated)
+    others = tuple([_sized(one, snapshot, facts, config, server) for one in running if one is not loaded])
     room = facts.capacity.room(limit)
-    held = sum([one.size for one in others])
+    held = sum([one.held for one in others])
     fits = room.fits(size, held, len(others))
     free = room.limit - held if room.is_known else None
     installed = None if kind.model is None else known_model(kind.model, facts, snapshot.servers.values())
-    warmth, reason = _warmth(kind, facts, loaded, _context(kind, server, installed), fits=fits, free=free)
+    warmth, reason = _warmth(kind, facts, server, loaded, fits=fits, free=free)
     return Candidate(
         name=name,
         model=kind.model,
@@ -171,48 +175,50 @@ def _sized(
     if one.size:
         return one
     estimate = estimate_memory(one.name, facts, snapshot, config.models, num_ctx=one.context_length, host=server)
-    return replace(one, size=estimate.size)
+    return replace(one, size=estimate.size, size_vram=estimate.size)
 
 
 def _victims(others: tuple[LoadedModel, ...], room: Room, size: int) -> tuple[tuple[CanonicalName, float], ...]:
     """Who goes: the model that would expire first, then the next, until there is room."""
     victims: list[tuple[CanonicalName, float]] = []
-    held, count = sum([one.size for one in others]), len(others)
+    held, count = sum([one.held for one in others]), len(others)
     for model in sorted(others, key=lambda one: (one.expires_at or float("inf"), one.name)):
         if room.fits(size, held, count):
             break
-        held, count = held - model.size, count - 1
+        held, count = held - model.held, count - 1
         victims.append((model.name, reload_seconds(model.size)))
     return tuple(victims)
-
-
-def _context(kind: RequestKind, server: Server, installed: InstalledModel | None) -> int | None:
-    """The context the request would get, None when the server chooses by itself."""
-    if kind.num_ctx is None and server.default_context is None:
-        return None
-    return context_on(server, kind.num_ctx, installed.facts if installed is not None else None)
 
 
 def _warmth(
     kind: RequestKind,
     facts: ServerFacts,
+    server: Server,
     loaded: LoadedModel | None,
-    context: int | None,
     *,
     fits: bool,
     free: int | None,
 ) -> tuple[int, Reason]:
-    if loaded is not None and (context is None or loaded.context_length in {None, context}):
-        at = f" at {loaded.context_length} tokens" if loaded.context_length else ""
-        return WARM, Reason("loaded", f"loaded{at}")
+    load = Load(kind.num_ctx, kind.load_options)
+    if loaded is not None and kind.model is not None:
+        return _reloaded(misfit(facts, kind.model, loaded, load, server.default_context), kind.model, loaded)
     if kind.model is not None and kind.model in facts.loading:
-        coming = facts.loading_at.get(kind.model)
+        installed = facts.installed.get(kind.model) if facts.installed else None
+        context = explicit_context(installed, kind.num_ctx, server.default_context)
+        coming = facts.loading_at.get(kind.model) or None
         if context is None or coming is None or coming == context:
             return WARM, Reason("loading", "is loading it now")
         return COLD, Reason("reload", f"is loading it at {coming} tokens, must reload for {context}")
-    if loaded is not None:
-        return COLD, Reason("reload", f"loaded at {loaded.context_length} tokens, must reload for {context}")
     if fits:
         return COLD, Reason("cold", "not loaded, fits beside what is")
     held = f"{len(facts.loaded)} models loaded" if free is None else f"{max(free, 0) / GIB:.1f} GiB free"
     return EVICTS, Reason("evicts", f"not loaded, must evict: {held}")
+
+
+def _reloaded(needed: str | None, model: CanonicalName, loaded: LoadedModel) -> tuple[int, Reason]:
+    """Loaded, by this name or by another one of the same weights: as the request wants it, or to be loaded anew."""
+    at = f" at {loaded.context_length} tokens" if loaded.context_length else ""
+    by = "" if loaded.name == model else f" as {loaded.name}"
+    if needed is None:
+        return WARM, Reason("loaded", f"loaded{by}{at}")
+    return COLD, Reason("reload", f"loaded{by}{at}, must reload for {needed}")

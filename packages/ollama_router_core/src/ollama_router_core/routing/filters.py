@@ -11,7 +11,7 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.fleet.memory import GIB
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ServerFacts
-from ollama_router_core.routing.candidates import Candidate, Reason
+from ollama_router_core.routing.candidates import WARM, Candidate, Reason
 
 __all__ = [
     "FILTERS",
@@ -91,12 +91,12 @@ class Capable:
 
 
 class FitsMemory:
-    """The model with its context must fit below the server's `max_memory_gb`."""
+    """The model with its context must fit the server's memory; what runs there evidently does."""
 
     def refuse(self, candidate: Candidate, request: RouteRequest) -> Reason | None:
-        """Refuse an estimate beyond the limit."""
+        """Refuse an estimate beyond the limit, unless the model is loaded as the request wants it."""
         del request
-        if candidate.limit is None or candidate.size <= candidate.limit:
+        if candidate.limit is None or candidate.size <= candidate.limit or candidate.warmth == WARM:
             return None
         return Reason("memory", f"needs {candidate.estimate}, limit {candidate.limit / GIB:.1f} GiB")
 

@@ -15,6 +15,7 @@ from ollama_router_core.api.name_patterns import matches_pattern
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.api.strict_json import JsonObject, parse_object
 from ollama_router_core.config.settings import Config, ModelRule, ModelSettings
+from ollama_router_core.translate import ConversationRoute, route_at
 
 __all__ = ["AppliedPolicy", "apply_policy", "fallback_for", "leaks", "resolve_alias", "rule_for", "stays_local"]
 
@@ -29,7 +30,8 @@ class AppliedPolicy(Struct, frozen=True, kw_only=True):
 def apply_policy(request: ParsedRequest, settings: ModelSettings) -> AppliedPolicy:
     """Aliases first, then the first rule for the model that is meant.
 
-    Contexts and keep-alives are part of Ollama's own dialect only; other requests keep theirs.
+    Only Ollama's own dialect has bounds on contexts and keep-alives. The context of a rule holds for conversations in
+    every dialect: an Ollama server gets them in its own.
     """
     text = request.route.model_text
     if text is None or not (settings.aliases or settings.rules):
@@ -42,9 +44,13 @@ def apply_policy(request: ParsedRequest, settings: ModelSettings) -> AppliedPoli
     if meant != text:
         request = request.with_model(meant)
         changes.append(f"model {text} means {meant}")
-    if rule is not None and request.document is not None and request.route.family is Family.OLLAMA:
-        request = _with_context(request, rule, changes)
-        request = _with_keep_alive(request, rule, changes)
+    if rule is not None and request.document is not None:
+        if request.route.family is Family.OLLAMA:
+            request = _with_context(request, rule, changes)
+            request = _with_keep_alive(request, rule, changes)
+        elif rule.num_ctx is not None and isinstance(route_at(request.endpoint.path), ConversationRoute):
+            request = replace(request, route=replace(request.route, num_ctx=rule.num_ctx))
+            changes.append(f"num_ctx none became {rule.num_ctx}")
     return AppliedPolicy(request=request, changes=tuple(changes))
 
 

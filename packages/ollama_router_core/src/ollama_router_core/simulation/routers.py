@@ -28,6 +28,7 @@ from ollama_router_core.fleet.inventory import Question, Told, take_stock
 from ollama_router_core.fleet.memory import GIB
 from ollama_router_core.fleet.observations import observe_down, observe_load_finished, observe_version
 from ollama_router_core.fleet.prefixes import HeldPrefix
+from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.state import FleetState
@@ -272,7 +273,7 @@ class StrategyRouter:
         self._rankings[number] = [name for name in ranking if name != server]
         self._fleet.begin(server)
         self._began[number] = self._fleet.running(server)
-        if self._fleet.sent(server, job.model, job.num_ctx, now):
+        if self._fleet.sent(server, job.model, Load(job.num_ctx), now):
             self._loads.add(number)
 
     # --- servers ---------------------------------------------------------------------------------------------------
@@ -284,7 +285,7 @@ class StrategyRouter:
             return ()
         number = timing.job.number
         if event.kind == "first_token":
-            seen = partial(observe_load_finished, name=timing.job.model, num_ctx=timing.job.num_ctx, now=now)
+            seen = partial(observe_load_finished, name=timing.job.model, load=Load(timing.job.num_ctx), now=now)
             self._fleet.update(server, seen, now)
             return self._actions(self._admission.first_byte(number, self._snapshot(now), now), now)
         if event.kind == "failed":

@@ -14,6 +14,7 @@ from ollama_router_core.api.requests import ParsedRequest, parse_request
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import RouterError
 from ollama_router_core.fleet.observations import observe_load_finished, observe_load_started
+from ollama_router_core.fleet.runners import load_of
 from ollama_router_core.routing.policy import apply_policy
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.upstream.fetching import fetch
@@ -80,8 +81,9 @@ class WarmUp:
         facts = self._fleet.snapshot.servers.get(name)
         if model is None or facts is None or model in facts.loaded:
             return
-        now = self._fleet.now()
-        self._fleet.update(name, partial(observe_load_started, name=model, now=now, num_ctx=request.route.num_ctx))
+        load, default = load_of(request.route), self._config.servers[name].default_context
+        started = partial(observe_load_started, name=model, load=load, default_context=default)
+        self._fleet.update(name, partial(started, now=self._fleet.now()))
         status, _ = await fetch(
             self._upstream, self._targets[name], "POST", "/api/generate", timeouts=self._timeouts, body=request.body
         )
@@ -89,7 +91,7 @@ class WarmUp:
             self._fleet.measure_soon(name)
             _log.warning("warm_up_failed", server=name, model=request.route.model_text, status=status)
             return
-        change = partial(observe_load_finished, name=model, num_ctx=request.route.num_ctx, now=self._fleet.now())
-        self._fleet.update(name, change)
+        finished = partial(observe_load_finished, name=model, load=load, default_context=default)
+        self._fleet.update(name, partial(finished, now=self._fleet.now()))
         self._fleet.measure_soon(name)
         _log.info("warmed_up", server=name, model=request.route.model_text)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
@@ -18,12 +18,14 @@ from ollama_router_core.fleet.memory.formulas import (
     kv_cache_size,
 )
 from ollama_router_core.fleet.memory.names import parse_size_from_name
+from ollama_router_core.fleet.runners import explicit_context, runner_of
+from ollama_router_core.fleet.slots import parallel_slots
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ModelFacts, ServerFacts
 
-__all__ = ["MemoryEstimate", "MemorySource", "MemoryTerm", "context_on", "estimate_memory", "known_model"]
+__all__ = ["MemoryEstimate", "MemorySource", "MemoryTerm", "automatic_contexts", "estimate_memory", "known_model"]
 
-_AUTOMATIC_CONTEXT = 4096
-"""The least context Ollama falls back to by itself when a larger automatic one does not fit."""
+_TIERS = ((47, 262_144), (23, 32_768), (0, 4096))
+"""GiB of all GPUs from which on Ollama chooses a context by itself; one that does not fit is lowered to the next."""
 
 
 class MemorySource(StrEnum):
@@ -88,7 +90,8 @@ def estimate_memory(
     """Estimate a model's memory on a server: override, then measured, computed, reported, named, matched, assumed.
 
     `num_ctx` is the requested context in tokens, `host` the server's settings: its default context, slots, type of
-    KV cache and overhead. A request without a model gets the default, as in the original. All sizes are bytes;
+    KV cache and overhead. Measured is what `/api/ps` said that a model took of video memory, or of the machine's
+    where it took none. A request without a model gets the default, as in the original. All sizes are bytes;
     `MemorySource` has the order of trust, `memory.formulas` the formulas with their sources.
     """
     if model is None:
@@ -96,20 +99,42 @@ def estimate_memory(
     override = _override(model, settings.memory_overrides)
     if override is not None:
         return _single(MemorySource.OVERRIDE, round(override * GIB))
-    installed = known_model(model, server, fleet.servers.values())
-    facts = _facts(model, installed, fleet.servers.values())
-    measured = _measured(model, server, facts, num_ctx, host)
+    installed = _with_facts(known_model(model, server, fleet.servers.values()), fleet.servers.values())
+    wanted = explicit_context(installed, num_ctx, host.default_context if host is not None else None)
+    measured = _measured(model, server, installed, wanted, host)
     if measured is not None:
         return measured
     if installed is not None and installed.size > 0:
-        return _computed(installed, facts, num_ctx, host)
+        contexts = (wanted,) if wanted is not None else automatic_contexts(server, model, host)
+        return _largest(installed, contexts, host)
     return _from_text(model, settings)
 
 
-def context_on(host: Server | None, num_ctx: int | None, facts: ModelFacts | None = None) -> int:
-    """The context a request gets on a server: asked for, else its default, else what Ollama shrinks to by itself."""
-    default = host.default_context if host is not None else None
-    return effective_context(facts, num_ctx or default or _AUTOMATIC_CONTEXT)
+def automatic_contexts(server: ServerFacts, model: CanonicalName, host: Server | None) -> tuple[int, ...]:
+    """Return the contexts in tokens that Ollama tries when nobody chose one, the largest first.
+
+    One that it was seen to choose is the only one; else they follow from the memory that the operator told, and
+    without that it is the smallest.
+    """
+    seen = server.automatic.get(model)
+    if seen is not None:
+        return (seen,)
+    total = 0.0 if host is None else (sum(host.gpus) if host.gpus else host.max_memory_gb or 0.0) - host.gpu_overhead_gb
+    return tuple(context for least, context in _TIERS if total >= least) or (_TIERS[-1][1],)
+
+
+def memory_limit(host: Server) -> int | None:
+    """Return the bytes that models may take on a server, None when its operator told neither a limit nor its GPUs."""
+    gib = host.max_memory_gb if host.max_memory_gb is not None else sum(host.gpus or ()) or None
+    return None if gib is None else round(gib * GIB)
+
+
+def _largest(installed: InstalledModel, contexts: Sequence[int], host: Server | None) -> MemoryEstimate:
+    """Return the estimate for the first context that fits the server, for the last one when none does."""
+    limit = None if host is None else memory_limit(host)
+    estimates = (_computed(installed, context, host) for context in contexts)
+    found = _computed(installed, contexts[-1], host)
+    return next((one for one in estimates if limit is not None and one.size <= limit), found)
 
 
 def _single(source: MemorySource, size: int) -> MemoryEstimate:
@@ -130,29 +155,31 @@ def known_model(model: CanonicalName, server: ServerFacts, others: Iterable[Serv
     return max(found, key=lambda one: (one.size, one.digest), default=None)
 
 
-def _facts(model: CanonicalName, installed: InstalledModel | None, others: Iterable[ServerFacts]) -> ModelFacts | None:
-    """The architecture, from another server that has the same files when this one was not asked yet."""
+def _with_facts(installed: InstalledModel | None, others: Iterable[ServerFacts]) -> InstalledModel | None:
+    """The model with its architecture, from another server that has the same files when this one was not asked yet."""
     if installed is None or installed.facts is not None:
-        return None if installed is None else installed.facts
+        return installed
     for server in others:
-        found = server.installed.get(model) if server.installed else None
+        found = server.installed.get(installed.name) if server.installed else None
         if found is not None and found.facts is not None and found.digest == installed.digest:
-            return found.facts
-    return None
+            return replace(installed, facts=found.facts)
+    return installed
 
 
 def _measured(
-    model: CanonicalName, server: ServerFacts, facts: ModelFacts | None, num_ctx: int | None, host: Server | None
+    model: CanonicalName,
+    server: ServerFacts,
+    installed: InstalledModel | None,
+    wanted: int | None,
+    host: Server | None,
 ) -> MemoryEstimate | None:
     """What `/api/ps` says, now or earlier; for another context, corrected by the difference of the KV caches."""
-    loaded = server.loaded.get(model)
-    asked = num_ctx or (host.default_context if host is not None else None)
-    wanted = asked and effective_context(facts, asked)
+    loaded = runner_of(server, model)
     if loaded is not None and loaded.size > 0:
         if wanted is None or loaded.context_length in {None, wanted}:
-            return _single(MemorySource.MEASURED, loaded.size)
-        return _corrected(loaded, facts, wanted, host)
-    earlier = server.measured.get((model, wanted))
+            return _single(MemorySource.MEASURED, loaded.held)
+        return _corrected(loaded, installed.facts if installed is not None else None, wanted, host)
+    earlier = server.measured.get((model, wanted or server.automatic.get(model)))
     return None if earlier is None else _single(MemorySource.MEASURED, earlier)
 
 
@@ -166,29 +193,27 @@ def _corrected(
         return None
     text = f"KV at {wanted} instead of {loaded.context_length} tokens"
     terms = (
-        MemoryTerm(name="measured", size=loaded.size, source=str(MemorySource.MEASURED)),
+        MemoryTerm(name="measured", size=loaded.held, source=str(MemorySource.MEASURED)),
         MemoryTerm(name=text, size=now - then, source=str(MemorySource.SHOW)),
     )
     return MemoryEstimate(source=MemorySource.MEASURED, terms=terms)
 
 
 def _kv(facts: ModelFacts, context: int, host: Server | None) -> int | None:
-    parallel, kind = (host.num_parallel, host.kv_cache_type) if host is not None else (1, "f16")
-    if "embedding" in (facts.capabilities or ()):
-        parallel = 1
+    kind = host.kv_cache_type if host is not None else "f16"
+    parallel = parallel_slots(facts, host)
     return kv_cache_size(facts, context, parallel=parallel, element_bytes=KV_BYTES[kind])
 
 
-def _computed(
-    installed: InstalledModel, facts: ModelFacts | None, num_ctx: int | None, host: Server | None
-) -> MemoryEstimate:
+def _computed(installed: InstalledModel, num_ctx: int, host: Server | None) -> MemoryEstimate:
     """Weights, KV cache and scratch buffers; the weights alone when the architecture is not known."""
+    facts = installed.facts
     weights = MemoryTerm(name="weights", size=installed.size, source=str(MemorySource.TAGS))
     if facts is None:
         return MemoryEstimate(source=MemorySource.TAGS, terms=(weights,))
-    context = context_on(host, num_ctx, facts)
+    context = effective_context(facts, num_ctx)
     kv = _kv(facts, context, host)
-    parallel, flash = (host.num_parallel, host.flash_attention) if host is not None else (1, True)
+    parallel, flash = parallel_slots(facts, host), host.flash_attention if host is not None else True
     compute = compute_buffer_size(facts, context, parallel=parallel, flash_attention=flash)
     if kv is None or compute is None:
         return MemoryEstimate(source=MemorySource.TAGS, terms=(weights,))

@@ -1,0 +1,133 @@
+"""Which loaded runner serves a request, and whether it would be loaded anew for it.
+
+Since 0.30 Ollama has one runner for each file of weights: names built on one file share it, and load it anew for each
+other when their options differ. Sources: Ollama's server/sched.go, schedulerModelKey and needsReload.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.api.requests import RouteRequest
+from ollama_router_core.fleet.snapshot import InstalledModel, LoadedModel, LoadOptions, ModelFacts, ServerFacts
+
+__all__ = ["Load", "explicit_context", "load_of", "misfit", "runner_of"]
+
+_LEAST_CONTEXT = 4
+_LAYERS = "num_gpu"
+
+
+class Load(NamedTuple):
+    """What a request says about how its model is loaded.
+
+    `num_ctx` is the context in tokens, None for what Modelfile and server say; `options` are those of the others that
+    were given and are not what Ollama takes anyway.
+    """
+
+    num_ctx: int | None = None
+    options: LoadOptions = frozenset()
+
+
+def load_of(route: RouteRequest) -> Load:
+    """Return what a request says about loading."""
+    return Load(route.num_ctx, route.load_options)
+
+
+def runner_of(facts: ServerFacts, model: CanonicalName) -> LoadedModel | None:
+    """Return the loaded runner that a request for `model` reaches: the model's own, else one of the same weights."""
+    own = facts.loaded.get(model)
+    if own is not None or not facts.loaded:
+        return own
+    installed = _installed(facts, model)
+    weights = None if installed is None or installed.facts is None else installed.facts.weights
+    if weights is None or _is_mlx(installed):
+        return None
+    return next((row for row in facts.loaded.values() if _weights(facts, row.name) == weights), None)
+
+
+def misfit(
+    facts: ServerFacts, model: CanonicalName, runner: LoadedModel, load: Load, default_context: int | None = None
+) -> str | None:
+    """Say for what a runner would be loaded anew to serve a request, None when it serves it as it is.
+
+    `default_context` is the server's own in tokens, when its operator told it. What is not known is no reason.
+    """
+    if runner.automatic and runner.name == model and load == (None, runner.options) and default_context is None:
+        return None  # the usual case
+    installed = _installed(facts, model)
+    if _is_mlx(installed):
+        return None
+    if runner.name != model and _adapters(facts, model) != _adapters(facts, runner.name):
+        return "other adapters"
+    wanted = explicit_context(installed, load.num_ctx, default_context)
+    context = _context_misfit(facts, model, runner, wanted)
+    if context is not None:
+        return context
+    if runner.options is None:
+        return None
+    differing = {key for key, _ in _less(runner.options, load.options) ^ load.options}
+    return f"another {min(differing)}" if differing else None
+
+
+def explicit_context(
+    installed: InstalledModel | None, num_ctx: int | None, default_context: int | None = None
+) -> int | None:
+    """Return the context in tokens that somebody chose: the request, the Modelfile, the server; None for automatic.
+
+    It is at most what the model was made for, and at least 4 tokens.
+    """
+    facts = None if installed is None else installed.facts
+    chosen = num_ctx or (facts.num_ctx if facts is not None else None) or default_context
+    if chosen is None:
+        return None
+    longest = facts.context_length if facts is not None else None
+    if longest is None and installed is not None:
+        longest = installed.context_length
+    return max(_LEAST_CONTEXT, chosen if longest is None else min(chosen, longest))
+
+
+def _context_misfit(facts: ServerFacts, model: CanonicalName, runner: LoadedModel, wanted: int | None) -> str | None:
+    """Two contexts that Ollama chose by itself agree, whatever they are; any others must be equal."""
+    usual = facts.automatic.get(model)
+    held = runner.context_length or (usual if runner.automatic else None)
+    if wanted is not None:
+        unknown = held is None and not runner.automatic
+        return None if unknown or wanted == held else f"{wanted}"
+    if runner.context_length is None:
+        return None
+    if runner.automatic or usual == runner.context_length:
+        return None
+    if usual is not None:
+        return f"{usual}"
+    return None if runner.automatic is None else "the server's own context"
+
+
+def _less(options: LoadOptions, given: LoadOptions) -> LoadOptions:
+    """Without a number of layers that the request leaves to Ollama: whatever it was loaded with will do."""
+    chooses = any(key == _LAYERS for key, _ in given)
+    return options if chooses else frozenset(option for option in options if option[0] != _LAYERS)
+
+
+def _installed(facts: ServerFacts, model: CanonicalName) -> InstalledModel | None:
+    return facts.installed.get(model) if facts.installed else None
+
+
+def _facts(facts: ServerFacts, model: CanonicalName) -> ModelFacts | None:
+    installed = _installed(facts, model)
+    return None if installed is None else installed.facts
+
+
+def _weights(facts: ServerFacts, model: CanonicalName) -> str | None:
+    known = _facts(facts, model)
+    return None if known is None else known.weights
+
+
+def _adapters(facts: ServerFacts, model: CanonicalName) -> tuple[str, ...]:
+    known = _facts(facts, model)
+    return () if known is None else known.adapters
+
+
+def _is_mlx(installed: InstalledModel | None) -> bool:
+    """Whether the MLX runner runs it: it is keyed by the manifest and compares no options."""
+    return installed is not None and installed.format == "safetensors"

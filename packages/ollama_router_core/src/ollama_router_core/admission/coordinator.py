@@ -15,7 +15,7 @@ from ollama_router_core.admission.wait_queue import WaitQueue, group_of_one
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
 from ollama_router_core.config.settings import Config
-from ollama_router_core.errors import ModelIncapable, Overloaded, SelectionError, amount
+from ollama_router_core.errors import Overloaded, RequestError, SelectionError, amount
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.candidates import RequestKind, kind_of
 from ollama_router_core.routing.decision import Decision
@@ -302,7 +302,7 @@ class Admission:
 
     # --- refusing --------------------------------------------------------------------------------------------------
 
-    def _refuse(self, ticket: Ticket, error: SelectionError | ModelIncapable, now: float) -> Refusal:
+    def _refuse(self, ticket: Ticket, error: SelectionError | RequestError, now: float) -> Refusal:
         position = self._queue.position(ticket.number)
         self._queue.leave(ticket.number)
         return Refusal(ticket=ticket, error=error, waited=now - ticket.arrived, position=position)

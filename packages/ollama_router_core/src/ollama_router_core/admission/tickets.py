@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
-from ollama_router_core.errors import ModelIncapable, SelectionError
+from ollama_router_core.errors import RequestError, SelectionError
 from ollama_router_core.fleet.prefixes import HeldPrefix
 
 __all__ = ["Dispatch", "Outcome", "Refusal", "Ticket", "WaitingGroup"]
@@ -49,7 +49,7 @@ class Refusal(Struct, frozen=True, kw_only=True, eq=False):
     """Answer with `error`; it carries Retry-After where waiting helps."""
 
     ticket: Ticket
-    error: SelectionError | ModelIncapable
+    error: SelectionError | RequestError
     waited: float = 0.0
     position: int = 0
 

@@ -1,6 +1,7 @@
 """Every route the router knows, as one table.
 
-Source of the rows: Ollama's server/routes.go (v0.5 to v0.33) and its OpenAI- and Anthropic-compatible routes.
+Source of the rows: Ollama's server/routes.go (v0.5 to v0.33), its release notes after that (to v0.40), and its OpenAI-
+and Anthropic-compatible routes.
 """
 
 from __future__ import annotations
@@ -9,11 +10,25 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from ollama_router_core.errors import InvalidTarget, MethodNotAllowed, UnknownRoute
 
-__all__ = ["ENDPOINTS", "Body", "Endpoint", "Family", "Kind", "Match", "Routing", "family_of_path", "match_endpoint"]
+__all__ = [
+    "ENDPOINTS",
+    "Body",
+    "Endpoint",
+    "Family",
+    "Kind",
+    "Match",
+    "Routing",
+    "Version",
+    "Versions",
+    "family_of_path",
+    "match_endpoint",
+    "parse_version",
+]
 
 
 _ENCODED = re.compile(r"(?:[!-$&-.0-~]|%[0-7][0-9A-Fa-f])+", re.ASCII)
@@ -68,6 +83,18 @@ class Body(StrEnum):
     RAW = "raw"
 
 
+Version = tuple[int, ...]
+"""Numbers of a version, `(0, 13, 3)`."""
+
+
+class Versions(NamedTuple):
+    """The versions of Ollama that have a route: from `since` on, and before `gone` unless that is empty."""
+
+    path: str
+    since: Version = ()
+    gone: Version = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One route.
@@ -75,6 +102,7 @@ class Endpoint:
     `model_keys` are the body keys that may hold the model's name, the winning one first. `streams` is the default of
     the body's `stream`; None means that the route never streams. `path` may end in one `{parameter}` segment.
     `needs` is the capability a model must have, None when any model will do. `zstd` routes take compressed bodies.
+    `since` is the version of Ollama that a route came with, empty for one that all have, `gone` the first without it.
     """
 
     name: str
@@ -89,6 +117,13 @@ class Endpoint:
     counts_usage: bool = False
     body: Body = Body.NONE
     zstd: bool = False
+    since: Version = ()
+    gone: Version = ()
+
+    @property
+    def versions(self) -> Versions | None:
+        """Which servers have the route, None when all have."""
+        return Versions(self.path, self.since, self.gone) if self.since or self.gone else None
 
     @property
     def writes_text(self) -> bool:
@@ -128,7 +163,9 @@ def _infer(
     family: Family = Family.OLLAMA,
     *,
     streams: bool | None,
-    needs: str = "completion",
+    needs: str | None = "completion",
+    since: Version = (),
+    gone: Version = (),
 ) -> Endpoint:
     return Endpoint(
         name=name,
@@ -140,10 +177,16 @@ def _infer(
         model_keys=("model",),
         streams=streams,
         needs=needs,
-        counts_usage=True,
+        counts_usage=needs is not None,
         body=Body.JSON,
         zstd=family is not Family.OLLAMA,
+        since=since,
+        gone=gone,
     )
+
+
+def _paint(name: str, path: str) -> Endpoint:
+    return _infer(name, path, Family.OPENAI, streams=None, needs="image", since=(0, 14, 3), gone=(0, 33))
 
 
 def _manage(
@@ -224,7 +267,28 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _infer("openai_embeddings", "/v1/embeddings", Family.OPENAI, streams=None, needs="embedding"),
     _read("openai_models", ("GET",), "/v1/models", family=Family.OPENAI),
     _read("openai_model", ("GET",), "/v1/models/{model}", family=Family.OPENAI),
-    _infer("openai_responses", "/v1/responses", Family.OPENAI_RESPONSES, streams=False),
+    _infer("openai_responses", "/v1/responses", Family.OPENAI_RESPONSES, streams=False, since=(0, 13, 3)),
+    _infer("openai_compact", "/v1/responses/compact", Family.OPENAI_RESPONSES, streams=None, since=(0, 33, 1)),
+    _infer(
+        "openai_images",
+        "/v1/images/generations",
+        Family.OPENAI,
+        streams=None,
+        needs="image",
+        since=(0, 14, 3),
+        gone=(0, 33),
+    ),
+    _infer(
+        "openai_image_edits",
+        "/v1/images/edits",
+        Family.OPENAI,
+        streams=None,
+        needs="image",
+        since=(0, 14, 3),
+        gone=(0, 33),
+    ),
+    _infer("openai_speech", "/v1/audio/speech", Family.OPENAI, streams=None, needs=None, since=(0, 40, 8)),
+    _infer("systemone", "/v1/systemone", Family.OPENAI, streams=None, needs="decision", since=(0, 35)),
     Endpoint(
         name="openai_transcriptions",
         methods=("POST",),
@@ -236,8 +300,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         needs="audio",
         counts_usage=True,
         body=Body.FORM,
+        since=(0, 20),
     ),
-    _infer("anthropic_messages", "/v1/messages", Family.ANTHROPIC, streams=False),
+    _infer("anthropic_messages", "/v1/messages", Family.ANTHROPIC, streams=False, since=(0, 14)),
     _manage("pull", "POST", "/api/pull", Routing.PULL, _NAMED, streams=True),
     _manage("create", "POST", "/api/create", Routing.CREATE, _NAMED, streams=True),
     _manage("push", "POST", "/api/push", Routing.PUSH, _NAMED, streams=True),
@@ -268,6 +333,11 @@ _PREFIX = {path[: path.index("{")]: rows for path, rows in _index(r for r in END
 
 _FAMILIES = {row.path: row.family for row in ENDPOINTS}
 _FAMILIES_BELOW = tuple((row.path, row.family) for row in ENDPOINTS if row.kind is Kind.INFER)
+
+
+def parse_version(text: str | None) -> Version:
+    """Return the numbers of a version that a server tells, such as `0.33.0-rc2`; none for what has none."""
+    return tuple(int(number) for number in re.findall(r"\d{1,9}", (text or "").partition("-")[0])[:3])
 
 
 def family_of_path(path: str) -> Family:

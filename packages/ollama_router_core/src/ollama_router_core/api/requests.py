@@ -13,7 +13,7 @@ from functools import lru_cache
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ollama_router_core.api.endpoints import Body, Endpoint, Family, Kind, Match
+from ollama_router_core.api.endpoints import Body, Endpoint, Family, Kind, Match, Versions
 from ollama_router_core.api.model_names import (
     LONGEST_NAME,
     CanonicalName,
@@ -61,6 +61,7 @@ class RouteRequest(Struct, frozen=True, kw_only=True):
     is the length of the body, a bound for the prompt. `max_tokens` is the client's own limit on the answer.
     `uses_cloud` says that the name, or a hosted tool, asks for Ollama's paid service. `unloads` marks a request that
     only unloads the model, `keeps_model` is False for any after which it would be unloaded.
+    `versions` tells which servers have its route, None when all have.
     """
 
     model_text: str | None = None
@@ -75,6 +76,7 @@ class RouteRequest(Struct, frozen=True, kw_only=True):
     unloads: bool = False
     keeps_model: bool = True
     uses_cloud: bool = False
+    versions: Versions | None = None
 
 
 class ParsedRequest(Struct, frozen=True, kw_only=True):
@@ -203,6 +205,7 @@ def _route(document: JsonObject, endpoint: Endpoint, size: int) -> RouteRequest:
         unloads="keep_alive" in keys and unloads(document, endpoint),
         keeps_model="keep_alive" not in keys or endpoint.family is not Family.OLLAMA or keeps_model(document),
         uses_cloud=hosted or (("tools" in keys or endpoint.kind is Kind.MANAGE) and uses_cloud(document, endpoint)),
+        versions=endpoint.versions,
     )
 
 
@@ -218,6 +221,7 @@ def _read_form(match: Match, body: bytes, content_type: bytes) -> ParsedRequest:
         needs=only(endpoint.needs),
         prompt_bytes=len(body),
         uses_cloud=hosted,
+        versions=endpoint.versions,
     )
     return ParsedRequest(endpoint=endpoint, route=route, body=form.encode(), form=form, target=match.target)
 

@@ -20,6 +20,7 @@ from ollama_router_core.config.value_types import (
     Port,
     Seconds,
     SizeText,
+    UnknownPath,
     parse_size,
     safe_name,
 )
@@ -274,6 +275,13 @@ class Config(Section):
         default=False,
         description="true opens /api/me, /api/signout, /api/user/keys and /api/experimental to admins. They act on"
         " the ollama.com account that a server is signed in to.",
+    )
+    forward_unknown: tuple[UnknownPath, ...] = Field(
+        default=(),
+        strict=False,  # YAML's lists are lists; the entries stay strict
+        description="Paths, such as `/v1/...`, that the router does not know and passes on all the same, to the"
+        " assigned or best server of the model in the body. `...` stands for everything below. What such a route does,"
+        " only the servers know: users reach it with the permission to use the model, and no tokens are counted.",
     )
     token_in_path: bool = Field(
         default=False,

@@ -25,6 +25,7 @@ __all__ = [
     "RouteText",
     "Seconds",
     "SizeText",
+    "UnknownPath",
     "VariableName",
     "parse_size",
     "safe_name",
@@ -36,6 +37,7 @@ _HOST = re.compile(
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _NAME = re.compile(r"[!-~](?:[ -~]{0,98}[!-~])?")
+_UNKNOWN_PATH = re.compile(r"/(?:api|v1)(?:/[A-Za-z0-9_\-][A-Za-z0-9_.\-]*)*(?:/\.\.\.)?", re.ASCII)
 _PREFIX = re.compile(r"(?:/(?:\{model\}|[A-Za-z0-9_\-][A-Za-z0-9_.\-]*))+", re.ASCII)
 _QUERY = re.compile(r"[A-Za-z0-9_\-]+=[A-Za-z0-9_.\-]*(?:&[A-Za-z0-9_\-]+=[A-Za-z0-9_.\-]*)*", re.ASCII)
 _FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~\-]{1,100}", re.ASCII)
@@ -131,6 +133,12 @@ def _route(text: str) -> str:
     return text
 
 
+def _unknown_path(text: str) -> str:
+    if not _UNKNOWN_PATH.fullmatch(text):
+        raise ValueError("expected a path such as `/v1/rerank`, or `/v1/...` for everything below /v1")
+    return text
+
+
 def _network(text: str) -> str:
     try:
         return str(ipaddress.ip_network(text, strict=False))
@@ -154,6 +162,7 @@ PathPrefix = Annotated[str, AfterValidator(_prefix), Words("a path")]
 QueryText = Annotated[str, AfterValidator(_query), Words("`name=value` pairs")]
 FieldName = Annotated[str, AfterValidator(_field_name), Words("the name of a header field")]
 FieldValue = Annotated[str, BeforeValidator(_field_value), Words("a text of printable ASCII characters")]
+UnknownPath = Annotated[str, AfterValidator(_unknown_path), Words("a path below /api or /v1")]
 RouteText = Annotated[str, AfterValidator(_route), Words("a method and a path")]
 Network = Annotated[str, AfterValidator(_network), Words("a network such as 10.0.0.0/8")]
 DestinationName = Annotated[str, AfterValidator(_name), Words("a name")]

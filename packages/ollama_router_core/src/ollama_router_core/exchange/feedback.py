@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from msgspec import Struct
@@ -60,6 +61,9 @@ def note_answered(environment: Environment, server: str, request: ParsedRequest,
 def note_fault(environment: Environment, server: str, request: ParsedRequest, fault: Fault) -> None:
     """A server said why it could not serve a model: it is not there, or not in memory, whatever was believed."""
     model, fleet = request.route.model, environment.fleet
+    if fault.kind is FaultKind.NO_ROUTE and request.route.versions is not None:
+        path = request.endpoint.path
+        fleet.update(server, lambda facts: replace(facts, missing_routes=facts.missing_routes | {path}))
     if model is None or fault.kind is FaultKind.NO_ROUTE:
         return
     if fault.kind is FaultKind.NO_MODEL:

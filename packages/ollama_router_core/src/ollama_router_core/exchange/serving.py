@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from msgspec.structs import replace
+
 from ollama_router_core.api.endpoints import ENDPOINTS, Body, Endpoint, Match, Routing, match_endpoint
+from ollama_router_core.api.forwarded import is_forwarded, match_forwarded
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
 from ollama_router_core.api.requests import ParsedRequest, parse_request
-from ollama_router_core.errors import BodyTooLarge, Overloaded, UnsupportedEncoding
+from ollama_router_core.errors import BodyTooLarge, Overloaded, UnknownRoute, UnsupportedEncoding
 from ollama_router_core.exchange.access import (
     charge,
     check_granted_model,
@@ -33,7 +36,7 @@ from ollama_router_core.exchange.model_operations import change_owners, pull, pu
 from ollama_router_core.exchange.policy import applied_policy
 from ollama_router_core.exchange.relaying import relay, relay_late_error
 from ollama_router_core.exchange.translating import answer_in_place, relay_translated
-from ollama_router_core.outbound.external_routes import EXTERNAL, PREFIX
+from ollama_router_core.outbound.external_routes import EXTERNAL, PREFIX, checked_query
 from ollama_router_core.routing.selector import assigned_destination
 
 __all__ = ["HANDLERS", "Handler", "accept"]
@@ -51,7 +54,7 @@ def accept(environment: Environment, context: RequestContext) -> Steps[ParsedReq
         RouterError: it cannot be served; the error is the answer.
     """
     refuse_overload(environment)
-    match, limits = find_route(context), environment.limits
+    match, limits = find_route(environment, context), environment.limits
     endpoint = context.endpoint = match.endpoint
     if limits is not None and endpoint.routing is not Routing.ROUTER:
         user = context.user = yield Verify(context.headers, context.address)
@@ -75,13 +78,21 @@ def refuse_overload(environment: Environment) -> None:
         raise Overloaded(SERVER_BUSY, retry_after=1)
 
 
-def find_route(context: RequestContext) -> Match:
-    """The row of the endpoint table that a request is for.
+def find_route(environment: Environment, context: RequestContext) -> Match:
+    """The row of the endpoint table that a request is for, or one that the operator lets pass unknown.
 
     Raises:
         UnknownRoute, MethodNotAllowed: there is none.
     """
-    return Match(EXTERNAL) if context.path.startswith(PREFIX) else match_endpoint(context.method, context.path)
+    if context.path.startswith(PREFIX):
+        return Match(EXTERNAL)
+    try:
+        return match_endpoint(context.method, context.path)
+    except UnknownRoute:
+        found = match_forwarded(context.method, context.path, environment.config.forward_unknown)
+        if found is None:
+            raise
+        return found
 
 
 def _read(environment: Environment, context: RequestContext, match: Match) -> Steps[ParsedRequest]:
@@ -116,7 +127,10 @@ def check_announced(headers: Headers, endpoint: Endpoint, limit: int) -> bool:
 
 def _parsed(environment: Environment, context: RequestContext, match: Match, body: bytes) -> ParsedRequest:
     media_type = (context.header(b"content-type") or "").encode("latin-1") if match.endpoint.body is Body.FORM else b""
-    return applied_policy(environment, context, parse_request(match, body, content_type=media_type))
+    request = parse_request(match, body, content_type=media_type)
+    if is_forwarded(match.endpoint):
+        request = replace(request, target=request.target + checked_query(context.query.decode("latin-1")))
+    return applied_policy(environment, context, request)
 
 
 # --- handlers ---------------------------------------------------------------------------------------------------------

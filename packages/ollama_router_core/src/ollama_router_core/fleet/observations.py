@@ -50,7 +50,8 @@ _NEVER_EXPIRES = 50 * 365 * 86400
 def observe_version(facts: ServerFacts, body: bytes, *, probe_ms: float, now: float) -> ServerFacts:
     """The server answered its probe in `probe_ms`; the body may be `/api/version` or anything else it answers."""
     known = read_version(body) or facts.version
-    return replace(facts, up=True, error=None, probe_ms=probe_ms, probed_at=now, version=known)
+    missing = facts.missing_routes if known == facts.version else frozenset[str]()
+    return replace(facts, up=True, error=None, probe_ms=probe_ms, probed_at=now, version=known, missing_routes=missing)
 
 
 def read_version(body: bytes) -> str | None:

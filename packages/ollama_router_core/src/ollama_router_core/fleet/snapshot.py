@@ -120,7 +120,8 @@ class ServerFacts:
     `loading` maps a model to when its load was first seen by our own traffic, `loading_at` to the context that was
     asked for with that load, if one was, and to 0 if Ollama chooses anew. `measured` keeps what models took when
     `/api/ps` last listed them, by model and context length. `automatic` keeps the contexts that Ollama chose by itself.
-    `outdated` are runners of names whose newer files have a runner too: they only hold memory.
+    `outdated` are runners of names whose newer files have a runner too: they only hold memory. `missing_routes` are
+    paths that this version of the server answered as unknown.
     `capacity` is what its memory was seen to hold.
     """
 
@@ -140,6 +141,7 @@ class ServerFacts:
     capacity: Capacity = field(default_factory=Capacity)
     automatic: Mapping[CanonicalName, int] = field(default_factory=lambda: EMPTY)
     outdated: tuple[LoadedModel, ...] = ()
+    missing_routes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

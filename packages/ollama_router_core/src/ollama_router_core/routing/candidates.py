@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from ollama_router_core.api.endpoints import Versions
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config, Server
@@ -65,11 +66,12 @@ class RequestKind(NamedTuple):
     num_ctx: int | None
     needs: frozenset[str]
     load_options: LoadOptions = frozenset()
+    versions: Versions | None = None
 
 
 def kind_of(request: RouteRequest) -> RequestKind:
     """A request's kind."""
-    return RequestKind(request.model, request.num_ctx, request.needs, request.load_options)
+    return RequestKind(request.model, request.num_ctx, request.needs, request.load_options, request.versions)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ollama_router_core.api.requests import RouteRequest
-from ollama_router_core.errors import ModelIncapable, SelectionError
+from ollama_router_core.errors import RequestError, SelectionError
 from ollama_router_core.fleet.memory import MemoryEstimate
 from ollama_router_core.routing.candidates import Reason
 from ollama_router_core.routing.expected_time import ExpectedTime
@@ -64,7 +64,7 @@ class Decision(Struct, frozen=True, kw_only=True, eq=False):
     strategy: str
     ranking: tuple[str, ...]
     explanation: Explanation
-    error: SelectionError | ModelIncapable | None = None
+    error: SelectionError | RequestError | None = None
 
     def __repr__(self) -> str:
         return f"Decision(strategy={self.strategy!r}, ranking={self.ranking!r}, error={self.error!r})"

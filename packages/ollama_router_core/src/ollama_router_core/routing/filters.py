@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ollama_router_core.api.endpoints import parse_version
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.fleet.memory import GIB
@@ -76,6 +77,25 @@ class Up:
         return None
 
 
+class HasRoute:
+    """A server must have the route: by its version, and by what it answered before."""
+
+    def refuse(self, candidate: Candidate, request: RouteRequest) -> Reason | None:
+        """Refuse a version that is known not to have it; one that is not known may."""
+        wanted = request.versions
+        if wanted is None:
+            return None
+        path, facts = wanted.path, candidate.facts
+        if path in facts.missing_routes:
+            return Reason("version", f"has no {path}")
+        version = parse_version(facts.version)
+        if not version or (version >= wanted.since and not (wanted.gone and version >= wanted.gone)):
+            return None
+        text = "came" if version < wanted.since else "went"
+        limit = ".".join(map(str, wanted.since if version < wanted.since else wanted.gone))
+        return Reason("version", f"runs Ollama {facts.version}, {path} {text} with {limit}")
+
+
 class Capable:
     """The model must be able to do what is asked, where the server says what it can do."""
 
@@ -101,7 +121,7 @@ class FitsMemory:
         return Reason("memory", f"needs {candidate.estimate}, limit {candidate.limit / GIB:.1f} GiB")
 
 
-FILTERS: tuple[Filter, ...] = (Enabled(), HasModel(), Up(), Capable(), FitsMemory())
+FILTERS: tuple[Filter, ...] = (Enabled(), HasModel(), Up(), HasRoute(), Capable(), FitsMemory())
 """In the order in which their reasons are given: a server that is down and never had the model says the latter."""
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
+from ollama_router_core.api.endpoints import parse_version
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
@@ -138,7 +138,8 @@ def hosted_ranking(model: CanonicalName | None, snapshot: FleetSnapshot, config:
     """Servers that send a model of ollama.com on: those that pulled its stub, then those new enough to need none."""
     up = servers_by_priority(snapshot, config)
     stub = [name for name in up if model in (snapshot.servers[name].installed or ())]
-    new = [name for name in up if name not in stub and _version(snapshot.servers[name].version) >= _CLOUD_WITHOUT_STUB]
+    asked = [name for name in up if name not in stub]
+    new = [name for name in asked if parse_version(snapshot.servers[name].version) >= _CLOUD_WITHOUT_STUB]
     return (*stub, *new)
 
 
@@ -158,7 +159,3 @@ def _tightness(one: Candidate) -> tuple[float, float, str]:
 
 def _gib(size: int | None) -> str:
     return "none" if size is None else f"{size / 2**30:.1f} GiB"
-
-
-def _version(text: str | None) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", (text or "").partition("-")[0])[:3])

@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from ollama_router_core.config.settings import Config
-from ollama_router_core.errors import ModelIncapable, ModelNotFound, ModelTooLarge, NoServerFits, SelectionError
+from ollama_router_core.errors import (
+    ModelIncapable,
+    ModelNotFound,
+    ModelTooLarge,
+    NoServerFits,
+    RequestError,
+    SelectionError,
+    UnknownRoute,
+)
 from ollama_router_core.routing.candidates import Candidate, Reason
 from ollama_router_core.routing.decision import Verdict
 from ollama_router_core.routing.filters import refused_now
@@ -77,12 +85,14 @@ def external_verdicts(config: Config) -> tuple[Verdict, ...]:
 
 def selection_error(
     context: RankingContext, refused: Sequence[Verdict], unasked: frozenset[str] = frozenset()
-) -> SelectionError | ModelIncapable:
+) -> SelectionError | RequestError:
     """What a client is told when every server was refused; what the `unasked` have is not known."""
     request = context.request
     codes = {verdict.reasons[0].code for verdict in refused if verdict.server not in unasked}
     if "model_missing" in codes and codes <= {"model_missing", "disabled"}:
         return ModelNotFound(f"model '{request.model_text}' not found", unasked=tuple(sorted(unasked)))
+    if "version" in codes and request.versions is not None and codes <= {"model_missing", "disabled", "version"}:
+        return UnknownRoute(f"404 {request.versions.path} needs another version of Ollama: {_why(refused)}")
     if "incapable" in codes and codes <= {"model_missing", "disabled", "incapable"}:
         missing = frozenset[str]().union(*(verdict.reasons[0].lacks for verdict in refused))
         return ModelIncapable(f'"{request.model_text}" does not support {", ".join(sorted(missing))}', missing=missing)

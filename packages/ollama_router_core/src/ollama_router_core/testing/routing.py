@@ -10,6 +10,7 @@ from ollama_router_core.testing import (
     routes_infer,
     routes_library,
     routes_more_v1,
+    routes_newer,
     routes_read,
     routes_v1,
 )
@@ -37,6 +38,11 @@ INFERENCE_PATHS = frozenset(
         "/v1/embeddings",
         "/v1/messages",
         "/v1/responses",
+        "/v1/responses/compact",
+        "/v1/images/generations",
+        "/v1/images/edits",
+        "/v1/audio/speech",
+        "/v1/systemone",
         "/v1/audio/transcriptions",
     }
 )
@@ -71,6 +77,11 @@ _ROUTES: dict[str, Mapping[str, Route]] = {
     "/v1/models/:model": {"GET": routes_v1.one_model},
     "/v1/messages": {"POST": routes_v1.messages},
     "/v1/responses": {"POST": routes_more_v1.responses},
+    "/v1/responses/compact": {"POST": routes_newer.compact},
+    "/v1/images/generations": {"POST": routes_newer.images},
+    "/v1/images/edits": {"POST": routes_newer.images},
+    "/v1/audio/speech": {"POST": routes_newer.speech},
+    "/v1/systemone": {"POST": routes_newer.systemone},
     "/v1/audio/transcriptions": {"POST": routes_more_v1.transcriptions},
 }
 _NO_CACHE = frozenset({"/v1/messages", "/v1/responses"})
@@ -82,7 +93,13 @@ _SINCE: Mapping[str, tuple[int, ...]] = {
     "/api/experimental/web_fetch": (0, 18),
     "/v1/audio/transcriptions": (0, 20),
     "/api/experimental/model-recommendations": (0, 23),
+    "/v1/responses/compact": (0, 33, 1),
+    "/v1/images/generations": (0, 14, 3),
+    "/v1/images/edits": (0, 14, 3),
+    "/v1/systemone": (0, 35),
+    "/v1/audio/speech": (0, 40, 8),
 }
+_GONE = {"/v1/images/generations": (0, 33), "/v1/images/edits": (0, 33)}
 
 
 async def answer(server: ServerState, exchange: Exchange) -> None:
@@ -93,6 +110,7 @@ async def answer(server: ServerState, exchange: Exchange) -> None:
         await exchange.whole(403, b"")
         return
     known = server.settings.at_least(*_SINCE.get(exchange.path, ()))
+    known = known and not (exchange.path in _GONE and server.settings.at_least(*_GONE[exchange.path]))
     methods = _match(exchange) if known else None
     route = methods.get(exchange.record.method) if methods else None
     if route is None:

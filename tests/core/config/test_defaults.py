@@ -9,14 +9,14 @@ from ollama_router_core.errors import ConfigError
 
 
 def test_without_a_variable_the_local_ollama_is_the_only_server():
-    """The router listens on 11435, since 11434 is the local Ollama's."""
+    """The router listens on 11433, since 11434 is the local Ollama's."""
     config = default_config({})
     assert config.servers == {"local": Server(host="127.0.0.1", port=11434)}
-    assert config.proxy_port == 11435
+    assert config.proxy_port == 11433
 
 
 @pytest.mark.parametrize(
-    "host", ["", "127.0.0.1", "0.0.0.0:11435", "localhost:11435", "https://gpu.lan", "[::1]:11435"]
+    "host", ["", "127.0.0.1", "0.0.0.0:11433", "localhost:11433", "https://gpu.lan", "[::1]:11433"]
 )
 def test_built_in_defaults_never_call_themselves(host: str):
     """Whatever OLLAMA_HOST is, the defaults pass every check of a file."""

@@ -16,7 +16,7 @@ def test_without_a_probe_it_holds_the_local_ollama():
     """The file works as it is on a machine with an Ollama: its port is left alone."""
     config = load_config(render_starter())
     assert [(server.host, server.port) for server in config.servers.values()] == [("127.0.0.1", 11434)]
-    assert config.proxy_port == 11435
+    assert config.proxy_port == 11433
 
 
 def test_it_is_short_enough_to_read():

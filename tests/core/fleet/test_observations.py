@@ -340,3 +340,30 @@ class TestReloads:
         assert facts.loaded[LLAMA].context_length == 8192
         assert observe_load_started(facts, LLAMA, now=2, load=Load(50_000)) is facts
         assert observe_load_finished(facts, LLAMA, load=Load(50_000), now=3) is facts
+
+
+COPY_FOR_ITSELF = "llamacpp:" + "a" * 64
+
+
+def test_copies_that_a_server_made_for_itself_are_no_models_of_it():
+    """Since 0.40 Ollama keeps converted copies under such names; they cannot be pulled and come back when deleted."""
+    rows = [{"name": COPY_FOR_ITSELF, "size": 5}, {"name": "llamacpp:8b", "size": 5}]
+    facts = observe_tags(NEW, json.dumps({"models": rows}).encode(), now=0)
+    assert set(facts.installed) == {"llamacpp:8b"}
+
+
+@pytest.mark.parametrize(
+    ("version", "known"),
+    [
+        ("0.24.0", {"completion"}),
+        ("0.30.0", None),
+        ("0.34.0", None),
+        ("0.34.1", {"completion"}),
+        (None, {"completion"}),
+    ],
+)
+def test_a_capability_that_a_list_leaves_out_may_be_there(version, known):
+    """From 0.30 to 0.34.0 `/api/tags` tells some of what a model can, and `/api/show` all."""
+    row = {"name": "m:1b", "size": 5, "capabilities": ["completion"]}
+    facts = observe_tags(replace(NEW, version=version), json.dumps({"models": [row]}).encode(), now=0)
+    assert facts.installed["m:1b"].capabilities == known

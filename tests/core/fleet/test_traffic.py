@@ -8,7 +8,8 @@ from ollama_router_core.api.endpoints import match_endpoint
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import ParsedRequest, parse_request
 from ollama_router_core.fleet.snapshot import InstalledModel, ServerFacts
-from ollama_router_core.fleet.traffic import observe_answered, observe_sent, shows_nothing_new
+from ollama_router_core.fleet.traffic import observe_answered, observe_sent, sample_of, shows_nothing_new
+from ollama_router_core.responses.usage import Usage
 
 MODEL = canonical_name("m")
 FACTS = ServerFacts(name="a", installed={MODEL: InstalledModel(name=MODEL, spelling="m", size=1, digest="d")})
@@ -61,3 +62,20 @@ def test_what_shows_nothing_new_changes_nothing() -> None:
     }
     assert found == {(True, True), (False, True), (False, False)}
     assert shows_nothing_new(loaded, _request(), 200)
+
+
+def test_only_what_was_read_of_a_prompt_tells_the_speed() -> None:
+    """1000 tokens, half of them cached, in half a second: 1000 tokens a second, not 2000."""
+    usage = Usage(prompt_tokens=1000, cached_tokens=500, prompt_eval_duration=500_000_000, eval_duration=1)
+    for held in (False, True):
+        sample = sample_of(usage, loaded=False, prompt_held=held)
+        assert sample is not None
+        assert (sample.prompt_tokens, sample.prompt_ns) == (500, 500_000_000)
+
+
+def test_a_held_prompt_without_a_count_tells_nothing() -> None:
+    """Older servers count all of it whatever they read."""
+    usage = Usage(prompt_tokens=1000, prompt_eval_duration=500_000_000, eval_duration=1)
+    sample = sample_of(usage, loaded=False, prompt_held=True)
+    assert sample is not None
+    assert sample.prompt_tokens == 0

@@ -188,7 +188,7 @@ probed = st.builds(
     ProbedServer,
     name=st.one_of(destination_names(), st.text(max_size=10)),
     host=st.one_of(hosts(), st.sampled_from(["localhost", "127.0.0.1", "::1"])),
-    port=st.sampled_from([11434, 11435, 8080]),
+    port=st.sampled_from([11434, 11433, 8080]),
     protocol=st.sampled_from(["http", "https"]),
     version=st.none() | st.text(max_size=8),
     models=st.lists(st.text(max_size=12), max_size=4).map(tuple),

@@ -149,3 +149,11 @@ def test_whatever_servers_answer_the_lists_are_lists(bodies: dict[str, bytes]) -
     assert isinstance(json.loads(merge_openai_models(bodies))["data"], list | None)
     assert "disabled" in json.loads(merge_status(bodies, allowed=False))["cloud"]
     assert lowest_version(bodies) is None
+
+
+def test_copies_that_a_server_made_for_itself_are_hidden():
+    """`llamacpp:<64 hex>` is nothing that a client could ask for, pull or delete."""
+    hidden = {"name": "llamacpp:" + "a" * 64, "digest": "b" * 64}
+    shown = {"name": "llamacpp:8b", "digest": "c" * 64}
+    body = json.dumps({"models": [hidden, shown]}).encode()
+    assert json.loads(merge_tags({"a": body})) == {"models": [shown]}

@@ -19,6 +19,7 @@ __all__ = [
     "ModelName",
     "canonical_name",
     "is_cloud_name",
+    "is_converted_copy",
     "is_model_name",
     "parse_model_name",
     "without_spaces",
@@ -34,6 +35,7 @@ LONGEST_NAME = 1024
 """Characters; Ollama's own names end at 593, other servers' ids far earlier."""
 
 _GO_SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+_CONVERTED = re.compile(r"(?:(?:registry\.)?ollama\.(?:ai|com)/)?(?:library/)?llamacpp:[0-9a-f]{64}")
 _ASCII_LOWER = {ord(letter): letter.lower() for letter in string.ascii_uppercase}
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:\-]{0,349}", re.ASCII)
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-]{0,79}", re.ASCII)
@@ -144,6 +146,11 @@ def is_model_name(text: str) -> bool:
     except InvalidModelName:
         return False
     return True
+
+
+def is_converted_copy(text: str) -> bool:
+    """Tell whether a server made the name for itself: since 0.40 Ollama keeps `llamacpp:<64 hex>` copies of models."""
+    return _CONVERTED.fullmatch(text) is not None
 
 
 def is_cloud_name(text: str) -> bool:

@@ -16,7 +16,7 @@ __all__ = ["OLLAMA_PORT", "ROUTER_PORT", "default_config", "parse_ollama_host"]
 OLLAMA_PORT = 11434
 """The default port of Ollama."""
 
-ROUTER_PORT = 11435
+ROUTER_PORT = 11433
 """The router's port where an Ollama may have 11434 on this machine."""
 
 _CONNECTABLE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (what a server binds, turned into what to call)
@@ -26,8 +26,8 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def default_config(env: Mapping[str, str]) -> Config:
     """Return the built-in defaults: one server, `local`, at `OLLAMA_HOST` or 127.0.0.1:11434.
 
-    The router listens on 11435 instead of the setting's default 11434, where it would compete with the local Ollama for
-    the port, or call itself. If `OLLAMA_HOST` names 11435 on this machine, the two are swapped.
+    The router listens on 11433 instead of the setting's default 11434, where it would compete with the local Ollama for
+    the port, or call itself. If `OLLAMA_HOST` names 11433 on this machine, the two are swapped.
 
     Raises:
         ConfigError: `OLLAMA_HOST` cannot be a server's address.

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
-from ollama_router_core.api.model_names import CanonicalName, canonical_name
+from ollama_router_core.api.endpoints import parse_version
+from ollama_router_core.api.model_names import CanonicalName, canonical_name, is_converted_copy
 from ollama_router_core.errors import UpstreamProtocolError
 from ollama_router_core.fleet.capacity import HeldModel
 from ollama_router_core.fleet.runners import Load, explicit_context, misfit, runner_of
@@ -43,6 +44,7 @@ _BLOB = re.compile(r"(?P<instruction>FROM|ADAPTER)\s+\S*sha256[-:](?P<digest>[0-
 _LONGEST_MODELFILE = 1 << 20  # characters; licenses are in it
 _NAME_AND_VALUE = 2
 _MOST_MEASURED = 512
+_INCOMPLETE_FROM, _COMPLETE_FROM = (0, 30), (0, 34, 1)
 _NEVER_EXPIRES = 50 * 365 * 86400
 """A keep_alive below zero gives an `expires_at` near the year 2318."""
 
@@ -78,7 +80,9 @@ def observe_tags(facts: ServerFacts, body: bytes, *, now: float) -> ServerFacts:
     known = facts.installed or EMPTY
     found: dict[CanonicalName, InstalledModel] = {}
     for row in _rows(body):
-        model = _installed(row)
+        model = _installed(row, facts.version)
+        if is_converted_copy(model.name):
+            continue
         before = known.get(model.name)
         if before is not None and before.digest == model.digest:
             model = replace(model, facts=before.facts)
@@ -294,7 +298,7 @@ def _names(value: Any) -> frozenset[str] | None:
     return frozenset(item for item in value if _text(item)) if isinstance(value, list) else None
 
 
-def _installed(row: Mapping[str, Any]) -> InstalledModel:
+def _installed(row: Mapping[str, Any], version: str | None) -> InstalledModel:
     raw = row.get("details")
     details: Mapping[str, Any] = raw if isinstance(raw, dict) else EMPTY
     spelling = _name_of(row)
@@ -308,9 +312,14 @@ def _installed(row: Mapping[str, Any]) -> InstalledModel:
         family=_text(details.get("family")),
         format=_text(details.get("format")),
         context_length=_whole(details.get("context_length")),
-        capabilities=_names(row.get("capabilities")),
+        capabilities=None if _tells_too_little(version) else _names(row.get("capabilities")),
         remote_host=_text(row.get("remote_host")),
     )
+
+
+def _tells_too_little(version: str | None) -> bool:
+    """Whether `/api/tags` of a version may leave out capabilities that a model has: a missing one is no "no"."""
+    return _INCOMPLETE_FROM <= parse_version(version) < _COMPLETE_FROM
 
 
 def _loaded(row: Mapping[str, Any], now: float, wall: float) -> LoadedModel:

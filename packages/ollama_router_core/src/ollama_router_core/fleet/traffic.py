@@ -67,15 +67,23 @@ def sample_of(usage: Usage, *, loaded: bool, prompt_held: bool = False, neighbou
     """What an answer's metrics say about a server's speed, None when they say nothing.
 
     `loaded`: the request began the only load there; Ollama reports the wait for a load of others as its own.
-    `prompt_held`: the prompt was read in part only, which says nothing about speed. `neighbours` ran beside it.
+    `prompt_held`: the prompt was read in part only, which says nothing about speed unless the server (0.33.3) tells how
+    much of it was cached: only the rest was read. `neighbours` ran beside it.
     """
     if usage.eval_duration is None and usage.prompt_eval_duration is None:
         return None
     return Sample(
         load_ns=(usage.load_duration or 0) if loaded else 0,
-        prompt_tokens=0 if prompt_held else usage.prompt_tokens or 0,
+        prompt_tokens=_read_tokens(usage, prompt_held=prompt_held),
         prompt_ns=usage.prompt_eval_duration or 0,
         output_tokens=usage.completion_tokens or 0,
         output_ns=usage.eval_duration or 0,
         neighbours=neighbours,
     )
+
+
+def _read_tokens(usage: Usage, *, prompt_held: bool) -> int:
+    """The tokens of the prompt that were read in `prompt_eval_duration`, 0 when that is not known."""
+    if usage.cached_tokens is not None:
+        return max(0, (usage.prompt_tokens or 0) - usage.cached_tokens)
+    return 0 if prompt_held else usage.prompt_tokens or 0

@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ollama_router_core.api.model_names import CanonicalName, canonical_name, is_model_name, parse_model_name
+from ollama_router_core.api.model_names import (
+    CanonicalName,
+    canonical_name,
+    is_converted_copy,
+    is_model_name,
+    parse_model_name,
+)
 from ollama_router_core.errors import UpstreamProtocolError
 from ollama_router_core.responses.server_documents import is_version, read_document, read_rows
 
@@ -170,7 +176,7 @@ def _rows(bodies: Bodies, key: str, may_see: Callable[[Row], bool]) -> Iterable[
         except UpstreamProtocolError:
             continue
         for row in rows:
-            if may_see(row):
+            if may_see(row) and not is_converted_copy(_name(row)):
                 yield server, row
 
 

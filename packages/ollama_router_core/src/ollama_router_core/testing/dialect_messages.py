@@ -126,7 +126,9 @@ class Messages:
 
 
 def _usage(native: Mapping[str, Any]) -> dict[str, int]:
+    cached = native.get("prompt_eval_cached_count")
     return {
         "input_tokens": native.get("prompt_eval_count", 0),
+        **({} if cached is None else {"cache_read_input_tokens": cached}),
         "output_tokens": native.get("eval_count", 0),
     }

@@ -156,10 +156,13 @@ class Completions(_OpenAI):
         return {"text": native.get("response", ""), "index": 0, "finish_reason": reason}
 
 
-def openai_usage(native: Mapping[str, Any]) -> dict[str, int]:
+def openai_usage(native: Mapping[str, Any]) -> dict[str, Any]:
     """The `usage` object of a final native message."""
     prompt, answer = native.get("prompt_eval_count", 0), native.get("eval_count", 0)
-    return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
+    usage: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
+    if "prompt_eval_cached_count" in native:
+        usage["prompt_tokens_details"] = {"cached_tokens": native["prompt_eval_cached_count"]}
+    return usage
 
 
 def openai_tool_calls(calls: list[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ metrics. Not here: how messages look on the wire (dialects) and where requests c
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from ollama_router_core.testing.model_names import is_cloud, parse_name, parse_r
 from ollama_router_core.testing.models import SimulatedModel
 from ollama_router_core.testing.scheduler import (
     LoadFailedError,
+    Runner,
     Scheduler,
     ServerBusyError,
 )
@@ -52,6 +54,7 @@ class Job:
     options: LoadOptions
     keep_alive: float | None
     script: Script | None
+    prompt: tuple[str, ...] = ()
     refusal: ApiError | None = None
     raw: bool = False
     early_reason: str = ""
@@ -106,6 +109,7 @@ class Engine:
             keep_alive=keep_alive,
             script=None if empty else self._script(kind, model, request, thinks=thinks),
             refusal=self._refusal(model, request),
+            prompt=tuple(_prompt(kind, request).split()),
             raw=bool(request.get("raw")),
             early_reason="unload" if unload else "load" if empty else "",
         )
@@ -128,24 +132,40 @@ class Engine:
         script = job.script
         if script is None:
             raise ValueError("a job without a prompt has no answer")
-        async with self.slot(job) as load_seconds:
+        async with self.lease(job) as (runner, load_seconds):
             if job.refusal is not None:
                 raise job.refusal
             pacer = self.clock.pacer()
-            prefill = script.prompt_tokens / job.model.prefill_speed
+            cached = self._cached_tokens(runner, job)
+            prefill = (script.prompt_tokens - cached) / job.model.prefill_speed
             step = 1.0 / job.model.decode_speed
             await pacer.spend(prefill)
             for piece in script.pieces():
                 await pacer.spend(step)
                 yield {**self._message(job, piece), "done": False}
-            yield self._final(job, script, load_seconds, prefill, step * script.answer_tokens)
+            final = self._final(job, script, load_seconds, prefill, step * script.answer_tokens)
+            yield {**final, "prompt_eval_cached_count": cached} if self.settings.at_least(0, 33, 3) else final
+
+    def _cached_tokens(self, runner: Runner, job: Job) -> int:
+        """Tokens of the prompt that the runner holds from the request before; the last one is read in any case."""
+        before, runner.prompt = runner.prompt, job.prompt
+        if not self.settings.at_least(0, 33, 3):
+            return 0
+        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(before, job.prompt, strict=False))
+        return min(sum(1 for _ in same), max(0, len(job.prompt) - 1))
 
     @asynccontextmanager
     async def slot(self, job: Job) -> AsyncIterator[float]:
         """Hold a slot; gives the load time in virtual seconds."""
+        async with self.lease(job) as (_, load_seconds):
+            yield load_seconds
+
+    @asynccontextmanager
+    async def lease(self, job: Job) -> AsyncIterator[tuple[Runner, float]]:
+        """Hold a slot; gives the runner and the load time in virtual seconds."""
         try:
             async with self.scheduler.lease(job.model, job.options, job.keep_alive) as lease:
-                yield lease.load_seconds + _SCHEDULING_SECONDS
+                yield lease.runner, lease.load_seconds + _SCHEDULING_SECONDS
         except ServerBusyError as error:
             raise ApiError(503, str(error)) from None
         except LoadFailedError as error:
@@ -197,12 +217,10 @@ class Engine:
 
     def _script(self, kind: Kind, model: SimulatedModel, request: Mapping[str, Any], *, thinks: bool) -> Script:
         messages = request.get("messages") or [] if kind == "chat" else []
-        texts = [str(one.get("content") or "") for one in messages]
-        prompt = " ".join(texts) if kind == "chat" else f"{request.get('system') or ''} {request['prompt']}"
         last = messages[-1] if messages else {}
         num_predict = (request.get("options") or {}).get("num_predict")
         return script_for(
-            prompt=prompt,
+            prompt=_prompt(kind, request),
             last_user_text=str(last.get("content") or "") if last.get("role") == "user" else "",
             length=model.answer_tokens or self.settings.answer_tokens,
             num_predict=int(num_predict) if isinstance(num_predict, int | float) else None,
@@ -273,6 +291,13 @@ def _think(value: Any) -> bool | None:
         return True
     listed = '(must be "high", "medium", "low", "max", true, or false)'
     raise ApiError(400, f'invalid think value: "{value}" {listed}')
+
+
+def _prompt(kind: Kind, request: Mapping[str, Any]) -> str:
+    """What the model reads."""
+    if kind == "generate":
+        return f"{request.get('system') or ''} {request.get('prompt') or ''}"
+    return " ".join(str(one.get("content") or "") for one in request.get("messages") or ())
 
 
 def _has_images(request: Mapping[str, Any]) -> bool:

@@ -51,6 +51,7 @@ async def ps(server: ServerState, exchange: Exchange) -> None:
             "expires_at": rfc3339(one.expires_at),
             "size_vram": one.size_vram,
             **({"context_length": one.num_ctx} if server.settings.at_least(0, 9, 7) else {}),
+            **({"runner": "mlx" if one.model.is_mlx else "llamacpp"} if server.settings.at_least(0, 40) else {}),
         }
         for one in server.engine.scheduler.running()
     ]

@@ -39,7 +39,7 @@ class LoadFailedError(Exception):
 class Runner:
     """Loaded weights: memory in bytes, `keep_alive` in seconds (infinite: never expires).
 
-    `model` is the one that loaded them; names built on the same weights share the runner.
+    `model` is the one that loaded them; names built on the same weights share the runner. `prompt` is the last one.
     """
 
     model: SimulatedModel
@@ -49,6 +49,7 @@ class Runner:
     size_vram: int
     keep_alive: float
     expires_at: float
+    prompt: tuple[str, ...] = ()
     references: int = 0
     slots: asyncio.Semaphore = field(init=False)
     idle: asyncio.Event = field(default_factory=asyncio.Event)

@@ -34,7 +34,8 @@ async def test_a_large_model_is_answered_ten_times(tmp_path: Path) -> None:
         for _ in range(10):
             answers.append(await client.post("/api/chat", json={"model": LARGE, "messages": HI, "stream": False}))
             router.services.fleet.measure_soon("big")
-        await client.post("/api/generate", json={"model": LARGE, "keep_alive": 0})
+        async with router.client(router.admin_token) as admin:
+            await admin.post("/api/generate", json={"model": LARGE, "keep_alive": 0})
         again = await client.post("/api/chat", json={"model": LARGE, "messages": HI, "stream": False})
         assert big.loads == 2
     assert [one.status_code for one in (*answers, again)] == [200] * 11

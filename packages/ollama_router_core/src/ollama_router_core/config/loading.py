@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from ollama_router_core.config.checks import check_section
 from ollama_router_core.config.environments import choose_section
+from ollama_router_core.config.erb import without_erb
 from ollama_router_core.config.expansion import escape
 from ollama_router_core.config.nodes import BROKEN, NodeReader
 from ollama_router_core.config.problems import KeyPath, Problem, config_error, render_path
@@ -37,11 +38,14 @@ def load_config(text: str, *, environment: str = "production", env: Mapping[str,
     Args:
         text: YAML; either flat settings or a mapping of environments.
         environment: the section to read; a flat file applies to every environment.
-        env: environment variables for `${NAME}` and `${NAME:-default}`.
+        env: environment variables for `${NAME}` and `${NAME:-default}`, and for `<%= ENV['NAME'] %>`.
 
     Raises:
         ConfigError: its `problems` are all `Problem`s of the section, in the order of the file.
     """
+    text, problems = without_erb(text)
+    if problems:
+        raise config_error(problems)
     root = compose(text)
     reader = NodeReader(env)
     section = choose_section(root, environment, reader)

@@ -13,6 +13,7 @@ from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.name_patterns import can_match
 from ollama_router_core.config.problems import KeyPath
 from ollama_router_core.config.settings import Config, Server
+from ollama_router_core.config.value_types import with_address
 from ollama_router_core.config.words import nearest
 
 __all__ = ["LOCALHOST", "Finding", "check_section", "folded_host"]
@@ -61,7 +62,7 @@ def _shared_names(section: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _shared_addresses(section: Mapping[str, Any]) -> Iterator[Finding]:
-    first: dict[tuple[str, int], str] = {}
+    first: dict[tuple[str, int, str], str] = {}
     for name, address in _addresses(section):
         other = first.setdefault(address, name)
         if other != name:
@@ -102,9 +103,10 @@ def _one_model_twice(section: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _two_keys(section: Mapping[str, Any]) -> Iterator[Finding]:
-    for name, host in _mapping(section, "external_hosts").items():
-        if isinstance(host, dict) and host.get("api_key_env") and host.get("api_key_file"):
-            yield ("external_hosts", name, "api_key_file"), "api_key_env is set, too; keep one of them"
+    for table in _DESTINATIONS:
+        for name, host in _mapping(section, table).items():
+            if isinstance(host, dict) and host.get("api_key_env") and host.get("api_key_file"):
+                yield (table, name, "api_key_file"), "api_key_env is set, too; keep one of them"
 
 
 def _vain_patterns(section: Mapping[str, Any]) -> Iterator[Finding]:
@@ -119,13 +121,14 @@ def _vain_patterns(section: Mapping[str, Any]) -> Iterator[Finding]:
             yield (key, "rules", number, "pattern"), _MATCHES_NOTHING
 
 
-def _addresses(section: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, int]]]:
+def _addresses(section: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, int, str]]]:
     for name, entry in _mapping(section, "servers").items():
         if not isinstance(entry, dict) or entry.get("enabled") is False:
             continue
-        host, port = entry.get("host"), entry.get("port", _DEFAULT_PORT)
+        told = with_address(entry) if isinstance(entry.get("url"), str) else entry
+        host, port, prefix = told.get("host"), told.get("port", _DEFAULT_PORT), told.get("path_prefix")
         if isinstance(host, str) and type(port) is int:
-            yield name, (folded_host(host), port)
+            yield name, (folded_host(host), port, prefix if isinstance(prefix, str) else "")
 
 
 def folded_host(text: str) -> str:

@@ -16,7 +16,9 @@ from ollama_router_core.config.value_types import (
     QueryText,
     RouteText,
     Seconds,
+    ServerUrl,
     VariableName,
+    with_address,
 )
 
 __all__ = ["ExternalHost", "HostedModel", "Server"]
@@ -26,11 +28,35 @@ ReachName = Literal["models", "tools", "stored", "urls"]
 
 
 class Server(Section):
-    """One Ollama server."""
+    """One Ollama server, or another router in front of some."""
 
+    url: ServerUrl | None = Field(
+        default=None,
+        examples=["https://gpu.example/ollama"],
+        description="Address in one: `protocol`, `host`, `port` and `path_prefix`.",
+    )
     host: Host = Field(description="Host name or address.", examples=["192.168.1.11"])
     port: Port = Field(default=11434, description="TCP port.")
     protocol: Literal["http", "https"] = Field(default="http", description="Protocol of its address.")
+    path_prefix: PathPrefix | None = Field(default=None, description="Path in front of every route, such as `/ollama`.")
+    api_key_env: VariableName | None = Field(
+        default=None,
+        description="Environment variable with the key that it asks for (`Authorization: Bearer`), such as the token"
+        " of another router.",
+    )
+    api_key_file: str | None = Field(
+        default=None, description="File that contains that key and nothing else; read at the start and on SIGHUP."
+    )
+    headers: dict[FieldName, FieldValue] = Field(
+        default_factory=dict,
+        repr=False,
+        description="Header fields of every request to the server; values are never shown.",
+    )
+    ca_file: str | None = Field(
+        default=None,
+        description="PEM file with the authority that signed its certificate; null trusts the system's. The proxy's"
+        " alone: a program's transport trusts what httpx does.",
+    )
     name: str | None = Field(
         default=None, description="Not used; accepted so that files of the Rails application load."
     )
@@ -77,6 +103,11 @@ class Server(Section):
     gpu_overhead_gb: Annotated[float, Field(ge=0)] = Field(
         default=0.0, description="GiB that the server keeps free (its OLLAMA_GPU_OVERHEAD)."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _url_is_an_address(cls, values: Any) -> Any:
+        return with_address(values) if isinstance(values, dict) and isinstance(values.get("url"), str) else values
 
 
 class HostedModel(Section):

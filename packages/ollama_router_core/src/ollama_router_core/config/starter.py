@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ollama_router_core.config.checks import LOCALHOST, folded_host
-from ollama_router_core.config.defaults import OLLAMA_PORT
+from ollama_router_core.config.defaults import OLLAMA_PORT, ROUTER_PORT
 from ollama_router_core.config.settings import Config, safe_name
 from ollama_router_core.config.words import field_type, type_words
 from ollama_router_core.config.yaml_text import comment, inline
@@ -80,7 +80,8 @@ def _unique(probed: Iterable[ProbedServer]) -> dict[str, ProbedServer]:
 
 def _free_port(servers: Iterable[ProbedServer]) -> int:
     taken = {server.port for server in servers if folded_host(server.host) == LOCALHOST}
-    return next(port for port in range(OLLAMA_PORT, OLLAMA_PORT + len(taken) + 1) if port not in taken)
+    others = range(ROUTER_PORT, ROUTER_PORT - len(taken) - 1, -1)
+    return next((port for port in others if port not in taken), ROUTER_PORT) if OLLAMA_PORT in taken else OLLAMA_PORT
 
 
 def _server(name: str, server: ProbedServer) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -24,11 +25,13 @@ __all__ = [
     "Regex",
     "RouteText",
     "Seconds",
+    "ServerUrl",
     "SizeText",
     "UnknownPath",
     "VariableName",
     "parse_size",
     "safe_name",
+    "with_address",
 ]
 
 _SIZE = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE | re.ASCII)
@@ -37,6 +40,11 @@ _HOST = re.compile(
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _NAME = re.compile(r"[!-~](?:[ -~]{0,98}[!-~])?")
+_SERVER_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9_.\-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<path>(?:/[A-Za-z0-9_\-][A-Za-z0-9_.\-]*)*/?)",
+    re.ASCII,
+)
 _UNKNOWN_PATH = re.compile(r"/(?:api|v1)(?:/[A-Za-z0-9_\-][A-Za-z0-9_.\-]*)*(?:/\.\.\.)?", re.ASCII)
 _PREFIX = re.compile(r"(?:/(?:\{model\}|[A-Za-z0-9_\-][A-Za-z0-9_.\-]*))+", re.ASCII)
 _QUERY = re.compile(r"[A-Za-z0-9_\-]+=[A-Za-z0-9_.\-]*(?:&[A-Za-z0-9_\-]+=[A-Za-z0-9_.\-]*)*", re.ASCII)
@@ -139,6 +147,24 @@ def _unknown_path(text: str) -> str:
     return text
 
 
+def _server_url(text: str) -> str:
+    if not _SERVER_URL.fullmatch(text):
+        raise ValueError("expected http:// or https://, a host, a port if need be, and a path without query")
+    return text
+
+
+def with_address(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a server's values with those that its `url` stands for; what is no URL is left for its own check."""
+    found = _SERVER_URL.fullmatch(values["url"])
+    if found is None:
+        return dict(values)
+    usual = {"http": 80, "https": 443}[found["scheme"]]
+    address = {"protocol": found["scheme"], "host": found["host"].strip("[]"), "port": int(found["port"] or usual)}
+    prefix = found["path"].rstrip("/")
+    kept = {key: value for key, value in values.items() if key != "url"}
+    return {**address, **({"path_prefix": prefix} if prefix else {}), **kept}
+
+
 def _network(text: str) -> str:
     try:
         return str(ipaddress.ip_network(text, strict=False))
@@ -163,6 +189,7 @@ QueryText = Annotated[str, AfterValidator(_query), Words("`name=value` pairs")]
 FieldName = Annotated[str, AfterValidator(_field_name), Words("the name of a header field")]
 FieldValue = Annotated[str, BeforeValidator(_field_value), Words("a text of printable ASCII characters")]
 UnknownPath = Annotated[str, AfterValidator(_unknown_path), Words("a path below /api or /v1")]
+ServerUrl = Annotated[str, AfterValidator(_server_url), Words("an address such as `https://gpu.example/ollama`")]
 RouteText = Annotated[str, AfterValidator(_route), Words("a method and a path")]
 Network = Annotated[str, AfterValidator(_network), Words("a network such as 10.0.0.0/8")]
 DestinationName = Annotated[str, AfterValidator(_name), Words("a name")]

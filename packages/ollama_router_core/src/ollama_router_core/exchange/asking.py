@@ -69,7 +69,7 @@ class Order(Struct, frozen=True, kw_only=True):
         return Outgoing(
             destination=destination,
             method=self.method,
-            target=self.target,
+            target=destination.own_path(self.target),
             fields=request_fields(context.headers, destination, context.id),
             body=self.body,
             body_length=self.body_length,
@@ -86,7 +86,14 @@ def own_request(
     connect = environment.config.connect_timeout if seconds is None else seconds
     fields = (*destination.credential, (b"content-type", b"application/json")) if body else destination.credential
     patience = Patience(connect=connect, first_byte=wait, idle=wait)
-    return Outgoing(destination=destination, method=method, target=path, fields=fields, body=body, patience=patience)
+    return Outgoing(
+        destination=destination,
+        method=method,
+        target=destination.own_path(path),
+        fields=fields,
+        body=body,
+        patience=patience,
+    )
 
 
 def _with_patience(usual: Patience) -> Patience:

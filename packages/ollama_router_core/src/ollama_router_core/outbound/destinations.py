@@ -44,7 +44,8 @@ class Destination:
     with its connection. `credential` holds the fields that authenticate us there, the operator's own included: never
     shown. `key_problem` says why there is no key although one is configured. `models` are the details of an external
     host's models by canonical name. `base_url` is scheme, host and port, without a path; the port is always written.
-    `secrets` are what the place must not echo: values of `credential`, without what is written around a key.
+    `secrets` are what the place must not echo: values of `credential`, without what is written around a key. `ca_file`
+    names the authority of its certificate, None for the system's.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Destination:
     query: str = ""
     credential: Fields = field(default=(), repr=False)
     key_problem: str | None = None
+    ca_file: str | None = None
     models: Mapping[CanonicalName, HostedModel] = field(default_factory=dict)
     traits: HostTraits = field(default_factory=HostTraits)
     base_url: str = field(init=False, repr=False)
@@ -84,11 +86,15 @@ class Destination:
     def path_of(self, path: str, model: str) -> str:
         """Return the path and query to send for a route of the endpoint table; `model` is the name there."""
         if not self.external:
-            return path
+            return self.prefix + path
         base = codec_of(self.family).base_path
         prefix = self.prefix.replace("{model}", quote(model, safe="")) if self.prefix else base
         there = prefix + path.removeprefix(base)
         return f"{there}?{self.query}" if self.query else there
+
+    def own_path(self, path: str) -> str:
+        """Return path and query of a route below a server's prefix; those of an external host are as written."""
+        return path if self.external else self.prefix + path
 
     def listing(self, asked: str, *, since_ns: int = 0) -> ExternalModel:
         """Return what clients are told about one of the destination's models."""
@@ -111,19 +117,24 @@ def build_destinations(
     `environment` has the variables that `api_key_env` names, `read_text` gives the text of an `api_key_file` or
     raises OSError or ValueError. A key that cannot be had is a `key_problem`, not an error: other places still work.
     """
-    found = {name: _server(name, server, config) for name, server in config.servers.items()}
+    found = {
+        name: _server(name, server, config, *_key(f"server {name}", server, environment, read_text))
+        for name, server in config.servers.items()
+    }
     for name, host in config.external_hosts.items():
-        found[name] = _external(name, host, config, *_key(name, host, environment, read_text))
+        found[name] = _external(name, host, config, *_key(f"external host {name}", host, environment, read_text))
     return found
 
 
 def missing_keys(config: Config, destinations: Mapping[str, Destination]) -> list[str]:
-    """Return warnings for enabled external hosts whose key cannot be read; requests there go without one."""
-    problems = ((host.enabled, destinations[name].key_problem) for name, host in config.external_hosts.items())
+    """Return warnings for enabled places whose key cannot be read; requests there go without one."""
+    places: dict[str, Server | ExternalHost] = {**config.servers, **config.external_hosts}
+    problems = ((place.enabled, destinations[name].key_problem) for name, place in places.items())
     return [problem for enabled, problem in problems if enabled and problem is not None]
 
 
-def _server(name: str, server: Server, config: Config) -> Destination:
+def _server(name: str, server: Server, config: Config, key: str, problem: str | None) -> Destination:
+    bearer = ((b"authorization", b"Bearer " + key.encode("ascii")),) if key else ()
     patience = Patience(
         connect=config.connect_timeout,
         first_byte=config.request_timeout,
@@ -136,6 +147,10 @@ def _server(name: str, server: Server, config: Config) -> Destination:
         port=server.port,
         patience=patience,
         ends_runs=server.ends_runs_with_connection,
+        prefix=server.path_prefix or "",
+        credential=(*bearer, *_own_fields(server)),
+        key_problem=problem,
+        ca_file=server.ca_file,
     )
 
 
@@ -193,7 +208,7 @@ def _is_openai(host: str) -> bool:
 
 
 def _key(
-    name: str, host: ExternalHost, environment: Mapping[str, str], read_text: Callable[[str], str]
+    place: str, host: Server | ExternalHost, environment: Mapping[str, str], read_text: Callable[[str], str]
 ) -> tuple[str, str | None]:
     if host.api_key_env is not None:
         key, source = environment.get(host.api_key_env, ""), f"the environment variable {host.api_key_env}"
@@ -202,14 +217,14 @@ def _key(
         try:
             key = read_text(host.api_key_file)
         except (OSError, ValueError) as error:
-            return "", f"external host {name}: {source} cannot be read ({type(error).__name__}); requests go without"
+            return "", f"{place}: {source} cannot be read ({type(error).__name__}); requests go without"
     else:
         return "", None
     key = key.strip()
     if not key:
-        return "", f"external host {name}: {source} is not set or empty; requests go without a key"
+        return "", f"{place}: {source} is not set or empty; requests go without a key"
     if not _KEY.fullmatch(key):
-        return "", f"external host {name}: what {source} holds cannot be a key; requests go without one"
+        return "", f"{place}: what {source} holds cannot be a key; requests go without one"
     return key, None
 
 
@@ -224,5 +239,5 @@ def _key_field(host: ExternalHost, family: Family, key: str) -> Fields:
     return ((b"authorization", b"Bearer " + value),)
 
 
-def _own_fields(host: ExternalHost) -> Iterable[tuple[bytes, bytes]]:
+def _own_fields(host: Server | ExternalHost) -> Iterable[tuple[bytes, bytes]]:
     return ((name.lower().encode("ascii"), value.encode("ascii")) for name, value in host.headers.items())

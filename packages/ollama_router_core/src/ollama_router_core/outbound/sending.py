@@ -11,8 +11,6 @@ import json
 from collections.abc import Callable, Mapping
 
 from msgspec import Struct
-
-from msgspec import Struct
 from msgspec.structs import replace
 
 from ollama_router_core.api.endpoints import Family
@@ -148,11 +146,11 @@ def prepare(request: ParsedRequest, destination: Destination, recall: Recall | N
     asked = request.route.model_text
     if not destination.external or asked is None:
         if asked is not None and request.route.num_ctx is not None and request.route.family is not Family.OLLAMA:
-            natively = _with_context(request, destination, asked, request.route.num_ctx)
+            natively = _with_context(request, destination, asked, request.route.num_ctx, recall)
             if natively is not None:
                 return natively
         headers = () if request.form is None else _content_type(request)
-        return _counted(request, destination, target=request.target, headers=headers, model=asked)
+        return _counted(request, destination, target=destination.own_path(request.target), headers=headers, model=asked)
     if codec_of(destination.family).serves(request.endpoint, destination.traits):
         return _as_it_is(request, destination, asked)
     return _translated(request, destination, asked, recall)
@@ -164,13 +162,15 @@ def work_of(request: ParsedRequest, destination: Destination) -> int:
     return size * _PDF_WORK if destination.external and _PDF in request.body else size
 
 
-def _with_context(request: ParsedRequest, destination: Destination, asked: str, num_ctx: int) -> Outbound | None:
+def _with_context(
+    request: ParsedRequest, destination: Destination, asked: str, num_ctx: int, recall: Recall | None
+) -> Outbound | None:
     """Say a request of another dialect in Ollama's own, with its context; None for what that dialect cannot say.
 
     What Ollama itself adds to a request in the other dialect is added here.
     """
     try:
-        said = _translated(request, destination, asked)
+        said = _translated(request, destination, asked, recall)
     except UntranslatableRequest:
         return None
     document = parse_object(said.body)

@@ -97,6 +97,7 @@ class HttptoolsUpstream:
 
     def __init__(self, *, ssl_context: ssl.SSLContext | None = None, keepalive: float = 15.0) -> None:
         self._ssl = ssl_context
+        self._contexts: dict[str | None, ssl.SSLContext] = {}
         self._keepalive = keepalive
         self._buffer = memoryview(bytearray(READ_SIZE))
         self._pool: Pool[Connection] = Pool()
@@ -184,10 +185,17 @@ class HttptoolsUpstream:
     def _secure(self, origin: Origin) -> ssl.SSLContext | None:
         if origin.scheme != "https":
             return None
-        if self._ssl is None:
-            self._ssl = ssl.create_default_context()
-            self._ssl.set_alpn_protocols(["http/1.1"])
-        return self._ssl
+        if origin.ca_file is None and self._ssl is not None:
+            return self._ssl
+        context = self._contexts.get(origin.ca_file)
+        if context is None:
+            try:
+                context = ssl.create_default_context(cafile=origin.ca_file)
+            except OSError as error:
+                raise ConnectFailed(f"the ca_file of {origin.name} cannot be read ({type(error).__name__})") from None
+            context.set_alpn_protocols(["http/1.1"])
+            self._contexts[origin.ca_file] = context
+        return context
 
 
 def _reason(error: Exception) -> str:

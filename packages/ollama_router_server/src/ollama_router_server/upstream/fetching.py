@@ -22,7 +22,12 @@ async def fetch(
     """
     headers = (*target.credential, (b"content-type", b"application/json")) if body else target.credential
     request = UpstreamRequest(
-        origin=target.origin, method=method, target=path, headers=headers, body=body, timeouts=timeouts
+        origin=target.origin,
+        method=method,
+        target=target.place.own_path(path),
+        headers=headers,
+        body=body,
+        timeouts=timeouts,
     )
     response = await _send(upstream, request)
     pieces: list[bytes] = []

@@ -33,13 +33,14 @@ Headers = tuple[tuple[bytes, bytes], ...]
 class Origin:
     """Where connections go; two requests share a pooled connection only if their origins are equal.
 
-    `name` is what error texts call it: users are not told addresses.
+    `name` is what error texts call it: users are not told addresses. `ca_file` names the authority of its certificate.
     """
 
     scheme: str
     host: str
     port: int
     name: str = ""
+    ca_file: str | None = None
 
     @property
     def authority(self) -> str:

@@ -51,6 +51,6 @@ def _target(place: Destination) -> Target:
         place=place,
         name=place.name,
         external=place.external,
-        origin=Origin(place.scheme, place.host, place.port, place.name),
+        origin=Origin(place.scheme, place.host, place.port, place.name, place.ca_file),
         timeouts=Timeouts(connect=patience.connect, first_byte=patience.first_byte, idle=patience.idle),
     )

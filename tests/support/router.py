@@ -26,7 +26,7 @@ from ollama_router_server.services import Services
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.identities import Role
 from ollama_router_server.storage.log_filter import LogFilter
-from ollama_router_server.storage.upgrade import prepare_database
+from ollama_router_server.storage.upgrade import upgrade_database
 from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import SystemClock
 from support.eventually import eventually, eventually_async
@@ -135,11 +135,15 @@ async def users_in(folder: Path) -> list[str]:
 
 async def _make_template() -> _Template:
     folder = tempfile.TemporaryDirectory()
-    url = f"sqlite:///{folder.name}/router.sqlite3"
-    await prepare_database(url)
+    return _Template(folder, await users_at(f"sqlite:///{folder.name}/router.sqlite3"))
+
+
+async def users_at(url: str) -> list[str]:
+    """Make a database with alice and root at a URL; return their tokens."""
+    await upgrade_database(url)
     database = Database(url)
     store = UserStore(database, clock=SystemClock(), cost=4)
     users: tuple[tuple[str, Role], ...] = (("alice", "user"), ("root", "admin"))
     tokens = [(await store.create(name, role=role)).token.reveal() for name, role in users]
     await database.aclose()
-    return _Template(folder, tokens)
+    return tokens

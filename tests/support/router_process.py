@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.router import users_in
+from support.router import users_at, users_in
 
 __all__ = ["RouterProcess", "router_process"]
 
@@ -43,10 +43,13 @@ class RouterProcess:
 
 @asynccontextmanager
 async def router_process(
-    folder: Path, servers: Mapping[str, dict[str, Any]], **config: Any
+    folder: Path, servers: Mapping[str, dict[str, Any]], *, database_url: str | None = None, **config: Any
 ) -> AsyncIterator[RouterProcess]:
-    """Run `orouter serve` until the block ends; it gets SIGTERM then, if it still runs, and must obey."""
-    token, admin_token = await users_in(folder)
+    """Run `orouter serve` until the block ends; it gets SIGTERM then, if it still runs, and must obey.
+
+    Its database is a file in the folder, or the empty one at `database_url`.
+    """
+    token, admin_token = await (users_in(folder) if database_url is None else users_at(database_url))
     path = folder / "orouter.json"
     path.write_text(json.dumps({"servers": dict(servers), "logging": {"enabled": False}, **config}), encoding="utf-8")
     ours = ("OROUTER_", "OLLAMA_", "XDG_")
@@ -54,7 +57,7 @@ async def router_process(
     command = ("-m", "ollama_router_cli", "--config", str(path), "serve", "--port", "0")
     own = {
         "HOME": str(folder),
-        "OROUTER_DATABASE_URL": f"sqlite:///{folder}/router.sqlite3",
+        "OROUTER_DATABASE_URL": database_url or f"sqlite:///{folder}/router.sqlite3",
         "MALLOC_MMAP_THRESHOLD_": "131072",  # large blocks go back to the kernel: what is counted is what is held
     }
     errors = folder / "router.err"

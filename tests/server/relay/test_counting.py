@@ -95,6 +95,31 @@ async def test_a_length_that_a_host_declares_does_not_outlive_the_chunk(tmp_path
     assert (row.prompt_tokens, row.completion_tokens) == (4, 1)
 
 
+async def test_an_answer_that_is_translated_whole_says_what_was_cached(tmp_path: Path) -> None:
+    """Its counts are known before its head is written."""
+    usage = {"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}
+    message = {"role": "assistant", "content": "a"}
+    reply = {
+        "id": "c",
+        "model": "m",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": usage,
+    }
+    async with OllamaSimulator(models=[model(MODEL)]) as sim:
+        hosted = server_entry(sim, protocol="http", api="openai", models={"gpt-4": MODEL})
+        config = {
+            "external_hosts": {"paid": hosted},
+            "external_hosts_for": "all",
+            "model_config": {"explicit_assignments": {"gpt-4": "paid"}},
+        }
+        async with running_router(tmp_path, {"one": server_entry(sim)}, **config) as router, router.client() as client:
+            sim.misbehave(Answer(status=200, body=json.dumps(reply).encode()), path="/v1/chat/completions")
+            answer = await client.post("/api/chat", json={**ASK, "model": "gpt-4", "stream": False})
+            (row,) = await router.rows()
+    assert answer.headers["x-router-cached-tokens"] == "4"
+    assert (row.prompt_tokens, row.cached_tokens) == (9, 4)
+
+
 async def test_cached_and_reasoning_tokens_reach_the_row(tmp_path: Path) -> None:
     """As the host tells them."""
     usage = {

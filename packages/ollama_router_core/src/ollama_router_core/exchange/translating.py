@@ -144,7 +144,10 @@ def _relay_whole(
         return
     for turn in turns:
         environment.thoughts.keep(context.user_id, turn)
-    yield from _write_whole(context, 200, _head(context, answer, translation), written)
+    head = _head(context, answer, translation)
+    if usage.usage.cached_tokens is not None:
+        head.append((b"x-router-cached-tokens", b"%d" % usage.usage.cached_tokens))
+    yield from _write_whole(context, 200, head, written)
 
 
 def _relay_error(context: RequestContext, answer: Answer, translation: Translation) -> Steps[None]:

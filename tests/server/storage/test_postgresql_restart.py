@@ -15,6 +15,7 @@ from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.upgrade import upgrade_database
 from ollama_router_server.system import SystemClock
 from support.eventually import eventually
+from support.pauses import stay_silent
 from support.postgresql import Cluster, find_binaries, running_cluster
 from support.storage import make_record
 
@@ -40,7 +41,7 @@ async def test_a_restart_loses_no_row(cluster: Cluster, mode: str) -> None:
     sink.start()
     for number in range(120):
         sink.write(make_record(number))
-        await asyncio.sleep(0.005)
+        await stay_silent(0.005)
         if number == 40:
             await asyncio.to_thread(cluster.stop, mode)
         if number == 80:

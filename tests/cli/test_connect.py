@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 
@@ -47,3 +50,11 @@ def test_a_token_file_that_is_not_there_is_named(cli):
     """In words, with the file."""
     result = cli("connect", "http://box:1", "--port", "0", "--token-file", "nowhere")
     assert (result.code, result.err) == (1, "orouter: cannot read nowhere: No such file or directory\n")
+
+
+def test_it_imports_nothing_that_it_does_not_need():
+    """No database, no config, no translation: it listens within half a second, where those took one more."""
+    heavy = ("sqlalchemy", "pydantic", "falcon", "ollama_router_core.translate", "ollama_router_core.config.settings")
+    code = f"import sys, ollama_router_cli.commands.connect; print([one for one in {heavy} if one in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -18,9 +18,10 @@ from ollama_router_cli.arguments.options import (
 )
 from ollama_router_cli.rendering.streams import clean, print_json, print_note, print_result
 from ollama_router_cli.rendering.tables import format_bytes, format_ms, print_table
-from ollama_router_cli.sources.router import ask_router, given_token, own_trust
+from ollama_router_cli.sources.router import ask_router, own_trust
 from ollama_router_cli.sources.servers import look
 from ollama_router_cli.sources.settings import Settings, read_settings
+from ollama_router_cli.sources.token import given_token
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config import Server
 from ollama_router_core.fleet.snapshot import ServerFacts

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import re
 import ssl
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,11 +12,10 @@ import httpx
 
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.sources.settings import Settings, read_settings
+from ollama_router_cli.sources.token import read_token
 from ollama_router_server.process.connect import read_address
 
-__all__ = ["ask_router", "given_token", "own_trust", "read_token", "router_client", "router_url"]
-
-_TOKEN = re.compile(r"[!-~]{1,72}", re.ASCII)
+__all__ = ["ask_router", "own_trust", "router_client", "router_url"]
 
 
 def router_url(url: str) -> str:
@@ -44,41 +39,6 @@ def own_trust(settings: Settings) -> ssl.SSLContext | bool:
     with suppress(OSError):  # reported as a certificate that cannot be verified
         context.load_verify_locations(certificate)
     return context
-
-
-def read_token(file: Path | None) -> str:
-    """Read a token from a file, else from OROUTER_TOKEN, else from a prompt or a pipe.
-
-    Raises:
-        CommandFailed: there is none, or the file cannot be read.
-    """
-    if file is not None:
-        text = _read(file)
-    elif "OROUTER_TOKEN" in os.environ:
-        text = os.environ["OROUTER_TOKEN"]
-    elif sys.stdin.isatty():
-        text = getpass.getpass("Token: ")
-    else:
-        text = sys.stdin.readline()
-    if not _TOKEN.fullmatch(text.strip()):
-        raise CommandFailed("no token: pass --token-file FILE, set OROUTER_TOKEN, or type it at the prompt")
-    return text.strip()
-
-
-def given_token(file: Path | None) -> str | None:
-    """Read a token from a file, else from OROUTER_TOKEN; None where there is neither.
-
-    Raises:
-        CommandFailed: the file cannot be read, or there is no token in it.
-    """
-    return read_token(file) if file is not None or "OROUTER_TOKEN" in os.environ else None
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise CommandFailed(f"cannot read {file}: {error.strerror}") from None
 
 
 @contextmanager

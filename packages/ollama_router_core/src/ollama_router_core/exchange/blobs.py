@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import ParsedRequest
-from ollama_router_core.errors import InvalidBody, InvalidTarget, ModelNotFound, PartlyDone, RouterError
+from ollama_router_core.errors import InvalidTarget, ModelNotFound, PartlyDone, RouterError
 from ollama_router_core.exchange.actions import Steps, StreamBody
 from ollama_router_core.exchange.answers import answer_whole
 from ollama_router_core.exchange.asking import Order, Reply, ask_all
@@ -19,29 +19,16 @@ from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import BodyStream, Headers
 from ollama_router_core.exchange.fan_out import ask_fleet
+from ollama_router_core.exchange.lengths import declared_length
 from ollama_router_core.exchange.model_operations import make, pass_on, sized_as, target_of, up_servers
 from ollama_router_core.routing.model_placement import Unsaid, owners, servers_by_priority, servers_for_target
 
-__all__ = ["blob_exists", "create", "declared_length", "upload_blob"]
+__all__ = ["blob_exists", "create", "upload_blob"]
 
 _DIGEST = re.compile(r"sha256[:-][0-9a-fA-F]{64}", re.ASCII)
 _TOGETHER_SECONDS = 600.0
 _LOOK_SECONDS = 2.0
 _MOST_REMEMBERED = 1024
-
-
-def declared_length(headers: Headers) -> int | None:
-    """The request's Content-Length, None for a chunked body.
-
-    Raises:
-        InvalidBody: it is no number.
-    """
-    for name, value in headers:
-        if name == b"content-length":
-            if not value.isdigit() or len(value) > 18:
-                raise InvalidBody("Content-Length must be a number of bytes")
-            return int(value)
-    return None
 
 
 def create(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:

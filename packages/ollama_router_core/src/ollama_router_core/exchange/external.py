@@ -7,10 +7,10 @@ from ollama_router_core.api.requests import ParsedRequest, RouteRequest
 from ollama_router_core.errors import Forbidden
 from ollama_router_core.exchange.actions import Steps, StreamBody
 from ollama_router_core.exchange.asking import Order
-from ollama_router_core.exchange.blobs import declared_length
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import BodyStream
+from ollama_router_core.exchange.lengths import declared_length
 from ollama_router_core.exchange.model_operations import pass_on
 from ollama_router_core.outbound.external_routes import EXTERNAL, checked_query, match_external
 

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from ollama_router_core.errors import ConfigError, InvalidBody, RouterError
-from ollama_router_core.exchange.blobs import declared_length
 from ollama_router_core.exchange.events import ClientLeft
+from ollama_router_core.exchange.lengths import declared_length
 from ollama_router_server.process.shim_client import ShimClient
 from ollama_router_server.relay.bodies import Receive, Send
 from ollama_router_server.upstream.engine import HttptoolsUpstream

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
-from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ollama_router_core.config.settings import Config
 
 __all__ = ["listen", "print_listening"]
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ollama_router_core.errors import BodyTooLarge, InvalidBody
-from ollama_router_core.exchange.actions import ReadBody
 from ollama_router_core.exchange.events import ClientLeft
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
+
+if TYPE_CHECKING:
+    from ollama_router_core.exchange.actions import ReadBody
 
 __all__ = ["Message", "Receive", "Send", "body_pieces", "check_size", "decoded"]
 

@@ -1,0 +1,22 @@
+"""How long a request says that its body is."""
+
+from __future__ import annotations
+
+from ollama_router_core.errors import InvalidBody
+from ollama_router_core.exchange.events import Headers
+
+__all__ = ["declared_length"]
+
+
+def declared_length(headers: Headers) -> int | None:
+    """The request's Content-Length, None for a chunked body.
+
+    Raises:
+        InvalidBody: it is no number.
+    """
+    for name, value in headers:
+        if name == b"content-length":
+            if not value.isdigit() or len(value) > 18:
+                raise InvalidBody("Content-Length must be a number of bytes")
+            return int(value)
+    return None

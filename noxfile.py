@@ -173,7 +173,7 @@ def sdk(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def browser(session: nox.Session) -> None:
-    """The console in Debian's Chromium, with axe's rules for accessibility; skipped where there is no Chromium."""
+    """The console, by axe's rules too, and pages of other origins in Debian's Chromium; skipped where there is none."""
     newest(session)
     session.install("playwright>=1.49")
     session.chdir("tests/browser")

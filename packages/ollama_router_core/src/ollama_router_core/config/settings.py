@@ -17,6 +17,7 @@ from ollama_router_core.config.value_types import (
     DestinationName,
     Host,
     Network,
+    OriginText,
     Port,
     Seconds,
     SizeText,
@@ -67,6 +68,18 @@ class Logging(Section):
     max_files: Annotated[int, Field(ge=1)] = Field(
         default=10,
         description="Log files to keep, the current one included.",
+    )
+
+
+class Cors(Section):
+    """Web pages that may use the router from a browser."""
+
+    origins: tuple[OriginText, ...] = Field(
+        default=(),
+        strict=False,  # YAML's lists are lists; the entries stay strict
+        description="Origins of web pages that may use the router, such as `https://chat.example.org`, with one * for"
+        " any part; `*` alone is every page, which then still needs a token. Pages of this machine, of the router"
+        " itself, and the apps that Ollama lets in may anyway.",
     )
 
 
@@ -266,6 +279,7 @@ class Config(Section):
         description="Who may use models of ollama.com (`:cloud`, `-cloud`) and its web search. They cost money and"
         " send prompts off site.",
     )
+    cors: Cors = Field(default=Cors(), description="Web pages that may use the router from a browser.")
     external_hosts_for: Literal["all", "granted"] = Field(
         default="all",
         description="Who may use external hosts, which cost money: all users, or admins and those to whom `users set"

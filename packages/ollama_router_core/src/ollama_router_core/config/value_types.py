@@ -19,6 +19,7 @@ __all__ = [
     "FieldValue",
     "Host",
     "Network",
+    "OriginText",
     "PathPrefix",
     "Port",
     "QueryText",
@@ -39,6 +40,7 @@ _HOST = re.compile(
     r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]{0,251}[A-Za-z0-9_.])?|[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9]+)?", re.ASCII
 )
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_ORIGIN = re.compile(r"(?=[^*]*\*?[^*]*\Z)[A-Za-z*][A-Za-z0-9+.*\-]*://[A-Za-z0-9._*\[\]:\-]+")
 _NAME = re.compile(r"[!-~](?:[ -~]{0,98}[!-~])?")
 _SERVER_URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9_.\-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?"
@@ -135,6 +137,12 @@ def _field_value(value: Any) -> str:
     return value
 
 
+def _origin(text: str) -> str:
+    if text != "*" and _ORIGIN.fullmatch(text) is None:
+        raise ValueError("expected scheme://host[:port] without a path, with one * at most")
+    return text
+
+
 def _route(text: str) -> str:
     if not _ROUTE.fullmatch(text):
         raise ValueError("expected a method and a path such as `GET /v1/files` or `DELETE /v1/files/{id}`")
@@ -190,6 +198,7 @@ FieldName = Annotated[str, AfterValidator(_field_name), Words("the name of a hea
 FieldValue = Annotated[str, BeforeValidator(_field_value), Words("a text of printable ASCII characters")]
 UnknownPath = Annotated[str, AfterValidator(_unknown_path), Words("a path below /api or /v1")]
 ServerUrl = Annotated[str, AfterValidator(_server_url), Words("an address such as `https://gpu.example/ollama`")]
+OriginText = Annotated[str, AfterValidator(_origin), Words("an origin such as https://chat.example.org, or *")]
 RouteText = Annotated[str, AfterValidator(_route), Words("a method and a path")]
 Network = Annotated[str, AfterValidator(_network), Words("a network such as 10.0.0.0/8")]
 DestinationName = Annotated[str, AfterValidator(_name), Words("a name")]

@@ -54,6 +54,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         fallback: the model that stands in.
         changes: what policy changed, in words.
         dropped: what of the body was left out, dotted names.
+        origin_fields: what the answer says to the browser of a page elsewhere.
         conversation: identifies the conversation that this is a turn of, where the strategy asks for it.
         prefix: the server that holds its prompt.
         decided: when a server was chosen.
@@ -85,6 +86,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
     fallback: str | None = None
     changes: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    origin_fields: tuple[tuple[bytes, bytes], ...] = ()
     first_byte: float | None = None
     server: str | None = None
     attempts: int = 0
@@ -154,6 +156,8 @@ class RequestContext(Struct, eq=False, kw_only=True):
             fields.append((b"x-router-attempts", b"%d" % self.attempts))
         if self.queue_position:
             fields.append((b"x-router-queue-position", b"%d" % self.queue_position))
+        if self.origin_fields:
+            fields += self.origin_fields
         if self.dropped:
             fields.append((b"x-router-dropped", ", ".join(self.dropped).encode("ascii")))
         if self.fallback is not None:

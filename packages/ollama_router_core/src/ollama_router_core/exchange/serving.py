@@ -7,7 +7,8 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from ollama_router_core.api.endpoints import ENDPOINTS, Body, Endpoint, Match, Routing, match_endpoint
+from ollama_router_core.access.cross_origin import allowed_origin_fields, check_origin, preflight_fields
+from ollama_router_core.api.endpoints import ENDPOINTS, Body, Endpoint, Family, Kind, Match, Routing, match_endpoint
 from ollama_router_core.api.forwarded import is_forwarded, match_forwarded
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
 from ollama_router_core.api.requests import ParsedRequest, parse_request
@@ -22,7 +23,7 @@ from ollama_router_core.exchange.access import (
 )
 from ollama_router_core.exchange.actions import ReadBody, Steps, Verify
 from ollama_router_core.exchange.admitting import admit, free_memory
-from ollama_router_core.exchange.answers import answer_whole
+from ollama_router_core.exchange.answers import answer_whole, finish, write_head
 from ollama_router_core.exchange.attempts import Answer, forward_request, release
 from ollama_router_core.exchange.blobs import blob_exists, create, upload_blob
 from ollama_router_core.exchange.computing import computed
@@ -42,6 +43,10 @@ from ollama_router_core.routing.selector import assigned_destination
 __all__ = ["HANDLERS", "Handler", "accept"]
 
 _ROOT = b"Ollama is running"
+PREFLIGHT = Endpoint(
+    name="preflight", methods=("OPTIONS",), path="*", family=Family.OLLAMA, kind=Kind.READ, routing=Routing.ROUTER
+)
+"""What a browser asks before it sends a page's request, whatever the path."""
 
 Handler = Callable[[Environment, RequestContext, ParsedRequest], Steps[None]]
 """Answers one kind of request, once it is known who asks and that they may."""
@@ -54,7 +59,10 @@ def accept(environment: Environment, context: RequestContext) -> Steps[ParsedReq
         RouterError: it cannot be served; the error is the answer.
     """
     refuse_overload(environment)
-    match, limits = find_route(environment, context), environment.limits
+    limits = environment.limits
+    origin = None if limits is None else admit_origin(environment, context)
+    asks_first = origin is not None and context.method == "OPTIONS"
+    match = Match(PREFLIGHT) if asks_first else find_route(environment, context)
     endpoint = context.endpoint = match.endpoint
     if limits is not None and endpoint.routing is not Routing.ROUTER:
         user = context.user = yield Verify(context.headers, context.address)
@@ -76,6 +84,20 @@ def refuse_overload(environment: Environment) -> None:
     """
     if environment.in_flight() > environment.config.limits.max_in_flight:
         raise Overloaded(SERVER_BUSY, retry_after=1)
+
+
+def admit_origin(environment: Environment, context: RequestContext) -> str | None:
+    """Let a web page's request pass if its origin may use the router; return that, None for a request of no page.
+
+    Raises:
+        Forbidden: it may not.
+    """
+    origin = next((value.decode("latin-1") for name, value in context.headers if name == b"origin"), None)
+    if origin is not None:
+        allowed = environment.config.cors.origins
+        check_origin(origin, context.header(b"host"), allowed)
+        context.origin_fields = allowed_origin_fields(origin, allowed)
+    return origin
 
 
 def find_route(environment: Environment, context: RequestContext) -> Match:
@@ -137,8 +159,12 @@ def _parsed(environment: Environment, context: RequestContext, match: Match, bod
 
 
 def _serve_root(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
-    """Answer as a server of Ollama does."""
-    del environment, request
+    """Answer as a server of Ollama does, or say to a browser what pages may send."""
+    if request.endpoint is PREFLIGHT:
+        fields = preflight_fields(context.header(b"origin") or "", environment.config.cors.origins)
+        yield from write_head(context, 204, fields)
+        yield finish(context, b"")
+        return
     yield from answer_whole(context, _ROOT, b"text/plain; charset=utf-8")
 
 

@@ -50,7 +50,16 @@ nox.options.default_venv_backend = "uv"
 nox.options.error_on_external_run = True
 nox.options.error_on_missing_interpreters = False  # skipped by name, also where CI is set
 nox.options.download_python = "never"
-nox.options.sessions = ["lint", "types", "architecture", "docs", "core_alone", "conformance", *sorted(DEFAULT_TESTS)]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "architecture",
+    "docs",
+    "core_alone",
+    "conformance",
+    "routing",
+    *sorted(DEFAULT_TESTS),
+]
 
 
 def locked(session: nox.Session, *options: str) -> None:
@@ -98,6 +107,14 @@ def core_alone(session: nox.Session) -> None:
     session.run("python", "-c", "import ollama_router_core as core; [getattr(core, name) for name in core.__all__]")
     session.install("--group", "test")
     session.run("pytest", "tests/core", "--ignore=tests/core/properties", *PARALLEL, *session.posargs)
+
+
+@nox.session
+def routing(session: nox.Session) -> None:
+    """What `fastest` promises, over a fixed sixteenth of the matrix; `nox -s routing -- --quick` takes a quarter."""
+    session.install("-e", "packages/ollama_router_core")
+    chosen = session.posargs or ["--quick", "--every", "4"]
+    session.run("python", "benchmarks/routing/run.py", *chosen, "--assert")
 
 
 @nox.session

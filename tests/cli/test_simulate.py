@@ -49,7 +49,13 @@ def test_a_table_with_a_line_a_strategy(cli, trace, fleet):
     assert result.code == 0
     lines = result.out.splitlines()
     assert lines[0].split()[:3] == ["router", "requests", "refused"]
-    assert [line.split()[0] for line in lines[1:]] == ["priority_with_memory", "least_loaded", "round_robin", "fastest"]
+    assert [line.split()[0] for line in lines[1:5]] == [
+        "priority_with_memory",
+        "least_loaded",
+        "round_robin",
+        "fastest",
+    ]
+    assert [line.split()[0] for line in lines[7:]] == ["model", "llama3.1:8b", "llama3.2:3b"]
     assert cli("simulate", "--fleet", fleet, "--trace", trace).out == result.out
 
 
@@ -58,6 +64,23 @@ def test_json_has_every_figure(cli, trace, fleet):
     rows = cli("simulate", "--fleet", fleet, "--trace", trace, "--strategies", "fastest,least_loaded", "--json").json()
     assert [row["router"] for row in rows] == ["fastest", "least_loaded"]
     assert all(row["requests"] == 40 and row["loads"] >= 1 and row["ttft_p95"] >= row["ttft_p50"] for row in rows)
+
+
+def test_what_if_the_config_the_patience_or_the_slots_were_others(cli, trace, fleet, tmp_path):
+    """Nobody waits for long: some are refused. A config must be of the same servers."""
+    config = tmp_path / "orouter.yml"
+    config.write_text("servers: {big: {host: 10.0.0.1}, small: {host: 10.0.0.2}}\nqueue: {max_waiting: 0}\n")
+    usual = ["simulate", "--fleet", fleet, "--trace", trace, "--strategies", "fastest", "--stretch", "0.02", "--json"]
+    (as_shipped,) = cli(*usual).json()
+    (impatient,) = cli(*usual, "--config", str(config), "--max-wait", "0.5").json()
+    (wide,) = cli(*usual, "--num-parallel", "4").json()
+    assert as_shipped["refused"] == 0
+    assert impatient["refused"] == impatient["refusals"]["overloaded"] > 0
+    assert wide["ttft_p95"] != as_shipped["ttft_p95"]
+    config.write_text("servers: {big: {host: 10.0.0.1}}\n")
+    result = cli(*usual, "--config", str(config))
+    assert result.code == 1
+    assert "in one alone: small" in result.err
 
 
 def test_all_includes_what_people_use_today(cli, trace):

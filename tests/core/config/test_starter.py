@@ -27,10 +27,12 @@ def test_it_is_short_enough_to_read():
 
 
 def test_what_it_does_not_say_is_default():
-    """Every setting but the servers, the port and who may spend is as without a file."""
+    """Every setting but the servers, the port, the strategy and who may spend is as without a file."""
     config = load_config(render_starter())
     assert config.external_hosts_for == "granted"
-    said = {"servers": {}, "proxy_port": Config().proxy_port, "external_hosts_for": "all"}
+    assert config.routing_strategy == "fastest"
+    usual = {"proxy_port": Config().proxy_port, "routing_strategy": Config().routing_strategy}
+    said = {"servers": {}, "external_hosts_for": "all", **usual}
     assert config.model_copy(update=said) == Config()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,19 +12,23 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from ollama_router_cli.arguments.options import JsonOption, command_group, examples
+from ollama_router_cli.arguments.options import JsonOption, command_group, examples, in_place_of, option
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_core.config import load_config
+from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import amount
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_core.simulation import (
     FLEET,
     MODELS,
     ROUTERS,
+    Knowledge,
     Machine,
     Scenario,
     Summary,
     assign_models,
+    by_model,
     compare,
     parse_fleet,
     parse_trace,
@@ -35,22 +41,62 @@ __all__ = ["app"]
 app = command_group()
 
 
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """The fleet, and how its router differs from what `orouter init` writes."""
+
+    fleet: Path | None
+    config: Path | None
+    max_wait: float | None
+    num_parallel: int | None
+
+
+_WHAT_IF = in_place_of(
+    "world",
+    [
+        option(
+            "fleet",
+            Path | None,
+            None,
+            metavar="FILE",
+            help="YAML file with servers and models. Default: a built-in fleet of five.",
+        ),
+        option(
+            "config",
+            Path | None,
+            None,
+            metavar="FILE",
+            help="Config of the router, with the servers of the fleet. Default: what `orouter init` writes.",
+        ),
+        option("max_wait", float | None, None, min=0.001, metavar="SECONDS", help="Replace `queue.max_wait`."),
+        option(
+            "num_parallel",
+            int | None,
+            None,
+            min=1,
+            metavar="COUNT",
+            help="Slots of each loaded model, on every server.",
+        ),
+    ],
+    lambda typed: WhatIf(**typed),
+)
+
+
 @app.command(
     epilog=examples(
         "orouter simulate --trace arrivals.csv",
         "orouter simulate --fleet fleet.yml --trace arrivals.csv --strategies fastest,least_loaded --stretch 4",
         "orouter simulate --trace arrivals.csv --strategies all --plot out.png",
+        "orouter simulate --fleet fleet.yml --config orouter.yml --trace arrivals.csv --max-wait 60 --num-parallel 4",
     )
 )
+@_WHAT_IF
 def simulate(
     *,
     trace: Annotated[
         Path, typer.Option(metavar="FILE", help="CSV file with a header line: time, prompt tokens, output tokens.")
     ],
-    fleet: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="YAML file with servers and models. Default: a built-in fleet of five."),
-    ] = None,
+    world: WhatIf,
     strategies: Annotated[
         str, typer.Option(metavar="NAMES", help="Comma-separated names, `own` for the router's strategies, or `all`.")
     ] = "own",
@@ -76,7 +122,7 @@ def simulate(
     """
     chosen = _chosen(strategies)
     draw = None if plot is None else _drawing()
-    scenario = _scenario(fleet, trace, stretch=stretch, seed=seed, requests=requests)
+    scenario = _what_if(_scenario(world.fleet, trace, stretch=stretch, seed=seed, requests=requests), world)
     summaries: list[Summary] = []
     for name in chosen:
         print_note(f"{name}: {amount(len(scenario.jobs), 'request')}")
@@ -85,6 +131,9 @@ def simulate(
         print_json([summary.to_json() for summary in summaries])
     else:
         print_result(table(summaries))
+        print_result(
+            f"\n95th percentile to the first token by model, of refused requests their wait\n{by_model(summaries)}"
+        )
     if draw is not None and plot is not None:
         _draw(draw, plot, summaries)
 
@@ -114,6 +163,30 @@ def _scenario(fleet: Path | None, trace: Path, *, stretch: float, seed: int, req
     rng = random.Random(seed)  # noqa: S311 - seeded on purpose, nothing secret
     jobs = assign_models(arrivals, models, zipf_weights(len(models)), rng)
     return Scenario(name=trace.stem, machines=machines, models=models, jobs=jobs)
+
+
+def _what_if(scenario: Scenario, world: WhatIf) -> Scenario:
+    """The same jobs under another config, patience or number of slots."""
+    slots: dict[str, dict[str, int]] = {}
+    if world.num_parallel is not None:
+        machines = tuple(replace(one, num_parallel=world.num_parallel) for one in scenario.machines)
+        scenario = replace(scenario, machines=machines)
+        slots = {one.name: {"num_parallel": world.num_parallel} for one in machines}
+    patience = {} if world.max_wait is None else {"max_wait": world.max_wait}
+    if world.config is None:
+        return replace(scenario, knowledge=Knowledge(servers=slots, settings={"queue": patience}))
+    config = _loaded(world.config, {one.name for one in scenario.machines})
+    servers = {name: one.model_copy(update=slots.get(name, {})) for name, one in config.servers.items()}
+    changed = config.model_copy(update={"servers": servers, "queue": config.queue.model_copy(update=patience)})
+    return replace(scenario, knowledge=Knowledge(config=changed))
+
+
+def _loaded(path: Path, machines: set[str]) -> Config:
+    config = load_config(_text(path), env=os.environ)
+    apart = sorted(machines ^ set(config.servers))
+    if apart:
+        raise CommandFailed(f"{path} and the fleet must have the same servers; in one alone: {', '.join(apart)}")
+    return config
 
 
 def _text(path: Path) -> str:

@@ -314,13 +314,12 @@ class Admission:
         return Overloaded(text, retry_after=wait)
 
     def expected_wait(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> float:
-        """Seconds until such a request would get a server: what waits for the same, and its part of all that waits."""
+        """Seconds until such a request would get a server: what waits for the same, half of what else waits."""
         group = self._queue.groups.get(kind_of(ticket.request))
         if group is None:
             return 0.0
         self._costs.refresh(snapshot, now)
-        usable = max(1, len(self._costs.costs_of(group)))
-        return max(self._costs.expected_wait(group) * len(self._queue) / len(group.tickets) / usable, 0.0)
+        return max(self._costs.expected_wait(group) + 0.5 * self._costs.backlog(group), 0.0)
 
 
 def _changed_servers(old: FleetSnapshot, new: FleetSnapshot) -> frozenset[str] | None:

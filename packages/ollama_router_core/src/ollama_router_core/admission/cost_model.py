@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from ollama_router_core.admission.arrival_rates import ArrivalRates
 from ollama_router_core.admission.in_flight_table import InFlightTable, ServerLoad
@@ -26,8 +27,9 @@ REUSE_HORIZON = 60.0
 _COSTS_LAST = 1.0
 _WEIGHTS_LAST = 0.5
 _RENEWALS = 4
-"""Seconds for which learned speeds and the ages of waiting tickets may be a little out of date, and how many kinds'
-speeds are renewed in one refresh."""
+_SAMPLED = 4
+"""Seconds for which learned speeds and the ages of waiting tickets may be a little out of date, how many kinds' speeds
+are renewed in one refresh, and how many servers of a group are looked at for a rough estimate."""
 
 
 @dataclass(slots=True, eq=False)
@@ -293,8 +295,20 @@ class CostModel:
         servers = self._snapshot.servers
         return sum(model in facts.loaded for name, facts in servers.items() if name != besides and facts.up)
 
+    def backlog(self, group: RequestGroup) -> float:
+        """Seconds that its servers need, each for its part, for what else waits for them."""
+        own, seconds = self.costs_of(group).keys(), 0.0
+        for other in self._queue.groups.values():
+            costs = self.costs_of(other)
+            if other is not group and not own.isdisjoint(costs):
+                some = list(islice(costs.values(), _SAMPLED))
+                load = 0.0 if any(one.warm for one in some) else min([one.load for one in some])
+                work = min([one.work(other.mean_tokens) for one in some])
+                seconds += (load + len(other.tickets) * work) / len(costs)
+        return seconds
+
     def expected_wait(self, group: RequestGroup) -> float:
-        """Expected seconds until a newcomer to a group is dispatched."""
+        """Expected seconds until a newcomer to a group is dispatched, if nothing else waited."""
         rate, ahead = self.elsewhere(group, "")
         count = len(group.tickets)
         if rate:

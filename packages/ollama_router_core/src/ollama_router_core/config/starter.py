@@ -11,13 +11,15 @@ from typing import Literal
 
 from ollama_router_core.config.checks import LOCALHOST, folded_host
 from ollama_router_core.config.defaults import OLLAMA_PORT, ROUTER_PORT
-from ollama_router_core.config.settings import Config, safe_name
+from ollama_router_core.config.settings import Config, StrategyName, safe_name
 from ollama_router_core.config.words import field_type, type_words
 from ollama_router_core.config.yaml_text import comment, inline
 
 __all__ = ["ProbedServer", "render_starter"]
 
 _SHOWN_MODELS = 8
+_STRATEGY: StrategyName = "fastest"
+"""The one for new configs; a file that names none keeps that of the application it may come from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ def render_starter(probed: Sequence[ProbedServer] = ()) -> str:
         *(line for name, server in servers.items() for line in _server(name, server)),
         "",
         *comment(f"How the servers that can take a request are ranked: {strategies}."),
-        f"routing_strategy: {inline(Config.model_fields['routing_strategy'].default)}",
+        f"routing_strategy: {_STRATEGY}",
         "",
         "# Paid models are served only by explicit assignment, and only to users who were granted the host.",
         "external_hosts_for: granted",

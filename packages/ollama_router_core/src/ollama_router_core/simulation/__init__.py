@@ -12,7 +12,7 @@ from ollama_router_core.simulation.engine import Outage, Outcome, Rejection, Sim
 from ollama_router_core.simulation.fleet_file import parse_fleet
 from ollama_router_core.simulation.machine import Machine
 from ollama_router_core.simulation.replay import Replay, replay
-from ollama_router_core.simulation.report import Summary, percentile, summarise, table
+from ollama_router_core.simulation.report import Summary, by_model, percentile, summarise, table
 from ollama_router_core.simulation.routers import Knowledge, StrategyRouter
 from ollama_router_core.simulation.scenarios import FLEET, MODELS, Scenario, make_scenario
 from ollama_router_core.simulation.workload import (
@@ -47,6 +47,7 @@ __all__ = [
     "assign_contexts",
     "assign_models",
     "bound",
+    "by_model",
     "compare",
     "make_scenario",
     "parse_fleet",

@@ -11,7 +11,7 @@ from typing import Any
 from ollama_router_core.simulation.engine import SimulationResult
 from ollama_router_core.simulation.workload import Job
 
-__all__ = ["Summary", "percentile", "summarise", "table"]
+__all__ = ["Summary", "by_model", "percentile", "summarise", "table"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +105,18 @@ def table(summaries: Iterable[Summary]) -> str:
     """The summaries as text, one line a router."""
     rows = [["router", *(title for _, title, _ in _COLUMNS)]]
     rows += [[one.router, *(format(getattr(one, name), form) for name, _, form in _COLUMNS)] for one in summaries]
+    return _aligned(rows)
+
+
+def by_model(summaries: Iterable[Summary]) -> str:
+    """Who waits: the 95th percentile to first token of each model, one line a model, one column a router."""
+    found = list(summaries)
+    rows = [["model", *(one.router for one in found)]]
+    rows += [[name, *(f"{one.models[name]:.1f}" for one in found)] for name in (found[0].models if found else ())]
+    return _aligned(rows)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

@@ -32,6 +32,7 @@ from ollama_router_core.exchange.events import Piece
 from ollama_router_core.exchange.redaction import Redactor
 from ollama_router_core.outbound.destinations import Destination, Patience
 from ollama_router_core.outbound.header_fields import answer_fields, request_fields
+from ollama_router_core.outbound.stream_usage import UsageChunkFilter
 from ollama_router_core.records.user_text import shown_within
 from ollama_router_core.responses.server_documents import read_document
 from ollama_router_core.responses.server_faults import read_fault
@@ -73,6 +74,14 @@ def read_usage(family: Family, data: bytes) -> None:
         reader.feed(piece)
 
 
+def take_counts_out(data: bytes) -> None:
+    """A stream that was asked for counts, in small pieces."""
+    unasked = UsageChunkFilter()
+    for piece in pieces(data):
+        unasked.feed(piece)
+    unasked.feed(b"", last=True)
+
+
 def translate_stream(source: ConversationRoute, target: ConversationRoute, data: bytes) -> None:
     """A stream of a host that comes in small pieces."""
     translator = StreamTranslator(source, target, identity=NOBODY)
@@ -101,6 +110,7 @@ def readers() -> dict[str, Reader]:
         "reach": lambda data: [*reaches(parse_object(data))],
         "document": read_document,
         "fault": partial(read_fault, 500, streamed=False),
+        "unasked counts": take_counts_out,
         "mask": mask,
         "log": lambda data: redact(data.decode("latin-1")),
         "row": lambda data: shown_within(data.decode("latin-1"), None),

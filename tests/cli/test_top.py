@@ -16,7 +16,7 @@ import anyio
 import httpx
 import pytest
 
-from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_core.testing import Answer, OllamaSimulator, model
 from support.eventually import eventually
 from support.router import RunningRouter, running_router, server_entry
 
@@ -33,11 +33,11 @@ async def sim() -> AsyncIterator[OllamaSimulator]:
         yield sim
 
 
-async def orouter(*arguments: str, token: str) -> tuple[int, str, str]:
+async def orouter(*arguments: str, token: str, command: str = "top") -> tuple[int, str, str]:
     """The command's exit code and what it wrote."""
     environment = {**os.environ, "OROUTER_TOKEN": token, "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "ollama_router_cli", "top", *arguments]
-    done = await anyio.run_process(command, env=environment, check=False)
+    command_line = [sys.executable, "-m", "ollama_router_cli", command, *arguments]
+    done = await anyio.run_process(command_line, env=environment, check=False)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
@@ -66,6 +66,31 @@ async def test_a_stream_a_server_and_its_model_are_shown(sim: OllamaSimulator, t
     shown = sorted(line.split()[:4] for line in lines if line.startswith("alice"))
     assert shown == [["alice", "llama3.1:8b", "-", "waiting"], ["alice", "llama3.1:8b", "one", "answering"]]
     assert [row["state"] for row in status["under_way"]] == ["answering", "waiting"]
+
+
+async def test_what_is_wrong_is_said(sim: OllamaSimulator, tmp_path: Path) -> None:
+    """A model that a server could not load, in its words, and a server that is away: by `top` and by `status`."""
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")]) as two,
+        running_router(
+            tmp_path, {"one": server_entry(sim), "two": server_entry(two, priority=2), "away": _AWAY}
+        ) as router,
+        router.client() as alice,
+    ):
+        sim.misbehave(Answer(status=500, body=b'{"error":"llama runner process has terminated"}'), path="/api/chat")
+        answer = await alice.post("/api/chat", json={**CHAT, "stream": False})
+        _, top, _ = await orouter("--url", router.url, token=router.admin_token)
+        config = tmp_path / "orouter.yml"
+        entries = {"one": server_entry(sim), "two": server_entry(two)}
+        config.write_text(json.dumps({"proxy_port": router.port, "servers": entries}))
+        _, status, error = await orouter("--config", str(config), token=router.admin_token, command="status")
+    assert answer.headers["x-router-server"] == "two"
+    for text in (top, status):
+        assert "1 of 3 servers are down: away" in text, error
+        assert "llama runner process has terminated" in text, error
+
+
+_AWAY = {"host": "127.0.0.1", "port": 9}
 
 
 async def _ask_and_leave(router: RunningRouter) -> None:

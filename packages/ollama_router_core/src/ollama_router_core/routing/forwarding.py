@@ -131,7 +131,9 @@ def forward(
     limits: ForwardingLimits = DEFAULT_LIMITS,
     may_retry: Callable[[str], bool] = lambda _: True,
 ) -> Forwarding:
-    """Walk a decision's ranking. `may_retry` asks the retry budget for a second or third try, on the server it names.
+    """Walk a ranking. After a `Rejected`, `may_retry` asks the retry budget for a try on the server that it names.
+
+    What was refused as too much adds to the load elsewhere; what a server lost, or cannot do, has to go somewhere.
 
     A generator that yields `SendTo` and wants to be sent what came of it. It returns `Relay` or `GiveUp`.
     """
@@ -142,7 +144,7 @@ def forward(
     for server in dict.fromkeys(ranking):
         if counted >= limits.attempts or connecting >= limits.connect_seconds:
             break
-        if not isinstance(last, Unable | None) and not may_retry(server):
+        if isinstance(last, Rejected) and not may_retry(server):
             break
         attempts += 1
         outcome = yield SendTo(server, attempts)

@@ -168,27 +168,41 @@ def _try(
         return Unreachable(alone, 0.0), None
     if request.endpoint.kind is not _INFER:
         permit.spare_model()
-    started, answer = environment.now(), None
+    started = environment.now()
     repeatable = destination.ends_runs or request.endpoint.kind is Kind.READ
     try:
-        recall = environment.thoughts.recall(context.user_id)
-        outbound = yield from computed(work_of(request, destination), partial(prepare, request, destination, recall))
-        sent = note_sent(environment.fleet, destination.name, request)
-        outgoing = _outgoing(context, destination, outbound, repeatable=repeatable)
-        upstream = yield from _head(context, outgoing, heartbeat)
-        answer = Answer(destination, upstream, permit, sent, outbound.translation, redactor_for(destination))
-        answer.counts_unasked, answer.heartbeat = outbound.asks_for_usage, heartbeat
-        outcome = yield from _judged(environment, context, request, answer, permit)
+        answer = yield from _answer(environment, context, request, destination, heartbeat, repeatable=repeatable)
+        answer.permit = permit
+        return (yield from _judged(environment, context, request, answer, permit)), answer
     except UpstreamError as error:
-        if answer is not None:
-            yield Release((answer.upstream,))
         return _failed(environment, context, permit, error, started, repeatable=repeatable), None
     except BaseException:
         permit.left()
-        if answer is not None:
-            yield Release((answer.upstream,))
         raise
-    return outcome, answer
+
+
+def _answer(
+    environment: Environment,
+    context: RequestContext,
+    request: ParsedRequest,
+    destination: Destination,
+    heartbeat: StreamHeartbeat | None,
+    *,
+    repeatable: bool,
+) -> Steps[Answer]:
+    """Send the request, and wait for the head of its answer.
+
+    Raises:
+        UpstreamError: it does not come.
+    """
+    recall = environment.thoughts.recall(context.user_id)
+    outbound = yield from computed(work_of(request, destination), partial(prepare, request, destination, recall))
+    sent = note_sent(environment.fleet, destination.name, request)
+    outgoing = _outgoing(context, destination, outbound, repeatable=repeatable)
+    upstream = yield from _head(context, outgoing, heartbeat)
+    answer = Answer(destination, upstream, None, sent, outbound.translation, redactor_for(destination))
+    answer.counts_unasked, answer.heartbeat = outbound.asks_for_usage, heartbeat
+    return answer
 
 
 def _judged(
@@ -204,8 +218,7 @@ def _judged(
         context.observer.answered(status)
     fault = None
     if status in TELLING and not answer.destination.external:
-        body = yield from read_error(answer)
-        answer.held, answer.complete = Piece(body, answer.complete), False
+        body = yield from _look_at(answer)
         capable = status == 400 and environment.fleet.writes_text(request.route.model)
         fault = read_fault(status, body, streamed=request.route.stream, capable=capable)
     if fault is None:
@@ -217,6 +230,17 @@ def _judged(
     else:
         permit.unable(fault.words, environment.now(), at_once=fault.nothing_ran)
     return Unable(status) if fault.nothing_ran else outcome_of_status(status)
+
+
+def _look_at(answer: Answer) -> Steps[bytes]:
+    """The body of an error, which is kept for whoever passes it on; the connection is given back if it breaks off."""
+    try:
+        body = yield from read_error(answer)
+    except BaseException:
+        yield Release((answer.upstream,))
+        raise
+    answer.held, answer.complete = Piece(body, answer.complete), False
+    return body
 
 
 def _head(context: RequestContext, request: Outgoing, heartbeat: StreamHeartbeat | None) -> Steps[Upstream]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ollama_router_core.api.model_names import canonical_name
-from ollama_router_core.testing import Answer, Cut, Reset, Silence
+from ollama_router_core.testing import Answer, Cut, EndEarly, Reset, Silence
 from support.eventually import eventually
 from support.two_ways import Played, Row, Scene, Stage, play
 
@@ -315,6 +315,19 @@ FAILURES = Scene(
             before=_misbehaves("a", Cut(after_chunks=1)),
             broken=True,
             sent=["a"],
+        ),
+        Row(
+            name="a stream without its end",
+            json={"model": MODEL, **HI},
+            before=_misbehaves("a", EndEarly(after_chunks=1)),
+            broken=True,
+            sent=["a"],
+        ),
+        Row(
+            name="weights that are gone",
+            json=CHAT,
+            before=_misbehaves("a", Answer(status=400, body=b'{"error":"\\"llama3.1:8b\\" does not support chat"}')),
+            sent=["a", "b"],
         ),
         Row(name="refused", json=CHAT, before=_refuses_a, sent=["b"]),
     ],

@@ -91,10 +91,14 @@ def test_a_server_that_is_back_is_used_again(fleet: FakeFleet, clock: Any, settl
     fleet.down.add("b")
     transport = RouterTransport(fleet.config, inner=fleet, clock=clock)
     with _client(transport) as client:
-        assert client.post("/api/chat", json=CHAT).status_code == 503
+        missing = client.post("/api/chat", json=CHAT)
+        assert (missing.status_code, missing.json()["error"]) == (
+            404,
+            "model 'qwen3:8b' not found (b could not be asked)",
+        )
         fleet.down.clear()
         for pause in (6, 1.1):
-            assert client.post("/api/chat", json=CHAT).status_code == 503
+            assert client.post("/api/chat", json=CHAT).status_code == 404
             clock.now += pause
             client.get("/api/ps")
             settled(transport)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, assert_never, cast
 
 import anyio
 
-from ollama_router_core.client.async_upstream import CLOSING_SECONDS, AsyncUpstream, BackgroundTasks
+from ollama_router_core.client.async_upstream import CLOSING_SECONDS, AsyncUpstream, BackgroundTasks, Waits
 from ollama_router_core.client.connections import ConnectionPool
 from ollama_router_core.client.fleet_queries import ask_server
 from ollama_router_core.client.state import State
@@ -42,6 +42,8 @@ class AsyncDriver:
         self._given = inner
         self._pool = ConnectionPool(state.clock)
         self._tasks = BackgroundTasks()
+        self._waits = Waits()
+        state.fleet.on_lost(self._waits.give_up)
 
     def call(self, library: Any, request: Any, body: bytes) -> Call:
         """Begin a program's request."""
@@ -168,7 +170,7 @@ class AsyncDriver:
         return True
 
     def _open(self, task: Task, request: Outgoing) -> AsyncUpstream:
-        return AsyncUpstream(self._given, self._pool, task, request)
+        return AsyncUpstream(self._given, self._pool, self._waits, task, request)
 
 
 def _ours(upstream: object) -> AsyncUpstream:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NoReturn
 
@@ -14,11 +15,11 @@ from ollama_router_core.client.messages import build_request, header_fields
 from ollama_router_core.client.spawning import spawn
 from ollama_router_core.client.stale_connections import ConnectionTrace
 from ollama_router_core.client.tasks import Task
-from ollama_router_core.errors import UpstreamError
+from ollama_router_core.errors import UpstreamError, UpstreamTimeout
 from ollama_router_core.exchange.actions import Outgoing
 from ollama_router_core.exchange.events import Arrival, Headers, Piece
 
-__all__ = ["CLOSING_SECONDS", "AsyncUpstream", "BackgroundTasks"]
+__all__ = ["CLOSING_SECONDS", "AsyncUpstream", "BackgroundTasks", "Waits"]
 
 CLOSING_SECONDS = 2.0
 """Upper bound for closing connections after a cancellation or failure."""
@@ -33,9 +34,10 @@ class AsyncUpstream:
         scope: of the task that reads the answer beside others, if one does.
     """
 
-    def __init__(self, transport: Any, pool: ConnectionPool, task: Task, request: Outgoing) -> None:
+    def __init__(self, transport: Any, pool: ConnectionPool, waits: Waits, task: Task, request: Outgoing) -> None:
         self._transport = transport
         self._pool = pool
+        self._waits = waits
         self._lease: Lease | None = None
         self._task = task
         self._request = request
@@ -59,10 +61,16 @@ class AsyncUpstream:
         trace = ConnectionTrace()
         timeouts = task.timeouts(request.destination, request.patience)
         asked = build_request(task.library, request, timeouts, trace.note_async)
-        try:
-            response = await transport.handle_async_request(asked)
-        except Exception as error:  # noqa: BLE001 - raised again, in our words if it is one about transport
-            self._fail(error, trace)
+        server = request.destination.name
+        with self._waits.scope(server) as scope:
+            try:
+                response = await transport.handle_async_request(asked)
+            except Exception as error:  # noqa: BLE001 - raised again, in our words if it is one about transport
+                self._fail(error, trace)
+        if scope.cancelled_caught:
+            raise UpstreamTimeout(
+                f"{server} stopped answering its probes while the request waited there", phase="probe"
+            )
         self._stream, self._pieces = response.stream, aiter(response.stream)
         self.status, self.headers = response.status_code, header_fields(response.headers)
         task.failure, task.extensions = None, response.extensions
@@ -109,6 +117,29 @@ class AsyncUpstream:
             trace.judge(self._task.library, error, failure)
         self._task.failure = error
         raise failure from error
+
+
+class Waits:
+    """The requests that wait for the first byte of an answer, by server."""
+
+    def __init__(self) -> None:
+        self._scopes: dict[str, set[anyio.CancelScope]] = {}
+
+    @contextmanager
+    def scope(self, server: str) -> Iterator[anyio.CancelScope]:
+        """Wait within a scope that `give_up` cancels."""
+        scopes = self._scopes.setdefault(server, set())
+        with anyio.CancelScope() as scope:
+            scopes.add(scope)
+            try:
+                yield scope
+            finally:
+                scopes.discard(scope)
+
+    def give_up(self, server: str) -> None:
+        """End all that wait for one server."""
+        for scope in self._scopes.get(server, ()):
+            scope.cancel()
 
 
 class BackgroundTasks:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.client.system import Clock
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.clocked_fleet import ClockedFleet
+from ollama_router_core.fleet.notices import Notice, ServerLost
 from ollama_router_core.fleet.state import FleetState
 
 __all__ = ["FleetBook"]
@@ -18,6 +21,10 @@ _LEASE_SECONDS = 60.0
 """A query that has not finished by then was lost with its thread or event loop."""
 
 
+def _nobody_waits(_: str) -> None:
+    """Give up nothing."""
+
+
 class FleetBook(ClockedFleet):
     """What a transport believes about its servers, and which of them to query next. Not thread-safe.
 
@@ -28,13 +35,22 @@ class FleetBook(ClockedFleet):
     """
 
     def __init__(self, config: Config, clock: Clock) -> None:
-        super().__init__(FleetState(config), clock.monotonic)
+        super().__init__(FleetState(config, notify=self._notice), clock.monotonic)
+        self._lost: Callable[[str], None] = _nobody_waits
         self._unknown = set(self.state.servers)
         self._asking: dict[str, float] = {}
         self._asked: dict[str, float] = {}
         self._due = dict.fromkeys(self.state.servers, float("-inf"))
         self.looking = False
         self._looked_at = float("-inf")
+
+    def on_lost(self, give_up: Callable[[str], None]) -> None:
+        """Call `give_up` with each server that three probes in a row call lost: who waits there waits in vain."""
+        self._lost = give_up
+
+    def _notice(self, notice: Notice) -> None:
+        if isinstance(notice, ServerLost):
+            self._lost(notice.server)
 
     # --- who asks -----------------------------------------------------------------------------------------------------
 

@@ -35,9 +35,12 @@ def test_who_waits_at_a_frozen_server_goes_on_elsewhere(backend: str) -> None:
 async def _freeze(settings: str, one: SimulatorThread) -> None:
     transport = AsyncRouterTransport(load_config(settings, env={}))
     answers: list[httpx.Response] = []
+    answered = anyio.Event()
 
     async def ask() -> None:
         answers.append(await client.post("/api/chat", json=CHAT))
+        if len(answers) == 2:
+            answered.set()
 
     async with httpx.AsyncClient(transport=transport, base_url="http://router", timeout=60) as client:
         await ask()
@@ -45,9 +48,10 @@ async def _freeze(settings: str, one: SimulatorThread) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
             with anyio.fail_after(30):
-                while len(answers) < 2:
+                while not answered.is_set():
                     await transport.explain("nobody:1b")
-                    await anyio.sleep(0.05)
+                    with anyio.move_on_after(0.05):
+                        await answered.wait()
     assert [(answer.status_code, answer.headers["x-router-server"]) for answer in answers] == [
         (200, "one"),
         (200, "two"),

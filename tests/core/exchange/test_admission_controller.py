@@ -103,6 +103,10 @@ def test_a_server_with_a_free_slot_needs_no_retry_budget(clock: Clock) -> None:
     while controller.take_retry():
         pass
     assert slot.may_retry("b")
+    controller.fleet.health.failed("b", clock.now, refused=False)
+    assert not slot.may_retry("b")
+    controller.fleet.health.succeeded("b", clock.now)
+    assert slot.may_retry("b")
     _slot(controller.admit(CHAT, _nothing))
     assert not slot.may_retry("b")
 

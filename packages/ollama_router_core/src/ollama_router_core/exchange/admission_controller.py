@@ -267,9 +267,12 @@ class AdmissionController:
     # --- what a slot reports ------------------------------------------------------------------------------------------
 
     def has_room(self, server: str) -> bool:
-        """Whether a server takes one more request at once; where nothing limits it, up to as many as are usual."""
+        """Whether a server takes one more request at once; where nothing limits it, up to as many as are usual.
+
+        One that just refused or failed is not idle, however little it has to do.
+        """
         snapshot, settings = self.fleet.snapshot, self._config.servers.get(server)
-        if settings is None:
+        if settings is None or self.fleet.health.fails(server):
             return False
         limits = (snapshot.slots.get(server), settings.max_concurrent)
         most = min([limit for limit in limits if limit is not None], default=USUAL_SLOTS)

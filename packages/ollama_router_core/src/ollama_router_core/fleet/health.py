@@ -192,6 +192,11 @@ class Health:
                 self._troubled.discard(name)
         return slots
 
+    def fails(self, server: str) -> bool:
+        """Say whether the last request to a server failed, or it is suspended for those before."""
+        state = self._breaker.state(server)
+        return server in self._troubled and (state.failures > 0 or state.until is not None)
+
     def retry_after(self, now: float) -> float | None:
         """Return seconds until the first suspended server may be probed, None when none is suspended."""
         return self._breaker.retry_after(self._troubled, now) if self._troubled else None

@@ -280,8 +280,10 @@ class FleetState:
         self, server: str, now: float, *, forced: bool = False, model: CanonicalName | None = None
     ) -> BreakerPermit | None:
         """Permit one request now, which needs a model of the server; see `Health.permit`."""
-        up, holders = self._up() if self.health.troubled else (), partial(self._holders, now=now)
-        return self.health.permit(server, up, now, forced=forced, model=model, holders=holders)
+        if not self.health.troubled:
+            return self.health.permit(server, (), now, model=model)
+        holders = partial(self._holders, now=now)
+        return self.health.permit(server, self._up(), now, forced=forced, model=model, holders=holders)
 
     def take_retry(self, waiting: int = 0) -> bool:
         """Take one retry if the budget has one; `waiting` requests count as in flight too.

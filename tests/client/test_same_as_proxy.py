@@ -54,8 +54,12 @@ def _resets(server: str) -> Any:
     async def before(stage: Stage) -> None:
         await _is_measured(stage, server)
         simulator = stage.of(server)
-        simulator.drop_connections()
-        await eventually(lambda: not simulator.open_connections)
+
+        def none_is_open() -> bool:
+            simulator.drop_connections()  # a poll may have opened another one meanwhile
+            return not simulator.open_connections
+
+        await eventually(none_is_open)
         simulator.misbehave(Reset(), path="/api/chat", times=1)
 
     return before

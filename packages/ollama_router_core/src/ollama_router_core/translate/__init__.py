@@ -1,10 +1,11 @@
 """One conversation between dialects: requests, answers, streams and errors, purely.
 
-    client --body--> read_request  -> Conversation  -> write_request --body--> host
+    client --body--> read_request  -> Conversation -> fitted -> write_request --body--> host
     client <-bytes-- stream_writer <- Reply, Events <- stream_reader <-bytes-- host
 
-A dialect is one package with one `Codec`, registered in `registry`. What cannot be said in the other dialect is
-refused (`UntranslatableRequest`, 400). What is left behind without harm is listed in `TranslatedRequest.dropped`.
+A dialect is one package with one `Codec`, registered in `registry`. What a host has no place for takes the nearest form
+(`fitting`); what is lost is listed in `TranslatedRequest.dropped`. What is no request of its dialect is refused
+(`UntranslatableRequest`, 400).
 """
 
 from __future__ import annotations

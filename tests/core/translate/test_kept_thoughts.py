@@ -23,7 +23,7 @@ from ollama_router_core.translate.openai_responses.codec import OPENAI_RESPONSES
 from support.conversations import IDENTITY, event_stream
 
 HI = [{"role": "user", "content": "hi"}]
-CALL = {"id": "functions.f:0", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CALL = {"id": "call_8f21c9", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 GEMINI = {**CALL, "extra_content": {"google": {"thought_signature": "sig"}}}
 
 
@@ -31,10 +31,12 @@ def answer_of(host: ConversationRoute) -> dict[str, Any]:
     """An answer that thinks and calls."""
     if host is ANTHROPIC:
         thought = {"type": "thinking", "thinking": "hm", "signature": "sig"}
-        return {"content": [thought, {"type": "tool_use", "id": "t1", "name": "f", "input": {}}]}
+        return {"content": [thought, {"type": "tool_use", "id": "toolu_01AB", "name": "f", "input": {}}]}
     if host is RESPONSES:
         thought = {"type": "reasoning", "summary": [], "encrypted_content": "enc"}
-        return {"output": [thought, {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}]}
+        return {
+            "output": [thought, {"type": "function_call", "call_id": "call_77aa01", "name": "f", "arguments": "{}"}]
+        }
     message = {"content": None, "reasoning_content": "hm", "tool_calls": [GEMINI]}
     return {"choices": [{"message": message, "finish_reason": "tool_calls"}]}
 
@@ -112,36 +114,44 @@ def turn(name: str, size: int = 10) -> TurnThoughts:
 def test_a_user_cannot_make_it_grow() -> None:
     """The oldest of the same user go first, and none of another's."""
     kept = KeptThoughts(user_chars=3000, all_chars=9000)
-    kept.keep(2, turn("theirs", 1000))
+    kept.keep(2, turn("call_theirs", 1000))
     for number in range(20):
-        kept.keep(1, turn(f"c{number}", 1000))
+        kept.keep(1, turn(f"call_id_{number}", 1000))
     mine, theirs = kept.recall(1), kept.recall(2)
-    assert [mine(f"c{number}") is not None for number in range(16, 20)] == [False, False, True, True]
-    assert theirs("theirs") is not None
+    assert [mine(f"call_id_{number}") is not None for number in range(16, 20)] == [False, False, True, True]
+    assert theirs("call_theirs") is not None
 
 
 def test_all_users_together_cannot_make_it_grow() -> None:
     """Who has been away longest loses first."""
     kept = KeptThoughts(user_chars=3000, all_chars=5000)
     for user in range(10):
-        kept.keep(user, turn("c", 1000))
-    assert [kept.recall(user)("c") is not None for user in range(10)] == [False] * 7 + [True] * 3
+        kept.keep(user, turn("call_id_0", 1000))
+    assert [kept.recall(user)("call_id_0") is not None for user in range(10)] == [False] * 7 + [True] * 3
 
 
 def test_what_no_host_wants_back_is_not_kept() -> None:
     """Thoughts without a proof, without a call, or too large."""
     kept = KeptThoughts()
-    kept.keep(1, TurnThoughts((Thinking("x"),), (("c", ""),)))
+    kept.keep(1, TurnThoughts((Thinking("x"),), (("call_id_0", ""),)))
     kept.keep(1, TurnThoughts((Thinking("x", "sig"),), ()))
-    kept.keep(1, turn("c", 10**6))
-    assert kept.recall(1)("c") is None
+    kept.keep(1, turn("call_id_0", 10**6))
+    assert kept.recall(1)("call_id_0") is None
 
 
 def test_the_same_call_again_replaces_what_was_kept() -> None:
-    """Old servers begin their ids anew with each answer."""
+    """A request that was tried again has the same calls."""
     kept = KeptThoughts()
-    kept.keep(1, turn("call_0", 1))
-    kept.keep(1, turn("call_0", 2))
-    found = kept.recall(1)("call_0")
+    kept.keep(1, turn("call_id_0", 1))
+    kept.keep(1, turn("call_id_0", 2))
+    found = kept.recall(1)("call_id_0")
     assert found is not None
     assert found.thoughts[0].text == "xx"
+
+
+@pytest.mark.parametrize("name", ["call_0", "0", "functions.read:0"])
+def test_what_led_to_a_call_without_an_id_of_its_own_is_not_kept(name) -> None:
+    """It would come back in another conversation of the same user."""
+    kept = KeptThoughts()
+    kept.keep(1, turn(name))
+    assert kept.recall(1)(name) is None

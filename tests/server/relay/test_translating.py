@@ -127,7 +127,7 @@ async def test_other_clients_reach_a_responses_host(tmp_path: Path, path: str, s
     async with _stage(tmp_path, api="openai_responses") as (router, simulator), router.client() as client:
         answer = await client.post(path, json={**_MESSAGES, "stream": stream})
         rows = await router.rows()
-    assert answer.status_code == 200
+    assert answer.status_code == 200, answer.text
     assert rows[0].completion_tokens > 0
     assert rows[0].ttft_ms is not None
     assert 0 < rows[0].ttft_ms <= rows[0].total_ms
@@ -141,7 +141,7 @@ async def test_the_hosts_own_dialect_passes_as_it_is(tmp_path: Path, api: str, p
     body = {**_MESSAGES, "odd_key": [1e300, "\u00e9"]}
     async with _stage(tmp_path, api=api) as (router, simulator), router.client() as client:
         answer = await client.post(path, json=body)
-    assert answer.status_code == 200
+    assert answer.status_code == 200, answer.text
     (sent,) = simulator.requests_to(path)
     assert sent.json == {**body, "model": _THEIRS}
 
@@ -216,7 +216,7 @@ async def test_signed_thoughts_are_put_back_for_a_client_that_has_no_place_for_t
     """An Ollama client calls a tool of a host that wants its signature back with the result, and only its own user."""
     content = [
         {"type": "thinking", "thinking": "hm", "signature": "sig-1"},
-        {"type": "tool_use", "id": "t1", "name": "f", "input": {}},
+        {"type": "tool_use", "id": "toolu_01AB", "name": "f", "input": {}},
     ]
     body = json.dumps({"type": "message", "content": content, "stop_reason": "tool_use"}).encode()
     async with _stage(tmp_path, api="anthropic") as (router, simulator), router.client() as client:
@@ -228,6 +228,39 @@ async def test_signed_thoughts_are_put_back_for_a_client_that_has_no_place_for_t
         await client.post("/api/chat", json={**_CHAT, "messages": messages, "stream": stream})
     sent = simulator.requests_to("/v1/messages")[-1].json
     assert sent["messages"][1]["content"][0] == {"type": "thinking", "thinking": "hm", "signature": "sig-1"}
+
+
+async def test_a_session_of_claude_code_goes_on_after_an_image(tmp_path: Path) -> None:
+    """A picture in a result, a reminder as a system message, a hosted tool: OpenAI's dialect gets all in its forms."""
+    png = "iVBORw0KGgoAAAANSUhEUg=="
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": png}}
+    call = {"type": "tool_use", "id": "toolu_01AB", "name": "Read", "input": {"file_path": "pic.png"}}
+    result = {"type": "tool_result", "tool_use_id": "toolu_01AB", "content": [image]}
+    tools = [{"name": "Read", "input_schema": {}}, {"type": "web_search_20250305", "name": "web_search"}]
+    asked = {
+        "model": "gpt-4",
+        "max_tokens": 64,
+        "metadata": {"user_id": "session-1"},
+        "tools": tools,
+        "messages": [
+            {"role": "user", "content": "what is it?"},
+            {"role": "assistant", "content": [call]},
+            {"role": "user", "content": [result]},
+            {"role": "system", "content": "be brief"},
+        ],
+    }
+    choice = {"message": {"content": "a cat"}, "finish_reason": "stop"}
+    async with _stage(tmp_path, api="openai") as (router, simulator), router.client() as client:
+        simulator.misbehave(Answer(status=200, body=json.dumps({"choices": [choice]}).encode()), times=1)
+        answer = await client.post("/v1/messages", json=asked)
+    (sent,) = simulator.requests_to("/v1/chat/completions")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-router-dropped"] == "tools.web_search_20250305"
+    assert [message["role"] for message in sent.json["messages"]] == ["user", "assistant", "tool", "user"]
+    assert png in json.dumps(sent.json["messages"][3])
+    assert "be brief" in json.dumps(sent.json["messages"][3])
+    assert sent.json["tools"][0]["function"]["parameters"] == {"type": "object", "properties": {}}
+    assert sent.json["user"] == "session-1"
 
 
 async def test_loading_a_model_elsewhere_costs_nothing(tmp_path: Path) -> None:

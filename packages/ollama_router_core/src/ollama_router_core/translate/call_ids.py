@@ -11,17 +11,23 @@ import re
 
 from ollama_router_core.translate.accepts import CallIds
 
-__all__ = ["escaped_id", "fitted_id", "original_id"]
+__all__ = ["escaped_id", "fitted_id", "is_unique", "original_id"]
 
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
 _ALPHANUMERIC = re.compile(r"[A-Za-z0-9]+")
 _KIMI = re.compile(r"functions\.[A-Za-z0-9_.-]{1,128}:\d{1,6}")
 _ESCAPE = re.compile(r"_([0-9a-f]{1,6})_")
 _PREFIX = "call_"
+_LONGEST_TO_ESCAPE = 512
+_LONGEST_ESCAPED = 8 * _LONGEST_TO_ESCAPE
+_SHORTEST_UNIQUE = 9
+"""Characters of Mistral's ids, which are drawn at random."""
 
 
 def escaped_id(text: str) -> str:
     """Return an id in Anthropic's alphabet (letters, digits, `-`, `_`); equal ids stay equal."""
+    if len(text) > _LONGEST_TO_ESCAPE:
+        return _made_id(text)
     if _WORD.fullmatch(text):
         return text
     return "_" + "".join(char if _WORD.fullmatch(char) and char != "_" else f"_{ord(char):x}_" for char in text)
@@ -29,13 +35,25 @@ def escaped_id(text: str) -> str:
 
 def original_id(text: str) -> str:
     """Undo `escaped_id`; any other text stays as it is."""
-    if not text.startswith("_") or not _ESCAPE.search(text, 1):
+    if not text.startswith("_") or len(text) > _LONGEST_ESCAPED or not _ESCAPE.search(text, 1):
         return text
     try:
         plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text[1:])
     except (OverflowError, ValueError):
         return text
     return plain if escaped_id(plain) == text else text
+
+
+def _made_id(text: str, alphabet: str = "word") -> str:
+    """Return an id made of another: always the same of the same."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return digest if alphabet == "alphanumeric" else _PREFIX + digest
+
+
+def is_unique(text: str) -> bool:
+    """Whether an id is one of its own. Kimi's and `call_0` begin anew in each conversation."""
+    plain = original_id(text)
+    return len(plain) >= _SHORTEST_UNIQUE and not _KIMI.fullmatch(plain)
 
 
 def fitted_id(text: str, rule: CallIds) -> str:
@@ -48,6 +66,4 @@ def fitted_id(text: str, rule: CallIds) -> str:
     fits = len(plain) == rule.longest if rule.exact else len(plain) <= rule.longest
     if fits and (rule.alphabet != "alphanumeric" or _ALPHANUMERIC.fullmatch(plain)):
         return plain
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    made = digest if rule.alphabet == "alphanumeric" else _PREFIX + digest
-    return made[: min(rule.longest, len(_PREFIX) + 32)]
+    return _made_id(text, rule.alphabet)[: rule.longest]

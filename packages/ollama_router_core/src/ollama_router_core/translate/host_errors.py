@@ -136,6 +136,7 @@ def _message(error: dict[str, Any], body: dict[str, Any]) -> str:
         body.get("error"), error.get("message"), error.get("detail"), body.get("message"), body.get("detail"),
         body.get("title"), body.get("msg"), object_of(body.get("base_resp")).get("status_msg"),
     )  # fmt: skip
+    own = _inner_message(own) or own  # servers behind servers quote the whole body of an error
     metadata = object_of(error.get("metadata"))
     inner = _inner_message(metadata.get("raw"))
     if not inner:

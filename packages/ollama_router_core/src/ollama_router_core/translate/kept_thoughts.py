@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from ollama_router_core.translate.call_ids import original_id
+from ollama_router_core.translate.call_ids import is_unique, original_id
 from ollama_router_core.translate.confidential import Confidential
 from ollama_router_core.translate.conversation import Conversation, Message, Part, Role, Thinking, ToolCall
 from ollama_router_core.translate.replies import Event, ThinkingDelta, ThinkingSigned, ToolCallDelta
@@ -35,9 +35,9 @@ class TurnThoughts(Confidential, frozen=True):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether a host could want it back."""
+        """Whether a host could want it back, and the call that brings it back can be told from any other."""
         proven = any(part.signature for part in self.thoughts) or any(signature for _, signature in self.calls)
-        return bool(self.calls) and proven
+        return proven and bool(self.calls) and is_unique(self.calls[0][0])
 
     @property
     def size(self) -> int:

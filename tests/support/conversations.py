@@ -56,6 +56,8 @@ JPEG = "/9j/4AAQSkZJRg=="
 
 texts = st.text(st.characters(exclude_categories=[]), min_size=1, max_size=12)
 """Texts with lone surrogates among them."""
+words = texts.filter(str.strip)
+"""Texts of more than blanks, which Anthropic refuses."""
 names = st.from_regex(r"[a-zA-Z0-9_-]{1,12}", fullmatch=True)
 numbers = st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False)
 values = st.recursive(
@@ -75,13 +77,13 @@ def turns(draw: st.DrawFn, number: int) -> list[Message]:
     """What a user says, or what an assistant says with the results of the tools it calls."""
     if draw(st.booleans()):
         parts: list[Part] = list(draw(st.lists(images, max_size=2)))
-        return [Message(Role.USER, (*parts, Text(draw(texts))))]
+        return [Message(Role.USER, (*parts, Text(draw(words))))]
     calls = [
         ToolCall(f"call-{number}-{index}", draw(names), json.dumps(draw(objects)))
         for index in range(draw(st.integers(0, 3)))
     ]
-    said = [Text(draw(texts))] if not calls or draw(st.booleans()) else []
-    results = [Message(Role.TOOL, (ToolResult(call.id, (Text(draw(texts)),)),)) for call in calls]
+    said = [Text(draw(words))] if not calls or draw(st.booleans()) else []
+    results = [Message(Role.TOOL, (ToolResult(call.id, (Text(draw(words)),)),)) for call in calls]
     return [Message(Role.ASSISTANT, (*said, *calls)), *results]
 
 
@@ -90,7 +92,7 @@ samplings = st.builds(
     temperature=st.none() | st.floats(0, 1),
     top_p=st.none() | st.floats(0, 1),
     max_tokens=st.none() | st.integers(1, 10**6),
-    stop=st.lists(texts, max_size=3).map(tuple),
+    stop=st.lists(words, max_size=3).map(tuple),
 )
 schemas = st.builds(
     lambda properties, more: {**more, "type": "object", "properties": properties},
@@ -107,8 +109,8 @@ def conversations(draw: st.DrawFn) -> Conversation:
     """A conversation that every chat dialect can say in full."""
     messages: list[Message] = []
     if draw(st.booleans()):
-        messages.append(Message(Role.SYSTEM, (Text(draw(texts)),)))
-    messages.append(Message(Role.USER, (Text(draw(texts)),)))
+        messages.append(Message(Role.SYSTEM, (Text(draw(words)),)))
+    messages.append(Message(Role.USER, (Text(draw(words)),)))
     for number in range(draw(st.integers(0, 4))):
         messages.extend(draw(turns(number)))
     return Conversation(
@@ -123,7 +125,7 @@ def conversations(draw: st.DrawFn) -> Conversation:
 @st.composite
 def prompts(draw: st.DrawFn) -> Conversation:
     """A conversation of one prompt that every dialect can say in full."""
-    message = Message(Role.USER, (Text(draw(texts.filter(str.strip))),))
+    message = Message(Role.USER, (Text(draw(words)),))
     return Conversation(messages=(message,), sampling=draw(samplings), stream=draw(st.booleans()))
 
 

@@ -246,8 +246,8 @@ def _look_at(answer: Answer) -> Steps[bytes]:
 def _head(context: RequestContext, request: Outgoing, heartbeat: StreamHeartbeat | None) -> Steps[Upstream]:
     """Send, and wait for the head of the answer; the client may get heartbeats meanwhile."""
     if heartbeat is None:
-        return (yield from open_upstream(request))
-    return (yield from open_upstream(request, interval=heartbeat.interval, beat=partial(heartbeat.beat, context)))
+        return open_upstream(request)
+    return open_upstream(request, interval=heartbeat.interval, beat=partial(heartbeat.beat, context))
 
 
 def _failed(

@@ -39,6 +39,10 @@ class UpstreamCall:
         """The request is written to this connection."""
         self._connection = connection
 
+    def not_sent(self) -> None:
+        """The request cannot be written as one; the connection is free again."""
+        self._connection = None
+
     def failed(self, error: BaseException) -> None:
         """There is no connection, and there will be none."""
         self._error, self._connection = error, None

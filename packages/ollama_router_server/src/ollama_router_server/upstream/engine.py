@@ -115,8 +115,11 @@ class HttptoolsUpstream:
     async def send(self, request: UpstreamRequest) -> HttptoolsResponse:
         """Send a request and wait for the head of the answer; see `Upstream.send`."""
         news = _News()
-        call = self.open(request, news.tell)
+        call, connection = UpstreamCall(news.tell), self._idle(request)
+        if connection is None:
+            connection = await self._connect(request.origin, request.timeouts.connect)
         try:
+            self._start(call, connection, request)
             while not call.head_arrived():
                 await news.come()
         except BaseException:
@@ -126,22 +129,30 @@ class HttptoolsUpstream:
 
     def open(self, request: UpstreamRequest, listener: Callable[[], None]) -> UpstreamCall:
         """Send a request, on a new connection if none is idle; see `CallingUpstream.open`."""
-        call = UpstreamCall(listener)
-        connection = None if request.fresh else self._pool.take(request.origin)
+        call, connection = UpstreamCall(listener), self._idle(request)
         if connection is None:
             call.connecting(asyncio.get_running_loop().create_task(self._connect_for(call, request)))
         else:
-            connection.start(request, listener)
-            call.sent(connection)
+            self._start(call, connection, request)
         return call
 
     async def _connect_for(self, call: UpstreamCall, request: UpstreamRequest) -> None:
         try:
-            connection = await self._connect(request.origin, request.timeouts.connect)
-            call.sent(connection)
-            connection.start(request, call.listener)
-        except Exception as error:  # noqa: BLE001 - told to the reader of the head
+            self._start(call, await self._connect(request.origin, request.timeouts.connect), request)
+        except Exception as error:  # noqa: BLE001 - whoever asks for the head is told
             call.failed(error)
+
+    def _idle(self, request: UpstreamRequest) -> Connection | None:
+        """A kept connection, unless the request wants a fresh one."""
+        return None if request.fresh else self._pool.take(request.origin)
+
+    def _start(self, call: UpstreamCall, connection: Connection, request: UpstreamRequest) -> None:
+        call.sent(connection)  # before the listener can be called
+        try:
+            connection.start(request, call.listener)
+        except ValueError:
+            call.not_sent()
+            raise
 
     def give_up(self, origin: Origin, error: UpstreamError) -> None:
         """Fail every request at an origin of whose answer nothing has come; see `Upstream.give_up`."""

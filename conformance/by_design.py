@@ -58,6 +58,12 @@ ROWS: tuple[Row, ...] = (
         absent="direct",
     ),
     Row(
+        key="X-Should-Retry",
+        reason="tells OpenAI's and Anthropic's libraries which errors are worth another try; others ignore it",
+        where="header x-should-retry",
+        absent="direct",
+    ),
+    Row(
         key="streams are not buffered",
         reason="X-Accel-Buffering and Cache-Control keep proxies before the router from collecting a stream",
         where="header (x-accel-buffering|cache-control)",

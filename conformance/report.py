@@ -13,7 +13,11 @@ from conformance.subject import Subject
 
 __all__ = ["as_json", "as_text"]
 
-_ADDED = {"X-Router headers", "streams are not buffered"}  # in every answer or stream: counted, but not as an exchange
+_ADDED = {
+    "X-Router headers",
+    "X-Should-Retry",
+    "streams are not buffered",
+}  # in every answer or stream: counted, but not as an exchange
 
 
 def as_text(subject: Subject, results: Sequence[Result]) -> str:

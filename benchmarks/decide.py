@@ -7,9 +7,14 @@ facts is shown apart.
 
 from __future__ import annotations
 
+import math
+import random
 import statistics
 import time
+from collections import deque
+from collections.abc import Callable, Iterable
 
+from ollama_router_core.admission import Admission, Dispatch, Outcome, Ticket
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
@@ -21,6 +26,7 @@ GIB = 1024**3
 FLEETS = ((4, 20, 15.0), (10, 50, 40.0), (100, 500, 400.0))
 STRATEGIES = ("priority_with_memory", "least_loaded", "round_robin", "fastest")
 REPEATS = 2000
+_FASTEST = {"routing_strategy": "fastest"}
 
 
 def make_fleet(servers: int, models: int, strategy: str) -> tuple[Config, FleetSnapshot, list[RouteRequest]]:
@@ -76,6 +82,28 @@ def timed(selector: ServerSelector, snapshot: FleetSnapshot, request: RouteReque
     return elapsed / 1000
 
 
+def queue_times(servers: int, models: int, waiting: int) -> dict[str, list[float]]:
+    """Microseconds of CPU that the end of a request and an arrival take while so many wait under `fastest`."""
+    config, snapshot, requests = make_fleet(servers, models, "fastest")
+    bare = Config.model_validate({"servers": {name: {"host": "h"} for name in config.servers}, **_FASTEST})
+    admission, rng, now, running = Admission(bare), random.Random(1), 0.0, deque[int]()
+    times: dict[str, list[float]] = {"end": [], "arrival": []}
+
+    def measured(kind: str, call: Callable[..., Iterable[Outcome]], *arguments: object) -> None:
+        start = time.thread_time_ns()
+        outcomes = call(*arguments, snapshot, now)
+        times[kind].append((time.thread_time_ns() - start) / 1000)
+        running.extend(one.ticket.number for one in outcomes if isinstance(one, Dispatch))
+
+    for number in range(REPEATS):
+        now += 0.01
+        ticket = Ticket(number=number, request=rng.choice(requests), arrived=now, user=f"user{number % 7}")
+        measured("arrival", admission.arrive, ticket)
+        if admission.waiting > waiting:
+            measured("end", admission.finished, running.popleft())
+    return times
+
+
 def main() -> None:
     """Measure and print."""
     titles = ("median us", "p99 us", "first us", "promise us")
@@ -88,6 +116,10 @@ def main() -> None:
             times = sorted(timed(selector, snapshot, requests[turn % models], turn) for turn in range(REPEATS))
             row = (statistics.median(times), times[int(0.99 * REPEATS)], statistics.median(first), promise)
             print(f"{servers:7} {models:6}  {strategy:22} " + " ".join(f"{value:10.1f}" for value in row))
+    for kind, found in queue_times(200, 5, 64).items():
+        half = sorted(found[len(found) // 2 :])
+        row = (statistics.median(half), half[int(0.99 * len(half))], math.nan, 1500.0)
+        print(f"{200:7} {5:6}  {f'{kind}, 64 waiting':22} " + " ".join(f"{value:10.1f}" for value in row))
 
 
 if __name__ == "__main__":

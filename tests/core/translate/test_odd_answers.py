@@ -604,3 +604,12 @@ def test_an_index_may_be_a_text(target) -> None:
     entry = {"index": "0", "id": "a", "function": {"name": "f", "arguments": '{"x":1}'}}
     reply = streamed(chunks({"tool_calls": entry}, finish="tool_calls"), OPENAI, target)
     assert [(name, json.loads(text)) for name, text in calls_of(reply)] == [("f", {"x": 1})]
+
+
+@each_client
+def test_an_answer_may_not_have_calls_without_end(target) -> None:
+    """Each is remembered, and a server must not make the router grow."""
+    calls = (piece(number, f"call_{number}", "f", "{}") for number in range(5000))
+    last = events_of(written(chunks(*calls), OPENAI, target), target)[-1]
+    assert isinstance(last, Failed)
+    assert "4096 tool calls" in last.error.message

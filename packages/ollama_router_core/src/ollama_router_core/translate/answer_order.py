@@ -30,6 +30,10 @@ from ollama_router_core.translate.think_tags import ThinkTags
 __all__ = ["AnswerOrder", "ReplyCollector", "events_of_reply"]
 
 
+_MOST_CALLS = 4096
+"""Calls of one answer: each is remembered to its end."""
+
+
 class _Call:
     """A call whose pieces are not all passed on."""
 
@@ -100,6 +104,8 @@ class AnswerOrder:
     def _take_call(self, delta: ToolCallDelta) -> list[Event]:
         call = self._calls.get(delta.index)
         if call is None:
+            if len(self._calls) == _MOST_CALLS:
+                raise StreamEventTooLarge(f"the server's answer has more than {_MOST_CALLS} tool calls")
             call = self._calls[delta.index] = _Call()
             self._waiting.append(call)
         call.add(delta)

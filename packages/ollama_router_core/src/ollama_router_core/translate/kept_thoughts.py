@@ -118,11 +118,15 @@ class ThoughtsCollector:
                     self._pieces.append(text)
             case ThinkingSigned(signature=signature):
                 self._hold(len(signature))
-                self._thoughts.append(Thinking("".join(self._pieces), signature))
+                if self._room > 0:
+                    self._thoughts.append(Thinking("".join(self._pieces), signature))
                 self._pieces = []
             case ToolCallDelta(index=index, id=given_id, signature=signature):
+                if index not in self._calls:
+                    self._hold(len(given_id) + len(signature) + _ENTRY_CHARS)
                 known_id, known_proof = self._calls.get(index, (given_id or self._make_id(index), ""))
-                self._calls[index] = (known_id, signature or known_proof)
+                if self._room > 0:
+                    self._calls[index] = (known_id, signature or known_proof)
             case _:
                 pass
 

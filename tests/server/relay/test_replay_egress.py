@@ -43,7 +43,7 @@ async def test_client_credentials_and_inventions_stay_here(tmp_path: Path) -> No
     """Ollama hands client fields on to its cloud: an allow-list decides what it sees. Host is the server's."""
     async with (
         OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
-        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        running_router(tmp_path, {"one": server_entry(sim)}, cors={"origins": [STAYS_HERE["origin"]]}) as router,
         router.client() as client,
     ):
         await client.post("/api/chat", json=CHAT, headers={**STAYS_HERE, "user-agent": "mine/1"})

@@ -37,10 +37,13 @@ def waiting_of(config: Config, context: RequestContext) -> Waiting:
         InvalidHeader: `X-Router-Max-Wait` or `X-Router-Priority` cannot be read.
     """
     said_by_client = {name: value for name, value in context.headers if name in _FIELDS}
+    grants = None if context.user is None else context.user.grants
+    granted = grants is not None and (grants.batch or grants.max_wait is not None)
+    if not (said_by_client or granted or config.models.rules):
+        return USUAL
     asked, asked_batch = _asked_wait(said_by_client), _asked_batch(said_by_client)
     model = None if context.route is None else context.route.model
     rule = None if model is None or not config.models.rules else rule_for(model, config.models)
-    grants = None if context.user is None else context.user.grants
     bounds = [None if rule is None else rule.max_wait, None if grants is None else grants.max_wait, asked]
     said = [seconds for seconds in bounds if seconds is not None]
     batch = (

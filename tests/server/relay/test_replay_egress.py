@@ -351,6 +351,21 @@ async def test_a_token_in_the_path_works_when_a_setting_allows_it_and_is_nowhere
     assert token not in told
 
 
+async def test_a_tool_s_placeholder_is_no_second_credential(tmp_path: Path) -> None:
+    """Tools for a local Ollama send a fixed word for a key: beside a token in the path it counts as none."""
+    words = ({"authorization": "Bearer ollama"}, {"x-api-key": "ollama-local"}, {"Authorization": "bearer ollama"})
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}, token_in_path=True) as router,
+        router.client("") as client,
+    ):
+        path = f"/t/{router.token}/api/tags"
+        good = [(await client.get(path, headers=headers)).status_code for headers in words]
+        alone = [(await client.get("/api/tags", headers=headers)).status_code for headers in words]
+        other = await client.get(path, headers={"authorization": "Bearer ollamas"})
+    assert (good, alone, other.status_code) == ([200] * 3, [401] * 3, 400)
+
+
 async def test_the_upstream_path_is_built_from_the_table(tmp_path: Path) -> None:
     """Queries are dropped, and nothing that is not in the table reaches a server under any spelling."""
     async with (

@@ -14,6 +14,9 @@ __all__ = ["has_path_token", "move_path_token"]
 _PREFIX = b"/t/"
 _PATH = re.compile(rb"/t/([A-Za-z0-9._~\-]{1,72})(/[^?#]*)?", re.DOTALL)
 _NOWHERE = b"/t"
+_SCHEMES = {b"authorization": b"bearer", b"x-api-key": b""}
+_PLACEHOLDERS = frozenset({b"ollama", b"ollama-local"})
+"""Source: the keys in Ollama's cmd/launch."""
 
 
 def has_path_token(scope: Any) -> bool:
@@ -24,15 +27,21 @@ def has_path_token(scope: Any) -> bool:
 def move_path_token(scope: Any) -> dict[str, Any]:
     """Return a scope whose token is in the Authorization field and no longer in the path.
 
-    A request that has another credential as well is refused later, like any with two. The query string is dropped, as
-    it may repeat the token.
+    A request that has another credential as well is refused later, like any with two; the words that `ollama launch`
+    has tools send for want of a key are none. The query string is dropped, as it may repeat the token.
     """
     found = _PATH.fullmatch(_raw_path(scope))
-    path, headers = _NOWHERE, list(scope["headers"])
+    path, headers = _NOWHERE, [field for field in scope["headers"] if not _is_placeholder(*field)]
     if found is not None:
         path = found[2] or b"/"
         headers.append((b"authorization", b"Bearer " + found[1]))
     return {**scope, "raw_path": path, "path": path.decode("latin-1"), "headers": headers, "query_string": b""}
+
+
+def _is_placeholder(name: bytes, value: bytes) -> bool:
+    """Whether a field is a key that is none, as tools for a local Ollama send it."""
+    scheme, _, key = value.strip().rpartition(b" ")
+    return key in _PLACEHOLDERS and scheme.strip().lower() == _SCHEMES.get(name)
 
 
 def _raw_path(scope: Any) -> bytes:

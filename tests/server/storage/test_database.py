@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 
 from ollama_router_core.errors import ConfigError, StorageUnavailable
 from ollama_router_server.storage.database import Database, default_database_url, describe_url
+from support.eventually import eventually
 from support.storage import back_up, create_sqlite, delete_database, restore, sqlite_url
 
 pytestmark = pytest.mark.anyio
@@ -208,6 +209,7 @@ async def test_closing_does_not_wait_for_a_database_that_hangs(sqlite_file: Path
     await asyncio.wait_for(database.aclose(), 5)
     woken.set()
     await asyncio.gather(reading, return_exceptions=True)
+    await eventually(lambda: not open_files(sqlite_file))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files as Linux shows them")

@@ -114,6 +114,7 @@ class Database:
     def __init__(self, url: str, *, busy_timeout: float = 5.0) -> None:
         self._url = _parse(url)
         self._inode: int | None = None
+        self._closed = False
         self._busy_timeout = busy_timeout
         self.backend = self._url.get_backend_name()
         self.path = sqlite_path(url)
@@ -159,6 +160,7 @@ class Database:
         """End transactions under way, waiting for a lock's time at most, and close every connection."""
         await self._readers.aclose(grace=self._busy_timeout)
         await self._writer.aclose(grace=self._busy_timeout)
+        self._closed = True
         self._engine.dispose()
 
     @contextmanager
@@ -169,7 +171,11 @@ class Database:
         try:
             with self._engine.connect() as connection:
                 connection.execution_options(**options)
-                yield connection
+                try:
+                    yield connection
+                finally:
+                    if self._closed and not connection.invalidated:
+                        connection.detach()  # its pool is gone, and would keep it open
         except _CALLERS_FAULT as error:
             if not _schema_is_missing(error):
                 raise

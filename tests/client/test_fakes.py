@@ -60,13 +60,15 @@ def test_a_server_that_is_down() -> None:
 
 
 def test_with_mock_transport() -> None:
-    """A handler of one's own: questions about the fleet reach it too, and 404 means that a server does not say."""
+    """A handler of one's own: questions about the fleet reach it too, and a server has to answer as an Ollama does."""
 
     def handler(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/api/chat":
             asked = json.loads(request.content)["model"]
             return httpx.Response(200, json={"model": asked, "message": {"role": "assistant", "content": "mocked"}})
-        return httpx.Response(404)
+        facts = {"/api/version": {"version": "0.32.0"}, "/api/tags": {"models": [{"name": "anything"}]}}
+        found = facts.get(request.url.path)
+        return httpx.Response(404) if found is None else httpx.Response(200, json=found)
 
     config = Config(servers={"big": Server(host="big")})
     client = ollama.Client(transport=RouterTransport(config, inner=httpx.MockTransport(handler)))

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ollama_router_core.testing import EndEarly, OllamaSimulator, StreamError, model
+from ollama_router_core.testing import Answer, EndEarly, OllamaSimulator, StreamError, model
 from support.faulty_ollama import STREAM, chunk, entry, faulty_ollama, length_of
 from support.raw_client import RawClient, parsed, request_bytes
 from support.router import RunningRouter, running_router, server_entry
@@ -63,6 +63,19 @@ async def test_a_whole_stream_is_left_as_it_is(tmp_path: Path, path: str) -> Non
         answer = await answer_to(router, path)
         (row,) = await router.rows()
     assert answer.complete
+    assert row.error_code is None
+
+
+async def test_a_whole_answer_to_a_request_for_a_stream_is_left_as_it_is(tmp_path: Path) -> None:
+    """Some hosts give one: it has no end of its own."""
+    async with (
+        OllamaSimulator(models=[model(MODEL)]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+    ):
+        sim.misbehave(Answer(status=200, body=b'{"choices":[]}'), path="/v1/chat/completions")
+        answer = await answer_to(router, "/v1/chat/completions")
+        (row,) = await router.rows()
+    assert (answer.complete, answer.body) == (True, b'{"choices":[]}')
     assert row.error_code is None
 
 

@@ -20,6 +20,8 @@ from ollama_router_core.translate import error_tail, read_host_error
 
 __all__ = ["answer_head", "next_piece", "relay", "relay_late_error"]
 
+_STREAMS = frozenset({b"text/event-stream", b"application/x-ndjson"})
+
 
 def relay(environment: Environment, context: RequestContext, request: ParsedRequest, answer: Answer) -> Steps[None]:
     """Pass an answer on as it comes; one that breaks off is never ended as if it were complete."""
@@ -39,10 +41,16 @@ def relay(environment: Environment, context: RequestContext, request: ParsedRequ
     except UpstreamError as error:
         yield from cut_stream(context, error)
         return
-    if request.route.stream and context.usage is not None and not context.usage.usage.finished:
+    if _is_stream(answer) and context.usage is not None and not context.usage.usage.finished:
         yield from _end_incomplete(context, answer, last)
     else:
         yield finish(context, last)
+
+
+def _is_stream(answer: Answer) -> bool:
+    """Whether an answer has an end of its own; a request for a stream may have a whole answer all the same."""
+    kind = dict(answer.upstream.headers).get(b"content-type", b"").partition(b";")[0].strip().lower()
+    return kind in _STREAMS
 
 
 def _end_incomplete(context: RequestContext, answer: Answer, last: bytes) -> Steps[None]:

@@ -126,5 +126,5 @@ async def test_the_memory_override_decides_over_the_server_s_report(tmp_path: Pa
         router.client() as client,
     ):
         response = await client.post("/api/chat", json=CHAT)
-    assert response.status_code == 503
+    assert response.status_code == 400
     assert "48.0 GiB" in json.loads(response.text)["error"]

@@ -200,11 +200,14 @@ def bodies(seed: int, count: int) -> Iterator[bytes]:
         yield body
 
 
+_NAMES_A_MODEL = gojson.Struct("Request", {"model": gojson.STRING})
 _SHAPES = {
     "/api/generate": shapes.GENERATE, "/api/chat": shapes.CHAT, "/api/embed": shapes.EMBED,
     "/api/embeddings": shapes.EMBEDDINGS, "/api/show": shapes.SHOW, "/v1/chat/completions": shapes.OPENAI_CHAT,
     "/v1/completions": shapes.OPENAI_COMPLETION, "/v1/embeddings": shapes.OPENAI_EMBED,
-    "/v1/responses": shapes.RESPONSES, "/v1/messages": shapes.MESSAGES,
+    "/v1/responses": shapes.RESPONSES, "/v1/messages": shapes.MESSAGES, "/v1/responses/compact": shapes.RESPONSES,
+    "/v1/images/generations": _NAMES_A_MODEL, "/v1/images/edits": _NAMES_A_MODEL, "/v1/audio/speech": _NAMES_A_MODEL,
+    "/v1/systemone": _NAMES_A_MODEL,
 }  # fmt: skip
 
 

@@ -65,7 +65,7 @@ async def test_an_unknown_model_is_404_with_ollama_s_text(tmp_path: Path) -> Non
 
 
 async def test_when_nothing_fits_every_server_and_why_is_listed(tmp_path: Path) -> None:
-    """503 with numbers for each server, not a guess."""
+    """400 with numbers for each server, not a guess; trying again does not help."""
     async with (
         OllamaSimulator(models=[model("llama3.1:8b")]) as one,
         OllamaSimulator(models=[model("llama3.1:8b")]) as two,
@@ -76,8 +76,8 @@ async def test_when_nothing_fits_every_server_and_why_is_listed(tmp_path: Path) 
         router.client() as client,
     ):
         response = await client.post("/api/chat", json={"model": "llama3.1:8b", "messages": []})
-    assert response.status_code == 503
-    assert int(response.headers["retry-after"]) >= 1
+    assert response.status_code == 400
+    assert response.headers["x-should-retry"] == "false"
     text = response.json()["error"]
     assert "one needs" in text
     assert "limit 1.0 GiB" in text

@@ -109,7 +109,7 @@ async def test_clients_that_leave_and_their_own_errors_suspend_nobody(tmp_path: 
 
 
 async def test_a_hundred_at_the_end_of_the_time_out_send_one_probe(tmp_path: Path) -> None:
-    """The suspect gets exactly one request while its answer is not there; all others are served elsewhere."""
+    """The suspect gets one request at most; all others are served elsewhere, and so is that one if it is given up."""
     async with (
         OllamaSimulator(models=[model(MODEL)]) as bad,
         OllamaSimulator(models=[model(MODEL)]) as good,
@@ -123,14 +123,14 @@ async def test_a_hundred_at_the_end_of_the_time_out_send_one_probe(tmp_path: Pat
         before = len(bad.requests_to("/api/generate"))
         expire(router, "bad")
         asked = [asyncio.create_task(ask(client)) for _ in range(100)]
-        await eventually(lambda: sum(task.done() for task in asked) == 99)
+        await eventually(lambda: sum(task.done() for task in asked) >= 99)
         probes = len(bad.requests_to("/api/generate")) - before
         for task in asked:
             task.cancel()
         done = await asyncio.gather(*asked, return_exceptions=True)
     assert probes <= 1
     answers = [one for one in done if isinstance(one, httpx.Response)]
-    assert Counter(one.headers["x-router-server"] for one in answers) == {"good": 99}
+    assert {one.headers["x-router-server"] for one in answers} == {"good"}
 
 
 async def test_a_probe_that_succeeds_brings_a_server_back_slowly(tmp_path: Path) -> None:

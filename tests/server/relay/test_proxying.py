@@ -105,7 +105,7 @@ async def test_credentials_and_cookies_stay_with_the_router(tmp_path: Path) -> N
     ):
         headers = {
             "cookie": "session=canary-cookie",
-            "origin": "http://canary.example",
+            "origin": "http://localhost:3000",
             "x-api-key": router.token,
             "x-custom-auth": "canary-custom",
             "user-agent": "GitHubCopilotChat/1",
@@ -116,6 +116,7 @@ async def test_credentials_and_cookies_stay_with_the_router(tmp_path: Path) -> N
     text = repr(seen.headers)
     assert router.token not in text
     assert "canary" not in text
+    assert seen.header("origin") is None
     assert seen.header("host") == f"127.0.0.1:{sim.port}"
     assert seen.header("user-agent") == "GitHubCopilotChat/1"
 

@@ -96,7 +96,7 @@ def selection_error(
     if "incapable" in codes and codes <= {"model_missing", "disabled", "incapable"}:
         missing = frozenset[str]().union(*(verdict.reasons[0].lacks for verdict in refused))
         return ModelIncapable(f'"{request.model_text}" does not support {", ".join(sorted(missing))}', missing=missing)
-    if "memory" in codes and codes <= _LASTING:
+    if "memory" in codes and codes <= _LASTING and not unasked:
         return ModelTooLarge(
             f"{request.model_text or 'the model'} with its context is too large for every server: {_why(refused)};"
             " ask for a smaller context (num_ctx) or another model"

@@ -1,4 +1,4 @@
-"""Twice the input is at most twice the work, for every reader of what a client or a server sends.
+"""The work grows no faster than the input, for every reader of what a client or a server sends.
 
 Two measures: calls and bytes touched, on generated inputs, as a law; and the thread's own processor time from one size
 to four times that, which sees what happens inside of C: regular expressions, slices, decoders.
@@ -183,16 +183,19 @@ def ran(reader: Reader, data: bytes) -> None:
     shape=st.sampled_from(SHAPES),
     count=st.integers(200, 600),
 )
-def test_twice_the_input_is_at_most_twice_the_work(
+def test_four_times_the_input_is_at_most_four_times_the_work(
     name: str, unit: bytes, shape: tuple[bytes, bytes], count: int
 ) -> None:
-    """The law, in calls and bytes touched; what is refused earlier costs less."""
+    """The law, in calls and bytes touched; what is refused earlier costs less.
+
+    Over two doublings, since pieces that end within an escape or not change the work of a single one by half.
+    """
     reader, (before, after) = READERS[name], shape
-    for times in (count, 2 * count):
+    for times in (count, 4 * count):
         ran(reader, before + unit * times + after)  # caches are filled
     once = work(lambda: ran(reader, before + unit * count + after))
-    twice = work(lambda: ran(reader, before + unit * 2 * count + after))
-    assert twice <= 2.1 * once + SLACK
+    four_times = work(lambda: ran(reader, before + unit * 4 * count + after))
+    assert four_times <= 4.2 * once + 4 * SLACK
 
 
 def seconds(reader: Reader, data: bytes) -> float:

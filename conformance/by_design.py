@@ -76,6 +76,12 @@ ROWS: tuple[Row, ...] = (
         absent="through",
     ),
     Row(
+        key="kept where Go gives up",
+        reason="Go's server closes after a chunked body that it asked for with 100; the router sees its end and goes on",
+        where="connection kept",
+        topic="100 in chunks",
+    ),
+    Row(
         key="chunks that arrive together",
         reason="are passed on together, as RFC 9112 lets a relay do; each still ends where a line or event ends",
         where="chunks joined",

@@ -15,6 +15,8 @@ _CREATED = rb'"(created)":\s*\d+'
 _BY_KEY = re.compile(b"|".join((_TIMES, _DURATIONS, _REQUEST_IDS)))
 _BY_VALUE = re.compile(_IDS)
 _CREATED_NOW = re.compile(_CREATED)
+_LAYER = re.compile(rb'"(?:creating new|using existing) layer ')
+"""Whether a layer is new depends on what was made before, by this run too."""
 _DIGEST = re.compile(rb"sha256[:-][0-9a-fA-F]{64}")
 
 
@@ -25,7 +27,7 @@ def masked(pieces: Iterable[bytes], *, lists_models: bool, own_digest: bool, non
     content made for this run, whose names hold `nonce`.
     """
     for piece in pieces:
-        text = _BY_VALUE.sub(b'"ID"', _BY_KEY.sub(_keep_key, piece))
+        text = _LAYER.sub(b'"LAYER ', _BY_VALUE.sub(b'"ID"', _BY_KEY.sub(_keep_key, piece)))
         if not lists_models:
             text = _CREATED_NOW.sub(b'"created":"TIME"', text)
         if own_digest:

@@ -63,7 +63,8 @@ def _uploads(subject: Subject) -> Iterator[Exchange]:
     )
     yield _one("empty body in chunks", replace(plain, body=None, pieces=()))
     yield _one("100-continue", replace(plain, expects=True))
-    yield _one("100-continue in chunks", replace(plain, expects=True, body=None, pieces=(body[:10], body[10:])))
+    in_chunks = replace(plain, expects=True, body=None, pieces=(body[:10], body[10:]))
+    yield _one("100-continue in chunks", in_chunks, "100 in chunks")
     yield _one("100-continue, unknown path", replace(plain, expects=True, path="/api/nope"))
     yield _one("GET with a body", Request(method="GET", path="/api/version", body=b'{"x": 1}'), "merged")
 

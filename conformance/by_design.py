@@ -77,7 +77,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         key="kept where Go gives up",
-        reason="Go's server closes after a chunked body that it asked for with 100; the router sees its end and goes on",
+        reason="Go's server closes after a chunked body that it asked for with 100; the router goes on",
         where="connection kept",
         topic="100 in chunks",
     ),

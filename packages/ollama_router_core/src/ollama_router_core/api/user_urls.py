@@ -18,6 +18,7 @@ _AUTHORITY = re.compile(r"[/\\]*([^/\\?#]*)")
 _INSIDE = ("localhost", "local", "internal", "intranet", "lan", "home.arpa", "corp", "private")
 _NUMBER = re.compile(r"0[xX][0-9A-Fa-f]*|[0-9]+")
 _LONGEST = 4096  # characters that are looked at; a longer text is data, or nobody's address
+_LONGEST_AUTHORITY = 300  # a host name has 253; who needs more hides it
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -31,14 +32,19 @@ def leads_inside(url: str) -> bool:
         return text.startswith(("//", "\\\\"))
     scheme, rest = found[1].lower(), text[found.end() :]
     if scheme in {"http", "https"}:
-        return _is_inside(_host(rest))
+        authority = _authority(rest)
+        return len(authority) > _LONGEST_AUTHORITY or _is_inside(_host(authority))
     return scheme != "data"
 
 
-def _host(rest: str) -> str:
+def _authority(rest: str) -> str:
     found = _AUTHORITY.match(rest)
-    authority = unquote(found[1] if found else "").rpartition("@")[2]
-    folded = unicodedata.normalize("NFKC", authority).replace("\u3002", ".").lower()
+    return found[1] if found else ""
+
+
+def _host(authority: str) -> str:
+    host = unquote(authority).rpartition("@")[2]
+    folded = unicodedata.normalize("NFKC", host).replace("\u3002", ".").lower()
     if folded.startswith("["):
         return folded[1:].partition("]")[0]
     return folded.partition(":")[0].rstrip(".")

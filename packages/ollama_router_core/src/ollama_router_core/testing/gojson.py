@@ -229,7 +229,10 @@ def _syntax_text(error: json.JSONDecodeError) -> str:
     if error.pos >= len(error.doc) or error.msg.startswith("Unterminated"):
         return "unexpected EOF"
     reason = next((text for start, text in _SYNTAX.items() if error.msg.startswith(start)), "in literal")
-    first_byte = error.doc[error.pos].encode()[0]
+    at = error.pos
+    if error.msg.startswith("Illegal trailing comma"):  # from Python 3.13 on, at the comma and not behind it
+        at = len(error.doc) - len(error.doc[at + 1 :].lstrip(" \t\r\n"))
+    first_byte = error.doc[at].encode()[0]
     return f"invalid character {chr(first_byte)!r} {reason}"
 
 

@@ -21,6 +21,7 @@ from ollama_router_core.api.user_urls import leads_inside
         "HTTP://LOCALHOST:8080/",
         "http://localhost./",
         "http://gpu-box/x.png",
+        f"https://{'a.' * 200}example.org/",
         "http://metadata.google.internal/computeMetadata",
         "http://169.254.169.254/latest/meta-data",
         "http://10.1.2.3",

@@ -54,8 +54,10 @@ IDENTITY = ReplyIdentity(model="gpt-4", id="req-1", created_ns=1_700_000_000_123
 PNG = "iVBORw0KGgoAAAANSUhEUg=="
 JPEG = "/9j/4AAQSkZJRg=="
 
-texts = st.text(st.characters(exclude_categories=[]), min_size=1, max_size=12)
-"""Texts with lone surrogates among them."""
+texts = st.text(st.characters(exclude_categories=[]), min_size=1, max_size=12).filter(
+    lambda text: not text.lstrip().startswith(("<think", "<thought", "<reasoning", "[THINK"))
+)
+"""Texts with lone surrogates among them; none begins as thoughts do, which hosts write into the text."""
 words = texts.filter(str.strip)
 """Texts of more than blanks, which Anthropic refuses."""
 names = st.from_regex(r"[a-zA-Z0-9_-]{1,12}", fullmatch=True)

@@ -41,8 +41,19 @@ def test_nothing_that_was_said_is_lost(data, source, target, accepts) -> None:
     texts_after, images_after = marks_of(json.loads(sent.body))
     assert images_after == images_before
     assert set(texts_after) == set(texts_before)
-    if accepts is None or accepts.later_system != "folded":
+    if (accepts is None or accepts.later_system != "folded") and not _speaks_after_a_call(body):
         assert texts_after == texts_before
+
+
+def _speaks_after_a_call(body: dict[str, Any]) -> bool:
+    """Whether a turn has a text behind a call, as Responses alone can have: elsewhere texts stand before calls."""
+    items = body.get("input")
+    called = False
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict) and called and item.get("role") == "assistant":
+            return True
+        called = (isinstance(item, dict) and "call" in str(item.get("type"))) or called
+    return False
 
 
 @given(st.data(), chats, chats)
@@ -51,7 +62,11 @@ def test_a_request_comes_back_from_every_dialect(data, source, target) -> None:
     body = data.draw(odd_requests(source))
     there = translate_request(body, source=source, target=target, model="m")
     back = translate_request(there.body, source=target, target=source, model="m")
-    assert marks_of(json.loads(back.body)) == marks_of(body | _decoded_files(body))
+    texts, images = marks_of(json.loads(back.body))
+    texts_before, images_before = marks_of(body | _decoded_files(body))
+    if _speaks_after_a_call(body):
+        texts, texts_before = sorted(texts), sorted(texts_before)
+    assert (texts, images) == (texts_before, images_before)
 
 
 @given(st.data(), chats)

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # The machine is shared: a slow example says something about the neighbours, so there is no deadline.
-settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+# Where a merge depends on it, the same examples are tried each time; elsewhere they are new ones.
+settings.register_profile(
+    "default",
+    deadline=None,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+    database=None if "CI" in os.environ else settings.default.database,
+)
 settings.register_profile("deep", settings.get_profile("default"), max_examples=500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

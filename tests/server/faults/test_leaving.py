@@ -101,10 +101,11 @@ async def test_leaving_at_random_moments_leaves_nothing_behind(tmp_path: Path, m
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_client_that_leaves_before_the_answer_is_noticed(tmp_path: Path, way: str, stream: bool) -> None:
     """While the server reads the prompt nothing flows either way: the leaving alone must wake the router."""
-    gone = asyncio.Event()
+    asked, gone = asyncio.Event(), asyncio.Event()
 
     async def silent(peer: Peer, head: bytes) -> bool:
         await peer.body(length_of(head))
+        asked.set()
         await peer.at_eof()
         gone.set()
         return False
@@ -112,7 +113,7 @@ async def test_a_client_that_leaves_before_the_answer_is_noticed(tmp_path: Path,
     async with faulty_ollama(silent) as server, running_router(tmp_path, {"one": entry(server)}) as router:
         async with RawClient.open(router.port) as client:
             await client.send(request_bytes(router.token, chat(stream=stream)))
-            await eventually(lambda: router.services.fleet.running("one") == 1)
+            await asked.wait()
             if way == "reset":
                 client.reset()
             elif way == "half-close":
@@ -128,10 +129,11 @@ async def test_a_client_that_leaves_before_the_answer_is_noticed(tmp_path: Path,
 @pytest.mark.front_only
 async def test_a_client_that_has_sent_its_next_request_is_noticed_too(tmp_path: Path) -> None:
     """What is pipelined behind a request waits for its answer; that must not hide that nobody waits for it."""
-    gone = asyncio.Event()
+    asked, gone = asyncio.Event(), asyncio.Event()
 
     async def silent(peer: Peer, head: bytes) -> bool:
         await peer.body(length_of(head))
+        asked.set()
         await peer.at_eof()
         gone.set()
         return False
@@ -139,7 +141,7 @@ async def test_a_client_that_has_sent_its_next_request_is_noticed_too(tmp_path: 
     async with faulty_ollama(silent) as server, running_router(tmp_path, {"one": entry(server)}) as router:
         async with RawClient.open(router.port) as client:
             await client.send(request_bytes(router.token, chat()) * 3)
-            await eventually(lambda: router.services.fleet.running("one") == 1)
+            await asked.wait()
             await client.send(request_bytes(router.token, chat()) * 3)
         async with asyncio.timeout(10):
             await gone.wait()

@@ -107,7 +107,7 @@ async def test_a_client_that_leaves_leaves_the_line(tmp_path: Path) -> None:
     ):
         sim.misbehave(Silence(), path="/api/generate", times=1)
         first = asyncio.create_task(ask(client))
-        await eventually(lambda: router.services.fleet.running("one") == 1)
+        await eventually(lambda: len(sim.requests_to("/api/generate")) == 1)
         second = asyncio.create_task(ask(client))
         await eventually(lambda: waiting(router) == 1)
         second.cancel()

@@ -71,7 +71,6 @@ class FakeUpstream:
     request: Outgoing
     status: int = 0
     headers: Headers = ()
-    connect_seconds: float = 0.0
     released: int = 0
 
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from ollama_router_core.admission import Admission, Dispatch, Refusal, Ticket
 from ollama_router_core.errors import ModelNotFound, ModelTooLarge, Overloaded
+from ollama_router_core.fleet.capacity import Capacity, HeldModel
 from support.fleets import GIB, installed, loaded, make_config, make_facts, make_fleet, make_request
 
 SMALL, LARGE = "llama3.1:8b", "llama3.3:70b"
@@ -337,6 +338,52 @@ class TestFastest:
         admission.arrive(ticket(2, arrived=200.0), WARM, 200.0)
         outcomes = admission.finished(0, WARM, 200.5)
         assert [(one.ticket.number, one.unload) for one in outcomes] == [(1, (SMALL,))]
+
+    def test_a_load_lasts_until_it_is_seen_to_be_over(self):
+        """It may wait for room at the server: others sent after it would only wait behind it."""
+        empty, admission = make_fleet(make_facts("a", DISK)), make()
+        assert numbers(admission.arrive(ticket(0), empty, 0.0)) == [0]
+        assert admission.arrive(ticket(1, "other"), empty, 0.0) == ()
+        assert admission.tick(empty, 200.0) == ()
+        shown = make_fleet(make_facts("a", DISK, (loaded(SMALL, 5 * GIB),), loaded_at=200.5))
+        assert numbers(admission.changed(shown, 200.5)) == [1]
+
+    def test_an_answer_shows_that_a_load_is_over(self):
+        """Before any report does."""
+        empty, admission = make_fleet(make_facts("a", DISK)), make()
+        admission.arrive(ticket(0), empty, 0.0)
+        admission.arrive(ticket(1, "other"), empty, 0.0)
+        assert numbers(admission.first_byte(0, empty, 1.0)) == [1]
+
+    def test_a_model_that_may_have_to_go_gets_nothing_new(self):
+        """Where room is a guess the server unloads what is idle first; a request for that would become a load."""
+        admission = make({"a": {}})
+        admission.arrive(ticket(0), WARM, 0.0)
+        admission.arrive(ticket(1, LARGE), WARM, 0.0)
+        assert numbers(admission.tick(WARM, 50.0)) == [1]
+        assert admission.arrive(ticket(2, arrived=50.0), WARM, 50.0) == ()
+        assert admission.finished(0, WARM, 51.0) == ()
+        both = make_facts("a", DISK, (loaded(SMALL, 5 * GIB), loaded(LARGE, 45 * GIB)), loaded_at=100.0)
+        assert numbers(admission.changed(make_fleet(both), 100.0)) == [2]
+
+    def test_a_model_beside_which_another_surely_fits_goes_on_during_its_load(self):
+        """Until the load takes longer than it should: then it waits for something."""
+        admission = make(max_waiting=100)
+        admission.arrive(ticket(0), WARM, 0.0)
+        assert numbers(admission.arrive(ticket(1, "other"), WARM, 0.0)) == [1]
+        admission.arrive(ticket(2), WARM, 0.0)
+        admission.arrive(ticket(3), WARM, 0.0)
+        assert numbers(admission.finished(0, WARM, 1.0)) == [2]
+        assert admission.finished(2, WARM, 300.0) == ()
+
+    def test_what_must_go_is_named_though_how_much_fits_is_a_guess(self):
+        """With as much memory as there may be there would be no room; beyond that the server chooses."""
+        seen = Capacity().observe({"x": HeldModel(45 * GIB, 45 * GIB)}, {"y": HeldModel(20 * GIB, 20 * GIB)}, 0.0)
+        held = (loaded("other", 30 * GIB), loaded("small", 5 * GIB))
+        fleet = make_fleet(make_facts("a", DISK, held, capacity=seen))
+        assert not seen.room(None).measured
+        (sent,) = make({"a": {}}).arrive(ticket(0, LARGE), fleet, 0.0)
+        assert sent.unload == ("other:latest",)
 
     def test_nobody_starves(self):
         """A large model that waits beside a stream of small requests gets its turn in minutes."""

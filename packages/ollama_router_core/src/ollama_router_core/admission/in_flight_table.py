@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from ollama_router_core.admission.tickets import Ticket
 from ollama_router_core.api.model_names import CanonicalName
-from ollama_router_core.fleet.snapshot import EMPTY
+from ollama_router_core.fleet.runners import runner_of
+from ollama_router_core.fleet.snapshot import EMPTY, ServerFacts
 from ollama_router_core.fleet.speeds import SHARING
 from ollama_router_core.routing.candidates import RequestKind, kind_of
 
@@ -47,10 +48,10 @@ class ServerLoad:
         """The same with another request beside."""
         return float((len(self.running) + 1) ** SHARING) if self.running else 1.0
 
-    def loading(self, now: float) -> Running | None:
-        """The request whose model is being loaded: no answer yet, and the load should not be over."""
+    def loading(self, facts: ServerFacts, now: float) -> Running | None:
+        """The request whose model is being loaded, or waits for room: no answer yet, and no report shows the model."""
         for running in self.running.values():
-            if running.load and not running.answering and now < running.since + running.load:
+            if not running.answering and (now < running.since + running.load or not _shows(facts, running)):
                 return running
         return None
 
@@ -165,6 +166,14 @@ def _count(counts: dict[RequestKind, dict[str, int]], kind: RequestKind, server:
     del row[server]
     if not row:
         del counts[kind]
+
+
+def _shows(facts: ServerFacts, running: Running) -> bool:
+    """Whether a request's model is in memory, seen there since a load of it was sent."""
+    model = running.kind.model
+    if running.load and (facts.loaded_at is None or facts.loaded_at <= running.since):
+        return False
+    return model is None or runner_of(facts, model) is not None
 
 
 def _by_model(server_load: ServerLoad) -> dict[CanonicalName, int]:

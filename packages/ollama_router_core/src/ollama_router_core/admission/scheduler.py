@@ -6,6 +6,9 @@ waits for it: the weight it serves in that time must exceed the weight that the 
 the price of loading them again, as likely as they will be asked for. Where a model is loaded elsewhere only the share
 of the group counts that this server would take over, and nothing does when the others would be done before the load.
 A load that needs the room of busy models reserves the server: those models get nothing new there until they are idle.
+A load is under way until its answer begins or a report shows the model, however long it was expected to take: it may
+wait in Ollama's own queue until some model is idle, which then goes. Nothing else is loaded there meanwhile, and where
+room is a guess the other models get nothing new.
 """
 
 from __future__ import annotations
@@ -108,7 +111,17 @@ class Scheduler:
             return False
         if server_load.by_kind and server_load.by_kind.get(kind, 0) >= cost.parallel:
             return False
+        if self._is_leaving(cost, kind, server_load):
+            return False
         return self._has_room(cost.candidate, server_load)
+
+    def _is_leaving(self, cost: ServiceCost, kind: RequestKind, server_load: ServerLoad) -> bool:
+        """Whether a model may go as soon as it is idle, as another waits there for room."""
+        now, candidate = self._costs.now, cost.candidate
+        coming = server_load.loading(candidate.facts, now) if server_load.running else None
+        if coming is None or coming.kind == kind:
+            return False
+        return not candidate.room.measured or now > coming.since + coming.load
 
     def _has_room(self, candidate: Candidate, server_load: ServerLoad) -> bool:
         snapshot = self._costs.snapshot
@@ -178,7 +191,7 @@ class Scheduler:
                 server_load.reserved_for, server_load.evicting = None, ()
             elif (
                 not any(server_load.runs(model) for model in server_load.evicting)
-                and server_load.loading(self._costs.now) is None
+                and server_load.loading(cost.candidate.facts, self._costs.now) is None
             ):
                 unload, server_load.reserved_for, server_load.evicting = server_load.evicting, None, ()
                 yield self._load_for(group, cost, unload)
@@ -189,12 +202,20 @@ class Scheduler:
         return self._schedule(group, self._next(group, cost), cost, load=cost.load, unload=gone, reason=reason)
 
     def _named(self, candidate: Candidate, victims: tuple[CanonicalName, ...]) -> tuple[CanonicalName, ...]:
-        """The victims to be unloaded beforehand; none where only a number of models is in the way that nobody saw."""
+        """The victims to be unloaded beforehand: those without whom there is surely no room.
+
+        None where only a number of models is in the way that nobody saw.
+        """
         room, own = candidate.room, candidate.loaded
-        held = sum([one.size for one in candidate.others]) + sum(self._arriving(candidate))
+        sizes = {one.name: one.size for one in candidate.others}
+        held = sum(sizes.values()) + sum(self._arriving(candidate))
         known = room.counted if room.holds(candidate.size, held) else room.measured
-        loaded = candidate.facts.loaded
-        return tuple([one for one in victims if one in loaded and (known or (own is not None and one == own.name))])
+        loaded, gone = candidate.facts.loaded, []
+        for one in victims:
+            if one in loaded and (known or room.surely_lacks(candidate.size, held) or (own and one == own.name)):
+                gone.append(one)
+                held -= sizes.get(one, 0)
+        return tuple(gone)
 
     def best_load(self, groups: Iterable[RequestGroup], servers: Iterable[str]) -> ScheduledTicket | None:
         """The load that pays most among these groups and servers, if one does and its room is free.
@@ -219,8 +240,10 @@ class Scheduler:
         return None
 
     def _may_load(self, server: str) -> bool:
-        server_load = self._in_flight.server(server)
-        return server_load.reserved_for is None and server_load.loading(self._costs.now) is None
+        server_load, facts = self._in_flight.server(server), self._costs.snapshot.servers.get(server)
+        if facts is None or server_load.reserved_for is not None:
+            return False
+        return server_load.loading(facts, self._costs.now) is None
 
     def _is_reserved(self, kind: RequestKind) -> bool:
         return any(server_load.reserved_for == kind for server_load in self._in_flight.servers.values())

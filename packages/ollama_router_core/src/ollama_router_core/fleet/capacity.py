@@ -75,11 +75,12 @@ class Capacity(Struct, frozen=True):
         models = max(self.models, _MODELS) if self.too_many is None else self.too_many - 1
         counted = self.too_many is not None
         if self.less_than is None:
-            return Room(_UNKNOWN if told is None else told, models, counted=counted, measured=told is not None)
+            limit = _UNKNOWN if told is None else told
+            return Room(limit, models, most=limit, counted=counted, measured=told is not None)
         least = min(max(self.most, _size_from(self.most)), self.less_than - 1)
         most = max(self.most, min(_size_below(self.less_than), self.less_than - 1))
         limit = least if told is None else min(told, most)
-        return Room(limit, models, counted=counted, measured=told is not None or least == most)
+        return Room(limit, models, most=most, counted=counted, measured=told is not None or least == most)
 
 
 def _size_from(least: int) -> int:
@@ -108,10 +109,14 @@ def _has_time_left(one: HeldModel, now: float) -> bool:
 
 
 class Room(Struct, frozen=True):
-    """Bytes of memory, and how many models are held at most; `measured` and `counted` say that these are no guesses."""
+    """Bytes of memory, and how many models are held at most; `measured` and `counted` say that these are no guesses.
+
+    The memory is at most `most` bytes.
+    """
 
     limit: int
     models: int
+    most: int = _UNKNOWN
     counted: bool = False
     measured: bool = False
 
@@ -123,6 +128,10 @@ class Room(Struct, frozen=True):
     def fits(self, size: int, held: int, count: int) -> bool:
         """Whether a model of `size` bytes is loaded beside `count` others of `held` bytes; alone it always is."""
         return not count or (count < self.models and self.holds(size, held))
+
+    def surely_lacks(self, size: int, held: int) -> bool:
+        """Whether a model of `size` bytes is not loaded beside others of `held` bytes, with as much as there may be."""
+        return bool(held) and size > _FIT_SHARE * (self.most - held)
 
     def holds(self, size: int, held: int) -> bool:
         """The same by bytes alone."""

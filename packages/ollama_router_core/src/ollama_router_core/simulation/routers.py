@@ -286,8 +286,9 @@ class StrategyRouter:
         number = timing.job.number
         if event.kind == "first_token":
             seen = partial(observe_load_finished, name=timing.job.model, load=Load(timing.job.num_ctx), now=now)
-            self._fleet.update(server, seen, now)
-            return self._actions(self._admission.first_byte(number, self._snapshot(now), now), now)
+            loaded = self._fleet.update(server, seen, now)
+            actions = self._actions(self._admission.first_byte(number, self._snapshot(now), now), now)
+            return [*actions, *self._ask(server, now)] if loaded else actions
         if event.kind == "failed":
             return self._next_server(timing.job, server, now)
         self._learn(server, timing)
@@ -343,13 +344,18 @@ class StrategyRouter:
         at = self._admission.next_tick(now) if self._late else None
         return min(self._polls.next_at, math.inf if at is None else at)
 
+    def _ask(self, server: str, now: float) -> list[Action]:
+        """What a server holds, in its turn and when an answer shows that this has changed."""
+        if not self._fleet.servers[server].up:
+            return []
+        self._polls.ask(self._fleet, server, now)
+        return self._actions(self._admission.changed(self._snapshot(now), now), now)
+
     def wake(self, now: float) -> Iterable[Action]:
         """Time passed."""
         actions: list[Action] = []
         for name in self._polls.due(now):
-            if self._fleet.servers[name].up:
-                self._polls.ask(self._fleet, name, now)
-                actions += self._actions(self._admission.changed(self._snapshot(now), now), now)
+            actions += self._ask(name, now)
         at = self._admission.next_tick(now) if self._late else None
         if at is not None and at <= now:
             actions += self._actions(self._admission.tick(self._snapshot(now), now), now)

@@ -137,12 +137,8 @@ class HttptoolsUpstream:
         return call
 
     async def _connect_for(self, call: UpstreamCall, request: UpstreamRequest) -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
         try:
-            connection = await self._connect(request.origin, request.timeouts.connect)
-            call.connect_seconds = loop.time() - began
-            self._start(call, connection, request)
+            self._start(call, await self._connect(request.origin, request.timeouts.connect), request)
         except Exception as error:  # noqa: BLE001 - whoever asks for the head is told
             call.failed(error)
 

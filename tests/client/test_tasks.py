@@ -26,6 +26,7 @@ class Upstream:
         self.request = request
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
+        self.connect_seconds = 0.0
 
 
 @pytest.fixture

@@ -71,6 +71,7 @@ class FakeUpstream:
     request: Outgoing
     status: int = 0
     headers: Headers = ()
+    connect_seconds: float = 0.0
     released: int = 0
 
 

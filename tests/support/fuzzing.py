@@ -50,6 +50,7 @@ class _Call:
         self.status = 0
         self.headers: Headers = ()
         self.complete = False
+        self.connect_seconds = 0.0
         self._listener = listener
         self._answer = b""
         self._task = asyncio.ensure_future(self._exchange(upstream, request))

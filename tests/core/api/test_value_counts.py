@@ -49,6 +49,6 @@ def test_slices_change_nothing(value: object, size: int) -> None:
     text = json.dumps(value).encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(value_counts, "_SLICE", size)
-        sliced = b"".join(value_counts._outside_strings(text))
-    assert sliced == b"".join(value_counts._outside_strings(text))
+        sliced = b"".join(value_counts.outside_strings(text))
+    assert sliced == b"".join(value_counts.outside_strings(text))
     assert b'"' not in sliced

@@ -12,8 +12,15 @@ from ollama_router_core.api.requests import ParsedRequest, parse_request
 from ollama_router_core.config import Config, ExternalHost, HostedModel, Server
 from ollama_router_core.outbound.destinations import Destination, build_destinations
 from ollama_router_core.outbound.header_fields import answer_fields, request_fields
-from ollama_router_core.outbound.sending import answer_here, prepare
-from ollama_router_core.translate import ReplyIdentity, Route, UntranslatableRequest
+from ollama_router_core.outbound.sending import Translation, answer_here, prepare
+from ollama_router_core.translate import (
+    ReplyIdentity,
+    ReplyOptions,
+    Route,
+    UntranslatableReply,
+    UntranslatableRequest,
+    route_at,
+)
 from ollama_router_core.translate.anthropic.codec import ANTHROPIC_MESSAGES
 from ollama_router_core.translate.openai.codec import OPENAI_CHAT
 from ollama_router_core.translate.openai_responses.codec import OPENAI_RESPONSES
@@ -135,3 +142,30 @@ def test_no_server_speaks_to_what_stands_in_front_of_the_router(name: str) -> No
     """Proxies act on some fields, clients on others; a server's do not reach them, whatever case it writes."""
     for rewritten in (False, True):
         assert answer_fields([(name.encode(), b"/users.json")], rewritten=rewritten) == []
+
+
+def _translated(path: str, host: str, reply: dict[str, Any]) -> dict[str, Any]:
+    spoken, asked = route_at(path), route_at(host)
+    assert spoken is not None
+    assert asked is not None
+    translation = Translation(client=spoken, host=asked, stream=False, options=ReplyOptions())
+    identity = ReplyIdentity(model="m", id="1", created_ns=0)
+    text = json.dumps(reply).encode()
+    written: dict[str, Any] = json.loads(
+        translation.reply([text[:9], text[9:]], identity, elapsed_ns=1, keep=lambda _: None)
+    )
+    return written
+
+
+def test_a_batch_of_vectors_is_many_numbers() -> None:
+    """A decoder makes little of numbers: 300 vectors of 1,536 are translated."""
+    vector = [0.5] * 1536
+    reply = {"data": [{"index": n, "embedding": vector} for n in range(300)], "usage": {"prompt_tokens": 3}}
+    assert _translated("/api/embed", "/v1/embeddings", reply)["embeddings"] == [vector] * 300
+
+
+def test_an_answer_of_more_values_than_a_model_writes_is_not_translated() -> None:
+    """What a decoder takes long for holds up everybody: the answer is refused, and the text says for what."""
+    message = {"role": "assistant", "content": "", "logprobs": [0] * 300_001}
+    with pytest.raises(UntranslatableReply, match="the answer has more than 300,000 values"):
+        _translated("/api/chat", "/v1/chat/completions", {"choices": [{"message": message}]})

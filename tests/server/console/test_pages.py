@@ -186,3 +186,25 @@ async def test_a_request_in_progress_is_cancelled_by_who_may(tmp_path: Path) -> 
         browser = await signed_in(router, router.admin_token)
         assert "request.cancel" in (await browser.get("/console/history")).text
         await browser.aclose()
+
+
+async def test_a_load_is_explained_by_the_decision_of_then(tmp_path: Path) -> None:
+    """The request that loaded the model shows why it went there, whatever has happened since; the next shows none."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim), "off": {"host": "127.0.0.1", "port": 2}}) as router,
+        router.client() as client,
+        router.client(router.admin_token) as admin,
+    ):
+        await client.post("/api/chat", json=CHAT)
+        await admin.post("/router/servers/one/drain")
+        await admin.post("/router/servers/one/undrain")
+        await client.post("/api/chat", json=CHAT)
+        warm, cold = await router.rows(2)
+        kept = (await admin.get(f"/router/requests/{cold.id}")).json()["decision"]
+        assert {one["server"]: one["verdict"] for one in kept["candidates"]} == {"one": "chosen", "off": "refused"}
+        browser = await signed_in(router, router.admin_token)
+        assert "not loaded" in (await browser.get(f"/console/requests/{cold.id}")).text
+        assert (await admin.get(f"/router/requests/{warm.id}")).json()["decision"] is None
+        assert "Not kept" in (await browser.get(f"/console/requests/{warm.id}")).text
+        await browser.aclose()

@@ -55,7 +55,7 @@ async def test_the_answer_says_what_the_router_did(tmp_path: Path) -> None:
 
 
 async def test_usage_of_a_stream_reaches_the_row(tmp_path: Path) -> None:
-    """Tokens and load time are read from the stream as it passes."""
+    """Tokens and the times of its phases are read from the stream as it passes."""
     async with (
         OllamaSimulator(models=[model("llama3.1:8b")], answer_tokens=7) as sim,
         running_router(tmp_path, {"one": server_entry(sim)}) as router,
@@ -68,6 +68,10 @@ async def test_usage_of_a_stream_reaches_the_row(tmp_path: Path) -> None:
     assert row.streamed
     assert (row.prompt_tokens, row.completion_tokens) == (final["prompt_eval_count"], 7)
     assert row.load_ms == pytest.approx(final["load_duration"] / 1e6)
+    assert row.prefill_ms == pytest.approx(final["prompt_eval_duration"] / 1e6)
+    assert row.decode_ms == pytest.approx(final["eval_duration"] / 1e6)
+    assert row.connect_ms is not None
+    assert 0 < row.connect_ms < row.total_ms
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ async def test_a_row_comes_out_as_it_went_in(log: RequestLog) -> None:
         id="a", started_at=1.25, user="alice", client="::1", method="POST", path="/api/chat",
         model_asked="m", model_served="m:latest", server="big", status=200, attempts=2, streamed=True,
         queue_ms=0.5, queue_position=3, expected_wait_ms=1.5, ttft_ms=2.5, total_ms=3.5, load_ms=4.5,
+        connect_ms=0.25, prefill_ms=1.25, decode_ms=2.25, decision="{}",
         prompt_tokens=2**40, completion_tokens=7, cached_tokens=6, cache_write_tokens=5, reasoning_tokens=4,
         tokens_estimated=True, num_ctx=8192, bytes_in=2**40, bytes_out=9,
         reason="größter 🦙", error_code="upstream_timeout", error="server big was silent",

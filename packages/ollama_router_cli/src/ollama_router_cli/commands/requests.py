@@ -90,6 +90,8 @@ def show(
     print_table(("", ""), [(phase["name"], format_ms(phase["ms"])) for phase in view["phases"]], right=("",))
     if view["reason"]:
         print_result(f"why there: {view['reason']}")
+    if view["decision"] is not None:
+        _print_decision(view["decision"])
 
 
 @app.command("cancel", epilog=examples("orouter requests cancel 019ab3f2c4d1a2b3c4d5e6f70001"))
@@ -107,6 +109,17 @@ def cancel(
         print_json(done)
     else:
         print_result(f"{request_id} is ended")
+
+
+def _print_decision(decision: dict[str, Any]) -> None:
+    """The servers as they were when it was decided."""
+    rows = [
+        (one["server"], one["verdict"], ", ".join(reason["text"] for reason in one["reasons"]))
+        for one in decision["candidates"]
+    ]
+    print_table(("server", "then", "because"), rows)
+    if decision["others"]:
+        print_result("others: " + ", ".join(f"{count} {code}" for code, count in decision["others"].items()))
 
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:

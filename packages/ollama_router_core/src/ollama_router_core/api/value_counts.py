@@ -8,37 +8,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["too_many_values"]
+__all__ = ["MOST_VALUES", "outside_strings", "too_many_values"]
 
 _FEW_BYTES = 256 * 1024
 """Below, a text cannot have so many values that decoding it takes long."""
 _MOST_STRINGS = 100_000
-_MOST_VALUES = 300_000
+MOST_VALUES = 300_000
 """Commas and brackets: a prompt as Ollama's `context` has up to 262,144 numbers."""
+_SEPARATORS = (b",", b"[", b"{")
 _SLICE = 1024 * 1024
 
 
-def too_many_values(body: bytes) -> str | None:
+def too_many_values(body: bytes, *, most: int = MOST_VALUES) -> str | None:
     """Say what a text has too many of: strings, keys included, or values; None if a decoder takes it in its stride.
 
     What stands within strings does not count, so a long text is none of many values.
     """
     if len(body) <= _FEW_BYTES:
         return None
-    quotes = body.count(b'"')
-    if quotes > 2 * _MOST_STRINGS and quotes - body.count(rb"\"") > 2 * _MOST_STRINGS:
+    quotes = _count(body, b'"')
+    if quotes > 2 * _MOST_STRINGS and quotes - _count(body, rb"\"") > 2 * _MOST_STRINGS:
         return f"more than {_MOST_STRINGS:,} strings"
-    if _separators(body) > _MOST_VALUES and sum(map(_separators, _outside_strings(body))) > _MOST_VALUES:
-        return f"more than {_MOST_VALUES:,} values"
+    if _count(body, *_SEPARATORS) > most and sum(_count(part, *_SEPARATORS) for part in outside_strings(body)) > most:
+        return f"more than {most:,} values"
     return None
 
 
-def _separators(text: bytes) -> int:
-    return text.count(b",") + text.count(b"[") + text.count(b"{")
+def _count(text: bytes, *words: bytes) -> int:
+    """How often any of the words occurs, slice by slice; one that a cut divides is left out, which is one in many."""
+    starts = range(0, len(text), _SLICE)
+    return sum(text.count(word, start, start + _SLICE) for start in starts for word in words)
 
 
-def _outside_strings(body: bytes) -> Iterator[bytes]:
-    """What of a text stands between its strings, slice by slice."""
+def outside_strings(body: bytes) -> Iterator[bytes]:
+    """What of a JSON text stands between its strings, slice by slice."""
     inside, carried = 0, b""
     for start in range(0, len(body), _SLICE):
         piece = carried + body[start : start + _SLICE]

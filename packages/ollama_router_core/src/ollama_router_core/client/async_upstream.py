@@ -31,6 +31,7 @@ class AsyncUpstream:
     Attributes:
         status: of the answer, 0 before its head came.
         headers: of the answer.
+        connect_seconds: 0, as the program's transport does not tell.
         scope: of the task that reads the answer beside others, if one does.
     """
 
@@ -46,6 +47,7 @@ class AsyncUpstream:
         self._complete = False
         self.status = 0
         self.headers: Headers = ()
+        self.connect_seconds = 0.0
         self.scope: anyio.CancelScope | None = None
 
     async def open(self) -> None:

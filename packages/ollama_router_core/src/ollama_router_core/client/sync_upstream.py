@@ -23,6 +23,7 @@ class SyncUpstream:
     Attributes:
         status: of the answer, 0 before its head came.
         headers: of the answer.
+        connect_seconds: 0, as the program's transport does not tell.
         shared: a thread of its own reads the answer, beside others.
         released: nobody wants more of it.
     """
@@ -35,6 +36,7 @@ class SyncUpstream:
         self._pieces: Iterator[bytes] = iter(())
         self.status = 0
         self.headers: Headers = ()
+        self.connect_seconds = 0.0
         self.shared = False
         self.released = False
 

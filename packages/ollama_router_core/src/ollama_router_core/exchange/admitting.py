@@ -16,6 +16,7 @@ from ollama_router_core.exchange.events import Queued, Refused, Slot
 from ollama_router_core.exchange.policy import stand_in
 from ollama_router_core.exchange.waiting import waiting_of
 from ollama_router_core.fleet.prefixes import conversation_of
+from ollama_router_core.routing.kept_decisions import kept_decision
 from ollama_router_core.routing.strategies import STRATEGIES
 
 __all__ = ["admit", "free_memory"]
@@ -57,6 +58,9 @@ def _granted(environment: Environment, context: RequestContext, request: ParsedR
     """Get a slot on a server that the user may use."""
     slot = yield from _in_turn(environment, context, request)
     context.decision, context.decided = slot.decision, environment.now()
+    unusual = context.queue_position is not None or context.fallback is not None
+    if unusual or not slot.decision.explanation.is_routine:
+        context.kept_decision = kept_decision(slot.decision)  # now: soon more is known than it went by
     if context.user is not None:
         try:
             slot.decision = granted_ranking(environment, context.user, slot.decision)

@@ -172,6 +172,7 @@ def _try(
     repeatable = destination.ends_runs or request.endpoint.kind is Kind.READ
     try:
         answer = yield from _answer(environment, context, request, destination, heartbeat, repeatable=repeatable)
+        context.reached = started + answer.upstream.connect_seconds
         answer.permit = permit
         return (yield from _judged(environment, context, request, answer, permit)), answer
     except UpstreamError as error:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from ollama_router_core.access.limits import Standing, limit_headers
 from ollama_router_core.api.endpoints import Endpoint, Family, family_of_path
 from ollama_router_core.api.requests import RouteRequest
-from ollama_router_core.errors import RouterError
+from ollama_router_core.errors import RouterError, SelectionError
 from ollama_router_core.exchange.events import Caller, Headers, Reservation
 from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.records.request_record import RequestRecord
@@ -17,6 +17,7 @@ from ollama_router_core.records.user_text import shown, shown_within
 from ollama_router_core.responses.token_counts import NO_TOKENS, TokenCounts, count_tokens, estimate_unseen
 from ollama_router_core.responses.usage import Usage, UsageReader
 from ollama_router_core.routing.decision import Decision
+from ollama_router_core.routing.kept_decisions import kept_decision
 from ollama_router_core.translate import ReplyIdentity
 
 __all__ = ["Observer", "RequestContext"]
@@ -58,6 +59,8 @@ class RequestContext(Struct, eq=False, kw_only=True):
         conversation: identifies the conversation that this is a turn of, where the strategy asks for it.
         prefix: the server that holds its prompt.
         decided: when a server was chosen.
+        reached: when there was a connection to the server that answered.
+        kept_decision: the decision as JSON, where somebody may ask for it later.
         first_byte: when the first byte of an answer came.
         head_written: the answer has begun; its status and fields stand.
         framed: the answer has a declared length, so nothing can be added to it.
@@ -78,6 +81,8 @@ class RequestContext(Struct, eq=False, kw_only=True):
     route: RouteRequest | None = None
     decision: Decision | None = None
     decided: float | None = None
+    reached: float | None = None
+    kept_decision: str | None = None
     conversation: int | None = None
     prefix: HeldPrefix | None = None
     queue_position: int | None = None
@@ -197,9 +202,12 @@ class RequestContext(Struct, eq=False, kw_only=True):
             queue_ms=self._since_start(self.decided),
             queue_position=self.queue_position,
             expected_wait_ms=self.expected_wait_ms,
+            connect_ms=self._connect_ms,
             ttft_ms=self._since_start(self.first_byte),
             total_ms=(now - self.started) * 1000,
-            load_ms=None if usage.load_duration is None else usage.load_duration / 1e6,
+            load_ms=_ms(usage.load_duration),
+            prefill_ms=_ms(usage.prompt_eval_duration),
+            decode_ms=_ms(usage.eval_duration),
             prompt_tokens=tokens.prompt,
             completion_tokens=tokens.completion,
             cached_tokens=usage.cached_tokens,
@@ -212,7 +220,24 @@ class RequestContext(Struct, eq=False, kw_only=True):
             reason=self.reason,
             error_code=self.error.code if self.error else None,
             error=shown_within(self.error.message, self._model_asked) if self.error else None,
+            decision=self._decision_kept(),
         )
+
+    @property
+    def _connect_ms(self) -> float | None:
+        return None if self.decided is None or self.reached is None else (self.reached - self.decided) * 1000
+
+    def _decision_kept(self) -> str | None:
+        """The decision of a request that failed for it, was sent on or has waited; else what was kept at the time."""
+        decision = self.decision
+        if self.kept_decision is not None or decision is None:
+            return self.kept_decision
+        is_told = self.attempts > 1 or self.queue_position is not None or isinstance(self.error, SelectionError)
+        return kept_decision(decision) if is_told else None
 
     def _since_start(self, moment: float | None) -> float | None:
         return None if moment is None else (moment - self.started) * 1000
+
+
+def _ms(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else nanoseconds / 1e6

@@ -185,6 +185,10 @@ class Upstream(Protocol):
     def headers(self) -> Headers:
         """The fields of that head, empty before."""
 
+    @property
+    def connect_seconds(self) -> float:
+        """How long its connection took to make; 0 for one that was kept, and where nobody knows."""
+
 
 class Piece(Struct, frozen=True):
     """Bytes of an answer's body; `complete` says that they are the last."""

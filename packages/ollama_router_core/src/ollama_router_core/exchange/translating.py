@@ -21,7 +21,6 @@ from ollama_router_core.translate import HostFailed, StreamTranslator, Translate
 
 __all__ = ["answer_in_place", "relay_translated"]
 
-_LONGEST_REPLY = 64 * 1024 * 1024
 _DRAIN_SECONDS = 1.0
 
 
@@ -130,14 +129,13 @@ def _drain(context: RequestContext, answer: Answer) -> Steps[None]:
 def _relay_whole(
     environment: Environment, context: RequestContext, answer: Answer, translation: Translation
 ) -> Steps[None]:
-    body = yield from _read(answer)
-    now = context.first_byte = environment.now()
     usage = context.usage = UsageReader(translation.host.family, streamed=False)
-    usage.feed(body)
-    elapsed, turns = context.elapsed_ns(now), list[TurnThoughts]()
-    reply = partial(translation.reply, body, context.identity, elapsed_ns=elapsed, keep=turns.append)
+    pieces = yield from _read(answer, usage, longest=translation.longest_reply)
+    now = context.first_byte = environment.now()
+    turns: list[TurnThoughts] = []
+    reply = partial(translation.reply, pieces, context.identity, elapsed_ns=context.elapsed_ns(now), keep=turns.append)
     try:
-        written = yield from computed(len(body), reply)
+        written = yield from computed(usage.size, reply)
     except HostFailed as error:
         context.error = error
         yield from _write_error(context, answer, translation.failure(error, context.identity))
@@ -167,17 +165,17 @@ def _write_whole(context: RequestContext, status: int, fields: Headers, body: by
     yield finish(context, body)
 
 
-def _read(answer: Answer) -> Steps[bytes]:
+def _read(answer: Answer, usage: UsageReader, *, longest: int) -> Steps[list[bytes]]:
     pieces: list[bytes] = []
-    size = 0
     receive = Receive(answer.upstream)
     while not answer.complete:
         piece: Piece = yield receive
-        pieces.append(answer.take(piece))
-        size += len(piece.data)
-        if size > _LONGEST_REPLY:
-            raise UpstreamProtocolError(f"{answer.destination.name} answered with more than {_LONGEST_REPLY} bytes")
-    return b"".join(pieces)
+        data = answer.take(piece)
+        usage.feed(data)
+        pieces.append(data)
+        if usage.size > longest:
+            raise UpstreamProtocolError(f"{answer.destination.name} answered with more than {longest} bytes")
+    return pieces
 
 
 def _head(context: RequestContext, answer: Answer, translation: Translation) -> list[tuple[bytes, bytes]]:

@@ -17,14 +17,18 @@ class RequestRecord(Struct, frozen=True, kw_only=True, gc=False):
     """What happened to one request.
 
     `started_at` is seconds since 1970 (UTC). Times are milliseconds: `queue_ms` until a server was chosen, `ttft_ms`
-    until the first byte went to the client, `total_ms` until the last, `load_ms` as the server reported its model's
-    load. `status` is what the client got, or 499 when
-    it left first. `path` is the endpoint table's template, never the raw target.
+    until the first byte went to the client, `total_ms` until the last. `connect_ms` is from the choice of a server
+    until there was a connection to the one that answered: earlier attempts are in it. `load_ms`, `prefill_ms` and
+    `decode_ms` are as the server reported them. `status` is what the client got, or 499 when it left first. `path` is
+    the endpoint table's template, never the raw target.
 
     Token counts are the server's own, None where it did not say. With `tokens_estimated` they are the router's: the
     server counted nothing, or not all of an answer that broke off. `cached_tokens` and `cache_write_tokens` are the
     parts of `prompt_tokens` that came out of a cache or went into one, `reasoning_tokens` a part of
     `completion_tokens`.
+
+    `decision` is a compact JSON text of the decision as it was then, for requests that did not simply go to a server
+    with the model in memory; see `routing.kept_decisions`.
     """
 
     id: str
@@ -42,9 +46,12 @@ class RequestRecord(Struct, frozen=True, kw_only=True, gc=False):
     queue_ms: float | None = None
     queue_position: int | None = None
     expected_wait_ms: float | None = None
+    connect_ms: float | None = None
     ttft_ms: float | None = None
     total_ms: float
     load_ms: float | None = None
+    prefill_ms: float | None = None
+    decode_ms: float | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cached_tokens: int | None = None
@@ -57,6 +64,7 @@ class RequestRecord(Struct, frozen=True, kw_only=True, gc=False):
     reason: str | None = None
     error_code: str | None = None
     error: str | None = None
+    decision: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name, in their order."""

@@ -5,6 +5,8 @@ A `Decision` carries an `Explanation`; its texts are written when they are read.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
@@ -42,6 +44,10 @@ class Explanation(Protocol):
     """Why a decision is what it is."""
 
     @property
+    def is_routine(self) -> bool:
+        """Whether there is nothing to tell later: fixed by the config, or a server that has the model in memory."""
+
+    @property
     def headline(self) -> str:
         """Why the chosen server, or why none."""
 
@@ -49,12 +55,25 @@ class Explanation(Protocol):
     def verdicts(self) -> tuple[Verdict, ...]:
         """Every server and external host, the ranked ones first and in order."""
 
+    def summary(self, most: int) -> tuple[tuple[Verdict, ...], Mapping[str, int]]:
+        """The first `most` servers, and how many others have which reason, by its code; hosts are left out."""
+
 
 class StatedExplanation(Struct, frozen=True):
     """An explanation that is known when the decision is made."""
 
     headline: str
     verdicts: tuple[Verdict, ...] = ()
+
+    @property
+    def is_routine(self) -> bool:
+        """Whether there is nothing to tell later: it is what the config says."""
+        return True
+
+    def summary(self, most: int) -> tuple[tuple[Verdict, ...], Mapping[str, int]]:
+        """The first `most` servers, and how many others have which reason, by its code; hosts are left out."""
+        servers = [verdict for verdict in self.verdicts if verdict.verdict != "skipped"]
+        return tuple(servers[:most]), Counter(verdict.reasons[0].code for verdict in servers[most:] if verdict.reasons)
 
 
 class Decision(Struct, frozen=True, kw_only=True, eq=False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -17,7 +17,7 @@ from ollama_router_core.errors import (
     SelectionError,
     UnknownRoute,
 )
-from ollama_router_core.routing.candidates import Candidate, Reason
+from ollama_router_core.routing.candidates import WARM, Candidate, Reason
 from ollama_router_core.routing.decision import Verdict
 from ollama_router_core.routing.filters import refused_now
 from ollama_router_core.routing.plans import Plan
@@ -54,6 +54,20 @@ class RankedExplanation(Struct, eq=False):
         """The ranked ones in order, then who was refused and who was not considered."""
         able = [self._able(candidate, chosen=index == 0) for index, candidate in enumerate(self.ranked)]
         return (*able, *refusals(self.plan, self.context), *external_verdicts(self.context.config))
+
+    @property
+    def is_routine(self) -> bool:
+        """Whether the first one has the model in memory."""
+        return self.ranked[0].warmth == WARM
+
+    def summary(self, most: int) -> tuple[tuple[Verdict, ...], Mapping[str, int]]:
+        """The first `most` servers, and how many others have which reason, by its code; hosts are left out."""
+        able = [self._able(candidate, chosen=index == 0) for index, candidate in enumerate(self.ranked[:most])]
+        refused = refusals(self.plan, self.context)
+        left = most - len(able)
+        others = Counter(verdict.reasons[0].code for verdict in refused[left:])
+        others.update(candidate.warm_reason.code for candidate in self.ranked[most:])
+        return (*able, *refused[:left]), others
 
     def _able(self, candidate: Candidate, *, chosen: bool) -> Verdict:
         return Verdict(

@@ -14,13 +14,15 @@ from typing import Any
 
 import msgspec
 
+from ollama_router_core.api.value_counts import outside_strings
+
 __all__ = ["JsonError", "decode", "decode_patiently", "encode", "encode_exactly"]
 
 _DECODE = msgspec.json.Decoder().decode
 _ENCODE = msgspec.json.Encoder().encode
 _MAX_DEPTH = 200
-_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|(?P<opens>[\[{])|(?P<closes>[\]}])', re.DOTALL)
-_LINE_ENDS = re.compile(rb"\xe2\x80[\xa8\xa9]|\xc2\x85")
+_BRACKETS = re.compile(rb"(?P<opens>[\[{])|[\]}]")
+_LINE_ENDS = ("\u2028", "\u2029", "\u0085")
 _MSGSPEC_ERRORS = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
@@ -62,10 +64,11 @@ def _refuse_deep(text: bytes | str) -> None:
     if data.count(b"[") + data.count(b"{") <= _MAX_DEPTH:
         return
     depth = 0
-    for found in _BRACKETS.finditer(data):
-        depth += (found.lastgroup == "opens") - (found.lastgroup == "closes")
-        if depth > _MAX_DEPTH:
-            raise JsonError("nested too deeply")
+    for part in outside_strings(data):
+        for found in _BRACKETS.finditer(part):
+            depth += 1 if found.lastgroup else -1
+            if depth > _MAX_DEPTH:
+                raise JsonError("nested too deeply")
 
 
 def _decode_slowly(text: bytes | str, *, float_of: Any, constant_of: Any) -> Any:
@@ -110,11 +113,9 @@ def encode(value: Any) -> bytes:
         return encode_exactly(value)
     _refuse_deep(text)
     # Clients that split lines as Unicode does would cut an event here: httpx's `iter_lines` is one of them.
-    return _LINE_ENDS.sub(_escaped, text) if _LINE_ENDS.search(text) else text
-
-
-def _escaped(found: re.Match[bytes]) -> bytes:
-    return b"\\u%04x" % ord(found[0].decode())
+    for end in _LINE_ENDS:
+        text = text.replace(end.encode(), b"\\u%04x" % ord(end))
+    return text
 
 
 def encode_exactly(value: Any) -> bytes:

@@ -184,9 +184,12 @@ request_log = Table(
     Column("queue_ms", Double),
     Column("queue_position", Integer),
     Column("expected_wait_ms", Double),
+    Column("connect_ms", Double),
     Column("ttft_ms", Double),
     Column("total_ms", Double, nullable=False),
     Column("load_ms", Double),
+    Column("prefill_ms", Double),
+    Column("decode_ms", Double),
     Column("prompt_tokens", BigInteger),
     Column("completion_tokens", BigInteger),
     Column("cached_tokens", BigInteger),
@@ -199,6 +202,7 @@ request_log = Table(
     Column("reason", Text),
     Column("error_code", String(64)),
     Column("error", Text),
+    Column("decision", Text),  # JSON, see `routing.kept_decisions`; last, since it is long and rarely read
     Index(None, "started_at"),
     Index(None, "user", "started_at"),
 )

@@ -18,14 +18,16 @@ class UpstreamCall:
         status: of the answer, 0 until its head has come.
         headers: of the answer.
         complete: all of the body has been taken.
+        connect_seconds: how long its connection took to make; 0 for one that was kept.
     """
 
-    __slots__ = ("_connecting", "_connection", "_error", "complete", "headers", "listener", "status")
+    __slots__ = ("_connecting", "_connection", "_error", "complete", "connect_seconds", "headers", "listener", "status")
 
     def __init__(self, listener: Callable[[], None]) -> None:
         self.status = 0
         self.headers: Headers = ()
         self.complete = False
+        self.connect_seconds = 0.0
         self.listener = listener
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[None] | None = None

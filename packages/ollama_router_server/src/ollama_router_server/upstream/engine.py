@@ -137,8 +137,12 @@ class HttptoolsUpstream:
         return call
 
     async def _connect_for(self, call: UpstreamCall, request: UpstreamRequest) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
-            self._start(call, await self._connect(request.origin, request.timeouts.connect), request)
+            connection = await self._connect(request.origin, request.timeouts.connect)
+            call.connect_seconds = loop.time() - began
+            self._start(call, connection, request)
         except Exception as error:  # noqa: BLE001 - whoever asks for the head is told
             call.failed(error)
 

@@ -139,6 +139,7 @@ class Call(Protocol):
     status: int
     headers: Headers
     complete: bool
+    connect_seconds: float
 
     def head_arrived(self) -> bool:
         """Whether `status` and `headers` are there.

@@ -10,6 +10,7 @@ from ollama_router_server.admin.views.view import View
 
 __all__ = [
     "ActiveView",
+    "KeptDecisionView",
     "Outcome",
     "PhaseView",
     "RequestDetailView",
@@ -24,15 +25,16 @@ __all__ = [
 ]
 
 Outcome = Literal["ok", "error", "refused", "client_left"]
-PhaseName = Literal["queue", "load", "prefill", "decode", "unexplained"]
+PhaseName = Literal["queue", "connect", "load", "prefill", "decode", "unexplained"]
 
 
+_TINY = 1e-6
 _TOLD = 0.02
 """Parts below this share of the total are left out of the sentence."""
 
 
 class PhaseView(View):
-    """A part of a request's time. `unexplained` is what no report of the server covers."""
+    """A part of a request's time. `connect` holds attempts that failed; `unexplained` is what nobody reported."""
 
     name: PhaseName
     ms: float
@@ -70,18 +72,51 @@ class RequestsView(View):
     next: str | None
 
 
+class ReasonView(View):
+    """Why: a stable code for programs, a text for people."""
+
+    code: str
+    text: str
+
+
+class KeptCandidateView(View):
+    """A server as it was when the decision was made."""
+
+    server: str
+    verdict: Literal["chosen", "possible", "refused", "skipped"]
+    reasons: list[ReasonView]
+    bytes: int | None = None
+    memory: str | None = None
+    ready_seconds: float | None = None
+    done_seconds: float | None = None
+
+
+class KeptDecisionView(View):
+    """The decision of then: its first servers, and how many others had which reason, by its code."""
+
+    strategy: str
+    server: str | None
+    reason: str
+    candidates: list[KeptCandidateView]
+    others: dict[str, int]
+
+
 class RequestDetailView(RequestView):
-    """One request whole."""
+    """One request whole. `decision` is null where none was kept: the server had the model in memory and was free."""
 
     sentence: str
     client: str | None
     method: str
     streamed: bool
     expected_wait_ms: float | None
+    connect_ms: float | None
     load_ms: float | None
+    prefill_ms: float | None
+    decode_ms: float | None
     context: int | None
     bytes_in: int
     bytes_out: int
+    decision: KeptDecisionView | None
 
 
 class ActiveView(View):
@@ -116,19 +151,30 @@ def outcome_of(record: RequestRecord) -> Outcome:
 def phases_of(record: RequestRecord) -> list[PhaseView]:
     """The parts of a request's time, in their order; they add up to its total.
 
-    Between the end of the load and the first token a server reads the prompt; what comes after it is decoding.
+    What a server reports of loading, reading and writing is taken as it says, as far as there was time for it. Where it
+    reports nothing, the time to the first token is reading, and what comes after it is writing.
     """
-    queue = min(record.queue_ms or 0.0, record.total_ms)
-    first = record.total_ms if record.ttft_ms is None else min(max(record.ttft_ms, queue), record.total_ms)
-    load = min(record.load_ms or 0.0, first - queue)
-    between: PhaseName = "unexplained" if record.ttft_ms is None or not record.completion_tokens else "prefill"
-    parts: tuple[tuple[PhaseName, float], ...] = (
-        ("queue", queue),
-        ("load", load),
-        (between, first - queue - load),
-        ("decode", record.total_ms - first),
-    )
-    return [PhaseView(name=name, ms=ms) for name, ms in parts if ms > 0]
+    left = record.total_ms
+    parts: list[tuple[PhaseName, float]] = []
+    for name, told in _parts(record):
+        ms = min(max(told, 0.0), left)
+        left -= ms
+        parts.append((name, ms))
+    parts.append(("unexplained", left))
+    return [PhaseView(name=name, ms=ms) for name, ms in parts if ms > _TINY]
+
+
+def _parts(record: RequestRecord) -> Iterator[tuple[PhaseName, float]]:
+    yield "queue", record.queue_ms or 0.0
+    yield "connect", record.connect_ms or 0.0
+    yield "load", record.load_ms or 0.0
+    if record.prefill_ms is not None or record.decode_ms is not None:
+        yield "prefill", record.prefill_ms or 0.0
+        yield "decode", record.decode_ms or 0.0
+    elif record.ttft_ms is not None and record.completion_tokens and record.streamed:
+        before = sum((record.queue_ms or 0.0, record.connect_ms or 0.0, record.load_ms or 0.0))
+        yield "prefill", record.ttft_ms - before
+        yield "decode", record.total_ms - max(record.ttft_ms, before)
 
 
 def sentence_of(record: RequestRecord) -> str:
@@ -167,6 +213,8 @@ def _told(record: RequestRecord) -> Iterator[str]:
         match phase.name:
             case "queue":
                 yield f"{time} waiting for a server"
+            case "connect":
+                yield f"{time} until {record.server} was reached"
             case "load":
                 yield f"{time} loading {model} on {record.server}"
             case "prefill":
@@ -176,7 +224,7 @@ def _told(record: RequestRecord) -> Iterator[str]:
                 count = f" {record.completion_tokens:,} tokens" if record.completion_tokens else ""
                 yield f"{time} writing{count}"
             case "unexplained":
-                yield f"{time} until {record.server} answered"
+                yield f"{time} of which {record.server or 'nobody'} reported nothing"
 
 
 def request_view(record: RequestRecord) -> RequestView:
@@ -193,10 +241,14 @@ def request_detail(record: RequestRecord) -> RequestDetailView:
         method=record.method,
         streamed=record.streamed,
         expected_wait_ms=record.expected_wait_ms,
+        connect_ms=record.connect_ms,
         load_ms=record.load_ms,
+        prefill_ms=record.prefill_ms,
+        decode_ms=record.decode_ms,
         context=record.num_ctx,
         bytes_in=record.bytes_in,
         bytes_out=record.bytes_out,
+        decision=None if record.decision is None else KeptDecisionView.model_validate_json(record.decision),
     )
 
 

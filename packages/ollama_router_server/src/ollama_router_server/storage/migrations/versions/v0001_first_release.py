@@ -164,9 +164,12 @@ def _create_request_log() -> None:
         sa.Column("queue_ms", sa.Double()),
         sa.Column("queue_position", sa.Integer()),
         sa.Column("expected_wait_ms", sa.Double()),
+        sa.Column("connect_ms", sa.Double()),
         sa.Column("ttft_ms", sa.Double()),
         sa.Column("total_ms", sa.Double(), nullable=False),
         sa.Column("load_ms", sa.Double()),
+        sa.Column("prefill_ms", sa.Double()),
+        sa.Column("decode_ms", sa.Double()),
         sa.Column("prompt_tokens", sa.BigInteger()),
         sa.Column("completion_tokens", sa.BigInteger()),
         sa.Column("cached_tokens", sa.BigInteger()),
@@ -179,6 +182,7 @@ def _create_request_log() -> None:
         sa.Column("reason", sa.Text()),
         sa.Column("error_code", sa.String(64)),
         sa.Column("error", sa.Text()),
+        sa.Column("decision", sa.Text()),
         sa.PrimaryKeyConstraint("seq", name="pk_request_log"),
     )
     op.create_index("ix_request_log_started_at", "request_log", ["started_at"])

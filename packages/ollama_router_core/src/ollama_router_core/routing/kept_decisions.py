@@ -1,0 +1,56 @@
+"""A decision as it is kept with its request: small enough for a row, whole enough to answer "why there" weeks later."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from ollama_router_core.records.user_text import shown_within
+from ollama_router_core.routing.decision import Decision, Verdict
+
+__all__ = ["LONGEST", "kept_decision"]
+
+LONGEST: Final = 2048
+"""Bytes."""
+_MOST: Final = 8
+_encode = msgspec.json.Encoder().encode
+
+
+def kept_decision(decision: Decision) -> str:
+    """The decision as JSON of at most 2 KiB: its first servers, at most 8, and the others counted by reason.
+
+    `{"strategy", "server", "reason", "candidates": [{"server", "verdict", "reasons": [{"code", "text"}], "bytes",
+    "memory", "ready_seconds", "done_seconds"}], "others": {CODE: COUNT}}`; what is not known is left out.
+    """
+    most = _MOST
+    while True:
+        first, others = decision.explanation.summary(most)
+        text = _encode(_document(decision, first, others))
+        if len(text) <= LONGEST or not most:
+            return text.decode()
+        most -= 1
+
+
+def _document(decision: Decision, first: tuple[Verdict, ...], others: Any) -> dict[str, Any]:
+    name = decision.request.model_text
+    return {
+        "strategy": decision.strategy,
+        "server": decision.server,
+        "reason": shown_within(decision.reason, name),
+        "candidates": [_candidate(verdict, name) for verdict in first],
+        "others": dict(others),
+    }
+
+
+def _candidate(verdict: Verdict, model: str | None) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "server": verdict.server,
+        "verdict": verdict.verdict,
+        "reasons": [{"code": reason.code, "text": shown_within(reason.text, model)} for reason in verdict.reasons],
+    }
+    if verdict.estimate is not None:
+        found |= {"bytes": verdict.estimate.size, "memory": str(verdict.estimate)}
+    if verdict.expected is not None:
+        found |= {"ready_seconds": round(verdict.expected.ready, 3), "done_seconds": round(verdict.expected.done, 3)}
+    return found

@@ -74,7 +74,7 @@ def make_facts(config: Config, models: int) -> tuple[dict[str, ServerFacts], lis
         sample = Sample(prompt_tokens=1000, prompt_ns=10**9, output_tokens=100, output_ns=2 * 10**9)
         book = book.observe(server, names[0], model_weight(names[0], installed[names[0]]), sample)
     requests = [
-        RouteRequest(model_text=name, model=name, prompt_bytes=4000, needs=frozenset({"completion"})) for name in names
+        RouteRequest(model_text=name, model=name, prompt_tokens=1000, needs=frozenset({"completion"})) for name in names
     ]
     return facts, requests, book
 

@@ -67,7 +67,7 @@ def make_fleet(servers: int, models: int, strategy: str) -> tuple[Config, FleetS
     demand = dict.fromkeys(installed, 0.01)
     snapshot = FleetSnapshot(servers=facts, in_flight=dict.fromkeys(list(facts)[::2], 1), speeds=book, demand=demand)
     requests = [
-        RouteRequest(model_text=name, model=canonical_name(name), prompt_bytes=4000, needs=frozenset({"completion"}))
+        RouteRequest(model_text=name, model=canonical_name(name), prompt_tokens=1000, needs=frozenset({"completion"}))
         for name in names
     ]
     return config, snapshot, requests

@@ -10,6 +10,7 @@ from typing import Any
 from ollama_router_core.access.grants import Grants, Role
 from ollama_router_core.access.limits import Standing
 from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.api.prompts import PromptSize
 from ollama_router_core.config import load_config
 from ollama_router_core.config.settings import Config
 from ollama_router_core.exchange.actions import Action, Admit, Outgoing
@@ -20,6 +21,7 @@ from ollama_router_core.exchange.machine import Exchange
 from ollama_router_core.fleet.health import BreakerPermit
 from ollama_router_core.fleet.observations import observe_ps, observe_tags
 from ollama_router_core.fleet.prefixes import Prefixes
+from ollama_router_core.fleet.prompt_prices import PromptPrices
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.state import FleetState
@@ -130,6 +132,15 @@ class FakeFleet:
     def prefixes(self) -> Prefixes:
         """Conversations held."""
         return self.state.prefixes
+
+    @property
+    def prompts(self) -> PromptPrices:
+        """Prices of prompts."""
+        return self.state.prompts
+
+    def learn_prompt(self, model: CanonicalName, size: PromptSize, tokens: int) -> None:
+        """A prompt was counted."""
+        self.state.prompts.learn(model, size, tokens)
 
     def retry_after(self) -> float | None:
         """Seconds until a suspended server is tried again."""

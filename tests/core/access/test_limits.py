@@ -134,6 +134,6 @@ def test_the_tighter_of_day_and_month_is_shown() -> None:
 
 def test_an_estimate_has_the_prompt_and_the_answer() -> None:
     """A quarter of the bytes; the client's bound for the answer, if it gives one; never nothing."""
-    assert estimate_tokens(400, 50) == 151
+    assert estimate_tokens(100, 50) == 151
     assert estimate_tokens(0, 0) == 1
-    assert estimate_tokens(400, None) == estimate_tokens(400, -1) > 151
+    assert estimate_tokens(100, None) == estimate_tokens(100, -1) > 151

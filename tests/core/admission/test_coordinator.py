@@ -19,7 +19,7 @@ DISK = (installed(SMALL, 5 * GIB), installed(LARGE, 45 * GIB), installed("other"
 
 def ticket(number, model=SMALL, user="alice", arrived=0.0, **fields):
     """A request in a line."""
-    request = make_request(model, prompt_bytes=fields.pop("prompt_bytes", 4000), **fields)
+    request = make_request(model, prompt_tokens=fields.pop("prompt_tokens", 1000), **fields)
     return Ticket(number=number, request=request, arrived=arrived, user=user)
 
 
@@ -412,16 +412,16 @@ class TestFastest:
         """Among requests of one user that arrived together."""
         admission = make()
         admission.arrive(ticket(0), WARM, 0.0)
-        admission.arrive(ticket(1, prompt_bytes=100_000), WARM, 0.0)
-        admission.arrive(ticket(2, prompt_bytes=1000), WARM, 0.0)
+        admission.arrive(ticket(1, prompt_tokens=25_000), WARM, 0.0)
+        admission.arrive(ticket(2, prompt_tokens=250), WARM, 0.0)
         assert numbers(admission.finished(0, WARM, 1.0)) == [2]
 
     def test_age_beats_shortness(self):
         """Long work that has waited goes before short work that has not."""
         admission = make()
         admission.arrive(ticket(0), WARM, 0.0)
-        admission.arrive(ticket(1, prompt_bytes=100_000), WARM, 0.0)
-        admission.arrive(ticket(2, prompt_bytes=1000, arrived=900.0), WARM, 900.0)
+        admission.arrive(ticket(1, prompt_tokens=25_000), WARM, 0.0)
+        admission.arrive(ticket(2, prompt_tokens=250, arrived=900.0), WARM, 900.0)
         assert numbers(admission.finished(0, WARM, 900.0)) == [1]
 
     def test_a_hog_does_not_crowd_out_a_victim(self):
@@ -429,8 +429,8 @@ class TestFastest:
         admission = make(max_waiting=100)
         admission.arrive(ticket(0, user="hog"), WARM, 0.0)
         for number in range(1, 51):
-            admission.arrive(ticket(number, user="hog", prompt_bytes=1000), WARM, 0.0)
-        admission.arrive(ticket(99, user="victim", prompt_bytes=4000), WARM, 0.0)
+            admission.arrive(ticket(number, user="hog", prompt_tokens=250), WARM, 0.0)
+        admission.arrive(ticket(99, user="victim", prompt_tokens=1_000), WARM, 0.0)
         assert numbers(admission.finished(0, WARM, 1.0)) == [99]
 
     def test_a_server_that_is_out_gets_nothing(self):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ollama_router_core.api.endpoints import ENDPOINTS, Body, match_endpoint
+from ollama_router_core.api.prompts import PromptSize, usual_tokens
 from ollama_router_core.api.requests import ParsedRequest, RouteRequest, parse_request
 from ollama_router_core.errors import (
     AmbiguousKey,
@@ -32,13 +33,19 @@ def route(body: dict[str, Any] | bytes, path: str = "/api/chat") -> RouteRequest
 
 def test_the_facts_of_a_request() -> None:
     """What a decision needs, read once."""
-    body = {"model": "Llama3.1:8B", "options": {"num_ctx": 8192, "num_predict": 50}, "messages": [], "stream": False}
+    body = {
+        "model": "Llama3.1:8B",
+        "options": {"num_ctx": 8192, "num_predict": 50},
+        "messages": [{"role": "user", "content": "Why blue?!"}],
+        "stream": False,
+    }
     found = route(body)
     assert found.model_text == "Llama3.1:8B"
     assert found.model == "llama3.1:8b"
     assert (found.num_ctx, found.max_tokens, found.stream) == (8192, 50, False)
     assert found.needs == {"completion"}
-    assert found.prompt_bytes == len(json.dumps(body))
+    assert found.prompt == PromptSize(letters=7, marks=2, messages=1)
+    assert found.prompt_tokens == usual_tokens(found.prompt)
 
 
 def test_the_body_that_was_checked_is_the_body_that_is_sent() -> None:

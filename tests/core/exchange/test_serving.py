@@ -9,7 +9,9 @@ import pytest
 
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.api.endpoints import ENDPOINTS, Kind
+from ollama_router_core.api.prompts import size_of_prompt, size_of_text, usual_tokens
 from ollama_router_core.api.retry_advice import retry_fields
+from ollama_router_core.api.strict_json import parse_object
 from ollama_router_core.errors import (
     BodyTooLarge,
     ConnectFailed,
@@ -42,7 +44,7 @@ from ollama_router_core.exchange.actions import (
 from ollama_router_core.exchange.events import ClientLeft, Queued, Refused, Revoked, Shutdown
 from ollama_router_core.exchange.machine import CLIENT_LEFT, Exchange
 from ollama_router_core.exchange.serving import HANDLERS
-from support.exchange_machine import FakeCaller, FakeReservation, FakeUpstream, Stage, chat, piece
+from support.exchange_machine import MODEL, FakeCaller, FakeReservation, FakeUpstream, Stage, chat, piece
 
 LINE = b'{"message":{"content":"a"},"done":false}\n'
 END = b'{"done":true,"prompt_eval_count":3,"eval_count":5,"eval_duration":1000000}\n'
@@ -283,10 +285,26 @@ def test_an_answer_that_nobody_waited_for_is_paid_by_an_estimate() -> None:
     stage = Stage()
     exchange = stage.exchange()
     body = chat(stream=False)
+    usual = usual_tokens(size_of_prompt(parse_object(body)))
     admitted(stage, exchange, body, grants=Grants(tokens_per_day=1000))
     row = ended(stage, exchange, exchange.interrupt(ClientLeft()))
-    assert (row.prompt_tokens, row.completion_tokens, row.tokens_estimated) == (len(body) // 4, 256, True)
-    assert stage.settled == [len(body) // 4 + 256]
+    assert (row.prompt_tokens, row.completion_tokens, row.tokens_estimated) == (usual, 256, True)
+    assert stage.settled == [usual + 256]
+
+
+def test_the_estimate_of_a_prompt_is_what_was_learned_of_its_model() -> None:
+    """It is charged in advance and counted where no server counts, and the decision rests on it."""
+    stage = Stage()
+    for words in range(10, 30):
+        stage.fleet.learn_prompt(MODEL, size_of_text("word " * words), 2 * words + 20)
+    exchange = stage.exchange()
+    admitted(stage, exchange, chat(stream=False), grants=Grants(tokens_per_day=1_000_000))
+    size = exchange.context.route.prompt
+    learned = stage.fleet.prompts.tokens(MODEL, size)
+    assert learned != usual_tokens(size)
+    row = ended(stage, exchange, exchange.interrupt(ClientLeft()))
+    assert row.prompt_tokens == learned
+    assert stage.settled == [learned + 256]
 
 
 def test_a_request_may_have_to_wait() -> None:

@@ -12,10 +12,10 @@ MODEL = canonical_name("llama3.1:8b")
 SPEED = ModelSpeed(load_seconds=5.0, prefill_rate=100.0, decode_rate=10.0, answer_tokens=50.0)
 
 
-def request(*, stream: bool = True, prompt_bytes: int = 4000, max_tokens: int | None = None) -> RouteRequest:
+def request(*, stream: bool = True, prompt_tokens: int = 1000, max_tokens: int | None = None) -> RouteRequest:
     """A request for the model."""
     return RouteRequest(
-        model=MODEL, model_text="llama3.1:8b", stream=stream, prompt_bytes=prompt_bytes, max_tokens=max_tokens
+        model=MODEL, model_text="llama3.1:8b", stream=stream, prompt_tokens=prompt_tokens, max_tokens=max_tokens
     )
 
 

@@ -64,7 +64,7 @@ class World:
         """One more request."""
         self.number += 1
         self.waiting.add(self.number)
-        request = make_request(model, prompt_bytes=4000)
+        request = make_request(model, prompt_tokens=1_000)
         self.take(
             self.admission.arrive(
                 Ticket(number=self.number, request=request, arrived=self.now, user=user), self.fleet, self.now

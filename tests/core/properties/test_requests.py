@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_router_core.api.endpoints import ENDPOINTS, Body, Endpoint, Kind, Match
+from ollama_router_core.api.prompts import size_of_prompt
 from ollama_router_core.api.request_keys import READ_KEYS, TYPES
 from ollama_router_core.api.requests import _check_keys, _route, parse_request
 from ollama_router_core.api.strict_json import JsonObject, _parse_text, parse_object
@@ -123,12 +124,12 @@ def test_a_request_is_the_same_however_its_body_was_read(endpoint: Endpoint, tex
     """By msgspec, which leaves most values in the text, or by the walk that decodes them all."""
     with contextlib.suppress(RequestError):
         quick, walked = parse_object(text.encode()), _parse_text(text)
-        assert _outcome(quick, endpoint, len(text)) == _outcome(walked, endpoint, len(text))
+        assert _outcome(quick, endpoint) == _outcome(walked, endpoint)
 
 
-def _outcome(document: JsonObject, endpoint: Endpoint, size: int) -> object:
+def _outcome(document: JsonObject, endpoint: Endpoint) -> object:
     try:
         _check_keys(document, TYPES)
-        return _route(document, endpoint, size)
+        return _route(document, endpoint), size_of_prompt(document)
     except (RequestError, ModelNotFound) as error:
         return type(error), error.message

@@ -19,10 +19,10 @@ CHUNK = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
 
 
 def counted(body: bytes, endpoint=CHAT, *, streamed: bool = True, **route) -> TokenCounts:
-    """The tokens of one answer to a request of 400 bytes."""
+    """The tokens of one answer to a request of about 100 tokens."""
     reader = UsageReader(endpoint.family, streamed=streamed)
     reader.feed(body)
-    return count_tokens(reader, endpoint, RouteRequest(**{"prompt_bytes": 400, **route}))
+    return count_tokens(reader, endpoint, RouteRequest(**{"prompt_tokens": 100, **route}))
 
 
 def test_what_the_server_counted_is_believed() -> None:
@@ -32,7 +32,7 @@ def test_what_the_server_counted_is_believed() -> None:
 
 
 def test_a_stream_that_broke_off_took_a_token_for_each_piece() -> None:
-    """The prompt's are a quarter of its bytes."""
+    """The prompt's are those of the estimate."""
     assert counted(LINE * 7) == TokenCounts(prompt=100, completion=7, estimated=True)
     assert counted(CHUNK * 7, OPENAI) == TokenCounts(prompt=100, completion=7, estimated=True)
 
@@ -70,13 +70,6 @@ def test_an_answer_in_one_piece_without_counts_is_estimated_by_its_length() -> N
     assert counted(text, OPENAI, streamed=False) == TokenCounts(prompt=100, completion=100, estimated=True)
     vectors = b'{"embedding":[%s]}' % b",".join([b"0.123456"] * 1000)
     assert counted(vectors, EMBED, streamed=False) == TokenCounts(prompt=100, completion=None, estimated=True)
-
-
-def test_pictures_and_sound_are_not_counted_as_text() -> None:
-    """Ten megabytes of them are no two million tokens."""
-    seen = counted(LINE, prompt_bytes=10_000_000, needs=frozenset({"vision"}))
-    heard = counted(b'{"text":"hi"}', TRANSCRIBE, streamed=False, prompt_bytes=10_000_000)
-    assert (seen.prompt, heard.prompt) == (8192, 8192)
 
 
 @pytest.mark.parametrize("body", [b"", b'{"done":true,"done_reason":"load"}\n', b'{"error":"boom"}\n'])

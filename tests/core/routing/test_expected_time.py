@@ -11,7 +11,7 @@ from support.fleets import GIB, installed, loaded, make_config, make_facts, make
 
 MODEL = "llama3.1:8b"
 SPEED = ModelSpeed(load_seconds=20.0, prefill_rate=100.0, decode_rate=10.0, answer_tokens=50.0)
-REQUEST = make_request(MODEL, prompt_bytes=800)  # 200 tokens: 2 s to read, 5 s to answer
+REQUEST = make_request(MODEL, prompt_tokens=200)  # 200 tokens: 2 s to read, 5 s to answer
 
 
 class KnownSpeeds:

@@ -131,7 +131,7 @@ class TestFastest:
         config = make_config(
             servers or {one.name: {"max_memory_gb": 24.0} for one in facts}, routing_strategy="fastest"
         )
-        return decide(request or make_request(prompt_bytes=4000), make_fleet(*facts, **fleet), config, now=10.0)
+        return decide(request or make_request(prompt_tokens=1_000), make_fleet(*facts, **fleet), config, now=10.0)
 
     def test_loaded_beats_cold(self):
         """A load takes seconds."""
@@ -182,7 +182,7 @@ class TestFastest:
         """It decides between equals, and does not make up for a long queue."""
         warm = [make_facts(name, HAS_8B, (loaded("llama3.1:8b"),)) for name in "ab"]
         config = make_config({name: {} for name in "ab"}, routing_strategy="fastest")
-        request = make_request(prompt_bytes=40_000)
+        request = make_request(prompt_tokens=10_000)
         for holder in "ab":
             prefix = HeldPrefix(holder, 9000)
             assert decide(request, make_fleet(*warm), config, now=0.0, prefix=prefix).server == holder

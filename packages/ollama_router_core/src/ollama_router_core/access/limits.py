@@ -27,7 +27,6 @@ __all__ = [
     "Meter",
     "Standing",
     "day_of",
-    "estimate_prompt",
     "estimate_tokens",
     "first_day_of_month",
     "has_limits",
@@ -37,7 +36,6 @@ __all__ = [
 
 DAY = 86_400
 _MINUTE = 60.0
-_LONGEST_MEDIA = 8_192
 _LONGEST_ANSWER = 1_000_000  # tokens charged at most, whatever limit the client writes
 
 BYTES_PER_TOKEN: Final = 4
@@ -71,20 +69,14 @@ def has_limits(grants: Grants) -> bool:
     )
 
 
-def estimate_prompt(prompt_bytes: int, *, media: bool = False) -> int:
-    """Estimate the tokens of a prompt: a quarter of its bytes; of one with pictures or sound, 8,192 at most."""
-    tokens = prompt_bytes // BYTES_PER_TOKEN
-    return min(tokens, _LONGEST_MEDIA) if media else tokens
-
-
-def estimate_tokens(prompt_bytes: int, max_tokens: int | None, *, media: bool = False) -> int:
+def estimate_tokens(prompt_tokens: int, max_tokens: int | None) -> int:
     """Estimate the tokens of a request on admission: those of its prompt, plus the longest answer it allows.
 
     `max_tokens` is the client's own limit; None or a negative number is none, and a million is the most that is
     charged. The counted tokens replace it later.
     """
     answer = USUAL_ANSWER if max_tokens is None or max_tokens < 0 else min(max_tokens, _LONGEST_ANSWER)
-    return estimate_prompt(prompt_bytes, media=media) + answer + 1
+    return prompt_tokens + answer + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from msgspec import Struct
 from ollama_router_core.admission.cost_model import CostModel, ServiceCost
 from ollama_router_core.admission.in_flight_table import InFlightTable, ServerLoad
 from ollama_router_core.admission.tickets import Ticket
-from ollama_router_core.admission.wait_queue import RequestGroup, WaitQueue, prompt_tokens
+from ollama_router_core.admission.wait_queue import RequestGroup, WaitQueue
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.errors import amount
 from ollama_router_core.fleet.prefixes import HeldPrefix
@@ -154,7 +154,7 @@ class Scheduler:
         tickets = group.tickets.values()
         if len(tickets) == 1:
             return next(iter(tickets))
-        return min(tickets, key=lambda one: cost.work(prompt_tokens(one)) / queue.weight(one, now))
+        return min(tickets, key=lambda one: cost.work(one.request.prompt_tokens) / queue.weight(one, now))
 
     def _schedule(
         self,
@@ -174,7 +174,7 @@ class Scheduler:
         ]
         others.sort()
         ranking = (name, *[other[2] for other in others])
-        work = cost.work(prompt_tokens(ticket))
+        work = cost.work(ticket.request.prompt_tokens)
         return ScheduledTicket(ticket, name, ranking, work, load, cost.candidate.size, unload, reason)
 
     # --- loads -----------------------------------------------------------------------------------------------------
@@ -290,7 +290,7 @@ class Scheduler:
         """The shortest tickets up to where one more would lower the weight a second."""
         queue, now = self._queue, self._costs.now
         pairs = sorted(
-            [(cost.work(prompt_tokens(one)) * pace, queue.weight(one, now)) for one in group.tickets.values()]
+            [(cost.work(one.request.prompt_tokens) * pace, queue.weight(one, now)) for one in group.tickets.values()]
         )
         seconds, weight, best = cost.load, 0.0, (0.0, 1.0)
         for work, worth in pairs:

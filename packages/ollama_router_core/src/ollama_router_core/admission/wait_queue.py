@@ -11,7 +11,6 @@ from ollama_router_core.admission.tickets import Ticket
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Queue
 from ollama_router_core.routing.candidates import RequestKind, kind_of
-from ollama_router_core.routing.expected_time import BYTES_A_TOKEN
 
 __all__ = ["AGEING", "BATCH_WEIGHT", "RequestGroup", "WaitQueue", "group_of_one"]
 
@@ -49,14 +48,9 @@ class RequestGroup:
         return next(iter(self.tickets.values()))
 
 
-def prompt_tokens(ticket: Ticket) -> float:
-    """About how many tokens a ticket's prompt has."""
-    return ticket.request.prompt_bytes / BYTES_A_TOKEN
-
-
 def group_of_one(ticket: Ticket) -> RequestGroup:
     """A group outside the queue, for a ticket that need not wait."""
-    return RequestGroup(kind_of(ticket.request), {ticket.number: ticket}, prompt_tokens(ticket))
+    return RequestGroup(kind_of(ticket.request), {ticket.number: ticket}, ticket.request.prompt_tokens)
 
 
 class WaitQueue:
@@ -124,7 +118,7 @@ class WaitQueue:
             group = self.groups[kind] = RequestGroup(kind)
             self.by_model.setdefault(kind.model, []).append(group)
         group.tickets[ticket.number] = ticket
-        group.tokens += prompt_tokens(ticket)
+        group.tokens += ticket.request.prompt_tokens
         self._changes += 1
         group.version = self._changes
         position = len(self._tickets) + 1
@@ -142,7 +136,7 @@ class WaitQueue:
         ticket, group, _ = found
         self._batch -= ticket.batch
         del group.tickets[number]
-        group.tokens -= prompt_tokens(ticket)
+        group.tokens -= ticket.request.prompt_tokens
         self._changes += 1
         group.version = self._changes
         if not group.tickets:

@@ -56,13 +56,15 @@ class Kind(StrEnum):
 class Routing(StrEnum):
     """What handles a route; `exchange.serving` has a handler for each.
 
-    `router`: the router answers alone. `one`: the best server. `gather`: all servers, merged. `owners`: all that have
-    the model. `push`: one of those. `pull`, `create`: where the model is made. `blob_exists`, `blob_upload`: files
-    of models to be made. `account`: a server that the client names. `external`: a host of the config.
+    `router`: the router answers alone. `one`: the best server. `count`: the host that can count, or the router.
+    `gather`: all servers, merged. `owners`: all that have the model. `push`: one of those. `pull`, `create`: where the
+    model is made. `blob_exists`, `blob_upload`: files of models to be made. `account`: a server that the client names.
+    `external`: a host of the config.
     """
 
     ROUTER = "router"
     ONE = "one"
+    COUNT = "count"
     GATHER = "gather"
     OWNERS = "owners"
     PUSH = "push"
@@ -130,10 +132,6 @@ class Endpoint:
         """Whether a model's answers here are text, unlike vectors."""
         return self.needs in {"completion", "audio"}
 
-    def takes_media(self, needs: frozenset[str]) -> bool:
-        """Whether a request with these needs has pictures or sound, whose bytes say little about tokens."""
-        return self.body is Body.FORM or "vision" in needs
-
 
 @dataclass(frozen=True, slots=True)
 class Match:
@@ -185,8 +183,18 @@ def _infer(
     )
 
 
-def _paint(name: str, path: str) -> Endpoint:
-    return _infer(name, path, Family.OPENAI, streams=None, needs="image", since=(0, 14, 3), gone=(0, 33))
+def _count(name: str, path: str, family: Family) -> Endpoint:
+    return Endpoint(
+        name=name,
+        methods=("POST",),
+        path=path,
+        family=family,
+        kind=Kind.READ,
+        routing=Routing.COUNT,
+        model_keys=("model",),
+        body=Body.JSON,
+        zstd=True,
+    )
 
 
 def _manage(
@@ -303,6 +311,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         since=(0, 20),
     ),
     _infer("anthropic_messages", "/v1/messages", Family.ANTHROPIC, streams=False, since=(0, 14)),
+    _count("anthropic_count_tokens", "/v1/messages/count_tokens", Family.ANTHROPIC),
+    _count("openai_input_tokens", "/v1/responses/input_tokens", Family.OPENAI_RESPONSES),
     _manage("pull", "POST", "/api/pull", Routing.PULL, _NAMED, streams=True),
     _manage("create", "POST", "/api/create", Routing.CREATE, _NAMED, streams=True),
     _manage("push", "POST", "/api/push", Routing.PUSH, _NAMED, streams=True),

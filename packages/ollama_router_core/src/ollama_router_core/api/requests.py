@@ -24,6 +24,7 @@ from ollama_router_core.api.model_names import (
 )
 from ollama_router_core.api.multipart import Form, parse_form
 from ollama_router_core.api.ollama_errors import bad_model_name, no_body, no_model
+from ollama_router_core.api.prompts import NO_PROMPT, PromptSize, size_of_prompt, usual_tokens
 from ollama_router_core.api.request_keys import (
     MANAGE_TYPES,
     NO_LOAD_OPTIONS,
@@ -49,6 +50,7 @@ from ollama_router_core.errors import InvalidModelName
 __all__ = ["ParsedRequest", "RouteRequest", "parse_request"]
 
 _TRIMMED = frozenset({"delete", "pull"})  # of the routes that manage models
+_HEARD = PromptSize(messages=1, images=1)  # of a form: a recording
 _EMPTY_OBJECT = b"{}"  # what Go's decoder makes of null; the model is missing then
 
 
@@ -57,8 +59,9 @@ class RouteRequest(Struct, frozen=True, kw_only=True):
 
     `model_text` is the name as the client wrote it but for spaces around it, `model` its canonical form; both None for
     a route without a model. `num_ctx` is the context asked for in tokens, None for the server's default. `load_options`
-    are further options that the model is loaded with. `needs` are the capabilities the model must have. `prompt_bytes`
-    is the length of the body, a bound for the prompt. `max_tokens` is the client's own limit on the answer.
+    are further options that the model is loaded with. `needs` are the capabilities the model must have. `prompt` is
+    what the model has to read, `prompt_tokens` an estimate of its tokens. `max_tokens` is the client's own limit on the
+    answer.
     `uses_cloud` says that the name, or a hosted tool, asks for Ollama's paid service. `unloads` marks a request that
     only unloads the model, `keeps_model` is False for any after which it would be unloaded.
     `versions` tells which servers have its route, None when all have.
@@ -71,7 +74,8 @@ class RouteRequest(Struct, frozen=True, kw_only=True):
     num_ctx: int | None = None
     load_options: frozenset[tuple[str, object]] = frozenset()
     needs: frozenset[str] = frozenset()
-    prompt_bytes: int = 0
+    prompt: PromptSize = NO_PROMPT
+    prompt_tokens: int = 0
     max_tokens: int | None = None
     unloads: bool = False
     keeps_model: bool = True
@@ -162,8 +166,12 @@ def _read_json(match: Match, body: bytes) -> ParsedRequest:
     if endpoint.kind is Kind.MANAGE:
         return _read_managing(match, body, document)
     _check_keys(document, TYPES)
-    route = _route(document, endpoint, len(body))
+    route = _with_prompt(_route(document, endpoint), size_of_prompt(document))
     return ParsedRequest(endpoint=endpoint, route=route, body=body, document=document, target=endpoint.path)
+
+
+def _with_prompt(route: RouteRequest, size: PromptSize) -> RouteRequest:
+    return replace(route, prompt=size, prompt_tokens=usual_tokens(size))
 
 
 def _read_managing(match: Match, body: bytes, document: JsonObject) -> ParsedRequest:
@@ -172,7 +180,7 @@ def _read_managing(match: Match, body: bytes, document: JsonObject) -> ParsedReq
     makes = endpoint.name == "create"
     return ParsedRequest(
         endpoint=endpoint,
-        route=_route(document, endpoint, len(body)),
+        route=_route(document, endpoint),
         body=body,
         document=document,
         target=match.target,
@@ -186,7 +194,7 @@ def _check_keys(document: JsonObject, types: Mapping[str, frozenset[object]]) ->
     refuse_wrong_types(document, types)
 
 
-def _route(document: JsonObject, endpoint: Endpoint, size: int) -> RouteRequest:
+def _route(document: JsonObject, endpoint: Endpoint) -> RouteRequest:
     """Return what a decision needs to know."""
     text, keys = _model_text(document, endpoint), document.keys
     model, hosted = _name(text)
@@ -200,7 +208,6 @@ def _route(document: JsonObject, endpoint: Endpoint, size: int) -> RouteRequest:
         num_ctx=None if options is None else read_num_ctx(options),
         load_options=read_load_options(document, options) if loads_anew else NO_LOAD_OPTIONS,
         needs=read_needs(document, endpoint),
-        prompt_bytes=size,
         max_tokens=read_max_tokens(document, options, endpoint),
         unloads="keep_alive" in keys and unloads(document, endpoint),
         keeps_model="keep_alive" not in keys or endpoint.family is not Family.OLLAMA or keeps_model(document),
@@ -219,7 +226,8 @@ def _read_form(match: Match, body: bytes, content_type: bytes) -> ParsedRequest:
         model=model,
         family=endpoint.family,
         needs=only(endpoint.needs),
-        prompt_bytes=len(body),
+        prompt=_HEARD,
+        prompt_tokens=usual_tokens(_HEARD),
         uses_cloud=hosted,
         versions=endpoint.versions,
     )

@@ -100,6 +100,13 @@ class JsonObject(Struct, eq=False):
             return float if type(self.values[key]) is int else type(self.values[key])
         return _TYPES.get(bytes(memoryview(self.pieces[key])[:1]), float)
 
+    def length_of(self, key: str) -> int:
+        """Return the length in bytes of the text of the value of a key that is there, without decoding it."""
+        if self.pieces is not None:
+            return len(memoryview(self.pieces[key]))
+        start, end = self.spans[key]
+        return len(self.text[start:end].encode("utf-8", "surrogatepass"))
+
     def truthy(self, key: str) -> bool:
         """Tell whether a key is there and its value is none of null, false, zero or empty; few are decoded for that."""
         if key not in self.keys:

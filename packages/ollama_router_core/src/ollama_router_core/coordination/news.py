@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.api.prompts import PromptSize
 from ollama_router_core.fleet.speeds import Sample
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "BreakerOpened",
     "FactsChanged",
     "News",
+    "PromptCounted",
     "RequestEnded",
     "SpeedLearned",
     "TokenVerified",
@@ -54,6 +56,14 @@ class SpeedLearned(Struct, frozen=True, tag=True, array_like=True):
     sample: Sample
 
 
+class PromptCounted(Struct, frozen=True, tag=True, array_like=True):
+    """A server counted the tokens of a prompt of this size."""
+
+    model: CanonicalName
+    size: PromptSize
+    tokens: int
+
+
 class TokenVerified(Struct, frozen=True, tag=True, array_like=True):
     """bcrypt accepted a credential: `key` is its keyed digest, `proof` binds it to the token's bcrypt digest.
 
@@ -75,7 +85,7 @@ class RequestEnded(Struct, frozen=True, tag=True, array_like=True):
     by: str
 
 
-News = BreakerOpened | BreakerClosed | FactsChanged | SpeedLearned | TokenVerified | RequestEnded
+News = BreakerOpened | BreakerClosed | FactsChanged | SpeedLearned | PromptCounted | TokenVerified | RequestEnded
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(News)

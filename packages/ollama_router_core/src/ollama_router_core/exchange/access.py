@@ -122,8 +122,7 @@ def charge(environment: Environment, context: RequestContext) -> None:
     if context.reservation is None or endpoint is None or route is None or limits is None or context.user is None:
         return
     if endpoint.counts_usage:
-        media = endpoint.takes_media(route.needs)
         try:
-            context.reservation.charge(estimate_tokens(route.prompt_bytes, route.max_tokens, media=media))
+            context.reservation.charge(estimate_tokens(route.prompt_tokens, route.max_tokens))
         finally:
             context.standing = limits.standing(context.user)

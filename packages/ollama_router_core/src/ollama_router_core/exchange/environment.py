@@ -8,9 +8,11 @@ from typing import Protocol
 
 from ollama_router_core.access.limits import Standing
 from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.api.prompts import PromptSize
 from ollama_router_core.config.settings import Config, parse_size
 from ollama_router_core.exchange.events import Caller
 from ollama_router_core.fleet.prefixes import Prefixes
+from ollama_router_core.fleet.prompt_prices import PromptPrices
 from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.fleet.speeds import Sample
@@ -48,6 +50,10 @@ class Fleet(Protocol):
     def prefixes(self) -> Prefixes:
         """Which conversations servers still hold."""
 
+    @property
+    def prompts(self) -> PromptPrices:
+        """How many tokens prompts are for each model."""
+
     def retry_after(self) -> float | None:
         """Seconds until the first suspended server is tried again, None when none is suspended."""
 
@@ -71,6 +77,9 @@ class Fleet(Protocol):
 
     def learn(self, server: str, model: CanonicalName, sample: Sample) -> None:
         """An answer's metrics say how fast a server is."""
+
+    def learn_prompt(self, model: CanonicalName, size: PromptSize, tokens: int) -> None:
+        """So many tokens were counted of a prompt."""
 
     def holds(self, server: str, model: CanonicalName, conversation: int, tokens: int) -> None:
         """A turn of a conversation was answered: the server holds its prompt."""

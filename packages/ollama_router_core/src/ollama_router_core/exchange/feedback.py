@@ -17,7 +17,6 @@ from ollama_router_core.fleet.runners import load_of
 from ollama_router_core.fleet.traffic import inferred_model, observe_answered, sample_of, shows_nothing_new
 from ollama_router_core.responses.server_faults import Fault, FaultKind
 from ollama_router_core.responses.usage import Usage
-from ollama_router_core.routing.expected_time import BYTES_A_TOKEN
 
 __all__ = ["Sent", "note_answered", "note_fault", "note_finished", "note_sent"]
 
@@ -81,6 +80,8 @@ def note_finished(fleet: Fleet, sent: Sent, context: RequestContext) -> None:
     usage = context.usage.usage
     if context.conversation is not None:
         fleet.holds(sent.server, sent.model, context.conversation, _held_tokens(context, usage))
+    if context.route is not None and usage.prompt_tokens and usage.finished:
+        fleet.learn_prompt(sent.model, context.route.prompt, usage.prompt_tokens)
     was_held = context.prefix is not None and context.prefix.server == sent.server
     beside = (sent.running + fleet.running(sent.server)) / 2 - 1
     sample = sample_of(usage, loaded=sent.loads, prompt_held=was_held, neighbours=beside)
@@ -90,5 +91,5 @@ def note_finished(fleet: Fleet, sent: Sent, context: RequestContext) -> None:
 
 def _held_tokens(context: RequestContext, usage: Usage) -> int:
     """Prompt and answer. Some versions count only what they had to read of a prompt, so its length is a lower bound."""
-    length = 0 if context.route is None else context.route.prompt_bytes // BYTES_A_TOKEN
+    length = 0 if context.route is None else context.route.prompt_tokens
     return max(usage.prompt_tokens or 0, length) + (usage.completion_tokens or 0)

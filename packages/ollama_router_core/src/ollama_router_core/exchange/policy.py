@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from ollama_router_core.access.grants import may_unload
 from ollama_router_core.api.endpoints import Routing
 from ollama_router_core.api.model_names import is_cloud_name
@@ -16,6 +18,8 @@ from ollama_router_core.routing.selector import assigned_destination
 
 __all__ = ["applied_policy", "stand_in"]
 
+_ABOUT_ONE_MODEL = frozenset({Routing.ONE, Routing.COUNT})
+
 
 def applied_policy(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
     """The request as it will be sent; everything after this is about it.
@@ -24,8 +28,23 @@ def applied_policy(environment: Environment, context: RequestContext, request: P
         Forbidden: a model that has to stay on the operator's own servers would leave them.
     """
     context.route = request.route
-    if request.endpoint.routing is not Routing.ONE or request.route.model is None:
+    if request.endpoint.routing not in _ABOUT_ONE_MODEL or request.route.model is None:
         return request
+    return _counted(environment, context, _as_decided(environment, context, request))
+
+
+def _counted(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
+    """The request with as many tokens as its model is known to make of such a prompt."""
+    model = request.route.model
+    tokens = None if model is None else environment.fleet.prompts.tokens(model, request.route.prompt)
+    if tokens is None:
+        return request
+    request = replace(request, route=replace(request.route, prompt_tokens=tokens))
+    context.route = request.route
+    return request
+
+
+def _as_decided(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:
     settings = environment.config.models
     if settings.aliases or settings.rules:
         applied = apply_policy(request, settings)

@@ -28,6 +28,7 @@ from ollama_router_core.exchange.attempts import Answer, forward_request, releas
 from ollama_router_core.exchange.blobs import blob_exists, create, upload_blob
 from ollama_router_core.exchange.computing import computed
 from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.counting import count_prompt
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Headers
 from ollama_router_core.exchange.external import pass_external, read_external
@@ -208,6 +209,7 @@ def _is_external(environment: Environment, request: ParsedRequest) -> bool:
 HANDLERS: Mapping[Routing, Handler] = {
     Routing.ROUTER: _serve_root,
     Routing.ONE: _serve_best,
+    Routing.COUNT: count_prompt,
     Routing.GATHER: answer_merged,
     Routing.OWNERS: change_owners,
     Routing.PUSH: push,

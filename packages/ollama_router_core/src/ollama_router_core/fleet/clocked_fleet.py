@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.api.prompts import PromptSize
 from ollama_router_core.fleet.health import BreakerPermit, Health
 from ollama_router_core.fleet.prefixes import Prefixes
+from ollama_router_core.fleet.prompt_prices import PromptPrices
 from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.fleet.speeds import Sample
@@ -49,6 +51,15 @@ class ClockedFleet:
     def prefixes(self) -> Prefixes:
         """Which conversations' prompts servers still hold."""
         return self.state.prefixes
+
+    @property
+    def prompts(self) -> PromptPrices:
+        """How many tokens prompts are for each model."""
+        return self.state.prompts
+
+    def learn_prompt(self, model: CanonicalName, size: PromptSize, tokens: int) -> None:
+        """Learn from the tokens that were counted of a prompt."""
+        self.state.prompts.learn(model, size, tokens)
 
     def is_stub(self, model: CanonicalName) -> bool:
         """Say whether some server has this model only as one of Ollama's hosted service."""

@@ -16,7 +16,6 @@ from ollama_router_core.fleet.snapshot import ModelSpeed, ServerFacts
 
 __all__ = ["Wait", "patience", "stall_words", "stalled"]
 
-_BYTES_A_TOKEN = 4
 _MARGIN = 4.0
 """Times the expected seconds that a wait may last: speeds are learned, and rough before they are."""
 
@@ -34,7 +33,7 @@ def patience(request: RouteRequest, speed: ModelSpeed, *, running: int) -> float
 
     Of an answer in one piece that is the end.
     """
-    seconds = request.prompt_bytes / (_BYTES_A_TOKEN * speed.prefill_rate)
+    seconds = request.prompt_tokens / speed.prefill_rate
     if not request.stream:
         seconds += (request.max_tokens or speed.answer_tokens) / speed.decode_rate
     return _MARGIN * (speed.load_seconds + seconds * max(1, running))

@@ -26,6 +26,7 @@ from ollama_router_core.fleet.observations import (
 )
 from ollama_router_core.fleet.prefixes import Prefixes
 from ollama_router_core.fleet.probes import ProbeState, probe_interval
+from ollama_router_core.fleet.prompt_prices import PromptPrices
 from ollama_router_core.fleet.runners import Load, misfit, runner_of
 from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel, ServerFacts, stubs
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
@@ -54,6 +55,7 @@ class FleetState:
         servers: facts by name of each enabled server; the mapping is replaced, never changed.
         health: breakers, the retry budget, drains.
         prefixes: which conversations' prompts servers still hold.
+        prompts: how many tokens prompts are for each model.
         loads: models loaded and evicted since the start.
     """
 
@@ -69,6 +71,7 @@ class FleetState:
         self._refreshed_at = float("-inf")
         self.health = Health(config, notify)
         self.prefixes = Prefixes()
+        self.prompts = PromptPrices()
         self.loads = LoadCounts()
         self._enlist(EMPTY)
 

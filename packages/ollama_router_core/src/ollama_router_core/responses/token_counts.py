@@ -1,7 +1,7 @@
 """How many tokens an answer took: the server's counts, and the router's own where a server has none.
 
 A stream whose tokens nobody counts, or that ends before its last count, took about one token for each of its pieces.
-An answer in one piece without counts took a token for every four bytes, and so did every prompt.
+An answer in one piece without counts took a token for every four bytes; a prompt took what was estimated of it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ollama_router_core.access.limits import BYTES_PER_TOKEN, USUAL_ANSWER, estimate_prompt
+from ollama_router_core.access.limits import BYTES_PER_TOKEN, USUAL_ANSWER
 from ollama_router_core.api.endpoints import Endpoint
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.responses.usage import UsageReader
@@ -44,7 +44,7 @@ def count_tokens(reader: UsageReader, endpoint: Endpoint, route: RouteRequest) -
         pieces = reader.size // BYTES_PER_TOKEN
         completion = pieces if endpoint.writes_text else None
     if pieces and not prompt:
-        prompt = estimate_prompt(route.prompt_bytes, media=endpoint.takes_media(route.needs))
+        prompt = route.prompt_tokens
     return TokenCounts(prompt=prompt, completion=completion, estimated=pieces > 0)
 
 
@@ -55,6 +55,5 @@ def estimate_unseen(endpoint: Endpoint, route: RouteRequest) -> TokenCounts:
     """
     if not endpoint.counts_usage or route.stream:
         return NO_TOKENS
-    prompt = estimate_prompt(route.prompt_bytes, media=endpoint.takes_media(route.needs))
     answer = min(USUAL_ANSWER, route.max_tokens or USUAL_ANSWER) if endpoint.writes_text else None
-    return TokenCounts(prompt=prompt, completion=answer, estimated=True)
+    return TokenCounts(prompt=route.prompt_tokens, completion=answer, estimated=True)

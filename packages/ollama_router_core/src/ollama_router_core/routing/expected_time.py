@@ -11,10 +11,7 @@ from ollama_router_core.fleet.snapshot import FleetSnapshot, ModelSpeed
 from ollama_router_core.fleet.speeds import SHARING
 from ollama_router_core.routing.candidates import EVICTS, WARM, Candidate, reload_seconds
 
-__all__ = ["BYTES_A_TOKEN", "ExpectedTime", "expected_time"]
-
-BYTES_A_TOKEN = 4
-"""English text and code in JSON: about four bytes a token."""
+__all__ = ["ExpectedTime", "expected_time"]
 
 _HORIZON = 60.0
 """Seconds within which a model must be asked for again to make its eviction a loss."""
@@ -63,7 +60,7 @@ def expected_time(
     speed = candidate.speed(request.model, snapshot.speeds)
     running = snapshot.in_flight.get(candidate.name, 0)
     crowd = (running + 1.0) ** SHARING if running else 1.0
-    prefill = request.prompt_bytes / (BYTES_A_TOKEN * speed.prefill_rate) * crowd
+    prefill = request.prompt_tokens / speed.prefill_rate * crowd
     decode = _answer(request, speed) / speed.decode_rate * crowd
     wait = load = harm = affinity = 0.0
     if snapshot.active and running:

@@ -17,7 +17,6 @@ from ollama_router_core.errors import Forbidden
 from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.decision import Decision, Verdict
-from ollama_router_core.routing.expected_time import BYTES_A_TOKEN
 from ollama_router_core.routing.policy import apply_policy
 from ollama_router_core.routing.selector import decide
 from ollama_router_core.routing.strategies import STRATEGIES
@@ -74,7 +73,7 @@ class Question:
             applied.request.route,
             needs=self.needs,
             stream=False,
-            prompt_bytes=self.prompt_tokens * BYTES_A_TOKEN,
+            prompt_tokens=self.prompt_tokens,
         )
         return route, applied.changes
 

@@ -21,7 +21,7 @@ from ollama_router_core.fleet.snapshot import FleetSnapshot, LoadedModel, Server
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.routing.candidates import WARM, Candidate
-from ollama_router_core.routing.expected_time import BYTES_A_TOKEN, expected_time
+from ollama_router_core.routing.expected_time import expected_time
 from ollama_router_core.routing.selector import ServerSelector
 from ollama_router_core.simulation.report import percentile
 
@@ -123,7 +123,7 @@ def _request(row: RequestRecord) -> RouteRequest:
         model_text=name,
         model=canonical_name(name),
         num_ctx=row.num_ctx,
-        prompt_bytes=(row.prompt_tokens or 0) * BYTES_A_TOKEN,
+        prompt_tokens=row.prompt_tokens or 0,
         max_tokens=row.completion_tokens,
     )
 

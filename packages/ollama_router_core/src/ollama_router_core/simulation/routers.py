@@ -32,7 +32,6 @@ from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.state import FleetState
-from ollama_router_core.routing.expected_time import BYTES_A_TOKEN
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_core.simulation.engine import Action, Dispatch, Rejection
 from ollama_router_core.simulation.machine import Event, Machine, Residency, ServerState, Timing
@@ -221,7 +220,7 @@ class StrategyRouter:
             model_text=job.model,
             model=job.model,
             num_ctx=job.num_ctx,
-            prompt_bytes=job.prompt_tokens * BYTES_A_TOKEN,
+            prompt_tokens=job.prompt_tokens,
             needs=frozenset({"completion"}),
         )
         ticket = Ticket(

@@ -9,6 +9,7 @@ from typing import assert_never
 import structlog
 
 from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.api.prompts import PromptSize
 from ollama_router_core.config.settings import Config
 from ollama_router_core.coordination import Coordination, News
 from ollama_router_core.errors import UpstreamTimeout
@@ -143,6 +144,11 @@ class FleetService(ClockedFleet):
         """Learn speeds from the metrics of a finished request, for all workers."""
         super().learn(server, model, sample)
         self._sharing.learned(server, model, sample)
+
+    def learn_prompt(self, model: CanonicalName, size: PromptSize, tokens: int) -> None:
+        """Learn from the tokens that were counted of a prompt, for all workers."""
+        super().learn_prompt(model, size, tokens)
+        self._sharing.counted(model, size, tokens)
 
     # --- polls ------------------------------------------------------------------------------------------------------
 

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import assert_never
 
 from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.api.prompts import PromptSize
 from ollama_router_core.coordination import (
     BreakerClosed,
     BreakerOpened,
     Coordination,
     FactsChanged,
     News,
+    PromptCounted,
     RequestEnded,
     Scope,
     SpeedLearned,
@@ -99,6 +101,10 @@ class FleetSharing:
         """Tell what a finished request says about a server's speed."""
         self._tell_about((server, model), SpeedLearned(server, model, sample))
 
+    def counted(self, model: CanonicalName, size: PromptSize, tokens: int) -> None:
+        """Tell how many tokens a prompt was."""
+        self._tell_about(("prompt", model), PromptCounted(model, size, tokens))
+
     def changed(self, server: str) -> None:
         """Tell that a server went, came, or holds other models."""
         self._tell_about(server, FactsChanged(server))
@@ -128,6 +134,8 @@ class FleetSharing:
                 self._state.health.closed_elsewhere(server, self._now())
             case SpeedLearned(server, model, sample):
                 self._state.learn(server, model, sample)
+            case PromptCounted(model, size, tokens):
+                self._state.prompts.learn(model, size, tokens)
             case FactsChanged(server):
                 return server if server in self._state.servers and self._is_quiet(server) else None
             case TokenVerified() | RequestEnded():

@@ -1,0 +1,208 @@
+"""How much of what kinds a request has that a model will read as tokens: text, tools, images.
+
+Nothing here knows a tokenizer. Counts of characters by kind are what a learned price is paid for, see
+`fleet.prompt_prices`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+
+from ollama_router_core.api.strict_json import JsonObject
+
+__all__ = [
+    "NO_PROMPT",
+    "USUAL_PRICES",
+    "PriceRow",
+    "PromptSize",
+    "size_of_prompt",
+    "size_of_text",
+    "sum_of_prices",
+    "usual_tokens",
+]
+
+_TEXTS = frozenset({"messages", "prompt", "context", "system", "input", "instructions", "suffix", "query", "documents"})
+_TOOLS = frozenset({"tools", "functions"})
+_UNREAD = frozenset(
+    {"role", "type", "id", "tool_use_id", "tool_call_id", "call_id", "cache_control", "signature", "media_type"}
+)
+"""Members of a message that become no tokens, or always the same."""
+_MEDIA = frozenset({"data", "file_data", "image_url", "url", "file_id"})
+_OBJECTS = frozenset({"arguments", "input"})
+"""Members whose object a template writes out as JSON."""
+_LETTER, _DIGIT, _MARK, _SPACE, _LINE, _FOREIGN = b"adpsnf"
+_COUNTED, _SAMPLES = 16_384, 64
+"""Characters that are counted at most, and in how many places of a longer text."""
+
+
+def _kinds() -> bytes:
+    table = bytearray(bytes((_FOREIGN,)) * 256)
+    for code in range(128):
+        char = chr(code)
+        kind = _LETTER if char.isalpha() else _DIGIT if char.isdigit() else _SPACE if char in " \t\r" else _MARK
+        table[code] = _LINE if char == "\n" else kind
+    return bytes(table)
+
+
+_KINDS: Final = _kinds()
+
+
+class PromptSize(Struct, frozen=True, gc=False):
+    """What a prompt is made of.
+
+    Attributes:
+        messages: how many turns, each of which a template dresses.
+        letters: ASCII.
+        digits: likewise.
+        marks: likewise, whatever is neither blank, letter nor digit.
+        lines: line ends.
+        foreign: characters beyond ASCII.
+        heavy: bytes that these take in UTF-8 beyond two each: two of three bytes for Chinese, none for Russian.
+        tools: characters of the JSON that describes tools.
+        images: pictures, sounds and files that are no text.
+        tokens: numbers that are tokens already.
+    """
+
+    messages: int = 0
+    letters: int = 0
+    digits: int = 0
+    marks: int = 0
+    lines: int = 0
+    foreign: int = 0
+    heavy: int = 0
+    tools: int = 0
+    images: int = 0
+    tokens: int = 0
+
+    @property
+    def row(self) -> PriceRow:
+        """The amounts that `USUAL_PRICES` are the prices of."""
+        return (
+            1.0,
+            self.messages,
+            self.letters,
+            self.digits,
+            self.marks,
+            self.lines,
+            self.foreign,
+            self.heavy,
+            self.tools,
+            self.images,
+        )
+
+
+NO_PROMPT: Final = PromptSize()
+PriceRow = Sequence[float]
+USUAL_PRICES: Final = (6.0, 6.0, 0.25, 0.8, 0.6, 0.8, 0.3, 0.27, 0.28, 300.0)
+"""Tokens for: a beginning, a message, a letter, digit, mark, line, foreign character, a heavy byte of one, a character
+of a tool, an image. About what they are for the tokenizers of 2024 and later."""
+
+
+def sum_of_prices(prices: PriceRow, row: PriceRow) -> float:
+    """Add up what each amount costs."""
+    return sum([price * amount for price, amount in zip(prices, row, strict=True)])
+
+
+def usual_tokens(size: PromptSize) -> int:
+    """Estimate the tokens of a prompt for a model of which nothing is known."""
+    return max(1, round(sum_of_prices(USUAL_PRICES, size.row)) + size.tokens)
+
+
+def size_of_text(text: str, *, messages: int = 1, tools: int = 0, images: int = 0, tokens: int = 0) -> PromptSize:
+    """Count one text by kinds of characters; of a long one evenly spread samples stand for the whole."""
+    scale = 1.0
+    if len(text) > _COUNTED:
+        scale, text = len(text) / _COUNTED, _sampled(text)
+    data = text.encode("utf-8", "surrogatepass")
+    kinds = data.translate(_KINDS)
+    beyond = kinds.count(_FOREIGN) if len(data) != len(text) else 0
+    foreign = beyond - (len(data) - len(text))
+    return PromptSize(
+        messages=messages,
+        letters=round(kinds.count(_LETTER) * scale),
+        digits=round(kinds.count(_DIGIT) * scale),
+        marks=round(kinds.count(_MARK) * scale),
+        lines=round(kinds.count(_LINE) * scale),
+        foreign=round(foreign * scale),
+        heavy=round((beyond - 2 * foreign) * scale),
+        tools=tools,
+        images=images,
+        tokens=tokens,
+    )
+
+
+def _sampled(text: str) -> str:
+    step = len(text) / _SAMPLES
+    length = _COUNTED // _SAMPLES
+    return "".join([text[(start := int(place * step)) : start + length] for place in range(_SAMPLES)])
+
+
+def size_of_prompt(document: JsonObject) -> PromptSize:
+    """Count what of a request's body a model will read, whatever the dialect.
+
+    The names of members that hold text differ from one dialect to the next, those of what is no text hardly do: every
+    text counts but that of the latter.
+    """
+    found = _Reading()
+    for key in document.keys & _TEXTS:
+        found.read(document.get(key))
+    if "images" in document.keys:
+        found.read({"images": document.get("images")})
+    return size_of_text(
+        "\n".join(found.texts),
+        messages=_turns(document),
+        tools=sum(document.length_of(key) for key in document.keys & _TOOLS if document.truthy(key)),
+        images=found.images,
+        tokens=found.tokens,
+    )
+
+
+def _turns(document: JsonObject) -> int:
+    for key in ("messages", "input"):
+        if key in document.keys:
+            turns = document.get(key)
+            return len(turns) if isinstance(turns, list) else 1
+    return 1
+
+
+class _Reading:
+    """What was found so far of one request."""
+
+    __slots__ = ("images", "texts", "tokens")
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.images = 0
+        self.tokens = 0
+
+    def read(self, value: Any) -> None:
+        """Look at a value and all within it; the order makes no difference."""
+        left = [value]
+        while left:
+            match left.pop():
+                case str() as text:
+                    self.texts.append(text)
+                case list() as values if values and type(values[0]) is int:
+                    self.tokens += len(values)
+                case list() as values:
+                    left += values
+                case dict() as members:
+                    self._read_members(members, left)
+
+    def _read_members(self, members: Mapping[str, Any], left: list[Any]) -> None:
+        is_text = members.get("type") == "text"
+        for key, value in members.items():
+            if key in _UNREAD and isinstance(value, str):
+                continue
+            if key == "images" and isinstance(value, list):
+                self.images += len(value)
+            elif key in _MEDIA and isinstance(value, str) and not is_text:
+                self.images += 1
+            elif key in _OBJECTS and isinstance(value, dict):
+                self.texts.append(json.dumps(value, ensure_ascii=False))
+            else:
+                left.append(value)

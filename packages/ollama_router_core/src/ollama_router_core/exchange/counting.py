@@ -1,0 +1,109 @@
+"""How many tokens a prompt is: by the word of the host that serves its model, else by the router's estimate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from ollama_router_core.access.grants import check_host
+from ollama_router_core.api.ollama_errors import model_not_found
+from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.errors import RouterError
+from ollama_router_core.exchange.actions import LookForModels, Outgoing, Steps
+from ollama_router_core.exchange.answers import JSON_UTF8, answer_whole
+from ollama_router_core.exchange.asking import Reply, ask_all
+from ollama_router_core.exchange.computing import computed
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.exchange.policy import stand_in
+from ollama_router_core.outbound.destinations import Destination
+from ollama_router_core.outbound.header_fields import request_fields
+from ollama_router_core.outbound.sending import prepare
+from ollama_router_core.routing.model_placement import owners
+from ollama_router_core.routing.selector import assigned_destination
+from ollama_router_core.translate import codec_of
+
+__all__ = ["count_prompt"]
+
+_WAIT = 10.0
+"""Seconds that a host has to count; an agent asks before each of its turns."""
+_SAYS_NOTHING = frozenset({404, 405, 501})
+_SHAPES: Mapping[str, Callable[[int], Mapping[str, object]]] = {
+    "anthropic_count_tokens": lambda tokens: {"input_tokens": tokens},
+    "openai_input_tokens": lambda tokens: {"object": "response.input_tokens", "input_tokens": tokens},
+}
+
+
+def count_prompt(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
+    """Answer `count_tokens` and `input_tokens`; an estimate has `X-Router-Estimate`.
+
+    Raises:
+        ModelNotFound: nobody has the model.
+        Forbidden: its host is not for this user.
+    """
+    place = assigned_destination(request.route, environment.config)
+    destination = environment.destinations.get(place or "")
+    if destination is not None and destination.external:
+        told = yield from _by_host(environment, context, request, destination)
+        if told is not None:
+            context.server = destination.name
+            fields = [(b"x-router-server", destination.name.encode("ascii", "replace"))]
+            yield from answer_whole(context, told.body, JSON_UTF8, status=told.status, fields=fields)
+            return
+    elif place is None:
+        request = yield from _of_known_model(environment, context, request)
+    yield from _estimate(environment, context, request)
+
+
+def _by_host(
+    environment: Environment, context: RequestContext, request: ParsedRequest, destination: Destination
+) -> Steps[Reply | None]:
+    """What an external host says, None if it cannot count or does not answer."""
+    user = context.user
+    if user is not None:
+        check_host(user.role, user.grants, environment.config.external_hosts_for, destination.name)
+    if not codec_of(destination.family).serves(request.endpoint, destination.traits):
+        return None
+    outbound = yield from computed(len(request.body), partial(prepare, request, destination))
+    asked = Outgoing(
+        destination=destination,
+        method="POST",
+        target=outbound.target,
+        fields=request_fields(context.headers, destination, context.id, own=outbound.headers),
+        body=outbound.body,
+        patience=destination.patience,
+        repeatable=True,
+    )
+    (reply,) = yield from ask_all(environment, (asked,), seconds=_WAIT)
+    if isinstance(reply, RouterError) or reply.status in _SAYS_NOTHING or reply.status >= 500:
+        return None
+    return Reply(status=reply.status, headers=(), body=destination.redact(reply.body))
+
+
+def _of_known_model(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[ParsedRequest]:
+    """The request, or the same for the model that stands in, once its model was looked for.
+
+    Raises:
+        ModelNotFound: nobody has either.
+    """
+    if _is_known(environment, request) or ((yield LookForModels()) and _is_known(environment, request)):
+        return request
+    instead = stand_in(environment, context, request)
+    if instead is None:
+        raise model_not_found(request.endpoint.name, request.route.model_text or "")
+    return instead
+
+
+def _is_known(environment: Environment, request: ParsedRequest) -> bool:
+    snapshot = environment.fleet.snapshot
+    unasked = any(facts.installed is None for facts in snapshot.servers.values())
+    return unasked or request.route.uses_cloud or bool(owners(snapshot, request.route.model))
+
+
+def _estimate(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
+    model = request.route.model
+    samples = 0 if model is None else environment.fleet.prompts.samples(model)
+    shape = _SHAPES[request.endpoint.name](request.route.prompt_tokens)
+    fields = [(b"x-router-estimate", b"samples=%d" % samples)]
+    yield from answer_whole(context, json.dumps(shape).encode(), JSON_UTF8, fields=fields)

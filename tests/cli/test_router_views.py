@@ -119,3 +119,35 @@ async def test_a_link_opens_the_console(tmp_path: Path) -> None:
         claim = link["url"].partition("#claim=")[2]
         opened = await browser.post("/console/claim", json={"claim": claim}, headers={"x-console": "1"})
         assert opened.json() == {"user": "root", "role": "admin"}
+
+
+async def test_operations_are_followed_to_their_end(tmp_path: Path) -> None:
+    """Progress is told beside the result; the exit code says whether it is done everywhere."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")], registry=[model("qwen3:8b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+    ):
+        pulled = await as_json(router, "models", "pull", "qwen3:8b", "--to", "one")
+        assert (pulled["state"], pulled["targets"][0]["state"]) == ("done", "done")
+        assert (await as_json(router, "models", "load", "llama3.2:3b"))["state"] == "done"
+        assert (await as_json(router, "models", "unload", "llama3.2:3b"))["state"] == "done"
+        assert (await as_json(router, "models", "copy", "llama3.2:3b", "small"))["state"] == "done"
+        assert (await as_json(router, "models", "rm", "small", "--on", "one", "--yes"))["state"] == "done"
+        code, out, _ = await orouter(router, "models", "pull", "nobody:1b", "--to", "one")
+        assert code == 1
+        assert "file does not exist" in out
+        listed = (await orouter(router, "operations", "list"))[1]
+        assert listed.count("pull") == 2
+        (failed, *_) = (await as_json(router, "operations", "list"))["operations"]
+        assert (await orouter(router, "operations", "retry", failed["id"]))[0] == 1
+        assert "over" in (await orouter(router, "operations", "cancel", failed["id"]))[2]
+
+
+async def test_nothing_waits(tmp_path: Path) -> None:
+    """An empty queue is said in words, and is an empty list in JSON."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+    ):
+        assert (await orouter(router, "queue"))[1] == "nothing waits\n"
+        assert (await as_json(router, "queue")) == {"waiting": 0, "queue": []}

@@ -79,12 +79,16 @@ async def running_router(
     *,
     environment: Mapping[str, str] | None = None,
     front: ProtocolLimits | None = None,
+    fresh: bool = True,
     **config: Any,
 ) -> AsyncIterator[RunningRouter]:
-    """Start a router over these servers; `front` are its front's limits, other keyword arguments are settings."""
+    """Start a router over these servers; `front` are its front's limits, other keyword arguments are settings.
+
+    One that is not `fresh` goes on with the database of the router before it in this folder.
+    """
     settings = {"servers": dict(servers), "proxy_port": 1, **config}
     url = f"sqlite:///{folder}/router.sqlite3"
-    token, admin_token = await users_in(folder)
+    token, admin_token = await users_in(folder, fresh=fresh)
     mode = current_mode()
     with mode.upstream():
         services = Services(load_config(json.dumps(settings)), {"OROUTER_DATABASE_URL": url, **(environment or {})})
@@ -125,11 +129,12 @@ class _Template:
 _templates: list[_Template] = []
 
 
-async def users_in(folder: Path) -> list[str]:
-    """Put a database with alice and root into a folder; return their tokens."""
+async def users_in(folder: Path, *, fresh: bool = True) -> list[str]:
+    """Put a database with alice and root into a folder, unless there is one; return their tokens."""
     if not _templates:
         _templates.append(await _make_template())
-    shutil.copy(Path(_templates[0].folder.name) / "router.sqlite3", folder / "router.sqlite3")
+    if fresh:
+        shutil.copy(Path(_templates[0].folder.name) / "router.sqlite3", folder / "router.sqlite3")
     return _templates[0].tokens
 
 

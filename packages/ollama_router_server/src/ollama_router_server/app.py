@@ -21,6 +21,7 @@ from ollama_router_server.admin.fleet import DrainResource, ExplainResource, Que
 from ollama_router_server.admin.health import HealthResource, LiveResource, ReadyResource
 from ollama_router_server.admin.metrics import MetricsResource
 from ollama_router_server.admin.openapi import OpenApiResource
+from ollama_router_server.admin.operations import OperationResource, OperationsResource, RetryResource
 from ollama_router_server.admin.overview import (
     MeResource,
     ModelResource,
@@ -30,7 +31,7 @@ from ollama_router_server.admin.overview import (
     ServersResource,
 )
 from ollama_router_server.admin.requests import CancelResource, RequestResource, RequestsResource
-from ollama_router_server.admin.usage import UsageResource
+from ollama_router_server.admin.usage import ModelUsersResource, UsageResource
 from ollama_router_server.admin.users import (
     GroupResource,
     GroupsResource,
@@ -131,7 +132,11 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/users/{name}/tokens/{token}", TokenResource(services))
     app.add_route("/router/groups", GroupsResource(services))
     app.add_route("/router/groups/{name}", GroupResource(services))
+    app.add_route("/router/operations", OperationsResource(services))
+    app.add_route("/router/operations/{id}", OperationResource(services))
+    app.add_route("/router/operations/{id}/retry", RetryResource(services))
     app.add_route("/router/usage", UsageResource(services))
+    app.add_route("/router/usage/users", ModelUsersResource(services))
     app.add_route("/router/audit", AuditResource(services))
     app.add_route("/router/me", MeResource(services))
     app.add_route("/router/models", ModelsResource(services))

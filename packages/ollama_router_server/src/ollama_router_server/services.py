@@ -18,6 +18,8 @@ from ollama_router_server.accounts.authentication import Authenticator
 from ollama_router_server.accounts.usage_limits import UsageLimits
 from ollama_router_server.coordination.alone import alone
 from ollama_router_server.coordination.worker_sync import WorkerSync
+from ollama_router_server.fleet.loading import ModelLoader
+from ollama_router_server.fleet.operations import Operations
 from ollama_router_server.fleet.reachability import Reachability
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.fleet.warmup import WarmUp
@@ -29,6 +31,7 @@ from ollama_router_server.storage.database import Database, default_database_url
 from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.log_retention import LogRetention
+from ollama_router_server.storage.operations import OperationStore
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.router_activity import RouterActivity
 from ollama_router_server.storage.row_spill import RowSpill, spill_folder
@@ -119,7 +122,16 @@ class Services:
             clock=self.clock,
             coordination=self.coordination,
         )
-        self.warm_up = WarmUp(config=config, targets=self.targets, upstream=self.upstream, fleet=self.fleet)
+        self._loader = ModelLoader(config=config, targets=self.targets, upstream=self.upstream, fleet=self.fleet)
+        self.warm_up = WarmUp(config=config, loader=self._loader, fleet=self.fleet)
+        self.operations = Operations(
+            OperationStore(self.database, clock=self.clock),
+            loader=self._loader,
+            targets=self.targets,
+            upstream=self.upstream,
+            fleet=self.fleet,
+            clock=self.clock,
+        )
         self.deciding = Histogram(DECIDING)
         self.admission = AdmissionController(config, self.fleet, self.clock.monotonic, decided=self.deciding.observe)
         self.fleet.on_change(self.admission.facts_changed)
@@ -152,6 +164,8 @@ class Services:
             self.log_retention.start()
             self.warm_up.start()
         await self.fleet.start()
+        if self.first:
+            self.operations.start()
         self.reachability.start()
         if self.sync is not None:
             self.sync.start()
@@ -182,6 +196,7 @@ class Services:
         known = self.targets
         moved = {name for name, target in targets.items() if name in known and known[name].origin != target.origin}
         old, self.config, self.proxies = self.config, config, _proxies(config)
+        self._loader.config = config
         self.targets.update(targets)  # places that are gone stay: requests may be on their way there
         self._taken_up_by_all(old, config)
         await self.fleet.reconfigure(config, moved=moved)
@@ -267,6 +282,7 @@ class Services:
         if self.sync is not None:
             await self.sync.aclose()
         await self.reachability.aclose()
+        await self.operations.aclose()
         await self.warm_up.aclose()
         await self.fleet.aclose()
         await self.upstream.aclose()

@@ -13,14 +13,16 @@ from ollama_router_cli.arguments.options import (
     examples,
 )
 from ollama_router_cli.arguments.router import RouterAccess, asks_router
+from ollama_router_cli.commands.operations import follow
 from ollama_router_cli.rendering.explanation import print_explanation
+from ollama_router_cli.rendering.operations import print_operation
 from ollama_router_cli.rendering.streams import print_json
 from ollama_router_cli.rendering.tables import format_bytes, format_count, print_table
 from ollama_router_cli.sources.router import ask_router, router_client
 
 __all__ = ["app"]
 
-app = command_group("Show the models of a running router, and where they would go.")
+app = command_group("Show models of a running router; pull, load and delete them.")
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")]
 
@@ -79,6 +81,101 @@ def fit(
         print_json(view)
     else:
         print_explanation(view)
+
+
+ServersOption = Annotated[
+    str | None,
+    typer.Option("--on", "--to", metavar="SERVERS", help="Names with commas between, all, or where-it-fits."),
+]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Begin it, and do not wait for its end.")]
+
+
+@app.command("pull", epilog=examples("orouter models pull llama3.3:70b --to big", "orouter models pull qwen3 --to all"))
+@asks_router
+def pull(
+    model: ModelArgument,
+    *,
+    servers: ServersOption = None,
+    detach: DetachOption = False,
+    router: RouterAccess,
+    as_json: JsonOption = False,
+) -> None:
+    """Pull a model where it is said, where one of that name is, or where it fits; it goes on whoever waits."""
+    _operate(router, {"kind": "pull", "model": model, "servers": servers}, detach=detach, as_json=as_json)
+
+
+@app.command("load", epilog=examples("orouter models load llama3.3:70b --on big --context 32768"))
+@asks_router
+def load(
+    model: ModelArgument,
+    *,
+    servers: ServersOption = None,
+    context: Annotated[int | None, typer.Option(min=1, metavar="TOKENS", help="The context to load it with.")] = None,
+    detach: DetachOption = False,
+    router: RouterAccess,
+    as_json: JsonOption = False,
+) -> None:
+    """Load a model into memory: on these servers, or on the best of those that have it."""
+    asked = {"kind": "load", "model": model, "servers": servers, "context": context}
+    _operate(router, asked, detach=detach, as_json=as_json)
+
+
+@app.command("unload", epilog=examples("orouter models unload llama3.3:70b"))
+@asks_router
+def unload(
+    model: ModelArgument,
+    *,
+    servers: ServersOption = None,
+    detach: DetachOption = False,
+    router: RouterAccess,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a model out of memory: on these servers, or wherever it is loaded."""
+    _operate(router, {"kind": "unload", "model": model, "servers": servers}, detach=detach, as_json=as_json)
+
+
+@app.command("copy", epilog=examples("orouter models copy llama3.2:3b small --on all"))
+@asks_router
+def copy(
+    model: ModelArgument,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The name of the copy.")],
+    *,
+    servers: ServersOption = None,
+    detach: DetachOption = False,
+    router: RouterAccess,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a model another name beside its own, on these servers or wherever it is."""
+    asked = {"kind": "copy", "model": model, "destination": new, "servers": servers}
+    _operate(router, asked, detach=detach, as_json=as_json)
+
+
+@app.command("rm", epilog=examples("orouter models rm llama3.2:3b --on old"))
+@asks_router
+def remove(
+    model: ModelArgument,
+    *,
+    servers: ServersOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    detach: DetachOption = False,
+    router: RouterAccess,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a model from these servers, or from every server that has it."""
+    if not yes:
+        typer.confirm(f"Delete {model} on {servers or 'every server that has it'}?", abort=True, err=True)
+    _operate(router, {"kind": "delete", "model": model, "servers": servers}, detach=detach, as_json=as_json)
+
+
+def _operate(router: RouterAccess, asked: dict[str, Any], *, detach: bool, as_json: bool) -> None:
+    with router_client(**asdict(router)) as client:
+        begun = ask_router(client, "/router/operations", "POST", body=asked)
+        if not detach:
+            follow(client, begun, as_json=as_json)
+        elif as_json:
+            print_json(begun)
+        else:
+            print_operation(begun)
 
 
 def _row(model: dict[str, Any]) -> tuple[object, ...]:

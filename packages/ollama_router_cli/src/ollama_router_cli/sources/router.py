@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -62,15 +62,18 @@ def router_client(
         yield client
 
 
-def ask_router(client: httpx.Client, path: str, method: str = "GET", **query: Any) -> dict[str, Any]:
-    """Ask one of the router's own routes for a JSON object; parameters that are None are left out.
+def ask_router(
+    client: httpx.Client, path: str, method: str = "GET", *, body: Mapping[str, Any] | None = None, **query: Any
+) -> dict[str, Any]:
+    """Ask one of the router's own routes for a JSON object; what is None in query and body is left out.
 
     Raises:
         CommandFailed: nothing answers, the router refuses (the text is its own), or another program answers there.
     """
     asked = {name: value for name, value in query.items() if value is not None}
     try:
-        answer = client.request(method, path, params=asked)
+        sent = None if body is None else {name: value for name, value in body.items() if value is not None}
+        answer = client.request(method, path, params=asked, json=sent)
         document = answer.json()
     except httpx.HTTPError as error:
         raise CommandFailed(f"no router answers at {client.base_url}: {str(error) or type(error).__name__}") from None

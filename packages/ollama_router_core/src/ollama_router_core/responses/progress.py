@@ -1,4 +1,4 @@
-"""One progress stream made of several servers' streams of `/api/pull` and `/api/create`.
+"""Progress of `/api/pull` and `/api/create`: one server's stream read, or one stream made of several servers'.
 
 A layer is as far as on the slowest server. `success` is said once, when every server said it; otherwise the last line
 is an error that names each server that failed. A server's stream that just ends has failed.
@@ -6,11 +6,16 @@ is an error that names each server that failed. A server's stream that just ends
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["MergedProgress"]
+__all__ = ["MergedProgress", "PullProgress"]
+
+_LONGEST_LINE: Final = 64 * 1024
+_LONGEST_WORDS: Final = 200
+_MOST_LAYERS: Final = 256
 
 Line = Mapping[str, Any]
 
@@ -20,6 +25,63 @@ class _Layer:
     total: int = 0
     completed: dict[str, int] = field(default_factory=dict)
     shown: int = -1
+
+
+class PullProgress:
+    """What one server's stream has told so far. Feed it every piece; a line longer than 64 KiB is passed over.
+
+    Attributes:
+        status: its last words, at most 200 characters.
+        error: why it failed.
+        succeeded: it said so.
+    """
+
+    def __init__(self) -> None:
+        self.status = ""
+        self.error: str | None = None
+        self.succeeded = False
+        self._layers: dict[str, tuple[int, int]] = {}
+        self._rest = b""
+
+    @property
+    def completed(self) -> int:
+        """Bytes that are there, of all layers that were told of."""
+        return sum(completed for completed, _ in self._layers.values())
+
+    @property
+    def total(self) -> int:
+        """Bytes that there are to be."""
+        return sum(total for _, total in self._layers.values())
+
+    def feed(self, piece: bytes) -> None:
+        """Read the lines that are whole now."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        self._rest = self._rest[-_LONGEST_LINE:]
+        for line in lines:
+            self._line(line)
+
+    def end(self) -> str | None:
+        """Read the last line; return why the pull has failed, None if it has not."""
+        self.feed(b"\n")
+        if self.error is None and not self.succeeded:
+            self.error = "the server ended without saying success"
+        return self.error
+
+    def _line(self, text: bytes) -> None:
+        try:
+            line = json.loads(text) if text.strip() else None
+        except (ValueError, RecursionError):
+            line = None
+        if not isinstance(line, dict):
+            return
+        if error := line.get("error"):
+            self.error = str(error)[:_LONGEST_WORDS]
+        if isinstance(line.get("status"), str):
+            self.status = line["status"][:_LONGEST_WORDS]
+            self.succeeded = self.status == "success"
+        digest = line.get("digest")
+        if isinstance(digest, str) and (digest in self._layers or len(self._layers) < _MOST_LAYERS):
+            self._layers[digest] = _whole(line.get("completed")), _whole(line.get("total"))
 
 
 class MergedProgress:

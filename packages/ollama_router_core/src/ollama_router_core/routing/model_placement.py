@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Literal, assert_never
 
 from ollama_router_core.api.endpoints import parse_version
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
-from ollama_router_core.errors import InvalidTarget, NoServerFits
+from ollama_router_core.errors import InvalidTarget, ModelNotFound, NoServerFits
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.candidates import Candidate, kind_of, make_candidate
 
 __all__ = [
     "Everywhere",
     "Named",
+    "OperationKind",
     "Target",
     "Unsaid",
     "WhereItFits",
@@ -26,6 +27,7 @@ __all__ = [
     "owners",
     "read_target",
     "servers_by_priority",
+    "servers_for_operation",
     "servers_for_target",
 ]
 
@@ -56,6 +58,8 @@ class WhereItFits:
 
 
 Target = Unsaid | Named | Everywhere | WhereItFits
+
+OperationKind = Literal["pull", "load", "unload", "copy", "delete"]
 
 
 def read_target(value: str | None, config: Config) -> Target:
@@ -132,6 +136,30 @@ def servers_for_target(target: Target, model: RouteRequest, snapshot: FleetSnaps
             return owners(snapshot, model.model) or where_it_fits(model, snapshot, config)[:1]
         case _:
             assert_never(target)
+
+
+def servers_for_operation(
+    kind: OperationKind, target: Target, model: RouteRequest, snapshot: FleetSnapshot, config: Config
+) -> tuple[str, ...]:
+    """Where an operation on a model is carried out. Unsaid: wherever it is, for `load` on the best of these that is up.
+
+    `Everywhere` is every enabled server for `pull`, and every server that has the model for all others.
+
+    Raises:
+        ModelNotFound: nobody has it.
+        NoServerFits: no server is up, or none is large enough.
+    """
+    if kind == "pull":
+        return servers_for_target(target, model, snapshot, config)
+    if isinstance(target, Named):
+        return target.servers
+    there = loaded_on(snapshot, model.model) if kind == "unload" else owners(snapshot, model.model)
+    if not there:
+        raise ModelNotFound(f"no server has {model.model_text}{' in memory' if kind == 'unload' else ''}")
+    if kind == "load" and not isinstance(target, Everywhere):
+        fitting = [name for name in where_it_fits(model, snapshot, config) if name in there]
+        return tuple(fitting[:1]) or there[:1]
+    return there
 
 
 def hosted_ranking(model: CanonicalName | None, snapshot: FleetSnapshot, config: Config) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ __all__ = [
     "GroupBody",
     "GroupPatch",
     "GroupsBody",
+    "ModelUserLine",
+    "ModelUsersBody",
     "NewGroup",
     "NewToken",
     "NewUser",
@@ -231,6 +233,21 @@ class UsageBody(_Out):
     by_user: list[UsageLine]
     by_model: list[UsageLine]
     by_server: list[UsageLine]
+
+
+class ModelUserLine(_Out):
+    """Requests of one user for a model."""
+
+    name: str | None
+    requests: int
+
+
+class ModelUsersBody(_Out):
+    """Who used a model since then, as the newest 100,000 rows tell."""
+
+    model: str
+    since: float
+    users: list[ModelUserLine]
 
 
 class AuditEntryBody(_Out):

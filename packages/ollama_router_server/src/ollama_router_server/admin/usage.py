@@ -6,13 +6,15 @@ from dataclasses import asdict
 
 from falcon.asgi import Request, Response
 
-from ollama_router_server.admin.access import READERS
+from ollama_router_server.admin.access import ADMINS, READERS
 from ollama_router_server.admin.bodies import answer, moment
-from ollama_router_server.admin.shapes import UsageBody
+from ollama_router_server.admin.shapes import ModelUserLine, ModelUsersBody, UsageBody
 from ollama_router_server.services import Services
 from ollama_router_server.storage.log_filter import LogFilter
 
-__all__ = ["UsageResource"]
+__all__ = ["ModelUsersResource", "UsageResource"]
+
+_WEEK = 7 * 86_400.0
 
 
 class UsageResource:
@@ -29,3 +31,20 @@ class UsageResource:
         stats = asdict(await self._log.stats(LogFilter(user=request.get_param("user"), since=since)))
         del stats["ttft_ms"], stats["total_ms"]
         answer(response, UsageBody(since=since, **stats))
+
+
+class ModelUsersResource:
+    """`GET /router/usage/users?model=NAME`: who used a model in the last seven days, for whoever deletes it."""
+
+    roles = ADMINS
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, request: Request, response: Response) -> None:
+        """Answer the users, those with most requests first."""
+        model = str(request.get_param("model", required=True))
+        since = self._services.clock.wall() - _WEEK
+        found = await self._services.request_log.users_of_model(model, since=since)
+        users = [ModelUserLine(name=name, requests=requests) for name, requests in found]
+        answer(response, ModelUsersBody(model=model, since=since, users=users))

@@ -10,6 +10,7 @@ from falcon.asgi import Request, Response
 
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
+from ollama_router_server.admin.operations import list_operations
 from ollama_router_server.admin.overview import find_model, find_server
 from ollama_router_server.admin.requests import find_request, list_requests
 from ollama_router_server.admin.views.clients import client_views
@@ -92,6 +93,11 @@ class Pages:
         traffic, now = services.admission.traffic(), services.clock.monotonic()
         return {"view": found, "fit": explain(question, traffic, services.config, now=now), "title": found.name}
 
+    async def operations(self, request: Request, _user: User) -> Values:
+        """What is done with models on servers; the form is filled in from the address."""
+        asked = {name: (request.get_param(name) or "")[:512] for name in ("kind", "model", "servers")}
+        return {"view": await list_operations(self.services, 20), "asked": asked}
+
     async def usage(self, request: Request, _user: User) -> Values:
         """Who used how much."""
         days = request.get_param_as_int("days", min_value=1, max_value=366) or 7
@@ -161,6 +167,7 @@ def pages(services: Services, sync: WorkerSync, renderer: Renderer) -> dict[str,
         "servers/{name}": page("server", "Server", READERS, live=True),
         "models": page("models", "Models", EVERYBODY),
         "models/{name:path}": page("model", "Model", READERS),
+        "operations": page("operations", "Operations", ADMINS, live=True),
         "usage": page("usage", "Usage", READERS),
         "people": page("people", "People", ADMINS),
         "history": page("history", "History", ADMINS),

@@ -8,7 +8,9 @@ import falcon
 
 from ollama_router_core.errors import RouterError
 from ollama_router_server.admin.fleet import DrainResource
+from ollama_router_server.admin.operations import OperationResource, OperationsResource, RetryResource
 from ollama_router_server.admin.requests import CancelResource
+from ollama_router_server.admin.usage import ModelUsersResource
 from ollama_router_server.admin.users import TokenResource, TokensResource, UserResource, UsersResource
 from ollama_router_server.console.assets import AssetResource, Assets
 from ollama_router_server.console.door import ClaimResource, FrontDoor, Refusals, SessionResource
@@ -44,6 +46,10 @@ def _add_actions(app: Any, services: Services, sync: WorkerSync) -> None:
     app.add_route("/console/act/servers/{name}/drain", DrainResource(services, on=True))
     app.add_route("/console/act/servers/{name}/undrain", DrainResource(services, on=False))
     app.add_route("/console/act/requests/{id}/cancel", CancelResource(services, sync))
+    app.add_route("/console/act/operations", OperationsResource(services))
+    app.add_route("/console/act/operations/{id}", OperationResource(services))
+    app.add_route("/console/act/operations/{id}/retry", RetryResource(services))
+    app.add_route("/console/act/usage/users", ModelUsersResource(services))
     app.add_route("/console/act/users", UsersResource(services))
     app.add_route("/console/act/users/{name}", UserResource(services))
     app.add_route("/console/act/users/{name}/tokens", TokensResource(services))

@@ -47,6 +47,8 @@ AuditAction = Literal[
     "server.drain",
     "server.undrain",
     "request.cancel",
+    "operation.begin",
+    "operation.cancel",
     "config.reload",
     "log.delete",
 ]

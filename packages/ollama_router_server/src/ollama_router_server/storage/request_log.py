@@ -9,6 +9,7 @@ from msgspec.structs import asdict, astuple
 from sqlalchemy import ColumnElement, delete, func, insert, select, text
 from sqlalchemy.engine import Connection
 
+from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
@@ -24,6 +25,7 @@ _COLUMNS = tuple(request_log.c[name] for name in _FIELDS)
 _DELETED_AT_ONCE = 2_000
 _WRITER_LOCK = 0x6F726C67  # any number that nothing else on the server locks
 _IDS_AT_ONCE = 500
+_LOOKED_AT = 100_000
 
 
 class RequestLog:
@@ -91,6 +93,10 @@ class RequestLog:
         from 100 ms on at most 1 in 100, below the true value.
         """
         return await self._database.read(read_stats, chosen, few_rows=self._few_rows)
+
+    async def users_of_model(self, model: str, *, since: float) -> tuple[tuple[str | None, int], ...]:
+        """Users of a model since then and their requests, the most first, as far as the newest 100,000 rows tell."""
+        return await self._database.read(_users_of_model, canonical_name(model), since)
 
     async def history(self, chosen: LogFilter) -> tuple[HourRow, ...]:
         """Requests by hour, oldest first; the first hour is whole, hours without requests are left out."""
@@ -200,6 +206,15 @@ def _be_the_only_writer(connection: Connection) -> None:
 
 def _last_number(connection: Connection) -> int:
     return int(connection.execute(select(func.coalesce(func.max(request_log.c.seq), 0))).scalar_one())
+
+
+def _users_of_model(connection: Connection, model: str, since: float) -> tuple[tuple[str | None, int], ...]:
+    columns = request_log.c
+    newest = select(columns.user, columns.model_served).where(columns.started_at >= since)
+    rows = newest.order_by(columns.started_at.desc()).limit(_LOOKED_AT).subquery()
+    served = rows.c.model_served.in_((model, model.removesuffix(":latest")))
+    query = select(rows.c.user, func.count()).where(served).group_by(rows.c.user).order_by(func.count().desc())
+    return tuple((user, int(requests)) for user, requests in connection.execute(query))
 
 
 def _read_page(

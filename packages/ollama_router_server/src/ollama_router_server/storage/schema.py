@@ -34,6 +34,7 @@ __all__ = [
     "log_totals",
     "memberships",
     "metadata",
+    "operations",
     "request_log",
     "token_proofs",
     "token_usage",
@@ -220,6 +221,23 @@ audit_log = Table(
     Column("subject", Text),
     Column("detail", Text, nullable=False),
     sqlite_autoincrement=True,
+)
+
+# What is done with a model on several servers; `targets` is JSON, a row for each server. See `operations`.
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", String(28), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("model", Text, nullable=False),
+    Column("destination", Text),
+    Column("context", Integer),
+    Column("actor", String(100), nullable=False),
+    Column("created_at", Double, nullable=False, index=True),
+    Column("seen_at", Double, nullable=False),  # when the process that carries it out was last alive
+    Column("finished_at", Double),
+    Column("cancelled", Boolean, nullable=False),
+    Column("targets", Text, nullable=False),
 )
 
 log_drops = Table(

@@ -4,6 +4,8 @@ import { onAct, request, toast } from "./actions.js";
 import { copyFrom } from "./copy.js";
 import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
+import { startOperations } from "./operations.js";
+import { confirmed } from "./dialog.js";
 import { claimFromAddress, signIn, signOut } from "./session.js";
 import { showMoments } from "./moments.js";
 
@@ -49,7 +51,9 @@ onAct("drain", async (button) => {
 });
 
 onAct("cancel", async (button) => {
-  await request("POST", `${root}act/requests/${button.dataset.id}/cancel`);
+  const { id = "", what = "this request" } = button.dataset;
+  if (!(await confirmed(`End ${what}? Its client gets an error.`, "End it"))) return;
+  await request("POST", `${root}act/requests/${id}/cancel`);
   toast("The request is ended.");
 });
 
@@ -89,4 +93,5 @@ document.addEventListener("click", (event) => {
 claimFromAddress(root);
 showMoments(document);
 startKeys();
+startOperations(root);
 startLive();

@@ -22,6 +22,7 @@ def upgrade() -> None:
     _create_console()
     _create_request_log()
     _create_audit_log()
+    _create_operations()
     _create_log_figures()
     epoch = op.create_table(
         "auth_epoch",
@@ -204,6 +205,25 @@ def _create_audit_log() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_audit_log_at", "audit_log", ["at"])
+
+
+def _create_operations() -> None:
+    op.create_table(
+        "operations",
+        sa.Column("id", sa.String(28), nullable=False),
+        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("destination", sa.Text()),
+        sa.Column("context", sa.Integer()),
+        sa.Column("actor", sa.String(100), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.Column("finished_at", sa.Double()),
+        sa.Column("cancelled", sa.Boolean(), nullable=False),
+        sa.Column("targets", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_operations"),
+    )
+    op.create_index("ix_operations_created_at", "operations", ["created_at"])
 
 
 def _create_log_figures() -> None:

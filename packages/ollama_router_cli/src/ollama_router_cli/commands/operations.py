@@ -1,0 +1,92 @@
+"""`orouter operations`: what a running router does with models on servers."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from ollama_router_cli.arguments.options import JsonOption, command_group, examples
+from ollama_router_cli.arguments.router import RouterAccess, asks_router
+from ollama_router_cli.rendering.operations import print_operation, progress_of
+from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_cli.rendering.tables import format_time, print_table
+from ollama_router_cli.sources.router import ask_router, router_client
+
+__all__ = ["app", "follow"]
+
+app = command_group("Show operations on models, cancel them, try them again.")
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The operation's id, as `list` shows it.")]
+
+
+@app.command("list", epilog=examples("orouter operations list"))
+@asks_router
+def list_operations(*, router: RouterAccess, as_json: JsonOption = False) -> None:
+    """List operations of the last seven days, the newest first."""
+    with router_client(**asdict(router)) as client:
+        view = ask_router(client, "/router/operations")
+    if as_json:
+        print_json(view)
+        return
+    rows = [
+        (format_time(one["created_at"]), one["kind"], one["model"], one["state"], progress_of(one), one["id"])
+        for one in view["operations"]
+    ]
+    print_table(("begun", "what", "model", "state", "servers", "id"), rows)
+
+
+@app.command("show", epilog=examples("orouter operations show 019ab3f2c4d1a2b3c4d5e6f70001"))
+@asks_router
+def show(operation_id: IdArgument, *, router: RouterAccess, as_json: JsonOption = False) -> None:
+    """Show one operation, server by server."""
+    with router_client(**asdict(router)) as client:
+        view = ask_router(client, f"/router/operations/{operation_id}")
+    if as_json:
+        print_json(view)
+    else:
+        print_operation(view)
+
+
+@app.command("cancel", epilog=examples("orouter operations cancel 019ab3f2c4d1a2b3c4d5e6f70001"))
+@asks_router
+def cancel(operation_id: IdArgument, *, router: RouterAccess, as_json: JsonOption = False) -> None:
+    """End an operation; what is done stays."""
+    with router_client(**asdict(router)) as client:
+        done = ask_router(client, f"/router/operations/{operation_id}", "DELETE")
+    if as_json:
+        print_json(done)
+    else:
+        print_result(f"{operation_id} ends")
+
+
+@app.command("retry", epilog=examples("orouter operations retry 019ab3f2c4d1a2b3c4d5e6f70001"))
+@asks_router
+def retry(operation_id: IdArgument, *, router: RouterAccess, as_json: JsonOption = False) -> None:
+    """Do it again on the servers where it is not done."""
+    with router_client(**asdict(router)) as client:
+        begun = ask_router(client, f"/router/operations/{operation_id}/retry", "POST")
+        follow(client, begun, as_json=as_json)
+
+
+def follow(client: httpx.Client, operation: dict[str, Any], *, as_json: bool) -> None:
+    """Tell on standard error how far an operation is, until it is over; then its result.
+
+    Raises:
+        Exit: with 1, it is not done everywhere.
+    """
+    said = ""
+    while operation["finished_at"] is None:
+        if (now := progress_of(operation)) != said:
+            print_note(said := now)
+        time.sleep(0.5)
+        operation = ask_router(client, f"/router/operations/{operation['id']}")
+    if as_json:
+        print_json(operation)
+    else:
+        print_operation(operation)
+    if operation["state"] != "done":
+        raise typer.Exit(1)

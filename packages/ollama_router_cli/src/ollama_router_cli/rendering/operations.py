@@ -1,0 +1,40 @@
+"""How operations on models read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ollama_router_cli.rendering.streams import print_result
+from ollama_router_cli.rendering.tables import format_bytes, print_table
+
+__all__ = ["print_operation", "progress_of"]
+
+
+def print_operation(operation: dict[str, Any]) -> None:
+    """One operation, server by server."""
+    to = f" to {operation['destination']}" if operation["destination"] else ""
+    print_result(f"{operation['kind']} of {operation['model']}{to}: {operation['state']} ({operation['id']})")
+    columns = ("server", "state", "done", "of", "words")
+    print_table(columns, map(_row, operation["targets"]), right=("done", "of"))
+
+
+def progress_of(operation: dict[str, Any]) -> str:
+    """How far an operation is, as one line."""
+    return ", ".join(_far(target) for target in operation["targets"])
+
+
+def _far(target: dict[str, Any]) -> str:
+    if not target["total"] or target["state"] != "running":
+        return f"{target['server']} {target['state']}"
+    return f"{target['server']} {format_bytes(target['completed'])} of {format_bytes(target['total'])}"
+
+
+def _row(target: dict[str, Any]) -> tuple[object, ...]:
+    counted = target["total"] > 0
+    return (
+        target["server"],
+        target["state"],
+        format_bytes(target["completed"]) if counted else None,
+        format_bytes(target["total"]) if counted else None,
+        target["error"] or target["status"] or None,
+    )

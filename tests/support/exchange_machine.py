@@ -150,6 +150,10 @@ class FakeFleet:
         """Requests in flight."""
         return self.state.running(name)
 
+    def running_for(self, name: str, model: CanonicalName) -> int:
+        """In flight for a model."""
+        return self.state.running_for(name, model)
+
     def is_stub(self, model: CanonicalName) -> bool:
         """Whether the model is hosted."""
         return self.state.is_stub(model)
@@ -172,7 +176,7 @@ class FakeFleet:
 
     def learn(self, server: str, model: CanonicalName, sample: Sample) -> None:
         """A speed was seen."""
-        self.state.learn(server, model, sample)
+        self.state.learn(server, model, sample, self._clock.now)
 
     def holds(self, server: str, model: CanonicalName, conversation: int, tokens: int) -> None:
         """A conversation is held."""

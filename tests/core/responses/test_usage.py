@@ -18,6 +18,7 @@ LAST = (
 FULL = Usage(
     prompt_tokens=26,
     completion_tokens=290,
+    total_duration=99,
     load_duration=11,
     prompt_eval_duration=22,
     eval_duration=33,

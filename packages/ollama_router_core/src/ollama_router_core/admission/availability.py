@@ -31,7 +31,7 @@ class Availability:
         return any(reason is None or reason.code == FULL for one in able for reason in (self._refusal(one),))
 
     def _refusal(self, candidate: Candidate) -> Reason | None:
-        known, key = self._known, (candidate.name, candidate.model if self.snapshot.suspended_models else None)
+        known, key = self._known, (candidate.name, candidate.model)
         if key not in known:
             known[key] = refused_now(candidate, self.snapshot, self._now)
         return known[key]

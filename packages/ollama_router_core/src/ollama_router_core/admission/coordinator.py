@@ -37,7 +37,7 @@ class Admission:
     """Who waits, who goes next, who is refused. Not thread-safe.
 
     With a strategy that binds late a request waits for a slot of its model (`num_parallel`), and the choice is made
-    among all that wait. With the others it waits only where `max_concurrent` is reached, and goes in its turn.
+    among all that wait. With the others it waits only where every server is full, and goes in its turn.
     """
 
     def __init__(self, config: Config) -> None:
@@ -188,7 +188,8 @@ class Admission:
         if oldest is None:
             return None, frozenset()
         seen = self.traffic(snapshot, now)
-        refusals = {one.name: refused_now(one, seen, now) for one in able(self.selector, oldest, snapshot)}
+        waits = self._binds_late
+        refusals = {one.name: refused_now(one, seen, now, waits=waits) for one in able(self.selector, oldest, snapshot)}
         full = [name for name, reason in refusals.items() if reason is not None and reason.code == FULL]
         return oldest.arrived, frozenset(full)
 
@@ -324,10 +325,13 @@ class Admission:
 
 def _changed_servers(old: FleetSnapshot, new: FleetSnapshot) -> frozenset[str] | None:
     """The servers of which something else is known; None for all, when it is more than facts of some."""
-    seen = (old.draining, old.suspended, old.suspended_models, old.slots, old.elsewhere)
-    if seen != (new.draining, new.suspended, new.suspended_models, new.slots, new.elsewhere):
+    if _limits_of(old) != _limits_of(new):
         return None
     return frozenset([name for name, facts in new.servers.items() if old.servers.get(name) is not facts])
+
+
+def _limits_of(one: FleetSnapshot) -> tuple[object, ...]:
+    return one.draining, one.suspended, one.suspended_models, one.slots, one.parallel, one.elsewhere
 
 
 def _only_full(decision: Decision) -> bool:

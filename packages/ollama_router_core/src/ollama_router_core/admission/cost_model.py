@@ -13,7 +13,7 @@ from ollama_router_core.admission.wait_queue import RequestGroup, WaitQueue
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.fleet.snapshot import FleetSnapshot, LoadedModel
 from ollama_router_core.routing.candidates import RESPONSIVE, WARM, Candidate, RequestKind, reload_seconds
-from ollama_router_core.routing.filters import in_service
+from ollama_router_core.routing.filters import in_service, runner_slots
 from ollama_router_core.routing.selector import ServerSelector
 
 __all__ = ["CostModel", "ServiceCost"]
@@ -234,7 +234,7 @@ class CostModel:
             1.0 / speed.prefill_rate,
             decode,
             speed.load_seconds,
-            candidate.server.num_parallel,
+            runner_slots(candidate, self._snapshot) or 1,
             loaded=candidate.warmth == WARM and candidate.loaded is not None,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from ollama_router_core.admission.tickets import Ticket
@@ -58,6 +58,10 @@ class ServerLoad:
     def runs(self, model: CanonicalName) -> bool:
         """Whether a request for a model is running."""
         return any(kind.model == model for kind in self.by_kind)
+
+    def running_of(self, models: Collection[CanonicalName]) -> int:
+        """The requests that run for any of some models."""
+        return sum([count for kind, count in self.by_kind.items() if kind.model in models])
 
     def rest(self, model: CanonicalName, now: float) -> float:
         """Seconds until the requests of a model should be over; never quite none while they run."""

@@ -109,7 +109,7 @@ class Scheduler:
         server_load = cost.server_load
         if server_load.evicting and kind.model in server_load.evicting and server_load.reserved_for != kind:
             return False
-        if server_load.by_kind and server_load.by_kind.get(kind, 0) >= cost.parallel:
+        if server_load.by_kind and server_load.running_of(cost.candidate.runner) >= cost.parallel:
             return False
         if self._is_leaving(cost, kind, server_load):
             return False

@@ -85,8 +85,10 @@ class Server(Section):
         description="Context in tokens for requests that ask for none (the server's OLLAMA_CONTEXT_LENGTH); null"
         " assumes Ollama's automatic choice.",
     )
-    num_parallel: Annotated[int, Field(ge=1)] = Field(
-        default=1, description="Requests that a loaded model serves in parallel (the server's OLLAMA_NUM_PARALLEL)."
+    num_parallel: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Requests that a loaded model serves at once (the server's OLLAMA_NUM_PARALLEL), and no more are"
+        " sent; null learns it from who had to wait there, and until then `fastest` sends one, the others any number.",
     )
     ends_runs_with_connection: bool = Field(
         default=True,

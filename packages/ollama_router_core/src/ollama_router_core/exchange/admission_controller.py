@@ -16,6 +16,7 @@ from ollama_router_core.admission import Admission, Dispatch, Outcome, Ticket, W
 from ollama_router_core.api.model_names import CanonicalName, is_cloud_name
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
+from ollama_router_core.errors import NoServerFits
 from ollama_router_core.exchange.actions import Admit
 from ollama_router_core.exchange.events import Queued, Refused
 from ollama_router_core.fleet.health import USUAL_SLOTS, BreakerPermit, Health
@@ -47,10 +48,10 @@ class SlotFleet(Protocol):
     def shares(self) -> bool:
         """Whether other processes may free or take a server."""
 
-    def begin(self, name: str) -> None:
-        """A request goes to a server."""
+    def begin(self, name: str, model: CanonicalName | None = None) -> None:
+        """A request for a model goes to a server."""
 
-    def end(self, name: str) -> None:
+    def end(self, name: str, model: CanonicalName | None = None) -> None:
         """It ended there."""
 
     def permit(self, server: str, *, forced: bool = False, model: CanonicalName | None = None) -> BreakerPermit | None:
@@ -80,7 +81,8 @@ class ServerSlot:
         self.decision = decision
         self.server = decision.ranking[0]
         self.unload = unload
-        admission.fleet.begin(self.server)
+        admission.opened(self)
+        admission.fleet.begin(self.server, decision.request.model)
         forced = decision.strategy == "explicit_assignment"
         self._first: BreakerPermit | None = admission.fleet.permit(
             self.server, forced=forced, model=decision.request.model
@@ -117,7 +119,7 @@ class ServerSlot:
             self._first.left()
         for _ in range(self._retries):
             self._admission.fleet.health.retries.give_back()
-        self._admission.fleet.end(self.server)
+        self._admission.fleet.end(self.server, self.decision.request.model)
         self._admission.finished(self)
 
 
@@ -159,15 +161,17 @@ class AdmissionController:
         self._admission = Admission(config)
         self._strategy = STRATEGIES[config.routing_strategy]
         self._counting = _counts(config)
+        self._open: dict[int, ServerSlot] = {}
         self._numbers = itertools.count(1)
         self._waiters: dict[int, Waiter] = {}
         self._listeners: list[Callable[[], None]] = []
 
     def reconfigure(self, config: Config) -> None:
-        """Go by another config from now on, for those in the queue too. What was once counted is counted to its end."""
+        """Go by another config from now on, for those in the queue too."""
         self._config = config
         self._strategy = STRATEGIES[config.routing_strategy]
-        self._counting = self._counting or _counts(config)
+        if _counts(config):
+            self._count()
         self._admission.reconfigure(config)
         self.facts_changed()
 
@@ -213,10 +217,22 @@ class AdmissionController:
         decision = self._admission.selector.decide(route, self.fleet.snapshot, now=now, tiebreak=number)
         self._decided(self._now() - now)
         if decision.error is not None:
+            if isinstance(decision.error, NoServerFits):
+                self._count()
             return self._arrive(_ticket(asked, number, now), decision, now, wake)
         if self._counting:
             self._admission.bound(_ticket(asked, number, now), decision.ranking[0], now)
         return ServerSlot(self, number, decision)
+
+    def _count(self) -> None:
+        """Count from now on what runs where, as somebody may have to wait for it; those that run already, too."""
+        if self._counting:
+            return
+        self._counting, now = True, self._now()
+        for slot in self._open.values():
+            self._admission.bound(
+                Ticket(number=slot.number, request=slot.decision.request, arrived=now), slot.server, now
+            )
 
     def outcome(self, waiter: Waiter) -> ServerSlot | Refused | None:
         """What has become of a request in the queue; None while it waits."""
@@ -284,8 +300,9 @@ class AdmissionController:
 
     def moved(self, slot: ServerSlot, server: str) -> None:
         """Forwarding went on to another server."""
-        self.fleet.end(slot.server)
-        self.fleet.begin(server)
+        model = slot.decision.request.model
+        self.fleet.end(slot.server, model)
+        self.fleet.begin(server, model)
         slot.server = server
         if self._counting:
             self._admission.moved(slot.number, server, self._now())
@@ -296,11 +313,15 @@ class AdmissionController:
             now = self._now()
             self._carry_out(self._admission.first_byte(slot.number, self._facts(), now))
 
+    def opened(self, slot: ServerSlot) -> None:
+        """A slot is taken."""
+        self._open[slot.number] = slot
+
     def finished(self, slot: ServerSlot) -> None:
         """A slot is free."""
+        del self._open[slot.number]
         if self._counting:
-            now = self._now()
-            self._carry_out(self._admission.finished(slot.number, self._facts(), now))
+            self._carry_out(self._admission.finished(slot.number, self._facts(), self._now()))
 
     def _facts(self) -> FleetSnapshot:
         """The fleet for those in the queue; while it is empty nobody looks at it."""
@@ -357,7 +378,7 @@ def _ticket(asked: Admit, number: int, now: float) -> Ticket:
 
 
 def _counts(config: Config) -> bool:
-    """Whether what runs where has to be counted."""
+    """Whether what runs where has to be counted from the start."""
     return STRATEGIES[config.routing_strategy].binds_late or any(
         server.max_concurrent for server in config.servers.values()
     )

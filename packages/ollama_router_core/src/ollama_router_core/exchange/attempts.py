@@ -110,7 +110,7 @@ def release(environment: Environment, context: RequestContext, answer: Answer) -
         elif answer.complete:
             permit.done(environment.now())
             if answer.sent is not None:
-                note_finished(environment.fleet, answer.sent, context)
+                note_finished(environment.fleet, answer.sent, context, environment.now())
         else:
             permit.left()
     yield Release((answer.upstream,))
@@ -198,7 +198,7 @@ def _answer(
     """
     recall = environment.thoughts.recall(context.user_id)
     outbound = yield from computed(work_of(request, destination), partial(prepare, request, destination, recall))
-    sent = note_sent(environment.fleet, destination.name, request)
+    sent = note_sent(environment.fleet, destination.name, request, environment.now())
     outgoing = _outgoing(context, destination, outbound, repeatable=repeatable)
     upstream = yield from _head(context, outgoing, heartbeat)
     answer = Answer(destination, upstream, None, sent, outbound.translation, redactor_for(destination))

@@ -60,6 +60,9 @@ class Fleet(Protocol):
     def running(self, name: str) -> int:
         """Requests in flight on a server."""
 
+    def running_for(self, name: str, model: CanonicalName) -> int:
+        """Those that the runner of a model serves there."""
+
     def is_stub(self, model: CanonicalName) -> bool:
         """Whether some server knows this model only as one of Ollama's hosted service."""
 

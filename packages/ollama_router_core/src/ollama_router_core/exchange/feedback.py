@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from msgspec import Struct
+from msgspec.structs import replace as replace_fields
 
 from ollama_router_core.api.endpoints import Kind
 from ollama_router_core.api.model_names import CanonicalName
@@ -14,7 +15,7 @@ from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment, Fleet
 from ollama_router_core.fleet.observations import forget_model, observe_unloaded
 from ollama_router_core.fleet.runners import load_of
-from ollama_router_core.fleet.traffic import inferred_model, observe_answered, sample_of, shows_nothing_new
+from ollama_router_core.fleet.traffic import inferred_model, observe_answered, queued_ns, sample_of, shows_nothing_new
 from ollama_router_core.responses.server_faults import Fault, FaultKind
 from ollama_router_core.responses.usage import Usage
 
@@ -22,24 +23,28 @@ __all__ = ["Sent", "note_answered", "note_fault", "note_finished", "note_sent"]
 
 
 class Sent(Struct, frozen=True):
-    """The server as it was when a request left: `loads` says that it began the only load there.
+    """The server as it was when a request left at `at`: `loads` says that it began the only load there.
 
-    `running` are the requests in flight, this one included.
+    `running` are the requests in flight, this one included, `ahead` the others that the model's runner had to serve.
     """
 
     server: str
     model: CanonicalName | None
     loads: bool
     running: int
+    ahead: int = 0
+    at: float = 0.0
 
 
-def note_sent(fleet: Fleet, server: str, request: ParsedRequest) -> Sent:
+def note_sent(fleet: Fleet, server: str, request: ParsedRequest, now: float) -> Sent:
     """A request is on its way: if its model is not in memory there, it is being loaded from now on."""
     model = inferred_model(request)
     if model is None:
         return Sent(server, None, loads=False, running=0)
     loads = fleet.sent(server, model, load_of(request.route))
-    return Sent(server, model, loads=loads, running=fleet.running(server))
+    running = fleet.running(server)
+    ahead = fleet.running_for(server, model) - 1 if running > 1 else 0
+    return Sent(server, model, loads, running, ahead, now)
 
 
 def note_answered(environment: Environment, server: str, request: ParsedRequest, status: int) -> None:
@@ -73,7 +78,7 @@ def note_fault(environment: Environment, server: str, request: ParsedRequest, fa
         fleet.measure_soon(server)
 
 
-def note_finished(fleet: Fleet, sent: Sent, context: RequestContext) -> None:
+def note_finished(fleet: Fleet, sent: Sent, context: RequestContext, now: float) -> None:
     """An answer came to its end: its metrics say how fast the server is."""
     if sent.model is None or context.usage is None:
         return
@@ -86,7 +91,9 @@ def note_finished(fleet: Fleet, sent: Sent, context: RequestContext) -> None:
     beside = (sent.running + fleet.running(sent.server)) / 2 - 1
     sample = sample_of(usage, loaded=sent.loads, prompt_held=was_held, neighbours=beside)
     if sample is not None:
-        fleet.learn(sent.server, sent.model, sample)
+        queued = queued_ns(usage, within=now - sent.at)
+        whole = usage.total_duration or 0
+        fleet.learn(sent.server, sent.model, replace_fields(sample, queued_ns=queued, whole_ns=whole, ahead=sent.ahead))
 
 
 def _held_tokens(context: RequestContext, usage: Usage) -> int:

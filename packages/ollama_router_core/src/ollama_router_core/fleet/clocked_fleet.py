@@ -90,17 +90,21 @@ class ClockedFleet:
 
     # --- traffic ----------------------------------------------------------------------------------------------------
 
-    def begin(self, name: str) -> None:
-        """Count a request that goes to a server."""
-        self.state.begin(name)
+    def begin(self, name: str, model: CanonicalName | None = None) -> None:
+        """Count a request that goes to a server, for a model."""
+        self.state.begin(name, model)
 
-    def end(self, name: str) -> None:
+    def end(self, name: str, model: CanonicalName | None = None) -> None:
         """Count it out."""
-        self.state.end(name, self.now())
+        self.state.end(name, self.now(), model)
 
     def running(self, name: str) -> int:
         """Return this process's requests in flight on a server."""
         return self.state.running(name)
+
+    def running_for(self, name: str, model: CanonicalName) -> int:
+        """Return those that the runner of a model serves there."""
+        return self.state.running_for(name, model)
 
     def permit(self, server: str, *, forced: bool = False, model: CanonicalName | None = None) -> BreakerPermit | None:
         """Permit one request now; see `FleetState.permit`."""
@@ -123,8 +127,8 @@ class ClockedFleet:
         self.state.evicted(name, model, self.now())
 
     def learn(self, server: str, model: CanonicalName, sample: Sample) -> None:
-        """Learn speeds from the metrics of a finished request."""
-        self.state.learn(server, model, sample)
+        """Learn speeds and slots from the metrics of a finished request."""
+        self.state.learn(server, model, sample, self.now())
 
     def holds(self, server: str, model: CanonicalName, conversation: int, tokens: int) -> None:
         """Note that a server holds the prompt of a conversation's last turn."""

@@ -12,7 +12,7 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.fleet.snapshot import InstalledModel, LoadedModel, LoadOptions, ModelFacts, ServerFacts
 
-__all__ = ["Load", "explicit_context", "load_of", "misfit", "runner_of"]
+__all__ = ["Load", "explicit_context", "load_of", "misfit", "runner_names", "runner_of"]
 
 _LEAST_CONTEXT = 4
 _LAYERS = "num_gpu"
@@ -44,6 +44,15 @@ def runner_of(facts: ServerFacts, model: CanonicalName) -> LoadedModel | None:
     if weights is None or _is_mlx(installed):
         return None
     return next((row for row in facts.loaded.values() if _weights(facts, row.name) == weights), None)
+
+
+def runner_names(facts: ServerFacts, model: CanonicalName) -> tuple[CanonicalName, ...]:
+    """Return the names of a server whose requests one runner serves: the model's own, and those of the same weights."""
+    installed = _installed(facts, model)
+    weights = None if installed is None or installed.facts is None else installed.facts.weights
+    if weights is None or facts.installed is None or _is_mlx(installed):
+        return (model,)
+    return (model, *[name for name in facts.installed if name != model and _weights(facts, name) == weights])
 
 
 def misfit(

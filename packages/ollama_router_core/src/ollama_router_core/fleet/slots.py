@@ -1,11 +1,18 @@
-"""How many requests a loaded model serves at once. Source: Ollama's server/sched.go, load."""
+"""How many requests a loaded model serves at once: told, certain for some models, else learned from who had to wait.
+
+Ollama lets a request wait for a slot in silence and without limit, and leaks the socket of a client that leaves it
+there. Source: Ollama's server/sched.go, load, and llm/llama_server.go, Completion.
+"""
 
 from __future__ import annotations
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ollama_router_core.config.settings import Server
 from ollama_router_core.fleet.snapshot import InstalledModel, ModelFacts
 
-__all__ = ["parallel_slots", "slots_for"]
+__all__ = ["LearnedSlots", "certain_slots", "parallel_slots", "slots_for"]
 
 _ONE_AT_A_TIME = frozenset(
     {"mllama", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe", "qwen3next", "lfm2", "lfm2moe"}
@@ -13,19 +20,91 @@ _ONE_AT_A_TIME = frozenset(
 )
 """Families that Ollama runs with one slot, whatever OLLAMA_NUM_PARALLEL says."""
 
+_SURE, _MOST_VOTES = 2, 4
+_MOST_SLOTS = 32
+_TRIAL_SECONDS = 600.0
+"""After so long one request more than was learned is sent again: the server may have got other settings."""
+_WAITED_NS, _AT_ONCE_NS = 50_000_000, 10_000_000
+
+
+def certain_slots(installed: InstalledModel | None, host: Server) -> int | None:
+    """Return the slots of a model's runner where they are no guess: one for some models, else what was told."""
+    if installed is not None and (installed.format == "safetensors" or _is_single(installed)):
+        return 1
+    return host.num_parallel
+
+
+def slots_for(installed: InstalledModel | None, host: Server, learned: int | None = None) -> int:
+    """Return the slots of a model's runner: the certain ones, else those learned, else Ollama's default of one."""
+    return certain_slots(installed, host) or learned or 1
+
 
 def parallel_slots(facts: ModelFacts | None, host: Server | None) -> int:
-    """Return the slots of a runner: the server's number, one for what embeds or is of a family that allows one."""
-    if facts is not None and (
-        facts.architecture in _ONE_AT_A_TIME
-        or (facts.capabilities is not None and "completion" not in facts.capabilities)
-    ):
+    """Return the slots that a runner's memory is estimated with."""
+    if facts is not None and _is_single_by(facts.architecture, facts.capabilities):
         return 1
-    return 1 if host is None else host.num_parallel
+    return 1 if host is None else host.num_parallel or 1
 
 
-def slots_for(installed: InstalledModel | None, host: Server) -> int:
-    """Return the slots of a model's runner on a server; the MLX runner has one."""
-    if installed is not None and (installed.format == "safetensors" or installed.family in _ONE_AT_A_TIME):
-        return 1
-    return parallel_slots(None if installed is None else installed.facts, host)
+def _is_single(installed: InstalledModel) -> bool:
+    facts = installed.facts
+    told = None if facts is None else facts.capabilities
+    architecture = installed.family if facts is None else facts.architecture or installed.family
+    return _is_single_by(architecture, installed.capabilities if told is None else told)
+
+
+def _is_single_by(architecture: str | None, capabilities: frozenset[str] | None) -> bool:
+    """Whether it embeds, or is of a family that allows one slot."""
+    return architecture in _ONE_AT_A_TIME or (capabilities is not None and "completion" not in capabilities)
+
+
+class LearnedSlots(Struct, frozen=True):
+    """What a server's answers say about the slots of its runners.
+
+    `votes[k - 1]` counts how often a request had to wait that found k others before it, less how often it did not.
+    `alone_ns` is what its durations leave unexplained when nobody is before it, None until that was seen; `since` are
+    seconds of the caller's clock.
+    """
+
+    votes: tuple[int, ...] = (0,) * _MOST_SLOTS
+    alone_ns: float | None = None
+    since: float = 0.0
+
+    @property
+    def slots(self) -> int | None:
+        """The least number of requests that make the next one wait; None while that is not known."""
+        return next((place for place, vote in enumerate(self.votes, 1) if vote >= _SURE), None)
+
+    def observe(self, queued_ns: int, whole_ns: int, ahead: int, now: float) -> LearnedSlots:
+        """Learn from one answer: `queued_ns` of its whole time are neither load nor work, `ahead` came before it."""
+        if not ahead:
+            known = self.alone_ns
+            return replace(self, alone_ns=queued_ns if known is None else known + (queued_ns - known) / 8)
+        if self.alone_ns is None:
+            return self
+        tried = self._tried_again(now)
+        if queued_ns >= max(_WAITED_NS, 4 * self.alone_ns, whole_ns / 8):
+            return tried if tried.never_waits(ahead) else tried.vote(ahead, _MOST_SLOTS, 1)
+        began_at_once = queued_ns <= max(_AT_ONCE_NS, 2 * self.alone_ns, whole_ns / 64)
+        return tried.vote(1, ahead, -1) if began_at_once else tried
+
+    def never_waits(self, ahead: int) -> bool:
+        """Whether so many before it are known not to matter: then it waited for requests that are not ours."""
+        return ahead <= _MOST_SLOTS and self.votes[ahead - 1] <= -_SURE
+
+    def vote(self, first: int, last: int, vote: int) -> LearnedSlots:
+        """Count a vote for each number of requests from `first` to `last`."""
+        votes = [
+            max(-_MOST_VOTES, min(_MOST_VOTES, old + vote)) if first <= place <= last else old
+            for place, old in enumerate(self.votes, 1)
+        ]
+        return replace(self, votes=tuple(votes))
+
+    def _tried_again(self, now: float) -> LearnedSlots:
+        slots = self.slots
+        if slots is None:
+            return replace(self, since=now)
+        if now - self.since < _TRIAL_SECONDS:
+            return self
+        votes = (*self.votes[: slots - 1], _SURE - 1, *self.votes[slots:])
+        return replace(self, votes=votes, since=now)

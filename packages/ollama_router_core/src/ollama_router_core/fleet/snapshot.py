@@ -192,7 +192,8 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
     `elsewhere` are those of `in_flight` that other processes of the router sent.
     `suspended` maps a server that its circuit breaker keeps out to the time when it may be tried again,
     `suspended_models` likewise models of servers; `slots` are
-    limits below `max_concurrent`, for servers that have just come back. `draining` servers take no new requests.
+    limits below `max_concurrent`, for servers that have just come back. `parallel` are the learned slots of each loaded
+    model, by server. `draining` servers take no new requests.
     `speeds` is what was learned from finished requests, `demand` the requests a second of each model of late.
 
     A snapshot of the same servers should share one `servers` mapping: what decisions derive from it is kept.
@@ -205,6 +206,7 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
     suspended: Mapping[str, float] = EMPTY
     suspended_models: Mapping[str, Mapping[CanonicalName, SuspendedModel]] = EMPTY
     slots: Mapping[str, int] = EMPTY
+    parallel: Mapping[str, int] = EMPTY
     draining: frozenset[str] = frozenset()
     speeds: Speeds | None = None
     demand: Mapping[CanonicalName, float] = EMPTY
@@ -231,6 +233,7 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
             suspended=self.suspended,
             suspended_models=self.suspended_models,
             slots=self.slots,
+            parallel=self.parallel,
             draining=self.draining,
             speeds=self.speeds,
             demand=demand,

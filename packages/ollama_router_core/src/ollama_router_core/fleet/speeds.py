@@ -49,7 +49,8 @@ _MAX_MODELS = 512
 class Sample(Struct, frozen=True, kw_only=True):
     """The metrics of one finished request, as Ollama's final chunk has them: nanoseconds and token counts.
 
-    `neighbours` is how many other requests ran on the server meanwhile, on average.
+    `neighbours` is how many other requests ran on the server meanwhile, on average. `queued_ns` is what is left of
+    `whole_ns` without load and work, None where that is not told; `ahead` requests of the model were there before it.
     """
 
     load_ns: int = 0
@@ -58,6 +59,9 @@ class Sample(Struct, frozen=True, kw_only=True):
     output_tokens: int = 0
     output_ns: int = 0
     neighbours: float = 0.0
+    queued_ns: int | None = None
+    whole_ns: int = 0
+    ahead: int = 0
 
 
 def model_weight(model: str, installed: InstalledModel | None = None) -> ModelWeight:

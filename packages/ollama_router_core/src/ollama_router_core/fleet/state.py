@@ -27,7 +27,8 @@ from ollama_router_core.fleet.observations import (
 from ollama_router_core.fleet.prefixes import Prefixes
 from ollama_router_core.fleet.probes import ProbeState, probe_interval
 from ollama_router_core.fleet.prompt_prices import PromptPrices
-from ollama_router_core.fleet.runners import Load, misfit, runner_of
+from ollama_router_core.fleet.runners import Load, misfit, runner_names, runner_of
+from ollama_router_core.fleet.slots import LearnedSlots, slots_for
 from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel, ServerFacts, stubs
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.fleet.stalls import Wait, patience, stall_words, stalled
@@ -67,6 +68,9 @@ class FleetState:
         self._stubs: frozenset[CanonicalName] | None = None
         self._foreign: set[str] = set()
         self._in_flight: dict[str, int] = {}
+        self._active: dict[str, Mapping[CanonicalName, int]] = {}
+        self._slots: dict[str, LearnedSlots] = {}
+        self._parallel: Mapping[str, int] = EMPTY
         self._speeds = SpeedBook()
         self._refreshed_at = float("-inf")
         self.health = Health(config, notify)
@@ -110,9 +114,11 @@ class FleetState:
             servers=self.servers,
             in_flight=in_flight,
             elsewhere=elsewhere,
+            active=self._active.copy(),
             suspended=health.suspended(self._up(), now) if troubled else EMPTY,
             suspended_models=health.models.suspended(partial(self._holders, now=now), now) if troubled else EMPTY,
             slots=self._less(slots, reserved) if reserved else slots,
+            parallel=self._parallel,
             draining=health.draining,
             speeds=self._speeds,
         )
@@ -161,6 +167,7 @@ class FleetState:
         self.update(name, partial(observe_version, body=body, probe_ms=probe_ms, now=now), now)
         if returns:
             self.health.models.forget(name)
+            self._learn_slots(name, LearnedSlots())
             self.update(name, lambda facts: replace(facts, installed_at=None), now)
             self._notify(ServerUp(name, self.servers[name].version))
         return True
@@ -264,13 +271,18 @@ class FleetState:
 
     # --- traffic ----------------------------------------------------------------------------------------------------
 
-    def begin(self, name: str) -> None:
-        """Count a request that goes to a server."""
+    def begin(self, name: str, model: CanonicalName | None = None) -> None:
+        """Count a request that goes to a server, for a model."""
         self._in_flight[name] = self._in_flight.get(name, 0) + 1
+        if model is not None:
+            active = self._active.get(name, EMPTY)
+            self._active[name] = {**active, model: active.get(model, 0) + 1}
 
-    def end(self, name: str, now: float) -> None:
+    def end(self, name: str, now: float, model: CanonicalName | None = None) -> None:
         """Count it out. With none left, nothing is being loaded there for us."""
         left = self._in_flight[name] = self._in_flight[name] - 1
+        if model is not None:
+            self._active[name] = _counted_out(self._active[name], model)
         facts = self.servers.get(name)
         if facts is not None and facts.loading and not left:
             self.update(name, observe_loads_ended, now)
@@ -278,6 +290,12 @@ class FleetState:
     def running(self, name: str) -> int:
         """Return this process's requests in flight on a server."""
         return self._in_flight.get(name, 0)
+
+    def running_for(self, name: str, model: CanonicalName) -> int:
+        """Return those that the runner of a model serves there."""
+        facts, active = self.servers.get(name), self._active.get(name, EMPTY)
+        names = (model,) if facts is None else runner_names(facts, model)
+        return sum([active.get(one, 0) for one in names])
 
     def permit(
         self, server: str, now: float, *, forced: bool = False, model: CanonicalName | None = None
@@ -318,15 +336,31 @@ class FleetState:
         self.loads.evicted(name)
         self.update(name, partial(observe_unloaded, name=model), now)
 
-    def learn(self, name: str, model: CanonicalName, sample: Sample) -> None:
-        """Learn speeds from the metrics of a finished request."""
+    def learn(self, name: str, model: CanonicalName, sample: Sample, now: float) -> None:
+        """Learn speeds and slots from the metrics of a finished request."""
         facts = self.servers.get(name)
-        if facts is not None:
-            weight = model_weight(model, (facts.installed or EMPTY).get(model))
-            self._speeds = self._speeds.observe(name, model, weight, sample)
+        if facts is None:
+            return
+        weight = model_weight(model, (facts.installed or EMPTY).get(model))
+        self._speeds = self._speeds.observe(name, model, weight, sample)
+        if sample.queued_ns is not None:
+            known = self._slots.get(name) or LearnedSlots()
+            self._learn_slots(name, known.observe(sample.queued_ns, sample.whole_ns, sample.ahead, now))
+
+    def _learn_slots(self, name: str, learned: LearnedSlots) -> None:
+        self._slots[name] = learned
+        if learned.slots != self._parallel.get(name):
+            found = {one: row.slots for one, row in self._slots.items()}
+            self._parallel = MappingProxyType({one: slots for one, slots in found.items() if slots is not None})
 
     def holds(self, name: str, model: CanonicalName, conversation: int, tokens: int) -> None:
         """Note that a server holds the prompt of a conversation's last turn."""
-        settings = self._config.servers.get(name)
-        if settings is not None:
-            self.prefixes.answered(conversation, name, model, tokens=tokens, slots=settings.num_parallel)
+        settings, facts = self._config.servers.get(name), self.servers.get(name)
+        if settings is not None and facts is not None:
+            slots = slots_for((facts.installed or EMPTY).get(model), settings, self._parallel.get(name))
+            self.prefixes.answered(conversation, name, model, tokens=tokens, slots=slots)
+
+
+def _counted_out(active: Mapping[CanonicalName, int], model: CanonicalName) -> Mapping[CanonicalName, int]:
+    left = active[model] - 1
+    return {**active, model: left} if left else {name: count for name, count in active.items() if name != model}

@@ -15,9 +15,11 @@ from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.responses.usage import Usage
 
-__all__ = ["inferred_model", "observe_answered", "observe_sent", "sample_of", "shows_nothing_new"]
+__all__ = ["inferred_model", "observe_answered", "observe_sent", "queued_ns", "sample_of", "shows_nothing_new"]
 
 
+_ROUNDED_NS = 10_000_000
+"""How much two clocks may differ over one answer."""
 _INFER = Kind.INFER  # looking a member up costs as much as a call
 
 
@@ -80,6 +82,17 @@ def sample_of(usage: Usage, *, loaded: bool, prompt_held: bool = False, neighbou
         output_ns=usage.eval_duration or 0,
         neighbours=neighbours,
     )
+
+
+def queued_ns(usage: Usage, *, within: float) -> int | None:
+    """Nanoseconds of an answer's whole time that are neither load nor work: its wait for a slot, and a little more.
+
+    None where its durations do not say, or say more than the `within` seconds that it took.
+    """
+    whole, read, wrote = usage.total_duration, usage.prompt_eval_duration, usage.eval_duration
+    if whole is None or read is None or wrote is None or whole > within * 1e9 + _ROUNDED_NS:
+        return None
+    return max(0, whole - (usage.load_duration or 0) - read - wrote)
 
 
 def _read_tokens(usage: Usage, *, prompt_held: bool) -> int:

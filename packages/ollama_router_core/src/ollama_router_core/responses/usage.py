@@ -151,6 +151,7 @@ def _merged(before: Usage, after: Usage) -> Usage:
         cached_tokens=_later(before.cached_tokens, after.cached_tokens),
         cache_write_tokens=_later(before.cache_write_tokens, after.cache_write_tokens),
         reasoning_tokens=_later(before.reasoning_tokens, after.reasoning_tokens),
+        total_duration=_later(before.total_duration, after.total_duration),
         load_duration=_later(before.load_duration, after.load_duration),
         prompt_eval_duration=_later(before.prompt_eval_duration, after.prompt_eval_duration),
         eval_duration=_later(before.eval_duration, after.eval_duration),

@@ -14,7 +14,8 @@ from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config, Server
 from ollama_router_core.fleet.capacity import Room
 from ollama_router_core.fleet.memory import GIB, MemoryEstimate, estimate_memory, known_model, memory_limit
-from ollama_router_core.fleet.runners import Load, explicit_context, misfit, runner_of
+from ollama_router_core.fleet.runners import Load, explicit_context, misfit, runner_names, runner_of
+from ollama_router_core.fleet.slots import certain_slots
 from ollama_router_core.fleet.snapshot import (
     FleetSnapshot,
     InstalledModel,
@@ -84,6 +85,7 @@ class Candidate:
     each with the seconds of its reload. `health_tier` is RESPONSIVE, SLOW (its last probe took longer than
     `server_busy_threshold_ms`) or UNLISTED (it never listed its models: it may be another program). `index` is the
     server's position among all configured servers by name, `salt` a hash of its name that tie-breaking mixes.
+    `slots` are those of the model's runner where they are certain, and `runner` the names whose requests it serves.
     """
 
     name: str
@@ -105,6 +107,8 @@ class Candidate:
     victims: tuple[tuple[CanonicalName, float], ...]
     index: int
     salt: int
+    slots: int | None
+    runner: tuple[CanonicalName, ...]
     _speed: ModelSpeed | None = field(default=None, repr=False)
     _version: Any = field(default=None, repr=False)
 
@@ -156,6 +160,8 @@ def make_candidate(
         victims=_victims(others, room, size),
         index=index,
         salt=zlib.crc32(name.encode()),
+        slots=certain_slots(installed, server),
+        runner=() if kind.model is None else runner_names(facts, kind.model),
     )
 
 

@@ -10,6 +10,7 @@ from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ModelSpeed
 from ollama_router_core.fleet.speeds import SHARING
 from ollama_router_core.routing.candidates import EVICTS, WARM, Candidate, reload_seconds
+from ollama_router_core.routing.filters import runner_slots
 
 __all__ = ["ExpectedTime", "expected_time"]
 
@@ -82,10 +83,11 @@ def expected_time(
 def _ahead(candidate: Candidate, request: RouteRequest, snapshot: FleetSnapshot) -> float:
     """Turns to wait for one of the model's slots."""
     active = snapshot.active.get(candidate.name)
-    if active is None or request.model is None:
+    if not active or request.model is None:
         return 0.0
-    slots = candidate.server.num_parallel
-    return max(0, active.get(request.model, 0) - slots + 1) / slots
+    slots = runner_slots(candidate, snapshot) or 1
+    running = sum([active.get(name, 0) for name in candidate.runner])
+    return max(0, running - slots + 1) / slots
 
 
 def _answer(request: RouteRequest, speed: ModelSpeed) -> float:

@@ -23,6 +23,7 @@ __all__ = [
     "in_service",
     "refused",
     "refused_now",
+    "runner_slots",
     "slots_of",
 ]
 
@@ -173,7 +174,24 @@ class NotFull:
         return Reason(FULL, f"is full: {running} of {slots} requests in flight")
 
 
+class RunnerNotFull:
+    """A loaded model gets no more requests than it serves at once: Ollama would let them wait in silence."""
+
+    def refuse(self, candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
+        """Refuse when every slot of the model's runner is taken."""
+        del now
+        slots = runner_slots(candidate, snapshot)
+        active = snapshot.active.get(candidate.name) if slots is not None else None
+        if slots is None or not active:
+            return None
+        running = sum([active.get(name, 0) for name in candidate.runner])
+        if running < slots:
+            return None
+        return Reason(FULL, f"is full: {running} of {slots} requests for the model in flight")
+
+
 LIVE_FILTERS: tuple[LiveFilter, ...] = (NotDraining(), NotSuspended(), ModelNotSuspended(), NotFull())
+_RUNNER_NOT_FULL = RunnerNotFull()
 
 
 def refused(candidate: Candidate, request: RouteRequest) -> Reason | None:
@@ -185,18 +203,21 @@ def refused(candidate: Candidate, request: RouteRequest) -> Reason | None:
     return None
 
 
-def refused_now(candidate: Candidate, snapshot: FleetSnapshot, now: float) -> Reason | None:
-    """Why a server that may take a request cannot at this moment, None when it can."""
+def refused_now(candidate: Candidate, snapshot: FleetSnapshot, now: float, *, waits: bool = False) -> Reason | None:
+    """Why a server that may take a request cannot at this moment, None when it can.
+
+    `waits` says that the request would wait for a slot of the model, as under strategies that bind late.
+    """
     for rule in LIVE_FILTERS:
         reason = rule.refuse(candidate, snapshot, now)
         if reason is not None:
             return reason
-    return None
+    return None if waits else _RUNNER_NOT_FULL.refuse(candidate, snapshot, now)
 
 
 def in_service(candidate: Candidate, snapshot: FleetSnapshot, now: float) -> bool:
     """Whether a server takes requests at all now: it neither drains nor is it suspended; it may be full."""
-    reason = refused_now(candidate, snapshot, now)
+    reason = refused_now(candidate, snapshot, now, waits=True)
     return reason is None or reason.code == FULL
 
 
@@ -207,6 +228,11 @@ def slots_of(candidate: Candidate, snapshot: FleetSnapshot) -> int | None:
     if fewer is None:
         return slots
     return fewer if slots is None else min(slots, fewer)
+
+
+def runner_slots(candidate: Candidate, snapshot: FleetSnapshot) -> int | None:
+    """How many requests the model's runner serves at once: certain, else learned; None when that is not known."""
+    return snapshot.parallel.get(candidate.name) if candidate.slots is None else candidate.slots
 
 
 def installed_model(facts: ServerFacts, request: RouteRequest) -> InstalledModel | None:

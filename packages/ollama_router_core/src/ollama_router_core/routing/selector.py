@@ -71,11 +71,11 @@ class ServerSelector:
 
     def _ranked(self, plan: Plan, context: RankingContext) -> tuple[Candidate, ...]:
         """The candidates that can take the request now, the best first."""
-        snapshot, now, key = context.snapshot, context.now, self.strategy.key
+        snapshot, now, key, waits = context.snapshot, context.now, self.strategy.key, self.strategy.binds_late
         keyed = [
             (key(one, context), _tie_order(one.salt, context.tiebreak), one.name, one)
             for one in plan.able
-            if refused_now(one, snapshot, now) is None
+            if refused_now(one, snapshot, now, waits=waits) is None
         ]
         keyed.sort()
         return tuple([row[3] for row in keyed])

@@ -21,7 +21,7 @@ from ollama_router_core.routing.candidates import WARM, Candidate, Reason
 from ollama_router_core.routing.decision import Verdict
 from ollama_router_core.routing.filters import refused_now
 from ollama_router_core.routing.plans import Plan
-from ollama_router_core.routing.strategies import RankingContext, Strategy
+from ollama_router_core.routing.strategies import STRATEGIES, RankingContext, Strategy
 
 __all__ = ["RankedExplanation", "external_verdicts", "refusals", "selection_error"]
 
@@ -81,7 +81,8 @@ class RankedExplanation(Struct, eq=False):
 
 def refusals(plan: Plan, context: RankingContext) -> tuple[Verdict, ...]:
     """Who cannot take the request by its facts or at this moment, in the order of the names."""
-    now = [(one, refused_now(one, context.snapshot, context.now)) for one in plan.able]
+    waits = STRATEGIES[context.config.routing_strategy].binds_late
+    now = [(one, refused_now(one, context.snapshot, context.now, waits=waits)) for one in plan.able]
     refused = [*plan.refused, *((one, reason) for one, reason in now if reason is not None)]
     refused.sort(key=lambda pair: pair[0].name)
     return tuple(

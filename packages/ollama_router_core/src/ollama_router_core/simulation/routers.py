@@ -205,7 +205,7 @@ class StrategyRouter:
             output_ns=wrong(machine.decode_seconds(model, 100)),
         )
         for _ in range(5):
-            self._fleet.learn(machine.name, model.name, sample)
+            self._fleet.learn(machine.name, model.name, sample, 0.0)
 
     def _snapshot(self, now: float) -> FleetSnapshot:
         return self._fleet.snapshot(now)
@@ -318,7 +318,7 @@ class StrategyRouter:
             output_ns=round((timing.finished - timing.first_token) * 1e9),
             neighbours=(self._fleet.running(server) + self._began.pop(job.number, 1)) / 2 - 1,
         )
-        self._fleet.learn(server, job.model, sample)
+        self._fleet.learn(server, job.model, sample, timing.finished)
         if job.conversation and self._strategy.uses_prefixes:
             tokens = job.prompt_tokens + job.output_tokens
             self._fleet.holds(server, CanonicalName(job.model), hash(job.conversation), tokens)

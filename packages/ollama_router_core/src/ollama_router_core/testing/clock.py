@@ -38,6 +38,11 @@ class SimulatedClock:
         """Let `seconds` of keep-alive time pass at once."""
         self.offset += seconds
 
+    def virtual(self, seconds: float) -> float:
+        """How many virtual seconds of work passed meanwhile; none where work takes no time."""
+        scale = self.settings.time_scale
+        return seconds / scale if scale else 0.0
+
     def pacer(self) -> Pacer:
         """A new stretch of work."""
         return Pacer(self)

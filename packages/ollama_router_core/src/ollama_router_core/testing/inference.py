@@ -21,6 +21,7 @@ from ollama_router_core.testing.load_options import LoadOptions, load_options
 from ollama_router_core.testing.model_names import is_cloud, parse_name, parse_reference, trimmed
 from ollama_router_core.testing.models import SimulatedModel
 from ollama_router_core.testing.scheduler import (
+    Lease,
     LoadFailedError,
     Runner,
     Scheduler,
@@ -132,7 +133,8 @@ class Engine:
         script = job.script
         if script is None:
             raise ValueError("a job without a prompt has no answer")
-        async with self.lease(job) as (runner, load_seconds):
+        async with self.lease(job) as lease:
+            runner, load_seconds = lease.runner, lease.load_seconds + _SCHEDULING_SECONDS
             if job.refusal is not None:
                 raise job.refusal
             pacer = self.clock.pacer()
@@ -143,7 +145,7 @@ class Engine:
             for piece in script.pieces():
                 await pacer.spend(step)
                 yield {**self._message(job, piece), "done": False}
-            final = self._final(job, script, load_seconds, prefill, step * script.answer_tokens)
+            final = self._final(job, script, lease.waited, load_seconds, prefill, step * script.answer_tokens)
             yield {**final, "prompt_eval_cached_count": cached} if self.settings.at_least(0, 33, 3) else final
 
     def _cached_tokens(self, runner: Runner, job: Job) -> int:
@@ -157,15 +159,15 @@ class Engine:
     @asynccontextmanager
     async def slot(self, job: Job) -> AsyncIterator[float]:
         """Hold a slot; gives the load time in virtual seconds."""
-        async with self.lease(job) as (_, load_seconds):
-            yield load_seconds
+        async with self.lease(job) as lease:
+            yield lease.load_seconds + _SCHEDULING_SECONDS
 
     @asynccontextmanager
-    async def lease(self, job: Job) -> AsyncIterator[tuple[Runner, float]]:
-        """Hold a slot; gives the runner and the load time in virtual seconds."""
+    async def lease(self, job: Job) -> AsyncIterator[Lease]:
+        """Hold a slot."""
         try:
             async with self.scheduler.lease(job.model, job.options, job.keep_alive) as lease:
-                yield lease.runner, lease.load_seconds + _SCHEDULING_SECONDS
+                yield lease
         except ServerBusyError as error:
             raise ApiError(503, str(error)) from None
         except LoadFailedError as error:
@@ -182,9 +184,12 @@ class Engine:
             message["tool_calls"] = list(piece.tool_calls)
         return {**head, "message": message}
 
-    def _final(self, job: Job, script: Script, load: float, prefill: float, decode: float) -> dict[str, Any]:
+    def _final(
+        self, job: Job, script: Script, waited: float, load: float, prefill: float, decode: float
+    ) -> dict[str, Any]:
+        """The last message; the whole time includes that before there was a slot."""
         metrics = {
-            "total_duration": _nanoseconds(load + prefill + decode),
+            "total_duration": _nanoseconds(waited + load + prefill + decode),
             "load_duration": _nanoseconds(load),
             "prompt_eval_count": script.prompt_tokens,
             "prompt_eval_duration": _nanoseconds(prefill),

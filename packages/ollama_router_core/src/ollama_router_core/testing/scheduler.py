@@ -73,11 +73,13 @@ class Runner:
 class Lease:
     """One slot of a loaded model.
 
-    `load_seconds` is virtual time: the model's own load and those it had to wait for, 0 when it was loaded.
+    Both times are virtual seconds: `load_seconds` the model's own load and those it had to wait for, 0 when it was
+    loaded; `waited` until one of its slots was free.
     """
 
     runner: Runner
     load_seconds: float
+    waited: float
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -111,8 +113,10 @@ class Scheduler:
         """
         runner, load_seconds = await self._loaded_runner(model, options, keep_alive)
         try:
+            asked, busy = self.clock.now(), runner.slots.locked()
             async with runner.slots:
-                yield Lease(runner=runner, load_seconds=load_seconds)
+                waited = self.clock.virtual(self.clock.now() - asked) if busy else 0.0
+                yield Lease(runner=runner, load_seconds=load_seconds, waited=waited)
         finally:
             self._release(runner)
 

@@ -43,6 +43,7 @@ class Usage(Struct, frozen=True, kw_only=True):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
+    total_duration: int | None = None
     load_duration: int | None = None
     prompt_eval_duration: int | None = None
     eval_duration: int | None = None

@@ -130,18 +130,18 @@ class FleetService(ClockedFleet):
         """Models loaded and evicted since the start."""
         return self.state.loads
 
-    def begin(self, name: str) -> None:
-        """Count a request that goes to a server."""
-        self.state.begin(name)
+    def begin(self, name: str, model: CanonicalName | None = None) -> None:
+        """Count a request that goes to a server, for a model."""
+        self.state.begin(name, model)
         self._sharing.begin(name)
 
-    def end(self, name: str) -> None:
+    def end(self, name: str, model: CanonicalName | None = None) -> None:
         """Count it out."""
-        self.state.end(name, self.now())
+        self.state.end(name, self.now(), model)
         self._sharing.end(name)
 
     def learn(self, server: str, model: CanonicalName, sample: Sample) -> None:
-        """Learn speeds from the metrics of a finished request, for all workers."""
+        """Learn speeds and slots from the metrics of a finished request, for all workers."""
         super().learn(server, model, sample)
         self._sharing.learned(server, model, sample)
 

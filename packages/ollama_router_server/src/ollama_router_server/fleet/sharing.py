@@ -133,7 +133,7 @@ class FleetSharing:
             case BreakerClosed(server):
                 self._state.health.closed_elsewhere(server, self._now())
             case SpeedLearned(server, model, sample):
-                self._state.learn(server, model, sample)
+                self._state.learn(server, model, sample, self._now())
             case PromptCounted(model, size, tokens):
                 self._state.prompts.learn(model, size, tokens)
             case FactsChanged(server):

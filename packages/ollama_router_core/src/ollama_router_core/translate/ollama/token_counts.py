@@ -32,6 +32,7 @@ class _End(Struct):
     prompt_eval_count: _Count = None
     prompt_eval_cached_count: _Count = None
     eval_count: _Count = None
+    total_duration: _Duration = None
     load_duration: _Duration = None
     prompt_eval_duration: _Duration = None
     eval_duration: _Duration = None
@@ -45,6 +46,7 @@ class _LooseEnd(Struct):
     prompt_eval_count: Any = None
     prompt_eval_cached_count: Any = None
     eval_count: Any = None
+    total_duration: Any = None
     load_duration: Any = None
     prompt_eval_duration: Any = None
     eval_duration: Any = None
@@ -63,6 +65,7 @@ def _read(text: bytes, whole: bool) -> Usage:  # noqa: FBT001 - the shape of `To
         prompt_tokens=end.prompt_eval_count,
         completion_tokens=end.eval_count,
         cached_tokens=end.prompt_eval_cached_count,
+        total_duration=end.total_duration,
         load_duration=end.load_duration,
         prompt_eval_duration=end.prompt_eval_duration,
         eval_duration=end.eval_duration,
@@ -80,6 +83,7 @@ def _counted(end: _LooseEnd) -> _End:
         prompt_eval_count=count_of(end.prompt_eval_count),
         prompt_eval_cached_count=count_of(end.prompt_eval_cached_count),
         eval_count=count_of(end.eval_count),
+        total_duration=duration_of(end.total_duration),
         load_duration=duration_of(end.load_duration),
         prompt_eval_duration=duration_of(end.prompt_eval_duration),
         eval_duration=duration_of(end.eval_duration),
@@ -98,6 +102,7 @@ OLLAMA_TOKEN_COUNTS = TokenCountFormat(
             "prompt_tokens": "prompt_eval_count",
             "completion_tokens": "eval_count",
             "cached_tokens": "prompt_eval_cached_count",
+            "total_duration": "total_duration",
             "load_duration": "load_duration",
             "prompt_eval_duration": "prompt_eval_duration",
             "eval_duration": "eval_duration",

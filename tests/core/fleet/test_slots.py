@@ -49,7 +49,7 @@ def test_what_was_told_holds_else_what_was_learned_else_one() -> None:
     assert (parallel_slots(None, None), parallel_slots(None, UNTOLD), parallel_slots(None, TOLD)) == (1, 1, 4)
 
 
-@given(slots=st.integers(1, 32), burst=st.integers(3, 40))
+@given(slots=st.integers(1, 30), burst=st.integers(3, 40))
 def test_who_had_to_wait_tells_the_slots(slots: int, burst: int) -> None:
     """Of a burst those that find a free slot begin at once, the others wait: one burst tells nearly, two exactly."""
     learned, told = ALONE, []

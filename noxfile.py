@@ -11,7 +11,7 @@ import nox
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-MEMBERS = ["-e", "packages/ollama_router_core", "-e", "packages/ollama_router_server[postgres]"]
+MEMBERS = ["-e", "packages/ollama_router_core", "-e", "packages/ollama_router_server[postgres,redis]"]
 MEMBERS += ["-e", "packages/ollama_router_cli"]
 PARALLEL = ["-n", "3", "--dist", "worksteal"]
 

@@ -22,7 +22,8 @@ _SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_
 
 def existing() -> set[str]:
     """Names of every sample a router can tell."""
-    zeros = dict.fromkeys(("in_flight", "waiting", "log_pending", "log_dropped", "log_lines_dropped"), int)
+    counted = ("in_flight", "waiting", "log_pending", "log_dropped", "log_lines_dropped", "coordination_away")
+    zeros = dict.fromkeys(counted, int)
     gauges = Gauges(servers=tuple, deciding=Histogram(), **zeros)
     metrics = Metrics(gauges)
     families = text_string_to_metric_families(text_of(metrics.families()).decode())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import parse_request
 from ollama_router_core.client.fleet_book import FleetBook
 from ollama_router_core.config.settings import Config
@@ -158,3 +160,80 @@ def test_a_full_queue_refuses_at_once(clock: Clock) -> None:
     refused = controller.admit(CHAT, _nothing)
     assert isinstance(refused, Refused)
     assert refused.error.retry_after is not None
+
+
+class Claims:
+    """Slots that another process may have; the test answers."""
+
+    def __init__(self, fleet: FleetBook) -> None:
+        self._fleet = fleet
+        self.asked: list[tuple[str, CanonicalName | None, int, Callable[[bool], None]]] = []
+
+    def claim(self, name: str, model: CanonicalName | None, limit: int, done: Callable[[bool], None]) -> None:
+        """Note the question; the request counts as begun."""
+        self._fleet.begin(name, model)
+        self.asked.append((name, model, limit, done))
+
+    def answer(self, *, granted: bool) -> None:
+        """Answer the oldest."""
+        name, model, _, done = self.asked.pop(0)
+        if not granted:
+            self._fleet.end(name, model)
+        done(granted)
+
+
+@pytest.fixture
+def shared(clock: Clock) -> tuple[AdmissionController, Claims]:
+    """As `_controller`, where slots are claimed."""
+    fleet = _controller(clock).fleet
+    assert isinstance(fleet, FleetBook)
+    claims = Claims(fleet)
+    servers = {name: {"host": name, "max_concurrent": 1, "num_parallel": 1} for name in "ab"}
+    config = Config.model_validate({"servers": servers})
+    return AdmissionController(config, fleet, clock.monotonic, claims=claims), claims
+
+
+def test_a_slot_of_all_routers_is_asked_for_first(shared: tuple[AdmissionController, Claims]) -> None:
+    """Meanwhile nobody else gets it; granted, the request has it, and gives it back once."""
+    controller, claims = shared
+    woken: list[str] = []
+    waiter = _waiter(controller.admit(CHAT, lambda: woken.append("first")))
+    assert (controller.outcome(waiter), controller.waiting, len(claims.asked)) == (None, 0, 1)
+    claims.answer(granted=True)
+    slot = _slot(controller.outcome(waiter))
+    assert woken == ["first"]
+    assert controller.fleet.snapshot.in_flight[slot.server] == 1
+    slot.close()
+    assert controller.fleet.snapshot.in_flight[slot.server] == 0
+
+
+def test_a_slot_that_another_router_has_is_waited_for(shared: tuple[AdmissionController, Claims], clock: Clock) -> None:
+    """The request is back in its place, before those that came later, and gets the next that is free."""
+    controller, claims = shared
+    first = _waiter(controller.admit(CHAT, _nothing))
+    second = _waiter(controller.admit(CHAT, _nothing))
+    for _ in range(2):
+        claims.answer(granted=True)
+    held = _slot(controller.outcome(first)), _slot(controller.outcome(second))
+    clock.now += 1.0
+    third = _waiter(controller.admit(CHAT, _nothing))
+    clock.now += 1.0
+    fourth = _waiter(controller.admit(CHAT, _nothing))
+    assert controller.waiting == 2
+    held[0].close()
+    claims.answer(granted=False)
+    assert controller.outcome(third) is None
+    claims.answer(granted=True)
+    assert _slot(controller.outcome(third))
+    assert controller.outcome(fourth) is None
+
+
+def test_a_client_that_leaves_while_its_slot_is_asked_for_holds_nothing(
+    shared: tuple[AdmissionController, Claims],
+) -> None:
+    """A slot that is granted then is given back; one that is not leaves nobody in the queue."""
+    controller, claims = shared
+    for granted in (True, False):
+        controller.leave(_waiter(controller.admit(CHAT, _nothing)))
+        claims.answer(granted=granted)
+        assert (controller.waiting, sum(controller.fleet.snapshot.in_flight.values())) == (0, 0)

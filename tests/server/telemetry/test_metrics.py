@@ -47,6 +47,7 @@ def metrics() -> Metrics:
             log_pending=lambda: 0,
             log_dropped=lambda: 7,
             log_lines_dropped=lambda: 3,
+            coordination_away=lambda: None,
         )
     )
 

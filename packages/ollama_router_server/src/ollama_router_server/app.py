@@ -171,6 +171,7 @@ def _gauges(services: Services, in_flight: Callable[[], int]) -> Gauges:
         log_pending=lambda: services.sink.pending,
         log_dropped=lambda: services.sink.dropped,
         log_lines_dropped=lambda: 0 if services.log_files is None else services.log_files.dropped,
+        coordination_away=lambda: services.coordination.away if services.coordination.asks else None,
     )
 
 

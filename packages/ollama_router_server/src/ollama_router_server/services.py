@@ -17,6 +17,7 @@ from ollama_router_core.routing.policy import leaks
 from ollama_router_server.accounts.authentication import Authenticator
 from ollama_router_server.accounts.usage_limits import UsageLimits
 from ollama_router_server.coordination.alone import alone
+from ollama_router_server.coordination.between_routers import between_routers, unshared
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.fleet.loading import ModelLoader
 from ollama_router_server.fleet.operations import Operations
@@ -79,22 +80,22 @@ class Services:
         if found := leaks(config):
             raise ConfigError("; ".join(found))
         self.config = config
-        self.coordination = coordination or alone()
+        self.clock = clock or SystemClock()
+        self._database_url = database_url_of(config, environment)
+        prover = make_token_prover(token_key_path(self._database_url, environment))
+        self.coordination = between_routers(config, coordination or alone(), prover=prover, clock=self.clock)
         self.proxies = _proxies(config)
         self.sync: WorkerSync | None = None
         self.config_problem: str | None = None
         """Why the config as it is now cannot be used; None while it can, and is."""
         self._environment = environment
         self._taken_up: list[Callable[[], None]] = []
-        self.clock = clock or SystemClock()
         self.draining = False
         self.started = False
         self._cancel: Callable[..., bool] = lambda _request_id, *, by: False  # noqa: ARG005 - until there is a relay
-        self._database_url = database_url_of(config, environment)
         self._warnings = missing_keys(config, environment)
         self.targets = build_targets(config, environment)
         self.database = Database(self._database_url, busy_timeout=1.0)  # a lock must not hold up requests for longer
-        prover = make_token_prover(token_key_path(self._database_url, environment))
         self.users = UserStore(self.database, clock=self.clock, prover=prover)
         self.groups = GroupStore(self.database, clock=self.clock)
         self.console_sessions = ConsoleSessions(
@@ -133,7 +134,13 @@ class Services:
             clock=self.clock,
         )
         self.deciding = Histogram(DECIDING)
-        self.admission = AdmissionController(config, self.fleet, self.clock.monotonic, decided=self.deciding.observe)
+        self.admission = AdmissionController(
+            config,
+            self.fleet,
+            self.clock.monotonic,
+            decided=self.deciding.observe,
+            claims=self.fleet if self.coordination.asks else None,
+        )
         self.fleet.on_change(self.admission.facts_changed)
         self._queue_timer = QueueTimer(self.admission, self.clock)
         self.reachability = Reachability(config, self.targets, self.clock)
@@ -155,6 +162,10 @@ class Services:
         """
         for warning in self._warnings:
             _log.warning("external_host_without_key", detail=warning)
+        for text in unshared(self.config, self._database_url) if self.first else ():
+            _log.info("coordination_not_shared", detail=text)
+        if self.coordination.asks:
+            await self.coordination.beat(self.clock.monotonic())
         await self.authenticator.start()
         self.sink.start()
         if self.log_files is not None:
@@ -263,6 +274,8 @@ class Services:
                     self._cancel(request_id, by=by)
                 case _:
                     pass  # about servers
+        if self.admission.waiting and self.coordination.asks:
+            self.admission.facts_changed()
         self.fleet.waits(*self.admission.longest_wait())
         self._show_figures()
 

@@ -22,6 +22,7 @@ from ollama_router_core.config import (
 )
 from ollama_router_core.config.settings import Tls
 from ollama_router_core.errors import ConfigError
+from ollama_router_server.coordination.between_routers import unshared
 from ollama_router_server.upstream.targets import missing_keys
 
 __all__ = ["app"]
@@ -60,6 +61,7 @@ def check(
         print_json({"ok": False, "problems": _problems_json(error)})
         raise typer.Exit(1) from None
     warnings = [*missing_keys(settings.config, settings.variables), *_certificate_warnings(settings.config.tls)]
+    warnings += unshared(settings.config, settings.database_url)
     old = settings.config if against is None else read_settings(against, environment).config
     changed = changed_paths(old, settings.config)
     restart = needs_restart(changed)

@@ -38,6 +38,10 @@ class TokenProver:
         message = digest.encode() + b"\0" + credential.encode("utf-8", "surrogatepass")
         return hmac.digest(self._key, message, "sha256").hex()
 
+    def derive(self, purpose: bytes) -> bytes:
+        """Return 32 bytes that all who have the key agree on, and that tell nothing about it."""
+        return hmac.digest(self._key, b"derive\0" + purpose, "sha256")
+
     def fits(self, credential: str, digest: str, proof: str) -> bool:
         """Tell whether a stored proof is of this credential and this digest."""
         return hmac.compare_digest(self.prove(credential, digest), proof)

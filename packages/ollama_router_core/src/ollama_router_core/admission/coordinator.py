@@ -121,6 +121,12 @@ class Admission:
             return ()
         return self._dispatch_waiting(snapshot, now, servers=frozenset({server}))
 
+    def denied(self, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> tuple[Outcome, ...]:
+        """Note that the slot a ticket was to have is another process's: it waits where it would have waited."""
+        self._in_flight.end(ticket.number)
+        self._queue.join_again(ticket)
+        return self._dispatch_waiting(snapshot, now, kinds=(kind_of(ticket.request),))
+
     def moved(self, number: int, server: str, now: float) -> None:
         """Note that forwarding went on to another server."""
         found = self._in_flight.end(number)

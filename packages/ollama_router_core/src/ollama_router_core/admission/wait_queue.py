@@ -128,6 +128,15 @@ class WaitQueue:
         self._batch += ticket.batch
         return position
 
+    def join_again(self, ticket: Ticket) -> None:
+        """Add a ticket that had left for a slot which it did not get, before those that arrived later."""
+        self.join(ticket)
+        for tickets in (self.groups[kind_of(ticket.request)].tickets, self._by_user[ticket.user]):
+            _move_before_later(tickets, ticket)
+        later = [number for number, (one, _, _) in self._tickets.items() if one.arrived > ticket.arrived]
+        for number in later:
+            self._tickets[number] = self._tickets.pop(number)
+
     def leave(self, number: int) -> Ticket | None:
         """Remove a ticket, for whatever reason."""
         found = self._tickets.pop(number, None)
@@ -215,3 +224,9 @@ class WaitQueue:
         queues = [list(self._by_user[user].values()) for user in users]
         for row in zip_longest(*queues):
             yield from [ticket for ticket in row if ticket is not None]
+
+
+def _move_before_later(tickets: dict[int, Ticket], ticket: Ticket) -> None:
+    later = [number for number, one in tickets.items() if one.arrived > ticket.arrived]
+    for number in later:
+        tickets[number] = tickets.pop(number)

@@ -14,6 +14,7 @@ _FIXED: Final = (
     "proxy_port",
     "workers",
     "database_url",
+    "coordination",
     "limits.shutdown_grace",
     "tls",
     "logging.enabled",

@@ -77,16 +77,22 @@ def dump_config(config: Config) -> str:
 
 
 def redacted(config: Config) -> Config:
-    """Replace the password in `database_url` and the values of hosts' headers by `***`."""
+    """Replace the passwords in `database_url` and `coordination.url` and the values of hosts' headers by `***`."""
     changes: dict[str, Any] = {}
     if config.database_url is not None:
-        shown = config.database_url
-        for password in _PASSWORDS:
-            shown = password.sub(r"\1***", shown)
-        changes["database_url"] = shown
+        changes["database_url"] = _without_password(config.database_url)
+    if config.coordination.url is not None:
+        shown = _without_password(config.coordination.url)
+        changes["coordination"] = config.coordination.model_copy(update={"url": shown})
     if any(host.headers for host in config.external_hosts.values()):
         changes["external_hosts"] = {name: _without_values(host) for name, host in config.external_hosts.items()}
     return config.model_copy(update=changes) if changes else config
+
+
+def _without_password(url: str) -> str:
+    for password in _PASSWORDS:
+        url = password.sub(r"\1***", url)
+    return url
 
 
 def _without_values(host: ExternalHost) -> ExternalHost:

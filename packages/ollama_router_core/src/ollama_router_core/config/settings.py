@@ -29,6 +29,7 @@ from ollama_router_core.config.value_types import (
 __all__ = [
     "Config",
     "Console",
+    "CoordinationSettings",
     "ExternalHost",
     "HostedModel",
     "Limits",
@@ -211,6 +212,36 @@ class Traces(Section):
     )
 
 
+class CoordinationSettings(Section):
+    """What several routers share as it is now, in Redis or Valkey; needs the extra `redis`."""
+
+    url: str | None = Field(
+        default=None,
+        repr=False,
+        description="redis://, rediss:// (TLS) or unix:// URL, with a user and a password where the server wants them;"
+        " null shares limits with other routers only by way of the database, and nothing else.",
+    )
+    fleet: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = Field(
+        default="default",
+        description="Name of the fleet: routers with one name on one server behave as one.",
+    )
+    cluster: bool = Field(default=False, description="true for a Redis Cluster; a fleet's keys are on one node of it.")
+    sentinels: tuple[str, ...] = Field(
+        default=(),
+        strict=False,  # YAML's lists are lists; the entries stay strict
+        description="HOST:PORT of the Sentinels to ask for the server; user, password and database are the URL's.",
+    )
+    sentinel_service: str = Field(default="mymaster", description="What the Sentinels call the server.")
+    heartbeat: Seconds = Field(
+        default=10.0,
+        description="Seconds; what a router holds is free again after two of them without a sign of life of it.",
+    )
+    timeout: Seconds = Field(
+        default=0.05,
+        description="Seconds after which a router goes on without the server, with its share of every limit.",
+    )
+
+
 class Config(Section):
     """One environment's settings."""
 
@@ -325,6 +356,9 @@ class Config(Section):
         default=None,
         repr=False,
         description="SQLAlchemy URL of the database; null uses a SQLite file in the user's data directory.",
+    )
+    coordination: CoordinationSettings = Field(
+        default=CoordinationSettings(), description="Where several routers share what is true now."
     )
     database_grace: Seconds = Field(
         default=600.0,

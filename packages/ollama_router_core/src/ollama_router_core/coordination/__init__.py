@@ -14,6 +14,7 @@ from ollama_router_core.coordination.interface import (
     Group,
     Scope,
 )
+from ollama_router_core.coordination.limits import MINUTE_SECONDS, count_here, share_of, shared_grants
 from ollama_router_core.coordination.news import (
     BreakerClosed,
     BreakerOpened,
@@ -26,9 +27,11 @@ from ollama_router_core.coordination.news import (
     read_news,
     write_news,
 )
+from ollama_router_core.coordination.replica import Replica, Seen
 
 __all__ = [
     "LEASE_SECONDS",
+    "MINUTE_SECONDS",
     "NOBODY",
     "Admissions",
     "BreakerClosed",
@@ -41,10 +44,15 @@ __all__ = [
     "InProcessMember",
     "News",
     "PromptCounted",
+    "Replica",
     "RequestEnded",
     "Scope",
+    "Seen",
     "SpeedLearned",
     "TokenVerified",
+    "count_here",
     "read_news",
+    "share_of",
+    "shared_grants",
     "write_news",
 ]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from ollama_router_core.coordination.interface import LEASE_SECONDS, NOBODY, Admissions, Coordination, Figure, Scope
+from ollama_router_core.coordination.limits import count_here
 from ollama_router_core.coordination.news import News
 
 __all__ = ["InProcess", "InProcessMember"]
@@ -74,6 +75,26 @@ class InProcessMember:
         return self._all.size
 
     @property
+    def shares(self) -> bool:
+        """Whether there are other members."""
+        return self.size > 1
+
+    @property
+    def asks(self) -> bool:
+        """What is known of the others is true."""
+        return False
+
+    @property
+    def members(self) -> int:
+        """All there are."""
+        return self.size
+
+    @property
+    def away(self) -> bool:
+        """The others can always be asked."""
+        return False
+
+    @property
     def group(self) -> str:
         """The group's name."""
         return self._all.name
@@ -91,6 +112,17 @@ class InProcessMember:
         """End what was taken."""
         if self.counts[scope][name] > 0:
             self.counts[scope][name] -= 1
+
+    def claim(self, scope: Scope, name: str, limit: int, done: Callable[[bool], None]) -> None:
+        """Take, if all members hold fewer than `limit`."""
+        taken = self.counts[scope][name] + self.elsewhere(scope, name) < limit
+        if taken:
+            self.take(scope, name)
+        done(taken)
+
+    async def count(self, user: str, now: float, *, concurrent: int | None, per_minute: int | None) -> bool:
+        """Take and admit a request of a user, if all members together are below both limits."""
+        return count_here(self, self.counts[Scope.USER][user], user, now, concurrent, per_minute)
 
     def elsewhere(self, scope: Scope, name: str) -> int:
         """Return what the other live members hold."""
@@ -171,6 +203,13 @@ class InProcessMember:
     async def beat(self, now: float) -> None:
         """Renew this member's leases."""
         self.beaten = now
+
+    def on_change(self, stirred: Callable[[], None]) -> None:
+        """Nothing has to be fetched."""
+
+    async def leave(self) -> None:
+        """End this member's leases."""
+        self.end()
 
     def end(self) -> None:
         """End this member's leases, queue and figures."""

@@ -2,16 +2,16 @@
 
 Reads answer from local state; writes take effect locally at once. None of them waits, and none is made per token or
 piece of an answer: an implementation over a network keeps a copy of the others' state, collects its own changes, and
-exchanges both in `beat`. That is one pipelined round trip per beat and none on the path of a request. Where limits must
-be exact it may exchange once before admission and once after the end, which is the most that a request may cost.
+exchanges both in `beat`. Where a limit must be exact, `claim` and `count` ask before they take: one round trip each,
+with a deadline, and giving back waits for nothing.
 
-Counts are leases: they are valid for `LEASE_SECONDS` after their member's last beat, and end at once when the group
-learns that the member is gone.
+Counts are leases: they are valid for some time after their member's last beat (`LEASE_SECONDS` on one machine), and end
+at once when the group learns that the member is gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -62,6 +62,22 @@ class Coordination(Protocol):
         """How many members there are."""
 
     @property
+    def shares(self) -> bool:
+        """Whether there are, or may be, other members."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether what is known here of the others may be out of date, so that limits are exact only by asking."""
+
+    @property
+    def members(self) -> int:
+        """How many members there are, of all machines, as far as is known."""
+
+    @property
+    def away(self) -> bool:
+        """Whether the others cannot be asked: then each member uses its share of every limit."""
+
+    @property
     def group(self) -> str:
         """The group's name, unlike any other's on the same database."""
 
@@ -76,6 +92,12 @@ class Coordination(Protocol):
 
     def give_back(self, scope: Scope, name: str) -> None:
         """End what was taken; without effect where nothing was."""
+
+    def claim(self, scope: Scope, name: str, limit: int, done: Callable[[bool], None]) -> None:
+        """Take, if all members hold fewer than `limit`; `done` is called once, now or later: whether it was taken."""
+
+    async def count(self, user: str, now: float, *, concurrent: int | None, per_minute: int | None) -> bool:
+        """Take and admit a request of a user, if all members together are below both limits; else change nothing."""
 
     def elsewhere(self, scope: Scope, name: str) -> int:
         """Return what the other live members hold; never negative."""
@@ -133,6 +155,12 @@ class Coordination(Protocol):
 
     async def beat(self, now: float) -> None:
         """Renew this member's leases and exchange what was collected; call it a few times a second."""
+
+    def on_change(self, stirred: Callable[[], None]) -> None:
+        """Call `stirred` when a beat is worth its while at once, because others freed a slot or began a drain."""
+
+    async def leave(self) -> None:
+        """End this member's leases: it has stopped."""
 
 
 class Group(Protocol):

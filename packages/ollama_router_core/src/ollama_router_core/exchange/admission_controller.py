@@ -24,7 +24,7 @@ from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.routing.decision import Decision, StatedExplanation
 from ollama_router_core.routing.strategies import STRATEGIES
 
-__all__ = ["AdmissionController", "ServerSlot", "SlotFleet", "Waiter"]
+__all__ = ["AdmissionController", "ServerSlot", "SlotClaims", "SlotFleet", "Waiter"]
 
 _WHILE_TROUBLED = 0.5
 """Seconds between looks at the queue while some server is out: its time may be up."""
@@ -61,6 +61,16 @@ class SlotFleet(Protocol):
         """Take one retry from the budget, if it has one; `waiting` requests count as in flight too."""
 
 
+class SlotClaims(Protocol):
+    """Slots that this process shares with others, where what it knows of them may be out of date."""
+
+    def claim(self, name: str, model: CanonicalName | None, limit: int, done: Callable[[bool], None]) -> None:
+        """Ask for one of a server's `limit` slots; the request counts as begun until `done` is called with False.
+
+        `done` is called once, later, with whether there was a slot.
+        """
+
+
 class ServerSlot:
     """A request's slot on a server of its decision, until `close`. `unload` is what has to be unloaded there before."""
 
@@ -73,6 +83,7 @@ class ServerSlot:
         decision: Decision,
         *,
         unload: tuple[CanonicalName, ...] = (),
+        begun: bool = False,
     ) -> None:
         self._admission = admission
         self._closed = False
@@ -82,7 +93,8 @@ class ServerSlot:
         self.server = decision.ranking[0]
         self.unload = unload
         admission.opened(self)
-        admission.fleet.begin(self.server, decision.request.model)
+        if not begun:
+            admission.fleet.begin(self.server, decision.request.model)
         forced = decision.strategy == "explicit_assignment"
         self._first: BreakerPermit | None = admission.fleet.permit(
             self.server, forced=forced, model=decision.request.model
@@ -127,13 +139,15 @@ class ServerSlot:
 class Waiter:
     """One request in the queue; `wake` is called when it has an outcome.
 
-    `decision` is the one by which it has to wait, if the queue was not simply before it.
+    `decision` is the one by which it has to wait, if the queue was not simply before it. `claims` is True while it
+    waits for a slot to be granted in common.
     """
 
     number: int
     wake: Callable[[], None]
     decision: Decision | None
     outcome: ServerSlot | Refused | None = None
+    claims: bool = False
 
 
 class AdmissionController:
@@ -144,6 +158,7 @@ class AdmissionController:
         fleet: what is believed about the servers.
         now: seconds of the fleet's clock.
         decided: told how many seconds choosing a server took, where nobody had to wait.
+        claims: where the slots of servers with a limit are taken; None where what is known here is enough.
     """
 
     def __init__(
@@ -153,11 +168,13 @@ class AdmissionController:
         now: Callable[[], float],
         *,
         decided: Callable[[float], None] = lambda _: None,
+        claims: SlotClaims | None = None,
     ) -> None:
         self.fleet = fleet
         self._config = config
         self._now = now
         self._decided = decided
+        self._claims = claims
         self._admission = Admission(config)
         self._strategy = STRATEGIES[config.routing_strategy]
         self._counting = _counts(config)
@@ -213,16 +230,20 @@ class AdmissionController:
             ticket = _ticket(asked, number, now)
             found = self._admission.at_once(ticket, self.fleet.snapshot, now)
             self._decided(self._now() - now)
-            return self._arrive(ticket, None, now, wake) if found is None else self._outcome(found)
+            if found is None:
+                return self._arrive(ticket, None, now, wake)
+            return self._go(ticket, self._decision(found), found.unload, wake)
         decision = self._admission.selector.decide(route, self.fleet.snapshot, now=now, tiebreak=number)
         self._decided(self._now() - now)
         if decision.error is not None:
             if isinstance(decision.error, NoServerFits):
                 self._count()
             return self._arrive(_ticket(asked, number, now), decision, now, wake)
-        if self._counting:
-            self._admission.bound(_ticket(asked, number, now), decision.ranking[0], now)
-        return ServerSlot(self, number, decision)
+        if not self._counting:
+            return ServerSlot(self, number, decision)
+        ticket = _ticket(asked, number, now)
+        self._admission.bound(ticket, decision.ranking[0], now)
+        return self._go(ticket, decision, (), wake)
 
     def _count(self) -> None:
         """Count from now on what runs where, as somebody may have to wait for it; those that run already, too."""
@@ -255,6 +276,8 @@ class AdmissionController:
         found = self.outcome(waiter)
         if found is not None:
             return found
+        if waiter.claims:
+            return Queued(0, 0.0, waiter)
         expected = self._admission.expected_wait(ticket, snapshot, now)
         self._tell()
         return Queued(self._admission.position(ticket.number), expected, waiter)
@@ -262,23 +285,74 @@ class AdmissionController:
     def _carry_out(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:
             waiter = self._waiters.pop(outcome.ticket.number, None)
-            found = self._outcome(outcome)
-            if waiter is not None:
-                waiter.outcome = found
+            if isinstance(outcome, Dispatch):
+                self._send(outcome, waiter)
+            elif waiter is not None:
+                waiter.outcome = Refused(outcome.error)
                 waiter.wake()
-            elif isinstance(found, ServerSlot):
-                found.close()
 
-    def _outcome(self, outcome: Outcome) -> ServerSlot | Refused:
-        if not isinstance(outcome, Dispatch):
-            return Refused(outcome.error)
-        decision = Decision(
-            request=outcome.ticket.request,
+    def _send(self, dispatch: Dispatch, waiter: Waiter | None) -> None:
+        decision = self._decision(dispatch)
+        if waiter is not None and self._is_shared(dispatch.server):
+            self._claim(waiter, dispatch.ticket, decision, dispatch.unload)
+            return
+        slot = ServerSlot(self, dispatch.ticket.number, decision, unload=dispatch.unload)
+        if waiter is None:
+            slot.close()
+        else:
+            waiter.outcome = slot
+            waiter.wake()
+
+    def _decision(self, dispatch: Dispatch) -> Decision:
+        return Decision(
+            request=dispatch.ticket.request,
             strategy=self._config.routing_strategy,
-            ranking=outcome.ranking,
-            explanation=StatedExplanation(outcome.reason),
+            ranking=dispatch.ranking,
+            explanation=StatedExplanation(dispatch.reason),
         )
-        return ServerSlot(self, outcome.ticket.number, decision, unload=outcome.unload)
+
+    # --- slots that others share --------------------------------------------------------------------------------------
+
+    def _go(
+        self, ticket: Ticket, decision: Decision, unload: tuple[CanonicalName, ...], wake: Callable[[], None]
+    ) -> ServerSlot | Queued:
+        """A slot for a request that need not wait, or the wait for it to be granted."""
+        if not self._is_shared(decision.ranking[0]):
+            return ServerSlot(self, ticket.number, decision, unload=unload)
+        waiter = Waiter(ticket.number, wake, None)
+        self._claim(waiter, ticket, decision, unload)
+        return Queued(0, 0.0, waiter)
+
+    def _is_shared(self, server: str) -> bool:
+        return self._claims is not None and self._limit(server) is not None
+
+    def _limit(self, server: str) -> int | None:
+        settings = self._config.servers.get(server)
+        return None if settings is None else settings.max_concurrent
+
+    def _claim(self, waiter: Waiter, ticket: Ticket, decision: Decision, unload: tuple[CanonicalName, ...]) -> None:
+        """Ask for the slot; a request that does not get it waits in its turn."""
+        server, limit = decision.ranking[0], self._limit(decision.ranking[0])
+        if self._claims is None or limit is None:
+            raise AssertionError(f"{server} has no slots to claim")
+        self._waiters[ticket.number] = waiter
+        waiter.claims = True
+
+        def done(granted: bool) -> None:  # noqa: FBT001 - an answer
+            waiter.claims = False
+            if self._waiters.get(ticket.number) is not waiter:  # it has left meanwhile
+                if granted:
+                    self.fleet.end(server, decision.request.model)
+                    self._carry_out(self._admission.changed(self._facts(), self._now()))
+            elif granted:
+                del self._waiters[ticket.number]
+                waiter.outcome = ServerSlot(self, ticket.number, decision, unload=unload, begun=True)
+                waiter.wake()
+            else:
+                self._carry_out(self._admission.denied(ticket, self.fleet.snapshot, self._now()))
+                self._tell()
+
+        self._claims.claim(server, decision.request.model, limit, done)
 
     # --- what a slot reports ------------------------------------------------------------------------------------------
 

@@ -17,9 +17,17 @@ from dataclasses import dataclass, replace
 import structlog
 
 from ollama_router_core.access.grants import Grants
-from ollama_router_core.access.limits import Elsewhere, Meter, Standing, day_of, first_day_of_month, standing_of
-from ollama_router_core.coordination import Coordination, Scope
-from ollama_router_core.errors import StorageUnavailable
+from ollama_router_core.access.limits import (
+    NOWHERE,
+    Elsewhere,
+    Meter,
+    Standing,
+    day_of,
+    first_day_of_month,
+    standing_of,
+)
+from ollama_router_core.coordination import Coordination, Scope, shared_grants
+from ollama_router_core.errors import LimitExceeded, StorageUnavailable
 from ollama_router_core.exchange.events import Caller
 from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.router_activity import RouterActivity
@@ -116,7 +124,10 @@ class UsageLimits:
             LimitExceeded: a limit is used up.
             StorageUnavailable: earlier use is unknown and cannot be read.
         """
-        return self._admitted(await self._meter(user), user)
+        meter = await self._meter(user)
+        if _counts_requests(user.grants) and self._workers.asks:
+            return await self._admitted_by_all(meter, user)
+        return self._admitted(meter, user)
 
     def admit_at_once(self, user: User) -> Ticket | None:
         """`admit` for a user whose use is known well enough; None if something has to be read first.
@@ -125,7 +136,7 @@ class UsageLimits:
             LimitExceeded: a limit is used up.
         """
         meter = self._meters.get(user.name)
-        if meter is None or (_counts_requests(user.grants) and self._routers.age > _OLD):
+        if meter is None or (_counts_requests(user.grants) and (self._workers.asks or self._routers.age > _OLD)):
             return None
         if _has_token_limit(user.grants):
             if user.name not in self._with_tokens:
@@ -144,6 +155,26 @@ class UsageLimits:
         else:
             meter.admit(user.grants, now=now, wall=wall)
         return Ticket(user=user.name, day=day_of(wall), shared=_counts_requests(user.grants))
+
+    async def _admitted_by_all(self, meter: Meter, user: User) -> Ticket:
+        """Count a request in common with other routers, or by this one's share where they cannot be asked."""
+        grants = user.grants
+        limits = {"concurrent": grants.concurrent_requests, "per_minute": grants.requests_per_minute}
+        taken = await self._workers.count(user.name, self._clock.monotonic(), **limits)
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        elsewhere = self._elsewhere(user.name, now)
+        if self._workers.away:
+            grants, elsewhere = shared_grants(grants, self._workers.members), NOWHERE
+        try:
+            meter.admit(grants, now=now, wall=wall, elsewhere=elsewhere)
+        except LimitExceeded:
+            if taken:
+                self._workers.give_back(Scope.USER, user.name)
+            raise
+        if not taken:
+            meter.release()
+            raise LimitExceeded("a limit of this user is reached by requests at other routers", retry_after=1.0)
+        return Ticket(user=user.name, day=day_of(wall), shared=True)
 
     def charge(self, ticket: Ticket, user: User, *, tokens: int) -> Ticket:
         """Charge more tokens to a request that was admitted.
@@ -175,8 +206,8 @@ class UsageLimits:
 
     def _elsewhere(self, user: str, now: float) -> Elsewhere:
         """Return what other processes have admitted for a user, as known here."""
-        remote = self._routers.elsewhere(user, now)
-        if self._workers.size == 1:
+        remote = NOWHERE if self._workers.asks else self._routers.elsewhere(user, now)
+        if not self._workers.shares:
             return remote
         return Elsewhere(
             in_flight=remote.in_flight + self._workers.elsewhere(Scope.USER, user),
@@ -196,7 +227,7 @@ class UsageLimits:
                 await self._load(user)
         if counts_tokens:
             self._with_tokens[name] = self._clock.monotonic()
-        if _counts_requests(user.grants) and self._routers.age > _OLD:
+        if _counts_requests(user.grants) and not self._workers.asks and self._routers.age > _OLD:
             with suppress(StorageUnavailable):  # then what is known has to do
                 await self._routers.read()
         return self._meters[name]
@@ -214,8 +245,9 @@ class UsageLimits:
             self._with_tokens[name] = self._clock.monotonic()
 
     async def _new_meter(self, name: str) -> Meter:
-        with suppress(StorageUnavailable):  # then what this router knows has to do
-            await self._routers.read()
+        if not self._workers.asks:
+            with suppress(StorageUnavailable):  # then what this router knows has to do
+                await self._routers.read()
         meter = Meter()
         for moment, count in self._workers.own_admissions(name, self._clock.monotonic()):
             for _ in range(count):
@@ -229,7 +261,7 @@ class UsageLimits:
             try:
                 await self._flush()
                 await self._refresh()
-                if self._clock.monotonic() - self._asked < _IDLE:
+                if self._clock.monotonic() - self._asked < _IDLE and not self._workers.asks:
                     await self._routers.read()
             except StorageUnavailable as error:
                 _log.warning("ledger_unavailable", error=str(error))
@@ -252,7 +284,8 @@ class UsageLimits:
             await self._flush_each(deltas)
         else:
             self._wrote(deltas)
-        await self._routers.publish(self._meters)
+        if not self._workers.asks:
+            await self._routers.publish(self._meters)
 
     async def _flush_each(self, deltas: Mapping[DayOfUser, int]) -> None:
         """As `_flush`, one by one: what the database never takes must not hold back what others have used."""

@@ -35,7 +35,7 @@ def condition_of(services: Services) -> Condition:
         return Condition("stopping", ("the router is stopping",))
     if not services.started:
         return Condition("starting", ("the router is starting",))
-    found = (*_servers(services), *_database(services), *_log(services))
+    found = (*_servers(services), *_database(services), *_coordination(services), *_log(services))
     problems, statuses = tuple(text for text, _ in found), {status for _, status in found}
     worst: _Status = "unavailable" if "unavailable" in statuses else "degraded" if "degraded" in statuses else "ok"
     return Condition(worst, problems)
@@ -65,6 +65,13 @@ def _database(services: Services) -> Iterator[_Problem]:
     left = authenticator.grace_left()
     until = f"known users are served for {left:.0f} s more" if left > 0 else "every request is refused"
     yield f"the database has not answered for {away:.0f} s; {until}", "degraded" if left > 0 else "unavailable"
+
+
+def _coordination(services: Services) -> Iterator[_Problem]:
+    if services.coordination.away:
+        members = services.coordination.members
+        share = "all" if members == 1 else f"one part in {members}"
+        yield f"the store of coordination does not answer; this router uses {share} of each limit", "degraded"
 
 
 def _log(services: Services) -> Iterator[_Problem]:

@@ -49,6 +49,11 @@ class StatusResource:
             "waiting": figures["waiting"],
             "under_way": self._sync.under_way(),
             "worker": {"index": coordination.index, "count": coordination.size},
+            "coordination": {
+                "with_other_routers": coordination.asks,
+                "members": coordination.members,
+                "away": coordination.away,
+            },
             "config_problem": self._services.config_problem,
             "differing_models": {
                 name: {digest: list(servers) for digest, servers in digests.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from ollama_router_core.coordination import (
     Figure,
     News,
     Scope,
+    count_here,
     read_news,
     write_news,
 )
@@ -137,6 +138,26 @@ class WorkerMember:
         return self._memory.size
 
     @property
+    def shares(self) -> bool:
+        """Whether there are other workers."""
+        return self.size > 1
+
+    @property
+    def asks(self) -> bool:
+        """What is known of the others is true."""
+        return False
+
+    @property
+    def members(self) -> int:
+        """All there are."""
+        return self.size
+
+    @property
+    def away(self) -> bool:
+        """The others can always be asked."""
+        return False
+
+    @property
     def group(self) -> str:
         """The router's name."""
         return self._memory.name
@@ -155,6 +176,17 @@ class WorkerMember:
     def give_back(self, scope: Scope, name: str) -> None:
         """End what was taken."""
         self._rows[scope].add(self.index, name, -1)
+
+    def claim(self, scope: Scope, name: str, limit: int, done: Callable[[bool], None]) -> None:
+        """Take, if all workers hold fewer than `limit`."""
+        taken = self._rows[scope].count(self.index, name) + self.elsewhere(scope, name) < limit
+        if taken:
+            self.take(scope, name)
+        done(taken)
+
+    async def count(self, user: str, now: float, *, concurrent: int | None, per_minute: int | None) -> bool:
+        """Take and admit a request of a user, if all workers together are below both limits."""
+        return count_here(self, self._users.count(self.index, user), user, now, concurrent, per_minute)
 
     def elsewhere(self, scope: Scope, name: str) -> int:
         """Return what the other live workers hold."""
@@ -256,3 +288,9 @@ class WorkerMember:
         self._cells[_BEAT] = max(1, int(now * _THOUSAND))
         beats = ((other, self._memory.last_beat(other)) for other in self._others)
         self._living = [other for other, beat in beats if beat is None or now - beat < LEASE_SECONDS]
+
+    def on_change(self, stirred: Callable[[], None]) -> None:
+        """Nothing has to be fetched."""
+
+    async def leave(self) -> None:
+        """The supervisor ends the leases of a worker that has stopped."""

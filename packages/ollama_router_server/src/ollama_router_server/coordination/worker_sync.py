@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -55,10 +56,12 @@ class WorkerSync:
         self._follow = follow
         self._inherited = counted(_families(_read(coordination.own_page())))
         self._task: asyncio.Task[None] | None = None
+        self._soon = asyncio.Event()
 
     def start(self) -> None:
         """Begin to follow and to publish."""
-        if self._coordination.size > 1:
+        if self._coordination.shares:
+            self._coordination.on_change(self.soon)
             self._task = asyncio.create_task(self._run(), name="worker-sync")
 
     async def aclose(self) -> None:
@@ -67,6 +70,11 @@ class WorkerSync:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._publish()
+            await self._coordination.leave()
+
+    def soon(self) -> None:
+        """Have the next beat now: something is worth knowing."""
+        self._soon.set()
 
     def figures(self) -> list[Family]:
         """The figures of all workers."""
@@ -94,7 +102,10 @@ class WorkerSync:
                     self._publish()
             except Exception:  # noqa: BLE001 - requests go on whatever this does
                 _log.exception("worker_sync_failed")
-            await asyncio.sleep(_BEAT)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_BEAT):
+                    await self._soon.wait()
+            self._soon.clear()
 
     def _publish(self) -> None:
         self._coordination.publish(json.dumps({_FIGURES: self._own(), _UNDER_WAY: self._under_way()}).encode())

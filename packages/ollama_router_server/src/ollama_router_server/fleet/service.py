@@ -135,6 +135,17 @@ class FleetService(ClockedFleet):
         self.state.begin(name, model)
         self._sharing.begin(name)
 
+    def claim(self, name: str, model: CanonicalName | None, limit: int, done: Callable[[bool], None]) -> None:
+        """Ask for one of a server's `limit` slots in all routers; counted here meanwhile, and after it if granted."""
+        self.state.begin(name, model)
+
+        def answered(taken: bool) -> None:  # noqa: FBT001 - an answer
+            if not taken:
+                self.state.end(name, self.now(), model)
+            done(taken)
+
+        self._sharing.claim(name, limit, answered)
+
     def end(self, name: str, model: CanonicalName | None = None) -> None:
         """Count it out."""
         self.state.end(name, self.now(), model)

@@ -49,8 +49,8 @@ class FleetSharing:
         self._now = now
         self._reserved: frozenset[str] = frozenset()
         self._told: dict[object, float] = {}
-        self.with_others = coordination.size > 1
-        """Whether there are other workers."""
+        self.with_others = coordination.shares
+        """Whether there are, or may be, other workers."""
 
     # --- counts -----------------------------------------------------------------------------------------------------
 
@@ -64,6 +64,19 @@ class FleetSharing:
     def begin(self, name: str) -> None:
         """Count a request that goes to a server; a slot that was reserved there is used."""
         self._coordination.take(Scope.SERVER, name)
+        self._use_reserved(name)
+
+    def claim(self, name: str, limit: int, done: Callable[[bool], None]) -> None:
+        """Count a request that goes to a server if it has a slot free, of all processes' `limit`."""
+
+        def answered(taken: bool) -> None:  # noqa: FBT001 - an answer
+            if taken:
+                self._use_reserved(name)
+            done(taken)
+
+        self._coordination.claim(Scope.SERVER, name, limit, answered)
+
+    def _use_reserved(self, name: str) -> None:
         if name in self._reserved:
             self._reserve(frozenset())
 

@@ -46,7 +46,10 @@ class ServerGauges(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gauges:
-    """Sources that are read at a scrape; `deciding` is the time to choose a server."""
+    """Sources that are read at a scrape; `deciding` is the time to choose a server.
+
+    `coordination_away` is 1 while other routers cannot be asked, 0 while they can, None where there is nothing to ask.
+    """
 
     in_flight: Callable[[], int]
     waiting: Callable[[], int]
@@ -55,6 +58,7 @@ class Gauges:
     log_pending: Callable[[], int]
     log_dropped: Callable[[], int]
     log_lines_dropped: Callable[[], int]
+    coordination_away: Callable[[], int | None]
 
 
 class _OfServer:
@@ -199,6 +203,11 @@ class _AtScrape(Collector):
         yield GaugeMetricFamily("orouter_in_flight", "Requests in flight.", value=gauges.in_flight())
         yield GaugeMetricFamily("orouter_waiting", "Requests in the queue.", value=gauges.waiting())
         yield from _server_metrics(tuple(gauges.servers()))
+        away = gauges.coordination_away()
+        if away is not None:
+            yield GaugeMetricFamily(
+                "orouter_coordination_away", "Workers that cannot reach the store of coordination.", value=away
+            )
         yield GaugeMetricFamily("orouter_log_pending", "Log rows not written yet.", value=gauges.log_pending())
         yield CounterMetricFamily("orouter_log_dropped", "Log rows dropped.", value=gauges.log_dropped())
         yield CounterMetricFamily(

@@ -70,6 +70,12 @@ def attention(services: Services, servers: Sequence[ServerView]) -> Iterator[Att
             what=f"The config on disk cannot be used: {services.config_problem}",
             fix="orouter config check",
         )
+    if services.coordination.away:
+        yield AttentionView(
+            severity="bad",
+            what="Other routers cannot be asked: the store of coordination does not answer.",
+            fix="check the server in coordination.url",
+        )
     if not services.sink.healthy:
         yield AttentionView(
             severity="bad",

@@ -1,0 +1,42 @@
+"""How members keep to a limit together, and how they divide it while they cannot ask each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ollama_router_core.access.grants import Grants
+from ollama_router_core.coordination.interface import Coordination, Scope
+
+__all__ = ["MINUTE_SECONDS", "count_here", "share_of", "shared_grants"]
+
+MINUTE_SECONDS = 60
+
+
+def share_of(limit: int, members: int) -> int:
+    """Return what one of so many members may use of a limit by itself: an equal part, and never nothing."""
+    return limit if limit < 1 else max(1, limit // max(1, members))
+
+
+def shared_grants(grants: Grants, members: int) -> Grants:
+    """Return a user's grants with one member's part of what is counted by the request."""
+    concurrent, per_minute = grants.concurrent_requests, grants.requests_per_minute
+    return replace(
+        grants,
+        concurrent_requests=None if concurrent is None else share_of(concurrent, members),
+        requests_per_minute=None if per_minute is None else share_of(per_minute, members),
+    )
+
+
+def count_here(
+    member: Coordination, own: int, user: str, now: float, concurrent: int | None, per_minute: int | None
+) -> bool:
+    """`Coordination.count` of a member that knows the others' counts as they are; it holds `own` of this user."""
+    if concurrent is not None and own + member.elsewhere(Scope.USER, user) >= concurrent:
+        return False
+    if per_minute is not None:
+        rows = (*member.own_admissions(user, now), *member.admissions(user, now))
+        if sum(row.requests for row in rows if row.moment > now - MINUTE_SECONDS) >= per_minute:
+            return False
+    member.take(Scope.USER, user)
+    member.admit(user, now)
+    return True

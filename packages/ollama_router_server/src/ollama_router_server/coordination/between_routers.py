@@ -1,0 +1,46 @@
+"""Which coordination a process has: that of its router's workers, or one with other routers over it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from ollama_router_core.access.token_proofs import TokenProver
+from ollama_router_core.config.settings import Config
+from ollama_router_core.coordination import Coordination
+from ollama_router_core.errors import ConfigError
+from ollama_router_server.system import Clock, random_bytes
+
+__all__ = ["between_routers", "unshared"]
+
+
+def unshared(config: Config, database_url: str) -> list[str]:
+    """Say what routers on one database do not share, where the config lets several be on one."""
+    if config.coordination.url is not None or not database_url.startswith("postgres"):
+        return []
+    shared = "coordination.url is not set: routers on this database share users, the log and limits of users"
+    return [f"{shared}, but neither max_concurrent nor the queue, drains and what they learn of servers"]
+
+
+def between_routers(config: Config, local: Coordination, *, prover: TokenProver | None, clock: Clock) -> Coordination:
+    """Return coordination over the configured store, or `local` where there is none.
+
+    Tokens that one router has verified are known to the others that have the same token key.
+
+    Raises:
+        ConfigError: the extra `redis` is not installed, or the URL is none.
+    """
+    settings = config.coordination
+    if settings.url is None:
+        return local
+    if find_spec("redis") is None:
+        raise ConfigError("coordination.url needs the extra redis: pip install 'ollama-router-server[redis]'")
+    from ollama_router_server.coordination.redis_member import RedisMember  # noqa: PLC0415 - an extra
+    from ollama_router_server.coordination.redis_store import RedisStore  # noqa: PLC0415 - an extra
+
+    name = f"{local.group}-{local.index}"
+    try:
+        store = RedisStore(settings.url, settings, name)
+    except ValueError as error:
+        raise ConfigError(f"coordination.url: {error}") from None
+    secret = random_bytes(32) if prover is None else prover.derive(b"coordination")
+    return RedisMember(store, local, fleet=settings.fleet, name=name, secret=secret, clock=clock)

@@ -1,0 +1,174 @@
+-- One exchange of a member with its group: what it did since the last one goes in, what the others do comes out.
+-- KEYS[1]: the group's prefix. ARGV: member, fence, settings, operations, whether to look around, last news (as JSON).
+-- Every key begins with the prefix, whose hash tag keeps a group on one node of a cluster.
+local prefix, member, fence = KEYS[1], ARGV[1], ARGV[2]
+local settings, operations = cjson.decode(ARGV[3]), cjson.decode(ARGV[4])
+local look, heard = ARGV[5] == '1', ARGV[6]
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local second = tonumber(clock[1])
+local members, fences, waiting = prefix .. 'members', prefix .. 'fences', prefix .. 'waiting'
+local stirred = false
+
+local function sums(scope) return prefix .. 'sum:' .. scope end
+
+local function count(key, field, change)
+  if redis.call('HINCRBY', key, field, change) <= 0 then redis.call('HDEL', key, field) end
+end
+
+local function take(scope, name, number)
+  count(prefix .. 'by:' .. member, scope .. ':' .. name, number)
+  count(sums(scope), name, number)
+end
+
+local function own(scope, name)
+  return tonumber(redis.call('HGET', prefix .. 'by:' .. member, scope .. ':' .. name) or 0)
+end
+
+local function total(scope, name) return tonumber(redis.call('HGET', sums(scope), name) or 0) end
+
+local function drop(gone)
+  local held = redis.call('HGETALL', prefix .. 'by:' .. gone)
+  for i = 1, #held, 2 do
+    local scope, name = held[i]:match('^(%a+):(.*)$')
+    count(sums(scope), name, -tonumber(held[i + 1]))
+  end
+  redis.call('DEL', prefix .. 'by:' .. gone)
+  redis.call('ZREM', members, gone)
+  redis.call('HDEL', waiting, gone)
+  redis.call('HDEL', fences, gone)
+  stirred = stirred or #held > 0
+end
+
+-- A member that has not been seen for a moment keeps what it holds, but nobody waits for it in the line.
+local function awake(other)
+  local lease = redis.call('ZSCORE', members, other)
+  return lease and tonumber(lease) - settings.lease + settings.patience > now
+end
+
+local function reserved_elsewhere(name)
+  if total('reserved', name) - own('reserved', name) <= 0 then return 0 end
+  local found = 0
+  for _, other in ipairs(redis.call('ZRANGE', members, 0, -1)) do
+    if other ~= member and awake(other) then
+      found = found + tonumber(redis.call('HGET', prefix .. 'by:' .. other, 'reserved:' .. name) or 0)
+    end
+  end
+  return found
+end
+
+local function minute(user)
+  local key, found, admitted = prefix .. 'minute:' .. user, {}, 0
+  local rows = redis.call('HGETALL', key)
+  for i = 1, #rows, 2 do
+    if tonumber(rows[i]) < second - 60 then
+      redis.call('HDEL', key, rows[i])
+    else
+      found[rows[i]] = tonumber(rows[i + 1])
+      admitted = admitted + found[rows[i]]
+    end
+  end
+  return found, admitted
+end
+
+local function admit(user, at, number)
+  local key = prefix .. 'minute:' .. user
+  redis.call('HINCRBY', key, at, number)
+  redis.call('EXPIRE', key, 120)
+end
+
+for _, gone in ipairs(redis.call('ZRANGEBYSCORE', members, '-inf', now)) do
+  if gone ~= member then drop(gone) end
+end
+if redis.call('SET', prefix .. 'epoch', now, 'NX') then
+  -- A new store, or one that forgot: until every member has come back nothing is known to be free.
+  redis.call('SET', prefix .. 'settling', 1, 'PX', settings.settle)
+end
+local settling = redis.call('EXISTS', prefix .. 'settling') == 1
+
+local joins = fence == ''
+if joins then
+  drop(member)
+  fence = clock[1] .. '-' .. redis.call('INCR', prefix .. 'fence')
+  redis.call('HSET', fences, member, fence)
+elseif redis.call('HGET', fences, member) ~= fence or not redis.call('ZSCORE', members, member) then
+  return cjson.encode({ok = false, now = now})
+end
+redis.call('ZADD', members, now + settings.lease, member)
+
+local run = {
+  take = function(scope, name, number) take(scope, name, number) end,
+  give = function(scope, name)
+    if own(scope, name) > 0 then
+      take(scope, name, -1)
+      stirred = stirred or scope == 'server'
+    end
+  end,
+  claim = function(scope, name, limit)
+    local free = not settling and total(scope, name) + reserved_elsewhere(name) < limit
+    if free then take(scope, name, 1) end
+    return {free, total(scope, name) - own(scope, name)}
+  end,
+  count = function(user, concurrent, per_minute)
+    local rows, admitted = minute(user)
+    local free = not settling and (concurrent < 0 or total('user', user) < concurrent)
+    free = free and (per_minute < 0 or admitted < per_minute)
+    if free then
+      take('user', user, 1)
+      admit(user, second, 1)
+      rows[tostring(second)] = (rows[tostring(second)] or 0) + 1
+    end
+    return {free, total('user', user) - own('user', user), second, rows, settling}
+  end,
+  admit = admit,
+  wait = function(since)
+    if since < 0 then redis.call('HDEL', waiting, member) else redis.call('HSET', waiting, member, since) end
+  end,
+  drain = function(server, on)
+    redis.call('HSET', prefix .. 'drains', server, on and '1' or '0')
+    stirred = true
+  end,
+  tell = function(text) redis.call('XADD', prefix .. 'news', 'MAXLEN', 1024, '*', 'm', member, 'd', text) end,
+  leave = function()
+    drop(member)
+    stirred = true
+  end,
+}
+local results = {}
+for index, operation in ipairs(operations) do
+  results[index] = run[operation[1]](unpack(operation, 2)) or false
+end
+if stirred then redis.call('PUBLISH', prefix .. 'stirred', member) end
+
+local answer = {ok = true, now = now, fence = fence, results = results}
+if not look then return cjson.encode(answer) end
+
+local elsewhere = {}
+for _, scope in ipairs({'server', 'user', 'reserved'}) do
+  local rows, found = redis.call('HGETALL', sums(scope)), {}
+  for i = 1, #rows, 2 do
+    local others = tonumber(rows[i + 1]) - own(scope, rows[i])
+    if others > 0 then found[rows[i]] = others end
+  end
+  elsewhere[scope] = found
+end
+local line, rows = {}, redis.call('HGETALL', waiting)
+for i = 1, #rows, 2 do
+  if awake(rows[i]) then line[rows[i]] = tonumber(rows[i + 1]) end
+end
+local drains = {}
+rows = redis.call('HGETALL', prefix .. 'drains')
+for i = 1, #rows, 2 do drains[rows[i]] = rows[i + 1] == '1' end
+local news, last = {}, heard
+if heard == '' then
+  local newest = redis.call('XREVRANGE', prefix .. 'news', '+', '-', 'COUNT', 1)
+  last = newest[1] and newest[1][1] or '0-0'
+else
+  for _, entry in ipairs(redis.call('XRANGE', prefix .. 'news', '(' .. heard, '+')) do
+    last = entry[1]
+    if entry[2][2] ~= member then news[#news + 1] = entry[2][4] end
+  end
+end
+answer.members = redis.call('ZCARD', members)
+answer.elsewhere, answer.waiting, answer.drains, answer.news, answer.last = elsewhere, line, drains, news, last
+return cjson.encode(answer)

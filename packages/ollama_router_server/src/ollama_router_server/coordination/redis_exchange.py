@@ -1,0 +1,301 @@
+"""A replica that is exchanged with a common store: in order, one exchange after the other, with or without the store.
+
+What happens while an exchange is under way goes with the next one, so that under load many requests share a round trip.
+A member that does not know what became of an exchange joins anew, and tells what it holds; a fence keeps what it sent
+before from being carried out after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import structlog
+
+from ollama_router_core.coordination import BreakerOpened, News, Replica, Scope, Seen, read_news, write_news
+from ollama_router_server.coordination.redis_store import Answer, Operation, RedisStore, StoreAway
+from ollama_router_server.system import Clock, random_bytes
+
+__all__ = ["Asked", "RedisExchange", "settle"]
+
+_MOST_NEWS = 1024
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 2.0
+"""Seconds between attempts to reach a store that is away."""
+_UNLIMITED = -1
+
+_log = structlog.get_logger("coordination")
+
+
+@dataclass(slots=True, eq=False)
+class Asked:
+    """An operation whose result somebody waits for; `alone` decides without the store."""
+
+    operation: Operation
+    answered: Callable[[Any], None]
+    alone: Callable[[], None]
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    operations: list[Operation | Asked] = field(default_factory=list)
+    looks: list[asyncio.Future[None]] = field(default_factory=list)
+
+
+class RedisExchange:
+    """One member's exchange with the store.
+
+    Args:
+        store: where to.
+        replica: what this member holds, and what it knows of the others.
+        clock: of this process.
+
+    Attributes:
+        offset: seconds of the store's clock less those of this process's.
+        round_trips: made so far.
+        stirred: called when another member freed a slot or changed a drain.
+    """
+
+    def __init__(self, store: RedisStore, replica: Replica, clock: Clock) -> None:
+        self._store, self._replica, self._clock = store, replica, clock
+        self._fence, self._heard = "", ""
+        self._joining = False
+        self._due = asyncio.Event()
+        self._batch = _Batch()
+        self._unsent_news: deque[Operation] = deque(maxlen=_MOST_NEWS)
+        self._unsent: list[Operation] = []
+        self._news: deque[News] = deque(maxlen=_MOST_NEWS)
+        self._away_since: float | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self.offset = 0.0
+        self.round_trips = 0
+        self.stirred: Callable[[], None] = lambda: None
+
+    async def look(self) -> None:
+        """Renew the lease and see what the others do; returns at once while the store is away."""
+        if not self._tasks:
+            await self._begin()
+        if not self._replica.away:
+            looked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._batch.looks.append(looked)
+            self._due.set()
+            await looked
+
+    async def leave(self) -> None:
+        """Give back what this member holds, and close the connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._go_alone("this member leaves", tell=False)
+        if self._fence:
+            with suppress(StoreAway):
+                await self._store.exchange(self._fence, [("leave",)], look=False, heard="")
+        await self._store.aclose()
+
+    def news(self) -> list[News]:
+        """Return what the others told since the last call."""
+        found = list(self._news)
+        self._news.clear()
+        return found
+
+    # --- operations -------------------------------------------------------------------------------------------------
+
+    def send(self, *operation: str | float) -> None:
+        """Have something carried out; while the store is away nothing is: joining tells what is held then."""
+        if not self._replica.away or self._joining:
+            self._batch.operations.append(operation)
+            self._due.set()
+
+    def keep(self, *operation: str | float) -> None:
+        """Have something carried out now, or when the store is back."""
+        if self._replica.away and not self._joining:
+            self._unsent.append(operation)
+        else:
+            self.send(*operation)
+
+    def tell(self, news: News) -> None:
+        """Tell the others now, or when the store is back; of too many, the oldest are lost."""
+        text = base64.b64encode(write_news(_moved(news, self.offset))).decode()
+        if self._replica.away and not self._joining:
+            self._unsent_news.append(("tell", text))
+        else:
+            self.send("tell", text)
+
+    def ask(self, asked: Asked) -> None:
+        """Have something decided by the store, or without it."""
+        if self._replica.away:
+            asyncio.get_running_loop().call_soon(asked.alone)
+        else:
+            self._batch.operations.append(asked)
+            self._due.set()
+
+    def wait(self) -> None:
+        """Tell since when the longest waiting request waits."""
+        self.send(*self._wait())
+
+    def _wait(self) -> Operation:
+        since = self._replica.since
+        return ("wait", _UNLIMITED if since is None else int((since + self.offset) * 1000))
+
+    # --- exchanges --------------------------------------------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        with suppress(StoreAway):
+            await self._join()
+        if self._replica.away:
+            self._away_since = self._clock.monotonic()
+            _log.warning("coordination_away", detail="not reached at start", share_of=self._replica.members)
+        self._tasks = [
+            asyncio.create_task(self._run(), name="coordination"),
+            asyncio.create_task(self._listen(), name="coordination-listener"),
+        ]
+
+    async def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            if self._replica.away:
+                await asyncio.sleep(pause * (0.5 + random_bytes(1)[0] / 256))
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                with suppress(StoreAway):
+                    await self._join()
+                continue
+            pause = _FIRST_PAUSE
+            await self._due.wait()
+            self._due.clear()
+            try:
+                await self._exchange()
+            except Exception:  # noqa: BLE001 - whatever the store says, requests go on
+                _log.exception("coordination_failed")
+                self._go_alone("it does not answer as it should")
+
+    async def _listen(self) -> None:
+        while True:
+            with suppress(StoreAway):
+                async for _ in self._store.stirrings():
+                    self.stirred()
+            await asyncio.sleep(_LONGEST_PAUSE)
+
+    async def _exchange(self) -> None:
+        batch, self._batch = self._batch, _Batch()
+        operations = [one.operation if isinstance(one, Asked) else one for one in batch.operations]
+        sent = self._clock.monotonic()
+        try:
+            answer = await self._store.exchange(self._fence, operations, look=bool(batch.looks), heard=self._heard)
+        except StoreAway as error:
+            self._undo(batch)
+            self._go_alone(str(error))
+            return
+        except BaseException:
+            self._undo(batch)
+            raise
+        self.round_trips += 1
+        if not answer.ok:  # this member's lease has expired, or the store forgot it: nothing was done
+            await self._join_again(batch)
+            return
+        self._learn_clock(answer, sent)
+        for one, result in zip(batch.operations, answer.body["results"] or (), strict=True):
+            if isinstance(one, Asked):
+                one.answered(result)
+        self._see(answer)
+        for looked in batch.looks:
+            settle(looked, None)
+
+    async def _join_again(self, batch: _Batch) -> None:
+        """Nothing of a batch was done: join, and have it done then."""
+        self._batch = _Batch([*batch.operations, *self._batch.operations], [*batch.looks, *self._batch.looks])
+        try:
+            await self._join()
+        except StoreAway as error:
+            self._go_alone(str(error))
+
+    def _undo(self, batch: _Batch) -> None:
+        """Answer those who wait for a batch of which nobody knows what became; joining sends the rest."""
+        for one in batch.operations:
+            match one:
+                case Asked():
+                    one.alone()
+                case ("admit" | "drain", *_):
+                    self._unsent.append(one)
+                case ("tell", *_):
+                    self._unsent_news.append(one)
+                case _:
+                    pass  # joining tells what is held and who waits
+        for looked in batch.looks:
+            settle(looked, None)
+
+    async def _join(self) -> None:
+        """Become a member; what is held here is told anew, and what happens meanwhile after that.
+
+        Raises:
+            StoreAway: the store is still away.
+        """
+        own = self._replica.own
+        held = [("take", scope, name, count) for scope in own for name, count in own[scope].items()]
+        kept, news = list(self._unsent), list(self._unsent_news)
+        self._batch.operations = [one for one in self._batch.operations if not _is_told_by_joining(one)]
+        self._joining, sent = True, self._clock.monotonic()
+        try:
+            answer = await self._store.join([*held, self._wait(), *kept, *news], self._heard)
+        finally:
+            self._joining = False
+        self.round_trips += 1
+        del self._unsent[: len(kept)]
+        for _ in news:
+            self._unsent_news.popleft()
+        self._fence = answer.body["fence"]
+        self._learn_clock(answer, sent)
+        self._replica.away = False
+        self._see(answer)
+        self._due.set()
+        if self._away_since is not None:
+            _log.info("coordination_back", away_seconds=round(self._clock.monotonic() - self._away_since, 1))
+            self._away_since = None
+            self.stirred()
+
+    def _see(self, answer: Answer) -> None:
+        body = answer.body
+        if "elsewhere" not in body:
+            return
+        elsewhere = {scope: dict(body["elsewhere"].get(scope) or {}) for scope in Scope}
+        waiting = {name: since / 1000 - self.offset for name, since in dict(body["waiting"] or {}).items()}
+        drains = dict(body["drains"] or {})
+        self._replica.saw(Seen(members=body["members"], elsewhere=elsewhere, waiting=waiting, drains=drains))
+        self._heard = body["last"]
+        for text in body["news"] or ():
+            news = read_news(base64.b64decode(text))
+            if news is not None:
+                self._news.append(_moved(news, -self.offset))
+
+    def _learn_clock(self, answer: Answer, sent: float) -> None:
+        """The store's clock is the group's: it was read between `sent` and now."""
+        self.offset = answer.body["now"] / 1000 - (sent + self._clock.monotonic()) / 2
+
+    def _go_alone(self, why: str, *, tell: bool = True) -> None:
+        batch, self._batch = self._batch, _Batch()
+        was_away, self._replica.away = self._replica.away, True
+        self._undo(batch)
+        if tell and not was_away:
+            self._away_since = self._clock.monotonic()
+            _log.warning("coordination_away", detail=why, share_of=self._replica.members)
+
+
+def _is_told_by_joining(operation: Operation | Asked) -> bool:
+    return not isinstance(operation, Asked) and operation[0] in {"take", "give", "wait"}
+
+
+def settle(future: asyncio.Future[Any], result: Any, *, undo: Callable[[], None] = lambda: None) -> None:
+    """Set a result that somebody may not wait for any more."""
+    if not future.done():
+        future.set_result(result)
+    elif result:
+        undo()
+
+
+def _moved(news: News, seconds: float) -> News:
+    """Translate a moment between this member's clock and the store's."""
+    return msgspec.structs.replace(news, until=news.until + seconds) if isinstance(news, BreakerOpened) else news

@@ -1,0 +1,243 @@
+"""Coordination between routers: what a member sees of a store that all have in common.
+
+Figures and pages stay between the workers of one router, whose coordination it has.
+
+    claim, count, give_back, tell --> operations --> exchange --> what the others hold --> replica
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from ollama_router_core.coordination import (
+    Admissions,
+    Coordination,
+    Figure,
+    News,
+    Replica,
+    Scope,
+    share_of,
+)
+from ollama_router_server.coordination.redis_exchange import Asked, RedisExchange, settle
+from ollama_router_server.coordination.redis_store import RedisStore
+from ollama_router_server.system import Clock
+
+__all__ = ["RedisMember"]
+
+_UNLIMITED = -1
+
+
+class RedisMember:
+    """One process's view of all processes of all routers with the same store and fleet.
+
+    Args:
+        store: where what they share is.
+        local: what the workers of this router share: figures, pages, which worker this is.
+        fleet: the name of the group.
+        name: this member's, unlike any other's.
+        secret: 32 bytes that the members have in common.
+        clock: of this process.
+    """
+
+    def __init__(
+        self, store: RedisStore, local: Coordination, *, fleet: str, name: str, secret: bytes, clock: Clock
+    ) -> None:
+        self._store, self._local, self._clock = store, local, clock
+        self.group, self.secret = fleet, secret
+        self._replica = Replica(name)
+        self._exchange = RedisExchange(store, self._replica, clock)
+
+    def __repr__(self) -> str:
+        return f"RedisMember({self._replica.name})"
+
+    @property
+    def index(self) -> int:
+        """Which worker of its router this is."""
+        return self._local.index
+
+    @property
+    def size(self) -> int:
+        """How many workers its router has."""
+        return self._local.size
+
+    @property
+    def shares(self) -> bool:
+        """Whether there may be others."""
+        return True
+
+    @property
+    def asks(self) -> bool:
+        """Others may take what is free here."""
+        return True
+
+    @property
+    def round_trips(self) -> int:
+        """Exchanges with the store so far."""
+        return self._exchange.round_trips
+
+    @property
+    def members(self) -> int:
+        """Worker processes of all routers, when the store last answered."""
+        return self._replica.members
+
+    @property
+    def away(self) -> bool:
+        """Whether the store does not answer."""
+        return self._replica.away
+
+    # --- counts -----------------------------------------------------------------------------------------------------
+
+    def take(self, scope: Scope, name: str) -> None:
+        """Count a request, or a reserved slot."""
+        self._replica.take(scope, name)
+        self._exchange.send("take", scope, name, 1)
+
+    def give_back(self, scope: Scope, name: str) -> None:
+        """End what was taken."""
+        if self._replica.give_back(scope, name):
+            self._exchange.send("give", scope, name)
+
+    def claim(self, scope: Scope, name: str, limit: int, done: Callable[[bool], None]) -> None:
+        """Take, if all members hold fewer than `limit`, or this one less than its share while the store is away."""
+        self._replica.asked(scope, name, limit)
+
+        def answered(result: Any) -> None:
+            taken, elsewhere = bool(result[0]), int(result[1])
+            if taken:
+                self._replica.take(scope, name)
+            self._replica.answered(scope, name, elsewhere=elsewhere, full=None if taken else limit)
+            done(taken)
+
+        def alone() -> None:
+            taken = self._replica.may_take_alone(scope, name, limit)
+            if taken:
+                self._replica.take(scope, name)
+            done(taken)
+
+        self._exchange.ask(Asked(("claim", scope, name, limit), answered, alone))
+
+    async def count(self, user: str, now: float, *, concurrent: int | None, per_minute: int | None) -> bool:
+        """Take and admit a request of a user, if all members together are below both limits."""
+        del now  # the store's clock counts
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if concurrent is not None:
+            self._replica.asked(Scope.USER, user, concurrent)
+
+        def answered(result: Any) -> None:
+            taken, elsewhere, second, rows, settling = result
+            if settling:  # a limit cannot wait for the others to come back
+                alone()
+                return
+            if taken:
+                self._replica.take(Scope.USER, user)
+                self._replica.admitted(user, second)
+            self._replica.answered(Scope.USER, user, elsewhere=elsewhere)
+            self._replica.admissions_of_all(user, {int(one): count for one, count in dict(rows or ()).items()})
+            settle(future, taken, undo=lambda: self.give_back(Scope.USER, user))
+
+        def alone() -> None:
+            taken = concurrent is None or self._replica.may_take_alone(Scope.USER, user, concurrent)
+            if taken and per_minute is not None:
+                own = self._replica.own_admitted(user, int(self._clock.monotonic() + self._exchange.offset))
+                taken = own < share_of(per_minute, self._replica.members)
+            if taken:
+                self.take(Scope.USER, user)
+                self.admit(user, self._clock.monotonic())
+            settle(future, taken, undo=lambda: self.give_back(Scope.USER, user))
+
+        limits = [_UNLIMITED if limit is None else limit for limit in (concurrent, per_minute)]
+        self._exchange.ask(Asked(("count", user, *limits), answered, alone))
+        return await future
+
+    def elsewhere(self, scope: Scope, name: str) -> int:
+        """Return what the other members hold, as of the last exchange."""
+        return self._replica.elsewhere(scope, name)
+
+    def all_elsewhere(self, scope: Scope, names: Collection[str]) -> Mapping[str, int]:
+        """Return the same of many names, without those of which nothing is held."""
+        return self._replica.all_elsewhere(scope, names)
+
+    def admit(self, user: str, now: float) -> None:
+        """Count a request of a user in this second."""
+        second = int(now + self._exchange.offset)
+        self._replica.admitted(user, second)
+        self._exchange.keep("admit", user, second, 1)
+
+    def admissions(self, user: str, now: float) -> Sequence[Admissions]:
+        """Return what other members admitted in the last minute, as of the last time that this user was counted."""
+        return self._replica.admissions(user, now, self._exchange.offset)
+
+    def own_admissions(self, user: str, now: float) -> Sequence[Admissions]:
+        """Return nothing: what this member counted before it was started again is others' to its successor."""
+        del user, now
+        return ()
+
+    # --- order ------------------------------------------------------------------------------------------------------
+
+    def waits(self, since: float | None) -> None:
+        """Tell when the longest waiting request arrived."""
+        if since != self._replica.since:
+            self._replica.since = since
+            self._exchange.wait()
+
+    def waits_longest(self) -> bool:
+        """Say whether that request has waited longest in all routers."""
+        return self._replica.waits_longest()
+
+    # --- facts ------------------------------------------------------------------------------------------------------
+
+    def drain(self, server: str, *, on: bool) -> None:
+        """Begin or end a drain for all members."""
+        self._replica.drain(server, on=on)
+        self._exchange.keep("drain", server, on)
+
+    def drained(self, server: str) -> bool | None:
+        """Return what was last told about a server."""
+        return self._replica.drained(server)
+
+    def tell(self, news: News) -> None:
+        """Send news to the other members."""
+        self._exchange.tell(news)
+
+    def news(self) -> list[News]:
+        """Return what the others sent since the last call."""
+        return self._exchange.news()
+
+    # --- figures: of this router's workers --------------------------------------------------------------------------
+
+    def show(self, figure: Figure, value: int) -> None:
+        """Set this worker's figure."""
+        self._local.show(figure, value)
+
+    def total(self, figure: Figure) -> int:
+        """Return the sum over this router's workers."""
+        return self._local.total(figure)
+
+    def publish(self, page: bytes) -> None:
+        """Replace this worker's page."""
+        self._local.publish(page)
+
+    def pages(self) -> list[bytes]:
+        """Return the pages of this router's other workers."""
+        return self._local.pages()
+
+    def own_page(self) -> bytes:
+        """Return this worker's page."""
+        return self._local.own_page()
+
+    # --- the store --------------------------------------------------------------------------------------------------
+
+    async def beat(self, now: float) -> None:
+        """Renew the lease and see what the others do; returns at once while the store is away."""
+        await self._local.beat(now)
+        await self._exchange.look()
+
+    def on_change(self, stirred: Callable[[], None]) -> None:
+        """Call `stirred` when others freed a slot or changed a drain."""
+        self._exchange.stirred = stirred
+
+    async def leave(self) -> None:
+        """End this member's leases, and the connections."""
+        await self._exchange.leave()

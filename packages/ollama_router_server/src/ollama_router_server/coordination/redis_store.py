@@ -1,0 +1,142 @@
+"""The store that routers on several machines have in common: Redis or Valkey, asked by one script."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from importlib import resources
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from ollama_router_core.config.settings import CoordinationSettings
+
+__all__ = ["Answer", "Operation", "RedisStore", "StoreAway"]
+
+_SCRIPT = resources.files("ollama_router_server.coordination").joinpath("exchange.lua").read_text(encoding="utf-8")
+_PATIENCE_MS = 1500
+"""How long the line waits for a member that says nothing."""
+_SETTLE_MS = 1000
+"""How long nothing is granted after the store forgot everything: four beats."""
+_GRACE_ROUNDS = 3
+
+Operation = Sequence[str | float]
+"""A function of the script, then its arguments."""
+
+
+class StoreAway(Exception):
+    """The store did not answer in time, or not as it should."""
+
+
+class Answer(NamedTuple):
+    """What an exchange brought; `body` as the script writes it. `ok` is False for a member that has to join again."""
+
+    ok: bool
+    body: dict[str, Any]
+
+
+class RedisStore:
+    """One member's way to the store. Every call has a deadline.
+
+    Args:
+        url: of the settings.
+        settings: the rest of them.
+        member: the name of this member, unlike any other's.
+    """
+
+    def __init__(self, url: str, settings: CoordinationSettings, member: str) -> None:
+        self._member = member
+        self._prefix = f"orouter:{{{settings.fleet}}}:"
+        self._timeout = settings.timeout
+        self._connect_timeout = max(settings.timeout, 1.0)
+        self._client: Any = _client(url, settings, connect_timeout=self._connect_timeout)
+        lease = int(settings.heartbeat * 2 * 1000)
+        self._terms = json.dumps({"lease": lease, "patience": _PATIENCE_MS, "settle": _SETTLE_MS})
+        self._digest: str | None = None
+
+    async def join(self, operations: Sequence[Operation], heard: str) -> Answer:
+        """Become a member, again or for the first time; what this one held before is void.
+
+        Raises:
+            StoreAway: it is not reached within a second.
+        """
+        self._digest = None
+        return await self._run("", operations, look=True, heard=heard, seconds=self._connect_timeout)
+
+    async def exchange(self, fence: str, operations: Sequence[Operation], *, look: bool, heard: str) -> Answer:
+        """Carry out operations and, where `look`, see what the others do.
+
+        Raises:
+            StoreAway: there is no answer within the configured time.
+        """
+        return await self._run(fence, operations, look=look, heard=heard, seconds=self._timeout)
+
+    async def _run(
+        self, fence: str, operations: Sequence[Operation], *, look: bool, heard: str, seconds: float
+    ) -> Answer:
+        arguments = [self._member, fence, self._terms, json.dumps(operations), "1" if look else "0", heard]
+        task = asyncio.ensure_future(self._call(arguments))
+        try:
+            await asyncio.wait({task}, timeout=seconds)
+            for _ in range(_GRACE_ROUNDS):  # where this process was late, the answer is there already
+                if not task.done():
+                    await asyncio.sleep(0)
+            if not task.done():
+                raise StoreAway(f"no answer within {seconds:g} s")
+            body = json.loads(task.result())
+        except (RedisError, OSError, ValueError) as error:
+            raise StoreAway(str(error) or type(error).__name__) from None
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        return Answer(bool(body["ok"]), body)
+
+    async def _call(self, arguments: list[str]) -> bytes:
+        if self._digest is None:
+            self._digest = str(await self._client.script_load(_SCRIPT))
+        try:
+            found: bytes = await self._client.evalsha(self._digest, 1, self._prefix, *arguments)
+        except NoScriptError:
+            found = await self._client.eval(_SCRIPT, 1, self._prefix, *arguments)
+        return found
+
+    async def stirrings(self) -> AsyncIterator[None]:
+        """Yield whenever another member freed a slot or changed a drain, for as long as the connection lasts.
+
+        Raises:
+            StoreAway: the connection was lost.
+        """
+        subscription = self._client.pubsub()
+        try:
+            await subscription.subscribe(f"{self._prefix}stirred")
+            async for message in subscription.listen():
+                if message["type"] == "message" and message["data"] != self._member.encode():
+                    yield
+        except (RedisError, OSError) as error:
+            raise StoreAway(str(error) or type(error).__name__) from None
+        finally:
+            await subscription.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+def _client(url: str, settings: CoordinationSettings, *, connect_timeout: float) -> Any:
+    options: dict[str, Any] = {"socket_connect_timeout": connect_timeout, "socket_timeout": None}
+    options["retry"] = Retry(NoBackoff(), 0)
+    if settings.sentinels:
+        places = [(host, int(port)) for host, _, port in (place.rpartition(":") for place in settings.sentinels)]
+        sentinels: Any = Sentinel(places, **options)  # type: ignore[no-untyped-call]  # so in the library
+        own = {name: value for name, value in parse_url(url).items() if name in {"username", "password", "db"}}
+        return sentinels.master_for(settings.sentinel_service, **options, **own)
+    if settings.cluster:
+        return RedisCluster.from_url(url, socket_connect_timeout=connect_timeout)
+    return Redis.from_url(url, **options)

@@ -1,0 +1,114 @@
+"""What a member knows of others between exchanges, and its share while they cannot be asked."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ollama_router_core.access.grants import Grants
+from ollama_router_core.coordination import Admissions, Replica, Scope, Seen, share_of, shared_grants
+
+
+def seen(**changes: object) -> Seen:
+    """A group of three, in which nothing happens but for `changes`."""
+    nothing: dict[str, object] = {"members": 3, "elsewhere": {}, "waiting": {}, "drains": {}}
+    return Seen(**{**nothing, **changes})  # type: ignore[arg-type]
+
+
+def replica(**changes: object) -> Replica:
+    """One that has seen that."""
+    found = Replica("me")
+    found.away = False
+    found.saw(seen(**changes))
+    return found
+
+
+@given(limit=st.integers(1, 10_000), members=st.integers(1, 100))
+def test_shares_add_up_to_the_limit_where_there_is_one_for_each(limit: int, members: int) -> None:
+    """Never more, unless somebody would have nothing."""
+    share = share_of(limit, members)
+    assert share >= 1
+    assert share * members <= max(limit, members)
+
+
+def test_nothing_is_not_shared() -> None:
+    """A limit of 0 forbids; it has no part of at least one."""
+    assert share_of(0, 3) == 0
+
+
+def test_grants_are_shared_where_they_count_requests() -> None:
+    """Tokens are counted in the database, in common."""
+    grants = Grants(requests_per_minute=60, concurrent_requests=1, tokens_per_day=1000)
+    assert shared_grants(grants, 3) == Grants(requests_per_minute=20, concurrent_requests=1, tokens_per_day=1000)
+    assert shared_grants(Grants(), 3) == Grants()
+
+
+def test_what_the_others_hold_is_as_last_seen() -> None:
+    """Until the next exchange, or an answer to a question about it."""
+    one = replica(elsewhere={Scope.SERVER: {"a": 2}})
+    assert one.all_elsewhere(Scope.SERVER, ["a", "b"]) == {"a": 2}
+    one.answered(Scope.SERVER, "a", elsewhere=3)
+    assert one.elsewhere(Scope.SERVER, "a") == 3
+    one.saw(seen())
+    assert one.elsewhere(Scope.SERVER, "a") == 0
+
+
+def test_a_limit_that_is_reached_shows_no_room() -> None:
+    """Whatever was refused is taken for full, also where the store could not say who holds it."""
+    one = replica()
+    one.take(Scope.SERVER, "a")
+    one.answered(Scope.SERVER, "a", elsewhere=0, full=4)
+    assert one.elsewhere(Scope.SERVER, "a") == 3
+
+
+def test_while_away_the_others_hold_the_rest_of_each_limit() -> None:
+    """Of a limit that was asked for; of others nothing is known."""
+    one = replica(elsewhere={Scope.SERVER: {"a": 6, "b": 6}})
+    one.asked(Scope.SERVER, "a", 6)
+    one.away = True
+    assert one.all_elsewhere(Scope.SERVER, ["a", "b"]) == {"a": 4}
+    assert one.may_take_alone(Scope.SERVER, "a", 6)
+    one.take(Scope.SERVER, "a")
+    one.take(Scope.SERVER, "a")
+    assert not one.may_take_alone(Scope.SERVER, "a", 6)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "longest"),
+    [({}, False), ({"me": 5.0}, True), ({"me": 5.0, "other": 4.0}, False), ({"me": 5.0, "other": 5.0}, True)],
+)
+def test_the_longest_wait_is_judged_by_the_moments_that_all_see(waiting: dict[str, float], longest: bool) -> None:
+    """What this member only says is not in the line yet; of equals, the first by name."""
+    one = replica(waiting=waiting)
+    one.since = 1.0
+    assert one.waits_longest() is longest
+
+
+def test_nobody_has_waited_longest_without_waiting() -> None:
+    """Also alone, where whoever waits has."""
+    one = replica(waiting={"me": 5.0})
+    assert not one.waits_longest()
+    one.away = True
+    assert not one.waits_longest()
+    one.since = 9.0
+    assert one.waits_longest()
+
+
+def test_the_others_requests_of_a_minute_are_all_without_this_member_s() -> None:
+    """By seconds of the store's clock, told in this member's."""
+    one = replica()
+    one.admitted("alice", 1000)
+    one.admissions_of_all("alice", {930: 5, 1000: 3, 1001: 2})
+    assert one.admissions("alice", 101.5, offset=900.0) == [Admissions(101.0, 2), Admissions(101.5, 2)]
+    assert one.own_admitted("alice", 1000) == 1
+    assert one.own_admitted("alice", 1061) == 0
+
+
+def test_giving_back_what_was_not_taken_changes_nothing() -> None:
+    """And says so."""
+    one = replica()
+    assert not one.give_back(Scope.USER, "alice")
+    one.take(Scope.USER, "alice")
+    assert one.give_back(Scope.USER, "alice")
+    assert not one.own[Scope.USER]

@@ -1,0 +1,232 @@
+"""Coordination over Redis: what holds when routers are killed, when the store is slow, gone, or forgot everything."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from ollama_router_core.coordination import FactsChanged, Scope
+from ollama_router_server.coordination.redis_member import RedisMember
+from support.eventually import eventually
+from support.redis_group import PREFIX, RedisGroup
+from support.redis_server import RedisServer
+
+pytestmark = pytest.mark.anyio
+
+MakeMembers = Callable[..., Any]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The server runs on asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def make_group(redis_server: RedisServer) -> AsyncIterator[Callable[..., RedisGroup]]:
+    """Groups of so many members, with settings."""
+    made: list[RedisGroup] = []
+
+    def make(size: int, **settings: Any) -> RedisGroup:
+        made.append(RedisGroup(redis_server.url, size, **settings))
+        return made[-1]
+
+    yield make
+    for group in made:
+        await group.aclose()
+
+
+async def joined(group: RedisGroup) -> list[RedisMember]:
+    """Every member, each of which knows of the others."""
+    members = [group.redis(index) for index in range(group.size)]
+    for member in (*members, *members):
+        await member.beat(time.monotonic())
+    return members
+
+
+async def claimed(member: RedisMember, limit: int) -> bool:
+    """Whether a slot was granted."""
+    answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    member.claim(Scope.SERVER, "a", limit, answer.set_result)
+    return await answer
+
+
+async def beats(*members: RedisMember) -> None:
+    """One beat of each."""
+    for member in members:
+        await member.beat(time.monotonic())
+
+
+async def test_many_claims_share_round_trips(make_group: Callable[..., RedisGroup]) -> None:
+    """What is asked while an exchange is under way goes with the next one: 200 claims cost two."""
+    (member,) = await joined(make_group(1))
+    before = member.round_trips
+    granted = await asyncio.gather(*(claimed(member, 150) for _ in range(200)))
+    assert sum(granted) == 150
+    assert member.round_trips - before <= 3
+
+
+async def test_what_a_killed_member_held_is_free_after_two_heartbeats(make_group: Callable[..., RedisGroup]) -> None:
+    """Never earlier: until its lease expires its requests count, and nobody waits for its place in the line."""
+    group = make_group(2, heartbeat=0.5)
+    killed, other = await joined(group)
+    assert await claimed(killed, 1)
+    since = time.monotonic()
+    group.forget(0)
+    while not await claimed(other, 1):
+        assert time.monotonic() - since < 10.0
+        await beats(other)
+        await asyncio.sleep(0.02)  # between two attempts, as a queue makes them
+    assert time.monotonic() - since >= 0.9
+    assert other.elsewhere(Scope.SERVER, "a") == 0
+
+
+async def test_a_member_that_leaves_frees_what_it_held_at_once(make_group: Callable[..., RedisGroup]) -> None:
+    """A router that stops in order costs the others nothing."""
+    leaving, other = await joined(make_group(2))
+    assert await claimed(leaving, 1)
+    assert not await claimed(other, 1)
+    await leaving.leave()
+    assert await claimed(other, 1)
+
+
+async def test_a_slot_reserved_for_the_longest_wait_is_not_granted_to_others(
+    make_group: Callable[..., RedisGroup],
+) -> None:
+    """It goes to the member that reserved it."""
+    first, second = await joined(make_group(2))
+    first.take(Scope.RESERVED, "a")
+    await beats(first)
+    assert not await claimed(second, 1)
+    assert await claimed(first, 1)
+
+
+async def test_others_are_told_when_a_slot_is_free(
+    make_group: Callable[..., RedisGroup], redis_server: RedisServer
+) -> None:
+    """By a message, without a beat of theirs."""
+    holder, waiting = await joined(make_group(2))
+    stirred = asyncio.Event()
+    waiting.on_change(stirred.set)
+    assert await claimed(holder, 1)
+    with redis_server.client() as client:
+        await eventually(lambda: client.pubsub_numsub(f"{PREFIX}stirred")[0][1] == 2)
+    holder.give_back(Scope.SERVER, "a")
+    async with asyncio.timeout(20):
+        await stirred.wait()
+
+
+async def test_while_the_store_is_frozen_each_goes_by_its_share(
+    make_group: Callable[..., RedisGroup], redis_server: RedisServer
+) -> None:
+    """Of a limit of 4 for two members 2, of a limit of 1 one; nothing hangs, and nothing is lost or doubled after."""
+    members = await joined(make_group(2, timeout=0.1))
+    assert await claimed(members[0], 4)
+    redis_server.freeze()
+    try:
+        started = time.monotonic()
+        granted = [await claimed(member, 4) for member in members for _ in range(3)]
+        assert granted == [True, False, False, True, True, False]
+        assert [(member.away, member.members) for member in members] == [(True, 2)] * 2
+        assert members[0].elsewhere(Scope.SERVER, "a") == 2
+        assert await members[0].count("alice", 0.0, concurrent=2, per_minute=None)
+        assert not await members[0].count("alice", 0.0, concurrent=2, per_minute=None)
+        assert time.monotonic() - started < 10.0
+        members[1].drain("b", on=True)
+        members[1].tell(FactsChanged("b"))
+    finally:
+        redis_server.thaw()
+    await eventually(lambda: not any(member.away for member in members))
+    await beats(*members, *members)
+    assert [member.elsewhere(Scope.SERVER, "a") for member in members] == [2, 2]
+    assert members[0].drained("b")
+    assert FactsChanged("b") in members[0].news()
+
+
+async def test_a_store_that_forgot_everything_grants_nothing_until_all_are_back(
+    make_group: Callable[..., RedisGroup], redis_server: RedisServer
+) -> None:
+    """FLUSHALL in mid-traffic lets nobody pass a limit."""
+    members = await joined(make_group(3))
+    assert [await claimed(member, 3) for member in members] == [True] * 3
+    with redis_server.client() as client:
+        client.flushall()
+    assert not any([await claimed(member, 3) for member in members])
+    members[0].give_back(Scope.SERVER, "a")
+    since = time.monotonic()
+    while not await claimed(members[1], 3):
+        assert time.monotonic() - since < 20.0
+        await beats(*members)
+        await asyncio.sleep(0.02)  # as above
+    assert not any([await claimed(member, 3) for member in members])
+
+
+async def test_a_member_cut_off_passes_a_limit_by_its_share_at_most(
+    make_group: Callable[..., RedisGroup], redis_server: RedisServer
+) -> None:
+    """Split brain: the others see what it held until its lease expires; it goes on with its share alone."""
+    cut, other = await joined(make_group(2, heartbeat=0.3, timeout=0.2))
+    held = [await claimed(cut, 4) for _ in range(2)]
+    await cut._exchange._store._client.aclose()
+    cut._exchange._store._client = _Unreachable()
+    assert not await claimed(cut, 4)
+    assert (cut.away, cut.members) == (True, 2)
+    granted = sum([await claimed(other, 4) for _ in range(4)])
+    assert (sum(held), granted) == (2, 2)
+    since = time.monotonic()
+    while not await claimed(other, 4):
+        assert time.monotonic() - since < 20.0
+        await beats(other)
+        await asyncio.sleep(0.02)  # as above
+    assert not await claimed(cut, 4)
+
+
+class _Unreachable:
+    """A connection that never answers."""
+
+    async def evalsha(self, *_: object) -> bytes:
+        await asyncio.sleep(3600)
+        raise AssertionError
+
+    script_load = evalsha
+
+    def pubsub(self) -> Any:
+        raise ConnectionError
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+async def test_a_restarted_store_is_joined_again(
+    make_group: Callable[..., RedisGroup], redis_server: RedisServer
+) -> None:
+    """An empty one: every member tells what it holds."""
+    members = await joined(make_group(2, timeout=0.2))
+    assert await claimed(members[0], 2)
+    redis_server.stop()
+    assert await claimed(members[1], 2)
+    redis_server.start()
+    await eventually(lambda: not any(member.away for member in members))
+    await beats(*members, *members)
+    assert [member.elsewhere(Scope.SERVER, "a") for member in members] == [1, 1]
+
+
+async def test_a_store_away_at_start_does_not_hold_up_a_router(
+    make_group: Callable[..., RedisGroup], redis_server: RedisServer
+) -> None:
+    """It is alone, with all of each limit, until the store is there."""
+    group = make_group(1)
+    redis_server.stop()
+    try:
+        member = group.redis(0)
+        await beats(member)
+        assert (member.away, member.members) == (True, 1)
+        assert await claimed(member, 1)
+        assert not await claimed(member, 1)
+    finally:
+        redis_server.start()
+    await eventually(lambda: not member.away)

@@ -143,11 +143,24 @@ ROWS: tuple[Row, ...] = (
         where=r"framing|header (content-type|cache-control)|body \$\.error(\.message)?",
     ),
     Row(
-        key="no redirects",
-        reason="a path is compared as it was sent; Go's redirect to a cleaner path is 404",
+        key="no redirects but for slashes",
+        reason="a path is compared as it was sent; Go's redirect of dots in it is 404",
         topic="unclean path",
         status=404,
         where=_REFUSED,
+    ),
+    Row(
+        key="prompts are counted",
+        reason="agents ask how long a prompt is; Ollama has no such route, the router answers with an estimate",
+        topic="counting",
+        where=_REFUSED,
+    ),
+    Row(
+        key="relative redirects",
+        reason="the address is relative, so that what a proxy took from the path stays; nobody reads the page",
+        topic="unclean path",
+        among=frozenset({301, 307}),
+        where=r"header .*|framing|chunks|body .*",
     ),
     Row(
         key="405 for old servers",

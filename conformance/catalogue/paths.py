@@ -45,7 +45,7 @@ def exchanges(subject: Subject) -> Iterator[Exchange]:
     for method in ("HEAD", "POST", "PUT", "DELETE"):
         yield get("unknown paths", f"{method} /api/nope", "/api/nope", method=method)
         yield get("unknown paths", f"{method} /v1/nope", "/v1/nope", method=method)
-    yield get("unknown paths", "POST /v1/messages/count_tokens", "/v1/messages/count_tokens", method="POST")
+    yield get("unknown paths", "POST /v1/messages/count_tokens", "/v1/messages/count_tokens", "counting", method="POST")
     for path in _UNCLEAN:
         yield get("unclean paths", f"GET {path}", path, "unclean path")
     yield get("unclean paths", "POST /api/chat/", "/api/chat/", "unclean path", method="POST")

@@ -157,3 +157,17 @@ def test_copies_that_a_server_made_for_itself_are_hidden():
     shown = {"name": "llamacpp:8b", "digest": "c" * 64}
     body = json.dumps({"models": [hidden, shown]}).encode()
     assert json.loads(merge_tags({"a": body})) == {"models": [shown]}
+
+
+def test_aliases_are_listed_where_their_model_is() -> None:
+    """Marked as standing for it; an alias of nothing, or of what may not be seen, is not listed."""
+    aliases = {"fast": "a", "none": "missing", "hidden": "secret", "b": "a"}
+    seen = {"aliases": aliases, "may_see": lambda one: "secret" not in str(one)}
+    rows = (row("a", "1", details={"family": "llama"}), row("b", "2"), row("secret", "3"))
+    found = json.loads(merge_tags({"one": body("models", *rows)}, **seen))["models"]
+    assert [one["name"] for one in found] == ["a", "b", "fast"]
+    alias = found[-1]
+    assert (alias["model"], alias["remote_model"], alias["digest"]) == ("fast", "a", "1")
+    assert alias["details"] == {"family": "llama", "parent_model": "a"}
+    listed = merge_openai_models({"one": body("data", {"id": "a", "created": 1}, {"id": "secret"})}, **seen)
+    assert [one["id"] for one in json.loads(listed)["data"]] == ["a", "fast", "b"]

@@ -29,21 +29,27 @@ def test_a_tags_entry_has_all_that_ollamas_clients_print() -> None:
 @pytest.mark.parametrize(
     ("remote_name", "said", "capabilities"),
     [
-        ("gpt-4o", None, ["completion"]),
+        ("gpt-4o", None, ["completion", "tools", "vision"]),
+        ("anthropic/claude-sonnet-4.5", None, ["completion", "tools", "vision", "thinking"]),
+        ("openai/gpt-5.6-mini", None, ["completion", "tools", "vision", "thinking"]),
+        ("deepseek-reasoner", None, ["completion", "tools", "thinking"]),
+        ("nobody-knows", None, ["completion"]),
+        ("gpt-4o", ("completion",), ["completion"]),
         ("text-embedding-3-small", None, ["embedding"]),
         ("gpt-4o", ("completion", "tools", "vision"), ["completion", "tools", "vision"]),
         ("gpt-4o", (), []),
     ],
 )
 def test_capabilities_are_what_can_be_said(remote_name, said, capabilities) -> None:
-    """What the operator says, else what the name says, and never a guess."""
+    """What the operator says, else what is known of the model, and never a guess."""
     model = ExternalModel(name="x", remote_name=remote_name, host="openai", capabilities=said)
     assert show_reply(model)["capabilities"] == tags_entry(model)["capabilities"] == capabilities
 
 
 def test_a_context_is_shown_when_it_is_known() -> None:
     """In the places where clients look for it."""
-    assert show_reply(MODEL)["model_info"] == {}
+    assert show_reply(ExternalModel(name="x", remote_name="y", host="h"))["model_info"] == {}
+    assert show_reply(MODEL)["model_info"] == {"general.context_length": 128_000}
     known = show_reply(ExternalModel(name="x", remote_name="y", host="h", context_length=128_000))
     assert known["model_info"]["general.context_length"] == 128_000
     assert known["details"]["context_length"] == 128_000

@@ -135,7 +135,7 @@ async def test_an_empty_fleet_lists_as_an_empty_server_does(tmp_path: Path) -> N
         ("llama3.1%3A8b", 200, ""),
         ("LLAMA3.1:8B", 200, ""),
         ("a%2Fb", 404, "404 page not found"),
-        ("", 404, "404 page not found"),
+        ("", 301, ""),
     ],
 )
 async def test_one_model_is_asked_for_in_the_path(tmp_path: Path, name: str, status: int, text: str) -> None:
@@ -149,7 +149,7 @@ async def test_one_model_is_asked_for_in_the_path(tmp_path: Path, name: str, sta
     assert response.status_code == status
     if status == 200:
         assert response.json()["id"] == unquote(name)
-    elif "page" in text:
+    elif "page" in text or not text:
         assert response.text == text
     else:
         error = {"message": text, "type": "not_found_error", "param": None, "code": None}

@@ -119,11 +119,17 @@ class HostedModel(Section):
     capabilities: tuple[Literal["completion", "tools", "vision", "thinking", "embedding", "audio"], ...] | None = Field(
         default=None,
         strict=False,  # YAML's lists are lists; the entries stay strict
-        description="Capabilities listed in `/api/show` and `/api/tags`; null assumes completion, or embedding if the"
-        " name says so.",
+        description="Capabilities listed in `/api/show` and `/api/tags`; null takes what is known of well-known models,"
+        " otherwise completion.",
     )
     context_length: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Context in tokens listed in `/api/show`; null lists none."
+        default=None,
+        description="Context in tokens listed in `/api/show` and `/v1/models`; null takes what is known of well-known"
+        " models, otherwise lists none.",
+    )
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Longest answer in tokens listed to Anthropic's clients in `/v1/models`; null as for the context.",
     )
 
     @model_validator(mode="before")

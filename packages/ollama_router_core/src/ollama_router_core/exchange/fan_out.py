@@ -24,6 +24,7 @@ from ollama_router_core.exchange.events import Caller
 from ollama_router_core.fleet.observations import observe_ps, observe_tags
 from ollama_router_core.fleet.snapshot import InstalledModel
 from ollama_router_core.responses.merging import (
+    ListedModel,
     anthropic_model,
     anthropic_models,
     find_openai_model,
@@ -35,6 +36,7 @@ from ollama_router_core.responses.merging import (
     openai_from_tags,
 )
 from ollama_router_core.responses.server_documents import LONGEST_DOCUMENT
+from ollama_router_core.routing.policy import resolve_alias
 from ollama_router_core.translate import ExternalModel, codec_of
 
 __all__ = ["Replies", "answer_merged", "ask_fleet"]
@@ -66,7 +68,7 @@ def answer_merged(environment: Environment, context: RequestContext, request: Pa
     listing = _Listing(environment, context.user, request, replies)
     body = _MERGES[endpoint.name](listing)
     if endpoint.name in _ANTHROPIC_TOO and any(name == b"anthropic-version" for name, _ in context.headers):
-        body = _ANTHROPIC_TOO[endpoint.name](body, listing.context_of)
+        body = _ANTHROPIC_TOO[endpoint.name](body, listing.details_of)
     yield from answer_for(context, body, JSON if endpoint.family is Family.OPENAI else JSON_UTF8)
 
 
@@ -130,21 +132,28 @@ class _Listing:
         )
 
     def tags(self) -> bytes:
-        return merge_tags(self._replies.bodies, self._entries(), may_see=self._may_see())
+        return merge_tags(self._replies.bodies, self._entries(), aliases=self._aliases, may_see=self._may_see())
 
     def ps(self) -> bytes:
         return merge_ps(self._replies.bodies, may_see=self._may_see())
 
     def openai_models(self) -> bytes:
         rows = self._entries()
-        return merge_openai_models(self._replies.bodies, rows, may_see=self._may_see())
+        return merge_openai_models(self._replies.bodies, rows, aliases=self._aliases, may_see=self._may_see())
 
     def openai_model(self) -> bytes:
         asked, rows = self._request.parameter or "", self._entries()
-        found = find_openai_model(self._replies.bodies, rows, asked, may_see=self._may_see())
+        meant = resolve_alias(asked, self._environment.config.models)
+        found = find_openai_model(self._replies.bodies, rows, asked, meant=meant, may_see=self._may_see())
         if found is None:
             raise model_not_found(self._request.endpoint.name, asked)
         return found
+
+    @property
+    def _aliases(self) -> Mapping[str, str]:
+        """The operator's further names for models, with what each means in the end."""
+        settings = self._environment.config.models
+        return {alias: resolve_alias(alias, settings) for alias in settings.aliases}
 
     def status(self) -> bytes:
         if not self._replies.bodies and self._replies.statuses == {404}:
@@ -157,16 +166,23 @@ class _Listing:
             raise NoServerFits("no server answers: see orouter status", retry_after=5)
         return json.dumps({"version": version}, separators=(",", ":")).encode()
 
-    def context_of(self, name: str) -> int | None:
-        """The longest context of a model in tokens: what its host or a server says, None if nobody does."""
-        config, model = self._environment.config, canonical_name(name)
+    def details_of(self, name: str) -> ListedModel:
+        """What a list for Anthropic's clients tells of a model: what its host's settings or its servers say.
+
+        A model of a server may write until its context is full.
+        """
+        config = self._environment.config
+        asked, name = name, resolve_alias(name, config.models)
+        title = name if name == asked else f"{asked} ({name})"
         place = config.models.explicit_assignments.get(name)
         if place is not None and place in config.external_hosts:
-            return self._environment.destinations[place].listing(name).context_length
+            listed = self._environment.destinations[place].listing(name)
+            return ListedModel(title, listed.context, listed.output)
         servers = self._environment.fleet.snapshot.servers.values()
-        found = ((server.installed or {}).get(model) for server in servers)
+        found = ((server.installed or {}).get(canonical_name(name)) for server in servers)
         lengths = (None if one is None else _longest_context(one) for one in found)
-        return max((length for length in lengths if length is not None), default=None)
+        longest = max((length for length in lengths if length is not None), default=None)
+        return ListedModel(title, longest, longest)
 
     def _entries(self) -> Iterator[Row]:
         return map(codec_of(self._request.endpoint.family).model_entry, self._assigned())
@@ -202,7 +218,7 @@ class _Listing:
         return found
 
 
-_ANTHROPIC_TOO: Mapping[str, Callable[[bytes, Callable[[str], int | None]], bytes]] = {
+_ANTHROPIC_TOO: Mapping[str, Callable[[bytes, Callable[[str], ListedModel]], bytes]] = {
     "openai_models": anthropic_models,
     "openai_model": anthropic_model,
 }

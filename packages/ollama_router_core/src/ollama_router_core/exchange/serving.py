@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -12,6 +13,7 @@ from ollama_router_core.api.endpoints import ENDPOINTS, Body, Endpoint, Family, 
 from ollama_router_core.api.forwarded import is_forwarded, match_forwarded
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
 from ollama_router_core.api.requests import ParsedRequest, parse_request
+from ollama_router_core.api.wrong_addresses import base_url, clean_path, meant_endpoint
 from ollama_router_core.errors import BodyTooLarge, Overloaded, UnknownRoute, UnsupportedEncoding
 from ollama_router_core.exchange.access import (
     charge,
@@ -48,6 +50,16 @@ PREFLIGHT = Endpoint(
     name="preflight", methods=("OPTIONS",), path="*", family=Family.OLLAMA, kind=Kind.READ, routing=Routing.ROUTER
 )
 """What a browser asks before it sends a page's request, whatever the path."""
+MOVED = Endpoint(
+    name="moved",
+    methods=("GET", "HEAD", "POST", "DELETE"),
+    path="*",
+    family=Family.OLLAMA,
+    kind=Kind.READ,
+    routing=Routing.ROUTER,
+)
+"""A path that is right but for its slashes."""
+_HOST = re.compile(r"[A-Za-z0-9.\-:\[\]]{1,255}", re.ASCII)
 
 Handler = Callable[[Environment, RequestContext, ParsedRequest], Steps[None]]
 """Answers one kind of request, once it is known who asks and that they may."""
@@ -113,9 +125,23 @@ def find_route(environment: Environment, context: RequestContext) -> Match:
         return match_endpoint(context.method, context.path)
     except UnknownRoute:
         found = match_forwarded(context.method, context.path, environment.config.forward_unknown)
-        if found is None:
-            raise
-        return found
+        if found is not None:
+            return found
+        if clean_path(context.method, context.path) is not None:
+            return Match(MOVED)
+        raise _told(environment, context) from None
+
+
+def _told(environment: Environment, context: RequestContext) -> UnknownRoute:
+    """The error for a path outside the table, with the address that was probably meant."""
+    meant = meant_endpoint(context.path)
+    if meant is None:
+        return UnknownRoute("404 page not found")
+    config, host = environment.config, context.header(b"host") or ""
+    scheme = "http" if config.tls.certificate is None else "https"
+    address = config.console.public_url or f"{scheme}://{host if _HOST.fullmatch(host) else 'ROUTER'}"
+    base = base_url(meant, address.rstrip("/"))
+    return UnknownRoute(f"404 page not found: {meant.path} is meant? Then the client's base URL is {base}")
 
 
 def _read(environment: Environment, context: RequestContext, match: Match) -> Steps[ParsedRequest]:
@@ -166,7 +192,20 @@ def _serve_root(environment: Environment, context: RequestContext, request: Pars
         yield from write_head(context, 204, fields)
         yield finish(context, b"")
         return
+    if request.endpoint is MOVED:
+        yield from _redirect(context)
+        return
     yield from answer_whole(context, _ROOT, b"text/plain; charset=utf-8")
+
+
+def _redirect(context: RequestContext) -> Steps[None]:
+    """Send the client to the clean path, with gin's statuses; relative, as a proxy may have taken a prefix away."""
+    clean = clean_path(context.method, context.path) or "/"
+    up = "../" * (context.path.count("/") - 1)
+    location = f"{up}{clean.removeprefix('/')}{checked_query(context.query.decode('latin-1'))}"
+    only_trailing = context.path == f"{clean}/"
+    status = 301 if only_trailing and context.method in {"GET", "HEAD"} else 307
+    yield from answer_whole(context, b"", None, status=status, fields=[(b"location", location.encode("latin-1"))])
 
 
 def _serve_best(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:

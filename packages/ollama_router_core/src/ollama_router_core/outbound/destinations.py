@@ -105,6 +105,7 @@ class Destination:
             host=self.base_url,
             capabilities=details.capabilities,
             context_length=details.context_length,
+            max_output_tokens=details.max_output_tokens,
             since_ns=since_ns,
         )
 

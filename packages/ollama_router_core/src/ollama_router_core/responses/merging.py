@@ -9,7 +9,10 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct
 
 from ollama_router_core.api.model_names import (
     CanonicalName,
@@ -22,6 +25,7 @@ from ollama_router_core.errors import UpstreamProtocolError
 from ollama_router_core.responses.server_documents import is_version, read_document, read_rows
 
 __all__ = [
+    "ListedModel",
     "anthropic_model",
     "anthropic_models",
     "find_openai_model",
@@ -41,25 +45,59 @@ Row = Mapping[str, Any]
 
 _LAST_SECOND = 253_402_300_799  # of the year 9999
 _NEVER = datetime.min.replace(tzinfo=UTC)
+NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 
 
 def _everything(_row: Row) -> bool:
     return True
 
 
-def merge_tags(bodies: Bodies, extra: Iterable[Row] = (), *, may_see: Callable[[Row], bool] = _everything) -> bytes:
-    """`/api/tags`: the union; the same name with the same digest stands once, with other digests each stands."""
+def merge_tags(
+    bodies: Bodies,
+    extra: Iterable[Row] = (),
+    *,
+    aliases: Mapping[str, str] = NO_ALIASES,
+    may_see: Callable[[Row], bool] = _everything,
+) -> bytes:
+    """`/api/tags`: the union; the same name with the same digest stands once, with other digests each stands.
+
+    `aliases` are further names, each with the model that it means; they are listed where that model is.
+    """
     rows: dict[tuple[CanonicalName, str], Row] = {}
     for _, row in _rows(bodies, "models", may_see):
         rows.setdefault((_name(row), str(row.get("digest"))), row)
     known = {name for name, _ in rows}
     added = [row for row in extra if _name(row) not in known]
+    added += _aliased([*rows.values(), *added], aliases, _tags_alias)
     if len(bodies) == 1 and not added and (whole := _untouched(bodies, "models", rows.values())):
         return whole
     ordered = list(rows.values())
     if len(bodies) > 1:
         ordered.sort(key=lambda row: _moment(row.get("modified_at")), reverse=True)
     return _dump({"models": [*ordered, *added]})
+
+
+def _aliased(
+    rows: Iterable[Row], aliases: Mapping[str, str], row_of: Callable[[str, Row], dict[str, Any]]
+) -> list[Row]:
+    """The rows of further names, in their order; one that is a model's own name is none."""
+    if not aliases:
+        return []
+    known = {_name(row): row for row in rows}
+    found = ((alias, known.get(canonical_name(meant))) for alias, meant in aliases.items())
+    return [row_of(alias, row) for alias, row in found if row is not None and canonical_name(alias) not in known]
+
+
+def _tags_alias(alias: str, row: Row) -> dict[str, Any]:
+    """A further name in `/api/tags`, marked as Ollama marks what stands for a model under another name."""
+    meant = str(row.get("name") or row.get("model"))
+    details = row.get("details")
+    told = {**details, "parent_model": meant} if isinstance(details, dict) else {"parent_model": meant}
+    return {"remote_model": meant, **row, "name": alias, "model": alias, "details": told}
+
+
+def _openai_alias(alias: str, row: Row) -> dict[str, Any]:
+    return {**row, "id": alias}
 
 
 def merge_ps(bodies: Bodies, *, may_see: Callable[[Row], bool] = _everything) -> bytes:
@@ -73,13 +111,18 @@ def merge_ps(bodies: Bodies, *, may_see: Callable[[Row], bool] = _everything) ->
 
 
 def merge_openai_models(
-    bodies: Bodies, extra: Iterable[Row] = (), *, may_see: Callable[[Row], bool] = _everything
+    bodies: Bodies,
+    extra: Iterable[Row] = (),
+    *,
+    aliases: Mapping[str, str] = NO_ALIASES,
+    may_see: Callable[[Row], bool] = _everything,
 ) -> bytes:
     """`/v1/models`: the union by id, then what only the config offers. An empty list is null, as Ollama writes it."""
     rows: dict[CanonicalName, Row] = {}
     for _, row in _rows(bodies, "data", may_see):
         rows.setdefault(_name(row), row)
     added = [row for row in extra if _name(row) not in rows]
+    added += _aliased([*rows.values(), *added], aliases, _openai_alias)
     if len(bodies) == 1 and not added and (whole := _untouched(bodies, "data", rows.values())):
         return whole
     ordered = list(rows.values())
@@ -88,34 +131,51 @@ def merge_openai_models(
     return _dump({"object": "list", "data": [*ordered, *added] or None}) + b"\n"
 
 
-def anthropic_models(models: bytes, limits: Callable[[str], int | None]) -> bytes:
+class ListedModel(Struct, frozen=True):
+    """What Anthropic's list tells beyond a name; `context` and `output` are the most tokens, None where unknown."""
+
+    title: str
+    context: int | None = None
+    output: int | None = None
+
+
+def anthropic_models(models: bytes, details: Callable[[str], ListedModel]) -> bytes:
     """`/v1/models` for a client of Anthropic's: the merged list in its shape, all on one page.
 
-    `limits` gives the context of a model in tokens by its id.
+    `details` gives the rest of a model by its id.
     """
-    rows = [_anthropic_row(row, limits) for _, row in _rows({"": models}, "data", _everything)]
+    rows = [_anthropic_row(row, details) for _, row in _rows({"": models}, "data", _everything)]
     edges = {"first_id": rows[0]["id"], "last_id": rows[-1]["id"]} if rows else {"first_id": None, "last_id": None}
     return _dump({"data": rows, "has_more": False, **edges})
 
 
-def anthropic_model(model: bytes, limits: Callable[[str], int | None]) -> bytes:
+def anthropic_model(model: bytes, details: Callable[[str], ListedModel]) -> bytes:
     """`/v1/models/{model}` for a client of Anthropic's."""
-    return _dump(_anthropic_row(json.loads(model), limits))
+    return _dump(_anthropic_row(json.loads(model), details))
 
 
-def _anthropic_row(row: Row, limits: Callable[[str], int | None]) -> dict[str, Any]:
+def _anthropic_row(row: Row, details: Callable[[str], ListedModel]) -> dict[str, Any]:
     name = str(row.get("id"))
     created = datetime.fromtimestamp(min(max(_number(row.get("created")), 0), _LAST_SECOND), tz=UTC)
-    entry = {"type": "model", "id": name, "display_name": name, "created_at": f"{created:%Y-%m-%dT%H:%M:%SZ}"}
-    context = limits(name)
-    return entry if context is None else {**entry, "max_input_tokens": context, "max_tokens": context}
+    told = details(name)
+    entry = {"type": "model", "id": name, "display_name": told.title, "created_at": f"{created:%Y-%m-%dT%H:%M:%SZ}"}
+    limits = {"max_input_tokens": told.context, "max_tokens": told.output}
+    return {**entry, **{key: most for key, most in limits.items() if most is not None}}
 
 
 def find_openai_model(
-    bodies: Bodies, extra: Iterable[Row], asked: str, *, may_see: Callable[[Row], bool] = _everything
+    bodies: Bodies,
+    extra: Iterable[Row],
+    asked: str,
+    *,
+    meant: str | None = None,
+    may_see: Callable[[Row], bool] = _everything,
 ) -> bytes | None:
-    """`/v1/models/{model}`: the row of that model under the id it was asked by, None when nobody has it."""
-    wanted = canonical_name(asked)
+    """`/v1/models/{model}`: the row of that model under the id it was asked by, None when nobody has it.
+
+    `meant` is the name of the model that the id is an alias of.
+    """
+    wanted = canonical_name(asked if meant is None else meant)
     own = (row for _, row in _rows(bodies, "data", may_see) if _name(row) == wanted)
     configured = (row for row in extra if _name(row) == wanted)
     found = next((row for rows in (own, configured) for row in rows), None)

@@ -31,8 +31,8 @@ def _details(model: ExternalModel) -> dict[str, Any]:
         "parameter_size": "",
         "quantization_level": "",
     }
-    if model.context_length is not None:
-        details["context_length"] = model.context_length
+    if model.context is not None:
+        details["context_length"] = model.context
     return details
 
 
@@ -54,7 +54,7 @@ def tags_entry(model: ExternalModel) -> dict[str, Any]:
 
 def show_reply(model: ExternalModel) -> dict[str, Any]:
     """Return the answer of `/api/show`."""
-    info = {} if model.context_length is None else {"general.context_length": model.context_length}
+    info = {} if model.context is None else {"general.context_length": model.context}
     return {
         "modelfile": "",
         "parameters": "",

@@ -1,0 +1,62 @@
+"""What a path outside the endpoint table was meant to be.
+
+Clients put their own beginning before a path, so a base URL with a segment too many or too few is a wrong path. A path
+that is right but for its slashes is redirected, as Ollama does; of others the right base URL is told. None is served:
+what a proxy in front lets pass is compared as it was sent.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ollama_router_core.api.endpoints import ENDPOINTS, Endpoint, Family, match_endpoint
+from ollama_router_core.errors import RequestError
+
+__all__ = ["base_url", "clean_path", "meant_endpoint"]
+
+_LONGEST = 512
+_SLASHES = re.compile(r"/{2,}")
+_DOTS = re.compile(r"/\.{1,2}(?:/|$)")
+_ROWS = tuple(sorted((row for row in ENDPOINTS if row.path != "/"), key=lambda row: -len(row.path)))
+_OF_OPENAI = frozenset({Family.OPENAI, Family.OPENAI_RESPONSES})
+
+
+def clean_path(method: str, path: str) -> str | None:
+    """Return the known path that this one is but for slashes too many, None if there is none."""
+    clean = _without_slashes(path)
+    if clean == path or len(path) > _LONGEST:
+        return None
+    try:
+        match_endpoint(method, clean)
+    except RequestError:
+        return None
+    return clean
+
+
+def meant_endpoint(path: str) -> Endpoint | None:
+    """Return the route whose path this one ends in, or is but for its first segment; None if there is none."""
+    if len(path) > _LONGEST or not path.startswith("/") or _DOTS.search(path):
+        return None
+    plain = _without_slashes(path)
+    ends = (row for row in _ROWS if _ends_in(plain, row.path))
+    lacks = (row for row in _ROWS if _lacks_its_first(plain, row.path))
+    return next(ends, None) or next(lacks, None)
+
+
+def base_url(endpoint: Endpoint, address: str) -> str:
+    """Return the base URL for clients of a route's dialect, for a router at this address (without a slash)."""
+    return f"{address}/v1" if endpoint.family in _OF_OPENAI else address
+
+
+def _without_slashes(path: str) -> str:
+    return _SLASHES.sub("/", path).rstrip("/") or "/"
+
+
+def _lacks_its_first(path: str, known: str) -> bool:
+    rest = known[known.index("/", 1) :]
+    return path == rest or (rest.count("/") > 1 and path.endswith(rest))
+
+
+def _ends_in(path: str, known: str) -> bool:
+    fixed, brace, _ = known.partition("{")
+    return fixed in path[1 : path.rindex("/") + 1] if brace else path.endswith(known)

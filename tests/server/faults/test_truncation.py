@@ -118,3 +118,21 @@ async def test_a_kept_connection_is_never_used_after_a_cut(tmp_path: Path) -> No
         second = await client.post("/api/chat", content=chat(stream=False))
     assert not complete(first)
     assert second.json() == {"done": True}
+
+
+async def test_a_whole_answer_that_breaks_off_is_an_error(tmp_path: Path) -> None:
+    """Nothing has been written when its server cuts it off: the client is told with a status, as of a dead server."""
+
+    async def cuts(peer: Peer, head: bytes) -> bool:
+        await peer.body(length_of(head))
+        await peer.send(whole(LINE)[:-3])
+        return False
+
+    async with (
+        faulty_ollama(cuts) as server,
+        running_router(tmp_path, {"one": entry(server)}) as router,
+        router.client() as client,
+    ):
+        answer = await client.post("/api/chat", content=chat(stream=False))
+    assert (answer.status_code, answer.headers["x-router-error"]) == (502, "upstream_disconnected")
+    assert "one" in answer.json()["error"]

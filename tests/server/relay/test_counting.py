@@ -138,3 +138,27 @@ async def test_cached_and_reasoning_tokens_reach_the_row(tmp_path: Path) -> None
         await client.post("/v1/chat/completions", json={**ASK, "stream": False})
         (row,) = await router.rows()
     assert (row.prompt_tokens, row.cached_tokens, row.completion_tokens, row.reasoning_tokens) == (9, 4, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/api/chat", {"done": True, "prompt_eval_count": 9, "prompt_eval_cached_count": 4, "eval_count": 2}),
+        ("/v1/chat/completions", {"usage": {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}}}),
+        ("/v1/messages", {"usage": {"input_tokens": 5, "cache_read_input_tokens": 4, "output_tokens": 2}}),
+    ],
+)
+async def test_a_passing_answer_says_what_came_from_the_cache(tmp_path: Path, path: str, said: dict[str, Any]) -> None:
+    """The head waits for a whole answer's body, which is passed on as it is."""
+    body = json.dumps({"model": MODEL, **said}).encode()
+    async with (
+        OllamaSimulator(models=[model(MODEL)]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+    ):
+        sim.misbehave(Answer(status=200, body=body), path=path)
+        answer = await client.post(path, json={**ASK, "stream": False, "max_tokens": 5})
+        (row,) = await router.rows()
+    assert answer.content == body
+    assert answer.headers["x-router-cached-tokens"] == "4"
+    assert (row.prompt_tokens, row.cached_tokens) == (9, 4)

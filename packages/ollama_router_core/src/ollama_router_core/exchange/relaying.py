@@ -20,6 +20,7 @@ from ollama_router_core.translate import error_tail, read_host_error
 
 __all__ = ["answer_head", "next_piece", "relay", "relay_late_error"]
 
+_HELD = 64 * 1024
 _STREAMS = frozenset({b"text/event-stream", b"application/x-ndjson"})
 
 
@@ -35,7 +36,11 @@ def relay(environment: Environment, context: RequestContext, request: ParsedRequ
     unasked = UsageChunkFilter() if answer.counts_unasked and answer.status == 200 else None
     if unasked is not None:
         fields = [field for field in fields if field[0] != b"content-length"]
-    yield from write_head(context, answer.status, fields)
+    if context.usage is not None and not request.route.stream:
+        if (yield from _relay_whole(environment, context, answer, context.usage, fields)):
+            return
+    else:
+        yield from write_head(context, answer.status, fields)
     try:
         last = yield from _relay_pieces(environment, context, answer, unasked)
     except UpstreamError as error:
@@ -45,6 +50,37 @@ def relay(environment: Environment, context: RequestContext, request: ParsedRequ
         yield from _end_incomplete(context, answer, last)
     else:
         yield finish(context, last)
+
+
+def _relay_whole(
+    environment: Environment, context: RequestContext, answer: Answer, usage: UsageReader, fields: Headers
+) -> Steps[bool]:
+    """Pass on an answer whose head waits for its body, which says how much of the prompt was cached.
+
+    Of a body of more than 64 KiB the beginning is passed on, and False returned.
+
+    Raises:
+        UpstreamError: it broke off before anything was written.
+    """
+    receive = Receive(answer.upstream)
+    piece: Piece = answer.held or (yield from next_piece(context, answer, receive))
+    context.first_byte = environment.now()
+    data = answer.take(piece)
+    usage.feed(data)
+    while not answer.complete and len(data) < _HELD:
+        piece = yield from next_piece(context, answer, receive)
+        usage.feed(more := answer.take(piece))
+        data += more
+    answer.held = None
+    if answer.complete and usage.usage.cached_tokens is not None:
+        fields = [*fields, (b"x-router-cached-tokens", b"%d" % usage.usage.cached_tokens)]
+    yield from write_head(context, answer.status, fields)
+    if answer.complete:
+        yield finish(context, data)
+    else:
+        context.bytes_out += len(data)
+        yield Write(data)
+    return answer.complete
 
 
 def _is_stream(answer: Answer) -> bool:
@@ -79,7 +115,8 @@ def _relay_pieces(
     usage, heartbeat = context.usage, answer.heartbeat
     receive = Receive(answer.upstream)
     piece: Piece = answer.held or (yield from next_piece(context, answer, receive))
-    context.first_byte = environment.now()
+    if context.first_byte is None:
+        context.first_byte = environment.now()
     while True:
         data = answer.take(piece)
         if usage is not None:

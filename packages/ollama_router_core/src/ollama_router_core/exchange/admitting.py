@@ -16,13 +16,13 @@ from ollama_router_core.exchange.events import Queued, Refused, Slot
 from ollama_router_core.exchange.policy import stand_in
 from ollama_router_core.exchange.waiting import waiting_of
 from ollama_router_core.fleet.prefixes import conversation_of
+from ollama_router_core.responses.several_servers import names_of
 from ollama_router_core.routing.kept_decisions import kept_decision
 from ollama_router_core.routing.strategies import STRATEGIES
 
 __all__ = ["admit", "free_memory"]
 
 _LONGEST_RETRY_AFTER = 30.0
-_MOST_NAMES = 5
 
 
 def admit(
@@ -102,8 +102,7 @@ def free_memory(environment: Environment, slot: Slot) -> Steps[None]:
 
 def _unasked(servers: tuple[str, ...]) -> str:
     """Who may have the model all the same, in a few names."""
-    more = f" and {len(servers) - _MOST_NAMES} more" if len(servers) > _MOST_NAMES else ""
-    return f" ({', '.join(servers[:_MOST_NAMES])}{more} could not be asked)"
+    return f" ({names_of(servers)} could not be asked)"
 
 
 def _worded(environment: Environment, request: ParsedRequest, error: RouterError) -> RouterError:

@@ -21,6 +21,7 @@ from ollama_router_core.exchange.events import BodyStream, Headers
 from ollama_router_core.exchange.fan_out import ask_fleet
 from ollama_router_core.exchange.lengths import declared_length
 from ollama_router_core.exchange.model_operations import make, pass_on, sized_as, target_of, up_servers
+from ollama_router_core.responses.several_servers import failed_on
 from ollama_router_core.routing.model_placement import Unsaid, owners, servers_by_priority, servers_for_target
 
 __all__ = ["blob_exists", "create", "upload_blob"]
@@ -100,9 +101,9 @@ def _upload_to_all(
     context.server, context.attempts = ", ".join(names), len(names)
     requests = [order.to(environment, context, name) for name, order in zip(names, orders, strict=True)]
     replies = yield from ask_all(environment, requests)
-    failed = {name: reply for name, reply in zip(names, replies, strict=True) if not _is_stored(reply)}
+    failed = {name: _said(reply) for name, reply in zip(names, replies, strict=True) if not _is_stored(reply)}
     if failed:
-        raise PartlyDone("upload failed on " + "; ".join(f"{name}: {_said(reply)}" for name, reply in failed.items()))
+        raise PartlyDone(failed_on("upload", failed, [name for name in names if name not in failed]))
     status = max(reply.status for reply in replies if isinstance(reply, Reply))
     yield from answer_whole(context, b"", None, status=status, fields=_server_field(context))
 

@@ -21,6 +21,7 @@ from ollama_router_core.exchange.merging import merge_progress
 from ollama_router_core.exchange.redaction import redactor_for
 from ollama_router_core.exchange.relaying import relay
 from ollama_router_core.fleet.observations import observe_unloaded
+from ollama_router_core.responses.several_servers import failed_on
 from ollama_router_core.routing.model_placement import (
     Named,
     Target,
@@ -134,17 +135,12 @@ def _conclude(context: RequestContext, request: ParsedRequest, replies: Replies)
     first = next(iter(replies.values()))
     failed = {name: reply for name, reply in replies.items() if isinstance(reply, RouterError) or not reply.ok}
     if len(replies) > 1 and failed:
-        raise _partly(request.endpoint.name, failed, [name for name in replies if name not in failed])
+        reasons = {name: _reason(reply) for name, reply in failed.items()}
+        raise PartlyDone(failed_on(request.endpoint.name, reasons, [name for name in replies if name not in failed]))
     if isinstance(first, RouterError):
         raise first
     kind = next((value for field, value in first.headers if field == b"content-type"), None)
     yield from answer_for(context, first.body, kind, status=first.status)
-
-
-def _partly(verb: str, failed: Replies, done: list[str]) -> PartlyDone:
-    reasons = "; ".join(f"{name}: {_reason(reply)}" for name, reply in failed.items())
-    rest = f" (done on {', '.join(done)})" if done else ""
-    return PartlyDone(f"{verb} failed on {reasons}{rest}")
 
 
 def _reason(reply: Reply | RouterError) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ollama_router_core.responses.several_servers import failed_on
+
 __all__ = ["MergedProgress", "PullProgress"]
 
 _LONGEST_LINE: Final = 64 * 1024
@@ -137,9 +139,7 @@ class MergedProgress:
         """The last line, once every server has ended."""
         if not self._failed:
             return {"status": "success"}
-        reasons = "; ".join(f"{server}: {reason}" for server, reason in sorted(self._failed.items()))
-        done = f" (done on {', '.join(sorted(self._done))})" if self._done else ""
-        return {"error": f"{self._verb} failed on {reasons}{done}"}
+        return {"error": failed_on(self._verb, dict(sorted(self._failed.items())), sorted(self._done))}
 
     def _layer(self, server: str, digest: str, line: Line) -> Line | None:
         layer = self._layers.setdefault(digest, _Layer())

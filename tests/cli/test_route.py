@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,21 @@ def test_the_table_reads_from_top_to_bottom(cli, fleet):
     assert lines[1].split()[:3] == [">", "small", "chosen"]
     assert lines[2].split()[:2] == ["big", "possible"]
     assert lines[-1] == "Next best: big."
+
+
+def test_what_was_measured_is_shown_beside_what_was_foretold(cli, fleet, tmp_path):
+    """A line for each server where the model was in memory."""
+    told = model("llama3.3:70b")
+    held = {"name": told.name, "size": 50 * 2**30, "size_vram": 50 * 2**30, "digest": "a" * 64, "context_length": 8192}
+    path = tmp_path / "loaded.json"
+    seen = json.loads(Path(fleet).read_text())
+    seen["servers"]["big"]["ps"] = {"models": [held]}
+    path.write_text(json.dumps(seen))
+    lines = cli("route", "explain", "llama3.3:70b", "--snapshot", str(path)).out.splitlines()
+    line = next(line for line in lines if line.startswith("big, 8k context: "))
+    assert "predicted by Ollama " in line
+    assert ", measured 50.00 GiB, " in line
+    assert not any(line.startswith("small, ") for line in lines)
 
 
 def test_an_assignment_decides(cli, fleet):

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.errors import UpstreamProtocolError
+from ollama_router_core.fleet.memory import measured_memory
 from ollama_router_core.fleet.observations import (
     forget_model,
     observe_down,
@@ -367,3 +368,14 @@ def test_a_capability_that_a_list_leaves_out_may_be_there(version, known):
     row = {"name": "m:1b", "size": 5, "capabilities": ["completion"]}
     facts = observe_tags(replace(NEW, version=version), json.dumps({"models": [row]}).encode(), now=0)
     assert facts.installed["m:1b"].capabilities == known
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("safetensors", 9 * 10**9), ("gguf", 7 * 10**9)])
+def test_what_the_mlx_runner_takes_grows_and_the_most_counts(kind: str, kept: int) -> None:
+    """Its cache is not reserved at the load: what `/api/ps` says rises with use, and falls between requests."""
+    row = {"name": "qwen3:8b", "model": "qwen3:8b", "size": 5 * 10**9, "digest": "a" * 64, "details": {"format": kind}}
+    facts = observe_tags(ServerFacts(name="mac"), json.dumps({"models": [row]}).encode(), now=0.0)
+    for now, size in enumerate((6 * 10**9, 9 * 10**9, 7 * 10**9)):
+        held = {"name": "qwen3:8b", "size": size, "size_vram": size, "digest": "a" * 64, "context_length": 40_960}
+        facts = observe_ps(facts, json.dumps({"models": [held]}).encode(), now=float(now), wall=0.0)
+    assert measured_memory(facts, canonical_name("qwen3:8b"), 40_960) == kept

@@ -12,6 +12,7 @@ from ollama_router_core.config import load_config
 from ollama_router_core.errors import RequestError
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
 from ollama_router_core.routing.explanation import Question, explain
+from support.fleets import GIB, LLAMA_8B, installed, loaded, make_facts, make_fleet
 
 MODEL = canonical_name("llama3.1:8b")
 CONFIG = load_config(
@@ -110,3 +111,22 @@ def test_a_held_conversation_is_a_term_of_the_expected_time():
     assert terms["old"]["affinity_seconds"] == -terms["old"]["prefill_seconds"] < 0
     assert terms["big"]["affinity_seconds"] == 0
     assert "affinity" in answer["reason"]
+
+
+def test_prediction_and_measurement_stand_side_by_side():
+    """What Ollama's rule foretells, what is computed, what /api/ps said, and by how much that differs."""
+    known = installed("llama3.1:8b", 4_900_000_000, facts=LLAMA_8B)
+    held = loaded("llama3.1:8b", 6_400_000_000, context_length=8192)
+    fleet = make_fleet(make_facts("big", (known,), (held,)), make_facts("old", (known,)))
+    rows = explain(Question(model="llama3.1:8b"), fleet, CONFIG, now=0.0)["candidates"]
+    shown = {row["server"]: row["forecast"] for row in rows}
+    assert shown["big"] == {
+        "context": 8192,
+        "predicted_bytes": 4_900_000_000 + GIB,
+        "computed_bytes": shown["old"]["computed_bytes"],
+        "measured_bytes": 6_400_000_000,
+        "correction": round(6_400_000_000 / shown["old"]["computed_bytes"], 3),
+    }
+    assert (shown["old"]["measured_bytes"], shown["old"]["correction"]) == (None, None)
+    memory = next(row["memory"] for row in rows if row["server"] == "big")
+    assert (memory["source"], memory["bytes"]) == ("ps", 6_400_000_000)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ollama_router_cli.rendering.streams import clean, print_result
 from ollama_router_cli.rendering.tables import print_table
 
 __all__ = ["print_explanation"]
+
+_GIB = 1024**3
+_SIZES = (("predicted by Ollama", "predicted_bytes"), ("computed", "computed_bytes"), ("measured", "measured_bytes"))
 
 
 def print_explanation(answer: Mapping[str, Any]) -> None:
@@ -18,6 +21,8 @@ def print_explanation(answer: Mapping[str, Any]) -> None:
     """
     print_result(clean(_headline(answer)))
     print_table(("", "", "", ""), [_row(one) for one in answer["candidates"]])
+    for line in _forecasts(answer["candidates"]):
+        print_result(clean(line))
     print_result(clean(_outlook(answer)))
     for change in answer["would_change"] if answer["error"] else ():
         print_result(clean(f"  {change['server']}: {change['then']} if {change['if']}"))
@@ -31,6 +36,17 @@ def _row(candidate: Mapping[str, Any]) -> tuple[str, ...]:
     text = ", ".join(reason["text"] for reason in candidate["reasons"])
     mark = " >" if candidate["verdict"] == "chosen" else ""
     return mark, candidate["server"], candidate["verdict"], text
+
+
+def _forecasts(candidates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What Ollama predicts, what is computed and what was measured, for each server where it was."""
+    for one in candidates:
+        forecast = one.get("forecast")
+        if forecast is None or forecast["measured_bytes"] is None:
+            continue
+        sizes = [f"{name} {forecast[key] / _GIB:.2f}" for name, key in _SIZES if forecast[key] is not None]
+        where = f"{one['server']}, {_context(forecast['context'])}"
+        yield f"{where}: {', '.join(sizes)} GiB, {forecast['correction']:.2f} of what was computed"
 
 
 def _headline(answer: Mapping[str, Any]) -> str:

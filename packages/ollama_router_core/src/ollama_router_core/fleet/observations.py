@@ -120,11 +120,17 @@ def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float) -> S
 def _measured(
     facts: ServerFacts, loaded: Mapping[CanonicalName, LoadedModel]
 ) -> Mapping[tuple[CanonicalName, int | None], int]:
-    """The sizes known, with those of what is loaded now; of models that are on disk still."""
+    """The sizes known, with those of what is loaded now; of models that are on disk still.
+
+    A model of the MLX runner takes more with use: of its sizes the largest is kept.
+    """
     new = {(name, length): row.held for name, row in loaded.items() for length in (row.context_length, None)}
+    installed = facts.installed
+    for key, size in tuple(new.items()):
+        if installed is not None and key[0] in installed and installed[key[0]].format == "safetensors":
+            new[key] = max(size, facts.measured.get(key) or 0)
     if all(facts.measured.get(key) == size for key, size in new.items()):
         return facts.measured
-    installed = facts.installed
     kept = {key: size for key, size in facts.measured.items() if installed is None or key[0] in installed}
     return MappingProxyType({**kept, **new})
 

@@ -6,7 +6,7 @@ A `Decision` carries an `Explanation`; its texts are written when they are read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.errors import RequestError, SelectionError
-from ollama_router_core.fleet.memory import MemoryEstimate
+from ollama_router_core.fleet.memory import MemoryEstimate, MemoryForecast
 from ollama_router_core.routing.candidates import Reason
 from ollama_router_core.routing.expected_time import ExpectedTime
 
@@ -25,7 +25,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
     """What was decided about one server or external host.
 
     `chosen`: gets the request. `possible`: would get it next. `refused`: a filter is against it. `skipped`: was not
-    considered, as an assignment decides or only an assignment could lead there. `expected` are seconds.
+    considered, as an assignment decides or only an assignment could lead there. `expected` are seconds,
+    `forecast` works out what the model takes there, once that is shown.
     """
 
     server: str
@@ -33,6 +34,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     reasons: tuple[Reason, ...]
     estimate: MemoryEstimate | None = None
     expected: ExpectedTime | None = None
+    forecast: Callable[[], MemoryForecast | None] | None = None
 
     @property
     def text(self) -> str:
@@ -124,6 +126,7 @@ def _verdict_json(verdict: Verdict) -> dict[str, Any]:
         "verdict": verdict.verdict,
         "reasons": [{"code": reason.code, "text": reason.text} for reason in verdict.reasons],
         "memory": None if verdict.estimate is None else _memory_json(verdict.estimate),
+        "forecast": None if verdict.forecast is None else _forecast_json(verdict.forecast()),
         "expected": None if verdict.expected is None else _expected_json(verdict.expected),
     }
 
@@ -135,6 +138,19 @@ def _memory_json(estimate: MemoryEstimate) -> dict[str, Any]:
         "text": str(estimate),
         "source": str(estimate.source),
         "terms": [{"name": term.name, "bytes": term.size, "source": term.source} for term in estimate.terms],
+    }
+
+
+def _forecast_json(forecast: MemoryForecast | None) -> dict[str, Any] | None:
+    if forecast is None:
+        return None
+    correction = forecast.correction
+    return {
+        "context": forecast.context,
+        "predicted_bytes": forecast.predicted,
+        "computed_bytes": forecast.computed,
+        "measured_bytes": forecast.measured,
+        "correction": None if correction is None else round(correction, 3),
     }
 
 

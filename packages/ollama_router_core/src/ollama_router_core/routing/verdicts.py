@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from msgspec import Struct
 
@@ -17,6 +18,7 @@ from ollama_router_core.errors import (
     SelectionError,
     UnknownRoute,
 )
+from ollama_router_core.fleet.memory import MemoryForecast, forecast_memory
 from ollama_router_core.routing.candidates import WARM, Candidate, Reason
 from ollama_router_core.routing.decision import Verdict
 from ollama_router_core.routing.filters import refused_now
@@ -76,6 +78,7 @@ class RankedExplanation(Struct, eq=False):
             reasons=self.strategy.reasons(candidate, self.context),
             estimate=candidate.estimate,
             expected=self.strategy.expected_time(candidate, self.context),
+            forecast=partial(_forecast, candidate, self.context),
         )
 
 
@@ -86,8 +89,22 @@ def refusals(plan: Plan, context: RankingContext) -> tuple[Verdict, ...]:
     refused = [*plan.refused, *((one, reason) for one, reason in now if reason is not None)]
     refused.sort(key=lambda pair: pair[0].name)
     return tuple(
-        Verdict(server=one.name, verdict="refused", reasons=(reason,), estimate=one.estimate) for one, reason in refused
+        Verdict(
+            server=one.name,
+            verdict="refused",
+            reasons=(reason,),
+            estimate=one.estimate,
+            forecast=partial(_forecast, one, context),
+        )
+        for one, reason in refused
     )
+
+
+def _forecast(candidate: Candidate, context: RankingContext) -> MemoryForecast | None:
+    if candidate.model is None:
+        return None
+    num_ctx = context.request.num_ctx
+    return forecast_memory(candidate.model, candidate.facts, context.snapshot, num_ctx=num_ctx, host=candidate.server)
 
 
 def external_verdicts(config: Config) -> tuple[Verdict, ...]:

@@ -12,8 +12,10 @@ from ollama_router_core.fleet.memory.estimates import (
     automatic_contexts,
     estimate_memory,
     known_model,
+    measured_memory,
     memory_limit,
 )
+from ollama_router_core.fleet.memory.forecasts import MemoryForecast, forecast_memory
 from ollama_router_core.fleet.memory.formulas import (
     GIB,
     KV_BYTES,
@@ -28,14 +30,17 @@ __all__ = [
     "GIB",
     "KV_BYTES",
     "MemoryEstimate",
+    "MemoryForecast",
     "MemorySource",
     "MemoryTerm",
     "automatic_contexts",
     "compute_buffer_size",
     "effective_context",
     "estimate_memory",
+    "forecast_memory",
     "known_model",
     "kv_cache_size",
+    "measured_memory",
     "memory_limit",
     "parse_active_parameters",
     "parse_size_from_name",

@@ -22,7 +22,16 @@ from ollama_router_core.fleet.runners import explicit_context, runner_of
 from ollama_router_core.fleet.slots import parallel_slots
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ModelFacts, ServerFacts
 
-__all__ = ["MemoryEstimate", "MemorySource", "MemoryTerm", "automatic_contexts", "estimate_memory", "known_model"]
+__all__ = [
+    "MemoryEstimate",
+    "MemorySource",
+    "MemoryTerm",
+    "automatic_contexts",
+    "computed_memory",
+    "estimate_memory",
+    "known_model",
+    "measured_memory",
+]
 
 _TIERS = ((47, 262_144), (23, 32_768), (0, 4096))
 """GiB of all GPUs from which on Ollama chooses a context by itself; one that does not fit is lowered to the next."""
@@ -132,8 +141,8 @@ def memory_limit(host: Server) -> int | None:
 def _largest(installed: InstalledModel, contexts: Sequence[int], host: Server | None) -> MemoryEstimate:
     """Return the estimate for the first context that fits the server, for the last one when none does."""
     limit = None if host is None else memory_limit(host)
-    estimates = (_computed(installed, context, host) for context in contexts)
-    found = _computed(installed, contexts[-1], host)
+    estimates = (computed_memory(installed, context, host) for context in contexts)
+    found = computed_memory(installed, contexts[-1], host)
     return next((one for one in estimates if limit is not None and one.size <= limit), found)
 
 
@@ -175,12 +184,23 @@ def _measured(
 ) -> MemoryEstimate | None:
     """What `/api/ps` says, now or earlier; for another context, corrected by the difference of the KV caches."""
     loaded = runner_of(server, model)
-    if loaded is not None and loaded.size > 0:
-        if wanted is None or loaded.context_length in {None, wanted}:
-            return _single(MemorySource.MEASURED, loaded.held)
+    if loaded is not None and loaded.size > 0 and wanted is not None and loaded.context_length not in {None, wanted}:
         return _corrected(loaded, installed.facts if installed is not None else None, wanted, host)
-    earlier = server.measured.get((model, wanted or server.automatic.get(model)))
-    return None if earlier is None else _single(MemorySource.MEASURED, earlier)
+    found = measured_memory(server, model, wanted or server.automatic.get(model))
+    return None if found is None else _single(MemorySource.MEASURED, found)
+
+
+def measured_memory(server: ServerFacts, model: CanonicalName, context: int | None) -> int | None:
+    """Return the bytes that `/api/ps` said at a context in tokens, now or when it was loaded last; None for any.
+
+    What the MLX runner takes grows with use: the most that was seen counts.
+    """
+    loaded, earlier = runner_of(server, model), server.measured.get((model, context))
+    if loaded is None or loaded.size <= 0 or (context is not None and loaded.context_length not in {None, context}):
+        return earlier
+    installed = server.installed.get(model) if server.installed else None
+    grows = installed is not None and installed.format == "safetensors"
+    return max(loaded.held, earlier or 0) if grows else loaded.held
 
 
 def _corrected(
@@ -205,8 +225,8 @@ def _kv(facts: ModelFacts, context: int, host: Server | None) -> int | None:
     return kv_cache_size(facts, context, parallel=parallel, element_bytes=KV_BYTES[kind])
 
 
-def _computed(installed: InstalledModel, num_ctx: int, host: Server | None) -> MemoryEstimate:
-    """Weights, KV cache and scratch buffers; the weights alone when the architecture is not known."""
+def computed_memory(installed: InstalledModel, num_ctx: int, host: Server | None) -> MemoryEstimate:
+    """Compute weights, KV cache and scratch buffers; the weights alone when the architecture is not known."""
     facts = installed.facts
     weights = MemoryTerm(name="weights", size=installed.size, source=str(MemorySource.TAGS))
     if facts is None:

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from ollama_router_cli.arguments.options import JsonOption, command_group, examples
+from ollama_router_cli.arguments.options import JsonOption, command_group, examples, in_place_of
+from ollama_router_cli.commands.split_gpus import OPTIONS, GpuSplit, print_split, read_split, split_config, write_split
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.streams import print_json, print_note, print_result
 from ollama_router_cli.sources.servers import look
@@ -28,8 +29,11 @@ app = command_group()
         "orouter init",
         "orouter init --probe http://gpu1:11434 http://gpu2:11434",
         "orouter init --config /etc/ollama-router/orouter.yml --probe gpu1 --force",
+        "orouter init --split-gpus",
+        "orouter init --split-gpus --gpus '0 1 2,3' --write",
     )
 )
+@in_place_of("split", OPTIONS, read_split)
 def init(
     urls: Annotated[
         list[str] | None, typer.Argument(metavar="[URL]...", help="More servers to probe.", show_default=False)
@@ -45,6 +49,7 @@ def init(
             "--config", "-c", metavar="FILE", help="File to write. Default: $OROUTER_CONFIG, else ./orouter.yml."
         ),
     ] = None,
+    split: GpuSplit | None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a short config file.
@@ -52,10 +57,21 @@ def init(
     It lists the probed servers, or one Ollama on this machine, and the few settings worth knowing first;
     `orouter config reference` prints the rest. A server that does not answer is written too: the router starts
     without it.
+
+    With --split-gpus it prints systemd units that run one Ollama for each GPU, the config that goes with them, and how
+    all of it is undone; nothing is written without --write.
     """
     path = config or Path(os.environ.get("OROUTER_CONFIG") or FILE_NAME)
+    if split is not None and not split.write:
+        print_split(split, path)
+        return
     if path.exists() and not force:
         raise CommandFailed(f"{path} exists already; --force overwrites it")
+    if split is not None:
+        write_split(split)
+        _write(path, split_config(split))
+        print_result(f"wrote {path}; next: orouter config check, then orouter serve")
+        return
     probed = _ask([*(probe or ()), *(urls or ())])
     for server in probed:
         print_note(_found(server))

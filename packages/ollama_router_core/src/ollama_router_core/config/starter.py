@@ -24,7 +24,10 @@ _STRATEGY: StrategyName = "fastest"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbedServer:
-    """What one server answered: `version` is None when it told none, `error` is None when it answered."""
+    """What one server answered: `version` is None when it told none, `error` is None when it answered.
+
+    `gpus` is the memory of each of its GPUs in GiB, where somebody asked.
+    """
 
     name: str
     host: str
@@ -33,6 +36,7 @@ class ProbedServer:
     version: str | None = None
     models: tuple[str, ...] = ()
     error: str | None = None
+    gpus: tuple[float, ...] = ()
 
 
 def render_starter(probed: Sequence[ProbedServer] = ()) -> str:
@@ -94,6 +98,8 @@ def _server(name: str, server: ProbedServer) -> Iterator[str]:
     if server.protocol == "https":
         yield "    protocol: https"
     yield "    priority: 1 # the lowest number is preferred among the servers that fit"
+    if server.gpus:
+        yield f"    gpus: {inline(list(server.gpus))} # GiB of each GPU"
     yield "    #max_memory_gb: 24.0 # largest model, in GiB with its context, to place here"
     yield "    #default_context: 8192 # the server's OLLAMA_CONTEXT_LENGTH"
 

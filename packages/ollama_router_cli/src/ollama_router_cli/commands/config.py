@@ -12,6 +12,7 @@ from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption,
 from ollama_router_cli.rendering.streams import print_json, print_note, print_result
 from ollama_router_cli.sources.settings import read_settings
 from ollama_router_core.config import (
+    Config,
     changed_paths,
     dump_config,
     needs_restart,
@@ -29,6 +30,11 @@ __all__ = ["app"]
 
 app = command_group("Check, show and explain the config.")
 
+
+_EVERY_PATH = (
+    "the Rails application forwarded every path, the router those that it knows; `forward_unknown: [/api/..., /v1/...]`"
+    " forwards the others too, and opens whatever servers make of them to users"
+)
 
 AgainstOption = Annotated[
     Path | None, typer.Option("--against", metavar="FILE", help="Also report what differs from this config.")
@@ -62,17 +68,20 @@ def check(
         raise typer.Exit(1) from None
     warnings = [*missing_keys(settings.config, settings.variables), *_certificate_warnings(settings.config.tls)]
     warnings += unshared(settings.config, settings.database_url)
+    hints = _hints(settings.config)
     old = settings.config if against is None else read_settings(against, environment).config
     changed = changed_paths(old, settings.config)
     restart = needs_restart(changed)
     servers, hosts = len(settings.config.servers), len(settings.config.external_hosts)
     if as_json:
-        found = {"ok": True, "problems": [], "warnings": warnings, "source": settings.source}
+        found = {"ok": True, "problems": [], "warnings": warnings, "hints": hints, "source": settings.source}
         differences = {} if against is None else {"changed": list(changed), "needs_restart": list(restart)}
         print_json({**found, "servers": servers, "external_hosts": hosts, **differences})
         return
     for warning in warnings:
         print_note(f"warning: {warning}")
+    for hint in hints:
+        print_note(f"hint: {hint}")
     print_result(f"{settings.source}: no problems; {_count(servers, 'server')}, {_count(hosts, 'external host')}")
     if against is not None:
         print_result(f"differs from {against} in: {', '.join(changed) or 'nothing'}")
@@ -115,6 +124,14 @@ def reference(
         print_json([asdict(setting) for setting in settings_reference()])
     else:
         print_result((render_reference() if markdown else render_commented()).rstrip("\n"))
+
+
+def _hints(config: Config) -> list[str]:
+    """What a file of the Rails application, whose destinations have a `name`, lacks for its old behaviour."""
+    destinations = (*config.servers.values(), *config.external_hosts.values())
+    if config.forward_unknown or all(one.name is None for one in destinations):
+        return []
+    return [_EVERY_PATH]
 
 
 def _certificate_warnings(tls: Tls) -> list[str]:

@@ -128,8 +128,8 @@ def reference(
 
 def _hints(config: Config) -> list[str]:
     """What a file of the Rails application, whose destinations have a `name`, lacks for its old behaviour."""
-    destinations = (*config.servers.values(), *config.external_hosts.values())
-    if config.forward_unknown or all(one.name is None for one in destinations):
+    names = [one.name for one in config.servers.values()] + [one.name for one in config.external_hosts.values()]
+    if config.forward_unknown or not any(names):
         return []
     return [_EVERY_PATH]
 

@@ -17,6 +17,7 @@ from ollama_router_core.access.grants import Grants, check_endpoint, check_expir
 from ollama_router_core.api.endpoints import Family, match_endpoint
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import parse_request
+from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
 from ollama_router_core.outbound.destinations import build_destinations
@@ -140,7 +141,7 @@ def choosing() -> Operations:
 def sending() -> Operations:
     """Forwarding and header fields."""
     config, _ = make_fleet("priority_with_memory")
-    place = build_destinations(config, {}, str)["server1"]
+    place = build_destinations(config, {}, str, shipped_profiles())["server1"]
     request = parse_request(CHAT, BODIES["ollama chat"][1])
 
     def walk() -> object:

@@ -9,12 +9,15 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import typer.main
 
 from ollama_router_cli.main import COMMANDS, app
+from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config import render_reference
+from ollama_router_core.config.host_profiles import ProfileLine, ProfileName, parse_profile
+from ollama_router_core.outbound.profile_texts import models_in_words, words_of
 
 DOCS = Path(__file__).parent
 EVERYWHERE = {"--config", "--environment", "--json", "--help"}
@@ -86,10 +89,40 @@ def commands_index() -> str:
     )
 
 
+def host_profiles() -> str:
+    """Each shipped profile: when it is guessed, and its lines with their pages."""
+    return "\n".join(_profile(name) for name in get_args(ProfileName) if name != "none")
+
+
+def _profile(name: ProfileName) -> str:
+    source = shipped_profiles()
+    profile = parse_profile(name, source.texts[name])
+    addresses = [f"`{address}`" for address in source.addresses().get(name, ())]
+    guessed = f"Guessed for {', '.join(addresses)}." if addresses else "Never guessed: name it."
+    more = f" All lines of `{profile.extends}`, and:" if profile.extends and profile.lines else ""
+    more = f" All lines of `{profile.extends}`." if profile.extends and not profile.lines else more
+    rows = [
+        f"| `{each}` | {_code(models_in_words(line))} | {_code(words_of(line))} | {_page(line)} |"
+        for each, line in profile.lines.items()
+    ]
+    table = ["| line | models | what | read |", "|---|---|---|---|", *rows] if rows else []
+    return "\n".join([f"## {name}", "", f"{profile.title}. {guessed}{more}", "", *table, ""])
+
+
+def _page(line: ProfileLine) -> str:
+    return f"[{line.read or 'page'}]({line.source})"
+
+
+def _code(text: str) -> str:
+    """Text in which nothing is Markdown."""
+    return _cell(text).replace("<", "&lt;").replace("*", "\\*").replace("_", "\\_")
+
+
 _PARTS: dict[str, Callable[[], str]] = {
     "settings": render_reference,
     "decisions": decisions_index,
     "commands": commands_index,
+    "host profiles": host_profiles,
 }
 
 if __name__ == "__main__":

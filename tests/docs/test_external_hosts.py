@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config import Config, load_config
 from ollama_router_core.outbound.destinations import Destination, build_destinations
 from ollama_router_core.outbound.header_fields import request_fields
@@ -21,7 +22,7 @@ def _load(block: str) -> Config:
 
 
 def _place(name: str) -> Destination:
-    return build_destinations(_load(BLOCKS[-1]), KEYS, lambda _: "")[name]
+    return build_destinations(_load(BLOCKS[-1]), KEYS, lambda _: "", shipped_profiles())[name]
 
 
 @pytest.mark.parametrize("block", BLOCKS)

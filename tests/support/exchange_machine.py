@@ -11,6 +11,7 @@ from ollama_router_core.access.grants import Grants, Role
 from ollama_router_core.access.limits import Standing
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.prompts import PromptSize
+from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config import load_config
 from ollama_router_core.config.settings import Config
 from ollama_router_core.exchange.actions import Action, Admit, Outgoing
@@ -256,7 +257,9 @@ class Stage:
         self.in_flight = 1
         self.environment = Environment(
             config=self.config,
-            destinations=build_destinations(self.config, {"KEY": "sk-very-secret"}, lambda path: path),
+            destinations=build_destinations(
+                self.config, {"KEY": "sk-very-secret"}, lambda path: path, shipped_profiles()
+            ),
             fleet=self.fleet,
             clock=self.clock,
             limits=self.limits,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ollama_router_core.api.endpoints import Family
+from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config import Config, ExternalHost
 from ollama_router_core.outbound.destinations import Destination, build_destinations, missing_keys
 
@@ -21,7 +22,9 @@ def _read(path: str) -> str:
 
 def _host(**settings: Any) -> Destination:
     config = Config(external_hosts={"paid": ExternalHost(**{"host": "api.example.com", **settings})})
-    return build_destinations(config, {"KEY": KEY, "EMPTY": "", "ODD": "two\r\nlines"}, _read)["paid"]
+    return build_destinations(config, {"KEY": KEY, "EMPTY": "", "ODD": "two\r\nlines"}, _read, shipped_profiles())[
+        "paid"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +68,7 @@ def test_where_the_key_goes(settings: dict[str, Any], field: tuple[bytes, bytes]
 def test_a_key_that_cannot_be_had_is_a_warning(settings: dict[str, Any]) -> None:
     """Other places still work; the warning names the source and repeats nothing of what is there."""
     config = Config(external_hosts={"paid": ExternalHost(host="api.example.com", **settings)})
-    places = build_destinations(config, {"EMPTY": "", "ODD": "two\r\nlines"}, _read)
+    places = build_destinations(config, {"EMPTY": "", "ODD": "two\r\nlines"}, _read, shipped_profiles())
     (warning,) = missing_keys(config, places)
     assert "paid" in warning
     assert "lines" not in warning

@@ -9,6 +9,7 @@ import pytest
 
 from ollama_router_core.api.endpoints import match_endpoint
 from ollama_router_core.api.requests import ParsedRequest, parse_request
+from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config import Config, ExternalHost, HostedModel, Server
 from ollama_router_core.outbound.destinations import Destination, build_destinations
 from ollama_router_core.outbound.header_fields import answer_fields, request_fields
@@ -32,7 +33,7 @@ BODY: dict[str, Any] = {"model": "gpt-4", "messages": [{"role": "user", "content
 def _places(**host: Any) -> dict[str, Destination]:
     paid = ExternalHost(host="paid", models={"gpt-4": HostedModel(name="theirs")}, api_key_env="KEY", **host)
     config = Config(servers={"box": Server(host="box")}, external_hosts={"paid": paid})
-    return build_destinations(config, {"KEY": "sk-12345"}, lambda path: path)
+    return build_destinations(config, {"KEY": "sk-12345"}, lambda path: path, shipped_profiles())
 
 
 def _request(path: str, body: dict[str, Any] = BODY) -> ParsedRequest:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_router_core.translate import HostTraits, StreamTranslator, translate_request
-from ollama_router_core.translate.accepts import OPENAI_OWN, Accepts, CallIds
+from ollama_router_core.translate.accepts import Accepts, CallIds
 from ollama_router_core.translate.arguments import ArgumentsEnd, are_whole, arguments_object
 from ollama_router_core.translate.call_ids import escaped_id, fitted_id, original_id
 from ollama_router_core.translate.openai.codec import OPENAI_CHAT
@@ -20,6 +20,7 @@ from ollama_router_core.translate.think_tags import ThinkTags
 from support.conversations import CHATS, IDENTITY, assembled, events_of, replies, said, texts
 from support.json_texts import cut, cuts
 from support.odd_bodies import marks_of, odd_requests, odd_streams
+from support.openai_host import OPENAI_OWN
 
 chats = st.sampled_from(CHATS)
 hosts = st.sampled_from(

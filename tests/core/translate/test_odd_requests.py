@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from ollama_router_core.translate import ConversationRoute, HostTraits, translate_reply, translate_request
-from ollama_router_core.translate.accepts import OPENAI_OWN, Accepts, CallIds
+from ollama_router_core.translate.accepts import Accepts, CallIds
 from ollama_router_core.translate.anthropic.codec import ANTHROPIC_MESSAGES as ANTHROPIC
 from ollama_router_core.translate.call_ids import escaped_id, fitted_id, original_id
 from ollama_router_core.translate.ollama.codec import OLLAMA_CHAT as OLLAMA
 from ollama_router_core.translate.openai.codec import OPENAI_CHAT as OPENAI
 from ollama_router_core.translate.openai_responses.codec import OPENAI_RESPONSES as RESPONSES
 from support.conversations import CHATS, IDENTITY, JPEG, PNG
+from support.openai_host import OPENAI_OWN
 from support.pdf import pdf_of
 
 HI = [{"role": "user", "content": "hi"}]

@@ -17,7 +17,6 @@ from ollama_router_core.translate import (
     translate_reply,
     translate_request,
 )
-from ollama_router_core.translate.accepts import OPENAI_OWN
 from ollama_router_core.translate.anthropic.codec import ANTHROPIC_MESSAGES
 from ollama_router_core.translate.errors import HostFailed
 from ollama_router_core.translate.ollama.codec import OLLAMA_CHAT
@@ -25,6 +24,7 @@ from ollama_router_core.translate.openai.codec import OPENAI_CHAT
 from ollama_router_core.translate.openai_responses.codec import OPENAI_RESPONSES
 from ollama_router_core.translate.replies import Failed
 from support.conversations import IDENTITY, PNG, events_of
+from support.openai_host import OPENAI_OWN
 
 RESPONSES = OPENAI_RESPONSES
 HI = [{"role": "user", "content": "hi"}]

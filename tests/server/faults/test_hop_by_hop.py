@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config import load_config
 from ollama_router_core.outbound.destinations import build_destinations
 from ollama_router_core.outbound.header_fields import answer_fields, request_fields
@@ -27,9 +28,8 @@ HOP = ("keep-alive", "proxy-connection", "te", "trailer", "upgrade", "proxy-auth
 PASS = ("accept", "accept-language", "user-agent", "traceparent", "x-ratelimit-limit", "x-thing", "content-language")
 SECRETS = ("cookie", "set-cookie", "x-forwarded-for", "server", "openai-organization", "x-router-server", "location")
 NAMES = (*HOP, *PASS, *SECRETS)
-PLACE = build_destinations(load_config('{"servers": {"one": {"host": "127.0.0.1", "port": 1}}}'), {}, lambda _path: "")[
-    "one"
-]
+CONFIG = load_config('{"servers": {"one": {"host": "127.0.0.1", "port": 1}}}')
+PLACE = build_destinations(CONFIG, {}, lambda _path: "", shipped_profiles())["one"]
 
 
 def cased(name: str, rng: random.Random) -> str:

@@ -109,8 +109,8 @@ class ParsedRequest(Struct, frozen=True, kw_only=True):
         """The field to send in place of the client's, None to leave that."""
         return None if self.form is None else self.form.content_type
 
-    def edited(self, changes: Mapping[str, str]) -> ParsedRequest:
-        """Return the request with some values of its JSON body replaced; `changes` maps keys to JSON text."""
+    def edited(self, changes: Mapping[str, str | None]) -> ParsedRequest:
+        """Return the request with some values of its JSON body replaced; see `JsonObject.replace`."""
         if self.document is None:
             return self
         body = self.document.replace(changes).encode("utf-8")

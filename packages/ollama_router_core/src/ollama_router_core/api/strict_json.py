@@ -166,11 +166,13 @@ class JsonObject(Struct, eq=False):
         """Return the members of the object under a key; raises as `part` does."""
         return self.part(key).values
 
-    def replace(self, changes: Mapping[str, str]) -> str:
-        """Return the text with some values replaced or appended; `changes` maps keys to JSON text."""
+    def replace(self, changes: Mapping[str, str | None]) -> str:
+        """Return the text with some values replaced or appended; `changes` maps keys to JSON text, None removes one."""
+        if None in changes.values():
+            return self._without(changes)
         pieces: list[str] = []
         position, whole = 0, self.text
-        known = sorted((self.spans[key], text) for key, text in changes.items() if key in self.spans)
+        known = sorted((self.spans[key], text) for key, text in changes.items() if text and key in self.spans)
         for (start, end), text in known:
             pieces += (whole[position:start], text)
             position = end
@@ -181,6 +183,12 @@ class JsonObject(Struct, eq=False):
             return whole
         end = whole.rindex("}")
         return f"{whole[:end]}{',' if self.spans else ''}{','.join(added)}{whole[end:]}"
+
+    def _without(self, changes: Mapping[str, str | None]) -> str:
+        """Write the members anew that are to stay: each with the text of its value, without the space between them."""
+        whole = self.text
+        kept = {**{key: whole[start:end] for key, (start, end) in self.spans.items()}, **changes}
+        return f"{{{','.join(f'{json.dumps(key)}:{text}' for key, text in kept.items() if text is not None)}}}"
 
 
 def parse_object(body: bytes) -> JsonObject:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ollama_router_core.client.fleet_book import FleetBook
+from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.client.system import Clock, SystemClock, read_text, request_ids
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConfigError
@@ -42,7 +43,7 @@ class State:
         self.admission = AdmissionController(self.config, self.fleet, self.clock.monotonic)
         self.environment = Environment(
             config=self.config,
-            destinations=build_destinations(config, environment, read_text),
+            destinations=build_destinations(config, environment, read_text, shipped_profiles()),
             fleet=self.fleet,
             clock=self.clock,
             models_changed=self.fleet.models_changed,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from ollama_router_core.config.host_profiles import ProfileSettings
 from ollama_router_core.config.sections import Section
 from ollama_router_core.config.value_types import (
     FieldName,
@@ -179,33 +180,38 @@ class ExternalHost(Section):
         examples=["claude"],
         description="Model as clients name it to its name on that host, or to a table of details.",
     )
+    profile: ProfileSettings = Field(
+        default_factory=ProfileSettings,
+        description="What is known of the host, see [host profiles](host-profiles.md): a profile's name, or a table.",
+    )
     max_tokens_key: Literal["max_tokens", "max_completion_tokens"] | None = Field(
         default=None,
-        description="Name of the output limit in an OpenAI API; null uses max_completion_tokens for openai.com and"
-        " Azure, otherwise max_tokens.",
+        description="Name of the output limit in an OpenAI API; null goes by the profile, otherwise max_tokens.",
     )
-    default_max_tokens: Annotated[int, Field(ge=1)] = Field(
-        default=4096,
-        description="Output limit sent to an Anthropic API, which requires one, when the client sets none.",
+    default_max_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Output limit sent to an Anthropic API, which requires one, when the client sets none; null goes by"
+        " the profile, otherwise 4096.",
     )
-    extensions: bool = Field(
-        default=False,
-        description="true for an OpenAI API that accepts top_k, min_p and the like (vLLM, llama.cpp).",
+    extensions: bool | None = Field(
+        default=None,
+        description="true for an OpenAI API that accepts top_k, min_p and the like (vLLM, llama.cpp); null goes by the"
+        " profile, otherwise false.",
     )
     responses: bool | None = Field(
         default=None,
-        description="Whether an OpenAI API has `/v1/responses` itself; false translates it to chat completions. null is"
-        " true for openai.com and Azure, otherwise false.",
+        description="Whether an OpenAI API has `/v1/responses` itself; false translates it to chat completions. null"
+        " goes by the profile, otherwise false.",
     )
-    schemas: bool = Field(
-        default=True,
-        description="false for an Anthropic API that ignores schemas (llama.cpp); requests with one are then rejected.",
+    schemas: bool | None = Field(
+        default=None,
+        description="false for an Anthropic API that ignores schemas (llama.cpp); requests with one are then rejected."
+        " null goes by the profile, otherwise true.",
     )
     stream_usage: bool | None = Field(
         default=None,
         description="Whether an OpenAI API takes `stream_options.include_usage`; false counts the pieces of a stream"
-        " instead. null is false for mistral.ai, Azure's serverless models and Azure's API before 2024-09, otherwise"
-        " true.",
+        " instead. null goes by the profile, otherwise true; Azure's API before 2024-09 does not.",
     )
     request_timeout: Seconds | None = Field(
         default=None,

@@ -198,6 +198,7 @@ def _answer(
     """
     recall = environment.thoughts.recall(context.user_id)
     outbound = yield from computed(work_of(request, destination), partial(prepare, request, destination, recall))
+    context.changed = outbound.dropped
     sent = note_sent(environment.fleet, destination.name, request, environment.now())
     outgoing = _outgoing(context, destination, outbound, repeatable=repeatable)
     upstream = yield from _head(context, outgoing, heartbeat)
@@ -285,7 +286,12 @@ def _outgoing(context: RequestContext, destination: Destination, outbound: Outbo
         method=context.method,
         target=outbound.target,
         fields=request_fields(
-            context.headers, destination, context.id, own=own, translated=outbound.translation is not None
+            context.headers,
+            destination,
+            context.id,
+            own=own,
+            defaults=outbound.defaults,
+            translated=outbound.translation is not None,
         ),
         body=outbound.body,
         patience=destination.patience,

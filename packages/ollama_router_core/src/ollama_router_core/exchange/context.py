@@ -55,6 +55,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         fallback: the model that stands in.
         changes: what policy changed, in words.
         dropped: what of the body was left out, dotted names.
+        changed: what of it the last server got otherwise, for its dialect or its profile.
         origin_fields: what the answer says to the browser of a page elsewhere.
         conversation: identifies the conversation that this is a turn of, where the strategy asks for it.
         prefix: the server that holds its prompt.
@@ -91,6 +92,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
     fallback: str | None = None
     changes: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     origin_fields: tuple[tuple[bytes, bytes], ...] = ()
     first_byte: float | None = None
     server: str | None = None
@@ -163,8 +165,8 @@ class RequestContext(Struct, eq=False, kw_only=True):
             fields.append((b"x-router-queue-position", b"%d" % self.queue_position))
         if self.origin_fields:
             fields += self.origin_fields
-        if self.dropped:
-            fields.append((b"x-router-dropped", ", ".join(self.dropped).encode("ascii")))
+        if self.dropped or self.changed:
+            fields.append((b"x-router-dropped", ", ".join((*self.dropped, *self.changed)).encode("ascii")))
         if self.fallback is not None:
             fields.append((b"x-router-fallback", self.fallback.encode("ascii", "replace")))
         if self.standing is not None:

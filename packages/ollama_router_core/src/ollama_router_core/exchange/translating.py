@@ -180,4 +180,4 @@ def _read(answer: Answer, usage: UsageReader, *, longest: int) -> Steps[list[byt
 
 def _head(context: RequestContext, answer: Answer, translation: Translation) -> list[tuple[bytes, bytes]]:
     head = answer_head(context, answer, rewritten=True)
-    return [*head, (b"content-type", translation.content_type), *translation.dropped_field]
+    return [*head, (b"content-type", translation.content_type)]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
-from urllib.parse import parse_qs, quote
+from urllib.parse import quote
 
 from ollama_router_core.api.endpoints import Family
 from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.config.settings import Config, ExternalHost, HostedModel, Server
 from ollama_router_core.outbound.echoes import echoed
-from ollama_router_core.translate import OPENAI_OWN, ExternalModel, HostTraits, codec_of, family_of_domain
+from ollama_router_core.outbound.host_profiles import Profile, ProfileSource, profile_of
+from ollama_router_core.translate import ExternalModel, HostTraits, codec_of, family_of_domain
 
 __all__ = ["Destination", "Fields", "Patience", "build_destinations", "missing_keys"]
 
@@ -21,10 +21,7 @@ Fields = tuple[tuple[bytes, bytes], ...]
 
 _KEY = re.compile(r"[!-~]{1,4096}")
 _SHORTEST_SECRET = 4
-_AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com")
-_OPENAI_HOSTS = ("api.openai.com", ".openai.com", *_AZURE_HOSTS)
-_NO_STREAM_OPTIONS = (".mistral.ai", ".models.ai.azure.com", ".inference.ai.azure.com")
-_FIRST_WITH_STREAM_OPTIONS = "2024-09"  # of Azure's `api-version`
+_NOTHING_KNOWN = Profile("none", ())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +42,8 @@ class Destination:
     shown. `key_problem` says why there is no key although one is configured. `models` are the details of an external
     host's models by canonical name. `base_url` is scheme, host and port, without a path; the port is always written.
     `secrets` are what the place must not echo: values of `credential`, without what is written around a key. `ca_file`
-    names the authority of its certificate, None for the system's.
+    names the authority of its certificate, None for the system's. `profile` is what is known of an external host,
+    `traits` what of it holds for all models and routes.
     """
 
     name: str
@@ -62,12 +60,14 @@ class Destination:
     key_problem: str | None = None
     ca_file: str | None = None
     models: Mapping[CanonicalName, HostedModel] = field(default_factory=dict)
-    traits: HostTraits = field(default_factory=HostTraits)
+    profile: Profile = field(default=_NOTHING_KNOWN, repr=False)
+    traits: HostTraits = field(init=False)
     base_url: str = field(init=False, repr=False)
     secrets: tuple[bytes, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         host = f"[{self.host}]" if ":" in self.host else self.host
+        object.__setattr__(self, "traits", self.profile.facts(None, "").traits)
         object.__setattr__(self, "base_url", f"{self.scheme}://{host}:{self.port}")
         values = (value.removeprefix(b"Bearer ") for _, value in self.credential)
         object.__setattr__(self, "secrets", tuple(value for value in values if len(value) >= _SHORTEST_SECRET))
@@ -111,19 +111,24 @@ class Destination:
 
 
 def build_destinations(
-    config: Config, environment: Mapping[str, str], read_text: Callable[[str], str]
+    config: Config, environment: Mapping[str, str], read_text: Callable[[str], str], profiles: ProfileSource
 ) -> dict[str, Destination]:
     """Build every configured destination, by name.
 
     `environment` has the variables that `api_key_env` names, `read_text` gives the text of an `api_key_file` or
     raises OSError or ValueError. A key that cannot be had is a `key_problem`, not an error: other places still work.
+    `profiles` are those that are shipped.
+
+    Raises:
+        ConfigError: a shipped profile cannot be read.
     """
     found = {
         name: _server(name, server, config, *_key(f"server {name}", server, environment, read_text))
         for name, server in config.servers.items()
     }
     for name, host in config.external_hosts.items():
-        found[name] = _external(name, host, config, *_key(f"external host {name}", host, environment, read_text))
+        key, problem = _key(f"external host {name}", host, environment, read_text)
+        found[name] = _external(name, host, config, profiles, key, problem)
     return found
 
 
@@ -155,7 +160,9 @@ def _server(name: str, server: Server, config: Config, key: str, problem: str | 
     )
 
 
-def _external(name: str, host: ExternalHost, config: Config, key: str, problem: str | None) -> Destination:
+def _external(
+    name: str, host: ExternalHost, config: Config, profiles: ProfileSource, key: str, problem: str | None
+) -> Destination:
     family = _family(host)
     return Destination(
         name=name,
@@ -174,15 +181,7 @@ def _external(name: str, host: ExternalHost, config: Config, key: str, problem: 
         credential=(*_key_field(host, family, key), *_own_fields(host)),
         key_problem=problem,
         models={canonical_name(model): details for model, details in host.models.items()},
-        traits=HostTraits(
-            max_tokens_key=host.max_tokens_key or _max_tokens_key(host.host),
-            extensions=host.extensions,
-            responses=_is_openai(host.host) if host.responses is None else host.responses,
-            schemas=host.schemas,
-            stream_usage=_takes_stream_options(host) if host.stream_usage is None else host.stream_usage,
-            default_max_tokens=host.default_max_tokens,
-            accepts=OPENAI_OWN if _is_openai(host.host) and family is Family.OPENAI else None,
-        ),
+        profile=profile_of(name, host, profiles),
     )
 
 
@@ -190,22 +189,6 @@ def _family(host: ExternalHost) -> Family:
     if host.api != "auto":
         return Family(host.api)
     return family_of_domain(host.host) or Family.OPENAI
-
-
-def _max_tokens_key(host: str) -> Literal["max_tokens", "max_completion_tokens"]:
-    return "max_completion_tokens" if _is_openai(host) else "max_tokens"
-
-
-def _takes_stream_options(host: ExternalHost) -> bool:
-    name = host.host.lower()
-    if name.endswith(_NO_STREAM_OPTIONS):
-        return False
-    versions = parse_qs(host.query or "").get("api-version", [])
-    return not (name.endswith(_AZURE_HOSTS) and any(version < _FIRST_WITH_STREAM_OPTIONS for version in versions))
-
-
-def _is_openai(host: str) -> bool:
-    return host.lower().endswith(_OPENAI_HOSTS)
 
 
 def _key(

@@ -51,10 +51,14 @@ def request_fields(
     request_id: str,
     *,
     own: Fields = (),
+    defaults: Fields = (),
     translated: bool = False,
 ) -> Fields:
-    """The fields a destination gets: `passed_fields` and our id."""
+    """The fields a destination gets: `passed_fields`, our id, and those of `defaults` whose names are not there yet."""
     fields = passed_fields(client, destination, own=own, translated=translated)
+    if defaults:
+        there = {name for name, _ in fields}
+        fields = (*fields, *(field for field in defaults if field[0] not in there))
     return (*fields, (b"x-request-id", request_id.encode()))
 
 

@@ -18,6 +18,7 @@ from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.api.strict_json import parse_object
 from ollama_router_core.api.value_counts import MOST_VALUES, too_many_values
 from ollama_router_core.outbound.destinations import Destination, Fields
+from ollama_router_core.outbound.host_profiles import HostFacts
 from ollama_router_core.outbound.stream_usage import asking_for_usage
 from ollama_router_core.translate import (
     ROUTES,
@@ -35,6 +36,7 @@ from ollama_router_core.translate import (
     UntranslatableRequest,
     codec_of,
     route_at,
+    ruled_changes,
     translate_error,
     translate_reply,
     translate_request,
@@ -63,16 +65,12 @@ _CHAT_PATHS = ", ".join(r.path for r in ROUTES if isinstance(r, ConversationRout
 
 
 class Translation(Struct, frozen=True, kw_only=True):
-    """How an answer comes back: from `host`, the dialect it is asked in, to `client`, the one the request came in.
-
-    `dropped` names what of the request was left behind, for `X-Router-Dropped`.
-    """
+    """How an answer comes back: from `host`, the dialect it is asked in, to `client`, the one the request came in."""
 
     client: Route
     host: Route
     stream: bool
     options: ReplyOptions
-    dropped: tuple[str, ...] = ()
 
     def stream_translator(self, identity: ReplyIdentity) -> StreamTranslator:
         """Make a translator for one streamed answer.
@@ -124,26 +122,26 @@ class Translation(Struct, frozen=True, kw_only=True):
         """The media type of a good answer."""
         return codec_of(self.client.family).framing.media_type.encode() if self.stream else _JSON
 
-    @property
-    def dropped_field(self) -> Fields:
-        """`X-Router-Dropped`, when there is something to say."""
-        return ((b"x-router-dropped", ", ".join(self.dropped).encode("ascii")),) if self.dropped else ()
-
 
 class Outbound(Struct, frozen=True, kw_only=True):
     """One request as a destination gets it.
 
     `target` is path and query. `headers` are fields that this request needs there beside those of the client and the
-    destination's credential. `model` is the name there. `translation` is None when the answer passes as it is.
-    `asks_for_usage` says that the stream will hold counts that the client did not ask for.
+    destination's credential, `defaults` those that it needs unless the client has its own. `model` is the name there.
+    `translation` is None when the answer passes as it is. `asks_for_usage` says that the stream will hold counts that
+    the client did not ask for. `dropped` names what of the request was left behind or changed, `retry` the statuses
+    after which the host may be asked again, None if that is not known.
     """
 
     target: str
     body: bytes
     headers: Fields = ()
+    defaults: Fields = ()
     model: str | None = None
     translation: Translation | None = None
     asks_for_usage: bool = False
+    dropped: tuple[str, ...] = ()
+    retry: frozenset[int] | None = None
 
     def __repr__(self) -> str:
         """Without the body: it holds what people write."""
@@ -163,7 +161,7 @@ def prepare(request: ParsedRequest, destination: Destination, recall: Recall | N
             if natively is not None:
                 return natively
         headers = () if request.form is None else _content_type(request)
-        return _counted(request, destination, target=destination.own_path(request.target), headers=headers, model=asked)
+        return _counted(request, _SERVER, target=destination.own_path(request.target), headers=headers, model=asked)
     if codec_of(destination.family).serves(request.endpoint, destination.traits):
         return _as_it_is(request, destination, asked)
     return _translated(request, destination, asked, recall)
@@ -207,20 +205,30 @@ def _as_it_is(request: ParsedRequest, destination: Destination, asked: str) -> O
     model = destination.model_there(asked)
     there = request if model == asked else request.with_model(model)
     target = destination.path_of(request.target, model)
-    return _counted(there, destination, target=target, headers=_content_type(there), model=model)
+    facts = destination.profile.facts(route_at(request.endpoint.path), model)
+    dropped: tuple[str, ...] = ()
+    if facts.rules and there.document is not None:
+        changes, dropped = ruled_changes(there.document, facts.rules)
+        there = there.edited(changes) if changes else there
+    sent = _counted(there, facts, target=target, headers=_content_type(there), model=model)
+    return replace(sent, dropped=dropped) if dropped else sent
 
 
-def _counted(
-    request: ParsedRequest, destination: Destination, *, target: str, headers: Fields, model: str | None
-) -> Outbound:
+_SERVER = HostFacts()
+"""An Ollama server takes what it documents."""
+
+
+def _counted(request: ParsedRequest, facts: HostFacts, *, target: str, headers: Fields, model: str | None) -> Outbound:
     """Have a stream counted where the destination takes the option."""
-    asking = asking_for_usage(request) if destination.traits.stream_usage else None
+    asking = asking_for_usage(request) if facts.traits.stream_usage else None
     return Outbound(
         target=target,
         body=request.body if asking is None else asking,
         headers=headers,
+        defaults=facts.fields,
         model=model,
         asks_for_usage=asking is not None,
+        retry=facts.retry,
     )
 
 
@@ -236,23 +244,27 @@ def _translated(request: ParsedRequest, destination: Destination, asked: str, re
             f" {request.endpoint.path}; use one of {_CHAT_PATHS}"
         )
     codec, model = codec_of(destination.family), destination.model_there(asked)
+    target = codec.route_for(source)
+    facts = destination.profile.facts(target, model)
     said = translate_request(
         request.document.values,
         source=source,
-        target=codec.route_for(source),
+        target=target,
         model=model,
-        traits=destination.traits,
+        traits=facts.traits,
+        rules=facts.rules,
         recall=recall,
     )
-    translation = Translation(
-        client=source, host=said.route, stream=said.stream, options=said.reply_options, dropped=said.dropped
-    )
+    translation = Translation(client=source, host=said.route, stream=said.stream, options=said.reply_options)
     return Outbound(
         target=destination.path_of(said.route.path, model),
         body=said.body,
         headers=((b"content-type", b"application/json"), *codec.request_fields),
+        defaults=facts.fields,
         model=model,
         translation=translation,
+        dropped=said.dropped,
+        retry=facts.retry,
     )
 
 

@@ -10,7 +10,7 @@ A dialect is one package with one `Codec`, registered in `registry`. What a host
 
 from __future__ import annotations
 
-from ollama_router_core.translate.accepts import OPENAI_OWN, Accepts, CallIds
+from ollama_router_core.translate.accepts import Accepts, CallIds
 from ollama_router_core.translate.codec import (
     Codec,
     ConversationRoute,
@@ -18,7 +18,7 @@ from ollama_router_core.translate.codec import (
     HostTraits,
     Route,
 )
-from ollama_router_core.translate.conversation import ReplyOptions
+from ollama_router_core.translate.conversation import ReplyOptions, ThinkingLevel
 from ollama_router_core.translate.error_bodies import error_body, error_tail
 from ollama_router_core.translate.errors import (
     HostFailed,
@@ -29,6 +29,8 @@ from ollama_router_core.translate.errors import (
 from ollama_router_core.translate.external_models import ExternalModel
 from ollama_router_core.translate.host_errors import read_host_error
 from ollama_router_core.translate.kept_thoughts import KeptThoughts, Recall, TurnThoughts
+from ollama_router_core.translate.member_rules import MemberRule
+from ollama_router_core.translate.message_rules import MessageRules
 from ollama_router_core.translate.registry import CODECS, ROUTES, codec_of, family_of_domain, route_at
 from ollama_router_core.translate.replies import ReplyIdentity
 from ollama_router_core.translate.reply_translation import (
@@ -37,12 +39,13 @@ from ollama_router_core.translate.reply_translation import (
     translate_reply,
     written_error,
 )
+from ollama_router_core.translate.request_rules import NO_RULES, RequestRules, ruled_changes
 from ollama_router_core.translate.request_translation import TranslatedRequest, translate_request
 from ollama_router_core.translate.stream_translation import StreamTranslator
 
 __all__ = [
     "CODECS",
-    "OPENAI_OWN",
+    "NO_RULES",
     "ROUTES",
     "Accepts",
     "CallIds",
@@ -53,12 +56,16 @@ __all__ = [
     "HostFailed",
     "HostTraits",
     "KeptThoughts",
+    "MemberRule",
+    "MessageRules",
     "Recall",
     "ReplyIdentity",
     "ReplyOptions",
+    "RequestRules",
     "Route",
     "StreamEventTooLarge",
     "StreamTranslator",
+    "ThinkingLevel",
     "TranslatedError",
     "TranslatedRequest",
     "TurnThoughts",
@@ -70,6 +77,7 @@ __all__ = [
     "family_of_domain",
     "read_host_error",
     "route_at",
+    "ruled_changes",
     "translate_error",
     "translate_reply",
     "translate_request",

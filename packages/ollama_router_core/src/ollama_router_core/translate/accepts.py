@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-__all__ = ["OPENAI_DEFAULT", "OPENAI_OWN", "Accepts", "CallIds"]
+__all__ = ["OPENAI_DEFAULT", "Accepts", "CallIds"]
 
 _IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 _OPTIONAL_MEMBERS = frozenset({"user", "safety_identifier", "prompt_cache_key", "service_tier"})
@@ -67,10 +67,3 @@ class Accepts(Struct, frozen=True, kw_only=True):
 
 OPENAI_DEFAULT = Accepts(later_system="wrapped", result_images=False, call_ids=CallIds(longest=40, spares_kimi=True))
 """What all look-alikes of OpenAI take: templates refuse a later system message, and few servers take files."""
-OPENAI_OWN = Accepts(
-    file_types=frozenset({"application/pdf", "audio/wav", "audio/mpeg"}),
-    result_images=False,
-    call_ids=CallIds(longest=40),
-    thoughts="none",
-)
-"""OpenAI's own servers and Azure's: they know later system messages, and refuse members that are not theirs."""

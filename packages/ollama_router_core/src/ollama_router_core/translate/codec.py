@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
@@ -15,7 +16,7 @@ from msgspec import Struct
 from ollama_router_core.api.endpoints import Endpoint, Family
 from ollama_router_core.translate.accepts import Accepts
 from ollama_router_core.translate.api_errors import ApiError
-from ollama_router_core.translate.conversation import Conversation, ReplyOptions
+from ollama_router_core.translate.conversation import Conversation, ReplyOptions, ThinkingLevel
 from ollama_router_core.translate.embeddings import EmbeddingReply, EmbeddingRequest
 from ollama_router_core.translate.external_models import ExternalModel
 from ollama_router_core.translate.framing import Framing
@@ -52,6 +53,8 @@ class HostTraits(Struct, frozen=True, kw_only=True):
         stream_usage: whether an OpenAI host takes `stream_options.include_usage`; Mistral's refuses the whole request.
         default_max_tokens: tokens; Anthropic demands a limit, this one is sent when the client gave none.
         accepts: what it takes of a conversation; None for what its dialect's hosts have in common.
+        thinking: the members of a request that say how much to think, where they are not the dialect's own; none: it
+            cannot be said.
     """
 
     max_tokens_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -61,6 +64,7 @@ class HostTraits(Struct, frozen=True, kw_only=True):
     stream_usage: bool = True
     default_max_tokens: int = 4096
     accepts: Accepts | None = None
+    thinking: Mapping[ThinkingLevel, Mapping[str, Any]] = MappingProxyType({})
 
 
 class StreamReader(Protocol):

@@ -13,7 +13,7 @@ from ollama_router_core.translate.errors import UntranslatableRequest
 
 __all__ = ["Dropped", "JsonReader"]
 
-_SAFE_NAME = re.compile(r"[A-Za-z0-9_.$-]{1,64}")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_.$-]{1,64}(?:=[A-Za-z0-9_.-]{1,32}|->[A-Za-z0-9_.$-]{1,64})?")
 _INDEX = re.compile(r"\[\d+\]")
 _MAX_NAMES = 32
 
@@ -25,7 +25,10 @@ class Dropped:
         self._names: dict[str, None] = {}
 
     def add(self, name: str) -> None:
-        """Note a name, dotted for a nested one; a name that is not plain ASCII is noted as `?`."""
+        """Note a name, dotted for a nested one; a name that is not plain ASCII is noted as `?`.
+
+        `name=value` says that it has another value now, `name->other` that it has another name.
+        """
         if len(self._names) < _MAX_NAMES:
             self._names[name if _SAFE_NAME.fullmatch(name) else "?"] = None
 

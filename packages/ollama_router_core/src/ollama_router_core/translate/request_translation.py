@@ -16,6 +16,7 @@ from ollama_router_core.translate.json_reader import Dropped, JsonReader
 from ollama_router_core.translate.json_text import JsonError, decode, encode_exactly
 from ollama_router_core.translate.kept_thoughts import Recall, with_thoughts
 from ollama_router_core.translate.registry import codec_of
+from ollama_router_core.translate.request_rules import NO_RULES, RequestRules, with_rules
 
 __all__ = ["TranslatedRequest", "translate_request"]
 
@@ -53,11 +54,12 @@ def translate_request(
     target: Route,
     model: str,
     traits: HostTraits = _DEFAULT_TRAITS,
+    rules: RequestRules = NO_RULES,
     recall: Recall | None = None,
 ) -> TranslatedRequest:
     """Say on `target` what a client said on `source`. `model` is the name the host knows the model by.
 
-    `recall` gives thoughts that the client could not send back.
+    `rules` are the host's for this model; `recall` gives thoughts that the client could not send back.
 
     Raises:
         UntranslatableRequest: the body is not one of `source`, or asks for what `target` cannot express.
@@ -67,7 +69,8 @@ def translate_request(
         reader = JsonReader(dict(body) if isinstance(body, Mapping) else decode(body), "", dropped)
         reader.raw("model")
         written = _rewrite(reader, source, target, traits, dropped, recall)
-        text = encode_exactly({"model": model, **written.body})
+        body_there = with_rules(written.body, rules, dropped) if rules else written.body
+        text = encode_exactly({"model": model, **body_there})
     except JsonError as error:
         raise UntranslatableRequest(f"the body cannot be carried over: {error}") from None
     return TranslatedRequest(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config.settings import Config
 from ollama_router_core.outbound import destinations
 from ollama_router_core.outbound.destinations import Destination, build_destinations
@@ -36,13 +37,13 @@ class Target(Struct, frozen=True, kw_only=True):
 
 def build_targets(config: Config, environment: Mapping[str, str]) -> dict[str, Target]:
     """Every configured place by name; keys come from the environment or from files."""
-    places = build_destinations(config, environment, read_text)
+    places = build_destinations(config, environment, read_text, shipped_profiles())
     return {name: _target(place) for name, place in places.items()}
 
 
 def missing_keys(config: Config, environment: Mapping[str, str]) -> list[str]:
     """Warnings for enabled external hosts whose key cannot be had."""
-    return destinations.missing_keys(config, build_destinations(config, environment, read_text))
+    return destinations.missing_keys(config, build_destinations(config, environment, read_text, shipped_profiles()))
 
 
 def _target(place: Destination) -> Target:

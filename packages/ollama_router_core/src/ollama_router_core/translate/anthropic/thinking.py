@@ -7,6 +7,7 @@ continued after a tool call must begin with its signed thoughts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -78,6 +79,9 @@ def write_thinking(conversation: Conversation, traits: HostTraits, body: dict[st
     """Set `thinking` and `max_tokens`, and take out of `body` what Anthropic forbids beside thinking."""
     asked = conversation.sampling.max_tokens
     level = conversation.thinking
+    if level is not None and level in traits.thinking:
+        _write_as_told(conversation, level, traits, body, dropped)
+        return
     if level is None or level is ThinkingLevel.OFF:
         if level is ThinkingLevel.OFF:
             body["thinking"] = {"type": "disabled"}
@@ -94,9 +98,26 @@ def write_thinking(conversation: Conversation, traits: HostTraits, body: dict[st
             dropped.add(key)
 
 
-def _must_not_think(conversation: Conversation) -> bool:
+def _write_as_told(
+    conversation: Conversation, level: ThinkingLevel, traits: HostTraits, body: dict[str, Any], dropped: Dropped
+) -> None:
+    """Set what the host's profile has for a level. Such a model thinks as much as it likes within `max_tokens`."""
+    asked = conversation.sampling.max_tokens
+    thinks = level is not ThinkingLevel.OFF
+    body["max_tokens"] = traits.default_max_tokens + thinks * _BUDGETS.get(level, 0) if asked is None else asked
+    said = {} if thinks and _is_forced(conversation) else traits.thinking[level]
+    if not said:
+        dropped.add("think")
+    body.update({name: dict(value) if isinstance(value, Mapping) else value for name, value in said.items()})
+
+
+def _is_forced(conversation: Conversation) -> bool:
     choice = conversation.tool_choice
-    if choice is not None and choice.mode in {"required", "named"} and conversation.tools:
+    return choice is not None and choice.mode in {"required", "named"} and bool(conversation.tools)
+
+
+def _must_not_think(conversation: Conversation) -> bool:
+    if _is_forced(conversation):
         return True
     messages = conversation.messages
     if not messages or messages[-1].role is not Role.TOOL:

@@ -7,6 +7,7 @@ vLLM, llama.cpp, DeepSeek, OpenRouter and Ollama write.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, assert_never
 
@@ -76,14 +77,20 @@ def write_chat(conversation: Conversation, traits: HostTraits, dropped: Dropped)
         _write_tool_choice(conversation, body)
     if conversation.format is not None:
         body["response_format"] = _write_format(conversation.format)
-    if conversation.thinking is ThinkingLevel.OFF:
-        # Models that cannot think refuse the option altogether, and for them this is already so.
-        dropped.add("think")
-    elif conversation.thinking is not None:
-        body["reasoning_effort"] = LEVELS[conversation.thinking]
+    if conversation.thinking is not None:
+        body |= _write_effort(conversation.thinking, traits, dropped)
     if conversation.verbosity is not None:
         body["verbosity"] = conversation.verbosity
     return body
+
+
+def _write_effort(level: ThinkingLevel, traits: HostTraits, dropped: Dropped) -> Mapping[str, Any]:
+    # Models that cannot think refuse the option altogether, and for them `OFF` is already so.
+    usual = {} if level is ThinkingLevel.OFF else {"reasoning_effort": LEVELS[level]}
+    said = traits.thinking.get(level, usual)
+    if not said:
+        dropped.add("think")
+    return said
 
 
 def write_person(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def write_response_request(conversation: Conversation, traits: HostTraits, dropp
         "store": False,
         **_write_sampling(conversation, traits, dropped),
         **_write_tools(conversation),
-        **_write_reasoning(conversation, dropped),
+        **_write_reasoning(conversation, traits, dropped),
         **write_person(conversation, traits, dropped),
     }
     if instructions:
@@ -186,14 +186,16 @@ def _write_tool(tool: Tool) -> dict[str, Any]:
     return {**written, "description": tool.description} if tool.description else written
 
 
-def _write_reasoning(conversation: Conversation, dropped: Dropped) -> dict[str, Any]:
+def _write_reasoning(conversation: Conversation, traits: HostTraits, dropped: Dropped) -> dict[str, Any]:
     level = conversation.thinking
     if level is None:
         return {}
-    if level is ThinkingLevel.OFF:
-        # Models that cannot think refuse the option altogether, and for them this is already so.
-        dropped.add("think")
-        return {}
+    if level in traits.thinking or level is ThinkingLevel.OFF:
+        # Models that cannot think refuse the option altogether, and for them `OFF` is already so.
+        said = dict(traits.thinking.get(level, {}))
+        if not said:
+            dropped.add("think")
+        return said
     reasoning = {"effort": LEVELS[level]}
     if conversation.reasoning_summary is not None:
         reasoning["summary"] = conversation.reasoning_summary

@@ -1,0 +1,231 @@
+"""What is known of a host, as data: lines of a shipped profile, and those that an operator writes in their place."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from ollama_router_core.api.version_patterns import LONGEST_PATTERN, is_version_pattern
+from ollama_router_core.config.sections import Section
+from ollama_router_core.config.value_types import FieldName, FieldValue
+from ollama_router_core.config.words import Words
+from ollama_router_core.errors import ConfigError
+
+__all__ = [
+    "Bounds",
+    "CallIdRule",
+    "HostProfile",
+    "ProfileLine",
+    "ProfileName",
+    "ProfileSettings",
+    "Takes",
+    "Thinking",
+    "parse_addresses",
+    "parse_profile",
+]
+
+ProfileName = Literal[
+    "none", "anthropic", "azure", "azure-models", "bedrock", "deepseek", "gemini", "github-models", "groq", "litellm",
+    "llama.cpp", "lm-studio", "localai", "mistral", "ollama", "ollama.com", "openai", "openrouter", "sglang", "tgi",
+    "together", "vllm", "xai",
+]  # fmt: skip
+RouteName = Literal[
+    "openai_chat", "openai_completions", "openai_embeddings", "openai_responses", "anthropic_messages", "ollama_chat",
+    "ollama_generate", "ollama_embed", "ollama_embeddings",
+]  # fmt: skip
+Effort = Literal["disabled", "enabled", "low", "medium", "high", "max"]
+Scalar = str | bool | int | float | None
+Thinking = dict[Effort, dict[str, Any]]
+"""How much to think, and the members of a request that say so; no members: it cannot be said."""
+
+_MEMBER = re.compile(r"[A-Za-z0-9_]{1,64}(?:\.[A-Za-z0-9_]{1,64}){0,3}", re.ASCII)
+_DATE = re.compile(r"20\d\d-[01]\d-[0-3]\d", re.ASCII)
+
+
+def _pattern(text: str) -> str:
+    if not is_version_pattern(text):
+        raise ValueError(f"expected a pattern of at most {LONGEST_PATTERN} characters, such as gpt-{{5..}}*")
+    return text
+
+
+def _member(text: str) -> str:
+    if not _MEMBER.fullmatch(text):
+        raise ValueError("expected the name of a member such as `temperature`, or a dotted one such as `thinking.type`")
+    return text
+
+
+def _date(text: str) -> str:
+    if not _DATE.fullmatch(text):
+        raise ValueError("expected a date such as 2026-11-29")
+    return text
+
+
+ModelPattern = Annotated[str, AfterValidator(_pattern), Words("a pattern such as `gpt-{5..}*`")]
+Member = Annotated[str, AfterValidator(_member), Words("the name of a member")]
+
+
+Number = Annotated[int | float, Words("a number")]
+
+
+class Bounds(Section):
+    """The bounds of a number."""
+
+    min: Number | None = Field(default=None, description="What is smaller becomes this.")
+    max: Number | None = Field(default=None, description="What is larger becomes this.")
+
+
+class CallIdRule(Section):
+    """Which ids of tool calls a host takes."""
+
+    alphabet: Literal["any", "word", "alphanumeric"] = Field(
+        default="any", description="`word` is letters, digits, - and _; `alphanumeric` is letters and digits."
+    )
+    longest: Annotated[int, Field(ge=1, le=1024)] = Field(default=256, description="Most characters.")
+    exact: bool = Field(default=False, description="Whether an id must be exactly that long.")
+    spares_kimi: bool = Field(default=False, description="Whether ids of Kimi's models are left alone.")
+
+
+class Takes(Section):
+    """What a host takes of a conversation; null leaves it to the lines before, or to what its dialect has in common."""
+
+    later_system: Literal["kept", "folded", "wrapped"] | None = Field(
+        default=None,
+        description="A system message after the first turn: kept, folded into the first one, or wrapped into the"
+        " user's turn.",
+    )
+    prefill: bool | None = Field(
+        default=None, description="Whether the last message may be the assistant's, for the model to go on with."
+    )
+    image_types: tuple[str, ...] | None = Field(default=None, strict=False, description="Media types of images.")
+    image_addresses: bool | None = Field(default=None, description="Whether it fetches images by address.")
+    file_types: tuple[str, ...] | None = Field(
+        default=None, strict=False, description="Media types of files beside plain texts."
+    )
+    file_addresses: bool | None = Field(default=None, description="Whether it fetches files by address.")
+    result_images: bool | None = Field(default=None, description="Whether a tool's result may hold images.")
+    result_files: bool | None = Field(default=None, description="Whether a tool's result may hold files.")
+    call_ids: CallIdRule | None = Field(default=None, description="The ids of tool calls it takes.")
+    call_proof: str | None = Field(
+        default=None,
+        description="What stands for the `thought_signature` of a tool call that came back without its own.",
+    )
+    call_thoughts: bool | None = Field(
+        default=None,
+        description="Whether a message with tool calls must have `reasoning_content`, if only an empty one.",
+    )
+    refused_in_messages: tuple[Member, ...] | None = Field(
+        default=None, strict=False, description="Members that no message may have, such as `name`."
+    )
+    thoughts: Literal["none", "as_given", "reasoning_content", "reasoning"] | None = Field(
+        default=None, description="The member in which earlier thoughts go back."
+    )
+    members: tuple[Literal["user", "safety_identifier", "prompt_cache_key", "service_tier"], ...] | None = Field(
+        default=None, strict=False, description="Optional members of an OpenAI request."
+    )
+    thinking: Thinking | None = Field(
+        default=None,
+        description="How much to think (disabled, enabled, low, medium, high, max), and the members that say so.",
+    )
+    max_tokens_key: Literal["max_tokens", "max_completion_tokens"] | None = Field(
+        default=None, description="Name of the output limit."
+    )
+    default_max_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Output limit for an Anthropic API when the client sets none."
+    )
+    extensions: bool | None = Field(default=None, description="Whether it takes top_k, min_p and repeat_penalty.")
+    responses: bool | None = Field(default=None, description="Whether it has `/v1/responses` itself.")
+    schemas: bool | None = Field(default=None, description="Whether it keeps to the schema it is given.")
+    stream_usage: bool | None = Field(default=None, description="Whether it takes `stream_options.include_usage`.")
+
+
+class ProfileLine(Section):
+    """One thing that is known of a host."""
+
+    models: tuple[ModelPattern, ...] = Field(
+        default=(), strict=False, examples=[["gpt-{5..}*"]], description="The host's names of models; empty means all."
+    )
+    unless: tuple[ModelPattern, ...] = Field(default=(), strict=False, description="Models that it is not about.")
+    routes: tuple[RouteName, ...] = Field(
+        default=(), strict=False, examples=[["openai_chat"]], description="Routes of the host; empty means all."
+    )
+    when: dict[Member, bool | list[Scalar]] = Field(
+        default_factory=dict,
+        description="Members that must be there (true), must not (false), or must have one of the values listed.",
+    )
+    rename: dict[Member, Member] = Field(default_factory=dict, description="Members to send under another name.")
+    drop: tuple[Member, ...] = Field(default=(), strict=False, examples=[["seed"]], description="Members to leave out.")
+    replace: dict[Member, dict[str, Scalar]] = Field(
+        default_factory=dict, description="Values to send in place of others; null leaves the member out."
+    )
+    clamp: dict[Member, Bounds] = Field(default_factory=dict, description="Bounds of numbers.")
+    set: dict[Member, Any] = Field(default_factory=dict, description="Members that always have this value.")
+    default: dict[Member, Any] = Field(default_factory=dict, description="Members to add where they are missing.")
+    takes: Takes = Field(default_factory=Takes, description="What the host takes of a conversation.")
+    headers: dict[FieldName, FieldValue] = Field(
+        default_factory=dict, description="Header fields that a request must have; a client's own of the name stays."
+    )
+    retry: tuple[Annotated[int, Field(ge=400, le=599)], ...] | None = Field(
+        default=None, strict=False, description="Statuses after which the same request may be sent again."
+    )
+    source: str | None = Field(default=None, description="The page it was read from.")
+    read: Annotated[str, AfterValidator(_date), Words("a date")] | None = Field(
+        default=None, description="When it was read."
+    )
+
+
+class ProfileSettings(Section):
+    """Which profile a host has, and what is different. A plain text is the profile's name."""
+
+    base: ProfileName | None = Field(
+        default=None, description="The shipped profile; null guesses it from the address, `none` is none."
+    )
+    without: tuple[str, ...] = Field(
+        default=(), strict=False, description="Lines of it that do not hold for this host."
+    )
+    lines: dict[str, ProfileLine] = Field(
+        default_factory=dict,
+        examples=["no_seed"],
+        description="Further lines by name; one with the name of a shipped line stands in its place.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_is_base(cls, values: Any) -> Any:
+        return {"base": values} if isinstance(values, str) else values
+
+
+class HostProfile(Section):
+    """A shipped profile."""
+
+    title: str = Field(description="The host's name, for people.")
+    extends: ProfileName | None = Field(default=None, description="The profile whose lines come first.")
+    lines: dict[str, ProfileLine] = Field(description="What is known of it, by name.")
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader without dates, which stay texts."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own class attribute
+        first: [(tag, regex) for tag, regex in pairs if tag != "tag:yaml.org,2002:timestamp"]
+        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def parse_profile(name: str, text: str) -> HostProfile:
+    """Parse the text of a shipped profile.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        return HostProfile.model_validate(yaml.load(text, Loader=_Loader))  # noqa: S506 - a safe loader
+    except (yaml.YAMLError, ValidationError) as error:
+        raise ConfigError(f"the profile {name} cannot be read: {error}") from None
+
+
+def parse_addresses(text: str) -> dict[ProfileName, tuple[str, ...]]:
+    """Parse the list of addresses by which profiles are guessed: the name of a profile to hosts, domains and ports."""
+    return {name: tuple(addresses) for name, addresses in yaml.safe_load(text).items()}

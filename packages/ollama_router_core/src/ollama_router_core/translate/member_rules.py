@@ -1,0 +1,146 @@
+"""What a host makes of the members of a request: those it refuses, bounds, renames or cannot do without.
+
+A rule works on a request in the host's own dialect, whether it was translated into it or came in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from ollama_router_core.translate.json_reader import Dropped
+
+__all__ = ["MemberRule", "Members", "apply_rules"]
+
+Bounds = tuple[float | None, float | None]
+Condition = bool | tuple[Any, ...]
+
+
+class MemberRule(Struct, frozen=True, kw_only=True):
+    """One rule; names of members are dotted for nested ones. Null counts as absent.
+
+    Attributes:
+        when: members that must be there (True), must not (False), or must have one of these values.
+        rename: names and those to send in their place.
+        drop: what is left out.
+        replace: by name, values (as text) and what stands for them; None leaves the member out.
+        clamp: by name, the lowest and the highest value.
+        set: values whatever was there.
+        default: values where there was none.
+    """
+
+    when: tuple[tuple[str, Condition], ...] = ()
+    rename: tuple[tuple[str, str], ...] = ()
+    drop: tuple[str, ...] = ()
+    replace: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    clamp: tuple[tuple[str, Bounds], ...] = ()
+    set: tuple[tuple[str, Any], ...] = ()
+    default: tuple[tuple[str, Any], ...] = ()
+
+
+class Members:
+    """The members of a request, read when a rule asks for them. `changes` maps top-level names to values, or to None.
+
+    `read` returns the value of a top-level member, None if there is none.
+    """
+
+    def __init__(self, read: Callable[[str], Any]) -> None:
+        self._read = read
+        self.changes: dict[str, Any] = {}
+
+    def get(self, name: str) -> Any:
+        """Return a member's value, None if it is absent or null."""
+        key, *path = name.split(".")
+        value = self.changes[key] if key in self.changes else self._read(key)
+        for step in path:
+            value = value.get(step) if isinstance(value, dict) else None
+        return value
+
+    def put(self, name: str, value: Any) -> None:
+        """Give a member a value, None to leave it out; objects on the way are made, and are left out once empty."""
+        key, *path = name.split(".")
+        self.changes[key] = _put(self.get(key), path, value)
+
+
+def _put(found: Any, path: list[str], value: Any) -> Any:
+    if not path:
+        return value
+    members = dict(found) if isinstance(found, dict) else {}
+    members[path[0]] = _put(members.get(path[0]), path[1:], value)
+    if members[path[0]] is None:
+        del members[path[0]]
+    return members or None
+
+
+def apply_rules(members: Members, rules: Iterable[MemberRule], dropped: Dropped) -> None:
+    """Change the members as the rules say, one after the other; what was changed is noted."""
+    for rule in rules:
+        if all(_holds(members.get(name), condition) for name, condition in rule.when):
+            _apply(members, rule, dropped)
+
+
+def _holds(value: Any, condition: Condition) -> bool:
+    if isinstance(condition, bool):
+        return (value is not None and value != []) is condition
+    return value in condition
+
+
+def _apply(members: Members, rule: MemberRule, dropped: Dropped) -> None:
+    for name, other in rule.rename:
+        _rename(members, name, other, dropped)
+    for name in rule.drop:
+        _drop(members, name, dropped)
+    for name, values in rule.replace:
+        found = members.get(name)
+        if found is not None and (text := _text(found)) in values:
+            _change(members, name, values[text], dropped)
+    for name, bounds in rule.clamp:
+        _clamp(members, name, bounds, dropped)
+    for name, value in rule.set:
+        if members.get(name) != value:
+            _change(members, name, value, dropped)
+    for name, value in rule.default:
+        if members.get(name) is None:
+            _change(members, name, value, dropped)
+
+
+def _rename(members: Members, name: str, other: str, dropped: Dropped) -> None:
+    value = members.get(name)
+    if value is None:
+        return
+    members.put(name, None)
+    if members.get(other) is None:
+        members.put(other, value)
+        dropped.add(f"{name}->{other}")
+    else:
+        dropped.add(name)
+
+
+def _drop(members: Members, name: str, dropped: Dropped) -> None:
+    if members.get(name) is not None:
+        members.put(name, None)
+        dropped.add(name)
+
+
+def _clamp(members: Members, name: str, bounds: Bounds, dropped: Dropped) -> None:
+    value, (low, high) = members.get(name), bounds
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if low is not None and value < low:
+        _change(members, name, low, dropped)
+    elif high is not None and value > high:
+        _change(members, name, high, dropped)
+
+
+def _change(members: Members, name: str, value: Any, dropped: Dropped) -> None:
+    members.put(name, value)
+    plain = isinstance(value, str | int | float | bool)
+    dropped.add(f"{name}={_text(value)}" if plain else name)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

@@ -1,0 +1,113 @@
+"""What a host makes of the messages of a request in its own dialect, where the last word is the host's.
+
+Messages that need no change stay the very objects they were, so that their text can be sent as it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from ollama_router_core.translate.json_reader import Dropped
+from ollama_router_core.translate.lenient_json import list_of, object_of
+
+__all__ = ["MessageRules", "ruled_messages"]
+
+_GO_ON = "(go on from where your last message ends)"
+_SYSTEM = frozenset({"system", "developer"})
+
+
+class MessageRules(Struct, frozen=True, kw_only=True):
+    """What must be true of messages.
+
+    Attributes:
+        prefill: whether the last message may be the assistant's, with what it begins to say.
+        later_system: whether a system message may stand behind the first turn.
+        call_proof: what stands for the proof of a call that has none, empty where none is asked for.
+        call_thoughts: whether a message with calls must have thoughts, empty ones at least.
+        refused: members that no message may have.
+    """
+
+    prefill: bool = True
+    later_system: bool = True
+    call_proof: str = ""
+    call_thoughts: bool = False
+    refused: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> tuple[bytes, ...]:
+        """Words without which no message can need a change, empty if any may."""
+        if not self.prefill:
+            return ()
+        about_calls = (b"tool_calls",) if self.call_proof or self.call_thoughts else ()
+        about_roles = () if self.later_system else (b"system", b"developer")
+        return (*about_calls, *about_roles, *(name.encode() for name in self.refused))
+
+
+def ruled_messages(messages: Sequence[Any], rules: MessageRules, dropped: Dropped) -> list[Any]:
+    """Return the messages as the host takes them; those behind the last one given are new."""
+    ruled = list(messages)
+    if not rules.later_system:
+        ruled = _without_later_system(ruled, dropped)
+    if rules.refused:
+        ruled = [_without(message, rules.refused, dropped) for message in ruled]
+    if rules.call_proof:
+        ruled = [_with_proofs(message, rules.call_proof) for message in ruled]
+    if rules.call_thoughts:
+        ruled = [_with_thoughts(message) for message in ruled]
+    last = object_of(ruled[-1]) if ruled else {}
+    if not rules.prefill and last.get("role") == "assistant":
+        ruled.append({"role": "user", "content": _GO_ON})
+        dropped.add("messages.prefill")
+    return ruled
+
+
+def _without_later_system(messages: list[Any], dropped: Dropped) -> list[Any]:
+    begun, ruled = False, list[Any]()
+    for message in messages:
+        fields = object_of(message)
+        is_system = fields.get("role") in _SYSTEM
+        begun = begun or not is_system
+        if begun and is_system:
+            ruled.append({**fields, "role": "user", "content": _wrapped(fields.get("content"))})
+            dropped.add("messages.role=user")
+        else:
+            ruled.append(message)
+    return ruled
+
+
+def _wrapped(content: Any) -> Any:
+    if isinstance(content, str):
+        return f"<system>\n{content}\n</system>"
+    return [{"type": "text", "text": "<system>"}, *list_of(content), {"type": "text", "text": "</system>"}]
+
+
+def _without(message: Any, refused: tuple[str, ...], dropped: Dropped) -> Any:
+    fields = object_of(message)
+    found = [name for name in refused if name in fields]
+    for name in found:
+        dropped.add(f"messages.{name}")
+    return {name: value for name, value in fields.items() if name not in found} if found else message
+
+
+def _with_proofs(message: Any, proof: str) -> Any:
+    """Add a proof to the first call of each message that has none: that is the one which is checked."""
+    fields = object_of(message)
+    calls = [object_of(call) for call in list_of(fields.get("tool_calls"))]
+    if not calls or any(_google(call).get("thought_signature") for call in calls):
+        return message
+    extra = {**object_of(calls[0].get("extra_content")), "google": {**_google(calls[0]), "thought_signature": proof}}
+    return {**fields, "tool_calls": [{**calls[0], "extra_content": extra}, *calls[1:]]}
+
+
+def _google(call: dict[str, Any]) -> dict[str, Any]:
+    return object_of(object_of(call.get("extra_content")).get("google"))
+
+
+def _with_thoughts(message: Any) -> Any:
+    fields = object_of(message)
+    if not list_of(fields.get("tool_calls")) or isinstance(fields.get("reasoning_content"), str):
+        return message
+    return {**fields, "reasoning_content": ""}

@@ -1,0 +1,81 @@
+"""The rules of a host for one model and route, applied to a request in the host's dialect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from ollama_router_core.api.strict_json import JsonObject
+from ollama_router_core.translate.errors import UntranslatableRequest
+from ollama_router_core.translate.json_reader import Dropped
+from ollama_router_core.translate.json_text import JsonError, encode_exactly
+from ollama_router_core.translate.member_rules import MemberRule, Members, apply_rules
+from ollama_router_core.translate.message_rules import MessageRules, ruled_messages
+
+__all__ = ["NO_RULES", "RequestRules", "ruled_changes", "with_rules"]
+
+_MESSAGES = "messages"
+_NO_MESSAGE_RULES = MessageRules()
+
+
+class RequestRules(Struct, frozen=True, kw_only=True):
+    """What a host wants of a request; false when it wants nothing."""
+
+    members: tuple[MemberRule, ...] = ()
+    messages: MessageRules = _NO_MESSAGE_RULES
+
+    def __bool__(self) -> bool:
+        return bool(self.members) or self.messages != _NO_MESSAGE_RULES
+
+
+NO_RULES = RequestRules()
+
+
+def with_rules(body: dict[str, Any], rules: RequestRules, dropped: Dropped) -> dict[str, Any]:
+    """Return a body that was written for the host, as the host takes it."""
+    members = Members(body.get)
+    apply_rules(members, rules.members, dropped)
+    messages = body.get(_MESSAGES)
+    if isinstance(messages, list):
+        members.changes[_MESSAGES] = ruled_messages(messages, rules.messages, dropped)
+    merged = {**body, **members.changes}
+    return {key: value for key, value in merged.items() if value is not None}
+
+
+def ruled_changes(document: JsonObject, rules: RequestRules) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    """Return what to change in a client's own text: JSON text by key, None to leave a key out; and what to say of it.
+
+    Raises:
+        UntranslatableRequest: a value that has to be written anew cannot be.
+    """
+    dropped = Dropped()
+    members = Members(document.get)
+    apply_rules(members, rules.members, dropped)
+    try:
+        changes = {key: None if value is None else _text(value) for key, value in members.changes.items()}
+        if (messages := _ruled_messages(document, rules.messages, dropped)) is not None:
+            changes[_MESSAGES] = messages
+    except JsonError as error:
+        raise UntranslatableRequest(f"the body cannot be carried over: {error}") from None
+    return changes, dropped.names()
+
+
+def _ruled_messages(document: JsonObject, rules: MessageRules, dropped: Dropped) -> str | None:
+    """Return the text of the messages, None if it stays; messages without a change keep theirs."""
+    if rules == _NO_MESSAGE_RULES or (rules.words and not document.mentions(_MESSAGES, rules.words)):
+        return None
+    messages = document.get(_MESSAGES)
+    if not isinstance(messages, list):
+        return None
+    ruled = ruled_messages(messages, rules, dropped)
+    same = [place < len(messages) and new is messages[place] for place, new in enumerate(ruled)]
+    if all(same):
+        return None
+    texts = [each.decode() for each in document.elements(_MESSAGES)]
+    parts = (texts[place] if same[place] else _text(new) for place, new in enumerate(ruled))
+    return f"[{','.join(parts)}]"
+
+
+def _text(value: Any) -> str:
+    return encode_exactly(value).decode()

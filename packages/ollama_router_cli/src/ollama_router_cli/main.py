@@ -32,6 +32,7 @@ COMMANDS = {
     "status": "Show the state of the router and its servers.",
     "console": "Open the web console.",
     "servers": "Show servers of a running router, drain them and take them back.",
+    "hosts": "Show external hosts of the config, and what is known of them.",
     "models": "Show models of a running router; pull, load and delete them.",
     "operations": "Show operations on models, cancel them, try them again.",
     "queue": "Show who waits for a server.",

@@ -11,6 +11,7 @@ import typer
 from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
 from ollama_router_cli.rendering.streams import print_json, print_note, print_result
 from ollama_router_cli.sources.settings import read_settings
+from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config import (
     Config,
     changed_paths,
@@ -23,6 +24,7 @@ from ollama_router_core.config import (
 )
 from ollama_router_core.config.settings import Tls
 from ollama_router_core.errors import ConfigError
+from ollama_router_core.outbound.host_profiles import with_guessed_profiles
 from ollama_router_server.coordination.between_routers import unshared
 from ollama_router_server.upstream.targets import missing_keys
 
@@ -96,11 +98,13 @@ def show(*, config: ConfigOption = None, environment: EnvironmentOption = None, 
     The output is YAML that can be used as a config; passwords are hidden.
     """
     settings = read_settings(config, environment)
-    shown = redacted(settings.config)
+    shown, guessed = with_guessed_profiles(redacted(settings.config), shipped_profiles())
     if as_json:
         print_json(shown.model_dump(mode="json", by_alias=True))
         return
     print_result(f"# {settings.source}")
+    for name, profile in guessed.items():
+        print_result(f"# external_hosts.{name}.profile: {profile}, guessed from the address")
     print_result(dump_config(shown).rstrip("\n"))
 
 

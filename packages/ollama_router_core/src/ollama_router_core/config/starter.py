@@ -61,7 +61,7 @@ def render_starter(probed: Sequence[ProbedServer] = ()) -> str:
         "# Paid models are served only by explicit assignment, and only to users who were granted the host.",
         "external_hosts_for: granted",
         "#external_hosts:",
-        "  #openai: {host: api.openai.com, api_key_env: OPENAI_API_KEY}",
+        "  #openai: {host: api.openai.com, api_key_env: OPENAI_API_KEY} # profile: openai, by its address",
         "#model_config:",
         "  #explicit_assignments: {gpt-4o: openai}",
     ]

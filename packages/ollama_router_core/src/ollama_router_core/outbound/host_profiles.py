@@ -19,7 +19,7 @@ from ollama_router_core.config.host_profiles import (
     parse_addresses,
     parse_profile,
 )
-from ollama_router_core.config.settings import ExternalHost
+from ollama_router_core.config.settings import Config, ExternalHost
 from ollama_router_core.translate import (
     Accepts,
     CallIds,
@@ -32,7 +32,7 @@ from ollama_router_core.translate import (
     codec_of,
 )
 
-__all__ = ["HostFacts", "Profile", "ProfileSource", "SourcedLine", "profile_of"]
+__all__ = ["HostFacts", "Profile", "ProfileSource", "SourcedLine", "profile_of", "with_guessed_profiles"]
 
 _MOST_REMEMBERED = 256
 _LEVELS: Mapping[str, ThinkingLevel] = {
@@ -168,6 +168,17 @@ def profile_of(name: str, host: ExternalHost, source: ProfileSource) -> Profile:
     if settings:
         lines["settings"] = SourcedLine(name="settings", line=ProfileLine(takes=Takes(**settings)), place=place)
     return Profile(base, lines.values(), guessed=wanted.base is None)
+
+
+def with_guessed_profiles(config: Config, source: ProfileSource) -> tuple[Config, dict[str, ProfileName]]:
+    """Return the config with every profile named that the addresses tell of, and those by the names of their hosts."""
+    unnamed = {name: host for name, host in config.external_hosts.items() if host.profile.base is None}
+    guessed = {name: source.guess(host) for name, host in unnamed.items()}
+    hosts = dict(config.external_hosts)
+    for name, base in guessed.items():
+        profile = hosts[name].profile.model_copy(update={"base": base})
+        hosts[name] = hosts[name].model_copy(update={"profile": profile})
+    return config.model_copy(update={"external_hosts": hosts}), guessed
 
 
 def _is_old(query: str) -> bool:

@@ -184,6 +184,11 @@ class ExternalHost(Section):
         default_factory=ProfileSettings,
         description="What is known of the host, see [host profiles](host-profiles.md): a profile's name, or a table.",
     )
+    learn_unsupported: bool = Field(
+        default=False,
+        description="true asks once more without a parameter that a 400 or 422 of the host names and the profile does"
+        " not know, and leaves it out for that model from then on.",
+    )
     max_tokens_key: Literal["max_tokens", "max_completion_tokens"] | None = Field(
         default=None,
         description="Name of the output limit in an OpenAI API; null goes by the profile, otherwise max_tokens.",

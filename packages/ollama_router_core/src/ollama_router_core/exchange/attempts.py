@@ -41,6 +41,7 @@ from ollama_router_core.routing.forwarding import (
     forward,
     outcome_of_status,
 )
+from ollama_router_core.translate import REFUSING_STATUSES, refused_member
 
 __all__ = ["LONGEST_ERROR", "Answer", "forward_request", "read_error", "release"]
 
@@ -53,7 +54,7 @@ class Answer(Struct, eq=False):
     """An answer whose head has arrived; `complete` once all of its body was taken.
 
     One of the ranking's has a permit, which `release` ends, and facts about the server to learn from. `held` is the
-    beginning of its body, where that was looked at.
+    beginning of its body, where that was looked at, `asked` what was sent to a host that may be asked again.
     """
 
     destination: Destination
@@ -65,6 +66,7 @@ class Answer(Struct, eq=False):
     held: Piece | None = None
     heartbeat: StreamHeartbeat | None = None
     counts_unasked: bool = False
+    asked: Outbound | None = None
     complete: bool = False
     released: bool = False
 
@@ -173,6 +175,8 @@ def _try(
     try:
         answer = yield from _answer(environment, context, request, destination, heartbeat, repeatable=repeatable)
         context.reached = started + answer.upstream.connect_seconds
+        if destination.learns and (yield from _learned(environment, context, answer)):
+            answer = yield from _answer(environment, context, request, destination, heartbeat, repeatable=repeatable)
         answer.permit = permit
         return (yield from _judged(environment, context, request, answer, permit)), answer
     except UpstreamError as error:
@@ -197,14 +201,41 @@ def _answer(
         UpstreamError: it does not come.
     """
     recall = environment.thoughts.recall(context.user_id)
-    outbound = yield from computed(work_of(request, destination), partial(prepare, request, destination, recall))
+    without = _refused_before(environment, request, destination) if destination.learns else ()
+    preparing = partial(prepare, request, destination, recall, without=without)
+    outbound = yield from computed(work_of(request, destination), preparing)
     context.changed = outbound.dropped
     sent = note_sent(environment.fleet, destination.name, request, environment.now())
     outgoing = _outgoing(context, destination, outbound, repeatable=repeatable)
     upstream = yield from _head(context, outgoing, heartbeat)
     answer = Answer(destination, upstream, None, sent, outbound.translation, redactor_for(destination))
     answer.counts_unasked, answer.heartbeat = outbound.asks_for_usage, heartbeat
+    if destination.learns:
+        answer.asked = outbound
     return answer
+
+
+def _refused_before(environment: Environment, request: ParsedRequest, destination: Destination) -> tuple[str, ...]:
+    """Members that the host has refused for this model."""
+    return environment.refusals.members(destination.name, destination.model_there(request.route.model_text or ""))
+
+
+def _learned(environment: Environment, context: RequestContext, answer: Answer) -> Steps[bool]:
+    """Whether the host refuses a member that can be left out: that is remembered, and its answer given back.
+
+    Raises:
+        UpstreamError: the error broke off.
+    """
+    asked, name = answer.asked, answer.destination.name
+    if asked is None or asked.model is None or answer.status not in REFUSING_STATUSES or context.head_written:
+        return False
+    body = yield from _look_at(answer)
+    member = refused_member(answer.status, body, asked.members)
+    if member is None or not environment.refusals.learn(name, asked.model, member):
+        return False
+    context.changes = (*context.changes, f"{member} left out because {name} refuses it for {asked.model}")
+    yield Release((answer.upstream,))
+    return True
 
 
 def _judged(

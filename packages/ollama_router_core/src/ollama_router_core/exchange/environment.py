@@ -17,6 +17,7 @@ from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.outbound.destinations import Destination
+from ollama_router_core.outbound.learned_refusals import LearnedRefusals
 from ollama_router_core.translate import KeptThoughts
 
 __all__ = ["Clock", "Environment", "Fleet", "LastUploads", "Limits"]
@@ -146,6 +147,7 @@ class Environment:
         self.models_changed = models_changed
         self.last_uploads: LastUploads = OrderedDict()
         self.thoughts = KeptThoughts()
+        self.refusals = LearnedRefusals()
         self.reconfigure(config)
 
     def reconfigure(self, config: Config) -> None:

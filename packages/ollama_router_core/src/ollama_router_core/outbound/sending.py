@@ -17,6 +17,7 @@ from ollama_router_core.api.endpoints import Family
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.api.strict_json import parse_object
 from ollama_router_core.api.value_counts import MOST_VALUES, too_many_values
+from ollama_router_core.errors import RequestError
 from ollama_router_core.outbound.destinations import Destination, Fields
 from ollama_router_core.outbound.host_profiles import HostFacts
 from ollama_router_core.outbound.stream_usage import asking_for_usage
@@ -143,13 +144,25 @@ class Outbound(Struct, frozen=True, kw_only=True):
     dropped: tuple[str, ...] = ()
     retry: frozenset[int] | None = None
 
+    @property
+    def members(self) -> frozenset[str]:
+        """The names of the body's top-level members, none if it is not a JSON object."""
+        try:
+            return frozenset(parse_object(self.body).keys)
+        except RequestError:
+            return frozenset()
+
     def __repr__(self) -> str:
         """Without the body: it holds what people write."""
         return f"Outbound(target={self.target!r}, body=<{len(self.body)} bytes>, model={self.model!r})"
 
 
-def prepare(request: ParsedRequest, destination: Destination, recall: Recall | None = None) -> Outbound:
+def prepare(
+    request: ParsedRequest, destination: Destination, recall: Recall | None = None, *, without: tuple[str, ...] = ()
+) -> Outbound:
     """Build a request for a destination; `recall` gives thoughts that the client could not send back.
+
+    An external host gets it `without` these members, whatever its profile says.
 
     Raises:
         UntranslatableRequest: the host speaks another API, and the request cannot be said in it.
@@ -163,8 +176,8 @@ def prepare(request: ParsedRequest, destination: Destination, recall: Recall | N
         headers = () if request.form is None else _content_type(request)
         return _counted(request, _SERVER, target=destination.own_path(request.target), headers=headers, model=asked)
     if codec_of(destination.family).serves(request.endpoint, destination.traits):
-        return _as_it_is(request, destination, asked)
-    return _translated(request, destination, asked, recall)
+        return _as_it_is(request, destination, asked, without)
+    return _translated(request, destination, asked, recall, without)
 
 
 def work_of(request: ParsedRequest, destination: Destination) -> int:
@@ -201,14 +214,15 @@ def _only_enables_thinking(request: ParsedRequest) -> bool:
     )
 
 
-def _as_it_is(request: ParsedRequest, destination: Destination, asked: str) -> Outbound:
+def _as_it_is(request: ParsedRequest, destination: Destination, asked: str, without: tuple[str, ...]) -> Outbound:
     model = destination.model_there(asked)
     there = request if model == asked else request.with_model(model)
     target = destination.path_of(request.target, model)
     facts = destination.profile.facts(route_at(request.endpoint.path), model)
     dropped: tuple[str, ...] = ()
-    if facts.rules and there.document is not None:
-        changes, dropped = ruled_changes(there.document, facts.rules)
+    rules = facts.rules.without(without)
+    if rules and there.document is not None:
+        changes, dropped = ruled_changes(there.document, rules)
         there = there.edited(changes) if changes else there
     sent = _counted(there, facts, target=target, headers=_content_type(there), model=model)
     return replace(sent, dropped=dropped) if dropped else sent
@@ -236,7 +250,13 @@ def _content_type(request: ParsedRequest) -> Fields:
     return () if request.content_type is None else ((b"content-type", request.content_type),)
 
 
-def _translated(request: ParsedRequest, destination: Destination, asked: str, recall: Recall | None) -> Outbound:
+def _translated(
+    request: ParsedRequest,
+    destination: Destination,
+    asked: str,
+    recall: Recall | None,
+    without: tuple[str, ...] = (),
+) -> Outbound:
     source = route_at(request.endpoint.path)
     if source is None or request.document is None:
         raise UntranslatableRequest(
@@ -252,7 +272,7 @@ def _translated(request: ParsedRequest, destination: Destination, asked: str, re
         target=target,
         model=model,
         traits=facts.traits,
-        rules=facts.rules,
+        rules=facts.rules.without(without),
         recall=recall,
     )
     translation = Translation(client=source, host=said.route, stream=said.stream, options=said.reply_options)

@@ -31,6 +31,7 @@ from ollama_router_core.translate.host_errors import read_host_error
 from ollama_router_core.translate.kept_thoughts import KeptThoughts, Recall, TurnThoughts
 from ollama_router_core.translate.member_rules import MemberRule
 from ollama_router_core.translate.message_rules import MessageRules
+from ollama_router_core.translate.refused_members import REFUSING_STATUSES, refused_member
 from ollama_router_core.translate.registry import CODECS, ROUTES, codec_of, family_of_domain, route_at
 from ollama_router_core.translate.replies import ReplyIdentity
 from ollama_router_core.translate.reply_translation import (
@@ -46,6 +47,7 @@ from ollama_router_core.translate.stream_translation import StreamTranslator
 __all__ = [
     "CODECS",
     "NO_RULES",
+    "REFUSING_STATUSES",
     "ROUTES",
     "Accepts",
     "CallIds",
@@ -76,6 +78,7 @@ __all__ = [
     "error_tail",
     "family_of_domain",
     "read_host_error",
+    "refused_member",
     "route_at",
     "ruled_changes",
     "translate_error",

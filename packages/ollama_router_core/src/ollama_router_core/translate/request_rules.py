@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ollama_router_core.api.strict_json import JsonObject
 from ollama_router_core.translate.errors import UntranslatableRequest
@@ -27,6 +28,10 @@ class RequestRules(Struct, frozen=True, kw_only=True):
 
     def __bool__(self) -> bool:
         return bool(self.members) or self.messages != _NO_MESSAGE_RULES
+
+    def without(self, names: tuple[str, ...]) -> RequestRules:
+        """Return the rules with these members left out as well."""
+        return replace(self, members=(*self.members, MemberRule(drop=names))) if names else self
 
 
 NO_RULES = RequestRules()

@@ -1,0 +1,73 @@
+"""Which member of a request a host refuses, in the words that hosts have for it.
+
+OpenAI and Azure name it in `param`, Mistral and vLLM in a list of problems, all others in a sentence:
+
+    Unsupported parameter: 'temperature' is not supported with this model.
+    Unrecognized request argument supplied: foo
+    `temperature` is deprecated for this model.
+    top_k: Extra inputs are not permitted
+    Invalid JSON payload received. Unknown name "seed": Cannot find field.
+    Model grok-4 does not support parameter presencePenalty.
+    property 'logprobs' is unsupported
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from ollama_router_core.translate.json_text import JsonError, decode_patiently
+from ollama_router_core.translate.lenient_json import list_of, object_of, text_of
+
+__all__ = ["REFUSING_STATUSES", "refused_member"]
+
+REFUSING_STATUSES = frozenset({400, 422})
+_LONGEST_TEXT = 2000
+_NEVER = frozenset({"model", "messages", "input", "prompt", "system", "instructions", "tools", "stream", "max_tokens"})
+"""Without these a request would be another, or none."""
+_REFUSES = re.compile(
+    r"unsupported|not supported|n't support|not support |unknown (?:name|parameter|field|argument)|unrecogni[sz]ed"
+    r"|extra(?: inputs|_forbidden| fields)|not permitted|not allowed|deprecated|cannot both be specified"
+    r"|cannot find field",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r"[`'\"]([A-Za-z_][A-Za-z0-9_.]{0,63})[`'\"]")
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{1,63}")
+_HUMP = re.compile(r"(?<=[a-z0-9])([A-Z])")
+
+
+def refused_member(status: int, body: bytes, sent: Collection[str]) -> str | None:
+    """Return the member among those that were sent which an error says is refused, None if it says so of none."""
+    if status not in REFUSING_STATUSES:
+        return None
+    try:
+        value = decode_patiently(body)
+    except JsonError:
+        return None
+    if isinstance(value, list):  # Gemini's
+        value = next(iter(value), None)
+    candidates = _candidates(object_of(value))
+    return next((name for name in candidates if name in sent and name not in _NEVER), None)
+
+
+def _candidates(body: dict[str, Any]) -> Iterator[str]:
+    error = object_of(body.get("error"))
+    said = (error.get("message"), *(body.get(key) for key in ("message", "error", "detail")))
+    text = " ".join(map(text_of, said))[:_LONGEST_TEXT]
+    code = text_of(error.get("code"))
+    refuses = _REFUSES.search(text) is not None
+    if refuses or _REFUSES.search(code.replace("_", " ")):
+        yield text_of(error.get("param")).partition(".")[0]
+    for problems in (body.get("detail"), body.get("message"), object_of(body.get("message")).get("detail")):
+        yield from (_place(object_of(problem)) for problem in list_of(problems))
+    if refuses:
+        yield from (found[1].partition(".")[0] for found in _QUOTED.finditer(text))
+        yield from (_HUMP.sub(r"_\1", found[0]).lower() for found in _WORD.finditer(text))
+
+
+def _place(problem: dict[str, Any]) -> str:
+    """Return the top-level member that a validator's problem is about, empty for one deeper down."""
+    place = list_of(problem.get("loc"))
+    forbidden = problem.get("type") == "extra_forbidden" or _REFUSES.search(text_of(problem.get("msg")))
+    return text_of(place[1]) if forbidden and len(place) == 2 and place[0] == "body" else ""

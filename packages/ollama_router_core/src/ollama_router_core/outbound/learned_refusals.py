@@ -25,9 +25,11 @@ class LearnedRefusals:
         return found
 
     def learn(self, host: str, model: str, member: str) -> bool:
-        """Remember a refusal; says whether it is news that can be remembered."""
+        """Remember a refusal; says whether it is remembered now, as one learned from another request is."""
         known = self.members(host, model)
-        if member in known or len(known) >= _MOST_MEMBERS:
+        if member in known:
+            return True
+        if len(known) >= _MOST_MEMBERS:
             return False
         self._members[host, model] = (*known, member)
         if len(self._members) > _MOST_MODELS:

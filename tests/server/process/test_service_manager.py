@@ -91,6 +91,12 @@ class _Unheard:
 
     reloading = stopping = alive = accepting
 
+    def successor(self):
+        raise OSError
+
+    def succeeded(self, successor):
+        pass
+
 
 def test_a_worker_that_hangs_is_killed():
     """Half a minute without a sign of life is enough; `test_workers` shows that a dead one is started again."""

@@ -123,6 +123,11 @@ class Limits(Section):
         default=300.0,
         description="Seconds that open streams have to finish after SIGTERM.",
     )
+    lame_duck: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description="Seconds after SIGTERM for which requests are still taken, while `/readyz` answers 503 and each"
+        " answer ends its connection: what a load balancer needs to notice.",
+    )
 
 
 class Tls(Section):

@@ -42,10 +42,14 @@ class ProtocolLimits:
 
 @dataclass(slots=True)
 class Bounds:
-    """The limits of all connections of one front, and which are open; replacing limits takes effect at once."""
+    """The limits of all connections of one front, and which are open; replacing limits takes effect at once.
+
+    While `retiring`, an answer that begins is the last on its connection.
+    """
 
     limits: ProtocolLimits
     caps: ConnectionCaps = field(default_factory=ConnectionCaps)
+    retiring: bool = False
 
 
 USUAL_BOUNDS: Final = Bounds(ProtocolLimits())

@@ -123,6 +123,11 @@ class StrictProtocol(asyncio.Protocol):
         else:
             cycle.keep_alive = False
 
+    def retire(self) -> None:
+        """Another process takes new connections: the answer under way, or the next one, is the last on this one."""
+        if self._cycle is not None and not self._cycle.response_complete:
+            self._cycle.keep_alive = False
+
     def data_received(self, data: bytes) -> None:
         """Bytes have arrived."""
         if data == b"\r\n" and not self._requests.held and self._waits_for_answer():
@@ -174,8 +179,9 @@ class StrictProtocol(asyncio.Protocol):
         """Start to answer; what arrived of the body together with the head is there by then."""
         self._deadline.lift()
         self._bounds.caps.busy(self)
+        keep_alive = head.keep_alive and not self._bounds.retiring
         self._cycle = cycle = FrontCycle(
-            self, head.method, head.version, keep_alive=head.keep_alive, expect_100_continue=head.expects_continue
+            self, head.method, head.version, keep_alive=keep_alive, expect_100_continue=head.expects_continue
         )
         while isinstance(event := self._requests.next_event(), bytes):
             cycle.add_body(event)

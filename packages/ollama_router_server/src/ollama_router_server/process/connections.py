@@ -25,8 +25,11 @@ _BEYOND_GRACE_SECONDS = 2
 """When uvicorn cancels what is left; by then `RouterServer` has ended it."""
 
 
-def uvicorn_config(services: Services) -> uvicorn.Config:
-    """Configure uvicorn for these services; limits and the certificate follow later changes of the config."""
+def uvicorn_config(services: Services) -> tuple[uvicorn.Config, Bounds]:
+    """Configure uvicorn for these services; limits and the certificate follow later changes of the config.
+
+    The bounds are those of all connections, for whoever ends them.
+    """
 
     def trusted(address: str) -> bool:
         return services.proxies.trusts(address)  # as they are by then
@@ -53,7 +56,7 @@ def uvicorn_config(services: Services) -> uvicorn.Config:
             _renew(config.ssl, tls)
 
     services.on_config(follow)
-    return config
+    return config, bounds
 
 
 def _front_limits(limits: Limits) -> ProtocolLimits:

@@ -30,6 +30,10 @@ class Notifier:
         """Report that the config is being read; `now` is in seconds of the monotonic clock."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={int(now * 1e6)}")
 
+    def succeeded(self, pid: int) -> None:
+        """Report that another process goes on in this one's place."""
+        self._send(f"MAINPID={pid}")
+
     def stopping(self) -> None:
         """Report that the service is draining."""
         self._send("STOPPING=1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ from ollama_router_server.process.listening import listen, print_listening
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.process.reload import ConfigSource
 from ollama_router_server.process.server import serve
+from ollama_router_server.process.succession import Successor, inherited_socket, start_successor, tell_predecessor
 from ollama_router_server.process.workers import Supervisor, Worker
 from ollama_router_server.services import Services, database_url_of
 from ollama_router_server.storage.token_key import token_key_path
@@ -57,8 +59,10 @@ def run(
     count = config.workers if workers is None else workers
     check_certificate(config.tls)
     raise_file_limit()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is a reloader to handle it
-    with listen(host or config.proxy_host, config.proxy_port if port is None else port) as sock:
+    for number in (signal.SIGHUP, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # until there is somebody to handle it
+    given = inherited_socket(environment, os.getpid())
+    with given or listen(host or config.proxy_host, config.proxy_port if port is None else port) as sock:
         if count > 1:
             _run_workers(config, environment, sock, count, source)
             return
@@ -81,8 +85,9 @@ async def _serve_alone(
         _freeze_start_up()
         print_listening(sock, sys.stdout, config)
         notifier.ready()
+        tell_predecessor(environment)
 
-    await serve(services, sock, source=source, accepting=accepting, notifier=notifier)
+    await serve(services, sock, source=source, accepting=accepting, notifier=notifier, environment=environment)
 
 
 async def _prepare(services: Services, environment: Mapping[str, str]) -> None:
@@ -112,6 +117,7 @@ class _Service:
 
     def __init__(self, config: Config, environment: Mapping[str, str], sock: socket.socket) -> None:
         self._config = config
+        self._environment = environment
         self._notifier = Notifier(environment)
         self._sock = sock
 
@@ -123,6 +129,16 @@ class _Service:
         """Every worker accepts connections."""
         print_listening(self._sock, sys.stdout, self._config)
         self._notifier.ready()
+        tell_predecessor(self._environment)
+
+    def successor(self) -> Successor:
+        """Start one on the same socket."""
+        return start_successor(self._sock, self._environment)
+
+    def succeeded(self, successor: Successor) -> None:
+        """It accepts connections."""
+        self._notifier.succeeded(successor.pid)
+        self._sock.close()
 
     def reloading(self) -> None:
         """Each worker reads the config for itself, and nobody waits for that."""

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import FrameType
+from typing import cast
 
+import structlog
 import uvicorn
 
 from ollama_router_core.errors import RouterError
 from ollama_router_server.app import RouterApp
+from ollama_router_server.http.limits import Bounds
+from ollama_router_server.http.strict import StrictProtocol
 from ollama_router_server.process.connections import uvicorn_config
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.process.reload import ConfigSource, Reloader
+from ollama_router_server.process.succession import Successor, start_successor
 from ollama_router_server.services import Services
 
 __all__ = ["RouterServer", "serve"]
 
+_log = structlog.get_logger("serve")
+
+_LOOK_SECONDS = 0.05
 _LAST_WORDS_SECONDS = 0.5
 """What clients get to take the end of an answer after the grace period."""
 
@@ -28,9 +37,15 @@ class RouterServer(uvicorn.Server):
     """Uvicorn's server, which reports when it accepts connections and marks the services as draining on a signal."""
 
     def __init__(
-        self, config: uvicorn.Config, services: Services, accepting: Callable[[], None], notifier: Notifier | None
+        self,
+        config: uvicorn.Config,
+        bounds: Bounds,
+        services: Services,
+        accepting: Callable[[], None],
+        notifier: Notifier | None,
     ) -> None:
         super().__init__(config)
+        self._bounds = bounds
         self._notifier = notifier
         self._services = services
         self._accepting = accepting
@@ -43,11 +58,37 @@ class RouterServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let requests end, for as long as the grace period lasts; end what is left, before uvicorn gives up on it."""
+        if self._bounds.retiring:
+            await self._retire(sockets or ())
+        elif self._services.config.limits.lame_duck:
+            await self._last_call(self._services.config.limits.lame_duck)
         ending = asyncio.create_task(self._end_after(self._services.config.limits.shutdown_grace))
         try:
             await super().shutdown(sockets)
         finally:
             ending.cancel()
+
+    async def _last_call(self, seconds: float) -> None:
+        """Go on for a while, with `/readyz` at 503, until whoever sends connections here has noticed."""
+        self._bounds.retiring = True
+        await self._until(lambda: False, seconds)
+
+    async def _retire(self, sockets: Iterable[socket.socket]) -> None:
+        """Take no new connections; idle ones may still bring a request, as their clients do not know yet."""
+        for server in self.servers:
+            server.close()
+        for sock in sockets:
+            sock.close()
+        for connection in tuple(self.server_state.connections):
+            cast("StrictProtocol", connection).retire()
+        await self._until(lambda: not self.server_state.connections, self.config.timeout_keep_alive)
+
+    async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
+        """Wait, but not once somebody has asked twice; uvicorn's flags tell nobody that they changed."""
+        now = self._services.clock.monotonic
+        end = now() + seconds
+        while not (condition() or self.force_exit or now() >= end):  # noqa: ASYNC110 - see above
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _end_after(self, grace: float) -> None:
         await asyncio.sleep(grace)
@@ -56,6 +97,11 @@ class RouterServer(uvicorn.Server):
         await asyncio.sleep(_LAST_WORDS_SECONDS)
         for connection in tuple(self.server_state.connections):
             connection.transport.abort()
+
+    def succeeded(self) -> None:
+        """Another process accepts connections on the same socket: end, without a word to the service manager."""
+        self._services.draining = self._bounds.retiring = True
+        self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain: `/readyz` answers 503 from now on.
@@ -78,6 +124,7 @@ async def serve(
     source: ConfigSource | None = None,
     lifeline: int | None = None,
     notifier: Notifier | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> None:
     """Serve on a socket until a signal arrives, then drain for at most `limits.shutdown_grace` seconds.
 
@@ -88,12 +135,18 @@ async def serve(
         source: where to read the config again on SIGHUP and when its file changes; None never reloads.
         lifeline: a pipe's read end; end of file has the effect of SIGTERM.
         notifier: reports to the service manager; None in a worker, whose supervisor reports.
+        environment: of a successor, which SIGUSR2 starts; None in a worker, which then has one.
 
     Raises:
         RouterError: the application did not start.
     """
-    server = RouterServer(uvicorn_config(services), services, accepting, notifier)
+    server = RouterServer(*uvicorn_config(services), services, accepting, notifier)
+    loop = asyncio.get_running_loop()
     async with AsyncExitStack() as running:
+        if environment is None:
+            loop.add_signal_handler(signal.SIGUSR2, server.succeeded)
+        else:
+            loop.add_signal_handler(signal.SIGUSR2, Succession(server, sock, environment, notifier).begin)
         if lifeline is not None:
             _on_end_of_file(lifeline, lambda: server.handle_exit(signal.SIGTERM, None))
         if source is not None:
@@ -103,6 +156,40 @@ async def serve(
         await server.serve(sockets=[sock])
     if not server.started:
         raise RouterError("the server could not start; the lines above say why")
+
+
+class Succession:
+    """Starts a successor on SIGUSR2, and ends the server once it is there."""
+
+    def __init__(
+        self, server: RouterServer, sock: socket.socket, environment: Mapping[str, str], notifier: Notifier | None
+    ) -> None:
+        self._server, self._sock, self._environment, self._notifier = server, sock, environment, notifier
+        self._successor: Successor | None = None
+
+    def begin(self) -> None:
+        """Start one, unless there is one."""
+        if self._successor is not None:
+            return
+        try:
+            self._successor = start_successor(self._sock, self._environment)
+        except OSError as error:
+            _log.error("successor_failed", detail=error.strerror)
+            return
+        _log.info("successor_starts", pid=self._successor.pid)
+        asyncio.get_running_loop().add_reader(self._successor.ready, self._heard, self._successor)
+
+    def _heard(self, successor: Successor) -> None:
+        asyncio.get_running_loop().remove_reader(successor.ready)
+        accepts = bool(os.read(successor.ready, 1))
+        os.close(successor.ready)
+        if accepts:
+            if self._notifier is not None:
+                self._notifier.succeeded(successor.pid)
+            self._server.succeeded()
+            return
+        self._successor = None
+        _log.error("successor_failed", detail=f"it ended with {successor.process.wait()}; its own lines say why")
 
 
 def _on_end_of_file(descriptor: int, callback: Callable[[], None]) -> None:

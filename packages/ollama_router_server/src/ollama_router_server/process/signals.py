@@ -12,11 +12,11 @@ from typing import Any, Final
 
 __all__ = ["SignalQueue"]
 
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
 
 
 class SignalQueue:
-    """SIGTERM, SIGINT and SIGHUP in the order of their arrival; SIGCHLD only ends a wait."""
+    """SIGTERM, SIGINT, SIGHUP and SIGUSR2 in the order of their arrival; SIGCHLD only ends a wait."""
 
     def __init__(self) -> None:
         self._pending: list[int] = []

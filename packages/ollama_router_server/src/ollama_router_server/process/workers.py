@@ -23,6 +23,7 @@ from ollama_router_core.coordination import LEASE_SECONDS, Coordination
 from ollama_router_core.errors import RouterError
 from ollama_router_server.coordination.shared_memory import SharedMemory
 from ollama_router_server.process.signals import SignalQueue
+from ollama_router_server.process.succession import Successor
 from ollama_router_server.system import SystemClock
 
 __all__ = ["Supervised", "Supervisor", "Worker"]
@@ -65,6 +66,12 @@ class Supervised(Protocol):
     def accepting(self) -> None:
         """Every worker accepts connections; called once."""
 
+    def successor(self) -> Successor:
+        """SIGUSR2 arrived: start the program anew on the same socket; may raise OSError."""
+
+    def succeeded(self, successor: Successor) -> None:
+        """It accepts connections; the workers are told next."""
+
     def reloading(self) -> None:
         """SIGHUP arrived; the workers receive it next."""
 
@@ -100,6 +107,7 @@ class Supervisor:
         self._clock = SystemClock()
         self._children: dict[int, _Child] = {}
         self._due: dict[int, float] = {}
+        self._successors: dict[int, Successor] = {}
         self._signals = SignalQueue()
         self._stop_at: float | None = None
         self._accepting = False
@@ -176,8 +184,11 @@ class Supervisor:
     def _read_ready(self) -> None:
         """Wait for workers to accept connections, for a signal, or for a while."""
         waiting = {child.ready: child for child in self._children.values() if not child.accepts}
-        for end in self._signals.wait(waiting, _POLL_SECONDS):
-            if os.read(end, 1):
+        heard = self._signals.wait([*waiting, *self._successors], _POLL_SECONDS)
+        for end in heard:
+            if end in self._successors:
+                self._hear_successor(self._successors.pop(end))
+            elif os.read(end, 1):
                 self._note_ready(waiting[end])
 
     def _note_ready(self, child: _Child) -> None:
@@ -188,6 +199,26 @@ class Supervisor:
             self._accepting = True
             self._service.accepting()
 
+    def _start_successor(self) -> None:
+        if self._successors or self._stop_at is not None:
+            return
+        try:
+            successor = self._service.successor()
+        except OSError as error:
+            _log.error("successor_failed", detail=error.strerror)
+            return
+        _log.info("successor_starts", pid=successor.pid)
+        self._successors[successor.ready] = successor
+
+    def _hear_successor(self, successor: Successor) -> None:
+        accepts = bool(os.read(successor.ready, 1))
+        os.close(successor.ready)
+        if accepts:
+            self._service.succeeded(successor)
+            self._end_workers(signal.SIGUSR2)
+        else:
+            _log.error("successor_failed", detail=f"it ended with {successor.process.wait()}; its own lines say why")
+
     # --- ending -----------------------------------------------------------------------------------------------------
 
     def _handle_signals(self) -> None:
@@ -195,6 +226,8 @@ class Supervisor:
             if number == signal.SIGHUP:
                 self._service.reloading()
                 self._send(signal.SIGHUP)
+            elif number == signal.SIGUSR2:
+                self._start_successor()
             elif self._stop_at is None:
                 self._stop()
             else:
@@ -203,10 +236,13 @@ class Supervisor:
             self._send(signal.SIGKILL)
 
     def _stop(self) -> None:
+        self._service.stopping()
+        self._end_workers(signal.SIGTERM)
+
+    def _end_workers(self, number: int) -> None:
         self._stop_at = self._clock.monotonic() + self._grace
         self._due.clear()
-        self._service.stopping()
-        self._send(signal.SIGTERM)
+        self._send(number)
 
     def _send(self, number: int) -> None:
         for pid in self._children:

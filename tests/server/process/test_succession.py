@@ -1,0 +1,237 @@
+"""A router that is started anew beside itself: nobody is refused, and no answer is cut."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ollama_router_core.testing import Drip, SimulatorThread
+from support.orouter import Orouter
+from support.waiting import wait_until
+from support.workers import ServedRouter, served
+
+MODEL = "llama3.1:8b"
+CHAT = {"model": MODEL, "stream": False, "messages": [{"role": "user", "content": "Hello"}]}
+
+
+def entry(simulator: SimulatorThread) -> dict[str, Any]:
+    """A server of the config, with room for all."""
+    return {"host": "127.0.0.1", "port": simulator.port, "num_parallel": 64}
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process started and that still run."""
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [int(child) for child in found]
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, or only waits for its parent to notice."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def command_line(pid: int) -> str:
+    """How a process was started."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    return ""
+
+
+class Line:
+    """The router that is in charge, and those before it."""
+
+    def __init__(self, router: ServedRouter) -> None:
+        self.router = router
+        self.pids = [router.running.process.pid]
+
+    def restart(self) -> None:
+        """Start a successor, and wait until the present one accepts nothing any more."""
+        present = self.pids[-1]
+        known = set(children(present))
+        os.kill(present, signal.SIGUSR2)
+        wait_until(lambda: bool(self._new(present, known)), "a successor starts", seconds=60)
+        self.pids.append(self._new(present, known)[0])
+        wait_until(lambda: self._listens_alone(present), "the predecessor closes its socket", seconds=60)
+
+    def _new(self, present: int, known: set[int]) -> list[int]:
+        return [pid for pid in children(present) if pid not in known and "serve" in command_line(pid)]
+
+    def _listens_alone(self, predecessor: int) -> bool:
+        inode = listening_inode(int(self.router.url.rpartition(":")[2]))
+        return not any(holds(pid, inode) for pid in (predecessor, *children(predecessor)) if pid not in self.pids[-1:])
+
+
+def listening_inode(port: int) -> str:
+    """The socket that listens on a port."""
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    (found,) = {row[9] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
+    return f"socket:[{found}]"
+
+
+def holds(pid: int, link: str) -> bool:
+    """Whether a process has a socket open."""
+    with suppress(OSError):
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                if str(file.readlink()) == link:
+                    return True
+    return False
+
+
+@contextmanager
+def line_of_routers(folder: Path, simulator: SimulatorThread, *arguments: str, **config: Any) -> Iterator[Line]:
+    """A router whose successors are ended, too."""
+    with served(folder, {"a": entry(simulator)}, *arguments, **config) as router:
+        line = Line(router)
+        try:
+            yield line
+        finally:
+            for pid in line.pids[1:]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+            for pid in line.pids[1:]:
+                wait_until(lambda pid=pid: is_gone(pid), "every successor has ended", seconds=60)
+
+
+def stream(router: ServedRouter) -> bool:
+    """Whether a stream came to its end."""
+    seen = b""
+    with (
+        httpx.Client(timeout=120, trust_env=False) as client,
+        client.stream(
+            "POST",
+            f"{router.url}/api/chat",
+            json=CHAT | {"stream": True},
+            headers={"authorization": f"Bearer {router.token}"},
+        ) as answer,
+    ):
+        for piece in answer.iter_raw():
+            seen += piece
+    return json.loads(seen.splitlines()[-1])["done"] is True
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_three_restarts_lose_no_request_and_no_stream(tmp_path: Path, workers: str) -> None:
+    """160 requests, half of them on connections that are kept, and 40 streams that outlast a restart: 0 lost."""
+    with SimulatorThread(models=[MODEL], num_parallel=64) as simulator:
+        simulator.simulator.faults.add([Drip(seconds=0.4, size=64)], path="/api/chat", times=40)
+        with line_of_routers(tmp_path, simulator, "--workers", workers) as line, ThreadPoolExecutor(48) as pool:
+            router = line.router
+            streams = [pool.submit(stream, router) for _ in range(40)]
+            wait_until(lambda: simulator.simulator.in_flight == 40, "40 streams are under way")
+            asked, restarts_over = [0], threading.Event()
+
+            def ask(kept: httpx.Client | None) -> list[int]:
+                """One request after the other: until the restarts are over, and 20 at least."""
+                statuses = []
+                while len(statuses) < 20 or not restarts_over.is_set():
+                    with router.client() as fresh:
+                        statuses.append((kept or fresh).post("/api/chat", json=CHAT).status_code)
+                    asked[0] += 1
+                return statuses
+
+            with ThreadPoolExecutor(8) as askers:
+                kept = [router.client() for _ in range(4)]
+                asking = [askers.submit(ask, client) for client in (*kept, *[None] * 4)]
+                for number in range(1, 4):
+                    wait_until(lambda number=number: asked[0] >= 8 * number, "requests are under way")
+                    line.restart()
+                restarts_over.set()
+                statuses = Counter(status for one in asking for status in one.result(timeout=240))
+                for client in kept:
+                    client.close()
+            assert set(statuses) == {200}
+            assert statuses[200] >= 160
+            assert [one.result(timeout=120) for one in streams] == [True] * 40
+            assert len(line.pids) == 4
+            wait_until(lambda: router.running.process.poll() == 0, "the first has ended in order", seconds=60)
+
+
+def test_a_successor_that_cannot_start_changes_nothing(tmp_path: Path) -> None:
+    """A config with a problem: it says so and ends, and the router goes on; the next one succeeds."""
+    with SimulatorThread(models=[MODEL]) as simulator, line_of_routers(tmp_path, simulator) as line:
+        router, config = line.router, line.router.orouter.config
+        good = config.read_text()
+        config.write_text("servers: {a: {host: }}\n")
+        os.kill(line.pids[0], signal.SIGUSR2)
+        wait_until(lambda: any(row["event"] == "successor_failed" for row in router.log()), "it fails", seconds=60)
+        with router.client() as client:
+            assert client.post("/api/chat", json=CHAT).status_code == 200
+        config.write_text(good)
+        line.restart()
+        with router.client() as client:
+            assert client.post("/api/chat", json=CHAT).status_code == 200
+
+
+def test_a_lame_duck_still_answers(tmp_path: Path) -> None:
+    """After SIGTERM `/readyz` is 503, requests on new and kept connections are answered, with `Connection: close`."""
+    with (
+        SimulatorThread(models=[MODEL]) as simulator,
+        served(
+            tmp_path,
+            {"a": {"host": "127.0.0.1", "port": simulator.port}},
+            limits={"lame_duck": 30.0, "shutdown_grace": 1},
+        ) as router,
+        router.client() as kept,
+    ):
+        assert kept.post("/api/chat", json=CHAT).status_code == 200
+        router.running.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: router.admin("/readyz").status_code == 503, "it is no longer ready")
+        answers = [kept.post("/api/chat", json=CHAT), kept.post("/api/chat", json=CHAT)]
+        assert [(one.status_code, one.headers["connection"]) for one in answers] == [(200, "close")] * 2
+        router.running.process.send_signal(signal.SIGTERM)  # asked twice: at once
+        router.running.process.wait(timeout=60)
+
+
+def test_a_socket_of_the_service_manager_is_served(tmp_path: Path) -> None:
+    """`LISTEN_FDS`: the connections that came before the router did are answered by it."""
+    orouter = Orouter(home=tmp_path)
+    orouter.config.write_text(json.dumps({"servers": {"a": {"host": "127.0.0.1", "port": 1}}}))
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        port = sock.getsockname()[1]
+        code = (
+            "import os, sys; os.dup2(int(sys.argv[1]), 3); os.set_inheritable(3, True);"
+            "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid()));"
+            "os.execv(sys.executable, [sys.executable, '-m', 'ollama_router_cli', 'serve'])"
+        )
+        with (
+            (tmp_path / "err").open("wb") as errors,
+            ThreadPoolExecutor(1) as pool,
+            subprocess.Popen(
+                [sys.executable, "-c", code, str(sock.fileno())],
+                pass_fds=(sock.fileno(),),
+                cwd=tmp_path,
+                env=orouter.environment(),
+                stdout=errors,
+                stderr=errors,
+            ) as process,
+        ):
+            early = pool.submit(httpx.get, f"http://127.0.0.1:{port}/livez", timeout=60, trust_env=False)
+            try:
+                assert early.result(timeout=60).status_code == 200
+            finally:
+                process.terminate()
+                process.wait(60)

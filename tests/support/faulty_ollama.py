@@ -7,7 +7,7 @@ from typing import Any
 
 from support.scripted_server import Peer, ScriptedServer
 
-__all__ = ["MODEL", "STREAM", "chunk", "entry", "faulty_ollama", "length_of", "whole"]
+__all__ = ["MODEL", "STREAM", "chunk", "entry", "facts_of", "faulty_ollama", "length_of", "whole"]
 
 MODEL = "llama3.1:8b"
 _TAGS = f'{{"models":[{{"name":"{MODEL}","model":"{MODEL}","size":1000,"digest":"ab","details":{{}}}}]}}'
@@ -44,13 +44,18 @@ def length_of(head: bytes) -> int:
     return 0
 
 
+def facts_of(path: bytes) -> bytes | None:
+    """What it answers when it is asked for facts, None for any other path."""
+    return _FACTS.get(path)
+
+
 def faulty_ollama(script: Script) -> ScriptedServer:
     """A server that has `MODEL`; `script` is called for every request that is not for facts."""
 
     async def serve(peer: Peer) -> None:
         while True:
             head = await peer.head()
-            facts = _FACTS.get(head.split(b" ")[1])
+            facts = facts_of(head.split(b" ")[1])
             if facts is not None:
                 await peer.body(length_of(head))
                 await peer.send(whole(facts))

@@ -7,9 +7,11 @@ import json
 import pytest
 
 from ollama_router_core.api.endpoints import match_endpoint
+from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import parse_request
 from ollama_router_core.fleet.prefixes import HeldPrefix, Prefixes, conversation_of
 
+MODEL = canonical_name("llama3.1:8b")
 SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
 FIRST = {"role": "user", "content": "What is a router?"}
 ANSWER = {"role": "assistant", "content": "A box."}
@@ -97,3 +99,27 @@ class TestPrefixes:
         for conversation in range(10_000):
             prefixes.answered(conversation, "ab"[conversation % 2], "m", tokens=10, slots=4)
         assert len(prefixes) == 8
+
+
+def test_a_server_that_tells_its_cache_teaches_how_much_it_keeps() -> None:
+    """A model that never finds a prompt again (a cache of windows, another client's request) loses its advantage."""
+    prefixes = Prefixes()
+    for turn in range(8):
+        prefixes.was_cached(7, "a", 0)
+        prefixes.answered(7, "a", MODEL, tokens=1000 * (turn + 1), slots=1)
+    held = prefixes.of(7)
+    assert held is not None
+    assert held.tokens < 0.2 * 8000
+    for turn in range(8):
+        prefixes.was_cached(7, "a", 1000 * (turn + 8))
+        prefixes.answered(7, "a", MODEL, tokens=1000 * (turn + 9), slots=1)
+    assert prefixes.of(7).tokens > 0.8 * 16_000
+
+
+def test_what_other_servers_cached_teaches_nothing() -> None:
+    """A turn that went elsewhere found nothing there, as was expected."""
+    prefixes = Prefixes()
+    prefixes.answered(7, "a", MODEL, tokens=1000, slots=1)
+    prefixes.was_cached(7, "b", 0)
+    prefixes.was_cached(8, "a", 0)
+    assert prefixes.of(7) == HeldPrefix("a", 1000)

@@ -108,3 +108,30 @@ async def test_unknown_routes_pass_where_the_operator_lets_them(tmp_path: Path) 
     assert refused == [404] * 5
     assert nameless.status_code == 400
     assert deleting.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/api/chat", {"think": "deepest"}),
+        ("/api/generate", {"think": "deepest", "prompt": "hi"}),
+        ("/v1/chat/completions", {"reasoning_effort": "deepest"}),
+        ("/v1/responses", {"reasoning": {"effort": "deepest"}, "input": "hi"}),
+    ],
+)
+@pytest.mark.parametrize("ruled", [False, True])
+async def test_how_much_a_model_thinks_is_said_in_its_own_words(
+    tmp_path: Path, path: str, asked: dict[str, Any], ruled: bool
+) -> None:
+    """Models list their levels in `thinking.values`: whatever is asked goes to the server, which knows them."""
+    rules = [{"pattern": "qwen3*", "num_ctx": 8192}] if ruled else []
+    async with (
+        OllamaSimulator(models=["qwen3:8b"], version="0.40.9") as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}, model_config={"rules": rules}) as router,
+        router.client() as client,
+    ):
+        sim.misbehave(Answer(status=200, body=b"{}", content_type="application/json"), path=path)
+        body = {"model": "qwen3:8b", "messages": [{"role": "user", "content": "hi"}], "stream": False, **asked}
+        await client.post(path, json=body)
+        (sent,) = sim.requests_to(path)
+    assert b"deepest" in bytes(sent.body)

@@ -3,6 +3,7 @@
 A server keeps, for each slot of a loaded model, the tokens of what ran there last. So the last `num_parallel`
 conversations of a server and model are remembered; there is nothing to gain from more. Of a conversation only a
 64-bit hash of its start is kept, under the hash function that the interpreter salts at its start: never text.
+Servers that tell how much of a prompt came out of their cache (0.33.3) teach how much of it a model really keeps there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ _LOOKED_AT = 2048
 """Characters of each message that tell conversations apart."""
 _MOST_MESSAGES = 6
 """Messages looked at where the user's first one comes later."""
+_PART_LEARNED = 0.25
+_MOST_PARTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +68,30 @@ class Prefixes:
     def __init__(self) -> None:
         self._held: dict[int, tuple[HeldPrefix, CanonicalName]] = {}
         self._slots: dict[tuple[str, CanonicalName], list[int]] = {}
+        self._parts: dict[tuple[str, CanonicalName], float] = {}
 
     def __len__(self) -> int:
         return len(self._held)
 
     def of(self, conversation: int | None) -> HeldPrefix | None:
-        """Return the server that holds a conversation, and how many tokens of it."""
-        if conversation is None:
+        """Return the server that holds a conversation, and how many tokens of it are likely to be in its cache."""
+        found = None if conversation is None else self._held.get(conversation)
+        if found is None:
             return None
+        prefix, model = found
+        part = self._parts.get((prefix.server, model)) if self._parts else None
+        return prefix if part is None else HeldPrefix(prefix.server, round(prefix.tokens * part))
+
+    def was_cached(self, conversation: int, server: str, tokens: int) -> None:
+        """Learn from the next turn of a conversation, of whose prompt the server found `tokens` in its cache."""
         found = self._held.get(conversation)
-        return None if found is None else found[0]
+        if found is None or found[0].server != server or not found[0].tokens:
+            return
+        prefix, model = found
+        part, known = min(1.0, tokens / prefix.tokens), self._parts.get((server, model), 1.0)
+        if len(self._parts) >= _MOST_PARTS:
+            self._parts.clear()
+        self._parts[server, model] = known + (part - known) * _PART_LEARNED
 
     def answered(self, conversation: int, server: str, model: CanonicalName, *, tokens: int, slots: int) -> None:
         """Note a finished turn: prompt and answer are `tokens` long and in one of the model's `slots` there."""

@@ -59,6 +59,7 @@ EFFORTS = MappingProxyType(
         "medium": ThinkingLevel.MEDIUM,
         "high": ThinkingLevel.HIGH,
         "xhigh": ThinkingLevel.MAX,
+        "ultra": ThinkingLevel.MAX,
         "max": ThinkingLevel.MAX,
     }
 )

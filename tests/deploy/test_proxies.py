@@ -19,6 +19,7 @@ import pytest
 from ollama_router_core.testing import ExtraHeaders, OllamaSimulator, model
 from ollama_router_server.process.listening import listen
 from support.eventually import eventually, eventually_async
+from support.plain_http import async_client
 from support.router import RunningRouter, running_router, server_entry
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -81,7 +82,7 @@ async def proxy(program: str, folder: Path, router: RunningRouter) -> AsyncItera
     )
     try:
         url = f"http://127.0.0.1:{port}"
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        async with async_client(url) as client:
             await _answers(client)
         yield url
     finally:

@@ -31,6 +31,7 @@ from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import SystemClock
 from support.eventually import eventually, eventually_async
 from support.exchange_modes import current_mode
+from support.plain_http import async_client
 
 
 @dataclass
@@ -51,7 +52,7 @@ class RunningRouter:
         """An HTTP client that identifies itself as alice, or by `token` ("" for nobody)."""
         shown = self.token if token is None else token
         headers = {"authorization": f"Bearer {shown}"} if shown else {}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20, trust_env=False, **options)
+        return async_client(self.url, headers=headers, **options)
 
     async def rows(self, count: int = 1) -> tuple[RequestRecord, ...]:
         """The request log, newest first, once it holds at least `count` rows."""

@@ -15,6 +15,7 @@ import pytest
 from ollama_router_core.testing import Answer, OllamaSimulator, Reset, model
 from support.eventually import eventually
 from support.faulty_ollama import STREAM, chunk, entry, faulty_ollama, length_of, whole
+from support.plain_http import async_client
 from support.router import RunningRouter, running_router, server_entry
 from support.scripted_server import Peer, ScriptedServer
 
@@ -179,7 +180,7 @@ async def test_a_deleted_model_is_answered_by_the_next_at_once(tmp_path: Path) -
         running_router(tmp_path, both(one, two), **CALM) as router,
     ):
         (before,) = await ask(router)
-        async with httpx.AsyncClient(base_url=one.url) as direct:
+        async with async_client(one.url) as direct:
             assert (await direct.request("DELETE", "/api/delete", json={"model": MODEL})).status_code == 200
         after = await ask(router, 2)
         async with router.client() as client:

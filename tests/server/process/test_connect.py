@@ -19,6 +19,7 @@ from ollama_router_core.testing import Cut, OllamaSimulator, Silence, model
 from ollama_router_server.process.connect import read_address, serve_shim
 from ollama_router_server.process.listening import listen
 from support.eventually import eventually
+from support.plain_http import async_client
 from support.router import RunningRouter, running_router, server_entry
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +46,7 @@ async def shim(router: RunningRouter, token: str | None = None) -> AsyncIterator
         await eventually(lambda: notes or running.done())
         if running.done():
             await running
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{sock.getsockname()[1]}", trust_env=False) as client:
+        async with async_client(f"http://127.0.0.1:{sock.getsockname()[1]}") as client:
             yield client, notes
     finally:
         running.cancel()

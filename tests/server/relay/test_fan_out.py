@@ -8,12 +8,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import anyio
-import httpx
 import pytest
 from structlog.testing import capture_logs
 
 from ollama_router_core.testing import Answer, OllamaSimulator, Silence, model
 from support.eventually import eventually
+from support.plain_http import async_client
 from support.router import running_router, server_entry
 
 pytestmark = pytest.mark.anyio
@@ -109,7 +109,7 @@ async def test_one_server_s_answer_passes_unchanged(tmp_path: Path, path: str) -
         OllamaSimulator(models=[model("llama3.1:8b"), model("llama3.2:3b")]) as sim,
         running_router(tmp_path, {"one": server_entry(sim)}, cloud="all") as router,
         router.client() as client,
-        httpx.AsyncClient(base_url=sim.url, trust_env=False) as direct,
+        async_client(sim.url) as direct,
     ):
         await client.post("/api/generate", json={"model": "llama3.1:8b", "stream": False})
         ours, theirs = await client.get(path), await direct.get(path)

@@ -10,6 +10,7 @@ import pytest
 
 from ollama_router_core.testing import OllamaSimulator, Reset, Silence, model
 from support.eventually import eventually
+from support.plain_http import async_client
 from support.router import running_router, server_entry
 
 pytestmark = pytest.mark.anyio
@@ -134,6 +135,6 @@ async def test_an_unloaded_model_holds_no_conversation(tmp_path: Path) -> None:
         prefixes = router.services.fleet.prefixes
         await client.post("/api/chat", json=turn(1, 1))
         await eventually(lambda: len(prefixes) == 1)
-        async with httpx.AsyncClient(base_url=sim.url, trust_env=False) as direct:
+        async with async_client(sim.url) as direct:
             await direct.post("/api/generate", json={"model": MODEL, "keep_alive": 0})
         await eventually(lambda: len(prefixes) == 0)

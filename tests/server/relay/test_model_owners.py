@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from ollama_router_core.testing import Answer, OllamaSimulator, model
+from support.plain_http import async_client
 from support.router import RunningRouter, running_router, server_entry
 
 pytestmark = pytest.mark.anyio
@@ -103,7 +104,7 @@ async def test_a_missing_model_is_missed_as_ollama_does(
     async with AsyncExitStack() as stack:
         fleet = await start(stack, tmp_path, {"a": [NAME]})
         ours = await fleet.send(method, path, body)
-        async with httpx.AsyncClient(base_url=fleet.sims["a"].url, trust_env=False) as direct:
+        async with async_client(fleet.sims["a"].url) as direct:
             theirs = await direct.request(method, path, content=json.dumps(body))
     assert (ours.status_code, ours.json()) == (status, {"error": text})
     assert (theirs.status_code, theirs.json()) == (status, {"error": text})
@@ -150,7 +151,7 @@ async def test_unload_reaches_every_server_that_has_it_loaded(tmp_path: Path, pa
     async with AsyncExitStack() as stack:
         fleet = await start(stack, tmp_path, {"a": [NAME], "b": [NAME], "c": [NAME]})
         for name in ("b", "c"):
-            async with httpx.AsyncClient(base_url=fleet.sims[name].url, trust_env=False) as direct:
+            async with async_client(fleet.sims[name].url) as direct:
                 await direct.post("/api/generate", json={"model": NAME})
         response = await fleet.send("POST", path, {"model": NAME, "keep_alive": 0})
         loaded = (await fleet.admin.get("/api/ps")).json()["models"]

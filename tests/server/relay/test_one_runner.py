@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
 from support.eventually import eventually
+from support.plain_http import async_client
 from support.router import RunningRouter, running_router, server_entry
 
 pytestmark = pytest.mark.anyio
@@ -104,7 +104,7 @@ async def test_the_answer_in_another_dialect_is_the_same(tmp_path: Path) -> None
         OllamaSimulator(models=[MODEL], answer_tokens=4) as sim,
         running_router(tmp_path, {"one": server_entry(sim)}, **RULE) as router,
         router.client() as through,
-        httpx.AsyncClient(base_url=sim.url) as direct,
+        async_client(sim.url) as direct,
     ):
         for path, body in list(ROUTES.items())[1:5]:
             for asked in (body, {**body, "stream": True}):

@@ -221,6 +221,7 @@ async def test_what_one_server_says_spoils_no_list_and_is_named_once(tmp_path: P
     names = {row["name"] for row in json.loads(tags.content, parse_constant=pytest.fail)["models"]}
     assert "llama3.1:8b" in names
     assert len(names) <= 3
-    told = [line for line in log if line["event"] in {"server_facts_unavailable", "server_down"}]
+    events = {"server_facts_unavailable", "server_down"}
+    told = [line for line in log if line["event"] in events and line["server"] == "odd"]
     assert len({line["error"] for line in told}) == len(told)
     assert 1 <= len(told) <= 2

@@ -210,7 +210,7 @@ async def test_what_one_server_says_spoils_no_list_and_is_named_once(tmp_path: P
         servers = {"well": server_entry(well), "odd": server_entry(odd)}
         with capture_logs() as log:
             async with (
-                running_router(tmp_path, servers, health_check_interval=0.1) as router,
+                running_router(tmp_path, servers, health_check_interval=0.1, probe_timeout=20) as router,
                 router.client() as client,
             ):
                 polls = len(odd.requests_to("/api/version"))

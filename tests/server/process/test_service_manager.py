@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from ollama_router_core.access.tokens import Token, check_format
-from ollama_router_server.accounts.first_admin import FILE_NAME, can_hand_over, hand_over
+from ollama_router_server.accounts.first_admin import FILE_NAME, LINK_NAME, can_hand_over, hand_over
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.process.workers import Supervisor, _Child
 from ollama_router_server.storage.identities import CreatedToken
@@ -131,6 +131,26 @@ def test_the_first_admin_s_token_goes_into_a_file_of_the_service(tmp_path, worke
         assert str(state / FILE_NAME) in running.errors.read_text()
 
 
+def test_the_first_admin_s_link_signs_in_once(tmp_path):
+    """It is in a file of the service, for nobody else to read, and in no log; a second opening is refused."""
+    state = tmp_path / "state"
+    state.mkdir()
+    orouter = Orouter(home=tmp_path, variables={"STATE_DIRECTORY": str(state)})
+    orouter.config.write_text("servers: {a: {host: 127.0.0.1, port: 1}}\n")
+    with orouter.start("serve", "--port", "0") as running:
+        url = running.listening_url()
+        assert stat.S_IMODE((state / LINK_NAME).stat().st_mode) == 0o600
+        page, claim = (state / LINK_NAME).read_text().strip().split("#claim=")
+        assert page == f"{url}/console/"
+        assert claim not in running.errors.read_text()
+        opened = [
+            httpx.post(f"{page}claim", json={"claim": claim}, headers={"x-console": "1"}, trust_env=False)
+            for _ in range(2)
+        ]
+        assert [answer.status_code for answer in opened] == [200, 401]
+        assert opened[0].json() == {"user": "admin", "role": "admin"}
+
+
 def test_the_first_admin_s_token_is_in_no_log_of_a_container(tmp_path):
     """Where standard error is no terminal it is in a file beside the database."""
     folder = tmp_path / "data"
@@ -153,12 +173,13 @@ class _Terminal(io.StringIO):
 
 
 def test_on_a_terminal_the_first_admin_s_token_is_printed(tmp_path):
-    """Once, and no file is left behind."""
+    """Once, with a link into the console, and no file is left behind."""
     terminal = _Terminal()
     created = CreatedToken(user="admin", role="admin", token=Token("secret"))
     assert can_hand_over({}, terminal, tmp_path)
-    hand_over(created, {}, terminal, tmp_path)
+    hand_over(created, "http://127.0.0.1:11434/console/#claim=once", {}, terminal, tmp_path)
     assert terminal.getvalue().count("secret") == 1
+    assert terminal.getvalue().count("/console/#claim=once") == 1
     assert not list(tmp_path.iterdir())
 
 

@@ -10,7 +10,7 @@ import pytest
 from ollama_router_core.access.token_proofs import TokenProver
 from ollama_router_core.access.tokens import check_format, verify_token
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.identities import DuplicateName, InvalidUserName, UnknownUser, UserChange
+from ollama_router_server.storage.identities import DuplicateName, InvalidUserName, UnknownUser, UserChange, UserFilter
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.users import UserStore
@@ -226,3 +226,19 @@ async def test_a_proof_is_kept_for_each_key_and_replaced(database: Database, clo
     await ours.delete("alice")
     await theirs.store_proofs((replace(fresh, proof="2" * 64),))
     assert not (await theirs.identities()).tokens
+
+
+async def test_users_are_paged_searched_and_counted(store: UserStore) -> None:
+    """By name, a page at a time; what matches is counted whole, and a part of a name is taken literally."""
+    for name in ("alice", "Albert", "bob", "a%b"):
+        await store.create(name, role="viewer" if name == "bob" else "user")
+    first = await store.page(UserFilter(), limit=3)
+    assert (first.matching, first.next) == (4, first.users[-1].name)
+    second = await store.page(UserFilter(), after=first.next, limit=3)
+    assert (len(second.users), second.next) == (1, None)
+    assert len({user.name for user in (*first.users, *second.users)}) == 4
+    assert {user.name for user in (await store.page(UserFilter(search="AL"))).users} == {"alice", "Albert"}
+    assert [user.name for user in (await store.page(UserFilter(search="%"))).users] == ["a%b"]
+    assert [user.name for user in (await store.page(UserFilter(role="viewer"))).users] == ["bob"]
+    assert (await store.page(UserFilter(active=False))).matching == 0
+    assert (await store.page(UserFilter(group="nobody"))).users == ()

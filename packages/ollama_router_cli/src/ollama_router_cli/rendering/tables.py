@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,7 +18,7 @@ from ollama_router_cli.rendering.streams import clean
 
 __all__ = ["format_bytes", "format_count", "format_ms", "format_time", "make_table", "print_table"]
 
-_PIPE_WIDTH = 10_000  # a pipe has no width; nothing is folded
+_MANY = 500
 _NOTHING = "-"
 
 _STYLES = {
@@ -51,15 +52,31 @@ def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, righ
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
-    """Print the table that `make_table` makes."""
+    """Print the table that `make_table` makes; a pipe, and a terminal past which many rows scroll, get plain lines."""
+    rows = list(rows)
+    if not sys.stdout.isatty() or len(rows) > _MANY:
+        _print_plain(columns, rows, right)
+        return
     table = make_table(columns, rows, right=right)
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console = Console(file=sys.stdout, width=_PIPE_WIDTH, no_color=True)
     with console.capture() as capture:
         console.print(table)
     for line in capture.get().splitlines():
         sys.stdout.write(f"{line.rstrip()}\n")
+
+
+def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str]) -> None:
+    """Print rows without colours and folding: rich takes 2 ms for a row."""
+    lines = [columns] if any(columns) else []
+    lines += [[_NOTHING if cell is None else " ".join(clean(cell).splitlines()) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = zip(line, widths, columns, strict=True)
+        padded = [
+            f"{' ' * (width - cell_len(cell))}{cell}" if name in right else f"{cell}{' ' * (width - cell_len(cell))}"
+            for cell, width, name in cells
+        ]
+        sys.stdout.write(f"{'  '.join(padded).rstrip()}\n")
 
 
 def format_time(seconds: float | None) -> str | None:

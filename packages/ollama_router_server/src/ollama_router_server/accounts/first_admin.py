@@ -1,4 +1,4 @@
-"""Hand the token of the first admin to a person, and to nobody else.
+"""Hand the token of the first admin, and a link that signs in once, to a person and to nobody else.
 
 Only a terminal forgets. Service managers and containers keep standard error where many can read it: there the token
 goes into a file, in the service's state directory or beside the database. In a journal without a state directory, or
@@ -14,9 +14,11 @@ from typing import TextIO
 
 from ollama_router_server.storage.identities import CreatedToken
 
-__all__ = ["FILE_NAME", "can_hand_over", "hand_over", "tell_how"]
+__all__ = ["FILE_NAME", "LINK_NAME", "LINK_SECONDS", "can_hand_over", "hand_over", "tell_how"]
 
 FILE_NAME = "first-admin-token"
+LINK_NAME = "first-admin-link"
+LINK_SECONDS = 900.0
 
 
 def can_hand_over(environment: Mapping[str, str], err: TextIO, data: Path) -> bool:
@@ -27,8 +29,8 @@ def can_hand_over(environment: Mapping[str, str], err: TextIO, data: Path) -> bo
     return folder is None or os.access(folder, os.W_OK)
 
 
-def hand_over(created: CreatedToken, environment: Mapping[str, str], err: TextIO, data: Path) -> None:
-    """Hand the token to the person who started the router: on a terminal, else in a file.
+def hand_over(created: CreatedToken, link: str | None, environment: Mapping[str, str], err: TextIO, data: Path) -> None:
+    """Hand token and link to the person who started the router: on a terminal, else in a file each.
 
     Raises:
         OSError: the file cannot be written.
@@ -36,9 +38,13 @@ def hand_over(created: CreatedToken, environment: Mapping[str, str], err: TextIO
     folder, token = _folder(environment, err, data), created.token.reveal()
     where: tuple[str, ...]
     if folder is None:
-        where = ("Its token, shown only now:", "", f"    {token}", "")
+        opened = () if link is None else ("Open the console with it, once, within 15 minutes:", "", f"    {link}", "")
+        where = ("Its token, shown only now:", "", f"    {token}", "", *opened)
     else:
-        where = (f"Its token is in {_write(folder, token)}; read it there, then delete the file.",)
+        where = (f"Its token is in {_write(folder / FILE_NAME, token)}; read it there, then delete the file.",)
+        if link is not None:
+            written = _write(folder / LINK_NAME, link)
+            where += (f"A link that opens the console, once, within 15 minutes, is in {written}.",)
     lines = (
         f"No users yet: created {created.user} ({created.role}).",
         *where,
@@ -72,9 +78,8 @@ def _is_journal(environment: Mapping[str, str], err: TextIO) -> bool:
     return told == f"{found.st_dev}:{found.st_ino}"
 
 
-def _write(folder: Path, token: str) -> Path:
-    path = folder / FILE_NAME
+def _write(path: Path, text: str) -> Path:
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(f"{token}\n")
+        file.write(f"{text}\n")
     return path

@@ -12,7 +12,15 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from ollama_router_server.admin import shapes
-from ollama_router_server.admin.access import ADMINS
+from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
+from ollama_router_server.admin.operations import NewOperation
+from ollama_router_server.admin.views.me import MeView
+from ollama_router_server.admin.views.models import ModelDetailView, ModelsView
+from ollama_router_server.admin.views.operations import OperationsView, OperationView
+from ollama_router_server.admin.views.overview import OverviewView
+from ollama_router_server.admin.views.requests import RequestDetailView, RequestsView
+from ollama_router_server.admin.views.servers import ServerDetailView, ServersView
+from ollama_router_server.storage.identities import Role
 
 __all__ = ["OPERATIONS", "OpenApiResource", "Operation", "openapi_document"]
 
@@ -22,7 +30,7 @@ _REFERENCE = "#/components/schemas/{model}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method of one path; `refused` are its error statuses besides those of every route."""
+    """One method of one path, for users of these roles; `refused` are error statuses besides those of all routes."""
 
     method: str
     path: str
@@ -30,10 +38,12 @@ class Operation:
     answer: type[BaseModel]
     body: type[BaseModel] | None = None
     status: int = 200
+    roles: frozenset[Role] = ADMINS
     refused: tuple[int, ...] = ()
     query: tuple[tuple[str, dict[str, Any]], ...] = ()
 
 
+_ONE = "/router/operations/{id}"
 _USER, _TOKENS, _GROUP = "/router/users/{name}", "/router/users/{name}/tokens", "/router/groups/{name}"
 _USAGE_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("since", {"type": "number", "minimum": 0, "maximum": 2**52}),
@@ -46,8 +56,45 @@ _AUDIT_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("limit", {"type": "integer", "minimum": 1, "maximum": 10_000}),
 )
 
+_MOMENT: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 2**52}
+_TEXT: dict[str, Any] = {"type": "string"}
+_USERS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("search", {"type": "string", "description": "A part of the name."}),
+    ("role", {"enum": ["admin", "user", "viewer"]}),
+    ("group", _TEXT),
+    ("active", {"enum": ["true", "false"]}),
+    ("after", {"type": "string", "description": "`next` of the page before."}),
+    ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
+)
+_REQUESTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("user", _TEXT),
+    ("model", _TEXT),
+    ("server", _TEXT),
+    ("ending", {"enum": ["ok", "error", "refused", "client_left", "retried", "cold"]}),
+    ("slower_than", {**_MOMENT, "description": "Milliseconds."}),
+    ("since", _MOMENT),
+    ("before", _MOMENT),
+    ("cursor", {"type": "string", "description": "`next` of the page before."}),
+    ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
+)
+_EXPLAIN_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("model", _TEXT),
+    ("context", {"type": "integer", "minimum": 1}),
+    ("prompt_tokens", {"type": "integer", "minimum": 0}),
+    ("held_by", _TEXT),
+    ("need", _TEXT),
+    ("user", _TEXT),
+    ("all_strategies", {"enum": ["true", "false"]}),
+)
+
 OPERATIONS: tuple[Operation, ...] = (
-    Operation(method="get", path="/router/users", summary="List all users", answer=shapes.UsersBody),
+    Operation(
+        method="get",
+        path="/router/users",
+        summary="List users by name, a page at a time",
+        answer=shapes.UsersBody,
+        query=_USERS_QUERY,
+    ),
     Operation(
         method="post",
         path="/router/users",
@@ -109,6 +156,7 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/router/usage",
         summary="Requests and tokens by user, model and server",
         answer=shapes.UsageBody,
+        roles=READERS,
         query=_USAGE_QUERY,
     ),
     Operation(
@@ -118,6 +166,125 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=shapes.AuditBody,
         query=_AUDIT_QUERY,
     ),
+    Operation(
+        method="get",
+        path="/router/usage/users",
+        summary="Who used a model in the last seven days",
+        answer=shapes.ModelUsersBody,
+        query=(("model", _TEXT),),
+    ),
+    Operation(method="get", path="/router/me", summary="What the asking user may do", answer=MeView, roles=EVERYBODY),
+    Operation(
+        method="get",
+        path="/router/overview",
+        summary="What runs, what waits, what needs attention",
+        answer=OverviewView,
+        roles=READERS,
+    ),
+    Operation(
+        method="get",
+        path="/router/status",
+        summary="The known state of every server",
+        answer=shapes.ObjectBody,
+        roles=READERS,
+    ),
+    Operation(
+        method="get",
+        path="/router/explain",
+        summary="Which server would get a request, and why",
+        answer=shapes.ObjectBody,
+        roles=READERS,
+        query=_EXPLAIN_QUERY,
+        refused=(404,),
+    ),
+    Operation(
+        method="get", path="/router/queue", summary="What waits, by model", answer=shapes.QueueBody, roles=EVERYBODY
+    ),
+    Operation(
+        method="get",
+        path="/router/requests",
+        summary="Requests of the log, the newest first; users see their own",
+        answer=RequestsView,
+        roles=EVERYBODY,
+        query=_REQUESTS_QUERY,
+    ),
+    Operation(
+        method="get",
+        path="/router/requests/{id}",
+        summary="One request: its phases, and the decision of then",
+        answer=RequestDetailView,
+        roles=EVERYBODY,
+        refused=(404,),
+    ),
+    Operation(
+        method="post",
+        path="/router/requests/{id}/cancel",
+        summary="End a request in progress; users end their own",
+        answer=shapes.CancelledBody,
+        roles=frozenset({"admin", "user"}),
+        refused=(404,),
+    ),
+    Operation(method="get", path="/router/servers", summary="All servers", answer=ServersView, roles=READERS),
+    Operation(
+        method="get",
+        path="/router/servers/{name}",
+        summary="One server",
+        answer=ServerDetailView,
+        roles=READERS,
+        refused=(404,),
+    ),
+    *(
+        Operation(
+            method="post",
+            path=f"/router/servers/{{name}}/{verb}",
+            summary=summary,
+            answer=shapes.DrainBody,
+            refused=(404,),
+        )
+        for verb, summary in (("drain", "Send a server no new requests"), ("undrain", "Send it requests again"))
+    ),
+    Operation(
+        method="get",
+        path="/router/models",
+        summary="The models that the asking user may use",
+        answer=ModelsView,
+        roles=EVERYBODY,
+    ),
+    Operation(
+        method="get",
+        path="/router/models/{name}",
+        summary="One model, server by server",
+        answer=ModelDetailView,
+        roles=READERS,
+        refused=(404,),
+    ),
+    Operation(
+        method="get",
+        path="/router/operations",
+        summary="Operations on models, the newest first",
+        answer=OperationsView,
+        query=(("limit", {"type": "integer", "minimum": 1, "maximum": 200}),),
+    ),
+    Operation(
+        method="post",
+        path="/router/operations",
+        summary="Pull, load, unload, copy or delete a model on servers",
+        body=NewOperation,
+        answer=OperationView,
+        status=202,
+        refused=(404, 413),
+    ),
+    Operation(method="get", path=_ONE, summary="One operation", answer=OperationView, refused=(404,)),
+    Operation(method="delete", path=_ONE, summary="End an operation", answer=shapes.CancelledBody, refused=(404, 409)),
+    Operation(
+        method="post",
+        path=f"{_ONE}/retry",
+        summary="Do it again where it is not done",
+        answer=OperationView,
+        status=202,
+        refused=(404, 409),
+    ),
+    Operation(method="get", path="/router/openapi.json", summary="This description", answer=shapes.ObjectBody),
 )
 
 
@@ -136,7 +303,7 @@ def openapi_document() -> dict[str, Any]:
     """Build the description, OpenAPI 3.1."""
     kinds = {kind for operation in OPERATIONS for kind in (operation.answer, operation.body) if kind is not None}
     kinds.add(shapes.ErrorBody)
-    modes = [(kind, "serialization" if kind.__name__.endswith("Body") else "validation") for kind in kinds]
+    modes = [(kind, "serialization" if kind.__name__.endswith(("Body", "View")) else "validation") for kind in kinds]
     _, schemas = models_json_schema(sorted(modes, key=str), ref_template=_REFERENCE)  # type: ignore[arg-type]
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
@@ -160,6 +327,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     refusals = {str(status): _json("Refused", shapes.ErrorBody) for status in (*_ANYWHERE, *operation.refused)}
     described: dict[str, Any] = {
         "summary": operation.summary,
+        "x-roles": sorted(operation.roles),
         "parameters": [*path, *query],
         "responses": {str(operation.status): _json("Done", operation.answer), **refusals},
     }

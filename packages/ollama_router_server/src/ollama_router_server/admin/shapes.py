@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from ollama_router_core.api.endpoints import Kind
 from ollama_router_core.api.reach import Reach
@@ -16,9 +16,11 @@ from ollama_router_server.storage.audit import AuditAction, Via
 __all__ = [
     "AuditBody",
     "AuditEntryBody",
+    "CancelledBody",
     "CreatedTokenBody",
     "CreatedUserBody",
     "DeletedBody",
+    "DrainBody",
     "ErrorBody",
     "GrantsBody",
     "GroupBody",
@@ -29,6 +31,9 @@ __all__ = [
     "NewGroup",
     "NewToken",
     "NewUser",
+    "ObjectBody",
+    "QueueBody",
+    "QueuedBody",
     "TokenBody",
     "TokensBody",
     "UsageBody",
@@ -159,9 +164,11 @@ class UserDetailsBody(UserBody):
 
 
 class UsersBody(_Out):
-    """All users, by name."""
+    """Users by name; `next` is the name after which the next page begins, `matching` how many there are in all."""
 
     users: list[UserBody]
+    next: str | None
+    matching: int
 
 
 class CreatedUserBody(_Out):
@@ -266,6 +273,43 @@ class AuditBody(_Out):
     """Entries of the audit trail, newest first."""
 
     entries: list[AuditEntryBody]
+
+
+class QueuedBody(_Out):
+    """Requests of one kind that wait for a server; `expected_seconds` is what a newcomer would wait."""
+
+    model: str | None
+    context: int | None
+    waiting: int
+    batch: bool
+    longest_seconds: float
+    expected_seconds: float
+
+
+class QueueBody(_Out):
+    """What waits."""
+
+    waiting: int
+    queue: list[QueuedBody]
+
+
+class DrainBody(_Out):
+    """A server whose drain has begun or ended."""
+
+    server: str
+    draining: bool
+    in_flight: int
+
+
+class CancelledBody(_Out):
+    """What was ended."""
+
+    id: str
+    cancelled: bool
+
+
+class ObjectBody(RootModel[dict[str, Any]]):
+    """An object whose members the reference of the command line describes."""
 
 
 class ErrorBody(_Out):

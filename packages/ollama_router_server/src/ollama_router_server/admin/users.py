@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, cast, get_args
 
 from falcon.asgi import Request, Response
 
 from ollama_router_core.access.grants import Grants, grants_from_json, grants_to_json
+from ollama_router_core.errors import InvalidBody
 from ollama_router_server.admin.access import ADMINS
 from ollama_router_server.admin.bodies import actor_of, answer, read_body
 from ollama_router_server.admin.shapes import (
@@ -28,9 +29,28 @@ from ollama_router_server.admin.shapes import (
     UsersBody,
 )
 from ollama_router_server.services import Services
-from ollama_router_server.storage.identities import Group, TokenInfo, UserChange, UserSummary
+from ollama_router_server.storage.identities import (
+    Group,
+    Role,
+    TokenInfo,
+    UserChange,
+    UserFilter,
+    UserPage,
+    UserSummary,
+)
+from ollama_router_server.storage.users import UserStore
 
-__all__ = ["GroupResource", "GroupsResource", "TokenResource", "TokensResource", "UserResource", "UsersResource"]
+__all__ = [
+    "GroupResource",
+    "GroupsResource",
+    "TokenResource",
+    "TokensResource",
+    "UserResource",
+    "UsersResource",
+    "list_users",
+]
+
+_MOST: Final = 200
 
 
 class UsersResource:
@@ -41,10 +61,11 @@ class UsersResource:
     def __init__(self, services: Services) -> None:
         self._users = services.users
 
-    async def on_get(self, _request: Request, response: Response) -> None:
-        """List all users."""
-        found = await self._users.list()
-        answer(response, UsersBody(users=[UserBody(**_user(user)) for user in found]))
+    async def on_get(self, request: Request, response: Response) -> None:
+        """List users by name, a page at a time."""
+        page = await list_users(self._users, request)
+        users = [UserBody(**_user(user)) for user in page.users]
+        answer(response, UsersBody(users=users, next=page.next, matching=page.matching))
 
     async def on_post(self, request: Request, response: Response) -> None:
         """Create a user; the response has the token, shown only now."""
@@ -55,6 +76,27 @@ class UsersResource:
         )
         body = CreatedUserBody(name=created.user, role=created.role, token=created.token.reveal())
         answer(response, body, status=201)
+
+
+async def list_users(users: UserStore, request: Request) -> UserPage:
+    """A page of users as asked for in the query.
+
+    Raises:
+        InvalidBody: a parameter cannot be meant.
+    """
+    role, active = request.get_param("role") or None, request.get_param("active") or None
+    if role is not None and role not in get_args(Role):
+        raise InvalidBody(f"role must be one of {', '.join(get_args(Role))}")
+    if active not in {None, "true", "false"}:
+        raise InvalidBody("active must be true or false")
+    chosen = UserFilter(
+        search=request.get_param("search") or None,
+        role=cast("Role | None", role),
+        group=request.get_param("group") or None,
+        active=None if active is None else active == "true",
+    )
+    limit = request.get_param_as_int("limit", min_value=1, max_value=_MOST) or _MOST
+    return await users.page(chosen, after=request.get_param("after") or None, limit=limit)
 
 
 class UserResource:

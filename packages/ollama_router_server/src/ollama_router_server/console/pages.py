@@ -13,6 +13,7 @@ from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.operations import list_operations
 from ollama_router_server.admin.overview import find_model, find_server
 from ollama_router_server.admin.requests import find_request, list_requests
+from ollama_router_server.admin.users import list_users
 from ollama_router_server.admin.views.clients import client_views
 from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.models import model_views
@@ -104,9 +105,13 @@ class Pages:
         since = self.services.clock.wall() - days * _DAY
         return {"stats": await self.services.request_log.stats(LogFilter(since=since)), "days": days}
 
-    async def people(self, _request: Request, _user: User) -> Values:
-        """Users and their groups."""
-        return {"people": await self.services.users.list(), "groups": await self.services.groups.list()}
+    async def people(self, request: Request, _user: User) -> Values:
+        """Users and their groups, a page at a time."""
+        return {
+            "page_of": await list_users(self.services.users, request),
+            "groups": await self.services.groups.list(),
+            "query": {name: str(value) for name, value in request.params.items() if name != "after"},
+        }
 
     async def history(self, _request: Request, _user: User) -> Values:
         """Who changed what."""

@@ -11,7 +11,7 @@ from ollama_router_core.errors import ConfigError
 if TYPE_CHECKING:
     from ollama_router_core.config.settings import Config
 
-__all__ = ["listen", "print_listening"]
+__all__ = ["console_url", "listen", "print_listening"]
 
 _UNSENT_BYTES: Final = 128 * 1024
 """What the kernel buffers of an answer beyond the client's receive window. By default it buffers megabytes, and a few
@@ -43,11 +43,24 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
+def console_url(sock: socket.socket, config: Config) -> str | None:
+    """Where a browser on this machine finds the console; None where the config turns it off."""
+    if not config.console.enabled:
+        return None
+    host, port = sock.getsockname()[:2]
+    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not listened on
+    return f"{(config.console.public_url or _url(config, local, port)).rstrip('/')}/console/"
+
+
+def _url(config: Config, host: str, port: int) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'https' if config.tls.certificate is not None else 'http'}://{shown}:{port}"
+
+
 def print_listening(sock: socket.socket, out: TextIO, config: Config) -> None:
     """Print `listening on http://HOST:PORT`, and where the console is."""
     host, port = sock.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    url = f"{'https' if config.tls.certificate is not None else 'http'}://{shown}:{port}"
+    url = _url(config, host, port)
     print(f"listening on {url}", file=out)
     if config.console.enabled:
         print(f"console at {(config.console.public_url or url).rstrip('/')}/console/", file=out)

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import RouterError
-from ollama_router_server.accounts.first_admin import can_hand_over, hand_over, tell_how
+from ollama_router_server.accounts.first_admin import LINK_SECONDS, can_hand_over, hand_over, tell_how
 from ollama_router_server.process.connections import check_certificate
 from ollama_router_server.process.file_limit import raise_file_limit
-from ollama_router_server.process.listening import listen, print_listening
+from ollama_router_server.process.listening import console_url, listen, print_listening
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.process.reload import ConfigSource
 from ollama_router_server.process.server import serve
@@ -75,7 +75,7 @@ async def _serve_alone(
 ) -> None:
     services = Services(config, environment)
     try:
-        await _prepare(services, environment)
+        await _prepare(services, environment, sock)
     except RouterError:
         await services.aclose()
         raise
@@ -90,7 +90,7 @@ async def _serve_alone(
     await serve(services, sock, source=source, accepting=accepting, notifier=notifier, environment=environment)
 
 
-async def _prepare(services: Services, environment: Mapping[str, str]) -> None:
+async def _prepare(services: Services, environment: Mapping[str, str], sock: socket.socket) -> None:
     """Migrate the database, and create the first admin if the token can be handed to a person."""
     if await services.prepare():
         return
@@ -98,7 +98,10 @@ async def _prepare(services: Services, environment: Mapping[str, str]) -> None:
     if not can_hand_over(environment, sys.stderr, data):
         tell_how(sys.stderr)
         return
-    hand_over(await services.users.create("admin", role="admin"), environment, sys.stderr, data)
+    created = await services.users.create("admin", role="admin")
+    url = console_url(sock, services.config)
+    claim = None if url is None else await services.console_sessions.invite(created.user, seconds=LINK_SECONDS)
+    hand_over(created, None if url is None else f"{url}#claim={claim}", environment, sys.stderr, data)
 
 
 def _freeze_start_up() -> None:
@@ -160,18 +163,18 @@ def _run_workers(
     config: Config, environment: Mapping[str, str], sock: socket.socket, count: int, source: ConfigSource | None
 ) -> None:
     with _logging(config):
-        asyncio.run(_prepare_for_workers(config, environment))
+        asyncio.run(_prepare_for_workers(config, environment, sock))
     service = _Service(config, environment, sock)
     worker = Supervisor(count, service, grace=config.limits.shutdown_grace + _UNWINDING_SECONDS).run()
     if worker is not None:
         _run_worker(worker, config, environment, sock, source)
 
 
-async def _prepare_for_workers(config: Config, environment: Mapping[str, str]) -> None:
+async def _prepare_for_workers(config: Config, environment: Mapping[str, str], sock: socket.socket) -> None:
     """Prepare before workers start, so that errors of config and database show up once."""
     services = Services(config, environment)
     try:
-        await _prepare(services, environment)
+        await _prepare(services, environment, sock)
     finally:
         await services.aclose()
 

@@ -26,6 +26,8 @@ __all__ = [
     "User",
     "UserChange",
     "UserDetails",
+    "UserFilter",
+    "UserPage",
     "UserSummary",
 ]
 
@@ -131,6 +133,25 @@ class UserSummary:
     group: str | None = None
     own_grants: Grants = field(default_factory=Grants)
     """Granted to the user; the group's grants are not included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserFilter:
+    """Which users; None leaves a field open. `search` is a part of the name, whatever its case."""
+
+    search: str | None = None
+    role: Role | None = None
+    group: str | None = None
+    active: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserPage:
+    """Some users by name; `next` is the name after which the next page begins, `matching` how many there are in all."""
+
+    users: tuple[UserSummary, ...]
+    next: str | None
+    matching: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import get_args
@@ -113,10 +113,16 @@ def read_history(connection: Connection, chosen: LogFilter) -> tuple[HourRow, ..
     return tuple(HourRow(start=int(start), requests=int(requests)) for start, requests in rows if requests)
 
 
-def requests_by_user(connection: Connection) -> Mapping[str, int]:
-    """How many requests each user made, over the whole log."""
+def requests_by_user(connection: Connection, names: Sequence[str] | None = None) -> Mapping[str, int]:
+    """How many requests each user made, or some did, over the whole log."""
     columns = log_totals.c
     query = select(columns.name, func.sum(columns.requests)).where(columns.span == DAY, columns.dimension == "user")
+    if names is not None:  # by day and name, as the key has them: else all users' rows of all days are read
+        days = connection.execute(
+            select(func.min(columns.start), func.max(columns.start)).where(columns.span == DAY)
+        ).one()
+        starts = [] if days[0] is None else list(range(days[0], days[1] + DAY, DAY))
+        query = query.where(columns.start.in_(starts), columns.name.in_(names))
     return {name: int(requests) for name, requests in connection.execute(query.group_by(columns.name))}
 
 

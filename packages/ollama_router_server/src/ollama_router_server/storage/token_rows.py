@@ -29,14 +29,14 @@ def insert_token(connection: Connection, user_id: int, name: str, token: Token, 
     return int(connection.execute(insert(tokens).values(row).returning(tokens.c.id)).scalar_one())
 
 
-def token_infos(connection: Connection, user_id: int | None = None) -> dict[int, tuple[TokenInfo, ...]]:
-    """Read what may be shown of tokens, of one user or of all, by user id."""
+def token_infos(connection: Connection, ids: Sequence[int] | None = None) -> dict[int, tuple[TokenInfo, ...]]:
+    """Read what may be shown of tokens, of some users or of all, by user id."""
     columns = tokens.c
     query = select(columns.user_id, columns.name, columns.lookup, columns.created_at, columns.last_used_at).order_by(
         columns.id
     )
-    if user_id is not None:
-        query = query.where(columns.user_id == user_id)
+    if ids is not None:
+        query = query.where(columns.user_id.in_(ids))
     infos: dict[int, tuple[TokenInfo, ...]] = {}
     for owner, name, lookup, created_at, last_used_at in connection.execute(query):
         info = TokenInfo(name=name, lookup=lookup, created_at=created_at, last_used_at=last_used_at)
@@ -51,7 +51,7 @@ def delete_token(connection: Connection, user: str, name: str) -> None:
         UnknownUser: no such user, or the user has no token of this name.
     """
     row = require_user(connection, user)
-    infos = token_infos(connection, row.id).get(row.id, ())
+    infos = token_infos(connection, [row.id]).get(row.id, ())
     if name not in {info.name for info in infos}:
         known = ", ".join(info.name for info in infos) or "none"
         raise UnknownUser(f"{user} has no token named {name!r}; known: {known}")

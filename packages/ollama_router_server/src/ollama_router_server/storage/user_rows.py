@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
-from ollama_router_server.storage.identities import TokenInfo, UserChange, UserDetails, UserSummary
+from ollama_router_server.storage.identities import (
+    TokenInfo,
+    UserChange,
+    UserDetails,
+    UserFilter,
+    UserPage,
+    UserSummary,
+)
 from ollama_router_server.storage.identity_rows import (
     changed_grants,
     dump_grants,
@@ -21,7 +29,7 @@ from ollama_router_server.storage.request_log import delete_rows_of_user, select
 from ollama_router_server.storage.schema import groups, memberships, token_usage, users
 from ollama_router_server.storage.token_rows import token_infos
 
-__all__ = ["change_user", "delete_user", "join_group", "read_details", "read_summaries"]
+__all__ = ["change_user", "delete_user", "join_group", "read_details", "read_page", "read_summaries"]
 
 _LAST_REQUESTS = 10
 
@@ -35,6 +43,34 @@ def read_summaries(connection: Connection) -> tuple[UserSummary, ...]:
     return tuple(_summary(row, infos.get(row.id, ()), counts.get(row.name, 0), names.get(row.id)) for row in rows)
 
 
+def read_page(connection: Connection, chosen: UserFilter, after: str | None, limit: int) -> UserPage:
+    """Read some users by name, and how many match in all."""
+    found = select(users).outerjoin(memberships, memberships.c.user_id == users.c.id).where(*_conditions(chosen))
+    matching = connection.execute(select(func.count()).select_from(found.subquery())).scalar_one()
+    behind = () if after is None else (users.c.name > after,)
+    rows = connection.execute(found.where(*behind).order_by(users.c.name).limit(limit + 1)).all()
+    shown = rows[:limit]
+    ids = [row.id for row in shown]
+    infos, names = token_infos(connection, ids), _groups_of_users(connection, ids)
+    counts = requests_by_user(connection, [row.name for row in shown])
+    return UserPage(
+        users=tuple(_summary(row, infos.get(row.id, ()), counts.get(row.name, 0), names.get(row.id)) for row in shown),
+        next=shown[-1].name if len(rows) > limit else None,
+        matching=matching,
+    )
+
+
+def _conditions(chosen: UserFilter) -> Iterator[ColumnElement[bool]]:
+    if chosen.search:
+        yield users.c.name.icontains(chosen.search, autoescape=True)
+    if chosen.role is not None:
+        yield users.c.role == chosen.role
+    if chosen.active is not None:
+        yield users.c.active == chosen.active
+    if chosen.group is not None:
+        yield memberships.c.group_id == select(groups.c.id).where(groups.c.name == chosen.group).scalar_subquery()
+
+
 def read_details(connection: Connection, name: str) -> UserDetails:
     """Read one user with totals and the last requests, newest first.
 
@@ -42,8 +78,7 @@ def read_details(connection: Connection, name: str) -> UserDetails:
         UnknownUser: no such user.
     """
     row = require_user(connection, name)
-    infos = token_infos(connection, row.id)
-    names = _groups_of_users(connection)
+    infos, names = token_infos(connection, [row.id]), _groups_of_users(connection, [row.id])
     usage, mean_ms = usage_of_user(connection, name)
     return UserDetails(
         summary=_summary(row, infos.get(row.id, ()), usage.requests, names.get(row.id)),
@@ -99,8 +134,10 @@ def join_group(connection: Connection, user_id: int, group: str | None) -> None:
         connection.execute(insert(memberships).values(user_id=user_id, group_id=row.id))
 
 
-def _groups_of_users(connection: Connection) -> dict[int, str]:
+def _groups_of_users(connection: Connection, ids: Sequence[int] | None = None) -> dict[int, str]:
     joined = select(memberships.c.user_id, groups.c.name).join(groups, groups.c.id == memberships.c.group_id)
+    if ids is not None:
+        joined = joined.where(memberships.c.user_id.in_(ids))
     return {row.user_id: row.name for row in connection.execute(joined)}
 
 

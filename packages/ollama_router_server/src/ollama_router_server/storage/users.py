@@ -23,6 +23,8 @@ from ollama_router_server.storage.identities import (
     Role,
     UserChange,
     UserDetails,
+    UserFilter,
+    UserPage,
     UserSummary,
 )
 from ollama_router_server.storage.identity_queries import read_epoch, read_grants, read_identities
@@ -34,6 +36,7 @@ from ollama_router_server.storage.user_rows import (
     delete_user,
     join_group,
     read_details,
+    read_page,
     read_summaries,
 )
 from ollama_router_server.system import Clock, random_below, random_bytes
@@ -111,6 +114,10 @@ class UserStore:
     async def list(self) -> tuple[UserSummary, ...]:
         """Return every user, by name."""
         return await self._database.read(read_summaries)
+
+    async def page(self, chosen: UserFilter, *, after: str | None = None, limit: int = 200) -> UserPage:
+        """Return at most `limit` users by name, those behind the name `after`."""
+        return await self._database.read(read_page, chosen, after, limit)
 
     async def show(self, name: str) -> UserDetails:
         """Return one user with totals and the last 10 requests, newest first.

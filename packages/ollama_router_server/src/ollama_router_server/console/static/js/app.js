@@ -80,7 +80,7 @@ onAct("filter", (form) => {
   const query = new URLSearchParams();
   for (const [name, value] of new FormData(/** @type {HTMLFormElement} */ (form)))
     if (value) query.set(name, value.toString());
-  location.href = `${root}requests${query.size ? `?${query}` : ""}`;
+  location.href = `${location.pathname}${query.size ? `?${query}` : ""}`;
 });
 
 document.addEventListener("click", (event) => {

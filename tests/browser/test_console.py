@@ -22,7 +22,19 @@ from support.router import RunningRouter, running_router, server_entry
 pytestmark = pytest.mark.anyio
 
 CHAT = {"model": "llama3.2:3b", "messages": [{"role": "user", "content": "hi"}], "stream": False}
-PAGES = ("", "now", "requests", "models", "models/llama3.2:3b", "servers", "servers/one", "usage", "people", "history")
+PAGES = (
+    "",
+    "now",
+    "requests",
+    "models",
+    "models/llama3.2:3b",
+    "servers",
+    "servers/one",
+    "usage",
+    "people",
+    "history",
+    "operations",
+)
 AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"
 HOSTILE = "<img src=x onerror=alert(1)>{{7*7}}javascript:alert(2)"
 
@@ -115,6 +127,8 @@ async def test_a_stream_is_cancelled_from_the_page(browser: Browser, tmp_path: P
         await anext(lines)
         await watched.open("now")
         await watched.page.click("[data-act=cancel]")
+        assert "alice" in await watched.page.inner_text("[data-dialog-text]")
+        await watched.page.click("[data-dialog-yes]")
         told = ""
         with suppress(httpx.RemoteProtocolError):
             async for line in lines:

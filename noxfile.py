@@ -48,7 +48,9 @@ MUTATED = {
     "routing/policy": ["routing/test_policy.py"],
 }
 
+# Of Python, tried by `nox -s agents` and named with their versions in docs/clients.
 AGENT_LIBRARIES = ("langchain-openai==1.7.4", "langchain-anthropic==1.7.10", "langchain-ollama==1.1.0")
+AGENT_LIBRARIES += ("llama-index-llms-ollama==0.11.0", "pydantic-ai-slim[openai]==2.68.0")
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"

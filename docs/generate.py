@@ -18,6 +18,7 @@ from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config import render_reference
 from ollama_router_core.config.host_profiles import ProfileLine, ProfileName, parse_profile
 from ollama_router_core.outbound.profile_texts import models_in_words, words_of
+from ollama_router_server.admin.views.clients import client_views
 
 DOCS = Path(__file__).parent
 EVERYWHERE = {"--config", "--environment", "--json", "--help"}
@@ -48,6 +49,8 @@ def render(page: Path) -> str:
 def _written(name: str) -> str:
     if name.startswith("options of orouter"):
         return options_table(name.removeprefix("options of orouter").split())
+    if name.startswith("client "):
+        return client_text(name.removeprefix("client "))
     return _PARTS[name]()
 
 
@@ -65,6 +68,12 @@ def options_table(path: list[str]) -> str:
     ]
     body = [f"| `{_cell(names)}` | {_cell(text)} |" for names, text in rows]
     return "\n".join(["| option | meaning |", "|---|---|", *body]) + "\n"
+
+
+def client_text(name: str) -> str:
+    """What to paste into that client, and where."""
+    view = next(view for view in client_views("http://ROUTER:11434") if view.name == name)
+    return f"For {view.where}:\n\n```{view.language}\n{view.text}\n```\n"
 
 
 def _cell(text: str) -> str:

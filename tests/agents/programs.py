@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ollama_router_server.admin.views.clients import client_views
 from support.desk import Desk
 from support.scripted_hosts import Dialect
 
@@ -100,6 +102,15 @@ class Session:
         """The packages from npm."""
         return self.installed / "js" / "node_modules"
 
+    def text(self, client: str) -> str:
+        """What the console's start page and docs/clients show for the client."""
+        view = next(one for one in client_views(self.desk.url, self.model) if one.name == client)
+        return view.text.replace("TOKEN", self.token) if view.language == "sh" else view.text
+
+    def exports(self, client: str) -> Mapping[str, str]:
+        """The variables that a text for the shell exports."""
+        return dict(re.findall(r"^export (\w+)=(.*)$", self.text(client), re.MULTILINE))
+
     def run(self, text: str, *, pictures: Sequence[Path] = (), again: bool = False) -> Ran:
         """Give it one prompt and wait until it ends."""
         with self.start(text, pictures=pictures, again=again) as process:
@@ -140,24 +151,21 @@ class Session:
 # --- Codex, over Responses ------------------------------------------------------------------------
 
 
+_QUIET = """
+check_for_update_on_startup = false
+[analytics]
+enabled = false
+[features]
+apps = false
+plugins = false
+"""
+
+
 def _codex_files(session: Session) -> None:
     folder = session.home / ".codex"
     folder.mkdir()
-    lines = (
-        'model_provider = "orouter"',
-        "check_for_update_on_startup = false",
-        "[analytics]",
-        "enabled = false",
-        "[features]",
-        "apps = false",
-        "plugins = false",
-        "[model_providers.orouter]",
-        'name = "ollama-router"',
-        f'base_url = "{session.desk.url}/v1"',
-        'env_key = "OROUTER_TOKEN"',
-        'wire_api = "responses"',
-    )
-    (folder / "config.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    settings, _, provider = session.text("Codex").partition("[")
+    (folder / "config.toml").write_text(f"{settings}{_QUIET}[{provider}", encoding="utf-8")
 
 
 def _codex(session: Session, prompt: Prompt) -> list[str]:
@@ -181,8 +189,7 @@ CODEX = Program(
 
 def _claude_code_variables(session: Session) -> Mapping[str, str]:
     quiet = ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "DISABLE_AUTOUPDATER", "DISABLE_TELEMETRY")
-    own = {"ANTHROPIC_BASE_URL": session.desk.url, "ANTHROPIC_AUTH_TOKEN": session.token}
-    return {**own, **dict.fromkeys(quiet, "1")}
+    return {**session.exports("Claude Code"), **dict.fromkeys(quiet, "1")}
 
 
 def _claude_code(session: Session, prompt: Prompt) -> list[str]:
@@ -203,14 +210,7 @@ CLAUDE_CODE = Program(
 
 
 def _opencode_files(session: Session) -> None:
-    able = {"attachment": True, "tool_call": True, "modalities": {"input": ["text", "image"], "output": ["text"]}}
-    provider = {
-        "npm": "@ai-sdk/openai-compatible",
-        "name": "ollama-router",
-        "options": {"baseURL": f"{session.desk.url}/v1", "apiKey": "{env:OROUTER_TOKEN}"},
-        "models": {session.model: able},
-    }
-    settings = {"autoupdate": False, "share": "disabled", "provider": {"orouter": provider}}
+    settings = {**json.loads(session.text("opencode")), "autoupdate": False, "share": "disabled"}
     (session.work / "opencode.json").write_text(json.dumps(settings), encoding="utf-8")
     # it installs this package by itself unless its folder looks as if it had
     folder = session.home / ".config" / "opencode"
@@ -225,8 +225,7 @@ def _opencode_variables(session: Session) -> Mapping[str, str]:
 
 
 def _opencode(session: Session, prompt: Prompt) -> list[str]:
-    # of the builds that npm installs the last by name is the one for the oldest processors
-    executable = max(session.modules.glob("opencode-*-*/bin/opencode"))
+    executable = session.modules / "opencode-linux-x64-baseline" / "bin" / "opencode"
     files = [word for picture in prompt.pictures for word in ("--file", str(picture))]
     begun = ["--continue"] if prompt.again else []
     return [str(executable), "run", "--model", f"orouter/{session.model}", *begun, *files]
@@ -251,8 +250,7 @@ def _aider_files(session: Session) -> None:
 
 
 def _aider_variables(session: Session) -> Mapping[str, str]:
-    own = {"OPENAI_API_BASE": f"{session.desk.url}/v1", "OPENAI_API_KEY": session.token}
-    return {**own, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    return {**session.exports("aider"), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 
 
 def _aider(session: Session, prompt: Prompt) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
@@ -13,10 +14,11 @@ __all__ = ["ClientView", "client_views"]
 
 
 class ClientView(View):
-    """A text for one client; TOKEN and MODEL stand for what only its user knows."""
+    """A text for one client in some language; TOKEN and MODEL stand for what only its user knows."""
 
     name: str
     where: str
+    language: str
     text: str
 
 
@@ -24,12 +26,12 @@ def client_views(base: str, model: str | None = None) -> list[ClientView]:
     """Texts for all clients; `base` is the router's address without a trailing slash."""
     named = "MODEL" if model is None else model
     return [
-        ClientView(name=name, where=where, text=text.replace("{base}", base).replace("MODEL", named))
-        for name, where, text in _known()
+        ClientView(**{**known, "text": known["text"].replace("{base}", base).replace("MODEL", named)})
+        for known in _known()
     ]
 
 
 @cache
-def _known() -> tuple[tuple[str, str, str], ...]:
+def _known() -> tuple[Mapping[str, str], ...]:
     text = (files("ollama_router_server.admin") / "clients.yml").read_text(encoding="utf-8")
-    return tuple((one["name"], one["where"], one["text"].rstrip("\n")) for one in yaml.safe_load(text))
+    return tuple({**one, "text": one["text"].rstrip("\n")} for one in yaml.safe_load(text))

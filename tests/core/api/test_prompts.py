@@ -39,14 +39,29 @@ def test_characters_are_counted_by_kind() -> None:
         },
         {"input": "Why is it blue?"},
         {"prompt": "Why is it blue?"},
-        {"system": "Why is it ", "prompt": "blue?", "stream": True},
     ],
-    ids=["ollama", "anthropic", "responses", "short", "generate", "system"],
+    ids=["ollama", "anthropic", "responses", "short", "generate"],
 )
 def test_the_same_words_are_the_same_size_in_every_dialect(body: dict[str, Any]) -> None:
     """Names of members, roles and ids are no part of what is read."""
     found = size(**body)
     assert (found.letters, found.marks, found.messages) == (11, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]},
+        {"system": "Be brief.", "messages": [{"role": "user", "content": "Why?"}]},
+        {"system": [{"type": "text", "text": "Be brief."}], "messages": [{"role": "user", "content": "Why?"}]},
+        {"instructions": "Be brief.", "input": "Why?"},
+        {"system": "Be brief.", "prompt": "Why?"},
+    ],
+)
+def test_what_is_said_to_the_system_is_a_message_wherever_it_stands(body: dict[str, Any]) -> None:
+    """A template dresses it in any case."""
+    found = size(**body)
+    assert (found.messages, found.letters, found.marks) == (2, 10, 2)
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,7 @@ class Services:
         self.authenticator = Authenticator(
             self.users, clock=self.clock, workers=self.coordination, grace=config.database_grace
         )
+        self.authenticator.persons.settings = config.persons
         self._spill = RowSpill(spill_folder(self._database_url, environment))
         self.sink = DatabaseSink(self.request_log, clock=self.clock, spill=self._spill)
         self.log_files = open_log_files(config.request_log, worker=self.coordination.index if self.shared else None)
@@ -221,6 +222,7 @@ class Services:
             set_level(config.logging.level)
         self.admission.reconfigure(config)
         self.authenticator.grace = config.database_grace
+        self.authenticator.persons.settings = config.persons
         self.log_retention.reconfigure(config.request_log)
         self.reachability.reconfigure(config)
         for taken_up in self._taken_up:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import typer
 
 from ollama_router_cli.arguments.options import in_place_of, option
 from ollama_router_cli.arguments.times import parse_moment
+from ollama_router_core.access.grants import SpeaksFor
 from ollama_router_core.api.endpoints import Kind
 from ollama_router_core.api.reach import Reach
 from ollama_router_server.system import SystemClock
@@ -49,6 +50,7 @@ _OPTIONS: tuple[tuple[str, str, Any, str, str], ...] = (
     ("expires_at", "expires", str, "DATE", "End of access: 2026-12-31 (local time), 30d from now, or inherit."),
     ("batch", "batch", str, "YES", "Batch priority, after everybody else's requests: yes, no or inherit."),
     ("max_wait", "max_wait", str, "N", f"Seconds that a request may wait for a server: {_NUMBER}."),
+    ("speaks_for", "speaks_for", str, "WHOM", "Whom requests may be made for: any, group (the own one) or inherit."),
     ("requests_per_minute", "rpm", str, "N", f"Requests per minute: {_NUMBER}."),
     ("concurrent_requests", "concurrent", str, "N", f"Concurrent requests: {_NUMBER}."),
     ("tokens_per_day", "tokens_per_day", str, "N", f"Tokens per day (UTC), in and out: {_NUMBER}."),
@@ -76,9 +78,11 @@ def _read(name: str, value: Any, now: float) -> Any:
     return _list(name, [part.strip() for text in value for part in text.split(",") if part.strip()])
 
 
-def _read_text(name: str, text: str, now: float) -> bool | float:
+def _read_text(name: str, text: str, now: float) -> bool | float | str:
     if name in _TRUTHS:
         return _yes(name, text)
+    if name == "speaks_for":
+        return _whom(text)
     return parse_moment(text, now=now, ahead=True) if name == "expires_at" else _number(text)
 
 
@@ -97,6 +101,12 @@ def _yes(name: str, text: str) -> bool:
     if text not in {"yes", "no"}:
         raise typer.BadParameter(f"--{name} takes yes, no or inherit, not {text!r}")
     return text == "yes"
+
+
+def _whom(text: str) -> str:
+    if text not in get_args(SpeaksFor):
+        raise typer.BadParameter(f"--speaks-for takes any, group or inherit, not {text!r}")
+    return text
 
 
 def _number(text: str) -> int:

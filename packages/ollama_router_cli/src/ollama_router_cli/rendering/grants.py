@@ -23,6 +23,7 @@ def describe_grants(grants: Grants) -> list[tuple[str, str]]:
         ("expires", format_time(grants.expires_at)),
         ("batch priority", _truth(grants.batch)),
         ("seconds of waiting", format_count(grants.max_wait)),
+        ("asks for", grants.speaks_for),
         ("requests per minute", format_count(grants.requests_per_minute)),
         ("concurrent requests", format_count(grants.concurrent_requests)),
         ("tokens per day", format_count(grants.tokens_per_day)),

@@ -13,7 +13,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ollama_router_core.access.addresses import read_address
 from ollama_router_core.api.endpoints import Endpoint, Kind
@@ -28,6 +28,7 @@ __all__ = [
     "HostRule",
     "InvalidGrants",
     "Role",
+    "SpeaksFor",
     "check_any_model",
     "check_cloud",
     "check_endpoint",
@@ -48,6 +49,8 @@ __all__ = [
 Role = Literal["admin", "user", "viewer"]
 CloudRule = Literal["none", "admin", "all"]
 """Who may use models of ollama.com when grants do not say; the setting `cloud`."""
+SpeaksFor = Literal["any", "group"]
+"""For whom a user may ask; the default is nobody."""
 HostRule = Literal["all", "granted"]
 """Who may use external hosts when grants do not say; the setting `external_hosts_for`."""
 
@@ -79,7 +82,8 @@ class Grants:
     what requests may ask of external hosts beyond an answer. `unload` tells whether models may be unloaded. `kinds` are
     the kinds of route, within the role's. `networks` are client networks in CIDR form. `expires_at` is seconds since
     1970 (UTC). `batch` True gives every request batch priority, `max_wait` are the seconds that requests may wait for a
-    server at most. The other four numbers are limits, which `limits` counts; days and months are UTC.
+    server at most. `speaks_for` tells for whom a user may ask: anybody, or members of the user's own group. The other
+    four numbers are limits, which `limits` counts; days and months are UTC.
     """
 
     models: tuple[str, ...] | None = None
@@ -92,6 +96,7 @@ class Grants:
     expires_at: float | None = None
     batch: bool | None = None
     max_wait: int | None = None
+    speaks_for: SpeaksFor | None = None
     requests_per_minute: int | None = None
     concurrent_requests: int | None = None
     tokens_per_day: int | None = None
@@ -247,6 +252,10 @@ def _read(name: str, value: Any) -> Any:
         return value
     if name == "expires_at":
         return _moment(value)
+    if name == "speaks_for":
+        if value not in get_args(SpeaksFor):
+            raise InvalidGrants("speaks_for must be any or group")
+        return value
     if name in _NUMBERS:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
             raise InvalidGrants(f"{name} must be a whole number, 0 or more")

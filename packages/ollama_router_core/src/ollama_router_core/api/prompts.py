@@ -162,11 +162,13 @@ def size_of_prompt(document: JsonObject) -> PromptSize:
 
 
 def _turns(document: JsonObject) -> int:
+    """Count messages, what a dialect has apart for the system included."""
+    apart = sum(document.truthy(key) for key in ("system", "instructions"))
     for key in ("messages", "input"):
         if key in document.keys:
             turns = document.get(key)
-            return len(turns) if isinstance(turns, list) else 1
-    return 1
+            return apart + (len(turns) if isinstance(turns, list) else 1)
+    return apart + 1
 
 
 class _Reading:

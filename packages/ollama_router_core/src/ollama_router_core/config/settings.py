@@ -15,6 +15,7 @@ from ollama_router_core.config.model_settings import MemoryPattern, ModelRule, M
 from ollama_router_core.config.sections import Section
 from ollama_router_core.config.value_types import (
     DestinationName,
+    FieldName,
     Host,
     Network,
     OriginText,
@@ -37,6 +38,7 @@ __all__ = [
     "MemoryPattern",
     "ModelRule",
     "ModelSettings",
+    "Persons",
     "Queue",
     "RequestLogSettings",
     "Server",
@@ -179,6 +181,24 @@ class RequestLogSettings(Section):
     max_size: SizeText = Field(default="100MB", description="Size at which requests.jsonl is rotated.")
     max_files: Annotated[int, Field(ge=1)] = Field(
         default=10, description="Files of JSON lines to keep, the current one included."
+    )
+
+
+class Persons(Section):
+    """People behind a client whose user may ask for others (`users set --speaks-for`)."""
+
+    header: FieldName | None = Field(
+        default=None,
+        description="Header field in which such clients name the person, before those of Open WebUI, LibreChat and"
+        " LiteLLM, `user`, `safety_identifier` and `metadata.user_id`; null leaves it at these.",
+    )
+    unknown: Literal["refuse", "make"] = Field(
+        default="refuse",
+        description="make adds a user without a token, in the client's group, for a name that is not known; refuse"
+        " answers with 403.",
+    )
+    most: Annotated[int, Field(ge=0)] = Field(
+        default=1000, description="Users without a token that there may be; further names are refused."
     )
 
 
@@ -348,6 +368,7 @@ class Config(Section):
         default="x-forwarded-for",
         description="The header in which those proxies forward the client's address; the other one is ignored.",
     )
+    persons: Persons = Field(default=Persons(), description="People behind a client that asks for many.")
     console: Console = Field(default=Console(), description="The web console at /console/.")
     metrics_open: bool = Field(
         default=False, description="true serves GET /metrics to everybody; false to viewers and admins only."

@@ -83,10 +83,15 @@ class Outgoing(Struct, frozen=True, kw_only=True):
 
 
 class Verify(Struct, frozen=True):
-    """Find out who sent the request with these header fields from this address."""
+    """Find out who sent the request with these header fields from this address.
+
+    With a `speaker` that is known: the person of this name, for whom the speaker asks.
+    """
 
     headers: Headers
     address: str | None
+    speaker: Caller | None = None
+    person: str = ""
 
     def __repr__(self) -> str:
         """Without the fields: they hold a token."""

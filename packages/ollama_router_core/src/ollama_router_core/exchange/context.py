@@ -56,6 +56,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         changes: what policy changed, in words.
         dropped: what of the body was left out, dotted names.
         changed: what of it the last server got otherwise, for its dialect or its profile.
+        speaker: the user whose token it is, where that asks for the person who is the `user` then.
         origin_fields: what the answer says to the browser of a page elsewhere.
         conversation: identifies the conversation that this is a turn of, where the strategy asks for it.
         prefix: the server that holds its prompt.
@@ -78,6 +79,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
     query: bytes = b""
     address: str | None = None
     user: Caller | None = None
+    speaker: Caller | None = None
     endpoint: Endpoint | None = None
     route: RouteRequest | None = None
     decision: Decision | None = None

@@ -9,6 +9,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from ollama_router_core.access.cross_origin import allowed_origin_fields, check_origin, preflight_fields
+from ollama_router_core.access.speaking import named_in_fields
 from ollama_router_core.api.endpoints import ENDPOINTS, Body, Endpoint, Family, Kind, Match, Routing, match_endpoint
 from ollama_router_core.api.forwarded import is_forwarded, match_forwarded
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
@@ -39,6 +40,7 @@ from ollama_router_core.exchange.feedback import note_answered
 from ollama_router_core.exchange.model_operations import change_owners, pull, push, serve_account, unload
 from ollama_router_core.exchange.policy import applied_policy
 from ollama_router_core.exchange.relaying import relay, relay_late_error
+from ollama_router_core.exchange.speaking import speak, speak_for_named
 from ollama_router_core.exchange.translating import answer_in_place, relay_translated
 from ollama_router_core.outbound.external_routes import EXTERNAL, PREFIX, checked_query
 from ollama_router_core.routing.selector import assigned_destination
@@ -80,7 +82,10 @@ def accept(environment: Environment, context: RequestContext) -> Steps[ParsedReq
     if limits is not None and endpoint.routing is not Routing.ROUTER:
         user = context.user = yield Verify(context.headers, context.address)
         check_route(user, endpoint, context.address, wall=context.started_at)
-        if is_counted(user, endpoint):
+        if user.grants.speaks_for is not None:
+            context.speaker = user
+            yield from speak(environment, context, named_in_fields(context.headers, environment.config.persons.header))
+        elif is_counted(user, endpoint):
             yield from count(context, limits, user)
     request = yield from _read(environment, context, match)
     check_granted_model(context)
@@ -147,13 +152,19 @@ def _told(environment: Environment, context: RequestContext) -> UnknownRoute:
 def _read(environment: Environment, context: RequestContext, match: Match) -> Steps[ParsedRequest]:
     """Read the request strictly and apply the policy; a body that is only passed on stays where it is."""
     endpoint = match.endpoint
+    if endpoint is EXTERNAL or endpoint.body is Body.RAW:
+        yield from speak_for_named(environment, context)
     if endpoint is EXTERNAL:
         return applied_policy(environment, context, read_external(environment, context))
     if endpoint.body is Body.RAW or endpoint.routing is Routing.ROUTER:
         return applied_policy(environment, context, parse_request(match, b""))
     compressed = check_announced(context.headers, endpoint, environment.max_body)
     body = yield ReadBody(environment.max_body, compressed)
-    return (yield from computed(len(body), partial(_parsed, environment, context, match, body)))
+    if context.speaker is None:
+        return (yield from computed(len(body), partial(_decided, environment, context, match, body)))
+    request = yield from computed(len(body), partial(_parsed, context, match, body))
+    yield from speak_for_named(environment, context, request)
+    return (yield from computed(len(body), partial(applied_policy, environment, context, request)))
 
 
 def check_announced(headers: Headers, endpoint: Endpoint, limit: int) -> bool:
@@ -174,12 +185,16 @@ def check_announced(headers: Headers, endpoint: Endpoint, limit: int) -> bool:
     return compressed
 
 
-def _parsed(environment: Environment, context: RequestContext, match: Match, body: bytes) -> ParsedRequest:
+def _decided(environment: Environment, context: RequestContext, match: Match, body: bytes) -> ParsedRequest:
+    return applied_policy(environment, context, _parsed(context, match, body))
+
+
+def _parsed(context: RequestContext, match: Match, body: bytes) -> ParsedRequest:
     media_type = (context.header(b"content-type") or "").encode("latin-1") if match.endpoint.body is Body.FORM else b""
     request = parse_request(match, body, content_type=media_type)
     if is_forwarded(match.endpoint):
         request = replace(request, target=request.target + checked_query(context.query.decode("latin-1")))
-    return applied_policy(environment, context, request)
+    return request
 
 
 # --- handlers ---------------------------------------------------------------------------------------------------------

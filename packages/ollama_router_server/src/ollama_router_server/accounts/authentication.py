@@ -9,10 +9,11 @@ credential.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from hmac import compare_digest
+from typing import Any
 
 import structlog
 
@@ -26,6 +27,7 @@ from ollama_router_core.access.tokens import (
 from ollama_router_core.coordination import Coordination, TokenVerified
 from ollama_router_core.errors import InvalidCredential, StorageUnavailable, UserInactive
 from ollama_router_server.accounts.directory import Directory, index, next_expiry, with_proofs
+from ollama_router_server.accounts.spoken_for import SpokenFor
 from ollama_router_server.accounts.token_writes import TokenWrites
 from ollama_router_server.accounts.verification import Verification, Verifier
 from ollama_router_server.storage.identities import KnownToken, User
@@ -74,6 +76,7 @@ class Authenticator:
         self.grace = grace
         self._verifier = Verifier(threads=threads, max_waiting=max_waiting)
         self._writes = TokenWrites(users, clock=clock)
+        self.persons = SpokenFor(users, clock=clock)
         self._workers = workers
         self._verified: VerifiedTokens[KnownToken] = VerifiedTokens(workers.secret)
         self._directory = Directory(-1, {}, {})
@@ -118,6 +121,14 @@ class Authenticator:
         credential = read_credential(headers)
         known = self._find(credential)
         return Verification(self._verify, credential, address) if known is None else self._admit(known)
+
+    def speaking(self, speaker: User, name: str) -> User | Coroutine[Any, Any, User]:
+        """The person for whom a user asks, or what has to be awaited where the database must be asked.
+
+        Raises:
+            Forbidden: the user may not ask for this person.
+        """
+        return self.persons.find(speaker, name, epoch=self._directory.epoch)
 
     @property
     def away_seconds(self) -> float | None:

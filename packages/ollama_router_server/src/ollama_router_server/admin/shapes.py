@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from ollama_router_core.access.grants import SpeaksFor
 from ollama_router_core.api.endpoints import Kind
 from ollama_router_core.api.reach import Reach
 from ollama_router_server.storage.audit import AuditAction, Via
@@ -83,6 +84,7 @@ class GrantsBody(_In):
     )
     batch: bool | None = Field(default=None, description="Whether every request has batch priority.")
     max_wait: Count | None = Field(default=None, description="Seconds that a request may wait for a server.")
+    speaks_for: SpeaksFor | None = Field(default=None, description="Whom requests may be made for.")
     requests_per_minute: Count | None = None
     concurrent_requests: Count | None = None
     tokens_per_day: Count | None = None

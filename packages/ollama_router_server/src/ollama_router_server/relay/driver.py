@@ -6,7 +6,7 @@ Nothing here waits. An action without a result yet is `WAITING`, and its driver 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import Enum
@@ -135,7 +135,12 @@ class Driver:
     # carrying out -----------------------------------------------------------------------------------------------------
 
     def _verify(self, action: Verify) -> Any:
-        found = self._collaborators.authenticator.authenticate(action.headers, action.address)
+        authenticator = self._collaborators.authenticator
+        found: User | Awaitable[User]
+        if action.speaker is None:
+            found = authenticator.authenticate(action.headers, action.address)
+        else:
+            found = authenticator.speaking(cast("User", action.speaker), action.person)
         return found if isinstance(found, User) else self._wait_for_task(action, asyncio.ensure_future(found))
 
     def _compute(self, action: Compute) -> Any:

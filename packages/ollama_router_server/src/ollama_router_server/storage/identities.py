@@ -79,6 +79,7 @@ class User:
     active: bool
     token_id: int
     grants: Grants = field(default_factory=Grants)
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, exists, func, select
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.access.grants import Grants, combine_grants
@@ -13,7 +13,7 @@ from ollama_router_server.storage.identities import Identities, KnownToken, User
 from ollama_router_server.storage.identity_rows import load_grants, require_user
 from ollama_router_server.storage.schema import auth_epoch, groups, memberships, token_proofs, tokens, users
 
-__all__ = ["read_epoch", "read_grants", "read_identities"]
+__all__ = ["count_persons", "read_epoch", "read_grants", "read_identities", "read_person"]
 
 
 def read_epoch(connection: Connection) -> int:
@@ -37,6 +37,7 @@ def read_identities(connection: Connection, key_id: str) -> Identities:
             users.c.role,
             users.c.active,
             users.c.grants,
+            groups.c.name.label("group"),
             groups.c.grants.label("group_grants"),
             token_proofs.c.proof,
         )
@@ -72,6 +73,27 @@ def read_grants(connection: Connection, name: str) -> Grants:
     return _combined(user.grants, connection.execute(query).scalar_one_or_none())
 
 
+def read_person(connection: Connection, name: str) -> User | None:
+    """Read a user for whom somebody else asks, None without one; it has no token (`token_id` 0)."""
+    query = (
+        select(users, groups.c.name.label("group"), groups.c.grants.label("group_grants"))
+        .outerjoin(memberships, memberships.c.user_id == users.c.id)
+        .outerjoin(groups, groups.c.id == memberships.c.group_id)
+        .where(users.c.name == name)
+    )
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    grants = _combined(row.grants, row.group_grants)
+    return User(id=row.id, name=row.name, role=row.role, active=row.active, token_id=0, grants=grants, group=row.group)
+
+
+def count_persons(connection: Connection) -> int:
+    """Count users without a token."""
+    query = select(func.count()).select_from(users).where(~exists().where(tokens.c.user_id == users.c.id))
+    return int(connection.execute(query).scalar_one())
+
+
 def _known_token(row: Any) -> KnownToken:
     user = User(
         id=row.user_id,
@@ -80,6 +102,7 @@ def _known_token(row: Any) -> KnownToken:
         active=row.active,
         token_id=row.token_id,
         grants=_combined(row.grants, row.group_grants),
+        group=row.group,
     )
     return KnownToken(lookup=row.lookup, digest=row.digest, imported=row.imported, user=user, proof=row.proof)
 

@@ -21,13 +21,20 @@ from ollama_router_server.storage.identities import (
     Identities,
     KnownToken,
     Role,
+    User,
     UserChange,
     UserDetails,
     UserFilter,
     UserPage,
     UserSummary,
 )
-from ollama_router_server.storage.identity_queries import read_epoch, read_grants, read_identities
+from ollama_router_server.storage.identity_queries import (
+    count_persons,
+    read_epoch,
+    read_grants,
+    read_identities,
+    read_person,
+)
 from ollama_router_server.storage.identity_rows import check_name, dump_grants, identity_change, require_user
 from ollama_router_server.storage.schema import tokens, users
 from ollama_router_server.storage.token_rows import delete_token, insert_proof, insert_proofs, insert_token
@@ -44,6 +51,10 @@ from ollama_router_server.system import Clock, random_below, random_bytes
 __all__ = ["DEFAULT_TOKEN_NAME", "UserStore"]
 
 DEFAULT_TOKEN_NAME = "default"  # noqa: S105 - the name of a token, not a token
+
+
+class TooManyPersons(Exception):
+    """There is no room for one more; ends a transaction."""
 
 
 class UserStore:
@@ -105,6 +116,40 @@ class UserStore:
         except IntegrityError:
             raise DuplicateName(f"there is a user named {name!r} already") from None
         return CreatedToken(user=name, role=role, token=token)
+
+    async def person(self, name: str) -> User | None:
+        """Return a user for whom somebody else asks, None without one.
+
+        Raises:
+            StorageUnavailable: the database cannot be read.
+        """
+        return await self._database.read(read_person, name)
+
+    async def add_person(self, name: str, *, group: str | None, spoken_for_by: str, most: int) -> bool:
+        """Add a user without a token, unless there are `most` already; says whether there is one of this name now.
+
+        Raises:
+            InvalidUserName: the name breaks the rules for names.
+            StorageUnavailable: the database cannot be written.
+        """
+        check_name(name)
+        now = self._clock.wall()
+        row = {"name": name, "role": "user", "active": True, "created_at": now, "updated_at": now, "grants": "{}"}
+        entry = self._entry("user.create", name, role="user", group=group, spoken_for_by=spoken_for_by)
+
+        def add(connection: Connection) -> None:
+            if count_persons(connection) >= most:
+                raise TooManyPersons
+            user_id = connection.execute(insert(users).values(row).returning(users.c.id)).scalar_one()
+            join_group(connection, user_id, group)
+
+        try:
+            await identity_change(self._database, entry, add)
+        except IntegrityError:
+            return True  # another process was faster
+        except TooManyPersons:
+            return False
+        return True
 
     async def count(self) -> int:
         """Count users."""

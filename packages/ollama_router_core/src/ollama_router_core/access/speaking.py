@@ -1,0 +1,84 @@
+"""Who is behind a client that speaks for many: chat pages and gateways have one token and name the person.
+
+Names are taken from a client only if its user may speak for others; from anybody else they mean nothing. Whoever is
+spoken for acts with rights of their own, never as an administrator.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import unquote
+
+from ollama_router_core.access.grants import Grants, Role, combine_grants
+
+__all__ = ["NAMING", "named_in_body", "named_in_fields", "spoken_grants", "spoken_role"]
+
+_FIELDS = (
+    b"x-openwebui-user-email",
+    b"x-openwebui-user-id",
+    b"x-openwebui-user-name",
+    b"x-litellm-end-user-id",
+    b"x-librechat-user-email",
+    b"x-librechat-user-id",
+)
+"""Header fields that name a person, the winning one first."""
+_MEMBERS = ("user", "safety_identifier")
+NAMING = frozenset({*_MEMBERS, "metadata"})
+"""Members of a body that may name a person."""
+_SESSION = re.compile(r"(user_[0-9a-f]{16,128})_account_.*", re.ASCII | re.DOTALL)
+"""What Claude Code sends: a person's digest, the account, and a session that is another one each time."""
+_IN_JSON = ("account_uuid", "device_id", "user_id")
+"""Where its later versions, which write JSON into the text, have who it is."""
+_LONGEST = 1000
+
+
+def named_in_fields(headers: Iterable[tuple[bytes, bytes]], own_field: str | None = None) -> str | None:
+    """Return whom header fields name; `own_field` is the operator's, and wins."""
+    names = (own_field.lower().encode("ascii"), *_FIELDS) if own_field else _FIELDS
+    found = {name: value for name, value in headers if name in names}
+    texts = (_text(found[name]) for name in names if name in found)
+    return next((text for text in texts if text), None)
+
+
+def named_in_body(members: Mapping[str, Any]) -> str | None:
+    """Return whom a request's body names: OpenAI's `user` or `safety_identifier`, Anthropic's `metadata.user_id`."""
+    metadata = members.get("metadata")
+    inner = metadata.get("user_id") if isinstance(metadata, dict) else None
+    texts = (value.strip() for value in (*map(members.get, _MEMBERS), inner) if isinstance(value, str))
+    return next((_without_session(text[:_LONGEST]) for text in texts if text), None)
+
+
+def spoken_role(speaker: Role, person: Role) -> Role:
+    """Return the role in which a person is spoken for: the lesser of both, never an administrator's."""
+    return "viewer" if "viewer" in {speaker, person} else "user"
+
+
+def spoken_grants(speaker: Grants, person: Grants) -> Grants:
+    """Return what a person may do who is spoken for: what the person is granted, else what the speaker is.
+
+    The address is the speaker's, and was checked for it.
+    """
+    return replace(combine_grants(person, speaker), networks=None, expires_at=person.expires_at, speaks_for=None)
+
+
+def _text(value: bytes) -> str:
+    text = value.decode("utf-8", "replace").strip()
+    return unquote(text) if "%" in text else text
+
+
+def _without_session(text: str) -> str:
+    found = _SESSION.fullmatch(text)
+    if found is not None:
+        return found[1]
+    if not text.startswith("{"):
+        return text
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return text
+    names = (told.get(key) for key in _IN_JSON)
+    return next((name for name in names if isinstance(name, str) and name), text)

@@ -1,0 +1,94 @@
+"""People for whom a client with one token asks: found by name, made on first sight if the config says so."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+
+from ollama_router_core.access.speaking import spoken_grants, spoken_role
+from ollama_router_core.config.settings import Persons
+from ollama_router_core.errors import Forbidden, LimitExceeded, UserInactive
+from ollama_router_server.storage.identities import User
+from ollama_router_server.storage.users import UserStore
+from ollama_router_server.system import Clock
+
+__all__ = ["SpokenFor"]
+
+_KEPT = 4096
+"""People kept in memory."""
+_MADE_A_MINUTE = 60
+"""People that one process makes in a minute at most: each makes all processes read the users again."""
+_MINUTE = 60.0
+
+
+class SpokenFor:
+    """People by name, as of the epoch in which they were read.
+
+    Attributes:
+        settings: what is done with unknown names.
+    """
+
+    def __init__(self, users: UserStore, *, clock: Clock, settings: Persons | None = None) -> None:
+        self._users = users
+        self._clock = clock
+        self.settings = settings or Persons()
+        self._known: OrderedDict[str, tuple[int, User]] = OrderedDict()
+        self._made: deque[float] = deque()
+
+    def find(self, speaker: User, name: str, *, epoch: int) -> User | Coroutine[Any, Any, User]:
+        """The person, or what has to be awaited where the database must be asked.
+
+        Raises:
+            Forbidden: the speaker may not ask for this person, who may be deactivated.
+        """
+        known = self._known.get(name)
+        if known is not None and known[0] == epoch:
+            self._known.move_to_end(name)
+            return _spoken_for(speaker, known[1])
+        return self._ask(speaker, name, epoch)
+
+    async def _ask(self, speaker: User, name: str, epoch: int) -> User:
+        person = await self._users.person(name)
+        if person is None:
+            await self._make(speaker, name)
+            person = await self._users.person(name)
+        if person is None:
+            raise _unknown(name)
+        self._known[name] = epoch, person
+        if len(self._known) > _KEPT:
+            self._known.popitem(last=False)
+        return _spoken_for(speaker, person)
+
+    async def _make(self, speaker: User, name: str) -> None:
+        if self.settings.unknown == "refuse" or (speaker.grants.speaks_for == "group" and speaker.group is None):
+            raise _unknown(name)
+        now = self._clock.monotonic()
+        while self._made and self._made[0] <= now - _MINUTE:
+            self._made.popleft()
+        if len(self._made) >= _MADE_A_MINUTE:
+            raise LimitExceeded(
+                f"{_MADE_A_MINUTE} new people a minute are the most", retry_after=self._made[0] + _MINUTE - now
+            )
+        self._made.append(now)
+        most = self.settings.most
+        if not await self._users.add_person(name, group=speaker.group, spoken_for_by=speaker.name, most=most):
+            raise Forbidden(f"there are {most} users without a token already; see the setting persons.most")
+
+
+def _spoken_for(speaker: User, person: User) -> User:
+    """The person as the speaker asks: with the speaker's token, and no more than a user's rights."""
+    if speaker.grants.speaks_for == "group" and (person.group is None or person.group != speaker.group):
+        raise Forbidden(f"{speaker.name} may only ask for people of its own group")
+    if not person.active:
+        raise UserInactive(f"user {person.name} is deactivated; an administrator can activate it")
+    role = spoken_role(speaker.role, person.role)
+    grants = spoken_grants(speaker.grants, person.grants)
+    return replace(person, role=role, grants=grants, token_id=speaker.token_id)
+
+
+def _unknown(name: str) -> Forbidden:
+    return Forbidden(
+        f"nobody is known here as {name[:100]!r}; an administrator can create the user, or set persons.unknown to make"
+    )

@@ -12,7 +12,7 @@ from ollama_router_core.api.endpoints import ENDPOINTS, Endpoint, Routing, Versi
 
 ROUTES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "ollama_routes.json").read_text())["routes"]
 ROWS: dict[tuple[str, str], Endpoint] = {(method, row.path): row for row in ENDPOINTS for method in row.methods}
-OWN = {("POST", row.path) for row in ENDPOINTS if row.routing is Routing.COUNT}
+OWN = {("POST", row.path) for row in ENDPOINTS if row.routing in {Routing.COUNT, Routing.RERANK}}
 """What no Ollama has."""
 
 

@@ -57,6 +57,7 @@ class Routing(StrEnum):
     """What handles a route; `exchange.serving` has a handler for each.
 
     `router`: the router answers alone. `one`: the best server. `count`: the host that can count, or the router.
+    `rerank`: a host or server that the config says can.
     `gather`: all servers, merged. `owners`: all that have the model. `push`: one of those. `pull`, `create`: where the
     model is made. `blob_exists`, `blob_upload`: files of models to be made. `account`: a server that the client names.
     `external`: a host of the config.
@@ -65,6 +66,7 @@ class Routing(StrEnum):
     ROUTER = "router"
     ONE = "one"
     COUNT = "count"
+    RERANK = "rerank"
     GATHER = "gather"
     OWNERS = "owners"
     PUSH = "push"
@@ -197,6 +199,21 @@ def _count(name: str, path: str, family: Family) -> Endpoint:
     )
 
 
+def _rerank(name: str, path: str, family: Family) -> Endpoint:
+    return Endpoint(
+        name=name,
+        methods=("POST",),
+        path=path,
+        family=family,
+        kind=Kind.INFER,
+        routing=Routing.RERANK,
+        model_keys=("model",),
+        needs="rerank",
+        body=Body.JSON,
+        zstd=True,
+    )
+
+
 def _manage(
     name: str, method: str, path: str, routing: Routing, keys: tuple[str, ...], *, streams: bool | None = None
 ) -> Endpoint:
@@ -313,6 +330,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _infer("anthropic_messages", "/v1/messages", Family.ANTHROPIC, streams=False, since=(0, 14)),
     _count("anthropic_count_tokens", "/v1/messages/count_tokens", Family.ANTHROPIC),
     _count("openai_input_tokens", "/v1/responses/input_tokens", Family.OPENAI_RESPONSES),
+    _rerank("openai_rerank", "/v1/rerank", Family.OPENAI),
+    _rerank("plain_rerank", "/rerank", Family.OPENAI),
+    _rerank("rerank", "/api/rerank", Family.OLLAMA),
     _manage("pull", "POST", "/api/pull", Routing.PULL, _NAMED, streams=True),
     _manage("create", "POST", "/api/create", Routing.CREATE, _NAMED, streams=True),
     _manage("push", "POST", "/api/push", Routing.PUSH, _NAMED, streams=True),

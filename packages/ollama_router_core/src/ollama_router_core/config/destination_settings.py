@@ -96,6 +96,12 @@ class Server(Section):
         description="Ollama ends a run whose connection is gone, so a request whose connection broke before an answer"
         " began is sent to another server. false for a server that finishes such a run: the client gets the error.",
     )
+    rerank: PathPrefix | None = Field(
+        default=None,
+        examples=["/v1/rerank"],
+        description="Path of its reranking, to which `/v1/rerank`, `/rerank` and `/api/rerank` are passed on; null says"
+        " that it has none. Ollama has none; llama.cpp, vLLM and TEI do.",
+    )
     kv_cache_type: Literal["f16", "q8_0", "q4_0"] = Field(
         default="f16", description="The server's OLLAMA_KV_CACHE_TYPE."
     )
@@ -217,6 +223,12 @@ class ExternalHost(Section):
         default=None,
         description="Whether an OpenAI API takes `stream_options.include_usage`; false counts the pieces of a stream"
         " instead. null goes by the profile, otherwise true; Azure's API before 2024-09 does not.",
+    )
+    rerank: PathPrefix | None = Field(
+        default=None,
+        examples=["/v1/rerank"],
+        description="Path of its reranking, to which `/v1/rerank`, `/rerank` and `/api/rerank` are passed on; null says"
+        " that it has none. Jina, Cohere, Voyage, llama.cpp, vLLM and TEI do.",
     )
     request_timeout: Seconds | None = Field(
         default=None,

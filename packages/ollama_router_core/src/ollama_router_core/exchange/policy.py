@@ -18,7 +18,7 @@ from ollama_router_core.routing.selector import assigned_destination
 
 __all__ = ["applied_policy", "stand_in"]
 
-_ABOUT_ONE_MODEL = frozenset({Routing.ONE, Routing.COUNT})
+_ABOUT_ONE_MODEL = frozenset({Routing.ONE, Routing.COUNT, Routing.RERANK})
 
 
 def applied_policy(environment: Environment, context: RequestContext, request: ParsedRequest) -> ParsedRequest:

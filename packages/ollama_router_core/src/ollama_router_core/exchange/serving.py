@@ -40,6 +40,7 @@ from ollama_router_core.exchange.feedback import note_answered
 from ollama_router_core.exchange.model_operations import change_owners, pull, push, serve_account, unload
 from ollama_router_core.exchange.policy import applied_policy
 from ollama_router_core.exchange.relaying import relay, relay_late_error
+from ollama_router_core.exchange.reranking import rerank
 from ollama_router_core.exchange.speaking import speak, speak_for_named
 from ollama_router_core.exchange.translating import answer_in_place, relay_translated
 from ollama_router_core.outbound.external_routes import EXTERNAL, PREFIX, checked_query
@@ -264,6 +265,7 @@ HANDLERS: Mapping[Routing, Handler] = {
     Routing.ROUTER: _serve_root,
     Routing.ONE: _serve_best,
     Routing.COUNT: count_prompt,
+    Routing.RERANK: rerank,
     Routing.GATHER: answer_merged,
     Routing.OWNERS: change_owners,
     Routing.PUSH: push,

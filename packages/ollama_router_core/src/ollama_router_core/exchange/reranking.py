@@ -1,0 +1,72 @@
+"""Reranking: Ollama has no such route, so it goes to a host or server of which the config says that it has one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ollama_router_core.access.grants import check_host
+from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.errors import UnknownRoute
+from ollama_router_core.exchange.actions import Steps
+from ollama_router_core.exchange.asking import Order
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.environment import Environment
+from ollama_router_core.exchange.model_operations import pass_on
+from ollama_router_core.routing.model_placement import owners, servers_by_priority
+from ollama_router_core.routing.selector import assigned_destination
+
+__all__ = ["rerank"]
+
+_MOST_NAMES = 5
+
+
+def rerank(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
+    """Pass the request on to where its model can rerank, and the answer back.
+
+    Raises:
+        UnknownRoute: nobody who has the model can; the text names who could.
+        Forbidden: the host is not for this user.
+        UpstreamError: the server failed.
+    """
+    name = next(_places(environment, request), None)
+    if name is None:
+        raise UnknownRoute(_nobody(environment, request))
+    destination, user = environment.destinations[name], context.user
+    if destination.external and user is not None:
+        check_host(user.role, user.grants, environment.config.external_hosts_for, name)
+    asked = request.route.model_text or ""
+    there = destination.model_there(asked)
+    sent = request if there == asked else request.with_model(there)
+    order = Order(method="POST", target=_paths(environment)[name], body=sent.body)
+    yield from pass_on(environment, context, sent, name, order)
+
+
+def _paths(environment: Environment) -> dict[str, str]:
+    """The path of each enabled place that can rerank."""
+    config = environment.config
+    places = (*config.servers.items(), *config.external_hosts.items())
+    return {name: place.rerank for name, place in places if place.enabled and place.rerank is not None}
+
+
+def _places(environment: Environment, request: ParsedRequest) -> Iterator[str]:
+    """Where the model can rerank, the preferred place first: where it is assigned, else servers that have it."""
+    paths, config, snapshot = _paths(environment), environment.config, environment.fleet.snapshot
+    assigned = assigned_destination(request.route, config)
+    if assigned is not None:
+        yield from (name for name in (assigned,) if name in paths)
+        return
+    have = owners(snapshot, request.route.model)
+    for name in servers_by_priority(snapshot, config):
+        if name in paths and name in have and name not in snapshot.draining:
+            yield name
+
+
+def _nobody(environment: Environment, request: ParsedRequest) -> str:
+    names = sorted(_paths(environment))
+    if not names:
+        return f"no server or host here has {request.endpoint.path}; set `rerank` of one that has"
+    shown = ", ".join(names[:_MOST_NAMES]) + (f" and {len(names) - _MOST_NAMES} more" * (len(names) > _MOST_NAMES))
+    return (
+        f"{request.route.model_text} is nowhere where {request.endpoint.path} is served: {shown} would;"
+        " assign the model to one of them (explicit_assignments)"
+    )

@@ -62,7 +62,7 @@ async def test_who_would_is_named(tmp_path: Path, path: str) -> None:
     """A model elsewhere, or nobody at all, is 404 with what to set."""
     async with OllamaSimulator(models=[model(MODEL)]) as sim:
         host = server_entry(sim, protocol="http", rerank="/v1/rerank")
-        servers, hosts = {"one": server_entry(sim)}, {"jina": host}
+        servers = {"one": server_entry(sim)}
         async with (
             running_router(tmp_path, servers, external_hosts={"jina": host}) as router,
             router.client() as client,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ollama_router_core.access.grants import check_host
 from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.config.settings import ExternalHost, Server
 from ollama_router_core.errors import UnknownRoute
 from ollama_router_core.exchange.actions import Steps
 from ollama_router_core.exchange.asking import Order
@@ -44,7 +45,7 @@ def rerank(environment: Environment, context: RequestContext, request: ParsedReq
 def _paths(environment: Environment) -> dict[str, str]:
     """The path of each enabled place that can rerank."""
     config = environment.config
-    places = (*config.servers.items(), *config.external_hosts.items())
+    places: tuple[tuple[str, Server | ExternalHost], ...] = (*config.servers.items(), *config.external_hosts.items())
     return {name: place.rerank for name, place in places if place.enabled and place.rerank is not None}
 
 

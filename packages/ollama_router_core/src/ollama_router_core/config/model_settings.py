@@ -51,6 +51,12 @@ class ModelRule(Section):
     max_wait: Seconds | None = Field(
         default=None, description="Seconds that a request may wait for a server; null leaves it to `queue.max_wait`."
     )
+    strip_noise: bool = Field(
+        default=False,
+        description="true leaves out text that clients put into prompts for others than the model and that changes with"
+        " each request, such as Claude Code's billing header, so that servers find the beginning of the prompt in their"
+        " caches. `X-Router-Dropped` names it.",
+    )
     priority: Literal["interactive", "batch"] = Field(
         default="interactive",
         description="batch requests are served by slots that no interactive request waits for.",

@@ -51,6 +51,7 @@ def _as_decided(environment: Environment, context: RequestContext, request: Pars
         if applied.changes:
             context.asked = context.asked or request.route.model_text
             context.changes = (*context.changes, *applied.changes)
+            context.dropped = (*context.dropped, *(f"noise.{name}" for name in applied.dropped))
             request = applied.request
             context.route = request.route
     _check_stays_local(environment, request)

@@ -69,7 +69,7 @@ def without_hosted_tools(environment: Environment, context: RequestContext, requ
     if not gone:
         return request
     kept = b",".join(tool for place, tool in enumerate(tools) if place not in gone).decode()
-    context.dropped = tuple(f"tools[{place}].{_shown(kind)}" for place, kind in gone.items())
+    context.dropped = *context.dropped, *(f"tools[{place}].{_shown(kind)}" for place, kind in gone.items())
     edited = request.edited({"tools": f"[{kept}]"})
     uses_cloud = is_cloud_name(request.route.model_text or "") or any(map(_is_search, set(kinds) - set(gone.values())))
     edited = replace(edited, route=replace(request.route, uses_cloud=uses_cloud))

@@ -15,16 +15,18 @@ from ollama_router_core.api.name_patterns import matches_pattern
 from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.api.strict_json import JsonObject, parse_object
 from ollama_router_core.config.settings import Config, ModelRule, ModelSettings
+from ollama_router_core.routing.noise import without_noise
 from ollama_router_core.translate import ConversationRoute, route_at
 
 __all__ = ["AppliedPolicy", "apply_policy", "fallback_for", "leaks", "resolve_alias", "rule_for", "stays_local"]
 
 
 class AppliedPolicy(Struct, frozen=True, kw_only=True):
-    """A request as it will be sent, and what was changed, in words for the log row."""
+    """A request as it will be sent, and what was changed, in words for the log row; `dropped` names noise."""
 
     request: ParsedRequest
     changes: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 def apply_policy(request: ParsedRequest, settings: ModelSettings) -> AppliedPolicy:
@@ -41,6 +43,7 @@ def apply_policy(request: ParsedRequest, settings: ModelSettings) -> AppliedPoli
     if rule is None and meant == text:
         return AppliedPolicy(request=request)
     changes: list[str] = []
+    dropped: tuple[str, ...] = ()
     if meant != text:
         request = request.with_model(meant)
         changes.append(f"model {text} means {meant}")
@@ -51,7 +54,10 @@ def apply_policy(request: ParsedRequest, settings: ModelSettings) -> AppliedPoli
         elif rule.num_ctx is not None and isinstance(route_at(request.endpoint.path), ConversationRoute):
             request = replace(request, route=replace(request.route, num_ctx=rule.num_ctx))
             changes.append(f"num_ctx none became {rule.num_ctx}")
-    return AppliedPolicy(request=request, changes=tuple(changes))
+    if rule is not None and rule.strip_noise:
+        request, dropped = without_noise(request)
+        changes += [f"{name} left out" for name in dropped]
+    return AppliedPolicy(request=request, changes=tuple(changes), dropped=dropped)
 
 
 def resolve_alias(text: str, settings: ModelSettings) -> str:

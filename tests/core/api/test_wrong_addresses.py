@@ -60,7 +60,7 @@ def test_only_slashes_are_too_many(method: str, path: str, clean: str | None) ->
 @pytest.mark.parametrize("row", ENDPOINTS, ids=lambda row: row.name)
 def test_every_route_is_found_behind_its_base_url_twice(row) -> None:
     """A client that appends its path to a base URL that has it already."""
-    if row.path != "/":
+    if row.path not in {"/", "/rerank"}:  # the latter is a route behind it, too
         found = meant_endpoint("/v1" + row.path.replace("{", "").replace("}", ""))
         assert found is not None
         assert found.path == row.path

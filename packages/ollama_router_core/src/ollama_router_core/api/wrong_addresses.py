@@ -53,8 +53,9 @@ def _without_slashes(path: str) -> str:
 
 
 def _lacks_its_first(path: str, known: str) -> bool:
-    rest = known[known.index("/", 1) :]
-    return path == rest or (rest.count("/") > 1 and path.endswith(rest))
+    _, slash, below = known[1:].partition("/")
+    rest = slash + below
+    return path == rest if rest.count("/") < 2 else path.endswith(rest)
 
 
 def _ends_in(path: str, known: str) -> bool:

@@ -18,7 +18,7 @@ from ollama_router_core.api.endpoints import Family, match_endpoint
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import parse_request
 from ollama_router_core.client.shipped_profiles import shipped_profiles
-from ollama_router_core.config.settings import Config
+from ollama_router_core.config.settings import Config, ExternalHost
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
 from ollama_router_core.outbound.destinations import build_destinations
 from ollama_router_core.outbound.header_fields import answer_fields, reason_field, request_fields
@@ -109,6 +109,13 @@ def reading() -> Operations:
     yield "match_endpoint", lambda: match_endpoint("POST", "/api/chat")
 
 
+PROFILED = {
+    "no rule": b'{"model":"gpt-4o","messages":[{"role":"user","content":"hello"}],"temperature":0.5}',
+    "two members left out": b'{"model":"gpt-5","messages":[],"temperature":0.5,"top_p":0.5}',
+}
+"""A host with a profile."""
+
+
 def permitting() -> Operations:
     """Access and policy."""
     config, _ = make_fleet("priority_with_memory")
@@ -155,6 +162,11 @@ def sending() -> Operations:
 
     yield "forward success", walk
     yield "prepare", lambda: prepare(request, place)
+    paid = Config(external_hosts={"paid": ExternalHost(host="api.openai.com")})
+    outside = build_destinations(paid, {}, str, shipped_profiles())["paid"]
+    for what, body in PROFILED.items():
+        asked = parse_request(match_endpoint("POST", "/v1/chat/completions"), body)
+        yield f"prepare outside, {what}", lambda asked=asked: prepare(asked, outside)
     yield "request_fields", lambda: request_fields(CLIENT_FIELDS, place, "0123456789abcdef")
     yield "answer_fields", lambda: answer_fields(ANSWER_FIELDS)
 

@@ -53,6 +53,14 @@ def test_a_host_that_is_not_there(cli, write_config):
     assert "known are paid, local" in result.err
 
 
+def test_config_check_warns_of_a_line_that_is_not_there(cli, write_config):
+    """A name in `without` that the profile does not have takes nothing out."""
+    write_config("external_hosts: {paid: {host: api.openai.com, profile: {without: [tools_of_gpt_5_6, no_such]}}}\n")
+    result = cli("config", "check")
+    assert result.code == 0
+    assert "its profile openai has no line no_such that `without` names" in result.err
+
+
 def test_config_show_names_what_was_guessed(cli, write_config):
     """In a comment and in the settings, so that what is printed is what is in effect."""
     write_config(CONFIG)

@@ -113,6 +113,20 @@ def test_lines_are_chosen_by_model_and_route() -> None:
     assert new is profile.facts(ANTHROPIC_MESSAGES, "claude-opus-4-7")
 
 
+def test_a_deployment_is_known_by_the_name_that_clients_use() -> None:
+    """Its owner's name for it says nothing about the model."""
+    facts = _profile(profile="azure").facts(OPENAI_CHAT, "my-deployment", "gpt-5")
+    assert facts.rules.concern({"temperature": 1}.keys())
+    assert not _profile(profile="azure").facts(OPENAI_CHAT, "my-deployment").rules.concern({"temperature": 1}.keys())
+
+
+def test_a_request_that_no_line_is_about_is_told_at_once() -> None:
+    """By the names of its members alone."""
+    rules = _profile(profile="openai").facts(OPENAI_CHAT, "gpt-4o").rules
+    assert not rules.concern({"model": 1, "messages": 1, "temperature": 1, "stream": 1}.keys())
+    assert rules.concern({"model": 1, "reasoning_effort": 1}.keys())
+
+
 def test_what_is_remembered_is_bounded() -> None:
     """A client cannot fill the memory with names."""
     profile = _profile(host="api.openai.com")

@@ -13,18 +13,19 @@ from ollama_router_core.api.strict_json import parse_object
 from ollama_router_core.translate.json_reader import Dropped
 from ollama_router_core.translate.member_rules import MemberRule
 from ollama_router_core.translate.message_rules import MessageRules
-from ollama_router_core.translate.request_rules import RequestRules, ruled_changes, with_rules
+from ollama_router_core.translate.request_rules import ruled_changes, rules_of, with_rules
 
 
 def _ruled(body: dict[str, Any], *rules: MemberRule, messages: MessageRules | None = None) -> tuple[Any, str]:
     """The body after the rules, which is the same on both ways to a host, and what is said of it."""
-    wanted = RequestRules(members=rules, messages=messages or MessageRules())
+    wanted = rules_of(rules, messages or MessageRules())
     dropped = Dropped()
     written = with_rules(body, wanted, dropped)
     document = parse_object(json.dumps(body).encode())
     changes, said = ruled_changes(document, wanted)
     assert json.loads(document.replace(changes)) == written
     assert said == dropped.names()
+    assert wanted.concern(body.keys()) or not changes
     return written, ", ".join(said)
 
 
@@ -117,5 +118,5 @@ def test_messages_without_a_change_keep_their_text() -> None:
     """Escapes and numbers are the client's own."""
     text = b'{"messages":[{"role":"user","content":"\\u00e9","n":1.0e2},{"role":"user","content":"x","name":"bob"}]}'
     document = parse_object(text)
-    changes, _ = ruled_changes(document, RequestRules(messages=MessageRules(refused=("name",))))
+    changes, _ = ruled_changes(document, rules_of((), MessageRules(refused=("name",))))
     assert '{"role":"user","content":"\\u00e9","n":1.0e2}' in document.replace(changes)

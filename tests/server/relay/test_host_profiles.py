@@ -58,6 +58,13 @@ async def _stage(
             yield router, host
 
 
+def _entry(host: RefusingHost, profile: Any) -> dict[str, Any]:
+    return {"host": "127.0.0.1", "port": host.port, "protocol": "http", "api": "openai", "profile": profile}
+
+
+_ASSIGNED = {"explicit_assignments": {"gpt-5": "paid"}}
+
+
 def _ids(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
@@ -176,6 +183,20 @@ async def test_what_a_rule_leaves_keeps_its_own_text(tmp_path: Path) -> None:
     assert b"temperature" not in sent
 
 
+@pytest.mark.parametrize("path", [OPENAI, ANTHROPIC])
+@pytest.mark.parametrize(("status", "told"), [(500, "true"), (429, "true"), (413, "false"), (400, "false")])
+async def test_the_profile_says_whether_to_try_again(tmp_path: Path, path: str, status: int, told: str) -> None:
+    """An error of the host has the field for the client's SDK, in whatever dialect."""
+    async with (
+        refusing_host(lambda _: (status, {"error": {"message": "no"}})) as host,
+        running_router(tmp_path, {}, external_hosts={"paid": _entry(host, "openai")}, model_config=_ASSIGNED) as router,
+        router.client() as client,
+    ):
+        answer = await client.post(path, json={"model": "gpt-5", "messages": [USER], "max_tokens": 9})
+    assert answer.status_code == status
+    assert answer.headers["x-should-retry"] == told
+
+
 async def test_a_clients_own_version_stays(tmp_path: Path) -> None:
     """A header field that the profile demands is added where there is none."""
     async with _stage(tmp_path, "anthropic", "claude-opus-4-1") as (router, host), router.client() as client:
@@ -194,20 +215,7 @@ async def test_an_operators_line_stands_above_the_shipped_one(tmp_path: Path) ->
     }
     async with (
         refusing_host(lambda _: None) as host,
-        running_router(
-            tmp_path,
-            {},
-            external_hosts={
-                "paid": {
-                    "host": "127.0.0.1",
-                    "port": host.port,
-                    "protocol": "http",
-                    "api": "openai",
-                    "profile": profile,
-                }
-            },
-            model_config={"explicit_assignments": {"gpt-5": "paid"}},
-        ) as router,
+        running_router(tmp_path, {}, external_hosts={"paid": _entry(host, profile)}, model_config=_ASSIGNED) as router,
         router.client() as client,
     ):
         asked = {"model": "gpt-5", "messages": [USER], "temperature": 0.5, "stop": ["x"], "seed": 1}

@@ -24,7 +24,7 @@ from ollama_router_core.config import (
 )
 from ollama_router_core.config.settings import Tls
 from ollama_router_core.errors import ConfigError
-from ollama_router_core.outbound.host_profiles import with_guessed_profiles
+from ollama_router_core.outbound.host_profiles import vain_lines, with_guessed_profiles
 from ollama_router_server.coordination.between_routers import unshared
 from ollama_router_server.upstream.targets import missing_keys
 
@@ -68,7 +68,11 @@ def check(
             raise
         print_json({"ok": False, "problems": _problems_json(error)})
         raise typer.Exit(1) from None
-    warnings = [*missing_keys(settings.config, settings.variables), *_certificate_warnings(settings.config.tls)]
+    warnings = [
+        *missing_keys(settings.config, settings.variables),
+        *vain_lines(settings.config, shipped_profiles()),
+        *_certificate_warnings(settings.config.tls),
+    ]
     warnings += unshared(settings.config, settings.database_url)
     hints = _hints(settings.config)
     old = settings.config if against is None else read_settings(against, environment).config

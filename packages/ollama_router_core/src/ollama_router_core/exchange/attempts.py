@@ -55,6 +55,7 @@ class Answer(Struct, eq=False):
 
     One of the ranking's has a permit, which `release` ends, and facts about the server to learn from. `held` is the
     beginning of its body, where that was looked at, `asked` what was sent to a host that may be asked again.
+    `retry` are the statuses after which its host takes the same request again, None if that is not known.
     """
 
     destination: Destination
@@ -67,6 +68,7 @@ class Answer(Struct, eq=False):
     heartbeat: StreamHeartbeat | None = None
     counts_unasked: bool = False
     asked: Outbound | None = None
+    retry: frozenset[int] | None = None
     complete: bool = False
     released: bool = False
 
@@ -209,7 +211,7 @@ def _answer(
     outgoing = _outgoing(context, destination, outbound, repeatable=repeatable)
     upstream = yield from _head(context, outgoing, heartbeat)
     answer = Answer(destination, upstream, None, sent, outbound.translation, redactor_for(destination))
-    answer.counts_unasked, answer.heartbeat = outbound.asks_for_usage, heartbeat
+    answer.counts_unasked, answer.heartbeat, answer.retry = outbound.asks_for_usage, heartbeat, outbound.retry
     if destination.learns:
         answer.asked = outbound
     return answer

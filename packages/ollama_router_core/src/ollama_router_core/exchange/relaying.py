@@ -18,7 +18,7 @@ from ollama_router_core.routing.decision import Decision
 from ollama_router_core.routing.forwarding import REJECTIONS
 from ollama_router_core.translate import error_tail, read_host_error
 
-__all__ = ["answer_head", "next_piece", "relay", "relay_late_error"]
+__all__ = ["answer_head", "next_piece", "relay", "relay_late_error", "retry_field"]
 
 _HELD = 64 * 1024
 _STREAMS = frozenset({b"text/event-stream", b"application/x-ndjson"})
@@ -158,9 +158,16 @@ def _relay_redacted(context: RequestContext, answer: Answer, fields: Headers) ->
     """Errors of foreign services may echo our key: they are short, so they are held and cleaned."""
     body = yield from read_error(answer)
     body = body[:LONGEST_ERROR]
-    kept = [field for field in fields if field[0] != b"content-length"]
+    kept = [field for field in fields if field[0] != b"content-length"] + retry_field(answer, fields)
     yield from write_head(context, answer.status, [*kept, (b"content-length", b"%d" % len(body))])
     yield finish(context, body)
+
+
+def retry_field(answer: Answer, fields: Headers) -> list[tuple[bytes, bytes]]:
+    """What the host's profile says about another try, where nothing else has said it."""
+    if answer.retry is None or b"x-should-retry" in dict(fields):
+        return []
+    return [(b"x-should-retry", b"true" if answer.status in answer.retry else b"false")]
 
 
 def answer_head(context: RequestContext, answer: Answer, *, rewritten: bool = False) -> list[tuple[bytes, bytes]]:

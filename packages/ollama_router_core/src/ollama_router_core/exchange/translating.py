@@ -13,7 +13,7 @@ from ollama_router_core.exchange.computing import computed
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Headers, Piece
-from ollama_router_core.exchange.relaying import answer_head, next_piece
+from ollama_router_core.exchange.relaying import answer_head, next_piece, retry_field
 from ollama_router_core.outbound.sending import Translation, answer_here
 from ollama_router_core.responses.usage import UsageReader
 from ollama_router_core.routing.decision import Decision
@@ -157,6 +157,7 @@ def _write_error(context: RequestContext, answer: Answer, error: TranslatedError
     head = answer_head(context, answer, rewritten=True)
     if error.retry is not None and b"x-should-retry" not in dict(head):
         head.append((b"x-should-retry", b"true" if error.retry else b"false"))
+    head += retry_field(answer, head)
     yield from _write_whole(context, error.status, [*head, (b"content-type", JSON_UTF8)], error.body)
 
 

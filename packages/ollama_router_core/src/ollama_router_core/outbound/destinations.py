@@ -68,7 +68,7 @@ class Destination:
 
     def __post_init__(self) -> None:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        object.__setattr__(self, "traits", self.profile.facts(None, "").traits)
+        object.__setattr__(self, "traits", self.profile.facts(None).traits)
         object.__setattr__(self, "base_url", f"{self.scheme}://{host}:{self.port}")
         values = (value.removeprefix(b"Bearer ") for _, value in self.credential)
         object.__setattr__(self, "secrets", tuple(value for value in values if len(value) >= _SHORTEST_SECRET))

@@ -30,9 +30,10 @@ from ollama_router_core.translate import (
     Route,
     ThinkingLevel,
     codec_of,
+    rules_of,
 )
 
-__all__ = ["HostFacts", "Profile", "ProfileSource", "SourcedLine", "profile_of", "with_guessed_profiles"]
+__all__ = ["HostFacts", "Profile", "ProfileSource", "SourcedLine", "profile_of", "vain_lines", "with_guessed_profiles"]
 
 _MOST_REMEMBERED = 256
 _LEVELS: Mapping[str, ThinkingLevel] = {
@@ -120,27 +121,30 @@ class Profile:
         self.name = name
         self.guessed = guessed
         self.lines = tuple(lines)
-        self._facts: dict[tuple[str, str], HostFacts] = {}
+        self._facts: dict[tuple[str, ...], HostFacts] = {}
 
-    def facts(self, route: Route | None, model: str) -> HostFacts:
-        """Return what holds for the host's own name of a model; without a route, what holds for all."""
-        key = ("" if route is None else route.name, model)
+    def facts(self, route: Route | None, *names: str) -> HostFacts:
+        """Return what holds for a model by its names, of which any may fit; without a route, what holds for all.
+
+        Beside the host's own name that is the one that clients use: deployments are named as their owner likes.
+        """
+        key = ("" if route is None else route.name, *names)
         found = self._facts.get(key)
         if found is None:
             if len(self._facts) >= _MOST_REMEMBERED:
                 self._facts.clear()
-            found = self._facts[key] = self._combined(route, model)
+            found = self._facts[key] = self._combined(route, names)
         return found
 
-    def _combined(self, route: Route | None, model: str) -> HostFacts:
-        lines = [each.line for each in self.lines if _applies(each.line, route, model)]
+    def _combined(self, route: Route | None, names: tuple[str, ...]) -> HostFacts:
+        lines = [each.line for each in self.lines if _applies(each.line, route, names)]
         accepts = None if route is None else codec_of(route.family).accepts
         fields = {name.lower(): value for line in lines for name, value in line.headers.items()}
         rules = tuple(rule for line in lines if (rule := _rule(line)) != _NO_RULE)
         taken = [line.takes for line in lines]
         return HostFacts(
             traits=reduce(_with_traits, taken, HostTraits(accepts=accepts)),
-            rules=RequestRules(members=rules, messages=reduce(_with_messages, taken, MessageRules())),
+            rules=rules_of(rules, reduce(_with_messages, taken, MessageRules())),
             fields=tuple((name.encode("ascii"), value.encode("ascii")) for name, value in fields.items()),
             retry=next((frozenset(line.retry) for line in reversed(lines) if line.retry is not None), None),
         )
@@ -181,14 +185,29 @@ def with_guessed_profiles(config: Config, source: ProfileSource) -> tuple[Config
     return config.model_copy(update={"external_hosts": hosts}), guessed
 
 
+def vain_lines(config: Config, source: ProfileSource) -> list[str]:
+    """Return warnings for names of lines in `without` that the profiles of their hosts do not have."""
+    found = []
+    for name, host in config.external_hosts.items():
+        base = source.guess(host) if host.profile.base is None else host.profile.base
+        vain = sorted(set(host.profile.without) - set(source.lines(base)))
+        if vain:
+            found.append(f"external host {name}: its profile {base} has no line {', '.join(vain)} that `without` names")
+    return found
+
+
 def _is_old(query: str) -> bool:
     return any(version < _FIRST_WITH_STREAM_OPTIONS for version in parse_qs(query).get("api-version", []))
 
 
-def _applies(line: ProfileLine, route: Route | None, model: str) -> bool:
+def _applies(line: ProfileLine, route: Route | None, names: tuple[str, ...]) -> bool:
     if line.routes and (route is None or route.name not in line.routes):
         return False
-    return (not line.models or matches_any(model, line.models)) and not matches_any(model, line.unless)
+    return (not line.models or _fits(names, line.models)) and not _fits(names, line.unless)
+
+
+def _fits(names: tuple[str, ...], patterns: tuple[str, ...]) -> bool:
+    return any(matches_any(name, patterns) for name in names)
 
 
 _NO_RULE = MemberRule()

@@ -218,10 +218,10 @@ def _as_it_is(request: ParsedRequest, destination: Destination, asked: str, with
     model = destination.model_there(asked)
     there = request if model == asked else request.with_model(model)
     target = destination.path_of(request.target, model)
-    facts = destination.profile.facts(route_at(request.endpoint.path), model)
+    facts = destination.profile.facts(route_at(request.endpoint.path), model, asked)
     dropped: tuple[str, ...] = ()
     rules = facts.rules.without(without)
-    if rules and there.document is not None:
+    if there.document is not None and rules.concern(there.document.keys):
         changes, dropped = ruled_changes(there.document, rules)
         there = there.edited(changes) if changes else there
     sent = _counted(there, facts, target=target, headers=_content_type(there), model=model)
@@ -265,7 +265,7 @@ def _translated(
         )
     codec, model = codec_of(destination.family), destination.model_there(asked)
     target = codec.route_for(source)
-    facts = destination.profile.facts(target, model)
+    facts = destination.profile.facts(target, model, asked)
     said = translate_request(
         request.document.values,
         source=source,

@@ -40,7 +40,7 @@ from ollama_router_core.translate.reply_translation import (
     translate_reply,
     written_error,
 )
-from ollama_router_core.translate.request_rules import NO_RULES, RequestRules, ruled_changes
+from ollama_router_core.translate.request_rules import NO_RULES, RequestRules, ruled_changes, rules_of
 from ollama_router_core.translate.request_translation import TranslatedRequest, translate_request
 from ollama_router_core.translate.stream_translation import StreamTranslator
 
@@ -81,6 +81,7 @@ __all__ = [
     "refused_member",
     "route_at",
     "ruled_changes",
+    "rules_of",
     "translate_error",
     "translate_reply",
     "translate_request",

@@ -39,6 +39,21 @@ class MemberRule(Struct, frozen=True, kw_only=True):
     set: tuple[tuple[str, Any], ...] = ()
     default: tuple[tuple[str, Any], ...] = ()
 
+    @property
+    def triggers(self) -> frozenset[str] | None:
+        """Top-level members without any of which the rule does nothing, None for one that adds to any request."""
+        needed = [name for name, wanted in self.when if wanted is True or (wanted and None not in wanted)]
+        if needed:
+            return frozenset([_top(needed[0])])
+        if self.set or self.default:
+            return None
+        pairs = (*self.rename, *self.replace, *self.clamp)
+        return frozenset(_top(name) for name in (*self.drop, *(pair[0] for pair in pairs)))
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
+
 
 class Members:
     """The members of a request, read when a rule asks for them. `changes` maps top-level names to values, or to None.

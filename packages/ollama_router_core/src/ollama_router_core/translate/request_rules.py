@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import KeysView
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from ollama_router_core.api.strict_json import JsonObject
 from ollama_router_core.translate.errors import UntranslatableRequest
@@ -14,27 +14,40 @@ from ollama_router_core.translate.json_text import JsonError, encode_exactly
 from ollama_router_core.translate.member_rules import MemberRule, Members, apply_rules
 from ollama_router_core.translate.message_rules import MessageRules, ruled_messages
 
-__all__ = ["NO_RULES", "RequestRules", "ruled_changes", "with_rules"]
+__all__ = ["NO_RULES", "RequestRules", "ruled_changes", "rules_of", "with_rules"]
 
 _MESSAGES = "messages"
 _NO_MESSAGE_RULES = MessageRules()
 
 
 class RequestRules(Struct, frozen=True, kw_only=True):
-    """What a host wants of a request; false when it wants nothing."""
+    """What a host wants of a request; see `rules_of`.
+
+    `triggers` are the members without any of which nothing is done, None where that cannot be said.
+    """
 
     members: tuple[MemberRule, ...] = ()
     messages: MessageRules = _NO_MESSAGE_RULES
+    triggers: frozenset[str] | None = frozenset()
 
-    def __bool__(self) -> bool:
-        return bool(self.members) or self.messages != _NO_MESSAGE_RULES
+    def concern(self, keys: KeysView[str]) -> bool:
+        """Whether a request with these members may be changed; False is certain."""
+        return self.triggers is None or not self.triggers.isdisjoint(keys)
 
     def without(self, names: tuple[str, ...]) -> RequestRules:
         """Return the rules with these members left out as well."""
-        return replace(self, members=(*self.members, MemberRule(drop=names))) if names else self
+        return rules_of((*self.members, MemberRule(drop=names)), self.messages) if names else self
 
 
 NO_RULES = RequestRules()
+
+
+def rules_of(members: tuple[MemberRule, ...], messages: MessageRules = _NO_MESSAGE_RULES) -> RequestRules:
+    """Return the rules with what triggers them."""
+    each = [rule.triggers for rule in members]
+    triggers = frozenset().union(*(names for names in each if names is not None))
+    always = None in each or messages != _NO_MESSAGE_RULES
+    return RequestRules(members=members, messages=messages, triggers=None if always else triggers)
 
 
 def with_rules(body: dict[str, Any], rules: RequestRules, dropped: Dropped) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def translate_request(
         reader = JsonReader(dict(body) if isinstance(body, Mapping) else decode(body), "", dropped)
         reader.raw("model")
         written = _rewrite(reader, source, target, traits, dropped, recall)
-        body_there = with_rules(written.body, rules, dropped) if rules else written.body
+        body_there = with_rules(written.body, rules, dropped) if rules.concern(written.body.keys()) else written.body
         text = encode_exactly({"model": model, **body_there})
     except JsonError as error:
         raise UntranslatableRequest(f"the body cannot be carried over: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -15,7 +16,9 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from rich.console import Console
 
+from ollama_router_cli.commands.top import _Look, _screen
 from ollama_router_core.testing import Answer, OllamaSimulator, model
 from support.eventually import eventually
 from support.router import RunningRouter, running_router, server_entry
@@ -140,3 +143,53 @@ async def test_on_a_terminal_it_goes_on_until_it_is_interrupted(sim: OllamaSimul
         os.close(main)
     assert b"\x1b[?1049h" in drawn
     assert b"\x1b[?1049l" in drawn
+
+
+def a_server(name: str, *, up: bool | None = True, draining: bool = False, models: tuple[str, ...] = ()) -> Any:
+    """A server as `/router/status` tells of it."""
+    return name, {
+        "in_flight": 0, "up": up, "draining": draining, "breaker": "closed", "version": "0.33.3", "error": None,
+        "loaded": [{"model": one, "bytes": 0} for one in models], "loading": [], "tried_again_in_seconds": None,
+        "suspended_models": {},
+    }  # fmt: skip
+
+
+def drawn(look: _Look, height: int = 40) -> list[str]:
+    """The screen over 200 servers, two of which need attention."""
+    servers = dict(a_server(f"gpu-{number:03}", models=(f"m{number % 5}:8b",)) for number in range(198))
+    servers |= dict([a_server("zz-down", up=False), a_server("zz-leaving", draining=True)])
+    status = {
+        "servers": servers, "problems": ["a server does not answer"], "under_way": [], "waiting": 0,
+        "request_log": {"pending": 0, "dropped": 0}, "worker": {"index": 0, "count": 1},
+    }  # fmt: skip
+    console = Console(width=120, height=height, file=io.StringIO(), force_terminal=False)
+    with console.capture() as capture:
+        console.print(_screen("http://router", status, look, height))
+    return capture.get().splitlines()
+
+
+def test_of_many_servers_those_that_need_attention_come_first_and_all_fit() -> None:
+    """A screen is never longer than the terminal, wherever it was scrolled to."""
+    look = _Look()
+    lines = drawn(look)
+    names = [line.split()[0] for line in lines if line.startswith(("gpu-", "zz-"))]
+    assert names[:3] == ["zz-down", "zz-leaving", "gpu-000"]
+    assert len(lines) <= 40
+    assert "of 200; arrows scroll" in "".join(lines)
+    for key in ("page down",) * 20:
+        assert look.press(key, 30)
+    lines = drawn(look)
+    assert any(line.startswith("gpu-197") for line in lines)
+    assert len(lines) <= 40
+
+
+def test_a_filter_is_typed() -> None:
+    """By name or by model; Escape shows all again, q ends unless it is typed into the filter."""
+    look = _Look()
+    for key in ("/", "q", "backspace", "m", "3", "enter"):
+        assert look.press(key, 30)
+    lines = drawn(look)
+    assert "39 servers match" in "".join(lines)
+    look.press("escape", 30)
+    assert "of 200" in "".join(drawn(look))
+    assert not look.press("q", 30)

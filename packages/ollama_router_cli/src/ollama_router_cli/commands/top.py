@@ -6,8 +6,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict
-from typing import Annotated, Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Final, NamedTuple
 
 import httpx
 import typer
@@ -15,6 +15,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from ollama_router_cli.arguments.keys import pressed_keys
 from ollama_router_cli.arguments.options import (
     JsonOption,
     command_group,
@@ -29,7 +30,42 @@ __all__ = ["app"]
 
 app = command_group()
 
-_LEAST_REQUESTS = 5
+_LEAST_REQUESTS: Final = 5
+_ATTENTION: Final = ("down", "suspended", "draining", "unknown", "up")
+"""States in the order in which they want to be looked at."""
+
+
+@dataclass(slots=True)
+class _Look:
+    """What is looked at: servers from the one at `offset` on, those that have `needle` in their name or models."""
+
+    offset: int = 0
+    needle: str = ""
+    typing: bool = False
+
+    def press(self, key: str, room: int) -> bool:
+        """Follow a key; say whether to go on."""
+        if self.typing:
+            self._type(key)
+        elif key == "/":
+            self.needle, self.offset, self.typing = "", 0, True
+        elif key == "escape":
+            self.needle = ""
+        else:
+            steps = {"j": 1, "down": 1, "k": -1, "up": -1, " ": room, "page down": room, "page up": -room}
+            self.offset = max(0, self.offset + steps.get(key, 0))
+        return self.typing or key != "q"
+
+    def _type(self, key: str) -> None:
+        match key:
+            case "enter":
+                self.typing = False
+            case "escape":
+                self.needle, self.typing = "", False
+            case "backspace":
+                self.needle = self.needle[:-1]
+            case _ if len(key) == 1 and key.isprintable():
+                self.needle += key
 
 
 class _Part(NamedTuple):
@@ -53,6 +89,7 @@ def top(
 ) -> None:
     """Watch servers, models, the queue and active requests.
 
+    Servers that need attention come first. Up, down, space and page keys scroll, / filters by name or model, q ends.
     Asks the running router with the token of a viewer or an admin. Ctrl-C ends it. --json prints /router/status once.
     """
     with router_client(**asdict(router)) as client:
@@ -69,19 +106,46 @@ def top(
 
 def _watch(client: httpx.Client, address: str, status: dict[str, Any], interval: float) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
-    with Live(console=console, screen=True, auto_refresh=False) as live:
+    look, asked = _Look(), time.monotonic()
+    with pressed_keys() as key, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(_screen(address, status, console.height), refresh=True)
-            time.sleep(interval)
-            status = ask_router(client, "/router/status")
+            room = _room_for_servers(status, console.height)
+            live.update(_screen(address, status, look, console.height), refresh=True)
+            pressed = key(max(0.0, asked + interval - time.monotonic()))
+            if not look.press(pressed, room):
+                return
+            if time.monotonic() >= asked + interval:
+                status, asked = ask_router(client, "/router/status"), time.monotonic()
 
 
-def _screen(address: str, status: Mapping[str, Any], height: int) -> Group:
-    servers = _servers(status)
-    room = max(_LEAST_REQUESTS, height - len(servers.rows) - len(status["problems"]) - 6)
-    tables = [make_table(part.columns, part.rows, right=part.right) for part in (servers, _requests(status, room))]
-    problems = [Text(clean(problem), style="red") for problem in status["problems"]]
-    return Group(Text(_headline(address, status), style="bold"), *problems, Text(), tables[0], Text(), tables[1])
+def _room_for_servers(status: Mapping[str, Any], height: int) -> int:
+    """Lines for servers: what the headings, the problems and a few requests leave."""
+    requests = min(len(status["under_way"]) + 1, max(_LEAST_REQUESTS, height // 3))
+    return max(3, height - len(status["problems"]) - requests - 7)
+
+
+def _screen(address: str, status: Mapping[str, Any], look: _Look, height: int) -> Group:
+    servers = _servers(status, look.needle)
+    room = _room_for_servers(status, height)
+    look.offset = min(look.offset, max(0, len(servers.rows) - room))
+    shown = servers.rows[look.offset : look.offset + room]
+    left = max(_LEAST_REQUESTS, height - len(shown) - len(status["problems"]) - 7)
+    requests = _requests(status, left)
+    tables = [
+        make_table(columns, rows, right=right) for columns, rows, right in (servers._replace(rows=shown), requests)
+    ]
+    problems = [Text(clean(problem), style="red") for problem in status["problems"][: height // 3]]
+    told = Text(_position(servers, shown, look), style="dim")
+    return Group(Text(_headline(address, status), style="bold"), *problems, told, tables[0], Text(), tables[1])
+
+
+def _position(servers: _Part, shown: list[tuple[object, ...]], look: _Look) -> str:
+    """Which servers are shown, and how to see others; empty where all are."""
+    if look.typing or look.needle:
+        return f"/{clean(look.needle)}{'_' if look.typing else ''}   {len(servers.rows)} servers match"
+    if len(shown) == len(servers.rows):
+        return ""
+    return f"servers {look.offset + 1} to {look.offset + len(shown)} of {len(servers.rows)}; arrows scroll, / filters"
 
 
 def _print(address: str, status: Mapping[str, Any]) -> None:
@@ -106,7 +170,8 @@ def _headline(address: str, status: Mapping[str, Any]) -> str:
     return clean(" \u00b7 ".join(parts))
 
 
-def _servers(status: Mapping[str, Any]) -> _Part:
+def _servers(status: Mapping[str, Any], needle: str = "") -> _Part:
+    """The servers, those that need attention first."""
     rows: list[tuple[object, ...]] = [
         (
             name,
@@ -116,9 +181,15 @@ def _servers(status: Mapping[str, Any]) -> _Part:
             server["version"],
             _trouble(server),
         )
-        for name, server in status["servers"].items()
+        for name, server in sorted(status["servers"].items(), key=_attention)
+        if needle.lower() in f"{name} {' '.join(_models(server))}".lower()
     ]
     return _Part(("server", "state", "requests", "in memory", "version", ""), rows, ("requests",))
+
+
+def _attention(named: tuple[str, Mapping[str, Any]]) -> tuple[int, str]:
+    name, server = named
+    return _ATTENTION.index(_state(server)), name
 
 
 def _models(server: Mapping[str, Any]) -> Iterator[str]:

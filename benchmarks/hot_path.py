@@ -1,10 +1,12 @@
 """What one request costs this process beyond the kernel: everything on, but no sockets.
 
     python benchmarks/hot_path.py [--requests 20000] [--profile] [--strategy fastest] [--route /api/chat] [--stream]
+        [--num-ctx 8192]
 
 Bytes go straight into the front's protocol and a canned answer into the upstream's connection, so what is measured is
 processor time of our own code: strict front, user, reading, decision, request and answer heads, usage, metrics, row.
-The row writer, a task of its own, is measured by `logs.py`.
+The row writer, a task of its own, is measured by `logs.py`. With `--num-ctx` a rule gives the model a context, so that
+requests in another dialect go to Ollama's own route and their answers come back translated.
 """
 
 # ruff: noqa: D102, D103, SLF001 - stand-ins reach into what they stand in for
@@ -36,6 +38,7 @@ servers:
 {servers}
 logging: {{level: error}}
 """
+RULE = "model_config: {{rules: [{{pattern: '*', num_ctx: {num_ctx}}}]}}\n"
 SERVER = "  s{n}: {{host: 127.0.0.1, port: {port}, priority: {n}, max_memory_gb: 24}}\n"
 CHAT = b'{"model":"llama3.1:8b","messages":[{"role":"user","content":"hello"}],"stream":%b}'
 HEAD = (
@@ -146,7 +149,8 @@ async def measure(options):
         fleet = [await asyncio.start_server(backend, "127.0.0.1", 0) for _ in range(options.servers)]
         ports = [server.sockets[0].getsockname()[1] for server in fleet]
         servers = "".join(SERVER.format(n=n, port=port) for n, port in enumerate(ports, 1))
-        config = load_config(CONFIG.format(strategy=options.strategy, servers=servers))
+        rule = RULE.format(num_ctx=options.num_ctx) if options.num_ctx else ""
+        config = load_config(CONFIG.format(strategy=options.strategy, servers=servers) + rule)
         services = Services(config, {"OROUTER_DATABASE_URL": f"sqlite:///{folder}/db.sqlite3"})
         await services.prepare()
         created = await services.users.create("admin", role="admin")
@@ -178,7 +182,7 @@ async def run(options, services, app, token):
         connections.append(connection)
     body = CHAT % (b"true" if options.stream else b"false")
     request = HEAD % (options.route.encode(), token, len(body), body)
-    answer = OPENAI if options.route.startswith("/v1") else OLLAMA
+    answer = OPENAI if options.route.startswith("/v1") and not options.num_ctx else OLLAMA
     whole = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(answer), answer)
     front.data_received(request)  # the token is verified once
     while b"200 OK" not in client.written:
@@ -202,7 +206,8 @@ async def run(options, services, app, token):
         best.append((time.process_time() - began) / count * 1e6)
         assert services.sink.pending, "no answer came at once"
         services.sink._queue.clear()
-    asked = f"{options.route} {options.strategy}, {options.servers} servers"
+    ruled = f", num_ctx {options.num_ctx}" if options.num_ctx else ""
+    asked = f"{options.route} {options.strategy}, {options.servers} servers{ruled}"
     print(f"{asked}: {min(best):.1f} us a request (median {sorted(best)[_ROUNDS // 2]:.1f})")
     if profile:
         pstats.Stats(profile).sort_stats("tottime").print_stats(60)
@@ -224,6 +229,7 @@ def main():
     asked.add_argument("--servers", type=int, default=1)
     asked.add_argument("--strategy", default="priority_with_memory")
     asked.add_argument("--route", default="/v1/chat/completions")
+    asked.add_argument("--num-ctx", type=int)
     asked.add_argument("--stream", action="store_true")
     asked.add_argument("--profile", action="store_true")
     uvloop.run(measure(asked.parse_args()))

@@ -74,3 +74,13 @@ def test_a_belief_ends_after_an_hour():
     """Then more is tried again."""
     seen = Capacity().observe(held(a=10), held(b=12), 1.0)
     assert not seen.observe(held(b=12), held(b=12), 3700.0).room(None).is_known
+
+
+def test_three_models_for_each_gpu_unless_another_number_was_told() -> None:
+    """Ollama's OLLAMA_MAX_LOADED_MODELS, counted over the whole server."""
+    small, one, two = 2**30, Capacity().room(96 * GIB), Capacity().room(96 * GIB, gpus=2)
+    assert [one.fits(small, 3 * small, count) for count in (2, 3)] == [True, False]
+    assert [two.fits(small, 3 * small, count) for count in (5, 6)] == [True, False]
+    told = Capacity().room(96 * GIB, models_told=1, gpus=2)
+    assert told.counted
+    assert [told.fits(small, 0, count) for count in (0, 1)] == [True, False]

@@ -91,6 +91,11 @@ class Server(Section):
         description="Requests that a loaded model serves at once (the server's OLLAMA_NUM_PARALLEL), and no more are"
         " sent; null learns it from who had to wait there, and until then `fastest` sends one, the others any number.",
     )
+    max_loaded_models: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Models that it holds at once (the server's OLLAMA_MAX_LOADED_MODELS); null is three for"
+        " each GPU, as Ollama has it, until another number is seen.",
+    )
     ends_runs_with_connection: bool = Field(
         default=True,
         description="Ollama ends a run whose connection is gone, so a request whose connection broke before an answer"

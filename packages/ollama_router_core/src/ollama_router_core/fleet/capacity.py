@@ -70,10 +70,14 @@ class Capacity(Struct, frozen=True):
             None if too_many is None or too_many <= models else too_many,
         )
 
-    def room(self, told: int | None) -> Room:
-        """What fits, given the operator's limit in bytes."""
-        models = max(self.models, _MODELS) if self.too_many is None else self.too_many - 1
-        counted = self.too_many is not None
+    def room(self, told: int | None, *, models_told: int | None = None, gpus: int = 1) -> Room:
+        """What fits, given the operator's limits in bytes and models, and the number of its GPUs.
+
+        Ollama holds three models for each GPU, unless it was told another number.
+        """
+        models = max(self.models, _MODELS * gpus) if self.too_many is None else self.too_many - 1
+        counted = self.too_many is not None or models_told is not None
+        models = models if models_told is None else models_told
         if self.less_than is None:
             limit = _UNKNOWN if told is None else told
             return Room(limit, models, most=limit, counted=counted, measured=told is not None)

@@ -134,7 +134,7 @@ def make_candidate(
     size = estimate.size
     running = (*facts.loaded.values(), *facts.outdated)
     others = tuple([_sized(one, snapshot, facts, config, server) for one in running if one is not loaded])
-    room = facts.capacity.room(limit)
+    room = facts.capacity.room(limit, models_told=server.max_loaded_models, gpus=len(server.gpus or (0.0,)))
     held = sum([one.held for one in others])
     fits = room.fits(size, held, len(others))
     free = room.limit - held if room.is_known else None

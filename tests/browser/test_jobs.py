@@ -23,6 +23,7 @@ from support.router import RunningRouter, running_router, server_entry
 pytestmark = pytest.mark.anyio
 
 SMALL, NEW = "llama3.2:3b", "qwen3:8b"
+OWN = {"add-token", "revoke-token"}
 CHAT = {"model": SMALL, "messages": [{"role": "user", "content": "hi"}], "stream": False}
 
 
@@ -264,7 +265,7 @@ async def test_no_page_shows_what_its_role_cannot_use(browser: Browser, tmp_path
             async with signed_in(browser, router, token) as watched:
                 for path in paths:
                     await watched.open(path)
-                    assert set(await watched.page.evaluate(acts)) <= {"copy", "filter", "cancel"}, path
+                    assert set(await watched.page.evaluate(acts)) <= {"copy", "filter", "cancel", *OWN}, path
                     links: list[str] = await watched.page.evaluate(
                         "[...document.querySelectorAll('#rail a, main a[href]')].map((one) => one.href)"
                     )

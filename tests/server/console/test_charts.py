@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ollama_router_server.console.charts import segments
+from ollama_router_server.console.charts import columns_of, segments
 
 VALUES = st.lists(st.floats(0, 1e9), max_size=20)
 
@@ -36,3 +36,15 @@ def test_less_than_the_whole_fills_less_than_the_bar(values: list[float], whole:
     assert filled <= 100.1
     if sum(values) < whole:
         assert abs(filled - sum(values) / whole * 100) < 0.1
+
+
+@given(
+    hours=st.dictionaries(st.integers(0, 400).map(lambda hour: hour * 3600), st.integers(0, 10**6), max_size=50),
+    step=st.sampled_from([3600, 86_400]),
+)
+def test_columns_add_up_and_have_no_gap(hours: dict[int, int], step: int) -> None:
+    """Each hour is in one column; the largest is as high as the chart."""
+    bars = columns_of(hours, since=0.0, until=400 * 3600.0, step=step)
+    assert sum(bar.count for bar in bars) == sum(hours.values())
+    assert [bar.start for bar in bars] == list(range(0, bars[-1].start + 1, step))
+    assert max(bar.share for bar in bars) == (1.0 if any(hours.values()) else 0.0)

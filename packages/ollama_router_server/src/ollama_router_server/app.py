@@ -19,11 +19,11 @@ from ollama_router_server.admin.access import TokenAccess
 from ollama_router_server.admin.audit import AuditResource
 from ollama_router_server.admin.fleet import DrainResource, ExplainResource, QueueResource, StatusResource
 from ollama_router_server.admin.health import HealthResource, LiveResource, ReadyResource
+from ollama_router_server.admin.me import MeResource, MyTokenResource, MyTokensResource, MyUsageResource
 from ollama_router_server.admin.metrics import MetricsResource
 from ollama_router_server.admin.openapi import OpenApiResource
 from ollama_router_server.admin.operations import OperationResource, OperationsResource, RetryResource
 from ollama_router_server.admin.overview import (
-    MeResource,
     ModelResource,
     ModelsResource,
     OverviewResource,
@@ -139,6 +139,9 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/usage/users", ModelUsersResource(services))
     app.add_route("/router/audit", AuditResource(services))
     app.add_route("/router/me", MeResource(services))
+    app.add_route("/router/me/usage", MyUsageResource(services))
+    app.add_route("/router/me/tokens", MyTokensResource(services))
+    app.add_route("/router/me/tokens/{token}", MyTokenResource(services))
     app.add_route("/router/models", ModelsResource(services))
     app.add_route("/router/models/{name:path}", ModelResource(services))
     app.add_route("/router/requests", RequestsResource(services))

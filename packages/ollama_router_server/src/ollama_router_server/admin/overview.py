@@ -1,4 +1,4 @@
-"""Views as JSON: the fleet at a glance, its servers and models, and who asks."""
+"""Views as JSON: the fleet at a glance, its servers and models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from falcon.asgi import Request, Response
 from ollama_router_core.access.grants import may_use_model
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.bodies import answer
-from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.models import ModelDetailView, model_detail, model_views
 from ollama_router_server.admin.views.overview import overview
 from ollama_router_server.admin.views.servers import ServerDetailView, server_detail, server_views
@@ -17,7 +16,6 @@ from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import User
 
 __all__ = [
-    "MeResource",
     "ModelResource",
     "ModelsResource",
     "OverviewResource",
@@ -121,16 +119,3 @@ class ModelResource:
     async def on_get(self, request: Request, response: Response, name: str) -> None:
         """Answer one model."""
         answer(response, find_model(self._services, name, request.context.user))
-
-
-class MeResource:
-    """`GET /router/me`: the role, rights and limits of the user who asks."""
-
-    roles = EVERYBODY
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def on_get(self, request: Request, response: Response) -> None:
-        """Answer the asking user."""
-        answer(response, await me_view(self._services, request.context.user))

@@ -29,6 +29,7 @@ __all__ = [
     "GroupsBody",
     "ModelUserLine",
     "ModelUsersBody",
+    "MyUsageBody",
     "NewGroup",
     "NewToken",
     "NewUser",
@@ -242,6 +243,17 @@ class UsageBody(_Out):
     by_user: list[UsageLine]
     by_model: list[UsageLine]
     by_server: list[UsageLine]
+
+
+class MyUsageBody(_Out):
+    """What the asking user's own requests add up to, by model."""
+
+    since: float
+    requests: int
+    errors: int
+    prompt_tokens: int
+    completion_tokens: int
+    by_model: list[UsageLine]
 
 
 class ModelUserLine(_Out):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Segment", "segments"]
+__all__ = ["Bar", "Segment", "columns_of", "segments"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,26 @@ def segments(values: Sequence[float], width: float, *, whole: float | None = Non
         found.append(Segment(round(x, 3), round(one, 3)))
         x += one
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A column of a chart: from when it counts (seconds since 1970), how many, its height as a share of the largest."""
+
+    start: int
+    count: int
+    share: float
+
+
+def columns_of(hours: Mapping[int, int], since: float, until: float, step: int) -> list[Bar]:
+    """Counts by hour as columns of `step` seconds each, without gaps; together they are all that was counted."""
+    first = int(min(since, *hours) if hours else since) // step * step
+    counts = dict.fromkeys(range(first, int(until) + 1, step), 0)
+    for start, count in hours.items():
+        at = start // step * step
+        counts[at] = counts.get(at, 0) + count
+    most = max(counts.values(), default=0) or 1
+    return [Bar(start, count, count / most) for start, count in sorted(counts.items())]
 
 
 def _fitted(wide: list[float], room: float, least: float) -> list[float]:

@@ -10,6 +10,7 @@ from falcon.asgi import Request, Response
 
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
+from ollama_router_server.admin.me import my_usage
 from ollama_router_server.admin.operations import list_operations
 from ollama_router_server.admin.overview import find_model, find_server
 from ollama_router_server.admin.requests import find_request, list_requests
@@ -20,6 +21,7 @@ from ollama_router_server.admin.views.models import model_views
 from ollama_router_server.admin.views.overview import overview
 from ollama_router_server.admin.views.requests import active_views, request_detail
 from ollama_router_server.admin.views.servers import server_views
+from ollama_router_server.console.charts import columns_of
 from ollama_router_server.console.rendering import Renderer
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
@@ -31,6 +33,7 @@ __all__ = ["Page", "pages"]
 
 Values = dict[str, Any]
 _DAY = 86_400.0
+_HOURLY = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class Pages:
         servers = server_views(self.services).servers
         return {
             "me": me,
+            "usage": await my_usage(self.services, user, 7),
             "base": base.rstrip("/"),
             "checks": _checks(servers, len(models.models), request),
             "clients": client_views(base.rstrip("/"), model),
@@ -103,7 +107,11 @@ class Pages:
         """Who used how much."""
         days = request.get_param_as_int("days", min_value=1, max_value=366) or 7
         since = self.services.clock.wall() - days * _DAY
-        return {"stats": await self.services.request_log.stats(LogFilter(since=since)), "days": days}
+        chosen = LogFilter(since=since)
+        stats, hours = await self.services.request_log.stats(chosen), await self.services.request_log.history(chosen)
+        step = 3_600 if days <= _HOURLY else 86_400
+        bars = columns_of({row.start: row.requests for row in hours}, since, self.services.clock.wall(), step)
+        return {"stats": stats, "days": days, "bars": bars}
 
     async def people(self, request: Request, _user: User) -> Values:
         """Users and their groups, a page at a time."""

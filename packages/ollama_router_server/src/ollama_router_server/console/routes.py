@@ -8,6 +8,7 @@ import falcon
 
 from ollama_router_core.errors import RouterError
 from ollama_router_server.admin.fleet import DrainResource
+from ollama_router_server.admin.me import MyTokenResource, MyTokensResource
 from ollama_router_server.admin.operations import OperationResource, OperationsResource, RetryResource
 from ollama_router_server.admin.requests import CancelResource
 from ollama_router_server.admin.usage import ModelUsersResource
@@ -46,6 +47,8 @@ def _add_actions(app: Any, services: Services, sync: WorkerSync) -> None:
     app.add_route("/console/act/servers/{name}/drain", DrainResource(services, on=True))
     app.add_route("/console/act/servers/{name}/undrain", DrainResource(services, on=False))
     app.add_route("/console/act/requests/{id}/cancel", CancelResource(services, sync))
+    app.add_route("/console/act/me/tokens", MyTokensResource(services))
+    app.add_route("/console/act/me/tokens/{token}", MyTokenResource(services))
     app.add_route("/console/act/operations", OperationsResource(services))
     app.add_route("/console/act/operations/{id}", OperationResource(services))
     app.add_route("/console/act/operations/{id}/retry", RetryResource(services))

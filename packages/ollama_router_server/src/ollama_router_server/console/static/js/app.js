@@ -66,15 +66,27 @@ onAct("activate", async (button) => {
   toast(on === "yes" ? `${name} may use the router again.` : `${name} is shut out.`, () => set(on !== "yes"));
 });
 
-onAct("invite-user", async (form) => {
-  const values = Object.fromEntries(new FormData(/** @type {HTMLFormElement} */ (form)));
-  const made = await request("POST", `${root}act/users`, values);
+/** @param {HTMLElement} form */
+const typed = (form) => Object.fromEntries(new FormData(/** @type {HTMLFormElement} */ (form)));
+
+onAct("invite-user", async (form) => showSecret(await request("POST", `${root}act/users`, typed(form))));
+onAct("add-token", async (form) => showSecret(await request("POST", `${root}act/me/tokens`, typed(form))));
+
+onAct("revoke-token", async (button) => {
+  const { name = "" } = button.dataset;
+  if (!(await confirmed(`Revoke ${name}? Clients that use it are shut out, and sessions that it opened end.`, "Revoke", name))) return;
+  await request("DELETE", `${root}act/me/tokens/${encodeURIComponent(name)}`);
+  location.reload();
+});
+
+/** @param {{name: string, token: string}} made */
+function showSecret(made) {
   const place = document.querySelector("[data-secret]");
   if (!(place instanceof HTMLElement)) return;
   place.hidden = false;
   place.querySelector("[data-secret-name]")?.replaceChildren(made.name);
   place.querySelector("[data-secret-text]")?.replaceChildren(made.token);
-});
+}
 
 onAct("filter", (form) => {
   const query = new URLSearchParams();

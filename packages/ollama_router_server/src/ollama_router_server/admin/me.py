@@ -1,0 +1,96 @@
+"""What everybody may see and do of oneself: `GET /router/me`, `/router/me/usage`, `/router/me/tokens`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Final
+
+from falcon.asgi import Request, Response
+
+from ollama_router_core.errors import Forbidden
+from ollama_router_server.admin.access import EVERYBODY
+from ollama_router_server.admin.bodies import actor_of, answer, read_body
+from ollama_router_server.admin.shapes import CreatedTokenBody, DeletedBody, MyUsageBody, NewToken, UsageLine
+from ollama_router_server.admin.views.me import me_view
+from ollama_router_server.services import Services
+from ollama_router_server.storage.identities import User
+from ollama_router_server.storage.log_filter import LogFilter
+
+__all__ = ["MeResource", "MyTokenResource", "MyTokensResource", "MyUsageResource", "my_usage"]
+
+_DAY: Final = 86_400.0
+_MOST_TOKENS: Final = 20
+
+
+async def my_usage(services: Services, user: User, days: int) -> MyUsageBody:
+    """What a user's requests of some days add up to."""
+    since = services.clock.wall() - days * _DAY
+    stats = await services.request_log.stats(LogFilter(user=user.name, since=since))
+    return MyUsageBody(
+        since=since,
+        requests=stats.requests,
+        errors=stats.errors,
+        prompt_tokens=stats.prompt_tokens,
+        completion_tokens=stats.completion_tokens,
+        by_model=[UsageLine(**asdict(row)) for row in stats.by_model],
+    )
+
+
+class MeResource:
+    """`GET /router/me`: the role, rights and limits of the user who asks."""
+
+    roles = EVERYBODY
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, request: Request, response: Response) -> None:
+        """Answer the asking user."""
+        answer(response, await me_view(self._services, request.context.user))
+
+
+class MyUsageResource:
+    """`GET /router/me/usage[?days=N]`."""
+
+    roles = EVERYBODY
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, request: Request, response: Response) -> None:
+        """Answer the asking user's own sums."""
+        days = request.get_param_as_int("days", min_value=1, max_value=366) or 7
+        answer(response, await my_usage(self._services, request.context.user, days))
+
+
+class MyTokensResource:
+    """`POST /router/me/tokens`: one more token for oneself."""
+
+    roles = EVERYBODY
+
+    def __init__(self, services: Services) -> None:
+        self._users = services.users
+
+    async def on_post(self, request: Request, response: Response) -> None:
+        """Add it; the response has it, shown only now."""
+        user: User = request.context.user
+        new = await read_body(request, NewToken)
+        if len((await self._users.show(user.name)).summary.tokens) >= _MOST_TOKENS:
+            raise Forbidden(f"a user has at most {_MOST_TOKENS} tokens; revoke one first")
+        created = await self._users.by(actor_of(request)).add_token(user.name, new.name)
+        answer(response, CreatedTokenBody(user=user.name, name=new.name, token=created.token.reveal()), status=201)
+
+
+class MyTokenResource:
+    """`DELETE /router/me/tokens/{token}`."""
+
+    roles = EVERYBODY
+
+    def __init__(self, services: Services) -> None:
+        self._users = services.users
+
+    async def on_delete(self, request: Request, response: Response, token: str) -> None:
+        """Revoke one of the asking user's own; with it end the sessions that it opened."""
+        user: User = request.context.user
+        await self._users.by(actor_of(request)).revoke_token(user.name, token)
+        answer(response, DeletedBody(name=token, deleted=True))

@@ -37,8 +37,14 @@ def _openai(seen: Seen) -> Refusal | None:  # noqa: PLR0911 - one for each text
         if chat and "max_tokens" in body:
             text = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'."
             return _openai_error(text, "max_tokens", "unsupported_parameter")
+    elif "include" in body:
+        return _openai_error("Encrypted content is not supported with this model.", "include")
     elif effort is not None:
         return _openai_error(f"Unrecognized request argument supplied: {'reasoning_effort'}", "reasoning_effort")
+    if body.get("max_output_tokens", 16) < 16:
+        return _openai_error("Invalid 'max_output_tokens': integer below minimum value.", "max_output_tokens")
+    if "-pro" in model and effort not in {None, "high"}:
+        return _openai_error(f"Unsupported value: '{effort}' is not supported with the model.", "reasoning.effort")
     if version > 5 and effort in {"minimal", "max"}:
         return _openai_error(f"Unsupported value: 'reasoning_effort' does not support '{effort}'", "reasoning_effort")
     if chat and body.get("tools") and 5.4 <= version < 5.6 and effort is not None:

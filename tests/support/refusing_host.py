@@ -52,7 +52,8 @@ async def refusing_host(refuses: Callable[[Seen], Refusal | None]) -> AsyncItera
             if refusal is not None:
                 await peer.send(_http(refusal[0], "application/json", json.dumps(refusal[1]).encode()))
                 continue
-            kind = "text/event-stream" if seen.body.get("stream") else "application/json"
+            streams = seen.body.get("stream") and not seen.path.endswith("/responses")
+            kind = "text/event-stream" if streams else "application/json"
             await peer.send(_http(200, kind, _answer(seen)))
 
     async with ScriptedServer(script) as server:

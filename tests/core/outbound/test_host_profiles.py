@@ -65,6 +65,7 @@ def test_every_profile_says_something_about_any_model(name: ProfileName, model: 
         ({"host": "api.together.xyz"}, "together"),
         ({"host": "api.x.ai"}, "xai"),
         ({"host": "bedrock-runtime.us-west-2.amazonaws.com"}, "bedrock"),
+        ({"host": "vllm-123.us-east-1.elb.amazonaws.com"}, "none"),
         ({"host": "models.github.ai"}, "github-models"),
         ({"host": "ollama.com"}, "ollama.com"),
         ({"host": "192.168.1.5", "port": 1234, "protocol": "http"}, "lm-studio"),

@@ -129,6 +129,11 @@ class Takes(Section):
         default=None,
         description="How much to think (disabled, enabled, low, medium, high, max), and the members that say so.",
     )
+    tools_on: Literal["openai_responses"] | None = Field(
+        default=None,
+        description="The route on which translated requests with tools are asked, where the usual one takes no effort"
+        " beside them.",
+    )
     max_tokens_key: Literal["max_tokens", "max_completion_tokens"] | None = Field(
         default=None, description="Name of the output limit."
     )

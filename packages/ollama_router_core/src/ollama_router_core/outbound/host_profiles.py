@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from functools import reduce
 from typing import Any
 from urllib.parse import parse_qs
@@ -58,7 +59,7 @@ class ProfileSource(Struct, frozen=True):
     texts: Mapping[str, str]
 
     def guess(self, host: ExternalHost) -> ProfileName:
-        """Return the profile that an address tells of: a host, a domain (`.example.com`) or a plain port (`:1234`)."""
+        """Return the profile that an address tells of; `addresses.yml` says how they are written."""
         known = self.addresses().items()
         return next((name for name, addresses in known if any(_is_at(host, each) for each in addresses)), "none")
 
@@ -82,7 +83,7 @@ def _is_at(host: ExternalHost, address: str) -> bool:
     if address.startswith(":"):
         return host.protocol == "http" and address == f":{host.port}"
     name = host.host.lower()
-    return name.endswith(address) if address.startswith(".") else name == address
+    return name.endswith(address) if address.startswith(".") else fnmatchcase(name, address)
 
 
 class SourcedLine(Struct, frozen=True, kw_only=True):
@@ -231,6 +232,8 @@ def _rule(line: ProfileLine) -> MemberRule:
 
 def _with_traits(traits: HostTraits, takes: Takes) -> HostTraits:
     changes: dict[str, Any] = {key: value for key in _TRAITS if (value := getattr(takes, key)) is not None}
+    if takes.tools_on is not None:
+        changes["tools_on"] = takes.tools_on
     if takes.thinking is not None:
         changes["thinking"] = _thinking(takes.thinking)
     if traits.accepts is not None:

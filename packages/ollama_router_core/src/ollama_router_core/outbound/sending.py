@@ -46,6 +46,8 @@ from ollama_router_core.translate import (
 
 __all__ = ["Outbound", "Translation", "answer_here", "prepare", "work_of"]
 
+_MODEL = "{model}"
+"""In the prefix of a deployment, which has the routes of one model and no other."""
 _PDF = b"JVBERi0"
 """What the base64 of a PDF begins with."""
 _PDF_WORK = 1024
@@ -266,6 +268,9 @@ def _translated(
     codec, model = codec_of(destination.family), destination.model_there(asked)
     target = codec.route_for(source)
     facts = destination.profile.facts(target, model, asked)
+    if facts.traits.tools_on and request.document.truthy("tools") and _MODEL not in destination.prefix:
+        target = next(route for route in ROUTES if route.name == facts.traits.tools_on)
+        facts = destination.profile.facts(target, model, asked)
     said = translate_request(
         request.document.values,
         source=source,

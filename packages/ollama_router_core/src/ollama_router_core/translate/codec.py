@@ -53,6 +53,7 @@ class HostTraits(Struct, frozen=True, kw_only=True):
         stream_usage: whether an OpenAI host takes `stream_options.include_usage`; Mistral's refuses the whole request.
         default_max_tokens: tokens; Anthropic demands a limit, this one is sent when the client gave none.
         accepts: what it takes of a conversation; None for what its dialect's hosts have in common.
+        tools_on: the name of the route on which translated requests with tools are asked, empty for the usual one.
         thinking: the members of a request that say how much to think, where they are not the dialect's own; none: it
             cannot be said.
     """
@@ -64,6 +65,7 @@ class HostTraits(Struct, frozen=True, kw_only=True):
     stream_usage: bool = True
     default_max_tokens: int = 4096
     accepts: Accepts | None = None
+    tools_on: str = ""
     thinking: Mapping[ThinkingLevel, Mapping[str, Any]] = MappingProxyType({})
 
 

@@ -82,17 +82,21 @@ def _ids(value: Any) -> str | None:
         ("azure", "gpt-5", OPENAI, {**SAMPLING, "max_tokens": 9}, "temperature, top_p"),
         # tools with effort on gpt-5.4 to 5.6
         ("openai", "gpt-5.4", OPENAI, {"tools": [TOOL], "reasoning_effort": "high"}, "reasoning_effort"),
-        ("openai", "gpt-5.5", OLLAMA, {"tools": [TOOL], "think": True}, "reasoning_effort"),
+        ("openai", "gpt-5.5", OLLAMA, {"tools": [TOOL], "think": True}, None),
+        ("openai", "gpt-6-sol", OPENAI, {"tools": [TOOL]}, "reasoning_effort=none"),
         ("openai", "gpt-5.6-terra", OPENAI, {"tools": [TOOL]}, "reasoning_effort=none"),
         ("openai", "gpt-5.6", OPENAI, {"tools": [TOOL], "reasoning_effort": "low"}, "reasoning_effort=none"),
-        ("openai", "gpt-5.6", ANTHROPIC, {"tools": [CLAUDE_TOOL], "max_tokens": 9}, "reasoning_effort=none"),
+        ("openai", "gpt-5.6", ANTHROPIC, {"tools": [CLAUDE_TOOL], "max_tokens": 9}, "max_output_tokens=16"),
         # gpt-4o refuses reasoning_effort
         ("openai", "gpt-4o", OPENAI, {"reasoning_effort": "low"}, "reasoning_effort"),
         ("openai", "gpt-4o-mini", OLLAMA, {"think": "high"}, "think"),
         ("openai", "gpt-4.1", ANTHROPIC,
          {"max_tokens": 9999, "thinking": {"type": "enabled", "budget_tokens": 2000}}, "think"),
         ("openai", "gpt-4o", RESPONSES, {"input": "hello", "reasoning": {"effort": "low"}}, "reasoning"),
+        ("openai", "gpt-4.1-mini", RESPONSES,
+         {"input": "hello", "include": ["reasoning.encrypted_content"]}, "include"),
         # efforts that a model does not know
+        ("openai", "gpt-5-pro", RESPONSES, {"input": "hello", "reasoning": {"effort": "low"}}, "reasoning.effort=high"),
         ("openai", "gpt-5.6", OPENAI, {"reasoning_effort": "minimal"}, "reasoning_effort=low"),
         ("openai", "gpt-5.2", RESPONSES, {"input": "hello", "reasoning": {"effort": "max"}}, "reasoning.effort=xhigh"),
         # Claude 4.1 and later refuse temperature with top_p
@@ -160,6 +164,25 @@ async def test_what_a_provider_refuses_is_not_sent(
     if said is not None:
         assert said in answer.headers["x-router-dropped"]
     assert len(host.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (OLLAMA, {"tools": [TOOL], "think": "high"}),
+        (ANTHROPIC, {"tools": [CLAUDE_TOOL], "max_tokens": 20_000,
+                     "thinking": {"type": "enabled", "budget_tokens": 16_000}}),
+    ],
+)  # fmt: skip
+async def test_a_model_may_think_beside_tools(tmp_path: Path, path: str, body: dict[str, Any]) -> None:
+    """An agent of another dialect is served on `/v1/responses`, where newer models take an effort beside tools."""
+    async with _stage(tmp_path, "openai", "gpt-5.6") as (router, host), router.client() as client:
+        answer = await client.post(path, json={"model": "gpt-5.6", "messages": [USER], "stream": False, **body})
+    (seen,) = host.requests
+    assert answer.status_code == 200
+    assert "hello" in answer.text
+    assert (seen.path, seen.body["reasoning"]["effort"]) == (RESPONSES, "high")
+    assert seen.body["tools"][0]["name"] == "weather"
 
 
 async def test_a_request_without_a_rule_passes_byte_for_byte(tmp_path: Path) -> None:

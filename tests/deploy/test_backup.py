@@ -30,6 +30,13 @@ def block_with(words: str, places: dict[str, str]) -> str:
     return found
 
 
+def words_of(command: str, backup: Path) -> list[str]:
+    """What follows `orouter` in the line that begins with a command, with another place for the backup."""
+    (line,) = (line for line in PAGE.splitlines() if line.startswith(command))
+    assert "/var/backups/router.sqlite3" in line
+    return line.replace("/var/backups/router.sqlite3", str(backup)).split()[1:]
+
+
 def shell(script: str, folder: Path, *, path: str = "") -> None:
     """Type it into a shell."""
     done = subprocess.run(
@@ -39,8 +46,8 @@ def shell(script: str, folder: Path, *, path: str = "") -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_running_routers_sqlite_is_copied_and_restored(tmp_path):
-    """Users, tokens and log of the moment of the backup are there, in a router on the copy."""
+def test_a_running_routers_database_is_backed_up_and_restored(tmp_path):
+    """Users, tokens and log of the moment of the backup are there, in a router on another database."""
     backup = tmp_path / "backup.sqlite3"
     with (
         SimulatorThread(models=[MODEL]) as simulator,
@@ -49,10 +56,11 @@ def test_a_running_routers_sqlite_is_copied_and_restored(tmp_path):
         with router.client() as client:
             assert client.post("/api/chat", json=CHAT).status_code == 200
         wait_until(lambda: len(router.orouter.json("logs", "list")) == 1, "the row")
-        live = f"{tmp_path}/router.sqlite3"
-        places = {"/var/lib/ollama-router/router.sqlite3": live, "/var/backups/router.sqlite3": str(backup)}
-        shell(block_with("live.backup", places), tmp_path)
-    restored = Orouter(home=tmp_path, variables={"OROUTER_DATABASE_URL": f"sqlite:///{backup}"})
+        saved = router.orouter.run(*words_of("orouter db backup", backup))
+        assert saved.returncode == 0, saved.stderr
+    restored = Orouter(home=tmp_path, variables={"OROUTER_DATABASE_URL": f"sqlite:///{tmp_path}/other.sqlite3"})
+    back = restored.run(*words_of("orouter db restore", backup))
+    assert back.returncode == 0, back.stderr
     assert len(restored.json("logs", "list")) == 1
     with restored.serve("--port", "0") as url:
         headers = {"authorization": f"Bearer {router.token}"}

@@ -41,7 +41,7 @@ COMMANDS = {
     "top": "Watch servers, models, the queue and active requests.",
     "logs": "Read the request log.",
     "audit": "Read who changed what.",
-    "db": "Check and upgrade the database.",
+    "db": "Check, upgrade, copy, back up and restore the database.",
 }
 """Each command and its purpose, in the order of `--help`; its module in `commands` has the same name."""
 

@@ -1,20 +1,35 @@
-"""`orouter db`: check and upgrade the database."""
+"""`orouter db`: check, upgrade, copy, back up and restore the database."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from ollama_router_cli.arguments.options import SharedOptions, command_group, examples, takes_shared_options
-from ollama_router_cli.rendering.streams import print_json, print_outcome, print_result
+from ollama_router_cli.arguments.options import SharedOptions, YesOption, command_group, examples, takes_shared_options
+from ollama_router_cli.rendering.progress import TableProgress
+from ollama_router_cli.rendering.streams import confirm_word, print_json, print_note, print_outcome, print_result
+from ollama_router_cli.rendering.tables import format_bytes, format_count, print_table
 from ollama_router_cli.sources.settings import read_settings
+from ollama_router_cli.sources.storage import operator
+from ollama_router_server.storage.audit import AuditEntry
+from ollama_router_server.storage.copying import back_up_database, copy_database, restore_database
 from ollama_router_server.storage.database import describe_url
-from ollama_router_server.storage.upgrade import check_database, upgrade_database
+from ollama_router_server.storage.database_status import DatabaseStatus, database_status
+from ollama_router_server.storage.table_copies import CopiedTable
+from ollama_router_server.storage.upgrade import SchemaState, check_database, upgrade_database
+from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
 
-app = command_group("Check and upgrade the database.")
+app = command_group("Check, upgrade, copy, back up and restore the database.")
+
+_FromOption = Annotated[str | None, typer.Option("--from", metavar="URL", help="Source. Default: the database in use.")]
+_ToOption = Annotated[str, typer.Option("--to", metavar="URL", help="Target: a new or empty database.")]
 
 
 @app.command(epilog=examples("OROUTER_DATABASE_URL=postgresql://router@db/router orouter db upgrade"))
@@ -24,7 +39,7 @@ def upgrade(*, shared: SharedOptions) -> None:
 
     SQLite files are upgraded automatically when the router starts, PostgreSQL only by this command.
     """
-    url = read_settings(shared.config, shared.environment).database_url
+    url = _database(shared)
     state = asyncio.run(upgrade_database(url))
     print_outcome(
         {"database": describe_url(url), "revision": state.current},
@@ -40,16 +55,118 @@ def check(*, shared: SharedOptions) -> None:
 
     Exit code 1 if it is not, or if there is no database.
     """
-    url = read_settings(shared.config, shared.environment).database_url
+    url = _database(shared)
     state = asyncio.run(check_database(url))
     if shared.as_json:
-        result = {"revision": state.current, "newest": state.newest, "up_to_date": state.up_to_date}
-        print_json({"database": describe_url(url), **result})
-    elif state.up_to_date:
-        print_result(f"{describe_url(url)} is at revision {state.current}, as this release needs it")
+        print_json({"database": describe_url(url), **_schema(state)})
     else:
-        way = "orouter db upgrade" if state.known else "use a newer release"
-        found = "has no tables yet" if state.current is None else f"is at revision {state.current}"
-        print_result(f"{describe_url(url)} {found}, this release needs revision {state.newest}: {way}")
+        print_result(f"{describe_url(url)} {_told(state)}")
     if not state.up_to_date:
         raise typer.Exit(1)
+
+
+@app.command(epilog=examples("orouter db status", "orouter db status --json"))
+@takes_shared_options
+def status(*, shared: SharedOptions) -> None:
+    """Show the database's revision, its size and how many rows each table has.
+
+    Exit code 1 as of `check`.
+    """
+    url = _database(shared)
+    found = asyncio.run(database_status(url))
+    if shared.as_json:
+        sizes = {"size_bytes": found.size_bytes, "rows": dict(found.rows)}
+        print_json({"database": describe_url(url), **_schema(found.schema), **sizes})
+    else:
+        _show(url, found)
+    if not found.schema.up_to_date:
+        raise typer.Exit(1)
+
+
+@app.command(
+    epilog=examples(
+        "orouter db copy --to postgresql://router@db/router",
+        "orouter db copy --from sqlite:////var/lib/ollama-router/router.sqlite3 --to postgresql://router@db/router",
+    )
+)
+@takes_shared_options
+def copy(*, source: _FromOption = None, target: _ToOption, shared: SharedOptions) -> None:
+    """Copy users, groups, tokens, the log, usage and the audit trail into an empty database.
+
+    Rows and digests of all tables are compared at the end. A copy that was broken off goes on when the same command is
+    given again; until it is complete no router starts on the target. Sessions of the console are left behind.
+    """
+    url = source or _database(shared)
+    with TableProgress() as progress:
+        tables = asyncio.run(copy_database(url, target, report=progress))
+    _print_copied(tables, f"{describe_url(url)} is copied to {describe_url(target)}", as_json=shared.as_json)
+    print_note("give the routers on it the token key too (orouter db copy leaves it where it is), or each token costs")
+    print_note("one slow check more: see docs/how-to/move-to-postgresql.md")
+
+
+@app.command(epilog=examples("orouter db backup /var/backups/router.sqlite3"))
+@takes_shared_options
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new SQLite file.")], *, shared: SharedOptions
+) -> None:
+    """Back up the database, SQLite or PostgreSQL, while routers run on it.
+
+    The file is of one moment, compared with the database, and readable by its owner alone. It appears once it is whole.
+    """
+    url = _database(shared)
+    with TableProgress() as progress:
+        tables = asyncio.run(back_up_database(url, file, report=progress))
+    _print_copied(tables, f"{describe_url(url)} is backed up in {file}", as_json=shared.as_json)
+
+
+@app.command(epilog=examples("orouter db restore /var/backups/router.sqlite3"))
+@takes_shared_options
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `orouter db backup` made.")],
+    *,
+    yes: YesOption = False,
+    shared: SharedOptions,
+) -> None:
+    """Replace everything in the database by a backup, SQLite or PostgreSQL, in one transaction.
+
+    Users deleted since the backup exist again, and tokens revoked since are valid again.
+    """
+    url = _database(shared)
+    if not yes:
+        confirm_word(f"Everything in {describe_url(url)} is replaced by {file}.", "restore")
+    entry = AuditEntry(at=SystemClock().wall(), actor=operator(), action="db.restore", subject=file.name, detail={})
+    with TableProgress() as progress:
+        tables = asyncio.run(restore_database(file, url, entry=entry, report=progress))
+    _print_copied(tables, f"{describe_url(url)} is restored from {file}", as_json=shared.as_json)
+
+
+def _database(shared: SharedOptions) -> str:
+    return read_settings(shared.config, shared.environment).database_url
+
+
+def _schema(state: SchemaState) -> dict[str, object]:
+    return {"revision": state.current, "newest": state.newest, "up_to_date": state.up_to_date}
+
+
+def _told(state: SchemaState) -> str:
+    if state.up_to_date:
+        return f"is at revision {state.current}, as this release needs it"
+    if state.unfinished:
+        return "is an unfinished copy: run the same orouter db copy again"
+    way = "orouter db upgrade" if state.known else "use a newer release"
+    found = "has no tables yet" if state.current is None else f"is at revision {state.current}"
+    return f"{found}, this release needs revision {state.newest}: {way}"
+
+
+def _show(url: str, found: DatabaseStatus) -> None:
+    print_result(f"{describe_url(url)} {_told(found.schema)}; {format_bytes(found.size_bytes)}")
+    if found.rows:
+        rows = [(name, format_count(count)) for name, count in found.rows.items()]
+        print_table(("TABLE", "ROWS"), rows, right=("ROWS",))
+
+
+def _print_copied(tables: Sequence[CopiedTable], text: str, *, as_json: bool) -> None:
+    total = sum(table.rows for table in tables)
+    value = {"rows": total, "tables": [asdict(table) for table in tables]}
+    counted = f"{total:,} rows in {len(tables)} tables, digests equal"
+    print_outcome(value, f"{text}: {counted}", as_json=as_json)

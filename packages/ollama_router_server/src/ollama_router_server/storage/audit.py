@@ -50,6 +50,7 @@ AuditAction = Literal[
     "operation.begin",
     "operation.cancel",
     "config.reload",
+    "db.restore",
     "log.delete",
 ]
 Via = Literal["cli", "http", "console", "file", "signal", "start"]

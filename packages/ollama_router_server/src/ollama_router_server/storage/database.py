@@ -149,12 +149,21 @@ class Database:
         """
 
         def transaction() -> T:
-            with self._connection(sqlite_begin="BEGIN IMMEDIATE") as connection:
-                result = work(connection, *args, **kwargs)
-                connection.commit()
-                return result
+            with self.writing() as connection:
+                return work(connection, *args, **kwargs)
 
         return await self._writer.run(transaction)
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Write in the caller's thread: a transaction that is committed when the block ends, unless it raises.
+
+        Raises:
+            StorageUnavailable: the database cannot take it; nothing was written.
+        """
+        with self._connection(sqlite_begin="BEGIN IMMEDIATE") as connection:
+            yield connection
+            connection.commit()
 
     async def aclose(self) -> None:
         """End transactions under way, waiting for a lock's time at most, and close every connection."""

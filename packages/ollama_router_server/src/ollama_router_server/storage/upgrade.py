@@ -17,7 +17,23 @@ from ollama_router_core.errors import ConfigError
 from ollama_router_server.storage.database import Database, create_sqlite_file, sqlite_path
 from ollama_router_server.storage.schema import auth_epoch, metadata
 
-__all__ = ["SchemaState", "check_database", "known_revisions", "migrate", "prepare_database", "upgrade_database"]
+__all__ = [
+    "UNFINISHED",
+    "SchemaState",
+    "check_database",
+    "create_tables",
+    "known_revisions",
+    "lock_schema",
+    "migrate",
+    "prepare_database",
+    "read_state",
+    "refuse_unknown",
+    "set_revision",
+    "upgrade_database",
+]
+
+UNFINISHED = "copying-"
+"""What the revision of a database begins with into which another is being copied: no router starts on it."""
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _NEVER_RELEASED = frozenset({"0001", "0002", "0003", "0004", "0005"})
@@ -37,6 +53,11 @@ class SchemaState:
         """Whether this release can use the database as it is."""
         return self.current == self.newest
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether another database is being copied into this one, or was."""
+        return self.current is not None and self.current.startswith(UNFINISHED)
+
 
 async def check_database(url: str) -> SchemaState:
     """Read a database's revision without changing anything.
@@ -47,7 +68,7 @@ async def check_database(url: str) -> SchemaState:
     """
     database = Database(url)
     try:
-        return await database.read(_state)
+        return await database.read(read_state)
     finally:
         await database.aclose()
 
@@ -86,7 +107,7 @@ async def prepare_database(url: str) -> SchemaState:
     if not state.up_to_date:
         if path is not None:
             return await upgrade_database(url)
-        _refuse_unknown(state)
+        refuse_unknown(state)
         raise ConfigError(
             f"the database is at revision {state.current or 'none'}, this release needs {state.newest}; "
             "run: orouter db upgrade"
@@ -99,7 +120,8 @@ def known_revisions() -> tuple[str, ...]:
     return tuple(sorted(step.stem.removeprefix("v") for step in _MIGRATIONS.joinpath("versions").glob("v[0-9]*.py")))
 
 
-def _state(connection: Connection) -> SchemaState:
+def read_state(connection: Connection) -> SchemaState:
+    """Read a database's revision."""
     current = None
     if inspect(connection).has_table("alembic_version"):
         current = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
@@ -108,18 +130,28 @@ def _state(connection: Connection) -> SchemaState:
 
 
 def _upgrade(connection: Connection) -> SchemaState:
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    state = _state(connection)
-    _refuse_unknown(state)
+    lock_schema(connection)
+    state = read_state(connection)
+    refuse_unknown(state)
     if not inspect(connection).has_table("alembic_version"):
-        _create(connection, state.newest)
+        create_tables(connection, state.newest)
     elif not state.up_to_date:
         migrate(connection)
-    return _state(connection)
+    return read_state(connection)
 
 
-def _create(connection: Connection, revision: str) -> None:
+def lock_schema(connection: Connection) -> None:
+    """Keep other processes from changing the schema until the transaction ends; SQLite's writers are alone anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+
+
+def set_revision(connection: Connection, revision: str) -> None:
+    """Note which revision a database is at."""
+    connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+
+
+def create_tables(connection: Connection, revision: str) -> None:
     """Make the tables of a new database as they are declared, which is where the steps of a migration lead."""
     metadata.create_all(connection, checkfirst=False)
     connection.execute(insert(auth_epoch).values(id=1, epoch=1))
@@ -139,9 +171,18 @@ def migrate(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def _refuse_unknown(state: SchemaState) -> None:
+def refuse_unknown(state: SchemaState) -> None:
+    """Refuse a database that this release cannot read.
+
+    Raises:
+        ConfigError: its revision is none of ours.
+    """
     if state.known:
         return
+    if state.unfinished:
+        raise ConfigError(
+            "a copy into this database was broken off; run the same orouter db copy again, which goes on where it ended"
+        )
     if state.current in _NEVER_RELEASED:
         raise ConfigError(
             f"the database was made by a development version (revision {state.current}), whose tables no release "

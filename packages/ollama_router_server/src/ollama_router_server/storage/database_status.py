@@ -1,0 +1,58 @@
+"""What a database holds: its revision, its size, its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.table_copies import COPIED, count_rows
+from ollama_router_server.storage.upgrade import SchemaState, read_state
+
+__all__ = ["DatabaseStatus", "database_status"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseStatus:
+    """A database's schema, its size in bytes, and rows by table (none if it is not of this release)."""
+
+    schema: SchemaState
+    size_bytes: int
+    rows: Mapping[str, int]
+
+
+async def database_status(url: str) -> DatabaseStatus:
+    """Read what a database holds, without changing anything.
+
+    Raises:
+        ConfigError: the URL is of no database we know.
+        StorageUnavailable: there is no such database, or it cannot answer.
+    """
+    database = Database(url)
+    try:
+        return await database.read(_status, database.path)
+    finally:
+        await database.aclose()
+
+
+def _status(connection: Connection, path: Path | None) -> DatabaseStatus:
+    schema = read_state(connection)
+    if path is None:
+        size = int(connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one())
+    else:
+        size = sum(_size(part) for part in (path, path.with_name(f"{path.name}-wal")))
+    counted = COPIED if schema.up_to_date else ()
+    return DatabaseStatus(
+        schema=schema, size_bytes=size, rows={table.name: count_rows(connection, table) for table in counted}
+    )
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0

@@ -12,7 +12,8 @@ from ollama_router_core.api.endpoints import ENDPOINTS, Endpoint, Routing, Versi
 
 ROUTES: list[dict[str, Any]] = json.loads((Path(__file__).parent / "ollama_routes.json").read_text())["routes"]
 ROWS: dict[tuple[str, str], Endpoint] = {(method, row.path): row for row in ENDPOINTS for method in row.methods}
-OWN = {("POST", row.path) for row in ENDPOINTS if row.routing in {Routing.COUNT, Routing.RERANK}}
+_OURS = {Routing.COUNT, Routing.RERANK, Routing.STORED}
+OWN = {(method, row.path) for row in ENDPOINTS if row.routing in _OURS for method in row.methods}
 """What no Ollama has."""
 
 

@@ -207,6 +207,7 @@ def create_app(services: Services) -> RouterApp:
             sink=services.sinks,
             clock=services.clock,
             metrics=metrics,
+            responses=services.responses,
             traces=services.traces,
             proxies=services.proxies,
         )

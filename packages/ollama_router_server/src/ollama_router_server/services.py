@@ -36,6 +36,7 @@ from ollama_router_server.storage.operations import OperationStore
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.router_activity import RouterActivity
 from ollama_router_server.storage.row_spill import RowSpill, spill_folder
+from ollama_router_server.storage.stored_responses import ResponseStore
 from ollama_router_server.storage.token_key import make_token_prover, token_key_path
 from ollama_router_server.storage.token_usage import TokenUsage
 from ollama_router_server.storage.upgrade import prepare_database
@@ -105,6 +106,7 @@ class Services:
             longest=config.console.session_longest,
         )
         self.ledger = self._new_ledger()
+        self.responses = ResponseStore(self.database, clock=self.clock, settings=config.responses)
         self.request_log = RequestLog(self.database)
         self.audit = AuditLog(self.database, clock=self.clock)
         self.log_retention = LogRetention(self.request_log, self.audit, config.request_log, clock=self.clock)
@@ -222,6 +224,7 @@ class Services:
             set_level(config.logging.level)
         self.admission.reconfigure(config)
         self.authenticator.grace = config.database_grace
+        self.responses.settings = config.responses
         self.authenticator.persons.settings = config.persons
         self.log_retention.reconfigure(config.request_log)
         self.reachability.reconfigure(config)

@@ -57,7 +57,7 @@ class Routing(StrEnum):
     """What handles a route; `exchange.serving` has a handler for each.
 
     `router`: the router answers alone. `one`: the best server. `count`: the host that can count, or the router.
-    `rerank`: a host or server that the config says can.
+    `rerank`: a host or server that the config says can. `stored`: an answer that the router keeps.
     `gather`: all servers, merged. `owners`: all that have the model. `push`: one of those. `pull`, `create`: where the
     model is made. `blob_exists`, `blob_upload`: files of models to be made. `account`: a server that the client names.
     `external`: a host of the config.
@@ -67,6 +67,7 @@ class Routing(StrEnum):
     ONE = "one"
     COUNT = "count"
     RERANK = "rerank"
+    STORED = "stored"
     GATHER = "gather"
     OWNERS = "owners"
     PUSH = "push"
@@ -330,6 +331,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _infer("anthropic_messages", "/v1/messages", Family.ANTHROPIC, streams=False, since=(0, 14)),
     _count("anthropic_count_tokens", "/v1/messages/count_tokens", Family.ANTHROPIC),
     _count("openai_input_tokens", "/v1/responses/input_tokens", Family.OPENAI_RESPONSES),
+    Endpoint(
+        name="openai_response",
+        methods=("GET", "DELETE"),
+        path="/v1/responses/{response}",
+        family=Family.OPENAI_RESPONSES,
+        kind=Kind.READ,
+        routing=Routing.STORED,
+    ),
     _rerank("openai_rerank", "/v1/rerank", Family.OPENAI),
     _rerank("plain_rerank", "/rerank", Family.OPENAI),
     _rerank("rerank", "/api/rerank", Family.OLLAMA),

@@ -31,6 +31,7 @@ from ollama_router_core.exchange.actions import (
     Send,
     Steps,
     StreamBody,
+    UseStore,
     Verify,
     Write,
     WriteHead,
@@ -132,8 +133,8 @@ class Task(ABC):
                     action = self._send(self._open(self, action.request))
                 case Compute(function):
                     action = self._computed(function)
-                case Verify() | Count():
-                    raise TypeError("a program is not asked who it is, and nothing is counted")
+                case Verify() | Count() | UseStore():
+                    raise TypeError("a program is not asked who it is, and nothing is counted or kept")
                 case _:
                     try:
                         result = self._carry_out(action)

@@ -41,6 +41,7 @@ __all__ = [
     "Persons",
     "Queue",
     "RequestLogSettings",
+    "Responses",
     "Server",
     "StrategyName",
     "Tls",
@@ -181,6 +182,23 @@ class RequestLogSettings(Section):
     max_size: SizeText = Field(default="100MB", description="Size at which requests.jsonl is rotated.")
     max_files: Annotated[int, Field(ge=1)] = Field(
         default=10, description="Files of JSON lines to keep, the current one included."
+    )
+
+
+class Responses(Section):
+    """Answers of `/v1/responses` that the router keeps."""
+
+    store: bool = Field(
+        default=False,
+        description="true keeps answers, with what was asked, in the database, for each user: `previous_response_id`"
+        " then works with models of every host, and `GET` and `DELETE /v1/responses/{id}` answer. Prompts are stored.",
+    )
+    keep: Seconds = Field(default=604_800.0, description="Seconds after which an answer is forgotten.")
+    most_per_user: Annotated[int, Field(ge=1)] = Field(
+        default=200, description="Answers kept for each user; the oldest go first."
+    )
+    max_size: SizeText = Field(
+        default="1MB", description="Longest conversation that is kept; a longer one is answered and not kept."
     )
 
 
@@ -368,6 +386,7 @@ class Config(Section):
         default="x-forwarded-for",
         description="The header in which those proxies forward the client's address; the other one is ignored.",
     )
+    responses: Responses = Field(default=Responses(), description="Answers of `/v1/responses` that are kept.")
     persons: Persons = Field(default=Persons(), description="People behind a client that asks for many.")
     console: Console = Field(default=Console(), description="The web console at /console/.")
     metrics_open: bool = Field(

@@ -9,6 +9,7 @@ Count(user)                 Reservation                 RouterError
 Admit(...)                  Slot, Queued or Refused
 AwaitSlot(queued)           Slot or Refused
 LookForModels()             bool: was it done
+UseStore(operation)         StoredResponse, None, or bool   RouterError
 Send(request)               Upstream, at once
 AwaitHead(upstream, ...)    bool: has it come           UpstreamError
 Receive(upstream, ...)      Piece                       UpstreamError
@@ -29,6 +30,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.api.stored_responses import StoredResponse
 from ollama_router_core.exchange.events import BodyStream, Caller, Headers, Queued, Upstream
 from ollama_router_core.exchange.waiting import USUAL, Waiting
 from ollama_router_core.fleet.prefixes import HeldPrefix
@@ -43,7 +45,10 @@ __all__ = [
     "Compute",
     "Count",
     "Cut",
+    "Fetch",
     "Finish",
+    "Forget",
+    "Keep",
     "LookForModels",
     "Outgoing",
     "ReadBody",
@@ -54,6 +59,7 @@ __all__ = [
     "Send",
     "Steps",
     "StreamBody",
+    "UseStore",
     "Verify",
     "Write",
     "WriteHead",
@@ -149,6 +155,33 @@ class LookForModels(Struct, frozen=True):
     """Ask every server for its models, unless that was done in the last seconds."""
 
 
+class Fetch(Struct, frozen=True):
+    """The answer that is kept for a user under an id, None without one."""
+
+    user: int | None
+    id: str
+
+
+class Keep(Struct, frozen=True):
+    """Keep an answer for a user, within the bounds of the config."""
+
+    user: int | None
+    response: StoredResponse
+
+
+class Forget(Struct, frozen=True):
+    """Forget an answer; says whether it was kept."""
+
+    user: int | None
+    id: str
+
+
+class UseStore(Struct, frozen=True):
+    """Ask the store of answers."""
+
+    operation: Fetch | Keep | Forget
+
+
 class Send(Struct, frozen=True):
     """Send a request to a server; what comes of it is for `AwaitHead`."""
 
@@ -220,6 +253,7 @@ Action = (
     | Admit
     | AwaitSlot
     | LookForModels
+    | UseStore
     | Send
     | AwaitHead
     | Receive

@@ -57,6 +57,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         dropped: what of the body was left out, dotted names.
         changed: what of it the last server got otherwise, for its dialect or its profile.
         speaker: the user whose token it is, where that asks for the person who is the `user` then.
+        keeps_answer: the answer is kept for the user, who goes on from `previous_response`.
         origin_fields: what the answer says to the browser of a page elsewhere.
         conversation: identifies the conversation that this is a turn of, where the strategy asks for it.
         prefix: the server that holds its prompt.
@@ -80,6 +81,8 @@ class RequestContext(Struct, eq=False, kw_only=True):
     address: str | None = None
     user: Caller | None = None
     speaker: Caller | None = None
+    keeps_answer: bool = False
+    previous_response: str | None = None
     endpoint: Endpoint | None = None
     route: RouteRequest | None = None
     decision: Decision | None = None

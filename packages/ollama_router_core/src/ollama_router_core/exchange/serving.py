@@ -41,6 +41,7 @@ from ollama_router_core.exchange.model_operations import change_owners, pull, pu
 from ollama_router_core.exchange.policy import applied_policy
 from ollama_router_core.exchange.relaying import relay, relay_late_error
 from ollama_router_core.exchange.reranking import rerank
+from ollama_router_core.exchange.responses_store import continued, is_kept, keeping, serve_stored
 from ollama_router_core.exchange.speaking import speak, speak_for_named
 from ollama_router_core.exchange.translating import answer_in_place, relay_translated
 from ollama_router_core.outbound.external_routes import EXTERNAL, PREFIX, checked_query
@@ -161,10 +162,12 @@ def _read(environment: Environment, context: RequestContext, match: Match) -> St
         return applied_policy(environment, context, parse_request(match, b""))
     compressed = check_announced(context.headers, endpoint, environment.max_body)
     body = yield ReadBody(environment.max_body, compressed)
-    if context.speaker is None:
+    if context.speaker is None and not is_kept(environment, context):
         return (yield from computed(len(body), partial(_decided, environment, context, match, body)))
     request = yield from computed(len(body), partial(_parsed, context, match, body))
     yield from speak_for_named(environment, context, request)
+    if is_kept(environment, context):
+        request = yield from continued(context, request, partial(_parsed, context, match))
     return (yield from computed(len(body), partial(applied_policy, environment, context, request)))
 
 
@@ -241,7 +244,8 @@ def _serve_best(environment: Environment, context: RequestContext, request: Pars
         try:
             slot.answering()
             note_answered(environment, answer.destination.name, request, answer.status)
-            yield from _relaying(environment, context, request, answer)
+            steps = _relaying(environment, context, request, answer)
+            yield from keeping(environment, context, request, steps) if context.keeps_answer else steps
         finally:
             yield from release(environment, context, answer)
     finally:
@@ -266,6 +270,7 @@ HANDLERS: Mapping[Routing, Handler] = {
     Routing.ONE: _serve_best,
     Routing.COUNT: count_prompt,
     Routing.RERANK: rerank,
+    Routing.STORED: serve_stored,
     Routing.GATHER: answer_merged,
     Routing.OWNERS: change_owners,
     Routing.PUSH: push,

@@ -25,6 +25,7 @@ from ollama_router_core.exchange.actions import (
     Release,
     Send,
     StreamBody,
+    UseStore,
     Verify,
 )
 from ollama_router_core.exchange.admission_controller import AdmissionController, Waiter
@@ -38,6 +39,7 @@ from ollama_router_server.relay.model_search import ModelSearch
 from ollama_router_server.relay.reservations import reserve, reserve_later
 from ollama_router_server.relay.unfinished_bodies import UnfinishedBodies
 from ollama_router_server.relay.uploads import Tee, TeeReader
+from ollama_router_server.storage.stored_responses import ResponseStore
 from ollama_router_server.upstream.interface import Call, CallingUpstream, Timeouts, UpstreamRequest
 from ollama_router_server.upstream.targets import Target
 
@@ -60,6 +62,7 @@ ServerAction = (
     | Admit
     | AwaitSlot
     | LookForModels
+    | UseStore
     | Send
     | AwaitHead
     | Receive
@@ -67,7 +70,7 @@ ServerAction = (
     | Release
 )
 Handler = Callable[[Any, Any], Any]
-_Awaited = Verify | Compute | Count | AwaitSlot | LookForModels | AwaitHead | Receive | ReceiveAny
+_Awaited = Verify | Compute | Count | AwaitSlot | LookForModels | UseStore | AwaitHead | Receive | ReceiveAny
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,7 @@ class Collaborators:
     authenticator: Authenticator
     limits: UsageLimits
     search: ModelSearch
+    responses: ResponseStore
     record: Callable[[RequestContext, RequestRecord], None]
     beside: Executor
     unfinished: UnfinishedBodies
@@ -158,6 +162,9 @@ class Driver:
         search = self._collaborators.search
         return self._wait_for_task(action, search.done()) if search.begin() else False
 
+    def _use_store(self, action: UseStore) -> Any:
+        return self._wait_for_task(action, asyncio.ensure_future(self._collaborators.responses.carry_out(action)))
+
     def _admit(self, action: Admit) -> Any:
         return self._collaborators.admission.admit(action, self._wake_soon)
 
@@ -194,7 +201,7 @@ class Driver:
             self._end_waiting()
         return result
 
-    def _task_result(self, action: Verify | Compute | Count | LookForModels) -> Any:
+    def _task_result(self, action: Verify | Compute | Count | LookForModels | UseStore) -> Any:
         del action
         task = self._task
         return WAITING if task is None or not task.done() else task.result()
@@ -222,7 +229,7 @@ class Driver:
         task = self._task
         if isinstance(self._action, Count) and task is not None and task.done() and task.exception() is None:
             task.result().settle(0)
-        elif isinstance(self._action, Verify | Compute | Count) and task is not None:
+        elif isinstance(self._action, Verify | Compute | Count | UseStore) and task is not None:
             task.cancel()
         self._end_waiting()
 
@@ -308,6 +315,7 @@ class Driver:
         Admit: _admit,
         AwaitSlot: _wait_for,
         LookForModels: _look_for_models,
+        UseStore: _use_store,
         Send: _send,
         AwaitHead: _wait_for_server,
         Receive: _wait_for_server,
@@ -320,6 +328,7 @@ class Driver:
         Compute: _task_result,
         Count: _task_result,
         LookForModels: _task_result,
+        UseStore: _task_result,
         AwaitSlot: _slot,
         AwaitHead: _head,
         Receive: _piece,

@@ -34,6 +34,7 @@ from ollama_router_server.relay.model_search import ModelSearch
 from ollama_router_server.relay.refusals import Refusals
 from ollama_router_server.relay.task_driver import TaskDriver
 from ollama_router_server.relay.unfinished_bodies import UnfinishedBodies
+from ollama_router_server.storage.stored_responses import ResponseStore
 from ollama_router_server.system import Clock, new_request_id
 from ollama_router_server.telemetry.metrics import Metrics
 from ollama_router_server.telemetry.traces import Traces
@@ -57,6 +58,7 @@ class RelayDeps:
     sink: LogSink
     clock: Clock
     metrics: Metrics
+    responses: ResponseStore
     traces: Traces | None
     proxies: Proxies
 
@@ -89,6 +91,7 @@ class Relay:
             limits=deps.limits,
             search=search,
             record=self._record,
+            responses=deps.responses,
             beside=ThreadPoolExecutor(1, thread_name_prefix="large-bodies"),
             unfinished=UnfinishedBodies(),
         )

@@ -36,6 +36,7 @@ __all__ = [
     "metadata",
     "operations",
     "request_log",
+    "stored_responses",
     "token_proofs",
     "token_usage",
     "tokens",
@@ -156,6 +157,17 @@ console_claims = Table(
     Column("digest", String(64), primary_key=True),
     Column("user_id", _Serial, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
     Column("expires_at", Double, nullable=False),
+)
+
+# Answers of `/v1/responses` for the requests that go on from them; both texts are JSON. See `stored_responses`.
+stored_responses = Table(
+    "stored_responses",
+    metadata,
+    Column("user_id", _Serial, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("id", String(200), primary_key=True),
+    Column("created_at", Double, nullable=False, index=True),
+    Column("response", Text, nullable=False),
+    Column("items", Text, nullable=False),
 )
 
 auth_epoch = Table(

@@ -20,6 +20,7 @@ def upgrade() -> None:
     _create_tokens()
     _create_limits()
     _create_console()
+    _create_stored_responses()
     _create_request_log()
     _create_audit_log()
     _create_operations()
@@ -144,6 +145,20 @@ def _create_console() -> None:
         sa.PrimaryKeyConstraint("digest", name="pk_console_claims"),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_console_claims_user_id", ondelete="CASCADE"),
     )
+
+
+def _create_stored_responses() -> None:
+    op.create_table(
+        "stored_responses",
+        sa.Column("user_id", _SERIAL, nullable=False),
+        sa.Column("id", sa.String(200), nullable=False),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("response", sa.Text(), nullable=False),
+        sa.Column("items", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("user_id", "id", name="pk_stored_responses"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_stored_responses_user_id", ondelete="CASCADE"),
+    )
+    op.create_index("ix_stored_responses_created_at", "stored_responses", ["created_at"])
 
 
 def _create_request_log() -> None:

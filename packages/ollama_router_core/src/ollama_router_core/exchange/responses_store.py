@@ -1,0 +1,115 @@
+"""The router keeps answers of `/v1/responses` for their users, so that every host can go on from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any
+
+from ollama_router_core.api.requests import ParsedRequest
+from ollama_router_core.api.stored_responses import (
+    AnswerCollector,
+    StoredResponse,
+    continued_body,
+    not_found,
+    previous_id,
+    stored,
+    wants_store,
+)
+from ollama_router_core.config.settings import parse_size
+from ollama_router_core.errors import RouterError, UnknownRoute
+from ollama_router_core.exchange.actions import Action, Fetch, Finish, Forget, Keep, Steps, UseStore, Write
+from ollama_router_core.exchange.answers import JSON, answer_whole
+from ollama_router_core.exchange.context import RequestContext
+from ollama_router_core.exchange.environment import Environment
+
+__all__ = ["continued", "is_kept", "keeping", "serve_stored"]
+
+_ROUTE = "openai_responses"
+
+
+def is_kept(environment: Environment, context: RequestContext) -> bool:
+    """Whether answers to such a request are kept: a router that asks nobody who they are keeps none."""
+    endpoint = context.endpoint
+    asks = environment.config.responses.store and context.user is not None
+    return asks and endpoint is not None and endpoint.name == _ROUTE
+
+
+def continued(
+    context: RequestContext, request: ParsedRequest, parsed: Callable[[bytes], ParsedRequest]
+) -> Steps[ParsedRequest]:
+    """The request with the conversation that it goes on from; its answer is kept if the client did not say no.
+
+    Raises:
+        InvalidBody: nothing is kept under the id that it names, for this user.
+    """
+    previous, before = previous_id(request), None
+    if previous is not None:
+        before = yield UseStore(Fetch(context.user_id, previous))
+        if before is None:
+            raise not_found(previous)
+    if before is None and not wants_store(request):
+        return request
+    context.keeps_answer = wants_store(request)
+    context.previous_response = previous
+    return parsed(continued_body(request, before))
+
+
+def keeping(
+    environment: Environment, context: RequestContext, request: ParsedRequest, steps: Steps[None]
+) -> Steps[None]:
+    """The steps of a relay; the answer is kept before the client can know that it is whole."""
+    collector = AnswerCollector(streamed=request.route.stream, most=parse_size(environment.config.responses.max_size))
+    step: Callable[[], Action] = partial(steps.send, None)
+    while True:
+        try:
+            action = step()
+        except StopIteration:
+            return
+        try:
+            if isinstance(action, Write | Finish) and context.status == 200:
+                yield from _seen(environment, context, request, collector, action)
+            step = partial(steps.send, (yield action))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the relay's
+            step = partial(steps.throw, error)
+
+
+def _seen(
+    environment: Environment,
+    context: RequestContext,
+    request: ParsedRequest,
+    collector: AnswerCollector,
+    action: Write | Finish,
+) -> Generator[Action, Any, None]:
+    whole = collector.feed(action.data, last=isinstance(action, Finish))
+    kept = None if whole is None else stored(request, whole, context.previous_response)
+    if kept is not None and kept.size <= parse_size(environment.config.responses.max_size):
+        try:  # noqa: SIM105 - a context manager does not span what is thrown in
+            yield UseStore(Keep(context.user_id, kept))
+        except RouterError:
+            pass  # the answer is worth more than what may come of it
+
+
+def serve_stored(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[None]:
+    """Answer `GET` and `DELETE` of an answer that is kept for this user.
+
+    Raises:
+        UnknownRoute: none is, or the router keeps none.
+    """
+    given = request.parameter or ""
+    if not environment.config.responses.store or context.user is None:
+        raise UnknownRoute("the router keeps no answers (the setting responses.store); keep them where you asked")
+    if context.method == "DELETE":
+        gone: bool = yield UseStore(Forget(context.user_id, given))
+        if not gone:
+            raise _no_such(given)
+        yield from answer_whole(context, b'{"id":"%b","object":"response","deleted":true}' % given.encode(), JSON)
+        return
+    found: StoredResponse | None = yield UseStore(Fetch(context.user_id, given))
+    if found is None:
+        raise _no_such(given)
+    yield from answer_whole(context, found.response, JSON)
+
+
+def _no_such(given: str) -> UnknownRoute:
+    return UnknownRoute(f"Response with id '{given}' not found.")

@@ -17,7 +17,7 @@ __all__ = ["base_url", "clean_path", "meant_endpoint"]
 _LONGEST = 512
 _SLASHES = re.compile(r"/{2,}")
 _DOTS = re.compile(r"/\.{1,2}(?:/|$)")
-_ROWS = tuple(sorted((row for row in ENDPOINTS if row.path != "/"), key=lambda row: -len(row.path)))
+_ROWS = tuple(sorted((row for row in ENDPOINTS if row.path != "/"), key=lambda row: ("{" in row.path, -len(row.path))))
 _OF_OPENAI = frozenset({Family.OPENAI, Family.OPENAI_RESPONSES})
 
 

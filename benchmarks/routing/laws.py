@@ -76,11 +76,11 @@ LAWS: Mapping[str, Callable[[Row], float]] = {
 
 KEPT: Mapping[str, float] = {
     "ttft p50": 0.9,
-    "ttft p95": 0.75,
-    "ttft p99": 0.65,
-    "completion p95": 0.7,
-    "worst model": 0.7,
-    "worst user": 0.85,
+    "ttft p95": 0.9,
+    "ttft p99": 0.85,
+    "completion p95": 0.9,
+    "worst model": 0.8,
+    "worst user": 0.9,
     "longest wait": 1.0,
     "refusals of the largest": 0.8,
 }

@@ -385,6 +385,24 @@ class TestFastest:
         (sent,) = make({"a": {}}).arrive(ticket(0, LARGE), fleet, 0.0)
         assert sent.unload == ("other:latest",)
 
+    def test_an_idle_server_that_is_the_only_one_loads_at_once(self):
+        """However popular what has to go is: its reload comes in any case, later no cheaper."""
+        admission = make(max_waiting=100)
+        for number in range(40):
+            admission.arrive(ticket(number), WARM, number / 10)
+            admission.finished(number, WARM, number / 10)
+        (sent,) = admission.arrive(ticket(100, LARGE, arrived=4.0), WARM, 4.0)
+        assert (sent.ticket.number, sent.unload) == (100, (SMALL,))
+
+    def test_of_two_models_that_take_turns_each_serves_all_that_wait(self):
+        """The way back is part of the price of a change."""
+        admission = make(max_waiting=100)
+        for number in range(4):
+            admission.arrive(ticket(number), WARM, 0.0)
+        admission.arrive(ticket(10, LARGE, arrived=1.0), WARM, 1.0)
+        sent = [numbers(admission.finished(number, WARM, 5.0 + number)) for number in range(4)]
+        assert sent == [[1], [2], [3], [10]]
+
     def test_nobody_starves(self):
         """A large model that waits beside a stream of small requests gets its turn in minutes."""
         admission, now, number, running = make(max_waiting=1000, max_wait=10_000.0), 0.0, 2, 1

@@ -43,6 +43,22 @@ def test_between_what_was_held_and_what_was_too_much_memory_is_a_guess():
     assert (more.room(None).limit, more.room(None).measured) == (24 * GIB, True)
 
 
+def test_who_goes_for_one_more_is_known_where_nothing_is_a_guess():
+    """Memory and the number of models: a fourth may evict one though there is room."""
+    told = Capacity().room(24 * GIB)
+    assert told.surely_holds_one_more(2)
+    assert not told.surely_holds_one_more(3)
+    assert not Capacity().room(None).surely_holds_one_more(1)
+
+
+def test_what_surely_does_not_fit():
+    """With as much memory as there may be."""
+    room = Capacity().observe(held(a=45), held(b=20), 1.0).room(None)
+    assert not room.surely_lacks(40 * GIB, 10 * GIB)
+    assert not room.fits(40 * GIB, 10 * GIB, 1), "though that is believed"
+    assert room.surely_lacks(40 * GIB, 20 * GIB)
+
+
 def test_one_that_expired_was_not_evicted():
     """Its time was up; that says nothing about memory."""
     before = {"a": HeldModel(10 * GIB, 10 * GIB, expires_at=0.5)}

@@ -50,9 +50,9 @@ def play(
         reply = replies.get(question.path, 404)
         told = None
         if isinstance(reply, int):
-            told = Told(reply, b"{}", now, now)
+            told = Told(reply, b"{}", now, now, now)
         elif reply is not None:
-            told = Told(200, reply if isinstance(reply, bytes) else json.dumps(reply).encode(), now, now)
+            told = Told(200, reply if isinstance(reply, bytes) else json.dumps(reply).encode(), now, now, now)
 
 
 def paths(asked: list[Question]) -> list[str]:

@@ -252,13 +252,36 @@ def test_a_model_that_left_memory_is_no_longer_loaded() -> None:
     facts = observe_load_started(
         observe_load_finished(NEW, LLAMA, load=Load(), now=0), CanonicalName("b:latest"), now=1
     )
-    assert observe_unloaded(facts, LLAMA).loaded == {}
-    assert observe_unloaded(facts, CanonicalName("b:latest")).loading == {}
+    assert observe_unloaded(facts, LLAMA, now=2.0).loaded == {}
+    assert observe_unloaded(facts, CanonicalName("b:latest"), now=2.0).loading == {}
+
+
+def test_a_report_is_as_old_as_its_question() -> None:
+    """What our own traffic showed since the server was asked is newer, whatever the answer says."""
+    body = json.dumps({"models": [row_of_ps()]}).encode()
+    came = CanonicalName("b:latest")
+    facts = observe_unloaded(observe_ps(NEW, body, now=0, wall=WALL), LLAMA, now=5.0)
+    facts = observe_load_finished(observe_load_started(facts, came, now=5.0), came, now=9.0)
+    late = observe_ps(facts, body, now=14.0, wall=WALL, asked=4.0)
+    assert set(late.loaded) == {came}
+    assert late.loaded_at == 4.0
+    assert set(observe_ps(late, body, now=20.0, wall=WALL, asked=10.0).loaded) == {LLAMA}
+
+
+def test_what_a_late_report_cannot_tell_of_says_nothing_about_memory() -> None:
+    """Neither a size of nothing for what was seen to answer, nor an eviction where our own traffic made the room."""
+    row, came = row_of_ps(size=5_000_000_000, size_vram=5_000_000_000), CanonicalName("b:latest")
+    body = json.dumps({"models": [row]}).encode()
+    facts = observe_unloaded(observe_ps(NEW, body, now=0, wall=WALL), LLAMA, now=5.0)
+    facts = observe_load_finished(observe_load_started(facts, came, now=5.0), came, now=9.0)
+    late = observe_ps(facts, body, now=14.0, wall=WALL, asked=4.0)
+    assert {name for name, _ in late.measured} == {LLAMA}
+    assert late.capacity.less_than is None
 
 
 def test_a_404_takes_the_model_off_the_list_and_makes_the_list_due() -> None:
     """Someone deleted it behind the router's back."""
-    facts = forget_model(observe_tags(NEW, tags(tag()), now=5), LLAMA)
+    facts = forget_model(observe_tags(NEW, tags(tag()), now=5), LLAMA, now=6)
     assert facts.installed == {}
     assert facts.installed_at is None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -11,7 +11,8 @@ from ollama_router_core.admission.arrival_rates import ArrivalRates
 from ollama_router_core.admission.in_flight_table import InFlightTable, ServerLoad
 from ollama_router_core.admission.wait_queue import RequestGroup, WaitQueue
 from ollama_router_core.api.model_names import CanonicalName
-from ollama_router_core.fleet.snapshot import FleetSnapshot, LoadedModel
+from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel
+from ollama_router_core.fleet.speeds import model_weight
 from ollama_router_core.routing.candidates import RESPONSIVE, WARM, Candidate, RequestKind, reload_seconds
 from ollama_router_core.routing.filters import in_service, runner_slots
 from ollama_router_core.routing.selector import ServerSelector
@@ -24,6 +25,7 @@ RELOAD_PRICE = 0.1
 REUSE_HORIZON = 60.0
 """Seconds within which an evicted model must be asked for to be missed."""
 
+_MOST_LOADS = 4096
 _COSTS_LAST = 1.0
 _WEIGHTS_LAST = 0.5
 _RENEWALS = 4
@@ -80,12 +82,16 @@ class _KindCosts:
 
 @dataclass(frozen=True, slots=True)
 class _ResidentValue:
-    """What a loaded model is worth where it is: (weight, part of it, seconds a ticket, tickets) for each kind."""
+    """What a loaded model is worth where it is: (weight, part of it, seconds a ticket, tickets) for each kind.
+
+    `reload` are the seconds of the load that brings it back, as far as it must come back: tickets wait for it here.
+    """
 
     waiting: tuple[tuple[float, float, float, int], ...]
     rate: float
     replicas: int
     price: float
+    reload: float
 
     def loss(self, seconds: float) -> float:
         """The weight it would serve here within so many seconds, and the price of its reload."""
@@ -115,6 +121,7 @@ class CostModel:
         self._by_kind: dict[RequestKind, _KindCosts] = {}
         self._weights: dict[RequestKind, tuple[int, float, float]] = {}
         self._residents: dict[tuple[str, CanonicalName], _ResidentValue] = {}
+        self._loads: dict[tuple[str, CanonicalName], tuple[object, float]] = {}
 
     def reconfigure(self, selector: ServerSelector) -> None:
         """Use another selector; every cost is derived anew."""
@@ -134,6 +141,8 @@ class CostModel:
         if len(self._weights) > 4 * len(self._queue.groups) + 64:
             self._by_kind.clear()
             self._weights.clear()
+        if len(self._loads) > _MOST_LOADS:
+            self._loads.clear()
         self._residents.clear()
         self._snapshot, self._now = snapshot, now
         self._refreshes += 1
@@ -264,18 +273,37 @@ class CostModel:
 
     def loss(self, candidate: Candidate, loaded: LoadedModel, seconds: float) -> float:
         """What is lost when a loaded model has to go from a server for so long."""
+        return self._value_of(candidate, loaded).loss(seconds)
+
+    def way_back(self, candidate: Candidate, victims: Collection[CanonicalName]) -> float:
+        """Seconds of the loads that bring victims back for those who wait for them here."""
+        others = [one for one in candidate.others if one.name in victims]
+        return sum([self._value_of(candidate, one).reload for one in others])
+
+    def _value_of(self, candidate: Candidate, loaded: LoadedModel) -> _ResidentValue:
         key = (candidate.name, loaded.name)
         value = self._residents.get(key)
         if value is None:
             value = self._residents[key] = self._resident_value(candidate.name, loaded)
-        return value.loss(seconds)
+        return value
+
+    def _load_seconds(self, server: str, loaded: LoadedModel) -> float:
+        """The seconds of a model's load, as learned; worked out anew only when something was learned."""
+        speeds, key = self._snapshot.speeds, (server, loaded.name)
+        if speeds is None:
+            return reload_seconds(loaded.size)
+        version, known = speeds.version(server), self._loads.get(key)
+        if known is None or known[0] is not version:
+            weight = model_weight(loaded.name, (self._snapshot.servers[server].installed or EMPTY).get(loaded.name))
+            known = self._loads[key] = version, speeds.expect(server, loaded.name, weight).load_seconds
+        return known[1]
 
     def _resident_value(self, server: str, loaded: LoadedModel) -> _ResidentValue:
         model = loaded.name
         rate = self._rates.rate(model, self._now)
         replicas = self._replicas(model, server)
         waiting: list[tuple[float, float, float, int]] = []
-        reload = reload_seconds(loaded.size)
+        reload, back = self._load_seconds(server, loaded), 0.0
         for group in self._queue.by_model.get(model, ()):
             cost = self.costs_of(group).get(server)
             if cost is None or not cost.warm:
@@ -284,11 +312,11 @@ class CostModel:
             others, _ = self.elsewhere(group, server)
             part = 1.0 / (1.0 + work * others)
             waiting.append((self.weight(group), part, work, len(group.tickets)))
-            reload = cost.load
+            back = max(back, part * reload)
         count = sum(row[3] for row in waiting)
         missed = 1.0 - math.exp(-rate * REUSE_HORIZON)
         price = RELOAD_PRICE * reload * missed * (1 + count) / (1 + replicas)
-        return _ResidentValue(tuple(waiting), rate, replicas, price)
+        return _ResidentValue(tuple(waiting), rate, replicas, price, back)
 
     def _replicas(self, model: CanonicalName, besides: str) -> int:
         """Other servers that have a model loaded."""

@@ -5,6 +5,8 @@ A slot of a loaded model that is free is filled at once: shortest expected work 
 waits for it: the weight it serves in that time must exceed the weight that the evicted models would have served, plus
 the price of loading them again, as likely as they will be asked for. Where a model is loaded elsewhere only the share
 of the group counts that this server would take over, and nothing does when the others would be done before the load.
+Where tickets wait for a victim its reload is part of the load's time: of two models that take turns each serves all its
+tickets before the other is loaded, unless those have waited too long.
 A load that needs the room of busy models reserves the server: those models get nothing new there until they are idle.
 A load is under way until its answer begins or a report shows the model, however long it was expected to take: it may
 wait in Ollama's own queue until some model is idle, which then goes. Nothing else is loaded there meanwhile, and where
@@ -121,7 +123,8 @@ class Scheduler:
         coming = server_load.loading(candidate.facts, now) if server_load.running else None
         if coming is None or coming.kind == kind:
             return False
-        return not candidate.room.measured or now > coming.since + coming.load
+        sure = candidate.room.surely_holds_one_more(len(candidate.facts.loaded))
+        return not sure or now > coming.since + coming.load
 
     def _has_room(self, candidate: Candidate, server_load: ServerLoad) -> bool:
         snapshot = self._costs.snapshot
@@ -258,16 +261,21 @@ class Scheduler:
         if found is None:
             return None
         weight, seconds = found
-        margin = self._margin()
-        victims, loss = self._evictions(cost, seconds, weight / margin)
+        margin = 0.0 if self._has_no_choice(group, server_load) else self._margin()
+        victims, loss = self._evictions(cost, seconds, weight / margin if margin else math.inf)
         if victims is None:
             return None
-        drain = max((server_load.rest(model, self._costs.now) for model in victims), default=0.0)
-        weight *= seconds / (seconds + drain)
+        more = max((server_load.rest(model, self._costs.now) for model in victims), default=0.0)
+        more += self._costs.way_back(cost.candidate, victims)
+        weight *= seconds / (seconds + more)
         if weight <= margin * loss:
             return None
         held = sum([one.size for one in cost.candidate.others])
-        return _LoadCandidate((weight - loss) / (seconds + drain), group, server, held, victims)
+        return _LoadCandidate((weight - loss) / (seconds + more), group, server, held, victims)
+
+    def _has_no_choice(self, group: RequestGroup, server_load: ServerLoad) -> bool:
+        """Whether an idle server is the only one for a group: its load comes anyhow, and waiting wins nothing."""
+        return not server_load.running and len(self._costs.costs_of(group)) == 1
 
     def _margin(self) -> float:
         crowd = len(self._queue) / max(1, len(self._costs.snapshot.servers)) / CROWD

@@ -37,6 +37,7 @@ def _take_stock(state: State, name: str) -> Steps[None]:
             if question.path == "/api/show":  # what a decision needs is there
                 fleet.known(name)
             told: Told | None = None
+            asked = clock.monotonic()
             try:
                 reply = yield from _ask(state, name, question)
             except UpstreamTimeout:
@@ -45,7 +46,7 @@ def _take_stock(state: State, name: str) -> Steps[None]:
             except RouterError:
                 pass
             else:
-                told = Told(reply.status, reply.body, clock.monotonic(), clock.wall())
+                told = Told(reply.status, reply.body, clock.monotonic(), clock.wall(), asked)
                 if question.method == "GET" and reply.ok:
                     fleet.remember(name, question.path, reply.body)
             question = stock.send(told)

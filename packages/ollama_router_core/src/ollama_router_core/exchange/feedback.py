@@ -71,10 +71,10 @@ def note_fault(environment: Environment, server: str, request: ParsedRequest, fa
     if model is None or fault.kind is FaultKind.NO_ROUTE:
         return
     if fault.kind is FaultKind.NO_MODEL:
-        fleet.update(server, partial(forget_model, name=model))
+        fleet.update(server, partial(forget_model, name=model, now=environment.now()))
         fleet.refresh_soon(server)
     elif inferred_model(request) is not None and fault.kind is FaultKind.NOT_LOADED:
-        fleet.update(server, partial(observe_unloaded, name=model))
+        fleet.update(server, partial(observe_unloaded, name=model, now=environment.now()))
         fleet.measure_soon(server)
 
 

@@ -95,7 +95,7 @@ def unload(environment: Environment, context: RequestContext, request: ParsedReq
     replies = yield from _ask(environment, context, request, names)
     for name, reply in replies.items():
         if isinstance(reply, Reply) and reply.ok and model is not None:
-            fleet.update(name, partial(observe_unloaded, name=model))
+            fleet.update(name, partial(observe_unloaded, name=model, now=environment.now()))
     yield from _conclude(context, request, replies)
 
 

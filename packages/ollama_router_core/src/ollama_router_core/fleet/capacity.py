@@ -133,6 +133,10 @@ class Room(Struct, frozen=True):
         """Whether a model of `size` bytes is loaded beside `count` others of `held` bytes; alone it always is."""
         return not count or (count < self.models and self.holds(size, held))
 
+    def surely_holds_one_more(self, count: int) -> bool:
+        """Whether it is known which of `count` models, if any, have to go for another: nothing is a guess."""
+        return self.measured and (self.counted or count < self.models)
+
     def surely_lacks(self, size: int, held: int) -> bool:
         """Whether a model of `size` bytes is not loaded beside others of `held` bytes, with as much as there may be."""
         return bool(held) and size > _FIT_SHARE * (self.most - held)

@@ -37,12 +37,16 @@ class Question(Struct, frozen=True):
 
 
 class Told(Struct, frozen=True):
-    """Its answer. `now` is seconds of the snapshot's clock, `wall` seconds since 1970, both when it had come."""
+    """Its answer. `now` is seconds of the snapshot's clock, `wall` seconds since 1970, both when it had come.
+
+    `asked` is when the question was sent: Ollama may hold up an answer while it loads a model.
+    """
 
     status: int
     body: bytes
     now: float
     wall: float
+    asked: float
 
 
 class Book(Protocol):
@@ -82,7 +86,7 @@ def take_stock(
             return f"answered /api/tags {how}: is this Ollama?"
     told = yield Question("GET", "/api/ps", may_stall=True)
     if told is not None and told.status == 200:
-        note(partial(observe_ps, body=told.body, now=told.now, wall=told.wall))
+        note(partial(observe_ps, body=told.body, now=told.now, wall=told.wall, asked=told.asked))
     yield from _learn_architectures(name, book, unusable)
     return None
 

@@ -90,16 +90,22 @@ def observe_tags(facts: ServerFacts, body: bytes, *, now: float) -> ServerFacts:
     return replace(facts, installed=MappingProxyType(found), installed_at=now)
 
 
-def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float) -> ServerFacts:
+def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float, asked: float | None = None) -> ServerFacts:
     """The models in memory, from `/api/ps`. A load seen by our own traffic ends when its model appears.
 
     One that is being loaded anew for another context is not what it was any more, even while it is still listed. What
-    our traffic loaded it with is known as long as its context stays.
+    our traffic loaded it with is known as long as its context stays. What our traffic showed since the server was
+    `asked` (at `now` without that) is newer than the report.
 
     Raises:
         UpstreamProtocolError: the body is not what the route answers.
     """
+    asked = now if asked is None else asked
     loaded, outdated = _by_name(facts, [_loaded(row, now, wall) for row in _rows(body)])
+    newer = {name: at for name, at in facts.noted.items() if at > asked}
+    before = {name: row for name, row in facts.loaded.items() if name not in newer}
+    reported = {name: row for name, row in loaded.items() if name not in newer}
+    loaded = {**reported, **{name: facts.loaded[name] for name in newer if name in facts.loaded}}
     for name, context in facts.loading_at.items():
         if name in loaded and loaded[name].context_length not in {None, context}:
             del loaded[name]
@@ -109,10 +115,11 @@ def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float) -> S
         facts,
         loaded=MappingProxyType(loaded),
         outdated=outdated,
-        loaded_at=now,
+        loaded_at=asked,
+        noted=MappingProxyType(newer) if newer else EMPTY,
         automatic=facts.automatic if automatic == facts.automatic else MappingProxyType(automatic),
-        measured=_measured(facts, loaded),
-        capacity=facts.capacity.observe(_held(facts, facts.loaded), _held(facts, loaded), now),
+        measured=_measured(facts, reported),
+        capacity=facts.capacity.observe(_held(facts, before), _held(facts, reported), now),
     )
     return _without_loads(seen, loaded)
 
@@ -242,14 +249,17 @@ def observe_load_finished(
     )
     others = {model: row for model, row in facts.loaded.items() if row is not before}
     loaded = facts.loaded if warm else MappingProxyType({**others, name: entry})
-    return _without_loads(replace(facts, loaded=loaded, loaded_at=now), (name,))
+    noted = MappingProxyType({**facts.noted, before.name if before is not None and warm else name: now})
+    return _without_loads(replace(facts, loaded=loaded, loaded_at=now, noted=noted), (name,))
 
 
-def observe_unloaded(facts: ServerFacts, name: CanonicalName) -> ServerFacts:
+def observe_unloaded(facts: ServerFacts, name: CanonicalName, *, now: float) -> ServerFacts:
     """The model left the server's memory, or its load was given up."""
     gone = runner_of(facts, name)
     loaded = {model: row for model, row in facts.loaded.items() if row is not gone}
-    return _without_loads(replace(facts, loaded=MappingProxyType(loaded)), (name,))
+    left = gone.name if gone is not None else name if name in facts.loading else None
+    noted = facts.noted if left is None else MappingProxyType({**facts.noted, left: now})
+    return _without_loads(replace(facts, loaded=MappingProxyType(loaded), noted=noted), (name,))
 
 
 def observe_loads_ended(facts: ServerFacts) -> ServerFacts:
@@ -275,10 +285,10 @@ def _context(facts: ServerFacts, name: CanonicalName, load: Load, default_contex
     return explicit_context(facts.installed.get(name) if facts.installed else None, load.num_ctx, default_context)
 
 
-def forget_model(facts: ServerFacts, name: CanonicalName) -> ServerFacts:
+def forget_model(facts: ServerFacts, name: CanonicalName, *, now: float) -> ServerFacts:
     """The server said 404 for a model: it does not have it, and its list is due again."""
     installed = {model: row for model, row in (facts.installed or EMPTY).items() if model != name}
-    gone = observe_unloaded(facts, name)
+    gone = observe_unloaded(facts, name, now=now)
     return replace(gone, installed=MappingProxyType(installed), installed_at=None)
 
 

@@ -122,7 +122,8 @@ class ServerFacts:
     `/api/ps` last listed them, by model and context length. `automatic` keeps the contexts that Ollama chose by itself.
     `outdated` are runners of names whose newer files have a runner too: they only hold memory. `missing_routes` are
     paths that this version of the server answered as unknown.
-    `capacity` is what its memory was seen to hold.
+    `capacity` is what its memory was seen to hold. `noted` maps a model to when a request of ours showed that it had
+    come into memory or left it, for those that the latest report may be too old to tell of.
     """
 
     name: str
@@ -142,6 +143,7 @@ class ServerFacts:
     automatic: Mapping[CanonicalName, int] = field(default_factory=lambda: EMPTY)
     outdated: tuple[LoadedModel, ...] = ()
     missing_routes: frozenset[str] = frozenset()
+    noted: Mapping[CanonicalName, float] = field(default_factory=lambda: EMPTY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -334,7 +334,7 @@ class FleetState:
     def evicted(self, name: str, model: CanonicalName, now: float) -> None:
         """Note that a model was unloaded to make room."""
         self.loads.evicted(name)
-        self.update(name, partial(observe_unloaded, name=model), now)
+        self.update(name, partial(observe_unloaded, name=model, now=now), now)
 
     def learn(self, name: str, model: CanonicalName, sample: Sample, now: float) -> None:
         """Learn speeds and slots from the metrics of a finished request."""

@@ -50,7 +50,7 @@ def observe_answered(
     if status != 200:
         return facts
     if request.route.unloads:
-        return observe_unloaded(facts, model)
+        return observe_unloaded(facts, model, now=now)
     return observe_load_finished(facts, model, now=now, load=load_of(request.route), default_context=default_context)
 
 

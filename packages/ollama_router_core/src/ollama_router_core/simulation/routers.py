@@ -26,7 +26,7 @@ from ollama_router_core.config.settings import Config, StrategyName
 from ollama_router_core.errors import Overloaded
 from ollama_router_core.fleet.inventory import Question, Told, take_stock
 from ollama_router_core.fleet.memory import GIB
-from ollama_router_core.fleet.observations import observe_down, observe_load_finished, observe_version
+from ollama_router_core.fleet.observations import observe_down, observe_load_finished, observe_unloaded, observe_version
 from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
@@ -131,12 +131,14 @@ class _Polls:
 
     def _answer(self, name: str, question: Question, now: float) -> Told:
         if question.path == "/api/tags":
-            return Told(200, self._tags[name], now, now)
+            return Told(200, self._tags[name], now, now, now)
         if question.path == "/api/ps":
-            return Told(200, self._ps(name, now), now, now)
-        return Told(200, b"{}", now, now)
+            asked, body = self._ps(name, now)
+            return Told(200, body, now, now, asked)
+        return Told(200, b"{}", now, now, now)
 
-    def _ps(self, name: str, now: float) -> bytes:
+    def _ps(self, name: str, now: float) -> tuple[float, bytes]:
+        """What a server held, and when."""
         rows = [
             {
                 "name": model,
@@ -151,7 +153,7 @@ class _Polls:
         told.append((now, json.dumps({"models": rows}).encode()))
         while len(told) > 1 and told[1][0] <= now - self._late:
             told.popleft()
-        return told[0][1]
+        return told[0]
 
 
 def _expiry(held: Residency, keep_alive: float, now: float) -> str:
@@ -295,8 +297,10 @@ class StrategyRouter:
         return self._actions(self._admission.finished(number, self._snapshot(now), now), now)
 
     def _next_server(self, job: Job, server: str, now: float) -> Iterable[Action]:
-        """A load failed: the next of the ranking."""
+        """A load failed: the next of the ranking, and no other for this model here for a while."""
         self._fleet.end(server, now)
+        self._fleet.update(server, partial(observe_unloaded, name=job.model, now=now), now)
+        self._fleet.health.models.failed(server, job.model, "the load failed", now, at_once=True)
         ranking = self._rankings[job.number]
         if not ranking:
             sent = self._actions(self._admission.finished(job.number, self._snapshot(now), now), now)

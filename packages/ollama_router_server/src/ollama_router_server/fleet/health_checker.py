@@ -123,7 +123,7 @@ class HealthChecker:
             steps.close()
 
     async def _ask(self, name: str, question: Question) -> Told | None:
-        target, path = self._targets[name], question.path
+        target, path, asked = self._targets[name], question.path, self._clock.monotonic()
         try:
             status, body = await fetch(
                 self._upstream, target, question.method, path, timeouts=self._timeouts, body=question.body
@@ -140,7 +140,7 @@ class HealthChecker:
             self._book.remember(name, path, body)
         elif question.method == "GET":
             self._warn(name, f"answered {path} with {status}", path)
-        return Told(status, body, self._clock.monotonic(), self._clock.wall())
+        return Told(status, body, self._clock.monotonic(), self._clock.wall(), asked)
 
     async def _probe(self, name: str) -> bool:
         started = self._clock.monotonic()

@@ -29,6 +29,7 @@ COMMANDS = {
     "route": "Ask which server would get a request, and why.",
     "simulate": "Compare routing strategies on a trace, in virtual time.",
     "replay": "Replay logged requests against another config.",
+    "doctor": "Look for what is wrong: config, database, this machine, servers.",
     "status": "Show the state of the router and its servers.",
     "console": "Open the web console.",
     "servers": "Show servers of a running router, drain them and take them back.",

@@ -10,6 +10,7 @@ import typer
 
 from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
 from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_cli.sources.config_warnings import config_warnings
 from ollama_router_cli.sources.settings import read_settings
 from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config import (
@@ -22,11 +23,8 @@ from ollama_router_core.config import (
     render_reference,
     settings_reference,
 )
-from ollama_router_core.config.settings import Tls
 from ollama_router_core.errors import ConfigError
-from ollama_router_core.outbound.host_profiles import vain_lines, with_guessed_profiles
-from ollama_router_server.coordination.between_routers import unshared
-from ollama_router_server.upstream.targets import missing_keys
+from ollama_router_core.outbound.host_profiles import with_guessed_profiles
 
 __all__ = ["app"]
 
@@ -68,12 +66,7 @@ def check(
             raise
         print_json({"ok": False, "problems": _problems_json(error)})
         raise typer.Exit(1) from None
-    warnings = [
-        *missing_keys(settings.config, settings.variables),
-        *vain_lines(settings.config, shipped_profiles()),
-        *_certificate_warnings(settings.config.tls),
-    ]
-    warnings += unshared(settings.config, settings.database_url)
+    warnings = config_warnings(settings)
     hints = _hints(settings.config)
     old = settings.config if against is None else read_settings(against, environment).config
     changed = changed_paths(old, settings.config)
@@ -140,19 +133,6 @@ def _hints(config: Config) -> list[str]:
     if config.forward_unknown or not any(names):
         return []
     return [_EVERY_PATH]
-
-
-def _certificate_warnings(tls: Tls) -> list[str]:
-    """Warn only: the user who checks may not be allowed to read files that the router can."""
-    if tls == Tls():
-        return []
-    from ollama_router_server.process.connections import check_certificate  # noqa: PLC0415 - most configs do not need it
-
-    try:
-        check_certificate(tls)
-    except ConfigError as error:
-        return [error.message]
-    return []
 
 
 def _problems_json(error: ConfigError) -> list[dict[str, object]]:

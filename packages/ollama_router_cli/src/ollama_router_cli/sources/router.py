@@ -15,7 +15,7 @@ from ollama_router_cli.sources.settings import Settings, read_settings
 from ollama_router_cli.sources.token import read_token
 from ollama_router_server.process.connect import read_address
 
-__all__ = ["ask_router", "own_trust", "router_client", "router_url"]
+__all__ = ["ask_router", "own_trust", "router_client", "router_url", "trust_in"]
 
 
 def router_url(url: str) -> str:
@@ -31,8 +31,11 @@ def router_url(url: str) -> str:
 def own_trust(settings: Settings) -> ssl.SSLContext | bool:
     """Trust the certificate that the router of this config presents, and only that, whatever name it was issued for."""
     certificate = settings.config.tls.certificate
-    if certificate is None:
-        return True
+    return True if certificate is None else trust_in(certificate)
+
+
+def trust_in(certificate: str) -> ssl.SSLContext:
+    """Trust one certificate in a file, and no other."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

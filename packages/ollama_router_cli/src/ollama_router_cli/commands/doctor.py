@@ -1,0 +1,45 @@
+"""`orouter doctor`: look for what is wrong, and say what mends it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from ollama_router_cli.arguments.options import SharedOptions, command_group, examples, takes_shared_options
+from ollama_router_cli.rendering.streams import print_json
+from ollama_router_cli.rendering.tables import print_table
+from ollama_router_cli.sources.machine_findings import machine_findings
+from ollama_router_cli.sources.server_findings import router_finding, server_findings
+from ollama_router_cli.sources.settings import read_settings
+from ollama_router_server.system import SystemClock
+
+__all__ = ["app"]
+
+app = command_group()
+
+
+@app.command(
+    epilog=examples("orouter doctor", "orouter doctor --json | jq '.findings[] | select(.severity != \"ok\")'")
+)
+@takes_shared_options
+def doctor(*, shared: SharedOptions) -> None:
+    """Look at config, certificate, database, disk, open files, the router and its servers; nothing is changed.
+
+    Each finding has a severity, a reason and the command that mends it. Exit code 1 if one is an error. Run it on the
+    router's machine, as its user.
+    """
+    settings = read_settings(shared.config, shared.environment)
+    findings = [
+        *machine_findings(settings, now=SystemClock().wall()),
+        router_finding(settings),
+        *server_findings(settings),
+    ]
+    failed = any(finding.severity == "error" for finding in findings)
+    if shared.as_json:
+        print_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})
+    else:
+        rows = [(finding.severity, finding.subject, finding.reason, finding.mend or "") for finding in findings]
+        print_table(("", "SUBJECT", "FOUND", "MEND"), rows)
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,148 @@
+"""What this machine holds for the router: config, certificate, database, disk, open files."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import ssl
+import stat
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from ollama_router_cli.sources.config_warnings import config_warnings
+from ollama_router_cli.sources.findings import Finding
+from ollama_router_cli.sources.router import trust_in
+from ollama_router_cli.sources.settings import Settings
+from ollama_router_core.errors import RouterError
+from ollama_router_server.process.file_limit import most_connections, raise_file_limit
+from ollama_router_server.storage.database import describe_url, sqlite_path
+from ollama_router_server.storage.row_spill import spill_folder
+from ollama_router_server.storage.upgrade import check_database
+
+__all__ = ["certificate_finding", "machine_findings"]
+
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_LEAST_FREE = 1 << 30  # bytes
+_FEW_FREE = 5 << 30
+_SOON = timedelta(days=21).total_seconds()
+
+
+def machine_findings(settings: Settings, *, now: float) -> Iterator[Finding]:
+    """Look at what needs no other machine; `now` is seconds since 1970."""
+    yield from _config(settings)
+    if settings.config.tls.certificate is not None:
+        yield certificate_finding(settings.config.tls.certificate, settings.config.tls.key, now=now)
+    yield from _database(settings)
+    yield from _waiting_rows(settings)
+    yield _open_files(settings)
+
+
+def certificate_finding(certificate: str, key: str | None, *, now: float) -> Finding:
+    """Tell how long the router's own certificate is good, from a handshake in memory."""
+    try:
+        until = _valid_until(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        reason = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else str(error)
+        return Finding(subject="tls", severity="error", reason=f"{certificate}: {reason}", mend="orouter config check")
+    days = (until - now) / 86_400
+    reason = f"{certificate} is good for {days:.0f} more days"
+    if until - now < _SOON:
+        mend = "renew it, then: systemctl reload ollama-router"
+        return Finding(subject="tls", severity="warning", reason=reason, mend=mend)
+    return Finding(subject="tls", severity="ok", reason=reason)
+
+
+def _valid_until(certificate: str, key: str | None) -> float:
+    serving, asking = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), trust_in(certificate)
+    serving.load_cert_chain(certificate, key)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = serving.wrap_bio(to_server, to_client, server_side=True)
+    client = asking.wrap_bio(to_client, to_server)
+    for side in (client, server, client, server):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    found = client.getpeercert() or {}
+    return ssl.cert_time_to_seconds(str(found["notAfter"]))
+
+
+def _config(settings: Settings) -> Iterator[Finding]:
+    config = settings.config
+    warnings = config_warnings(settings)
+    if config.proxy_host not in _LOOPBACK and config.tls.certificate is None and not config.trusted_proxies:
+        warnings.append(
+            f"tokens cross the network in the clear: it listens on {config.proxy_host} without `tls`, and no proxy "
+            "that ends TLS is in `trusted_proxies`"
+        )
+    if settings.path is not None and _others_read_secret(settings, settings.path):
+        reason = f"everybody on this machine can read {settings.path}, which has the password of the database"
+        yield Finding(subject="config", severity="warning", reason=reason, mend=f"chmod 600 {settings.path}")
+    for warning in warnings:
+        yield Finding(subject="config", severity="warning", reason=warning, mend="orouter config check")
+    if not warnings:
+        yield Finding(subject="config", severity="ok", reason=settings.source)
+
+
+def _others_read_secret(settings: Settings, path: Path) -> bool:
+    url = settings.config.database_url
+    return bool(url and make_url(url).password and path.stat().st_mode & stat.S_IROTH)
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    url, path = settings.database_url, sqlite_path(settings.database_url)
+    shown = describe_url(url)
+    if path is not None:
+        yield from _disk(path)
+    if path is not None and not path.exists():
+        reason = f"{shown} does not exist yet; the first start makes it"
+        yield Finding(subject="database", severity="ok", reason=reason)
+        return
+    if path is not None and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        reason = f"others on this machine can read {path}, which has digests of tokens"
+        yield Finding(subject="database", severity="warning", reason=reason, mend=f"chmod 600 {path}")
+    try:
+        state = asyncio.run(check_database(url))
+    except RouterError as error:
+        yield Finding(
+            subject="database", severity="error", reason=f"{shown}: {error.message}", mend="orouter db status"
+        )
+        return
+    reason = f"{shown} is at revision {state.current}"
+    if state.up_to_date:
+        yield Finding(subject="database", severity="ok", reason=reason)
+    else:
+        reason += f", this release needs {state.newest}"
+        yield Finding(subject="database", severity="error", reason=reason, mend="orouter db upgrade")
+
+
+def _disk(path: Path) -> Iterator[Finding]:
+    folder = next(parent for parent in path.parents if parent.is_dir())
+    free = shutil.disk_usage(folder).free
+    reason = f"{free / (1 << 30):.1f} GiB are free at {folder}"
+    if free >= _FEW_FREE:
+        yield Finding(subject="disk", severity="ok", reason=reason)
+    else:
+        mend = "orouter logs cleanup, or a smaller request_log.retention"
+        yield Finding(subject="disk", severity="error" if free < _LEAST_FREE else "warning", reason=reason, mend=mend)
+
+
+def _waiting_rows(settings: Settings) -> Iterator[Finding]:
+    folder = spill_folder(settings.database_url, settings.variables)
+    size = sum(file.stat().st_size for file in folder.glob("*.jsonl")) if folder.is_dir() else 0
+    if size:
+        reason = f"{size:,} bytes of rows of the log wait for the database in {folder}"
+        yield Finding(subject="request log", severity="warning", reason=reason, mend="orouter db status")
+
+
+def _open_files(settings: Settings) -> Finding:
+    raise_file_limit()  # as the router does at start
+    room, wanted = most_connections(), settings.config.limits.max_connections
+    reason = f"room for {room:,} connections of clients in a process of this user, {wanted:,} are allowed"
+    if room >= min(wanted, 1_000):
+        return Finding(subject="open files", severity="ok", reason=reason)
+    mend = "LimitNOFILE=65536 in the unit, or: ulimit -n 65536"
+    return Finding(subject="open files", severity="warning", reason=reason, mend=mend)

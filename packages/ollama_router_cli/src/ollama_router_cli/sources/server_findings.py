@@ -1,0 +1,113 @@
+"""What servers and the running router say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from ollama_router_cli.sources.findings import Finding
+from ollama_router_cli.sources.router import own_trust
+from ollama_router_cli.sources.servers import look
+from ollama_router_cli.sources.settings import Settings
+from ollama_router_core.config import Server
+from ollama_router_core.fleet.snapshot import ServerFacts
+from ollama_router_server.system import SystemClock
+
+__all__ = ["clock_difference", "router_finding", "server_findings"]
+
+_TOLERATED = 30.0  # seconds between two clocks
+_PATIENCE = 3.0
+
+
+def server_findings(settings: Settings) -> Iterator[Finding]:
+    """Ask each server as a router does: whether it answers, its version, its models, its clock."""
+    servers = {name: server for name, server in settings.config.servers.items() if server.enabled}
+    facts = look(settings.config, settings.variables).snapshot.servers
+    up = {name: facts[name] for name in servers if facts[name].up}
+    for name, server in servers.items():
+        yield _reachable(name, server, facts[name], alone=not up)
+    for name in up:
+        yield from _clock(name, servers[name])
+    yield from _versions(up)
+
+
+def router_finding(settings: Settings) -> Finding:
+    """Ask the running router of this config whether it takes requests."""
+    url = f"{settings.router_url}/readyz"
+    try:
+        answer = httpx.get(url, timeout=_PATIENCE, verify=own_trust(settings), trust_env=False)
+    except httpx.HTTPError as error:
+        reason = f"no router answers at {settings.router_url} ({type(error).__name__})"
+        return Finding(subject="router", severity="warning", reason=reason, mend="orouter serve")
+    if answer.is_success:
+        return Finding(subject="router", severity="ok", reason=f"takes requests at {settings.router_url}")
+    reason = f"{url} answers {answer.status_code}: {answer.text[:200].strip()}"
+    return Finding(subject="router", severity="error", reason=reason, mend="orouter status")
+
+
+def clock_difference(date: str | None, *, sent: float, received: float) -> float | None:
+    """Return by how many seconds a server's clock is ahead, by the field `Date` of its answer; None if it tells none.
+
+    What the answer's way and the whole seconds of the field can explain is no difference.
+    """
+    try:
+        told = parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        return None
+    if told > received:
+        return told - received
+    return min(0.0, told + 1.0 - sent)
+
+
+def _reachable(name: str, server: Server, facts: ServerFacts, *, alone: bool) -> Finding:
+    subject, where = f"server {name}", f"{server.host}:{server.port}"
+    if not facts.up:
+        reason = f"{where}: {facts.error or 'no answer'}"
+        mend = f"curl {_address(server)}/api/version; on the server: OLLAMA_HOST=0.0.0.0 and systemctl restart ollama"
+        return Finding(subject=subject, severity="error" if alone else "warning", reason=reason, mend=mend)
+    models = len(facts.installed or {})
+    reason = (
+        f"{where}: Ollama {facts.version or 'of an unknown version'}, {models} models, {facts.probe_ms or 0:.0f} ms"
+    )
+    if facts.installed is None:
+        return Finding(
+            subject=subject, severity="warning", reason=f"{where} does not tell its models", mend="orouter status"
+        )
+    if not models:
+        return Finding(
+            subject=subject,
+            severity="warning",
+            reason=f"{where} has no models",
+            mend=f"orouter models pull MODEL --to {name}",
+        )
+    return Finding(subject=subject, severity="ok", reason=reason)
+
+
+def _clock(name: str, server: Server) -> Iterator[Finding]:
+    clock = SystemClock()
+    sent = clock.wall()
+    try:
+        answer = httpx.get(f"{_address(server)}/api/version", timeout=_PATIENCE, trust_env=False)
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return  # reached by other means, such as a certificate authority of its own
+    ahead = clock_difference(answer.headers.get("date"), sent=sent, received=clock.wall())
+    if ahead is not None and abs(ahead) > _TOLERATED:
+        told = "ahead of" if ahead > 0 else "behind"
+        reason = f"its clock is {abs(ahead):.0f} s {told} this machine's; when its models expire is misread"
+        yield Finding(subject=f"server {name}", severity="warning", reason=reason, mend="timedatectl set-ntp true")
+
+
+def _versions(up: Mapping[str, ServerFacts]) -> Iterator[Finding]:
+    versions = {facts.version for facts in up.values() if facts.version}
+    if len(versions) > 1:
+        told = ", ".join(f"{name} {facts.version}" for name, facts in up.items())
+        reason = f"versions of Ollama differ, and with them what models can do: {told}"
+        mend = "curl -fsSL https://ollama.com/install.sh | sh on the older ones"
+        yield Finding(subject="servers", severity="warning", reason=reason, mend=mend)
+
+
+def _address(server: Server) -> str:
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return f"{server.protocol}://{host}:{server.port}{server.path_prefix or ''}"

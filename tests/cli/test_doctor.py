@@ -1,0 +1,163 @@
+"""`orouter doctor`: what is looked at, how grave it is, and what mends it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from email.utils import formatdate
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ollama_router_cli.sources import machine_findings
+from ollama_router_cli.sources.machine_findings import certificate_finding
+from ollama_router_cli.sources.server_findings import clock_difference
+from ollama_router_core.testing import SimulatorThread
+from support.certificates import certificate_for_loopback
+from support.orouter import Orouter
+
+MODEL = "llama3.1:8b"
+DAY = 86_400.0
+
+
+def found(result, subject):
+    """The findings about one thing."""
+    return [one for one in json.loads(result.out)["findings"] if one["subject"] == subject]
+
+
+@pytest.fixture
+def servers(write_config):
+    """One server that answers, and one that does not."""
+    with SimulatorThread(models=[MODEL]) as big:
+        write_config(f"servers: {{big: {{host: 127.0.0.1, port: {big.port}}}, gone: {{host: 127.0.0.1, port: 9}}}}\n")
+        yield big
+
+
+def test_servers_are_asked(cli, servers):
+    """Version and models of one that answers; the reason and what to type for one that does not."""
+    result = cli("doctor", "--json")
+    (big,), (gone,) = found(result, "server big"), found(result, "server gone")
+    assert big["severity"] == "ok"
+    assert "1 models" in big["reason"]
+    assert gone["severity"] == "warning"
+    assert "curl http://127.0.0.1:9/api/version" in gone["mend"]
+
+
+def test_an_error_is_exit_code_one(cli, write_config):
+    """No server answers: nobody is served."""
+    write_config("servers: {gone: {host: 127.0.0.1, port: 9}}\n")
+    result = cli("doctor", "--json")
+    assert result.code == 1
+    assert json.loads(result.out)["ok"] is False
+    assert found(result, "server gone")[0]["severity"] == "error"
+
+
+def test_a_running_router_is_asked(tmp_path):
+    """Whether it takes requests, at the address of the config; without it that is a warning."""
+    orouter = Orouter(home=tmp_path)
+    with SimulatorThread(models=[MODEL]) as big:
+        orouter.config.write_text(f"servers: {{big: {{host: 127.0.0.1, port: {big.port}}}}}\n")
+        with orouter.serve("--port", "0") as url:
+            port = url.rpartition(":")[2]
+            orouter.config.write_text(f"proxy_port: {port}\nservers: {{big: {{host: 127.0.0.1, port: {big.port}}}}}\n")
+            told = orouter.json("doctor")["findings"]
+        assert [one["severity"] for one in told if one["subject"] == "router"] == ["ok"]
+        (absent,) = [one for one in orouter.json("doctor")["findings"] if one["subject"] == "router"]
+    assert (absent["severity"], absent["mend"]) == ("warning", "orouter serve")
+
+
+def test_a_database_is_judged_without_being_made(cli, servers, tmp_path):
+    """None yet is fine; one that others can read is a warning with the command."""
+    assert found(cli("doctor", "--json"), "database")[0]["severity"] == "ok"
+    assert not (tmp_path / "router.sqlite3").exists()
+    cli("users", "create", "alice")
+    (tmp_path / "router.sqlite3").chmod(0o644)
+    first, second = found(cli("doctor", "--json"), "database")
+    assert (first["severity"], first["mend"]) == ("warning", f"chmod 600 {tmp_path}/router.sqlite3")
+    assert second["severity"] == "ok"
+
+
+def test_a_database_that_cannot_be_reached_is_an_error(cli, servers, monkeypatch):
+    """Its password is not shown."""
+    monkeypatch.setenv("OROUTER_DATABASE_URL", "postgresql://router:hunter2@127.0.0.1:1/router")
+    result = cli("doctor", "--json")
+    assert result.code == 1
+    assert found(result, "database")[0]["severity"] == "error"
+    assert "hunter2" not in result.out + result.err
+
+
+@pytest.mark.parametrize(("free", "severity"), [(10 << 30, "ok"), (2 << 30, "warning"), (1 << 20, "error")])
+def test_a_full_disk_is_foretold(cli, servers, monkeypatch, free, severity):
+    """Where the database is."""
+    monkeypatch.setattr(machine_findings.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    assert found(cli("doctor", "--json"), "disk")[0]["severity"] == severity
+
+
+def test_tokens_in_the_clear_are_a_smell(cli, servers, tmp_path):
+    """A router that listens on every address without TLS and without a proxy in front."""
+    path = tmp_path / "orouter.yml"
+    path.write_text(f"{path.read_text()}proxy_host: 0.0.0.0\n")
+    (finding,) = found(cli("doctor", "--json"), "config")
+    assert finding["severity"] == "warning"
+    assert "in the clear" in finding["reason"]
+
+
+def test_rows_that_wait_are_told(cli, servers, tmp_path):
+    """A folder of rows that the database could not take."""
+    folder = tmp_path / "router.sqlite3.spill"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text("{}\n")
+    assert found(cli("doctor", "--json"), "request log")[0]["severity"] == "warning"
+
+
+def test_a_certificate_is_told_by_its_last_day(tmp_path):
+    """Two days are few, none are too few, and a file that is no certificate is told as it is."""
+    path = certificate_for_loopback(tmp_path)
+    issued = path.stat().st_mtime
+    near = certificate_finding(str(path), None, now=issued)
+    assert (near.severity, near.mend is None) == ("warning", False)
+    assert "2 more days" in near.reason
+    assert certificate_finding(str(path), None, now=issued - 30 * DAY).severity == "ok"
+    broken = tmp_path / "broken.pem"
+    broken.write_text("nothing")
+    assert certificate_finding(str(broken), None, now=issued).severity == "error"
+
+
+def test_an_expired_certificate_is_an_error(tmp_path):
+    """The handshake says so itself."""
+    path = certificate_for_loopback(tmp_path)
+    text = path.read_text()
+    old = tmp_path / "old.crt"
+    dates = ("-not_before", "20200101000000Z", "-not_after", "20200201000000Z")
+    command = ["openssl", "x509", "-in", str(path.with_suffix(".crt")), "-key", str(path), "-out", str(old), *dates]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("this openssl sets no dates")
+    key = text[: text.index("-----BEGIN CERTIFICATE")]
+    path.write_text(key + old.read_text())
+    finding = certificate_finding(str(path), None, now=0.0)
+    assert finding.severity == "error"
+    assert "expired" in finding.reason
+
+
+def test_a_clock_is_compared_in_whole_seconds():
+    """The way of the answer and the cut second explain away what they can."""
+    assert clock_difference(formatdate(1_000, usegmt=True), sent=1_000.4, received=1_002.0) == 0.0
+    assert clock_difference(formatdate(1_090, usegmt=True), sent=1_000.0, received=1_000.5) == 89.5
+    assert clock_difference(formatdate(900, usegmt=True), sent=1_000.0, received=1_000.5) == -99.0
+    assert clock_difference(None, sent=0.0, received=0.0) is None
+    assert clock_difference("yesterday", sent=0.0, received=0.0) is None
+
+
+def test_it_reads_as_a_table(cli, servers):
+    """Severity first, and what to type last."""
+    shown = cli("doctor").out
+    assert "SUBJECT" in shown
+    assert "orouter serve" in shown
+
+
+def test_nothing_is_changed(cli, servers, tmp_path):
+    """A look is only a look."""
+    before = {path: path.stat().st_mtime_ns for path in Path(tmp_path).rglob("*")}
+    cli("doctor")
+    assert {path: path.stat().st_mtime_ns for path in Path(tmp_path).rglob("*")} == before

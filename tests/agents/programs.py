@@ -105,7 +105,7 @@ class Session:
     def text(self, client: str) -> str:
         """What the console's start page and docs/clients show for the client."""
         view = next(one for one in client_views(self.desk.url, self.model) if one.name == client)
-        return view.text.replace("TOKEN", self.token) if view.language == "sh" else view.text
+        return re.sub(r"\bTOKEN\b", self.token, view.text) if view.language == "sh" else view.text
 
     def exports(self, client: str) -> Mapping[str, str]:
         """The variables that a text for the shell exports."""

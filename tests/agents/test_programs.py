@@ -24,7 +24,6 @@ pytestmark = pytest.mark.timeout(240)
 
 @pytest.fixture
 def open_session(
-    request: pytest.FixtureRequest,
     desk: Desk,
     dialect: Dialect,
     installed: Path,
@@ -38,9 +37,6 @@ def open_session(
             pytest.skip("aider needs Python 3.11 or 3.12")
         if program is OPENCODE and not any((installed / "js" / "node_modules").glob("opencode-*")):
             pytest.skip("the build of opencode that is pinned is for Linux on x64")
-        if program is CLAUDE_CODE and dialect is Dialect.ANTHROPIC and token == desk.token:
-            reason = "its system message after the first turn is passed to hosts that refuse it"
-            request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
         places = {"installed": installed, "folder": tmp_path, "outside": outside}
         return Session(program=program, desk=desk, dialect=dialect, token=token, **places)
 

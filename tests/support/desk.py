@@ -13,6 +13,14 @@ from support.scripted_hosts import Dialect, ScriptedHost
 __all__ = ["Desk", "run_desk"]
 
 
+_NAMES = {
+    Dialect.OPENAI: "a-model",
+    Dialect.OPENAI_RESPONSES: "a-model",
+    Dialect.ANTHROPIC: "claude-sonnet-4-5",
+}
+"""What the models are called at the external hosts; profiles have rules for names."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Desk:
     """A running router (`url`), the hosts behind it, and the token of a user."""
@@ -46,7 +54,9 @@ def _config(hosts: Mapping[Dialect, ScriptedHost]) -> str:
     external = [one for one in hosts if one is not Dialect.OLLAMA]
     for one in external:
         place = f"host: 127.0.0.1, port: {hosts[one].port}, protocol: http, api: {one}"
-        lines.append(f"  {one}: {{{place}, models: {{{Desk.model(one)}: a-model}}, reach: [tools]}}")
+        more = f"models: {{{Desk.model(one)}: {_NAMES[one]}}}, reach: [tools]"
+        more += ", profile: anthropic" if one is Dialect.ANTHROPIC else ""
+        lines.append(f"  {one}: {{{place}, {more}}}")
     assigned = ", ".join(f"{Desk.model(one)}: {one}" for one in external)
     lines.append(f"model_config: {{explicit_assignments: {{{assigned}}}}}")
     return "\n".join(lines) + "\n"

@@ -169,5 +169,7 @@ def _called(seen: Seen, rest: str, number: int) -> Said:
     check(named, "the directive is [[call NAME ARGUMENTS]]")
     assert named is not None
     name, arguments = named.groups()
+    if not seen.tools:
+        return _told("no tools, so no call")  # the title of a conversation, asked for beside its first turn
     check(name in seen.tools, f"the tools are {', '.join(seen.tools)}, not {name}")
     return Said(iter(()), Call(f"call_{number:06}", name, arguments))

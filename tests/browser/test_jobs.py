@@ -232,7 +232,18 @@ async def test_below_a_prefix_behind_a_proxy(browser: Browser, tmp_path: Path) -
             await page.wait_for_selector("nav", state="attached")
             (cookie,) = await context.cookies()
             assert cookie["path"] == "/llm/console/"
-            for label in ("Now", "Requests", "Models", "Servers", "Operations", "Usage", "People", "History", "Start"):
+            for label in (
+                "Now",
+                "Requests",
+                "Models",
+                "Servers",
+                "Operations",
+                "Usage",
+                "People",
+                "History",
+                "What if",
+                "Start",
+            ):
                 await page.click(f"#rail >> text={label}")
                 await page.wait_for_selector("[aria-current=page]")
                 assert page.url.startswith(f"{public}/console/")

@@ -41,6 +41,7 @@ JSON: dict[str, set[str]] = {
     "GET /router/usage/users": ADMINS,
     "GET /router/audit": ADMINS,
     "GET /router/openapi.json": ADMINS,
+    "GET /router/whatif": ADMINS,
     "POST /router/servers/{name}/drain": ADMINS,
     "POST /router/servers/{name}/undrain": ADMINS,
     "GET /router/operations": ADMINS,
@@ -75,6 +76,7 @@ PAGES: dict[str, set[str]] = {
     "GET /console/people": ADMINS,
     "GET /console/history": ADMINS,
     "GET /console/operations": ADMINS,
+    "GET /console/whatif": ADMINS,
 }
 
 

@@ -40,6 +40,7 @@ from ollama_router_server.admin.users import (
     UserResource,
     UsersResource,
 )
+from ollama_router_server.admin.whatif import WhatIf, WhatIfResource
 from ollama_router_server.console.routes import add_console
 from ollama_router_server.http.cycle import FrontCycle
 from ollama_router_server.http.path_token import has_path_token, move_path_token
@@ -212,7 +213,9 @@ def create_app(services: Services) -> RouterApp:
             proxies=services.proxies,
         )
 
-    add_console(app, services, sync)
+    whatif = WhatIf(services)
+    app.add_route("/router/whatif", WhatIfResource(whatif))
+    add_console(app, services, sync, whatif)
     relay = Relay(deps())
     app.add_route("/router/status", StatusResource(services, sync))
     app.add_route("/router/queue", QueueResource(services))

@@ -11,6 +11,7 @@ from falcon.asgi import Request, Response
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin import shapes
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.operations import NewOperation
@@ -20,6 +21,7 @@ from ollama_router_server.admin.views.operations import OperationsView, Operatio
 from ollama_router_server.admin.views.overview import OverviewView
 from ollama_router_server.admin.views.requests import RequestDetailView, RequestsView
 from ollama_router_server.admin.views.servers import ServerDetailView, ServersView
+from ollama_router_server.admin.views.whatif import WhatIfView
 from ollama_router_server.storage.identities import Role
 
 __all__ = ["OPERATIONS", "OpenApiResource", "Operation", "openapi_document"]
@@ -309,6 +311,16 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=OperationView,
         status=202,
         refused=(404, 409),
+    ),
+    Operation(
+        method="get",
+        path="/router/whatif",
+        summary="The router's own requests, decided by another strategy",
+        answer=WhatIfView,
+        query=(
+            ("strategy", {"enum": list(STRATEGIES)}),
+            ("days", {"type": "integer", "minimum": 1, "maximum": 30}),
+        ),
     ),
     Operation(method="get", path="/router/openapi.json", summary="This description", answer=shapes.ObjectBody),
 )

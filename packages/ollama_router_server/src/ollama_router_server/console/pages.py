@@ -9,6 +9,7 @@ from typing import Any
 from falcon.asgi import Request, Response
 
 from ollama_router_core.routing.explanation import Question, explain
+from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.me import my_usage
 from ollama_router_server.admin.operations import list_operations
@@ -21,6 +22,7 @@ from ollama_router_server.admin.views.models import model_views
 from ollama_router_server.admin.views.overview import overview
 from ollama_router_server.admin.views.requests import active_views, request_detail
 from ollama_router_server.admin.views.servers import server_views
+from ollama_router_server.admin.whatif import WhatIf
 from ollama_router_server.console.charts import columns_of
 from ollama_router_server.console.rendering import Renderer
 from ollama_router_server.coordination.worker_sync import WorkerSync
@@ -42,6 +44,7 @@ class Pages:
 
     services: Services
     sync: WorkerSync
+    whatifs: WhatIf
 
     async def start(self, request: Request, user: User) -> Values:
         """What works, and what to paste where."""
@@ -121,6 +124,11 @@ class Pages:
             "query": {name: str(value) for name, value in request.params.items() if name != "after"},
         }
 
+    async def whatif(self, request: Request, _user: User) -> Values:
+        """Another strategy on the router's own requests, once it is asked for."""
+        asked = "strategy" in request.params
+        return {"view": await self.whatifs.ask(request) if asked else None, "strategies": list(STRATEGIES)}
+
     async def history(self, _request: Request, _user: User) -> Values:
         """Who changed what."""
         return {"entries": await self.services.audit.list(AuditFilter(), limit=200)}
@@ -164,9 +172,9 @@ class Page:
         self._renderer.answer(request, response, template, page=self._name, live=self._live, **values)
 
 
-def pages(services: Services, sync: WorkerSync, renderer: Renderer) -> dict[str, Page]:
+def pages(services: Services, sync: WorkerSync, renderer: Renderer, whatif: WhatIf) -> dict[str, Page]:
     """Every page by its route below `/console/`."""
-    build = Pages(services, sync)
+    build = Pages(services, sync, whatif)
 
     def page(name: str, title: str, roles: frozenset[Role], *, live: bool = False) -> Page:
         return Page(renderer, name, title, getattr(build, name), roles=roles, live=live)
@@ -184,4 +192,5 @@ def pages(services: Services, sync: WorkerSync, renderer: Renderer) -> dict[str,
         "usage": page("usage", "Usage", READERS),
         "people": page("people", "People", ADMINS),
         "history": page("history", "History", ADMINS),
+        "whatif": page("whatif", "What if", ADMINS),
     }

@@ -13,6 +13,7 @@ from ollama_router_server.admin.operations import OperationResource, OperationsR
 from ollama_router_server.admin.requests import CancelResource
 from ollama_router_server.admin.usage import ModelUsersResource
 from ollama_router_server.admin.users import TokenResource, TokensResource, UserResource, UsersResource
+from ollama_router_server.admin.whatif import WhatIf
 from ollama_router_server.console.assets import AssetResource, Assets
 from ollama_router_server.console.door import ClaimResource, FrontDoor, Refusals, SessionResource
 from ollama_router_server.console.guard import ConsoleAccess
@@ -25,7 +26,7 @@ from ollama_router_server.services import Services
 __all__ = ["add_console"]
 
 
-def add_console(app: Any, services: Services, sync: WorkerSync) -> None:
+def add_console(app: Any, services: Services, sync: WorkerSync, whatif: WhatIf) -> None:
     """Add the console to the router's Falcon application."""
     assets, sessions = Assets(), Sessions(services)
     renderer = Renderer(assets)
@@ -38,7 +39,7 @@ def add_console(app: Any, services: Services, sync: WorkerSync) -> None:
     app.add_route("/console/claim", ClaimResource(sessions))
     app.add_route("/console/v/{version}/{name:path}", AssetResource(assets))
     _add_actions(app, services, sync)
-    for path, page in pages(services, sync, renderer).items():
+    for path, page in pages(services, sync, renderer, whatif).items():
         app.add_route(f"/console/{path}", page)
 
 

@@ -1,0 +1,154 @@
+"""What the console may weigh: bytes, files and elements of its pages, whatever the size of the fleet.
+
+Sizes and counts hold as written; times are printed with `-s`, as a machine that is shared says little about them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import statistics
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.async_api import Browser
+from sqlalchemy import insert
+
+from browser.conftest import Watched, signed_in
+from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_server.storage.schema import tokens, users
+from support.eventually import eventually_async
+from support.router import RunningRouter, running_router, server_entry
+
+pytestmark = pytest.mark.anyio
+
+MOST_BYTES, MOST_FILES, MOST_NODES = 60 * 1024, 12, 6_000
+SMALL = "m0:8b"
+PAINT = "performance.getEntriesByType('paint').find((one) => one.name == 'first-contentful-paint')?.startTime ?? 0"
+
+
+def told(text: str) -> None:
+    """Tell a figure to whoever runs this with `-s`."""
+    sys.stdout.write(f"{text}\n")
+
+
+async def weight(watched: Watched, path: str) -> tuple[int, int, int, float]:
+    """Packed bytes, files and elements of a page that nothing is cached of, and milliseconds to its first paint."""
+    answers: list[asyncio.Task[bytes]] = []
+    watched.requests.clear()
+    watched.page.on("response", lambda answer: answers.append(asyncio.ensure_future(answer.body())))
+    await watched.open(path)
+    size = sum([len(gzip.compress(await body)) for body in list(answers)])
+    nodes: int = await watched.page.evaluate("document.querySelectorAll('*').length")
+    return size, len(watched.requests), nodes, await watched.page.evaluate(PAINT)
+
+
+@asynccontextmanager
+async def large_fleet(tmp_path: Path, running: int) -> AsyncIterator[RunningRouter]:
+    """200 servers with five models each, and so many requests in progress."""
+    models = [model(f"m{number}:8b") for number in range(5)]
+    async with AsyncExitStack() as stack:
+        sim = await stack.enter_async_context(
+            OllamaSimulator(models=models, host="0.0.0.0", time_scale=1.0, answer_tokens=1_000_000, load_speed=1e13)
+        )
+        servers = {
+            f"gpu-{number:03}": {**server_entry(sim, max_memory_gb=24), "host": f"127.0.1.{number + 1}"}
+            for number in range(200)
+        }
+        router = await stack.enter_async_context(running_router(tmp_path, servers, health_check_interval=600.0))
+
+        async def is_known() -> bool:
+            return all(facts.up for facts in router.services.fleet.servers.values())
+
+        await eventually_async(is_known, seconds=60)
+        asking = [asyncio.create_task(_ask(router)) for _ in range(running)]
+        await eventually_async(lambda: _runs(router, running), seconds=60)
+        yield router
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+
+async def _ask(router: RunningRouter) -> None:
+    body = {"model": SMALL, "prompt": "hi"}
+    async with router.client() as client, client.stream("POST", "/api/generate", json=body) as answer:
+        async for _ in answer.aiter_raw():
+            pass
+
+
+async def _runs(router: RunningRouter, wanted: int) -> bool:
+    return len(router.services.sync.under_way() if router.services.sync else ()) >= min(wanted, 200)
+
+
+async def test_pages_of_two_hundred_servers_are_light(browser: Browser, tmp_path: Path) -> None:
+    """And opening them asks no server for anything."""
+    async with large_fleet(tmp_path, 60) as router, signed_in(browser, router, router.admin_token) as watched:
+        for path in ("", "now", "servers", "servers/gpu-000", "models", f"models/{SMALL}", "requests", "usage"):
+            size, files, nodes, paint = await weight(watched, path)
+            told(f"{path or 'start'}: {size} bytes, {files} files, {nodes} elements, first paint {paint:.0f} ms")
+            assert size <= MOST_BYTES, path
+            assert files <= MOST_FILES, path
+            assert nodes <= MOST_NODES, path
+
+
+async def test_ten_thousand_users_are_a_page_of_two_hundred(browser: Browser, tmp_path: Path) -> None:
+    """First page, search, and the page after it."""
+    people = [
+        {
+            "id": number,
+            "name": f"user-{number:05}",
+            "role": "user",
+            "active": True,
+            "created_at": 0.0,
+            "updated_at": 0.0,
+        }
+        for number in range(100, 10_100)
+    ]
+    owned = [
+        {"user_id": one["id"], "name": "default", "lookup": "x", "digest": "x", "imported": False, "created_at": 0.0}
+        for one in people
+    ]
+    async with OllamaSimulator() as sim, running_router(tmp_path, {"one": server_entry(sim)}) as router:
+        database = router.services.database
+        await database.write(lambda connection: connection.execute(insert(users), people))
+        await database.write(lambda connection: connection.execute(insert(tokens), owned))
+        async with signed_in(browser, router, router.admin_token) as watched:
+            for path in ("people", "people?search=99", "people?after=user-05000"):
+                size, files, nodes, _ = await weight(watched, path)
+                assert size <= MOST_BYTES, path
+                assert files <= MOST_FILES, path
+                assert nodes <= MOST_NODES, path
+            assert "10,002 people" in await watched.page.inner_text("h1")
+        async with router.client(router.admin_token) as admin:
+            times = [await _took(admin, "/router/users?search=99") for _ in range(5)]
+            told(f"a page of 10,000 users: {statistics.median(times) * 1000:.0f} ms")
+
+
+async def _took(client: httpx.AsyncClient, path: str) -> float:
+    return (await client.get(path)).elapsed.total_seconds()
+
+
+async def test_a_live_page_does_not_grow(browser: Browser, tmp_path: Path) -> None:
+    """Requests come and go; what the page shows of them is replaced, not added."""
+    async with (
+        OllamaSimulator(models=[model(SMALL)]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+        signed_in(browser, router, router.admin_token) as watched,
+    ):
+        await watched.open("requests")
+        count = "document.querySelectorAll('*').length"
+        for _ in range(60):
+            await client.post("/api/generate", json={"model": SMALL, "prompt": "hi", "stream": False})
+        await router.rows(60)
+        await watched.page.wait_for_selector("tr[id^=row-]:nth-child(50)", timeout=30_000)
+        before = await watched.page.evaluate(count)
+        newest = await watched.page.evaluate("document.querySelector('tr[id^=row-]').id")
+        for _ in range(60):
+            await client.post("/api/generate", json={"model": SMALL, "prompt": "hi", "stream": False})
+        await watched.page.wait_for_selector(f".rows tr[id^=row-]:first-child:not(#{newest})", timeout=30_000)
+        assert abs(await watched.page.evaluate(count) - before) < 50

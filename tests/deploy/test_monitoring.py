@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from ollama_router_server.telemetry.metric_aggregation import text_of
 from ollama_router_server.telemetry.metrics import Gauges, Metrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+RULES = DEPLOY / "prometheus"
 _SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 
 
@@ -32,7 +35,7 @@ def existing() -> set[str]:
 
 def alerts() -> list[str]:
     """The rules' expressions."""
-    loaded = yaml.safe_load((DEPLOY / "alerts.yml").read_text(encoding="utf-8"))
+    loaded = yaml.safe_load((RULES / "alerts.yml").read_text(encoding="utf-8"))
     return [rule["expr"] for group in loaded["groups"] for rule in group["rules"]]
 
 
@@ -71,3 +74,19 @@ def test_the_dashboard_shows_every_metric() -> None:
         re.sub(r"_(total|created|bucket|sum|count)$", "", name) for name in existing() if name.startswith("orouter_")
     }
     assert {name for name in families if name not in shown} <= {"orouter_in_flight"}
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
+@pytest.mark.parametrize("words", [["check", "rules", "alerts.yml"], ["test", "rules", "alerts_test.yml"]])
+def test_prometheus_takes_the_rules_and_they_say_what_they_should(words: list[str]) -> None:
+    """By Prometheus' own tool: their syntax, and what comes of them with two routers."""
+    program = shutil.which("promtool") or ""
+    done = subprocess.run([program, *words], cwd=RULES, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_dashboard_is_for_any_number_of_routers() -> None:
+    """Each of our metrics is of the routers that are chosen in it."""
+    metrics = [found for text in panels() for found in re.findall(r"orouter_\w+(?:\{[^}]*\})?", text)]
+    assert metrics
+    assert all('{instance=~"$router"' in found for found in metrics)

@@ -131,6 +131,17 @@ def _ids(value: Any) -> str | None:
         ("deepseek", "deepseek-v4-pro", OPENAI, {"messages": CALLED, "tools": [TOOL]}, None),
         ("deepseek", "deepseek-v4-flash", ANTHROPIC,
          {"messages": CLAUDE_CALLED, "tools": [CLAUDE_TOOL], "max_tokens": 9}, None),
+        ("deepseek", "deepseek-v4-pro", OPENAI,
+         {"messages": [{"role": "developer", "content": "be brief"}, USER]}, "messages.role=system"),
+        # strict templates of engines
+        ("vllm", "qwen3.6-27b", OPENAI,
+         {"messages": [USER, {"role": "assistant", "content": "hi"}, {"role": "system", "content": "be brief"}, USER]},
+         "messages.role=user"),
+        ("llama.cpp", "qwen3.8-27b", OPENAI,
+         {"messages": [{"role": "developer", "content": "a"}, {"role": "system", "content": "b"}, USER]},
+         "messages.role=system"),
+        ("llama.cpp", "qwen3.8-27b", ANTHROPIC,
+         {"max_tokens": 9, "messages": [USER, {"role": "system", "content": "be brief"}]}, None),
         # LM Studio refuses json_object
         ("lm-studio", "qwen3", OPENAI, {"response_format": {"type": "json_object"}}, "response_format"),
         ("lm-studio", "qwen3", OLLAMA, {"format": "json"}, "response_format"),

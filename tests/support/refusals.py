@@ -107,6 +107,8 @@ def _gemini(seen: Seen) -> Refusal | None:
 
 
 def _deepseek(seen: Seen) -> Refusal | None:
+    if any(message["role"] == "developer" for message in seen.body["messages"]):
+        return _openai_error("messages[0].role: unknown variant `developer`, expected one of `system`", "messages")
     if any("reasoning_content" not in message for message in _assistants(seen.body)):
         text = "The `reasoning_content` in the thinking mode must be passed back to the API."
         return _openai_error(text, "messages", "invalid_request_error")
@@ -142,6 +144,15 @@ def _mistral(seen: Seen) -> Refusal | None:
     return 422, {"object": "error", "message": {"detail": problems}, "type": "invalid_request_error", "code": None}
 
 
+def _strict_template(seen: Seen) -> Refusal | None:
+    for place, message in enumerate(seen.body["messages"]):
+        if message["role"] == "system" and place:
+            return _openai_error("System message must be at the beginning.", "messages")
+        if message["role"] == "developer":
+            return _openai_error("Unexpected message role.", "messages")
+    return None
+
+
 def _groq(seen: Seen) -> Refusal | None:
     for name in ("logprobs", "logit_bias", "top_logprobs"):
         if name in seen.body:
@@ -169,5 +180,7 @@ REFUSALS: dict[str, Callable[[Seen], Refusal | None]] = {
     "lm-studio": _lm_studio,
     "mistral": _mistral,
     "groq": _groq,
+    "vllm": _strict_template,
+    "llama.cpp": _strict_template,
     "xai": _xai,
 }

@@ -90,7 +90,7 @@ def test_an_operators_lines_and_where_they_stand() -> None:
     profile = _profile(
         profile={
             "base": "lm-studio",
-            "without": ["conversation"],
+            "without": ["conversation", "system_messages"],
             "lines": {"json": {"drop": ["response_format"]}, "mine": {"set": {"seed": 1}}},
         },
         max_tokens_key="max_completion_tokens",

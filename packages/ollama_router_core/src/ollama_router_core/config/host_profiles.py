@@ -96,6 +96,7 @@ class Takes(Section):
         description="A system message after the first turn: kept, folded into the first one, or wrapped into the"
         " user's turn.",
     )
+    developer: bool | None = Field(default=None, description="Whether a system message may have the role `developer`.")
     prefill: bool | None = Field(
         default=None, description="Whether the last message may be the assistant's, for the model to go on with."
     )

@@ -48,7 +48,7 @@ _LEVELS: Mapping[str, ThinkingLevel] = {
 _TRAITS = ("max_tokens_key", "default_max_tokens", "extensions", "responses", "schemas", "stream_usage")
 _SETS = ("image_types", "file_types", "members")
 _ACCEPTED = ("later_system", "image_addresses", "file_addresses", "result_images", "result_files", "thoughts")
-_MESSAGES = ("prefill", "call_proof", "call_thoughts")
+_MESSAGES = ("developer", "prefill", "call_proof", "call_thoughts")
 _AZURE = "azure"
 _FIRST_WITH_STREAM_OPTIONS = "2024-09"  # of Azure's `api-version`
 

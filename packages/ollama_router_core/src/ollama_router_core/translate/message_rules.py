@@ -25,6 +25,7 @@ class MessageRules(Struct, frozen=True, kw_only=True):
     Attributes:
         prefill: whether the last message may be the assistant's, with what it begins to say.
         later_system: whether a system message may stand behind the first turn.
+        developer: whether a system message may have the role `developer`.
         call_proof: what stands for the proof of a call that has none, empty where none is asked for.
         call_thoughts: whether a message with calls must have thoughts, empty ones at least.
         refused: members that no message may have.
@@ -32,6 +33,7 @@ class MessageRules(Struct, frozen=True, kw_only=True):
 
     prefill: bool = True
     later_system: bool = True
+    developer: bool = True
     call_proof: str = ""
     call_thoughts: bool = False
     refused: tuple[str, ...] = ()
@@ -42,13 +44,16 @@ class MessageRules(Struct, frozen=True, kw_only=True):
         if not self.prefill:
             return ()
         about_calls = (b"tool_calls",) if self.call_proof or self.call_thoughts else ()
-        about_roles = () if self.later_system else (b"system", b"developer")
+        about_roles = () if self.later_system else (b"system",)
+        about_roles = about_roles if self.later_system and self.developer else (*about_roles, b"developer")
         return (*about_calls, *about_roles, *(name.encode() for name in self.refused))
 
 
 def ruled_messages(messages: Sequence[Any], rules: MessageRules, dropped: Dropped) -> list[Any]:
-    """Return the messages as the host takes them; those behind the last one given are new."""
+    """Return the messages as the host takes them."""
     ruled = list(messages)
+    if not rules.developer:
+        ruled = [_as_system(message, dropped) for message in ruled]
     if not rules.later_system:
         ruled = _without_later_system(ruled, dropped)
     if rules.refused:
@@ -64,13 +69,21 @@ def ruled_messages(messages: Sequence[Any], rules: MessageRules, dropped: Droppe
     return ruled
 
 
+def _as_system(message: Any, dropped: Dropped) -> Any:
+    fields = object_of(message)
+    if fields.get("role") != "developer":
+        return message
+    dropped.add("messages.role=system")
+    return {**fields, "role": "system"}
+
+
 def _without_later_system(messages: list[Any], dropped: Dropped) -> list[Any]:
-    begun, ruled = False, list[Any]()
-    for message in messages:
-        fields = object_of(message)
-        is_system = fields.get("role") in _SYSTEM
-        begun = begun or not is_system
-        if begun and is_system:
+    """Make one of the leading system messages, as strict templates want it, and turns of the user's of later ones."""
+    count = next((place for place, message in enumerate(messages) if not _is_system(message)), len(messages))
+    ruled = [_as_one(messages[:count])] if count > 1 else messages[:count]
+    for message in messages[count:]:
+        if _is_system(message):
+            fields = object_of(message)
             ruled.append({**fields, "role": "user", "content": _wrapped(fields.get("content"))})
             dropped.add("messages.role=user")
         else:
@@ -78,10 +91,26 @@ def _without_later_system(messages: list[Any], dropped: Dropped) -> list[Any]:
     return ruled
 
 
+def _is_system(message: Any) -> bool:
+    return object_of(message).get("role") in _SYSTEM
+
+
+def _as_one(messages: list[Any]) -> dict[str, Any]:
+    contents = [object_of(message).get("content") for message in messages]
+    texts = [content for content in contents if isinstance(content, str)]
+    if len(texts) == len(contents):
+        return {**object_of(messages[0]), "content": "\n\n".join(texts)}
+    return {**object_of(messages[0]), "content": [part for content in contents for part in _parts(content)]}
+
+
+def _parts(content: Any) -> list[Any]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else list_of(content)
+
+
 def _wrapped(content: Any) -> Any:
     if isinstance(content, str):
         return f"<system>\n{content}\n</system>"
-    return [{"type": "text", "text": "<system>"}, *list_of(content), {"type": "text", "text": "</system>"}]
+    return [*_parts("<system>"), *list_of(content), *_parts("</system>")]
 
 
 def _without(message: Any, refused: tuple[str, ...], dropped: Dropped) -> Any:

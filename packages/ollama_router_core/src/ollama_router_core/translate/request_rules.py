@@ -87,12 +87,10 @@ def _ruled_messages(document: JsonObject, rules: MessageRules, dropped: Dropped)
     if not isinstance(messages, list):
         return None
     ruled = ruled_messages(messages, rules, dropped)
-    same = [place < len(messages) and new is messages[place] for place, new in enumerate(ruled)]
-    if all(same):
+    if len(ruled) == len(messages) and all(new is old for new, old in zip(ruled, messages, strict=True)):
         return None
-    texts = [each.decode() for each in document.elements(_MESSAGES)]
-    parts = (texts[place] if same[place] else _text(new) for place, new in enumerate(ruled))
-    return f"[{','.join(parts)}]"
+    own = {id(message): text.decode() for message, text in zip(messages, document.elements(_MESSAGES), strict=True)}
+    return f"[{','.join(own.get(id(message)) or _text(message) for message in ruled)}]"
 
 
 def _text(value: Any) -> str:

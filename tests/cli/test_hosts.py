@@ -41,7 +41,7 @@ def test_a_profile_says_from_which_page_it_is(cli, write_config):
     write_config(CONFIG)
     text = cli("hosts", "profile", "paid", "--model", "gpt-5.6").out
     assert "tools_of_gpt_5_6" in text
-    assert "https://github.com/BerriAI/litellm/pull/34569, read 2026-11-29" in text
+    assert "https://github.com/onyx-dot-app/onyx/issues/15008, read 2026-11-29" in text
     assert "limit_of_gpt_4o" not in text
 
 

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.notices import ServerDown, ServerLost, ServerReturned, ServerSuspended, ServerUp
 from ollama_router_core.fleet.observations import observe_load_started
 from ollama_router_core.fleet.probes import FALL, RISE
-from ollama_router_core.fleet.state import FleetState
+from ollama_router_core.fleet.runners import Load
+from ollama_router_core.fleet.state import WHILE_LOADING, FleetState
 from support.fleets import make_config
 
 VERSION = b'{"version": "0.12.0"}'
@@ -247,3 +249,14 @@ def test_servers_are_probed_at_different_times():
     assert len(pauses) > 40
     assert max(pauses) <= 1.1 * config.health_check_interval
     assert min(pauses) >= 0.9 * config.health_check_interval
+
+
+def test_a_server_that_loads_a_model_for_us_is_asked_again_soon():
+    """An answer in one piece begins when it ends: a report tells sooner that the load is over."""
+    state = make_state()
+    answer(state)
+    usual = state.probe_pause("a")
+    state.sent("a", CanonicalName("llama3.1:8b"), Load(), 1.0)
+    assert state.probe_pause("a") == WHILE_LOADING < usual
+    state.evicted("a", CanonicalName("llama3.1:8b"), 2.0)
+    assert state.probe_pause("a") == usual

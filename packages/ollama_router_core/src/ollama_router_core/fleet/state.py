@@ -33,8 +33,10 @@ from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel,
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.fleet.stalls import Wait, patience, stall_words, stalled
 
-__all__ = ["FleetState"]
+__all__ = ["WHILE_LOADING", "FleetState"]
 
+WHILE_LOADING = 1.0
+"""Seconds until a server that loads a model for us is asked again: an answer in one piece begins when it ends."""
 _REFRESH_SECONDS = 5.0
 """Seconds between two refreshes that requests for unknown models may ask for."""
 _OK = 200
@@ -209,8 +211,9 @@ class FleetState:
         return max(least, patience(wait.request, speed, running=self.running(facts.name)))
 
     def probe_pause(self, name: str) -> float:
-        """Return seconds until the next probe of a server."""
-        return self._probes[name].pause
+        """Return seconds until the next probe of a server; few while a load of ours has to be seen to end."""
+        pause = self._probes[name].pause
+        return min(pause, WHILE_LOADING) if self.servers[name].loading else pause
 
     # --- facts ------------------------------------------------------------------------------------------------------
 

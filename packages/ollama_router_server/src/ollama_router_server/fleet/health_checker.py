@@ -13,7 +13,7 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamTimeout
 from ollama_router_core.fleet.inventory import Book as FactBook
 from ollama_router_core.fleet.inventory import Question, Told, take_stock
-from ollama_router_core.fleet.state import FleetState
+from ollama_router_core.fleet.state import WHILE_LOADING, FleetState
 from ollama_router_server.system import Clock
 from ollama_router_server.upstream.fetching import fetch
 from ollama_router_server.upstream.interface import Timeouts, Upstream
@@ -58,6 +58,7 @@ class HealthChecker:
         self._book = book
         self._names = tuple(state.servers)
         self._wake: dict[str, asyncio.Event] = {}
+        self._loading: set[str] = set()
         self._warned: set[tuple[str, str]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._timeouts = _timeouts(config, config.model_info_timeout)
@@ -86,6 +87,11 @@ class HealthChecker:
         if name in self._wake:
             self._wake[name].set()
 
+    def load_begun(self, name: str) -> None:
+        """Ask a server in a second, whenever it would have been asked: it loads a model."""
+        self._loading.add(name)
+        self.soon(name)
+
     async def _watch(self, name: str, first: asyncio.Event) -> None:
         while True:
             was_up = self._book.servers[name].up
@@ -97,6 +103,9 @@ class HealthChecker:
                 async with asyncio.timeout(self._state.probe_pause(name)):
                     await wake.wait()
                     wake.clear()
+            if name in self._loading:
+                self._loading.discard(name)
+                await asyncio.sleep(min(WHILE_LOADING, self._state.probe_pause(name)))
 
     async def _round(self, name: str) -> None:
         """Probe a server and, when it is up, ask for what is due."""

@@ -25,6 +25,7 @@ from ollama_router_core.fleet.notices import (
     ServerSuspended,
     ServerUp,
 )
+from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.stalls import Wait
@@ -160,6 +161,13 @@ class FleetService(ClockedFleet):
         """Learn from the tokens that were counted of a prompt, for all workers."""
         super().learn_prompt(model, size, tokens)
         self._sharing.counted(model, size, tokens)
+
+    def sent(self, name: str, model: CanonicalName, load: Load) -> bool:
+        """Note a request that needs a model in memory; returns whether it begins the only load there, to be watched."""
+        begins = super().sent(name, model, load)
+        if begins:
+            self._polls.load_begun(name)
+        return begins
 
     # --- polls ------------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from ollama_router_core.testing.shapes import (
     SHOW,
 )
 
-_MAY_FAIL = {"/api/create", "/api/pull", "/api/push", "/api/embeddings", "/api/generate", "/api/chat"}
+_MAY_FAIL = {"/api/create", "/api/pull", "/api/push", "/api/embed", "/api/embeddings", "/api/generate", "/api/chat"}
 ROUTES = {
     "/api/chat": CHAT,
     "/api/copy": COPY,

@@ -8,7 +8,16 @@ from ollama_router_core.api.endpoints import ENDPOINTS, Body, Endpoint, Family, 
 from ollama_router_core.translate import CODECS, ROUTES, HostTraits, codec_of, family_of_domain, route_at
 from ollama_router_core.translate.registry import _by_family
 
-AS_IT_IS = {"openai_compact", "openai_images", "openai_image_edits", "openai_speech", "systemone"}
+AS_IT_IS = {
+    "openai_compact",
+    "openai_image_edits",
+    "openai_images",
+    "openai_rerank",
+    "openai_speech",
+    "plain_rerank",
+    "rerank",
+    "systemone",
+}
 """Routes that infer and that no other dialect has a counterpart of."""
 TRANSLATED = [row for row in ENDPOINTS if row.kind is Kind.INFER and row.body is Body.JSON and row.name not in AS_IT_IS]
 

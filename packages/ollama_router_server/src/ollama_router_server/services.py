@@ -19,6 +19,7 @@ from ollama_router_server.accounts.usage_limits import UsageLimits
 from ollama_router_server.coordination.alone import alone
 from ollama_router_server.coordination.between_routers import between_routers, unshared
 from ollama_router_server.coordination.worker_sync import WorkerSync
+from ollama_router_server.fleet.lasting_drains import LastingDrains
 from ollama_router_server.fleet.loading import ModelLoader
 from ollama_router_server.fleet.operations import Operations
 from ollama_router_server.fleet.reachability import Reachability
@@ -30,6 +31,7 @@ from ollama_router_server.storage.audit import AuditLog
 from ollama_router_server.storage.console_sessions import ConsoleSessions
 from ollama_router_server.storage.database import Database, default_database_url
 from ollama_router_server.storage.database_sink import DatabaseSink
+from ollama_router_server.storage.drains import DrainStore
 from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.log_retention import LogRetention
 from ollama_router_server.storage.operations import OperationStore
@@ -127,6 +129,7 @@ class Services:
             coordination=self.coordination,
         )
         self._loader = ModelLoader(config=config, targets=self.targets, upstream=self.upstream, fleet=self.fleet)
+        self.drains = LastingDrains(DrainStore(self.database), self.fleet, follows=self.first)
         self.warm_up = WarmUp(config=config, loader=self._loader, fleet=self.fleet)
         self.operations = Operations(
             OperationStore(self.database, clock=self.clock),
@@ -177,6 +180,7 @@ class Services:
         if self.first:
             self.log_retention.start()
             self.warm_up.start()
+        await self.drains.start()
         await self.fleet.start()
         if self.first:
             self.operations.start()
@@ -213,6 +217,7 @@ class Services:
         self._loader.config = config
         self.targets.update(targets)  # places that are gone stay: requests may be on their way there
         self._taken_up_by_all(old, config)
+        await self.drains.forget({name for name, one in config.servers.items() if _drain(old, name) != one.drain})
         await self.fleet.reconfigure(config, moved=moved)
         if self.first:
             self.warm_up.reconfigure(config)
@@ -302,6 +307,7 @@ class Services:
         await self.reachability.aclose()
         await self.operations.aclose()
         await self.warm_up.aclose()
+        await self.drains.aclose()
         await self.fleet.aclose()
         await self.upstream.aclose()
         await self.log_retention.aclose()
@@ -318,3 +324,8 @@ class Services:
 
 def _proxies(config: Config) -> Proxies:
     return Proxies(config.trusted_proxies, config.forwarded_header)
+
+
+def _drain(config: Config, name: str) -> bool | None:
+    server = config.servers.get(name)
+    return None if server is None else server.drain

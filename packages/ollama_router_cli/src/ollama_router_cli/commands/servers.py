@@ -71,7 +71,7 @@ def drain(
     router: RouterAccess,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a server finish its requests and send it no new ones, until `undrain` or a restart of the router."""
+    """Let a server finish its requests and send it no new ones, until `undrain`, over restarts and in every router."""
     with router_client(**asdict(router)) as client:
         _print_drain(ask_router(client, f"/router/servers/{name}/drain", "POST"), as_json=as_json)
 

@@ -133,11 +133,11 @@ class DrainResource:
         self._on = on
 
     async def on_post(self, request: Request, response: Response, name: str) -> None:
-        """Begin or end a drain; it lasts until the router restarts and reads `drain` from the config again."""
+        """Begin or end a drain; it lasts over restarts, until `drain` of the server changes in the config."""
         services = self._services
         if name not in services.config.servers:
             raise falcon.HTTPNotFound(title="no such server", description=f"the config has no server {name!r}")
-        services.fleet.drain(name, on=self._on)
+        await services.drains.drain(name, on=self._on)
         await services.audit.record(actor_of(request), "server.drain" if self._on else "server.undrain", name)
         in_flight = services.fleet.snapshot.in_flight.get(name, 0)
         response.media = {"server": name, "draining": self._on, "in_flight": in_flight}

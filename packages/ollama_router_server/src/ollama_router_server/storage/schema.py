@@ -28,6 +28,7 @@ __all__ = [
     "auth_epoch",
     "console_claims",
     "console_sessions",
+    "drains",
     "groups",
     "log_drops",
     "log_latencies",
@@ -138,6 +139,15 @@ token_proofs = Table(
 )
 
 # Who is signed in to the console, by digest of a cookie; a session ends with the token that it was opened with.
+# Servers that somebody drained, or put back into service, and how often; what the config says of the others holds.
+drains = Table(
+    "drains",
+    metadata,
+    Column("server", String(100), primary_key=True),
+    Column("on", Boolean, nullable=False),
+    Column("version", Integer, nullable=False),
+)
+
 console_sessions = Table(
     "console_sessions",
     metadata,

@@ -138,6 +138,13 @@ def _create_console() -> None:
     )
     op.create_index("ix_console_sessions_user_id", "console_sessions", ["user_id"])
     op.create_table(
+        "drains",
+        sa.Column("server", sa.String(100), nullable=False),
+        sa.Column("on", sa.Boolean(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("server", name="pk_drains"),
+    )
+    op.create_table(
         "console_claims",
         sa.Column("digest", sa.String(64), nullable=False),
         sa.Column("user_id", _SERIAL, nullable=False),

@@ -1,0 +1,87 @@
+"""Drains that outlast a restart, and reach every router on the database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+
+import structlog
+
+from ollama_router_core.errors import StorageUnavailable
+from ollama_router_server.fleet.service import FleetService
+from ollama_router_server.storage.drains import DrainStore, StoredDrain
+
+__all__ = ["LastingDrains"]
+
+_INTERVAL = 0.5
+"""Seconds between two looks: other routers know of a drain within a second."""
+
+_log = structlog.get_logger("fleet")
+
+
+class LastingDrains:
+    """Applies what is stored to a fleet, and stores what is said here.
+
+    Args:
+        store: of the database.
+        fleet: of this process; it tells the other workers.
+        follows: whether this process looks for what others stored: one of a router's workers does.
+    """
+
+    def __init__(self, store: DrainStore, fleet: FleetService, *, follows: bool) -> None:
+        self._store = store
+        self._fleet = fleet
+        self._follows = follows
+        self._known: Mapping[str, StoredDrain] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Take over what is stored, and go on looking.
+
+        Raises:
+            StorageUnavailable: it cannot be read.
+        """
+        if self._follows:
+            self._apply(await self._store.read())
+            self._task = asyncio.create_task(self._follow(), name="drains")
+
+    async def aclose(self) -> None:
+        """Stop looking."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def drain(self, server: str, *, on: bool) -> None:
+        """Begin or end a drain in every router; without the database it holds where coordination reaches."""
+        self._fleet.drain(server, on=on)
+        try:
+            await self._store.set(server, on=on)
+        except StorageUnavailable as error:
+            _log.warning("drain_not_kept", server=server, detail=error.message)
+
+    async def forget(self, servers: Collection[str]) -> None:
+        """The config has another word about some servers."""
+        if not self._follows or not servers:
+            return
+        try:
+            await self._store.forget(servers)
+        except StorageUnavailable as error:
+            _log.warning("drain_not_kept", servers=sorted(servers), detail=error.message)
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(_INTERVAL)
+            try:
+                self._apply(await self._store.read())
+            except StorageUnavailable:
+                pass  # the next look may succeed; what is known stays
+            except Exception:  # noqa: BLE001 - a look that failed is made again
+                _log.exception("drains_not_read")
+
+    def _apply(self, stored: Mapping[str, StoredDrain]) -> None:
+        """Do what was said since the last look, so that a word said here meanwhile is not taken back."""
+        before, self._known = self._known, stored
+        for server, said in stored.items():
+            is_new = before.get(server) != said
+            if is_new and server in self._fleet.servers and said.on != (server in self._fleet.health.draining):
+                self._fleet.drain(server, on=said.on)

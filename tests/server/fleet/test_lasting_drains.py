@@ -1,0 +1,69 @@
+"""Drains outlast a restart, and reach other routers on the database without anything else in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ollama_router_core.testing import SimulatorThread
+from support.orouter import Orouter
+from support.waiting import wait_until
+from support.workers import served
+
+MODEL = "llama3.1:8b"
+
+
+def draining(admin: httpx.Client, url: str = "") -> bool:
+    """Whether a router gives the server nothing new."""
+    found: bool = admin.get(f"{url}/router/status").json()["servers"]["a"]["draining"]
+    return found
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_drain_outlasts_a_restart(tmp_path: Path, workers: str) -> None:
+    """Of a router with any number of workers; so does its end."""
+    with SimulatorThread(models=[MODEL]) as simulator:
+        servers = {"a": {"host": "127.0.0.1", "port": simulator.port}}
+        with served(tmp_path, servers, "--workers", workers) as router, router.client(router.admin_token) as admin:
+            assert admin.post("/router/servers/a/drain").status_code == 200
+        again = Orouter(home=tmp_path)
+        with again.serve("--port", "0", "--workers", workers) as url, router.client(router.admin_token) as admin:
+            wait_until(lambda: draining(admin, url), "the drain holds")
+            admin.post(f"{url}/router/servers/a/undrain").raise_for_status()
+        with again.serve("--port", "0") as url, router.client(router.admin_token) as admin:
+            assert not draining(admin, url)
+
+
+def test_a_drain_reaches_another_router_on_the_database(tmp_path: Path) -> None:
+    """And ends there."""
+    with SimulatorThread(models=[MODEL]) as simulator:
+        servers = {"a": {"host": "127.0.0.1", "port": simulator.port}}
+        with (
+            served(tmp_path, servers) as router,
+            Orouter(home=tmp_path).serve("--port", "0") as other,
+            router.client(router.admin_token) as admin,
+        ):
+            admin.post("/router/servers/a/drain").raise_for_status()
+            wait_until(lambda: draining(admin, other), "the other router knows")
+            admin.post(f"{other}/router/servers/a/undrain").raise_for_status()
+            wait_until(lambda: not draining(admin), "the first knows the end")
+            admin.post("/router/servers/a/drain").raise_for_status()
+            wait_until(lambda: draining(admin, other), "the other knows of the second drain")
+
+
+def test_the_config_has_the_last_word_when_it_changes(tmp_path: Path) -> None:
+    """What was stored before is forgotten: a restart does what the config says."""
+    with SimulatorThread(models=[MODEL]) as simulator:
+        server = {"host": "127.0.0.1", "port": simulator.port, "drain": True}
+        with served(tmp_path, {"a": server}) as router, router.client(router.admin_token) as admin:
+            admin.post("/router/servers/a/undrain").raise_for_status()
+            config = router.orouter.config
+            config.write_text(config.read_text().replace('"drain": true', '"drain": false'))
+            reloaded = lambda: any(line["event"] == "config_reloaded" for line in router.log())  # noqa: E731
+            wait_until(reloaded, "the config is read")
+            config.write_text(config.read_text().replace('"drain": false', '"drain": true'))
+            wait_until(lambda: draining(admin), "the config drains it")
+        with Orouter(home=tmp_path).serve("--port", "0") as url, router.client(router.admin_token) as admin:
+            assert draining(admin, url)

@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 import anyio
 import psycopg
 import pytest
+from psycopg import sql
 
 from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.schema import metadata
 from ollama_router_server.storage.upgrade import known_revisions, upgrade_database
 from support.postgresql import find_binaries, running_cluster
 from support.storage import create_sqlite
@@ -54,11 +56,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return create_sqlite(tmp_path / "router.sqlite3")
     url: str = request.getfixturevalue("migrated_postgresql")
     with psycopg.connect(url) as connection:
-        connection.execute(
-            "TRUNCATE users, tokens, token_proofs, groups, memberships, token_usage, activity"
-            ", console_sessions, console_claims"
-        )
-        connection.execute("TRUNCATE request_log, log_drops, log_totals, log_latencies, audit_log")
+        tables = [sql.Identifier(table.name) for table in metadata.sorted_tables if table.name != "auth_epoch"]
+        connection.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(", ").join(tables)))
         connection.execute("UPDATE auth_epoch SET epoch = 1")
         connection.execute("UPDATE alembic_version SET version_num = %s", [known_revisions()[-1]])
     return url

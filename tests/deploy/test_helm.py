@@ -1,0 +1,158 @@
+"""The Helm chart: rendered by Helm itself, and each object held against Kubernetes' own schema."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ollama_router_core.config import load_config
+
+helm = pytest.importorskip("helm_python", reason="helm-python-sdk is not installed (nox -s deploy)")
+kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
+
+CHART = Path(__file__).parents[2] / "deploy" / "helm" / "ollama-router"
+KUBERNETES = kubernetes_validate.latest_version()
+CUSTOM = {"ServiceMonitor", "HTTPRoute"}  # not of Kubernetes itself
+ALONE: dict[str, Any] = {}
+SEVERAL: dict[str, Any] = {
+    "replicaCount": 3,
+    "database": {"existingSecret": "postgresql"},
+    "coordination": {"existingSecret": "valkey"},
+    "tokenKey": {"existingSecret": "token-key"},
+}
+EVERYTHING: dict[str, Any] = SEVERAL | {
+    "autoscaling": {"enabled": True},
+    "ingress": {
+        "enabled": True,
+        "className": "nginx",
+        "hosts": [{"host": "ollama.example.com"}],
+        "tls": [{"secretName": "tls", "hosts": ["ollama.example.com"]}],
+    },
+    "httpRoute": {"enabled": True, "parentRefs": [{"name": "public"}], "hostnames": ["ollama.example.com"]},
+    "serviceMonitor": {"enabled": True, "tokenSecret": {"name": "viewer"}},
+    "networkPolicy": {
+        "enabled": True,
+        "from": [{"namespaceSelector": {"matchLabels": {"team": "ai"}}}],
+        "to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
+    },
+    "env": [{"name": "OPENAI_API_KEY", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "openai"}}}],
+    "imagePullSecrets": [{"name": "registry"}],
+    "nodeSelector": {"kubernetes.io/arch": "amd64"},
+    "tolerations": [{"key": "gpu", "operator": "Exists"}],
+    "affinity": {"podAntiAffinity": {}},
+    "podAnnotations": {"team": "ai"},
+    "podLabels": {"team": "ai"},
+}
+
+
+def render(values: dict[str, Any]) -> dict[str, Any]:
+    """The objects of a release, by kind."""
+    with helm.Chart.load(str(CHART)) as chart:
+        chart.validate_schema(values)
+        texts = chart.render(values, name="demo", namespace="prod")
+    objects = [yaml.safe_load(text) for name, text in texts.items() if name.endswith(".yaml")]
+    return {each["kind"]: each for each in objects if each}
+
+
+def container(objects: dict[str, Any]) -> dict[str, Any]:
+    """The router's container."""
+    (found,) = objects["Deployment"]["spec"]["template"]["spec"]["containers"]
+    return dict(found)
+
+
+def test_helm_finds_no_fault() -> None:
+    """`helm lint`: a chart without a picture is all that it remarks."""
+    found = helm.lint(str(CHART))
+    assert found["errors"] == []
+    assert [each["error"] for each in found["messages"]] == ["icon is recommended"]
+
+
+@pytest.mark.parametrize("values", [ALONE, SEVERAL, EVERYTHING], ids=["alone", "several", "everything"])
+def test_kubernetes_knows_every_field(values: dict[str, Any]) -> None:
+    """Strictly: a misspelled field would be ignored without a word."""
+    for kind, each in render(values).items():
+        if kind not in CUSTOM:
+            kubernetes_validate.validate(each, KUBERNETES, strict=True)
+
+
+def test_kinds_come_with_what_asks_for_them() -> None:
+    """One replica has a volume; several have a budget and a migration; the rest is asked for."""
+    base = {"ConfigMap", "Deployment", "Service", "ServiceAccount"}
+    assert set(render(ALONE)) == base | {"PersistentVolumeClaim"}
+    assert set(render(SEVERAL)) == base | {"PodDisruptionBudget", "Job"}
+    asked = {"HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", *CUSTOM}
+    assert set(render(EVERYTHING)) == set(render(SEVERAL)) | asked
+
+
+@pytest.mark.parametrize("missing", ["database", "coordination"])
+def test_several_replicas_need_what_they_share(missing: str) -> None:
+    """On one SQLite file, or each with limits of its own, they would be no one router."""
+    values = {key: value for key, value in SEVERAL.items() if key != missing}
+    with pytest.raises(helm.HelmError, match=f"set {missing}.existingSecret"):
+        render(values)
+
+
+@pytest.mark.parametrize(
+    "values", [{"replicaCount": 0}, {"databse": {}}, {"service": {"port": "http"}}], ids=json.dumps
+)
+def test_values_are_checked(values: dict[str, Any]) -> None:
+    """By values.schema.json; an unknown name is a mistake."""
+    with pytest.raises(helm.HelmError):
+        render(values)
+
+
+def test_the_config_is_the_router_s() -> None:
+    """It loads, listens where the Service leads, and takes the store's address from the Secret."""
+    objects = render(EVERYTHING)
+    text = objects["ConfigMap"]["data"]["orouter.yml"]
+    config = load_config(text, env={"OROUTER_COORDINATION_URL": "redis://valkey:6379/0"})
+    assert config.coordination.url is not None
+    assert (config.proxy_host, config.proxy_port) == ("0.0.0.0", 11434)
+    assert container(objects)["ports"][0]["containerPort"] == config.proxy_port
+    names = {each["name"] for each in container(objects)["env"]}
+    wanted = {"OROUTER_CONFIG", "OROUTER_DATABASE_URL", "OROUTER_COORDINATION_URL", "OROUTER_TOKEN_KEY_FILE"}
+    assert names == wanted | {"OPENAI_API_KEY"}
+
+
+def test_no_secret_is_in_the_chart() -> None:
+    """Secrets are referred to, none is made."""
+    assert "Secret" not in render(EVERYTHING)
+
+
+def test_pods_run_without_rights() -> None:
+    """Nobody's, read-only, no capabilities, no token of the cluster, in the migration too."""
+    objects = render(EVERYTHING)
+    for kind in ("Deployment", "Job"):
+        pod = objects[kind]["spec"]["template"]["spec"]
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        for each in pod["containers"]:
+            assert each["securityContext"]["readOnlyRootFilesystem"] is True
+            assert each["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_pods_leave_in_order() -> None:
+    """Longer than streams may take, and first out of the Service."""
+    pod = render(SEVERAL)["Deployment"]["spec"]["template"]["spec"]
+    grace = load_config("servers: {one: {host: gpu}}").limits.shutdown_grace
+    assert pod["terminationGracePeriodSeconds"] > grace + 5
+    assert pod["containers"][0]["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert pod["containers"][0]["livenessProbe"]["httpGet"]["path"] == "/livez"
+
+
+def test_a_release_s_pods_are_found_by_all_that_look_for_them() -> None:
+    """Service, budget, policy and monitor select the labels that pods have; the migration's pod has others."""
+    objects = render(EVERYTHING)
+    labels = objects["Deployment"]["spec"]["template"]["metadata"]["labels"].items()
+    selectors = [
+        objects["Service"]["spec"]["selector"],
+        objects["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
+        objects["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"],
+    ]
+    assert all(selector.items() <= labels for selector in selectors)
+    migrating = objects["Job"]["spec"]["template"]["metadata"]["labels"].items()
+    assert not selectors[0].items() <= migrating

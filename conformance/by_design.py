@@ -163,6 +163,20 @@ ROWS: tuple[Row, ...] = (
         where=r"header .*|framing|chunks|body .*",
     ),
     Row(
+        key="a wrong base URL",
+        reason="a path that only the wrong base URL of a client makes is answered with the right one",
+        topic="wrong base",
+        status=404,
+        where=r"body \$|framing|header content-length",
+    ),
+    Row(
+        key="a length of nothing",
+        reason="the answer to HEAD says that there is no content, as that to GET would; Go leaves the length out",
+        topic="blob there",
+        where="framing",
+        only="length",
+    ),
+    Row(
         key="405 for old servers",
         reason="servers before 0.6.9, or before a route came, answer 404 to its wrong methods; the router is newer",
         topic="wrong method",

@@ -17,21 +17,22 @@ _BY_VALUE = re.compile(_IDS)
 _CREATED_NOW = re.compile(_CREATED)
 _LAYER = re.compile(rb'"(?:creating new|using existing) layer ')
 """Whether a layer is new depends on what was made before, by this run too."""
+_MODIFIED = re.compile(rb'"modified_at":"[^"]*"')
 _DIGEST = re.compile(rb"sha256[:-][0-9a-fA-F]{64}")
 
 
 def masked(pieces: Iterable[bytes], *, lists_models: bool, own_digest: bool, nonce: str) -> Iterator[bytes]:
     """The pieces of a body without what changes by itself.
 
-    `created` is the time of the answer everywhere but in lists of models. `own_digest` says that digests are of
-    content made for this run, whose names hold `nonce`.
+    `created` is the time of the answer everywhere but in lists of models. `own_digest` says that digests and times are
+    of content made for this run, whose names hold `nonce`.
     """
     for piece in pieces:
         text = _LAYER.sub(b'"LAYER ', _BY_VALUE.sub(b'"ID"', _BY_KEY.sub(_keep_key, piece)))
         if not lists_models:
             text = _CREATED_NOW.sub(b'"created":"TIME"', text)
         if own_digest:
-            text = _DIGEST.sub(b"DIGEST", text)
+            text = _MODIFIED.sub(b'"modified_at":"TIME"', _DIGEST.sub(b"DIGEST", text))
         yield text.replace(nonce.encode(), b"NONCE") if nonce else text
 
 

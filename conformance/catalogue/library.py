@@ -32,7 +32,7 @@ def _blobs(nonce: str) -> Iterator[Exchange]:
     octets = (("Content-Type", "application/octet-stream"),)
     yield get(_GROUP, "blob not there yet", path, own, method="HEAD")
     yield raw(_GROUP, "blob stored", path, content, own, headers=octets)
-    yield get(_GROUP, "blob there", path, own, method="HEAD")
+    yield get(_GROUP, "blob there", path, own, "blob there", method="HEAD")
     yield raw(_GROUP, "blob stored again", path, content, own, headers=octets)
     other = f"/api/blobs/sha256:{hashlib.sha256(b'x' + content).hexdigest()}"
     yield raw(_GROUP, "blob with a wrong digest", other, content + b"y", own, headers=octets)
@@ -53,7 +53,7 @@ def _models(subject: Subject, made: str, copied: str) -> Iterator[Exchange]:
     yield post(_GROUP, "create, streamed", "/api/create", {"model": made, **base})
     yield post(_GROUP, "create, whole", "/api/create", {"model": made, **base, "stream": False})
     yield post(_GROUP, "create by name", "/api/create", {"name": made, **base})
-    yield post(_GROUP, "show what was created", "/api/show", {"model": made})
+    yield post(_GROUP, "show what was created", "/api/show", {"model": made}, "own digest")
     yield post(_GROUP, "copy", "/api/copy", {"source": made, "destination": copied})
     yield post(_GROUP, "copy over itself", "/api/copy", {"source": made, "destination": made})
     used = {"model": copied, "messages": say(), "options": GREEDY, "stream": False}

@@ -26,6 +26,8 @@ _UNKNOWN = (
     "/index.html",
     "/.env",
 )
+_WRONG_BASE = frozenset({"/v2/chat/completions"})
+"""Paths that only the wrong base URL of a client makes."""
 _UNCLEAN = ("/api/tags/", "/v1/models/", "//api/tags", "/api//tags", "/./api/tags", "/api/../api/tags", "/api%2Ftags")
 
 
@@ -41,7 +43,7 @@ def exchanges(subject: Subject) -> Iterator[Exchange]:
     yield get("reading", "GET /v1/models", "/v1/models", "merged")
     yield from _single_models(subject)
     for path in _UNKNOWN:
-        yield get("unknown paths", f"GET {path}", path)
+        yield get("unknown paths", f"GET {path}", path, *(("wrong base",) if path in _WRONG_BASE else ()))
     for method in ("HEAD", "POST", "PUT", "DELETE"):
         yield get("unknown paths", f"{method} /api/nope", "/api/nope", method=method)
         yield get("unknown paths", f"{method} /v1/nope", "/v1/nope", method=method)

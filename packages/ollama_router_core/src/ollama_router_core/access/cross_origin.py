@@ -36,7 +36,7 @@ _REQUEST_FIELDS = ", ".join((*_OF_OLLAMA, *_OF_OURS)).encode()
 _LIMITS = tuple(f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens"))
 _TOLD = (
     "openai-processing-ms", "request-id", "retry-after", "x-request-id", "x-router-attempts", "x-router-cached-tokens",
-    "x-router-dropped", "x-router-error", "x-router-fallback", "x-router-queue-position",
+    "x-router-dropped", "x-router-error", "x-router-estimate", "x-router-fallback", "x-router-queue-position",
     "x-router-reason",    "x-router-request-id", "x-router-server", "x-should-retry",
 )  # fmt: skip
 _ANSWER_FIELDS = ", ".join((*_TOLD, *_LIMITS)).encode()

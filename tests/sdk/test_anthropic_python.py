@@ -68,10 +68,11 @@ def test_errors(client: Calls) -> None:
         client.call("messages.create", **{**ASK, "max_tokens": 0})
 
 
-def test_tokens_are_not_counted(client: Calls) -> None:
-    """Ollama has no such route: 404, which clients take for that."""
-    with pytest.raises(anthropic.NotFoundError):
-        client.call("messages.count_tokens", model=MODEL, messages=HI)
+def test_tokens_are_counted(client: Calls) -> None:
+    """Ollama has no such route: the router estimates, or says that nobody has the model."""
+    assert client.call("messages.count_tokens", model=MODEL, messages=HI).input_tokens > 0
+    with pytest.raises(anthropic.NotFoundError, match="model 'nope' not found"):
+        client.call("messages.count_tokens", model="nope", messages=HI)
 
 
 def test_nobody_is_refused(stage: Stage, flavour: str) -> None:

@@ -173,6 +173,15 @@ def deploy(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def packages(session: nox.Session) -> None:
+    """Wheels and sdists: built twice alike, complete, and the demonstration run from them alone; the release linted."""
+    newest(session)
+    session.install("uv", "check-jsonschema")
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", ".github/workflows/release.yml")
+    session.run("pytest", "tests/packages", *session.posargs)
+
+
+@nox.session(default=False)
 def coverage(session: nox.Session) -> None:
     """All fast tests with branch coverage, processes included."""
     newest(session)

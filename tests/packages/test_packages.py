@@ -1,0 +1,104 @@
+"""What is published: the same bytes from the same sources, complete, and enough to run from."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from email.message import Message
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NAMES = ["ollama_router_cli", "ollama_router_core", "ollama_router_server"]
+
+pytestmark = pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
+
+
+def build(folder: Path, *, mask: int) -> Path:
+    """Build all packages from a copy of the sources, whose files are as new as the copy."""
+    shutil.copytree(
+        ROOT / "packages",
+        folder / "packages",
+        ignore=shutil.ignore_patterns("__pycache__"),
+        copy_function=shutil.copyfile,
+    )
+    for name in ("pyproject.toml", "uv.lock"):
+        shutil.copyfile(ROOT / name, folder / name)
+    command = ["uv", "build", "--all-packages", "--quiet", "--out-dir", str(folder / "dist")]
+    done = subprocess.run(command, cwd=folder, umask=mask, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder / "dist"
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wheels and sdists."""
+    return build(tmp_path_factory.mktemp("first"), mask=0o022)
+
+
+def wheel(dist: Path, name: str) -> Path:
+    """The wheel of one package."""
+    (found,) = dist.glob(f"{name}-*.whl")
+    return found
+
+
+def metadata(path: Path) -> Message:
+    """What an index shows of a wheel."""
+    with zipfile.ZipFile(path) as archive:
+        (name,) = (each for each in archive.namelist() if each.endswith(".dist-info/METADATA"))
+        return Parser().parsestr(archive.read(name).decode())
+
+
+def test_two_builds_are_the_same_to_the_last_bit(dist: Path, tmp_path: Path) -> None:
+    """Whenever, wherever and by whom it is built: nobody has to trust who built it."""
+    again = build(tmp_path, mask=0o077)
+    files = sorted(path.name for path in dist.iterdir() if path.suffix in {".whl", ".gz"})
+    assert len(files) == 2 * len(NAMES)
+    assert all((dist / name).read_bytes() == (again / name).read_bytes() for name in files)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metadata_are_complete(dist: Path, name: str) -> None:
+    """Licence, Pythons, summary and description; one version for all three."""
+    found = metadata(wheel(dist, name))
+    assert found["License-Expression"] == "MIT"
+    assert found["License-File"] == "LICENSE"
+    assert found["Requires-Python"] == ">=3.11"
+    assert found["Summary"]
+    assert found["Description-Content-Type"] == "text/markdown"
+    assert len(str(found.get_payload())) > 200
+    assert "Typing :: Typed" in found.get_all("Classifier", [])
+    assert found["Version"] == metadata(wheel(dist, NAMES[0]))["Version"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_file_of_a_package_is_in_it(dist: Path, name: str) -> None:
+    """Templates, style sheets and migrations as well as modules, in the wheel and in the sdist."""
+    source = ROOT / "packages" / name / "src"
+    wanted = {str(path.relative_to(source)) for path in source.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert f"{name}/py.typed" in wanted
+    with zipfile.ZipFile(wheel(dist, name)) as archive:
+        assert wanted <= set(archive.namelist())
+    (sdist,) = dist.glob(f"{name}-*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        assert wanted <= {each.partition("/src/")[2] for each in archive.getnames()}
+
+
+def test_the_demonstration_runs_from_the_built_files_alone(dist: Path, tmp_path: Path) -> None:
+    """In an environment of its own, far from the sources."""
+    cli, *others = (str(wheel(dist, name)) for name in NAMES)
+    dropped = ("OROUTER_", "OLLAMA_", "PYTHON", "VIRTUAL_ENV", "UV_PROJECT")
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+    command = ["uvx", "--isolated", "--from", cli, *(word for each in others for word in ("--with", each))]
+    done = subprocess.run(
+        [*command, "orouter", "demo", "--once"],
+        cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "X-Router-Server: small" in done.stdout
+    assert list(tmp_path.iterdir()) == []

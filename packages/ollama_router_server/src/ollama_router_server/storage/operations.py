@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import msgspec
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.errors import Overloaded, RouterError
@@ -111,6 +111,8 @@ class OperationStore:
 
     async def take_over(self, *, seen_before: float) -> tuple[Operation, ...]:
         """Take what no process has given a sign of life for since then (seconds since 1970)."""
+        if not await self._database.read(_select, _lost(seen_before), 1):
+            return ()  # looking is no write
         return await self._database.write(_take_over, seen_before, self._clock.wall())
 
 
@@ -134,19 +136,22 @@ def _save(
     return bool(connection.execute(changed).scalar_one_or_none())
 
 
-def _select(connection: Connection, condition: object, limit: int) -> tuple[Operation, ...]:
+def _select(connection: Connection, condition: ColumnElement[bool] | None, limit: int) -> tuple[Operation, ...]:
     query = select(operations).order_by(operations.c.created_at.desc(), operations.c.id.desc()).limit(limit)
     if condition is not None:
-        query = query.where(condition)  # type: ignore[arg-type]  # one of ours
+        query = query.where(condition)
     return tuple(
         Operation(**{**row, "targets": _decode(row["targets"])}) for row in connection.execute(query).mappings()
     )
 
 
+def _lost(seen_before: float) -> ColumnElement[bool]:
+    return operations.c.finished_at.is_(None) & (operations.c.seen_at < seen_before)
+
+
 def _take_over(connection: Connection, seen_before: float, now: float) -> tuple[Operation, ...]:
     columns = operations.c
-    lost = columns.finished_at.is_(None) & (columns.seen_at < seen_before)
-    found = _select(connection, lost, MOST_UNFINISHED)
+    found = _select(connection, _lost(seen_before), MOST_UNFINISHED)
     ids = [operation.id for operation in found]
     connection.execute(update(operations).where(columns.id.in_(ids)).values(seen_at=now))
     return tuple(replace(operation, seen_at=now) for operation in found)

@@ -74,7 +74,7 @@ class ModelLoader:
         body = json.dumps({"model": request.route.model_text, "keep_alive": 0}).encode()
         status, answer = await self._ask(server, body)
         if status == 200 and request.route.model is not None:
-            self._fleet.update(server, partial(observe_unloaded, name=request.route.model))
+            self._fleet.update(server, partial(observe_unloaded, name=request.route.model, now=self._fleet.now()))
         self._fleet.measure_soon(server)
         return None if status == 200 else words_of(status, self._targets[server].redact(answer))
 

@@ -143,11 +143,12 @@ if stirred then redis.call('PUBLISH', prefix .. 'stirred', member) end
 local answer = {ok = true, now = now, fence = fence, results = results}
 if not look then return cjson.encode(answer) end
 
-local elsewhere = {}
+local elsewhere, mine, held = {}, {}, redis.call('HGETALL', prefix .. 'by:' .. member)
+for i = 1, #held, 2 do mine[held[i]] = tonumber(held[i + 1]) end
 for _, scope in ipairs({'server', 'user', 'reserved'}) do
   local rows, found = redis.call('HGETALL', sums(scope)), {}
   for i = 1, #rows, 2 do
-    local others = tonumber(rows[i + 1]) - own(scope, rows[i])
+    local others = tonumber(rows[i + 1]) - (mine[scope .. ':' .. rows[i]] or 0)
     if others > 0 then found[rows[i]] = others end
   end
   elsewhere[scope] = found

@@ -25,6 +25,8 @@ _FIGURES = "figures"
 _UNDER_WAY = "under_way"
 _BEAT = 0.25
 _PUBLISH = 1.0
+_SOONEST = 0.02
+"""Seconds between two beats at least, however often something is worth knowing."""
 
 _log = structlog.get_logger(__name__)
 
@@ -106,6 +108,7 @@ class WorkerSync:
                 async with asyncio.timeout(_BEAT):
                     await self._soon.wait()
             self._soon.clear()
+            await asyncio.sleep(max(0.0, now + _SOONEST - self._clock.monotonic()))
 
     def _publish(self) -> None:
         self._coordination.publish(json.dumps({_FIGURES: self._own(), _UNDER_WAY: self._under_way()}).encode())

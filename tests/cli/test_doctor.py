@@ -67,6 +67,20 @@ def test_a_running_router_is_asked(tmp_path):
     assert (absent["severity"], absent["mend"]) == ("warning", "orouter serve")
 
 
+@pytest.mark.parametrize(("status", "severity"), [(200, "warning"), (503, "error")])
+def test_what_troubles_a_router_is_told(cli, servers, tmp_path, respx_mock, status, severity):
+    """In the words of its `/health`; an error where it takes no requests."""
+    path = tmp_path / "orouter.yml"
+    path.write_text(f"{path.read_text()}proxy_port: 1\n")
+    problem = "the store of coordination does not answer"
+    respx_mock.get("http://127.0.0.1:1/readyz").respond(status)
+    respx_mock.get("http://127.0.0.1:1/health").respond(json={"problems": [problem]})
+    respx_mock.route(path="/api/version").pass_through()
+    (finding,) = found(cli("doctor", "--json"), "router")
+    assert finding["severity"] == severity
+    assert problem in finding["reason"]
+
+
 def test_a_database_is_judged_without_being_made(cli, servers, tmp_path):
     """None yet is fine; one that others can read is a warning with the command."""
     assert found(cli("doctor", "--json"), "database")[0]["severity"] == "ok"

@@ -10,7 +10,7 @@ from ollama_router_cli.arguments.options import SharedOptions, command_group, ex
 from ollama_router_cli.rendering.streams import print_json
 from ollama_router_cli.rendering.tables import print_table
 from ollama_router_cli.sources.machine_findings import machine_findings
-from ollama_router_cli.sources.server_findings import router_finding, server_findings
+from ollama_router_cli.sources.server_findings import router_findings, server_findings
 from ollama_router_cli.sources.settings import read_settings
 from ollama_router_server.system import SystemClock
 
@@ -32,7 +32,7 @@ def doctor(*, shared: SharedOptions) -> None:
     settings = read_settings(shared.config, shared.environment)
     findings = [
         *machine_findings(settings, now=SystemClock().wall()),
-        router_finding(settings),
+        *router_findings(settings),
         *server_findings(settings),
     ]
     failed = any(finding.severity == "error" for finding in findings)

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from ollama_router_cli.sources.findings import Finding
+from ollama_router_cli.sources.findings import Finding, Severity
 from ollama_router_cli.sources.router import own_trust
 from ollama_router_cli.sources.servers import look
 from ollama_router_cli.sources.settings import Settings
@@ -15,7 +15,7 @@ from ollama_router_core.config import Server
 from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_server.system import SystemClock
 
-__all__ = ["clock_difference", "router_finding", "server_findings"]
+__all__ = ["clock_difference", "router_findings", "server_findings"]
 
 _TOLERATED = 30.0  # seconds between two clocks
 _PATIENCE = 3.0
@@ -33,18 +33,24 @@ def server_findings(settings: Settings) -> Iterator[Finding]:
     yield from _versions(up)
 
 
-def router_finding(settings: Settings) -> Finding:
-    """Ask the running router of this config whether it takes requests."""
-    url = f"{settings.router_url}/readyz"
+def router_findings(settings: Settings) -> Iterator[Finding]:
+    """Ask the running router of this config whether it takes requests, and what troubles it, its store included."""
+    url = settings.router_url
     try:
-        answer = httpx.get(url, timeout=_PATIENCE, verify=own_trust(settings), trust_env=False)
-    except httpx.HTTPError as error:
-        reason = f"no router answers at {settings.router_url} ({type(error).__name__})"
-        return Finding(subject="router", severity="warning", reason=reason, mend="orouter serve")
-    if answer.is_success:
-        return Finding(subject="router", severity="ok", reason=f"takes requests at {settings.router_url}")
-    reason = f"{url} answers {answer.status_code}: {answer.text[:200].strip()}"
-    return Finding(subject="router", severity="error", reason=reason, mend="orouter status")
+        with httpx.Client(timeout=_PATIENCE, verify=own_trust(settings), trust_env=False) as client:
+            ready = client.get(f"{url}/readyz")
+            problems = client.get(f"{url}/health").json()["problems"] or (
+                [] if ready.is_success else [ready.text[:200]]
+            )
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        reason = f"no router answers at {url} ({type(error).__name__})"
+        yield Finding(subject="router", severity="warning", reason=reason, mend="orouter serve")
+        return
+    if ready.is_success and not problems:
+        yield Finding(subject="router", severity="ok", reason=f"takes requests at {url}")
+    severity: Severity = "warning" if ready.is_success else "error"
+    for problem in problems:
+        yield Finding(subject="router", severity=severity, reason=f"{url}: {problem}", mend="orouter status")
 
 
 def clock_difference(date: str | None, *, sent: float, received: float) -> float | None:

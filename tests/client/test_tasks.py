@@ -58,19 +58,18 @@ CHAT = b'{"model": "llama3.1:8b", "messages": [], "stream": false}'
 
 
 def test_a_call_waits_writes_and_leaves_a_record(state: State, sink: MemorySink) -> None:
-    """Head, piece, end: output comes before the next wait, and the record when all is over."""
+    """A whole answer's pieces, its head, its body: output comes before the next wait, the record when all is over."""
     call = _call(state, "POST", "/api/chat", CHAT)
     wait = call.resume()
     assert isinstance(wait, AwaitHead)
     upstream: Any = wait.upstream
     assert (upstream.request.target, upstream.request.body) == ("/api/chat", CHAT)
     upstream.status, upstream.headers = 200, [(b"content-type", b"application/json")]
-    head = call.resume(True)
-    assert isinstance(head, WriteHead)
-    assert isinstance(call.advance(), Receive)
-    assert call.resume(Piece(b"{}", complete=False)) == b"{}"
-    assert isinstance(call.advance(), Receive)
-    assert isinstance(call.resume(Piece(b"", complete=True)), Release)
+    assert isinstance(call.resume(True), Receive)
+    assert isinstance(call.resume(Piece(b"{}", complete=False)), Receive)
+    assert isinstance(call.resume(Piece(b"", complete=True)), WriteHead)
+    assert call.advance() == b"{}"
+    assert isinstance(call.advance(), Release)
     assert not sink.records
     assert call.resume() is None
     assert [(row.status, row.bytes_out) for row in sink.records] == [(200, 2)]

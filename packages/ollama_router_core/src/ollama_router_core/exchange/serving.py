@@ -15,7 +15,7 @@ from ollama_router_core.api.forwarded import is_forwarded, match_forwarded
 from ollama_router_core.api.ollama_errors import SERVER_BUSY
 from ollama_router_core.api.requests import ParsedRequest, parse_request
 from ollama_router_core.api.wrong_addresses import base_url, clean_path, meant_endpoint
-from ollama_router_core.errors import BodyTooLarge, Overloaded, UnknownRoute, UnsupportedEncoding
+from ollama_router_core.errors import BodyTooLarge, Overloaded, UnknownRoute, UnsupportedEncoding, UpstreamError
 from ollama_router_core.exchange.access import (
     charge,
     check_granted_model,
@@ -246,6 +246,9 @@ def _serve_best(environment: Environment, context: RequestContext, request: Pars
             note_answered(environment, answer.destination.name, request, answer.status)
             steps = _relaying(environment, context, request, answer)
             yield from keeping(environment, context, request, steps) if context.keeps_answer else steps
+        except UpstreamError as error:
+            context.error = error  # which the breaker learns from
+            raise
         finally:
             yield from release(environment, context, answer)
     finally:

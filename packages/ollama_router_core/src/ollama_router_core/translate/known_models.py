@@ -55,7 +55,8 @@ _ROWS: tuple[tuple[str, KnownModel], ...] = (
     ("grok-3-mini*", KnownModel(_THINKS, 131_072)),
     ("grok-*", KnownModel(_TEXT, 131_072)),
 )
-"""Read from the providers' pages of models; the first row that matches holds."""
+"""As families of models are known, unchecked against the providers' pages of today: a hint for lists, on which no request
+depends. The first row that matches holds."""
 
 
 @lru_cache(maxsize=1024)

@@ -55,8 +55,8 @@ _ROWS: tuple[tuple[str, KnownModel], ...] = (
     ("grok-3-mini*", KnownModel(_THINKS, 131_072)),
     ("grok-*", KnownModel(_TEXT, 131_072)),
 )
-"""As families of models are known, unchecked against the providers' pages of today: a hint for lists, on which no request
-depends. The first row that matches holds."""
+"""As families of models are known, unchecked against today's pages: a hint for lists, on which no request depends. The
+first row that matches holds."""
 
 
 @lru_cache(maxsize=1024)

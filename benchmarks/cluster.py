@@ -60,6 +60,7 @@ defaults
   retries 3
   retry-on conn-failure
   option redispatch 1
+  option http-server-close
 frontend all
   bind 127.0.0.1:{port}
   default_backend routers

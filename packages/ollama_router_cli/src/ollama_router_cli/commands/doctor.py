@@ -24,7 +24,7 @@ app = command_group()
 )
 @takes_shared_options
 def doctor(*, shared: SharedOptions) -> None:
-    """Look at config, certificate, database, disk, open files, the router and its servers; nothing is changed.
+    """Look for what is wrong: config, database, this machine, servers. Nothing is changed.
 
     Each finding has a severity, a reason and the command that mends it. Exit code 1 if one is an error. Run it on the
     router's machine, as its user.

@@ -198,6 +198,7 @@ def test_a_lame_duck_still_answers(tmp_path: Path) -> None:
         assert kept.post("/api/chat", json=CHAT).status_code == 200
         router.running.process.send_signal(signal.SIGTERM)
         wait_until(lambda: router.admin("/readyz").status_code == 503, "it is no longer ready")
+        wait_until(lambda: "connection" in kept.post("/api/chat", json=CHAT).headers, "connections are to end")
         answers = [kept.post("/api/chat", json=CHAT), kept.post("/api/chat", json=CHAT)]
         assert [(one.status_code, one.headers["connection"]) for one in answers] == [(200, "close")] * 2
         router.running.process.send_signal(signal.SIGTERM)  # asked twice: at once

@@ -86,22 +86,22 @@ async def test_unknown_routes_pass_where_the_operator_lets_them(tmp_path: Path) 
         running_router(
             tmp_path,
             {"other": server_entry(other), "one": server_entry(sim, priority=2)},
-            forward_unknown=["/v1/rerank", "/api/x/..."],
+            forward_unknown=["/v1/classify", "/api/x/..."],
         ) as router,
         router.client() as client,
     ):
-        sim.misbehave(Answer(status=200, body=b'{"results": []}', content_type="application/json"), path="/v1/rerank")
+        sim.misbehave(Answer(status=200, body=b'{"results": []}', content_type="application/json"), path="/v1/classify")
         sim.misbehave(Answer(status=200, body=b"{}", content_type="application/json"), path="/api/x/y")
         raw = b'{"model": "llama3.1:8b", "query": "q",  "documents": ["d"]}'
-        rerank = await client.post("/v1/rerank?a=b", content=raw)
+        rerank = await client.post("/v1/classify?a=b", content=raw)
         below = await client.post("/api/x/y", json={"model": "llama3.1:8b"})
-        assert [bytes(one.body) for one in sim.requests_to("/v1/rerank")] == [raw]
-        assert sim.requests_to("/v1/rerank")[0].target == "/v1/rerank?a=b"
+        assert [bytes(one.body) for one in sim.requests_to("/v1/classify")] == [raw]
+        assert sim.requests_to("/v1/classify")[0].target == "/v1/classify?a=b"
         refused = [
             (await client.post(path, json={"model": "llama3.1:8b"})).status_code
             for path in ("/v1/other", "/api/x", "/api/x/%2e%2e", "/api/x//y", "/api/x/a%2Fb")
         ]
-        nameless = await client.post("/v1/rerank", json={})
+        nameless = await client.post("/v1/classify", json={})
         deleting = await client.request("DELETE", "/api/x/y", json={"model": "llama3.1:8b"})
     assert (rerank.status_code, rerank.json(), below.status_code) == (200, {"results": []}, 200)
     assert rerank.headers["x-router-server"] == "one"

@@ -197,8 +197,11 @@ async def test_loads_and_evictions_are_counted(tmp_path: Path) -> None:
             one = frozenset({"one"})
             return found["orouter_cold_loads_total", one], found["orouter_evictions_total", one], deciding
 
-        for name in ("llama3.1:8b", "llama3.1:8b", "qwen2.5:7b"):
+        for name in ("llama3.1:8b", "llama3.1:8b"):
             assert (await alice.post("/api/chat", json={**CHAT, "model": name})).status_code == 200
+        fleet = router.services.fleet
+        await eventually(lambda: any(row.size for row in fleet.servers["one"].loaded.values()))
+        assert (await alice.post("/api/chat", json={**CHAT, "model": "qwen2.5:7b"})).status_code == 200
 
         async def seen() -> bool:
             return await counted() == (2, 1, 3)

@@ -84,6 +84,9 @@ async def list_users(users: UserStore, request: Request) -> UserPage:
     Raises:
         InvalidBody: a parameter cannot be meant.
     """
+    for name, value in request.params.items():
+        if isinstance(value, list):
+            raise InvalidBody(f"{name} is given more than once")
     role, active = request.get_param("role") or None, request.get_param("active") or None
     if role is not None and role not in get_args(Role):
         raise InvalidBody(f"role must be one of {', '.join(get_args(Role))}")

@@ -49,6 +49,7 @@ class RouterServer(uvicorn.Server):
         self._notifier = notifier
         self._services = services
         self._accepting = accepting
+        self._asked_twice = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, then report it."""
@@ -87,7 +88,7 @@ class RouterServer(uvicorn.Server):
         """Wait, but not once somebody has asked twice; uvicorn's flags tell nobody that they changed."""
         now = self._services.clock.monotonic
         end = now() + seconds
-        while not (condition() or self.force_exit or now() >= end):  # noqa: ASYNC110 - see above
+        while not (condition() or self._asked_twice or now() >= end):  # noqa: ASYNC110 - see above
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _end_after(self, grace: float) -> None:
@@ -110,6 +111,7 @@ class RouterServer(uvicorn.Server):
         """
         if sig == signal.SIGINT and self._services.shared:
             return
+        self._asked_twice = self.should_exit
         self._services.draining = True
         if self._notifier is not None:
             self._notifier.stopping()

@@ -22,8 +22,10 @@ from ollama_router_server.storage.log_filter import Cursor, Ending, LogFilter
 __all__ = ["CancelResource", "RequestResource", "RequestsResource", "find_request", "list_requests"]
 
 _ID = re.compile(r"[0-9a-f]{28}")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _CURSOR = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)-([0-9a-f]{28})")
 _MOST: Final = 200
+_LARGEST: Final = 2**52
 _AROUND: Final = 10.0
 """Seconds by which a request's start and the time in its id may differ."""
 
@@ -115,13 +117,10 @@ class CancelResource:
 
 def _number(request: Request, name: str) -> float | None:
     text = request.get_param(name)
-    if text in {None, ""}:
+    if not text:
         return None
-    try:
-        number = float(str(text))
-    except ValueError:
-        number = math.nan
-    if not 0 <= number <= 2**52:
+    number = float(text) if _NUMBER.fullmatch(text) else math.inf
+    if number > _LARGEST:
         raise InvalidBody(f"{name} must be a number that is not negative")
     return number
 

@@ -86,12 +86,12 @@ def tests(session: nox.Session, resolution: str) -> None:
     """All fast tests but those of `docs`, with the newest and with the oldest versions that the packages allow.
 
     With the oldest ones each test of the relay runs in one of the ways that an exchange can be run, and the files in
-    deploy/, which do not depend on versions, are left to the newest.
+    deploy/ and the benchmarks, which do not depend on versions, are left to the newest.
     """
     newest(session, resolution)
     oldest = resolution == "lowest-direct"
     chosen = [f"--exchange-modes={'one' if oldest else 'all'}", "--ignore=tests/docs"]
-    chosen += ["--ignore=tests/deploy"] if oldest else []
+    chosen += ["--ignore=tests/deploy", "--ignore=tests/benchmarks"] if oldest else []
     session.run("pytest", "-m", "not e2e", *chosen, *PARALLEL, *ONCE_MORE, *session.posargs)
 
 

@@ -206,7 +206,7 @@ def sdk(session: nox.Session) -> None:
     session.chdir("tests/sdk/js")
     session.run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", external=True)
     session.chdir("../../..")
-    session.run("pytest", "tests/sdk", *session.posargs)
+    session.run("pytest", "tests/sdk", *ONCE_MORE, *session.posargs)
 
 
 @nox.session(default=False)
@@ -224,7 +224,7 @@ def agents(session: nox.Session) -> None:
     if old_enough := [version for version in ("3.12", "3.11") if installed(version)]:
         session.run_install("uv", "venv", "--clear", "--python", old_enough[0], str(folder / "aider"))
         session.run_install("uv", "pip", "install", "--python", str(folder / "aider"), "aider-chat==0.86.2")
-    chosen = session.posargs or ["tests/agents", "-n", "2", "--dist", "worksteal"]
+    chosen = session.posargs or ["tests/agents", "-n", "2", "--dist", "worksteal", *ONCE_MORE]
     session.run("pytest", *chosen, env={"AGENTS_FOLDER": str(folder)})
 
 
@@ -236,7 +236,7 @@ def browser(session: nox.Session) -> None:
     session.chdir("tests/browser")
     session.run("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", external=True)
     session.chdir("../..")
-    session.run("pytest", "tests/browser", *session.posargs)
+    session.run("pytest", "tests/browser", *ONCE_MORE, *session.posargs)
 
 
 @nox.session
@@ -244,7 +244,7 @@ def client_sdk(session: nox.Session) -> None:
     """The clients that people use, routed from inside a program, LangChain's and LlamaIndex's among them; no proxy."""
     newest(session)
     session.install("langchain-ollama>=1.1", "llama-index-llms-ollama>=0.11")
-    session.run("pytest", "tests/client_sdk", *session.posargs)
+    session.run("pytest", "tests/client_sdk", *ONCE_MORE, *session.posargs)
 
 
 @nox.session

@@ -55,5 +55,6 @@ def test_it_answers_as_it_says(case: Any, router: RunningRouter) -> None:
     """
     headers = {"Authorization": f"Bearer {router.admin_token}"}
     answer = case.call(base_url=router.url, headers=headers, timeout=60)
-    if answer.status_code not in {BODY_TOO_LARGE, NO_SERVER_UP}:
+    nothing_up = answer.status_code == NO_SERVER_UP and case.path == "/router/operations"
+    if answer.status_code != BODY_TOO_LARGE and not nothing_up:
         case.validate_response(answer, excluded_checks=EXCLUDED)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Request, async_playwright
 
 from support.router import RunningRouter
 
@@ -45,20 +47,40 @@ class Watched:
         self.page = page
         self.base = base
         self.problems: list[str] = []
-        self.requests: list[str] = []
+        self.asked: list[Request] = []
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("dialog", lambda dialog: self.problems.append(f"dialog {dialog.message}"))
         page.on("console", lambda said: self.problems.append(said.text) if "Content Security" in said.text else None)
-        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("request", self._note)
 
     async def open(self, path: str) -> None:
         """Open a page of the console."""
         await self.page.goto(f"{self.base}/console/{path}")
 
+    def _note(self, request: Request) -> None:
+        self.asked.append(request)
+
+    async def packed(self, path: str) -> tuple[int, int]:
+        """Bytes, packed, and number of all files that opening a page asks for.
+
+        Each is asked for once more: what a browser keeps of an answer is gone as soon as its page asks again.
+        """
+        self.asked.clear()
+        await self.open(path)
+        opened = list(self.asked)
+        return sum([len(gzip.compress(await self._again(request))) for request in opened]), len(opened)
+
+    async def _again(self, request: Request) -> bytes:
+        headers = {name: value for name, value in (await request.all_headers()).items() if name != "if-none-match"}
+        async with httpx.AsyncClient(trust_env=False) as client:  # a name of the browser alone is in `Host`
+            answer = await client.get(request.url.replace("//gpu-box:", "//127.0.0.1:"), headers=headers)
+        assert answer.is_success, (request.url, answer.status_code)
+        return answer.content
+
     @property
     def foreign(self) -> list[str]:
         """Requests that went elsewhere than to the router."""
-        return [url for url in self.requests if not url.startswith(self.base)]
+        return [request.url for request in self.asked if not request.url.startswith(self.base)]
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ Sizes and counts hold as written; times are printed with `-s`, as a machine that
 from __future__ import annotations
 
 import asyncio
-import gzip
 import statistics
 import sys
 from collections.abc import AsyncIterator
@@ -38,13 +37,9 @@ def told(text: str) -> None:
 
 async def weight(watched: Watched, path: str) -> tuple[int, int, int, float]:
     """Packed bytes, files and elements of a page that nothing is cached of, and milliseconds to its first paint."""
-    answers: list[asyncio.Task[bytes]] = []
-    watched.requests.clear()
-    watched.page.on("response", lambda answer: answers.append(asyncio.ensure_future(answer.body())))
-    await watched.open(path)
-    size = sum([len(gzip.compress(await body)) for body in list(answers)])
+    size, files = await watched.packed(path)
     nodes: int = await watched.page.evaluate("document.querySelectorAll('*').length")
-    return size, len(watched.requests), nodes, await watched.page.evaluate(PAINT)
+    return size, files, nodes, await watched.page.evaluate(PAINT)
 
 
 @asynccontextmanager

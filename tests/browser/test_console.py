@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import gzip
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -230,11 +228,7 @@ async def test_two_hundred_servers_fit_on_a_page(browser: Browser, tmp_path: Pat
 
 
 async def _is_light(watched: Watched, path: str) -> None:
-    sizes: list[asyncio.Task[bytes]] = []
-    watched.requests.clear()
-    watched.page.on("response", lambda answer: sizes.append(asyncio.ensure_future(answer.body())))
-    await watched.open(path)
-    assert len(watched.requests) <= 12
-    bodies = [len(gzip.compress(await body)) for body in sizes]
-    assert sum(bodies) <= 61_440, (path, bodies)
+    size, files = await watched.packed(path)
+    assert files <= 12, path
+    assert size <= 61_440, path
     assert await watched.page.evaluate("document.querySelectorAll('*').length") <= 6_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,11 @@ MUTATED = {
 # Of Python, tried by `nox -s agents` and named with their versions in docs/clients.
 AGENT_LIBRARIES = ("langchain-openai==1.7.4", "langchain-anthropic==1.7.10", "langchain-ollama==1.1.0")
 AGENT_LIBRARIES += ("llama-index-llms-ollama==0.11.0", "pydantic-ai-slim[openai]==2.68.0")
+
+# A test that starts a process imports a thousand modules in it: compiled once, and not each time, where the environment
+# says otherwise.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["UV_COMPILE_BYTECODE"] = "1"
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"

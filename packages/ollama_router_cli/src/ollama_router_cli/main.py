@@ -5,10 +5,12 @@ A command's module is imported when the command runs, so that `orouter --help` i
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
 from importlib.metadata import version
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -47,6 +49,16 @@ COMMANDS = {
 """Each command and its purpose, in the order of `--help`; its module in `commands` has the same name."""
 
 
+def _module_of(command: str) -> ModuleType:
+    """Import a command without collections of garbage, of which an import makes none: a fifth of its time."""
+    gc.disable()
+    try:
+        return import_module(f"ollama_router_cli.commands.{command}")
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 class _Commands(TyperGroup):
     """Load commands on demand; turn errors into one text on standard error and exit code 1."""
 
@@ -61,7 +73,7 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        command = typer.main.get_command(import_module(f"ollama_router_cli.commands.{cmd_name}").app)
+        command = typer.main.get_command(_module_of(cmd_name).app)
         command.name = cmd_name
         return command
 

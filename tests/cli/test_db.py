@@ -52,3 +52,10 @@ def test_no_password_is_shown(cli):
     failed = cli("db", "copy", "--to", "postgresql://router:hunter2@127.0.0.1:1/router")
     assert failed.code == 1
     assert "hunter2" not in failed.out + failed.err
+
+
+def test_a_downgrade_is_confirmed_and_there_is_nothing_before_the_first(cli):
+    """Something else than the word changes nothing."""
+    cli("users", "create", "alice")
+    assert "nothing was changed" in cli("db", "downgrade", stdin="no\n").err
+    assert "none before it" in cli("db", "downgrade", "--yes").err

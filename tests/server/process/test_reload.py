@@ -62,7 +62,7 @@ def test_a_changed_file_holds_in_every_process(tmp_path, workers):
 
 
 def test_a_bad_file_is_reported_and_the_old_config_stays(tmp_path):
-    """Every problem is in the log and the status page; requests go on; a mended file is taken up."""
+    """Every problem is in the log and the status page; requests go on; a mended file is taken up, and is a version."""
     with (
         SimulatorThread(models=[MODEL]) as simulator,
         served(tmp_path, {"a": entry(simulator)}, "--workers", "2") as router,
@@ -75,10 +75,14 @@ def test_a_bad_file_is_reported_and_the_old_config_stays(tmp_path):
         assert "routing_stratgy" in told
         assert {server_of(client) for client in clients.values()} == {"a"}
         wait_until(lambda: bool(router.admin("/router/status").json()["config_problem"]), "the status page")
+        ready = router.admin("/readyz")
+        assert (ready.status_code, ready.text) == (200, "ready; the config file has problems and was not applied")
         write(router, servers={"a": entry(simulator)}, routing_strategy="least_loaded")
         wait_until(lambda: bool(events(router, "config_reloaded")), "the mended file")
         assert events(router, "config_reloaded")[0]["changed"] == ["routing_strategy"]
         assert router.admin("/router/status").json()["config_problem"] is None
+        kept = router.orouter.json("config", "history")["versions"]
+        assert [(one["version"], one["changed"]) for one in kept] == [(2, ["routing_strategy"]), (1, None)]
 
 
 def test_sighup_reads_the_config_at_once_and_the_log_names_no_value(tmp_path):

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 import stat
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection
 
 from ollama_router_core.errors import ConfigError, StorageUnavailable
-from ollama_router_server.storage import migrations
+from ollama_router_server.storage import migrations, upgrade
 from ollama_router_server.storage.database import Database, create_sqlite_file
 from ollama_router_server.storage.schema import metadata
 from ollama_router_server.storage.upgrade import (
     SchemaState,
     check_database,
+    downgrade_database,
     known_revisions,
     migrate,
     prepare_database,
@@ -172,6 +175,87 @@ async def test_a_development_version_s_database_is_refused_with_a_way_out(
     for refuse in (upgrade_database, prepare_database):
         with pytest.raises(ConfigError, match=r"development version.*create the users again"):
             await refuse(database_url)
+
+
+NEXT = """\
+import sqlalchemy as sa
+from alembic import op
+
+revision = "{name}"
+down_revision = "0001_first_release"
+branch_labels = None
+depends_on = None
+
+
+def upgrade():
+    op.add_column("users", sa.Column("colour", sa.String(8), nullable=True))
+
+
+def downgrade():
+    op.drop_column("users", "colour")
+"""
+
+
+@contextmanager
+def next_release(folder: Path, name: str) -> Iterator[None]:
+    """Be the release whose newest revision has this name."""
+    with pytest.MonkeyPatch.context() as patch:
+        shutil.copytree(upgrade._MIGRATIONS, folder / name)
+        (folder / name / "versions" / f"v{name}.py").write_text(NEXT.replace("{name}", name))
+        patch.setattr(upgrade, "_MIGRATIONS", folder / name)
+        yield
+
+
+async def columns_of_users(url: str) -> set[str]:
+    """What the table of users has."""
+    database = Database(url)
+    found = await database.read(lambda connection: inspect(connection).get_columns("users"))
+    await database.aclose()
+    return {column["name"] for column in found}
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+async def test_a_revision_that_only_adds_is_shared_and_taken_back(
+    tmp_path: Path, engine: str, request: pytest.FixtureRequest
+) -> None:
+    """The release before starts on it and leaves it alone; the newer one takes it back, and what it added goes."""
+    url = sqlite_url(tmp_path / "r.sqlite3") if engine == "sqlite" else request.getfixturevalue("empty_postgresql")
+    await upgrade_database(url)
+    with next_release(tmp_path, "0002_colours_expand"):
+        assert (await upgrade_database(url)).up_to_date
+    state = await prepare_database(url)
+    assert (state.current, state.usable, state.up_to_date) == ("0002_colours_expand", True, False)
+    assert "colour" in await columns_of_users(url)
+    with pytest.raises(ConfigError, match="orouter db downgrade --to 0001_first_release"):
+        await downgrade_database(url)
+    with next_release(tmp_path / "again", "0002_colours_expand"):
+        assert (await downgrade_database(url)).current == NEWEST
+    assert "colour" not in await columns_of_users(url)
+    assert (await prepare_database(url)).up_to_date
+
+
+async def test_a_revision_that_takes_away_is_refused_with_the_way_back(tmp_path: Path) -> None:
+    """By a release that may still need what is gone; the text has the command."""
+    url = sqlite_url(tmp_path / "router.sqlite3")
+    await upgrade_database(url)
+    with next_release(tmp_path, "0002_less"):
+        await upgrade_database(url)
+    with pytest.raises(ConfigError, match="with that one run: orouter db downgrade --to 0001_first_release"):
+        await prepare_database(url)
+
+
+async def test_there_is_nothing_before_the_first_revision(tmp_path: Path) -> None:
+    """Nor is a revision that is not earlier one to go back to; a missing file is not made."""
+    url = sqlite_url(tmp_path / "router.sqlite3")
+    with pytest.raises(StorageUnavailable):
+        await downgrade_database(url)
+    await upgrade_database(url)
+    with pytest.raises(ConfigError, match="none before it"):
+        await downgrade_database(url)
+    with next_release(tmp_path, "0002_colours_expand"):
+        await upgrade_database(url)
+        with pytest.raises(ConfigError, match="those are 0001_first_release"):
+            await downgrade_database(url, "0003_more")
 
 
 async def test_checking_creates_nothing(tmp_path: Path) -> None:

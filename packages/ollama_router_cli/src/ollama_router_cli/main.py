@@ -25,7 +25,7 @@ COMMANDS = {
     "connect": "Let ollama and other clients without tokens use a router.",
     "demo": "See the router at work on two simulated servers.",
     "init": "Write a short config file.",
-    "config": "Check, show and explain the config.",
+    "config": "Check, show and explain the config; go back to an earlier one.",
     "users": "Create, list and change users.",
     "groups": "Create, list and change groups of users.",
     "route": "Ask which server would get a request, and why.",
@@ -44,7 +44,7 @@ COMMANDS = {
     "top": "Watch servers, models, the queue and active requests.",
     "logs": "Read the request log.",
     "audit": "Read who changed what.",
-    "db": "Check, upgrade, copy, back up and restore the database.",
+    "db": "Check, upgrade, downgrade, copy, back up and restore the database.",
 }
 """Each command and its purpose, in the order of `--help`; its module in `commands` has the same name."""
 

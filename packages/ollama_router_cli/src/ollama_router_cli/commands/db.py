@@ -1,4 +1,4 @@
-"""`orouter db`: check, upgrade, copy, back up and restore the database."""
+"""`orouter db`: check, upgrade, downgrade, copy, back up and restore the database."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ollama_router_server.storage.copying import back_up_database, copy_database
 from ollama_router_server.storage.database import describe_url
 from ollama_router_server.storage.database_status import DatabaseStatus, database_status
 from ollama_router_server.storage.table_copies import CopiedTable
-from ollama_router_server.storage.upgrade import SchemaState, check_database, upgrade_database
+from ollama_router_server.storage.upgrade import SchemaState, check_database, downgrade_database, upgrade_database
 from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
 
-app = command_group("Check, upgrade, copy, back up and restore the database.")
+app = command_group("Check, upgrade, downgrade, copy, back up and restore the database.")
 
 _FromOption = Annotated[str | None, typer.Option("--from", metavar="URL", help="Source. Default: the database in use.")]
 _ToOption = Annotated[str, typer.Option("--to", metavar="URL", help="Target: a new or empty database.")]
@@ -48,6 +48,31 @@ def upgrade(*, shared: SharedOptions) -> None:
     )
 
 
+@app.command(epilog=examples("orouter db downgrade", "orouter db downgrade --to 0001_first_release --yes"))
+@takes_shared_options
+def downgrade(
+    *,
+    revision: Annotated[
+        str | None, typer.Option("--to", metavar="REVISION", help="Default: the one before the database's.")
+    ] = None,
+    yes: YesOption = False,
+    shared: SharedOptions,
+) -> None:
+    """Take the database back to an earlier revision, for an earlier release. Run it with the newer one.
+
+    What the later revisions added is lost. Make a backup first, and stop routers of the newer release.
+    """
+    url = _database(shared)
+    if not yes:
+        confirm_word(f"What later revisions added to {describe_url(url)} is lost.", "downgrade")
+    state = asyncio.run(downgrade_database(url, revision))
+    print_outcome(
+        {"database": describe_url(url), "revision": state.current},
+        f"{describe_url(url)} is at revision {state.current}",
+        as_json=shared.as_json,
+    )
+
+
 @app.command(epilog=examples("orouter db check"))
 @takes_shared_options
 def check(*, shared: SharedOptions) -> None:
@@ -61,7 +86,7 @@ def check(*, shared: SharedOptions) -> None:
         print_json({"database": describe_url(url), **_schema(state)})
     else:
         print_result(f"{describe_url(url)} {_told(state)}")
-    if not state.up_to_date:
+    if not state.usable:
         raise typer.Exit(1)
 
 
@@ -79,7 +104,7 @@ def status(*, shared: SharedOptions) -> None:
         print_json({"database": describe_url(url), **_schema(found.schema), **sizes})
     else:
         _show(url, found)
-    if not found.schema.up_to_date:
+    if not found.schema.usable:
         raise typer.Exit(1)
 
 
@@ -145,15 +170,18 @@ def _database(shared: SharedOptions) -> str:
 
 
 def _schema(state: SchemaState) -> dict[str, object]:
-    return {"revision": state.current, "newest": state.newest, "up_to_date": state.up_to_date}
+    known = {"revision": state.current, "newest": state.newest}
+    return {**known, "up_to_date": state.up_to_date, "usable": state.usable}
 
 
 def _told(state: SchemaState) -> str:
     if state.up_to_date:
         return f"is at revision {state.current}, as this release needs it"
+    if state.usable:
+        return f"is at revision {state.current} of the next release, which only added to {state.newest}"
     if state.unfinished:
         return "is an unfinished copy: run the same orouter db copy again"
-    way = "orouter db upgrade" if state.known else "use a newer release"
+    way = "orouter db upgrade" if state.known else "use a newer release, or orouter db downgrade with that one"
     found = "has no tables yet" if state.current is None else f"is at revision {state.current}"
     return f"{found}, this release needs revision {state.newest}: {way}"
 

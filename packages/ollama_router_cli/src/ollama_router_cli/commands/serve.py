@@ -13,8 +13,9 @@ from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption,
 from ollama_router_cli.rendering.streams import print_note
 from ollama_router_cli.sources.settings import read_settings
 from ollama_router_core.config import Config
-from ollama_router_server.process.reload import ConfigSource
+from ollama_router_server.process.reload import ConfigSource, ReadConfig
 from ollama_router_server.process.serve import run
+from ollama_router_server.storage.config_history import config_history
 
 __all__ = ["app"]
 
@@ -73,12 +74,13 @@ def serve(
     print_note(f"settings: {settings.source}")
     signal.signal(signal.SIGTERM, _end)
 
-    def read_again() -> Config:
+    def read_again() -> ReadConfig:
         again = read_settings(settings.path, settings.environment, settings.variables)
-        return _with_log_format(again.config, log_format)
+        return ReadConfig(config=_with_log_format(again.config, log_format), text=again.text)
 
     chosen = _with_log_format(settings.config, log_format)
-    source = ConfigSource(path=settings.path, read=read_again)
+    history = None if settings.path is None else config_history(settings.path)
+    source = ConfigSource(path=settings.path, text=settings.text, read=read_again, history=history)
     try:
         run(chosen, settings.variables, host=host, port=port, workers=workers, source=source)
     except KeyboardInterrupt:

@@ -112,7 +112,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         )
         return
     reason = f"{shown} is at revision {state.current}"
-    if state.up_to_date:
+    if state.usable:
         yield Finding(subject="database", severity="ok", reason=reason)
     else:
         reason += f", this release needs {state.newest}"

@@ -19,7 +19,15 @@ from ollama_router_core.errors import ConfigError
 from ollama_router_core.routing.policy import leaks
 from ollama_router_server.storage.database import default_database_url
 
-__all__ = ["FILE_NAME", "Settings", "find_config_file", "read_settings"]
+__all__ = [
+    "FILE_NAME",
+    "Settings",
+    "chosen_environment",
+    "find_config_file",
+    "load_text",
+    "read_settings",
+    "read_text",
+]
 
 FILE_NAME = "orouter.yml"
 """Name of a config file unless another is given."""
@@ -29,12 +37,13 @@ _DEFAULT_ENVIRONMENT = "production"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """A loaded config and where it came from; `path` is None for the built-in defaults."""
+    """A loaded config, its text and where it came from; `path` and `text` are None for the built-in defaults."""
 
     config: Config
     path: Path | None
     environment: str
     variables: Mapping[str, str] = field(repr=False)
+    text: str | None = field(default=None, repr=False)
 
     @property
     def source(self) -> str:
@@ -66,12 +75,16 @@ def read_settings(
         ConfigError: the file cannot be read, or has problems; the error lists them all.
     """
     known = dict(os.environ) if variables is None else variables
-    section = environment or known.get("OROUTER_ENV") or _DEFAULT_ENVIRONMENT
+    section = chosen_environment(environment, known)
     path = find_config_file(config, known)
-    loaded = default_config(known) if path is None else _load(path, section, known)
-    if found := leaks(loaded):
-        raise ConfigError(f"{path}: {'; '.join(found)}")
-    return Settings(config=loaded, path=path, environment=section, variables=known)
+    text = None if path is None else read_text(path)
+    loaded = default_config(known) if path is None or text is None else load_text(path, text, section, known)
+    return Settings(config=loaded, path=path, environment=section, variables=known, text=text)
+
+
+def chosen_environment(option: str | None, variables: Mapping[str, str]) -> str:
+    """Return the section of the config file in effect."""
+    return option or variables.get("OROUTER_ENV") or _DEFAULT_ENVIRONMENT
 
 
 def find_config_file(option: Path | None, variables: Mapping[str, str]) -> Path | None:
@@ -93,14 +106,30 @@ def _user_file() -> Path:
     return Path(platformdirs.user_config_dir("ollama-router", appauthor=False)) / FILE_NAME
 
 
-def _load(path: Path, section: str, variables: Mapping[str, str]) -> Config:
+def read_text(path: Path) -> str:
+    """Read a config's file.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"cannot read {path}: byte {error.start} is not UTF-8") from error
+
+
+def load_text(path: Path, text: str, section: str, variables: Mapping[str, str]) -> Config:
+    """Load the text of a config's file, as a router would take it up.
+
+    Raises:
+        ConfigError: it has problems; the error lists them all.
+    """
     try:
-        return load_config(text, environment=section, env=variables)
+        loaded = load_config(text, environment=section, env=variables)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.message}", problems=error.problems) from None
+    if found := leaks(loaded):
+        raise ConfigError(f"{path}: {'; '.join(found)}")
+    return loaded

@@ -6,6 +6,7 @@ from ollama_router_core.config.changes import changed_paths, needs_restart
 from ollama_router_core.config.commented import render_commented
 from ollama_router_core.config.defaults import default_config, parse_ollama_host
 from ollama_router_core.config.loading import dump_config, load_config, redacted
+from ollama_router_core.config.masking import fill_secrets, mask_secrets
 from ollama_router_core.config.problems import Problem
 from ollama_router_core.config.reference import Setting, render_reference, settings_reference
 from ollama_router_core.config.settings import (
@@ -39,7 +40,9 @@ __all__ = [
     "changed_paths",
     "default_config",
     "dump_config",
+    "fill_secrets",
     "load_config",
+    "mask_secrets",
     "needs_restart",
     "parse_ollama_host",
     "parse_size",

@@ -5,10 +5,9 @@ text --compose--> nodes --choose_section--> one section --NodeReader--> plain va
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -17,18 +16,17 @@ from ollama_router_core.config.checks import check_section
 from ollama_router_core.config.environments import choose_section
 from ollama_router_core.config.erb import without_erb
 from ollama_router_core.config.expansion import escape
+from ollama_router_core.config.masking import without_password
 from ollama_router_core.config.nodes import BROKEN, NodeReader
 from ollama_router_core.config.problems import KeyPath, Problem, config_error, render_path
-from ollama_router_core.config.settings import Config, ExternalHost
+from ollama_router_core.config.settings import Config, ExternalHost, Server
 from ollama_router_core.config.words import nearest, type_at, type_words, value_words
 from ollama_router_core.config.yaml_document import compose, line_of
 
 __all__ = ["dump_config", "load_config", "redacted"]
 
-_PASSWORDS = (
-    re.compile(r"(://[^/@:]*:).*(?=@)", re.DOTALL),
-    re.compile(r"(pass(?:word|wd)?=)[^&]*", re.IGNORECASE),
-)
+Destination = TypeVar("Destination", Server, ExternalHost)
+
 _NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -77,26 +75,26 @@ def dump_config(config: Config) -> str:
 
 
 def redacted(config: Config) -> Config:
-    """Replace the passwords in `database_url` and `coordination.url` and the values of hosts' headers by `***`."""
+    """Replace the passwords in `database_url` and `coordination.url` and the values of all headers by `***`."""
     changes: dict[str, Any] = {}
     if config.database_url is not None:
-        changes["database_url"] = _without_password(config.database_url)
+        changes["database_url"] = without_password(config.database_url)
     if config.coordination.url is not None:
-        shown = _without_password(config.coordination.url)
+        shown = without_password(config.coordination.url)
         changes["coordination"] = config.coordination.model_copy(update={"url": shown})
+    if any(server.headers for server in config.servers.values()):
+        changes["servers"] = _without_values(config.servers)
     if any(host.headers for host in config.external_hosts.values()):
-        changes["external_hosts"] = {name: _without_values(host) for name, host in config.external_hosts.items()}
+        changes["external_hosts"] = _without_values(config.external_hosts)
     return config.model_copy(update=changes) if changes else config
 
 
-def _without_password(url: str) -> str:
-    for password in _PASSWORDS:
-        url = password.sub(r"\1***", url)
-    return url
-
-
-def _without_values(host: ExternalHost) -> ExternalHost:
-    return host.model_copy(update={"headers": dict.fromkeys(host.headers, "***")})
+def _without_values(places: Mapping[str, Destination]) -> dict[str, Destination]:
+    """Places with the values of their header fields masked."""
+    return {
+        name: place.model_copy(update={"headers": dict.fromkeys(place.headers, "***")})
+        for name, place in places.items()
+    }
 
 
 class _Dumper(yaml.SafeDumper):

@@ -26,16 +26,16 @@ class LiveResource:
 
 
 class ReadyResource:
-    """`GET /readyz`: 200 while new requests are taken, else 503 with the reason."""
+    """`GET /readyz`: 200 while new requests are taken, else 503; the text says what is wrong in either case."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     async def on_get(self, _request: Request, response: Response) -> None:
-        """Answer 200 or 503 with the reason."""
+        """Answer `ready` and what troubles the router all the same, or 503 and why it takes no requests."""
         condition = condition_of(self._services)
         response.content_type = "text/plain"
-        response.text = "ready" if condition.serves else "; ".join(condition.problems)
+        response.text = "; ".join((*(("ready",) if condition.serves else ()), *condition.problems))
         if not condition.serves:
             response.status = 503
 

@@ -1,7 +1,8 @@
 """Reloading the config: on SIGHUP, and when its file changes.
 
 A config is read and checked as a whole before anything changes; one with problems is logged and the old one stays in
-force. A changed file is read once it has stayed the same for one interval, so that a half-written one is not.
+force. A changed file is read once it has stayed the same for one interval, so that a half-written one is not. Each
+config that was taken up is kept.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -20,12 +21,21 @@ from ollama_router_core.errors import ConfigError
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit import ROUTER, Actor
+from ollama_router_server.storage.config_history import ConfigHistory
 
-__all__ = ["ConfigSource", "Reloader"]
+__all__ = ["ConfigSource", "ReadConfig", "Reloader"]
 
 _log = structlog.get_logger("config")
 
 _Stamp = tuple[int, int, int] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadConfig:
+    """A config and the text that it was read from, which may hold secrets; None for the built-in defaults."""
+
+    config: Config
+    text: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +44,15 @@ class ConfigSource:
 
     Attributes:
         path: its file, None for the built-in defaults.
+        text: what the router was started with.
         read: reads and checks it again; raises ConfigError.
+        history: of its versions; None keeps none.
     """
 
     path: Path | None
-    read: Callable[[], Config]
+    text: str | None = field(repr=False)
+    read: Callable[[], ReadConfig]
+    history: ConfigHistory | None
 
 
 class Reloader:
@@ -83,6 +97,7 @@ class Reloader:
 
     async def _run(self) -> None:
         applied = seen = self._stamp()
+        await self._keep(self._source.text)
         while True:
             requested = await self._requested_within(self._interval)
             last, seen = seen, self._stamp()
@@ -115,7 +130,8 @@ class Reloader:
         services = self._services
         report = _log if services.first else _Silent()
         try:
-            config = await asyncio.to_thread(self._source.read)
+            read = await asyncio.to_thread(self._source.read)
+            config = read.config
             paths = changed_paths(services.config, config)
             if paths or forced:
                 await services.reconfigure(config)
@@ -128,12 +144,23 @@ class Reloader:
             _log.exception("config_not_taken_up")
             return
         services.config_problem = None
+        await self._keep(read.text)
         if services.first and (paths or forced):
             await services.audit.record(
                 Actor(ROUTER.name, "signal" if forced else "file"), "config.reload", changed=paths
             )
         waiting = needs_restart(changed_paths(self._started_with, config))
         report.info("config_reloaded", changed=list(paths), needs_restart=list(waiting))
+
+    async def _keep(self, text: str | None) -> None:
+        """Keep a text that was taken up, in one of the workers; a router that cannot goes on without."""
+        history = self._source.history
+        if history is None or text is None or not self._services.first:
+            return
+        try:
+            await asyncio.to_thread(history.keep, text, self._services.clock.wall())
+        except (ConfigError, OSError) as error:
+            _log.warning("config_not_kept", folder=str(history.folder), error=str(error))
 
 
 class _Silent:

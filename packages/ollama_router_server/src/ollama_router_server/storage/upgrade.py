@@ -3,6 +3,9 @@
 SQLite files are upgraded when the router starts; PostgreSQL only by `orouter db upgrade`, because routers of different
 releases may share it. A new database gets its tables at once. Alembic is imported only when an older one has to be
 upgraded: it takes 150 ms and 14 MB, and a router would keep them as long as it runs.
+
+A revision whose name ends in `_expand` only adds to the schema: the release before it goes on working with it, so that
+routers of both may share a database. What is no longer used goes with a revision of the release after (contract).
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ __all__ = [
     "SchemaState",
     "check_database",
     "create_tables",
+    "downgrade_database",
     "known_revisions",
     "lock_schema",
     "migrate",
@@ -35,6 +39,7 @@ __all__ = [
 UNFINISHED = "copying-"
 """What the revision of a database begins with into which another is being copied: no router starts on it."""
 
+_EXPANDS = "_expand"
 _MIGRATIONS = Path(__file__).with_name("migrations")
 _NEVER_RELEASED = frozenset({"0001", "0002", "0003", "0004", "0005"})
 _LOCK = 0x6F726F75  # any number that nothing else on the server locks
@@ -52,6 +57,13 @@ class SchemaState:
     def up_to_date(self) -> bool:
         """Whether this release can use the database as it is."""
         return self.current == self.newest
+
+    @property
+    def usable(self) -> bool:
+        """Whether this release works with the database: it is up to date, or the next release only added to it."""
+        if self.up_to_date or self.current is None:
+            return self.up_to_date
+        return self.current.endswith(_EXPANDS) and _number(self.current) == _number(self.newest) + 1
 
     @property
     def unfinished(self) -> bool:
@@ -91,6 +103,20 @@ async def upgrade_database(url: str) -> SchemaState:
         await database.aclose()
 
 
+async def downgrade_database(url: str, revision: str | None = None) -> SchemaState:
+    """Take a database back to an earlier revision, one step unless told; what later ones added is lost.
+
+    Raises:
+        ConfigError: as `upgrade_database`, or there is no such earlier revision.
+        StorageUnavailable: there is no such database, or it cannot answer.
+    """
+    database = Database(url, busy_timeout=30.0)
+    try:
+        return await database.write(_downgrade, revision)
+    finally:
+        await database.aclose()
+
+
 async def prepare_database(url: str) -> SchemaState:
     """Upgrade SQLite, check PostgreSQL: what a router does at start.
 
@@ -104,7 +130,7 @@ async def prepare_database(url: str) -> SchemaState:
     if path is not None and not path.exists():
         return await upgrade_database(url)
     state = await check_database(url)
-    if not state.up_to_date:
+    if not state.usable:
         if path is not None:
             return await upgrade_database(url)
         refuse_unknown(state)
@@ -140,6 +166,21 @@ def _upgrade(connection: Connection) -> SchemaState:
     return read_state(connection)
 
 
+def _downgrade(connection: Connection, revision: str | None) -> SchemaState:
+    lock_schema(connection)
+    state = read_state(connection)
+    refuse_unknown(state)
+    known = known_revisions()
+    earlier = known[: known.index(state.current)] if state.current is not None else ()
+    if not earlier:
+        raise ConfigError(f"the database is at revision {state.current or 'none'}; there is none before it")
+    target = earlier[-1] if revision is None else revision
+    if target not in earlier:
+        raise ConfigError(f"{target} is no revision before {state.current}; those are {', '.join(earlier)}")
+    migrate(connection, target)
+    return read_state(connection)
+
+
 def lock_schema(connection: Connection) -> None:
     """Keep other processes from changing the schema until the transaction ends; SQLite's writers are alone anyway."""
     if connection.dialect.name == "postgresql":
@@ -161,14 +202,22 @@ def create_tables(connection: Connection, revision: str) -> None:
     connection.execute(insert(versions).values(version_num=revision))
 
 
-def migrate(connection: Connection) -> None:
-    """Take every step from the database's revision to the newest one."""
+def migrate(connection: Connection, earlier: str | None = None) -> None:
+    """Take every step from the database's revision to the newest one, or back to an earlier one."""
     from alembic import command  # noqa: PLC0415 - see above
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    command.upgrade(config, "head")
+    if earlier is None:
+        command.upgrade(config, "head")
+    else:
+        command.downgrade(config, earlier)
+
+
+def _number(revision: str) -> int:
+    digits = revision.partition("_")[0]
+    return int(digits) if digits.isdecimal() else -1
 
 
 def refuse_unknown(state: SchemaState) -> None:
@@ -189,5 +238,6 @@ def refuse_unknown(state: SchemaState) -> None:
             "reads; move the file away, or empty the PostgreSQL database, and create the users again"
         )
     raise ConfigError(
-        f"the database is at revision {state.current}, which this release does not know; use a newer release"
+        f"the database is at revision {state.current}, which this release does not know; use a newer release, or with "
+        f"that one run: orouter db downgrade --to {state.newest}"
     )

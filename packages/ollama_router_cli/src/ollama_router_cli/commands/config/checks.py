@@ -1,4 +1,4 @@
-"""`orouter config`: check it, show what is in effect, explain every setting."""
+"""`orouter config check`, `show` and `reference`: the config as it is."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ollama_router_core.outbound.host_profiles import with_guessed_profiles
 
 __all__ = ["app"]
 
-app = command_group("Check, show and explain the config.")
+app = command_group("Check, show and explain the config; go back to an earlier one.")
 
 
 _EVERY_PATH = (

@@ -1,0 +1,94 @@
+"""Every config that a router took up, as text without its secrets: files of one folder that only its owner reads."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+from ollama_router_core.config import mask_secrets
+from ollama_router_core.errors import ConfigError
+
+__all__ = ["ConfigHistory", "ConfigVersion", "config_history"]
+
+_MOST: Final = 50
+_NAME: Final = re.compile(r"(\d{6})-(\d{1,12})\.yml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigVersion:
+    """A config that was taken up: `number` counts from 1, `at` is seconds since 1970."""
+
+    number: int
+    at: int
+    path: Path
+
+
+def config_history(config: Path) -> ConfigHistory:
+    """Return the history of one config file, in this user's data directory.
+
+    It is found by the file's path alone, because a file that is to be replaced may say nothing that can be read.
+    """
+    name = blake2b(str(config.resolve()).encode(), digest_size=8).hexdigest()
+    return ConfigHistory(Path(platformdirs.user_data_dir("ollama-router", appauthor=False)) / "configs" / name)
+
+
+class ConfigHistory:
+    """The versions in one folder.
+
+    Args:
+        folder: made with the first version.
+        most: versions to keep; the oldest go first.
+    """
+
+    def __init__(self, folder: Path, *, most: int = _MOST) -> None:
+        self.folder = folder
+        self._most = most
+
+    def keep(self, text: str, now: float) -> ConfigVersion | None:
+        """Keep a text that was taken up; None if it is the newest version already.
+
+        Raises:
+            ConfigError: it is no YAML.
+            OSError: it cannot be written.
+        """
+        masked = mask_secrets(text)
+        known = self.versions()
+        if known and known[-1].path.read_text(encoding="utf-8") == masked:
+            return None
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        number = known[-1].number + 1 if known else 1
+        path = self.folder / f"{number:06}-{int(now)}.yml"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(masked)
+        for old in known[: len(known) + 1 - self._most]:
+            with suppress(OSError):
+                old.path.unlink()
+        return ConfigVersion(number=number, at=int(now), path=path)
+
+    def versions(self) -> list[ConfigVersion]:
+        """The versions that are kept, oldest first."""
+        found = ((path, _NAME.fullmatch(path.name)) for path in self.folder.glob("*.yml"))
+        versions = (
+            ConfigVersion(number=int(name[1]), at=int(name[2]), path=path) for path, name in found if name is not None
+        )
+        return sorted(versions, key=lambda version: version.number)
+
+    def text(self, number: int) -> str:
+        """The text of a version, with `***` in place of secrets.
+
+        Raises:
+            ConfigError: there is no such version.
+        """
+        known = {version.number: version for version in self.versions()}
+        if number not in known:
+            kept = f"{min(known)} to {max(known)} are kept" if known else "none is kept yet"
+            raise ConfigError(f"there is no version {number} of the config; {kept} (orouter config history)")
+        return known[number].path.read_text(encoding="utf-8")

@@ -43,19 +43,14 @@ def fleet(tmp_path):
     return str(path)
 
 
-def test_a_table_with_a_line_a_strategy(cli, trace, fleet):
-    """Our four by default; the same seed gives the same figures."""
+def test_one_table_with_a_column_a_strategy(cli, trace, fleet):
+    """Our four by default, with each model's wait; the same seed gives the same figures."""
     result = cli("simulate", "--fleet", fleet, "--trace", trace)
     assert result.code == 0
     lines = result.out.splitlines()
-    assert lines[0].split()[:3] == ["router", "requests", "refused"]
-    assert [line.split()[0] for line in lines[1:5]] == [
-        "priority_with_memory",
-        "least_loaded",
-        "round_robin",
-        "fastest",
-    ]
-    assert [line.split()[0] for line in lines[7:]] == ["model", "llama3.1:8b", "llama3.2:3b"]
+    assert lines[0].split() == ["priority_with_memory", "least_loaded", "round_robin", "fastest"]
+    assert lines[1].split() == ["requests", "40", "40", "40", "40"]
+    assert [line.split()[:3] for line in lines[13:15]] == [["p95", "of", "llama3.1:8b"], ["p95", "of", "llama3.2:3b"]]
     assert cli("simulate", "--fleet", fleet, "--trace", trace).out == result.out
 
 
@@ -67,13 +62,13 @@ def test_json_has_every_figure(cli, trace, fleet):
 
 
 def test_what_if_the_config_the_patience_or_the_slots_were_others(cli, trace, fleet, tmp_path):
-    """Nobody waits for long: some are refused. A config must be of the same servers."""
+    """Each world beside the one as it is; nobody waits for long: some are refused. A config is of the same servers."""
     config = tmp_path / "orouter.yml"
     config.write_text("servers: {big: {host: 10.0.0.1}, small: {host: 10.0.0.2}}\nqueue: {max_waiting: 0}\n")
     usual = ["simulate", "--fleet", fleet, "--trace", trace, "--strategies", "fastest", "--stretch", "0.02", "--json"]
-    (as_shipped,) = cli(*usual).json()
-    (impatient,) = cli(*usual, "--config", str(config), "--max-wait", "0.5").json()
-    (wide,) = cli(*usual, "--num-parallel", "4").json()
+    as_shipped, wide = cli(*usual, "--num-parallel", "4").json()
+    _, impatient = cli(*usual, "--config", str(config), "--max-wait", "0.5").json()
+    assert (as_shipped["router"], wide["router"]) == ("fastest", "fastest, num_parallel 4")
     assert as_shipped["refused"] == 0
     assert impatient["refused"] == impatient["refusals"]["overloaded"] > 0
     assert wide["ttft_p95"] != as_shipped["ttft_p95"]
@@ -81,6 +76,36 @@ def test_what_if_the_config_the_patience_or_the_slots_were_others(cli, trace, fl
     result = cli(*usual, "--config", str(config))
     assert result.code == 1
     assert "in one alone: small" in result.err
+
+
+def test_what_if_there_were_one_more_server(cli, trace, fleet):
+    """Its time is spared; one like a server that is not there is an error."""
+    usual = ["simulate", "--fleet", fleet, "--trace", trace, "--strategies", "fastest", "--stretch", "0.02"]
+    before, after = cli(*usual, "--add", "big", "--json").json()
+    assert after["router"] == "fastest, one more big"
+    assert after["completion_p95"] < before["completion_p95"]
+    assert "worse under fastest, one more big than fastest, p95 to the first token" in cli(*usual, "--add", "big").out
+    result = cli(*usual, "--add", "huge")
+    assert result.code == 1
+    assert "there are big, small" in result.err
+
+
+def test_who_would_wait_longer_is_named(cli, tmp_path, fleet):
+    """A trace may name models and users; every world is compared with the first."""
+    trace = tmp_path / "named.csv"
+    lines = [
+        f"{number},400,40,llama3.{1 + number % 2}:{'3b' if number % 2 else '8b'},user{number % 3}"
+        for number in range(40)
+    ]
+    trace.write_text("\n".join(["time,prompt,output,model,user", *lines]))
+    usual = ["simulate", "--fleet", fleet, "--trace", str(trace), "--strategies", "fastest,random", "--stretch", "0.3"]
+    best, worst = cli(*usual, "--json").json()
+    assert best["worse"] == []
+    assert {one["name"] for one in worst["worse"]} <= {"llama3.1:8b", "llama3.2:3b", "user0", "user1", "user2"}
+    assert all(one["after"] > one["before"] + 1 for one in worst["worse"])
+    assert "user user" in cli(*usual).out
+    trace.write_text("time,prompt,output,model\n0,1,1,phi4\n")
+    assert "the fleet has no model phi4" in cli(*usual).err
 
 
 def test_all_includes_what_people_use_today(cli, trace):
@@ -210,14 +235,26 @@ def test_replay_shows_what_would_move(cli, write_config, servers):
     write_config(CONFIG.format(one=one.port, two=two.port, first=1, second=2))
     asyncio.run(log_requests(12))
     same = cli("replay", "--json").json()
-    assert (same["requests"], same["moved"], same["unplaced"]) == (12, 0, 0)
+    logged, under_config = same["worlds"]
+    assert (same["requests"], same["measured_p50"]) == (12, 2.3)
+    assert (logged["router"], under_config["router"]) == ("logged", "priority_with_memory")
+    assert (under_config["moved"], under_config["refused"], under_config["worse"]) == (0, 0, [])
     write_config(CONFIG.format(one=one.port, two=two.port, first=2, second=1))
-    swapped = cli("replay", "--since", "7d", "--json").json()
-    assert (swapped["requests"], swapped["moved"]) == (12, 12)
+    logged, swapped = cli("replay", "--since", "7d", "--json").json()["worlds"]
     assert swapped["moves"] == [{"model": "llama3.2:3b", "from": "one", "to": "two", "requests": 12}]
-    assert swapped["servers"] == {"one": {"before": 12, "after": 0}, "two": {"before": 0, "after": 12}}
-    assert swapped["expected_seconds"]["before"]["p50"] > 0
-    assert "12 would move (100%)" in cli("replay").out
+    assert (logged["servers"], swapped["servers"]) == ({"one": 12}, {"two": 12})
+    assert "12 requests would move (100%)" in cli("replay").out
+
+
+def test_replay_asks_what_if(cli, write_config, servers):
+    """Other strategies and changes of the fleet stand in one table beside what was logged."""
+    one, two = servers
+    write_config(CONFIG.format(one=one.port, two=two.port, first=1, second=2))
+    asyncio.run(log_requests(4))
+    result = cli("replay", "--strategies", "fastest,random", "--add", "one", "--num-parallel", "2", "--json")
+    assert [world["router"] for world in result.json()["worlds"]] == [
+        "logged", "fastest", "fastest, one more one, num_parallel 2", "random", "random, one more one, num_parallel 2",
+    ]  # fmt: skip
 
 
 def test_replay_leaves_out_what_was_not_routed(cli, write_config, servers):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ollama_router_core.simulation import (
     ROUTERS,
     Knowledge,
     Slowdown,
+    assign_models,
     bound,
     compare,
     make_scenario,
@@ -47,6 +49,13 @@ class TestTrace:
     def test_seconds_and_stretch(self):
         """A quarter of the load."""
         assert [one.at for one in parse_trace("t,p,o\n10,1,1\n12,1,1\n", stretch=4)] == [0.0, 8.0]
+
+    def test_models_and_users_may_be_named(self):
+        """A model that is named is not drawn."""
+        first, second = parse_trace("t,p,o,m,u\n0,1,1,8b,ada\n1,1,1\n")
+        assert (first.model, first.user, second.model, second.user) == ("8b", "ada", "", "")
+        (job, _) = assign_models([first, second], MODELS, [0.0, *[1.0] * 11], random.Random(1))  # noqa: S311
+        assert (job.model, job.user) == ("8b:latest", "ada")
 
     def test_another_form_is_an_error(self):
         """Not a guess; the text names the line and what belongs there."""
@@ -115,13 +124,15 @@ def test_fastest_beats_the_best_baseline(scenario, share):
     assert ours.ttft_max <= 3 * summaries["least connections"].ttft_p99
 
 
-def test_the_table_has_a_line_for_each_router():
-    """With its numbers under their titles."""
+def test_the_table_has_a_column_for_each_router():
+    """Its counts, seconds, and those of each model; a model that one of them did not see is a dash."""
     scenario = make_scenario("A", part(20))
-    result = simulate(BASELINES["random"](), FLEET, MODELS, scenario.jobs)
-    head, line = table([summarise(result)]).splitlines()
-    assert head.split()[:3] == ["router", "requests", "refused"]
-    assert line.split()[:3] == ["random", "20", "0"]
+    summary = summarise(simulate(BASELINES["random"](), FLEET, MODELS, scenario.jobs))
+    lines = table([summary, replace(summary, router="other", models={})]).splitlines()
+    assert lines[0].split() == ["random", "other"]
+    assert lines[1].split() == ["requests", "20", "20"]
+    assert lines[-1].split()[0] == "p95"
+    assert lines[-1].split()[-1] == "-"
 
 
 class TestRefusals:

@@ -19,18 +19,20 @@ CHAT = {"model": "llama3.2:3b", "messages": [{"role": "user", "content": "hi"}],
 
 def found(**changes: Any) -> dict[str, Any]:
     """What a replay told."""
-    spread = {"p50": 10.0, "p95": 40.0, "p99": 60.0}
-    return {
-        "requests": 100, "moved": 30, "unplaced": 0, "measured_p50": 11.0, "loads": {"before": 94, "after": 31},
+    logged = {"completion_p50": 10.0, "completion_p95": 40.0, "completion_p99": 60.0, "loads": 94}
+    other = {
+        "completion_p50": 4.0, "completion_p95": 9.0, "completion_p99": 12.0, "loads": 31, "moved": 30, "refused": 0,
         "moves": [{"model": "m", "from": "a", "to": "b", "requests": 30}],
-        "expected_seconds": {"before": spread, "after": {"p50": 4.0, "p95": 9.0, "p99": 12.0}}, **changes,
+        "worse": [{"kind": "user", "name": "ada", "before": 2.0, "after": 5.0}],
     }  # fmt: skip
+    return {"requests": 100, "measured_p50": 11.0, "worlds": [logged, other], **changes}
 
 
 def test_a_verdict_names_both_worlds_and_its_own_error() -> None:
     """In one sentence."""
     view = whatif_view("fastest", 1, found())
     assert view.verdict
+    assert [(one.name, one.after) for one in view.worse] == [("ada", 5.0)]
     assert view.sentence == (
         "With fastest, p50 4.0 s instead of 10.0 s, p95 9.0 s instead of 40.0 s, 31 loads instead of 94, "
         "30 of 100 requests elsewhere (of the last day, ±9%)."

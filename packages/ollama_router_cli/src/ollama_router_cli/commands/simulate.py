@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,26 +13,26 @@ import typer
 import yaml
 
 from ollama_router_cli.arguments.options import JsonOption, command_group, examples, in_place_of, option
+from ollama_router_cli.arguments.what_if import STRATEGIES_HELP, asks_what_if, chosen_routers
 from ollama_router_cli.errors import CommandFailed
-from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_cli.rendering.streams import print_json, print_note
+from ollama_router_cli.rendering.worlds import print_worlds
 from ollama_router_core.config import load_config
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import amount
-from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_core.simulation import (
     FLEET,
     MODELS,
-    ROUTERS,
+    Change,
     Knowledge,
     Machine,
     Scenario,
     Summary,
     assign_models,
-    by_model,
     compare,
+    losses,
     parse_fleet,
     parse_trace,
-    table,
     zipf_weights,
 )
 
@@ -42,16 +42,17 @@ app = command_group()
 
 
 @dataclass(frozen=True, slots=True)
-class WhatIf:
-    """The fleet, and how its router differs from what `orouter init` writes."""
+class World:
+    """The fleet, the config of its router, None for what `orouter init` writes, and what is made of the trace."""
 
     fleet: Path | None
     config: Path | None
-    max_wait: float | None
-    num_parallel: int | None
+    stretch: float
+    requests: int | None
+    seed: int
 
 
-_WHAT_IF = in_place_of(
+_WORLD = in_place_of(
     "world",
     [
         option(
@@ -68,17 +69,18 @@ _WHAT_IF = in_place_of(
             metavar="FILE",
             help="Config of the router, with the servers of the fleet. Default: what `orouter init` writes.",
         ),
-        option("max_wait", float | None, None, min=0.001, metavar="SECONDS", help="Replace `queue.max_wait`."),
         option(
-            "num_parallel",
-            int | None,
-            None,
-            min=1,
-            metavar="COUNT",
-            help="Slots of each loaded model, on every server.",
+            "stretch",
+            float,
+            1.0,
+            min=0.001,
+            metavar="FACTOR",
+            help="Factor on the times between arrivals; 4 is a quarter of the load.",
         ),
+        option("requests", int | None, None, min=1, metavar="COUNT", help="Use only the first COUNT requests."),
+        option("seed", int, 1, metavar="NUMBER", help="Seed for drawing each request's model."),
     ],
-    lambda typed: WhatIf(**typed),
+    lambda typed: World(**typed),
 )
 
 
@@ -87,29 +89,24 @@ _WHAT_IF = in_place_of(
         "orouter simulate --trace arrivals.csv",
         "orouter simulate --fleet fleet.yml --trace arrivals.csv --strategies fastest,least_loaded --stretch 4",
         "orouter simulate --trace arrivals.csv --strategies all --plot out.png",
-        "orouter simulate --fleet fleet.yml --config orouter.yml --trace arrivals.csv --max-wait 60 --num-parallel 4",
+        "orouter simulate --fleet fleet.yml --config orouter.yml --trace arrivals.csv --strategies fastest --add big",
+        "orouter simulate --trace arrivals.csv --strategies fastest --num-parallel 4 --max-wait 60",
     )
 )
-@_WHAT_IF
+@asks_what_if
+@_WORLD
 def simulate(
     *,
     trace: Annotated[
-        Path, typer.Option(metavar="FILE", help="CSV file with a header line: time, prompt tokens, output tokens.")
-    ],
-    world: WhatIf,
-    strategies: Annotated[
-        str, typer.Option(metavar="NAMES", help="Comma-separated names, `own` for the router's strategies, or `all`.")
-    ] = "own",
-    stretch: Annotated[
-        float,
+        Path,
         typer.Option(
-            min=0.001, metavar="FACTOR", help="Factor on the times between arrivals; 4 is a quarter of the load."
+            metavar="FILE",
+            help="CSV file with a header line: time, prompt tokens, output tokens, and perhaps model and user.",
         ),
-    ] = 1.0,
-    requests: Annotated[
-        int | None, typer.Option(min=1, metavar="COUNT", help="Use only the first COUNT requests.")
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="NUMBER", help="Seed for drawing each request's model.")] = 1,
+    ],
+    world: World,
+    change: Change,
+    strategies: Annotated[str, typer.Option(metavar="NAMES", help=STRATEGIES_HELP)] = "own",
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Plot times to the first token to this file; needs matplotlib.")
     ] = None,
@@ -117,68 +114,45 @@ def simulate(
 ) -> None:
     """Compare routing strategies on a trace, in virtual time, with the code that routes real requests.
 
-    Each request's model is drawn with weights 1, 1/2, 1/3, ... in the order of the fleet file. The same seed gives the
-    same figures.
+    A request whose model the trace does not name gets one drawn with weights 1, 1/2, 1/3, ... in the order of the fleet
+    file. The same seed gives the same figures. Every world but the first is compared with it: which models and users
+    would wait longer there.
     """
-    chosen = _chosen(strategies)
+    chosen = chosen_routers(strategies)
     draw = None if plot is None else _drawing()
-    scenario = _what_if(_scenario(world.fleet, trace, stretch=stretch, seed=seed, requests=requests), world)
+    scenario = _scenario(trace, world)
     summaries: list[Summary] = []
     for name in chosen:
         print_note(f"{name}: {amount(len(scenario.jobs), 'request')}")
-        summaries += compare(scenario, [name])
+        summaries += compare(scenario, [name], change)
     if as_json:
-        print_json([summary.to_json() for summary in summaries])
+        print_json([_row(summaries[0], one) for one in summaries])
     else:
-        print_result(table(summaries))
-        print_result(
-            f"\n95th percentile to the first token by model, of refused requests their wait\n{by_model(summaries)}"
-        )
+        print_worlds(summaries)
     if draw is not None and plot is not None:
         _draw(draw, plot, summaries)
 
 
-def _chosen(text: str) -> list[str]:
-    if text in {"all", "own"}:
-        return list(ROUTERS if text == "all" else STRATEGIES)
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in ROUTERS]
-    if unknown or not names:
-        raise typer.BadParameter(f"unknown: {', '.join(unknown) or 'nothing'}; known: {', '.join(ROUTERS)}, own, all")
-    return names
+def _row(first: Summary, other: Summary) -> dict[str, Any]:
+    return {**other.to_json(), "worse": [loss.to_json() for loss in losses(first, other)]}
 
 
-def _scenario(fleet: Path | None, trace: Path, *, stretch: float, seed: int, requests: int | None) -> Scenario:
+def _scenario(trace: Path, world: World) -> Scenario:
     machines: tuple[Machine, ...] = FLEET
     models = MODELS
-    if fleet is not None:
+    if world.fleet is not None:
         try:
-            machines, models = parse_fleet(yaml.safe_load(_text(fleet)))
+            machines, models = parse_fleet(yaml.safe_load(_text(world.fleet)))
         except yaml.YAMLError as error:
-            raise CommandFailed(f"{fleet} is not YAML: {error}") from None
+            raise CommandFailed(f"{world.fleet} is not YAML: {error}") from None
+    rng = random.Random(world.seed)  # noqa: S311 - seeded on purpose, nothing secret
     try:
-        arrivals = parse_trace(_text(trace), stretch=stretch)[:requests]
+        arrivals = parse_trace(_text(trace), stretch=world.stretch)[: world.requests]
+        jobs = assign_models(arrivals, models, zipf_weights(len(models)), rng)
     except ValueError as error:
         raise CommandFailed(f"{trace} is not a trace: {error}") from None
-    rng = random.Random(seed)  # noqa: S311 - seeded on purpose, nothing secret
-    jobs = assign_models(arrivals, models, zipf_weights(len(models)), rng)
-    return Scenario(name=trace.stem, machines=machines, models=models, jobs=jobs)
-
-
-def _what_if(scenario: Scenario, world: WhatIf) -> Scenario:
-    """The same jobs under another config, patience or number of slots."""
-    slots: dict[str, dict[str, int]] = {}
-    if world.num_parallel is not None:
-        machines = tuple(replace(one, num_parallel=world.num_parallel) for one in scenario.machines)
-        scenario = replace(scenario, machines=machines)
-        slots = {one.name: {"num_parallel": world.num_parallel} for one in machines}
-    patience = {} if world.max_wait is None else {"max_wait": world.max_wait}
-    if world.config is None:
-        return replace(scenario, knowledge=Knowledge(servers=slots, settings={"queue": patience}))
-    config = _loaded(world.config, {one.name for one in scenario.machines})
-    servers = {name: one.model_copy(update=slots.get(name, {})) for name, one in config.servers.items()}
-    changed = config.model_copy(update={"servers": servers, "queue": config.queue.model_copy(update=patience)})
-    return replace(scenario, knowledge=Knowledge(config=changed))
+    config = None if world.config is None else _loaded(world.config, {one.name for one in machines})
+    return Scenario(name=trace.stem, machines=machines, models=models, jobs=jobs, knowledge=Knowledge(config=config))
 
 
 def _loaded(path: Path, machines: set[str]) -> Config:

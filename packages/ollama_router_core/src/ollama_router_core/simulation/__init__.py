@@ -1,7 +1,7 @@
 """A fleet in virtual time that runs the real decisions.
 
 text of a trace -> `parse_trace` -> `assign_models` -> jobs
-machines, models, jobs, a router -> `simulate` -> `summarise` -> `table`
+machines, models, jobs, a router -> `simulate` -> `summarise` -> `table`, `losses`
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from ollama_router_core.simulation.comparison import ROUTERS, bound, compare
 from ollama_router_core.simulation.engine import Outage, Outcome, Rejection, SimulationResult, Slowdown, simulate
 from ollama_router_core.simulation.fleet_file import parse_fleet
 from ollama_router_core.simulation.machine import Machine
-from ollama_router_core.simulation.replay import Replay, replay
-from ollama_router_core.simulation.report import Summary, by_model, percentile, summarise, table
+from ollama_router_core.simulation.replay import Replay, World, replay
+from ollama_router_core.simulation.report import Summary, percentile, summarise, table
 from ollama_router_core.simulation.routers import Knowledge, StrategyRouter
 from ollama_router_core.simulation.scenarios import FLEET, MODELS, Scenario, make_scenario
+from ollama_router_core.simulation.what_if import Change, Loss, changed, losses
 from ollama_router_core.simulation.workload import (
     Arrival,
     Job,
@@ -31,8 +32,10 @@ __all__ = [
     "MODELS",
     "ROUTERS",
     "Arrival",
+    "Change",
     "Job",
     "Knowledge",
+    "Loss",
     "Machine",
     "Outage",
     "Outcome",
@@ -44,11 +47,13 @@ __all__ = [
     "Slowdown",
     "StrategyRouter",
     "Summary",
+    "World",
     "assign_contexts",
     "assign_models",
     "bound",
-    "by_model",
+    "changed",
     "compare",
+    "losses",
     "make_scenario",
     "parse_fleet",
     "parse_trace",

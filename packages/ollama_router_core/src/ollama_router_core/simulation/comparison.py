@@ -9,13 +9,14 @@ from typing import Protocol
 from ollama_router_core.config.settings import StrategyName
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_core.simulation.baselines import BASELINES, all_resident
-from ollama_router_core.simulation.engine import Router, simulate
+from ollama_router_core.simulation.engine import Router, SimulationResult, simulate
 from ollama_router_core.simulation.machine import Machine
 from ollama_router_core.simulation.report import Summary, summarise
 from ollama_router_core.simulation.routers import Knowledge, StrategyRouter
 from ollama_router_core.simulation.scenarios import Scenario
+from ollama_router_core.simulation.what_if import Change, changed
 
-__all__ = ["ROUTERS", "bound", "compare"]
+__all__ = ["ROUTERS", "bound", "compare", "results", "serve"]
 
 
 class _Maker(Protocol):
@@ -48,24 +49,37 @@ ROUTERS: Mapping[str, _Maker] = {
 """Makers by name: what people use today, then our own strategies."""
 
 
-def compare(scenario: Scenario, routers: Iterable[str] = tuple(ROUTERS)) -> Iterator[Summary]:
-    """One summary a router, as each is done.
+def compare(
+    scenario: Scenario, routers: Iterable[str] = tuple(ROUTERS), change: Change | None = None
+) -> Iterator[Summary]:
+    """One summary a router, as each is done; with a change a second one, of the changed world.
 
     Raises:
         KeyError: no router has that name.
+        ConfigError: the change cannot be made to these servers.
     """
+    return map(summarise, results(scenario, routers, change))
+
+
+def results(scenario: Scenario, routers: Iterable[str], change: Change | None = None) -> Iterator[SimulationResult]:
+    """What `compare` summarises."""
+    other = changed(scenario, change) if change else None
     for name in routers:
-        yield _run(ROUTERS[name](scenario.machines, scenario.knowledge), scenario)
+        yield serve(ROUTERS[name](scenario.machines, scenario.knowledge), scenario)
+        if other is not None:
+            result = serve(ROUTERS[name](other.machines, other.knowledge), other)
+            yield replace(result, router=f"{name}, {change}")
 
 
 def bound(scenario: Scenario) -> Summary:
     """What the same machines would do with every model always loaded, by true speeds and lengths: nothing real can."""
     machines = tuple(replace(one, resident=True) for one in scenario.machines)
-    return _run(all_resident(), replace(scenario, machines=machines))
+    return summarise(serve(all_resident(), replace(scenario, machines=machines)))
 
 
-def _run(router: Router, scenario: Scenario) -> Summary:
-    result = simulate(
+def serve(router: Router, scenario: Scenario) -> SimulationResult:
+    """Run one router on a scenario."""
+    return simulate(
         router,
         scenario.machines,
         scenario.models,
@@ -73,4 +87,3 @@ def _run(router: Router, scenario: Scenario) -> Summary:
         outages=scenario.outages,
         slowdowns=scenario.slowdowns,
     )
-    return summarise(result)

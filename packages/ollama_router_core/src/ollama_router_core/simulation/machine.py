@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ollama_router_core.fleet.snapshot import ModelSpeed
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 
 __all__ = ["Event", "Machine", "Residency", "ServerState", "Timing"]
@@ -40,7 +41,8 @@ class Machine:
     load serves everybody who waits for that model. Beside others a model is loaded only where it takes at most
     `fit_share` of the free memory, and at most `max_loaded` models are held.
     Loads of the models in `broken` fail when they should be done. With `resident` every model is always loaded, as on
-    no real machine.
+    no real machine. `installed` are the models on its disk, None for all that fit. `measured` are speeds by model, in
+    place of those that follow from the hardware.
     """
 
     name: str
@@ -59,27 +61,38 @@ class Machine:
     max_loaded: int | None = 3
     broken: frozenset[str] = frozenset()
     resident: bool = False
+    installed: frozenset[str] | None = None
+    measured: Mapping[str, ModelSpeed] = field(default_factory=dict)
 
     def need(self, model: SimulatedModel) -> float:
         """GiB a loaded model takes."""
         return model.weights_gib * self.headroom
 
     def holds(self, model: SimulatedModel) -> bool:
-        """Whether the model fits without a part in main memory."""
-        return self.need(model) <= self.vram_gib
+        """Whether it has the model, and the model fits without a part in main memory."""
+        return (self.installed is None or model.name in self.installed) and self.need(model) <= self.vram_gib
 
     def load_seconds(self, model: SimulatedModel) -> float:
         """From disk to ready."""
         if self.resident:
             return 0.0
+        measured = self.measured.get(model.name)
+        if measured is not None:
+            return measured.load_seconds
         return 0.5 + GB_PER_GIB * model.weights_gib / self.load_rate
 
     def prefill_seconds(self, model: SimulatedModel, tokens: int) -> float:
         """Compute bound: two operations a parameter and token, at 40 % of the peak."""
+        measured = self.measured.get(model.name)
+        if measured is not None:
+            return tokens / measured.prefill_rate
         return tokens * model.billions * 1e9 * 2 / (0.4 * self.tflops * 1e12) * self._offload(model)
 
     def decode_seconds(self, model: SimulatedModel, tokens: int) -> float:
         """Bandwidth bound: the weights once a token, at 60 % of the peak."""
+        measured = self.measured.get(model.name)
+        if measured is not None:
+            return tokens / measured.decode_rate
         return tokens * GB_PER_GIB * model.weights_gib / (0.6 * self.bandwidth) * self._offload(model)
 
     def _offload(self, model: SimulatedModel) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 from ollama_router_core.simulation.engine import SimulationResult
 from ollama_router_core.simulation.workload import Job
 
-__all__ = ["Summary", "by_model", "percentile", "summarise", "table"]
+__all__ = ["Summary", "percentile", "summarise", "table"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +42,14 @@ class Summary:
     users: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name, seconds to a millisecond."""
+        """The fields by name, seconds to a millisecond, None where there is nothing to tell."""
         values = {name: getattr(self, name) for name in self.__slots__}
         return {name: _rounded(value) for name, value in values.items()}
 
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return round(value, 3)
+        return None if math.isnan(value) else round(value, 3)
     return {name: _rounded(one) for name, one in value.items()} if isinstance(value, Mapping) else value
 
 
@@ -93,27 +93,26 @@ def _p95_by(waits: Iterable[tuple[Job, float]], key: Callable[[Job], str]) -> di
     return {name: percentile(values, 0.95) for name, values in sorted(found.items())}
 
 
-_COLUMNS = (
+_LINES = (
     ("requests", "requests", "d"), ("refused", "refused", "d"), ("loads", "loads", "d"), ("evictions", "evicted", "d"),
-    ("ttft_p50", "ttft p50", ".1f"), ("ttft_p95", "p95", ".1f"), ("ttft_p99", "p99", ".1f"), ("ttft_max", "max", ".0f"),
-    ("completion_p50", "done p50", ".1f"), ("completion_p95", "p95", ".1f"), ("completion_p99", "p99", ".1f"),
-    ("utilisation", "busy", ".0%"),
+    ("utilisation", "servers busy", ".0%"), ("ttft_p50", "first token p50", ".1f"), ("ttft_p95", "p95", ".1f"),
+    ("ttft_p99", "p99", ".1f"), ("ttft_max", "longest", ".0f"), ("completion_p50", "last token p50", ".1f"),
+    ("completion_p95", "p95", ".1f"), ("completion_p99", "p99", ".1f"),
 )  # fmt: skip
 
 
 def table(summaries: Iterable[Summary]) -> str:
-    """The summaries as text, one line a router."""
-    rows = [["router", *(title for _, title, _ in _COLUMNS)]]
-    rows += [[one.router, *(format(getattr(one, name), form) for name, _, form in _COLUMNS)] for one in summaries]
-    return _aligned(rows)
-
-
-def by_model(summaries: Iterable[Summary]) -> str:
-    """Who waits: the 95th percentile to first token of each model, one line a model, one column a router."""
+    """The summaries as text, a column each: counts, seconds, and p95 to the first token of each model."""
     found = list(summaries)
-    rows = [["model", *(one.router for one in found)]]
-    rows += [[name, *(f"{one.models[name]:.1f}" for one in found)] for name in (found[0].models if found else ())]
+    rows = [["", *(one.router for one in found)]]
+    rows += [[title, *(format(getattr(one, name), form) for one in found)] for name, title, form in _LINES]
+    models = sorted({name for one in found for name in one.models})
+    rows += [[f"p95 of {name}", *(_seconds(one.models.get(name)) for one in found)] for name in models]
     return _aligned(rows)
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -121,6 +120,6 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "  ".join(
             [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
+        ).rstrip()
         for row in rows
     )

@@ -25,11 +25,13 @@ class SimulatedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """One line of a trace: seconds since its first, tokens in and out."""
+    """One line of a trace: seconds since its first, tokens in and out; the model and the user where it names them."""
 
     at: float
     prompt_tokens: int
     output_tokens: int
+    model: str = ""
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +52,9 @@ class Job:
 
 
 def parse_trace(text: str, *, stretch: float = 1.0) -> tuple[Arrival, ...]:
-    """Read a CSV trace: time, prompt tokens, output tokens, with a header line; times may be ISO or seconds.
+    """Read a CSV trace: time, prompt tokens, output tokens, and perhaps model and user, with a header line.
 
+    Times may be ISO or seconds.
     `stretch` multiplies the times between arrivals: 4 is a quarter of the load.
 
     Raises:
@@ -61,13 +64,15 @@ def parse_trace(text: str, *, stretch: float = 1.0) -> tuple[Arrival, ...]:
     read = sorted(_arrival(number, row) for number, row in rows if row)
     start = read[0][0] if read else 0.0
     return tuple(
-        Arrival(at=(at - start) * stretch, prompt_tokens=prompt, output_tokens=output) for at, prompt, output in read
+        Arrival(at=(at - start) * stretch, prompt_tokens=prompt, output_tokens=output, model=model, user=user)
+        for at, prompt, output, model, user in read
     )
 
 
-def _arrival(line: int, row: Sequence[str]) -> tuple[float, int, int]:
+def _arrival(line: int, row: Sequence[str]) -> tuple[float, int, int, str, str]:
     try:
-        return _seconds(row[0]), int(row[1]), int(row[2])
+        model, user, *_ = (*row[3:5], "", "")
+        return _seconds(row[0]), int(row[1]), int(row[2]), model.strip(), user.strip()
     except (ValueError, IndexError):
         raise ValueError(f"line {line}: expected time, prompt tokens, output tokens, got {','.join(row)!r}") from None
 
@@ -95,17 +100,25 @@ def assign_models(
     *,
     users: int = 1,
 ) -> tuple[Job, ...]:
-    """Give every arrival a model drawn by weight; traces carry none. Users take turns."""
+    """Give every arrival that names none a model drawn by weight; users take turns where none is named.
+
+    Raises:
+        ValueError: an arrival names a model that is not among these.
+    """
     chosen = list(arrivals)
     drawn = rng.choices(models, weights=weights, k=len(chosen))
+    known = {model.name for model in models}
+    for name in {one.model for one in chosen} - {""}:
+        if canonical_name(name) not in known:
+            raise ValueError(f"the fleet has no model {name}")
     return tuple(
         Job(
             number=number,
             at=arrival.at,
-            model=model.name,
+            model=canonical_name(arrival.model) if arrival.model else model.name,
             prompt_tokens=arrival.prompt_tokens,
             output_tokens=max(1, arrival.output_tokens),
-            user=f"user{number % users}",
+            user=arrival.user or f"user{number % users}",
         )
         for number, (arrival, model) in enumerate(zip(chosen, drawn, strict=True))
     )

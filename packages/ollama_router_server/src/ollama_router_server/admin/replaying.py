@@ -47,11 +47,9 @@ def _plain(facts: ServerFacts) -> ServerFacts:
 
 
 def _answer(question: ReplayQuestion) -> dict[str, Any]:
-    from ollama_router_core.simulation import percentile, replay  # noqa: PLC0415 - the router itself never simulates
+    from ollama_router_core.simulation import replay  # noqa: PLC0415 - the router itself never simulates
 
-    found = replay(question.rows, FleetSnapshot(servers=question.servers), question.config)
-    measured = [max(0.0, row.total_ms - (row.queue_ms or 0.0)) / 1000 for row in question.rows if row.server]
-    return {**found.to_json(), "measured_p50": percentile(measured, 0.5) if measured else None}
+    return replay(question.rows, FleetSnapshot(servers=question.servers), question.config).to_json()
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ from typing import Any
 
 from ollama_router_server.admin.views.view import View
 
-__all__ = ["MoveView", "SpreadView", "WhatIfView", "whatif_view"]
+__all__ = ["LossView", "MoveView", "SpreadView", "WhatIfView", "whatif_view"]
 
 _BELIEVED = 0.25
 
 
 class SpreadView(View):
-    """Expected seconds that half, 95 and 99 of 100 requests stay within."""
+    """Simulated seconds to their end that half, 95 and 99 of 100 requests stay within."""
 
     p50: float
     p95: float
@@ -26,6 +26,15 @@ class MoveView(View):
     old: str
     new: str
     requests: int
+
+
+class LossView(View):
+    """A model or a user (`kind`) that would wait longer for the first token: 95th percentiles in seconds."""
+
+    kind: str
+    name: str
+    before: float
+    after: float
 
 
 class WhatIfView(View):
@@ -47,47 +56,52 @@ class WhatIfView(View):
     loads_before: int
     loads_after: int
     moves: list[MoveView]
+    worse: list[LossView]
 
 
 def whatif_view(strategy: str, days: int, found: dict[str, Any]) -> WhatIfView:
     """The answer of a replay, with a sentence, and without a verdict where its own error is above 25 %."""
-    before, after = found["expected_seconds"]["before"], found["expected_seconds"]["after"]
-    measured = found["measured_p50"]
-    error = abs(before["p50"] / measured - 1) if before and measured else None
-    verdict = error is not None and error <= _BELIEVED and after is not None
+    logged, after = found["worlds"]
+    requests, measured = found["requests"], found["measured_p50"]
+    error = abs(logged["completion_p50"] / measured - 1) if requests and measured else None
+    verdict = error is not None and error <= _BELIEVED
     return WhatIfView(
         sentence=_sentence(strategy, days, found, error, verdict=verdict),
         verdict=verdict,
         strategy=strategy,
         days=days,
-        requests=found["requests"],
-        moved=found["moved"],
-        unplaced=found["unplaced"],
+        requests=requests,
+        moved=after["moved"],
+        unplaced=after["refused"],
         error=error,
-        before=before and SpreadView(**before),
-        after=after and SpreadView(**after),
-        loads_before=found["loads"]["before"],
-        loads_after=found["loads"]["after"],
-        moves=[MoveView(model=m["model"], old=m["from"], new=m["to"], requests=m["requests"]) for m in found["moves"]][
+        before=_spread(logged) if requests else None,
+        after=_spread(after) if requests else None,
+        loads_before=logged["loads"],
+        loads_after=after["loads"],
+        moves=[MoveView(model=m["model"], old=m["from"], new=m["to"], requests=m["requests"]) for m in after["moves"]][
             :50
         ],
+        worse=[LossView(**one) for one in after["worse"]][:50],
     )
+
+
+def _spread(world: dict[str, Any]) -> SpreadView:
+    return SpreadView(p50=world["completion_p50"], p95=world["completion_p95"], p99=world["completion_p99"])
 
 
 def _sentence(strategy: str, days: int, found: dict[str, Any], error: float | None, *, verdict: bool) -> str:
     span = "the last day" if days == 1 else f"the last {days} days"
     if error is None:
-        return f"No request of {span} can be decided again."
-    before, after = found["expected_seconds"]["before"], found["expected_seconds"]["after"]
+        return f"No request of {span} can be served again."
+    logged, after = found["worlds"]
     if not verdict:
         return (
-            f"No verdict: of {span} half of the requests should have ended within {before['p50']:.1f} s, and did "
-            f"within {found['measured_p50']:.1f} s, which is {error:.0%} off."
+            f"No verdict: of {span} half of the requests should have ended within {logged['completion_p50']:.1f} s, "
+            f"and did within {found['measured_p50']:.1f} s, which is {error:.0%} off."
         )
-    loads = found["loads"]
     return (
-        f"With {strategy}, p50 {after['p50']:.1f} s instead of {before['p50']:.1f} s, "
-        f"p95 {after['p95']:.1f} s instead of {before['p95']:.1f} s, "
-        f"{loads['after']} loads instead of {loads['before']}, "
-        f"{found['moved']} of {found['requests']} requests elsewhere (of {span}, ±{error:.0%})."
+        f"With {strategy}, p50 {after['completion_p50']:.1f} s instead of {logged['completion_p50']:.1f} s, "
+        f"p95 {after['completion_p95']:.1f} s instead of {logged['completion_p95']:.1f} s, "
+        f"{after['loads']} loads instead of {logged['loads']}, "
+        f"{after['moved']} of {found['requests']} requests elsewhere (of {span}, ±{error:.0%})."
     )

@@ -1,0 +1,62 @@
+"""What is asked of a simulation: which strategies, and what would be different."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+
+from ollama_router_cli.arguments.options import in_place_of, option
+from ollama_router_core.routing.strategies import STRATEGIES
+from ollama_router_core.simulation import ROUTERS, Change
+
+__all__ = ["STRATEGIES_HELP", "asks_what_if", "chosen_routers"]
+
+STRATEGIES_HELP = "Comma-separated names, `own` for the router's strategies, or `all`."
+
+
+def _read(typed: Mapping[str, Any]) -> Change:
+    return Change(num_parallel=typed["num_parallel"], max_wait=typed["max_wait"], more=tuple(typed["add"] or ()))
+
+
+asks_what_if = in_place_of(
+    "change",
+    [
+        option(
+            "add",
+            list[str] | None,
+            None,
+            metavar="SERVER",
+            help="What if there were one more server like this one? May be repeated.",
+        ),
+        option(
+            "num_parallel",
+            int | None,
+            None,
+            min=1,
+            metavar="COUNT",
+            help="What if every loaded model had so many slots, on every server?",
+        ),
+        option(
+            "max_wait", float | None, None, min=0.001, metavar="SECONDS", help="What if `queue.max_wait` were this?"
+        ),
+    ],
+    _read,
+)
+"""Gives a command the options that its parameter `change` is made of."""
+
+
+def chosen_routers(text: str) -> Sequence[str]:
+    """The strategies and usual policies that are meant.
+
+    Raises:
+        BadParameter: one of them is not known.
+    """
+    if text in {"all", "own"}:
+        return list(ROUTERS if text == "all" else STRATEGIES)
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in ROUTERS]
+    if unknown or not names:
+        raise typer.BadParameter(f"unknown: {', '.join(unknown) or 'nothing'}; known: {', '.join(ROUTERS)}, own, all")
+    return names

@@ -1,0 +1,213 @@
+"""Logged requests as a scenario: when each came, on servers as fast as the log shows; and a router that repeats it."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import median
+
+from ollama_router_core.api.model_names import CanonicalName, canonical_name
+from ollama_router_core.api.requests import RouteRequest
+from ollama_router_core.config.settings import Config
+from ollama_router_core.errors import Overloaded
+from ollama_router_core.fleet.memory import GIB
+from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ModelWeight
+from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
+from ollama_router_core.records.request_record import RequestRecord
+from ollama_router_core.routing.selector import assigned_destination
+from ollama_router_core.simulation.engine import Action, Dispatch, Rejection
+from ollama_router_core.simulation.machine import Event, Machine, ServerState
+from ollama_router_core.simulation.routers import Knowledge
+from ollama_router_core.simulation.scenarios import Scenario
+from ollama_router_core.simulation.workload import Job, SimulatedModel
+
+__all__ = ["LoggedRouter", "logged_scenario", "replayed"]
+
+_CALLS = frozenset({"/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/v1/chat/completions",
+                    "/v1/completions", "/v1/embeddings", "/v1/messages", "/v1/responses"})  # fmt: skip
+_UNLIMITED = 1e6
+"""GiB of a server whose memory nobody told: what it held together is not in the log."""
+_PAUSE = 900.0
+"""Seconds after the last answer in which nothing matters any more: models have left memory. Longer pauses are cut."""
+
+
+def replayed(rows: Iterable[RequestRecord], config: Config) -> tuple[RequestRecord, ...]:
+    """The rows that can be served again, in order of time: requests for a model, on servers of our own.
+
+    Of those that were refused only those count that had to wait too long or found the queue full.
+    """
+    found = [row for row in rows if row.path in _CALLS and _model_of(row) and _is_ours(row, config)]
+    return tuple(sorted(found, key=lambda row: row.started_at))
+
+
+def _is_ours(row: RequestRecord, config: Config) -> bool:
+    if row.server in config.external_hosts or (row.server is None and row.error_code != Overloaded.code):
+        return False
+    name = _model_of(row)
+    assigned = assigned_destination(RouteRequest(model_text=name, model=canonical_name(name)), config)
+    return assigned is None or assigned in config.servers
+
+
+def _model_of(row: RequestRecord) -> str:
+    return row.model_served or (row.model_asked or "" if row.server is None else "")
+
+
+def logged_scenario(rows: Sequence[RequestRecord], snapshot: FleetSnapshot, config: Config) -> Scenario:
+    """The scenario of rows that are `replayed`.
+
+    A server is as fast as the log shows, has on disk what `snapshot` says and holds what `config` says: one that tells
+    no memory holds three models of any size. Pauses in which models leave memory are shortened.
+    """
+    weights = _weights(rows, snapshot)
+    book = _learned(rows, snapshot)
+    names = [*config.servers, *sorted({row.server for row in rows if row.server} - config.servers.keys())]
+    models = tuple(
+        SimulatedModel(name=name, billions=one.parameters / 1e9, weights_gib=one.size / GIB)
+        for name, one in sorted(weights.items())
+    )
+    return Scenario(
+        name="log",
+        machines=tuple(_machine(name, rows, snapshot, config, weights, book) for name in names),
+        models=models,
+        jobs=tuple(_jobs(rows)),
+        knowledge=Knowledge(config=config),
+    )
+
+
+def _weights(rows: Iterable[RequestRecord], snapshot: FleetSnapshot) -> dict[CanonicalName, ModelWeight]:
+    installed: dict[CanonicalName, InstalledModel] = {}
+    for facts in snapshot.servers.values():
+        installed |= facts.installed or {}
+    asked = {canonical_name(_model_of(row)) for row in rows}
+    return {name: model_weight(name, installed.get(name)) for name in asked}
+
+
+def _machine(
+    name: str,
+    rows: Iterable[RequestRecord],
+    snapshot: FleetSnapshot,
+    config: Config,
+    weights: Mapping[CanonicalName, ModelWeight],
+    book: SpeedBook,
+) -> Machine:
+    facts, settings = snapshot.servers.get(name), config.servers.get(name)
+    served = {canonical_name(_model_of(row)) for row in rows if row.server == name}
+    limit = None if settings is None else settings.max_memory_gb or (sum(settings.gpus) if settings.gpus else None)
+    slots = None if settings is None else settings.num_parallel
+    most = None if settings is None else settings.max_loaded_models
+    return Machine(
+        name=name,
+        vram_gib=limit or _UNLIMITED,
+        bandwidth=math.nan,
+        tflops=math.nan,
+        load_rate=math.nan,
+        priority=1 if settings is None else settings.priority,
+        num_parallel=slots or 1,
+        max_loaded=most or 3,
+        installed=frozenset(served | set((None if facts is None else facts.installed) or ())),
+        measured={model: book.expect(name, model, weight) for model, weight in weights.items()},
+    )
+
+
+def _jobs(rows: Sequence[RequestRecord]) -> Iterator[Job]:
+    """Requests that were refused are as long as others for their model."""
+    prompts, outputs = _usual(rows, "prompt_tokens"), _usual(rows, "completion_tokens")
+    for number, (row, at) in enumerate(zip(rows, _without_pauses(rows), strict=True)):
+        model = canonical_name(_model_of(row))
+        told = row.server is not None
+        yield Job(
+            number=number,
+            at=at,
+            model=model,
+            prompt_tokens=max(1, (row.prompt_tokens if told else None) or prompts.get(model, 1)),
+            output_tokens=max(1, (row.completion_tokens if told else None) or outputs.get(model, 1)),
+            num_ctx=row.num_ctx,
+            user=row.user or "",
+        )
+
+
+def _usual(rows: Iterable[RequestRecord], field: str) -> dict[CanonicalName, int]:
+    found: dict[CanonicalName, list[int]] = {}
+    for row in rows:
+        if row.server is not None and getattr(row, field):
+            found.setdefault(canonical_name(_model_of(row)), []).append(getattr(row, field))
+    return {model: round(median(values)) for model, values in found.items()}
+
+
+def _without_pauses(rows: Sequence[RequestRecord]) -> Iterator[float]:
+    cut = idle_from = rows[0].started_at if rows else 0.0
+    for row in rows:
+        cut += max(0.0, row.started_at - idle_from - _PAUSE)
+        idle_from = max(idle_from, row.started_at + row.total_ms / 1000)
+        yield row.started_at - cut
+
+
+def _learned(rows: Iterable[RequestRecord], snapshot: FleetSnapshot) -> SpeedBook:
+    """Speeds from the log: where a server told no durations, the router's own times stand in for them."""
+    book = SpeedBook()
+    for row in rows:
+        if row.server is None or row.ttft_ms is None or row.status != 200:
+            continue
+        model = canonical_name(_model_of(row))
+        facts = snapshot.servers.get(row.server)
+        weight = model_weight(model, ((None if facts is None else facts.installed) or {}).get(model))
+        book = book.observe(row.server, model, weight, _sample(row, row.ttft_ms))
+    return book
+
+
+def _sample(row: RequestRecord, ttft_ms: float) -> Sample:
+    load = row.load_ms or 0.0
+    prompt = max(0.0, ttft_ms - (row.queue_ms or 0.0) - load) if row.streamed else 0.0
+    output = row.total_ms - ttft_ms if row.streamed else 0.0
+    return Sample(
+        load_ns=round(load * 1e6),
+        prompt_tokens=(row.prompt_tokens or 0) - (row.cached_tokens or 0),
+        prompt_ns=round((prompt if row.prefill_ms is None else row.prefill_ms) * 1e6),
+        output_tokens=row.completion_tokens or 0,
+        output_ns=round((output if row.decode_ms is None else row.decode_ms) * 1e6),
+    )
+
+
+class LoggedRouter:
+    """Sends each job where its row says, as long after its arrival as its row says; refuses what was refused."""
+
+    name = "logged"
+
+    def __init__(self, rows: Sequence[RequestRecord]) -> None:
+        self._rows = rows
+        self._waiting: list[tuple[float, int, Job]] = []
+
+    def start(self, servers: Mapping[str, ServerState], models: Mapping[str, SimulatedModel]) -> None:
+        """Nothing has to be known."""
+
+    def arrive(self, job: Job, now: float) -> Iterable[Action]:
+        """Wait as long as it waited."""
+        row = self._rows[job.number]
+        if row.server is None:
+            return [Rejection(job, row.error_code or "", now, row.total_ms / 1000)]
+        heapq.heappush(self._waiting, (now + (row.queue_ms or 0.0) / 1000, job.number, job))
+        return self.wake(now)
+
+    def observe(self, server: str, event: Event, now: float) -> Iterable[Action]:
+        """Whatever happens, the log is followed."""
+        del server, event, now
+        return ()
+
+    def changed(self, server: str, *, up: bool, lost: Sequence[Job], now: float) -> Iterable[Action]:
+        """No server goes."""
+        del server, up, lost, now
+        return ()
+
+    def wake_at(self, now: float) -> float:
+        """When the next one went."""
+        del now
+        return self._waiting[0][0] if self._waiting else math.inf
+
+    def wake(self, now: float) -> Iterable[Action]:
+        """Send those whose time has come."""
+        found: list[Action] = []
+        while self._waiting and self._waiting[0][0] <= now:
+            _, number, job = heapq.heappop(self._waiting)
+            found.append(Dispatch(job, self._rows[number].server or ""))
+        return found

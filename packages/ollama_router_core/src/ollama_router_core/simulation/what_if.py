@@ -1,0 +1,117 @@
+"""The same jobs in another world: more servers, other slots, another patience; and who would be worse off there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ollama_router_core.errors import ConfigError
+from ollama_router_core.simulation.machine import Machine
+from ollama_router_core.simulation.report import Summary
+from ollama_router_core.simulation.routers import Knowledge
+from ollama_router_core.simulation.scenarios import Scenario
+
+__all__ = ["Change", "Loss", "changed", "losses"]
+
+_NOTICED = 1.05
+_SECOND = 1.0
+"""A wait that is longer by less than five per cent, or by less than a second, is no loss that anybody could tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What would differ: slots of each loaded model, seconds of `queue.max_wait`, and servers like those in `more`."""
+
+    num_parallel: int | None = None
+    max_wait: float | None = None
+    more: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self != Change()
+
+    def __str__(self) -> str:
+        parts = [
+            f"one more {name}" if count == 1 else f"{count} more {name}" for name, count in Counter(self.more).items()
+        ]
+        if self.num_parallel is not None:
+            parts.append(f"num_parallel {self.num_parallel}")
+        if self.max_wait is not None:
+            parts.append(f"max_wait {self.max_wait:g}")
+        return ", ".join(parts)
+
+
+def changed(scenario: Scenario, change: Change) -> Scenario:
+    """The scenario with the change made to its servers, and told to its router.
+
+    Raises:
+        ConfigError: there is no server of that name to have one more of.
+    """
+    machines = list(scenario.machines)
+    twins: dict[str, str] = {}
+    for name in change.more:
+        machines.append(twin := _twin(name, machines))
+        twins[twin.name] = name
+    if change.num_parallel is not None:
+        machines = [replace(one, num_parallel=change.num_parallel) for one in machines]
+    return replace(scenario, machines=tuple(machines), knowledge=_told(scenario.knowledge, machines, twins, change))
+
+
+def _twin(name: str, machines: Iterable[Machine]) -> Machine:
+    known = {one.name: one for one in machines}
+    if name not in known:
+        raise ConfigError(f"there is no server {name} to have one more of; there are {', '.join(sorted(known))}")
+    number = 2
+    while f"{name}-{number}" in known:
+        number += 1
+    return replace(known[name], name=f"{name}-{number}")
+
+
+def _told(knows: Knowledge, machines: Iterable[Machine], twins: Mapping[str, str], change: Change) -> Knowledge:
+    """What the router is told in the changed world; a twin has the settings of the server that it is like."""
+    slots = {} if change.num_parallel is None else {"num_parallel": change.num_parallel}
+    patience = {} if change.max_wait is None else {"max_wait": change.max_wait}
+    config = knows.config
+    if config is None:
+        servers = {one.name: {**knows.servers.get(twins.get(one.name, one.name), {}), **slots} for one in machines}
+        queue = {**knows.settings.get("queue", {}), **patience}
+        return replace(knows, servers=servers, settings={**knows.settings, "queue": queue})
+    known = config.servers | {name: config.servers[like] for name, like in twins.items()}
+    changes = {
+        "servers": {name: one.model_copy(update=slots) for name, one in known.items()},
+        "queue": config.queue.model_copy(update=patience),
+    }
+    return replace(knows, config=config.model_copy(update=changes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """A model or a user that waits longer than before: 95th percentiles to the first token, in seconds."""
+
+    kind: Literal["model", "user"]
+    name: str
+    before: float
+    after: float
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} {self.before:.1f} -> {self.after:.1f}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name, seconds to a millisecond."""
+        return {"kind": self.kind, "name": self.name, "before": round(self.before, 3), "after": round(self.after, 3)}
+
+
+def losses(before: Summary, after: Summary) -> tuple[Loss, ...]:
+    """Who is worse off, the greatest loss first; refused requests count with their wait. A single user is everybody."""
+    found = list(_worse("model", before.models, after.models))
+    if len(after.users) > 1:
+        found += _worse("user", before.users, after.users)
+    return tuple(sorted(found, key=lambda one: (one.before - one.after, one.name)))
+
+
+def _worse(kind: Literal["model", "user"], before: Mapping[str, float], after: Mapping[str, float]) -> Iterator[Loss]:
+    for name, seconds in after.items():
+        old = before.get(name)
+        if old is not None and seconds > max(old * _NOTICED, old + _SECOND):
+            yield Loss(kind=kind, name=name, before=old, after=seconds)

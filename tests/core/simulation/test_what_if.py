@@ -1,0 +1,87 @@
+"""Another world: more servers, other slots, another patience; and who is worse off there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ollama_router_core.config.settings import Config
+from ollama_router_core.errors import ConfigError
+from ollama_router_core.simulation import (
+    FLEET,
+    MODELS,
+    Change,
+    Job,
+    Knowledge,
+    Scenario,
+    Summary,
+    changed,
+    compare,
+    losses,
+)
+
+JOBS = tuple(
+    Job(number=number, at=float(number), model=MODELS[number % 2].name, prompt_tokens=500, output_tokens=50)
+    for number in range(20)
+)
+SCENARIO = Scenario(name="few", machines=FLEET[:2], models=MODELS, jobs=JOBS)
+
+
+def test_one_more_is_like_the_one_it_is_named_after():
+    """Under a name of its own; a second one gets the next."""
+    world = changed(SCENARIO, Change(more=("mid1", "mid1")))
+    *_, second, third = world.machines
+    assert [second.name, third.name] == ["mid1-2", "mid1-3"]
+    assert replace(third, name="mid1") == FLEET[1]
+
+
+def test_what_cannot_be_added_is_an_error():
+    """It says what there is."""
+    with pytest.raises(ConfigError, match="no server mac to have one more of; there are big, mid1"):
+        changed(SCENARIO, Change(more=("mac",)))
+
+
+@pytest.mark.parametrize("configured", [False, True])
+def test_the_router_is_told(configured):
+    """Of slots, patience and servers, whether it goes by a config or by what `orouter init` writes."""
+    config = Config.model_validate({"servers": {one.name: {"host": one.name} for one in SCENARIO.machines}})
+    scenario = replace(SCENARIO, knowledge=Knowledge(config=config)) if configured else SCENARIO
+    world = changed(scenario, Change(num_parallel=4, max_wait=7.0, more=("big",)))
+    knows = world.knowledge
+    assert {one.num_parallel for one in world.machines} == {4}
+    if knows.config is not None:
+        assert {name: one.num_parallel for name, one in knows.config.servers.items()} == dict.fromkeys(
+            ("big", "mid1", "big-2"), 4
+        )
+        assert knows.config.queue.max_wait == 7.0
+    else:
+        assert knows.servers == {name: {"num_parallel": 4} for name in ("big", "mid1", "big-2")}
+        assert knows.settings["queue"] == {"max_wait": 7.0}
+
+
+def test_a_change_is_named_beside_the_world_as_it_is():
+    """Both are served by the same router; without a change there is one world."""
+    names = [one.router for one in compare(SCENARIO, ["least_loaded"], Change(num_parallel=2, more=("big", "big")))]
+    assert names == ["least_loaded", "least_loaded, 2 more big, num_parallel 2"]
+    assert [one.router for one in compare(SCENARIO, ["least_loaded"], Change())] == ["least_loaded"]
+
+
+def summary(models: dict[str, float], users: dict[str, float]) -> Summary:
+    """One with these waits."""
+    (found,) = compare(SCENARIO, ["random"])
+    return replace(found, models=models, users=users)
+
+
+def test_losses_are_named_the_greatest_first():
+    """Models and users; neither what nobody could tell, nor what only one of the worlds has."""
+    before = summary({"a": 10.0, "b": 10.0, "c": 0.1}, {"ada": 10.0, "bob": 100.0})
+    after = summary({"a": 12.0, "b": 9.0, "c": 1.0, "d": 99.0}, {"ada": 30.0, "bob": 104.0})
+    found = losses(before, after)
+    assert [(one.kind, one.name) for one in found] == [("user", "ada"), ("model", "a")]
+    assert str(found[1]) == "model a 10.0 -> 12.0"
+
+
+def test_a_single_user_is_everybody():
+    """Not a person who has lost."""
+    assert losses(summary({}, {"": 1.0}), summary({}, {"": 9.0})) == ()

@@ -101,13 +101,6 @@ ROWS: tuple[Row, ...] = (
         where=_REFUSED,
     ),
     Row(
-        key="own words for broken JSON",
-        reason="the status is Ollama's, the text is not Go's: it tells line and column, or the key and what it must be",
-        topic="bad body",
-        status=400,
-        where=r"body \$\.error(\.message)?",
-    ),
-    Row(
         key="text that is no UTF-8",
         reason="Ollama puts a replacement character where bytes are broken and goes on: 400 here",
         topic="not UTF-8",
@@ -116,7 +109,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         key="which of two mistakes",
-        reason="a body with two is refused on both sides, but the router looks at the model before the rest",
+        reason="a body with two is refused on both sides; the router looks at a model that is named before the rest",
         topic="two mistakes",
         where=r"status|header content-type|body .*",
         among=frozenset({400, 404}),

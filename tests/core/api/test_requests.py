@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -144,31 +145,66 @@ WRONG = {
 
 
 @pytest.mark.parametrize(
-    ("path", "key", "right"),
+    ("path", "key", "right", "words"),
     [
-        ("/api/chat", "model", {"a text"}),
-        ("/api/show", "name", {"a text"}),
-        ("/api/chat", "stream", {"true or false"}),
-        ("/v1/chat/completions", "stream", {"true or false"}),
-        ("/api/chat", "options", {"an object"}),
-        ("/api/chat", "messages", {"a list"}),
-        ("/api/chat", "tools", {"a list"}),
-        ("/api/generate", "images", {"a list"}),
-        ("/api/generate", "keep_alive", {"a text", "a number"}),
-        ("/v1/chat/completions", "max_tokens", set()),
-        ("/v1/chat/completions", "max_completion_tokens", set()),
-        ("/v1/messages", "max_tokens", set()),
+        ("/api/chat", "model", {"a text"}, "Go struct field ChatRequest.model of type string"),
+        ("/api/show", "name", {"a text"}, "Go struct field ShowRequest.name of type string"),
+        ("/api/chat", "stream", {"true or false"}, "Go struct field ChatRequest.stream of type bool"),
+        (
+            "/v1/chat/completions",
+            "stream",
+            {"true or false"},
+            "Go struct field ChatCompletionRequest.stream of type bool",
+        ),
+        ("/api/chat", "options", {"an object"}, "Go struct field ChatRequest.options of type map[string]interface {}"),
+        ("/api/chat", "messages", {"a list"}, "Go struct field ChatRequest.messages of type []api.Message"),
+        ("/v1/messages", "tools", {"a list"}, "Go struct field MessagesRequest.tools of type []anthropic.Tool"),
+        ("/api/generate", "images", {"a list"}, "Go struct field GenerateRequest.images of type []api.ImageData"),
+        ("/api/generate", "keep_alive", {"a text", "a number"}, "Unsupported type: "),
+        ("/v1/chat/completions", "max_tokens", set(), "max_tokens must be "),
+        ("/v1/chat/completions", "max_completion_tokens", set(), "max_completion_tokens must be "),
+        ("/v1/messages", "max_tokens", set(), "max_tokens must be "),
+        ("/v1/rerank", "model", {"a text"}, "model must be a text, got "),
     ],
 )
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_wrong_type_is_refused_by_name(path: str, key: str, right: set[str], kind: str) -> None:
-    """The text names the key, what was expected and what came."""
+def test_a_wrong_type_is_refused_in_ollama_s_words(path: str, key: str, right: set[str], words: str, kind: str) -> None:
+    """The text names the key and what was expected; of a member or a route that Ollama has not, in ours."""
     body = {"model": "m", key: WRONG[kind]}
     if kind in right:
         assert read(body, path).route.model_text
         return
-    with pytest.raises(InvalidBody, match=rf"^{key} must be "):
+    with pytest.raises(InvalidBody, match=re.escape(words)):
         read(body, path)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("/api/chat", b"{", "unexpected EOF"),
+        ("/api/chat", b" \n", "missing request body"),
+        ("/v1/messages", b" \n", "EOF"),
+        ("/api/show", b"model=x", "invalid character 'm' looking for beginning of value"),
+        ("/api/copy", b"5", "json: cannot unmarshal number into Go value of type api.CopyRequest"),
+        ("/v1/responses", b'"x"', "json: cannot unmarshal string into Go value of type openai.ResponsesRequest"),
+        ("/v1/rerank", b"5", "the body must be a JSON object"),
+        ("/api/chat", b'{"model": "m"} x', "invalid JSON: more data after the end of the object"),
+        ("/v1/chat/completions", b"{}", "[] is too short - 'messages'"),
+        ("/v1/embeddings", b'{"model": null}', "invalid input"),
+    ],
+)
+def test_a_body_that_ollama_could_not_read_is_refused_in_its_words(path: str, body: bytes, words: str) -> None:
+    """What only the router refuses has the router's."""
+    with pytest.raises(InvalidBody, match=rf"^{re.escape(words)}$"):
+        read(body, path)
+
+
+def test_a_request_that_asks_nothing_may_lack_its_model_too() -> None:
+    """Ollama's words for the first of both; with something asked, those for the model."""
+    with pytest.raises(ModelNotFound):
+        read(b'{"input": "x"}', "/v1/embeddings")
+    with pytest.raises(MissingModel):
+        read(b'{"messages": []}', "/v1/chat/completions")
 
 
 @pytest.mark.parametrize("key", ["num_ctx", "num_predict"])
@@ -297,7 +333,7 @@ NO_NAME = {
     "embeddings": (MissingModel, "model is required"),
     "generate": (ModelNotFound, "model '' not found"),
     "embed": (ModelNotFound, "model '' not found"),
-    "openai_embeddings": (ModelNotFound, "model '' not found"),
+    "openai_completions": (ModelNotFound, "model '' not found"),
     "pull": (InvalidModelName, "invalid model name"),
     "create": (InvalidModelName, "invalid model name"),
     "delete": (MissingModel, "model is required"),

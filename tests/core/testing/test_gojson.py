@@ -76,7 +76,7 @@ def test_no_value_is_eof(body: bytes) -> None:
     [
         (b"{", "unexpected EOF"),
         (b'{"model":"a', "unexpected EOF"),
-        (b"nope", "invalid character 'n' looking for beginning of value"),
+        (b"nope", "invalid character 'o' in literal null (expecting 'u')"),
         (b"{model:1}", "invalid character 'm' looking for beginning of object key string"),
         (b'{"model" "a"}', "invalid character '\"' after object key"),
         (b'{"model":NaN}', "invalid character 'N' looking for beginning of value"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from ollama_router_core.api.ollama_errors import no_form
 from ollama_router_core.errors import AmbiguousKey, InvalidBody
 
 __all__ = ["Form", "Part", "parse_form"]
@@ -89,7 +90,7 @@ def parse_form(content_type: bytes, body: bytes) -> Form:
     """
     found = _BOUNDARY.fullmatch(content_type.strip())
     if found is None:
-        raise InvalidBody("send multipart/form-data with one boundary parameter")
+        raise no_form(content_type)
     boundary = found[1] or found[2]
     if boundary.endswith(b" "):
         raise InvalidBody("a boundary may not end in a space")

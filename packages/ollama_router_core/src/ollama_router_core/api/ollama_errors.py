@@ -1,10 +1,13 @@
 """Ollama's own error texts, for errors that the router reports in Ollama's place.
 
-Source: Ollama's server/routes.go; routes are the names of the endpoint table.
+Sources: Ollama's server/routes.go, api/types.go, openai/ and anthropic/; routes are the names of the endpoint table.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
+
+from ollama_router_core.api.go_json import syntax_error, value_kind
 from ollama_router_core.api.model_names import is_model_name, parse_model_name
 from ollama_router_core.errors import (
     InvalidBody,
@@ -15,7 +18,18 @@ from ollama_router_core.errors import (
     RequestError,
 )
 
-__all__ = ["SERVER_BUSY", "bad_model_name", "model_incapable", "model_not_found", "no_body", "no_model"]
+__all__ = [
+    "SERVER_BUSY",
+    "bad_model_name",
+    "model_incapable",
+    "model_not_found",
+    "no_body",
+    "no_form",
+    "no_model",
+    "nothing_asked",
+    "unreadable_body",
+    "wrong_type",
+]
 
 SERVER_BUSY = "server busy, please try again.  maximum pending requests exceeded"
 """A full queue. The two spaces are Ollama's, and clients match the text."""
@@ -23,11 +37,97 @@ SERVER_BUSY = "server busy, please try again.  maximum pending requests exceeded
 _EMPTY_IS_NOT_FOUND = frozenset({"generate", "openai_completions", "embed", "openai_embeddings"})
 _TRY_PULLING = frozenset({"embed", "embeddings", "openai_embeddings"})
 _SHORT_NAME = frozenset({"show", "openai_model"})
+_REQUESTS: Mapping[str, str] = {
+    "generate": "api.GenerateRequest",
+    "chat": "api.ChatRequest",
+    "embed": "api.EmbedRequest",
+    "embeddings": "api.EmbeddingRequest",
+    "show": "api.ShowRequest",
+    "pull": "api.PullRequest",
+    "push": "api.PushRequest",
+    "create": "api.CreateRequest",
+    "copy": "api.CopyRequest",
+    "delete": "api.DeleteRequest",
+    "openai_chat": "openai.ChatCompletionRequest",
+    "openai_completions": "openai.CompletionRequest",
+    "openai_embeddings": "openai.EmbedRequest",
+    "openai_responses": "openai.ResponsesRequest",
+    "anthropic_messages": "anthropic.MessagesRequest",
+}
+"""The Go type that each route reads its body into."""
+_MEMBERS: Mapping[str, str] = {
+    **dict.fromkeys(("model", "name", "source", "destination", "from", "remote_host"), "string"),
+    **dict.fromkeys(("files", "adapters", "draft_files"), "map[string]string"),
+    "options": "map[string]interface {}",
+    "images": "[]api.ImageData",
+    "stream": "bool",
+}
+_LISTS: Mapping[tuple[str, str], str] = {
+    ("api", "messages"): "[]api.Message",
+    ("api", "tools"): "api.Tools",
+    ("openai", "messages"): "[]openai.Message",
+    ("openai", "tools"): "[]api.Tool",
+    ("anthropic", "messages"): "[]anthropic.MessageParam",
+    ("anthropic", "tools"): "[]anthropic.Tool",
+}
+"""The Go types of members, of lists by package."""
+_KINDS: Mapping[type[object], str] = {
+    bool: "bool",
+    int: "number",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+}
+_ANY: Mapping[str, str] = {"array": "[]interface {}", "object": "map[string]interface {}"}
+_ASKED: Mapping[str, tuple[str, str]] = {
+    "openai_chat": ("messages", "[] is too short - 'messages'"),
+    "openai_embeddings": ("input", "invalid input"),
+}
+_BLANK = b" \t\r\n"
 
 
 def no_body(native: bool) -> InvalidBody:  # noqa: FBT001 - the one thing it depends on
     """A body of no bytes, on Ollama's own routes or on its compatible ones."""
     return InvalidBody("missing request body" if native else "EOF")
+
+
+def no_form(content_type: bytes) -> InvalidBody:
+    """A Content-Type that is none of a form; one that is, with a boundary that servers could read in two ways."""
+    if content_type.partition(b";")[0].strip().lower() == b"multipart/form-data":
+        return InvalidBody("send multipart/form-data with one boundary parameter")
+    return InvalidBody("failed to parse multipart form: request Content-Type isn't multipart/form-data")
+
+
+def nothing_asked(endpoint: str, given: Container[str]) -> InvalidBody | None:
+    """A body without what the model is to answer; `given` are its members. Ollama looks at these before the model."""
+    member, words = _ASKED.get(endpoint, ("", ""))
+    return InvalidBody(words) if member and member not in given else None
+
+
+def unreadable_body(endpoint: str, body: bytes, *, native: bool) -> InvalidBody | None:
+    """A body that is no JSON object, None where Ollama sees no fault in it."""
+    if not body.strip(_BLANK):
+        return no_body(native)
+    fault = syntax_error(body)
+    if fault is not None:
+        return InvalidBody(fault)
+    kind = value_kind(body)
+    if kind in {"object", "null"} or endpoint not in _REQUESTS:
+        return None
+    return InvalidBody(f"json: cannot unmarshal {kind} into Go value of type {_REQUESTS[endpoint]}")
+
+
+def wrong_type(endpoint: str, key: str, found: type[object]) -> InvalidBody | None:
+    """A member of a type that Ollama does not take, None where that is not known."""
+    kind = _KINDS[found]
+    if key == "keep_alive":
+        return InvalidBody(f"Unsupported type: '{_ANY.get(kind, kind)}'")
+    package, _, request = _REQUESTS.get(endpoint, "").partition(".")
+    wanted = _MEMBERS.get(key) or _LISTS.get((package, key))
+    if not request or wanted is None:
+        return None
+    return InvalidBody(f"json: cannot unmarshal {kind} into Go struct field {request}.{key} of type {wanted}")
 
 
 def no_model(endpoint: str, *, key: str = "source", blank: str = "") -> RequestError | ModelNotFound:

@@ -8,10 +8,12 @@ from typing import Any
 from ollama_router_core.api.endpoints import Endpoint, Family, Kind
 from ollama_router_core.api.keep_alive import UNLOADING, keep_alive_seconds
 from ollama_router_core.api.model_names import is_cloud_name
+from ollama_router_core.api.ollama_errors import wrong_type
 from ollama_router_core.api.strict_json import JsonObject
 from ollama_router_core.errors import AmbiguousKey, InvalidBody
 
 __all__ = [
+    "COPY_TYPES",
     "MANAGE_TYPES",
     "NO_LOAD_OPTIONS",
     "READ_KEYS",
@@ -65,6 +67,7 @@ MANAGE_TYPES: _Types = {
     "adapters": _OBJECT,
     "draft_files": _OBJECT,
 }
+COPY_TYPES: _Types = {key: types for key, types in MANAGE_TYPES.items() if key not in {"model", "name"}}
 _IN_WORDS = {_TEXT: "a text", _OBJECT: "an object", _LIST: "a list"}
 _SECONDS = "a number of seconds or a text such as '5m'"
 _BLOB_KEYS = ("files", "adapters", "draft_files")
@@ -87,7 +90,7 @@ def refuse_lookalikes(keys: Iterable[str], read: frozenset[str]) -> None:
             raise AmbiguousKey(f"the key {key!r} would be read as {key.casefold()!r} by some servers; write the latter")
 
 
-def refuse_wrong_types(document: JsonObject, types: _Types) -> None:
+def refuse_wrong_types(document: JsonObject, types: _Types, endpoint: Endpoint) -> None:
     """Reject values of the wrong type.
 
     Raises:
@@ -95,7 +98,9 @@ def refuse_wrong_types(document: JsonObject, types: _Types) -> None:
     """
     for key in document.keys:
         if key in types and (found := document.type_of(key)) not in types[key]:
-            raise InvalidBody(f"{key} must be {_IN_WORDS.get(types[key], _SECONDS)}, got {_type_name(found)}")
+            raise wrong_type(endpoint.name, key, found) or InvalidBody(
+                f"{key} must be {_IN_WORDS.get(types[key], _SECONDS)}, got {_type_name(found)}"
+            )
 
 
 def wants_stream(document: JsonObject, endpoint: Endpoint) -> bool:
@@ -110,7 +115,9 @@ def wants_stream(document: JsonObject, endpoint: Endpoint) -> bool:
     if value is None:
         return endpoint.streams
     if not isinstance(value, bool):
-        raise InvalidBody(f"stream must be true or false, got {_type_name(type(value))}")
+        raise wrong_type(endpoint.name, "stream", type(value)) or InvalidBody(
+            f"stream must be true or false, got {_type_name(type(value))}"
+        )
     return value
 
 

@@ -23,9 +23,10 @@ from ollama_router_core.api.model_names import (
     without_spaces,
 )
 from ollama_router_core.api.multipart import Form, parse_form
-from ollama_router_core.api.ollama_errors import bad_model_name, no_body, no_model
+from ollama_router_core.api.ollama_errors import bad_model_name, no_body, no_model, nothing_asked, unreadable_body
 from ollama_router_core.api.prompts import NO_PROMPT, PromptSize, size_of_prompt, usual_tokens
 from ollama_router_core.api.request_keys import (
+    COPY_TYPES,
     MANAGE_TYPES,
     NO_LOAD_OPTIONS,
     READ_KEYS,
@@ -45,7 +46,7 @@ from ollama_router_core.api.request_keys import (
     wants_stream,
 )
 from ollama_router_core.api.strict_json import JsonObject, parse_object
-from ollama_router_core.errors import InvalidModelName
+from ollama_router_core.errors import InvalidBody, InvalidModelName
 
 __all__ = ["ParsedRequest", "RouteRequest", "parse_request"]
 
@@ -162,12 +163,21 @@ def _read_json(match: Match, body: bytes) -> ParsedRequest:
     endpoint = match.endpoint
     if not body:
         raise no_body(endpoint.family is Family.OLLAMA)
-    document = parse_object(_EMPTY_OBJECT if body.strip() == b"null" else body)
+    document = _read_object(body, endpoint)
     if endpoint.kind is Kind.MANAGE:
         return _read_managing(match, body, document)
-    _check_keys(document, TYPES)
+    _check_keys(document, TYPES, endpoint)
     route = _with_prompt(_route(document, endpoint), size_of_prompt(document))
     return ParsedRequest(endpoint=endpoint, route=route, body=body, document=document, target=endpoint.path)
+
+
+def _read_object(body: bytes, endpoint: Endpoint) -> JsonObject:
+    """Read the object; what Ollama could not read either is refused in its words."""
+    try:
+        return parse_object(_EMPTY_OBJECT if body.strip() == b"null" else body)
+    except InvalidBody as error:
+        native = endpoint.family is Family.OLLAMA
+        raise unreadable_body(endpoint.name, body, native=native) or error from None
 
 
 def _with_prompt(route: RouteRequest, size: PromptSize) -> RouteRequest:
@@ -176,7 +186,7 @@ def _with_prompt(route: RouteRequest, size: PromptSize) -> RouteRequest:
 
 def _read_managing(match: Match, body: bytes, document: JsonObject) -> ParsedRequest:
     endpoint = match.endpoint
-    _check_keys(document, MANAGE_TYPES)
+    _check_keys(document, COPY_TYPES if endpoint.name == "copy" else MANAGE_TYPES, endpoint)
     makes = endpoint.name == "create"
     return ParsedRequest(
         endpoint=endpoint,
@@ -189,9 +199,9 @@ def _read_managing(match: Match, body: bytes, document: JsonObject) -> ParsedReq
     )
 
 
-def _check_keys(document: JsonObject, types: Mapping[str, frozenset[object]]) -> None:
+def _check_keys(document: JsonObject, types: Mapping[str, frozenset[object]], endpoint: Endpoint) -> None:
     refuse_lookalikes(document.keys, READ_KEYS)
-    refuse_wrong_types(document, types)
+    refuse_wrong_types(document, types, endpoint)
 
 
 def _route(document: JsonObject, endpoint: Endpoint) -> RouteRequest:
@@ -243,6 +253,8 @@ def _model_key(document: JsonObject, endpoint: Endpoint) -> str | None:
 
 def _model_text(document: JsonObject, endpoint: Endpoint) -> str:
     found = _model_key(document, endpoint)
+    if found is None and (nothing := nothing_asked(endpoint.name, document.keys)) is not None:
+        raise nothing
     text = "" if found is None else str(document.get(found))
     if endpoint.kind is not Kind.MANAGE or endpoint.name in _TRIMMED:
         text = _spoken(text, endpoint)

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
+from ollama_router_core.api.go_json import syntax_error
+
 __all__ = [
     "ANY",
     "BOOL",
@@ -163,7 +165,7 @@ def decode(body: bytes, shape: Struct) -> dict[str, Any]:
     text = body.decode("utf-8", errors="replace").lstrip(" \t\r\n")
     if not text:
         raise EmptyBodyError
-    taken: dict[str, Any] = shape.take(_parse(text), {}, "")
+    taken: dict[str, Any] = shape.take(_parse(text, body), {}, "")
     return taken
 
 
@@ -191,18 +193,18 @@ def _fold(key: str) -> str:
     return key.replace("\u212a", "k").replace("\u017f", "s").lower()
 
 
-def _parse(text: str) -> Any:
+def _parse(text: str, body: bytes) -> Any:
     try:
         value, _ = _DECODER.raw_decode(text)
-    except json.JSONDecodeError as error:
-        raise GoJSONError(_syntax_text(error)) from None
+    except ValueError:
+        raise GoJSONError(syntax_error(body) or "unexpected EOF") from None
     except RecursionError:
         raise GoJSONError("exceeded max depth") from None
     return value
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise GoJSONError(f"invalid character {name[0]!r} looking for beginning of value")
+    raise ValueError(name)
 
 
 def _integer(digits: str) -> int | float:
@@ -212,28 +214,6 @@ def _integer(digits: str) -> int | float:
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_Pairs, parse_constant=_no_constant, parse_int=_integer)
 _INT64 = 1 << 63
-
-_SYNTAX = {
-    "Expecting value": "looking for beginning of value",
-    "Expecting property name enclosed in double quotes": "looking for beginning of object key string",
-    "Illegal trailing comma before end of object": "looking for beginning of object key string",
-    "Illegal trailing comma before end of array": "looking for beginning of value",
-    "Expecting ':' delimiter": "after object key",
-    "Expecting ',' delimiter": "after object key:value pair",
-    "Invalid control character at": "in string literal",
-    "Invalid \\escape": "in string escape code",
-}
-
-
-def _syntax_text(error: json.JSONDecodeError) -> str:
-    if error.pos >= len(error.doc) or error.msg.startswith("Unterminated"):
-        return "unexpected EOF"
-    reason = next((text for start, text in _SYNTAX.items() if error.msg.startswith(start)), "in literal")
-    at = error.pos
-    if error.msg.startswith("Illegal trailing comma"):  # from Python 3.13 on, at the comma and not behind it
-        at = len(error.doc) - len(error.doc[at + 1 :].lstrip(" \t\r\n"))
-    first_byte = error.doc[at].encode()[0]
-    return f"invalid character {chr(first_byte)!r} {reason}"
 
 
 def _mismatch(value: Any, path: str, go_type: str) -> NoReturn:

@@ -1,0 +1,155 @@
+"""What Go's `encoding/json` says about a body that it cannot read: Ollama's clients know these texts.
+
+Only bodies that were refused already are looked at. Source of the texts and of their order: Go's encoding/json,
+scanner.go and decode.go.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+__all__ = ["syntax_error", "value_kind"]
+
+_LONGEST, _MOST_TOKENS = 1 << 20, 50_000
+"""Of a body that is looked at, 30 ms at most; faults of others, or behind so many tokens, are for others to word."""
+_SPACE = rb"[ \t\r\n]*+"
+_TEXT = rb'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'
+_NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+"
+_SCALAR = rb'%b"|%b(?![.eE])|true|false|null' % (_TEXT, _NUMBER)
+_SKIPPED, _READ_TEXT, _READ_NUMBER = re.compile(_SPACE), re.compile(_TEXT), re.compile(_NUMBER)
+_READ_HEXADECIMAL = re.compile(rb"[0-9a-fA-F]*+")
+_LITERALS: Mapping[bytes, bytes] = {b"t": b"true", b"f": b"false", b"n": b"null"}
+_KINDS: Mapping[bytes, str] = {b"{": "object", b"[": "array", b'"': "string", b"t": "bool", b"f": "bool", b"n": "null"}
+_ESCAPED: Mapping[int, str] = {
+    code: rf"\{letter}" for code, letter in zip(b"\a\b\t\n\v\f\r'\\", "abtnvfr'\\", strict=True)
+}
+_NOT_SHOWN_BELOW, _DELETE = 0x20, 0x7F
+
+
+class _Place(NamedTuple):
+    """What may stand somewhere, after white space, and what is said where something else does."""
+
+    allowed: re.Pattern[bytes]
+    words: str
+
+
+def _place(allowed: bytes, words: str) -> _Place:
+    return _Place(re.compile(rb"%b(%b)" % (_SPACE, allowed)), words)
+
+
+_VALUE_WORDS, _KEY_WORDS = "looking for beginning of value", "looking for beginning of object key string"
+_VALUE = _place(rb"[{[]|" + _SCALAR, _VALUE_WORDS)
+_FIRST_VALUE = _place(rb"[{[\]]|" + _SCALAR, _VALUE_WORDS)
+_KEY = _place(_TEXT + b'"', _KEY_WORDS)
+_FIRST_KEY = _place(_TEXT + b'"|}', _KEY_WORDS)
+_COLON = _place(b":", "after object key")
+_BEHIND: Mapping[bytes, _Place] = {b"{": _FIRST_KEY, b"[": _FIRST_VALUE, b":": _VALUE}
+_BEHIND_COMMA: Mapping[bytes, _Place] = {b"{": _KEY, b"[": _VALUE}
+_BEHIND_VALUE: Mapping[bytes, _Place] = {
+    b"{": _place(b"[,}]", "after object key:value pair"),
+    b"[": _place(rb"[,\]]", "after array element"),
+}
+
+
+def value_kind(body: bytes) -> str:
+    """Return Go's word for what a JSON text is: object, array, string, bool, null or number."""
+    return _KINDS.get(body.lstrip()[:1], "number")
+
+
+def syntax_error(body: bytes) -> str | None:
+    """Return what Go says about the first fault in the first JSON value of a text, which is not blank.
+
+    None if there is none: that value may be of the wrong type all the same, or be followed by more. None, too, for a
+    text of more than 1 MiB.
+    """
+    if len(body) > _LONGEST:
+        return None
+    place = _VALUE
+    opened: list[bytes] = []
+    at = 0
+    for _ in range(_MOST_TOKENS):
+        found = place.allowed.match(body, at)
+        if found is None:
+            return _words(body, _end(_SKIPPED, body, at), place, opened)
+        at = found.end()
+        behind = _next_place(place, found[1][:1], opened)
+        if behind is None:
+            return None
+        place = behind
+    return None
+
+
+def _next_place(place: _Place, token: bytes, opened: list[bytes]) -> _Place | None:
+    """Return the place behind a token, None behind the whole value; `opened` are the brackets around it."""
+    if token in (b"{", b"["):
+        opened.append(token)
+    elif token in (b"}", b"]"):
+        opened.pop()
+    if token in _BEHIND:
+        return _BEHIND[token]
+    if token == b",":
+        return _BEHIND_COMMA[opened[-1]]
+    if token == b'"' and (place is _KEY or place is _FIRST_KEY):
+        return _COLON
+    return _BEHIND_VALUE[opened[-1]] if opened else None
+
+
+def _words(body: bytes, at: int, place: _Place, opened: list[bytes]) -> str | None:
+    """Word a fault in what begins at `at`."""
+    first, words = body[at : at + 1], place.words
+    if first == b'"' and words in (_VALUE_WORDS, _KEY_WORDS):
+        at, words = _text_fault(body, at)
+    elif first in _LITERALS and words == _VALUE_WORDS:
+        at, words = _literal_fault(body, at)
+    elif (first.isdigit() or first == b"-") and words == _VALUE_WORDS:
+        at, words = _number_fault(body, at)
+        if not words and not opened:
+            return None
+        words = words or _BEHIND_VALUE[opened[-1]].words
+    if at >= len(body):
+        return "unexpected EOF"
+    return f"invalid character {_quoted(body[at])} {words}"
+
+
+def _text_fault(body: bytes, at: int) -> tuple[int, str]:
+    end = _end(_READ_TEXT, body, at)
+    if body[end : end + 1] != b"\\":
+        return end, "in string literal"
+    if body[end + 1 : end + 2] != b"u":
+        return end + 1, "in string escape code"
+    return _end(_READ_HEXADECIMAL, body, end + 2), r"in \u hexadecimal character escape"
+
+
+def _literal_fault(body: bytes, at: int) -> tuple[int, str]:
+    literal = _LITERALS[body[at : at + 1]]
+    read = next(read for read in range(len(literal)) if not body.startswith(literal[: read + 1], at))
+    return at + read, f"in literal {literal.decode()} (expecting '{chr(literal[read])}')"
+
+
+def _number_fault(body: bytes, at: int) -> tuple[int, str]:
+    """Return where a number goes wrong; no words where it is complete and something follows that cannot."""
+    end = _end(_READ_NUMBER, body, at)
+    if end == at:
+        return at + 1, "in numeric literal"
+    number, follows = body[at:end].lower(), body[end : end + 1]
+    if b"e" in number or (follows == b"." and b"." in number):
+        return end, ""
+    if follows == b".":
+        return end + 1, "after decimal point in numeric literal"
+    return end + 1 + (body[end + 1 : end + 2] in (b"+", b"-")), "in exponent of numeric literal"
+
+
+def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
+    found = pattern.match(body, at)
+    return at if found is None else found.end()
+
+
+def _quoted(byte: int) -> str:
+    """Quote a byte as Go's quoteChar does, which takes it for a character of Latin-1."""
+    if byte in _ESCAPED:
+        return f"'{_ESCAPED[byte]}'"
+    if byte < _NOT_SHOWN_BELOW or byte == _DELETE:
+        return f"'\\x{byte:02x}'"
+    return f"'{chr(byte)}'" if chr(byte).isprintable() else f"'\\u{byte:04x}'"

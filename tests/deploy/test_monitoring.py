@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ollama_router_core.errors import RouterError
 from ollama_router_server.telemetry.histograms import Histogram
 from ollama_router_server.telemetry.metric_aggregation import text_of
-from ollama_router_server.telemetry.metrics import Gauges, Metrics
+from ollama_router_server.telemetry.metrics import ConsoleGauges, Gauges, Metrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus"
@@ -27,7 +27,8 @@ def existing() -> set[str]:
     """Names of every sample a router can tell."""
     counted = ("in_flight", "waiting", "log_pending", "log_dropped", "log_lines_dropped", "coordination_away")
     zeros = dict.fromkeys(counted, int)
-    gauges = Gauges(servers=tuple, deciding=Histogram(), **zeros)
+    console = ConsoleGauges(sessions=0, watchers=0, cut=0)
+    gauges = Gauges(servers=tuple, deciding=Histogram(), console=lambda: console, **zeros)
     metrics = Metrics(gauges)
     families = text_string_to_metric_families(text_of(metrics.families()).decode())
     return {family.name + suffix for family in families for suffix in _SUFFIXES[family.type]}

@@ -66,6 +66,7 @@ JSON: dict[str, set[str]] = {
 PAGES: dict[str, set[str]] = {
     "GET /console/": EVERYBODY,
     "GET /console/requests": EVERYBODY,
+    "GET /console/events": EVERYBODY,
     "GET /console/requests/{id}": EVERYBODY,
     "GET /console/models": EVERYBODY,
     "GET /console/models/{name:path}": READERS,

@@ -11,7 +11,7 @@ from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.testing import OllamaSimulator, model
 from ollama_router_server.telemetry.histograms import DECIDING, Histogram
 from ollama_router_server.telemetry.metric_aggregation import text_of
-from ollama_router_server.telemetry.metrics import Gauges, Metrics
+from ollama_router_server.telemetry.metrics import ConsoleGauges, Gauges, Metrics
 from support.eventually import eventually, eventually_async
 from support.router import running_router, server_entry
 
@@ -48,6 +48,7 @@ def metrics() -> Metrics:
             log_dropped=lambda: 7,
             log_lines_dropped=lambda: 3,
             coordination_away=lambda: None,
+            console=lambda: ConsoleGauges(5, 2, 1),
         )
     )
 
@@ -161,6 +162,9 @@ def test_retries_errors_and_lost_rows_are_counted(metrics: Metrics) -> None:
     assert found["orouter_requests_total", frozenset({"none", "/api/chat", "5xx"})] == 1
     assert found["orouter_log_dropped_total", frozenset()] == 7
     assert found["orouter_log_lines_dropped_total", frozenset()] == 3
+    assert found["orouter_console_sessions_total", frozenset()] == 5
+    assert found["orouter_console_watchers", frozenset()] == 2
+    assert found["orouter_console_watchers_cut_total", frozenset()] == 1
 
 
 def test_work_for_clients_that_left_is_counted(metrics: Metrics) -> None:

@@ -48,7 +48,7 @@ from ollama_router_server.http.request_head import RequestHead
 from ollama_router_server.relay.bodies import Receive, Send
 from ollama_router_server.relay.relay import Relay, RelayDeps
 from ollama_router_server.services import Services
-from ollama_router_server.telemetry.metrics import Gauges, Metrics, ServerGauges
+from ollama_router_server.telemetry.metrics import ConsoleGauges, Gauges, Metrics, ServerGauges
 
 __all__ = ["RouterApp", "create_app"]
 
@@ -152,7 +152,7 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/openapi.json", OpenApiResource())
 
 
-def _gauges(services: Services, in_flight: Callable[[], int]) -> Gauges:
+def _gauges(services: Services, in_flight: Callable[[], int], console: Callable[[], ConsoleGauges]) -> Gauges:
     fleet = services.fleet
 
     def servers() -> Iterator[ServerGauges]:
@@ -176,6 +176,7 @@ def _gauges(services: Services, in_flight: Callable[[], int]) -> Gauges:
         log_dropped=lambda: services.sink.dropped,
         log_lines_dropped=lambda: 0 if services.log_files is None else services.log_files.dropped,
         coordination_away=lambda: services.coordination.away if services.coordination.asks else None,
+        console=console,
     )
 
 
@@ -188,7 +189,7 @@ def create_app(services: Services) -> RouterApp:
     app.add_route("/livez", LiveResource())
     app.add_route("/readyz", ReadyResource(services))
     _add_admin_routes(app, services)
-    metrics = Metrics(_gauges(services, lambda: relay.in_flight))
+    metrics = Metrics(_gauges(services, lambda: relay.in_flight, lambda: console()))  # noqa: PLW0108 - both made below
     sync = services.join(
         metrics.families,
         lambda: relay.under_way(),  # noqa: PLW0108 - made below
@@ -215,7 +216,7 @@ def create_app(services: Services) -> RouterApp:
 
     whatif = WhatIf(services)
     app.add_route("/router/whatif", WhatIfResource(whatif))
-    add_console(app, services, sync, whatif)
+    console = add_console(app, services, sync, whatif)
     relay = Relay(deps())
     app.add_route("/router/status", StatusResource(services, sync))
     app.add_route("/router/queue", QueueResource(services))

@@ -157,19 +157,19 @@ class Page:
         self, renderer: Renderer, name: str, title: str, build: Builder, *, roles: frozenset[Role], live: bool = False
     ) -> None:
         self.roles = roles
+        self.live = live
         self._renderer = renderer
         self._name = name
         self._title = title
         self._build = build
-        self._live = live
 
     async def on_get(self, request: Request, response: Response, **params: str) -> None:
         """Answer the page."""
         user: User = request.context.user
         values = {"title": self._title, "user": user, **await self._build(request, user, **params)}
-        wanted = self._live and request.get_header("x-console") is not None
+        wanted = self.live and request.get_header("x-console") is not None
         template = f"parts/{self._name}.html" if wanted else f"{self._name}.html"
-        self._renderer.answer(request, response, template, page=self._name, live=self._live, **values)
+        self._renderer.answer(request, response, template, page=self._name, live=self.live, **values)
 
 
 def pages(services: Services, sync: WorkerSync, renderer: Renderer, whatif: WhatIf) -> dict[str, Page]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import falcon
@@ -15,19 +16,23 @@ from ollama_router_server.admin.usage import ModelUsersResource
 from ollama_router_server.admin.users import TokenResource, TokensResource, UserResource, UsersResource
 from ollama_router_server.admin.whatif import WhatIf
 from ollama_router_server.console.assets import AssetResource, Assets
+from ollama_router_server.console.changes import Changes
 from ollama_router_server.console.door import ClaimResource, FrontDoor, Refusals, SessionResource
+from ollama_router_server.console.events import EventsResource
 from ollama_router_server.console.guard import ConsoleAccess
 from ollama_router_server.console.pages import pages
 from ollama_router_server.console.rendering import Renderer
 from ollama_router_server.console.sessions import Sessions
+from ollama_router_server.console.watchers import Watchers
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
+from ollama_router_server.telemetry.metrics import ConsoleGauges
 
 __all__ = ["add_console"]
 
 
-def add_console(app: Any, services: Services, sync: WorkerSync, whatif: WhatIf) -> None:
-    """Add the console to the router's Falcon application."""
+def add_console(app: Any, services: Services, sync: WorkerSync, whatif: WhatIf) -> Callable[[], ConsoleGauges]:
+    """Add the console to the router's Falcon application; returns what tells its figures."""
     assets, sessions = Assets(), Sessions(services)
     renderer = Renderer(assets)
     refusals = Refusals(renderer)
@@ -39,8 +44,12 @@ def add_console(app: Any, services: Services, sync: WorkerSync, whatif: WhatIf) 
     app.add_route("/console/claim", ClaimResource(sessions))
     app.add_route("/console/v/{version}/{name:path}", AssetResource(assets))
     _add_actions(app, services, sync)
-    for path, page in pages(services, sync, renderer, whatif).items():
+    shown = pages(services, sync, renderer, whatif)
+    for path, page in shown.items():
         app.add_route(f"/console/{path}", page)
+    watchers = Watchers(Changes(services, sync), services.clock, over=lambda: services.draining)
+    app.add_route("/console/events", EventsResource(watchers, sessions, shown))
+    return lambda: ConsoleGauges(sessions.opened, watchers.now, watchers.cut)
 
 
 def _add_actions(app: Any, services: Services, sync: WorkerSync) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -30,6 +31,8 @@ class Sessions:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._limits = SignInLimits()
+        self.opened = 0
+        """Sessions opened since the start."""
 
     @property
     def _store(self) -> ConsoleSessions:
@@ -51,7 +54,7 @@ class Sessions:
             self._check(user, address)
         except AccessError:
             raise InvalidCredential(_WRONG) from None
-        self._set_cookie(response, await self._store.open(user, "token"))
+        await self._open(response, user, "token")
         return user
 
     async def claim(self, request: Request, response: Response, secret: str) -> User:
@@ -72,7 +75,7 @@ class Sessions:
             self._check(user, address)
         except AccessError:
             raise InvalidCredential(_WRONG) from None
-        self._set_cookie(response, await self._store.open(user, "link"))
+        await self._open(response, user, "link")
         return user
 
     async def find(self, request: Request) -> User | None:
@@ -90,6 +93,10 @@ class Sessions:
             return None
         return user
 
+    def key(self, request: Request) -> str:
+        """What tells the session of a request from others; it opens nothing."""
+        return hashlib.sha256((_secret_of(request, self._cookie_name) or "").encode("latin-1")).hexdigest()
+
     async def sign_out(self, request: Request, response: Response) -> None:
         """End the session of a request, here and in the browser."""
         secret = _secret_of(request, self._cookie_name)
@@ -100,6 +107,10 @@ class Sessions:
     def _check(self, user: User, address: str | None) -> None:
         check_expiry(user.grants, self._services.clock.wall())
         check_network(user.grants, address)
+
+    async def _open(self, response: Response, user: User, method: str) -> None:
+        self._set_cookie(response, await self._store.open(user, method))
+        self.opened += 1
 
     def _set_cookie(self, response: Response, secret: str) -> None:
         response.set_cookie(

@@ -76,6 +76,10 @@ class DatabaseSink:
         """Rows that wait, in memory and in the spill."""
         return len(self._queue) + (0 if self._spill is None else self._spill.rows)
 
+    def holds(self, user: str | None) -> bool:
+        """Whether rows wait in memory: of this user, or any if None."""
+        return bool(self._queue) if user is None else any(row.user == user for row in self._queue)
+
     @property
     def healthy(self) -> bool:
         """Whether the last attempt to write succeeded."""

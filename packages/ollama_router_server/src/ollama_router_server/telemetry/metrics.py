@@ -19,7 +19,7 @@ from ollama_router_core.routing.decision import Decision
 from ollama_router_server.telemetry.histograms import Histogram
 from ollama_router_server.telemetry.metric_aggregation import Family, families
 
-__all__ = ["Gauges", "Metrics", "ServerGauges"]
+__all__ = ["ConsoleGauges", "Gauges", "Metrics", "ServerGauges"]
 
 _NOWHERE = "none"
 _CLIENT_LEFT = 499
@@ -44,6 +44,14 @@ class ServerGauges(NamedTuple):
     evictions: int
 
 
+class ConsoleGauges(NamedTuple):
+    """The web console: sessions opened, pages that watch now, and those cut because they did not read."""
+
+    sessions: int
+    watchers: int
+    cut: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gauges:
     """Sources that are read at a scrape; `deciding` is the time to choose a server.
@@ -59,6 +67,7 @@ class Gauges:
     log_dropped: Callable[[], int]
     log_lines_dropped: Callable[[], int]
     coordination_away: Callable[[], int | None]
+    console: Callable[[], ConsoleGauges]
 
 
 class _OfServer:
@@ -215,6 +224,14 @@ class _AtScrape(Collector):
             "Lines dropped from the files in request_log.directory.",
             value=gauges.log_lines_dropped(),
         )
+        yield from _console_metrics(gauges.console())
+
+
+def _console_metrics(console: ConsoleGauges) -> Iterable[Metric]:
+    opened, cut = "orouter_console_sessions", "orouter_console_watchers_cut"
+    yield CounterMetricFamily(opened, "Sessions of the web console that were opened.", value=console.sessions)
+    yield GaugeMetricFamily("orouter_console_watchers", "Pages that watch the router.", value=console.watchers)
+    yield CounterMetricFamily(cut, "Pages cut because they did not read what they watch.", value=console.cut)
 
 
 def _server_metrics(servers: Iterable[ServerGauges]) -> Iterable[Metric]:

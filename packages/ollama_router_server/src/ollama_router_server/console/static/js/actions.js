@@ -1,5 +1,6 @@
 // @ts-check
-// What buttons and forms do: `data-act` names it, and a failure is told where it happened.
+// What buttons and forms do: `data-act` names it, what is final is asked about first, and a failure is told where it
+// happened.
 
 /** @type {Map<string, (element: HTMLElement) => unknown>} */
 const acts = new Map();
@@ -76,4 +77,55 @@ export function toast(text, undo) {
   }
   place.append(made);
   setTimeout(() => made.remove(), 10_000);
+}
+
+/**
+ * Ask before something costly or final; what cannot be undone wants its name typed.
+ * @param {string} text
+ * @param {string} verb
+ * @param {string} [name] to be typed
+ * @returns {Promise<boolean>}
+ */
+export function confirmed(text, verb, name) {
+  const dialog = document.querySelector("dialog[data-dialog]");
+  if (!(dialog instanceof HTMLDialogElement)) return Promise.resolve(false);
+  const yes = /** @type {HTMLButtonElement} */ (dialog.querySelector("[data-dialog-yes]"));
+  const typed = /** @type {HTMLElement} */ (dialog.querySelector("[data-dialog-typed]"));
+  const input = /** @type {HTMLInputElement} */ (typed.querySelector("input"));
+  dialog.querySelector("[data-dialog-text]")?.replaceChildren(text);
+  typed.querySelector("[data-dialog-name]")?.replaceChildren(name ?? "");
+  yes.textContent = verb;
+  typed.hidden = name === undefined;
+  input.value = "";
+  yes.disabled = name !== undefined;
+  input.oninput = () => (yes.disabled = name !== undefined && input.value !== name);
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}
+
+/**
+ * Copy a text; on plain HTTP, too, where browsers withhold navigator.clipboard.
+ * @param {HTMLElement} button
+ */
+export async function copyFrom(button) {
+  const source = document.getElementById(button.dataset.from ?? "");
+  if (!source) return;
+  const text = source.textContent ?? "";
+  const copied = navigator.clipboard ? await navigator.clipboard.writeText(text).then(() => true, () => false) : false;
+  if (!copied) select(source);
+  const done = copied || document.execCommand("copy");
+  button.textContent = done ? "Copied" : "Selected: press Ctrl+C";
+  setTimeout(() => (button.textContent = "Copy"), 2000);
+}
+
+/** @param {HTMLElement} source */
+function select(source) {
+  const range = document.createRange();
+  range.selectNodeContents(source);
+  const selection = getSelection();
+  selection?.removeAllRanges();
+  selection?.addRange(range);
 }

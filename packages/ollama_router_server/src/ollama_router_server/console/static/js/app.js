@@ -1,11 +1,7 @@
 // @ts-check
 // The console's script: what must move. Pages read without it; forms and live parts need it.
-import { onAct, request, toast } from "./actions.js";
-import { copyFrom } from "./copy.js";
-import { startKeys } from "./keys.js";
-import { startLive } from "./live.js";
-import { startOperations } from "./operations.js";
-import { confirmed } from "./dialog.js";
+import { confirmed, copyFrom, onAct, request, toast } from "./actions.js";
+import { startLive, togglePause } from "./live.js";
 import { claimFromAddress, signIn, signOut } from "./session.js";
 import { showMoments } from "./moments.js";
 
@@ -102,8 +98,28 @@ document.addEventListener("click", (event) => {
     location.href = row.dataset.href ?? "";
 });
 
+// Keys: `/` searches, `j` and `k` move between rows, Enter opens, `p` pauses live parts.
+document.addEventListener("keydown", (event) => {
+  const target = /** @type {Element} */ (event.target);
+  if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, select, textarea")) return;
+  if (event.key === "/") {
+    event.preventDefault();
+    document.getElementById("search")?.focus();
+  } else if (event.key === "p") {
+    togglePause();
+  } else if (event.key === "j" || event.key === "k") {
+    move(event.key === "j" ? 1 : -1);
+  }
+});
+
+/** @param {number} step */
+function move(step) {
+  const links = [...document.querySelectorAll("tr[data-href] a:first-of-type")];
+  const at = links.indexOf(/** @type {Element} */ (document.activeElement));
+  const next = links[Math.max(0, Math.min(links.length - 1, at + step))];
+  if (next instanceof HTMLElement) next.focus();
+}
+
 claimFromAddress(root);
 showMoments(document);
-startKeys();
-startOperations(root);
-startLive();
+startLive(root);

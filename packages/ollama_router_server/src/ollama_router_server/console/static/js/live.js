@@ -1,37 +1,115 @@
 // @ts-check
-// Parts of a page that follow the router: fetched anew while the tab is visible, merged without losing what is read.
+// Parts of a page that follow the router: fetched anew when the stream names them, every two seconds where there is no
+// stream, and merged without losing what is read.
+import { readEvents } from "./events.js";
 import { showMoments } from "./moments.js";
 
-const EVERY = 2000;
-const FAILING = [1000, 2000, 4000, 8000, 15000];
+const EVERY = 2_000;
+const FAILING = [1_000, 2_000, 4_000, 8_000, 12_000];
+const SOONEST = 500;
+const STALE = 4_500; // twice the time between two signs of life, and some
+const SILENT = 6_000; // a proxy that holds the stream back is as good as none
+const HIDDEN = 10_000;
+const ANNOUNCE = 5_000;
+
 let paused = false;
+let looking = false;
+let due = false;
 let failures = 0;
 let heard = performance.now();
+let looked = 0;
+let shown = 0;
 let tag = "";
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let timer;
+/** @type {AbortController | undefined} */
+let stream;
+let first = true;
+let noStreamBefore = 0;
 
 const policy = globalThis.trustedTypes?.createPolicy("fragment", { createHTML: (/** @type {string} */ text) => text });
 
+/** @returns {HTMLElement | null} */
+const region = () => document.querySelector("[data-live]");
+
 export function togglePause() {
   paused = !paused;
+  if (!paused) look();
   tell();
 }
 
-export function startLive() {
-  const place = document.querySelector("[data-live]");
+/** @param {string} root */
+export function startLive(root) {
+  const place = region();
   if (!place) return;
+  const url = `${root}events?topics=${encodeURIComponent(place.dataset.live ?? "")}`;
+  document.addEventListener("visibilitychange", () => (document.hidden ? leaveLater() : comeBack()));
+  setInterval(tell, SOONEST);
+  timer = setTimeout(look, EVERY);
   tell();
-  setInterval(tell, 1000);
-  setTimeout(() => follow(place), EVERY);
+  watch(url);
+  setInterval(() => watch(url), 1_000);
 }
 
-/** @param {Element} place */
-async function follow(place) {
-  if (!paused && !document.hidden) await fetchInto(place);
-  const wait = failures ? (FAILING[Math.min(failures, FAILING.length) - 1] ?? 15000) * (0.75 + Math.random() / 2) : EVERY;
-  setTimeout(() => follow(place), wait);
+/**
+ * Read the stream if this tab may, until it ends.
+ * @param {string} url
+ */
+async function watch(url) {
+  if (stream || failures || document.hidden || performance.now() < noStreamBefore) return;
+  stream = new AbortController();
+  first = true;
+  const rest = await readEvents(url, stream.signal, hear);
+  stream = undefined;
+  noStreamBefore = performance.now() + rest * (1 + Math.random());
+  look();
 }
 
-/** @param {Element} place */
+/** @param {string[]} names */
+function hear(names) {
+  heard = performance.now();
+  if (first || names.length) look();
+  first = false;
+}
+
+function leaveLater() {
+  setTimeout(() => document.hidden && stream?.abort(), HIDDEN);
+}
+
+function comeBack() {
+  shown = performance.now();
+  look();
+}
+
+/** Fetch now, or as soon as may be; what is named meanwhile is fetched once. */
+function look() {
+  due = true;
+  if (looking) return;
+  clearTimeout(timer);
+  timer = setTimeout(fetchDue, Math.max(0, looked + SOONEST - performance.now()));
+}
+
+async function fetchDue() {
+  const place = region();
+  if (looking || !place) return;
+  if (!paused && !document.hidden) {
+    looking = true;
+    due = false;
+    looked = performance.now();
+    await fetchInto(place);
+    looking = false;
+  }
+  if (due && !paused && !document.hidden && !failures) return look();
+  timer = setTimeout(fetchDue, pause());
+}
+
+/** Milliseconds until the next look that nothing asks for. */
+function pause() {
+  if (failures) return (FAILING[Math.min(failures, FAILING.length) - 1] ?? 0) * (0.75 + Math.random() / 2);
+  return stream ? 60_000 : EVERY;
+}
+
+/** @param {HTMLElement} place */
 async function fetchInto(place) {
   try {
     const headers = { "x-console": "1", ...(tag ? { "if-none-match": tag } : {}) };
@@ -39,8 +117,7 @@ async function fetchInto(place) {
     if (answer.status === 401) return location.reload();
     if (answer.status !== 304) {
       if (!answer.ok) throw new Error(String(answer.status));
-      merge(place, await answer.text());
-      tag = answer.headers.get("etag") ?? "";
+      tag = merge(place, await answer.text()) ? (answer.headers.get("etag") ?? "") : "";
     }
     failures = 0;
     heard = performance.now();
@@ -51,30 +128,44 @@ async function fetchInto(place) {
 }
 
 /**
- * Replace what differs: elements with an id keep their place, so focus, selection and scrolling survive.
- * @param {Element} place
+ * Replace what differs, unless it is being selected.
+ * @param {HTMLElement} place
  * @param {string} text
  */
 function merge(place, text) {
+  if (getSelection()?.toString() && place.contains(getSelection()?.anchorNode ?? null)) return false;
   const made = new DOMParser().parseFromString(/** @type {string} */ (policy ? policy.createHTML(text) : text), "text/html");
   showMoments(made);
-  if (getSelection()?.toString() && place.contains(getSelection()?.anchorNode ?? null)) return;
   requestAnimationFrame(() => mergeChildren(place, made.body));
+  return true;
 }
 
 /**
+ * Elements with an id keep their place in the page, so that focus, scrolling and open details survive.
  * @param {Element} old
  * @param {Element} fresh
  */
 function mergeChildren(old, fresh) {
-  const known = [...old.childNodes];
-  const wanted = [...fresh.childNodes];
-  wanted.forEach((child, index) => {
-    const there = known[index];
-    if (there) mergeNode(there, child);
-    else old.append(child);
-  });
-  known.slice(wanted.length).forEach((node) => node.remove());
+  const wanted = new Set([...fresh.children].map((child) => child.id).filter(Boolean));
+  for (const child of [...old.children]) if (child.id && !wanted.has(child.id)) child.remove();
+  const known = new Map([...old.children].filter((child) => child.id).map((child) => [child.id, child]));
+  let at = old.firstChild;
+  for (const child of [...fresh.childNodes]) {
+    const id = child instanceof Element ? child.id : "";
+    const same = id ? known.get(id) : at && !(at instanceof Element && at.id) && at.nodeName === child.nodeName ? at : undefined;
+    if (!same) {
+      old.insertBefore(child, at);
+      continue;
+    }
+    if (same === at) at = at.nextSibling;
+    else old.insertBefore(same, at);
+    mergeNode(same, child);
+  }
+  while (at) {
+    const next = at.nextSibling;
+    at.remove();
+    at = next;
+  }
 }
 
 /**
@@ -83,10 +174,9 @@ function mergeChildren(old, fresh) {
  */
 function mergeNode(known, fresh) {
   if (known.isEqualNode(fresh)) return;
-  const same = known instanceof Element && fresh instanceof Element && known.tagName === fresh.tagName && known.id === fresh.id;
-  if (!same || known instanceof SVGElement || known.childElementCount === 0) {
-    if (known === document.activeElement) return;
-    known.replaceWith(fresh);
+  const both = known instanceof Element && fresh instanceof Element && known.tagName === fresh.tagName;
+  if (!both || known instanceof SVGElement || known.childElementCount === 0) {
+    if (known !== document.activeElement) known.replaceWith(fresh);
     return;
   }
   for (const { name } of [...known.attributes]) if (!fresh.hasAttribute(name) && name !== "open") known.removeAttribute(name);
@@ -94,10 +184,31 @@ function mergeNode(known, fresh) {
   mergeChildren(known, fresh);
 }
 
+/** Say whether what is shown is what is; what is old is dimmed, and its buttons do nothing. */
 function tell() {
+  const now = performance.now();
+  const age = now - heard;
+  if (stream && age > SILENT) stream.abort();
+  const stale = age > STALE && now - shown > SOONEST && !document.hidden && !paused;
+  const { classList } = document.documentElement;
+  if (stale !== classList.contains("stale")) for (const button of region()?.querySelectorAll("button") ?? []) button.disabled = stale;
+  classList.toggle("stale", stale);
   const place = document.querySelector("[data-liveness]");
-  const age = Math.round((performance.now() - heard) / 1000);
-  const stale = age > 6 && !document.hidden && !paused;
-  document.documentElement.classList.toggle("stale", stale);
-  if (place) place.textContent = paused ? "paused (p)" : stale ? `not connected, ${age} s old` : "live";
+  const text = paused ? "paused (p)" : stale ? `not connected, ${Math.round(age / 1000)} s old` : "live";
+  if (place && place.textContent !== text) place.textContent = text;
+  announce(paused ? "paused" : stale ? "not connected" : "live");
+}
+
+let told = "live";
+let toldAt = -ANNOUNCE;
+
+/**
+ * Tell those who do not see it, at most once in five seconds.
+ * @param {string} text
+ */
+function announce(text) {
+  if (text === told || performance.now() - toldAt < ANNOUNCE) return;
+  told = text;
+  toldAt = performance.now();
+  document.querySelector("[data-announced]")?.replaceChildren(text);
 }

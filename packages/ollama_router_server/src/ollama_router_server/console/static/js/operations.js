@@ -1,35 +1,32 @@
 // @ts-check
 // Operations on models: begun here, carried out by the router.
-import { onAct, request, toast } from "./actions.js";
-import { confirmed } from "./dialog.js";
+import { confirmed, onAct, request, toast } from "./actions.js";
 
-/** @param {string} root */
-export function startOperations(root) {
-  onAct("operate", async (form) => {
-    const typed = Object.fromEntries(new FormData(/** @type {HTMLFormElement} */ (form)));
-    /** @type {Record<string, unknown>} */
-    const values = Object.fromEntries(Object.entries(typed).filter(([, value]) => value !== ""));
-    if (values.context) values.context = Number(values.context);
-    if (values.kind === "delete" && !(await mayGo(root, String(values.model), String(values.servers ?? "")))) return;
-    const begun = await request("POST", `${root}act/operations`, values);
-    toast(`${begun.kind} of ${begun.model} has begun on ${begun.targets.length} servers.`);
-  });
-  onAct("cancel-operation", async (button) => {
-    await request("DELETE", `${root}act/operations/${button.dataset.id}`);
-    toast("The operation ends; what is done stays.");
-  });
-  onAct("retry-operation", async (button) => {
-    await request("POST", `${root}act/operations/${button.dataset.id}/retry`);
-    toast("It is tried again.");
-  });
-}
+const root = document.body.dataset.root ?? "./";
+
+onAct("operate", async (form) => {
+  const typed = Object.fromEntries(new FormData(/** @type {HTMLFormElement} */ (form)));
+  /** @type {Record<string, unknown>} */
+  const values = Object.fromEntries(Object.entries(typed).filter(([, value]) => value !== ""));
+  if (values.context) values.context = Number(values.context);
+  if (values.kind === "delete" && !(await mayGo(String(values.model), String(values.servers ?? "")))) return;
+  const begun = await request("POST", `${root}act/operations`, values);
+  toast(`${begun.kind} of ${begun.model} has begun on ${begun.targets.length} servers.`);
+});
+onAct("cancel-operation", async (button) => {
+  await request("DELETE", `${root}act/operations/${button.dataset.id}`);
+  toast("The operation ends; what is done stays.");
+});
+onAct("retry-operation", async (button) => {
+  await request("POST", `${root}act/operations/${button.dataset.id}/retry`);
+  toast("It is tried again.");
+});
 
 /**
- * @param {string} root
  * @param {string} model
  * @param {string} servers
  */
-async function mayGo(root, model, servers) {
+async function mayGo(model, servers) {
   const found = await request("GET", `${root}act/usage/users?model=${encodeURIComponent(model)}`);
   const people = found.users.map((/** @type {{name: string?, requests: number}} */ one) => `${one.name ?? "?"} (${one.requests})`);
   const used = people.length ? `Used in the last seven days by ${people.slice(0, 8).join(", ")}${people.length > 8 ? " and others" : ""}.` : "Nobody used it in the last seven days.";

@@ -1,0 +1,84 @@
+"""Versions of what live pages show: where two are equal, there is nothing new to see."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from typing import Final
+
+from ollama_router_server.coordination.worker_sync import WorkerSync
+from ollama_router_server.services import Services
+from ollama_router_server.storage.identities import User
+from ollama_router_server.storage.log_filter import LogFilter
+
+__all__ = ["Changes"]
+
+_AGES: Final = 2.0
+"""Seconds after which a page that shows how long ago something was is worth another look."""
+
+
+class Changes:
+    """The version of each live page now. It reads what the router knows anyway: nothing is noted for it elsewhere."""
+
+    def __init__(self, services: Services, sync: WorkerSync) -> None:
+        self._services = services
+        self._sync = sync
+        self._known: dict[str, Callable[[User, str], Awaitable[Hashable]]] = {
+            "now": self._now,
+            "requests": self._requests,
+            "servers": self._servers,
+            "operations": self._operations,
+        }
+
+    async def version(self, topic: str, user: User) -> Hashable:
+        """The version of the live page at this path below `/console/`, as this user sees it."""
+        name, _, rest = topic.partition("/")
+        version = self._known.get(name)
+        return self._ages() if version is None else await version(user, rest)
+
+    async def _now(self, user: User, _: str) -> Hashable:
+        services = self._services
+        active = tuple(self._active(user))
+        waits = any(server is None for _, _, server, _ in active)
+        return (
+            services.config_problem,
+            services.coordination.away,
+            services.sink.healthy,
+            active,
+            self._ages() if waits else None,  # how long the longest has waited
+            tuple(self._states()),
+        )
+
+    async def _requests(self, user: User, _: str) -> Hashable:
+        services, own = self._services, _only(user)
+        newest = await services.request_log.list(LogFilter(user=own), limit=1)
+        ended = services.sink.holds(own)  # in no list: not in progress any more, not in the log yet
+        return (tuple(self._active(user)), tuple(row.id for row in newest), ended)
+
+    async def _servers(self, _user: User, _: str) -> Hashable:
+        return (tuple(self._states()), self._ages())
+
+    async def _operations(self, _user: User, _: str) -> Hashable:
+        return await self._services.operations.store.list(limit=20)
+
+    def _ages(self) -> int:
+        return int(self._services.clock.monotonic() / _AGES)
+
+    def _active(self, user: User) -> Iterator[tuple[str, str, str | None, int | None]]:
+        own = _only(user)
+        for row in self._sync.under_way():
+            if own is None or row["user"] == own:
+                yield row["id"], row["state"], row["server"], row["queue_position"]
+
+    def _states(self) -> Iterator[Hashable]:
+        fleet = self._services.fleet
+        in_flight, now = fleet.snapshot.in_flight, self._services.clock.monotonic()
+        for name, facts in fleet.servers.items():
+            loaded = tuple((str(row.name), row.size, row.size_vram) for row in facts.loaded.values())
+            breaker, drains = fleet.health.state_of(name, now), name in fleet.health.draining
+            loading = tuple(sorted(map(str, facts.loading)))
+            yield name, facts.up, facts.error, breaker, drains, in_flight.get(name, 0), loaded, loading
+
+
+def _only(user: User) -> str | None:
+    """Whose requests a user sees; None for everybody's."""
+    return user.name if user.role == "user" else None

@@ -1,0 +1,64 @@
+"""`GET /console/events`: which of a page's live parts have changed, as a stream that the console's script reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+from typing import Final
+
+import falcon
+from falcon.asgi import Request, Response, SSEvent
+
+from ollama_router_core.errors import Forbidden
+from ollama_router_server.admin.access import EVERYBODY, check_role
+from ollama_router_server.console.pages import Page
+from ollama_router_server.console.sessions import Sessions
+from ollama_router_server.console.watchers import Watcher, Watchers
+from ollama_router_server.storage.identities import User
+
+__all__ = ["EventsResource"]
+
+_MOST_TOPICS: Final = 8
+
+
+class EventsResource:
+    """Each event is a list of names, empty as a sign of life; the event `end` comes when the session is over.
+
+    It is not read by EventSource, which could not send `X-Console`: a page on another port would read it, too.
+    """
+
+    roles = EVERYBODY
+
+    def __init__(self, watchers: Watchers, sessions: Sessions, pages: Mapping[str, Page]) -> None:
+        self._watchers = watchers
+        self._sessions = sessions
+        self._pages = pages
+
+    async def on_get(self, request: Request, response: Response) -> None:
+        """Answer with names of pages that have changed, for as long as the session and the tab are open."""
+        if request.get_header("x-console") != "1":
+            raise Forbidden("only the console's own pages may watch it")
+        user: User = request.context.user
+        topics = tuple(dict.fromkeys(request.get_param_as_list("topics", required=True)))
+        for topic in topics[: _MOST_TOPICS + 1]:
+            self._check(topic, user)
+        if len(topics) > _MOST_TOPICS:
+            raise falcon.HTTPBadRequest(title="topics", description=f"at most {_MOST_TOPICS}")
+        session = self._sessions.key(request)
+        watcher = await self._watchers.join(session, user, topics, partial(self._is_open, request))
+        response.set_header("x-accel-buffering", "no")  # nginx would hold events back
+        response.sse = self._events(watcher)
+
+    def _check(self, topic: str, user: User) -> None:
+        page = self._pages.get(topic) or self._pages.get(f"{topic.partition('/')[0]}/{{name}}")
+        if page is None or not page.live:
+            raise falcon.HTTPBadRequest(title="topics", description="there is no such live page")
+        check_role(user, page.roles)
+
+    async def _is_open(self, request: Request) -> bool:
+        return await self._sessions.find(request) is not None
+
+    async def _events(self, watcher: Watcher) -> AsyncIterator[SSEvent]:
+        async for told in self._watchers.follow(watcher):
+            yield SSEvent(event="end", data=b"[]") if told is None else SSEvent(data=json.dumps(told).encode())

@@ -1,0 +1,201 @@
+"""Who watches a page, and what is told them: names of pages that have changed, never what they show.
+
+One task looks for all watchers, twice a second, and only while there are any. A watcher that is told of a change
+fetches the page; changes until then are one. So nothing piles up: a watcher costs a set of names and what its
+connection holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import structlog
+
+from ollama_router_core.errors import LimitExceeded, RouterError
+from ollama_router_server.storage.identities import User
+from ollama_router_server.system import Clock
+
+__all__ = ["Told", "Watcher", "Watchers"]
+
+MOST_OF_SESSION: Final = 4
+MOST: Final = 64
+_BEAT = 2.0
+_CHECK = 1.0
+
+_log = structlog.get_logger(__name__)
+
+Told = tuple[str, ...] | None
+"""Pages that have changed, none as a sign of life, None for the end."""
+
+
+class Versions(Protocol):
+    """What pages show now."""
+
+    async def version(self, topic: str, user: User) -> Hashable:
+        """The version of a page as this user sees it."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Watcher:
+    """A tab that watches pages. `still` says whether its session is open; `writing_since` is None while it waits."""
+
+    session: str
+    user: User
+    still: Callable[[], Awaitable[bool]]
+    seen: dict[str, Hashable]
+    task: asyncio.Task[object] | None
+    writing_since: float | None
+    changed: set[str] = field(default_factory=set)
+    over: bool = False
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def tell(self, names: set[str]) -> None:
+        """Have it fetch these pages."""
+        if names:
+            self.changed |= names
+            self.wake.set()
+
+    def end(self) -> None:
+        """Have its stream end."""
+        self.over = True
+        self.wake.set()
+
+
+class Watchers:
+    """All watchers of this process, at most 64, at most 4 of a session.
+
+    Args:
+        versions: what pages show.
+        clock: for signs of life and for patience.
+        over: whether the router stops, so that no stream may keep it.
+        tick: seconds between two looks.
+        patience: seconds after which one that does not read is cut.
+    """
+
+    def __init__(
+        self,
+        versions: Versions,
+        clock: Clock,
+        *,
+        over: Callable[[], bool] = lambda: False,
+        tick: float = 0.5,
+        patience: float = 10.0,
+    ) -> None:
+        self._versions = versions
+        self._clock = clock
+        self._over = over
+        self._tick = tick
+        self._patience = patience
+        self._watchers: set[Watcher] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._checked = 0.0
+        self.cut = 0
+        """Watchers cut since the start because they did not read."""
+
+    @property
+    def now(self) -> int:
+        """How many there are."""
+        return len(self._watchers)
+
+    async def join(
+        self, session: str, user: User, topics: tuple[str, ...], still: Callable[[], Awaitable[bool]]
+    ) -> Watcher:
+        """Watch pages from now on, until the task that calls this ends.
+
+        Raises:
+            LimitExceeded: the session, or all together, have as many as there may be.
+        """
+        seen = {topic: await self._versions.version(topic, user) for topic in topics}
+        of_session = Counter(one.session for one in self._watchers)[session]
+        if of_session >= MOST_OF_SESSION or len(self._watchers) >= MOST:
+            raise LimitExceeded("too many pages watch the router; this one asks every two seconds", retry_after=5)
+        task, now = asyncio.current_task(), self._clock.monotonic()
+        watcher = Watcher(session=session, user=user, still=still, seen=seen, task=task, writing_since=now)
+        self._watchers.add(watcher)
+        if task is not None:
+            task.add_done_callback(lambda _: self._watchers.discard(watcher))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="console-watchers")
+        return watcher
+
+    async def follow(self, watcher: Watcher) -> AsyncIterator[Told]:
+        """What a watcher is told: at once nothing, so that it fetches what it may have missed; then what changed."""
+        told: Told = ()
+        while True:
+            watcher.writing_since = self._clock.monotonic()
+            yield told
+            watcher.writing_since = None
+            if told is None:
+                self._watchers.discard(watcher)
+                return
+            told = await _next(watcher)
+
+    async def _run(self) -> None:
+        while self._watchers:
+            await asyncio.sleep(self._tick)
+            try:
+                await self.look()
+            except RouterError as error:  # the database is away: pages say so themselves
+                _log.warning("console_watchers_cannot_look", error=error.message)
+
+    async def look(self) -> None:
+        """Tell what has changed, end streams whose session is over, cut those who do not read."""
+        now = self._clock.monotonic()
+        self._cut_slow(now)
+        if self._over():
+            self._end_all()
+        elif now - self._checked >= _CHECK:
+            self._checked = now
+            await self._end_those_signed_out()
+        await self._tell()
+
+    def _cut_slow(self, now: float) -> None:
+        for watcher in tuple(self._watchers):
+            if watcher.writing_since is not None and now - watcher.writing_since > self._patience:
+                self._watchers.discard(watcher)
+                self.cut += 1
+                if watcher.task is not None:
+                    watcher.task.cancel()
+
+    def _end_all(self) -> None:
+        for watcher in self._watchers:
+            watcher.end()
+
+    async def _end_those_signed_out(self) -> None:
+        by_session = {watcher.session: watcher.still for watcher in self._watchers}
+        over = {session for session, still in by_session.items() if not await still()}
+        for watcher in self._watchers:
+            if watcher.session in over:
+                watcher.end()
+
+    async def _tell(self) -> None:
+        """Look at each page once for all who see the same of it."""
+        found: dict[tuple[str, str | None], Hashable] = {}
+        for watcher in tuple(self._watchers):
+            changed = set()
+            for topic, seen in watcher.seen.items():
+                key = topic, watcher.user.name if watcher.user.role == "user" else None
+                if key not in found:
+                    found[key] = await self._versions.version(topic, watcher.user)
+                if found[key] != seen:
+                    watcher.seen[topic] = found[key]
+                    changed.add(topic)
+            watcher.tell(changed)
+
+
+async def _next(watcher: Watcher) -> Told:
+    """Wait until there is something to tell; a sign of life after two seconds without."""
+    try:
+        async with asyncio.timeout(_BEAT):
+            await watcher.wake.wait()
+    except TimeoutError:
+        return ()
+    watcher.wake.clear()
+    if watcher.over:
+        return None
+    told, watcher.changed = tuple(sorted(watcher.changed)), set()
+    return told

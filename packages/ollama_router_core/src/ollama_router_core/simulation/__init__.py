@@ -7,7 +7,7 @@ machines, models, jobs, a router -> `simulate` -> `summarise` -> `table`, `losse
 from __future__ import annotations
 
 from ollama_router_core.simulation.baselines import BASELINES
-from ollama_router_core.simulation.comparison import ROUTERS, bound, compare
+from ollama_router_core.simulation.comparison import ROUTERS, bound, compare, serve
 from ollama_router_core.simulation.engine import Outage, Outcome, Rejection, SimulationResult, Slowdown, simulate
 from ollama_router_core.simulation.fleet_file import parse_fleet
 from ollama_router_core.simulation.machine import Machine
@@ -59,6 +59,7 @@ __all__ = [
     "parse_trace",
     "percentile",
     "replay",
+    "serve",
     "simulate",
     "summarise",
     "table",

@@ -64,6 +64,19 @@ class TestBoundsForEveryStrategy:
         assert admission.changed(busy, 0.1) == ()
         assert numbers(admission.changed(WARM, 0.2)) == [1]
 
+    def test_where_a_ticket_stands_now(self):
+        """Behind those who joined before it and still wait; its part of what its like wait for is its own turn."""
+        admission = self.full()
+        admission.arrive(ticket(1), WARM, 0.0)
+        admission.arrive(ticket(2, "other"), WARM, 0.0)
+        admission.arrive(ticket(3), WARM, 0.0)
+        (first, soon), (third, later) = (admission.place(number, WARM, 1.0) for number in (1, 3))
+        assert (first, third) == (1, 3)
+        assert 0 < soon == later / 2
+        admission.left(1, WARM, 1.0)
+        assert [admission.place(number, WARM, 1.0)[0] for number in (2, 3)] == [1, 2]
+        assert admission.place(1, WARM, 1.0) == (0, 0.0)
+
     def test_what_waits_longest_and_for_whom(self):
         """The full servers that could take it: a slot of one of them is what it needs."""
         admission = self.full()

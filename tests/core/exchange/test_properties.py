@@ -88,6 +88,7 @@ class Driver:
         self.stage = stage
         self.draw = draw
         self.records = 0
+        self.waiting = 0
         self.interrupted = False
 
     def run(self, exchange: Exchange, body: bytes) -> None:
@@ -109,6 +110,7 @@ class Driver:
         try:
             if not self.interrupted and self.draw(st.integers(0, 12)) == 0:
                 self.interrupted = True
+                self.waiting -= isinstance(action, AwaitSlot)  # whoever waits gives up what is waited for
                 return exchange.interrupt(self.draw(st.sampled_from((ClientLeft(), Revoked(), Shutdown()))))
             try:
                 result = self._result(action)
@@ -169,13 +171,18 @@ class Driver:
     def _slot(self, action: Admit | AwaitSlot) -> Any:
         if isinstance(action, AwaitSlot):
             action = action.queued.waiting  # type: ignore[assignment]
+            self.waiting -= 1
         assert isinstance(action, Admit)
         chance = self.draw(st.integers(0, 9))
         if chance == 0:
             return Refused(self.draw(st.sampled_from((NoServerFits, ModelNotFound)))("no"))
         if chance == 1:
-            return Queued(1, 0.5, action)
+            self.waiting += 1
+            return Queued(self.draw(st.integers(0, 2)), 0.5, action, self._leave)
         return self.stage.slot(action)
+
+    def _leave(self) -> None:
+        self.waiting -= 1
 
     def _head(self, upstream: Any) -> bool:
         self._or(None, *UPSTREAM_ERRORS, timeout=True)
@@ -202,7 +209,7 @@ class Driver:
 def test_one_record_and_nothing_held(
     data: st.DataObject, request: tuple[str, str, bytes], target: bytes, beats: bool
 ) -> None:
-    """For any results, failures and interruptions: one record; each slot and each upstream released exactly once."""
+    """For any results, failures and interruptions: one record; each slot, place and upstream given back once."""
     hosts = {"far": {"host": "far.example", "port": 443, "api": "openai", "api_key_env": "KEY"}}
     models = {"explicit_assignments": {"remote": "far"}, "fallbacks": {"llama3.1:8b": "remote"}}
     stage = Stage(external_hosts=hosts, models=models, load_keepalive=1.0 if beats else None, allow_account_routes=True)
@@ -214,3 +221,4 @@ def test_one_record_and_nothing_held(
     assert [slot.closed for slot in stage.slots] == [1] * len(stage.slots)
     assert [upstream.released for upstream in stage.upstreams] == [1] * len(stage.upstreams)
     assert len(stage.settled) <= 1
+    assert driver.waiting == 0

@@ -314,7 +314,7 @@ def test_a_request_may_have_to_wait() -> None:
     expect(exchange.start(), Verify)
     expect(exchange.resume(FakeCaller()), ReadBody)
     expect(exchange.resume(chat()), Admit)
-    expect(exchange.resume(Queued(3, 1.5, None)), AwaitSlot)
+    expect(exchange.resume(Queued(3, 1.5, None, lambda: None)), AwaitSlot)
     assert exchange.context.queue_position == 3
     assert exchange.context.expected_wait_ms == 1500.0
     head = expect(exchange.resume(Refused(NoServerFits("all busy", retry_after=2.0))), WriteHead)
@@ -322,6 +322,46 @@ def test_a_request_may_have_to_wait() -> None:
     assert (b"retry-after", b"2") in head.fields
     expect(exchange.resume(None), Finish)
     assert ended(stage, exchange, exchange.resume(None)).queue_position == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/api/chat", b',"done":false,"router":{"queue_position":2,"expected_wait":4.2}}\n'),
+        ("/v1/chat/completions", b": queue_position=2 expected_wait=4.2\n\n"),
+        ("/v1/messages", b': queue_position=2 expected_wait=4.2\n\nevent: ping\ndata: {"type": "ping"}\n\n'),
+    ],
+)
+def test_a_stream_that_waits_is_told_where_it_stands(path: str, told: bytes) -> None:
+    """At the interval of heartbeats, as it is then; the head has the position that it joined at."""
+    stage = Stage(load_keepalive=15.0)
+    exchange = stage.exchange(path=path)
+    expect(exchange.start(), Verify)
+    expect(exchange.resume(FakeCaller()), ReadBody)
+    expect(exchange.resume(chat(max_tokens=9, stream=True)), Admit)
+    assert expect(exchange.resume(Queued(3, 9.0, None, lambda: None)), AwaitSlot).seconds == 15.0
+    head = expect(exchange.resume(Queued(2, 4.2, None, lambda: None)), WriteHead)
+    assert (head.status, dict(head.fields)[b"x-router-queue-position"]) == (200, b"3")
+    assert expect(exchange.resume(None), Write).data.endswith(told)
+    expect(exchange.resume(None), AwaitSlot)
+    assert b"all busy" in expect(exchange.resume(Refused(NoServerFits("all busy"))), Write).data
+    expect(exchange.resume(None), Cut)
+    row = ended(stage, exchange, exchange.resume(None))
+    assert (row.status, row.queue_position, row.expected_wait_ms, row.error_code) == (200, 3, 9000.0, "no_server_fits")
+
+
+def test_who_leaves_while_being_told_gives_up_the_place() -> None:
+    """The driver knows only of what it waits for, and that was the client."""
+    stage, left = Stage(load_keepalive=15.0), []
+    exchange = stage.exchange()
+    expect(exchange.start(), Verify)
+    expect(exchange.resume(FakeCaller()), ReadBody)
+    expect(exchange.resume(chat(stream=True)), Admit)
+    expect(exchange.resume(Queued(1, 1.0, None, lambda: left.append(1))), AwaitSlot)
+    expect(exchange.resume(Queued(1, 1.0, None, lambda: left.append(2))), WriteHead)
+    expect(exchange.resume(None), Write)
+    assert ended(stage, exchange, exchange.interrupt(ClientLeft())).status == 499
+    assert left == [2]
 
 
 def test_a_missing_model_is_looked_for_once() -> None:

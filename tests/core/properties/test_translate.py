@@ -34,7 +34,7 @@ from ollama_router_core.translate.json_reader import Dropped
 from ollama_router_core.translate.message_parts import joined_text
 from ollama_router_core.translate.ollama.codec import OLLAMA_CHAT, OLLAMA_EMBED, OLLAMA_EMBEDDINGS, OLLAMA_GENERATE
 from ollama_router_core.translate.openai.codec import OPENAI_CHAT, OPENAI_COMPLETIONS, OPENAI_EMBEDDINGS
-from ollama_router_core.translate.replies import Failed, Finished, FinishReason, Started, TextDelta, Usage
+from ollama_router_core.translate.replies import Failed, Finished, FinishReason, QueuePlace, Started, TextDelta, Usage
 from support.conversations import (
     CHATS,
     IDENTITY,
@@ -397,7 +397,9 @@ def test_an_error_ends_a_stream_and_comes_back(error, route) -> None:
 @given(talks, st.lists(plain_texts, max_size=3))
 def test_a_heartbeat_says_nothing(route, words) -> None:
     """It may come before the first word, and a client of the dialect skips it."""
-    beat = codec_of(route.family).heartbeat(route.path, IDENTITY) or b""
+    codec = codec_of(route.family)
+    beat = codec.heartbeat(route.path, IDENTITY) or b""
+    beat += codec.heartbeat(route.path, IDENTITY, QueuePlace(2, 1.5)) or b""
     events = [Started(), *map(TextDelta, words), Finished(FinishReason.STOP, usage=Usage())]
     got = assembled(events_of(beat + beat + stream_of(events, route), route))
     assert joined_text(got.parts, "") == "".join(words)

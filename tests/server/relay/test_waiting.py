@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
-from ollama_router_core.testing import OllamaSimulator, model
+from ollama_router_core.testing import OllamaSimulator, Silence, model
 from support.eventually import eventually
+from support.raw_client import RawClient, parsed, request_bytes
 from support.router import running_router, server_entry
 
 pytestmark = pytest.mark.anyio
@@ -43,3 +45,30 @@ async def test_the_queue_is_shown_and_its_order_and_bounds_hold(tmp_path: Path) 
     assert impatient.status_code == 503
     assert unreadable.status_code == 400
     assert unreadable.headers["x-router-error"] == "invalid_header"
+
+
+@pytest.mark.parametrize(
+    ("path", "sign"),
+    [("/api/generate", b'"router":{"queue_position":2,'), ("/v1/completions", b": queue_position=2 expected_wait=")],
+)
+async def test_streams_that_wait_are_told_their_place_as_it_becomes(tmp_path: Path, path: str, sign: bytes) -> None:
+    """Two wait; when the first of them has gone the second hears that it is next, and then gets its answer."""
+    async with (
+        OllamaSimulator(models=[model(MODEL)], time_scale=0.01) as sim,
+        running_router(tmp_path, {"one": server_entry(sim, max_concurrent=1)}, load_keepalive=0.05) as router,
+        router.client() as client,
+        RawClient.open(router.port) as raw,
+    ):
+        sim.misbehave(Silence(), path="/api/generate", times=1)
+        first = asyncio.create_task(client.post("/api/generate", json=BODY))
+        await eventually(lambda: router.services.fleet.running("one") == 1)
+        second = asyncio.create_task(client.post("/api/generate", json=BODY))
+        await eventually(lambda: router.services.admission.waiting == 1)
+        body = json.dumps({**BODY, "stream": True}).encode()
+        await raw.send(request_bytes(router.token, body, path=path, headers={"Connection": "close"}))
+        await raw.until(sign)
+        second.cancel()
+        await raw.until(sign.replace(b"2", b"1"))
+        first.cancel()
+        answer = parsed(await raw.to_end())
+        assert (answer.status, answer.fields["x-router-queue-position"], answer.complete) == (200, "2", True)

@@ -221,6 +221,13 @@ class Admission:
         """The position a ticket had when it joined the queue, from 1; 0 when it does not wait."""
         return self._queue.position(number)
 
+    def place(self, number: int, snapshot: FleetSnapshot, now: float) -> tuple[int, float]:
+        """A ticket's position as it is now, from 1, and the seconds until its turn; zeros if it does not wait."""
+        if number not in self._queue:
+            return 0, 0.0
+        position, group, share = self._queue.place(number)
+        return position, share * self.expected_wait(group.sample, snapshot, now)
+
     def traffic(self, snapshot: FleetSnapshot, now: float) -> FleetSnapshot:
         """The snapshot with the load and demand that admission knows of: the one to decide from."""
         return self._dispatcher.traffic(snapshot, now)

@@ -110,6 +110,16 @@ class WaitQueue:
         """The position a ticket had when it joined, from 1; 0 when it does not wait."""
         return self._tickets[number][2] if number in self._tickets else 0
 
+    def place(self, number: int) -> tuple[int, RequestGroup, float]:
+        """A waiting ticket's position as it is now, from 1, its group, and the share of that which goes with it.
+
+        Raises:
+            KeyError: it does not wait.
+        """
+        _, group, _ = self._tickets[number]
+        share = (1 + list(group.tickets).index(number)) / len(group.tickets)
+        return 1 + list(self._tickets).index(number), group, share
+
     def join(self, ticket: Ticket) -> int:
         """Add a ticket; returns its position, from 1."""
         kind = kind_of(ticket.request)

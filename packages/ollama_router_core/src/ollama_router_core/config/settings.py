@@ -327,8 +327,8 @@ class Config(Section):
     )
     load_keepalive: Seconds | None = Field(
         default=None,
-        description="Seconds between keepalive messages on a stream whose server is silent: while a model loads, reads"
-        " a long prompt or writes a tool call; null sends none.",
+        description="Seconds between keepalive messages on a stream that waits in the queue or whose server is silent:"
+        " while a model loads, reads a long prompt or writes a tool call; null sends none.",
     )
     health_check_interval: Seconds = Field(default=10.0, description="Seconds between two probes of a server.")
     probe_timeout: Seconds = Field(

@@ -7,7 +7,7 @@ StreamBody(readers)         a BodyStream for each
 Compute(function)           its value                   what it raises
 Count(user)                 Reservation                 RouterError
 Admit(...)                  Slot, Queued or Refused
-AwaitSlot(queued)           Slot or Refused
+AwaitSlot(queued, ...)      Slot or Refused; Queued, as it stands then, if time is up
 LookForModels()             bool: was it done
 UseStore(operation)         StoredResponse, None, or bool   RouterError
 Send(request)               Upstream, at once
@@ -146,9 +146,10 @@ class Admit(Struct, frozen=True):
 
 
 class AwaitSlot(Struct, frozen=True):
-    """Wait in the queue."""
+    """Wait in the queue, for at most `seconds`."""
 
     queued: Queued
+    seconds: float | None = None
 
 
 class LookForModels(Struct, frozen=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from ollama_router_core.admission import Admission, Dispatch, Outcome, Ticket, WaitingGroup
@@ -260,6 +261,11 @@ class AdmissionController:
         found = waiter.outcome
         return Refused(found.error, waiter.decision) if isinstance(found, Refused) else found
 
+    def place(self, waiter: Waiter) -> Queued:
+        """Where a request stands that still waits."""
+        position, expected = self._admission.place(waiter.number, self.fleet.snapshot, self._now())
+        return Queued(position, expected, waiter, partial(self.leave, waiter))
+
     def leave(self, waiter: Waiter) -> None:
         """A request does not wait any more; a slot that it was given in the same moment goes to the next."""
         if isinstance(waiter.outcome, ServerSlot):
@@ -277,10 +283,10 @@ class AdmissionController:
         if found is not None:
             return found
         if waiter.claims:
-            return Queued(0, 0.0, waiter)
+            return Queued(0, 0.0, waiter, partial(self.leave, waiter))
         expected = self._admission.expected_wait(ticket, snapshot, now)
         self._tell()
-        return Queued(self._admission.position(ticket.number), expected, waiter)
+        return Queued(self._admission.position(ticket.number), expected, waiter, partial(self.leave, waiter))
 
     def _carry_out(self, outcomes: Iterable[Outcome]) -> None:
         for outcome in outcomes:
@@ -321,7 +327,7 @@ class AdmissionController:
             return ServerSlot(self, ticket.number, decision, unload=unload)
         waiter = Waiter(ticket.number, wake, None)
         self._claim(waiter, ticket, decision, unload)
-        return Queued(0, 0.0, waiter)
+        return Queued(0, 0.0, waiter, partial(self.leave, waiter))
 
     def _is_shared(self, server: str) -> bool:
         return self._claims is not None and self._limit(server) is not None

@@ -13,12 +13,14 @@ from ollama_router_core.exchange.asking import Reply, ask_all, own_request
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Queued, Refused, Slot
+from ollama_router_core.exchange.heartbeat import heartbeat_for
 from ollama_router_core.exchange.policy import stand_in
 from ollama_router_core.exchange.waiting import waiting_of
 from ollama_router_core.fleet.prefixes import conversation_of
 from ollama_router_core.responses.several_servers import names_of
 from ollama_router_core.routing.kept_decisions import kept_decision
 from ollama_router_core.routing.strategies import STRATEGIES
+from ollama_router_core.translate import QueuePlace
 
 __all__ = ["admit", "free_memory"]
 
@@ -77,13 +79,33 @@ def _in_turn(environment: Environment, context: RequestContext, request: ParsedR
         context.prefix = environment.fleet.prefixes.of(context.conversation)
     waiting = waiting_of(environment.config, context)
     outcome: Slot | Queued | Refused = yield Admit(request, user, context.prefix, waiting)
-    while isinstance(outcome, Queued):
+    if isinstance(outcome, Queued):
         context.queue_position, context.expected_wait_ms = outcome.position, outcome.expected_wait * 1000
-        outcome = yield AwaitSlot(outcome)
+        outcome = yield from _waited(environment, context, request, outcome)
     if isinstance(outcome, Refused):
         context.decision = outcome.decision or context.decision
         raise _worded(environment, request, outcome.error)
     return outcome
+
+
+def _waited(
+    environment: Environment, context: RequestContext, request: ParsedRequest, queued: Queued
+) -> Steps[Slot | Refused]:
+    """Wait for the turn; a stream is told its place at the interval of its heartbeats."""
+    heartbeat = heartbeat_for(environment, context, request)
+    seconds = None if heartbeat is None else heartbeat.interval
+    while True:
+        outcome: Slot | Queued | Refused = yield AwaitSlot(queued, seconds)
+        if not isinstance(outcome, Queued):
+            return outcome
+        queued = outcome
+        if heartbeat is not None:
+            place = QueuePlace(queued.position, queued.expected_wait) if queued.position else None
+            try:
+                yield from heartbeat.beat(context, place)
+            except BaseException:
+                queued.leave()
+                raise
 
 
 def free_memory(environment: Environment, slot: Slot) -> Steps[None]:

@@ -5,7 +5,7 @@ An action that fails is answered with `Exchange.fail`, an exchange that has to e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
@@ -159,12 +159,13 @@ class Slot(Protocol):
 class Queued(Struct, frozen=True, eq=False):
     """The request waits for a slot; `position` counts from 1, `expected_wait` is in seconds.
 
-    `waiting` is what the driver knows it by.
+    `waiting` is what the driver knows it by. `leave` gives up its place, and a slot that it was given meanwhile.
     """
 
     position: int | None
     expected_wait: float
     waiting: object
+    leave: Callable[[], None]
 
 
 class Refused(Struct, frozen=True, eq=False):

@@ -14,6 +14,7 @@ from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Arrival, Piece, Upstream
 from ollama_router_core.outbound.keepalive import Keepalive, keepalive_of
+from ollama_router_core.translate import QueuePlace
 
 __all__ = ["StreamHeartbeat", "heartbeat_for"]
 
@@ -26,12 +27,12 @@ class StreamHeartbeat:
         self._sign = sign
         self._written = b""
 
-    def beat(self, context: RequestContext) -> Steps[None]:
-        """An interval has passed without an answer."""
+    def beat(self, context: RequestContext, place: QueuePlace | None = None) -> Steps[None]:
+        """An interval has passed without an answer; a request that waits is told its place."""
         if not context.head_written:
             yield from write_head(context, 200, self._head(context))
             context.kept_alive = True
-        yield Write(self._sign.piece)
+        yield Write(self._sign.piece(place))
 
     def wrote(self, data: bytes) -> None:
         """Note what the client got."""

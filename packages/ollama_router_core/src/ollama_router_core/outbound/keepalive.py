@@ -6,19 +6,24 @@ Ollama's clients, which parse every line: an empty one fails, and a chunk withou
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec import Struct
 
 from ollama_router_core.api.requests import ParsedRequest
-from ollama_router_core.translate import ReplyIdentity, codec_of
+from ollama_router_core.translate import QueuePlace, ReplyIdentity, codec_of
 
 __all__ = ["Keepalive", "keepalive_of"]
 
 
 class Keepalive(Struct, frozen=True):
-    """The media type of a stream, one sign of life in it, and what ends a line or event before which one may stand."""
+    """The media type of a stream, signs of life in it, and what ends a line or event before which one may stand.
+
+    `piece` returns a sign, with the place of a request that waits in the queue.
+    """
 
     content_type: bytes
-    piece: bytes
+    piece: Callable[[QueuePlace | None], bytes]
     end: bytes
 
 
@@ -28,5 +33,11 @@ def keepalive_of(request: ParsedRequest, *, wall: float) -> Keepalive | None:
         return None
     codec = codec_of(request.endpoint.family)
     identity = ReplyIdentity(model=request.route.model_text or "", id="", created_ns=int(wall * 1e9))
-    piece = codec.heartbeat(request.endpoint.path, identity)
-    return None if piece is None else Keepalive(codec.framing.media_type.encode(), piece, codec.framing.end)
+    path = request.endpoint.path
+    if codec.heartbeat(path, identity) is None:
+        return None
+
+    def piece(place: QueuePlace | None) -> bytes:
+        return codec.heartbeat(path, identity, place) or b""
+
+    return Keepalive(codec.framing.media_type.encode(), piece, codec.framing.end)

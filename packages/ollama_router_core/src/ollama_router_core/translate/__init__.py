@@ -33,7 +33,7 @@ from ollama_router_core.translate.member_rules import MemberRule
 from ollama_router_core.translate.message_rules import MessageRules
 from ollama_router_core.translate.refused_members import REFUSING_STATUSES, refused_member
 from ollama_router_core.translate.registry import CODECS, ROUTES, codec_of, family_of_domain, route_at
-from ollama_router_core.translate.replies import ReplyIdentity
+from ollama_router_core.translate.replies import QueuePlace, ReplyIdentity
 from ollama_router_core.translate.reply_translation import (
     TranslatedError,
     translate_error,
@@ -60,6 +60,7 @@ __all__ = [
     "KeptThoughts",
     "MemberRule",
     "MessageRules",
+    "QueuePlace",
     "Recall",
     "ReplyIdentity",
     "ReplyOptions",

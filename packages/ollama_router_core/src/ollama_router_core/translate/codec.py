@@ -21,7 +21,7 @@ from ollama_router_core.translate.embeddings import EmbeddingReply, EmbeddingReq
 from ollama_router_core.translate.external_models import ExternalModel
 from ollama_router_core.translate.framing import Framing
 from ollama_router_core.translate.json_reader import Dropped, JsonReader
-from ollama_router_core.translate.replies import Event, Reply, ReplyIdentity
+from ollama_router_core.translate.replies import Event, QueuePlace, Reply, ReplyIdentity
 from ollama_router_core.translate.token_counts import TokenCountFormat
 
 __all__ = [
@@ -225,8 +225,11 @@ class Codec(Protocol):
         """Return the entry of a model in the dialect's list of models."""
         ...
 
-    def heartbeat(self, path: str, identity: ReplyIdentity) -> bytes | None:
-        """Return what keeps a stream of this route alive and clients skip, None if there is no such thing."""
+    def heartbeat(self, path: str, identity: ReplyIdentity, place: QueuePlace | None = None) -> bytes | None:
+        """Return what keeps a stream of this route alive and clients skip, None if there is no such thing.
+
+        While the request waits it says where: in a comment, or in a member that Ollama does not have.
+        """
         ...
 
     def answer_locally(

@@ -8,6 +8,9 @@ several calls in turns: `answer_order` stands between them.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
 
 from ollama_router_core.translate.api_errors import ApiError
 from ollama_router_core.translate.arguments import are_whole
@@ -19,6 +22,7 @@ __all__ = [
     "Failed",
     "FinishReason",
     "Finished",
+    "QueuePlace",
     "Reply",
     "ReplyIdentity",
     "ReplyPart",
@@ -141,6 +145,23 @@ class Failed(Confidential, frozen=True):
 
 
 Event = TextDelta | ThinkingDelta | ThinkingSigned | ToolCallDelta | Started | Finished | Failed
+
+
+class QueuePlace(Struct, frozen=True):
+    """Where a request stands in the router's queue: its position from 1, and the seconds until its turn."""
+
+    position: int
+    expected_wait: float
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """The same by name, seconds to a tenth."""
+        return {"queue_position": self.position, "expected_wait": round(self.expected_wait, 1)}
+
+    @property
+    def comment(self) -> bytes:
+        """The same as a comment among server-sent events, which parsers skip."""
+        return f": {' '.join(f'{name}={value}' for name, value in self.members.items())}\n\n".encode()
 
 
 class ReplyIdentity(Confidential, frozen=True, kw_only=True):

@@ -173,7 +173,7 @@ class Driver:
         task.add_done_callback(lambda _: self.wake())
         return self._wait_for(action)
 
-    def _wait_for_server(self, action: AwaitHead | Receive | ReceiveAny) -> Any:
+    def _wait_for_seconds(self, action: AwaitSlot | AwaitHead | Receive | ReceiveAny) -> Any:
         if action.seconds is not None:
             self._timer = asyncio.get_running_loop().call_later(action.seconds, self._time_is_up)
         self._action = action
@@ -207,7 +207,8 @@ class Driver:
         return WAITING if task is None or not task.done() else task.result()
 
     def _slot(self, action: AwaitSlot) -> Any:
-        return self._collaborators.admission.outcome(cast("Waiter", action.queued.waiting)) or WAITING
+        admission, waiter = self._collaborators.admission, cast("Waiter", action.queued.waiting)
+        return admission.outcome(waiter) or (admission.place(waiter) if self._timed_out else WAITING)
 
     def _head(self, action: AwaitHead) -> Any:
         call: Call = action.upstream  # type: ignore[assignment]  # it is what `_send` returned
@@ -313,13 +314,13 @@ class Driver:
         Compute: _compute,
         Count: _count,
         Admit: _admit,
-        AwaitSlot: _wait_for,
+        AwaitSlot: _wait_for_seconds,
         LookForModels: _look_for_models,
         UseStore: _use_store,
         Send: _send,
-        AwaitHead: _wait_for_server,
-        Receive: _wait_for_server,
-        ReceiveAny: _wait_for_server,
+        AwaitHead: _wait_for_seconds,
+        Receive: _wait_for_seconds,
+        ReceiveAny: _wait_for_seconds,
         Release: _release,
     }
     """Carries each action out, by its class."""

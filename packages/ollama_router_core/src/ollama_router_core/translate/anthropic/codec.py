@@ -27,7 +27,7 @@ from ollama_router_core.translate.errors import UntranslatableRequest
 from ollama_router_core.translate.external_models import ExternalModel
 from ollama_router_core.translate.framing import SERVER_SENT_EVENTS
 from ollama_router_core.translate.host_errors import read_host_error
-from ollama_router_core.translate.replies import ReplyIdentity
+from ollama_router_core.translate.replies import QueuePlace, ReplyIdentity
 from ollama_router_core.translate.timestamps import rfc3339
 
 __all__ = ["ANTHROPIC_MESSAGES", "AnthropicCodec"]
@@ -105,9 +105,10 @@ class AnthropicCodec(Codec):
             "created_at": rfc3339(model.since_ns),
         }
 
-    def heartbeat(self, _path: str, _identity: ReplyIdentity) -> bytes | None:
+    def heartbeat(self, _path: str, _identity: ReplyIdentity, place: QueuePlace | None = None) -> bytes | None:
         """See `Codec.heartbeat`: a stream may hold any number of pings."""
-        return b'event: ping\ndata: {"type": "ping"}\n\n'
+        told = b"" if place is None else place.comment
+        return told + b'event: ping\ndata: {"type": "ping"}\n\n'
 
     def answer_locally(
         self, _path: str, _body: Mapping[str, Any], _model: ExternalModel, _identity: ReplyIdentity

@@ -27,7 +27,7 @@ from ollama_router_core.translate.ollama import embeddings, errors, read_request
 from ollama_router_core.translate.ollama.listings import load_reply, show_reply, tags_entry
 from ollama_router_core.translate.ollama.streams import OllamaReader, OllamaWriter
 from ollama_router_core.translate.ollama.token_counts import OLLAMA_TOKEN_COUNTS
-from ollama_router_core.translate.replies import ReplyIdentity
+from ollama_router_core.translate.replies import QueuePlace, ReplyIdentity
 
 __all__ = ["OLLAMA_CHAT", "OLLAMA_EMBED", "OLLAMA_EMBEDDINGS", "OLLAMA_GENERATE", "OllamaCodec"]
 
@@ -135,10 +135,13 @@ class OllamaCodec(Codec):
         """See `Codec.model_entry`."""
         return tags_entry(model)
 
-    def heartbeat(self, path: str, identity: ReplyIdentity) -> bytes | None:
+    def heartbeat(self, path: str, identity: ReplyIdentity, place: QueuePlace | None = None) -> bytes | None:
         """See `Codec.heartbeat`: clients parse every line, an empty one fails and an empty chunk passes."""
         empty = _EMPTY_CHUNKS.get(path)
-        return None if empty is None else encode({**replies.head_fields(identity), **empty, "done": False}) + b"\n"
+        if empty is None:
+            return None
+        told = {} if place is None else {"router": place.members}
+        return encode({**replies.head_fields(identity), **empty, "done": False, **told}) + b"\n"
 
     def answer_locally(
         self, path: str, body: Mapping[str, Any], model: ExternalModel, identity: ReplyIdentity

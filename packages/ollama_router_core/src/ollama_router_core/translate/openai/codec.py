@@ -24,7 +24,7 @@ from ollama_router_core.translate.openai import completions, embeddings, errors,
 from ollama_router_core.translate.openai.listings import model_entry
 from ollama_router_core.translate.openai.streams import OpenAIReader, OpenAIWriter
 from ollama_router_core.translate.openai.token_counts import OPENAI_TOKEN_COUNTS
-from ollama_router_core.translate.replies import ReplyIdentity
+from ollama_router_core.translate.replies import QueuePlace, ReplyIdentity
 
 __all__ = ["OPENAI_CHAT", "OPENAI_COMPLETIONS", "OPENAI_EMBEDDINGS", "OpenAICodec"]
 
@@ -119,9 +119,9 @@ class OpenAICodec(Codec):
         """See `Codec.model_entry`."""
         return model_entry(model)
 
-    def heartbeat(self, _path: str, _identity: ReplyIdentity) -> bytes | None:
+    def heartbeat(self, _path: str, _identity: ReplyIdentity, place: QueuePlace | None = None) -> bytes | None:
         """See `Codec.heartbeat`: a comment, which parsers of server-sent events skip."""
-        return b": keepalive\n\n"
+        return b": keepalive\n\n" if place is None else place.comment
 
     def answer_locally(
         self, _path: str, _body: Mapping[str, Any], _model: ExternalModel, _identity: ReplyIdentity

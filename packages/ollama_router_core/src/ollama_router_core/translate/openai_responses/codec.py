@@ -22,7 +22,7 @@ from ollama_router_core.translate.openai_responses.stream_reader import Response
 from ollama_router_core.translate.openai_responses.stream_writer import ResponsesWriter
 from ollama_router_core.translate.openai_responses.token_counts import RESPONSES_TOKEN_COUNTS
 from ollama_router_core.translate.openai_responses.write_requests import write_response_request
-from ollama_router_core.translate.replies import ReplyIdentity
+from ollama_router_core.translate.replies import QueuePlace, ReplyIdentity
 
 __all__ = ["OPENAI_RESPONSES", "ResponsesCodec"]
 
@@ -87,9 +87,9 @@ class ResponsesCodec(Codec):
         """See `Codec.model_entry`."""
         return model_entry(model)
 
-    def heartbeat(self, _path: str, _identity: ReplyIdentity) -> bytes | None:
+    def heartbeat(self, _path: str, _identity: ReplyIdentity, place: QueuePlace | None = None) -> bytes | None:
         """See `Codec.heartbeat`: a comment, which parsers of server-sent events skip."""
-        return b": keepalive\n\n"
+        return b": keepalive\n\n" if place is None else place.comment
 
     def answer_locally(
         self, _path: str, _body: Mapping[str, Any], _model: ExternalModel, _identity: ReplyIdentity

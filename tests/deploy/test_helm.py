@@ -156,3 +156,21 @@ def test_a_release_s_pods_are_found_by_all_that_look_for_them() -> None:
     assert all(selector.items() <= labels for selector in selectors)
     migrating = objects["Job"]["spec"]["template"]["metadata"]["labels"].items()
     assert not selectors[0].items() <= migrating
+
+
+def test_a_router_that_finds_servers_may_list_them_and_nothing_else() -> None:
+    """In the namespace where they are; without discovery it has no token at all."""
+    config = {"discovery": {"kubernetes": {"selector": "app=ollama", "namespace": "models"}}}
+    objects = render({"config": config})
+    (rule,) = objects["Role"]["rules"]
+    assert rule == {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]}
+    assert {objects[kind]["metadata"]["namespace"] for kind in ("Role", "RoleBinding")} == {"models"}
+    (account,) = objects["RoleBinding"]["subjects"]
+    assert account == {
+        "kind": "ServiceAccount",
+        "name": objects["ServiceAccount"]["metadata"]["name"],
+        "namespace": "prod",
+    }
+    assert objects["Deployment"]["spec"]["template"]["spec"]["automountServiceAccountToken"] is True
+    for kind in ("Role", "RoleBinding"):
+        kubernetes_validate.validate(objects[kind], KUBERNETES, strict=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import structlog
 
 from ollama_router_core.access.trusted_proxies import Proxies
+from ollama_router_core.config.found_servers import with_found
 from ollama_router_core.config.settings import Config
 from ollama_router_core.coordination import Coordination, Figure, News, RequestEnded, TokenVerified
 from ollama_router_core.errors import ConfigError
@@ -19,6 +21,7 @@ from ollama_router_server.accounts.usage_limits import UsageLimits
 from ollama_router_server.coordination.alone import alone
 from ollama_router_server.coordination.between_routers import between_routers, unshared
 from ollama_router_server.coordination.worker_sync import WorkerSync
+from ollama_router_server.fleet.discovery.service import Discovery
 from ollama_router_server.fleet.lasting_drains import LastingDrains
 from ollama_router_server.fleet.loading import ModelLoader
 from ollama_router_server.fleet.operations import Operations
@@ -82,7 +85,11 @@ class Services:
     ) -> None:
         if found := leaks(config):
             raise ConfigError("; ".join(found))
-        self.config = config
+        self.config = self.declared = config
+        """What holds: `declared`, which somebody wrote, with the servers that were found."""
+        self.found_by: Mapping[str, str] = {}
+        """Where each found server was found, by name."""
+        self._taking_up = asyncio.Lock()
         self.clock = clock or SystemClock()
         self._database_url = database_url_of(config, environment)
         prover = make_token_prover(token_key_path(self._database_url, environment))
@@ -121,6 +128,13 @@ class Services:
         self.log_files = open_log_files(config.request_log, worker=self.coordination.index if self.shared else None)
         self.traces = open_traces(config.traces)
         self.upstream = HttptoolsUpstream()
+        self.discovery = Discovery(
+            config,
+            upstream=self.upstream,
+            environment=environment,
+            clock=self.clock,
+            changed=self._take_up_found,
+        )
         self.fleet = FleetService(
             config=config,
             targets=self.targets,
@@ -182,6 +196,8 @@ class Services:
             self.warm_up.start()
         await self.drains.start()
         await self.fleet.start()
+        await self.discovery.start()
+        await self._take_up_found()
         if self.first:
             self.operations.start()
         self.reachability.start()
@@ -209,20 +225,38 @@ class Services:
         """
         if found := leaks(config):
             raise ConfigError("; ".join(found))
-        targets = build_targets(config, self._environment)
+        build_targets(config, self._environment)
         warnings = missing_keys(config, self._environment)
-        known = self.targets
+        async with self._taking_up:
+            await self.discovery.reconfigure(config)
+            old, self.declared = self.declared, config
+            spoken = {name for name, one in config.servers.items() if _drain(old, name) != one.drain}
+            await self._take_up(spoken)
+        for warning in warnings:
+            _log.warning("external_host_without_key", detail=warning)
+
+    async def _take_up_found(self) -> None:
+        """Go by what was found since the last time, if it changes anything."""
+        async with self._taking_up:
+            if with_found(self.declared, self.discovery.found)[0] != self.config:
+                await self._take_up(())
+
+    async def _take_up(self, spoken: Collection[str]) -> None:
+        """Go by what is declared and found; `spoken` are servers whose `drain` was changed in the declared config."""
+        config, found_by = with_found(self.declared, self.discovery.found)
+        targets, known = build_targets(config, self._environment), self.targets
         moved = {name for name, target in targets.items() if name in known and known[name].origin != target.origin}
-        old, self.config, self.proxies = self.config, config, _proxies(config)
+        if found_by != self.found_by and self.first:
+            come, gone = found_by.keys() - self.found_by.keys(), self.found_by.keys() - found_by.keys()
+            _log.info("servers_found", found=sorted(come), gone=sorted(gone), use=config.discovery.use)
+        old, self.config, self.found_by, self.proxies = self.config, config, found_by, _proxies(config)
         self._loader.config = config
         self.targets.update(targets)  # places that are gone stay: requests may be on their way there
         self._taken_up_by_all(old, config)
-        await self.drains.forget({name for name, one in config.servers.items() if _drain(old, name) != one.drain})
+        await self.drains.forget(spoken)
         await self.fleet.reconfigure(config, moved=moved)
         if self.first:
             self.warm_up.reconfigure(config)
-        for warning in warnings:
-            _log.warning("external_host_without_key", detail=warning)
 
     def _taken_up_by_all(self, old: Config, config: Config) -> None:
         if old.logging.level != config.logging.level:
@@ -308,6 +342,7 @@ class Services:
         await self.operations.aclose()
         await self.warm_up.aclose()
         await self.drains.aclose()
+        await self.discovery.aclose()
         await self.fleet.aclose()
         await self.upstream.aclose()
         await self.log_retention.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ollama_router_core.config.changes import changed_paths, needs_restart
 from ollama_router_core.config.commented import render_commented
 from ollama_router_core.config.defaults import default_config, parse_ollama_host
+from ollama_router_core.config.found_servers import FoundServer, FoundServers, found_server, with_found
 from ollama_router_core.config.loading import dump_config, load_config, redacted
 from ollama_router_core.config.masking import fill_secrets, mask_secrets
 from ollama_router_core.config.problems import Problem
@@ -27,6 +28,8 @@ from ollama_router_core.config.starter import ProbedServer, render_starter
 __all__ = [
     "Config",
     "ExternalHost",
+    "FoundServer",
+    "FoundServers",
     "HostedModel",
     "Limits",
     "Logging",
@@ -41,6 +44,7 @@ __all__ = [
     "default_config",
     "dump_config",
     "fill_secrets",
+    "found_server",
     "load_config",
     "mask_secrets",
     "needs_restart",
@@ -52,4 +56,5 @@ __all__ = [
     "render_starter",
     "safe_name",
     "settings_reference",
+    "with_found",
 ]

@@ -45,6 +45,8 @@ def check_section(section: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _no_destination(section: Mapping[str, Any]) -> Iterator[Finding]:
     destinations = [section.get(key) or {} for key in _DESTINATIONS]
+    if _mapping(section, "discovery"):
+        return
     misspelt = any(key not in _DESTINATIONS and nearest(key, Config.model_fields) in _DESTINATIONS for key in section)
     if misspelt or not all(isinstance(entries, dict) for entries in destinations):
         return

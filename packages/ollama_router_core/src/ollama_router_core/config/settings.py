@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ollama_router_core.config.destination_settings import ExternalHost, HostedModel, Server
+from ollama_router_core.config.discovery_settings import Discovery
 from ollama_router_core.config.model_settings import MemoryPattern, ModelRule, ModelSettings
 from ollama_router_core.config.sections import Section
 from ollama_router_core.config.value_types import (
@@ -31,6 +32,7 @@ __all__ = [
     "Config",
     "Console",
     "CoordinationSettings",
+    "Discovery",
     "ExternalHost",
     "HostedModel",
     "Limits",
@@ -304,6 +306,7 @@ class Config(Section):
         examples=["openai"],
         description="External services by name: OpenAI, Anthropic and anything that speaks one of their APIs.",
     )
+    discovery: Discovery = Field(default=Discovery(), description="Where servers are looked for that are not listed.")
     models: ModelSettings = Field(
         default=ModelSettings(),
         alias="model_config",

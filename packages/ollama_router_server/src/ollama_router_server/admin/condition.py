@@ -35,7 +35,13 @@ def condition_of(services: Services) -> Condition:
         return Condition("stopping", ("the router is stopping",))
     if not services.started:
         return Condition("starting", ("the router is starting",))
-    found = (*_servers(services), *_database(services), *_coordination(services), *_log(services))
+    found = (
+        *_servers(services),
+        *_database(services),
+        *_coordination(services),
+        *_log(services),
+        *_discovery(services),
+    )
     problems, statuses = tuple(text for text, _ in found), {status for _, status in found}
     worst: _Status = "unavailable" if "unavailable" in statuses else "degraded" if "degraded" in statuses else "ok"
     return Condition(worst, problems)
@@ -72,6 +78,11 @@ def _coordination(services: Services) -> Iterator[_Problem]:
         members = services.coordination.members
         share = "all" if members == 1 else f"one part in {members}"
         yield f"the store of coordination does not answer; this router uses {share} of each limit", "degraded"
+
+
+def _discovery(services: Services) -> Iterator[_Problem]:
+    for source, reason in sorted(services.discovery.problems.items()):
+        yield f"servers cannot be looked for at {source}: {reason}", "ok"
 
 
 def _log(services: Services) -> Iterator[_Problem]:

@@ -41,6 +41,7 @@ class StatusResource:
             "servers": {
                 name: {
                     "in_flight": snapshot.in_flight.get(name, 0),
+                    "found_by": self._services.found_by.get(name),
                     **self._services.fleet.health.to_json(name, now),
                     **_facts_json(facts, now),
                 }
@@ -55,6 +56,10 @@ class StatusResource:
                 "away": coordination.away,
             },
             "config_problem": self._services.config_problem,
+            "discovery": {
+                source: {"servers": count, "problem": self._services.discovery.problems.get(source)}
+                for source, count in self._services.discovery.counts.items()
+            },
             "differing_models": {
                 name: {digest: list(servers) for digest, servers in digests.items()}
                 for name, digests in differing_digests(snapshot).items()

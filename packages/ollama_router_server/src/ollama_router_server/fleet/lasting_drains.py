@@ -79,9 +79,13 @@ class LastingDrains:
                 _log.exception("drains_not_read")
 
     def _apply(self, stored: Mapping[str, StoredDrain]) -> None:
-        """Do what was said since the last look, so that a word said here meanwhile is not taken back."""
-        before, self._known = self._known, stored
-        for server, said in stored.items():
+        """Do what was said since the last look, so that a word said here meanwhile is not taken back.
+
+        What was said of a server that is not there yet is new when it comes.
+        """
+        here = {server: said for server, said in stored.items() if server in self._fleet.servers}
+        before, self._known = self._known, here
+        for server, said in here.items():
             is_new = before.get(server) != said
-            if is_new and server in self._fleet.servers and said.on != (server in self._fleet.health.draining):
+            if is_new and said.on != (server in self._fleet.health.draining):
                 self._fleet.drain(server, on=said.on)

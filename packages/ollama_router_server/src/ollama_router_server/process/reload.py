@@ -132,7 +132,7 @@ class Reloader:
         try:
             read = await asyncio.to_thread(self._source.read)
             config = read.config
-            paths = changed_paths(services.config, config)
+            paths = changed_paths(services.declared, config)
             if paths or forced:
                 await services.reconfigure(config)
         except ConfigError as error:

@@ -9,7 +9,7 @@ from ollama_router_core.responses.server_documents import LONGEST_DOCUMENT
 from ollama_router_server.upstream.interface import Timeouts, Upstream, UpstreamRequest, UpstreamResponse
 from ollama_router_server.upstream.targets import Target
 
-__all__ = ["fetch"]
+__all__ = ["fetch", "fetch_whole"]
 
 
 async def fetch(
@@ -29,6 +29,15 @@ async def fetch(
         body=body,
         timeouts=timeouts,
     )
+    return await fetch_whole(upstream, request)
+
+
+async def fetch_whole(upstream: Upstream, request: UpstreamRequest) -> tuple[int, bytes]:
+    """Send a request and read its whole answer: status and body.
+
+    Raises:
+        UpstreamError: as `fetch`.
+    """
     response = await _send(upstream, request)
     pieces: list[bytes] = []
     size = 0
@@ -37,7 +46,8 @@ async def fetch(
             pieces.append(piece)
             size += len(piece)
             if size > LONGEST_DOCUMENT:
-                raise UpstreamProtocolError(f"{target.name} answered {path} with more than {LONGEST_DOCUMENT} bytes")
+                place, path = request.origin.shown, request.target.partition("?")[0]
+                raise UpstreamProtocolError(f"{place} answered {path} with more than {LONGEST_DOCUMENT} bytes")
     finally:
         response.close()
     return response.status, b"".join(pieces)

@@ -82,6 +82,9 @@ def attention(services: Services, servers: Sequence[ServerView]) -> Iterator[Att
             what="The database does not take rows of the request log; they wait in memory.",
             fix="check the database and its disk",
         )
+    for source, reason in sorted(services.discovery.problems.items()):
+        what = f"Servers cannot be looked for at {source}: {reason}."
+        yield AttentionView(severity="warn", what=what, fix="orouter status")
     for server in servers:
         yield from _of_server(server)
 
@@ -98,6 +101,11 @@ def _of_server(server: ServerView) -> Iterator[AttentionView]:
             yield AttentionView(severity="warn", what=f"{server.name} has not answered yet.", fix="wait for its probe")
         case "draining":
             fix = f"orouter servers undrain {server.name}"
-            yield AttentionView(severity="warn", what=f"{server.name} is draining.", fix=fix)
+            found = (
+                ""
+                if server.found_by is None
+                else f" It was found by {server.found_by}, and is used once it is undrained."
+            )
+            yield AttentionView(severity="warn", what=f"{server.name} is draining.{found}", fix=fix)
         case "up" | "disabled":
             pass

@@ -39,9 +39,13 @@ class LoadedView(View):
 
 
 class ServerView(View):
-    """One server. `slots` is its `max_concurrent`, `memory_limit` its `max_memory_gb`; null sets no limit."""
+    """One server. `slots` is its `max_concurrent`, `memory_limit` its `max_memory_gb`; null sets no limit.
+
+    `found_by` is the source of one that discovery found, null for one of the config.
+    """
 
     name: str
+    found_by: str | None
     state: ServerState
     error: str | None
     draining: bool
@@ -123,6 +127,7 @@ def _server(services: Services, name: str, snapshot: FleetSnapshot, now: float) 
     breaker = services.fleet.health.state_of(name, now)
     return ServerView(
         name=name,
+        found_by=services.found_by.get(name),
         state=_state(server, facts, draining=draining, suspended=breaker == "open"),
         error=facts.error,
         draining=draining,

@@ -1,0 +1,89 @@
+"""Settings of discovery: where servers are looked for that the config does not list."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ollama_router_core.config.sections import Section
+from ollama_router_core.config.value_types import Host, Port, Seconds
+
+__all__ = ["Discovery", "DnsName", "FoundServerSettings", "KubernetesServices"]
+
+_LABELS = r"^[A-Za-z0-9_.\-/]+(?:=[A-Za-z0-9_.\-]*)?(?:,[A-Za-z0-9_.\-/]+(?:=[A-Za-z0-9_.\-]*)?)*$"
+
+
+class DnsName(Section):
+    """A name whose records are servers."""
+
+    name: Host = Field(description="Name to ask for.", examples=["_ollama._tcp.example.org"])
+    type: Literal["address", "srv"] = Field(
+        default="address", description="srv asks for hosts and ports (SRV), address for A and AAAA."
+    )
+    port: Port = Field(default=11434, description="Port of the servers at these addresses; SRV has its own.")
+
+
+class KubernetesServices(Section):
+    """EndpointSlices of one namespace, asked with the pod's service account."""
+
+    selector: Annotated[str, Field(pattern=_LABELS)] | None = Field(
+        default=None,
+        examples=["kubernetes.io/service-name=ollama"],
+        description="Labels of the EndpointSlices whose ready endpoints are servers; null asks nobody.",
+    )
+    namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9\-]{0,61}[a-z0-9])?$")] | None = Field(
+        default=None, description="Their namespace; null is the router's own."
+    )
+    port: str | None = Field(default=None, description="Name of the port; null takes the first.")
+
+
+class FoundServerSettings(Section):
+    """What holds for every server that DNS, Kubernetes or mDNS finds."""
+
+    priority: int = Field(default=1, description="As in `servers`.")
+    max_memory_gb: Annotated[float, Field(gt=0)] | None = Field(default=None, description="As in `servers`.")
+    max_concurrent: Annotated[int, Field(ge=1)] | None = Field(default=None, description="As in `servers`.")
+    num_parallel: Annotated[int, Field(ge=1)] | None = Field(default=None, description="As in `servers`.")
+    protocol: Literal["http", "https"] = Field(default="http", description="As in `servers`.")
+    ca_file: str | None = Field(default=None, description="As in `servers`.")
+
+
+class Discovery(Section):
+    """Servers that are found."""
+
+    use: Literal["ask", "auto"] = Field(
+        default="ask",
+        description="ask lists and probes a found server, and sends it nothing until `orouter servers undrain NAME`;"
+        " auto uses it at once: whoever can write the records, the file or the network is sent prompts.",
+    )
+    interval: Seconds = Field(default=10.0, description="Seconds between two looks at DNS and Kubernetes.")
+    keep: Seconds = Field(
+        default=60.0,
+        description="Seconds for which a server is kept that is no longer found; none goes while looking fails.",
+    )
+    servers: FoundServerSettings = Field(
+        default=FoundServerSettings(), description="What holds for each of them; a file says it of its own."
+    )
+    files: tuple[str, ...] = Field(
+        default=(),
+        strict=False,  # YAML's lists are lists; the entries stay strict
+        examples=["/etc/ollama-router/servers.yml"],
+        description="YAML or JSON files with servers by name, as below `servers`; read again when they change.",
+    )
+    dns: tuple[DnsName, ...] = Field(
+        default=(),
+        strict=False,  # YAML's lists are lists; the entries stay strict
+        description="Names in DNS; needs the extra `dns`.",
+    )
+    resolver: Annotated[str, Field(pattern=r"^[0-9A-Fa-f.:\[\]]+:[0-9]{1,5}$")] | None = Field(
+        default=None, examples=["127.0.0.1:8600"], description="ADDRESS:PORT to ask; null is the system's resolver."
+    )
+    kubernetes: KubernetesServices = Field(
+        default=KubernetesServices(), description="EndpointSlices, for a router that runs in the cluster."
+    )
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is looked at."""
+        return bool(self.files or self.dns or self.kubernetes.selector)

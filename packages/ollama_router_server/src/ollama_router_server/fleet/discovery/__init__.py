@@ -1,0 +1,1 @@
+"""Where servers are found that the config does not list."""

@@ -1,0 +1,135 @@
+"""Looks for servers again and again, and tells when there are others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+
+import structlog
+
+from ollama_router_core.config import Config, FoundServer, FoundServers
+from ollama_router_core.config.discovery_settings import Discovery as Settings
+from ollama_router_core.errors import RouterError
+from ollama_router_server.fleet.discovery.dns import DnsFinder
+from ollama_router_server.fleet.discovery.files import FileFinder
+from ollama_router_server.fleet.discovery.finder import Finder
+from ollama_router_server.fleet.discovery.kubernetes import KubernetesFinder
+from ollama_router_server.system import Clock
+from ollama_router_server.upstream.interface import Upstream
+
+__all__ = ["Discovery"]
+
+_START_SECONDS = 3.0
+_log = structlog.get_logger("discovery")
+
+
+class Discovery:
+    """One task for each source.
+
+    Args:
+        config: says where to look.
+        changed: called when other servers are found than before.
+
+    Raises:
+        ConfigError: a library that a source needs is not installed.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        upstream: Upstream,
+        environment: Mapping[str, str],
+        clock: Clock,
+        changed: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._upstream = upstream
+        self._environment = environment
+        self._clock = clock
+        self._changed = changed
+        self._settings = config.discovery
+        self._finders = self._new_finders(config.discovery)
+        self._known = FoundServers()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.problems: dict[str, str] = {}
+        """Why a source cannot be looked at, by source."""
+
+    def _new_finders(self, settings: Settings) -> list[Finder]:
+        finders: list[Finder] = [FileFinder(path) for path in settings.files]
+        finders += [DnsFinder(name, settings) for name in settings.dns]
+        if settings.kubernetes.selector is not None:
+            finders.append(KubernetesFinder(settings, self._upstream, self._environment))
+        return finders
+
+    @property
+    def found(self) -> tuple[FoundServer, ...]:
+        """What was found, as of the last looks."""
+        return self._known.all()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Servers by source, for every source."""
+        return {finder.source: self._known.counts().get(finder.source, 0) for finder in self._finders}
+
+    async def start(self) -> None:
+        """Begin to look. Returns when every source has told or failed once, after 3 seconds at the latest."""
+        first = [asyncio.Event() for _ in self._finders]
+        self._tasks = [
+            asyncio.create_task(self._watch(finder, looked), name=f"discovery-{finder.source}")
+            for finder, looked in zip(self._finders, first, strict=True)
+        ]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_START_SECONDS):
+                for looked in first:
+                    await looked.wait()
+
+    async def aclose(self) -> None:
+        """Stop looking."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    async def reconfigure(self, config: Config) -> None:
+        """Look where another config says, if it says so; what sources found that stay is kept.
+
+        Raises:
+            ConfigError: as the constructor; nothing has changed.
+        """
+        if config.discovery == self._settings:
+            return
+        finders = self._new_finders(config.discovery)
+        await self.aclose()
+        self._settings, self._finders = config.discovery, finders
+        self._known.retain(finder.source for finder in finders)
+        self.problems = {}
+        await self.start()
+
+    async def _watch(self, finder: Finder, looked: asyncio.Event) -> None:
+        while True:
+            before = self.found
+            await self._look(finder)
+            looked.set()
+            if self.found != before:
+                await self._changed()
+            await asyncio.sleep(finder.interval)
+
+    async def _look(self, finder: Finder) -> None:
+        try:
+            found = await finder.look()
+        except RouterError as error:
+            self._failed(finder.source, error.message)
+        except Exception:  # noqa: BLE001 - whatever a source answers, the next look is made
+            _log.exception("discovery_broken", source=finder.source)
+            self._failed(finder.source, "internal error; see the log")
+        else:
+            if self.problems.pop(finder.source, None) is not None:
+                _log.info("discovery_back", source=finder.source)
+            self._known.report(finder.source, found, self._clock.monotonic(), keep=self._settings.keep)
+
+    def _failed(self, source: str, reason: str) -> None:
+        """Log each reason once, not with every look."""
+        if self.problems.get(source) != reason:
+            _log.warning("discovery_failed", source=source, error=reason)
+        self.problems[source] = reason

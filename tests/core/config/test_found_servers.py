@@ -1,0 +1,92 @@
+"""A config with the servers that discovery found."""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ollama_router_core.config import Config, FoundServer, FoundServers, found_server, load_config, with_found
+from ollama_router_core.config.discovery_settings import FoundServerSettings
+
+AUTO = load_config("servers: {a: {host: 10.0.0.1}}\nproxy_port: 1\ndiscovery: {use: auto, files: [f.yml]}\n")
+ASK = load_config("discovery: {files: [f.yml]}\nproxy_port: 1\n")
+
+
+def found(host: str, name: str = "", port: int = 11434, **settings: object) -> FoundServer:
+    """A server that a look told of."""
+    built = found_server(name or host, "dns:x", host, port, FoundServerSettings(**settings))  # type: ignore[arg-type]
+    assert built is not None
+    return built
+
+
+def test_a_config_may_list_no_server_where_they_are_found():
+    """Nothing else has to be in it."""
+    assert ASK.servers == {}
+
+
+def test_found_servers_are_added_with_what_holds_for_all():
+    """And their sources are told; the config itself stays."""
+    config, sources = with_found(AUTO, [found("10.0.0.2", priority=4, max_concurrent=2)])
+    assert sources == {"10.0.0.2": "dns:x"}
+    assert (config.servers["10.0.0.2"].priority, config.servers["10.0.0.2"].max_concurrent) == (4, 2)
+    assert config.servers["10.0.0.2"].drain is False
+    assert list(AUTO.servers) == ["a"]
+    assert with_found(AUTO, []) == (AUTO, {})
+
+
+def test_where_the_operator_is_asked_a_found_server_is_drained():
+    """It is listed and probed, and gets nothing."""
+    assert with_found(ASK, [found("10.0.0.2")])[0].servers["10.0.0.2"].drain is True
+
+
+def test_one_address_is_one_server():
+    """That of the config, else the first; never the router itself. Another one with a taken name gets a longer one."""
+    config, sources = with_found(
+        AUTO,
+        [
+            found("10.0.0.1"),
+            found("10.0.0.2", "a"),
+            found("10.0.0.2", "b"),
+            found("localhost", port=1),
+            found("::1", port=1),
+        ],
+    )
+    assert set(config.servers) == {"a", "a-10.0.0.2-11434"}
+    assert set(sources) == {"a-10.0.0.2-11434"}
+
+
+def test_what_cannot_be_a_server_is_none():
+    """Records may say anything."""
+    assert found_server("x", "dns:x", "not a host", 11434, FoundServerSettings()) is None
+    assert found_server("x", "dns:x", "host", 0, FoundServerSettings()) is None
+
+
+def test_a_server_that_is_missing_goes_after_a_while():
+    """And a source that is no longer looked at takes its servers along."""
+    book = FoundServers()
+    book.report("dns:x", [found("10.0.0.2"), found("10.0.0.3")], 0.0, keep=60.0)
+    book.report("dns:x", [found("10.0.0.3")], 59.0, keep=60.0)
+    assert book.counts() == {"dns:x": 2}
+    book.report("dns:x", [found("10.0.0.3")], 60.0, keep=60.0)
+    assert [one.name for one in book.all()] == ["10.0.0.3"]
+    book.retain([])
+    assert book.all() == ()
+
+
+HOSTS = st.lists(st.tuples(st.sampled_from(["a", "b", "10.0.0.1", "10.0.0.9"]), st.integers(1, 3)), max_size=4)
+
+
+@given(HOSTS)
+def test_the_order_in_which_sources_answer_does_not_matter(hosts: list[tuple[str, int]]) -> None:
+    """Every router of a fleet has the same servers under the same names."""
+    configs = set[str]()
+    for order in itertools.permutations(range(len(hosts))):
+        book = FoundServers()
+        for place in order:
+            host, port = hosts[place]
+            book.report(f"file:{place}", [found(host, "one", port)], 0.0, keep=1.0)
+        config: Config = with_found(AUTO, book.all())[0]
+        configs.add(config.model_dump_json())
+    assert len(configs) == 1

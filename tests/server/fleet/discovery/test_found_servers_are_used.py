@@ -1,0 +1,96 @@
+"""A router over servers that it finds in a file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ollama_router_core.testing import OllamaSimulator, model
+from support.eventually import eventually, eventually_async
+from support.router import RunningRouter, running_router, server_entry
+
+pytestmark = pytest.mark.anyio
+
+MODEL = "llama3.1:8b"
+CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": False}
+
+
+def write(path: Path, **servers: Any) -> None:
+    """Replace the file in one step."""
+    path.with_suffix(".new").write_text(json.dumps(servers))
+    path.with_suffix(".new").replace(path)
+
+
+async def asked(router: RunningRouter) -> httpx.Response:
+    """An answer, or a refusal."""
+    async with router.client() as client:
+        return await client.post("/api/chat", json=CHAT)
+
+
+async def admin(router: RunningRouter, method: str, path: str) -> Any:
+    """What an admin is answered."""
+    async with router.client(router.admin_token) as client:
+        answer = await client.request(method, path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+async def test_a_found_server_is_used_and_goes_again(tmp_path: Path) -> None:
+    """It is listed with where it was found; once it has left the file it goes after `keep` seconds."""
+    file = tmp_path / "servers.yml"
+    async with OllamaSimulator(models=[model(MODEL)]) as one, OllamaSimulator(models=[model(MODEL)]) as two:
+        write(file, found=server_entry(one))
+        discovery = {"use": "auto", "files": [str(file)], "keep": 0.1}
+        async with running_router(tmp_path, {}, discovery=discovery) as router:
+            await eventually(lambda: bool(router.services.fleet.servers["found"].up))
+            assert (await asked(router)).headers["x-router-server"] == "found"
+            status = await admin(router, "GET", "/router/status")
+            assert status["servers"]["found"]["found_by"] == f"file:{file}"
+            assert status["discovery"] == {f"file:{file}": {"servers": 1, "problem": None}}
+            write(file, other=server_entry(two))
+            await eventually(lambda: set(router.services.fleet.servers) == {"other"})
+            await eventually(lambda: bool(router.services.fleet.servers["other"].up))
+            assert (await asked(router)).headers["x-router-server"] == "other"
+
+
+async def test_a_file_with_problems_changes_nothing_and_is_told(tmp_path: Path) -> None:
+    """With the line; requests go on."""
+    file = tmp_path / "servers.yml"
+    async with OllamaSimulator(models=[model(MODEL)]) as one:
+        write(file, found=server_entry(one))
+        async with running_router(tmp_path, {}, discovery={"use": "auto", "files": [str(file)]}) as router:
+            file.write_text("found: {host: 127.0.0.1,\n  port: high}\n")
+            problems = router.services.discovery.problems
+            await eventually(lambda: bool(problems))
+            assert "line 2: found.port" in problems[f"file:{file}"]
+            async with router.client("") as client:
+                told = (await client.get("/health")).json()
+            assert told["status"] == "ok"
+            assert f"servers cannot be looked for at file:{file}" in told["problems"][0]
+            await eventually(lambda: bool(router.services.fleet.servers["found"].up))
+            assert (await asked(router)).status_code == 200
+
+
+async def test_a_found_server_waits_for_an_admin_and_restarts_remember_the_answer(tmp_path: Path) -> None:
+    """Listed and probed meanwhile, with the command; the undrain is kept in the database."""
+    file = tmp_path / "servers.yml"
+    async with OllamaSimulator(models=[model(MODEL)]) as one:
+        write(file, found=server_entry(one))
+        discovery = {"discovery": {"files": [str(file)]}}
+        async with running_router(tmp_path, {}, **discovery) as router:
+            await eventually(lambda: bool(router.services.fleet.servers["found"].up))
+            assert (await asked(router)).status_code == 503
+            (told,) = (await admin(router, "GET", "/router/overview"))["attention"]
+            assert (told["fix"], "found by file:" in told["what"]) == ("orouter servers undrain found", True)
+            await admin(router, "POST", "/router/servers/found/undrain")
+            assert (await asked(router)).status_code == 200
+        async with running_router(tmp_path, {}, fresh=False, **discovery) as router:
+
+            async def served() -> bool:
+                return (await asked(router)).status_code == 200
+
+            await eventually_async(served)

@@ -26,11 +26,9 @@ def installed(version: str) -> bool:
     return subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603 - constant words
 
 
-# By default the two corners of the matrix: the oldest Python with the oldest versions, the newest with the newest; the
-# Python between runs `core_alone`. `nox -s tests` takes the whole matrix.
-CORNERS = {"3.11": "lowest-direct", "3.13": "highest"}
-DEFAULT_TESTS = {f"tests-{version}({end})" for version, end in CORNERS.items() if installed(version)}
-DEFAULT_TESTS = DEFAULT_TESTS or {f"tests-{HERE}(highest)"}
+# By default the newest Python with the newest versions; `core_alone` runs the Python between, and .ci/run the oldest
+# with the oldest. `nox -s tests` takes the whole matrix.
+NEWEST = next((version for version in reversed(PYTHONS) if installed(version)), HERE)
 
 # Pure modules whose every line matters, each with the tests that should notice a change to it: `nox -s mutants`.
 MUTATED = {
@@ -71,7 +69,7 @@ nox.options.sessions = [
     "core_alone",
     "conformance",
     "routing",
-    *sorted(DEFAULT_TESTS),
+    f"tests-{NEWEST}(highest)",
 ]
 
 
@@ -91,12 +89,12 @@ def newest(session: nox.Session, resolution: str = "highest") -> None:
 def tests(session: nox.Session, resolution: str) -> None:
     """All fast tests but those of `docs`, with the newest and with the oldest versions that the packages allow.
 
-    With the oldest ones each test of the relay runs in one of the ways that an exchange can be run, and the files in
-    deploy/ and the benchmarks, which do not depend on versions, are left to the newest.
+    With the oldest ones each test of the relay runs in every way that an exchange can be run, with the newest in one of
+    them; the files in deploy/ and the benchmarks, which do not depend on versions, are left to the newest.
     """
     newest(session, resolution)
     oldest = resolution == "lowest-direct"
-    chosen = [f"--exchange-modes={'one' if oldest else 'all'}", "--ignore=tests/docs"]
+    chosen = [f"--exchange-modes={'all' if oldest else 'one'}", "--ignore=tests/docs"]
     chosen += ["--ignore=tests/deploy", "--ignore=tests/benchmarks"] if oldest else []
     session.run("pytest", "-m", "not e2e", *chosen, *PARALLEL, *ONCE_MORE, *session.posargs)
 

@@ -110,6 +110,22 @@ async def test_unknown_routes_pass_where_the_operator_lets_them(tmp_path: Path) 
     assert deleting.status_code == 403
 
 
+@pytest.mark.parametrize(("passed_on", "status"), [("/v1/rerank", 200), ("/v1/...", 404)])
+async def test_a_route_named_in_full_passes_before_what_the_router_makes_of_it(
+    tmp_path: Path, passed_on: str, status: int
+) -> None:
+    """Reranking is no route of Ollama's: the operator may leave it to a server that has it."""
+    async with (
+        OllamaSimulator(models=["llama3.1:8b"]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}, forward_unknown=[passed_on]) as router,
+        router.client() as client,
+    ):
+        sim.misbehave(Answer(status=200, body=b'{"results": []}', content_type="application/json"), path="/v1/rerank")
+        body = {"model": "llama3.1:8b", "query": "q", "documents": ["d"]}
+        answer = await client.post("/v1/rerank", json=body)
+    assert answer.status_code == status
+
+
 @pytest.mark.parametrize(
     ("path", "asked"),
     [

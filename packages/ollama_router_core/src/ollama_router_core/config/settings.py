@@ -372,7 +372,8 @@ class Config(Section):
         strict=False,  # YAML's lists are lists; the entries stay strict
         description="Paths, such as `/v1/...`, that the router does not know and passes on all the same, to the"
         " assigned or best server of the model in the body. `...` stands for everything below. What such a route does,"
-        " only the servers know: users reach it with the permission to use the model, and no tokens are counted.",
+        " only the servers know: users reach it with the permission to use the model, and no tokens are counted."
+        " `/v1/rerank` and `/api/rerank`, named here in full, are passed on in this way whatever `rerank` says.",
     )
     token_in_path: bool = Field(
         default=False,

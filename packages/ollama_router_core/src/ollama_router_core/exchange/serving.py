@@ -128,10 +128,14 @@ def find_route(environment: Environment, context: RequestContext) -> Match:
     """
     if context.path.startswith(PREFIX):
         return Match(EXTERNAL)
+    passed_on = environment.config.forward_unknown
     try:
-        return match_endpoint(context.method, context.path)
+        known = match_endpoint(context.method, context.path)
+        if known.endpoint.routing is not Routing.RERANK or context.path not in passed_on:
+            return known
+        return match_forwarded(context.method, context.path, passed_on) or known  # Ollama has no such route
     except UnknownRoute:
-        found = match_forwarded(context.method, context.path, environment.config.forward_unknown)
+        found = match_forwarded(context.method, context.path, passed_on)
         if found is not None:
             return found
         if clean_path(context.method, context.path) is not None:

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ollama_router_core.config.settings import ModelSettings
-from ollama_router_core.fleet.memory import estimate_memory, kv_cache_size, parse_size_from_name, predicted_vram
+from ollama_router_core.fleet.memory import (
+    estimate_memory,
+    free_of_each,
+    gpus_for,
+    kv_cache_size,
+    parse_size_from_name,
+    predicted_vram,
+)
 from ollama_router_core.fleet.snapshot import ModelFacts
 from support.fleets import GIB, installed, make_facts, make_fleet
 from support.routing_strategies import fleets, requests
@@ -68,3 +75,25 @@ def test_the_size_in_a_name_is_read(billions, rest):
     """More parameters, more bytes; at least two bits and at most sixteen each."""
     size = parse_size_from_name(f"model:{billions}b{rest}")
     assert billions * 1e9 / 4 <= size <= billions * 2e9
+
+
+gpus = st.lists(st.integers(GIB, 200 * GIB), min_size=1, max_size=8)
+sizes = st.lists(st.integers(1, 100 * GIB), max_size=6)
+
+
+@given(gpus, sizes)
+def test_models_take_what_they_take_from_the_gpus(pools, held):
+    """No GPU has less than nothing or more than it has; all together have what the models leave."""
+    free = free_of_each(pools, held)
+    assert all(0 <= left <= whole for left, whole in zip(free, pools, strict=True))
+    left = max(0, sum(pools) - sum(held))
+    assert abs(sum(free) - left) <= len(pools) * (len(held) + 1) + left * 1e-9
+
+
+@given(gpus, sizes, st.integers(1, 200 * GIB))
+def test_a_model_is_on_one_gpu_or_on_all(pools, held, size):
+    """On one only where that holds it."""
+    free = free_of_each(pools, held)
+    spread = gpus_for(size, free)
+    assert spread in {1, len(pools)}
+    assert spread == len(pools) or size <= max(free)

@@ -69,7 +69,13 @@ class Server(Section):
         default=None,
         strict=False,  # YAML's lists are lists; the entries stay strict
         examples=[[24.0, 24.0]],
-        description="Memory of each of its GPUs in GiB; their sum is the limit where max_memory_gb is null.",
+        description="Memory of each of its GPUs in GiB; their sum is the limit where max_memory_gb is null. A model"
+        " that no single one holds is split over all, with buffers on each.",
+    )
+    system_memory_gb: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description="GiB of the machine's own memory for what its GPUs cannot hold of a model (partial offload): such"
+        " a model is placed here where no server holds it whole, and runs many times slower. 0 places none.",
     )
     max_concurrent: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Requests in flight on this server; null sets no limit."

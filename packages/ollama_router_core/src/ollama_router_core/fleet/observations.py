@@ -131,7 +131,7 @@ def _measured(
 
     A model of the MLX runner takes more with use: of its sizes the largest is kept.
     """
-    new = {(name, length): row.held for name, row in loaded.items() for length in (row.context_length, None)}
+    new = {(name, length): row.size for name, row in loaded.items() for length in (row.context_length, None)}
     installed = facts.installed
     for key, size in tuple(new.items()):
         if installed is not None and key[0] in installed and installed[key[0]].format == "safetensors":

@@ -163,11 +163,15 @@ class ModelSpeed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelWeight:
-    """What a model's speeds rest on: bytes of weights, parameters, and the share of them that each token uses."""
+    """What a model's speeds rest on: bytes of weights, parameters, and the share of them that each token uses.
+
+    `on_cpu` is the share that lies in the memory of a machine whose GPUs hold the rest.
+    """
 
     size: float
     parameters: float
     active: float = 1.0
+    on_cpu: float = 0.0
 
 
 class Speeds(Protocol):

@@ -4,6 +4,9 @@ A rate is estimated in logarithms as prior(model) x factor(server) x rest(server
 models of a server, so the first request for any model says something about every other one there. Prior rates come
 from the model's size alone: reading a prompt costs two operations a parameter and token, writing one token reads the
 active weights once, loading reads the file once.
+
+What runs partly on the CPU of a machine with GPUs is another matter: its speeds are learned apart and teach nothing
+about the server's others.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ _PRIOR_FLOPS = 15e12
 """Operations a second that a middling GPU reaches while it reads a prompt."""
 _PRIOR_BANDWIDTH = 300e9
 """Bytes of weights a second it reads while it writes."""
+_PRIOR_CPU_FLOPS, _PRIOR_CPU_BANDWIDTH = 0.5e12, 40e9
+"""The same for the part of a model that runs on the CPU."""
 _PRIOR_LOAD = 1.5e9
 """Bytes a second from disk to GPU."""
 _LOAD_FIXED = 0.5
@@ -64,8 +69,11 @@ class Sample(Struct, frozen=True, kw_only=True):
     ahead: int = 0
 
 
-def model_weight(model: str, installed: InstalledModel | None = None) -> ModelWeight:
-    """A model's weight from what a server says about it, else from its name, else a 7-billion guess."""
+def model_weight(model: str, installed: InstalledModel | None = None, *, on_cpu: float = 0.0) -> ModelWeight:
+    """A model's weight from what a server says about it, else from its name, else a 7-billion guess.
+
+    `on_cpu` is the share of it that lies in the memory of a machine whose GPUs hold the rest.
+    """
     facts = installed.facts if installed is not None else None
     named = parse_parameters(model)
     size = float(installed.size) if installed is not None and installed.size > 0 else None
@@ -75,7 +83,8 @@ def model_weight(model: str, installed: InstalledModel | None = None) -> ModelWe
     share = active / named if active and named else 1.0
     if facts is not None and facts.expert_count and facts.expert_used_count and share == 1.0:
         share = min(1.0, facts.expert_used_count / facts.expert_count * 1.5)
-    return ModelWeight(size=size or parameters * _BYTES_A_PARAMETER, parameters=parameters, active=share)
+    whole = size or parameters * _BYTES_A_PARAMETER
+    return ModelWeight(size=whole, parameters=parameters, active=share, on_cpu=on_cpu)
 
 
 class _Mean(Struct, frozen=True):
@@ -98,8 +107,19 @@ class _Rates(Struct, frozen=True):
 
 
 class _ServerRates(Struct, frozen=True):
+    """`partial` are the models of which a part runs on the CPU."""
+
     factor: _Rates = _Rates()
     models: Mapping[CanonicalName, _Rates] = EMPTY
+    partial: Mapping[CanonicalName, _Rates] = EMPTY
+
+    def of(self, model: CanonicalName, weight: ModelWeight) -> _Rates:
+        return (self.partial if weight.on_cpu else self.models).get(model) or _Rates()
+
+    def learned(self, model: CanonicalName, weight: ModelWeight, own: _Rates, shared: _Rates) -> _ServerRates:
+        if weight.on_cpu:
+            return _ServerRates(self.factor, self.models, _bounded(self.partial, model, own))
+        return _ServerRates(shared, _bounded(self.models, model, own), self.partial)
 
 
 class SpeedBook(Struct, frozen=True, kw_only=True):
@@ -116,25 +136,24 @@ class SpeedBook(Struct, frozen=True, kw_only=True):
         the server still had costs next to nothing and says nothing about speed.
         """
         known = self.servers.get(server) or _ServerRates()
-        row = known.models.get(model) or _Rates()
+        row = known.of(model, weight)
         load, prefill, decode = _observed(weight, sample)
         own_load, all_load = _learn(row.load, known.factor.load, load)
         own_prefill, all_prefill = _learn(row.prefill, known.factor.prefill, prefill)
         own_decode, all_decode = _learn(row.decode, known.factor.decode, decode)
-        models = _bounded(known.models, model, _Rates(own_load, own_prefill, own_decode))
-        factor = _Rates(all_load, all_prefill, all_decode)
+        own, shared = _Rates(own_load, own_prefill, own_decode), _Rates(all_load, all_prefill, all_decode)
         answers, any_answer = self.answers, self.any_answer
         if sample.output_tokens > 0:
             tokens = float(sample.output_tokens)
             answers = _bounded(answers, model, (answers.get(model) or _Mean()).add(tokens))
             any_answer = any_answer.add(tokens, 4 * _MEMORY)
-        servers = {**self.servers, server: _ServerRates(factor, models)}
+        servers = {**self.servers, server: known.learned(model, weight, own, shared)}
         return SpeedBook(servers=servers, answers=answers, any_answer=any_answer)
 
     def expect(self, server: str, model: CanonicalName, weight: ModelWeight) -> ModelSpeed:
         """What a request for this model can expect on this server."""
         known = self.servers.get(server) or _ServerRates()
-        row = known.models.get(model) or _Rates()
+        row = known.of(model, weight)
         load = _PRIOR_LOAD * math.exp(_expected(row.load, known.factor.load))
         return ModelSpeed(
             load_seconds=_LOAD_FIXED + weight.size / load,
@@ -156,11 +175,16 @@ class SpeedBook(Struct, frozen=True, kw_only=True):
 
 
 def _prior_prefill(weight: ModelWeight) -> float:
-    return _PRIOR_FLOPS / (2.0 * weight.parameters * weight.active)
+    return _both(_PRIOR_FLOPS, _PRIOR_CPU_FLOPS, weight.on_cpu) / (2.0 * weight.parameters * weight.active)
 
 
 def _prior_decode(weight: ModelWeight) -> float:
-    return _PRIOR_BANDWIDTH / (weight.size * weight.active)
+    return _both(_PRIOR_BANDWIDTH, _PRIOR_CPU_BANDWIDTH, weight.on_cpu) / (weight.size * weight.active)
+
+
+def _both(gpu: float, cpu: float, on_cpu: float) -> float:
+    """The rate of work of which a share is done by the CPU, one after the other."""
+    return 1.0 / ((1.0 - on_cpu) / gpu + on_cpu / cpu) if on_cpu else gpu
 
 
 def _observed(weight: ModelWeight, sample: Sample) -> tuple[float | None, float | None, float | None]:

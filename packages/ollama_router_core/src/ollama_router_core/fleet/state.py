@@ -15,6 +15,7 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.health import BreakerPermit, Health
 from ollama_router_core.fleet.load_counts import LoadCounts
+from ollama_router_core.fleet.memory import share_on_cpu
 from ollama_router_core.fleet.notices import Notice, ServerDown, ServerLost, ServerUp
 from ollama_router_core.fleet.observations import (
     observe_down,
@@ -29,7 +30,7 @@ from ollama_router_core.fleet.probes import ProbeState, probe_interval
 from ollama_router_core.fleet.prompt_prices import PromptPrices
 from ollama_router_core.fleet.runners import Load, misfit, runner_names, runner_of
 from ollama_router_core.fleet.slots import LearnedSlots, slots_for
-from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel, ServerFacts, stubs
+from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel, ModelWeight, ServerFacts, stubs
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.fleet.stalls import Wait, patience, stall_words, stalled
 
@@ -206,7 +207,7 @@ class FleetState:
     def _patience(self, facts: ServerFacts, wait: Wait) -> float:
         """Seconds that a request may wait for its first byte, at least three intervals between probes."""
         model = wait.request.model or CanonicalName("")
-        speed = self._speeds.expect(facts.name, model, model_weight(model, (facts.installed or EMPTY).get(model)))
+        speed = self._speeds.expect(facts.name, model, _weight_there(facts, model))
         least = 3.0 * self._config.health_check_interval
         return max(least, patience(wait.request, speed, running=self.running(facts.name)))
 
@@ -344,8 +345,7 @@ class FleetState:
         facts = self.servers.get(name)
         if facts is None:
             return
-        weight = model_weight(model, (facts.installed or EMPTY).get(model))
-        self._speeds = self._speeds.observe(name, model, weight, sample)
+        self._speeds = self._speeds.observe(name, model, _weight_there(facts, model), sample)
         if sample.queued_ns is not None:
             known = self._slots.get(name) or LearnedSlots()
             self._learn_slots(name, known.observe(sample.queued_ns, sample.whole_ns, sample.ahead, now))
@@ -362,6 +362,12 @@ class FleetState:
         if settings is not None and facts is not None:
             slots = slots_for((facts.installed or EMPTY).get(model), settings, self._parallel.get(name))
             self.prefixes.answered(conversation, name, model, tokens=tokens, slots=slots)
+
+
+def _weight_there(facts: ServerFacts, model: CanonicalName) -> ModelWeight:
+    """A model's weight as a server has it now."""
+    on_cpu = share_on_cpu(facts, runner_of(facts, model))
+    return model_weight(model, (facts.installed or EMPTY).get(model), on_cpu=on_cpu)
 
 
 def _counted_out(active: Mapping[CanonicalName, int], model: CanonicalName) -> Mapping[CanonicalName, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -13,7 +14,17 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config, Server
 from ollama_router_core.fleet.capacity import Room
-from ollama_router_core.fleet.memory import GIB, MemoryEstimate, estimate_memory, known_model, memory_limit
+from ollama_router_core.fleet.memory import (
+    GIB,
+    MemoryEstimate,
+    estimate_memory,
+    free_of_each,
+    gpu_sizes,
+    gpus_for,
+    known_model,
+    memory_limit,
+    share_on_cpu,
+)
 from ollama_router_core.fleet.runners import Load, explicit_context, misfit, runner_names, runner_of
 from ollama_router_core.fleet.slots import certain_slots
 from ollama_router_core.fleet.snapshot import (
@@ -31,6 +42,7 @@ from ollama_router_core.fleet.speeds import SpeedBook, model_weight
 __all__ = [
     "COLD",
     "EVICTS",
+    "PARTLY",
     "RESPONSIVE",
     "SLOW",
     "UNLISTED",
@@ -46,7 +58,7 @@ __all__ = [
 WARM, COLD, EVICTS = 0, 1, 2
 """How far a model is from running: loaded or loading, loadable beside the others, only in place of others."""
 
-RESPONSIVE, SLOW, UNLISTED = 0, 1, 2
+RESPONSIVE, SLOW, PARTLY, UNLISTED = 0, 1, 2, 3
 """Health tiers, best first: a server of a worse tier is chosen only when no better one is left."""
 
 _NOTHING_LEARNED = SpeedBook()
@@ -79,11 +91,13 @@ def kind_of(request: RouteRequest) -> RequestKind:
 class Candidate:
     """One server as a kind of request sees it.
 
-    `model` is what is asked for. `limit` is `max_memory_gb` in bytes, None without one. `warmth` is WARM, COLD or
+    `model` is what is asked for. `limit` is the most bytes that a model may take here, None without a limit; what goes
+    beyond `vram`, the limit of its GPUs, runs on the CPU. `warmth` is WARM, COLD or
     EVICTS and `warm_reason` says it in words. `loaded` is the model there with whatever context, `others` what else is
     loaded there, each with its size; `room` says what fits beside them. `victims` are the models that would have to go,
     each with the seconds of its reload. `health_tier` is RESPONSIVE, SLOW (its last probe took longer than
-    `server_busy_threshold_ms`) or UNLISTED (it never listed its models: it may be another program). `index` is the
+    `server_busy_threshold_ms`), PARTLY (the model would have to be loaded and only a part of it fits its GPUs) or
+    UNLISTED (it never listed its models: it may be another program). `index` is the
     server's position among all configured servers by name, `salt` a hash of its name that tie-breaking mixes.
     `slots` are those of the model's runner where they are certain, and `runner` the names whose requests it serves.
     """
@@ -94,6 +108,7 @@ class Candidate:
     facts: ServerFacts
     estimate: MemoryEstimate
     limit: int | None
+    vram: int | None
     installed: InstalledModel | None
     loaded: LoadedModel | None
     warmth: int
@@ -128,35 +143,39 @@ def make_candidate(
     """A server of the config as a kind of request sees it."""
     facts = snapshot.servers.get(name) or ServerFacts(name=name)
     server = config.servers[name]
-    estimate = estimate_memory(kind.model, facts, snapshot, config.models, num_ctx=kind.num_ctx, host=server)
-    limit = memory_limit(server)
+    vram = memory_limit(server)
     loaded = None if kind.model is None else runner_of(facts, kind.model)
-    size = estimate.size
     running = (*facts.loaded.values(), *facts.outdated)
     others = tuple([_sized(one, snapshot, facts, config, server) for one in running if one is not loaded])
-    room = facts.capacity.room(limit, models_told=server.max_loaded_models, gpus=len(server.gpus or (0.0,)))
-    held = sum([one.held for one in others])
+    beside = [one.held for one in others]
+    estimate = estimate_memory(
+        kind.model, facts, snapshot, config.models, num_ctx=kind.num_ctx, host=server, beside=beside
+    )
+    size, held = estimate.size, sum(beside)
+    room = facts.capacity.room(vram, models_told=server.max_loaded_models, gpus=len(server.gpus or (0.0,)))
     fits = room.fits(size, held, len(others))
     free = room.limit - held if room.is_known else None
     installed = None if kind.model is None else known_model(kind.model, facts, snapshot.servers.values())
-    warmth, reason = _warmth(kind, facts, server, loaded, fits=fits, free=free)
+    warmth, reason = _warmth(kind, facts, server, loaded, fits=fits, free=free, gpus=_spread(size, server, beside))
+    on_cpu = share_on_cpu(facts, loaded) if warmth == WARM else _share_beyond(size, vram)
     return Candidate(
         name=name,
         model=kind.model,
         server=server,
         facts=facts,
         estimate=estimate,
-        limit=limit,
+        limit=None if vram is None else vram + round(server.system_memory_gb * GIB),
+        vram=vram,
         installed=None if facts.installed is None or kind.model is None else facts.installed.get(kind.model),
         loaded=loaded,
         warmth=warmth,
         warm_reason=reason,
         loading_since=None if kind.model is None else facts.loading.get(kind.model),
-        weight=model_weight(kind.model or "", installed),
+        weight=model_weight(kind.model or "", installed, on_cpu=on_cpu),
         size=size,
         others=others,
         room=room,
-        health_tier=_health_tier(kind, facts, config),
+        health_tier=_health_tier(kind, facts, config, partly=on_cpu > 0 and warmth != WARM),
         victims=_victims(others, room, size),
         index=index,
         salt=zlib.crc32(name.encode()),
@@ -170,9 +189,21 @@ def reload_seconds(size: int) -> float:
     return 0.5 + size / 1.5e9
 
 
-def _health_tier(kind: RequestKind, facts: ServerFacts, config: Config) -> int:
+def _spread(size: int, server: Server, beside: Sequence[int]) -> int:
+    """How many GPUs a model would be split over, 1 where they are not known."""
+    sizes = gpu_sizes(server)
+    return gpus_for(size, free_of_each(sizes, beside)) if len(sizes) > 1 else 1
+
+
+def _share_beyond(size: int, vram: int | None) -> float:
+    return 0.0 if vram is None or size <= vram else 1.0 - vram / size
+
+
+def _health_tier(kind: RequestKind, facts: ServerFacts, config: Config, *, partly: bool) -> int:
     if kind.model is not None and facts.installed is None and kind.model not in facts.loaded:
         return UNLISTED
+    if partly:
+        return PARTLY
     return SLOW if facts.probe_ms is not None and facts.probe_ms > config.server_busy_threshold_ms else RESPONSIVE
 
 
@@ -206,6 +237,7 @@ def _warmth(
     *,
     fits: bool,
     free: int | None,
+    gpus: int,
 ) -> tuple[int, Reason]:
     load = Load(kind.num_ctx, kind.load_options)
     if loaded is not None and kind.model is not None:
@@ -218,7 +250,7 @@ def _warmth(
             return WARM, Reason("loading", "is loading it now")
         return COLD, Reason("reload", f"is loading it at {coming} tokens, must reload for {context}")
     if fits:
-        return COLD, Reason("cold", "not loaded, fits beside what is")
+        return COLD, Reason("cold", f"not loaded, fits beside what is{f', split over {gpus} GPUs' * (gpus > 1)}")
     held = f"{len(facts.loaded)} models loaded" if free is None else f"{max(free, 0) / GIB:.1f} GiB free"
     return EVICTS, Reason("evicts", f"not loaded, must evict: {held}")
 

@@ -12,7 +12,7 @@ from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import InvalidTarget, ModelNotFound, NoServerFits
 from ollama_router_core.fleet.snapshot import FleetSnapshot
-from ollama_router_core.routing.candidates import Candidate, kind_of, make_candidate
+from ollama_router_core.routing.candidates import PARTLY, Candidate, kind_of, make_candidate
 
 __all__ = [
     "Everywhere",
@@ -105,7 +105,7 @@ def servers_by_priority(snapshot: FleetSnapshot, config: Config) -> tuple[str, .
 
 
 def where_it_fits(model: RouteRequest, snapshot: FleetSnapshot, config: Config) -> tuple[str, ...]:
-    """Servers that can hold a model in memory: priority first, then the smallest that is large enough.
+    """Servers that can hold a model in memory: whole, priority first, then the smallest that is large enough.
 
     Raises:
         NoServerFits: none can; the text has the numbers.
@@ -181,8 +181,8 @@ def differing_digests(snapshot: FleetSnapshot) -> Mapping[CanonicalName, Mapping
     return {name: digests for name, digests in found.items() if len(digests) > 1}
 
 
-def _tightness(one: Candidate) -> tuple[float, float, str]:
-    return one.server.priority, float("inf") if one.limit is None else one.limit, one.name
+def _tightness(one: Candidate) -> tuple[bool, float, float, str]:
+    return one.health_tier == PARTLY, one.server.priority, float("inf") if one.limit is None else one.limit, one.name
 
 
 def _gib(size: int | None) -> str:

@@ -11,6 +11,7 @@ from ollama_router_core.fleet.memory.estimates import (
     MemoryTerm,
     automatic_contexts,
     estimate_memory,
+    gpu_sizes,
     known_model,
     measured_memory,
     memory_limit,
@@ -25,6 +26,7 @@ from ollama_router_core.fleet.memory.formulas import (
     predicted_vram,
 )
 from ollama_router_core.fleet.memory.names import parse_active_parameters, parse_size_from_name
+from ollama_router_core.fleet.memory.placement import free_of_each, gpus_for, share_on_cpu
 
 __all__ = [
     "GIB",
@@ -38,6 +40,9 @@ __all__ = [
     "effective_context",
     "estimate_memory",
     "forecast_memory",
+    "free_of_each",
+    "gpu_sizes",
+    "gpus_for",
     "known_model",
     "kv_cache_size",
     "measured_memory",
@@ -45,4 +50,5 @@ __all__ = [
     "parse_active_parameters",
     "parse_size_from_name",
     "predicted_vram",
+    "share_on_cpu",
 ]

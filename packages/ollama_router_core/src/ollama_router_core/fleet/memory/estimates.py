@@ -18,6 +18,7 @@ from ollama_router_core.fleet.memory.formulas import (
     kv_cache_size,
 )
 from ollama_router_core.fleet.memory.names import parse_size_from_name
+from ollama_router_core.fleet.memory.placement import free_of_each, gpus_for
 from ollama_router_core.fleet.runners import explicit_context, runner_of
 from ollama_router_core.fleet.slots import parallel_slots
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ModelFacts, ServerFacts
@@ -29,8 +30,11 @@ __all__ = [
     "automatic_contexts",
     "computed_memory",
     "estimate_memory",
+    "gpu_sizes",
     "known_model",
     "measured_memory",
+    "memory_limit",
+    "placed_memory",
 ]
 
 _TIERS = ((47, 262_144), (23, 32_768), (0, 4096))
@@ -95,13 +99,15 @@ def estimate_memory(
     *,
     num_ctx: int | None = None,
     host: Server | None = None,
+    beside: Sequence[int] = (),
 ) -> MemoryEstimate:
     """Estimate a model's memory on a server: override, then measured, computed, reported, named, matched, assumed.
 
     `num_ctx` is the requested context in tokens, `host` the server's settings: its default context, slots, type of
-    KV cache and overhead. Measured is what `/api/ps` said that a model took of video memory, or of the machine's
-    where it took none. A request without a model gets the default, as in the original. All sizes are bytes;
-    `MemorySource` has the order of trust, `memory.formulas` the formulas with their sources.
+    KV cache, overhead and GPUs, over which a model is split that no single one holds `beside` others of so many
+    bytes. Measured is what `/api/ps` said that a model took, all in all. A request without a model gets the default, as
+    in the original. All sizes are bytes; `MemorySource` has the order of trust, `memory.formulas` the formulas with
+    their sources.
     """
     if model is None:
         return _single(MemorySource.DEFAULT, round(settings.default_memory_gb * GIB))
@@ -115,7 +121,7 @@ def estimate_memory(
         return measured
     if installed is not None and installed.size > 0:
         contexts = (wanted,) if wanted is not None else automatic_contexts(server, model, host)
-        return _largest(installed, contexts, host)
+        return _largest(installed, contexts, host, beside)
     return _from_text(model, settings)
 
 
@@ -128,8 +134,14 @@ def automatic_contexts(server: ServerFacts, model: CanonicalName, host: Server |
     seen = server.automatic.get(model)
     if seen is not None:
         return (seen,)
-    total = 0.0 if host is None else (sum(host.gpus) if host.gpus else host.max_memory_gb or 0.0) - host.gpu_overhead_gb
+    total = 0.0 if host is None else _usable_gib(host)
     return tuple(context for least, context in _TIERS if total >= least) or (_TIERS[-1][1],)
+
+
+def _usable_gib(host: Server) -> float:
+    """What Ollama chooses a context by: the memory of all GPUs without the overhead of each."""
+    gpus = host.gpus or (host.max_memory_gb or 0.0,)
+    return sum(gpus) - host.gpu_overhead_gb * len(gpus)
 
 
 def memory_limit(host: Server) -> int | None:
@@ -138,12 +150,28 @@ def memory_limit(host: Server) -> int | None:
     return None if gib is None else round(gib * GIB)
 
 
-def _largest(installed: InstalledModel, contexts: Sequence[int], host: Server | None) -> MemoryEstimate:
+def gpu_sizes(host: Server | None) -> tuple[int, ...]:
+    """Return the bytes of each of a server's GPUs, none where they were not told."""
+    return tuple([round(gib * GIB) for gib in host.gpus]) if host is not None and host.gpus else ()
+
+
+def _largest(
+    installed: InstalledModel, contexts: Sequence[int], host: Server | None, beside: Sequence[int]
+) -> MemoryEstimate:
     """Return the estimate for the first context that fits the server, for the last one when none does."""
     limit = None if host is None else memory_limit(host)
-    estimates = (computed_memory(installed, context, host) for context in contexts)
-    found = computed_memory(installed, contexts[-1], host)
+    estimates = (placed_memory(installed, context, host, beside) for context in contexts)
+    found = placed_memory(installed, contexts[-1], host, beside)
     return next((one for one in estimates if limit is not None and one.size <= limit), found)
+
+
+def placed_memory(
+    installed: InstalledModel, num_ctx: int, host: Server | None, beside: Sequence[int] = ()
+) -> MemoryEstimate:
+    """Compute as `computed_memory` does, with buffers on every GPU that the model is split over."""
+    found, sizes = computed_memory(installed, num_ctx, host), gpu_sizes(host)
+    count = gpus_for(found.size, free_of_each(sizes, beside)) if len(sizes) > 1 else 1
+    return found if count == 1 else computed_memory(installed, num_ctx, host, gpus=count)
 
 
 def _single(source: MemorySource, size: int) -> MemoryEstimate:
@@ -200,7 +228,7 @@ def measured_memory(server: ServerFacts, model: CanonicalName, context: int | No
         return earlier
     installed = server.installed.get(model) if server.installed else None
     grows = installed is not None and installed.format == "safetensors"
-    return max(loaded.held, earlier or 0) if grows else loaded.held
+    return max(loaded.size, earlier or 0) if grows else loaded.size
 
 
 def _corrected(
@@ -213,7 +241,7 @@ def _corrected(
         return None
     text = f"KV at {wanted} instead of {loaded.context_length} tokens"
     terms = (
-        MemoryTerm(name="measured", size=loaded.held, source=str(MemorySource.MEASURED)),
+        MemoryTerm(name="measured", size=loaded.size, source=str(MemorySource.MEASURED)),
         MemoryTerm(name=text, size=now - then, source=str(MemorySource.SHOW)),
     )
     return MemoryEstimate(source=MemorySource.MEASURED, terms=terms)
@@ -225,8 +253,11 @@ def _kv(facts: ModelFacts, context: int, host: Server | None) -> int | None:
     return kv_cache_size(facts, context, parallel=parallel, element_bytes=KV_BYTES[kind])
 
 
-def computed_memory(installed: InstalledModel, num_ctx: int, host: Server | None) -> MemoryEstimate:
-    """Compute weights, KV cache and scratch buffers; the weights alone when the architecture is not known."""
+def computed_memory(installed: InstalledModel, num_ctx: int, host: Server | None, *, gpus: int = 1) -> MemoryEstimate:
+    """Compute weights, KV cache and scratch buffers; the weights alone when the architecture is not known.
+
+    `gpus` are those that the model is split over: each has buffers of its own.
+    """
     facts = installed.facts
     weights = MemoryTerm(name="weights", size=installed.size, source=str(MemorySource.TAGS))
     if facts is None:
@@ -242,7 +273,11 @@ def computed_memory(installed: InstalledModel, num_ctx: int, host: Server | None
     terms = (
         weights,
         MemoryTerm(name=f"KV {kind} at {_context_text(context, parallel)}", size=kv, source=str(MemorySource.SHOW)),
-        MemoryTerm(name="compute", size=compute + GPU_MINIMUM + overhead, source=""),
+        MemoryTerm(
+            name="compute" if gpus == 1 else f"compute on {gpus} GPUs",
+            size=gpus * (compute + GPU_MINIMUM + overhead),
+            source="",
+        ),
     )
     return MemoryEstimate(source=MemorySource.SHOW, terms=terms)
 

@@ -12,9 +12,9 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Server
 from ollama_router_core.fleet.memory.estimates import (
     automatic_contexts,
-    computed_memory,
     known_model,
     measured_memory,
+    placed_memory,
 )
 from ollama_router_core.fleet.memory.formulas import effective_context, predicted_vram
 from ollama_router_core.fleet.runners import explicit_context, runner_of
@@ -55,7 +55,7 @@ def forecast_memory(
     return MemoryForecast(
         context=context,
         predicted=_predicted(installed, context, slots),
-        computed=computed_memory(installed, context, host).size,
+        computed=placed_memory(installed, context, host).size,
         measured=measured_memory(server, model, context),
     )
 

@@ -10,7 +10,7 @@ from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.snapshot import FleetSnapshot
-from ollama_router_core.routing.candidates import RESPONSIVE, UNLISTED, Candidate, Reason
+from ollama_router_core.routing.candidates import PARTLY, RESPONSIVE, UNLISTED, Candidate, Reason
 from ollama_router_core.routing.expected_time import ExpectedTime
 from ollama_router_core.routing.filters import slots_of
 
@@ -65,5 +65,8 @@ def health_reasons(candidate: Candidate, config: Config) -> tuple[Reason, ...]:
         return ()
     if candidate.health_tier == UNLISTED:
         return (Reason("unlisted", "does not say which models it has"),)
+    if candidate.health_tier == PARTLY:
+        share = round(100 * candidate.weight.on_cpu)
+        return (Reason("partly_on_cpu", f"larger than its GPUs: {share} % of the model would run on the CPU"),)
     probe, threshold = candidate.facts.probe_ms, config.server_busy_threshold_ms
     return (Reason("busy", f"answers slowly ({probe:.0f} ms, threshold {threshold:.0f} ms)"),)

@@ -22,6 +22,7 @@ __all__ = ["COMMANDS", "app", "main"]
 
 COMMANDS = {
     "serve": "Run the router until Ctrl-C or SIGTERM.",
+    "service": "Have systemd, or launchd on a Mac, run the router.",
     "connect": "Let ollama and other clients without tokens use a router.",
     "demo": "See the router at work on two simulated servers.",
     "init": "Write a short config file.",
@@ -44,7 +45,7 @@ COMMANDS = {
     "top": "Watch servers, models, the queue and active requests.",
     "logs": "Read the request log.",
     "audit": "Read who changed what.",
-    "db": "Check, upgrade, downgrade, copy, back up and restore the database.",
+    "db": "Check, upgrade, copy, back up and restore the database.",
 }
 """Each command and its purpose, in the order of `--help`; its module in `commands` has the same name."""
 

@@ -1,4 +1,4 @@
-"""`orouter db`: check, upgrade, downgrade, copy, back up and restore the database."""
+"""`orouter db`: check, upgrade, copy, back up and restore the database."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
 
-app = command_group("Check, upgrade, downgrade, copy, back up and restore the database.")
+app = command_group("Check, upgrade, copy, back up and restore the database.")
 
 _FromOption = Annotated[str | None, typer.Option("--from", metavar="URL", help="Source. Default: the database in use.")]
 _ToOption = Annotated[str, typer.Option("--to", metavar="URL", help="Target: a new or empty database.")]

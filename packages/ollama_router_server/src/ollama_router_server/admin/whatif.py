@@ -39,7 +39,7 @@ class WhatIf:
             InvalidBody: there is no such strategy.
             Overloaded: another question is being answered, or this one took two minutes.
         """
-        strategy = request.get_param("strategy") or self._services.config.routing_strategy
+        strategy = request.get_param("strategy", default=self._services.config.routing_strategy)
         if strategy not in STRATEGIES:
             raise InvalidBody(f"strategy must be one of {', '.join(STRATEGIES)}")
         days = request.get_param_as_int("days", min_value=1, max_value=30) or 1

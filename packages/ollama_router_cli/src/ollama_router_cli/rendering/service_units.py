@@ -1,0 +1,58 @@
+"""What a service manager is told to run: units of systemd, an agent of launchd."""
+
+from __future__ import annotations
+
+import plistlib
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from ollama_router_cli.errors import CommandFailed
+
+__all__ = ["LABEL", "render_agent", "render_socket", "render_unit"]
+
+LABEL: Final = "dev.ollama-router"
+"""The agent's name."""
+
+_PROGRAM: Final = "/opt/ollama-router/bin/orouter"
+_CONFIG: Final = "/etc/ollama-router/orouter.yml"
+_ADDRESS: Final = "127.0.0.1:11433"
+_PLAIN: Final = re.compile(r"/[A-Za-z0-9_./+@:-]+")
+
+
+def render_unit(program: Path, config: Path, *, system: bool) -> str:
+    """Render the service's unit.
+
+    Raises:
+        CommandFailed: a path has characters that a unit would read otherwise.
+    """
+    for path in (program, config):
+        if not _PLAIN.fullmatch(str(path)):
+            raise CommandFailed(f"a unit cannot name {path}: only letters, digits and _ . / + @ : - may be in it")
+    text = _shipped("system.service" if system else "user.service")
+    return text.replace(_PROGRAM, str(program)).replace(_CONFIG, str(config))
+
+
+def render_socket(host: str, port: int) -> str:
+    """Render the unit of the socket that systemd opens in the router's place."""
+    bracketed = f"[{host}]" if ":" in host else host
+    return _shipped("ollama-router.socket").replace(_ADDRESS, f"{bracketed}:{port}")
+
+
+def render_agent(program: Path, config: Path, log: Path) -> str:
+    """Render an agent of launchd, which begins with the session and is started again whenever it ends."""
+    agent = {
+        "Label": LABEL,
+        "ProgramArguments": [str(program), "--config", str(config), "serve"],
+        "RunAtLoad": True,
+        "KeepAlive": True,
+        "ExitTimeOut": 330,
+        "SoftResourceLimits": {"NumberOfFiles": 65536},
+        "StandardErrorPath": str(log),
+    }
+    return plistlib.dumps(agent).decode()
+
+
+def _shipped(name: str) -> str:
+    return files("ollama_router_cli.units").joinpath(name).read_text(encoding="utf-8")

@@ -31,7 +31,7 @@ COMMANDS = {
     "groups": "Create, list and change groups of users.",
     "route": "Ask which server would get a request, and why.",
     "simulate": "Compare routing strategies on a trace, in virtual time.",
-    "replay": "Replay logged requests against another config.",
+    "replay": "Serve logged requests once more, in virtual time.",
     "doctor": "Look for what is wrong: config, database, this machine, servers.",
     "status": "Show the state of the router and its servers.",
     "console": "Open the web console.",

@@ -45,6 +45,7 @@ async def test_servers_are_shown_drained_and_taken_back(tmp_path: Path) -> None:
         assert (await orouter(router, "servers", "drain", "one"))[1] == "one drains, 0 in flight\n"
         assert (await as_json(router, "servers", "show", "one"))["state"] == "draining"
         assert (await orouter(router, "servers", "undrain", "one"))[1] == "one takes requests again\n"
+        assert (await orouter(router, "servers", "probe", "one"))[1].startswith("one answered in ")
         code, _, err = await orouter(router, "servers", "show", "two")
         assert code == 1
         assert "no server 'two'" in err
@@ -85,6 +86,41 @@ async def test_requests_are_listed_and_told(tmp_path: Path) -> None:
         told = (await orouter(router, "requests", "show", first["requests"][0]["id"]))[1]
         assert re.match(r"Took \d+ ms", told)
         assert (await orouter(router, "requests", "cancel", first["requests"][0]["id"]))[0] == 1
+
+
+async def test_usage_as_a_table_and_as_csv(tmp_path: Path) -> None:
+    """By model on the screen; a line for each day and name in the file; a plain user is refused, without a line."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+    ):
+        await client.post("/api/chat", json=CHAT)
+        await router.rows(1)
+        table = (await orouter(router, "usage", "--by", "model", "--since", "1d"))[1]
+        assert re.search(r"^llama3.2:3b +1 +0 ", table, re.MULTILINE)
+        lines = (await orouter(router, "usage", "--csv"))[1].splitlines()
+        assert lines[0].startswith("from,user,requests,errors,prompt_tokens")
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d,alice,1,0(,\d+){6}", lines[1])
+        assert await orouter(router, "usage", "--csv", token=router.token) == (
+            1, "", "orouter: the router refuses: this route needs the token of an admin or a viewer\n",
+        )  # fmt: skip
+
+
+async def test_rights_of_a_user_with_their_origins(tmp_path: Path) -> None:
+    """The sentence, each right, each model; `--json` is the route's view."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        await admin.patch("/router/users/alice", json={"grants": {"models": ["qwen*"]}})
+        told = (await orouter(router, "users", "rights", "alice"))[1]
+        assert told.startswith("alice may use 0 of 1 model.\n")
+        assert re.search(r"^models +qwen\* +own$", told, re.MULTILINE)
+        assert re.search(r"^llama3.2:3b +no +none of the user's models fits$", told, re.MULTILINE)
+        shown = await as_json(router, "users", "rights", "alice")
+        assert shown == (await admin.get("/router/users/alice/rights")).json()
 
 
 async def test_me_says_what_is_left(tmp_path: Path) -> None:

@@ -144,3 +144,16 @@ def test_json_is_ascii(cli):
     created = cli("users", "create", "zoë", "--json")
     assert created.out.isascii()
     assert json.loads(created.out)["name"] == "zoë"
+
+
+def test_a_link_invites_somebody_who_need_not_exist_yet(cli, write_config):
+    """Created without a token; a second link creates nobody; where there is no console there is no link."""
+    made = cli("users", "invite", "carol", "--role", "viewer", "--json").json()
+    assert (made["user"], made["created"], made["seconds"]) == ("carol", True, 72 * 3600)
+    assert "/console/#claim=" in made["link"]
+    (carol,) = cli("users", "list", "--json").json()
+    assert (carol["role"], carol["tokens"]) == ("viewer", [])
+    assert cli("users", "invite", "carol", "--json").json()["created"] is False
+    config = write_config("servers: {one: {host: gpu1}}\nconsole: {enabled: false}\n")
+    assert cli("users", "invite", "dora", "--config", str(config)).code == 1
+    assert [user["name"] for user in cli("users", "list", "--json").json()] == ["carol"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -51,3 +52,40 @@ async def test_a_server_that_answers_again_is_back_after_two_probes(tmp_path: Pa
         await sim.resume()
         await eventually(lambda: fleet.snapshot.servers["one"].up is True)
         assert len(sim.requests_to("/api/version")) >= before + 2
+
+
+async def test_a_server_is_asked_at_once_when_somebody_asks_for_it(tmp_path: Path) -> None:
+    """Its new model is known with the answer; one that is gone is told with the reason, and its state."""
+    slow = {"health_check_interval": 60.0}
+    async with (
+        OllamaSimulator(models=MODELS) as sim,
+        running_router(tmp_path, {"one": server_entry(sim), "off": server_entry(sim, enabled=False)}, **slow) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        before = len(sim.requests_to("/api/version"))
+        told = (await admin.post("/router/servers/one/probe")).json()
+        assert (told["answered"], told["state"], told["models"]) == (True, "up", 1)
+        assert len(sim.requests_to("/api/version")) == before + 1
+        sim.pause()
+        sim.drop_connections()
+        told = (await admin.post("/router/servers/one/probe")).json()
+        assert (told["answered"], told["state"]) == (False, "down")
+        assert told["error"]
+        assert (await admin.post("/router/servers/off/probe")).json()[
+            "error"
+        ] == "it is not asked: the config disables it"
+        assert (await admin.post("/router/servers/nobody/probe")).status_code == 404
+
+
+async def test_a_reload_ends_a_question_that_is_still_open(tmp_path: Path) -> None:
+    """Whoever asked gets an answer, not a connection that hangs."""
+    async with (
+        OllamaSimulator(models=MODELS) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}, health_check_interval=60.0) as router,
+    ):
+        sim.misbehave(Silence(), path="/api/version")
+        fleet = router.services.fleet
+        asking = asyncio.create_task(fleet.probe("one"))
+        await eventually(lambda: len(sim.requests_to("/api/version")) >= 2)
+        await fleet.reconfigure(router.services.config)
+        assert await asyncio.wait_for(asking, 10) == "the config has changed meanwhile"

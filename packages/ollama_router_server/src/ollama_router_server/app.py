@@ -17,8 +17,15 @@ from ollama_router_core.errors import RouterError
 from ollama_router_core.exchange.events import Headers
 from ollama_router_server.admin.access import TokenAccess
 from ollama_router_server.admin.audit import AuditResource
-from ollama_router_server.admin.fleet import DrainResource, ExplainResource, QueueResource, StatusResource
+from ollama_router_server.admin.fleet import (
+    DrainResource,
+    ExplainResource,
+    ProbeResource,
+    QueueResource,
+    StatusResource,
+)
 from ollama_router_server.admin.health import HealthResource, LiveResource, ReadyResource
+from ollama_router_server.admin.invitations import InvitationResource
 from ollama_router_server.admin.me import MeResource, MyTokenResource, MyTokensResource, MyUsageResource
 from ollama_router_server.admin.metrics import MetricsResource
 from ollama_router_server.admin.openapi import OpenApiResource
@@ -31,7 +38,9 @@ from ollama_router_server.admin.overview import (
     ServersResource,
 )
 from ollama_router_server.admin.requests import CancelResource, RequestResource, RequestsResource
+from ollama_router_server.admin.rights import RightsResource
 from ollama_router_server.admin.usage import ModelUsersResource, UsageResource
+from ollama_router_server.admin.usage_export import Exports, UsageExportResource
 from ollama_router_server.admin.users import (
     GroupResource,
     GroupsResource,
@@ -127,10 +136,13 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/explain", ExplainResource(services))
     app.add_route("/router/servers/{name}/drain", DrainResource(services, on=True))
     app.add_route("/router/servers/{name}/undrain", DrainResource(services, on=False))
+    app.add_route("/router/servers/{name}/probe", ProbeResource(services))
     app.add_route("/router/users", UsersResource(services))
     app.add_route("/router/users/{name}", UserResource(services))
     app.add_route("/router/users/{name}/tokens", TokensResource(services))
     app.add_route("/router/users/{name}/tokens/{token}", TokenResource(services))
+    app.add_route("/router/users/{name}/rights", RightsResource(services))
+    app.add_route("/router/users/{name}/invitation", InvitationResource(services))
     app.add_route("/router/groups", GroupsResource(services))
     app.add_route("/router/groups/{name}", GroupResource(services))
     app.add_route("/router/operations", OperationsResource(services))
@@ -214,9 +226,10 @@ def create_app(services: Services) -> RouterApp:
             proxies=services.proxies,
         )
 
-    whatif = WhatIf(services)
+    whatif, usage_export = WhatIf(services), UsageExportResource(services, Exports())
+    app.add_route("/router/usage.csv", usage_export)
     app.add_route("/router/whatif", WhatIfResource(whatif))
-    console = add_console(app, services, sync, whatif)
+    console = add_console(app, services, sync, whatif, usage_export)
     relay = Relay(deps())
     app.add_route("/router/status", StatusResource(services, sync))
     app.add_route("/router/queue", QueueResource(services))

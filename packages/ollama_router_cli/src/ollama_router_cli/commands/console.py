@@ -10,9 +10,10 @@ import typer
 from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.streams import print_json, print_note, print_result
+from ollama_router_cli.sources.console_links import console_address, console_sessions
 from ollama_router_cli.sources.settings import Settings, read_settings
 from ollama_router_cli.sources.storage import open_database
-from ollama_router_server.storage.console_sessions import ConsoleSessions
+from ollama_router_server.admin.links import link_of
 from ollama_router_server.storage.users import UserStore
 from ollama_router_server.system import SystemClock
 
@@ -38,11 +39,9 @@ def open_console(
     The link works once, within two minutes. It is made in the router's database, so this runs where the router does.
     """
     settings = read_settings(config, environment)
-    if not settings.config.console.enabled:
-        raise CommandFailed("the config turns the console off: console.enabled")
+    base = console_address(settings)
     name, secret = asyncio.run(_invite(settings, user))
-    base = (settings.config.console.public_url or settings.router_url).rstrip("/")
-    link = f"{base}/console/#claim={secret}"
+    link = link_of(base, secret)
     if as_json:
         print_json({"user": name, "url": link, "seconds": _SECONDS})
     else:
@@ -52,11 +51,8 @@ def open_console(
 
 async def _invite(settings: Settings, user: str | None) -> tuple[str, str]:
     async with open_database(settings) as database:
-        clock = SystemClock()
-        name = user or await _first_admin(UserStore(database, clock=clock))
-        limits = settings.config.console
-        sessions = ConsoleSessions(database, clock=clock, idle=limits.session_idle, longest=limits.session_longest)
-        return name, await sessions.invite(name, seconds=_SECONDS)
+        name = user or await _first_admin(UserStore(database, clock=SystemClock()))
+        return name, await console_sessions(database, settings).invite(name, seconds=_SECONDS)
 
 
 async def _first_admin(users: UserStore) -> str:

@@ -13,13 +13,13 @@ from ollama_router_cli.arguments.options import (
     examples,
 )
 from ollama_router_cli.arguments.router import RouterAccess, asks_router
-from ollama_router_cli.rendering.streams import print_json, print_result
+from ollama_router_cli.rendering.streams import clean, print_json, print_result
 from ollama_router_cli.rendering.tables import format_bytes, format_ms, print_table
 from ollama_router_cli.sources.router import ask_router, router_client
 
 __all__ = ["app"]
 
-app = command_group("Show servers of a running router, drain them and take them back.")
+app = command_group("Show servers of a running router, probe and drain them.")
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The server's name in the config.")]
 
@@ -87,6 +87,36 @@ def undrain(
     """Send a drained server requests again."""
     with router_client(**asdict(router)) as client:
         _print_drain(ask_router(client, f"/router/servers/{name}/undrain", "POST"), as_json=as_json)
+
+
+@app.command("probe", epilog=examples("orouter servers probe big"))
+@asks_router
+def probe(
+    name: NameArgument,
+    *,
+    router: RouterAccess,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a server now for its version and models, instead of when its next probe is due.
+
+    The exit code is 1 if it does not answer.
+    """
+    with router_client(**asdict(router)) as client:
+        told = ask_router(client, f"/router/servers/{name}/probe", "POST")
+    if as_json:
+        print_json(told)
+    else:
+        print_result(clean(_told(told)))
+    if not told["answered"]:
+        raise typer.Exit(1)
+
+
+def _told(told: dict[str, Any]) -> str:
+    if not told["answered"]:
+        return f"{told['server']} does not answer ({told['state']}): {told['error']}"
+    known = "" if told["models"] is None else f", {told['models']} on disk, {len(told['loaded'])} in memory"
+    time = "" if told["probe_ms"] is None else f" in {format_ms(told['probe_ms'])}"
+    return f"{told['server']} answered{time}: {told['state']}, Ollama {told['version']}{known}"
 
 
 def _print_drain(done: dict[str, Any], *, as_json: bool) -> None:

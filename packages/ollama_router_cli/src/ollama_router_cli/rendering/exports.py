@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from ollama_router_server.admin.csv_lines import csv_lines
 
 __all__ = ["write_csv", "write_json_lines"]
 
@@ -18,8 +19,4 @@ def write_json_lines(rows: Iterable[Mapping[str, Any]]) -> None:
 
 def write_csv(rows: Iterable[Sequence[object]]) -> None:
     """Write lines of cells that no spreadsheet takes for formulas."""
-    csv.writer(sys.stdout, lineterminator="\n").writerows(map(_safe_cell, row) for row in rows)
-
-
-def _safe_cell(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    sys.stdout.write(csv_lines(rows))

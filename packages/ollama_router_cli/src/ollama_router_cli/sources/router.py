@@ -15,7 +15,7 @@ from ollama_router_cli.sources.settings import Settings, read_settings
 from ollama_router_cli.sources.token import read_token
 from ollama_router_server.process.connect import read_address
 
-__all__ = ["ask_router", "own_trust", "router_client", "router_url", "trust_in"]
+__all__ = ["ask_router", "own_trust", "router_client", "router_url", "stream_router", "trust_in"]
 
 
 def router_url(url: str) -> str:
@@ -73,13 +73,42 @@ def ask_router(
     Raises:
         CommandFailed: nothing answers, the router refuses (the text is its own), or another program answers there.
     """
-    asked = {name: value for name, value in query.items() if value is not None}
     try:
-        sent = None if body is None else {name: value for name, value in body.items() if value is not None}
-        answer = client.request(method, path, params=asked, json=sent)
-        document = answer.json()
+        sent = None if body is None else _given(body)
+        answer = client.request(method, path, params=_given(query), json=sent)
     except httpx.HTTPError as error:
-        raise CommandFailed(f"no router answers at {client.base_url}: {str(error) or type(error).__name__}") from None
+        raise _silent(client, error) from None
+    return _document(client, answer)
+
+
+def stream_router(client: httpx.Client, path: str, **query: Any) -> Iterator[str]:
+    """Ask one of the router's own routes for text, and pass it on as it comes; what is None in query is left out.
+
+    Raises:
+        CommandFailed: as `ask_router`; or the text breaks off.
+    """
+    try:
+        with client.stream("GET", path, params=_given(query)) as answer:
+            if answer.is_error:
+                answer.read()
+                _document(client, answer)
+            yield from answer.iter_text()
+    except httpx.HTTPError as error:
+        raise _silent(client, error) from None
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _silent(client: httpx.Client, error: httpx.HTTPError) -> CommandFailed:
+    return CommandFailed(f"no router answers at {client.base_url}: {str(error) or type(error).__name__}")
+
+
+def _document(client: httpx.Client, answer: httpx.Response) -> dict[str, Any]:
+    """The JSON object of an answer; the router's refusals and other programs' answers are raised."""
+    try:
+        document = answer.json()
     except ValueError:
         raise CommandFailed(f"no router answers at {client.base_url}: another program does") from None
     if not isinstance(document, dict) or (answer.is_error and "code" not in document):

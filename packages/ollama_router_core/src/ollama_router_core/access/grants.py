@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 from ollama_router_core.access.addresses import read_address
 from ollama_router_core.api.endpoints import Endpoint, Kind
-from ollama_router_core.api.model_names import CanonicalName, canonical_name, is_cloud_name
+from ollama_router_core.api.model_names import canonical_name, is_cloud_name
 from ollama_router_core.api.name_patterns import matches_pattern
 from ollama_router_core.api.reach import Reach
 from ollama_router_core.errors import AccessError, Forbidden
@@ -37,8 +37,10 @@ __all__ = [
     "check_model",
     "check_network",
     "combine_grants",
+    "granted_by",
     "grants_from_json",
     "grants_to_json",
+    "kinds_of",
     "may_reach",
     "may_unload",
     "may_use_cloud",
@@ -115,6 +117,17 @@ def combine_grants(own: Grants, group: Grants) -> Grants:
     return Grants(**{name: getattr(group, name) if value is None else value for name, value in chosen.items()})
 
 
+def kinds_of(role: Role) -> tuple[Kind, ...]:
+    """The kinds of route that a role may use."""
+    return _KINDS[role]
+
+
+def granted_by(patterns: Iterable[str], model: str) -> str | None:
+    """The first of these patterns that a model's name, in any spelling, matches."""
+    name = canonical_name(model)
+    return next((pattern for pattern in patterns if matches_pattern(name, pattern)), None)
+
+
 def check_endpoint(role: Role, endpoint: Endpoint, grants: Grants | None = None) -> None:
     """Check that the role and the grants allow an endpoint's kind of route.
 
@@ -131,7 +144,7 @@ def may_use_model(grants: Grants, model: str) -> bool:
     """Tell whether a model, in any spelling, is granted."""
     if grants.cloud is False and is_cloud_name(model):
         return False
-    return grants.models is None or _matches_any(grants.models, canonical_name(model))
+    return grants.models is None or granted_by(grants.models, model) is not None
 
 
 def check_model(grants: Grants, model: str) -> None:
@@ -308,7 +321,3 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 def _is_within(networks: tuple[str, ...], address: str) -> bool:
     known = read_address(address)
     return known is not None and any(known in _network(text) for text in networks)
-
-
-def _matches_any(patterns: tuple[str, ...], name: CanonicalName) -> bool:
-    return any(matches_pattern(name, pattern) for pattern in patterns)

@@ -50,8 +50,8 @@ def _first_problem(error: ValidationError) -> str:
     return f"{place or 'body'}: {first['msg']}"
 
 
-def moment(text: str | None) -> float | None:
-    """Read seconds since 1970 from a query's parameter.
+def moment(text: str | None, name: str = "since") -> float | None:
+    """Read seconds since 1970 from a query's parameter of this name.
 
     Raises:
         InvalidBody: it is something else.
@@ -63,7 +63,7 @@ def moment(text: str | None) -> float | None:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= 2**52:
-        raise InvalidBody("since must be a number of seconds since 1970")
+        raise InvalidBody(f"{name} must be a number of seconds since 1970")
     return seconds
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import falcon
@@ -11,13 +12,16 @@ from ollama_router_core.fleet.snapshot import ServerFacts
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.model_placement import differing_digests
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
-from ollama_router_server.admin.bodies import actor_of
+from ollama_router_server.admin.bodies import actor_of, answer
 from ollama_router_server.admin.condition import condition_of
+from ollama_router_server.admin.views.servers import probe_view
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 from ollama_router_server.storage.identities import User
 
-__all__ = ["DrainResource", "ExplainResource", "QueueResource", "StatusResource"]
+__all__ = ["DrainResource", "ExplainResource", "ProbeResource", "QueueResource", "StatusResource"]
+
+_LONGEST_PROBE = 20.0  # seconds
 
 
 class StatusResource:
@@ -146,6 +150,27 @@ class DrainResource:
         await services.audit.record(actor_of(request), "server.drain" if self._on else "server.undrain", name)
         in_flight = services.fleet.snapshot.in_flight.get(name, 0)
         response.media = {"server": name, "draining": self._on, "in_flight": in_flight}
+
+
+class ProbeResource:
+    """`POST /router/servers/NAME/probe`: asks a server now, instead of when its next probe is due."""
+
+    roles = ADMINS
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_post(self, _request: Request, response: Response, name: str) -> None:
+        """Answer what it said; it is asked by the worker that has this request."""
+        services = self._services
+        if name not in services.config.servers:
+            raise falcon.HTTPNotFound(title="no such server", description=f"the config has no server {name!r}")
+        try:
+            async with asyncio.timeout(_LONGEST_PROBE):
+                error = await services.fleet.probe(name)
+        except TimeoutError:
+            error = f"has not told everything within {_LONGEST_PROBE:g} s"
+        answer(response, probe_view(services, name, error))
 
 
 def _facts_json(facts: ServerFacts, now: float) -> dict[str, Any]:

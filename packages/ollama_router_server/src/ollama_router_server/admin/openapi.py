@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_args
 
 from falcon.asgi import Request, Response
 from pydantic import BaseModel
@@ -15,14 +15,17 @@ from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin import shapes
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.operations import NewOperation
+from ollama_router_server.admin.usage_export import STEPS
 from ollama_router_server.admin.views.me import MeView
 from ollama_router_server.admin.views.models import ModelDetailView, ModelsView
 from ollama_router_server.admin.views.operations import OperationsView, OperationView
 from ollama_router_server.admin.views.overview import OverviewView
 from ollama_router_server.admin.views.requests import RequestDetailView, RequestsView
-from ollama_router_server.admin.views.servers import ServerDetailView, ServersView
+from ollama_router_server.admin.views.rights import RightsView
+from ollama_router_server.admin.views.servers import ProbeView, ServerDetailView, ServersView
 from ollama_router_server.admin.views.whatif import WhatIfView
 from ollama_router_server.storage.identities import Role
+from ollama_router_server.storage.log_totals import Dimension
 
 __all__ = ["OPERATIONS", "OpenApiResource", "Operation", "openapi_document"]
 
@@ -32,12 +35,15 @@ _REFERENCE = "#/components/schemas/{model}"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method of one path, for users of these roles; `refused` are error statuses besides those of all routes."""
+    """One method of one path, for users of these roles; `refused` are error statuses besides those of all routes.
+
+    Without an `answer` it is lines of CSV.
+    """
 
     method: str
     path: str
     summary: str
-    answer: type[BaseModel]
+    answer: type[BaseModel] | None
     body: type[BaseModel] | None = None
     status: int = 200
     roles: frozenset[Role] = ADMINS
@@ -49,6 +55,7 @@ _ONE = "/router/operations/{id}"
 _USER, _TOKENS, _GROUP = "/router/users/{name}", "/router/users/{name}/tokens", "/router/groups/{name}"
 _USAGE_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("since", {"type": "number", "minimum": 0, "maximum": 2**52}),
+    ("before", {"type": "number", "minimum": 0, "maximum": 2**52}),
     ("user", {"type": "string"}),
 )
 _AUDIT_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -133,6 +140,28 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=shapes.DeletedBody,
         refused=(404,),
     ),
+    Operation(
+        method="get",
+        path=f"{_USER}/rights",
+        summary="What a user may do, and which grant, role or setting says so",
+        answer=RightsView,
+        refused=(404,),
+    ),
+    Operation(
+        method="post",
+        path=f"{_USER}/invitation",
+        summary="Make a link that signs a user in, once",
+        answer=shapes.InvitationBody,
+        status=201,
+        refused=(404,),
+    ),
+    Operation(
+        method="delete",
+        path=f"{_USER}/invitation",
+        summary="End the user's links that nobody has used",
+        answer=shapes.WithdrawnBody,
+        refused=(404,),
+    ),
     Operation(method="get", path="/router/groups", summary="List all groups", answer=shapes.GroupsBody),
     Operation(
         method="post",
@@ -160,6 +189,20 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=shapes.UsageBody,
         roles=READERS,
         query=_USAGE_QUERY,
+    ),
+    Operation(
+        method="get",
+        path="/router/usage.csv",
+        summary="Requests and tokens by user, model or server, for each day or hour",
+        answer=None,
+        roles=READERS,
+        query=(
+            ("by", {"enum": list(get_args(Dimension))}),
+            ("step", {"enum": list(STEPS)}),
+            ("since", _MOMENT),
+            ("before", _MOMENT),
+        ),
+        refused=(429,),
     ),
     Operation(
         method="get",
@@ -272,6 +315,13 @@ OPERATIONS: tuple[Operation, ...] = (
         for verb, summary in (("drain", "Send a server no new requests"), ("undrain", "Send it requests again"))
     ),
     Operation(
+        method="post",
+        path="/router/servers/{name}/probe",
+        summary="Ask a server now, for its models too",
+        answer=ProbeView,
+        refused=(404,),
+    ),
+    Operation(
         method="get",
         path="/router/models",
         summary="The models that the asking user may use",
@@ -367,11 +417,17 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "x-roles": sorted(operation.roles),
         "parameters": [*path, *query],
-        "responses": {str(operation.status): _json("Done", operation.answer), **refusals},
+        "responses": {str(operation.status): _answer(operation), **refusals},
     }
     if operation.body is not None:
         described["requestBody"] = {"required": True, **_content(operation.body)}
     return described
+
+
+def _answer(operation: Operation) -> dict[str, Any]:
+    if operation.answer is None:
+        return {"description": "Done", "content": {"text/csv": {"schema": _TEXT}}}
+    return _json("Done", operation.answer)
 
 
 def _parameter(name: str, place: str, schema: dict[str, Any]) -> dict[str, Any]:

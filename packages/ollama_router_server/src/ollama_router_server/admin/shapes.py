@@ -27,6 +27,7 @@ __all__ = [
     "GroupBody",
     "GroupPatch",
     "GroupsBody",
+    "InvitationBody",
     "ModelUserLine",
     "ModelUsersBody",
     "MyUsageBody",
@@ -43,6 +44,7 @@ __all__ = [
     "UserDetailsBody",
     "UserPatch",
     "UsersBody",
+    "WithdrawnBody",
 ]
 
 Name = Annotated[str, Field(min_length=1, max_length=100, description="Printable, no white space at its ends.")]
@@ -93,12 +95,13 @@ class GrantsBody(_In):
 
 
 class NewUser(_In):
-    """A user to create."""
+    """A user to create; one who is invited gets a link instead of a token."""
 
     name: Name
     role: Role = "user"
     group: Name | None = None
     grants: GrantsBody | None = None
+    invite: bool = False
 
 
 class UserPatch(_In):
@@ -174,12 +177,28 @@ class UsersBody(_Out):
     matching: int
 
 
+class InvitationBody(_Out):
+    """A link that signs a user in, once; shown only now."""
+
+    user: str
+    link: str
+    expires_at: float
+
+
+class WithdrawnBody(_Out):
+    """How many links of a user that nobody had used have ended."""
+
+    user: str
+    withdrawn: int
+
+
 class CreatedUserBody(_Out):
-    """A new user with the token, shown only now."""
+    """A new user with the token, or with an invitation in its place; shown only now."""
 
     name: str
     role: Role
-    token: str
+    token: str | None
+    invitation: InvitationBody | None = None
 
 
 class CreatedTokenBody(_Out):

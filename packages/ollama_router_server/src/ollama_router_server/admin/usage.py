@@ -18,7 +18,7 @@ _WEEK = 7 * 86_400.0
 
 
 class UsageResource:
-    """`GET /router/usage[?since=SECONDS][&user=NAME]`: requests, errors and tokens by user, model and server."""
+    """`GET /router/usage[?since=&before=&user=]`: requests, errors and tokens by user, model and server."""
 
     roles = READERS
 
@@ -28,7 +28,8 @@ class UsageResource:
     async def on_get(self, request: Request, response: Response) -> None:
         """Answer the totals."""
         since = moment(request.get_param("since"))
-        stats = asdict(await self._log.stats(LogFilter(user=request.get_param("user"), since=since)))
+        before = moment(request.get_param("before"), "before")
+        stats = asdict(await self._log.stats(LogFilter(user=request.get_param("user"), since=since, before=before)))
         del stats["ttft_ms"], stats["total_ms"]
         answer(response, UsageBody(since=since, **stats))
 

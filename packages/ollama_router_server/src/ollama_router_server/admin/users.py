@@ -10,6 +10,7 @@ from ollama_router_core.access.grants import Grants, grants_from_json, grants_to
 from ollama_router_core.errors import InvalidBody
 from ollama_router_server.admin.access import ADMINS
 from ollama_router_server.admin.bodies import actor_of, answer, read_body
+from ollama_router_server.admin.invitations import invite
 from ollama_router_server.admin.shapes import (
     CreatedTokenBody,
     CreatedUserBody,
@@ -59,6 +60,7 @@ class UsersResource:
     roles = ADMINS
 
     def __init__(self, services: Services) -> None:
+        self._services = services
         self._users = services.users
 
     async def on_get(self, request: Request, response: Response) -> None:
@@ -68,13 +70,17 @@ class UsersResource:
         answer(response, UsersBody(users=users, next=page.next, matching=page.matching))
 
     async def on_post(self, request: Request, response: Response) -> None:
-        """Create a user; the response has the token, shown only now."""
+        """Create a user; the response has the token, or a link for whoever is invited, shown only now."""
         new = await read_body(request, NewUser)
-        grants = _grants(new.grants)
-        created = await self._users.by(actor_of(request)).create(
-            new.name, role=new.role, group=new.group, grants=grants
-        )
-        body = CreatedUserBody(name=created.user, role=created.role, token=created.token.reveal())
+        users, grants = self._users.by(actor_of(request)), _grants(new.grants)
+        if new.invite:
+            await users.create_without_token(new.name, role=new.role, group=new.group, grants=grants)
+            body = CreatedUserBody(
+                name=new.name, role=new.role, token=None, invitation=await invite(self._services, request, new.name)
+            )
+        else:
+            created = await users.create(new.name, role=new.role, group=new.group, grants=grants)
+            body = CreatedUserBody(name=created.user, role=created.role, token=created.token.reveal())
         answer(response, body, status=201)
 
 

@@ -62,10 +62,11 @@ class ClaimResource:
         self._sessions = sessions
 
     async def on_post(self, request: Request, response: Response) -> None:
-        """Open a session; the answer has its cookie."""
+        """Open a session; the answer has its cookie, and somebody's first token, shown only now."""
         body = await read_body(request, _Link)
-        user = await self._sessions.claim(request, response, body.claim)
-        response.media = {"user": user.name, "role": user.role}
+        user, token = await self._sessions.claim(request, response, body.claim)
+        first = {} if token is None else {"token": token.reveal()}
+        response.media = {"user": user.name, "role": user.role, **first}
 
 
 class FrontDoor:

@@ -11,6 +11,7 @@ from falcon.asgi import Request, Response
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
+from ollama_router_server.admin.links import base_url
 from ollama_router_server.admin.me import my_usage
 from ollama_router_server.admin.operations import list_operations
 from ollama_router_server.admin.overview import find_model, find_server
@@ -21,6 +22,7 @@ from ollama_router_server.admin.views.me import me_view
 from ollama_router_server.admin.views.models import model_views
 from ollama_router_server.admin.views.overview import overview
 from ollama_router_server.admin.views.requests import active_views, request_detail
+from ollama_router_server.admin.views.rights import rights_view
 from ollama_router_server.admin.views.servers import server_views
 from ollama_router_server.admin.whatif import WhatIf
 from ollama_router_server.console.charts import columns_of
@@ -49,16 +51,16 @@ class Pages:
     async def start(self, request: Request, user: User) -> Values:
         """What works, and what to paste where."""
         me = await me_view(self.services, user)
-        base = self.services.config.console.public_url or f"{request.scheme}://{request.get_header('host') or ''}"
+        base = base_url(self.services, request)
         models = model_views(self.services, user.grants if user.role == "user" else None)
         model = next((one.name for one in models.models if one.loaded_on), None)
         servers = server_views(self.services).servers
         return {
             "me": me,
             "usage": await my_usage(self.services, user, 7),
-            "base": base.rstrip("/"),
+            "base": base,
             "checks": _checks(servers, len(models.models), request),
-            "clients": client_views(base.rstrip("/"), model),
+            "clients": client_views(base, model),
             "active": active_views(self.sync.under_way(), user.name),
         }
 
@@ -114,7 +116,13 @@ class Pages:
         stats, hours = await self.services.request_log.stats(chosen), await self.services.request_log.history(chosen)
         step = 3_600 if days <= _HOURLY else 86_400
         bars = columns_of({row.start: row.requests for row in hours}, since, self.services.clock.wall(), step)
-        return {"stats": stats, "days": days, "bars": bars}
+        return {
+            "stats": stats,
+            "days": days,
+            "bars": bars,
+            "since": int(since),
+            "step": "hour" if step < _DAY else "day",
+        }
 
     async def people(self, request: Request, _user: User) -> Values:
         """Users and their groups, a page at a time."""
@@ -123,6 +131,10 @@ class Pages:
             "groups": await self.services.groups.list(),
             "query": {name: str(value) for name, value in request.params.items() if name != "after"},
         }
+
+    async def person(self, _request: Request, _user: User, name: str) -> Values:
+        """One user: what this user may do, and why."""
+        return {"view": await rights_view(self.services, name), "title": name}
 
     async def whatif(self, request: Request, _user: User) -> Values:
         """Another strategy on the router's own requests, once it is asked for."""
@@ -191,6 +203,7 @@ def pages(services: Services, sync: WorkerSync, renderer: Renderer, whatif: What
         "operations": page("operations", "Operations", ADMINS, live=True),
         "usage": page("usage", "Usage", READERS),
         "people": page("people", "People", ADMINS),
+        "people/{name:path}": page("person", "Person", ADMINS),
         "history": page("history", "History", ADMINS),
         "whatif": page("whatif", "What if", ADMINS),
     }

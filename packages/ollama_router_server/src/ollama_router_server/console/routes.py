@@ -8,11 +8,13 @@ from typing import Any
 import falcon
 
 from ollama_router_core.errors import RouterError
-from ollama_router_server.admin.fleet import DrainResource
+from ollama_router_server.admin.fleet import DrainResource, ProbeResource
+from ollama_router_server.admin.invitations import InvitationResource
 from ollama_router_server.admin.me import MyTokenResource, MyTokensResource
 from ollama_router_server.admin.operations import OperationResource, OperationsResource, RetryResource
 from ollama_router_server.admin.requests import CancelResource
 from ollama_router_server.admin.usage import ModelUsersResource
+from ollama_router_server.admin.usage_export import UsageExportResource
 from ollama_router_server.admin.users import TokenResource, TokensResource, UserResource, UsersResource
 from ollama_router_server.admin.whatif import WhatIf
 from ollama_router_server.console.assets import AssetResource, Assets
@@ -31,7 +33,9 @@ from ollama_router_server.telemetry.metrics import ConsoleGauges
 __all__ = ["add_console"]
 
 
-def add_console(app: Any, services: Services, sync: WorkerSync, whatif: WhatIf) -> Callable[[], ConsoleGauges]:
+def add_console(
+    app: Any, services: Services, sync: WorkerSync, whatif: WhatIf, usage_export: UsageExportResource
+) -> Callable[[], ConsoleGauges]:
     """Add the console to the router's Falcon application; returns what tells its figures."""
     assets, sessions = Assets(), Sessions(services)
     renderer = Renderer(assets)
@@ -43,6 +47,7 @@ def add_console(app: Any, services: Services, sync: WorkerSync, whatif: WhatIf) 
     app.add_route("/console/session", SessionResource(sessions))
     app.add_route("/console/claim", ClaimResource(sessions))
     app.add_route("/console/v/{version}/{name:path}", AssetResource(assets))
+    app.add_route("/console/usage.csv", usage_export)
     _add_actions(app, services, sync)
     shown = pages(services, sync, renderer, whatif)
     for path, page in shown.items():
@@ -56,6 +61,7 @@ def _add_actions(app: Any, services: Services, sync: WorkerSync) -> None:
     """What pages do: the same resources as below `/router/`, for a session instead of a token."""
     app.add_route("/console/act/servers/{name}/drain", DrainResource(services, on=True))
     app.add_route("/console/act/servers/{name}/undrain", DrainResource(services, on=False))
+    app.add_route("/console/act/servers/{name}/probe", ProbeResource(services))
     app.add_route("/console/act/requests/{id}/cancel", CancelResource(services, sync))
     app.add_route("/console/act/me/tokens", MyTokensResource(services))
     app.add_route("/console/act/me/tokens/{token}", MyTokenResource(services))
@@ -65,5 +71,6 @@ def _add_actions(app: Any, services: Services, sync: WorkerSync) -> None:
     app.add_route("/console/act/usage/users", ModelUsersResource(services))
     app.add_route("/console/act/users", UsersResource(services))
     app.add_route("/console/act/users/{name}", UserResource(services))
+    app.add_route("/console/act/users/{name}/invitation", InvitationResource(services))
     app.add_route("/console/act/users/{name}/tokens", TokensResource(services))
     app.add_route("/console/act/users/{name}/tokens/{token}", TokenResource(services))

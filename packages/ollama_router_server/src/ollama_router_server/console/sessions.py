@@ -10,11 +10,14 @@ from falcon.asgi import Request, Response
 
 from ollama_router_core.access.grants import check_expiry, check_network
 from ollama_router_core.access.sign_in_limits import SignInLimits
+from ollama_router_core.access.tokens import Token
 from ollama_router_core.errors import AccessError, InvalidCredential
 from ollama_router_server.admin.access import address_of
 from ollama_router_server.services import Services
+from ollama_router_server.storage.audit import Actor
 from ollama_router_server.storage.console_sessions import ConsoleSessions
-from ollama_router_server.storage.identities import User
+from ollama_router_server.storage.identities import DuplicateName, User
+from ollama_router_server.storage.users import DEFAULT_TOKEN_NAME
 
 __all__ = ["Sessions"]
 
@@ -57,8 +60,8 @@ class Sessions:
         await self._open(response, user, "token")
         return user
 
-    async def claim(self, request: Request, response: Response, secret: str) -> User:
-        """Open a session with a link that can be used once.
+    async def claim(self, request: Request, response: Response, secret: str) -> tuple[User, Token | None]:
+        """Open a session with a link that can be used once; whoever has no token yet gets one with it.
 
         Raises:
             LimitExceeded: too many attempts.
@@ -66,17 +69,28 @@ class Sessions:
         """
         address = address_of(self._services, request)
         self._limits.attempt(address, self._services.clock.monotonic())
-        token_id = await self._store.claim(secret)
-        await self._services.authenticator.refresh()  # the link may be younger than what is known of users
-        user = None if token_id is None else self._services.authenticator.user_of_token(token_id)
+        claimed = await self._store.claim(secret)
+        person = None if claimed is None else await self._services.users.person(claimed)
         try:
+            if person is None:
+                raise InvalidCredential(_WRONG)
+            self._check(person, address)
+            token = await self._first_token(person, address)
+            await self._services.authenticator.refresh()  # link and token may be younger than what is known of users
+            user = self._services.authenticator.user_of_token(await self._store.first_token(person))
             if user is None:
                 raise InvalidCredential(_WRONG)
-            self._check(user, address)
-        except AccessError:
+        except (AccessError, DuplicateName):
             raise InvalidCredential(_WRONG) from None
         await self._open(response, user, "link")
-        return user
+        return user, token
+
+    async def _first_token(self, person: User, address: str | None) -> Token | None:
+        """A token for whoever has none, as a session ends with its token; None where there is one."""
+        if await self._store.first_token(person):
+            return None
+        users = self._services.users.by(Actor(person.name, "console", address))
+        return (await users.add_token(person.name, DEFAULT_TOKEN_NAME)).token
 
     async def find(self, request: Request) -> User | None:
         """Find the user whose session a request carries; None where there is none that is open."""

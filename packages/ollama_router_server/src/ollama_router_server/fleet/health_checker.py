@@ -13,6 +13,7 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamTimeout
 from ollama_router_core.fleet.inventory import Book as FactBook
 from ollama_router_core.fleet.inventory import Question, Told, take_stock
+from ollama_router_core.fleet.observations import read_version
 from ollama_router_core.fleet.state import WHILE_LOADING, FleetState
 from ollama_router_server.system import Clock
 from ollama_router_server.upstream.fetching import fetch
@@ -23,8 +24,10 @@ __all__ = ["Book", "HealthChecker"]
 
 _log = structlog.get_logger("fleet")
 
+_OK = 200
 _START_SECONDS = 3.0
 _MOST_WARNINGS = 1000
+_CHANGED = "the config has changed meanwhile"
 
 
 class Book(FactBook, Protocol):
@@ -58,6 +61,7 @@ class HealthChecker:
         self._book = book
         self._names = tuple(state.servers)
         self._wake: dict[str, asyncio.Event] = {}
+        self._awaited: dict[str, list[asyncio.Future[str | None]]] = {name: [] for name in self._names}
         self._loading: set[str] = set()
         self._warned: set[tuple[str, str]] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -81,11 +85,22 @@ class HealthChecker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for name in self._names:
+            _tell(self._awaited.pop(name), _CHANGED)
 
     def soon(self, name: str) -> None:
         """Ask a server now, in the background."""
         if name in self._wake:
             self._wake[name].set()
+
+    async def ask_now(self, name: str) -> str | None:
+        """Ask a server in a round that begins after this call; return why it did not answer, None if it did."""
+        if name not in self._awaited:
+            return "it is not asked: the config disables it"
+        told: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._awaited[name].append(told)
+        self.soon(name)
+        return await told
 
     def load_begun(self, name: str) -> None:
         """Ask a server in a second, whenever it would have been asked: it loads a model."""
@@ -95,7 +110,7 @@ class HealthChecker:
     async def _watch(self, name: str, first: asyncio.Event) -> None:
         while True:
             was_up = self._book.servers[name].up
-            await self._round(name)
+            await self._told_round(name)
             first.set()
             self._book.polled(name, came_up=bool(self._book.servers[name].up and not was_up))
             wake = self._wake[name]
@@ -107,14 +122,28 @@ class HealthChecker:
                 self._loading.discard(name)
                 await asyncio.sleep(min(WHILE_LOADING, self._state.probe_pause(name)))
 
-    async def _round(self, name: str) -> None:
-        """Probe a server and, when it is up, ask for what is due."""
+    async def _told_round(self, name: str) -> None:
+        """Ask a server; who waits for that is told, however it ends."""
+        awaited, self._awaited[name] = self._awaited[name], []
+        error: str | None = _CHANGED
         try:
-            if await self._probe(name):
+            error = await self._round(name)
+        finally:
+            _tell(awaited, error)
+
+    async def _round(self, name: str) -> str | None:
+        """Probe a server and, when it is up, ask for what is due; return why it did not answer."""
+        try:
+            status, body, probe_ms = await self._probe(name)
+            if self._state.probe_answered(name, status, body, probe_ms=probe_ms, now=self._clock.monotonic()):
                 await self._take_stock(name)  # it may begin to hang right after its probe
+            elif status != _OK or read_version(body) is None:
+                return f"answered its probe with {status}, without a version of Ollama"
         except RouterError as error:
             refused = isinstance(error, ConnectFailed)
             self._state.probe_failed(name, error.message, now=self._clock.monotonic(), refused=refused)
+            return error.message
+        return None
 
     async def _take_stock(self, name: str) -> None:
         def unusable(error: RouterError) -> None:
@@ -145,13 +174,14 @@ class HealthChecker:
         except RouterError as error:
             self._warn(name, error.message, path)
             return None
-        if question.method == "GET" and status == 200:
+        if question.method == "GET" and status == _OK:
             self._book.remember(name, path, body)
         elif question.method == "GET":
             self._warn(name, f"answered {path} with {status}", path)
         return Told(status, body, self._clock.monotonic(), self._clock.wall(), asked)
 
-    async def _probe(self, name: str) -> bool:
+    async def _probe(self, name: str) -> tuple[int, bytes, float]:
+        """The status and the body of a probe's answer, and the milliseconds it took."""
         started = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._probe_seconds):
@@ -161,8 +191,7 @@ class HealthChecker:
         except TimeoutError:
             text = f"did not answer its probe within {self._probe_seconds:g} s"
             raise UpstreamTimeout(text, phase="first_byte") from None
-        now = self._clock.monotonic()
-        return self._state.probe_answered(name, status, body, probe_ms=(now - started) * 1000, now=now)
+        return status, body, (self._clock.monotonic() - started) * 1000
 
     def _warn(self, name: str, error: str, path: str | None = None) -> None:
         """Log what a server says that cannot be believed: once, not with every poll."""
@@ -172,6 +201,12 @@ class HealthChecker:
             self._warned.clear()
         self._warned.add((name, error))
         _log.warning("server_facts_unavailable", server=name, path=path, error=error)
+
+
+def _tell(awaited: list[asyncio.Future[str | None]], error: str | None) -> None:
+    for told in awaited:
+        if not told.done():  # nobody waits for it any more
+            told.set_result(error)
 
 
 def _timeouts(config: Config, seconds: float) -> Timeouts:

@@ -175,6 +175,11 @@ class FleetService(ClockedFleet):
         """Poll a server now, in the background: what it has in memory has changed."""
         self._polls.soon(name)
 
+    async def probe(self, name: str) -> str | None:
+        """Ask a server now, for its models too; return why it did not answer, None if it did."""
+        self.state.lists_are_due(name, self.now())
+        return await self._polls.ask_now(name)
+
     def refresh_soon(self, name: str | None = None) -> None:
         """Have the models of one server, or of all, asked for again at once, in the background."""
         for server in self.servers if name is None else (name,):

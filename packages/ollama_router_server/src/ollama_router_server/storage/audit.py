@@ -38,6 +38,8 @@ AuditAction = Literal[
     "user.deactivate",
     "user.delete",
     "user.import",
+    "user.invite",
+    "user.uninvite",
     "token.create",
     "token.replace",
     "token.revoke",

@@ -9,8 +9,10 @@ from typing import Any
 from sqlalchemy import Executable, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
+from ollama_router_server.storage.audit import Actor, AuditEntry, insert_entry
 from ollama_router_server.storage.database import Database
-from ollama_router_server.storage.identities import Role, UnknownUser, User
+from ollama_router_server.storage.identities import Role, User
+from ollama_router_server.storage.identity_rows import require_user
 from ollama_router_server.storage.schema import console_claims, console_sessions, tokens, users
 from ollama_router_server.system import Clock, random_bytes
 
@@ -81,22 +83,36 @@ class ConsoleSessions:
         ours = console_sessions.c.digest == _digest(secret)
         await self._database.write(_execute, delete(console_sessions).where(ours))
 
-    async def invite(self, user: str, *, seconds: float) -> str:
+    async def invite(self, user: str, *, seconds: float, by: Actor | None = None) -> str:
         """Make a link's secret that opens one session as this user, once, within so many seconds.
+
+        `by` is who invites somebody else, for the audit trail.
 
         Raises:
             UnknownUser: there is no such user.
         """
         secret, now = random_bytes(32).hex(), self._clock.wall()
-        await self._database.write(_invite, user, _digest(secret), now=now, expires_at=now + seconds)
+        entry = None if by is None else AuditEntry(at=now, actor=by, action="user.invite", subject=user)
+        await self._database.write(_invite, user, _digest(secret), now=now, expires_at=now + seconds, entry=entry)
         return secret
 
-    async def claim(self, secret: str) -> int | None:
-        """Use up a link; returns the token that the session is opened with, None if the link is not valid (any more).
+    async def withdraw(self, user: str, *, by: Actor) -> int:
+        """End all links of a user that nobody has used; return how many.
 
-        A user without a token cannot sign in: nothing would end the session.
+        Raises:
+            UnknownUser: there is no such user.
         """
+        entry = AuditEntry(at=self._clock.wall(), actor=by, action="user.uninvite", subject=user)
+        return await self._database.write(_withdraw, user, entry)
+
+    async def claim(self, secret: str) -> str | None:
+        """Use up a link; returns whose it was. None if it is not valid (any more), or its user is deactivated."""
         return await self._database.write(_claim, _digest(secret), self._clock.wall())
+
+    async def first_token(self, user: User) -> int:
+        """The id of a user's oldest token, which a link's session is opened with; 0 if there is none."""
+        oldest = select(func.coalesce(func.min(tokens.c.id), 0)).where(tokens.c.user_id == user.id)
+        return await self._database.read(lambda connection: int(connection.execute(oldest).scalar_one()))
 
 
 def _execute(connection: Connection, statement: Executable) -> None:
@@ -121,21 +137,30 @@ def _find(connection: Connection, digest: str) -> StoredSession | None:
     return None if row is None else StoredSession(**row)
 
 
-def _invite(connection: Connection, user: str, digest: str, *, now: float, expires_at: float) -> None:
+def _invite(
+    connection: Connection, user: str, digest: str, *, now: float, expires_at: float, entry: AuditEntry | None
+) -> None:
     connection.execute(delete(console_claims).where(console_claims.c.expires_at < now))
-    user_id = connection.execute(select(users.c.id).where(users.c.name == user)).scalar_one_or_none()
-    if user_id is None:
-        raise UnknownUser(f"no user is named {user!r}")
-    row = {"digest": digest, "user_id": user_id, "expires_at": expires_at}
-    connection.execute(insert(console_claims).values(row))
+    user_id = require_user(connection, user).id
+    connection.execute(insert(console_claims).values({"digest": digest, "user_id": user_id, "expires_at": expires_at}))
+    if entry is not None:
+        insert_entry(connection, entry)
 
 
-def _claim(connection: Connection, digest: str, now: float) -> int | None:
+def _withdraw(connection: Connection, user: str, entry: AuditEntry) -> int:
+    theirs = console_claims.c.user_id == require_user(connection, user).id
+    insert_entry(connection, entry)
+    return connection.execute(delete(console_claims).where(theirs)).rowcount
+
+
+def _claim(connection: Connection, digest: str, now: float) -> str | None:
     columns = console_claims.c
-    used = delete(console_claims).where(columns.digest == digest, columns.expires_at >= now)
+    active = select(users.c.id).where(users.c.active)
+    used = delete(console_claims).where(
+        columns.digest == digest, columns.expires_at >= now, columns.user_id.in_(active)
+    )
     user_id = connection.execute(used.returning(columns.user_id)).scalar_one_or_none()
-    first = select(func.min(tokens.c.id)).where(tokens.c.user_id == user_id)
-    return connection.execute(first).scalar_one_or_none()
+    return connection.execute(select(users.c.name).where(users.c.id == user_id)).scalar_one_or_none()
 
 
 def _digest(secret: str) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "HourRow",
     "LogStats",
     "Percentiles",
+    "Usage",
     "UsageRow",
     "read_history",
     "read_stats",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from msgspec.structs import asdict, astuple
@@ -14,6 +14,7 @@ from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.log_filter import Cursor, LogFilter
+from ollama_router_server.storage.log_series import LogSeries, SeriesRow, read_series
 from ollama_router_server.storage.log_stats import HourRow, LogStats, read_history, read_stats
 from ollama_router_server.storage.log_totals import add_rows, delete_empty
 from ollama_router_server.storage.schema import log_drops, request_log
@@ -101,6 +102,13 @@ class RequestLog:
     async def history(self, chosen: LogFilter) -> tuple[HourRow, ...]:
         """Requests by hour, oldest first; the first hour is whole, hours without requests are left out."""
         return await self._database.read(read_history, chosen)
+
+    async def series(self, chosen: LogSeries) -> AsyncIterator[tuple[SeriesRow, ...]]:
+        """Totals by step and name, in pieces; a transaction each, so that an export holds up nobody."""
+        rows = await self._database.read(read_series, chosen, None)
+        while rows:
+            yield rows
+            rows = await self._database.read(read_series, chosen, rows[-1])
 
     async def cleanup(self, *, before: float, batch: int = _DELETED_AT_ONCE) -> int:
         """Delete rows older than `before` (seconds since 1970); returns how many.

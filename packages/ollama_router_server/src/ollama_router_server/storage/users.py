@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast, get_args
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
@@ -100,22 +100,45 @@ class UserStore:
         check_name(name)
         _check_role(role)
         token, digest = await self._mint()
-        now = self._clock.wall()
-        row = {"name": name, "role": role, "active": True, "created_at": now, "updated_at": now}
-        row["grants"] = dump_grants(grants or Grants())
 
-        entry = self._entry("user.create", name, role=role, group=group, grants=grants_to_json(grants or Grants()))
+        def with_token(connection: Connection, user_id: int) -> None:
+            self._insert_token(connection, user_id, DEFAULT_TOKEN_NAME, token, digest)
+
+        await self._create(name, role, group, grants or Grants(), with_token)
+        return CreatedToken(user=name, role=role, token=token)
+
+    async def create_without_token(
+        self, name: str, *, role: Role = "user", group: str | None = None, grants: Grants | None = None
+    ) -> None:
+        """Add a user who gets a token later, by an invitation.
+
+        Raises:
+            InvalidUserName, DuplicateName, UnknownGroup: as `create`.
+        """
+        check_name(name)
+        _check_role(role)
+        await self._create(name, role, group, grants or Grants(), lambda *_: None)
+
+    async def _create(
+        self, name: str, role: Role, group: str | None, grants: Grants, more: Callable[[Connection, int], None]
+    ) -> None:
+        row = self._row(name, role, grants)
+        entry = self._entry("user.create", name, role=role, group=group, grants=grants_to_json(grants))
 
         def add(connection: Connection) -> None:
             user_id = connection.execute(insert(users).values(row).returning(users.c.id)).scalar_one()
             join_group(connection, user_id, group)
-            self._insert_token(connection, user_id, DEFAULT_TOKEN_NAME, token, digest)
+            more(connection, user_id)
 
         try:
             await identity_change(self._database, entry, add)
         except IntegrityError:
             raise DuplicateName(f"there is a user named {name!r} already") from None
-        return CreatedToken(user=name, role=role, token=token)
+
+    def _row(self, name: str, role: Role, grants: Grants) -> dict[str, Any]:
+        now = self._clock.wall()
+        shown = {"name": name, "role": role, "active": True, "grants": dump_grants(grants)}
+        return {**shown, "created_at": now, "updated_at": now}
 
     async def person(self, name: str) -> User | None:
         """Return a user for whom somebody else asks, None without one.
@@ -133,8 +156,7 @@ class UserStore:
             StorageUnavailable: the database cannot be written.
         """
         check_name(name)
-        now = self._clock.wall()
-        row = {"name": name, "role": "user", "active": True, "created_at": now, "updated_at": now, "grants": "{}"}
+        row = self._row(name, "user", Grants())
         entry = self._entry("user.create", name, role="user", group=group, spoken_for_by=spoken_for_by)
 
         def add(connection: Connection) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from ollama_router_cli.arguments.options import examples
 from ollama_router_cli.commands.users.accounts import app
 from ollama_router_cli.commands.users.changes import set_user
+from ollama_router_cli.commands.users.invitations import invite
 from ollama_router_cli.commands.users.rails import import_users
+from ollama_router_cli.commands.users.rights import rights
 from ollama_router_cli.commands.users.tokens import tokens_app
 
 __all__ = ["app"]
@@ -21,6 +23,11 @@ app.command(
         "orouter users set contractor --expires 2026-12-31 --networks 10.0.0.0/8",
     ),
 )(set_user)
+app.command("rights", epilog=examples("orouter users rights alice", "orouter users rights alice --json"))(rights)
+app.command(
+    "invite",
+    epilog=examples("orouter users invite alice", "orouter users invite carol --group team --role viewer"),
+)(invite)
 app.add_typer(tokens_app, name="tokens")
 app.command(
     "import",

@@ -13,12 +13,14 @@ from ollama_router_server.services import Services
 
 __all__ = [
     "LoadedView",
+    "ProbeView",
     "ServerDetailView",
     "ServerModelView",
     "ServerState",
     "ServerView",
     "ServersView",
     "loaded_view",
+    "probe_view",
     "server_detail",
     "server_model",
     "server_views",
@@ -92,6 +94,22 @@ class ServerDetailView(ServerView):
     on_disk: list[ServerModelView]
 
 
+class ProbeView(View):
+    """What a server said when it was asked; `error` is null if it `answered`.
+
+    A server that was down is up once it has answered twice in a row, which the router does see to by itself.
+    """
+
+    server: str
+    answered: bool
+    error: str | None
+    state: ServerState
+    version: str | None
+    probe_ms: float | None
+    models: int | None
+    loaded: list[str]
+
+
 def server_views(services: Services) -> ServersView:
     """All servers of the config, attention first, then by name."""
     snapshot, now = services.fleet.snapshot, services.clock.monotonic()
@@ -117,6 +135,21 @@ def server_detail(services: Services, name: str, *, address: bool) -> ServerDeta
         tried_again_in_seconds=health["tried_again_in_seconds"],
         lists_seconds_ago=_age(facts.installed_at, now),
         on_disk=sorted(_on_disk(facts, snapshot), key=lambda one: one.model),
+    )
+
+
+def probe_view(services: Services, name: str, error: str | None) -> ProbeView:
+    """A server that was just asked, and why it did not answer."""
+    found = server_detail(services, name, address=False)
+    return ProbeView(
+        server=name,
+        answered=error is None,
+        error=error,
+        state=found.state,
+        version=found.version,
+        probe_ms=found.probe_ms if error is None else None,
+        models=found.models,
+        loaded=[row.model for row in found.loaded],
     )
 
 

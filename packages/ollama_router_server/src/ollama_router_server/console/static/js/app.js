@@ -2,7 +2,7 @@
 // The console's script: what must move. Pages read without it; forms and live parts need it.
 import { confirmed, copyFrom, onAct, request, toast } from "./actions.js";
 import { startLive, togglePause } from "./live.js";
-import { claimFromAddress, signIn, signOut } from "./session.js";
+import { claimFromAddress, showSecret, signIn, signOut } from "./session.js";
 import { showMoments } from "./moments.js";
 
 const root = document.body.dataset.root ?? "./";
@@ -46,6 +46,13 @@ onAct("drain", async (button) => {
   toast(on === "yes" ? `${name} drains: it finishes what runs.` : `${name} takes requests again.`, () => set(on !== "yes"));
 });
 
+onAct("probe", async (button) => {
+  const { name = "" } = button.dataset;
+  const told = await request("POST", `${root}act/servers/${encodeURIComponent(name)}/probe`);
+  const models = told.models === null ? "" : `, ${told.models} models`;
+  toast(told.answered ? `${name} answered in ${told.probe_ms ?? "?"} ms: ${told.state}, Ollama ${told.version}${models}.` : `${name}: ${told.error}.`);
+});
+
 onAct("cancel", async (button) => {
   const { id = "", what = "this request" } = button.dataset;
   if (!(await confirmed(`End ${what}? Its client gets an error.`, "End it"))) return;
@@ -65,8 +72,24 @@ onAct("activate", async (button) => {
 /** @param {HTMLElement} form */
 const typed = (form) => Object.fromEntries(new FormData(/** @type {HTMLFormElement} */ (form)));
 
-onAct("invite-user", async (form) => showSecret(await request("POST", `${root}act/users`, typed(form))));
-onAct("add-token", async (form) => showSecret(await request("POST", `${root}act/me/tokens`, typed(form))));
+onAct("invite-user", async (form) => {
+  const { with: means, ...values } = typed(form);
+  const made = await request("POST", `${root}act/users`, { ...values, invite: means === "link" });
+  showSecret(made.name, made.token ?? made.invitation.link);
+});
+onAct("invite", async (button) => {
+  const { name = "" } = button.dataset;
+  showSecret(name, (await request("POST", `${root}act/users/${encodeURIComponent(name)}/invitation`)).link);
+});
+onAct("uninvite", async (button) => {
+  const { name = "" } = button.dataset;
+  const { withdrawn } = await request("DELETE", `${root}act/users/${encodeURIComponent(name)}/invitation`);
+  toast(withdrawn ? `${name}'s links no longer work.` : `There was no unused link of ${name}.`);
+});
+onAct("add-token", async (form) => {
+  const made = await request("POST", `${root}act/me/tokens`, typed(form));
+  showSecret(made.name, made.token);
+});
 
 onAct("revoke-token", async (button) => {
   const { name = "" } = button.dataset;
@@ -74,15 +97,6 @@ onAct("revoke-token", async (button) => {
   await request("DELETE", `${root}act/me/tokens/${encodeURIComponent(name)}`);
   location.reload();
 });
-
-/** @param {{name: string, token: string}} made */
-function showSecret(made) {
-  const place = document.querySelector("[data-secret]");
-  if (!(place instanceof HTMLElement)) return;
-  place.hidden = false;
-  place.querySelector("[data-secret-name]")?.replaceChildren(made.name);
-  place.querySelector("[data-secret-text]")?.replaceChildren(made.token);
-}
 
 onAct("filter", (form) => {
   const query = new URLSearchParams();

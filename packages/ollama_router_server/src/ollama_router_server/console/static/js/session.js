@@ -27,10 +27,27 @@ export async function claimFromAddress(root) {
   if (!found) return;
   history.replaceState(null, "", location.pathname);
   try {
-    await request("POST", `${root}claim`, { claim: found[1] });
-    location.reload();
+    const { user, token } = await request("POST", `${root}claim`, { claim: found[1] });
+    if (!token) return location.reload();
+    document.querySelector("form[data-act=sign-in]")?.remove();
+    document.querySelector("[data-go-on]")?.removeAttribute("hidden");
+    showSecret(user, token);
   } catch (error) {
     const place = document.querySelector("[data-problem]");
     place?.replaceChildren(error instanceof Error ? error.message : String(error));
   }
+}
+
+/**
+ * A token, or a link, in the one place that it is ever shown.
+ * @param {string} name
+ * @param {string} secret
+ */
+export function showSecret(name, secret) {
+  const place = document.querySelector("[data-secret]");
+  if (!(place instanceof HTMLElement)) return;
+  place.hidden = false;
+  place.querySelector("[data-secret-kind]")?.replaceChildren(secret.includes("#claim=") ? "Link" : "Token");
+  place.querySelector("[data-secret-name]")?.replaceChildren(name);
+  place.querySelector("[data-secret-text]")?.replaceChildren(secret);
 }

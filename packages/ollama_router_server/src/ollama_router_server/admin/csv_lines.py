@@ -1,0 +1,22 @@
+"""CSV that no spreadsheet takes for formulas."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+__all__ = ["csv_lines"]
+
+_BEGIN_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def csv_lines(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as lines; None is an empty cell, and a text that a spreadsheet would compute begins with an apostrophe."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(map(_safe_cell, row) for row in rows)
+    return text.getvalue()
+
+
+def _safe_cell(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_BEGIN_FORMULAS) else value

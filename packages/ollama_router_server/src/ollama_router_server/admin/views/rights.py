@@ -1,0 +1,146 @@
+"""One person's effective rights: what they may use, and which grant, role or setting says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from ollama_router_core.access.effective import Origin, Person, effective_rights, judge_host, judge_model
+from ollama_router_core.access.grants import Grants
+from ollama_router_core.errors import amount
+from ollama_router_server.admin.shapes import TokenBody
+from ollama_router_server.admin.views.models import model_views
+from ollama_router_server.admin.views.view import View
+from ollama_router_server.services import Services
+from ollama_router_server.storage.identities import Role, UserSummary
+
+__all__ = ["JudgementView", "RightView", "RightsView", "rights_view"]
+
+
+class RightView(View):
+    """One right or limit: its value as grants have it, the same in words, and where it comes from.
+
+    The origin is `own` or `group` for a grant, `role`, or `setting` for the config.
+    """
+
+    name: str
+    value: Any
+    text: str
+    origin: Origin
+
+
+class JudgementView(View):
+    """A model or an external host: whether it may be used, and why."""
+
+    name: str
+    allowed: bool
+    why: str
+
+
+class RightsView(View):
+    """What a person may do now. `groups` grants count where the person has none of their own."""
+
+    name: str
+    role: Role
+    active: bool
+    group: str | None
+    sentence: str
+    rights: list[RightView]
+    models: list[JudgementView]
+    hosts: list[JudgementView]
+    tokens: list[TokenBody]
+
+
+async def rights_view(services: Services, name: str) -> RightsView:
+    """What a user may do, with the reasons.
+
+    Raises:
+        UnknownUser: there is no such user.
+    """
+    user = (await services.users.show(name)).summary
+    group = Grants() if user.group is None else (await services.groups.show(user.group)).grants
+    person = Person(role=user.role, own=user.own_grants, group=group)
+    models, hosts = list(_models(services, person)), list(_hosts(services, person))
+    config = services.config
+    rights = effective_rights(
+        person, cloud=config.cloud, hosts=config.external_hosts_for, max_wait=config.queue.max_wait
+    )
+    return RightsView(
+        name=user.name,
+        role=user.role,
+        active=user.active,
+        group=user.group,
+        sentence=_sentence(user, person, models, hosts, services.clock.wall()),
+        rights=[
+            RightView(name=one.name, value=one.value, text=_text(one.name, one.value), origin=one.origin)
+            for one in rights
+        ],
+        models=models,
+        hosts=hosts,
+        tokens=[
+            TokenBody(name=one.name, lookup=one.lookup, created_at=one.created_at, last_used_at=one.last_used_at)
+            for one in user.tokens
+        ],
+    )
+
+
+def _models(services: Services, person: Person) -> Iterator[JudgementView]:
+    for model in model_views(services, None).models:
+        found = judge_model(person, model.name, cloud=services.config.cloud, hosted=model.hosted)
+        yield JudgementView(name=model.name, allowed=found.allowed, why=found.why)
+
+
+def _hosts(services: Services, person: Person) -> Iterator[JudgementView]:
+    for name in services.config.external_hosts:
+        found = judge_host(person, name, hosts=services.config.external_hosts_for)
+        yield JudgementView(name=name, allowed=found.allowed, why=found.why)
+
+
+def _sentence(
+    user: UserSummary, person: Person, models: list[JudgementView], hosts: list[JudgementView], now: float
+) -> str:
+    grants = person.grants
+    if not user.active:
+        return f"{user.name} is deactivated: no request is answered."
+    if grants.expires_at is not None and now >= grants.expires_at:
+        return f"{user.name}'s access has expired: no request is answered."
+    if user.role == "viewer":
+        return f"{user.name} may read lists, metrics and the console, and use no model."
+    parts = [_share(models, "model")] + ([_share(hosts, "external host")] if hosts else [])
+    without = "" if user.tokens else "; there is no token yet to do so with"
+    return f"{user.name} may use {' and '.join(parts)}{without}."
+
+
+def _share(found: list[JudgementView], noun: str) -> str:
+    return f"{sum(one.allowed for one in found):,} of {amount(len(found), noun)}"
+
+
+def _text(name: str, value: Any) -> str:
+    """A value in words."""
+    if value is None:
+        return _WITHOUT.get(name, "no limit")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
+    return _TEXTS.get(name, "{:,}".format)(value)
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%MZ")
+
+
+_WITHOUT = {
+    "models": "all",
+    "hosts": "all",
+    "reach": "everything",
+    "networks": "from anywhere",
+    "expires_at": "never",
+    "speaks_for": "nobody",
+}
+_TEXTS: dict[str, Callable[[Any], str]] = {
+    "expires_at": _day,
+    "max_wait": "{:g} s".format,
+    "speaks_for": str,
+}

@@ -1,0 +1,58 @@
+"""Totals of the request log by day or hour and by name, a piece at a time: many users over a year are a long list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.engine import Connection
+
+from ollama_router_server.storage.log_stats import Usage
+from ollama_router_server.storage.log_totals import FIGURES, Dimension
+from ollama_router_server.storage.schema import log_totals
+
+__all__ = ["LogSeries", "SeriesRow", "read_series"]
+
+AT_ONCE: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSeries:
+    """Which totals: of users, models or servers, in steps of `log_totals.HOUR` or `DAY` seconds.
+
+    `since` and `before` are seconds since 1970; the steps that they fall into are whole, `before`'s is left out where
+    it begins with it. None is no bound.
+    """
+
+    dimension: Dimension
+    step: int
+    since: float | None = None
+    before: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesRow(Usage):
+    """What one name's requests of one step add up to; `start` is seconds since 1970, `name` None for no name."""
+
+    start: int
+    name: str | None
+
+
+def read_series(connection: Connection, chosen: LogSeries, after: SeriesRow | None) -> tuple[SeriesRow, ...]:
+    """Read at most `AT_ONCE` rows by time and name, those behind `after`; steps without requests have none."""
+    columns = log_totals.c
+    place = tuple_(columns.start, columns.name)
+    query = select(columns.start, columns.name, *(columns[name] for name in FIGURES))
+    query = query.where(columns.span == chosen.step, columns.dimension == chosen.dimension, columns.requests > 0)
+    if chosen.since is not None:
+        query = query.where(columns.start >= int(chosen.since // chosen.step) * chosen.step)
+    if chosen.before is not None:
+        query = query.where(columns.start < chosen.before)
+    if after is not None:
+        query = query.where(columns.start >= after.start, place > tuple_(after.start, after.name or ""))
+    rows = connection.execute(query.order_by(columns.start, columns.name).limit(AT_ONCE))
+    return tuple(
+        SeriesRow(start=start, name=name or None, **dict(zip(FIGURES, map(int, figures), strict=True)))
+        for start, name, *figures in rows
+    )

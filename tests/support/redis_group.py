@@ -42,6 +42,7 @@ class RedisGroup:
                 name=f"router-{index}",
                 secret=b"s" * 32,
                 clock=SystemClock(),
+                lease=2 * self._settings.heartbeat,
             )
         return self._members[index]
 

@@ -12,7 +12,7 @@ from ollama_router_core.coordination import Admissions, Replica, Scope, Seen, sh
 
 def seen(**changes: object) -> Seen:
     """A group of three, in which nothing happens but for `changes`."""
-    nothing: dict[str, object] = {"members": 3, "elsewhere": {}, "waiting": {}, "drains": {}}
+    nothing: dict[str, object] = {"members": 3, "rank": 0, "elsewhere": {}, "waiting": {}, "drains": {}}
     return Seen(**{**nothing, **changes})  # type: ignore[arg-type]
 
 
@@ -27,21 +27,84 @@ def replica(**changes: object) -> Replica:
 @given(limit=st.integers(1, 10_000), members=st.integers(1, 100))
 def test_shares_add_up_to_the_limit_where_there_is_one_for_each(limit: int, members: int) -> None:
     """Never more, unless somebody would have nothing."""
-    share = share_of(limit, members)
-    assert share >= 1
-    assert share * members <= max(limit, members)
+    shares = [share_of(limit, members, rank) for rank in range(members)]
+    assert min(shares) >= 1
+    assert sum(shares) == max(limit, members)
+
+
+LEASES_END = 20.0
+
+
+def goes_away(one: Replica) -> None:
+    """The store cannot be asked any more."""
+    one.go_alone(leases_end=LEASES_END)
+    one.away = True
+
+
+def taken_alone(one: Replica, limit: int) -> int:
+    """How many more a member takes by itself."""
+    taken = 0
+    while one.may_take_alone(Scope.SERVER, "a", limit):
+        one.take(Scope.SERVER, "a")
+        taken += 1
+    return taken
+
+
+@given(limit=st.integers(1, 12), held=st.lists(st.integers(0, 6), min_size=1, max_size=5), data=st.data())
+def test_alone_no_member_passes_a_limit_with_what_the_others_still_hold(
+    limit: int, held: list[int], data: st.DataObject
+) -> None:
+    """Whatever each held, and whoever gives back what before the leases of then have ended."""
+    held = [max(0, min(own, limit - sum(held[:number]))) for number, own in enumerate(held)]
+    members = []
+    for rank, own in enumerate(held):
+        elsewhere = {Scope.SERVER: {"a": sum(held) - own}}
+        one = replica(members=len(held), rank=rank, elsewhere=elsewhere)
+        for _ in range(own):
+            one.take(Scope.SERVER, "a")
+        goes_away(one)
+        members.append(one)
+    for one in data.draw(st.permutations(members)):
+        for _ in range(data.draw(st.integers(0, 3))):
+            one.give_back(Scope.SERVER, "a")
+        taken_alone(one, limit)
+        assert sum(each.own[Scope.SERVER]["a"] for each in members) <= limit
+
+
+def test_what_the_others_held_counts_until_their_leases_end() -> None:
+    """Of four slots of which another has three the second of two members takes none; its share of two after that."""
+    one = replica(members=2, rank=1, elsewhere={Scope.SERVER: {"a": 3}})
+    goes_away(one)
+    assert taken_alone(one, 4) == 0
+    one.passed(LEASES_END - 0.1)
+    assert taken_alone(one, 4) == 0
+    one.passed(LEASES_END)
+    assert taken_alone(one, 4) == 2
+
+
+def test_a_store_that_settles_is_not_believed_by_those_who_knew_the_others() -> None:
+    """They go by their share; one that never knew the others waits until it is settled."""
+    old, new = replica(elsewhere={Scope.SERVER: {"a": 2}}), Replica("new")
+    new.away = False
+    for one in (old, new):
+        one.settling = True
+        one.saw(seen(members=1))
+    assert (old.alone, old.members, new.alone) == (True, 3, False)
+    old.settling = False
+    old.saw(seen(members=2))
+    assert (old.alone, old.members) == (False, 2)
 
 
 def test_nothing_is_not_shared() -> None:
     """A limit of 0 forbids; it has no part of at least one."""
-    assert share_of(0, 3) == 0
+    assert share_of(0, 3, 0) == 0
 
 
 def test_grants_are_shared_where_they_count_requests() -> None:
     """Tokens are counted in the database, in common."""
     grants = Grants(requests_per_minute=60, concurrent_requests=1, tokens_per_day=1000)
-    assert shared_grants(grants, 3) == Grants(requests_per_minute=20, concurrent_requests=1, tokens_per_day=1000)
-    assert shared_grants(Grants(), 3) == Grants()
+    assert shared_grants(grants, 3, 2) == Grants(requests_per_minute=20, concurrent_requests=1, tokens_per_day=1000)
+    assert shared_grants(Grants(), 3, 2) == Grants()
 
 
 def test_what_the_others_hold_is_as_last_seen() -> None:
@@ -66,7 +129,8 @@ def test_while_away_the_others_hold_the_rest_of_each_limit() -> None:
     """Of a limit that was asked for; of others nothing is known."""
     one = replica(elsewhere={Scope.SERVER: {"a": 6, "b": 6}})
     one.asked(Scope.SERVER, "a", 6)
-    one.away = True
+    goes_away(one)
+    one.passed(LEASES_END)
     assert one.all_elsewhere(Scope.SERVER, ["a", "b"]) == {"a": 4}
     assert one.may_take_alone(Scope.SERVER, "a", 6)
     one.take(Scope.SERVER, "a")

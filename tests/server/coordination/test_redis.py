@@ -165,6 +165,86 @@ async def test_a_store_that_forgot_everything_grants_nothing_until_all_are_back(
     assert not any([await claimed(member, 3) for member in members])
 
 
+async def test_what_was_in_flight_counts_while_the_store_is_away(
+    make_group: Callable[..., RedisGroup], redis_server: RedisServer
+) -> None:
+    """One member has all four slots when Redis is stopped: the other takes none until the leases of then have ended."""
+    full, other = await joined(make_group(2, timeout=0.2, heartbeat=0.3))
+    assert [await claimed(full, 4) for _ in range(4)] == [True] * 4
+    await beats(other)
+    redis_server.stop()
+    try:
+        since = time.monotonic()
+        assert not await claimed(other, 4)
+        assert not await claimed(full, 4)
+        assert other.elsewhere(Scope.SERVER, "a") == 4
+        await eventually_async(partial(claimed_at_a_beat, other, 4))
+        assert time.monotonic() - since >= 0.6
+        assert [await claimed(other, 4), await claimed(other, 4)] == [True, False]
+    finally:
+        redis_server.start()
+
+
+async def test_shares_of_a_limit_that_does_not_divide_add_up_to_it(
+    make_group: Callable[..., RedisGroup], redis_server: RedisServer
+) -> None:
+    """Of five slots for three members two, two and one."""
+    members = await joined(make_group(3, timeout=0.2))
+    redis_server.stop()
+    try:
+        granted = [sum([await claimed(member, 5) for _ in range(5)]) for member in members]
+    finally:
+        redis_server.start()
+    assert sorted(granted) == [1, 2, 2]
+
+
+async def test_an_empty_store_is_not_believed_until_all_have_come_back(
+    make_group: Callable[..., RedisGroup], redis_server: RedisServer
+) -> None:
+    """A member that finds it first does not take what another holds which has not come yet; nor does a newcomer."""
+    group = make_group(3, timeout=0.2)
+    early, late = await joined_first(group, 2)
+    assert [await claimed(late, 4) for _ in range(2)] == [True] * 2
+    await beats(early)
+    silent = late._exchange._store._client
+    late._exchange._store._client = _Unreachable()
+    redis_server.stop()
+    assert not await claimed(late, 4)
+    redis_server.start()
+    await eventually(lambda: not early.away)
+    new = group.redis(2)
+    await beats(new, early)
+    assert [await claimed(early, 4) for _ in range(3)] == [True, False, False]
+    assert not await claimed(new, 4)
+    late._exchange._store._client = silent
+    await eventually(lambda: not late.away)
+    await beats(early, late, new, early, late, new)
+    assert [await claimed(member, 4) for member in (new, early, late)] == [True, False, False]
+
+
+async def joined_first(group: RedisGroup, count: int) -> list[RedisMember]:
+    """The first members of a group, who know of each other."""
+    members = [group.redis(index) for index in range(count)]
+    await beats(*members, *members)
+    return members
+
+
+async def test_members_come_back_without_a_storm(
+    make_group: Callable[..., RedisGroup], redis_server: RedisServer
+) -> None:
+    """Each joins once, and what its queue asks for is one exchange more."""
+    members = await joined(make_group(8, timeout=0.2))
+    redis_server.stop()
+    assert not any([await claimed(member, 0) for member in members])
+    redis_server.start()
+    await eventually(lambda: not any(member.away for member in members))
+    await asyncio.gather(*(claimed(member, 4) for member in members for _ in range(20)))
+    with redis_server.client() as client:
+        stats: Any = client.info("commandstats")
+    calls = sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("evalsha", "eval"))
+    assert calls <= 4 * len(members)
+
+
 async def test_a_member_cut_off_passes_a_limit_by_its_share_at_most(
     make_group: Callable[..., RedisGroup], redis_server: RedisServer
 ) -> None:

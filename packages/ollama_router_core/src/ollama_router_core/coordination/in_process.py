@@ -90,6 +90,11 @@ class InProcessMember:
         return self.size
 
     @property
+    def rank(self) -> int:
+        """Its index."""
+        return self.index
+
+    @property
     def away(self) -> bool:
         """The others can always be asked."""
         return False

@@ -74,6 +74,10 @@ class Coordination(Protocol):
         """How many members there are, of all machines, as far as is known."""
 
     @property
+    def rank(self) -> int:
+        """Which of those members this is, from 0, in an order that all agree on."""
+
+    @property
     def away(self) -> bool:
         """Whether the others cannot be asked: then each member uses its share of every limit."""
 

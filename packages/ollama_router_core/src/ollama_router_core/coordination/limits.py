@@ -7,23 +7,29 @@ from dataclasses import replace
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.coordination.interface import Coordination, Scope
 
-__all__ = ["MINUTE_SECONDS", "count_here", "share_of", "shared_grants"]
+__all__ = ["MINUTE_SECONDS", "count_here", "part_of", "share_of", "shared_grants"]
 
 MINUTE_SECONDS = 60
 
 
-def share_of(limit: int, members: int) -> int:
-    """Return what one of so many members may use of a limit by itself: an equal part, and never nothing."""
-    return limit if limit < 1 else max(1, limit // max(1, members))
+def part_of(number: int, members: int, rank: int) -> int:
+    """Return the equal part of the member with this rank, from 0; the first ones have what does not divide."""
+    whole, rest = divmod(max(0, number), max(1, members))
+    return whole + (rank < rest)
 
 
-def shared_grants(grants: Grants, members: int) -> Grants:
-    """Return a user's grants with one member's part of what is counted by the request."""
+def share_of(limit: int, members: int, rank: int) -> int:
+    """Return what a member may use of a limit by itself: its part, and never nothing."""
+    return limit if limit < 1 else max(1, part_of(limit, members, rank))
+
+
+def shared_grants(grants: Grants, members: int, rank: int) -> Grants:
+    """Return a user's grants with one member's share of what is counted by the request."""
     concurrent, per_minute = grants.concurrent_requests, grants.requests_per_minute
     return replace(
         grants,
-        concurrent_requests=None if concurrent is None else share_of(concurrent, members),
-        requests_per_minute=None if per_minute is None else share_of(per_minute, members),
+        concurrent_requests=None if concurrent is None else share_of(concurrent, members, rank),
+        requests_per_minute=None if per_minute is None else share_of(per_minute, members, rank),
     )
 
 

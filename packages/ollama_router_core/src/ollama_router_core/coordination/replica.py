@@ -11,15 +11,19 @@ from collections.abc import Collection, Mapping
 from msgspec import Struct
 
 from ollama_router_core.coordination.interface import Admissions, Scope
-from ollama_router_core.coordination.limits import MINUTE_SECONDS, share_of
+from ollama_router_core.coordination.limits import MINUTE_SECONDS, part_of, share_of
 
 __all__ = ["Replica", "Seen"]
 
 
 class Seen(Struct, frozen=True, kw_only=True):
-    """What the store knew of the group: members, what the others hold, since when they wait, drains by server."""
+    """What the store knew of the group: members, what the others hold, since when they wait, drains by server.
+
+    `rank` is this member's place among all, from 0.
+    """
 
     members: int
+    rank: int
     elsewhere: Mapping[Scope, Mapping[str, int]]
     waiting: Mapping[str, float]
     drains: Mapping[str, bool]
@@ -28,14 +32,19 @@ class Seen(Struct, frozen=True, kw_only=True):
 class Replica:
     """One member's own counts, exact, and the others' as of the last exchange.
 
-    While the store cannot be asked (`away`) the member goes by its share of every limit: of a limit that it has asked
-    for before, the others are taken to hold the rest.
+    While the store cannot be asked (`away`), or has forgotten what the others hold (`settling`), the member decides
+    alone: it goes by its share of every limit, and the others are taken to hold the rest. What they held when that was
+    last known counts until the leases of then have expired: so long a member takes no more than what it held itself
+    and its part of what was free.
 
     Attributes:
         name: the member's, by which equals are put in order.
         own: what this member holds.
-        members: how many there were, itself included, when the store last answered.
+        members: how many there were, itself included, when the store last knew all of them.
+        rank: which of them this is, from 0.
         away: whether the store cannot be asked.
+        settling: whether the store does not know all members yet.
+        acquainted: whether this member has ever known the others.
         since: when the request arrived that waits longest here.
     """
 
@@ -43,10 +52,15 @@ class Replica:
         self.name = name
         self.own: dict[Scope, Counter[str]] = {scope: Counter() for scope in Scope}
         self.members = 1
+        self.rank = 0
         self.away = True
+        self.settling = False
+        self.acquainted = False
         self.since: float | None = None
         self._elsewhere: dict[Scope, dict[str, int]] = {scope: {} for scope in Scope}
         self._limits: dict[tuple[Scope, str], int] = {}
+        self._held_before: Mapping[Scope, Counter[str]] | None = None
+        self._leases_end = float("-inf")
         self._waiting: Mapping[str, float] = {}
         self._drains: dict[str, bool] = {}
         self._admitted: dict[str, Counter[int]] = {}
@@ -69,27 +83,40 @@ class Replica:
 
     def elsewhere(self, scope: Scope, name: str) -> int:
         """Return what the others hold, as far as is known."""
-        if not self.away:
+        if not self.alone:
             return self._elsewhere[scope].get(name, 0)
         limit = self._limits.get((scope, name))
-        return 0 if limit is None else limit - share_of(limit, self.members)
+        return 0 if limit is None else limit - self._share(scope, name, limit)
 
     def all_elsewhere(self, scope: Scope, names: Collection[str]) -> Mapping[str, int]:
         """Return the same of many names, without those of which nothing is held."""
-        if not self.away and not self._elsewhere[scope]:
+        if not self.alone and not self._elsewhere[scope]:
             return {}
         return {name: count for name in names if (count := self.elsewhere(scope, name))}
 
     def asked(self, scope: Scope, name: str, limit: int) -> None:
-        """Remember a limit: while the store is away, this member keeps to its share."""
+        """Remember a limit: while this member decides alone, it keeps to its share."""
         self._limits[scope, name] = limit
 
     def may_take_alone(self, scope: Scope, name: str, limit: int) -> bool:
         """Say whether this member holds less than its share of a limit."""
-        return self.own[scope][name] < share_of(limit, self.members)
+        return self.own[scope][name] < self._share(scope, name, limit)
+
+    def _share(self, scope: Scope, name: str, limit: int) -> int:
+        share = share_of(limit, self.members, self.rank)
+        if self._held_before is None:
+            return share
+        held = self._held_before[scope][name]
+        free = limit - held - self._elsewhere[scope].get(name, 0)
+        return min(share, held + part_of(free, self.members, self.rank))
 
     def answered(self, scope: Scope, name: str, *, elsewhere: int, full: int | None = None) -> None:
-        """Note what the others hold; of a limit that is reached, what this member does not hold is theirs."""
+        """Note what the others hold; of a limit that is reached, what this member does not hold is theirs.
+
+        While this member decides alone, what the store knows is too little.
+        """
+        if self.alone:
+            return
         known = elsewhere if full is None else max(elsewhere, full - self.own[scope][name])
         self._elsewhere[scope][name] = known
 
@@ -141,9 +168,27 @@ class Replica:
 
     # --- the store --------------------------------------------------------------------------------------------------
 
+    @property
+    def alone(self) -> bool:
+        """Whether this member decides without the store; one that never knew the others waits for it to settle."""
+        return self.away or (self.settling and self.acquainted)
+
+    def go_alone(self, *, leases_end: float) -> None:
+        """Decide by what is known now; `leases_end` is when what the others held is surely given back or renewed."""
+        if self._held_before is None and not self.alone:
+            self._held_before = {scope: Counter(self.own[scope]) for scope in Scope}
+            self._leases_end = leases_end
+
+    def passed(self, now: float) -> None:
+        """Note the time."""
+        if self._held_before is not None and now >= self._leases_end:
+            self._held_before = None
+
     def saw(self, seen: Seen) -> None:
-        """Take over what the store knows."""
-        self.members = max(1, seen.members)
-        self._elsewhere = {scope: dict(seen.elsewhere.get(scope, {})) for scope in Scope}
+        """Take over what the store knows; while it is settling, only the line and the drains."""
+        if not self.settling:
+            self.members, self.rank = max(1, seen.members), seen.rank
+            self._elsewhere = {scope: dict(seen.elsewhere.get(scope, {})) for scope in Scope}
+            self._held_before, self.acquainted = None, True
         self._waiting = seen.waiting
         self._drains = dict(seen.drains)

@@ -164,7 +164,7 @@ class UsageLimits:
         now, wall = self._clock.monotonic(), self._clock.wall()
         elsewhere = self._elsewhere(user.name, now)
         if self._workers.away:
-            grants, elsewhere = shared_grants(grants, self._workers.members), NOWHERE
+            grants, elsewhere = shared_grants(grants, self._workers.members, self._workers.rank), NOWHERE
         try:
             meter.admit(grants, now=now, wall=wall, elsewhere=elsewhere)
         except LimitExceeded:

@@ -43,4 +43,6 @@ def between_routers(config: Config, local: Coordination, *, prover: TokenProver 
     except ValueError as error:
         raise ConfigError(f"coordination.url: {error}") from None
     secret = random_bytes(32) if prover is None else prover.derive(b"coordination")
-    return RedisMember(store, local, fleet=settings.fleet, name=name, secret=secret, clock=clock)
+    return RedisMember(
+        store, local, fleet=settings.fleet, name=name, secret=secret, clock=clock, lease=2 * settings.heartbeat
+    )

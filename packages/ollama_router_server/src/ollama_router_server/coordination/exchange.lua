@@ -80,11 +80,25 @@ end
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', members, '-inf', now)) do
   if gone ~= member then drop(gone) end
 end
+-- A new store, or one that forgot: until every member has come back nothing is known to be free. Those that know how
+-- many they were say so as they come; where nobody does within `settle`, there is nobody.
+local unsettled = prefix .. 'settling'
 if redis.call('SET', prefix .. 'epoch', now, 'NX') then
-  -- A new store, or one that forgot: until every member has come back nothing is known to be free.
-  redis.call('SET', prefix .. 'settling', 1, 'PX', settings.settle)
+  redis.call('HSET', unsettled, '', now)
+  redis.call('PEXPIRE', unsettled, settings.lease)
 end
-local settling = redis.call('EXISTS', prefix .. 'settling') == 1
+local function settles()
+  local rows, back, expected, since = redis.call('HGETALL', unsettled), 0, 0, now
+  if #rows == 0 then return false end
+  for i = 1, #rows, 2 do
+    local number = tonumber(rows[i + 1])
+    if rows[i] == '' then since = number else back, expected = back + 1, math.max(expected, number) end
+  end
+  if expected > back or (expected == 0 and now - since < settings.settle) then return true end
+  redis.call('DEL', unsettled)
+  return false
+end
+local settling = settles()
 
 local joins = fence == ''
 if joins then
@@ -118,7 +132,10 @@ local run = {
       admit(user, second, 1)
       rows[tostring(second)] = (rows[tostring(second)] or 0) + 1
     end
-    return {free, total('user', user) - own('user', user), second, rows, settling}
+    return {free, total('user', user) - own('user', user), second, rows}
+  end,
+  expect = function(number)
+    if redis.call('EXISTS', unsettled) == 1 then redis.call('HSET', unsettled, member, number) end
   end,
   admit = admit,
   wait = function(since)
@@ -140,7 +157,7 @@ for index, operation in ipairs(operations) do
 end
 if stirred then redis.call('PUBLISH', prefix .. 'stirred', member) end
 
-local answer = {ok = true, now = now, fence = fence, results = results}
+local answer = {ok = true, now = now, fence = fence, settling = settling, results = results}
 if not look then return cjson.encode(answer) end
 
 local elsewhere, mine, held = {}, {}, redis.call('HGETALL', prefix .. 'by:' .. member)
@@ -170,6 +187,10 @@ else
     if entry[2][2] ~= member then news[#news + 1] = entry[2][4] end
   end
 end
-answer.members = redis.call('ZCARD', members)
+local all, rank = redis.call('ZRANGE', members, 0, -1), 0
+for _, other in ipairs(all) do
+  if other < member then rank = rank + 1 end
+end
+answer.members, answer.rank = #all, rank
 answer.elsewhere, answer.waiting, answer.drains, answer.news, answer.last = elsewhere, line, drains, news, last
 return cjson.encode(answer)

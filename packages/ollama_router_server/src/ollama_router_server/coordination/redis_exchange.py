@@ -25,7 +25,7 @@ from ollama_router_server.system import Clock, random_bytes
 __all__ = ["Asked", "RedisExchange", "settle"]
 
 _MOST_NEWS = 1024
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 2.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 0.5
 """Seconds between attempts to reach a store that is away."""
 _UNLIMITED = -1
 
@@ -54,6 +54,7 @@ class RedisExchange:
         store: where to.
         replica: what this member holds, and what it knows of the others.
         clock: of this process.
+        lease: seconds after its last sign of life for which what a member holds counts.
 
     Attributes:
         offset: seconds of the store's clock less those of this process's.
@@ -61,8 +62,8 @@ class RedisExchange:
         stirred: called when another member freed a slot or changed a drain.
     """
 
-    def __init__(self, store: RedisStore, replica: Replica, clock: Clock) -> None:
-        self._store, self._replica, self._clock = store, replica, clock
+    def __init__(self, store: RedisStore, replica: Replica, clock: Clock, *, lease: float) -> None:
+        self._store, self._replica, self._clock, self._lease = store, replica, clock, lease
         self._fence, self._heard = "", ""
         self._joining = False
         self._due = asyncio.Event()
@@ -187,17 +188,17 @@ class RedisExchange:
         try:
             answer = await self._store.exchange(self._fence, operations, look=bool(batch.looks), heard=self._heard)
         except StoreAway as error:
-            self._undo(batch)
-            self._go_alone(str(error))
+            self._go_alone(str(error), lost=batch)
             return
-        except BaseException:
-            self._undo(batch)
+        except BaseException as error:
+            self._go_alone("it does not answer as it should", lost=batch, tell=isinstance(error, Exception))
             raise
         self.round_trips += 1
         if not answer.ok:  # this member's lease has expired, or the store forgot it: nothing was done
             await self._join_again(batch)
             return
         self._learn_clock(answer, sent)
+        self._settle(settling=answer.body["settling"])
         for one, result in zip(batch.operations, answer.body["results"] or (), strict=True):
             if isinstance(one, Asked):
                 one.answered(result)
@@ -207,6 +208,7 @@ class RedisExchange:
 
     async def _join_again(self, batch: _Batch) -> None:
         """Nothing of a batch was done: join, and have it done then."""
+        self._replica.go_alone(leases_end=self._clock.monotonic() + self._lease)
         self._batch = _Batch([*batch.operations, *self._batch.operations], [*batch.looks, *self._batch.looks])
         try:
             await self._join()
@@ -237,10 +239,11 @@ class RedisExchange:
         own = self._replica.own
         held = [("take", scope, name, count) for scope in own for name, count in own[scope].items()]
         kept, news = list(self._unsent), list(self._unsent_news)
+        expects = [("expect", self._replica.members)] if self._replica.acquainted else []
         self._batch.operations = [one for one in self._batch.operations if not _is_told_by_joining(one)]
         self._joining, sent = True, self._clock.monotonic()
         try:
-            answer = await self._store.join([*held, self._wait(), *kept, *news], self._heard)
+            answer = await self._store.join([*expects, *held, self._wait(), *kept, *news], self._heard)
         finally:
             self._joining = False
         self.round_trips += 1
@@ -249,6 +252,7 @@ class RedisExchange:
             self._unsent_news.popleft()
         self._fence = answer.body["fence"]
         self._learn_clock(answer, sent)
+        self._settle(settling=answer.body["settling"])
         self._replica.away = False
         self._see(answer)
         self._due.set()
@@ -257,6 +261,12 @@ class RedisExchange:
             self._away_since = None
             self.stirred()
 
+    def _settle(self, *, settling: bool) -> None:
+        """Note whether the store knows of all members; where it does not any more, decide by what was known before."""
+        if settling:
+            self._replica.go_alone(leases_end=self._clock.monotonic() + self._lease)
+        self._replica.settling = settling
+
     def _see(self, answer: Answer) -> None:
         body = answer.body
         if "elsewhere" not in body:
@@ -264,7 +274,9 @@ class RedisExchange:
         elsewhere = {scope: dict(body["elsewhere"].get(scope) or {}) for scope in Scope}
         waiting = {name: since / 1000 - self.offset for name, since in dict(body["waiting"] or {}).items()}
         drains = dict(body["drains"] or {})
-        self._replica.saw(Seen(members=body["members"], elsewhere=elsewhere, waiting=waiting, drains=drains))
+        self._replica.saw(
+            Seen(members=body["members"], rank=body["rank"], elsewhere=elsewhere, waiting=waiting, drains=drains)
+        )
         self._heard = body["last"]
         for text in body["news"] or ():
             news = read_news(base64.b64decode(text))
@@ -275,10 +287,13 @@ class RedisExchange:
         """The store's clock is the group's: it was read between `sent` and now."""
         self.offset = answer.body["now"] / 1000 - (sent + self._clock.monotonic()) / 2
 
-    def _go_alone(self, why: str, *, tell: bool = True) -> None:
-        batch, self._batch = self._batch, _Batch()
+    def _go_alone(self, why: str, *, lost: _Batch | None = None, tell: bool = True) -> None:
+        batches = [lost or _Batch(), self._batch]
+        self._batch = _Batch()
+        self._replica.go_alone(leases_end=self._clock.monotonic() + self._lease)
         was_away, self._replica.away = self._replica.away, True
-        self._undo(batch)
+        for batch in batches:
+            self._undo(batch)
         if tell and not was_away:
             self._away_since = self._clock.monotonic()
             _log.warning("coordination_away", detail=why, share_of=self._replica.members)

@@ -39,15 +39,24 @@ class RedisMember:
         name: this member's, unlike any other's.
         secret: 32 bytes that the members have in common.
         clock: of this process.
+        lease: seconds after its last sign of life for which what a member holds counts.
     """
 
     def __init__(
-        self, store: RedisStore, local: Coordination, *, fleet: str, name: str, secret: bytes, clock: Clock
+        self,
+        store: RedisStore,
+        local: Coordination,
+        *,
+        fleet: str,
+        name: str,
+        secret: bytes,
+        clock: Clock,
+        lease: float,
     ) -> None:
         self._store, self._local, self._clock = store, local, clock
         self.group, self.secret = fleet, secret
         self._replica = Replica(name)
-        self._exchange = RedisExchange(store, self._replica, clock)
+        self._exchange = RedisExchange(store, self._replica, clock, lease=lease)
 
     def __repr__(self) -> str:
         return f"RedisMember({self._replica.name})"
@@ -79,8 +88,13 @@ class RedisMember:
 
     @property
     def members(self) -> int:
-        """Worker processes of all routers, when the store last answered."""
+        """Worker processes of all routers, when the store last knew them."""
         return self._replica.members
+
+    @property
+    def rank(self) -> int:
+        """Which of them this is, by name."""
+        return self._replica.rank
 
     @property
     def away(self) -> bool:
@@ -104,6 +118,9 @@ class RedisMember:
         self._replica.asked(scope, name, limit)
 
         def answered(result: Any) -> None:
+            if self._replica.alone:  # the store does not know what the others hold
+                alone()
+                return
             taken, elsewhere = bool(result[0]), int(result[1])
             if taken:
                 self._replica.take(scope, name)
@@ -113,7 +130,7 @@ class RedisMember:
         def alone() -> None:
             taken = self._replica.may_take_alone(scope, name, limit)
             if taken:
-                self._replica.take(scope, name)
+                self.take(scope, name)
             done(taken)
 
         self._exchange.ask(Asked(("claim", scope, name, limit), answered, alone))
@@ -126,10 +143,10 @@ class RedisMember:
             self._replica.asked(Scope.USER, user, concurrent)
 
         def answered(result: Any) -> None:
-            taken, elsewhere, second, rows, settling = result
-            if settling:  # a limit cannot wait for the others to come back
+            if self._replica.alone or self._replica.settling:  # a limit cannot wait for the others to come back
                 alone()
                 return
+            taken, elsewhere, second, rows = result
             if taken:
                 self._replica.take(Scope.USER, user)
                 self._replica.admitted(user, second)
@@ -141,7 +158,7 @@ class RedisMember:
             taken = concurrent is None or self._replica.may_take_alone(Scope.USER, user, concurrent)
             if taken and per_minute is not None:
                 own = self._replica.own_admitted(user, int(self._clock.monotonic() + self._exchange.offset))
-                taken = own < share_of(per_minute, self._replica.members)
+                taken = own < share_of(per_minute, self._replica.members, self._replica.rank)
             if taken:
                 self.take(Scope.USER, user)
                 self.admit(user, self._clock.monotonic())
@@ -232,6 +249,7 @@ class RedisMember:
     async def beat(self, now: float) -> None:
         """Renew the lease and see what the others do; returns at once while the store is away."""
         await self._local.beat(now)
+        self._replica.passed(self._clock.monotonic())
         await self._exchange.look()
 
     def on_change(self, stirred: Callable[[], None]) -> None:

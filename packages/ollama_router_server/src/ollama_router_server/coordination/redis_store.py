@@ -22,8 +22,8 @@ __all__ = ["Answer", "Operation", "RedisStore", "StoreAway"]
 _SCRIPT = resources.files("ollama_router_server.coordination").joinpath("exchange.lua").read_text(encoding="utf-8")
 _PATIENCE_MS = 1500
 """How long the line waits for a member that says nothing."""
-_SETTLE_MS = 1000
-"""How long nothing is granted after the store forgot everything: four beats."""
+_SETTLE_MS = 2000
+"""How long a store that knows nothing waits for the first member that does: within this all have tried to join."""
 _GRACE_ROUNDS = 3
 
 Operation = Sequence[str | float]

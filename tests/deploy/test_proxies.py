@@ -1,4 +1,4 @@
-"""The snippets for nginx and Caddy as they stand in deploy/, in front of a router.
+"""The configs for nginx, Caddy and haproxy as they stand in deploy/, in front of a router.
 
 Streams stream, a client that leaves is seen, uploads pass, and the client's address is what a trusted proxy tells.
 """
@@ -33,7 +33,9 @@ def needs(program: str) -> pytest.MarkDecorator:
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.parametrize("program", [pytest.param(name, marks=needs(name)) for name in ("nginx", "caddy")]),
+    pytest.mark.parametrize(
+        "program", [pytest.param(name, marks=needs(name)) for name in ("nginx", "caddy", "haproxy")]
+    ),
 ]
 
 
@@ -59,12 +61,23 @@ def caddy_text(*, router: int, port: int) -> str:
     return f"{{\n\tadmin off\n\tauto_https off\n}}\n{site}"
 
 
+def haproxy_text(*, router: int, port: int) -> str:
+    """The config without TLS, on loopback ports, with one router."""
+    text = (DEPLOY / "haproxy.cfg").read_text(encoding="utf-8")
+    text = text.replace("bind :443 ssl crt /etc/ssl/llm.example.org.pem", f"bind 127.0.0.1:{port}")
+    lines = [line for line in text.splitlines() if not line.strip().startswith("server ")]
+    return "\n".join([*lines, f"    server one 127.0.0.1:{router}", ""])
+
+
 def command(program: str, folder: Path, *, router: int, port: int) -> list[str]:
     """What starts the proxy, with its config written."""
     path = folder / f"{program}.conf"
     if program == "nginx":
         path.write_text(nginx_text(folder, router=router, port=port), encoding="utf-8")
         return ["nginx", "-p", str(folder), "-c", str(path)]
+    if program == "haproxy":
+        path.write_text(haproxy_text(router=router, port=port), encoding="utf-8")
+        return ["haproxy", "-db", "-f", str(path)]
     path.write_text(caddy_text(router=router, port=port), encoding="utf-8")
     return ["caddy", "run", "--config", str(path), "--adapter", "caddyfile"]
 

@@ -25,7 +25,7 @@ class Recorder:
 
     Paths with a meaning: `/early` answers before the body is read and never ends that answer, `/wait` answers when
     `released` is set, `/large` answers with 4 MiB, `/pieces` in pieces without a length, `/unfinished` likewise but
-    without an end.
+    without an end, `/pause` with its end when `released` is set.
     """
 
     def __init__(self) -> None:
@@ -53,11 +53,13 @@ class Recorder:
         self.headers.append(list(scope["headers"]))
         if path == b"/wait":
             await eventually(self.released.is_set)
-        if path in {b"/pieces", b"/unfinished"}:
+        if path in {b"/pieces", b"/unfinished", b"/pause"}:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             for piece in (b"one ", b"two ", b"three"):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-            if path == b"/pieces":
+            if path == b"/pause":
+                await eventually(self.released.is_set)
+            if path != b"/unfinished":
                 await send({"type": "http.response.body", "body": b""})
             return
         answer = b"x" * 4_194_304 if path == b"/large" else body
@@ -167,6 +169,7 @@ class Front:
     port: int
     app: Recorder
     server: uvicorn.Server
+    bounds: Bounds
 
     def connect(self) -> socket.socket:
         """A new connection that fails a test instead of hanging."""
@@ -193,11 +196,11 @@ def read_to_end(sock: socket.socket) -> bytes:
 @contextlib.contextmanager
 def serve_front(loop: str = "asyncio", *, strict: bool = True, **limits: Any) -> Iterator[Front]:
     """Run uvicorn in a thread with our protocol, or with its own for comparison."""
-    app = Recorder()
+    app, bounds = Recorder(), Bounds(ProtocolLimits(**limits))
     server = uvicorn.Server(
         uvicorn.Config(
             app,
-            http=strict_protocol(Bounds(ProtocolLimits(**limits))) if strict else "httptools",
+            http=strict_protocol(bounds) if strict else "httptools",
             loop=loop,
             lifespan="off",
             log_config=None,
@@ -213,7 +216,7 @@ def serve_front(loop: str = "asyncio", *, strict: bool = True, **limits: Any) ->
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
-            yield Front(listener.getsockname()[1], app, server)
+            yield Front(listener.getsockname()[1], app, server, bounds)
         finally:
             app.released.set()
             server.should_exit = True

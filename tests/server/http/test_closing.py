@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from support.eventually import eventually
-from support.strict_front import connected
+from support.strict_front import connected, read_to_end, serve_front
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -48,3 +49,38 @@ async def test_the_rest_below_the_low_water_mark_is_watched_too() -> None:
     protocol.resume_writing()
     await eventually(lambda: transport.aborted)
     protocol.connection_lost(None)
+
+
+@pytest.mark.parametrize("also_shut_down", [False, True])
+def test_no_client_is_sending_while_a_retiring_server_closes(*, also_shut_down: bool) -> None:
+    """An answer that began before does not say that it is the last, so it is not: the next one is, and says so."""
+    with serve_front() as front, front.connect() as sock:
+        sock.sendall(get(b"/pause"))
+        seen = b""
+        while b"three" not in seen:
+            seen += sock.recv(65536)
+        (connection,) = front.server.server_state.connections
+        front.bounds.retiring = True
+        connection.retire()
+        if also_shut_down:
+            connection.shutdown()
+        front.app.released.set()
+        while not seen.endswith(b"0\r\n\r\n"):
+            seen += sock.recv(65536)
+        sock.sendall(get(b"/next"))
+        last = read_to_end(sock)
+    assert b"connection: close" not in seen
+    assert last.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in last
+
+
+def test_an_answer_that_begins_while_a_server_retires_is_the_last() -> None:
+    """It says so, and the connection ends."""
+    with serve_front() as front, front.connect() as sock:
+        sock.sendall(get(b"/wait"))
+        wait_until(lambda: bool(front.app.seen), "the request is under way")
+        (connection,) = front.server.server_state.connections
+        front.bounds.retiring = True
+        connection.retire()
+        front.app.released.set()
+        assert b"connection: close" in read_to_end(sock)

@@ -116,16 +116,24 @@ class StrictProtocol(asyncio.Protocol):
             self._stall.start_if_idle()  # the rest below the low-water mark has to be taken, too
 
     def shutdown(self) -> None:
-        """The server stops: close, after the answer that is under way if there is one; called by uvicorn's server."""
+        """The server stops: close, after the answer that is under way if there is one; called by uvicorn's server.
+
+        After retiring, what is still open waits for its client's last request, for the time of a keep-alive.
+        """
         cycle = self._cycle
-        if cycle is None or cycle.response_complete:
+        if self._bounds.retiring:
+            self.retire()
+        elif cycle is None or cycle.response_complete:
             self.close()
         else:
             cycle.keep_alive = False
 
     def retire(self) -> None:
-        """Another process takes new connections: the answer under way, or the next one, is the last on this one."""
-        if self._cycle is not None and not self._cycle.response_complete:
+        """Others take new connections: the answer under way is the last on this one, or the next if this has begun.
+
+        A client that was not told could be sending its next request while the connection is closed.
+        """
+        if self._cycle is not None and not self._cycle.response_started:
             self._cycle.keep_alive = False
 
     def data_received(self, data: bytes) -> None:

@@ -59,10 +59,14 @@ class RouterServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let requests end, for as long as the grace period lasts; end what is left, before uvicorn gives up on it."""
+        keep_alive, lame_duck = self.config.timeout_keep_alive, self._services.config.limits.lame_duck
         if self._bounds.retiring:
-            await self._retire(sockets or ())
-        elif self._services.config.limits.lame_duck:
-            await self._last_call(self._services.config.limits.lame_duck)
+            await self._retire(sockets or (), keep_alive)
+        elif lame_duck:
+            await self._last_call(lame_duck)
+            await self._retire(sockets or (), keep_alive - lame_duck)
+        if self._asked_twice:
+            self._bounds.retiring = False  # idle connections are closed at once
         ending = asyncio.create_task(self._end_after(self._services.config.limits.shutdown_grace))
         try:
             await super().shutdown(sockets)
@@ -72,17 +76,22 @@ class RouterServer(uvicorn.Server):
     async def _last_call(self, seconds: float) -> None:
         """Go on for a while, with `/readyz` at 503, until whoever sends connections here has noticed."""
         self._bounds.retiring = True
+        self._tell_clients()
         await self._until(lambda: False, seconds)
 
-    async def _retire(self, sockets: Iterable[socket.socket]) -> None:
+    async def _retire(self, sockets: Iterable[socket.socket], seconds: float) -> None:
         """Take no new connections; idle ones may still bring a request, as their clients do not know yet."""
         for server in self.servers:
             server.close()
         for sock in sockets:
             sock.close()
+        self._tell_clients()
+        await self._until(lambda: not self.server_state.connections, seconds)
+
+    def _tell_clients(self) -> None:
+        """Have the next answer on each connection say that it is the last."""
         for connection in tuple(self.server_state.connections):
             cast("StrictProtocol", connection).retire()
-        await self._until(lambda: not self.server_state.connections, self.config.timeout_keep_alive)
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> None:
         """Wait, but not once somebody has asked twice; uvicorn's flags tell nobody that they changed."""

@@ -90,13 +90,25 @@ def tests(session: nox.Session, resolution: str) -> None:
     """All fast tests but those of `docs`, with the newest and with the oldest versions that the packages allow.
 
     With the oldest ones each test of the relay runs in every way that an exchange can be run, with the newest in one of
-    them; the files in deploy/ and the benchmarks, which do not depend on versions, are left to the newest.
+    them; the files in deploy/ and the benchmarks, which do not depend on versions, are left to the newest, and the
+    cluster to a session of its own.
     """
     newest(session, resolution)
     oldest = resolution == "lowest-direct"
-    chosen = [f"--exchange-modes={'all' if oldest else 'one'}", "--ignore=tests/docs"]
+    chosen = [
+        f"--exchange-modes={'all' if oldest else 'one'}",
+        "--ignore=tests/docs",
+        "--ignore=tests/benchmarks/test_cluster.py",
+    ]
     chosen += ["--ignore=tests/deploy", "--ignore=tests/benchmarks"] if oldest else []
     session.run("pytest", "-m", "not e2e", *chosen, *PARALLEL, *ONCE_MORE, *session.posargs)
+
+
+@nox.session(default=False)
+def cluster(session: nox.Session) -> None:
+    """Three routers, PostgreSQL, Redis and haproxy, and what happens to them: `benchmarks/cluster.py` in short."""
+    newest(session)
+    session.run("pytest", "tests/benchmarks/test_cluster.py", *ONCE_MORE, *session.posargs)
 
 
 @nox.session

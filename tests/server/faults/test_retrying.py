@@ -40,18 +40,19 @@ async def ask_often(router: RunningRouter, count: int, **body: object) -> list[h
         return list(await asyncio.gather(*(ask(client) for _ in range(count))))
 
 
-@pytest.mark.parametrize(("ends_runs", "most"), [(True, 1000 + 10), (False, 500)])
+@pytest.mark.parametrize(("ends_runs", "most"), [(True, 1000), (False, 500)])
 async def test_a_request_is_delivered_to_a_server_once(tmp_path: Path, ends_runs: bool, most: int) -> None:
     """500 requests, each reset after it was read: one delivery to each of two servers, where runs end with connections.
 
-    Ten more may have met a kept connection. Where a server finishes what it began there are 500 deliveries in all.
+    One that met a connection kept from a health check goes there on a fresh one, too. Where a server finishes what it
+    began there are 500 deliveries in all.
     """
     delivered = 0
 
     async def resets(peer: Peer, head: bytes) -> bool:
         nonlocal delivered
-        await peer.body(length_of(head))
-        delivered += 1
+        body = await peer.body(length_of(head))
+        delivered += not ends_runs or peer.received == head + body
         peer.reset()
         return False
 

@@ -53,8 +53,10 @@ def test_a_token_file_that_is_not_there_is_named(cli):
 
 
 def test_it_imports_nothing_that_it_does_not_need():
-    """No database, no config, no translation: it listens within half a second, where those took one more."""
-    heavy = ("sqlalchemy", "pydantic", "falcon", "ollama_router_core.translate", "ollama_router_core.config.settings")
+    """No database, no config, no log, no routing: it listens within half a second, where those took one more."""
+    heavy = ("sqlalchemy", "pydantic", "falcon", "structlog", "httpx", "jinja2", "ollama_router_core.translate",
+             "ollama_router_core.config", "ollama_router_core.fleet", "ollama_router_core.routing",
+             "ollama_router_server.http.strict", "ollama_router_server.telemetry")  # fmt: skip
     code = f"import sys, ollama_router_cli.commands.connect; print([one for one in {heavy} if one in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -20,7 +20,8 @@ from ollama_router_core.config import load_config
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.testing import OllamaSimulator
 from ollama_router_server.app import create_app
-from ollama_router_server.http import Bounds, ProtocolLimits, strict_protocol
+from ollama_router_server.http.limits import Bounds, ProtocolLimits
+from ollama_router_server.http.strict import strict_protocol
 from ollama_router_server.process.listening import listen
 from ollama_router_server.services import Services
 from ollama_router_server.storage.database import Database

@@ -8,6 +8,7 @@ from ollama_router_core.config.settings import ModelSettings, Server
 from ollama_router_core.errors import ModelTooLarge
 from ollama_router_core.fleet.capacity import Capacity
 from ollama_router_core.fleet.memory import automatic_contexts, estimate_memory, free_of_each, gpus_for, share_on_cpu
+from ollama_router_core.fleet.observations import observe_ps
 from ollama_router_core.fleet.snapshot import LoadedModel, ModelWeight, ServerFacts
 from ollama_router_core.fleet.speeds import Sample, SpeedBook
 from ollama_router_core.routing.candidates import PARTLY, kind_of, make_candidate
@@ -149,9 +150,18 @@ class TestLargerThanTheGpus:
         (verdict,) = decide(self.REQUEST, fleet, config, now=0.0).verdicts
         assert "of the model would run on the CPU" in verdict.text
 
-    def test_what_it_took_in_all_is_measured(self) -> None:
-        """So that it is not taken for one that fits, once it is gone."""
-        held = partly(45 * GIB, 22 * GIB)
-        facts = make_facts("a", ON_DISK, (held,), measured={(held.name, 4096): held.size})
-        found = estimate_memory(held.name, facts, make_fleet(facts), ModelSettings(), num_ctx=4096)
-        assert found.size == 45 * GIB
+    def test_what_was_partly_on_the_cpu_is_expected_to_be_so_again(self) -> None:
+        """Also once it is gone, though it took no more video memory than there is; until it is seen to be whole."""
+        listed = b'{"models": [{"name": "llama3.3:70b", "size": %d, "size_vram": %d, "context_length": 4096, "digest": "x"}]}'
+        facts = make_facts("a", ON_DISK)
+        config = make_config({"a": {**self.SMALL, "system_memory_gb": 64.0}})
+        shares = []
+        for body in (
+            listed % (44 * GIB, 22 * GIB),
+            b'{"models": []}',
+            listed % (22 * GIB, 22 * GIB),
+            b'{"models": []}',
+        ):
+            facts = observe_ps(facts, body, now=1.0, wall=0.0)
+            shares.append(make_candidate("a", kind_of(self.REQUEST), make_fleet(facts), config).weight.on_cpu)
+        assert shares == [0.5, 0.5, 0.0, 0.0]

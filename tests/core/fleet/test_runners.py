@@ -81,7 +81,7 @@ def test_the_context_that_ollama_chooses_is_learned() -> None:
     listed = b'{"models": [{"name": "llama3.1:8b", "size": 9, "size_vram": 8, "context_length": 32768, "digest": "x"}]}'
     facts = observe_ps(facts, listed, now=2.0, wall=0.0)
     assert facts.automatic == {BASE: 32_768}
-    assert facts.measured == {(BASE, 32_768): 9, (BASE, None): 9}
+    assert facts.measured == {(BASE, 32_768): 8, (BASE, None): 8}
     loaded = row(context=8192)
     assert misfit(facts, BASE, loaded, Load()) == "32768"
     assert misfit(facts, BASE, row(context=32_768, automatic=False), Load()) is None

@@ -17,6 +17,7 @@ from ollama_router_core.api.endpoints import parse_version
 from ollama_router_core.api.model_names import CanonicalName, canonical_name, is_converted_copy
 from ollama_router_core.errors import UpstreamProtocolError
 from ollama_router_core.fleet.capacity import HeldModel
+from ollama_router_core.fleet.memory import share_on_cpu
 from ollama_router_core.fleet.runners import Load, explicit_context, misfit, runner_of
 from ollama_router_core.fleet.snapshot import EMPTY, InstalledModel, LoadedModel, ModelFacts, ServerFacts
 from ollama_router_core.responses.server_documents import is_version, read_document, read_rows
@@ -119,6 +120,7 @@ def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float, aske
         noted=MappingProxyType(newer) if newer else EMPTY,
         automatic=facts.automatic if automatic == facts.automatic else MappingProxyType(automatic),
         measured=_measured(facts, reported),
+        on_cpu=_on_cpu(facts, reported),
         capacity=facts.capacity.observe(_held(facts, before), _held(facts, reported), now),
     )
     return _without_loads(seen, loaded)
@@ -131,7 +133,7 @@ def _measured(
 
     A model of the MLX runner takes more with use: of its sizes the largest is kept.
     """
-    new = {(name, length): row.size for name, row in loaded.items() for length in (row.context_length, None)}
+    new = {(name, length): row.held for name, row in loaded.items() for length in (row.context_length, None)}
     installed = facts.installed
     for key, size in tuple(new.items()):
         if installed is not None and key[0] in installed and installed[key[0]].format == "safetensors":
@@ -140,6 +142,15 @@ def _measured(
         return facts.measured
     kept = {key: size for key, size in facts.measured.items() if installed is None or key[0] in installed}
     return MappingProxyType({**kept, **new})
+
+
+def _on_cpu(facts: ServerFacts, loaded: Mapping[CanonicalName, LoadedModel]) -> Mapping[CanonicalName, float]:
+    """The models that are known to be partly on the CPU, with their shares; one that is whole now is none of them."""
+    shares = {name: share for name, row in loaded.items() if (share := share_on_cpu(facts, row))}
+    kept = {
+        name: share for name, share in facts.on_cpu.items() if name not in loaded and name in (facts.installed or ())
+    }
+    return MappingProxyType({**kept, **shares}) if kept or shares else EMPTY
 
 
 def _held(facts: ServerFacts, loaded: Mapping[CanonicalName, LoadedModel]) -> dict[CanonicalName, HeldModel]:

@@ -120,6 +120,8 @@ class ServerFacts:
     `loading` maps a model to when its load was first seen by our own traffic, `loading_at` to the context that was
     asked for with that load, if one was, and to 0 if Ollama chooses anew. `measured` keeps what models took when
     `/api/ps` last listed them, by model and context length. `automatic` keeps the contexts that Ollama chose by itself.
+    `on_cpu` keeps the shares of models that lay beside the GPUs, in the machine's own memory, when `/api/ps` last listed
+    them.
     `outdated` are runners of names whose newer files have a runner too: they only hold memory. `missing_routes` are
     paths that this version of the server answered as unknown.
     `capacity` is what its memory was seen to hold. `noted` maps a model to when a request of ours showed that it had
@@ -139,6 +141,7 @@ class ServerFacts:
     loading: Mapping[CanonicalName, float] = field(default_factory=lambda: EMPTY)
     loading_at: Mapping[CanonicalName, int] = field(default_factory=lambda: EMPTY)
     measured: Mapping[tuple[CanonicalName, int | None], int] = field(default_factory=lambda: EMPTY)
+    on_cpu: Mapping[CanonicalName, float] = field(default_factory=lambda: EMPTY)
     capacity: Capacity = field(default_factory=Capacity)
     automatic: Mapping[CanonicalName, int] = field(default_factory=lambda: EMPTY)
     outdated: tuple[LoadedModel, ...] = ()

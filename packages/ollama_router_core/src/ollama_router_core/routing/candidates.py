@@ -157,7 +157,7 @@ def make_candidate(
     free = room.limit - held if room.is_known else None
     installed = None if kind.model is None else known_model(kind.model, facts, snapshot.servers.values())
     warmth, reason = _warmth(kind, facts, server, loaded, fits=fits, free=free, gpus=_spread(size, server, beside))
-    on_cpu = share_on_cpu(facts, loaded) if warmth == WARM else _share_beyond(size, vram)
+    on_cpu = share_on_cpu(facts, loaded) if loaded is not None else _foreseen_on_cpu(kind, facts, size, vram)
     return Candidate(
         name=name,
         model=kind.model,
@@ -175,7 +175,7 @@ def make_candidate(
         size=size,
         others=others,
         room=room,
-        health_tier=_health_tier(kind, facts, config, partly=on_cpu > 0 and warmth != WARM),
+        health_tier=_health_tier(kind, facts, config, partly=_is_partly(server, on_cpu, warmth)),
         victims=_victims(others, room, size),
         index=index,
         salt=zlib.crc32(name.encode()),
@@ -195,8 +195,15 @@ def _spread(size: int, server: Server, beside: Sequence[int]) -> int:
     return gpus_for(size, free_of_each(sizes, beside)) if len(sizes) > 1 else 1
 
 
-def _share_beyond(size: int, vram: int | None) -> float:
-    return 0.0 if vram is None or size <= vram else 1.0 - vram / size
+def _foreseen_on_cpu(kind: RequestKind, facts: ServerFacts, size: int, vram: int | None) -> float:
+    """The share that was on the CPU when the model was there last, else what goes beyond the GPUs."""
+    beyond = 0.0 if vram is None or size <= vram else 1.0 - vram / size
+    return beyond if kind.model is None else max(beyond, facts.on_cpu.get(kind.model, 0.0))
+
+
+def _is_partly(server: Server, on_cpu: float, warmth: int) -> bool:
+    """Whether it is a server for models that its GPUs hold only in part, and this would be loaded as one of them."""
+    return on_cpu > 0 and warmth != WARM and server.system_memory_gb > 0
 
 
 def _health_tier(kind: RequestKind, facts: ServerFacts, config: Config, *, partly: bool) -> int:

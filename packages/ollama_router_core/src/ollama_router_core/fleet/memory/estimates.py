@@ -105,9 +105,9 @@ def estimate_memory(
 
     `num_ctx` is the requested context in tokens, `host` the server's settings: its default context, slots, type of
     KV cache, overhead and GPUs, over which a model is split that no single one holds `beside` others of so many
-    bytes. Measured is what `/api/ps` said that a model took, all in all. A request without a model gets the default, as
-    in the original. All sizes are bytes; `MemorySource` has the order of trust, `memory.formulas` the formulas with
-    their sources.
+    bytes. Measured is what `/api/ps` said that a model took of video memory, or of the machine's where it took none. A
+    request without a model gets the default, as in the original. All sizes are bytes; `MemorySource` has the order of
+    trust, `memory.formulas` the formulas with their sources.
     """
     if model is None:
         return _single(MemorySource.DEFAULT, round(settings.default_memory_gb * GIB))
@@ -228,7 +228,7 @@ def measured_memory(server: ServerFacts, model: CanonicalName, context: int | No
         return earlier
     installed = server.installed.get(model) if server.installed else None
     grows = installed is not None and installed.format == "safetensors"
-    return max(loaded.size, earlier or 0) if grows else loaded.size
+    return max(loaded.held, earlier or 0) if grows else loaded.held
 
 
 def _corrected(
@@ -241,7 +241,7 @@ def _corrected(
         return None
     text = f"KV at {wanted} instead of {loaded.context_length} tokens"
     terms = (
-        MemoryTerm(name="measured", size=loaded.size, source=str(MemorySource.MEASURED)),
+        MemoryTerm(name="measured", size=loaded.held, source=str(MemorySource.MEASURED)),
         MemoryTerm(name=text, size=now - then, source=str(MemorySource.SHOW)),
     )
     return MemoryEstimate(source=MemorySource.MEASURED, terms=terms)

@@ -39,7 +39,7 @@ def free_of_each(gpus: Sequence[int], held: Iterable[int]) -> tuple[int, ...]:
 
 def share_on_cpu(facts: ServerFacts, loaded: LoadedModel | None) -> float:
     """Return the share of a loaded model that is not in video memory; 0 on a server that was never seen to have any."""
-    if loaded is None or loaded.size <= 0 or not facts.capacity.most:
+    if loaded is None or loaded.size <= 0 or not (loaded.size_vram or facts.capacity.most):
         return 0.0
     share = 1.0 - loaded.size_vram / loaded.size
     return share if share >= _LEAST_ON_CPU else 0.0

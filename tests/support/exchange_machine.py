@@ -17,7 +17,7 @@ from ollama_router_core.config.settings import Config
 from ollama_router_core.exchange.actions import Action, Admit, Outgoing
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
-from ollama_router_core.exchange.events import Arrival, Caller, Headers, Piece
+from ollama_router_core.exchange.events import Arrival, Caller, Headers, Piece, Queued
 from ollama_router_core.exchange.machine import Exchange
 from ollama_router_core.fleet.health import BreakerPermit
 from ollama_router_core.fleet.observations import observe_ps, observe_tags
@@ -218,6 +218,12 @@ class FakeSlot:
         self.permits: list[BreakerPermit] = []
         self._stage = stage
 
+    def move(self, server: str) -> Queued | None:
+        """Go to a server, or wait for it if the stage wants that."""
+        waits = server != self.server and self._stage.moves_wait()
+        self.server = server
+        return Queued(None, 0.0, self, self.close) if waits else None
+
     def permit(self, server: str) -> BreakerPermit | None:
         """Leave to send."""
         model = self.decision.request.model
@@ -255,6 +261,7 @@ class Stage:
         self.upstreams: list[FakeUpstream] = []
         self.records: list[RequestRecord] = []
         self.in_flight = 1
+        self.moves_wait: Callable[[], bool] = lambda: False
         self.environment = Environment(
             config=self.config,
             destinations=build_destinations(

@@ -118,6 +118,7 @@ def test_a_slot_moves_with_its_request(clock: Clock) -> None:
     controller = _controller(clock)
     slot = _slot(controller.admit(CHAT, _nothing))
     assert slot.permit("a") is not None
+    assert slot.move("b") is None
     assert slot.permit("b") is not None
     assert slot.server == "b"
     assert controller.fleet.snapshot.in_flight == {"a": 0, "b": 1}
@@ -237,3 +238,56 @@ def test_a_client_that_leaves_while_its_slot_is_asked_for_holds_nothing(
         controller.leave(_waiter(controller.admit(CHAT, _nothing)))
         claims.answer(granted=granted)
         assert (controller.waiting, sum(controller.fleet.snapshot.in_flight.values())) == (0, 0)
+
+
+def _moving(controller: AdmissionController, claims: Claims) -> tuple[ServerSlot, str, Waiter]:
+    """A slot on one server, the other one, and the request's wait for a slot there."""
+    waiter = _waiter(controller.admit(CHAT, _nothing))
+    claims.answer(granted=True)
+    slot = _slot(controller.outcome(waiter))
+    other = "b" if slot.server == "a" else "a"
+    return slot, other, _waiter(slot.move(other))
+
+
+def test_a_retry_on_another_server_is_counted_by_a_claim_of_its_own(
+    shared: tuple[AdmissionController, Claims],
+) -> None:
+    """Granted, the slot is there; its permit is the other server's."""
+    controller, claims = shared
+    slot, other, moving = _moving(controller, claims)
+    assert controller.outcome(moving) is None
+    claims.answer(granted=True)
+    assert controller.outcome(moving) is slot
+    permit = slot.permit(other)
+    assert permit is not None
+    assert (slot.server, permit.server) == (other, other)
+    assert {name: count for name, count in controller.fleet.snapshot.in_flight.items() if count} == {other: 1}
+
+
+def test_a_retry_waits_for_a_slot_of_the_next_server(shared: tuple[AdmissionController, Claims], clock: Clock) -> None:
+    """It asks again with each look, and is told after ten seconds that there is none, also with an empty queue."""
+    controller, claims = shared
+    slot, other, moving = _moving(controller, claims)
+    claims.answer(granted=False)
+    assert (controller.outcome(moving), controller.waiting) == (None, 0)
+    assert controller.next_look() is not None
+    clock.now += 10.0
+    controller.look()
+    claims.answer(granted=False)
+    assert isinstance(controller.outcome(moving), Refused)
+    assert controller.next_look() is None
+    assert slot.server != other
+    slot.close()
+    assert not any(controller.fleet.snapshot.in_flight.values())
+
+
+def test_a_client_that_leaves_while_its_retry_is_asked_for_holds_nothing(
+    shared: tuple[AdmissionController, Claims],
+) -> None:
+    """A slot that is granted then is given back."""
+    controller, claims = shared
+    slot, _, moving = _moving(controller, claims)
+    controller.leave(moving)
+    slot.close()
+    claims.answer(granted=True)
+    assert not any(controller.fleet.snapshot.in_flight.values())

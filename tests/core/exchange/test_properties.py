@@ -45,7 +45,7 @@ from ollama_router_core.exchange.actions import (
 )
 from ollama_router_core.exchange.events import Arrival, ClientLeft, Piece, Queued, Refused, Revoked, Shutdown
 from ollama_router_core.exchange.machine import Exchange
-from support.exchange_machine import FakeCaller, FakeReservation, FakeUpstream, Stage, chat
+from support.exchange_machine import FakeCaller, FakeReservation, FakeSlot, FakeUpstream, Stage, chat
 
 REQUESTS = (
     ("POST", "/api/chat", chat()),
@@ -86,6 +86,7 @@ class Driver:
 
     def __init__(self, stage: Stage, draw: Any) -> None:
         self.stage = stage
+        stage.moves_wait = lambda: bool(self.draw(st.booleans()))
         self.draw = draw
         self.records = 0
         self.waiting = 0
@@ -170,7 +171,10 @@ class Driver:
 
     def _slot(self, action: Admit | AwaitSlot) -> Any:
         if isinstance(action, AwaitSlot):
-            action = action.queued.waiting  # type: ignore[assignment]
+            waiting = action.queued.waiting
+            if isinstance(waiting, FakeSlot):
+                return Refused(NoServerFits("full")) if self.draw(st.booleans()) else waiting
+            action = waiting  # type: ignore[assignment]
             self.waiting -= 1
         assert isinstance(action, Admit)
         chance = self.draw(st.integers(0, 9))

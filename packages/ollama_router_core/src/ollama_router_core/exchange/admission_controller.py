@@ -31,6 +31,8 @@ _WHILE_TROUBLED = 0.5
 """Seconds between looks at the queue while some server is out: its time may be up."""
 _WHILE_SHARED = 0.05
 """The same while other workers may free a server; what this one frees is seen at once."""
+_LONGEST_MOVE = 10.0
+"""Seconds that a request which a server could not take waits for a slot of the next; as long as connecting may take."""
 _UNSEEN = FleetSnapshot()
 
 
@@ -75,7 +77,7 @@ class SlotClaims(Protocol):
 class ServerSlot:
     """A request's slot on a server of its decision, until `close`. `unload` is what has to be unloaded there before."""
 
-    __slots__ = ("_admission", "_closed", "_first", "_retries", "decision", "number", "server", "unload")
+    __slots__ = ("_admission", "_closed", "_first", "_retries", "_wake", "decision", "number", "server", "unload")
 
     def __init__(
         self,
@@ -85,8 +87,10 @@ class ServerSlot:
         *,
         unload: tuple[CanonicalName, ...] = (),
         begun: bool = False,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._admission = admission
+        self._wake = wake
         self._closed = False
         self._retries = 0
         self.number = number
@@ -101,13 +105,22 @@ class ServerSlot:
             self.server, forced=forced, model=decision.request.model
         )
 
+    def move(self, server: str) -> Queued | None:
+        """Move the slot to a server of the ranking; what to wait for where other routers have to be asked first."""
+        return None if server == self.server else self._admission.move(self, server, self._wake)
+
+    def moved(self, server: str) -> None:
+        """Be on another server from now on."""
+        self.server = server
+        if self._first is not None:
+            self._first.left()
+            self._first = None
+
     def permit(self, server: str) -> BreakerPermit | None:
-        """Move the slot to a server of the ranking; None while that server is suspended."""
-        if server == self.server and self._first is not None:
+        """Return the right to send one request to the slot's server; None while that server is suspended."""
+        if self._first is not None:
             permit, self._first = self._first, None
             return permit
-        if server != self.server:
-            self._admission.moved(self, server)
         return self._admission.fleet.permit(server, model=self.decision.request.model)
 
     def may_retry(self, server: str) -> bool:
@@ -151,6 +164,16 @@ class Waiter:
     claims: bool = False
 
 
+@dataclass(slots=True, eq=False)
+class _Move:
+    """A slot that is to go to another server, by a claim of its own; `asked` while that is not answered."""
+
+    slot: ServerSlot
+    server: str
+    until: float
+    asked: bool = False
+
+
 class AdmissionController:
     """Every request that wants a server, in one queue. Not for two threads at once.
 
@@ -182,6 +205,7 @@ class AdmissionController:
         self._open: dict[int, ServerSlot] = {}
         self._numbers = itertools.count(1)
         self._waiters: dict[int, Waiter] = {}
+        self._moves: dict[Waiter, _Move] = {}
         self._listeners: list[Callable[[], None]] = []
 
     def reconfigure(self, config: Config) -> None:
@@ -241,7 +265,7 @@ class AdmissionController:
                 self._count()
             return self._arrive(_ticket(asked, number, now), decision, now, wake)
         if not self._counting:
-            return ServerSlot(self, number, decision)
+            return ServerSlot(self, number, decision, wake=wake)
         ticket = _ticket(asked, number, now)
         self._admission.bound(ticket, decision.ranking[0], now)
         return self._go(ticket, decision, (), wake)
@@ -270,7 +294,7 @@ class AdmissionController:
         """A request does not wait any more; a slot that it was given in the same moment goes to the next."""
         if isinstance(waiter.outcome, ServerSlot):
             waiter.outcome.close()
-        elif self._waiters.pop(waiter.number, None) is not None:
+        elif self._moves.pop(waiter, None) is None and self._waiters.pop(waiter.number, None) is not None:
             self._carry_out(self._admission.left(waiter.number, self.fleet.snapshot, self._now()))
 
     def _arrive(
@@ -302,7 +326,8 @@ class AdmissionController:
         if waiter is not None and self._is_shared(dispatch.server):
             self._claim(waiter, dispatch.ticket, decision, dispatch.unload)
             return
-        slot = ServerSlot(self, dispatch.ticket.number, decision, unload=dispatch.unload)
+        wake = None if waiter is None else waiter.wake
+        slot = ServerSlot(self, dispatch.ticket.number, decision, unload=dispatch.unload, wake=wake or _nobody)
         if waiter is None:
             slot.close()
         else:
@@ -324,7 +349,7 @@ class AdmissionController:
     ) -> ServerSlot | Queued:
         """A slot for a request that need not wait, or the wait for it to be granted."""
         if not self._is_shared(decision.ranking[0]):
-            return ServerSlot(self, ticket.number, decision, unload=unload)
+            return ServerSlot(self, ticket.number, decision, unload=unload, wake=wake)
         waiter = Waiter(ticket.number, wake, None)
         self._claim(waiter, ticket, decision, unload)
         return Queued(0, 0.0, waiter, partial(self.leave, waiter))
@@ -352,13 +377,49 @@ class AdmissionController:
                     self._carry_out(self._admission.changed(self._facts(), self._now()))
             elif granted:
                 del self._waiters[ticket.number]
-                waiter.outcome = ServerSlot(self, ticket.number, decision, unload=unload, begun=True)
+                waiter.outcome = ServerSlot(self, ticket.number, decision, unload=unload, begun=True, wake=waiter.wake)
                 waiter.wake()
             else:
                 self._carry_out(self._admission.denied(ticket, self.fleet.snapshot, self._now()))
                 self._tell()
 
         self._claims.claim(server, decision.request.model, limit, done)
+
+    def move(self, slot: ServerSlot, server: str, wake: Callable[[], None]) -> Queued | None:
+        """Forwarding goes on to another server: at once, or when other routers have left it a slot there."""
+        if not self._is_shared(server):
+            self._moved(slot, server)
+            return None
+        waiter = Waiter(slot.number, wake, None)
+        self._moves[waiter] = _Move(slot, server, self._now() + _LONGEST_MOVE)
+        self._ask_for_moves()
+        self._tell()
+        return Queued(None, 0.0, waiter, partial(self.leave, waiter))
+
+    def _ask_for_moves(self) -> None:
+        """Claim the slots that requests want which have lost theirs."""
+        for waiter, move in tuple(self._moves.items()):
+            limit = self._limit(move.server)
+            if self._claims is not None and limit is not None and not move.asked:
+                move.asked = True
+                self._claims.claim(
+                    move.server, move.slot.decision.request.model, limit, partial(self._move_answered, waiter, move)
+                )
+
+    def _move_answered(self, waiter: Waiter, move: _Move, granted: bool) -> None:  # noqa: FBT001 - an answer
+        move.asked = False
+        if waiter not in self._moves:
+            if granted:
+                self.fleet.end(move.server, move.slot.decision.request.model)
+            return
+        if granted:
+            self._moved(move.slot, move.server, begun=True)
+        elif self._now() < move.until:
+            return
+        del self._moves[waiter]
+        full = NoServerFits(f"{move.server} has no slot free", retry_after=5)
+        waiter.outcome = move.slot if granted else Refused(full)
+        waiter.wake()
 
     # --- what a slot reports ------------------------------------------------------------------------------------------
 
@@ -378,12 +439,12 @@ class AdmissionController:
         """Take one of the fleet's retries, if there is one left."""
         return self.fleet.take_retry(self.waiting)
 
-    def moved(self, slot: ServerSlot, server: str) -> None:
-        """Forwarding went on to another server."""
+    def _moved(self, slot: ServerSlot, server: str, *, begun: bool = False) -> None:
         model = slot.decision.request.model
         self.fleet.end(slot.server, model)
-        self.fleet.begin(server, model)
-        slot.server = server
+        if not begun:
+            self.fleet.begin(server, model)
+        slot.moved(server)
         if self._counting:
             self._admission.moved(slot.number, server, self._now())
 
@@ -417,6 +478,8 @@ class AdmissionController:
         """When the queue wants to be looked at, None while nobody waits."""
         now = self._now()
         at = self._admission.next_tick(now)
+        if self._moves:
+            return now + _WHILE_SHARED
         if at is None:
             return None
         if self.fleet.health.troubled:
@@ -427,6 +490,7 @@ class AdmissionController:
 
     def look(self) -> None:
         """Time has passed: some may go, some have waited for too long."""
+        self._ask_for_moves()
         self._carry_out(self._admission.tick(self.fleet.snapshot, self._now()))
         if self.fleet.health.troubled or self.fleet.shares:
             self._carry_out(self._admission.changed(self.fleet.snapshot, self._now()))
@@ -441,6 +505,10 @@ class AdmissionController:
     def _tell(self) -> None:
         for listener in self._listeners:
             listener()
+
+
+def _nobody() -> None:
+    """A request that nobody waits for any more."""
 
 
 def _ticket(asked: Admit, number: int, now: float) -> Ticket:

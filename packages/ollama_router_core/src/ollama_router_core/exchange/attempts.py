@@ -16,12 +16,12 @@ from ollama_router_core.errors import (
     UpstreamProtocolError,
     UpstreamTimeout,
 )
-from ollama_router_core.exchange.actions import Outgoing, Receive, Release, Steps
+from ollama_router_core.exchange.actions import AwaitSlot, Outgoing, Receive, Release, Steps
 from ollama_router_core.exchange.asking import open_upstream
 from ollama_router_core.exchange.computing import computed
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
-from ollama_router_core.exchange.events import Piece, Slot, Upstream
+from ollama_router_core.exchange.events import Piece, Refused, Slot, Upstream
 from ollama_router_core.exchange.feedback import Sent, note_fault, note_finished, note_sent
 from ollama_router_core.exchange.heartbeat import StreamHeartbeat, heartbeat_for
 from ollama_router_core.exchange.redaction import Redactor, redactor_for
@@ -166,6 +166,9 @@ def _try(
     destination: Destination,
     heartbeat: StreamHeartbeat | None,
 ) -> Steps[tuple[Outcome, Answer | None]]:
+    queued = slot.move(destination.name)
+    if queued is not None and isinstance((yield AwaitSlot(queued)), Refused):
+        return Unreachable(ConnectFailed(f"{destination.name} has no slot free"), 0.0), None
     permit = slot.permit(destination.name)
     if permit is None:
         alone = ConnectFailed(f"{destination.name} is suspended after repeated failures")

@@ -143,8 +143,11 @@ class Slot(Protocol):
     def unload(self) -> tuple[CanonicalName, ...]:
         """Models to be unloaded there before."""
 
+    def move(self, server: str) -> Queued | None:
+        """Move the slot to a server of the ranking; what to wait for where other routers have to be asked first."""
+
     def permit(self, server: str) -> BreakerPermit | None:
-        """Move the slot to a server of the ranking; None while that server is suspended."""
+        """Return the right to send one request to the slot's server; None while that server is suspended."""
 
     def may_retry(self, server: str) -> bool:
         """Take one retry from the router's budget, if it has one; a server with a free slot takes it in any case."""

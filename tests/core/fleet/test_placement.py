@@ -152,7 +152,7 @@ class TestLargerThanTheGpus:
 
     def test_what_was_partly_on_the_cpu_is_expected_to_be_so_again(self) -> None:
         """Also once it is gone, though it took no more video memory than there is; until it is seen to be whole."""
-        listed = b'{"models": [{"name": "llama3.3:70b", "size": %d, "size_vram": %d, "context_length": 4096, "digest": "x"}]}'
+        listed = b'{"models": [{"name": "llama3.3:70b", "size": %d, "size_vram": %d, "context_length": 4096}]}'
         facts = make_facts("a", ON_DISK)
         config = make_config({"a": {**self.SMALL, "system_memory_gb": 64.0}})
         shares = []

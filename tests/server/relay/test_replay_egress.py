@@ -351,6 +351,34 @@ async def test_a_token_in_the_path_works_when_a_setting_allows_it_and_is_nowhere
     assert token not in told
 
 
+LAUNCHED = {
+    "claude": ("/v1/messages", {"authorization": "Bearer ollama", "x-api-key": ""}),
+    "codex": ("/v1/responses", {"authorization": "Bearer ollama"}),
+    "copilot": ("/v1/responses", {}),
+    "droid": ("/v1/chat/completions", {"authorization": "Bearer ollama"}),
+    "opencode": ("/v1/chat/completions", {}),
+    "cline": ("/api/chat", {}),
+    "openclaw": ("/api/chat", {"authorization": "Bearer ollama-local"}),
+}
+"""What tools send that `ollama launch` starts: the route, and the fixed words for want of a key. Source: cmd/launch."""
+
+
+async def test_tools_that_ollama_launch_starts_need_nothing_but_the_token_in_the_path(tmp_path: Path) -> None:
+    """Each is answered under its own route and with its own words for a key."""
+    async with (
+        OllamaSimulator(models=[model("llama3.1:8b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}, token_in_path=True) as router,
+        router.client("") as client,
+    ):
+        said = [{"role": "user", "content": "hi"}]
+        body = {"model": CHAT["model"], "messages": said, "input": "hi", "max_tokens": 8, "stream": False}
+        answers = {
+            tool: (await client.post(f"/t/{router.token}{path}", json=body, headers=headers)).status_code
+            for tool, (path, headers) in LAUNCHED.items()
+        }
+    assert answers == dict.fromkeys(LAUNCHED, 200)
+
+
 async def test_a_tool_s_placeholder_is_no_second_credential(tmp_path: Path) -> None:
     """Tools for a local Ollama send a fixed word for a key: beside a token in the path it counts as none."""
     words = ({"authorization": "Bearer ollama"}, {"x-api-key": "ollama-local"}, {"Authorization": "bearer ollama"})

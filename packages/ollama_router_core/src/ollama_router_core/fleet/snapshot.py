@@ -120,8 +120,8 @@ class ServerFacts:
     `loading` maps a model to when its load was first seen by our own traffic, `loading_at` to the context that was
     asked for with that load, if one was, and to 0 if Ollama chooses anew. `measured` keeps what models took when
     `/api/ps` last listed them, by model and context length. `automatic` keeps the contexts that Ollama chose by itself.
-    `on_cpu` keeps the shares of models that lay beside the GPUs, in the machine's own memory, when `/api/ps` last listed
-    them.
+    `on_cpu` keeps the shares of models that lay in the machine's own memory, beside its GPUs, when `/api/ps` last
+    listed them.
     `outdated` are runners of names whose newer files have a runner too: they only hold memory. `missing_routes` are
     paths that this version of the server answered as unknown.
     `capacity` is what its memory was seen to hold. `noted` maps a model to when a request of ours showed that it had

@@ -170,3 +170,20 @@ def test_an_answer_of_more_values_than_a_model_writes_is_not_translated() -> Non
     message = {"role": "assistant", "content": "", "logprobs": [0] * 300_001}
     with pytest.raises(UntranslatableReply, match="the answer has more than 300,000 values"):
         _translated("/api/chat", "/v1/chat/completions", {"choices": [{"message": message}]})
+
+
+def test_trace_context_is_kept_from_hosts_where_the_setting_says_so() -> None:
+    """The client's and our own; servers get it, and with the default so do hosts."""
+    context = ((b"traceparent", b"00-1"), (b"tracestate", b"a=1"))
+    host = ExternalHost(host="paid", models={"gpt-4": HostedModel(name="theirs")})
+
+    def names(name: str, *, to_hosts: bool) -> set[bytes]:
+        traces = Config.model_validate({"traces": {"to_hosts": to_hosts}}).traces
+        config = Config(servers={"box": Server(host="box")}, external_hosts={"paid": host}, traces=traces)
+        place = build_destinations(config, {}, lambda path: path, shipped_profiles())[name]
+        return {field for field, _ in request_fields([*context], place, "id", own=context[:1])}
+
+    both = {name for name, _ in context}
+    assert both <= names("box", to_hosts=False)
+    assert not both & names("paid", to_hosts=False)
+    assert both <= names("paid", to_hosts=True)

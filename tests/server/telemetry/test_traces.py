@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -88,6 +89,25 @@ async def test_a_request_is_a_tree_from_the_client_to_the_server(spans: Spans, t
     assert facts["orouter.server"] == "one"
     for span in (queue, attempt):
         assert (request.start_time or 0) <= (span.start_time or 0) <= (span.end_time or 0) <= (request.end_time or 0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_attempt_tells_when_the_server_loaded_read_and_wrote(
+    spans: Spans, tmp_path: Path, stream: bool
+) -> None:
+    """As events in this order within the attempt, with the durations of the server's own answer."""
+    async with a_router(tmp_path) as (router, _), router.client() as alice:
+        text = (await alice.post("/api/chat", json={**CHAT, "stream": stream})).text
+        attempt = (await spans.of("POST /api/chat"))["attempt one"]
+    told = json.loads(text.splitlines()[-1])
+    phases = {event.name: event for event in attempt.events if event.name != "head"}
+    assert list(phases) == ["load", "prefill", "decode"]
+    durations = [dict(event.attributes or {})["orouter.duration_ms"] for event in phases.values()]
+    names = ("load_duration", "prompt_eval_duration", "eval_duration")
+    assert durations == pytest.approx([told[name] / 1e6 for name in names])
+    moments = [event.timestamp for event in phases.values()]
+    assert moments == sorted(moments)
+    assert moments[-1] <= (attempt.end_time or 0)
 
 
 async def test_each_server_that_was_tried_has_a_span(spans: Spans, tmp_path: Path) -> None:

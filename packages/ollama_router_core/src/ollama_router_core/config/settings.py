@@ -255,6 +255,11 @@ class Traces(Section):
     sample: Annotated[float, Field(ge=0, le=1)] = Field(
         default=1.0, description="Share of requests to trace, of those whose client has not decided in `traceparent`."
     )
+    to_hosts: bool = Field(
+        default=True,
+        description="false keeps `traceparent` and `tracestate`, ours and clients', from external hosts; servers get"
+        " them. It holds without `enabled`, too.",
+    )
 
 
 class CoordinationSettings(Section):

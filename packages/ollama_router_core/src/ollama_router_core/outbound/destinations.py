@@ -43,7 +43,8 @@ class Destination:
     host's models by canonical name. `base_url` is scheme, host and port, without a path; the port is always written.
     `secrets` are what the place must not echo: values of `credential`, without what is written around a key. `ca_file`
     names the authority of its certificate, None for the system's. `profile` is what is known of an external host,
-    `traits` what of it holds for all models and routes; `learns` says that what it refuses may be left out.
+    `traits` what of it holds for all models and routes; `learns` says that what it refuses may be left out. One that is
+    not `traced` gets no trace context.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Destination:
     models: Mapping[CanonicalName, HostedModel] = field(default_factory=dict)
     profile: Profile = field(default=_NOTHING_KNOWN, repr=False)
     learns: bool = False
+    traced: bool = True
     traits: HostTraits = field(init=False)
     base_url: str = field(init=False, repr=False)
     secrets: tuple[bytes, ...] = field(init=False, repr=False)
@@ -184,6 +186,7 @@ def _external(
         models={canonical_name(model): details for model, details in host.models.items()},
         profile=profile_of(name, host, profiles),
         learns=host.learn_unsupported,
+        traced=config.traces.to_hosts,
     )
 
 

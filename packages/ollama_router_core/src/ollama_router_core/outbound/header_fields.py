@@ -22,7 +22,8 @@ __all__ = [
     "request_fields",
 ]
 
-_TO_ALL = frozenset({b"accept-language", b"traceparent", b"tracestate", b"user-agent"})
+_TRACE_CONTEXT = frozenset({b"traceparent", b"tracestate"})
+_TO_ALL = _TRACE_CONTEXT | {b"accept-language", b"user-agent"}
 TO_SERVERS = _TO_ALL | {b"accept", b"anthropic-beta", b"anthropic-version", b"content-type", b"openai-beta"}
 """The names of a client's fields that a server of the same API gets, but for those that `Connection` nominates."""
 _OF_THE_BODY = frozenset({b"content-length", b"content-type", b"etag", b"last-modified"})
@@ -71,6 +72,8 @@ def passed_fields(
     nothing along that belongs to the client's dialect.
     """
     allowed = _TO_ALL if translated else TO_SERVERS
+    if not destination.traced:
+        allowed, own = allowed - _TRACE_CONTEXT, tuple(field for field in own if field[0] not in _TRACE_CONTEXT)
     kept: list[tuple[bytes, bytes]] = []
     nominated = _NOBODY
     for field in client:

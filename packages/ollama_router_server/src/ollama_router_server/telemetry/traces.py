@@ -1,4 +1,4 @@
-"""OpenTelemetry traces: a span for each request, one for its time in the queue, one for each attempt.
+"""OpenTelemetry traces: a span for each request, one for its time in the queue, one for each attempt with its phases.
 
 OpenTelemetry is an extra, imported only if the config enables traces. Without it, a client's `traceparent` is
 forwarded unchanged; with it, a server's span is a child of the attempt's. Names and values never contain prompts,
@@ -120,6 +120,7 @@ class RequestTrace:
         self._note_wait(context)
         ended = _nanoseconds(context, now)
         if self._attempt is not None:
+            _add_phases(self._attempt, context, ended)
             self._attempt.end(ended)
         span = self._span
         span.update_name(f"{context.method} {context.endpoint.path if context.endpoint else '(unknown)'}")
@@ -137,6 +138,27 @@ class RequestTrace:
         if context.queue_position is not None:
             span.set_attribute("orouter.queue_position", context.queue_position)
         span.end(_nanoseconds(context, context.decided))
+
+
+def _add_phases(attempt: Span, context: RequestContext, ended: int) -> None:
+    """Tell when the server loaded the model, read the prompt and wrote, by the durations in its answer.
+
+    A stream's first byte is where writing begins; a whole answer comes when it has ended. The times are the router's.
+    """
+    usage = context.usage.usage if context.usage else None
+    if usage is None:
+        return
+    before = (usage.load_duration or 0) + (usage.prompt_eval_duration or 0)
+    writes = usage.eval_duration or 0
+    streamed = context.route is not None and context.route.stream
+    first = _nanoseconds(context, context.first_byte) if streamed and context.first_byte is not None else ended - writes
+    reached = _nanoseconds(context, context.started if context.reached is None else context.reached)
+    begins = max(reached, first - before)
+    phases = {"load": usage.load_duration, "prefill": usage.prompt_eval_duration, "decode": usage.eval_duration}
+    for name, duration in phases.items():
+        if duration:
+            attempt.add_event(name, {"orouter.duration_ms": duration / _NANO * 1000}, timestamp=min(begins, ended))
+            begins += duration
 
 
 def _facts(context: RequestContext) -> dict[str, Any]:

@@ -10,12 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from ollama_router_cli.sources import machine_findings
-from ollama_router_cli.sources.machine_findings import certificate_finding
 from ollama_router_cli.sources.server_findings import clock_difference
+from ollama_router_core.config import Server
 from ollama_router_core.testing import SimulatorThread
+from ollama_router_server.admin.doctor import machine
+from ollama_router_server.admin.doctor.fleet import slots_finding
+from ollama_router_server.admin.doctor.machine import certificate_finding
 from support.certificates import certificate_for_loopback
 from support.orouter import Orouter
+from support.workers import served
 
 MODEL = "llama3.1:8b"
 DAY = 86_400.0
@@ -104,7 +107,7 @@ def test_a_database_that_cannot_be_reached_is_an_error(cli, servers, monkeypatch
 @pytest.mark.parametrize(("free", "severity"), [(10 << 30, "ok"), (2 << 30, "warning"), (1 << 20, "error")])
 def test_a_full_disk_is_foretold(cli, servers, monkeypatch, free, severity):
     """Where the database is."""
-    monkeypatch.setattr(machine_findings.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     assert found(cli("doctor", "--json"), "disk")[0]["severity"] == severity
 
 
@@ -175,3 +178,28 @@ def test_nothing_is_changed(cli, servers, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in Path(tmp_path).rglob("*")}
     cli("doctor")
     assert {path: path.stat().st_mtime_ns for path in Path(tmp_path).rglob("*")} == before
+
+
+def test_a_running_router_tells_what_it_learned(tmp_path):
+    """With an admin's token: how many requests a server takes at once, and what the config says otherwise."""
+    with SimulatorThread(models=[MODEL]) as big:
+        server = {"host": "127.0.0.1", "port": big.port, "num_parallel": 4}
+        with served(tmp_path, {"big": server}) as router, router.client(router.admin_token) as admin:
+            told = admin.get("/router/doctor").json()
+            assert told["ok"] is True
+            assert {"subject": "router", "severity": "ok", "reason": "takes requests", "mend": None} in told["findings"]
+            port = int(router.url.rpartition(":")[2])
+            router.orouter.config.write_text(json.dumps({"proxy_port": port, "servers": {"big": server}}))
+            with_token = Orouter(home=tmp_path, variables={"OROUTER_TOKEN": router.admin_token})
+            reasons = [one["reason"] for one in with_token.json("doctor")["findings"]]
+            assert "takes requests" in reasons
+            refused = Orouter(home=tmp_path, variables={"OROUTER_TOKEN": router.token}).run("doctor")
+            assert refused.returncode == 1
+
+
+@pytest.mark.parametrize(("told", "severity"), [(None, "ok"), (2, "ok"), (4, "warning")])
+def test_learned_slots_are_compared_with_the_config(told, severity):
+    """What was seen is told; a setting that says otherwise is worth a word."""
+    (finding,) = slots_finding("big", Server(host="h", num_parallel=told), 2)
+    assert (finding.severity, "OLLAMA_NUM_PARALLEL" in finding.reason) == (severity, True)
+    assert list(slots_finding("big", Server(host="h"), None)) == []

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ollama_router_server.http.connection_caps import ConnectionCaps
-from ollama_router_server.process.file_limit import most_connections
+from ollama_router_server.http.file_limit import most_connections
 from support.strict_front import serve_front
 
 

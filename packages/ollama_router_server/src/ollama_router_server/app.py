@@ -17,6 +17,7 @@ from ollama_router_core.errors import RouterError
 from ollama_router_core.exchange.events import Headers
 from ollama_router_server.admin.access import TokenAccess
 from ollama_router_server.admin.audit import AuditResource
+from ollama_router_server.admin.doctor.resource import DoctorResource
 from ollama_router_server.admin.fleet import (
     DrainResource,
     ExplainResource,
@@ -151,6 +152,7 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/usage", UsageResource(services))
     app.add_route("/router/usage/users", ModelUsersResource(services))
     app.add_route("/router/audit", AuditResource(services))
+    app.add_route("/router/doctor", DoctorResource(services))
     app.add_route("/router/me", MeResource(services))
     app.add_route("/router/me/usage", MyUsageResource(services))
     app.add_route("/router/me/tokens", MyTokensResource(services))

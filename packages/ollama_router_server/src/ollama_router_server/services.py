@@ -91,21 +91,21 @@ class Services:
         """Where each found server was found, by name."""
         self._taking_up = asyncio.Lock()
         self.clock = clock or SystemClock()
-        self._database_url = database_url_of(config, environment)
-        prover = make_token_prover(token_key_path(self._database_url, environment))
+        self.database_url = database_url_of(config, environment)
+        prover = make_token_prover(token_key_path(self.database_url, environment))
         self.coordination = between_routers(config, coordination or alone(), prover=prover, clock=self.clock)
         self.proxies = _proxies(config)
         self.sync: WorkerSync | None = None
         self.config_problem: str | None = None
         """Why the config as it is now cannot be used; None while it can, and is."""
-        self._environment = environment
+        self.environment = environment
         self._taken_up: list[Callable[[], None]] = []
         self.draining = False
         self.started = False
         self._cancel: Callable[..., bool] = lambda _request_id, *, by: False  # noqa: ARG005 - until there is a relay
         self._warnings = missing_keys(config, environment)
         self.targets = build_targets(config, environment)
-        self.database = Database(self._database_url, busy_timeout=1.0)  # a lock must not hold up requests for longer
+        self.database = Database(self.database_url, busy_timeout=1.0)  # a lock must not hold up requests for longer
         self.users = UserStore(self.database, clock=self.clock, prover=prover)
         self.groups = GroupStore(self.database, clock=self.clock)
         self.console_sessions = ConsoleSessions(
@@ -123,7 +123,7 @@ class Services:
             self.users, clock=self.clock, workers=self.coordination, grace=config.database_grace
         )
         self.authenticator.persons.settings = config.persons
-        self._spill = RowSpill(spill_folder(self._database_url, environment))
+        self._spill = RowSpill(spill_folder(self.database_url, environment))
         self.sink = DatabaseSink(self.request_log, clock=self.clock, spill=self._spill)
         self.log_files = open_log_files(config.request_log, worker=self.coordination.index if self.shared else None)
         self.traces = open_traces(config.traces)
@@ -171,7 +171,7 @@ class Services:
         Raises:
             ConfigError, StorageUnavailable: the database cannot be used.
         """
-        await prepare_database(self._database_url)
+        await prepare_database(self.database_url)
         return bool(await self.users.count())
 
     async def start(self) -> None:
@@ -182,7 +182,7 @@ class Services:
         """
         for warning in self._warnings:
             _log.warning("external_host_without_key", detail=warning)
-        for text in unshared(self.config, self._database_url) if self.first else ():
+        for text in unshared(self.config, self.database_url) if self.first else ():
             _log.info("coordination_not_shared", detail=text)
         if self.coordination.asks:
             await self.coordination.beat(self.clock.monotonic())
@@ -225,8 +225,8 @@ class Services:
         """
         if found := leaks(config):
             raise ConfigError("; ".join(found))
-        build_targets(config, self._environment)
-        warnings = missing_keys(config, self._environment)
+        build_targets(config, self.environment)
+        warnings = missing_keys(config, self.environment)
         async with self._taking_up:
             await self.discovery.reconfigure(config)
             old, self.declared = self.declared, config
@@ -244,7 +244,7 @@ class Services:
     async def _take_up(self, spoken: Collection[str]) -> None:
         """Go by what is declared and found; `spoken` are servers whose `drain` was changed in the declared config."""
         config, found_by = with_found(self.declared, self.discovery.found)
-        targets, known = build_targets(config, self._environment), self.targets
+        targets, known = build_targets(config, self.environment), self.targets
         moved = {name for name, target in targets.items() if name in known and known[name].origin != target.origin}
         if found_by != self.found_by and self.first:
             come, gone = found_by.keys() - self.found_by.keys(), self.found_by.keys() - found_by.keys()

@@ -6,12 +6,19 @@ from dataclasses import asdict
 
 import typer
 
-from ollama_router_cli.arguments.options import SharedOptions, command_group, examples, takes_shared_options
+from ollama_router_cli.arguments.options import (
+    SharedOptions,
+    TokenFileOption,
+    command_group,
+    examples,
+    takes_shared_options,
+)
 from ollama_router_cli.rendering.streams import print_json
 from ollama_router_cli.rendering.tables import print_table
-from ollama_router_cli.sources.machine_findings import machine_findings
-from ollama_router_cli.sources.server_findings import router_findings, server_findings
+from ollama_router_cli.sources.server_findings import router_findings, server_findings, told_findings
 from ollama_router_cli.sources.settings import read_settings
+from ollama_router_cli.sources.token import given_token
+from ollama_router_server.admin.doctor.machine import machine_findings
 from ollama_router_server.system import SystemClock
 
 __all__ = ["app"]
@@ -23,18 +30,22 @@ app = command_group()
     epilog=examples("orouter doctor", "orouter doctor --json | jq '.findings[] | select(.severity != \"ok\")'")
 )
 @takes_shared_options
-def doctor(*, shared: SharedOptions) -> None:
+def doctor(*, token_file: TokenFileOption = None, shared: SharedOptions) -> None:
     """Look for what is wrong: config, database, this machine, servers. Nothing is changed.
 
     Each finding has a severity, a reason and the command that mends it. Exit code 1 if one is an error. Run it on the
-    router's machine, as its user.
+    router's machine, as its user. With an admin's token the running router is asked, too: how it sees its servers, and
+    what it learned of them.
     """
     settings = read_settings(shared.config, shared.environment)
+    token = given_token(token_file)
     findings = [
-        *machine_findings(settings, now=SystemClock().wall()),
+        *machine_findings(settings.installation, now=SystemClock().wall()),
         *router_findings(settings),
         *server_findings(settings),
     ]
+    if token is not None:
+        findings += (one for one in told_findings(settings, token) if one not in findings)
     failed = any(finding.severity == "error" for finding in findings)
     if shared.as_json:
         print_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import httpx
 from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.sources.settings import Settings, read_settings
 from ollama_router_cli.sources.token import read_token
+from ollama_router_server.http.certificates import trust_in
 from ollama_router_server.process.connect import read_address
 
 __all__ = ["ask_router", "own_trust", "router_client", "router_url", "stream_router", "trust_in"]
@@ -32,16 +33,6 @@ def own_trust(settings: Settings) -> ssl.SSLContext | bool:
     """Trust the certificate that the router of this config presents, and only that, whatever name it was issued for."""
     certificate = settings.config.tls.certificate
     return True if certificate is None else trust_in(certificate)
-
-
-def trust_in(certificate: str) -> ssl.SSLContext:
-    """Trust one certificate in a file, and no other."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    with suppress(OSError):  # reported as a certificate that cannot be verified
-        context.load_verify_locations(certificate)
-    return context
 
 
 @contextmanager

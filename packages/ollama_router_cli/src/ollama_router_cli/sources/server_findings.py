@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 
 import httpx
 
-from ollama_router_cli.sources.findings import Finding, Severity
-from ollama_router_cli.sources.router import own_trust
+from ollama_router_cli.sources.router import ask_router, own_trust
 from ollama_router_cli.sources.servers import look
 from ollama_router_cli.sources.settings import Settings
 from ollama_router_core.config import Server
 from ollama_router_core.fleet.snapshot import ServerFacts
+from ollama_router_server.admin.doctor.finding import Finding, Severity
+from ollama_router_server.admin.doctor.fleet import versions_finding
 from ollama_router_server.system import SystemClock
 
-__all__ = ["clock_difference", "router_findings", "server_findings"]
+__all__ = ["clock_difference", "router_findings", "server_findings", "told_findings"]
 
 _TOLERATED = 30.0  # seconds between two clocks
 _PATIENCE = 3.0
@@ -30,7 +31,7 @@ def server_findings(settings: Settings) -> Iterator[Finding]:
         yield _reachable(name, server, facts[name], alone=not up)
     for name in up:
         yield from _clock(name, servers[name])
-    yield from _versions(up)
+    yield from versions_finding(up)
 
 
 def router_findings(settings: Settings) -> Iterator[Finding]:
@@ -51,6 +52,21 @@ def router_findings(settings: Settings) -> Iterator[Finding]:
     severity: Severity = "warning" if ready.is_success else "error"
     for problem in problems:
         yield Finding(subject="router", severity=severity, reason=f"{url}: {problem}", mend="orouter status")
+
+
+def told_findings(settings: Settings, token: str) -> Iterator[Finding]:
+    """Ask the running router for what it found itself, its servers as it sees them and learned from their answers.
+
+    Raises:
+        CommandFailed: it does not answer, or the token is not an admin's.
+    """
+    headers = {"authorization": f"Bearer {token}"}
+    with httpx.Client(
+        base_url=settings.router_url, headers=headers, trust_env=False, verify=own_trust(settings)
+    ) as client:
+        told = ask_router(client, "/router/doctor")["findings"]
+    for one in told:
+        yield Finding(**one)
 
 
 def clock_difference(date: str | None, *, sent: float, received: float) -> float | None:
@@ -103,15 +119,6 @@ def _clock(name: str, server: Server) -> Iterator[Finding]:
         told = "ahead of" if ahead > 0 else "behind"
         reason = f"its clock is {abs(ahead):.0f} s {told} this machine's; when its models expire is misread"
         yield Finding(subject=f"server {name}", severity="warning", reason=reason, mend="timedatectl set-ntp true")
-
-
-def _versions(up: Mapping[str, ServerFacts]) -> Iterator[Finding]:
-    versions = {facts.version for facts in up.values() if facts.version}
-    if len(versions) > 1:
-        told = ", ".join(f"{name} {facts.version}" for name, facts in up.items())
-        reason = f"versions of Ollama differ, and with them what models can do: {told}"
-        mend = "curl -fsSL https://ollama.com/install.sh | sh on the older ones"
-        yield Finding(subject="servers", severity="warning", reason=reason, mend=mend)
 
 
 def _address(server: Server) -> str:

@@ -17,6 +17,7 @@ import platformdirs
 from ollama_router_core.config import Config, default_config, load_config
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.routing.policy import leaks
+from ollama_router_server.admin.doctor.finding import Installation
 from ollama_router_server.storage.database import default_database_url
 
 __all__ = [
@@ -55,6 +56,17 @@ class Settings:
         """The SQLAlchemy URL in effect; it may contain a password."""
         chosen = self.variables.get("OROUTER_DATABASE_URL") or self.config.database_url
         return chosen or default_database_url()
+
+    @property
+    def installation(self) -> Installation:
+        """What is looked at for what is wrong."""
+        return Installation(
+            config=self.config,
+            path=self.path,
+            source=self.source,
+            database_url=self.database_url,
+            variables=self.variables,
+        )
 
     @property
     def router_url(self) -> str:

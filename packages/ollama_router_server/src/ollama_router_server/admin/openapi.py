@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin import shapes
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
+from ollama_router_server.admin.doctor.resource import DoctorView
 from ollama_router_server.admin.operations import NewOperation
 from ollama_router_server.admin.usage_export import STEPS
 from ollama_router_server.admin.views.me import MeView
@@ -211,6 +212,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=shapes.AuditBody,
         query=_AUDIT_QUERY,
     ),
+    Operation(method="get", path="/router/doctor", summary="What is wrong, and what mends it", answer=DoctorView),
     Operation(
         method="get",
         path="/router/usage/users",

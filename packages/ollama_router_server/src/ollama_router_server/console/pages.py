@@ -11,6 +11,7 @@ from falcon.asgi import Request, Response
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
+from ollama_router_server.admin.doctor.resource import doctor_view
 from ollama_router_server.admin.links import base_url
 from ollama_router_server.admin.me import my_usage
 from ollama_router_server.admin.operations import list_operations
@@ -141,6 +142,10 @@ class Pages:
         asked = "strategy" in request.params
         return {"view": await self.whatifs.ask(request) if asked else None, "strategies": list(STRATEGIES)}
 
+    async def doctor(self, _request: Request, _user: User) -> Values:
+        """What is wrong, and what mends it."""
+        return {"view": await doctor_view(self.services)}
+
     async def history(self, _request: Request, _user: User) -> Values:
         """Who changed what."""
         return {"entries": await self.services.audit.list(AuditFilter(), limit=200)}
@@ -205,5 +210,6 @@ def pages(services: Services, sync: WorkerSync, renderer: Renderer, whatif: What
         "people": page("people", "People", ADMINS),
         "people/{name:path}": page("person", "Person", ADMINS),
         "history": page("history", "History", ADMINS),
+        "doctor": page("doctor", "Doctor", ADMINS),
         "whatif": page("whatif", "What if", ADMINS),
     }

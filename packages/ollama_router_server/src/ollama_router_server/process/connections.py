@@ -10,13 +10,14 @@ import uvicorn
 from ollama_router_core.config.settings import Limits, Tls, parse_size
 from ollama_router_core.errors import ConfigError
 from ollama_router_server.app import create_app
+from ollama_router_server.http.certificates import check_certificate
 from ollama_router_server.http.connection_caps import ConnectionCaps
+from ollama_router_server.http.file_limit import most_connections
 from ollama_router_server.http.limits import Bounds, ProtocolLimits
 from ollama_router_server.http.strict import strict_protocol
-from ollama_router_server.process.file_limit import most_connections
 from ollama_router_server.services import Services
 
-__all__ = ["check_certificate", "uvicorn_config"]
+__all__ = ["uvicorn_config"]
 
 _log = structlog.get_logger("serve")
 
@@ -71,22 +72,6 @@ def _front_limits(limits: Limits) -> ProtocolLimits:
         body_idle=limits.body_timeout,
         write_stall=limits.write_timeout,
     )
-
-
-def check_certificate(tls: Tls) -> None:
-    """Check the certificate and its key, as uvicorn would answer bad ones with a traceback.
-
-    Raises:
-        ConfigError: the files cannot be read, or the key is not the certificate's.
-    """
-    if tls.certificate is not None:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key)
-        except (OSError, ssl.SSLError) as error:
-            files = tls.certificate if tls.key is None else f"{tls.certificate} with {tls.key}"
-            raise ConfigError(f"tls: cannot use {files}: {error.strerror or error}") from None
-    elif tls.key is not None:
-        raise ConfigError("tls: a key needs a certificate")
 
 
 def _renew(context: ssl.SSLContext, tls: Tls) -> None:

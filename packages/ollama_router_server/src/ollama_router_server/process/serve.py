@@ -15,8 +15,8 @@ from typing import Any, Final
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import RouterError
 from ollama_router_server.accounts.first_admin import LINK_SECONDS, can_hand_over, hand_over, tell_how
-from ollama_router_server.process.connections import check_certificate
-from ollama_router_server.process.file_limit import raise_file_limit
+from ollama_router_server.http.certificates import check_certificate
+from ollama_router_server.http.file_limit import raise_file_limit
 from ollama_router_server.process.listening import console_url, listen, print_listening
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.process.reload import ConfigSource

@@ -10,7 +10,6 @@ import typer
 
 from ollama_router_cli.arguments.options import ConfigOption, EnvironmentOption, JsonOption, command_group, examples
 from ollama_router_cli.rendering.streams import print_json, print_note, print_result
-from ollama_router_cli.sources.config_warnings import config_warnings
 from ollama_router_cli.sources.settings import read_settings
 from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config import (
@@ -25,6 +24,7 @@ from ollama_router_core.config import (
 )
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.outbound.host_profiles import with_guessed_profiles
+from ollama_router_server.admin.doctor.config_warnings import config_warnings
 
 __all__ = ["app"]
 
@@ -66,7 +66,7 @@ def check(
             raise
         print_json({"ok": False, "problems": _problems_json(error)})
         raise typer.Exit(1) from None
-    warnings = config_warnings(settings)
+    warnings = config_warnings(settings.installation)
     hints = _hints(settings.config)
     old = settings.config if against is None else read_settings(against, environment).config
     changed = changed_paths(old, settings.config)

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
-from ollama_router_cli.sources.config_warnings import config_warnings
-from ollama_router_cli.sources.findings import Finding
-from ollama_router_cli.sources.router import trust_in
-from ollama_router_cli.sources.settings import Settings
 from ollama_router_core.errors import RouterError
-from ollama_router_server.process.file_limit import most_connections, raise_file_limit
+from ollama_router_server.admin.doctor.config_warnings import config_warnings
+from ollama_router_server.admin.doctor.finding import Finding, Installation
+from ollama_router_server.http.certificates import trust_in
+from ollama_router_server.http.file_limit import most_connections, raise_file_limit
 from ollama_router_server.storage.database import describe_url, sqlite_path
 from ollama_router_server.storage.row_spill import spill_folder
 from ollama_router_server.storage.upgrade import check_database
@@ -30,14 +29,14 @@ _FEW_FREE = 5 << 30
 _SOON = timedelta(days=21).total_seconds()
 
 
-def machine_findings(settings: Settings, *, now: float) -> Iterator[Finding]:
+def machine_findings(installed: Installation, *, now: float) -> Iterator[Finding]:
     """Look at what needs no other machine; `now` is seconds since 1970."""
-    yield from _config(settings)
-    if settings.config.tls.certificate is not None:
-        yield certificate_finding(settings.config.tls.certificate, settings.config.tls.key, now=now)
-    yield from _database(settings)
-    yield from _waiting_rows(settings)
-    yield _open_files(settings)
+    yield from _config(installed)
+    if installed.config.tls.certificate is not None:
+        yield certificate_finding(installed.config.tls.certificate, installed.config.tls.key, now=now)
+    yield from _database(installed)
+    yield from _waiting_rows(installed)
+    yield _open_files(installed)
 
 
 def certificate_finding(certificate: str, key: str | None, *, now: float) -> Finding:
@@ -70,30 +69,30 @@ def _valid_until(certificate: str, key: str | None) -> float:
     return ssl.cert_time_to_seconds(str(found["notAfter"]))
 
 
-def _config(settings: Settings) -> Iterator[Finding]:
-    config = settings.config
-    warnings = config_warnings(settings)
+def _config(installed: Installation) -> Iterator[Finding]:
+    config = installed.config
+    warnings = config_warnings(installed)
     if config.proxy_host not in _LOOPBACK and config.tls.certificate is None and not config.trusted_proxies:
         warnings.append(
             f"tokens cross the network in the clear: it listens on {config.proxy_host} without `tls`, and no proxy "
             "that ends TLS is in `trusted_proxies`"
         )
-    if settings.path is not None and _others_read_secret(settings, settings.path):
-        reason = f"everybody on this machine can read {settings.path}, which has the password of the database"
-        yield Finding(subject="config", severity="warning", reason=reason, mend=f"chmod 600 {settings.path}")
+    if installed.path is not None and _others_read_secret(installed, installed.path):
+        reason = f"everybody on this machine can read {installed.path}, which has the password of the database"
+        yield Finding(subject="config", severity="warning", reason=reason, mend=f"chmod 600 {installed.path}")
     for warning in warnings:
         yield Finding(subject="config", severity="warning", reason=warning, mend="orouter config check")
     if not warnings:
-        yield Finding(subject="config", severity="ok", reason=settings.source)
+        yield Finding(subject="config", severity="ok", reason=installed.source)
 
 
-def _others_read_secret(settings: Settings, path: Path) -> bool:
-    url = settings.config.database_url
+def _others_read_secret(installed: Installation, path: Path) -> bool:
+    url = installed.config.database_url
     return bool(url and make_url(url).password and path.stat().st_mode & stat.S_IROTH)
 
 
-def _database(settings: Settings) -> Iterator[Finding]:
-    url, path = settings.database_url, sqlite_path(settings.database_url)
+def _database(installed: Installation) -> Iterator[Finding]:
+    url, path = installed.database_url, sqlite_path(installed.database_url)
     shown = describe_url(url)
     if path is not None:
         yield from _disk(path)
@@ -130,17 +129,17 @@ def _disk(path: Path) -> Iterator[Finding]:
         yield Finding(subject="disk", severity="error" if free < _LEAST_FREE else "warning", reason=reason, mend=mend)
 
 
-def _waiting_rows(settings: Settings) -> Iterator[Finding]:
-    folder = spill_folder(settings.database_url, settings.variables)
+def _waiting_rows(installed: Installation) -> Iterator[Finding]:
+    folder = spill_folder(installed.database_url, installed.variables)
     size = sum(file.stat().st_size for file in folder.glob("*.jsonl")) if folder.is_dir() else 0
     if size:
         reason = f"{size:,} bytes of rows of the log wait for the database in {folder}"
         yield Finding(subject="request log", severity="warning", reason=reason, mend="orouter db status")
 
 
-def _open_files(settings: Settings) -> Finding:
+def _open_files(installed: Installation) -> Finding:
     raise_file_limit()  # as the router does at start
-    room, wanted = most_connections(), settings.config.limits.max_connections
+    room, wanted = most_connections(), installed.config.limits.max_connections
     reason = f"room for {room:,} connections of clients in a process of this user, {wanted:,} are allowed"
     if room >= min(wanted, 1_000):
         return Finding(subject="open files", severity="ok", reason=reason)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from ollama_router_cli.sources.settings import Settings
 from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config.settings import Tls
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.outbound.host_profiles import vain_lines
+from ollama_router_server.admin.doctor.finding import Installation
 from ollama_router_server.coordination.between_routers import unshared
+from ollama_router_server.http.certificates import check_certificate
 from ollama_router_server.upstream.targets import missing_keys
 
 __all__ = ["config_warnings"]
 
 
-def config_warnings(settings: Settings) -> list[str]:
+def config_warnings(installed: Installation) -> list[str]:
     """List keys that cannot be had, lines of profiles without effect, a bad certificate, what routers do not share."""
     return [
-        *missing_keys(settings.config, settings.variables),
-        *vain_lines(settings.config, shipped_profiles()),
-        *_certificate(settings.config.tls),
-        *unshared(settings.config, settings.database_url),
+        *missing_keys(installed.config, installed.variables),
+        *vain_lines(installed.config, shipped_profiles()),
+        *_certificate(installed.config.tls),
+        *unshared(installed.config, installed.database_url),
     ]
 
 
@@ -27,8 +28,6 @@ def _certificate(tls: Tls) -> list[str]:
     """Warn only: the user who checks may not be allowed to read files that the router can."""
     if tls == Tls():
         return []
-    from ollama_router_server.process.connections import check_certificate  # noqa: PLC0415 - most configs do not need it
-
     try:
         check_certificate(tls)
     except ConfigError as error:

@@ -1,0 +1,35 @@
+"""What a look at an installation finds, each with its reason and the command that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ollama_router_core.config.settings import Config
+
+__all__ = ["Finding", "Installation", "Severity"]
+
+Severity = Literal["ok", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at: `subject` is what, `reason` what was found, `mend` what to type, if anything."""
+
+    subject: str
+    severity: Severity
+    reason: str
+    mend: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installation:
+    """A config, the file it came from (None if it is not known), and what it runs with; the URL may have a password."""
+
+    config: Config
+    path: Path | None
+    source: str
+    database_url: str = field(repr=False)
+    variables: Mapping[str, str] = field(repr=False)

@@ -1,0 +1,83 @@
+"""What a running router knows of itself and of its servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ollama_router_core.config import Server
+from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
+from ollama_router_core.routing.model_placement import differing_digests
+from ollama_router_server.admin.condition import condition_of
+from ollama_router_server.admin.doctor.finding import Finding
+from ollama_router_server.services import Services
+
+__all__ = ["fleet_findings", "slots_finding", "versions_finding"]
+
+
+def fleet_findings(services: Services) -> Iterator[Finding]:
+    """Tell what troubles the router, then each of its servers; nobody is asked for it."""
+    condition, snapshot = condition_of(services), services.fleet.snapshot
+    for problem in condition.problems:
+        yield Finding(
+            subject="router",
+            severity="warning" if condition.serves else "error",
+            reason=problem,
+            mend="orouter config check" if "config file" in problem else "orouter status",
+        )
+    if not condition.problems:
+        yield Finding(subject="router", severity="ok", reason="takes requests")
+    for name, facts in snapshot.servers.items():
+        yield from _server(services, name, facts, snapshot)
+    yield from versions_finding({name: facts for name, facts in snapshot.servers.items() if facts.up})
+    yield from _digests(snapshot)
+
+
+def slots_finding(name: str, server: Server, learned: int | None) -> Iterator[Finding]:
+    """Tell how many requests a server was seen to serve at once with one model (its OLLAMA_NUM_PARALLEL)."""
+    if learned is None:
+        return
+    subject, told = f"server {name}", server.num_parallel
+    seen = f"was seen to serve {learned} at once of a model (OLLAMA_NUM_PARALLEL)"
+    if told is not None and told != learned:
+        mend = f"servers.{name}.num_parallel: {learned}, or OLLAMA_NUM_PARALLEL={told} on the server"
+        yield Finding(subject=subject, severity="warning", reason=f"{seen}; the config says {told}", mend=mend)
+    else:
+        yield Finding(subject=subject, severity="ok", reason=seen)
+
+
+def versions_finding(up: Mapping[str, ServerFacts]) -> Iterator[Finding]:
+    """Tell servers of different versions apart."""
+    versions = {facts.version for facts in up.values() if facts.version}
+    if len(versions) > 1:
+        told = ", ".join(f"{name} {facts.version}" for name, facts in up.items())
+        reason = f"versions of Ollama differ, and with them what models can do: {told}"
+        mend = "curl -fsSL https://ollama.com/install.sh | sh on the older ones"
+        yield Finding(subject="servers", severity="warning", reason=reason, mend=mend)
+
+
+def _server(services: Services, name: str, facts: ServerFacts, snapshot: FleetSnapshot) -> Iterator[Finding]:
+    subject, health = f"server {name}", services.fleet.health
+    now = services.clock.monotonic()
+    if not facts.up:
+        yield Finding(
+            subject=subject, severity="warning", reason=facts.error or "has not answered yet", mend="orouter status"
+        )
+        return
+    reason = f"Ollama {facts.version or 'of an unknown version'}, {len(facts.installed or {})} models"
+    yield Finding(subject=subject, severity="ok", reason=reason)
+    if health.state_of(name, now) == "open":
+        reason = "is suspended after failures in a row; one request tries it again"
+        yield Finding(subject=subject, severity="warning", reason=reason, mend=f"orouter servers show {name}")
+    if name in health.draining:
+        found_by = services.found_by.get(name)
+        reason = "is draining" if found_by is None else f"was found by {found_by}, and is used once it is undrained"
+        yield Finding(subject=subject, severity="warning", reason=reason, mend=f"orouter servers undrain {name}")
+    yield from slots_finding(name, services.config.servers[name], snapshot.parallel.get(name))
+
+
+def _digests(snapshot: FleetSnapshot) -> Iterator[Finding]:
+    for model, digests in differing_digests(snapshot).items():
+        told = "; ".join(f"{', '.join(servers)} {digest[:12]}" for digest, servers in sorted(digests.items()))
+        mend = f"orouter models pull {model} --to SERVER"
+        reason = f"{model} is not the same on all servers: {told}"
+        yield Finding(subject="models", severity="warning", reason=reason, mend=mend)

@@ -1,0 +1,71 @@
+"""Findings over HTTP: `GET /router/doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from falcon.asgi import Request, Response
+
+from ollama_router_server.admin.access import ADMINS
+from ollama_router_server.admin.bodies import answer
+from ollama_router_server.admin.doctor.finding import Finding, Installation
+from ollama_router_server.admin.doctor.fleet import fleet_findings
+from ollama_router_server.admin.doctor.machine import machine_findings
+from ollama_router_server.admin.views.view import View
+from ollama_router_server.services import Services
+
+__all__ = ["DoctorResource", "DoctorView", "FindingView", "doctor_view"]
+
+_GRAVEST = ("error", "warning", "ok")
+
+
+class FindingView(View):
+    """One thing that was looked at: `subject` is what, `mend` what to type, if anything."""
+
+    subject: str
+    severity: Literal["ok", "warning", "error"]
+    reason: str
+    mend: str | None
+
+
+class DoctorView(View):
+    """Findings, the gravest first; `ok` is false if one is an error."""
+
+    ok: bool
+    findings: list[FindingView]
+
+
+async def doctor_view(services: Services) -> DoctorView:
+    """Look at the machine that the router runs on, and at what it knows of its servers."""
+    now = services.clock.wall()
+    installed = Installation(
+        config=services.declared,
+        path=None,
+        source="the config in use",
+        database_url=services.database_url,
+        variables=services.environment,
+    )
+    found = await asyncio.to_thread(lambda: list(machine_findings(installed, now=now)))
+    found += fleet_findings(services)
+    return DoctorView(
+        ok=not any(one.severity == "error" for one in found),
+        findings=[_view(one) for one in sorted(found, key=lambda one: _GRAVEST.index(one.severity))],
+    )
+
+
+def _view(one: Finding) -> FindingView:
+    return FindingView(subject=one.subject, severity=one.severity, reason=one.reason, mend=one.mend)
+
+
+class DoctorResource:
+    """`GET /router/doctor`: what `orouter doctor` finds, from within."""
+
+    roles = ADMINS
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, _request: Request, response: Response) -> None:
+        """Answer the findings."""
+        answer(response, await doctor_view(self._services))

@@ -12,6 +12,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page, Request, async_playwright
 
 from support.router import RunningRouter
+from support.router_process import RouterProcess
 
 pytestmark = pytest.mark.anyio
 
@@ -28,8 +29,14 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """One event loop for all tests of a worker, and so one browser: what a test opens in it is a context of its own."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+async def browser(anyio_backend: str) -> AsyncIterator[Browser]:
     """Debian's Chromium; `gpu-box` is this machine by a name that is no secure context."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
@@ -84,7 +91,9 @@ class Watched:
 
 
 @asynccontextmanager
-async def signed_in(browser: Browser, router: RunningRouter, token: str, **context: object) -> AsyncIterator[Watched]:
+async def signed_in(
+    browser: Browser, router: RunningRouter | RouterProcess, token: str, **context: object
+) -> AsyncIterator[Watched]:
     """A page that somebody signed in to, as a person does."""
     made: BrowserContext = await browser.new_context(**context)
     base = f"http://gpu-box:{router.port}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import Browser
+from playwright.async_api import Browser, Page
 
 from browser.conftest import Watched, signed_in
 from ollama_router_core.testing import OllamaSimulator, model
@@ -174,32 +174,91 @@ async def test_by_keyboard_alone(browser: Browser, tmp_path: Path) -> None:
             await page.keyboard.type("llama3.2:3b")
             await page.keyboard.press("Enter")
             await page.wait_for_selector("[id^=row-]")
-            await page.focus("[data-act=sign-out]")
-            await page.keyboard.press("Enter")
-            await page.wait_for_selector("#token")
+
+
+async def test_cancelling_by_keyboard_alone(browser: Browser, tmp_path: Path) -> None:
+    """In, to what runs, its end, and out again, with Tab and Enter: where one is can be seen at every step."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")], time_scale=1.0, answer_tokens=5_000) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+        client.stream("POST", "/api/chat", json={**CHAT, "stream": True}) as stream,
+    ):
+        lines = stream.aiter_lines()
+        await anext(lines)
+        context = await browser.new_context(reduced_motion="reduce", viewport={"width": 640, "height": 480})
+        page = await context.new_page()
+        await page.goto(f"http://gpu-box:{router.port}/console/now")
+        await tab_to(page, "#token")
+        await page.keyboard.type(router.admin_token)
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("[data-act=cancel]")
+        await tab_to(page, "[data-act=cancel]")
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("dialog[open]")
+        await tab_to(page, "[data-dialog-yes]")
+        await page.keyboard.press("Enter")
+        told = ""
+        with suppress(httpx.RemoteProtocolError):
+            async for line in lines:
+                told = line
+        assert "cancelled by root" in told
+        await tab_to(page, "[data-act=sign-out]")
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("#token")
+        await context.close()
+
+
+async def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until this element has the focus; each element on the way shows that it has it, and nothing moves."""
+    look = """(wanted) => {
+        const at = document.activeElement, style = getComputedStyle(at);
+        const seen = at === document.body || (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2);
+        return [at.matches(wanted), seen, style.transitionDuration, at.outerHTML.slice(0, 80)];
+    }"""
+    for _ in range(60):
+        await page.keyboard.press("Tab")
+        there, seen, moves, what = await page.evaluate(look, selector)
+        assert seen, what
+        assert moves == "0s", what
+        if there:
+            return
+    raise AssertionError(f"no way to {selector} by Tab")
 
 
 async def test_narrow_and_large_nothing_is_lost(browser: Browser, tmp_path: Path) -> None:
-    """At 320 pixels no page is wider than the window."""
+    """At 320 pixels, and at 1,280 magnified twice, no page is wider than the window."""
     async with stage(tmp_path) as router:
-        narrow = {"viewport": {"width": 320, "height": 700}}
+        narrow = {"viewport": {"width": 640, "height": 700}}
         async with signed_in(browser, router, router.admin_token, **narrow) as watched:
             for path in PAGES:
+                await watched.page.set_viewport_size({"width": 640, "height": 700})
                 await watched.open(path)
-                assert await watched.page.evaluate("document.scrollingElement.scrollWidth") <= 320, path
+                for width in (640, 320):
+                    await watched.page.set_viewport_size({"width": width, "height": 700})
+                    assert await watched.page.evaluate("document.scrollingElement.scrollWidth") <= width, path
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_axe_finds_nothing_serious(browser: Browser, tmp_path: Path, scheme: str) -> None:
-    """Names, roles, contrast: every page in both colour schemes."""
+@pytest.mark.parametrize(
+    ("context", "paths"),
+    [
+        ({"color_scheme": "light"}, PAGES),
+        ({"color_scheme": "dark"}, ("", "now", "requests")),
+        ({"forced_colors": "active"}, ("now", "servers/one")),
+    ],
+    ids=["light", "dark", "forced colors"],
+)
+async def test_axe_finds_nothing_serious(
+    browser: Browser, tmp_path: Path, context: dict[str, str], paths: tuple[str, ...]
+) -> None:
+    """Names, roles, contrast; that the tokens of both schemes hold is `tests/server/console/test_style.py`'s."""
     if not AXE.is_file():
         pytest.skip("axe-core is not installed: nox -s browser installs it")
     async with stage(tmp_path) as router, router.client(router.admin_token) as admin:
         await admin.post("/api/chat", json=CHAT)
         await router.rows(1)
-        context = {"color_scheme": scheme, "bypass_csp": True}
-        async with signed_in(browser, router, router.admin_token, **context) as watched:
-            for path in PAGES:
+        async with signed_in(browser, router, router.admin_token, bypass_csp=True, **context) as watched:
+            for path in paths:
                 await watched.open(path)
                 await watched.page.add_script_tag(path=AXE)
                 found = await watched.page.evaluate("async () => (await axe.run()).violations")

@@ -115,7 +115,7 @@ async def running_router(
         await mode.warm_up(services, token, admin_token)
         yield RunningRouter(services, sock.getsockname()[1], token, admin_token)
     finally:
-        server.should_exit = True
+        services.draining = server.should_exit = True  # as a signal has it
         await running
         sock.close()
 

@@ -43,18 +43,25 @@ class RouterProcess:
 
 @asynccontextmanager
 async def router_process(
-    folder: Path, servers: Mapping[str, dict[str, Any]], *, database_url: str | None = None, **config: Any
+    folder: Path,
+    servers: Mapping[str, dict[str, Any]],
+    *,
+    database_url: str | None = None,
+    port: int = 0,
+    fresh: bool = True,
+    **config: Any,
 ) -> AsyncIterator[RouterProcess]:
     """Run `orouter serve` until the block ends; it gets SIGTERM then, if it still runs, and must obey.
 
-    Its database is a file in the folder, or the empty one at `database_url`.
+    Its database is a file in the folder, or the empty one at `database_url`. One that is not `fresh` goes on with the
+    database of the router before it in this folder.
     """
-    token, admin_token = await (users_in(folder) if database_url is None else users_at(database_url))
+    token, admin_token = await (users_in(folder, fresh=fresh) if database_url is None else users_at(database_url))
     path = folder / "orouter.json"
     path.write_text(json.dumps({"servers": dict(servers), "logging": {"enabled": False}, **config}), encoding="utf-8")
     ours = ("OROUTER_", "OLLAMA_", "XDG_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    command = ("-m", "ollama_router_cli", "--config", str(path), "serve", "--port", "0")
+    command = ("-m", "ollama_router_cli", "--config", str(path), "serve", "--port", str(port))
     own = {
         "HOME": str(folder),
         "OROUTER_DATABASE_URL": database_url or f"sqlite:///{folder}/router.sqlite3",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from ollama_router_core.testing import OllamaSimulator, model
-from support.eventually import eventually_async
+from support.eventually import eventually, eventually_async
 from support.router import RunningRouter, running_router, server_entry
 
 pytestmark = pytest.mark.anyio
@@ -208,3 +209,39 @@ async def test_a_load_is_explained_by_the_decision_of_then(tmp_path: Path) -> No
         assert (await admin.get(f"/router/requests/{warm.id}")).json()["decision"] is None
         assert "Not kept" in (await browser.get(f"/console/requests/{warm.id}")).text
         await browser.aclose()
+
+
+async def test_the_line_of_two_users(tmp_path: Path) -> None:
+    """An admin sees every place, alice her own alone, which tell how many are ahead; then what was said and came."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")], time_scale=1.0, answer_tokens=2_000) as sim,
+        running_router(tmp_path, {"one": server_entry(sim, max_concurrent=1)}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        made = (await admin.post("/router/users", json={"name": "bob"})).json()
+        await router.services.authenticator.refresh()
+        async with router.client() as alice, router.client(made["token"]) as bob, asyncio.TaskGroup() as tasks:
+            tasks.create_task(alice.post("/api/chat", json=CHAT))
+            await eventually(lambda: bool(sim.requests_to("/api/chat")))
+            for number, client in enumerate((bob, alice, bob, bob, alice), start=1):
+                tasks.create_task(client.post("/api/chat", json=CHAT))
+                await eventually(lambda number=number: router.services.admission.waiting == number)  # type: ignore[misc]
+            root, hers = await signed_in(router, router.admin_token), await signed_in(router, router.token)
+            whole, own = (await root.get("/console/now")).text, (await hers.get("/console/requests")).text
+            sim.time_scale = 0.0
+        assert places(whole) == ["1", "2", "3", "4", "5"]
+        assert "bob" in whole
+        assert places(own) == ["2", "5"]
+        assert "bob" not in own
+        waited = next(row for row in await router.rows(6) if row.user == "alice" and row.queue_position == 5)
+        page = (await hers.get(f"/console/requests/{waited.id}")).text
+        assert "wait that was expected" in page
+        assert 'class="swatch queue"' in page
+        await root.aclose()
+        await hers.aclose()
+
+
+def places(page: str) -> list[str]:
+    """The places in the line that a page shows."""
+    rows = re.findall(r'<tr id="active-.*?</tr>', page, re.DOTALL)
+    return [found[1] for row in rows if (found := re.search(r'class="number">(\d+)</td>', row))]

@@ -4,42 +4,61 @@
 
 const MOST_OF_BROWSER = 3; // browsers open six connections to a host
 const ANSWER_WITHIN = 150;
+const EVERY = 1_000;
+const FORGET = 3_500;
 const LATER = 5_000;
 
 /** Other tabs of this browser; it works on plain HTTP, where Web Locks do not. */
 const tabs = new BroadcastChannel("orouter-console");
 const own = Math.random().toString(36).slice(2);
-let wanted = false;
-let held = false;
+/** Tabs that have a stream, and when they last said so. @type {Map<string, number>} */
+const others = new Map();
+let asked = Infinity;
+/** @type {AbortController | undefined} */
+let open;
 
 tabs.addEventListener("message", ({ data }) => {
-  if (data.asks && (held || (wanted && own < data.asks))) tabs.postMessage({ holds: own });
+  if (data.holds) others.set(data.holds, performance.now());
+  if (data.left) others.delete(data.left);
+  const first = own < data.asks || performance.now() - asked > ANSWER_WITHIN / 2; // of two that ask at once, one
+  if (data.asks && (open || (asked < Infinity && first))) tabs.postMessage({ holds: own });
 });
 
-/** Whether this tab may have a stream: three of a browser may. */
-async function mayHold() {
-  const others = new Set();
-  const count = (/** @type {MessageEvent} */ { data }) => data.holds && others.add(data.holds);
-  wanted = true;
-  tabs.addEventListener("message", count);
+/** @returns {string[]} the other tabs that have a stream now */
+function holders() {
+  for (const [id, at] of others) if (performance.now() - at > FORGET) others.delete(id);
+  return [...others.keys()];
+}
+
+setInterval(() => {
+  if (!open) return;
+  tabs.postMessage({ holds: own });
+  if (holders().filter((id) => id < own).length >= MOST_OF_BROWSER) leaveEvents(); // answers came too late
+}, EVERY);
+
+async function mayOpen() {
+  asked = performance.now();
   tabs.postMessage({ asks: own });
   await new Promise((done) => setTimeout(done, ANSWER_WITHIN));
-  tabs.removeEventListener("message", count);
-  return others.size < MOST_OF_BROWSER;
+  return holders().length < MOST_OF_BROWSER;
+}
+
+/** End the stream, if there is one. */
+export function leaveEvents() {
+  open?.abort();
 }
 
 /**
  * Read the stream until it ends, whatever ends it.
  * @param {string} url
- * @param {AbortSignal} signal
  * @param {(names: string[]) => void} hear called with what has changed, with nothing as a sign of life
  * @returns {Promise<number>} milliseconds to leave it be
  */
-export async function readEvents(url, signal, hear) {
+export async function readEvents(url, hear) {
   try {
-    if (!(await mayHold())) return LATER;
-    held = true;
-    const answer = await fetch(url, { headers: { "x-console": "1" }, cache: "no-store", signal });
+    if (!(await mayOpen())) return LATER;
+    open = new AbortController();
+    const answer = await fetch(url, { headers: { "x-console": "1" }, cache: "no-store", signal: open.signal });
     if (!answer.ok || !answer.body) return LATER;
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let text = "", part = await reader.read(); !part.done; part = await reader.read()) {
@@ -47,10 +66,12 @@ export async function readEvents(url, signal, hear) {
       text = events.pop() ?? "";
       for (const event of events) hear(JSON.parse(/^data: (.*)$/m.exec(event)?.[1] ?? "[]"));
     }
+    return EVERY;
   } catch {
-    // the connection, or this page, is gone; the caller asks by itself and sees which
+    return open?.signal.aborted ? LATER : EVERY; // the caller asks by itself and sees whether the router is there
   } finally {
-    held = wanted = false;
+    if (open) tabs.postMessage({ left: own });
+    open = undefined;
+    asked = Infinity;
   }
-  return 1_000;
 }

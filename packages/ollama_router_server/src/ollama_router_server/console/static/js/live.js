@@ -1,7 +1,7 @@
 // @ts-check
 // Parts of a page that follow the router: fetched anew when the stream names them, every two seconds where there is no
 // stream, and merged without losing what is read.
-import { readEvents } from "./events.js";
+import { leaveEvents, readEvents } from "./events.js";
 import { showMoments } from "./moments.js";
 
 const EVERY = 2_000;
@@ -22,8 +22,7 @@ let shown = 0;
 let tag = "";
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
-/** @type {AbortController | undefined} */
-let stream;
+let watching = false;
 let first = true;
 let noStreamBefore = 0;
 
@@ -56,11 +55,11 @@ export function startLive(root) {
  * @param {string} url
  */
 async function watch(url) {
-  if (stream || failures || document.hidden || performance.now() < noStreamBefore) return;
-  stream = new AbortController();
+  if (watching || failures || document.hidden || performance.now() < noStreamBefore) return;
+  watching = true;
   first = true;
-  const rest = await readEvents(url, stream.signal, hear);
-  stream = undefined;
+  const rest = await readEvents(url, hear);
+  watching = false;
   noStreamBefore = performance.now() + rest * (1 + Math.random());
   look();
 }
@@ -73,11 +72,12 @@ function hear(names) {
 }
 
 function leaveLater() {
-  setTimeout(() => document.hidden && stream?.abort(), HIDDEN);
+  setTimeout(() => document.hidden && leaveEvents(), HIDDEN);
 }
 
 function comeBack() {
   shown = performance.now();
+  noStreamBefore = 0;
   look();
 }
 
@@ -106,7 +106,7 @@ async function fetchDue() {
 /** Milliseconds until the next look that nothing asks for. */
 function pause() {
   if (failures) return (FAILING[Math.min(failures, FAILING.length) - 1] ?? 0) * (0.75 + Math.random() / 2);
-  return stream ? 60_000 : EVERY;
+  return watching ? 60_000 : EVERY;
 }
 
 /** @param {HTMLElement} place */
@@ -188,7 +188,7 @@ function mergeNode(known, fresh) {
 function tell() {
   const now = performance.now();
   const age = now - heard;
-  if (stream && age > SILENT) stream.abort();
+  if (age > SILENT) leaveEvents();
   const stale = age > STALE && now - shown > SOONEST && !document.hidden && !paused;
   const { classList } = document.documentElement;
   if (stale !== classList.contains("stale")) for (const button of region()?.querySelectorAll("button") ?? []) button.disabled = stale;

@@ -90,13 +90,13 @@ def _sum(text, name):
 
 
 @contextlib.contextmanager
-def running():
-    """The router over the benchmark backend, each on a port of its own."""
+def running(more=""):
+    """The router over the benchmark backend, each on a port of its own; `more` are further lines of its config."""
     stacks.BACKEND = stacks.free_port()
     with tempfile.TemporaryDirectory() as name, stacks.backend():
         folder, port = Path(name), stacks.free_port()
         config = folder / "orouter.yml"
-        config.write_text(CONFIG.format(port=port, backend=stacks.BACKEND), encoding="utf-8")
+        config.write_text(CONFIG.format(port=port, backend=stacks.BACKEND) + more, encoding="utf-8")
         environment = {**os.environ, "OROUTER_DATABASE_URL": f"sqlite:///{folder}/router.sqlite3"}
         orouter = [sys.executable, "-m", "ollama_router_cli", "--config", str(config)]
         create = [*orouter, "users", "create", "bench"]

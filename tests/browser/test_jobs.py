@@ -44,7 +44,7 @@ async def test_an_id_in_the_search_leads_to_the_sentence(browser: Browser, tmp_p
             assert re.search(rf"loading {SMALL} on one", await watched.page.inner_text("h1"))
             assert "not loaded" in await watched.page.inner_text("[aria-labelledby=decision]")
             widths = "[...document.querySelectorAll('.bar-chart rect')].map((one) => one.width.baseVal.value)"
-            assert sum(await watched.page.evaluate(widths)) == pytest.approx(640, abs=1)
+            assert sum(await watched.page.evaluate(widths)) == pytest.approx(960, abs=1)
         shown = (await client.get(f"/router/requests/{row.id}")).json()
         assert sum(part["ms"] for part in shown["phases"]) == pytest.approx(shown["total_ms"], abs=1)
 

@@ -154,15 +154,15 @@ def a_server(name: str, *, up: bool | None = True, draining: bool = False, model
     }  # fmt: skip
 
 
-def drawn(look: _Look, height: int = 40) -> list[str]:
+def drawn(look: _Look, height: int = 40, *, width: int = 120, problem: str = "a server does not answer") -> list[str]:
     """The screen over 200 servers, two of which need attention."""
     servers = dict(a_server(f"gpu-{number:03}", models=(f"m{number % 5}:8b",)) for number in range(198))
     servers |= dict([a_server("zz-down", up=False), a_server("zz-leaving", draining=True)])
     status = {
-        "servers": servers, "problems": ["a server does not answer"], "under_way": [], "waiting": 0,
+        "servers": servers, "problems": [problem], "under_way": [], "waiting": 0,
         "request_log": {"pending": 0, "dropped": 0}, "worker": {"index": 0, "count": 1},
     }  # fmt: skip
-    console = Console(width=120, height=height, file=io.StringIO(), force_terminal=False)
+    console = Console(width=width, height=height, file=io.StringIO(), force_terminal=False)
     with console.capture() as capture:
         console.print(_screen("http://router", status, look, height))
     return capture.get().splitlines()
@@ -181,6 +181,15 @@ def test_of_many_servers_those_that_need_attention_come_first_and_all_fit() -> N
     lines = drawn(look)
     assert any(line.startswith("gpu-197") for line in lines)
     assert len(lines) <= 40
+
+
+def test_a_narrow_terminal_cuts_lines_and_keeps_every_part() -> None:
+    """A list of what is down, the names of many models: each stays on its line, and requests stay on the screen."""
+    long = "200 of 200 servers are down: " + ", ".join(f"gpu-{number:03}" for number in range(200))
+    lines = drawn(_Look(), 24, width=60, problem=long)
+    assert len(lines) <= 24
+    assert any(line.startswith("user") for line in lines)
+    assert sum("servers are down" in line for line in lines) == 1
 
 
 def test_a_filter_is_typed() -> None:

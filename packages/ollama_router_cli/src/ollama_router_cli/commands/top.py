@@ -13,6 +13,7 @@ import httpx
 import typer
 from rich.console import Console, Group
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from ollama_router_cli.arguments.keys import pressed_keys
@@ -121,7 +122,13 @@ def _watch(client: httpx.Client, address: str, status: dict[str, Any], interval:
 def _room_for_servers(status: Mapping[str, Any], height: int) -> int:
     """Lines for servers: what the headings, the problems and a few requests leave."""
     requests = min(len(status["under_way"]) + 1, max(_LEAST_REQUESTS, height // 3))
-    return max(3, height - len(status["problems"]) - requests - 7)
+    return max(3, height - len(_problems(status, height)) - requests - 7)
+
+
+def _problems(status: Mapping[str, Any], height: int) -> list[Text]:
+    """What is wrong, a line each, on a third of the screen at most; a list of 200 servers is cut, not wrapped."""
+    told = [clean(problem) for problem in status["problems"][: height // 3]]
+    return [Text(problem, style="red", no_wrap=True, overflow="ellipsis") for problem in told]
 
 
 def _screen(address: str, status: Mapping[str, Any], look: _Look, height: int) -> Group:
@@ -129,14 +136,20 @@ def _screen(address: str, status: Mapping[str, Any], look: _Look, height: int) -
     room = _room_for_servers(status, height)
     look.offset = min(look.offset, max(0, len(servers.rows) - room))
     shown = servers.rows[look.offset : look.offset + room]
-    left = max(_LEAST_REQUESTS, height - len(shown) - len(status["problems"]) - 7)
+    problems = _problems(status, height)
+    left = max(_LEAST_REQUESTS, height - len(shown) - len(problems) - 7)
     requests = _requests(status, left)
-    tables = [
-        make_table(columns, rows, right=right) for columns, rows, right in (servers._replace(rows=shown), requests)
-    ]
-    problems = [Text(clean(problem), style="red") for problem in status["problems"][: height // 3]]
+    tables = [_table(part) for part in (servers._replace(rows=shown), requests)]
     told = Text(_position(servers, shown, look), style="dim")
     return Group(Text(_headline(address, status), style="bold"), *problems, told, tables[0], Text(), tables[1])
+
+
+def _table(part: _Part) -> Table:
+    """A line a row, however narrow the terminal: what is folded would push the rest off the screen."""
+    table = make_table(part.columns, part.rows, right=part.right)
+    for column in table.columns:
+        column.no_wrap, column.overflow = True, "ellipsis"
+    return table
 
 
 def _position(servers: _Part, shown: list[tuple[object, ...]], look: _Look) -> str:

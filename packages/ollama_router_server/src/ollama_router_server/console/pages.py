@@ -151,16 +151,20 @@ class Pages:
         return {"entries": await self.services.audit.list(AuditFilter(), limit=200)}
 
 
-def _checks(servers: Any, models: int, request: Request) -> list[tuple[str, bool, str]]:
-    """What has to be true before anybody gets an answer: a text, whether it is, and what to do if not."""
+def _checks(servers: Any, models: int, request: Request) -> list[tuple[str, bool | None, str]]:
+    """What has to be true before anybody gets an answer: a text, whether it is, and what to do if not.
+
+    None is no fault, but worth knowing.
+    """
     up = [server for server in servers if server.state in {"up", "draining"}]
     host = (request.get_header("host") or "").rpartition(":")[0]
-    local = host in {"localhost", "127.0.0.1", "[::1]"}
+    local = host in {"localhost", "127.0.0.1", "[::1]"} or request.scheme == "https"
+    told = "stays on this machine or is encrypted" if local else "is not encrypted: your network can read tokens"
     return [
         (f"{len(up)} of {len(servers)} servers are up", bool(up), "orouter status says what is wrong"),
-        ("they answer as Ollama does", any(server.version for server in up), "check host and port in the config"),
-        (f"your token may use {models} models", models > 0, "ollama pull MODEL on a server, or ask an admin"),
-        ("the connection is encrypted, or stays on this machine", local or request.scheme == "https", "set tls"),
+        ("They answer as Ollama does", any(server.version for server in up), "check host and port in the config"),
+        (f"Your token may use {models} models", models > 0, "ollama pull MODEL on a server, or ask an admin"),
+        (f"The connection {told}", local or None, "set tls, or put a proxy with TLS before the router"),
     ]
 
 

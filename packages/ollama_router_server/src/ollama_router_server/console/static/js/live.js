@@ -32,6 +32,7 @@ const policy = globalThis.trustedTypes?.createPolicy("fragment", { createHTML: (
 const region = () => document.querySelector("[data-live]");
 
 export function togglePause() {
+  if (!region()) return;
   paused = !paused;
   if (!paused) look();
   tell();

@@ -1,0 +1,141 @@
+"""What looking costs: requests a processor second with the console off, with nobody watching, with watchers.
+
+    python benchmarks/console.py [--watchers 5] [--rounds 5] [--seconds 4]
+
+Two routers, one without a console, are loaded in turns. A watcher does what the page Now does: it reads the stream of
+changes and fetches its part when that is named. Requests are counted for each second of the router's own processor
+time, so that neighbours on the machine do not count; the figures are medians, the ratios those of one run. Then
+`/livez` is asked a thousand times beside them. Linux only; needs wrk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import httpx
+from soak import per_cpu_second, running
+
+OURS = {"x-console": "1"}
+
+
+def admin_of(router):
+    """The token of a new admin."""
+    environment = {**os.environ, "OROUTER_DATABASE_URL": f"sqlite:///{router.folder}/router.sqlite3"}
+    config = str(router.folder / "orouter.yml")
+    create = [
+        sys.executable,
+        "-m",
+        "ollama_router_cli",
+        "--config",
+        config,
+        "users",
+        "create",
+        "root",
+        "--role",
+        "admin",
+    ]
+    made = subprocess.run(create, env=environment, check=True, capture_output=True, text=True)
+    return re.search(r"\b[0-9A-Za-z]{32}\b", made.stdout)[0]
+
+
+def sessions(router, token, count=2):
+    """Cookies of sessions, each of which may watch four times; the token is younger than what the router knows."""
+    time.sleep(1)
+    with httpx.Client(base_url=f"http://127.0.0.1:{router.port}", headers=OURS, trust_env=False) as client:
+        answers = [client.post("/console/session", json={"token": token}).raise_for_status() for _ in range(count)]
+    return [answer.headers["set-cookie"].partition(";")[0] for answer in answers]
+
+
+async def watch(url, cookie, told):
+    """One tab that shows Now; `told` gets the size of each part that it fetched."""
+    headers = {**OURS, "cookie": cookie}
+    async with httpx.AsyncClient(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
+        tag = ""
+        async with client.stream("GET", "/console/events", params={"topics": "now"}) as events:
+            async for line in events.aiter_lines():
+                if line.startswith("data: ") and json.loads(line[6:]):
+                    part = await client.get("/console/now", headers={"if-none-match": tag})
+                    tag = part.headers.get("etag", "")
+                    told.append(part.num_bytes_downloaded)
+
+
+@contextlib.contextmanager
+def watching(router, cookies, count, told):
+    """So many tabs, in a thread of their own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{router.port}"
+    tabs = [asyncio.run_coroutine_threadsafe(watch(url, cookies[number % 2], told), loop) for number in range(count)]
+    try:
+        deadline = time.monotonic() + 30
+        while watchers_of(router) < count and time.monotonic() < deadline:
+            time.sleep(0.1)
+        yield
+    finally:
+        for tab in tabs:
+            tab.cancel()
+        time.sleep(0.5)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+def watchers_of(router):
+    """Streams that are open."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{router.port}/metrics") as answer:
+        found = re.search(r"^orouter_console_watchers (\S+)$", answer.read().decode(), re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def livez(router, times=1_000):
+    """Its p99 in milliseconds."""
+    with httpx.Client(base_url=f"http://127.0.0.1:{router.port}", trust_env=False) as client:
+        took = sorted(client.get("/livez").elapsed.total_seconds() for _ in range(times))
+    return took[int(times * 0.99)] * 1000
+
+
+def main():
+    """Measure and print."""
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--watchers", type=int, default=5)
+    asked.add_argument("--rounds", type=int, default=5)
+    asked.add_argument("--seconds", type=int, default=4)
+    options = asked.parse_args()
+    speeds, told = {"off": [], "nobody": [], "watched": []}, []
+    with running("console: {enabled: false}\n") as off, running() as on:
+        cookies = sessions(on, admin_of(on))
+        for router in (off, on):
+            per_cpu_second(router, 2)
+        watched = 0.0
+        for _ in range(options.rounds):
+            speeds["off"].append(per_cpu_second(off, options.seconds)[0])
+            speeds["nobody"].append(per_cpu_second(on, options.seconds)[0])
+            with watching(on, cookies, options.watchers, told):
+                began = time.monotonic()
+                speeds["watched"].append(per_cpu_second(on, options.seconds)[0])
+                watched += time.monotonic() - began
+        with watching(on, cookies, options.watchers, told):
+            print(f"/livez beside {options.watchers} watchers: p99 {livez(on):.1f} ms")
+    middle = {name: statistics.median(found) for name, found in speeds.items()}
+    print(f"requests a processor second: {', '.join(f'{name} {value:.0f}' for name, value in middle.items())}")
+    print(f"nobody watches, of console off: {middle['nobody'] / middle['off']:.3f}")
+    print(f"{options.watchers} watch, of nobody watches: {middle['watched'] / middle['nobody']:.3f}")
+    print(f"bytes a second for each watcher: {sum(told) / watched / options.watchers:.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -30,6 +30,8 @@ PAGES = (
     "servers/one",
     "usage",
     "people",
+    "people/alice",
+    "play",
     "history",
     "operations",
 )

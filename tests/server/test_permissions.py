@@ -80,6 +80,8 @@ PAGES: dict[str, set[str]] = {
     "GET /console/servers/{name}": READERS,
     "GET /console/usage": READERS,
     "GET /console/usage.csv": READERS,
+    "GET /console/play": ACTING,
+    "POST /console/play/api/chat": ACTING,
     "GET /console/people": ADMINS,
     "GET /console/people/{name:path}": ADMINS,
     "GET /console/history": ADMINS,

@@ -51,6 +51,7 @@ from ollama_router_server.admin.users import (
     UsersResource,
 )
 from ollama_router_server.admin.whatif import WhatIf, WhatIfResource
+from ollama_router_server.console.playground import PLAY_PATH, PlayDoor
 from ollama_router_server.console.routes import add_console
 from ollama_router_server.http.cycle import FrontCycle
 from ollama_router_server.http.path_token import has_path_token, move_path_token
@@ -72,10 +73,11 @@ _NEEDLESS_ENCODING = re.compile(r"%(?:2[DEFdef]|3[0-9]|[46][1-9A-Fa-f]|[57][0-9A
 class RouterApp:
     """The ASGI application of one process."""
 
-    def __init__(self, services: Services, relay: Relay, falcon_app: Any) -> None:
+    def __init__(self, services: Services, relay: Relay, falcon_app: Any, playground: PlayDoor) -> None:
         self._services = services
         self._relay = relay
         self._falcon = falcon_app
+        self._playground = playground
 
     def take(self, cycle: FrontCycle, head: RequestHead) -> bool:
         """Serve a request of the HTTP/1.1 front, unless it is for Falcon or has a token in its path."""
@@ -94,6 +96,8 @@ class RouterApp:
         if scope["type"] == "http" and has_path_token(scope):
             # Never past this line: with the setting off such a path is as unknown as any.
             await self._relay(self._without_path_token(scope), receive, send)
+        elif scope["type"] == "http" and scope["path"] == PLAY_PATH:
+            await self._playground.serve(self._relay, scope, receive, send)
         elif scope["type"] == "http":
             own = _is_own(scope) or self._is_for_people(scope["method"], scope["path"].encode(), scope["headers"])
             await (self._falcon if own else self._relay)(scope, receive, send)
@@ -203,7 +207,7 @@ def create_app(services: Services) -> RouterApp:
     app.add_route("/livez", LiveResource())
     app.add_route("/readyz", ReadyResource(services))
     _add_admin_routes(app, services)
-    metrics = Metrics(_gauges(services, lambda: relay.in_flight, lambda: console()))  # noqa: PLW0108 - both made below
+    metrics = Metrics(_gauges(services, lambda: relay.in_flight, lambda: console.gauges()))  # noqa: PLW0108 - both made below
     sync = services.join(
         metrics.families,
         lambda: relay.under_way(),  # noqa: PLW0108 - made below
@@ -238,4 +242,4 @@ def create_app(services: Services) -> RouterApp:
     app.add_route("/router/overview", OverviewResource(services, sync))
     app.add_route("/router/requests/{id}/cancel", CancelResource(services, sync))
     services.on_config(lambda: relay.reconfigure(deps()))
-    return RouterApp(services, relay, app)
+    return RouterApp(services, relay, app, console.playground)

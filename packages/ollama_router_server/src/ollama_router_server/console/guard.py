@@ -15,7 +15,7 @@ from ollama_router_server.services import Services
 from ollama_router_server.storage.audit import Actor
 from ollama_router_server.storage.identities import User
 
-__all__ = ["ConsoleAccess", "is_page"]
+__all__ = ["PAGE_HEADERS", "ConsoleAccess", "is_page"]
 
 ROOT: Final = "/console"
 _SAFE = frozenset({"GET", "HEAD"})
@@ -24,7 +24,7 @@ _POLICY = (
     "form-action 'none'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
     "trusted-types fragment"
 )
-_HEADERS: Final = (
+PAGE_HEADERS: Final = (
     ("content-security-policy", _POLICY),
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "same-origin"),
@@ -84,7 +84,7 @@ class ConsoleAccess:
         """Tell the browser what pages may do."""
         if not _is_ours(request):
             return
-        for name, value in _HEADERS:
+        for name, value in PAGE_HEADERS:
             response.set_header(name, value)
         if response.get_header("cache-control") is None:
             response.set_header("cache-control", "no-store")

@@ -27,6 +27,7 @@ from ollama_router_server.admin.views.rights import rights_view
 from ollama_router_server.admin.views.servers import server_views
 from ollama_router_server.admin.whatif import WhatIf
 from ollama_router_server.console.charts import columns_of
+from ollama_router_server.console.playground import PLAYERS
 from ollama_router_server.console.rendering import Renderer
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
@@ -103,6 +104,13 @@ class Pages:
         services = self.services
         traffic, now = services.admission.traffic(), services.clock.monotonic()
         return {"view": found, "fit": explain(question, traffic, services.config, now=now), "title": found.name}
+
+    async def play(self, request: Request, user: User) -> Values:
+        """A model to try: those in memory first."""
+        view = model_views(self.services, user.grants if user.role == "user" else None)
+        models = sorted(view.models, key=lambda one: (not one.loaded_on, one.name))
+        chosen = (request.get_param("model") or "")[:512] or (models[0].name if models else "")
+        return {"models": models, "aliases": view.aliases, "chosen": chosen, "base": base_url(self.services, request)}
 
     async def operations(self, request: Request, _user: User) -> Values:
         """What is done with models on servers; the form is filled in from the address."""
@@ -209,6 +217,7 @@ def pages(services: Services, sync: WorkerSync, renderer: Renderer, whatif: What
         "servers/{name}": page("server", "Server", READERS, live=True),
         "models": page("models", "Models", EVERYBODY),
         "models/{name:path}": page("model", "Model", READERS),
+        "play": page("play", "Playground", PLAYERS),
         "operations": page("operations", "Operations", ADMINS, live=True),
         "usage": page("usage", "Usage", READERS),
         "people": page("people", "People", ADMINS),

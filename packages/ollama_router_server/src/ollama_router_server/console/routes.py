@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import falcon
@@ -23,6 +24,7 @@ from ollama_router_server.console.door import ClaimResource, FrontDoor, Refusals
 from ollama_router_server.console.events import EventsResource
 from ollama_router_server.console.guard import ConsoleAccess
 from ollama_router_server.console.pages import pages
+from ollama_router_server.console.playground import PLAY_PATH, PlayDoor, PlayResource
 from ollama_router_server.console.rendering import Renderer
 from ollama_router_server.console.sessions import Sessions
 from ollama_router_server.console.watchers import Watchers
@@ -30,17 +32,26 @@ from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 from ollama_router_server.telemetry.metrics import ConsoleGauges
 
-__all__ = ["add_console"]
+__all__ = ["Console", "add_console"]
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """What the application needs of its console: its figures, and the playground's way to the relay."""
+
+    gauges: Callable[[], ConsoleGauges]
+    playground: PlayDoor
 
 
 def add_console(
     app: Any, services: Services, sync: WorkerSync, whatif: WhatIf, usage_export: UsageExportResource
-) -> Callable[[], ConsoleGauges]:
-    """Add the console to the router's Falcon application; returns what tells its figures."""
+) -> Console:
+    """Add the console to the router's Falcon application."""
     assets, sessions = Assets(), Sessions(services)
     renderer = Renderer(assets)
     refusals = Refusals(renderer)
-    app.add_middleware(ConsoleAccess(services, sessions))
+    access = ConsoleAccess(services, sessions)
+    app.add_middleware(access)
     app.add_error_handler(RouterError, refusals.router_error)
     app.add_error_handler(falcon.HTTPError, refusals.http_error)
     app.add_route("/", FrontDoor())
@@ -48,13 +59,15 @@ def add_console(
     app.add_route("/console/claim", ClaimResource(sessions))
     app.add_route("/console/v/{version}/{name:path}", AssetResource(assets))
     app.add_route("/console/usage.csv", usage_export)
+    app.add_route(PLAY_PATH, PlayResource())
     _add_actions(app, services, sync)
     shown = pages(services, sync, renderer, whatif)
     for path, page in shown.items():
         app.add_route(f"/console/{path}", page)
     watchers = Watchers(Changes(services, sync), services.clock, over=lambda: services.draining)
     app.add_route("/console/events", EventsResource(watchers, sessions, shown))
-    return lambda: ConsoleGauges(sessions.opened, watchers.now, watchers.cut)
+    gauges = lambda: ConsoleGauges(sessions.opened, watchers.now, watchers.cut)  # noqa: E731
+    return Console(gauges, PlayDoor(access, app))
 
 
 def _add_actions(app: Any, services: Services, sync: WorkerSync) -> None:

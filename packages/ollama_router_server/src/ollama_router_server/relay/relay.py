@@ -32,6 +32,7 @@ from ollama_router_server.relay.driver import Collaborators
 from ollama_router_server.relay.front_driver import FrontDriver
 from ollama_router_server.relay.model_search import ModelSearch
 from ollama_router_server.relay.refusals import Refusals
+from ollama_router_server.relay.session_driver import SessionDriver
 from ollama_router_server.relay.task_driver import TaskDriver
 from ollama_router_server.relay.unfinished_bodies import UnfinishedBodies
 from ollama_router_server.storage.stored_responses import ResponseStore
@@ -125,8 +126,8 @@ class Relay:
         """The grace period is over: end what is in progress."""
         self._active.interrupt_all(Shutdown)
 
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        """Serve one request under ASGI."""
+    async def __call__(self, scope: Any, receive: Receive, send: Send, *, user: User | None = None) -> None:
+        """Serve one request under ASGI; with a user it is theirs, whatever its fields say."""
         exchange = self._exchange(
             scope["method"],
             scope.get("raw_path") or scope["path"].encode(),
@@ -134,7 +135,10 @@ class Relay:
             scope["headers"],
             scope.get("client"),
         )
-        driver = AsgiDriver(self._collaborators, exchange, receive, send)
+        if user is None:
+            driver = AsgiDriver(self._collaborators, exchange, receive, send)
+        else:
+            driver = SessionDriver(self._collaborators, exchange, receive, send, user=user)
         self._active.add(driver)
         await driver.run()
 

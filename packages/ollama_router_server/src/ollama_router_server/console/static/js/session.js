@@ -29,8 +29,9 @@ export async function claimFromAddress(root) {
   try {
     const { user, token } = await request("POST", `${root}claim`, { claim: found[1] });
     if (!token) return location.reload();
-    document.querySelector("form[data-act=sign-in]")?.remove();
+    for (const element of document.querySelectorAll("[data-door]")) element.remove();
     document.querySelector("[data-go-on]")?.removeAttribute("hidden");
+    document.querySelector("h1")?.replaceChildren(`Welcome, ${user}`);
     showSecret(user, token);
   } catch (error) {
     const place = document.querySelector("[data-problem]");

@@ -1,0 +1,75 @@
+"""The playground's way to the models: a session instead of a token, and from there the way of every request."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import falcon
+from falcon.asgi import Request, Response
+
+from ollama_router_core.errors import MissingCredential, RouterError
+from ollama_router_server.console.guard import PAGE_HEADERS, ConsoleAccess
+from ollama_router_server.relay.bodies import Receive, Send
+from ollama_router_server.relay.relay import Relay
+from ollama_router_server.storage.identities import Role, User
+
+__all__ = ["PLAYERS", "PLAY_PATH", "PlayDoor", "PlayResource"]
+
+PLAYERS: Final = frozenset[Role]({"admin", "user"})
+PLAY_PATH: Final = "/console/play/api/chat"
+_API_PATH: Final = "/api/chat"
+_LEFT_OUT: Final = frozenset(
+    {b"authorization", b"cookie", b"origin", b"proxy-authorization", b"referer", b"x-api-key", b"x-console"}
+)
+"""Fields by which the request would be somebody else's, or a page's of another origin."""
+_FIELDS: Final = [(name.encode(), value.encode()) for name, value in (*PAGE_HEADERS, ("cache-control", "no-store"))]
+
+
+class PlayResource:
+    """`POST /console/play/api/chat`: the route as Falcon sees it. It refuses; what is let in goes to the relay."""
+
+    roles = PLAYERS
+
+    async def on_post(self, _request: Request, _response: Response) -> None:
+        """Refuse somebody whose session has ended in this moment."""
+        raise MissingCredential("sign in again")
+
+
+class PlayDoor:
+    """Hands a chat of the console's page to the relay, as the session's user with that user's rights and limits.
+
+    It does not pass through Falcon's response, which would go on with a stream after the page has gone.
+    """
+
+    def __init__(self, access: ConsoleAccess, falcon_app: Any) -> None:
+        self._access = access
+        self._falcon = falcon_app
+
+    async def serve(self, relay: Relay, scope: Any, receive: Receive, send: Send) -> None:
+        """Serve a request for `PLAY_PATH`."""
+        user = await self._admitted(scope, receive)
+        if user is None:
+            await self._falcon(scope, receive, send)  # which says why, as for every other path
+            return
+
+        async def guarded(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *_FIELDS]}
+            await send(message)
+
+        await relay(_for_relay(scope), receive, guarded, user=user)
+
+    async def _admitted(self, scope: Any, receive: Receive) -> User | None:
+        request = Request(scope, receive)
+        try:
+            await self._access.process_request(request, Response())
+            await self._access.process_resource(request, Response(), PlayResource, {})
+        except (RouterError, falcon.HTTPError):
+            return None
+        user: User = request.context.user
+        return user if scope["method"] == "POST" else None
+
+
+def _for_relay(scope: Any) -> Any:
+    fields = [(name, value) for name, value in scope["headers"] if name not in _LEFT_OUT and name[:4] != b"sec-"]
+    return {**scope, "path": _API_PATH, "raw_path": _API_PATH.encode(), "query_string": b"", "headers": fields}

@@ -1,0 +1,49 @@
+"""Somebody is let in by a link, in a real browser: made by an admin, opened once, with a first token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser
+
+from browser.conftest import signed_in
+from support.router import running_router
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_link_lets_a_new_user_in(browser: Browser, tmp_path: Path) -> None:
+    """The token is shown to the one who opens it, and is in no address; a second opening is refused."""
+    async with (
+        running_router(tmp_path, {"gone": {"host": "127.0.0.1", "port": 9}}) as router,
+        signed_in(browser, router, router.admin_token) as watched,
+    ):
+        router.services.users._cost = 4
+        page = watched.page
+        await watched.open("people")
+        await page.fill("form[data-act=invite-user] input", "carol")
+        await page.select_option("select[name=with]", "link")
+        await page.click("form[data-act=invite-user] button")
+        await page.wait_for_selector("[data-secret]:not([hidden])")
+        link = await page.inner_text("[data-secret-text]")
+        made = await browser.new_context()
+        theirs = await made.new_page()
+        await theirs.goto(link)
+        await theirs.wait_for_selector("[data-secret]:not([hidden])")
+        assert await theirs.inner_text("h1") == "Welcome, carol"
+        assert "claim" not in theirs.url
+        token = await theirs.inner_text("[data-secret-text]")
+        async with router.client(token) as client:
+            assert (await client.get("/router/me")).json()["name"] == "carol"
+        await theirs.click("text=Go on")
+        await theirs.wait_for_selector("nav", state="attached")
+        assert token not in await theirs.content()
+        await made.clear_cookies()
+        await theirs.goto("about:blank")
+        await theirs.goto(link)
+        await theirs.wait_for_selector("[data-problem]:has-text('not valid')")
+        await watched.open("people/carol")
+        assert await page.inner_text("h1") == "carol may use 0 of 0 models."
+        assert watched.problems == []
+        await made.close()

@@ -1,17 +1,17 @@
 """Our own strategies in virtual time: the real `decide`, `Admission`, `FleetState`, fed with what a router would see.
 
-As in the product the servers are asked every `health_check_interval` seconds what they hold; in between a load is seen
-to be over when the first byte of its answer comes. Speeds are learned from the metrics of finished jobs alone, and how
-long an answer will be is not known. Left out are time limits on answers: a wait is shown as long as it is.
+As in the product the servers are asked every `health_check_interval` seconds what they hold, and every second while
+they load; in between a load is seen to be over when the first byte of its answer comes. Speeds are learned from the
+metrics of finished jobs alone, and how long an answer will be is not known. Left out are time limits on answers: a wait
+is shown as long as it is.
 """
 
 from __future__ import annotations
 
-import heapq
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.fleet.speeds import Sample
-from ollama_router_core.fleet.state import FleetState
+from ollama_router_core.fleet.state import WHILE_LOADING, FleetState
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_core.simulation.engine import Action, Dispatch, Rejection
 from ollama_router_core.simulation.machine import Event, Machine, Residency, ServerState, Timing
@@ -85,13 +85,13 @@ class _FleetBook:
 
 
 class _Polls:
-    """Asks each server in turn what it holds, as often as the config says."""
+    """Asks each server what it holds: as often as the config says, and more often while it loads for a request."""
 
     def __init__(self, config: Config, late: float) -> None:
         self._models = config.models
         self._every = config.health_check_interval
         self._late = late
-        self._due: list[tuple[float, str]] = []
+        self._due: dict[str, float] = {}
         self._told: dict[str, deque[tuple[float, bytes]]] = {}
         self._servers: Mapping[str, ServerState] = {}
         self._tags: dict[str, bytes] = {}
@@ -99,7 +99,7 @@ class _Polls:
     def start(self, servers: Mapping[str, ServerState], models: Mapping[str, SimulatedModel]) -> None:
         """Begin with all of them; a server has on disk what it can hold."""
         self._servers = servers
-        self._due = [(self._every * (number + 1) / len(servers), name) for number, name in enumerate(servers)]
+        self._due = {name: self._every * (number + 1) / len(servers) for number, name in enumerate(servers)}
         self._told = {name: deque() for name in servers}
         for name, state in servers.items():
             rows = [
@@ -112,17 +112,23 @@ class _Polls:
     @property
     def next_at(self) -> float:
         """When the next server is due."""
-        return self._due[0][0] if self._due else math.inf
+        return min(self._due.values(), default=math.inf)
 
-    def due(self, now: float) -> Iterator[str]:
+    def due(self, now: float) -> list[str]:
         """The servers to be asked now."""
-        while self._due and self._due[0][0] <= now:
-            at, name = self._due[0]
-            heapq.heapreplace(self._due, (at + self._every, name))
-            yield name
+        return [name for name, at in self._due.items() if at <= now]
+
+    def load_begun(self, name: str, now: float) -> None:
+        """It is asked soon whether the load is over."""
+        self._due[name] = now + WHILE_LOADING
 
     def ask(self, fleet: FleetState, name: str, now: float) -> None:
-        """One round of questions."""
+        """One round of questions, and when the next one is due; a server that is down is only asked again."""
+        if fleet.servers[name].up:
+            self._take_stock(fleet, name, now)
+        self._due[name] = now + (min(self._every, WHILE_LOADING) if fleet.servers[name].loading else self._every)
+
+    def _take_stock(self, fleet: FleetState, name: str, now: float) -> None:
         questions = take_stock(name, _FleetBook(fleet, now), self._models, now=now)
         with suppress(StopIteration):
             question = next(questions)
@@ -276,6 +282,7 @@ class StrategyRouter:
         self._began[number] = self._fleet.running(server)
         if self._fleet.sent(server, job.model, Load(job.num_ctx), now):
             self._loads.add(number)
+            self._polls.load_begun(server, now)
 
     # --- servers ---------------------------------------------------------------------------------------------------
 
@@ -349,8 +356,6 @@ class StrategyRouter:
 
     def _ask(self, server: str, now: float) -> list[Action]:
         """What a server holds, in its turn and when an answer shows that this has changed."""
-        if not self._fleet.servers[server].up:
-            return []
         self._polls.ask(self._fleet, server, now)
         return self._actions(self._admission.changed(self._snapshot(now), now), now)
 

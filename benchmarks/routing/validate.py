@@ -50,7 +50,8 @@ from ollama_router_server.services import Services
 
 GIB = 1 << 30
 WEIGHTS, KV = 5.0, 0.5  # GiB of each model and of its cache at 4096 tokens
-SPARE = 1.2  # before a model is measured the router counts buffers that the simulated server does without
+SPARE = 2.5  # before a model is measured the router counts 1.2 for buffers and keeps to 80 % of what is free: it would
+# not believe in as many models as a simulated server holds, and the simulation, which knows no buffers, would
 ANSWER = 40
 MODELS = tuple(SimulatedModel(name=canonical_name(f"m{n}:8b"), billions=8, weights_gib=WEIGHTS) for n in range(1, 7))
 STRATEGIES = ("round_robin", "least_loaded", "priority_with_memory", "fastest")

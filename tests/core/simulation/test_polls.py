@@ -1,0 +1,25 @@
+"""When a simulated router asks its servers what they hold."""
+
+from __future__ import annotations
+
+from ollama_router_core.simulation import FLEET, MODELS, Job, StrategyRouter, routers, simulate
+
+
+def test_a_server_is_asked_every_second_while_it_loads(monkeypatch):
+    """Until the load is seen to be over, which is before the first byte of a long prompt; else as the config says."""
+    asked = []
+
+    def ask(self, fleet, name, now, real=routers._Polls.ask):
+        real(self, fleet, name, now)
+        asked.append((now, name, bool(fleet.servers[name].loading)))
+
+    monkeypatch.setattr(routers._Polls, "ask", ask)
+    machine, model = FLEET[3], MODELS[0]
+    job = Job(number=0, at=2.5, model=model.name, prompt_tokens=4000, output_tokens=300)
+    simulate(StrategyRouter("fastest", [machine]), [machine], MODELS, [job])
+    load = machine.load_seconds(model)
+    times = [at for at, _, _ in asked if at > 0]
+    assert times[: int(load) + 1] == [3.5 + second for second in range(int(load) + 1)]
+    seen = next(at for at, _, loading in asked if at > 0 and not loading)
+    assert 2.5 + load <= seen < 2.5 + load + 1 < 2.5 + load + machine.prefill_seconds(model, 4000)
+    assert times[times.index(seen) + 1] in {seen + 10.0, 2.5 + load + machine.prefill_seconds(model, 4000)}

@@ -19,17 +19,18 @@ PREFIX = "orouter:{default}:"
 
 
 class RedisGroup:
-    """So many members; a fleet that exists already, so that nobody has to wait for it to settle."""
+    """So many members; of a fleet that is `settled`, so that nobody has to wait for that."""
 
-    def __init__(self, url: str, size: int, **settings: Any) -> None:
+    def __init__(self, url: str, size: int, *, settled: bool = True, **settings: Any) -> None:
         self.url = url
         self.size = size
         self._settings = CoordinationSettings(**{"url": url, "timeout": 5.0, **settings})
         self._local = InProcess("router", b"s" * 32, size=size)
         self._members: dict[int, RedisMember] = {}
         self._gone: list[RedisStore] = []
-        with redis.Redis.from_url(url) as client:
-            client.set(f"{PREFIX}epoch", 1)
+        if settled:
+            with redis.Redis.from_url(url) as client:
+                client.set(f"{PREFIX}epoch", 1)
 
     def member(self, index: int) -> Coordination:
         """One member's view; after `forget`, that of its successor."""

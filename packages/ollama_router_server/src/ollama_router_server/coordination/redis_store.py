@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -55,10 +55,25 @@ class RedisStore:
         self._prefix = f"orouter:{{{settings.fleet}}}:"
         self._timeout = settings.timeout
         self._connect_timeout = max(settings.timeout, 1.0)
-        self._client: Any = _client(url, settings, connect_timeout=self._connect_timeout)
+        self._sentinels: list[Any] = []
+        self._client: Any = self._make_client(url, settings)
         lease = int(settings.heartbeat * 2 * 1000)
         self._terms = json.dumps({"lease": lease, "patience": _PATIENCE_MS, "settle": _SETTLE_MS})
         self._digest: str | None = None
+
+    def _make_client(self, url: str, settings: CoordinationSettings) -> Any:
+        options: dict[str, Any] = {"socket_connect_timeout": self._connect_timeout, "socket_timeout": None}
+        options["retry"] = Retry(NoBackoff(), 0)
+        if settings.sentinels:
+            places = [(host, int(port)) for host, _, port in (place.rpartition(":") for place in settings.sentinels)]
+            sentinels: Any = Sentinel(places, **options)  # type: ignore[no-untyped-call]  # so in the library
+            self._sentinels = sentinels.sentinels
+            own = {name: value for name, value in parse_url(url).items() if name not in {"host", "port", "path"}}
+            own["ssl"] = own.pop("connection_class", None) is SSLConnection
+            return sentinels.master_for(settings.sentinel_service, **options, **own)
+        if settings.cluster:
+            return RedisCluster.from_url(url, socket_connect_timeout=self._connect_timeout)
+        return Redis.from_url(url, **options)
 
     async def join(self, operations: Sequence[Operation], heard: str) -> Answer:
         """Become a member, again or for the first time; what this one held before is void.
@@ -110,9 +125,13 @@ class RedisStore:
     async def stirrings(self) -> AsyncIterator[None]:
         """Yield whenever another member freed a slot or changed a drain, for as long as the connection lasts.
 
+        Of a Cluster, whose client does not subscribe, it yields nothing.
+
         Raises:
             StoreAway: the connection was lost.
         """
+        if isinstance(self._client, RedisCluster):
+            return
         subscription = self._client.pubsub()
         try:
             await subscription.subscribe(f"{self._prefix}stirred")
@@ -126,17 +145,5 @@ class RedisStore:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
-
-
-def _client(url: str, settings: CoordinationSettings, *, connect_timeout: float) -> Any:
-    options: dict[str, Any] = {"socket_connect_timeout": connect_timeout, "socket_timeout": None}
-    options["retry"] = Retry(NoBackoff(), 0)
-    if settings.sentinels:
-        places = [(host, int(port)) for host, _, port in (place.rpartition(":") for place in settings.sentinels)]
-        sentinels: Any = Sentinel(places, **options)  # type: ignore[no-untyped-call]  # so in the library
-        own = {name: value for name, value in parse_url(url).items() if name in {"username", "password", "db"}}
-        return sentinels.master_for(settings.sentinel_service, **options, **own)
-    if settings.cluster:
-        return RedisCluster.from_url(url, socket_connect_timeout=connect_timeout)
-    return Redis.from_url(url, **options)
+        for client in (self._client, *self._sentinels):
+            await client.aclose()

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from typing import Any
+
+from msgspec.structs import replace as replace_request
+
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.fleet.snapshot import ModelSpeed
 from ollama_router_core.fleet.stalls import Wait, patience, stall_words, stalled
-from support.fleets import loaded, make_facts
+from ollama_router_core.fleet.state import FleetState
+from support.fleets import loaded, make_config, make_facts
 
 MODEL = canonical_name("llama3.1:8b")
 SPEED = ModelSpeed(load_seconds=5.0, prefill_rate=100.0, decode_rate=10.0, answer_tokens=50.0)
@@ -44,3 +51,75 @@ def test_the_words_tell_a_frozen_runner_from_loads_that_stand_still() -> None:
     words = stall_words(MODEL, 90.0, make_facts("a", held=(loaded("qwen3:8b"),)))
     assert "loads stand still" in words
     assert "`ollama stop qwen3:8b`" in words
+
+
+def suspected(*, load_probe: bool = True, **asked: Any) -> tuple[FleetState, list[Wait]]:
+    """A server on which a request has waited for a model since second 0, suspected at second 1000."""
+    config = make_config({"a": {}}, load_probe=load_probe)
+    state = FleetState(config)
+    state.update("a", lambda facts: replace(facts, up=True), 0.0)
+    waits = [Wait("a", replace_request(request(), **asked), 0.0)]
+    state.suspect("a", waits, 1000.0)
+    return state, waits
+
+
+def test_a_load_probe_asks_for_one_token_as_the_request_wants_its_model_loaded() -> None:
+    """Nothing is loaded anew for it; an embedder is asked for a vector."""
+    options = frozenset({("num_gpu", 20), ("shift", False)})
+    state, _ = suspected(num_ctx=8192, load_options=options)
+    probe = state.load_probe_due("a", 1000.0)
+    assert probe is not None
+    assert (probe.path, json.loads(probe.body)) == (
+        "/api/generate",
+        {
+            "model": "llama3.1:8b",
+            "stream": False,
+            "shift": False,
+            "prompt": "hi",
+            "raw": True,
+            "options": {"num_gpu": 20, "num_ctx": 8192, "num_predict": 1},
+        },
+    )
+    embedder = suspected(needs=frozenset({"embedding"}))[0].load_probe_due("a", 1000.0)
+    assert embedder is not None
+    assert (embedder.path, json.loads(embedder.body)["input"]) == ("/api/embed", "hi")
+
+
+def test_no_load_probe_is_sent_unless_the_operator_wants_it_nor_two_at_once() -> None:
+    """Off by default; one for each model that is under suspicion."""
+    assert suspected(load_probe=False)[0].load_probe_due("a", 1000.0) is None
+    state, _ = suspected()
+    assert state.load_probe_due("a", 1000.0) is not None
+    assert state.load_probe_due("a", 1001.0) is None
+    assert state.load_probe_due("b", 1001.0) is None
+
+
+def test_an_answered_load_probe_ends_the_suspicion() -> None:
+    """The model is asked for again, and the request that still waits is no reason against it."""
+    state, waits = suspected()
+    probe = state.load_probe_due("a", 1000.0)
+    assert probe is not None
+    assert state.health.models.until("a", MODEL) is not None
+    state.load_probe_ended(probe, None, 1010.0)
+    state.suspect("a", waits, 1011.0)
+    assert state.health.models.until("a", MODEL) is None
+    assert state.load_probe_due("a", 1011.0) is None
+
+
+def test_a_load_probe_without_an_answer_keeps_the_model_out_and_comes_again() -> None:
+    """Before a user's request would be tried; the words keep the remedy."""
+    state, _ = suspected()
+    probe = state.load_probe_due("a", 1000.0)
+    assert probe is not None
+    before = state.health.models.until("a", MODEL)
+    state.load_probe_ended(probe, "no answer within 30 s", 1030.0)
+    after = state.health.models.until("a", MODEL)
+    assert before is not None
+    assert after is not None
+    assert after > before
+    words = state.health.models.to_json("a", 1031.0)[MODEL]["error"]
+    assert "may be frozen" in words
+    assert "load probe: no answer" in words
+    assert state.load_probe_due("a", 1031.0) is None
+    assert state.load_probe_due("a", after - 1.0) is not None
+    assert not state.health.models.take("a", MODEL, after + 1.0)  # a user's request is no trial meanwhile

@@ -344,6 +344,12 @@ class Config(Section):
         description="Seconds to wait for the answer to a probe, never less than `server_busy_threshold_ms`. Three"
         " failed probes in a row, one second apart, mark a server as down.",
     )
+    load_probe: bool = Field(
+        default=False,
+        description="true asks a model for one token where its runner seems to stand still behind a server that answers"
+        " its probes, instead of letting a user's request find out. It loads the model if it is not in memory, for"
+        " which another may have to go.",
+    )
     server_busy_threshold_ms: Annotated[float, Field(gt=0)] = Field(
         default=1000.0,
         description="A server whose probe takes longer than this many milliseconds is chosen last.",

@@ -144,6 +144,17 @@ class Breaker(Generic[Subject]):
         self._states[server] = replace(state, probing=True)
         return True
 
+    def probe(self, server: Subject) -> bool:
+        """Begin a probe of the router's own before the suspension is over; False while another one is under way.
+
+        `failed`, `succeeded` or `abandoned` must follow.
+        """
+        state = self.state(server)
+        if state.until is None or state.probing:
+            return False
+        self._states[server] = replace(state, probing=True)
+        return True
+
     def suspended(self, servers: Collection[Subject], now: float) -> Mapping[Subject, float]:
         """Return suspended servers and until when, for `FleetSnapshot.suspended`.
 

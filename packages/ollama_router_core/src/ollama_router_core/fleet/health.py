@@ -122,6 +122,11 @@ class Health:
         self.retries = RetryBudget()
         self.draining = frozenset(name for name, server in config.servers.items() if server.drain)
 
+    def showed_life(self, server: str, model: CanonicalName, now: float) -> None:
+        """Note that a model answers on a server, as the router found out by itself."""
+        self.signs[server, model] = now
+        self.models.succeeded(server, model)
+
     def reconfigure(self, config: Config) -> None:
         """Take over another config: what is known about servers that stay is kept, a changed `drain` applies."""
         old, new = self._config.servers, config.servers

@@ -71,9 +71,18 @@ class ModelFaults:
         state = self._breaker.state(key)
         return key in self._words and state.until is not None and self._breaker.admit(key, now)
 
+    def probe(self, server: str, model: CanonicalName) -> bool:
+        """Begin a probe of the router's own for a model that is out; False while that or a trial is under way."""
+        return (server, model) in self._words and self._breaker.probe((server, model))
+
     def abandoned(self, server: str, model: CanonicalName) -> None:
         """End a trial that says nothing."""
         self._breaker.abandoned((server, model))
+
+    def until(self, server: str, model: CanonicalName) -> float | None:
+        """Return when a model that is out may be tried again, None if it is not out."""
+        key = (server, model)
+        return self._breaker.state(key).until if key in self._words else None
 
     def suspended(self, holders: Holders, now: float) -> Mapping[str, Mapping[CanonicalName, SuspendedModel]]:
         """Return the models that servers are not asked for now, for `FleetSnapshot.suspended_models`."""

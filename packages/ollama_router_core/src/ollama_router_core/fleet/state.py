@@ -15,6 +15,7 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.health import BreakerPermit, Health
 from ollama_router_core.fleet.load_counts import LoadCounts
+from ollama_router_core.fleet.load_probes import LoadProbe, LoadProbes
 from ollama_router_core.fleet.memory import share_on_cpu
 from ollama_router_core.fleet.notices import Notice, ServerDown, ServerLost, ServerUp
 from ollama_router_core.fleet.observations import (
@@ -80,6 +81,7 @@ class FleetState:
         self.prefixes = Prefixes()
         self.prompts = PromptPrices()
         self.loads = LoadCounts()
+        self._load_probes = LoadProbes()
         self._enlist(EMPTY)
 
     def reconfigure(self, config: Config, *, moved: Collection[str] = ()) -> None:
@@ -202,7 +204,34 @@ class FleetState:
         signs = {model: at for (server, model), at in self.health.signs.items() if server == name} if here else {}
         expected = {model: self._patience(facts, wait) for wait in here if (model := wait.request.model) is not None}
         for model, seconds in stalled(here, signs, expected, now).items():
-            self.health.models.failed(name, model, stall_words(model, seconds, facts), now, at_once=True)
+            words = stall_words(model, seconds, facts)
+            self.health.models.failed(name, model, words, now, at_once=True)
+            request = next(wait.request for wait in here if wait.request.model == model)
+            self._load_probes.suspect(name, request, words, now)
+
+    def load_probe_due(self, name: str, now: float) -> LoadProbe | None:
+        """Return the probe of a suspected runner that is to be sent now, if the operator wants such probes."""
+        if not self._config.load_probe or name not in self.servers:
+            return None
+        facts = self.servers[name]
+        return self._load_probes.due(
+            name,
+            now,
+            is_out=lambda model: self.health.models.until(name, model) is not None,
+            take=partial(self.health.models.probe, name),
+            seconds=lambda request: self._patience(facts, Wait(name, request, now)),
+        )
+
+    def load_probe_ended(self, probe: LoadProbe, error: str | None, now: float) -> None:
+        """Take in what came of a probe: an answer ends the suspicion, anything else keeps the model out for longer."""
+        name, model = probe.server, probe.model
+        if error is None:
+            self.health.showed_life(name, model, now)
+            self._load_probes.ended(probe, again=None)
+            return
+        self.health.models.failed(name, model, f"{probe.words}; load probe: {error}", now, at_once=True)
+        until, interval = self.health.models.until(name, model) or now, self._config.health_check_interval
+        self._load_probes.ended(probe, again=max(now + interval, until - 2 * interval))
 
     def _patience(self, facts: ServerFacts, wait: Wait) -> float:
         """Seconds that a request may wait for its first byte, at least three intervals between probes."""

@@ -13,13 +13,11 @@ from ollama_router_core.fleet.observations import observe_load_finished, observe
 from ollama_router_core.fleet.runners import load_of
 from ollama_router_core.routing.policy import apply_policy
 from ollama_router_server.fleet.service import FleetService
-from ollama_router_server.upstream.fetching import fetch
+from ollama_router_server.upstream.fetching import fetch, words_of
 from ollama_router_server.upstream.interface import Timeouts, Upstream
 from ollama_router_server.upstream.targets import Target
 
-__all__ = ["ModelLoader", "words_of"]
-
-_LONGEST_WORDS = 300
+__all__ = ["ModelLoader"]
 
 
 class ModelLoader:
@@ -83,13 +81,3 @@ class ModelLoader:
         timeouts = Timeouts(connect=self.config.connect_timeout, first_byte=patience, idle=patience)
         target = self._targets[server]
         return await fetch(self._upstream, target, "POST", "/api/generate", timeouts=timeouts, body=body)
-
-
-def words_of(status: int, body: bytes) -> str:
-    """What a server says about why it has refused."""
-    try:
-        found = json.loads(body)
-    except ValueError:
-        found = None
-    words = found.get("error") if isinstance(found, dict) else body.decode("utf-8", "replace")
-    return f"{status} {words}".strip()[:_LONGEST_WORDS]

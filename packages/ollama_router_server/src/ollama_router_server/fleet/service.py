@@ -31,6 +31,7 @@ from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.stalls import Wait
 from ollama_router_core.fleet.state import FleetState
 from ollama_router_server.fleet.health_checker import HealthChecker
+from ollama_router_server.fleet.load_prober import LoadProber
 from ollama_router_server.fleet.sharing import FleetSharing
 from ollama_router_server.system import Clock
 from ollama_router_server.upstream.interface import Upstream
@@ -66,6 +67,7 @@ class FleetService(ClockedFleet):
         self._listeners: list[Callable[[], None]] = []
         self._up_listeners: list[Callable[[str], None]] = []
         self._waits: Callable[[], Iterable[Wait]] = tuple
+        self._load_prober = LoadProber(self.state, targets, upstream, clock.monotonic, self._changed)
         self._polls = self._new_polls()
         self._starting: asyncio.Task[None] | None = None
 
@@ -88,6 +90,7 @@ class FleetService(ClockedFleet):
         if self._starting is not None:
             self._starting.cancel()
         await self._polls.aclose()
+        await self._load_prober.aclose()
 
     async def reconfigure(self, config: Config, *, moved: Collection[str] = ()) -> None:
         """Take over another config: facts about servers that stay are kept, but not of those that `moved`.
@@ -198,6 +201,7 @@ class FleetService(ClockedFleet):
     def polled(self, name: str, *, came_up: bool) -> None:
         """Note that a server was polled."""
         self.state.suspect(name, self._waits(), self.now())
+        self._load_prober.begin(name)
         self._changed()
         if came_up:
             facts = self.servers[name]

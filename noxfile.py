@@ -12,7 +12,7 @@ import nox
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-MEMBERS = ["-e", "packages/ollama_router_core", "-e", "packages/ollama_router_server[dns,postgres,redis]"]
+MEMBERS = ["-e", "packages/ollama_router_core", "-e", "packages/ollama_router_server[dns,mdns,postgres,redis]"]
 MEMBERS += ["-e", "packages/ollama_router_cli"]
 PARALLEL = ["-n", "3", "--dist", "worksteal"]
 # A test that fails is run once more and named as one that was: on a shared machine a race of the test must not pass for

@@ -83,7 +83,9 @@ class Discovery(Section):
         default=KubernetesServices(), description="EndpointSlices, for a router that runs in the cluster."
     )
 
-    @property
-    def on(self) -> bool:
-        """Whether anything is looked at."""
-        return bool(self.files or self.dns or self.kubernetes.selector)
+    mdns: Annotated[str, Field(pattern=r"^_[A-Za-z0-9\-]{1,15}\._tcp$")] | None = Field(
+        default=None,
+        examples=["_ollama._tcp"],
+        description="Type of service that servers announce in the local network; null asks for none. Needs the extra"
+        " `mdns`. Every machine in the network can announce one.",
+    )

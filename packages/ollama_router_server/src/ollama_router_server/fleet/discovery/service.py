@@ -15,6 +15,7 @@ from ollama_router_server.fleet.discovery.dns import DnsFinder
 from ollama_router_server.fleet.discovery.files import FileFinder
 from ollama_router_server.fleet.discovery.finder import Finder
 from ollama_router_server.fleet.discovery.kubernetes import KubernetesFinder
+from ollama_router_server.fleet.discovery.mdns import MdnsFinder
 from ollama_router_server.system import Clock
 from ollama_router_server.upstream.interface import Upstream
 
@@ -60,6 +61,8 @@ class Discovery:
         finders += [DnsFinder(name, settings) for name in settings.dns]
         if settings.kubernetes.selector is not None:
             finders.append(KubernetesFinder(settings, self._upstream, self._environment))
+        if settings.mdns is not None:
+            finders.append(MdnsFinder(settings))
         return finders
 
     @property

@@ -1,0 +1,87 @@
+"""Servers that announce themselves in the local network (multicast DNS, DNS-SD)."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from ollama_router_core.config import FoundServer, found_server
+from ollama_router_core.config.discovery_settings import Discovery
+from ollama_router_core.errors import ConfigError
+from ollama_router_server.fleet.discovery.finder import LookFailed
+
+if TYPE_CHECKING:
+    from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
+
+__all__ = ["MdnsFinder"]
+
+_INTERVAL = 30.0  # the network's peace is worth more than ten seconds
+_LISTEN = 1.5  # seconds for answers; half of them come within 0.2
+_RESOLVE_MS = 1_000.0
+
+
+class MdnsFinder:
+    """One type of service, asked for anew with each look, so that nothing is held open in between.
+
+    Args:
+        settings: of discovery; its type is set.
+        interfaces: addresses of those to ask on; None asks on all.
+
+    Raises:
+        ConfigError: zeroconf is not installed.
+    """
+
+    interval = _INTERVAL
+
+    def __init__(self, settings: Discovery, interfaces: list[str] | None = None) -> None:
+        if find_spec("zeroconf") is None:
+            raise ConfigError("discovery.mdns needs zeroconf: install ollama-router-server[mdns]")
+        self.source = f"mdns:{settings.mdns}"
+        self._type = f"{settings.mdns}.local."
+        self._settings = settings.servers
+        self._interfaces = interfaces
+
+    async def look(self) -> tuple[FoundServer, ...]:
+        """Ask, and collect answers for a second and a half.
+
+        Raises:
+            LookFailed: this machine lets nobody send to a group.
+        """
+        from zeroconf import InterfaceChoice  # noqa: PLC0415 - an extra
+        from zeroconf.asyncio import AsyncZeroconf  # noqa: PLC0415
+
+        try:
+            network = AsyncZeroconf(interfaces=self._interfaces or InterfaceChoice.All)
+        except OSError as error:
+            raise LookFailed(f"multicast DNS: {error.strerror}") from None
+        try:
+            services = await self._services(network)
+        finally:
+            await network.async_close()
+        found = (self._server(service) for service in services)
+        return tuple(one for one in found if one is not None)
+
+    async def _services(self, network: AsyncZeroconf) -> list[AsyncServiceInfo]:
+        from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo  # noqa: PLC0415 - an extra
+
+        names: set[str] = set()
+
+        def heard(*, name: str, **_: Any) -> None:
+            names.add(name)
+
+        browser = AsyncServiceBrowser(network.zeroconf, self._type, handlers=[heard])
+        try:
+            await asyncio.sleep(_LISTEN)
+        finally:
+            await browser.async_cancel()
+        services = [AsyncServiceInfo(self._type, name) for name in sorted(names)]
+        told = await asyncio.gather(*(one.async_request(network.zeroconf, _RESOLVE_MS) for one in services))
+        return [one for one, answered in zip(services, told, strict=True) if answered]
+
+    def _server(self, service: AsyncServiceInfo) -> FoundServer | None:
+        addresses = service.parsed_scoped_addresses()
+        if not addresses or service.port is None:
+            return None
+        name = service.name.removesuffix(f".{self._type}")
+        return found_server(name, self.source, addresses[0], service.port, self._settings)

@@ -6,12 +6,31 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ollama_router_core.coordination import FactsChanged, Scope
+from ollama_router_core.coordination import FactsChanged, Group, Scope
 from ollama_router_server.coordination.ring import Ring
 from ollama_router_server.coordination.shared_memory import SharedMemory
+from support.coordination_machine import SIZE, Coordinating
+
+
+class CoordinatingWorkers(Coordinating):
+    """Workers that share memory."""
+
+    @staticmethod
+    def make_group() -> Group:
+        """In memory of its own."""
+        return SharedMemory(SIZE)
+
+    def teardown(self) -> None:
+        """Release the memory's files."""
+        if isinstance(getattr(self, "group", None), SharedMemory):
+            self.group.close()
+
+
+TestCoordinating = CoordinatingWorkers.TestCase
+TestCoordinating.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from ollama_router_core.coordination.news import (
     read_news,
     write_news,
 )
+from ollama_router_core.coordination.one_machine import OneMachineMember
 from ollama_router_core.coordination.replica import Replica, Seen
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "InProcess",
     "InProcessMember",
     "News",
+    "OneMachineMember",
     "PromptCounted",
     "Replica",
     "RequestEnded",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from ollama_router_core.coordination.interface import LEASE_SECONDS, NOBODY, Admissions, Coordination, Figure, Scope
 from ollama_router_core.coordination.limits import count_here
 from ollama_router_core.coordination.news import News
+from ollama_router_core.coordination.one_machine import OneMachineMember
 
 __all__ = ["InProcess", "InProcessMember"]
 
@@ -25,7 +26,7 @@ class InProcess:
     """
 
     def __init__(self, name: str, secret: bytes, *, size: int = 1) -> None:
-        self._members = [InProcessMember(self, index) for index in range(size)]
+        self._members = [InProcessMember(self, index, size) for index in range(size)]
         self.name = name
         self.secret = secret
         self.drains: dict[str, bool] = {}
@@ -52,12 +53,12 @@ class InProcess:
         return (member for member in self._members if member.index != index)
 
 
-class InProcessMember:
+class InProcessMember(OneMachineMember):
     """One member's view, and what it shows the others."""
 
-    def __init__(self, all_members: InProcess, index: int) -> None:
+    def __init__(self, all_members: InProcess, index: int, size: int) -> None:
+        super().__init__(index, size)
         self._all = all_members
-        self.index = index
         self.beaten: float | None = None
         self.counts: dict[Scope, Counter[str]] = {scope: Counter() for scope in Scope}
         self.admitted: dict[str, dict[int, int]] = {}
@@ -65,39 +66,6 @@ class InProcessMember:
         self.told: deque[News] = deque(maxlen=_MOST_NEWS)
         self.figures: Counter[Figure] = Counter()
         self.page = b""
-
-    def __repr__(self) -> str:
-        return f"InProcessMember({self.index})"
-
-    @property
-    def size(self) -> int:
-        """How many members there are."""
-        return self._all.size
-
-    @property
-    def shares(self) -> bool:
-        """Whether there are other members."""
-        return self.size > 1
-
-    @property
-    def asks(self) -> bool:
-        """What is known of the others is true."""
-        return False
-
-    @property
-    def members(self) -> int:
-        """All there are."""
-        return self.size
-
-    @property
-    def rank(self) -> int:
-        """Its index."""
-        return self.index
-
-    @property
-    def away(self) -> bool:
-        """The others can always be asked."""
-        return False
 
     @property
     def group(self) -> str:

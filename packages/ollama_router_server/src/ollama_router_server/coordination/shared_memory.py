@@ -20,6 +20,7 @@ from ollama_router_core.coordination import (
     Coordination,
     Figure,
     News,
+    OneMachineMember,
     Scope,
     count_here,
     read_news,
@@ -117,50 +118,18 @@ def _moment(word: int) -> float | None:
     return word / _THOUSAND if word else None
 
 
-class WorkerMember:
+class WorkerMember(OneMachineMember):
     """One worker's view: it writes what is its own and reads everybody's."""
 
     def __init__(self, memory: SharedMemory, index: int) -> None:
-        self.index = index
+        super().__init__(index, memory.size)
         self._memory = memory
         self._users, self._rows = memory.rows[Scope.USER], memory.rows
         self._cells = memory.cells[index * _CELLS : (index + 1) * _CELLS]
         self._others = [other for other in range(memory.size) if other != index]
-        self._living = self._others
+        self._beaten = float("-inf")
+        self._seen_alive = self._others
         self._heard = {other: memory.rings[other].tail for other in self._others}
-
-    def __repr__(self) -> str:
-        return f"WorkerMember({self.index})"
-
-    @property
-    def size(self) -> int:
-        """How many workers there are."""
-        return self._memory.size
-
-    @property
-    def shares(self) -> bool:
-        """Whether there are other workers."""
-        return self.size > 1
-
-    @property
-    def asks(self) -> bool:
-        """What is known of the others is true."""
-        return False
-
-    @property
-    def members(self) -> int:
-        """All there are."""
-        return self.size
-
-    @property
-    def rank(self) -> int:
-        """Its index."""
-        return self.index
-
-    @property
-    def away(self) -> bool:
-        """The others can always be asked."""
-        return False
 
     @property
     def group(self) -> str:
@@ -291,8 +260,19 @@ class WorkerMember:
     async def beat(self, now: float) -> None:
         """Renew this worker's leases, and look which of the others are valid."""
         self._cells[_BEAT] = max(1, int(now * _THOUSAND))
+        self._beaten = now
+        self._seen_alive = self._look()
+
+    @property
+    def _living(self) -> list[int]:
+        """Those whose leases were valid at this worker's last beat; one that was missing may have beaten since."""
+        if len(self._seen_alive) < len(self._others):
+            self._seen_alive = self._look()
+        return self._seen_alive
+
+    def _look(self) -> list[int]:
         beats = ((other, self._memory.last_beat(other)) for other in self._others)
-        self._living = [other for other, beat in beats if beat is None or now - beat < LEASE_SECONDS]
+        return [other for other, beat in beats if beat is None or self._beaten - beat < LEASE_SECONDS]
 
     def on_change(self, stirred: Callable[[], None]) -> None:
         """Nothing has to be fetched."""

@@ -68,7 +68,7 @@ class Discovery(Section):
     files: tuple[str, ...] = Field(
         default=(),
         strict=False,  # YAML's lists are lists; the entries stay strict
-        examples=["/etc/ollama-router/servers.yml"],
+        examples=[["/etc/ollama-router/servers.yml"]],
         description="YAML or JSON files with servers by name, as below `servers`; read again when they change.",
     )
     dns: tuple[DnsName, ...] = Field(

@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_core.simulation.comparison import ROUTERS, serve
 from ollama_router_core.simulation.engine import Action, Dispatch, SimulationResult
 from ollama_router_core.simulation.machine import Event, ServerState
@@ -20,7 +21,7 @@ from ollama_router_core.simulation.workload import Job, SimulatedModel
 
 __all__ = ["Planned", "PlannedRouter", "best_plan", "cost"]
 
-BEGINNINGS = ("fastest", "fastest on arrival", "least_loaded", "least connections")
+BEGINNINGS = ("least connections", *(name for name in ROUTERS if name.removesuffix(" on arrival") in STRATEGIES))
 """The routers whose schedules are improved on."""
 
 

@@ -25,5 +25,7 @@ def test_it_loads_when_uncommented():
     models = config.models.model_copy(
         update={"explicit_assignments": {}, "memory_overrides": {}, "memory_patterns": (), "rules": ()}
     )
-    shown = {"servers": {}, "external_hosts": {}, "models": models}
+    ways = {"files": (), "dns": (), "resolver": None, "mdns": None, "kubernetes": Config().discovery.kubernetes}
+    discovery = config.discovery.model_copy(update=ways)
+    shown = {"servers": {}, "external_hosts": {}, "models": models, "discovery": discovery}
     assert config.model_copy(update=shown) == Config()

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,21 @@ async def test_usage_as_a_table_and_as_csv(tmp_path: Path) -> None:
         assert await orouter(router, "usage", "--csv", token=router.token) == (
             1, "", "orouter: the router refuses: this route needs the token of an admin or a viewer\n",
         )  # fmt: skip
+
+
+async def test_a_day_is_told_by_server_and_model(tmp_path: Path) -> None:
+    """The sentence of the page, and a line for each time that a server answered with a model."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client() as client,
+    ):
+        await client.post("/api/chat", json=CHAT)
+        (row,) = await router.rows(1)
+        day = datetime.fromtimestamp(row.started_at, UTC).strftime("%Y-%m-%d")
+        told = (await orouter(router, "history", "--day", day))[1]
+        assert told.startswith("1 request, 0 failed, ")
+        assert re.search(r"^one +llama3.2:3b +\d\d:\d\d +\d\d:\d\d +1 +0 ", told, re.MULTILINE)
 
 
 async def test_rights_of_a_user_with_their_origins(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ JSON: dict[str, set[str]] = {
     "GET /router/status": READERS,
     "GET /router/usage": READERS,
     "GET /router/usage.csv": READERS,
+    "GET /router/history": READERS,
     "GET /router/usage/users": ADMINS,
     "GET /router/audit": ADMINS,
     "GET /router/openapi.json": ADMINS,
@@ -84,7 +85,7 @@ PAGES: dict[str, set[str]] = {
     "POST /console/play/api/chat": ACTING,
     "GET /console/people": ADMINS,
     "GET /console/people/{name:path}": ADMINS,
-    "GET /console/history": ADMINS,
+    "GET /console/history": READERS,
     "GET /console/operations": ADMINS,
     "GET /console/whatif": ADMINS,
 }

@@ -42,6 +42,7 @@ COMMANDS = {
     "queue": "Show who waits for a server.",
     "requests": "Show requests of a running router, and end one.",
     "usage": "Show who used how much on a running router, or export it.",
+    "history": "Show what happened on a day: models by server, failures, loads.",
     "me": "Show what your token may do, and what is left of its limits.",
     "top": "Watch servers, models, the queue and active requests.",
     "logs": "Read the request log.",

@@ -17,6 +17,7 @@ from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.doctor.resource import DoctorView
 from ollama_router_server.admin.operations import NewOperation
 from ollama_router_server.admin.usage_export import STEPS
+from ollama_router_server.admin.views.history import HistoryView
 from ollama_router_server.admin.views.me import MeView
 from ollama_router_server.admin.views.models import ModelDetailView, ModelsView
 from ollama_router_server.admin.views.operations import OperationsView, OperationView
@@ -213,6 +214,14 @@ OPERATIONS: tuple[Operation, ...] = (
         query=_AUDIT_QUERY,
     ),
     Operation(method="get", path="/router/doctor", summary="What is wrong, and what mends it", answer=DoctorView),
+    Operation(
+        method="get",
+        path="/router/history",
+        summary="One day: which models servers answered with, what ran, waited and failed, what was changed",
+        answer=HistoryView,
+        roles=READERS,
+        query=(("day", {"type": "string", "description": "As `2026-11-28`, UTC. Default: today."}),),
+    ),
     Operation(
         method="get",
         path="/router/usage/users",

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Bar", "Segment", "columns_of", "segments"]
+from ollama_router_server.admin.views.history import BlockView, LaneView, MomentView
+from ollama_router_server.storage.log_days import STEPS
+
+__all__ = ["Bar", "Segment", "Strip", "StripBlock", "StripLane", "columns_of", "segments", "strip_of"]
+
+_TONES = 4
+_ROW, _NAME, _BETWEEN = 8, 16, 4  # heights: of a model's row, of a server's name, after a server
+_MOST_ROWS = 6
+_MOST_BLOCKS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,77 @@ def columns_of(hours: Mapping[int, int], since: float, until: float, step: int) 
         counts[at] = counts.get(at, 0) + count
     most = max(counts.values(), default=0) or 1
     return [Bar(start, count, count / most) for start, count in sorted(counts.items())]
+
+
+@dataclass(frozen=True, slots=True)
+class StripBlock:
+    """A block of a day's strip: one unit wide for each step of the day; `tone` is one of four, by the model."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    tone: int
+    block: BlockView
+
+
+@dataclass(frozen=True, slots=True)
+class StripLane:
+    """A server's lane, from `y` on."""
+
+    server: str
+    y: int
+    blocks: list[StripBlock]
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """A day: lanes below each other, and outlines of what ran and waited. `left_out` blocks had the fewest requests."""
+
+    width: int
+    height: int
+    lanes: list[StripLane]
+    left_out: int
+    running: str
+    waiting: str
+    most: int
+
+
+def strip_of(lanes: Sequence[LaneView], moments: Sequence[MomentView], *, height: int = 60) -> Strip:
+    """Lay a day out. Models of a server have rows of their own, up to six; further ones share the last."""
+    all_blocks = sorted((block for lane in lanes for block in lane.blocks), key=lambda one: -one.requests)
+    kept = {id(block) for block in all_blocks[:_MOST_BLOCKS]}
+    tones = {model: place % _TONES for place, model in enumerate(dict.fromkeys(_models(lanes)))}
+    laid, y = [], 0
+    for lane in lanes:
+        rows = {model: min(place, _MOST_ROWS - 1) for place, model in enumerate(dict.fromkeys(_models([lane])))}
+        blocks = [
+            _laid(one, y + _NAME + rows[one.model] * _ROW, tones[one.model]) for one in lane.blocks if id(one) in kept
+        ]
+        laid.append(StripLane(lane.server, y, blocks))
+        y += _NAME + min(len(rows), _MOST_ROWS) * _ROW + _BETWEEN
+    most = max((max(one.running, one.waiting) for one in moments), default=0) or 1
+    running = _outline({one.step: one.running for one in moments}, most, height)
+    waiting = _outline({one.step: one.waiting for one in moments}, most, height)
+    return Strip(STEPS, y, laid, len(all_blocks) - len(kept), running, waiting, most)
+
+
+def _models(lanes: Sequence[LaneView]) -> list[str | None]:
+    return [block.model for lane in lanes for block in lane.blocks]
+
+
+def _laid(block: BlockView, y: int, tone: int) -> StripBlock:
+    return StripBlock(block.begin, y, block.end - block.begin + 1, _ROW - 2, tone, block)
+
+
+def _outline(counts: Mapping[int, int], most: int, height: int) -> str:
+    """A path around columns of these heights, one unit wide each; empty where there is nothing."""
+    parts = [
+        f"M{step} {height}v{-count / most * height:.2f}h1v{count / most * height:.2f}z"
+        for step, count in sorted(counts.items())
+        if count
+    ]
+    return "".join(parts)
 
 
 def _fitted(wide: list[float], room: float, least: float) -> list[float]:

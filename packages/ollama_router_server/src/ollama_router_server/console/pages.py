@@ -12,6 +12,7 @@ from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
 from ollama_router_server.admin.doctor.resource import doctor_view
+from ollama_router_server.admin.history import find_day
 from ollama_router_server.admin.links import base_url
 from ollama_router_server.admin.me import my_usage
 from ollama_router_server.admin.operations import list_operations
@@ -26,7 +27,7 @@ from ollama_router_server.admin.views.requests import active_views, request_deta
 from ollama_router_server.admin.views.rights import rights_view
 from ollama_router_server.admin.views.servers import server_views
 from ollama_router_server.admin.whatif import WhatIf
-from ollama_router_server.console.charts import columns_of
+from ollama_router_server.console.charts import columns_of, strip_of
 from ollama_router_server.console.playground import PLAYERS
 from ollama_router_server.console.rendering import Renderer
 from ollama_router_server.coordination.worker_sync import WorkerSync
@@ -154,9 +155,11 @@ class Pages:
         """What is wrong, and what mends it."""
         return {"view": await doctor_view(self.services)}
 
-    async def history(self, _request: Request, _user: User) -> Values:
-        """Who changed what."""
-        return {"entries": await self.services.audit.list(AuditFilter(), limit=200)}
+    async def history(self, request: Request, user: User) -> Values:
+        """A day as its requests tell, and who changed what; the audit trail is for admins."""
+        view = await find_day(self.services, request, user)
+        entries = await self.services.audit.list(AuditFilter(), limit=200) if user.role in ADMINS else ()
+        return {"view": view, "strip": strip_of(view.lanes, view.moments), "entries": entries}
 
 
 def _checks(servers: Any, models: int, request: Request) -> list[tuple[str, bool | None, str]]:
@@ -222,7 +225,7 @@ def pages(services: Services, sync: WorkerSync, renderer: Renderer, whatif: What
         "usage": page("usage", "Usage", READERS),
         "people": page("people", "People", ADMINS),
         "people/{name:path}": page("person", "Person", ADMINS),
-        "history": page("history", "History", ADMINS),
+        "history": page("history", "History", READERS),
         "doctor": page("doctor", "Doctor", ADMINS),
         "whatif": page("whatif", "What if", ADMINS),
     }

@@ -10,6 +10,7 @@ from typing import Any, Final
 import jinja2
 from falcon.asgi import Request, Response
 
+from ollama_router_server.admin.views.history import clock
 from ollama_router_server.console import wording
 from ollama_router_server.console.assets import Assets, send
 from ollama_router_server.console.charts import segments
@@ -37,6 +38,7 @@ class Renderer:
         )
         environment.filters.update(
             age=wording.age,
+            clock=clock,
             count=wording.count,
             duration=wording.duration,
             gib=wording.gib,

@@ -101,9 +101,10 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFilter:
-    """Conditions on entries; None leaves a field open. `since` is seconds since 1970."""
+    """Conditions on entries; None leaves a field open. `since` and `before` are seconds since 1970."""
 
     since: float | None = None
+    before: float | None = None
     actor: str | None = None
     actions: Sequence[AuditAction] | None = None
 
@@ -160,6 +161,8 @@ def _select(connection: Connection, chosen: AuditFilter, limit: int) -> tuple[Au
     query = select(audit_log).order_by(columns.at.desc(), columns.id.desc()).limit(limit)
     if chosen.since is not None:
         query = query.where(columns.at >= chosen.since)
+    if chosen.before is not None:
+        query = query.where(columns.at < chosen.before)
     if chosen.actor is not None:
         query = query.where(columns.actor == chosen.actor)
     if chosen.actions is not None:

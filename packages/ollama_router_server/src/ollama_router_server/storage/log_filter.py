@@ -9,12 +9,14 @@ from sqlalchemy import ColumnElement, and_, or_
 
 from ollama_router_server.storage.schema import request_log
 
-__all__ = ["IS_ERROR", "Cursor", "Ending", "LogFilter"]
+__all__ = ["IS_COLD", "IS_ERROR", "Cursor", "Ending", "LogFilter"]
 
 Ending = Literal["ok", "error", "refused", "client_left", "retried", "cold"]
 
 IS_ERROR: ColumnElement[bool] = or_(request_log.c.status >= 400, request_log.c.error.is_not(None))
 """The client got an error, or the answer failed after it had begun."""
+IS_COLD: ColumnElement[bool] = request_log.c.load_ms > 1_000
+"""The request waited until its model was loaded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,5 +86,5 @@ _ENDINGS: dict[Ending, ColumnElement[bool]] = {
     "refused": and_(_REFUSED, request_log.c.status != 499),
     "client_left": request_log.c.status == 499,
     "retried": request_log.c.attempts > 1,
-    "cold": request_log.c.load_ms > 1_000,
+    "cold": IS_COLD,
 }

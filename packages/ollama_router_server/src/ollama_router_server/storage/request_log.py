@@ -13,6 +13,7 @@ from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.log_days import DayGroup, read_day
 from ollama_router_server.storage.log_filter import Cursor, LogFilter
 from ollama_router_server.storage.log_series import LogSeries, SeriesRow, read_series
 from ollama_router_server.storage.log_stats import HourRow, LogStats, read_history, read_stats
@@ -109,6 +110,10 @@ class RequestLog:
         while rows:
             yield rows
             rows = await self._database.read(read_series, chosen, rows[-1])
+
+    async def day(self, begin: int) -> tuple[DayGroup, ...]:
+        """The requests of the day that begins then (seconds since 1970), counted in steps of two minutes."""
+        return await self._database.read(read_day, begin)
 
     async def cleanup(self, *, before: float, batch: int = _DELETED_AT_ONCE) -> int:
         """Delete rows older than `before` (seconds since 1970); returns how many.

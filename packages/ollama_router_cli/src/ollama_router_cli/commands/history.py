@@ -1,0 +1,49 @@
+"""`orouter history`: what happened on a day."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from ollama_router_cli.arguments.options import JsonOption, command_group, examples
+from ollama_router_cli.arguments.router import RouterAccess, asks_router
+from ollama_router_cli.rendering.streams import print_json, print_result
+from ollama_router_cli.rendering.tables import format_count, print_table
+from ollama_router_cli.sources.router import ask_router, router_client
+from ollama_router_server.admin.views.history import clock
+
+__all__ = ["app"]
+
+app = command_group()
+
+
+@app.command(epilog=examples("orouter history", "orouter history --day 2026-11-28", "orouter history --json"))
+@asks_router
+def history(
+    *,
+    day: Annotated[str | None, typer.Option(metavar="DAY", help="As 2026-11-28, UTC. Default: today.")] = None,
+    router: RouterAccess,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which models servers answered with on a day, and how many requests failed and loaded.
+
+    Times are UTC, in steps of two minutes.
+    """
+    with router_client(**asdict(router)) as client:
+        view = ask_router(client, "/router/history", day=day)
+    if as_json:
+        print_json(view)
+        return
+    print_result(view["sentence"])
+    rows = [_row(lane["server"], block) for lane in view["lanes"] for block in lane["blocks"]]
+    if rows:
+        print_result()
+        columns = ("server", "model", "from", "to", "requests", "failed", "loads")
+        print_table(columns, rows, right=("requests", "failed", "loads"))
+
+
+def _row(server: str, block: dict[str, Any]) -> tuple[object, ...]:
+    counts = (format_count(block[name]) for name in ("requests", "errors", "loads"))
+    return (server, block["model"], clock(block["begin"]), clock(block["end"] + 1), *counts)

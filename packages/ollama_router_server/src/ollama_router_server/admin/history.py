@@ -1,0 +1,61 @@
+"""What happened on a day: `GET /router/history`."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+from falcon.asgi import Request, Response
+
+from ollama_router_core.errors import InvalidBody
+from ollama_router_server.admin.access import ADMINS, READERS
+from ollama_router_server.admin.bodies import answer
+from ollama_router_server.admin.shapes import AuditEntryBody
+from ollama_router_server.admin.views.history import HistoryView, history_view
+from ollama_router_server.services import Services
+from ollama_router_server.storage.audit import AuditFilter
+from ollama_router_server.storage.identities import User
+from ollama_router_server.storage.log_totals import DAY
+
+__all__ = ["HistoryResource", "find_day"]
+
+_MOST_CHANGES = 500
+
+
+async def find_day(services: Services, request: Request, user: User) -> HistoryView:
+    """The day that the query asks for, today without one.
+
+    Raises:
+        InvalidBody: it is no day.
+    """
+    day = _day(request.get_param("day") or None, services.clock.wall())
+    begin = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+    changes: list[AuditEntryBody] = []
+    if user.role in ADMINS:
+        found = await services.audit.list(AuditFilter(since=begin, before=begin + DAY), limit=_MOST_CHANGES)
+        changes = [AuditEntryBody(**entry.to_json()) for entry in found]
+    return history_view(day.isoformat(), begin, await services.request_log.day(begin), changes)
+
+
+def _day(text: str | None, wall: float) -> date:
+    if text is None:
+        return datetime.fromtimestamp(wall, UTC).date()
+    try:
+        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
+    except ValueError:
+        raise InvalidBody("day must look like 2026-11-28") from None
+    if day.year < 1970:
+        raise InvalidBody("day must not be before 1970")
+    return day
+
+
+class HistoryResource:
+    """`GET /router/history[?day=2026-11-28]`: a day of UTC."""
+
+    roles = READERS
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def on_get(self, request: Request, response: Response) -> None:
+        """Answer the day."""
+        answer(response, await find_day(self._services, request, request.context.user))

@@ -1,0 +1,154 @@
+"""One day: which models each server answered with, what ran and waited, what failed, and what was changed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from typing import Final
+
+from ollama_router_core.errors import amount
+from ollama_router_server.admin.shapes import AuditEntryBody
+from ollama_router_server.admin.views.view import View
+from ollama_router_server.storage.log_days import STEP, STEPS, DayGroup
+
+__all__ = ["BlockView", "HistoryView", "LaneView", "MomentView", "clock", "history_view"]
+
+_GAP: Final = 2
+"""Steps without a request that do not end a block: a model stays in memory for a while."""
+
+
+class BlockView(View):
+    """A time in which a server answered for a model, from the step `begin` to the step `end`, both included.
+
+    Requests that a server took after midnight are in the next day.
+    """
+
+    model: str | None
+    begin: int
+    end: int
+    requests: int
+    errors: int
+    loads: int
+
+
+class LaneView(View):
+    """A server's day."""
+
+    server: str
+    blocks: list[BlockView]
+
+
+class MomentView(View):
+    """A step of the day in which anything was under way: how many requests ran, waited, and began to fail."""
+
+    step: int
+    running: int
+    waiting: int
+    errors: int
+
+
+class HistoryView(View):
+    """A day (UTC) from `begin` on, in steps of `step_seconds`. Steps of which nothing is told were idle.
+
+    `changes` are those of the audit trail, for admins alone.
+    """
+
+    day: str
+    begin: int
+    step_seconds: int
+    sentence: str
+    lanes: list[LaneView]
+    moments: list[MomentView]
+    changes: list[AuditEntryBody]
+
+
+def history_view(day: str, begin: int, groups: Sequence[DayGroup], changes: list[AuditEntryBody]) -> HistoryView:
+    """A day as its requests tell."""
+    groups = [group for group in groups if group.ended >= 0]
+    moments = _moments(groups)
+    return HistoryView(
+        day=day,
+        begin=begin,
+        step_seconds=STEP,
+        sentence=_sentence(groups, moments),
+        lanes=_lanes(groups),
+        moments=moments,
+        changes=changes,
+    )
+
+
+def _lanes(groups: Iterable[DayGroup]) -> list[LaneView]:
+    by_place: dict[str, dict[str | None, list[DayGroup]]] = defaultdict(lambda: defaultdict(list))
+    for group in groups:
+        if group.server is not None and group.served < STEPS:
+            by_place[group.server][group.model].append(group)
+    return [
+        LaneView(server=server, blocks=[block for _, of in sorted(models.items(), key=_name) for block in _blocks(of)])
+        for server, models in sorted(by_place.items())
+    ]
+
+
+def _name(item: tuple[str | None, list[DayGroup]]) -> str:
+    return item[0] or ""
+
+
+def _blocks(groups: list[DayGroup]) -> Iterable[BlockView]:
+    """Requests of one model on one server, joined where little time is between them."""
+    joined: list[list[DayGroup]] = []
+    end = -STEPS
+    for group in sorted(groups, key=lambda one: one.served):
+        if group.served - end - 1 > _GAP:
+            joined.append([])
+        joined[-1].append(group)
+        end = max(end, group.ended)
+    for members in joined:
+        yield BlockView(
+            model=members[0].model,
+            begin=_within(members[0].served),
+            end=_within(max(member.ended for member in members)),
+            requests=sum(member.requests for member in members),
+            errors=sum(member.errors for member in members),
+            loads=sum(member.loads for member in members),
+        )
+
+
+def _moments(groups: Iterable[DayGroup]) -> list[MomentView]:
+    running, waiting, errors = ([0] * (STEPS + 1) for _ in range(3))
+    for group in groups:
+        if group.server is not None and group.served < STEPS:
+            _add(running, group.served, group.ended, group.requests)
+        if group.waited:
+            _add(waiting, group.began, group.served, group.requests)
+        errors[_within(group.ended)] += group.errors
+    told = zip(accumulate(running), accumulate(waiting), errors, strict=True)
+    return [
+        MomentView(step=step, running=r, waiting=w, errors=e)
+        for step, (r, w, e) in enumerate(told)
+        if step < STEPS and (r or w or e)
+    ]
+
+
+def _add(changes: list[int], first: int, last: int, count: int) -> None:
+    """Count from the first step to the last, as what begins and ends."""
+    changes[_within(first)] += count
+    changes[_within(last) + 1] -= count
+
+
+def _within(step: int) -> int:
+    return min(max(step, 0), STEPS - 1)
+
+
+def _sentence(groups: Sequence[DayGroup], moments: Sequence[MomentView]) -> str:
+    requests, errors = sum(one.requests for one in groups), sum(one.errors for one in groups)
+    if not requests:
+        return "Nothing was asked on this day."
+    most = max(moments, key=lambda one: (one.waiting, one.running))
+    busiest = f"most waited at {clock(most.step)}: {most.waiting:,}" if most.waiting else "nobody waited"
+    loads = sum(one.loads for one in groups)
+    return f"{amount(requests, 'request')}, {errors:,} failed, {amount(loads, 'load')}; {busiest}."
+
+
+def clock(step: int) -> str:
+    """When a step of the day begins, as `14:02` (UTC)."""
+    return f"{step * STEP // 3600:02}:{step * STEP % 3600 // 60:02}"

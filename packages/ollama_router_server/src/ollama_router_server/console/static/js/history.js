@@ -1,0 +1,39 @@
+// @ts-check
+// The slider of a day: what each server answered with at that minute, and how much ran and waited.
+
+const strip = document.querySelector("[data-strip]");
+const slider = document.querySelector("[data-minute]");
+const told = document.querySelector("[data-minute-told]");
+const line = document.querySelector("[data-strip-line]");
+
+if (strip instanceof SVGElement && slider instanceof HTMLInputElement && told && line) {
+  const moments = new Map(
+    (strip.dataset.moments ?? "").trim().split(" ").map((text) => {
+      const [step = 0, running = 0, waiting = 0, errors = 0] = text.split(":").map(Number);
+      return [step, { running, waiting, errors }];
+    }),
+  );
+  const show = () => {
+    const step = Number(slider.value);
+    const began = new Date((Number(strip.dataset.begin) + step * Number(strip.dataset.step)) * 1000);
+    const { running, waiting, errors } = moments.get(step) ?? { running: 0, waiting: 0, errors: 0 };
+    const failed = errors ? `, ${errors} failed` : "";
+    const servers = [...strip.querySelectorAll("[data-server]")].map((lane) => held(lane, step)).filter(Boolean);
+    told.textContent = `${began.toISOString().slice(11, 16)}Z: ${running} ran, ${waiting} waited${failed}. ${servers.join("; ")}`;
+    for (const name of ["x1", "x2"]) line.setAttribute(name, String(step + 0.5));
+    line.setAttribute("visibility", "visible");
+  };
+  slider.addEventListener("input", show);
+  show();
+}
+
+/**
+ * @param {Element} lane
+ * @param {number} step
+ */
+function held(lane, step) {
+  const models = [...lane.querySelectorAll("rect")]
+    .filter((block) => block.x.baseVal.value <= step && step < block.x.baseVal.value + block.width.baseVal.value)
+    .map((block) => block.dataset.model);
+  return models.length ? `${lane.getAttribute("data-server")}: ${models.join(", ")}` : "";
+}

@@ -1,0 +1,83 @@
+"""One day of the request log, counted by server, model and when requests began, were served and ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import ColumnElement, case, func, select
+from sqlalchemy.engine import Connection
+
+from ollama_router_server.storage.dialect import whole
+from ollama_router_server.storage.log_filter import IS_COLD, IS_ERROR
+from ollama_router_server.storage.log_totals import DAY
+from ollama_router_server.storage.schema import request_log
+
+__all__ = ["STEP", "STEPS", "DayGroup", "read_day"]
+
+STEP: Final = 120
+"""Seconds that one step of a day has."""
+STEPS: Final = DAY // STEP
+_BEFORE: Final = 3_600
+"""Requests that began up to so many seconds before the day are looked at, as they may reach into it."""
+_WAITED_MS: Final = 1_000
+_MOST_GROUPS: Final = 50_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayGroup:
+    """Requests of one server and model that began, were served and ended in the same steps of the day.
+
+    Steps count from 0 at the day's start; those before it are below 0 or 0. `waited` tells whether these requests
+    waited for a server, for a second at least; `server` is None where none served them.
+    """
+
+    server: str | None
+    model: str | None
+    waited: bool
+    began: int
+    served: int
+    ended: int
+    requests: int
+    errors: int
+    loads: int
+
+
+def read_day(connection: Connection, begin: int) -> tuple[DayGroup, ...]:
+    """Count the requests of the day that begins then (seconds since 1970)."""
+    columns = request_log.c
+    served = columns.started_at + func.coalesce(columns.queue_ms, 0) / 1000
+    moments = {"began": columns.started_at, "served": served, "ended": columns.started_at + columns.total_ms / 1000}
+    keys = {
+        "server": columns.server,
+        "model": func.coalesce(columns.model_served, columns.model_asked),
+        "waited": case((columns.queue_ms >= _WAITED_MS, 1), else_=0),
+        **{name: _step(connection.dialect.name, moment, begin) for name, moment in moments.items()},
+    }
+    query = select(*(key.label(name) for name, key in keys.items()), func.count(), _count(IS_ERROR), _count(IS_COLD))
+    of_day = columns.started_at >= begin - _BEFORE, columns.started_at < begin + DAY
+    rows = connection.execute(query.where(*of_day).group_by(*keys).order_by("began").limit(_MOST_GROUPS))
+    return tuple(_group(*row) for row in rows)
+
+
+def _group(server: str | None, model: str | None, waited: int, *counts: int) -> DayGroup:
+    began, served, ended, requests, errors, loads = map(int, counts)
+    return DayGroup(
+        server=server,
+        model=model,
+        waited=bool(waited),
+        began=began,
+        served=served,
+        ended=ended,
+        requests=requests,
+        errors=errors,
+        loads=loads,
+    )
+
+
+def _step(backend: str, moment: ColumnElement[float], begin: int) -> ColumnElement[int]:
+    return whole(backend, (moment - begin) / STEP)
+
+
+def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)

@@ -42,6 +42,7 @@ JSON: dict[str, set[str]] = {
     "GET /router/history": READERS,
     "GET /router/usage/users": ADMINS,
     "GET /router/audit": ADMINS,
+    "GET /router/doctor": ADMINS,
     "GET /router/openapi.json": ADMINS,
     "GET /router/whatif": ADMINS,
     "POST /router/servers/{name}/drain": ADMINS,
@@ -86,6 +87,7 @@ PAGES: dict[str, set[str]] = {
     "GET /console/people": ADMINS,
     "GET /console/people/{name:path}": ADMINS,
     "GET /console/history": READERS,
+    "GET /console/doctor": ADMINS,
     "GET /console/operations": ADMINS,
     "GET /console/whatif": ADMINS,
 }

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import msgspec
 import pytest
 
+from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.coordination import (
     LEASE_SECONDS,
     Admissions,
@@ -20,11 +21,13 @@ from ollama_router_core.coordination import (
     Figure,
     Group,
     InProcess,
+    LoadBegan,
     News,
     Scope,
     SpeedLearned,
     TokenVerified,
 )
+from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_server.coordination.shared_memory import SharedMemory
 from support.eventually import eventually
@@ -38,6 +41,7 @@ NEWS = [
     BreakerOpened("a", 12.5, 2, refused=True),
     BreakerClosed("a"),
     FactsChanged("b"),
+    LoadBegan("a", canonical_name("llama3.1:8b"), Load(4096, frozenset({("num_gpu", 1)}))),
     SpeedLearned("a", "llama3.1:8b", Sample(output_tokens=10, output_ns=1_000_000)),
     TokenVerified(b"k" * 32, 7, b"p" * 16),
 ]

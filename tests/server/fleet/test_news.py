@@ -8,6 +8,7 @@ import pytest
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.coordination import FactsChanged, InProcess
+from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.speeds import Sample, model_weight
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.upstream.engine import HttptoolsUpstream
@@ -133,6 +134,16 @@ def test_learned_speeds_are_shared_at_most_once_a_second(workers: Workers) -> No
     workers.clock.advance(1.1)
     workers.fleets[0].learn("a", MODEL, sample)
     assert workers.exchange() == [0, 1, 1]
+
+
+def test_a_model_that_one_has_loaded_is_known_to_be_loading_by_all(workers: Workers) -> None:
+    """Once, however many requests wait for it; those that hear of it do not tell it again."""
+    load = Load(8192, frozenset({("num_gpu", 1)}))
+    for _ in range(3):
+        workers.fleets[0].sent("a", MODEL, load)
+    assert workers.exchange() == [0, 1, 1]
+    assert [set(fleet.servers["a"].loading) for fleet in workers.fleets] == [{MODEL}] * 3
+    assert workers.exchange() == [0, 0, 0]
 
 
 def test_changed_models_are_asked_for_by_all_and_nobody_echoes(workers: Workers) -> None:

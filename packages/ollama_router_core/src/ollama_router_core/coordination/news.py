@@ -11,12 +11,14 @@ from msgspec import Struct
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.prompts import PromptSize
+from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.speeds import Sample
 
 __all__ = [
     "BreakerClosed",
     "BreakerOpened",
     "FactsChanged",
+    "LoadBegan",
     "News",
     "PromptCounted",
     "RequestEnded",
@@ -46,6 +48,14 @@ class FactsChanged(Struct, frozen=True, tag=True, array_like=True):
     """A server went down, came up, or holds other models: ask it again."""
 
     server: str
+
+
+class LoadBegan(Struct, frozen=True, tag=True, array_like=True):
+    """A request was sent for which a server has to load a model."""
+
+    server: str
+    model: CanonicalName
+    load: Load
 
 
 class SpeedLearned(Struct, frozen=True, tag=True, array_like=True):
@@ -85,7 +95,16 @@ class RequestEnded(Struct, frozen=True, tag=True, array_like=True):
     by: str
 
 
-News = BreakerOpened | BreakerClosed | FactsChanged | SpeedLearned | PromptCounted | TokenVerified | RequestEnded
+News = (
+    BreakerOpened
+    | BreakerClosed
+    | FactsChanged
+    | LoadBegan
+    | SpeedLearned
+    | PromptCounted
+    | TokenVerified
+    | RequestEnded
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(News)
@@ -100,6 +119,6 @@ def read_news(data: bytes) -> News | None:
     """Decode news; None for what this version does not know."""
     try:
         news: News = _decoder.decode(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, TypeError):  # an option that was a list cannot be in a set
         return None
     return news

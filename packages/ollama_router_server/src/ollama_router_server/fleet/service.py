@@ -11,7 +11,7 @@ import structlog
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.prompts import PromptSize
 from ollama_router_core.config.settings import Config
-from ollama_router_core.coordination import Coordination, News
+from ollama_router_core.coordination import Coordination, LoadBegan, News
 from ollama_router_core.errors import UpstreamTimeout
 from ollama_router_core.fleet.clocked_fleet import ClockedFleet
 from ollama_router_core.fleet.load_counts import LoadCounts
@@ -167,10 +167,17 @@ class FleetService(ClockedFleet):
 
     def sent(self, name: str, model: CanonicalName, load: Load) -> bool:
         """Note a request that needs a model in memory; returns whether it begins the only load there, to be watched."""
+        loading = self._loading(name)
         begins = super().sent(name, model, load)
+        if self._loading(name) != loading:
+            self._sharing.loading(name, model, load)
         if begins:
             self._polls.load_begun(name)
         return begins
+
+    def _loading(self, name: str) -> Mapping[CanonicalName, object]:
+        facts = self.servers.get(name)
+        return {} if facts is None else facts.loading
 
     # --- polls ------------------------------------------------------------------------------------------------------
 
@@ -267,6 +274,8 @@ class FleetService(ClockedFleet):
             if on is not None and on != (name in self.health.draining):
                 self._drain(name, on=on)
         asked_again = [self._sharing.hear(news) for news in told]
+        for server in {news.server for news in told if isinstance(news, LoadBegan) and self._loading(news.server)}:
+            self._polls.load_begun(server)
         for server in asked_again:
             if server is not None:
                 self._refresh(server)

@@ -12,6 +12,7 @@ from ollama_router_core.coordination import (
     BreakerOpened,
     Coordination,
     FactsChanged,
+    LoadBegan,
     News,
     PromptCounted,
     RequestEnded,
@@ -29,6 +30,7 @@ from ollama_router_core.fleet.notices import (
     ServerSuspended,
     ServerUp,
 )
+from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.state import FleetState
@@ -118,6 +120,10 @@ class FleetSharing:
         """Tell how many tokens a prompt was."""
         self._tell_about(("prompt", model), PromptCounted(model, size, tokens))
 
+    def loading(self, server: str, model: CanonicalName, load: Load) -> None:
+        """Tell that a server has to load a model, so that the others need not send there what would load it again."""
+        self._tell_about(("load", server, model), LoadBegan(server, model, load))
+
     def changed(self, server: str) -> None:
         """Tell that a server went, came, or holds other models."""
         self._tell_about(server, FactsChanged(server))
@@ -147,6 +153,8 @@ class FleetSharing:
                 self._state.health.closed_elsewhere(server, self._now())
             case SpeedLearned(server, model, sample):
                 self._state.learn(server, model, sample, self._now())
+            case LoadBegan(server, model, load):
+                self._state.sent(server, model, load, self._now())
             case PromptCounted(model, size, tokens):
                 self._state.prompts.learn(model, size, tokens)
             case FactsChanged(server):

@@ -18,10 +18,10 @@ ANSWER = {"role": "assistant", "content": "A box."}
 SECOND = {"role": "user", "content": "Why?"}
 
 
-def number(*messages, user="alice", model="m", path="/api/chat", **more):
+def number(*messages, user="alice", model="m", path="/api/chat", key=b"k", **more):
     """The number of a conversation."""
     body = json.dumps({"model": model, "messages": list(messages), **more}).encode()
-    return conversation_of(parse_request(match_endpoint("POST", path), body), user)
+    return conversation_of(parse_request(match_endpoint("POST", path), body), user, key)
 
 
 class TestTelling:
@@ -30,6 +30,12 @@ class TestTelling:
     def test_every_turn_has_the_number_of_the_first(self):
         """Clients send all turns again; what comes later changes nothing."""
         assert number(SYSTEM, FIRST) == number(SYSTEM, FIRST, ANSWER, SECOND)
+
+    def test_the_number_is_the_same_for_all_who_have_the_key(self):
+        """Routers tell each other; without the key no text can be found by trying. Lone surrogates are no obstacle."""
+        assert number(FIRST, key=b"k") == 15_374_766_598_807_271_543
+        assert number(FIRST, key=b"other") != number(FIRST, key=b"k")
+        assert number({"role": "user", "content": "\ud800"}) is not None
 
     @pytest.mark.parametrize(
         "other",
@@ -61,7 +67,7 @@ class TestTelling:
         """A prompt alone, or what a server will refuse."""
         path = "/api/generate" if "prompt" in body else "/api/chat"
         request = parse_request(match_endpoint("POST", path), json.dumps({"model": "m", **body}).encode())
-        assert conversation_of(request, "alice") is None
+        assert conversation_of(request, "alice", b"k") is None
 
 
 class TestPrefixes:

@@ -23,6 +23,7 @@ from ollama_router_core.coordination import (
     InProcess,
     LoadBegan,
     News,
+    PrefixHeld,
     Scope,
     SpeedLearned,
     TokenVerified,
@@ -42,6 +43,7 @@ NEWS = [
     BreakerClosed("a"),
     FactsChanged("b"),
     LoadBegan("a", canonical_name("llama3.1:8b"), Load(4096, frozenset({("num_gpu", 1)}))),
+    PrefixHeld("a", canonical_name("llama3.1:8b"), 2**64 - 1, 500),
     SpeedLearned("a", "llama3.1:8b", Sample(output_tokens=10, output_ns=1_000_000)),
     TokenVerified(b"k" * 32, 7, b"p" * 16),
 ]

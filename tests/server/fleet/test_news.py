@@ -8,6 +8,7 @@ import pytest
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.coordination import FactsChanged, InProcess
+from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.speeds import Sample, model_weight
 from ollama_router_server.fleet.service import FleetService
@@ -144,6 +145,13 @@ def test_a_model_that_one_has_loaded_is_known_to_be_loading_by_all(workers: Work
     assert workers.exchange() == [0, 1, 1]
     assert [set(fleet.servers["a"].loading) for fleet in workers.fleets] == [{MODEL}] * 3
     assert workers.exchange() == [0, 0, 0]
+
+
+def test_a_conversation_s_home_is_known_to_all(workers: Workers) -> None:
+    """Its next turn may arrive anywhere."""
+    workers.fleets[0].holds("a", MODEL, 2**64 - 1, 500)
+    assert workers.exchange() == [0, 1, 1]
+    assert [fleet.prefixes.of(2**64 - 1) for fleet in workers.fleets] == [HeldPrefix("a", 500)] * 3
 
 
 def test_changed_models_are_asked_for_by_all_and_nobody_echoes(workers: Workers) -> None:

@@ -232,6 +232,7 @@ def create_app(services: Services) -> RouterApp:
             responses=services.responses,
             traces=services.traces,
             proxies=services.proxies,
+            key=services.coordination.secret,
         )
 
     whatif, usage_export = WhatIf(services), UsageExportResource(services, Exports())

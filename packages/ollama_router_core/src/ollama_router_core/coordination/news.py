@@ -20,6 +20,7 @@ __all__ = [
     "FactsChanged",
     "LoadBegan",
     "News",
+    "PrefixHeld",
     "PromptCounted",
     "RequestEnded",
     "SpeedLearned",
@@ -56,6 +57,15 @@ class LoadBegan(Struct, frozen=True, tag=True, array_like=True):
     server: str
     model: CanonicalName
     load: Load
+
+
+class PrefixHeld(Struct, frozen=True, tag=True, array_like=True):
+    """A server answered a turn of a conversation, whose prompt of so many tokens it may still hold."""
+
+    server: str
+    model: CanonicalName
+    conversation: int
+    tokens: int
 
 
 class SpeedLearned(Struct, frozen=True, tag=True, array_like=True):
@@ -100,6 +110,7 @@ News = (
     | BreakerClosed
     | FactsChanged
     | LoadBegan
+    | PrefixHeld
     | SpeedLearned
     | PromptCounted
     | TokenVerified

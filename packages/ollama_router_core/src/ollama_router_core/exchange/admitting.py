@@ -75,7 +75,7 @@ def _granted(environment: Environment, context: RequestContext, request: ParsedR
 def _in_turn(environment: Environment, context: RequestContext, request: ParsedRequest) -> Steps[Slot]:
     user = "" if context.user is None else context.user.name
     if STRATEGIES[environment.config.routing_strategy].uses_prefixes:
-        context.conversation = conversation_of(request, user)
+        context.conversation = conversation_of(request, user, environment.key)
         context.prefix = environment.fleet.prefixes.of(context.conversation)
     waiting = waiting_of(environment.config, context)
     outcome: Slot | Queued | Refused = yield Admit(request, user, context.prefix, waiting)

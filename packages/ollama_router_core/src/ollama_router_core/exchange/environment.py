@@ -123,6 +123,9 @@ class Environment:
         in_flight: exchanges that have not ended.
         alone: whether the router has one user at most.
         models_changed: tells that models were made or deleted, so that missing ones are looked for at once.
+
+    Attributes:
+        key: what conversations are told apart with; the same in all routers that share where they are held.
     """
 
     def __init__(
@@ -145,6 +148,7 @@ class Environment:
         self.in_flight = in_flight
         self.alone = alone
         self.models_changed = models_changed
+        self.key = b""
         self.last_uploads: LastUploads = OrderedDict()
         self.thoughts = KeptThoughts()
         self.refusals = LearnedRefusals()

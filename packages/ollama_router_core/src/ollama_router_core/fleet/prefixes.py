@@ -2,14 +2,17 @@
 
 A server keeps, for each slot of a loaded model, the tokens of what ran there last. So the last `num_parallel`
 conversations of a server and model are remembered; there is nothing to gain from more. Of a conversation only a
-64-bit hash of its start is kept, under the hash function that the interpreter salts at its start: never text.
+64-bit hash of its start is kept, under a key that routers of one group have in common: never text.
 Servers that tell how much of a prompt came out of their cache (0.33.3) teach how much of it a model really keeps there.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
+
+import msgspec
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import ParsedRequest
@@ -21,6 +24,7 @@ _LOOKED_AT = 2048
 _MOST_MESSAGES = 6
 """Messages looked at where the user's first one comes later."""
 _PART_LEARNED = 0.25
+_encode = msgspec.msgpack.Encoder().encode
 _MOST_PARTS = 4096
 
 
@@ -32,10 +36,11 @@ class HeldPrefix:
     tokens: int
 
 
-def conversation_of(request: ParsedRequest, user: str) -> int | None:
+def conversation_of(request: ParsedRequest, user: str, key: bytes) -> int | None:
     """Return a number for a user's conversation with a model, the same in every turn: clients send all turns again.
 
-    It covers everything up to the user's first message. None for what is not a conversation.
+    It covers everything up to the user's first message, under a `key`: who does not have it cannot find a
+    text by trying. None for what is not a conversation.
     """
     document = request.document
     if document is None:
@@ -50,7 +55,11 @@ def conversation_of(request: ParsedRequest, user: str) -> int | None:
         start.append(_text(message.get("content")))
         if message.get("role") == "user":
             break
-    return hash(tuple(start))
+    try:
+        text = _encode(start)
+    except UnicodeEncodeError:  # half a surrogate pair, which a server may refuse
+        text = repr(start).encode("utf-8", "surrogatepass")
+    return int.from_bytes(sha256(key + text).digest()[:8])
 
 
 def _text(content: Any) -> Any:

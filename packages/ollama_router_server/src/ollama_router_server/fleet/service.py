@@ -165,6 +165,11 @@ class FleetService(ClockedFleet):
         super().learn_prompt(model, size, tokens)
         self._sharing.counted(model, size, tokens)
 
+    def holds(self, server: str, model: CanonicalName, conversation: int, tokens: int) -> None:
+        """Note that a server holds the prompt of a conversation's last turn, for all workers."""
+        super().holds(server, model, conversation, tokens)
+        self._sharing.held(server, model, conversation, tokens)
+
     def sent(self, name: str, model: CanonicalName, load: Load) -> bool:
         """Note a request that needs a model in memory; returns whether it begins the only load there, to be watched."""
         loading = self._loading(name)
@@ -274,8 +279,8 @@ class FleetService(ClockedFleet):
             if on is not None and on != (name in self.health.draining):
                 self._drain(name, on=on)
         asked_again = [self._sharing.hear(news) for news in told]
-        for server in {news.server for news in told if isinstance(news, LoadBegan) and self._loading(news.server)}:
-            self._polls.load_begun(server)
+        for loading in {news.server for news in told if isinstance(news, LoadBegan) and self._loading(news.server)}:
+            self._polls.load_begun(loading)
         for server in asked_again:
             if server is not None:
                 self._refresh(server)

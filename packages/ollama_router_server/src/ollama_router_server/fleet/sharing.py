@@ -14,6 +14,7 @@ from ollama_router_core.coordination import (
     FactsChanged,
     LoadBegan,
     News,
+    PrefixHeld,
     PromptCounted,
     RequestEnded,
     Scope,
@@ -124,6 +125,10 @@ class FleetSharing:
         """Tell that a server has to load a model, so that the others need not send there what would load it again."""
         self._tell_about(("load", server, model), LoadBegan(server, model, load))
 
+    def held(self, server: str, model: CanonicalName, conversation: int, tokens: int) -> None:
+        """Tell that a server holds the prompt of a conversation's last turn."""
+        self._tell_about(conversation, PrefixHeld(server, model, conversation, tokens))
+
     def changed(self, server: str) -> None:
         """Tell that a server went, came, or holds other models."""
         self._tell_about(server, FactsChanged(server))
@@ -155,6 +160,8 @@ class FleetSharing:
                 self._state.learn(server, model, sample, self._now())
             case LoadBegan(server, model, load):
                 self._state.sent(server, model, load, self._now())
+            case PrefixHeld(server, model, conversation, tokens):
+                self._state.holds(server, model, conversation, tokens)
             case PromptCounted(model, size, tokens):
                 self._state.prompts.learn(model, size, tokens)
             case FactsChanged(server):

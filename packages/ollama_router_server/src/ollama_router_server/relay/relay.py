@@ -62,6 +62,7 @@ class RelayDeps:
     responses: ResponseStore
     traces: Traces | None
     proxies: Proxies
+    key: bytes
 
 
 class Relay:
@@ -83,6 +84,7 @@ class Relay:
             alone=lambda: deps.authenticator.alone,
             models_changed=search.models_changed,
         )
+        self._environment.key = deps.key
         self._collaborators = Collaborators(
             environment=self._environment,
             targets=deps.targets,

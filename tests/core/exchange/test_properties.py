@@ -111,7 +111,8 @@ class Driver:
         try:
             if not self.interrupted and self.draw(st.integers(0, 12)) == 0:
                 self.interrupted = True
-                self.waiting -= isinstance(action, AwaitSlot)  # whoever waits gives up what is waited for
+                if isinstance(action, AwaitSlot) and not isinstance(action.queued.waiting, FakeSlot):
+                    self.waiting -= 1  # whoever waits for a first slot gives that up
                 return exchange.interrupt(self.draw(st.sampled_from((ClientLeft(), Revoked(), Shutdown()))))
             try:
                 result = self._result(action)

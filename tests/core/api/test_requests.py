@@ -159,6 +159,7 @@ WRONG = {
         ("/api/chat", "options", {"an object"}, "Go struct field ChatRequest.options of type map[string]interface {}"),
         ("/api/chat", "messages", {"a list"}, "Go struct field ChatRequest.messages of type []api.Message"),
         ("/v1/messages", "tools", {"a list"}, "Go struct field MessagesRequest.tools of type []anthropic.Tool"),
+        ("/v1/responses", "tools", {"a list"}, "Go struct field ResponsesRequest.tools of type []openai.ResponsesTool"),
         ("/api/generate", "images", {"a list"}, "Go struct field GenerateRequest.images of type []api.ImageData"),
         ("/api/generate", "keep_alive", {"a text", "a number"}, "Unsupported type: "),
         ("/v1/chat/completions", "max_tokens", set(), "max_tokens must be "),

@@ -67,10 +67,11 @@ _LISTS: Mapping[tuple[str, str], str] = {
     ("api", "tools"): "api.Tools",
     ("openai", "messages"): "[]openai.Message",
     ("openai", "tools"): "[]api.Tool",
+    ("openai.ResponsesRequest", "tools"): "[]openai.ResponsesTool",
     ("anthropic", "messages"): "[]anthropic.MessageParam",
     ("anthropic", "tools"): "[]anthropic.Tool",
 }
-"""The Go types of members, of lists by package."""
+"""The Go types of members, of lists by package or request."""
 _KINDS: Mapping[type[object], str] = {
     bool: "bool",
     int: "number",
@@ -123,8 +124,9 @@ def wrong_type(endpoint: str, key: str, found: type[object]) -> InvalidBody | No
     kind = _KINDS[found]
     if key == "keep_alive":
         return InvalidBody(f"Unsupported type: '{_ANY.get(kind, kind)}'")
-    package, _, request = _REQUESTS.get(endpoint, "").partition(".")
-    wanted = _MEMBERS.get(key) or _LISTS.get((package, key))
+    whole = _REQUESTS.get(endpoint, "")
+    package, _, request = whole.partition(".")
+    wanted = _MEMBERS.get(key) or _LISTS.get((whole, key)) or _LISTS.get((package, key))
     if not request or wanted is None:
         return None
     return InvalidBody(f"json: cannot unmarshal {kind} into Go struct field {request}.{key} of type {wanted}")

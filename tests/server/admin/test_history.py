@@ -76,6 +76,18 @@ def test_the_strip_draws_what_the_view_says(found: list[DayGroup]) -> None:
     assert strip.left_out == 0
 
 
+def test_a_day_with_more_than_can_be_shown_says_until_when_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No figure is of a whole day that is not."""
+    monkeypatch.setattr("ollama_router_server.admin.views.history.MOST_GROUPS", 2)
+    found = [
+        DayGroup(server="big", model="m", waited=False, began=at, served=at, ended=at, requests=1, errors=0, loads=0)
+        for at in (5, 30)
+    ]
+    view = viewed(found)
+    assert view.told_until == 30
+    assert view.sentence == ("2 requests until 01:00, of more than can be shown, 0 failed, 0 loads; nobody waited.")
+
+
 def test_a_long_list_of_blocks_is_cut_by_requests() -> None:
     """The busiest are drawn, the others are counted."""
     found = [
@@ -111,7 +123,7 @@ async def test_a_day_from_the_log_to_the_page(tmp_path: Path) -> None:
     ):
         await router.services.request_log.insert(rows)
         view = (await admin.get("/router/history", params={"day": "2024-10-04"})).json()
-        assert view["sentence"] == "5 requests, 2 failed, 1 load; most waited at 00:44: 1."
+        assert view["sentence"] == "5 requests, 2 failed, 1 load; most waited at 00:40: 1."
         (lane,) = view["lanes"]
         assert [(one["model"], one["begin"], one["end"], one["requests"]) for one in lane["blocks"]] == [
             ("llama3.2:3b", 0, 3, 2), ("llama3.2:3b", 22, 24, 1), ("qwen3:8b", 30, 30, 1),

@@ -27,9 +27,10 @@ def history(
     router: RouterAccess,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which models servers answered with on a day, and how many requests failed and loaded.
+    """Show what happened on a day: models by server, failures, loads.
 
-    Times are UTC, in steps of two minutes.
+    Prints which models each server answered with and when, and how many requests failed and had a model loaded. Times
+    are UTC, in steps of two minutes.
     """
     with router_client(**asdict(router)) as client:
         view = ask_router(client, "/router/history", day=day)

@@ -58,9 +58,10 @@ def usage(
     router: RouterAccess,
     as_json: JsonOption = False,
 ) -> None:
-    """Show who used how much: requests, errors and tokens by user, model or server.
+    """Show who used how much on a running router, or export it.
 
-    With --csv the lines are those of the console's export: the first and the last step are whole.
+    Prints requests, errors and tokens by user, model or server. With --csv the lines are those of the console's export:
+    the first and the last step are whole.
     """
     if csv and as_json:
         raise typer.BadParameter("--csv and --json exclude each other")

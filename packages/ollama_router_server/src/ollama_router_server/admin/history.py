@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, date, datetime
 
 from falcon.asgi import Request, Response
@@ -33,7 +34,8 @@ async def find_day(services: Services, request: Request, user: User) -> HistoryV
     if user.role in ADMINS:
         found = await services.audit.list(AuditFilter(since=begin, before=begin + DAY), limit=_MOST_CHANGES)
         changes = [AuditEntryBody(**entry.to_json()) for entry in found]
-    return history_view(day.isoformat(), begin, await services.request_log.day(begin), changes)
+    groups = await services.request_log.day(begin)
+    return await asyncio.to_thread(history_view, day.isoformat(), begin, groups, changes)
 
 
 def _day(text: str | None, wall: float) -> date:

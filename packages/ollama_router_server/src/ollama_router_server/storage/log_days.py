@@ -13,7 +13,7 @@ from ollama_router_server.storage.log_filter import IS_COLD, IS_ERROR
 from ollama_router_server.storage.log_totals import DAY
 from ollama_router_server.storage.schema import request_log
 
-__all__ = ["STEP", "STEPS", "DayGroup", "read_day"]
+__all__ = ["MOST_GROUPS", "STEP", "STEPS", "DayGroup", "read_day"]
 
 STEP: Final = 120
 """Seconds that one step of a day has."""
@@ -21,7 +21,8 @@ STEPS: Final = DAY // STEP
 _BEFORE: Final = 3_600
 """Requests that began up to so many seconds before the day are looked at, as they may reach into it."""
 _WAITED_MS: Final = 1_000
-_MOST_GROUPS: Final = 50_000
+MOST_GROUPS: Final = 50_000
+"""Groups that are read of a day; the router would hold more of them too long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ def read_day(connection: Connection, begin: int) -> tuple[DayGroup, ...]:
     }
     query = select(*(key.label(name) for name, key in keys.items()), func.count(), _count(IS_ERROR), _count(IS_COLD))
     of_day = columns.started_at >= begin - _BEFORE, columns.started_at < begin + DAY
-    rows = connection.execute(query.where(*of_day).group_by(*keys).order_by("began").limit(_MOST_GROUPS))
+    rows = connection.execute(query.where(*of_day).group_by(*keys).order_by("began").limit(MOST_GROUPS))
     return tuple(_group(*row) for row in rows)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from ollama_router_core.errors import amount
 from ollama_router_server.admin.shapes import AuditEntryBody
 from ollama_router_server.admin.views.view import View
-from ollama_router_server.storage.log_days import STEP, STEPS, DayGroup
+from ollama_router_server.storage.log_days import MOST_GROUPS, STEP, STEPS, DayGroup
 
 __all__ = ["BlockView", "HistoryView", "LaneView", "MomentView", "clock", "history_view"]
 
@@ -51,7 +51,8 @@ class MomentView(View):
 class HistoryView(View):
     """A day (UTC) from `begin` on, in steps of `step_seconds`. Steps of which nothing is told were idle.
 
-    `changes` are those of the audit trail, for admins alone.
+    `told_until` is the step from which on the day is not told, null for a whole day: a day may have more requests than
+    can be shown. `changes` are those of the audit trail, for admins alone.
     """
 
     day: str
@@ -60,20 +61,23 @@ class HistoryView(View):
     sentence: str
     lanes: list[LaneView]
     moments: list[MomentView]
+    told_until: int | None
     changes: list[AuditEntryBody]
 
 
 def history_view(day: str, begin: int, groups: Sequence[DayGroup], changes: list[AuditEntryBody]) -> HistoryView:
     """A day as its requests tell."""
+    told_until = groups[-1].began if len(groups) >= MOST_GROUPS else None
     groups = [group for group in groups if group.ended >= 0]
     moments = _moments(groups)
     return HistoryView(
         day=day,
         begin=begin,
         step_seconds=STEP,
-        sentence=_sentence(groups, moments),
+        sentence=_sentence(groups, moments, told_until),
         lanes=_lanes(groups),
         moments=moments,
+        told_until=told_until,
         changes=changes,
     )
 
@@ -139,14 +143,15 @@ def _within(step: int) -> int:
     return min(max(step, 0), STEPS - 1)
 
 
-def _sentence(groups: Sequence[DayGroup], moments: Sequence[MomentView]) -> str:
+def _sentence(groups: Sequence[DayGroup], moments: Sequence[MomentView], told_until: int | None) -> str:
     requests, errors = sum(one.requests for one in groups), sum(one.errors for one in groups)
     if not requests:
         return "Nothing was asked on this day."
-    most = max(moments, key=lambda one: (one.waiting, one.running))
-    busiest = f"most waited at {clock(most.step)}: {most.waiting:,}" if most.waiting else "nobody waited"
+    most = max(moments, key=lambda one: one.waiting, default=None)
+    busiest = f"most waited at {clock(most.step)}: {most.waiting:,}" if most and most.waiting else "nobody waited"
     loads = sum(one.loads for one in groups)
-    return f"{amount(requests, 'request')}, {errors:,} failed, {amount(loads, 'load')}; {busiest}."
+    until = "" if told_until is None else f" until {clock(told_until)}, of more than can be shown"
+    return f"{amount(requests, 'request')}{until}, {errors:,} failed, {amount(loads, 'load')}; {busiest}."
 
 
 def clock(step: int) -> str:

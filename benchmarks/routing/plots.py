@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from matplotlib.figure import Figure
 from run import arrivals
 from shapes import PEOPLE, SHAPES, scenario
 
-from ollama_router_core.simulation import Change, SimulationResult, changed, compare, percentile
+from ollama_router_core.simulation import Change, SimulationResult, Summary, changed, compare, percentile
 from ollama_router_core.simulation.comparison import results
 from ollama_router_core.simulation.matrix import Case, make_case
 
@@ -135,40 +136,42 @@ def ratio(row: Mapping[str, Any]) -> float:
     return float(routers["fastest"]["ttft_p95"] / routers["least connections"]["ttft_p95"])
 
 
-def draw_trade() -> list[list[str]]:
-    """Patience against refusals: p95 and the share that is refused, for every `queue.max_wait`."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    rows = []
-    for (title, (fleet, popularity, rate)), colour in zip(COLLIDING.items(), COLOURS.values(), strict=False):
+def serve_patiently() -> list[tuple[str, float, Summary, float]]:
+    """What comes of every `queue.max_wait` on fleets that are full, and the % refused of the largest model's."""
+    found = []
+    for title, (fleet, popularity, rate) in COLLIDING.items():
         case = Case(fleet=fleet, popularity=popularity, rate=rate, slice_="conversations 1", first=0, count=1000)
         world = make_case(case, arrivals("conversations"))
-        counts: dict[str, int] = {}
-        for job in world.jobs:
-            counts[job.model] = counts.get(job.model, 0) + 1
-        largest = max((one for one in world.models if one.name in counts), key=lambda one: one.weights_gib).name
-        found = []
+        counts = Counter(str(job.model) for job in world.jobs)
+        largest = max((one for one in world.models if counts[one.name]), key=lambda one: one.weights_gib).name
         for patience in PATIENCES:
             (one,) = compare(changed(world, Change(max_wait=patience)), ["fastest"])
-            share = one.refused_models.get(largest, 0) / max(1, counts[largest])
-            found.append((patience, one.ttft_p95, 100 * one.refused / one.requests, 100 * share))
-            rows.append(
-                [
-                    title,
-                    f"{patience:g}",
-                    f"{one.ttft_p50:.1f}",
-                    f"{one.ttft_p95:.0f}",
-                    f"{100 * one.refused / one.requests:.1f}",
-                    f"{100 * share:.0f}",
-                ]
-            )
-        left.plot([one[1] for one in found], [one[2] for one in found], "o-", ms=3, color=colour, label=title)
-        right.plot([one[0] for one in found], [one[3] for one in found], "o-", ms=3, color=colour, label=title)
+            found.append((title, patience, one, 100 * one.refused_models.get(largest, 0) / counts[largest]))
+    return found
+
+
+def tell_patience() -> list[list[str]]:
+    """The rows of its table."""
+    return [
+        [title, f"{patience:g}", f"{one.ttft_p50:.1f}", f"{one.ttft_p95:.0f}",
+         f"{100 * one.refused / one.requests:.1f}", f"{share:.0f}"]
+        for title, patience, one, share in serve_patiently()
+    ]  # fmt: skip
+
+
+def draw_patience(rows: Sequence[Sequence[str]]) -> None:
+    """p95 and refusals against each other, from the rows of the table."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for title, colour in zip(COLLIDING, COLOURS.values(), strict=False):
+        points = [[float(cell) for cell in row[1:]] for row in rows if row[0] == title]
+        style = {"ms": 3, "color": colour, "label": title}
+        left.plot([one[2] for one in points], [one[3] for one in points], "o-", **style)
+        right.plot([one[0] for one in points], [one[4] for one in points], "o-", **style)
     left.set(xscale="log", xlabel="p95 to the first token, seconds", ylabel="% refused")
     right.set(xscale="log", xlabel="queue.max_wait, seconds", ylabel="% refused of the largest model's")
     left.legend(fontsize=7)
     save(figure, "patience")
-    return rows
 
 
 HEADS = {
@@ -198,10 +201,12 @@ def main() -> None:
     for name in options.names or [*SHAPES, "patience", "matrix"]:
         if name == "matrix":
             if options.matrix is not None:
-                told = [json.loads(line) for line in options.matrix.read_text(encoding="utf-8").splitlines()]
-                fill(name, HEADS[name], draw_matrix(told))
+                rows = [json.loads(line) for line in options.matrix.read_text(encoding="utf-8").splitlines()]
+                fill(name, HEADS[name], draw_matrix(rows))
         elif name == "patience":
-            fill(name, HEADS[name], draw_trade())
+            told = tell_patience()
+            draw_patience(told)
+            fill(name, HEADS[name], told)
         else:
             fill(name, SHAPE_HEAD, draw_shape(name))
 

@@ -12,7 +12,6 @@ from ollama_router_cli.arguments.router import RouterAccess, asks_router
 from ollama_router_cli.rendering.streams import print_json, print_result
 from ollama_router_cli.rendering.tables import format_count, print_table
 from ollama_router_cli.sources.router import ask_router, router_client
-from ollama_router_server.admin.views.history import clock
 
 __all__ = ["app"]
 
@@ -38,13 +37,18 @@ def history(
         print_json(view)
         return
     print_result(view["sentence"])
-    rows = [_row(lane["server"], block) for lane in view["lanes"] for block in lane["blocks"]]
+    rows = [_row(view, lane["server"], block) for lane in view["lanes"] for block in lane["blocks"]]
     if rows:
         print_result()
         columns = ("server", "model", "from", "to", "requests", "failed", "loads")
         print_table(columns, rows, right=("requests", "failed", "loads"))
 
 
-def _row(server: str, block: dict[str, Any]) -> tuple[object, ...]:
+def _row(view: dict[str, Any], server: str, block: dict[str, Any]) -> tuple[object, ...]:
     counts = (format_count(block[name]) for name in ("requests", "errors", "loads"))
-    return (server, block["model"], clock(block["begin"]), clock(block["end"] + 1), *counts)
+    times = (_clock(step * view["step_seconds"]) for step in (block["begin"], block["end"] + 1))
+    return (server, block["model"], *times, *counts)
+
+
+def _clock(seconds: int) -> str:
+    return f"{seconds // 3600:02}:{seconds % 3600 // 60:02}"

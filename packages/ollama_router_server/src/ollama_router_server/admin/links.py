@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from falcon.asgi import Request
+if TYPE_CHECKING:  # the command line makes links, too, and needs none of these
+    from falcon.asgi import Request
 
-from ollama_router_server.services import Services
+    from ollama_router_server.services import Services
 
 __all__ = ["INVITATION_SECONDS", "base_url", "link_of"]
 

@@ -57,6 +57,12 @@ def test_one_address_is_one_server():
     assert set(sources) == {"a-10.0.0.2-11434"}
 
 
+def test_no_more_than_a_thousand_are_added():
+    """A network in which somebody announces servers without end costs no more than that."""
+    many = [found("10.0.0.2", f"s{port}", port) for port in range(1, 1_102)]
+    assert len(with_found(AUTO, many)[1]) == 1_000
+
+
 def test_what_cannot_be_a_server_is_none():
     """Records may say anything."""
     assert found_server("x", "dns:x", "not a host", 11434, FoundServerSettings()) is None

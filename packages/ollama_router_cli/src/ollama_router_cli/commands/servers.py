@@ -56,6 +56,8 @@ def show(
         print_json(view)
         return
     print_result(f"{view['name']} is {view['state']}{': ' + view['error'] if view['error'] else ''}")
+    if view["found_by"] is not None:
+        print_result(f"found by {clean(view['found_by'])}")
     print_table(
         ("model", "size", "in memory", "load", "prefill", "decode", "samples"),
         [_model_row(row) for row in view["on_disk"]],

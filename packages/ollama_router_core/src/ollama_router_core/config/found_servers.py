@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import pydantic
 
@@ -21,6 +22,9 @@ from ollama_router_core.config.value_types import DestinationName, safe_name
 from ollama_router_core.config.yaml_document import compose
 
 __all__ = ["FoundServer", "FoundServers", "found_server", "servers_of", "with_found"]
+
+
+_MOST: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +109,8 @@ def with_found(config: Config, found: Iterable[FoundServer]) -> tuple[Config, Ma
     """Add found servers to a config; also return the source of each that was added, by its name.
 
     A server at an address that is in the config, or was found before, is the same one. With `discovery.use: ask` an
-    added one is drained from the start.
+    added one is drained from the start. No more than a thousand are added: whoever announces servers must not decide
+    how many are probed.
     """
     servers, sources = dict(config.servers), dict[str, str]()
     taken = {_address(server) for server in servers.values()} | {(folded_host(config.proxy_host), config.proxy_port)}
@@ -113,6 +118,8 @@ def with_found(config: Config, found: Iterable[FoundServer]) -> tuple[Config, Ma
         address = _address(one.settings)
         if address in taken:
             continue
+        if len(sources) == _MOST:
+            break
         taken.add(address)
         name = _free_name(one.name, address, servers.keys() | config.external_hosts.keys())
         drained = one.settings.drain or config.discovery.use == "ask"

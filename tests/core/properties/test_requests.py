@@ -129,7 +129,7 @@ def test_a_request_is_the_same_however_its_body_was_read(endpoint: Endpoint, tex
 
 def _outcome(document: JsonObject, endpoint: Endpoint) -> object:
     try:
-        _check_keys(document, TYPES)
+        _check_keys(document, TYPES, endpoint)
         return _route(document, endpoint), size_of_prompt(document)
     except (RequestError, ModelNotFound) as error:
         return type(error), error.message

@@ -11,16 +11,17 @@ from msgspec.structs import replace
 from ollama_router_core.admission import Admission, Dispatch, Refusal, Ticket
 from ollama_router_core.errors import ModelNotFound, ModelTooLarge, Overloaded
 from ollama_router_core.fleet.capacity import Capacity, HeldModel
+from ollama_router_core.fleet.prefixes import Prefixes
 from support.fleets import GIB, installed, loaded, make_config, make_facts, make_fleet, make_request
 
 SMALL, LARGE = "llama3.1:8b", "llama3.3:70b"
 DISK = (installed(SMALL, 5 * GIB), installed(LARGE, 45 * GIB), installed("other", 5 * GIB))
 
 
-def ticket(number, model=SMALL, user="alice", arrived=0.0, **fields):
+def ticket(number, model=SMALL, user="alice", arrived=0.0, conversation=None, **fields):
     """A request in a line."""
     request = make_request(model, prompt_tokens=fields.pop("prompt_tokens", 1000), **fields)
-    return Ticket(number=number, request=request, arrived=arrived, user=user)
+    return Ticket(number=number, request=request, arrived=arrived, user=user, conversation=conversation)
 
 
 def numbers(outcomes):
@@ -351,6 +352,20 @@ class TestFastest:
         admission.arrive(ticket(2, arrived=200.0), WARM, 200.0)
         outcomes = admission.finished(0, WARM, 200.5)
         assert [(one.ticket.number, one.unload) for one in outcomes] == [(1, (SMALL,))]
+
+    def test_the_turn_whose_conversation_a_slot_holds_goes_first(self):
+        """What is held by then, not by its arrival, is not read again: its work is the shorter one."""
+        prefixes, admission = Prefixes(), make()
+        fleet = make_fleet(make_facts("a", DISK, (loaded(SMALL, 5 * GIB),)), prefixes=prefixes)
+        admission.arrive(ticket(0, conversation=7), fleet, 0.0)
+        for number, conversation in ((1, 5), (2, 7), (3, None)):
+            admission.arrive(ticket(number, conversation=conversation, prompt_tokens=9000 + number), fleet, 0.0)
+        prefixes.answered(7, "a", SMALL, tokens=8000, slots=1)
+        (sent,) = admission.finished(0, fleet, 5.0)
+        assert sent.ticket.number == 2
+        assert "holds 8,000 tokens of the conversation" in sent.reason
+        prefixes.answered(9, "a", SMALL, tokens=8000, slots=1)
+        assert numbers(admission.finished(2, fleet, 6.0)) == [1]
 
     def test_a_load_lasts_until_it_is_seen_to_be_over(self):
         """It may wait for room at the server: others sent after it would only wait behind it."""

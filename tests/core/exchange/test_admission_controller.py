@@ -20,7 +20,7 @@ from ollama_router_core.exchange.events import Queued, Refused
 from ollama_router_core.fleet.observations import observe_tags
 
 CHAT = Admit(
-    parse_request(match_endpoint("POST", "/api/chat"), b'{"model": "m", "messages": []}'), user="", prefix=None
+    parse_request(match_endpoint("POST", "/api/chat"), b'{"model": "m", "messages": []}'), user="", conversation=None
 )
 TAGS = json.dumps({"models": [{"name": "m", "size": 1, "digest": "d"}]}).encode()
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config.settings import Server
-from ollama_router_core.fleet.slots import LearnedSlots, certain_slots, parallel_slots, slots_for
+from ollama_router_core.fleet.slots import LearnedSlots, parallel_slots, slots_for, told_slots
 from ollama_router_core.fleet.snapshot import InstalledModel, ModelFacts
 
 MS = 1_000_000
@@ -38,14 +38,14 @@ ALONE = LearnedSlots().observe(2 * MS, 4000 * MS, 0, 0.0)
 )
 def test_some_models_have_one_slot_whatever_the_server_was_told(one: InstalledModel) -> None:
     """Embedders, some families, and what the MLX runner runs."""
-    assert certain_slots(one, TOLD) == 1
+    assert told_slots(one, TOLD) == 1
     assert slots_for(one, TOLD, 8) == 1
 
 
 def test_what_was_told_holds_else_what_was_learned_else_one() -> None:
     """Ollama's own default is one."""
-    assert (certain_slots(CHAT, TOLD), certain_slots(CHAT, UNTOLD), certain_slots(None, TOLD)) == (4, None, 4)
-    assert (slots_for(CHAT, TOLD, 2), slots_for(CHAT, UNTOLD, 2), slots_for(CHAT, UNTOLD)) == (4, 2, 1)
+    assert (told_slots(CHAT, TOLD), told_slots(CHAT, UNTOLD), told_slots(None, TOLD)) == (4, None, 4)
+    assert (slots_for(CHAT, TOLD, 2), slots_for(CHAT, UNTOLD, 2), slots_for(CHAT, UNTOLD)) == (2, 2, 1)
     assert (parallel_slots(None, None), parallel_slots(None, UNTOLD), parallel_slots(None, TOLD)) == (1, 1, 4)
 
 

@@ -25,7 +25,8 @@ def able(selector: ServerSelector, ticket: Ticket, snapshot: FleetSnapshot) -> t
 
 def decide(selector: ServerSelector, ticket: Ticket, snapshot: FleetSnapshot, now: float) -> Decision:
     """Decide on a server for a ticket."""
-    return selector.decide(ticket.request, snapshot, now=now, tiebreak=ticket.tiebreak, prefix=ticket.prefix)
+    held = snapshot.held(ticket.conversation)
+    return selector.decide(ticket.request, snapshot, now=now, tiebreak=ticket.tiebreak, prefix=held)
 
 
 class Dispatcher:

@@ -27,7 +27,6 @@ from ollama_router_core.admission.tickets import Ticket
 from ollama_router_core.admission.wait_queue import RequestGroup, WaitQueue
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.errors import amount
-from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.snapshot import LoadedModel
 from ollama_router_core.routing.candidates import Candidate, RequestKind
 from ollama_router_core.routing.filters import slots_of
@@ -102,10 +101,13 @@ class Scheduler:
         tokens, usual = group.mean_tokens, open_[0]
         if len(open_) > 1:
             usual = min(open_, key=lambda cost: cost.seconds(tokens))
-        ticket = self._next(group, usual)
-        if ticket.prefix is not None:
-            return self._schedule_by_prefix(group, ticket, ticket.prefix, open_)
-        return self._schedule(group, ticket, usual, load=0.0, unload=(), reason="loaded, a slot is free")
+        ticket, cost, held = self._next(group, usual), usual, 0
+        if group.conversations:
+            ticket, cost, held = self._next_by_prefix(group, usual, ticket, open_)
+        reason = "loaded, a slot is free"
+        if held:
+            reason += f", holds {amount(held, 'token')} of the conversation"
+        return self._schedule(group, ticket, cost, load=0.0, unload=(), reason=reason, held=held)
 
     def _has_slot(self, cost: ServiceCost, kind: RequestKind) -> bool:
         server_load = cost.server_load
@@ -136,20 +138,28 @@ class Scheduler:
         slots = slots_of(candidate, snapshot)
         return slots is None or running < slots
 
-    def _schedule_by_prefix(
-        self, group: RequestGroup, ticket: Ticket, prefix: HeldPrefix, costs: list[ServiceCost]
-    ) -> ScheduledTicket:
-        """To the quickest, where one has less to read as it holds the conversation."""
-        tokens, least = group.mean_tokens, math.inf
-        best, held = costs[0], ""
-        for cost in costs:
-            seconds, holds = cost.seconds(tokens), cost.candidate.name == prefix.server
-            if holds:
-                seconds -= min(prefix.tokens, tokens) * cost.per_token * cost.server_load.pace_with_one_more
+    def _next_by_prefix(
+        self, group: RequestGroup, usual: ServiceCost, ticket: Ticket, open_: list[ServiceCost]
+    ) -> tuple[Ticket, ServiceCost, int]:
+        """The shortest by what is left to read where its conversation is held, and how many tokens are held there."""
+        snapshot = self._costs.snapshot
+        by_name = {cost.candidate.name: cost for cost in open_}
+        best, least = (ticket, usual, 0), usual.seconds(ticket.request.prompt_tokens) / self._worth(group, ticket)
+        for one in group.tickets.values():
+            found = snapshot.held(one.conversation)
+            cost = None if found is None else by_name.get(found.server)
+            if found is None or cost is None:
+                continue
+            tokens = one.request.prompt_tokens
+            held = min(found.tokens, tokens)
+            seconds = cost.seconds(tokens - held) / self._worth(group, one)
             if seconds < least:
-                best, least = cost, seconds
-                held = f", holds {amount(prefix.tokens, 'token')} of the conversation" if holds else ""
-        return self._schedule(group, ticket, best, load=0.0, unload=(), reason=f"loaded, a slot is free{held}")
+                best, least = (one, cost, held), seconds
+        return best
+
+    def _worth(self, group: RequestGroup, ticket: Ticket) -> float:
+        """A ticket's weight among its group; the only one need not be in the queue."""
+        return 1.0 if len(group.tickets) == 1 else self._queue.weight(ticket, self._costs.now)
 
     def _next(self, group: RequestGroup, cost: ServiceCost) -> Ticket:
         """The shortest, with age and fairness weighed in."""
@@ -168,6 +178,7 @@ class Scheduler:
         load: float,
         unload: tuple[CanonicalName, ...],
         reason: str,
+        held: int = 0,
     ) -> ScheduledTicket:
         name, tokens = cost.candidate.name, group.mean_tokens
         others = [
@@ -177,7 +188,7 @@ class Scheduler:
         ]
         others.sort()
         ranking = (name, *[other[2] for other in others])
-        work = cost.work(ticket.request.prompt_tokens)
+        work = cost.work(ticket.request.prompt_tokens - held)
         return ScheduledTicket(ticket, name, ranking, work, load, cost.candidate.size, unload, reason)
 
     # --- loads -----------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from msgspec import Struct
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.errors import RequestError, SelectionError
-from ollama_router_core.fleet.prefixes import HeldPrefix
 
 __all__ = ["Dispatch", "Outcome", "Refusal", "Ticket", "WaitingGroup"]
 
@@ -16,13 +15,14 @@ class Ticket(Struct, frozen=True, kw_only=True, eq=False):
     """One request that wants a server. `number` is unique, `arrived` is seconds of the clock that `now` comes from.
 
     `max_wait` are the seconds it may wait, None leaves that to the queue. A `batch` ticket goes after all others.
+    `conversation` is a number for the one that it is a turn of, where the strategy asks for that.
     """
 
     number: int
     request: RouteRequest
     arrived: float
     user: str = ""
-    prefix: HeldPrefix | None = None
+    conversation: int | None = None
     tiebreak: int = 0
     max_wait: float | None = None
     batch: bool = False

@@ -30,12 +30,14 @@ class RequestGroup:
     """Tickets of one kind: a server that can serve one of them can serve all, one after the other.
 
     `version` is another number after every change, also in a group of the same kind that is made later.
+    `conversations` counts the tickets that are turns of one.
     """
 
     kind: RequestKind
     tickets: dict[int, Ticket] = field(default_factory=dict)
     tokens: float = 0.0
     version: int = 0
+    conversations: int = 0
 
     @property
     def mean_tokens(self) -> float:
@@ -50,7 +52,10 @@ class RequestGroup:
 
 def group_of_one(ticket: Ticket) -> RequestGroup:
     """A group outside the queue, for a ticket that need not wait."""
-    return RequestGroup(kind_of(ticket.request), {ticket.number: ticket}, ticket.request.prompt_tokens)
+    talks = ticket.conversation is not None
+    return RequestGroup(
+        kind_of(ticket.request), {ticket.number: ticket}, ticket.request.prompt_tokens, conversations=int(talks)
+    )
 
 
 class WaitQueue:
@@ -129,6 +134,7 @@ class WaitQueue:
             self.by_model.setdefault(kind.model, []).append(group)
         group.tickets[ticket.number] = ticket
         group.tokens += ticket.request.prompt_tokens
+        group.conversations += ticket.conversation is not None
         self._changes += 1
         group.version = self._changes
         position = len(self._tickets) + 1
@@ -156,6 +162,7 @@ class WaitQueue:
         self._batch -= ticket.batch
         del group.tickets[number]
         group.tokens -= ticket.request.prompt_tokens
+        group.conversations -= ticket.conversation is not None
         self._changes += 1
         group.version = self._changes
         if not group.tickets:

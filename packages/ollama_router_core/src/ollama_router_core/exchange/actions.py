@@ -33,7 +33,6 @@ from ollama_router_core.api.requests import ParsedRequest
 from ollama_router_core.api.stored_responses import StoredResponse
 from ollama_router_core.exchange.events import BodyStream, Caller, Headers, Queued, Upstream
 from ollama_router_core.exchange.waiting import USUAL, Waiting
-from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.outbound.destinations import Destination, Patience
 from ollama_router_core.records.request_record import RequestRecord
 
@@ -134,14 +133,14 @@ class Count(Struct, frozen=True):
 
 
 class Admit(Struct, frozen=True):
-    """Get a slot on a server, or a place in the queue. `prefix` says which server holds the conversation's prompt.
+    """Get a slot on a server, or a place in the queue. `conversation` is a number for the one it is a turn of.
 
     `waiting` is how long it may wait and before whom.
     """
 
     request: ParsedRequest
     user: str
-    prefix: HeldPrefix | None
+    conversation: int | None
     waiting: Waiting = USUAL
 
 

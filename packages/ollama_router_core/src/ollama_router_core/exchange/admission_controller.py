@@ -519,7 +519,7 @@ def _ticket(asked: Admit, number: int, now: float) -> Ticket:
         arrived=now,
         user=asked.user,
         tiebreak=number,
-        prefix=asked.prefix,
+        conversation=asked.conversation,
         max_wait=asked.waiting.max_wait,
         batch=asked.waiting.batch,
     )

@@ -76,9 +76,8 @@ def _in_turn(environment: Environment, context: RequestContext, request: ParsedR
     user = "" if context.user is None else context.user.name
     if STRATEGIES[environment.config.routing_strategy].uses_prefixes:
         context.conversation = conversation_of(request, user, environment.key)
-        context.prefix = environment.fleet.prefixes.of(context.conversation)
     waiting = waiting_of(environment.config, context)
-    outcome: Slot | Queued | Refused = yield Admit(request, user, context.prefix, waiting)
+    outcome: Slot | Queued | Refused = yield Admit(request, user, context.conversation, waiting)
     if isinstance(outcome, Queued):
         context.queue_position, context.expected_wait_ms = outcome.position, outcome.expected_wait * 1000
         outcome = yield from _waited(environment, context, request, outcome)

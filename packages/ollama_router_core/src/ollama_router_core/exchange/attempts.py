@@ -210,7 +210,7 @@ def _answer(
     preparing = partial(prepare, request, destination, recall, without=without)
     outbound = yield from computed(work_of(request, destination), preparing)
     context.changed = outbound.dropped
-    sent = note_sent(environment.fleet, destination.name, request, environment.now())
+    sent = note_sent(environment.fleet, destination.name, request, environment.now(), context.conversation)
     outgoing = _outgoing(context, destination, outbound, repeatable=repeatable)
     upstream = yield from _head(context, outgoing, heartbeat)
     answer = Answer(destination, upstream, None, sent, outbound.translation, redactor_for(destination))

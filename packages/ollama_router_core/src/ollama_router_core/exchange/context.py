@@ -11,7 +11,6 @@ from ollama_router_core.api.endpoints import Endpoint, Family, family_of_path
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.errors import RouterError, SelectionError
 from ollama_router_core.exchange.events import Caller, Headers, Reservation
-from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.records.user_text import shown, shown_within
 from ollama_router_core.responses.token_counts import NO_TOKENS, TokenCounts, count_tokens, estimate_unseen
@@ -60,7 +59,6 @@ class RequestContext(Struct, eq=False, kw_only=True):
         keeps_answer: the answer is kept for the user, who goes on from `previous_response`.
         origin_fields: what the answer says to the browser of a page elsewhere.
         conversation: identifies the conversation that this is a turn of, where the strategy asks for it.
-        prefix: the server that holds its prompt.
         decided: when a server was chosen.
         reached: when there was a connection to the server that answered.
         kept_decision: the decision as JSON, where somebody may ask for it later.
@@ -90,7 +88,6 @@ class RequestContext(Struct, eq=False, kw_only=True):
     reached: float | None = None
     kept_decision: str | None = None
     conversation: int | None = None
-    prefix: HeldPrefix | None = None
     queue_position: int | None = None
     expected_wait_ms: float | None = None
     asked: str | None = None

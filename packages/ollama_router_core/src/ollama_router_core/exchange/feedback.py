@@ -25,7 +25,8 @@ __all__ = ["Sent", "note_answered", "note_fault", "note_finished", "note_sent"]
 class Sent(Struct, frozen=True):
     """The server as it was when a request left at `at`: `loads` says that it began the only load there.
 
-    `running` are the requests in flight, this one included, `ahead` the others that the model's runner had to serve.
+    `running` are the requests in flight, this one included, `ahead` the others that the model's runner had to serve;
+    `prompt_held` says that it was believed to hold the conversation.
     """
 
     server: str
@@ -34,9 +35,10 @@ class Sent(Struct, frozen=True):
     running: int
     ahead: int = 0
     at: float = 0.0
+    prompt_held: bool = False
 
 
-def note_sent(fleet: Fleet, server: str, request: ParsedRequest, now: float) -> Sent:
+def note_sent(fleet: Fleet, server: str, request: ParsedRequest, now: float, conversation: int | None = None) -> Sent:
     """A request is on its way: if its model is not in memory there, it is being loaded from now on."""
     model = inferred_model(request)
     if model is None:
@@ -44,7 +46,8 @@ def note_sent(fleet: Fleet, server: str, request: ParsedRequest, now: float) -> 
     loads = fleet.sent(server, model, load_of(request.route))
     running = fleet.running(server)
     ahead = fleet.running_for(server, model) - 1 if running > 1 else 0
-    return Sent(server, model, loads, running, ahead, now)
+    held = None if conversation is None else fleet.prefixes.of(conversation)
+    return Sent(server, model, loads, running, ahead, now, held is not None and held.server == server)
 
 
 def note_answered(environment: Environment, server: str, request: ParsedRequest, status: int) -> None:
@@ -89,9 +92,8 @@ def note_finished(fleet: Fleet, sent: Sent, context: RequestContext, now: float)
         fleet.holds(sent.server, sent.model, context.conversation, _held_tokens(context, usage))
     if context.route is not None and usage.prompt_tokens and usage.finished:
         fleet.learn_prompt(sent.model, context.route.prompt, usage.prompt_tokens)
-    was_held = context.prefix is not None and context.prefix.server == sent.server
     beside = (sent.running + fleet.running(sent.server)) / 2 - 1
-    sample = sample_of(usage, loaded=sent.loads, prompt_held=was_held, neighbours=beside)
+    sample = sample_of(usage, loaded=sent.loads, prompt_held=sent.prompt_held, neighbours=beside)
     if sample is not None:
         queued = queued_ns(usage, within=now - sent.at)
         whole = usage.total_duration or 0

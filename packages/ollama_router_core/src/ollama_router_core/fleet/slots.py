@@ -1,4 +1,4 @@
-"""How many requests a loaded model serves at once: told, certain for some models, else learned from who had to wait.
+"""How many requests a loaded model serves at once: told, one for some models, and learned from who had to wait.
 
 Ollama lets a request wait for a slot in silence and without limit, and leaks the socket of a client that leaves it
 there. Source: Ollama's server/sched.go, load, and llm/llama_server.go, Completion.
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ollama_router_core.config.settings import Server
 from ollama_router_core.fleet.snapshot import InstalledModel, ModelFacts
 
-__all__ = ["LearnedSlots", "certain_slots", "parallel_slots", "slots_for"]
+__all__ = ["LearnedSlots", "least_slots", "parallel_slots", "slots_for", "told_slots"]
 
 _ONE_AT_A_TIME = frozenset(
     {"mllama", "qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe", "qwen3next", "lfm2", "lfm2moe"}
@@ -27,16 +27,26 @@ _TRIAL_SECONDS = 600.0
 _WAITED_NS, _AT_ONCE_NS = 50_000_000, 10_000_000
 
 
-def certain_slots(installed: InstalledModel | None, host: Server) -> int | None:
-    """Return the slots of a model's runner where they are no guess: one for some models, else what was told."""
+def told_slots(installed: InstalledModel | None, host: Server) -> int | None:
+    """Return the slots that a model's runner should have: one for some models, else what its operator said."""
     if installed is not None and (installed.format == "safetensors" or _is_single(installed)):
         return 1
     return host.num_parallel
 
 
 def slots_for(installed: InstalledModel | None, host: Server, learned: int | None = None) -> int:
-    """Return the slots of a model's runner: the certain ones, else those learned, else Ollama's default of one."""
-    return certain_slots(installed, host) or learned or 1
+    """Return the slots of a model's runner: told and learned, else Ollama's default of one."""
+    return least_slots(told_slots(installed, host), learned) or 1
+
+
+def least_slots(told: int | None, learned: int | None) -> int | None:
+    """Return what holds of two numbers, None where neither is known: fewer than told make requests wait all the same.
+
+    More than told are never learned, as no more are sent.
+    """
+    if told is None or learned is None:
+        return told or learned
+    return min(told, learned)
 
 
 def parallel_slots(facts: ModelFacts | None, host: Server | None) -> int:

@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.fleet.capacity import Capacity
+from ollama_router_core.fleet.prefixes import HeldPrefix, Prefixes
 
 __all__ = [
     "FleetSnapshot",
@@ -204,6 +205,7 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
     limits below `max_concurrent`, for servers that have just come back. `parallel` are the learned slots of each loaded
     model, by server. `draining` servers take no new requests.
     `speeds` is what was learned from finished requests, `demand` the requests a second of each model of late.
+    `prefixes` are the conversations that servers hold: those of now, whatever the snapshot's age.
 
     A snapshot of the same servers should share one `servers` mapping: what decisions derive from it is kept.
     """
@@ -219,6 +221,11 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
     draining: frozenset[str] = frozenset()
     speeds: Speeds | None = None
     demand: Mapping[CanonicalName, float] = EMPTY
+    prefixes: Prefixes | None = None
+
+    def held(self, conversation: int | None) -> HeldPrefix | None:
+        """The server that holds a conversation's prompt now, None where no server does."""
+        return None if conversation is None or self.prefixes is None else self.prefixes.of(conversation)
 
     def with_server(self, facts: ServerFacts) -> FleetSnapshot:
         """The same fleet with one server's facts replaced or added."""
@@ -246,6 +253,7 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
             draining=self.draining,
             speeds=self.speeds,
             demand=demand,
+            prefixes=self.prefixes,
         )
 
 

@@ -126,6 +126,7 @@ class FleetState:
             parallel=self._parallel,
             draining=health.draining,
             speeds=self._speeds,
+            prefixes=self.prefixes,
         )
 
     def _less(self, slots: Mapping[str, int], reserved: Mapping[str, int]) -> Mapping[str, int]:

@@ -26,7 +26,7 @@ from ollama_router_core.fleet.memory import (
     share_on_cpu,
 )
 from ollama_router_core.fleet.runners import Load, explicit_context, misfit, runner_names, runner_of
-from ollama_router_core.fleet.slots import certain_slots
+from ollama_router_core.fleet.slots import told_slots
 from ollama_router_core.fleet.snapshot import (
     FleetSnapshot,
     InstalledModel,
@@ -99,7 +99,7 @@ class Candidate:
     `server_busy_threshold_ms`), PARTLY (the model would have to be loaded and only a part of it fits its GPUs) or
     UNLISTED (it never listed its models: it may be another program). `index` is the
     server's position among all configured servers by name, `salt` a hash of its name that tie-breaking mixes.
-    `slots` are those of the model's runner where they are certain, and `runner` the names whose requests it serves.
+    `slots` are those that the model's runner was told to have, and `runner` the names whose requests it serves.
     """
 
     name: str
@@ -179,7 +179,7 @@ def make_candidate(
         victims=_victims(others, room, size),
         index=index,
         salt=zlib.crc32(name.encode()),
-        slots=certain_slots(installed, server),
+        slots=told_slots(installed, server),
         runner=() if kind.model is None else runner_names(facts, kind.model),
     )
 

@@ -11,6 +11,7 @@ from ollama_router_core.api.endpoints import parse_version
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.fleet.memory import GIB
+from ollama_router_core.fleet.slots import least_slots
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ServerFacts
 from ollama_router_core.routing.candidates import WARM, Candidate, Reason
 
@@ -231,8 +232,8 @@ def slots_of(candidate: Candidate, snapshot: FleetSnapshot) -> int | None:
 
 
 def runner_slots(candidate: Candidate, snapshot: FleetSnapshot) -> int | None:
-    """How many requests the model's runner serves at once: certain, else learned; None when that is not known."""
-    return snapshot.parallel.get(candidate.name) if candidate.slots is None else candidate.slots
+    """How many requests the model's runner serves at once; None when that is not known."""
+    return least_slots(candidate.slots, snapshot.parallel.get(candidate.name))
 
 
 def installed_model(facts: ServerFacts, request: RouteRequest) -> InstalledModel | None:

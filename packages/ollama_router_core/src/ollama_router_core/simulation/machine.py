@@ -103,7 +103,10 @@ class Machine:
 
 @dataclass(slots=True, eq=False)
 class Timing:
-    """A job on a server: what is left of it, and when what happened."""
+    """A job on a server: what is left of it, and when what happened.
+
+    `load_wait` are the seconds until its model was loaded, with those until the load began: what Ollama calls the load.
+    """
 
     job: Job
     prefill: float
@@ -113,6 +116,7 @@ class Timing:
     first_token: float = math.inf
     finished: float = math.inf
     load: float = 0.0
+    load_wait: float = 0.0
     cached: int = 0
 
 
@@ -288,6 +292,7 @@ class ServerState:
             job = self.pending[0].job
             held = self.loaded.get(job.model)
             if held is not None and held.num_ctx == job.num_ctx:
+                self.pending[0].load_wait = self.now - self.pending[0].sent
                 held.waiting.append(self.pending.popleft())
                 self._start(held)
                 continue
@@ -354,6 +359,7 @@ class ServerState:
         held = Residency(model, timing.job.num_ctx, size, self.now)
         self.loaded[model.name] = held
         self._events.append(Event("loaded", self.now, timing, model.name))
+        timing.load_wait = self.now - timing.sent
         held.waiting.append(timing)
         if self.machine.joins:
             self._join(held)
@@ -364,6 +370,7 @@ class ServerState:
             one for one in self.pending if (one.job.model, one.job.num_ctx) == (held.model.name, held.num_ctx)
         ]:
             self.pending.remove(timing)
+            timing.load_wait = self.now - timing.sent
             held.waiting.append(timing)
 
     def _unload(self, held: Residency) -> None:

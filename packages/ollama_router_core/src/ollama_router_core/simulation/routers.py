@@ -27,7 +27,6 @@ from ollama_router_core.errors import Overloaded
 from ollama_router_core.fleet.inventory import Question, Told, take_stock
 from ollama_router_core.fleet.memory import GIB
 from ollama_router_core.fleet.observations import observe_down, observe_load_finished, observe_unloaded, observe_version
-from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.fleet.speeds import Sample
@@ -188,6 +187,7 @@ class StrategyRouter:
         self._jobs: dict[int, Job] = {}
         self._rankings: dict[int, list[str]] = {}
         self._began: dict[int, int] = {}
+        self._ahead: dict[int, int] = {}
         self._loads: set[int] = set()
         self._turn = 0
 
@@ -215,7 +215,8 @@ class StrategyRouter:
         for _ in range(5):
             self._fleet.learn(machine.name, model.name, sample, 0.0)
 
-    def _snapshot(self, now: float) -> FleetSnapshot:
+    def snapshot(self, now: float) -> FleetSnapshot:
+        """What is believed about the fleet by now."""
         return self._fleet.snapshot(now)
 
     # --- jobs ------------------------------------------------------------------------------------------------------
@@ -237,21 +238,16 @@ class StrategyRouter:
             arrived=now,
             user=job.user,
             tiebreak=self._turn,
-            prefix=self._prefix(job),
+            conversation=hash(job.conversation) if job.conversation and self._strategy.uses_prefixes else None,
         )
         if not self._late:
             return self._bind(ticket, now)
-        return self._actions(self._admission.arrive(ticket, self._snapshot(now), now), now)
-
-    def _prefix(self, job: Job) -> HeldPrefix | None:
-        if not job.conversation or not self._strategy.uses_prefixes:
-            return None
-        return self._fleet.prefixes.of(hash(job.conversation))
+        return self._actions(self._admission.arrive(ticket, self.snapshot(now), now), now)
 
     def _bind(self, ticket: Ticket, now: float) -> Iterable[Action]:
-        traffic = self._admission.traffic(self._snapshot(now), now)
+        traffic = self._admission.traffic(self.snapshot(now), now)
         decision = self._admission.selector.decide(
-            ticket.request, traffic, now=now, tiebreak=ticket.tiebreak, prefix=ticket.prefix
+            ticket.request, traffic, now=now, tiebreak=ticket.tiebreak, prefix=traffic.held(ticket.conversation)
         )
         if decision.server is None:
             code = "no_server" if decision.error is None else decision.error.code
@@ -278,7 +274,8 @@ class StrategyRouter:
         """Our own traffic shows a load before any poll does."""
         job = self._jobs[number]
         self._rankings[number] = [name for name in ranking if name != server]
-        self._fleet.begin(server)
+        self._ahead[number] = self._fleet.running_for(server, job.model)
+        self._fleet.begin(server, job.model)
         self._began[number] = self._fleet.running(server)
         if self._fleet.sent(server, job.model, Load(job.num_ctx), now):
             self._loads.add(number)
@@ -295,27 +292,27 @@ class StrategyRouter:
         if event.kind == "first_token":
             seen = partial(observe_load_finished, name=timing.job.model, load=Load(timing.job.num_ctx), now=now)
             loaded = self._fleet.update(server, seen, now)
-            actions = self._actions(self._admission.first_byte(number, self._snapshot(now), now), now)
+            actions = self._actions(self._admission.first_byte(number, self.snapshot(now), now), now)
             return [*actions, *self._ask(server, now)] if loaded else actions
         if event.kind == "failed":
             return self._next_server(timing.job, server, now)
         self._learn(server, timing)
-        self._fleet.end(server, now)
-        return self._actions(self._admission.finished(number, self._snapshot(now), now), now)
+        self._fleet.end(server, now, timing.job.model)
+        return self._actions(self._admission.finished(number, self.snapshot(now), now), now)
 
     def _next_server(self, job: Job, server: str, now: float) -> Iterable[Action]:
         """A load failed: the next of the ranking, and no other for this model here for a while."""
-        self._fleet.end(server, now)
+        self._fleet.end(server, now, job.model)
         self._fleet.update(server, partial(observe_unloaded, name=job.model, now=now), now)
         self._fleet.health.models.failed(server, job.model, "the load failed", now, at_once=True)
         ranking = self._rankings[job.number]
         if not ranking:
-            sent = self._actions(self._admission.finished(job.number, self._snapshot(now), now), now)
+            sent = self._actions(self._admission.finished(job.number, self.snapshot(now), now), now)
             return [Rejection(job, "load_failed", now), *sent]
         name = ranking.pop(0)
         self._admission.moved(job.number, name, now)
         self._note_sent(job.number, name, ranking, now)
-        return [Dispatch(job, name), *self._actions(self._admission.changed(self._snapshot(now), now), now)]
+        return [Dispatch(job, name), *self._actions(self._admission.changed(self.snapshot(now), now), now)]
 
     def _learn(self, server: str, timing: Timing) -> None:
         job = timing.job
@@ -328,6 +325,9 @@ class StrategyRouter:
             output_tokens=job.output_tokens,
             output_ns=round((timing.finished - timing.first_token) * 1e9),
             neighbours=(self._fleet.running(server) + self._began.pop(job.number, 1)) / 2 - 1,
+            queued_ns=round((timing.started - timing.sent - timing.load_wait) * 1e9),
+            whole_ns=round((timing.finished - timing.sent) * 1e9),
+            ahead=self._ahead.pop(job.number, 0),
         )
         self._fleet.learn(server, job.model, sample, timing.finished)
         if job.conversation and self._strategy.uses_prefixes:
@@ -343,9 +343,9 @@ class StrategyRouter:
             self._fleet.update(server, partial(observe_down, error="connection refused", now=now), now)
         sent: list[Action] = []
         for job in lost:
-            self._fleet.end(server, now)
-            sent += self._actions(self._admission.finished(job.number, self._snapshot(now), now), now)
-        return [*sent, *self._actions(self._admission.changed(self._snapshot(now), now), now)]
+            self._fleet.end(server, now, job.model)
+            sent += self._actions(self._admission.finished(job.number, self.snapshot(now), now), now)
+        return [*sent, *self._actions(self._admission.changed(self.snapshot(now), now), now)]
 
     # --- time ------------------------------------------------------------------------------------------------------
 
@@ -357,7 +357,7 @@ class StrategyRouter:
     def _ask(self, server: str, now: float) -> list[Action]:
         """What a server holds, in its turn and when an answer shows that this has changed."""
         self._polls.ask(self._fleet, server, now)
-        return self._actions(self._admission.changed(self._snapshot(now), now), now)
+        return self._actions(self._admission.changed(self.snapshot(now), now), now)
 
     def wake(self, now: float) -> Iterable[Action]:
         """Time passed."""
@@ -366,5 +366,5 @@ class StrategyRouter:
             actions += self._ask(name, now)
         at = self._admission.next_tick(now) if self._late else None
         if at is not None and at <= now:
-            actions += self._actions(self._admission.tick(self._snapshot(now), now), now)
+            actions += self._actions(self._admission.tick(self.snapshot(now), now), now)
         return actions

@@ -83,7 +83,15 @@ class LearnedSlots(Struct, frozen=True):
     @property
     def slots(self) -> int | None:
         """The least number of requests that make the next one wait; None while that is not known."""
-        return next((place for place, vote in enumerate(self.votes, 1) if vote >= _SURE), None)
+        return self._least(_SURE)
+
+    @property
+    def surest(self) -> int | None:
+        """The same with all the votes that count: what its operator told is believed against a few odd answers."""
+        return self._least(_MOST_VOTES)
+
+    def _least(self, votes: int) -> int | None:
+        return next((place for place, vote in enumerate(self.votes, 1) if vote >= votes), None)
 
     def observe(self, queued_ns: int, whole_ns: int, ahead: int, now: float) -> LearnedSlots:
         """Learn from one answer: `queued_ns` of its whole time are neither load nor work, `ahead` came before it."""

@@ -47,6 +47,7 @@ _LEAST_PROMPT_NS, _LEAST_LOAD_NS = 5_000_000, 300_000_000
 _SURPRISE = math.log(5.0)
 _FIRST_SURPRISE = math.log(40.0)
 _MEMORY = 30.0
+_WINDOW = 11
 _SHRINK = 1.0
 _MAX_MODELS = 512
 
@@ -98,12 +99,24 @@ class _Mean(Struct, frozen=True):
         return _Mean(self.value + (value - self.value) / weight, weight)
 
 
+class _Median(Struct, frozen=True):
+    """The median of the latest `_WINDOW` values: one that is far off counts no more, and what has changed soon does."""
+
+    values: tuple[float, ...] = ()
+    value: float = 0.0
+    weight: float = 0.0
+
+    def add(self, value: float) -> _Median:
+        values = (*self.values[1 - _WINDOW :], value)
+        return _Median(values, sorted(values)[len(values) // 2], len(values))
+
+
 class _Rates(Struct, frozen=True):
     """Logarithms of observed over prior rates: loading, reading, writing."""
 
-    load: _Mean = _Mean()
-    prefill: _Mean = _Mean()
-    decode: _Mean = _Mean()
+    load: _Median = _Median()
+    prefill: _Median = _Median()
+    decode: _Median = _Median()
 
 
 class _ServerRates(Struct, frozen=True):
@@ -203,12 +216,12 @@ def _observed(weight: ModelWeight, sample: Sample) -> tuple[float | None, float 
     return load, prefill, decode
 
 
-def _expected(row: _Mean, factor: _Mean) -> float:
+def _expected(row: _Median, factor: _Median) -> float:
     shared = factor.value * factor.weight / (factor.weight + _SHRINK)
     return (row.value * row.weight + shared * _SHRINK) / (row.weight + _SHRINK)
 
 
-def _learn(row: _Mean, factor: _Mean, rate: float | None) -> tuple[_Mean, _Mean]:
+def _learn(row: _Median, factor: _Median, rate: float | None) -> tuple[_Median, _Median]:
     """The row and the server's factor after one observation, if there is one; surprises count, but only so far."""
     if rate is None:
         return row, factor
@@ -217,7 +230,7 @@ def _learn(row: _Mean, factor: _Mean, rate: float | None) -> tuple[_Mean, _Mean]
     if rate - expected > limit:
         return row, factor
     rate = max(rate, expected - limit)
-    return row.add(rate), factor.add(rate, 2 * _MEMORY)
+    return row.add(rate), factor.add(rate)
 
 
 def _bounded(rows: Mapping[CanonicalName, T], model: CanonicalName, row: T) -> Mapping[CanonicalName, T]:

@@ -382,9 +382,12 @@ class FleetState:
 
     def _learn_slots(self, name: str, learned: LearnedSlots) -> None:
         self._slots[name] = learned
-        if learned.slots != self._parallel.get(name):
-            found = {one: row.slots for one, row in self._slots.items()}
-            self._parallel = MappingProxyType({one: slots for one, slots in found.items() if slots is not None})
+        settings = self._config.servers.get(name)
+        told = settings is not None and settings.num_parallel is not None
+        slots = learned.surest if told else learned.slots
+        if slots != self._parallel.get(name):
+            others = {one: number for one, number in self._parallel.items() if one != name}
+            self._parallel = MappingProxyType(others if slots is None else {**others, name: slots})
 
     def holds(self, name: str, model: CanonicalName, conversation: int, tokens: int) -> None:
         """Note that a server holds the prompt of a conversation's last turn."""

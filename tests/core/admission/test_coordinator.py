@@ -394,6 +394,18 @@ class TestFastest:
         both = make_facts("a", DISK, (loaded(SMALL, 5 * GIB), loaded(LARGE, 45 * GIB)), loaded_at=100.0)
         assert numbers(admission.changed(make_fleet(both), 100.0)) == [2]
 
+    def test_a_model_that_may_be_gone_gets_nothing_before_the_server_was_asked(self):
+        """Another came a moment ago, perhaps in its place; a server that does not tell in time is believed."""
+        came = loaded("other", 0)
+        facts = make_facts("a", DISK, (loaded(SMALL, 5 * GIB), came), noted={came.name: 10.0})
+        admission, fleet = make({"a": {}}), make_fleet(facts)
+        assert admission.arrive(ticket(0, arrived=10.1), fleet, 10.1) == ()
+        assert numbers(admission.arrive(ticket(1, "other", arrived=10.1), fleet, 10.1)) == [1]
+        both = make_fleet(make_facts("a", DISK, (loaded(SMALL, 5 * GIB), loaded("other", 5 * GIB))))
+        assert numbers(admission.changed(both, 10.2)) == [0]
+        assert numbers(make({"a": {}}).arrive(ticket(0, arrived=12.1), fleet, 12.1)) == [0]
+        assert numbers(make().arrive(ticket(0, arrived=10.1), fleet, 10.1)) == [0], "that both fit is known"
+
     def test_a_model_beside_which_another_surely_fits_goes_on_during_its_load(self):
         """Until the load takes longer than it should: then it waits for something."""
         admission = make(max_waiting=100)

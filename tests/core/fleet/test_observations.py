@@ -279,6 +279,19 @@ def test_what_a_late_report_cannot_tell_of_says_nothing_about_memory() -> None:
     assert late.capacity.less_than is None
 
 
+@pytest.mark.parametrize(("stays", "less_than"), [(False, 25), (True, None)])
+def test_what_a_load_of_ours_drove_out_was_too_much_beside_it(stays: bool, less_than: int | None) -> None:
+    """It has come since the last report, though its answer showed that before this one: 10 + 12 / 80 % of 25 GiB."""
+    gib, came = 1 << 30, CanonicalName("b:latest")
+    held = row_of_ps(size=10 * gib, size_vram=10 * gib)
+    loaded = row_of_ps(name=came, model=came, size=12 * gib, size_vram=12 * gib)
+    facts = observe_ps(NEW, json.dumps({"models": [held]}).encode(), now=0, wall=WALL)
+    facts = observe_load_finished(observe_load_started(facts, came, now=5.0), came, now=9.0)
+    body = json.dumps({"models": [held, loaded] if stays else [loaded]}).encode()
+    seen = observe_ps(facts, body, now=9.0, wall=WALL).capacity
+    assert seen.less_than == (None if less_than is None else less_than * gib)
+
+
 def test_a_404_takes_the_model_off_the_list_and_makes_the_list_due() -> None:
     """Someone deleted it behind the router's back."""
     facts = forget_model(observe_tags(NEW, tags(tag()), now=5), LLAMA, now=6)

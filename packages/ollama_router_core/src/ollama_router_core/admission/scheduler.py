@@ -37,6 +37,9 @@ CALM_MARGIN, CROWDED_MARGIN, CROWD = 1.1, 2.5, 4.0
 """A load must gain this much more than it costs: changing one's mind is not free. The more requests wait (`CROWD` for
 each server), the more: all who wait pay for a load, and who is passed over now is served by the next batch."""
 
+_ASKED_WITHIN = 2.0
+"""Seconds in which a server tells what it holds after a load; where it does not, the facts are all there is."""
+
 RISK = 0.7
 """The part of what an eviction would cost that a load counts where it fits beside others by a guess alone."""
 
@@ -123,10 +126,20 @@ class Scheduler:
         """Whether a model may go as soon as it is idle, as another waits there for room."""
         now, candidate = self._costs.now, cost.candidate
         coming = server_load.loading(candidate.facts, now) if server_load.running else None
-        if coming is None or coming.kind == kind:
+        if coming is None:
+            return self._may_be_gone(candidate, now)
+        if coming.kind == kind:
             return False
         sure = candidate.room.surely_holds_one_more(len(candidate.facts.loaded))
         return not sure or now > coming.since + coming.load
+
+    def _may_be_gone(self, candidate: Candidate, now: float) -> bool:
+        """Whether another model came a moment ago, perhaps in its place: the server is being asked."""
+        facts, own = candidate.facts, candidate.loaded
+        if not facts.noted or own is None or own.name in facts.noted:
+            return False
+        came = max([at for name, at in facts.noted.items() if name in facts.loaded], default=-math.inf)
+        return now - came < _ASKED_WITHIN and not candidate.room.surely_holds_one_more(len(facts.loaded) - 1)
 
     def _has_room(self, candidate: Candidate, server_load: ServerLoad) -> bool:
         snapshot = self._costs.snapshot

@@ -96,7 +96,8 @@ def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float, aske
 
     One that is being loaded anew for another context is not what it was any more, even while it is still listed. What
     our traffic loaded it with is known as long as its context stays. What our traffic showed since the server was
-    `asked` (at `now` without that) is newer than the report.
+    `asked` (at `now` without that) is newer than the report. A model that was seen to answer since the last report has
+    come, for what is learned of the memory, and what is gone had to make room for it.
 
     Raises:
         UpstreamProtocolError: the body is not what the route answers.
@@ -104,8 +105,10 @@ def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float, aske
     asked = now if asked is None else asked
     loaded, outdated = _by_name(facts, [_loaded(row, now, wall) for row in _rows(body)])
     newer = {name: at for name, at in facts.noted.items() if at > asked}
-    before = {name: row for name, row in facts.loaded.items() if name not in newer}
     reported = {name: row for name, row in loaded.items() if name not in newer}
+    before = {
+        name: row for name, row in facts.loaded.items() if name not in newer and (row.size or name not in reported)
+    }
     loaded = {**reported, **{name: facts.loaded[name] for name in newer if name in facts.loaded}}
     for name, context in facts.loading_at.items():
         if name in loaded and loaded[name].context_length not in {None, context}:

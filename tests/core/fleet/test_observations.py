@@ -292,6 +292,22 @@ def test_what_a_load_of_ours_drove_out_was_too_much_beside_it(stays: bool, less_
     assert seen.less_than == (None if less_than is None else less_than * gib)
 
 
+def test_what_went_while_a_model_was_being_loaded_made_room_for_it() -> None:
+    """A report in between shows neither; one that shows the new model tells that both were too much."""
+    gib, came = 1 << 30, CanonicalName("b:latest")
+    held = row_of_ps(size=10 * gib, size_vram=10 * gib)
+    loaded = row_of_ps(name=came, model=came, size=12 * gib, size_vram=12 * gib)
+    facts = observe_ps(NEW, json.dumps({"models": [held]}).encode(), now=0, wall=WALL)
+    facts = observe_ps(observe_load_started(facts, came, now=5.0), b'{"models": []}', now=6.0, wall=WALL)
+    assert facts.capacity.less_than is None
+    both = observe_ps(facts, json.dumps({"models": [loaded]}).encode(), now=9.0, wall=WALL)
+    assert both.capacity.less_than == 25 * gib
+    given_up = observe_ps(observe_unloaded(facts, came, now=7.0), b'{"models": []}', now=8.0, wall=WALL)
+    assert (
+        observe_ps(given_up, json.dumps({"models": [loaded]}).encode(), now=9.0, wall=WALL).capacity.less_than is None
+    )
+
+
 def test_a_404_takes_the_model_off_the_list_and_makes_the_list_due() -> None:
     """Someone deleted it behind the router's back."""
     facts = forget_model(observe_tags(NEW, tags(tag()), now=5), LLAMA, now=6)

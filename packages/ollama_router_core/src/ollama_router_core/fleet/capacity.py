@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from ollama_router_core.api.model_names import CanonicalName
 
-__all__ = ["Capacity", "HeldModel", "Room"]
+__all__ = ["Capacity", "HeldModel", "Room", "driven_out"]
 
 _FIT_SHARE = 0.8
 """Ollama loads a model beside others only into 80 % of the free memory."""
@@ -106,6 +106,15 @@ def _bound(
     if any(one.size_vram < one.size for one in after.values()):
         return sum([one.size for one in after.values()])
     return None
+
+
+def driven_out(
+    before: Mapping[CanonicalName, HeldModel], after: Mapping[CanonicalName, HeldModel], now: float
+) -> Mapping[CanonicalName, HeldModel]:
+    """Return what went before its time, if nothing came yet: it made room for a model that is still being loaded."""
+    if any(name not in before for name in after):
+        return {}
+    return {name: one for name, one in before.items() if name not in after and _has_time_left(one, now)}
 
 
 def _has_time_left(one: HeldModel, now: float) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from ollama_router_core.api.endpoints import parse_version
 from ollama_router_core.api.model_names import CanonicalName, canonical_name, is_converted_copy
 from ollama_router_core.errors import UpstreamProtocolError
-from ollama_router_core.fleet.capacity import HeldModel
+from ollama_router_core.fleet.capacity import HeldModel, driven_out
 from ollama_router_core.fleet.memory import share_on_cpu
 from ollama_router_core.fleet.runners import Load, explicit_context, misfit, runner_of
 from ollama_router_core.fleet.snapshot import EMPTY, InstalledModel, LoadedModel, ModelFacts, ServerFacts
@@ -68,7 +68,7 @@ def read_version(body: bytes) -> str | None:
 
 def observe_down(facts: ServerFacts, error: str, *, now: float) -> ServerFacts:
     """The server did not answer: nothing is loaded there as far as anyone knows, its files are believed to stay."""
-    gone = replace(facts, loaded=EMPTY, loading=EMPTY, loading_at=EMPTY)
+    gone = replace(facts, loaded=EMPTY, loading=EMPTY, loading_at=EMPTY, driven_out=EMPTY)
     return replace(gone, up=False, error=error, probe_ms=None, probed_at=now)
 
 
@@ -97,7 +97,8 @@ def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float, aske
     One that is being loaded anew for another context is not what it was any more, even while it is still listed. What
     our traffic loaded it with is known as long as its context stays. What our traffic showed since the server was
     `asked` (at `now` without that) is newer than the report. A model that was seen to answer since the last report has
-    come, for what is learned of the memory, and what is gone had to make room for it.
+    come, for what is learned of the memory, and what is gone had to make room for it; so had what went while it was
+    being loaded.
 
     Raises:
         UpstreamProtocolError: the body is not what the route answers.
@@ -113,6 +114,8 @@ def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float, aske
     for name, context in facts.loading_at.items():
         if name in loaded and loaded[name].context_length not in {None, context}:
             del loaded[name]
+    held, holds = {**facts.driven_out, **_held(facts, before)}, _held(facts, reported)
+    comes = any(name not in reported for name in facts.loading)
     chosen = {row.name: row.context_length for row in loaded.values() if row.automatic and row.context_length}
     automatic = {**facts.automatic, **chosen}
     seen = replace(
@@ -124,7 +127,8 @@ def observe_ps(facts: ServerFacts, body: bytes, *, now: float, wall: float, aske
         automatic=facts.automatic if automatic == facts.automatic else MappingProxyType(automatic),
         measured=_measured(facts, reported),
         on_cpu=_on_cpu(facts, reported),
-        capacity=facts.capacity.observe(_held(facts, before), _held(facts, reported), now),
+        capacity=facts.capacity.observe(held, holds, now),
+        driven_out=driven_out(held, holds, now) if comes else EMPTY,
     )
     return _without_loads(seen, loaded)
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from msgspec import Struct, structs
 
 from ollama_router_core.api.model_names import CanonicalName
-from ollama_router_core.fleet.capacity import Capacity
+from ollama_router_core.fleet.capacity import Capacity, HeldModel
 from ollama_router_core.fleet.prefixes import HeldPrefix, Prefixes
 
 __all__ = [
@@ -126,7 +126,8 @@ class ServerFacts:
     `outdated` are runners of names whose newer files have a runner too: they only hold memory. `missing_routes` are
     paths that this version of the server answered as unknown.
     `capacity` is what its memory was seen to hold. `noted` maps a model to when a request of ours showed that it had
-    come into memory or left it, for those that the latest report may be too old to tell of.
+    come into memory or left it, for those that the latest report may be too old to tell of. `driven_out` are models
+    that went while another was being loaded.
     """
 
     name: str
@@ -148,6 +149,7 @@ class ServerFacts:
     outdated: tuple[LoadedModel, ...] = ()
     missing_routes: frozenset[str] = frozenset()
     noted: Mapping[CanonicalName, float] = field(default_factory=lambda: EMPTY)
+    driven_out: Mapping[CanonicalName, HeldModel] = field(default_factory=lambda: EMPTY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,12 @@ async def watchers(port: int) -> int:
     return int(float(next(line.split()[1] for line in lines if line.startswith("orouter_console_watchers "))))
 
 
+async def ask(router: RunningRouter) -> None:
+    """One short request."""
+    async with router.client() as client:
+        await client.post("/api/generate", json={"model": SMALL, "prompt": "hi", "stream": False})
+
+
 async def test_what_changes_is_on_the_screen_by_itself(browser: Browser, tmp_path: Path) -> None:
     """A drain from elsewhere; what has the focus keeps it, and what is open stays open."""
     async with (
@@ -74,6 +80,23 @@ async def test_what_changes_is_on_the_screen_by_itself(browser: Browser, tmp_pat
         await watched.page.wait_for_selector(".state.draining")
         assert await watched.page.evaluate("document.activeElement.textContent") == "one"
         assert watched.problems == []
+
+
+async def test_new_rows_wait_while_somebody_reads(browser: Browser, tmp_path: Path) -> None:
+    """Behind a button that counts them: they would move what is being read."""
+    async with stage(tmp_path) as router, signed_in(browser, router, router.admin_token) as watched:
+        page = watched.page
+        await ask(router)
+        (read,) = await router.rows(1)
+        await watched.open("requests")
+        await there_are(router.port, 1)
+        await page.focus(f"#row-{read.id} a")
+        await ask(router)
+        await page.wait_for_selector("text='1 new'")
+        assert await page.get_attribute("tbody tr", "id") == f"row-{read.id}"
+        await page.click("text='1 new'")
+        await page.wait_for_selector(f"tbody tr:first-child:not(#row-{read.id})")
+        assert await page.locator("tr[id^=row-]").count() == 2
 
 
 async def test_ten_tabs_get_over_a_router_that_is_killed(browser: Browser, tmp_path: Path) -> None:

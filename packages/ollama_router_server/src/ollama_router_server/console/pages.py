@@ -29,7 +29,8 @@ from ollama_router_server.admin.views.servers import server_views
 from ollama_router_server.admin.whatif import WhatIf
 from ollama_router_server.console.charts import columns_of, strip_of
 from ollama_router_server.console.playground import PLAYERS
-from ollama_router_server.console.rendering import Renderer
+from ollama_router_server.console.rendering import Rendered, Renderer
+from ollama_router_server.console.shared_parts import SharedParts
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit import AuditFilter
@@ -41,6 +42,8 @@ __all__ = ["Page", "pages"]
 Values = dict[str, Any]
 _DAY = 86_400.0
 _HOURLY = 2
+_FIRST_ROWS = 60
+_MOST_ROWS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,9 @@ class Pages:
         question = Question(model=found.name, context=request.get_param_as_int("context", min_value=1))
         services = self.services
         traffic, now = services.admission.traffic(), services.clock.monotonic()
-        return {"view": found, "fit": explain(question, traffic, services.config, now=now), "title": found.name}
+        fit = explain(question, traffic, services.config, now=now)
+        most = _MOST_ROWS if request.get_param("all") else _FIRST_ROWS
+        return {"view": found, "fit": fit, "title": found.name, "most": most}
 
     async def play(self, request: Request, user: User) -> Values:
         """A model to try: those in memory first."""
@@ -183,33 +188,57 @@ Builder = Callable[..., Awaitable[Values]]
 
 
 class Page:
-    """One page. `?live` asks for the part that changes, for the console's own script."""
+    """One page. Its own script asks for the part that changes, which tabs of one user share where they can."""
 
     def __init__(
-        self, renderer: Renderer, name: str, title: str, build: Builder, *, roles: frozenset[Role], live: bool = False
+        self,
+        renderer: Renderer,
+        name: str,
+        title: str,
+        build: Builder,
+        *,
+        roles: frozenset[Role],
+        parts: SharedParts | None = None,
     ) -> None:
         self.roles = roles
-        self.live = live
         self._renderer = renderer
         self._name = name
         self._title = title
         self._build = build
+        self._parts = parts
+
+    @property
+    def live(self) -> bool:
+        """Whether it has a part that follows the router."""
+        return self._parts is not None
 
     async def on_get(self, request: Request, response: Response, **params: str) -> None:
         """Answer the page."""
+        if self._parts is None or request.get_header("x-console") is None:
+            self._renderer.send(request, response, await self._filled(request, f"{self._name}.html", params))
+            return
+        user: User = request.context.user
+        key = request.relative_uri, user.id, user.role
+        part, begun = self._parts.find(key), self._parts.moment
+        if part is None:
+            part = await self._filled(request, f"parts/{self._name}.html", params)
+            self._parts.keep(key, part, begun=begun)
+        self._renderer.send(request, response, part)
+
+    async def _filled(self, request: Request, template: str, params: dict[str, str]) -> Rendered:
         user: User = request.context.user
         values = {"title": self._title, "user": user, **await self._build(request, user, **params)}
-        wanted = self.live and request.get_header("x-console") is not None
-        template = f"parts/{self._name}.html" if wanted else f"{self._name}.html"
-        self._renderer.answer(request, response, template, page=self._name, live=self.live, **values)
+        return self._renderer.rendered(template, request.path, page=self._name, live=self.live, **values)
 
 
-def pages(services: Services, sync: WorkerSync, renderer: Renderer, whatif: WhatIf) -> dict[str, Page]:
+def pages(
+    services: Services, sync: WorkerSync, renderer: Renderer, whatif: WhatIf, parts: SharedParts
+) -> dict[str, Page]:
     """Every page by its route below `/console/`."""
     build = Pages(services, sync, whatif)
 
     def page(name: str, title: str, roles: frozenset[Role], *, live: bool = False) -> Page:
-        return Page(renderer, name, title, getattr(build, name), roles=roles, live=live)
+        return Page(renderer, name, title, getattr(build, name), roles=roles, parts=parts if live else None)
 
     return {
         "": page("start", "Start", EVERYBODY),

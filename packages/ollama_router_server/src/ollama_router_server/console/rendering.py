@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
@@ -15,9 +16,26 @@ from ollama_router_server.console import wording
 from ollama_router_server.console.assets import Assets, send
 from ollama_router_server.console.charts import segments
 
-__all__ = ["Renderer"]
+__all__ = ["Rendered", "Renderer"]
 
 _WORTH_PACKING: Final = 1024
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A page, or a part of one, as it is sent."""
+
+    body: bytes
+
+    @cached_property
+    def tag(self) -> str:
+        """Its entity tag."""
+        return f'"{hashlib.sha256(self.body).hexdigest()[:20]}"'
+
+    @cached_property
+    def packed(self) -> bytes:
+        """The same by gzip."""
+        return gzip.compress(self.body, 5, mtime=0)
 
 
 class Renderer:
@@ -55,15 +73,21 @@ class Renderer:
             root=root, assets=f"{root}v/{self._assets.version}/", path=path.removeprefix("/console/"), **values
         )
 
+    def rendered(self, template: str, path: str, **values: Any) -> Rendered:
+        """Fill a template, to be sent once or to several who ask for the same."""
+        return Rendered(self.text(template, path, **values).encode("utf-8", "replace"))
+
     def answer(self, request: Request, response: Response, template: str, **values: Any) -> None:
-        """Answer with a page, or with nothing new if the browser has exactly this one."""
-        body = self.text(template, request.path, **values).encode("utf-8", "replace")
-        tag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
+        """Answer with a page."""
+        self.send(request, response, self.rendered(template, request.path, **values))
+
+    def send(self, request: Request, response: Response, page: Rendered) -> None:
+        """Answer with what was filled, or with nothing new if the browser has exactly this."""
         response.content_type = "text/html; charset=utf-8"
-        response.set_header("etag", tag)
-        if request.get_header("if-none-match") == tag:
+        response.set_header("etag", page.tag)
+        if request.get_header("if-none-match") == page.tag:
             response.status = 304
-        elif len(body) < _WORTH_PACKING:
-            response.data = body
+        elif len(page.body) < _WORTH_PACKING:
+            response.data = page.body
         else:
-            send(request, response, body, gzip.compress(body, 5, mtime=0))
+            send(request, response, page.body, page.packed)

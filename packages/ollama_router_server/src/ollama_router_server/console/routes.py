@@ -27,6 +27,7 @@ from ollama_router_server.console.pages import pages
 from ollama_router_server.console.playground import PLAY_PATH, PlayDoor, PlayResource
 from ollama_router_server.console.rendering import Renderer
 from ollama_router_server.console.sessions import Sessions
+from ollama_router_server.console.shared_parts import SharedParts
 from ollama_router_server.console.watchers import Watchers
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.services import Services
@@ -61,10 +62,10 @@ def add_console(
     app.add_route("/console/usage.csv", usage_export)
     app.add_route(PLAY_PATH, PlayResource())
     _add_actions(app, services, sync)
-    shown = pages(services, sync, renderer, whatif)
+    watchers = Watchers(Changes(services, sync), services.clock, over=lambda: services.draining)
+    shown = pages(services, sync, renderer, whatif, SharedParts(lambda: watchers.moment))
     for path, page in shown.items():
         app.add_route(f"/console/{path}", page)
-    watchers = Watchers(Changes(services, sync), services.clock, over=lambda: services.draining)
     app.add_route("/console/events", EventsResource(watchers, sessions, shown))
     gauges = lambda: ConsoleGauges(sessions.opened, watchers.now, watchers.cut)  # noqa: E731
     return Console(gauges, PlayDoor(access, app))

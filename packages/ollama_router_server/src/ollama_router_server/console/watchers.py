@@ -53,6 +53,10 @@ class Watcher:
     over: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def key(self, topic: str) -> tuple[str, str | None]:
+        """What it sees of a page: users their own, others the same."""
+        return topic, self.user.name if self.user.role == "user" else None
+
     def tell(self, names: set[str]) -> None:
         """Have it fetch these pages."""
         if names:
@@ -93,6 +97,7 @@ class Watchers:
         self._watchers: set[Watcher] = set()
         self._task: asyncio.Task[None] | None = None
         self._checked = 0.0
+        self._looks = 0
         self.cut = 0
         """Watchers cut since the start because they did not read."""
 
@@ -100,6 +105,11 @@ class Watchers:
     def now(self) -> int:
         """How many there are."""
         return len(self._watchers)
+
+    @property
+    def moment(self) -> int | None:
+        """The number of the last look; None while nobody watches."""
+        return self._looks if self._watchers else None
 
     async def join(
         self, session: str, user: User, topics: tuple[str, ...], still: Callable[[], Awaitable[bool]]
@@ -175,16 +185,16 @@ class Watchers:
     async def _tell(self) -> None:
         """Look at each page once for all who see the same of it."""
         found: dict[tuple[str, str | None], Hashable] = {}
-        for watcher in tuple(self._watchers):
-            changed = set()
-            for topic, seen in watcher.seen.items():
-                key = topic, watcher.user.name if watcher.user.role == "user" else None
-                if key not in found:
-                    found[key] = await self._versions.version(topic, watcher.user)
-                if found[key] != seen:
-                    watcher.seen[topic] = found[key]
-                    changed.add(topic)
-            watcher.tell(changed)
+        watchers = tuple(self._watchers)
+        for watcher in watchers:
+            for topic in watcher.seen:
+                if watcher.key(topic) not in found:
+                    found[watcher.key(topic)] = await self._versions.version(topic, watcher.user)
+        self._looks += 1  # what was filled before this may be older than what is told now
+        for watcher in watchers:
+            now = {topic: found[watcher.key(topic)] for topic in watcher.seen}
+            watcher.tell({topic for topic in now if now[topic] != watcher.seen[topic]})
+            watcher.seen = now
 
 
 async def _next(watcher: Watcher) -> Told:

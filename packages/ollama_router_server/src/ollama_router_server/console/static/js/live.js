@@ -137,8 +137,27 @@ function merge(place, text) {
   if (getSelection()?.toString() && place.contains(getSelection()?.anchorNode ?? null)) return false;
   const made = new DOMParser().parseFromString(/** @type {string} */ (policy ? policy.createHTML(text) : text), "text/html");
   showMoments(made);
-  requestAnimationFrame(() => mergeChildren(place, made.body));
+  const fresh = [...made.querySelectorAll("tr[id^=row-]")].filter((row) => !document.getElementById(row.id)).length;
+  const waits = fresh > 0 && (scrollY > 0 || place.contains(document.activeElement));
+  offer(waits ? fresh : 0, () => mergeChildren(place, made.body));
+  if (!waits) requestAnimationFrame(() => mergeChildren(place, made.body));
   return true;
+}
+
+/**
+ * New rows wait behind a button while somebody reads: they would move what is being read.
+ * @param {number} count
+ * @param {() => void} show
+ */
+function offer(count, show) {
+  const button = document.querySelector("[data-act=show-new]");
+  if (!(button instanceof HTMLButtonElement)) return;
+  button.hidden = count === 0;
+  button.textContent = `${count} new`;
+  button.onclick = () => {
+    button.hidden = true;
+    show();
+  };
 }
 
 /**

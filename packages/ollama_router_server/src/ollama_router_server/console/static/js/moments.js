@@ -1,6 +1,7 @@
 // @ts-check
 // Moments in the reader's own time, and elapsed times that go on.
 const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const other = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" });
 const today = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
 /** @param {ParentNode} place */
@@ -10,7 +11,7 @@ export function showMoments(place) {
     const moment = new Date(Number(element.dataset.wall) * 1000);
     element.title = whole.format(moment);
     element.setAttribute("datetime", moment.toISOString());
-    element.textContent = (moment.toDateString() === new Date().toDateString() ? today : whole).format(moment);
+    element.textContent = (moment.toDateString() === new Date().toDateString() ? today : other).format(moment);
   }
 }
 

@@ -276,7 +276,7 @@ async def make_users(base: str, admin: str) -> dict[str, str]:
 async def known_at(base: str, token: str) -> None:
     """Wait until a router has heard of a token that another one made: it looks every quarter of a second."""
     async with client_of(token, base) as client:
-        while (await client.get("/api/version")).status_code == 401:
+        while (await client.get("/api/version")).status_code == 401:  # noqa: ASYNC110 - another process knows
             await asyncio.sleep(0.05)
 
 

@@ -34,6 +34,7 @@ PAGES = (
     "play",
     "history",
     "operations",
+    "doctor",
 )
 AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"
 HOSTILE = "<img src=x onerror=alert(1)>{{7*7}}javascript:alert(2)"

@@ -133,7 +133,7 @@ ROWS: tuple[Row, ...] = (
         reason="a model that cannot see or hear is not loaded to find that out; the words are Ollama's before 0.30",
         topic="incapable",
         status=400,
-        where=r"framing|header (content-type|cache-control)|body \$\.error(\.message)?",
+        where=r"status|framing|header (content-type|cache-control)|body \$\.error(\.message)?",  # 400 or 500, by runner
     ),
     Row(
         key="no redirects but for slashes",

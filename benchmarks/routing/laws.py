@@ -81,7 +81,7 @@ KEPT: Mapping[str, float] = {
     "completion p95": 0.9,
     "worst model": 0.8,
     "worst user": 0.9,
-    "longest wait": 1.0,
+    "longest wait": 0.98,
     "refusals of the largest": 0.8,
 }
 """The share of configurations that keep each law at least: what was reached, so that it is not lost again."""

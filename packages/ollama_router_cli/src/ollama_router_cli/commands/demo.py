@@ -101,7 +101,8 @@ def _simulate(stack: ExitStack, gib: int) -> int:
 def _settings(home: Path, config: Config) -> Settings:
     path = home / "orouter.yml"
     path.write_text(dump_config(config), encoding="utf-8")
-    variables = {**os.environ, "OROUTER_DATABASE_URL": f"sqlite:///{home / 'router.sqlite3'}"}
+    database = f"sqlite:///{home / 'router.sqlite3'}"
+    variables = {**os.environ, "OROUTER_DATABASE_URL": database, "XDG_DATA_HOME": str(home)}
     return Settings(config=config, path=path, environment="production", variables=variables)
 
 

@@ -123,9 +123,10 @@ local run = {
     if free then take(scope, name, 1) end
     return {free, total(scope, name) - own(scope, name)}
   end,
-  count = function(user, concurrent, per_minute)
+  -- A limit cannot wait for a store to settle: who knew the group goes by its share, a newcomer by what is counted here.
+  count = function(user, concurrent, per_minute, knew_the_group)
     local rows, admitted = minute(user)
-    local free = not settling and (concurrent < 0 or total('user', user) < concurrent)
+    local free = not (settling and knew_the_group) and (concurrent < 0 or total('user', user) < concurrent)
     free = free and (per_minute < 0 or admitted < per_minute)
     if free then
       take('user', user, 1)

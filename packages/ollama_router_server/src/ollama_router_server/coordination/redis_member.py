@@ -143,7 +143,7 @@ class RedisMember:
             self._replica.asked(Scope.USER, user, concurrent)
 
         def answered(result: Any) -> None:
-            if self._replica.alone or self._replica.settling:  # a limit cannot wait for the others to come back
+            if self._replica.alone:
                 alone()
                 return
             taken, elsewhere, second, rows = result
@@ -165,7 +165,7 @@ class RedisMember:
             settle(future, taken, undo=lambda: self.give_back(Scope.USER, user))
 
         limits = [_UNLIMITED if limit is None else limit for limit in (concurrent, per_minute)]
-        self._exchange.ask(Asked(("count", user, *limits), answered, alone))
+        self._exchange.ask(Asked(("count", user, *limits, self._replica.acquainted), answered, alone))
         return await future
 
     def elsewhere(self, scope: Scope, name: str) -> int:

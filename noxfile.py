@@ -26,8 +26,8 @@ def installed(version: str) -> bool:
     return subprocess.run(command, check=False, capture_output=True).returncode == 0  # noqa: S603 - constant words
 
 
-# By default the newest Python with the newest versions; `core_alone` runs the Python between, and .ci/run the oldest
-# with the oldest. `nox -s tests` takes the whole matrix.
+# By default the newest Python with the newest versions, in about ten minutes on two cores. .ci/run adds the oldest with
+# the oldest, and the Python between (`core_alone`); `nox -s tests` takes the whole matrix.
 NEWEST = next((version for version in reversed(PYTHONS) if installed(version)), HERE)
 
 # Pure modules whose every line matters, each with the tests that should notice a change to it: `nox -s mutants`.
@@ -66,7 +66,6 @@ nox.options.sessions = [
     "types",
     "architecture",
     "docs",
-    "core_alone",
     "conformance",
     "routing",
     f"tests-{NEWEST}(highest)",

@@ -58,7 +58,6 @@ def _module_of(command: str) -> ModuleType:
     try:
         return import_module(f"ollama_router_cli.commands.{command}")
     finally:
-        gc.freeze()
         gc.enable()
 
 

@@ -104,18 +104,14 @@ async def _prepare(services: Services, environment: Mapping[str, str], sock: soc
     hand_over(created, None if url is None else f"{url}#claim={claim}", environment, sys.stderr, data)
 
 
-_YOUNGER_COLLECTIONS: Final = 1000
-"""Collections of the second generation before a full one."""
-
-
 def _freeze_start_up() -> None:
     """Exempt what was made at start from garbage collection: a full one stopped every stream for 57 to 64 ms.
 
-    A full one is due when a quarter more lives than at the one before; as there was none while modules were imported,
-    nearly every one of the second generation would be. The process is ours: nothing else in it could want them.
+    One is made before: the next is due when a quarter more lives, and what is frozen no longer counts. The process is
+    ours: nothing else that runs in it could want that garbage collected.
     """
+    gc.collect()
     gc.freeze()
-    gc.set_threshold(*gc.get_threshold()[:2], _YOUNGER_COLLECTIONS)
 
 
 # --- several processes ----------------------------------------------------------------------------------------------

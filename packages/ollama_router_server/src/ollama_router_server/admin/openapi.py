@@ -71,9 +71,9 @@ _MOMENT: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 2**52}
 _TEXT: dict[str, Any] = {"type": "string"}
 _USERS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("search", {"type": "string", "description": "A part of the name."}),
-    ("role", {"enum": ["admin", "user", "viewer"]}),
+    ("role", {"enum": ["", "admin", "user", "viewer"]}),
     ("group", _TEXT),
-    ("active", {"enum": ["true", "false"]}),
+    ("active", {"enum": ["", "true", "false"]}),
     ("after", {"type": "string", "description": "`next` of the page before."}),
     ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
 )
@@ -81,7 +81,7 @@ _REQUESTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("user", _TEXT),
     ("model", _TEXT),
     ("server", _TEXT),
-    ("ending", {"enum": ["ok", "error", "refused", "client_left", "retried", "cold"]}),
+    ("ending", {"enum": ["", "ok", "error", "refused", "client_left", "retried", "cold"]}),
     ("slower_than", {**_MOMENT, "description": "Milliseconds."}),
     ("since", _MOMENT),
     ("before", _MOMENT),

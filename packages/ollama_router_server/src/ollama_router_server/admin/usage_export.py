@@ -76,7 +76,7 @@ class UsageExportResource:
 
 
 def _chosen(request: Request) -> LogSeries:
-    dimension, step = request.get_param("by") or "user", request.get_param("step") or "day"
+    dimension, step = request.get_param("by", default="user"), request.get_param("step", default="day")
     if dimension not in get_args(Dimension):
         raise InvalidBody(f"by must be one of {', '.join(get_args(Dimension))}")
     if step not in STEPS:

@@ -230,12 +230,13 @@ async def test_the_line_of_two_users(tmp_path: Path) -> None:
             whole, own = (await root.get("/console/now")).text, (await hers.get("/console/requests")).text
             sim.time_scale = 0.0
         assert places(whole) == ["1", "2", "3", "4", "5"]
+        assert len(re.findall(r"\d · (?:about \d+ s|any moment)</td>", whole)) == 5
         assert "bob" in whole
         assert places(own) == ["2", "5"]
         assert "bob" not in own
         waited = next(row for row in await router.rows(6) if row.user == "alice" and row.queue_position == 5)
         page = (await hers.get(f"/console/requests/{waited.id}")).text
-        assert "wait that was expected" in page
+        assert "said to wait" in page
         assert 'class="swatch queue"' in page
         await root.aclose()
         await hers.aclose()
@@ -244,4 +245,4 @@ async def test_the_line_of_two_users(tmp_path: Path) -> None:
 def places(page: str) -> list[str]:
     """The places in the line that a page shows."""
     rows = re.findall(r'<tr id="active-.*?</tr>', page, re.DOTALL)
-    return [found[1] for row in rows if (found := re.search(r'class="number">(\d+)</td>', row))]
+    return [found[1] for row in rows if (found := re.search(r'class="number">(\d+) · ', row))]

@@ -229,6 +229,14 @@ def _trouble(server: Mapping[str, Any]) -> str:
     return "; ".join(f"{model}: {found['error']}" for model, found in server["suspended_models"].items())
 
 
+def _state_of(row: Mapping[str, Any]) -> str:
+    """What a request does; one that waits has its place, and the most seconds until its turn."""
+    if not row["queue_position"] or row["server"]:
+        return str(row["state"])
+    starts_in = row["starts_in_seconds"]
+    return f"waiting ({row['queue_position']}{f', {max(starts_in[1], 0):.0f} s' if starts_in else ''})"
+
+
 def _requests(status: Mapping[str, Any], most: int) -> _Part:
     under_way = status["under_way"]
     rows: list[tuple[object, ...]] = [
@@ -236,7 +244,7 @@ def _requests(status: Mapping[str, Any], most: int) -> _Part:
             row["user"],
             row["model"] or row["path"],
             row["server"],
-            f"waiting ({row['queue_position']})" if row["queue_position"] and not row["server"] else row["state"],
+            _state_of(row),
             f"{row['seconds']:.1f} s",
             None if row["first_byte_seconds"] is None else f"{row['first_byte_seconds']:.2f} s",
             format_count(row["bytes_out"]),

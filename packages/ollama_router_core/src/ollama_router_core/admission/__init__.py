@@ -16,6 +16,7 @@ from __future__ import annotations
 from ollama_router_core.admission.arrival_rates import ArrivalRates
 from ollama_router_core.admission.coordinator import Admission
 from ollama_router_core.admission.tickets import Dispatch, Outcome, Refusal, Ticket, WaitingGroup
+from ollama_router_core.admission.wait_forecasts import WaitForecasts
 from ollama_router_core.admission.wait_queue import WaitQueue
 
-__all__ = ["Admission", "ArrivalRates", "Dispatch", "Outcome", "Refusal", "Ticket", "WaitQueue", "WaitingGroup"]
+__all__ = ["Admission", "ArrivalRates", "Dispatch", "Outcome", "Refusal", "Ticket", "WaitForecasts", "WaitQueue", "WaitingGroup"]

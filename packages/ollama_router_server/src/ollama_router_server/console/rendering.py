@@ -62,6 +62,7 @@ class Renderer:
             gib=wording.gib,
             moment=wording.moment,
             short=wording.short,
+            turn=wording.turn,
         )
         environment.globals["segments"] = segments
         return environment

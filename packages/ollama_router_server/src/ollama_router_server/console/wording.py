@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-__all__ = ["NOTHING", "age", "count", "duration", "gib", "moment", "short"]
+__all__ = ["NOTHING", "age", "count", "duration", "gib", "moment", "short", "turn"]
 
 NOTHING = "\u2013"
 """Stands where there is no value."""
@@ -32,6 +32,18 @@ def duration(ms: float | None) -> str:
     return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
 
 
+def turn(starts_in: tuple[float, float] | None) -> str:
+    """When a request's turn comes: between two times, about one, or at any moment."""
+    if starts_in is None:
+        return NOTHING
+    least, most = (max(round(one), 0) for one in starts_in)
+    if most <= 1:
+        return "any moment"
+    if least == most:
+        return f"about {most} s"
+    return f"{least} to {most} s" if least else f"within {most} s"
+
+
 def age(seconds: float | None) -> str:
     """How long ago something was."""
     if seconds is None:
@@ -43,9 +55,9 @@ def age(seconds: float | None) -> str:
     return f"{seconds / 3600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} d"
 
 
-def moment(wall: float | None) -> str:
+def moment(wall: float | None, form: str = "%Y-%m-%d %H:%M:%SZ") -> str:
     """Seconds since 1970 as date and time (UTC), as `<time>` has them; the browser shows its own."""
-    return NOTHING if wall is None else datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return NOTHING if wall is None else datetime.fromtimestamp(wall, UTC).strftime(form)
 
 
 def count(number: float | None) -> str:

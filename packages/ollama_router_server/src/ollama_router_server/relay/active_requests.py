@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Protocol
 
+from ollama_router_core.admission import WaitForecasts
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.events import Caller, Cancelled, Interruption, Revoked
 from ollama_router_core.exchange.machine import Exchange
@@ -32,6 +33,7 @@ class ActiveRequests:
 
     def __init__(self) -> None:
         self._active: dict[str, ActiveExchange] = {}
+        self._forecasts = WaitForecasts()
 
     def __len__(self) -> int:
         return len(self._active)
@@ -43,6 +45,8 @@ class ActiveRequests:
     def remove(self, context: RequestContext) -> None:
         """It has ended."""
         self._active.pop(context.id, None)
+        if context.expected_wait_ms is not None and context.decided is not None:
+            self._forecasts.ended(context.expected_wait_ms / 1000, context.decided - context.started)
 
     def interrupt_all(self, reason: Callable[[], Interruption]) -> None:
         """End all of them."""
@@ -75,24 +79,33 @@ class ActiveRequests:
     def to_json(self, now: float) -> list[dict[str, Any]]:
         """The oldest ones of known users, first come first; `now` is seconds of the monotonic clock.
 
-        `state` is `waiting` for a server, `sent` to one, or `answering`.
+        `state` is `waiting` for a server, `sent` to one, or `answering`. `starts_in_seconds` are the least and the most
+        until its turn, by what was expected when it came and how far earlier waits were off; below 0 it is overdue.
         """
         contexts = (driver.exchange.context for driver in self._active.values())
         known = (context for context in contexts if context.user is not None and context.route is not None)
-        return [_to_json(context, now) for context in islice(known, _MOST)]
+        return [self._to_json(context, now) for context in islice(known, _MOST)]
 
+    def _to_json(self, context: RequestContext, now: float) -> dict[str, Any]:
+        route, first_byte = context.route, context.first_byte
+        return {
+            "id": context.id,
+            "user": context.user.name if context.user else None,
+            "path": context.endpoint.path if context.endpoint else None,
+            "model": route.model_text if route else None,
+            "server": context.server,
+            "state": "answering" if first_byte is not None else "waiting" if context.server is None else "sent",
+            "seconds": round(now - context.started, 1),
+            "first_byte_seconds": None if first_byte is None else round(first_byte - context.started, 3),
+            "queue_position": context.queue_position,
+            "starts_in_seconds": self._starts_in(context, now),
+            "bytes_out": context.bytes_out,
+        }
 
-def _to_json(context: RequestContext, now: float) -> dict[str, Any]:
-    route, first_byte = context.route, context.first_byte
-    return {
-        "id": context.id,
-        "user": context.user.name if context.user else None,
-        "path": context.endpoint.path if context.endpoint else None,
-        "model": route.model_text if route else None,
-        "server": context.server,
-        "state": "answering" if first_byte is not None else "waiting" if context.server is None else "sent",
-        "seconds": round(now - context.started, 1),
-        "first_byte_seconds": None if first_byte is None else round(first_byte - context.started, 3),
-        "queue_position": context.queue_position,
-        "bytes_out": context.bytes_out,
-    }
+    def _starts_in(self, context: RequestContext, now: float) -> tuple[float, float] | None:
+        """The range of seconds until the turn of a request that waits; None where nothing was expected of it."""
+        if context.server is not None or not context.queue_position or context.expected_wait_ms is None:
+            return None
+        least, most = self._forecasts.range(context.expected_wait_ms / 1000)
+        waited = now - context.started
+        return round(least - waited, 1), round(most - waited, 1)

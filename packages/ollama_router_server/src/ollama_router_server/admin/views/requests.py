@@ -120,7 +120,11 @@ class RequestDetailView(RequestView):
 
 
 class ActiveView(View):
-    """A request in progress: `waiting` for a server, `sent` to one, or `answering`."""
+    """A request in progress: `waiting` for a server, `sent` to one, or `answering`.
+
+    `starts_in_seconds` are the least and the most seconds until its turn, equal where fewer than 20 waits are known;
+    below 0 where it is overdue.
+    """
 
     id: str
     user: str | None
@@ -131,6 +135,7 @@ class ActiveView(View):
     seconds: float
     first_byte_seconds: float | None
     queue_position: int | None
+    starts_in_seconds: tuple[float, float] | None
     bytes_out: int
 
 

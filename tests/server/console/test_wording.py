@@ -1,0 +1,23 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import pytest
+
+from ollama_router_server.console.wording import turn
+
+
+@pytest.mark.parametrize(
+    ("starts_in", "text"),
+    [
+        (None, "\u2013"),
+        ((8.2, 13.8), "8 to 14 s"),
+        ((10.0, 10.0), "about 10 s"),
+        ((-3.0, 6.0), "within 6 s"),
+        ((-3.0, 1.2), "any moment"),
+        ((-9.0, -2.0), "any moment"),
+    ],
+)
+def test_a_turn_is_a_range_where_its_spread_is_known(starts_in: tuple[float, float] | None, text: str) -> None:
+    """Otherwise about a time; and what is overdue comes at any moment."""
+    assert turn(starts_in) == text

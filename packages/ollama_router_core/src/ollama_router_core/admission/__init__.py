@@ -19,4 +19,14 @@ from ollama_router_core.admission.tickets import Dispatch, Outcome, Refusal, Tic
 from ollama_router_core.admission.wait_forecasts import WaitForecasts
 from ollama_router_core.admission.wait_queue import WaitQueue
 
-__all__ = ["Admission", "ArrivalRates", "Dispatch", "Outcome", "Refusal", "Ticket", "WaitForecasts", "WaitQueue", "WaitingGroup"]
+__all__ = [
+    "Admission",
+    "ArrivalRates",
+    "Dispatch",
+    "Outcome",
+    "Refusal",
+    "Ticket",
+    "WaitForecasts",
+    "WaitQueue",
+    "WaitingGroup",
+]

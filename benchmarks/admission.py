@@ -29,7 +29,8 @@ from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.api.strict_json import parse_object
 from ollama_router_core.config.settings import Config
 from ollama_router_core.exchange.actions import Admit
-from ollama_router_core.exchange.admission_controller import AdmissionController, ServerSlot
+from ollama_router_core.exchange.admission_controller import AdmissionController
+from ollama_router_core.exchange.server_slot import ServerSlot
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.routing.selector import ServerSelector

@@ -15,8 +15,9 @@ from ollama_router_core.client.fleet_book import FleetBook
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import Overloaded
 from ollama_router_core.exchange.actions import Admit
-from ollama_router_core.exchange.admission_controller import AdmissionController, ServerSlot, Waiter
+from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.exchange.events import Queued, Refused
+from ollama_router_core.exchange.server_slot import ServerSlot, Waiter
 from ollama_router_core.fleet.observations import observe_tags
 
 CHAT = Admit(

@@ -22,9 +22,9 @@ from ollama_router_core.exchange.actions import (
     Steps,
     WriteHead,
 )
-from ollama_router_core.exchange.admission_controller import ServerSlot, Waiter
 from ollama_router_core.exchange.events import Refused
 from ollama_router_core.exchange.fan_out import ask_fleet
+from ollama_router_core.exchange.server_slot import ServerSlot, Waiter
 
 __all__ = ["SyncDriver"]
 

@@ -28,10 +28,11 @@ from ollama_router_core.exchange.actions import (
     UseStore,
     Verify,
 )
-from ollama_router_core.exchange.admission_controller import AdmissionController, Waiter
+from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Arrival, Piece
+from ollama_router_core.exchange.server_slot import Waiter
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.accounts.authentication import Authenticator, User
 from ollama_router_server.accounts.usage_limits import UsageLimits

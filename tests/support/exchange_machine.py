@@ -179,6 +179,10 @@ class FakeFleet:
         """A speed was seen."""
         self.state.learn(server, model, sample, self._clock.now)
 
+    def was_cached(self, conversation: int, server: str, tokens: int) -> None:
+        """A part of a prompt was cached."""
+        self.state.prefixes.was_cached(conversation, server, tokens)
+
     def holds(self, server: str, model: CanonicalName, conversation: int, tokens: int) -> None:
         """A conversation is held."""
         self.state.holds(server, model, conversation, tokens)

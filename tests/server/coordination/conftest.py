@@ -1,12 +1,15 @@
-"""A Redis for the tests that need one, empty for each."""
+"""Groups of every implementation; a Redis for the tests that need one, empty for each."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
+from ollama_router_core.coordination import Group, InProcess
+from ollama_router_server.coordination.shared_memory import SharedMemory
+from support.redis_group import RedisGroup
 from support.redis_server import RedisServer, find_server, running_redis
 
 
@@ -27,3 +30,33 @@ def redis_server(one_redis_server: RedisServer) -> RedisServer:
     with one_redis_server.client() as client:
         client.flushall()
     return one_redis_server
+
+
+@pytest.fixture(params=["in process", "shared memory", "redis"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Which implementation."""
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+async def make_group(kind: str, request: pytest.FixtureRequest) -> AsyncIterator[Callable[[int], Group]]:
+    """Groups of so many members."""
+    made: list[SharedMemory | RedisGroup] = []
+
+    def make(size: int) -> Group:
+        match kind:
+            case "in process":
+                return InProcess("router", b"s" * 32, size=size)
+            case "shared memory":
+                made.append(SharedMemory(size))
+            case _:
+                made.append(RedisGroup(request.getfixturevalue("redis_server").url, size))
+        return made[-1]
+
+    yield make
+    for group in made:
+        if isinstance(group, RedisGroup):
+            await group.aclose()
+        else:
+            group.close()

@@ -5,7 +5,7 @@ Between machines changes travel with beats, and time is the store's: what needs 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import pytest
@@ -20,30 +20,41 @@ from ollama_router_core.coordination import (
     FactsChanged,
     Figure,
     Group,
-    InProcess,
     LoadBegan,
     News,
     PrefixHeld,
+    PromptKept,
     Scope,
+    ServerPolled,
     SpeedLearned,
     TokenVerified,
 )
+from ollama_router_core.fleet.rounds import Reply, Round
 from ollama_router_core.fleet.runners import Load
+from ollama_router_core.fleet.snapshot import ModelFacts
 from ollama_router_core.fleet.speeds import Sample
-from ollama_router_server.coordination.shared_memory import SharedMemory
 from support.eventually import eventually
-from support.redis_group import RedisGroup
 
 pytestmark = pytest.mark.anyio
 
+LOCAL = ("in process", "shared memory")
 MakeGroup = Callable[[int], Group]
 Exchange = Callable[[], Awaitable[None]]
+POLLED = Round(
+    at=11.5,
+    probe_ms=0.5,
+    version=b'{"version":"0.32.0"}',
+    replies=(Reply("/api/tags", b'{"models":[' + b" " * 40_000 + b"]}", asked=11.5, at=12.5),),
+    learned={canonical_name("llama3.1:8b"): ModelFacts(block_count=32, capabilities=frozenset({"completion"}))},
+)
 NEWS = [
     BreakerOpened("a", 12.5, 2, refused=True),
     BreakerClosed("a"),
     FactsChanged("b"),
     LoadBegan("a", canonical_name("llama3.1:8b"), Load(4096, frozenset({("num_gpu", 1)}))),
     PrefixHeld("a", canonical_name("llama3.1:8b"), 2**64 - 1, 500),
+    PromptKept("a", canonical_name("llama3.1:8b"), 0.5),
+    ServerPolled("a", POLLED),
     SpeedLearned("a", "llama3.1:8b", Sample(output_tokens=10, output_ns=1_000_000)),
     TokenVerified(b"k" * 32, 7, b"p" * 16),
 ]
@@ -53,39 +64,6 @@ NEWS = [
 def anyio_backend() -> str:
     """Nothing here depends on the event loop."""
     return "asyncio"
-
-
-LOCAL = ("in process", "shared memory")
-
-
-@pytest.fixture(params=[*LOCAL, "redis"])
-def kind(request: pytest.FixtureRequest) -> str:
-    """Which implementation."""
-    found: str = request.param
-    return found
-
-
-@pytest.fixture
-async def make_group(kind: str, request: pytest.FixtureRequest) -> AsyncIterator[MakeGroup]:
-    """Groups of so many members."""
-    made: list[SharedMemory | RedisGroup] = []
-
-    def make(size: int) -> Group:
-        match kind:
-            case "in process":
-                return InProcess("router", b"s" * 32, size=size)
-            case "shared memory":
-                made.append(SharedMemory(size))
-            case _:
-                made.append(RedisGroup(request.getfixturevalue("redis_server").url, size))
-        return made[-1]
-
-    yield make
-    for group in made:
-        if isinstance(group, RedisGroup):
-            await group.aclose()
-        else:
-            group.close()
 
 
 @pytest.fixture
@@ -347,7 +325,17 @@ async def test_one_member_is_alone(make_group: MakeGroup) -> None:
 
 def _rounded(news: list[News]) -> list[News]:
     """Moments that crossed machines are exact to a few milliseconds."""
-    return [
-        msgspec.structs.replace(one, until=round(one.until, 1)) if isinstance(one, BreakerOpened) else one
-        for one in news
-    ]
+    return [_rounded_one(one) for one in news]
+
+
+def _rounded_one(news: News) -> News:
+    match news:
+        case BreakerOpened():
+            return msgspec.structs.replace(news, until=round(news.until, 1))
+        case ServerPolled(server, found):
+            replies = tuple(
+                msgspec.structs.replace(one, asked=round(one.asked, 1), at=round(one.at, 1)) for one in found.replies
+            )
+            return ServerPolled(server, msgspec.structs.replace(found, at=round(found.at, 1), replies=replies))
+        case _:
+            return news

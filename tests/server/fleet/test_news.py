@@ -154,11 +154,13 @@ def test_a_conversation_s_home_is_known_to_all(workers: Workers) -> None:
     assert [fleet.prefixes.of(2**64 - 1) for fleet in workers.fleets] == [HeldPrefix("a", 500)] * 3
 
 
-def test_changed_models_are_asked_for_by_all_and_nobody_echoes(workers: Workers) -> None:
-    """A pull through one worker: the others ask the server again."""
-    workers.fleets[0].refresh_soon("a")
-    assert workers.exchange() == [0, 1, 1]
-    assert workers.exchange() == [0, 0, 0]
+def test_what_a_server_keeps_of_prompts_is_learned_by_all(workers: Workers) -> None:
+    """A quarter of what it did not find in its cache is no longer reckoned with, in every worker."""
+    workers.fleets[0].holds("a", MODEL, 7, 1000)
+    workers.exchange()
+    workers.fleets[1].was_cached(7, "a", 0)
+    assert workers.exchange() == [1, 0, 1]
+    assert [fleet.prefixes.of(7) for fleet in workers.fleets] == [HeldPrefix("a", 750)] * 3
 
 
 def test_a_server_that_goes_is_told_once(workers: Workers) -> None:

@@ -23,14 +23,18 @@ from ollama_router_core.coordination.news import (
     News,
     PrefixHeld,
     PromptCounted,
+    PromptKept,
     RequestEnded,
+    ServerPolled,
     SpeedLearned,
     TokenVerified,
+    moved,
     read_news,
     write_news,
 )
 from ollama_router_core.coordination.one_machine import OneMachineMember
 from ollama_router_core.coordination.replica import Replica, Seen
+from ollama_router_core.coordination.turns import turn_of
 
 __all__ = [
     "LEASE_SECONDS",
@@ -50,15 +54,19 @@ __all__ = [
     "OneMachineMember",
     "PrefixHeld",
     "PromptCounted",
+    "PromptKept",
     "Replica",
     "RequestEnded",
     "Scope",
     "Seen",
+    "ServerPolled",
     "SpeedLearned",
     "TokenVerified",
     "count_here",
+    "moved",
     "read_news",
     "share_of",
     "shared_grants",
+    "turn_of",
     "write_news",
 ]

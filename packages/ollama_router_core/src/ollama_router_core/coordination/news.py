@@ -6,11 +6,14 @@ receivers do not forward it.
 
 from __future__ import annotations
 
+import zlib
+
 import msgspec
 from msgspec import Struct
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.prompts import PromptSize
+from ollama_router_core.fleet.rounds import Round, moved_round
 from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.speeds import Sample
 
@@ -22,9 +25,12 @@ __all__ = [
     "News",
     "PrefixHeld",
     "PromptCounted",
+    "PromptKept",
     "RequestEnded",
+    "ServerPolled",
     "SpeedLearned",
     "TokenVerified",
+    "moved",
     "read_news",
     "write_news",
 ]
@@ -46,9 +52,16 @@ class BreakerClosed(Struct, frozen=True, tag=True, array_like=True):
 
 
 class FactsChanged(Struct, frozen=True, tag=True, array_like=True):
-    """A server went down, came up, or holds other models: ask it again."""
+    """A server went down or came up: ask it, as from elsewhere it may look otherwise."""
 
     server: str
+
+
+class ServerPolled(Struct, frozen=True, tag=True, array_like=True):
+    """A server that is up was asked: the others need not ask it in the meantime."""
+
+    server: str
+    found: Round
 
 
 class LoadBegan(Struct, frozen=True, tag=True, array_like=True):
@@ -66,6 +79,14 @@ class PrefixHeld(Struct, frozen=True, tag=True, array_like=True):
     model: CanonicalName
     conversation: int
     tokens: int
+
+
+class PromptKept(Struct, frozen=True, tag=True, array_like=True):
+    """A server told which part, from 0 to 1, of a conversation's last turn it still had in its cache."""
+
+    server: str
+    model: CanonicalName
+    part: float
 
 
 class SpeedLearned(Struct, frozen=True, tag=True, array_like=True):
@@ -111,6 +132,8 @@ News = (
     | FactsChanged
     | LoadBegan
     | PrefixHeld
+    | PromptKept
+    | ServerPolled
     | SpeedLearned
     | PromptCounted
     | TokenVerified
@@ -119,17 +142,35 @@ News = (
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(News)
+_LONG, _MOST = 1024, 16 << 20
+"""Bytes from which news are compressed, and of what one may become again."""
+_COMPRESSED = b"\x78"
+"""The first byte of a zlib stream; MessagePack's of an array is another one."""
 
 
 def write_news(news: News) -> bytes:
     """Encode news, for implementations between processes."""
-    return _encoder.encode(news)
+    data = _encoder.encode(news)
+    return data if len(data) < _LONG else zlib.compress(data, 1)
 
 
 def read_news(data: bytes) -> News | None:
     """Decode news; None for what this version does not know."""
     try:
+        if data.startswith(_COMPRESSED):
+            data = zlib.decompressobj().decompress(data, _MOST)
         news: News = _decoder.decode(data)
-    except (msgspec.MsgspecError, TypeError):  # an option that was a list cannot be in a set
+    except (msgspec.MsgspecError, TypeError, zlib.error):  # an option that was a list cannot be in a set
         return None
     return news
+
+
+def moved(news: News, seconds: float) -> News:
+    """Translate the moments in news between the clocks of two machines."""
+    match news:
+        case BreakerOpened():
+            return msgspec.structs.replace(news, until=news.until + seconds)
+        case ServerPolled():
+            return msgspec.structs.replace(news, found=moved_round(news.found, seconds))
+        case _:
+            return news

@@ -85,6 +85,9 @@ class Fleet(Protocol):
     def learn_prompt(self, model: CanonicalName, size: PromptSize, tokens: int) -> None:
         """So many tokens were counted of a prompt."""
 
+    def was_cached(self, conversation: int, server: str, tokens: int) -> None:
+        """Learn from the next turn of a conversation, of whose prompt the server found `tokens` in its cache."""
+
     def holds(self, server: str, model: CanonicalName, conversation: int, tokens: int) -> None:
         """A turn of a conversation was answered: the server holds its prompt."""
 

@@ -88,7 +88,7 @@ def note_finished(fleet: Fleet, sent: Sent, context: RequestContext, now: float)
     usage = context.usage.usage
     if context.conversation is not None:
         if usage.cached_tokens is not None:
-            fleet.prefixes.was_cached(context.conversation, sent.server, usage.cached_tokens)
+            fleet.was_cached(context.conversation, sent.server, usage.cached_tokens)
         fleet.holds(sent.server, sent.model, context.conversation, _held_tokens(context, usage))
     if context.route is not None and usage.prompt_tokens and usage.finished:
         fleet.learn_prompt(sent.model, context.route.prompt, usage.prompt_tokens)

@@ -130,6 +130,10 @@ class ClockedFleet:
         """Learn speeds and slots from the metrics of a finished request."""
         self.state.learn(server, model, sample, self.now())
 
+    def was_cached(self, conversation: int, server: str, tokens: int) -> None:
+        """Learn from the next turn of a conversation, of whose prompt the server found `tokens` in its cache."""
+        self.state.prefixes.was_cached(conversation, server, tokens)
+
     def holds(self, server: str, model: CanonicalName, conversation: int, tokens: int) -> None:
         """Note that a server holds the prompt of a conversation's last turn."""
         self.state.holds(server, model, conversation, tokens)

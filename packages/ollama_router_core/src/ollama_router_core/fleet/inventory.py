@@ -17,7 +17,7 @@ from ollama_router_core.fleet.observations import observe_ps, observe_tags, read
 from ollama_router_core.fleet.snapshot import InstalledModel, ModelFacts, ServerFacts
 from ollama_router_core.responses.server_documents import LONGEST_DOCUMENT, read_document
 
-__all__ = ["Book", "Question", "Told", "take_stock"]
+__all__ = ["Book", "Question", "Told", "copy_known_facts", "note", "take_stock"]
 
 _MOST_QUESTIONS = 200
 """Models asked about in one round; what each answer teaches copies the table of the server's models."""
@@ -75,18 +75,18 @@ def take_stock(
     Send None for a question that had no answer. `unusable` gets the errors of bodies that do not fit their route, and
     of members that were left out of them.
     """
-    note = partial(_note, name, book, unusable)
+    noted = partial(note, name, book, unusable)
     if _list_is_due(book.servers[name], models, now):
         told = yield Question("GET", "/api/tags")
         if told is not None and told.status == 200:
-            note(partial(observe_tags, body=told.body, now=told.now))
+            noted(partial(observe_tags, body=told.body, now=told.now))
             _name_left_out(told.body, unusable)
         if told is not None and book.servers[name].installed is None and not _has_list(told):
             how = "without a list of models" if told.status == 200 else f"with {told.status}"
             return f"answered /api/tags {how}: is this Ollama?"
     told = yield Question("GET", "/api/ps", may_stall=True)
     if told is not None and told.status == 200:
-        note(partial(observe_ps, body=told.body, now=told.now, wall=told.wall, asked=told.asked))
+        noted(partial(observe_ps, body=told.body, now=told.now, wall=told.wall, asked=told.asked))
     yield from _learn_architectures(name, book, unusable)
     return None
 
@@ -95,14 +95,7 @@ def _learn_architectures(
     name: str, book: Book, unusable: Callable[[UpstreamProtocolError], None]
 ) -> Generator[Question, Told | None, None]:
     """What models are made of: each digest is asked about once in the whole fleet, at most 200 in a round."""
-    missing = _without_facts(book.servers[name])
-    if not missing:
-        return
-    known = _facts_by_digest(book.servers)
-    learned = {model.name: known[key] for key, models in missing.items() if key in known for model in models}
-    book.update(name, partial(with_facts, learned=learned))
-    asked = islice((models for key, models in missing.items() if key not in known), _MOST_QUESTIONS)
-    for models in asked:
+    for models in islice(copy_known_facts(name, book).values(), _MOST_QUESTIONS):
         told = yield Question("POST", "/api/show", json.dumps({"model": models[0].spelling}).encode())
         if told is None:
             return
@@ -114,6 +107,17 @@ def _learn_architectures(
             unusable(error)
         else:
             book.update(name, partial(with_facts, learned={model.name: found for model in models}))
+
+
+def copy_known_facts(name: str, book: Book) -> dict[str, list[InstalledModel]]:
+    """Take what other servers told of the same digests; return the models that are left, by digest."""
+    missing = _without_facts(book.servers[name])
+    if not missing:
+        return {}
+    known = _facts_by_digest(book.servers)
+    learned = {model.name: known[key] for key, models in missing.items() if key in known for model in models}
+    book.update(name, partial(with_facts, learned=learned))
+    return {key: models for key, models in missing.items() if key not in known}
 
 
 def _without_facts(facts: ServerFacts) -> dict[str, list[InstalledModel]]:
@@ -155,12 +159,13 @@ def _name_left_out(body: bytes, unusable: Callable[[UpstreamProtocolError], None
             unusable(UpstreamProtocolError(f"the server's answer has members that are no numbers, left out: {names}"))
 
 
-def _note(
+def note(
     name: str,
     book: Book,
     unusable: Callable[[UpstreamProtocolError], None],
     change: Callable[[ServerFacts], ServerFacts],
 ) -> None:
+    """Replace the facts about a server by what a body teaches; one that does not fit its route teaches nothing."""
     try:
         book.update(name, change)
     except UpstreamProtocolError as error:

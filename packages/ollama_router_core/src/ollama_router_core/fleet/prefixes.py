@@ -91,13 +91,22 @@ class Prefixes:
         part = self._parts.get((prefix.server, model)) if self._parts else None
         return prefix if part is None else HeldPrefix(prefix.server, round(prefix.tokens * part))
 
-    def was_cached(self, conversation: int, server: str, tokens: int) -> None:
-        """Learn from the next turn of a conversation, of whose prompt the server found `tokens` in its cache."""
+    def was_cached(self, conversation: int, server: str, tokens: int) -> tuple[CanonicalName, float] | None:
+        """Learn from the next turn of a conversation, of whose prompt the server found `tokens` in its cache.
+
+        Returns which part of a prompt of which model that was, for `kept`; None where nothing was learned.
+        """
         found = self._held.get(conversation)
         if found is None or found[0].server != server or not found[0].tokens:
-            return
+            return None
         prefix, model = found
-        part, known = min(1.0, tokens / prefix.tokens), self._parts.get((server, model), 1.0)
+        part = min(1.0, tokens / prefix.tokens)
+        self.kept(server, model, part)
+        return model, part
+
+    def kept(self, server: str, model: CanonicalName, part: float) -> None:
+        """Learn which part of a prompt, from 0 to 1, a server still had in its cache."""
+        known = self._parts.get((server, model), 1.0)
         if len(self._parts) >= _MOST_PARTS:
             self._parts.clear()
         self._parts[server, model] = known + (part - known) * _PART_LEARNED

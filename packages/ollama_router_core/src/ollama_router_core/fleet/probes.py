@@ -59,6 +59,11 @@ class ProbeState:
             self.up = False
 
     @property
+    def trusted(self) -> bool:
+        """Whether the server is up and the last probe was answered."""
+        return bool(self.up) and not self._failed
+
+    @property
     def lost(self) -> bool:
         """Whether the last failed probe was the third in a row."""
         return self._failed == FALL

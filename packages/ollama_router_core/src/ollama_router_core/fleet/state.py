@@ -29,6 +29,7 @@ from ollama_router_core.fleet.observations import (
 from ollama_router_core.fleet.prefixes import Prefixes
 from ollama_router_core.fleet.probes import ProbeState, probe_interval
 from ollama_router_core.fleet.prompt_prices import PromptPrices
+from ollama_router_core.fleet.rounds import Round
 from ollama_router_core.fleet.runners import Load, misfit, runner_names, runner_of
 from ollama_router_core.fleet.slots import LearnedSlots, slots_for
 from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel, ModelWeight, ServerFacts, stubs
@@ -182,6 +183,17 @@ class FleetState:
         """Take in that a server that never listed its models answered for them as no Ollama does."""
         self._foreign.add(name)
         self.probe_failed(name, error, now=now, refused=True)
+
+    def may_be_told(self, name: str) -> bool:
+        """Say whether what another process learned of a server is as good as asking it: it answers here, too."""
+        return name in self.servers and self._probes[name].trusted and name not in self._foreign
+
+    def polled_elsewhere(self, name: str, found: Round, *, now: float) -> bool:
+        """Take in a probe that another process sent; returns whether its round teaches anything here."""
+        probed_at = self.servers[name].probed_at if self.may_be_told(name) else None
+        if probed_at is None or found.at <= probed_at:
+            return False
+        return self.probe_answered(name, _OK, found.version, probe_ms=found.probe_ms, now=min(now, found.at))
 
     def probe_failed(self, name: str, error: str, *, now: float, refused: bool = False) -> None:
         """Take in a failed probe; `refused` means that the server did not accept the connection."""

@@ -15,10 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import structlog
 
-from ollama_router_core.coordination import BreakerOpened, News, Replica, Scope, Seen, read_news, write_news
+from ollama_router_core.coordination import News, Replica, Scope, Seen, moved, read_news, write_news
 from ollama_router_server.coordination.redis_store import Answer, Operation, RedisStore, StoreAway
 from ollama_router_server.system import Clock, random_bytes
 
@@ -121,7 +120,7 @@ class RedisExchange:
 
     def tell(self, news: News) -> None:
         """Tell the others now, or when the store is back; of too many, the oldest are lost."""
-        text = base64.b64encode(write_news(_moved(news, self.offset))).decode()
+        text = base64.b64encode(write_news(moved(news, self.offset))).decode()
         if self._replica.away and not self._joining:
             self._unsent_news.append(("tell", text))
         else:
@@ -281,7 +280,7 @@ class RedisExchange:
         for text in body["news"] or ():
             news = read_news(base64.b64decode(text))
             if news is not None:
-                self._news.append(_moved(news, -self.offset))
+                self._news.append(moved(news, -self.offset))
 
     def _learn_clock(self, answer: Answer, sent: float) -> None:
         """The store's clock is the group's: it was read between `sent` and now."""
@@ -309,8 +308,3 @@ def settle(future: asyncio.Future[Any], result: Any, *, undo: Callable[[], None]
         future.set_result(result)
     elif result:
         undo()
-
-
-def _moved(news: News, seconds: float) -> News:
-    """Translate a moment between this member's clock and the store's."""
-    return msgspec.structs.replace(news, until=news.until + seconds) if isinstance(news, BreakerOpened) else news

@@ -1,4 +1,9 @@
-"""Asks each server in the background, never on a request's path, and only what is due."""
+"""Asks each server in the background, never on a request's path, and only what is due.
+
+Of the processes of a group one asks a server when it is time, and the others take its answers, as long as they can
+reach the server themselves: a process asks for itself at first, when it heard of nobody's asking for too long, and
+after each failure of its own.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +14,13 @@ from typing import Protocol
 
 import structlog
 
+from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamTimeout
 from ollama_router_core.fleet.inventory import Book as FactBook
 from ollama_router_core.fleet.inventory import Question, Told, take_stock
 from ollama_router_core.fleet.observations import read_version
+from ollama_router_core.fleet.rounds import Reply, Round, learned_since, take_over
 from ollama_router_core.fleet.state import WHILE_LOADING, FleetState
 from ollama_router_server.system import Clock
 from ollama_router_server.upstream.fetching import fetch
@@ -27,6 +34,8 @@ _log = structlog.get_logger("fleet")
 _OK = 200
 _START_SECONDS = 3.0
 _MOST_WARNINGS = 1000
+_LEAST_PATIENCE = 0.5
+"""Seconds at least that each process waits for those whose turn is before its own."""
 _CHANGED = "the config has changed meanwhile"
 
 
@@ -38,6 +47,12 @@ class Book(FactBook, Protocol):
 
     def polled(self, name: str, *, came_up: bool) -> None:
         """A server was asked; `came_up` when it was not up before."""
+
+    def turn(self, name: str) -> int:
+        """How many other processes are to ask a server before this one."""
+
+    def share(self, name: str, found: Round) -> None:
+        """Let the other processes have the answers of a server that is up."""
 
 
 class HealthChecker:
@@ -62,7 +77,10 @@ class HealthChecker:
         self._names = tuple(state.servers)
         self._wake: dict[str, asyncio.Event] = {}
         self._awaited: dict[str, list[asyncio.Future[str | None]]] = {name: [] for name in self._names}
-        self._loading: set[str] = set()
+        self._due_now: set[str] = set()
+        self._loading: dict[str, float] = {}
+        self._asked: dict[str, float] = {}
+        self._unexplained: dict[str, frozenset[CanonicalName]] = {}
         self._warned: set[tuple[str, str]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._timeouts = _timeouts(config, config.model_info_timeout)
@@ -91,6 +109,7 @@ class HealthChecker:
     def soon(self, name: str) -> None:
         """Ask a server now, in the background."""
         if name in self._wake:
+            self._due_now.add(name)
             self._wake[name].set()
 
     async def ask_now(self, name: str) -> str | None:
@@ -104,23 +123,52 @@ class HealthChecker:
 
     def load_begun(self, name: str) -> None:
         """Ask a server in a second, whenever it would have been asked: it loads a model."""
-        self._loading.add(name)
-        self.soon(name)
+        if name in self._wake:
+            self._loading.setdefault(name, self._clock.monotonic())
+            self._wake[name].set()
+
+    def heard(self, name: str, found: Round) -> bool:
+        """Take the answers that another process had; returns whether they say anything here."""
+        now = self._clock.monotonic()
+        if name not in self._wake or not self._state.polled_elsewhere(name, found, now=now):
+            return False
+        for reply in found.replies:
+            self._book.remember(name, reply.path, reply.body)
+        wall = self._clock.wall() - now
+        left = take_over(name, self._book, found, wall=lambda at: wall + at)
+        self._loading.pop(name, None)
+        self._asked[name] = now
+        if left != self._unexplained.get(name, frozenset()):  # what told of them did not arrive
+            self._unexplained[name] = left
+            self.soon(name)
+        return True
 
     async def _watch(self, name: str, first: asyncio.Event) -> None:
         while True:
             was_up = self._book.servers[name].up
             await self._told_round(name)
+            self._asked[name] = self._clock.monotonic()
             first.set()
             self._book.polled(name, came_up=bool(self._book.servers[name].up and not was_up))
-            wake = self._wake[name]
+            await self._rest(name)
+
+    async def _rest(self, name: str) -> None:
+        """Wait until this process is to ask a server: its turn has come, or somebody wants to know."""
+        wake = self._wake[name]
+        while name not in self._due_now and (left := self._due_at(name) - self._clock.monotonic()) > 0:
+            wake.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._state.probe_pause(name)):
+                async with asyncio.timeout(left):
                     await wake.wait()
-                    wake.clear()
-            if name in self._loading:
-                self._loading.discard(name)
-                await asyncio.sleep(min(WHILE_LOADING, self._state.probe_pause(name)))
+        self._due_now.discard(name)
+        self._loading.pop(name, None)
+
+    def _due_at(self, name: str) -> float:
+        pause, since = self._state.probe_pause(name), self._asked[name]
+        if name in self._loading:
+            pause, since = min(WHILE_LOADING, pause), max(since, self._loading[name])
+        turn = self._book.turn(name) if self._state.may_be_told(name) else 0
+        return since + pause + turn * max(_LEAST_PATIENCE, pause / 2)
 
     async def _told_round(self, name: str) -> None:
         """Ask a server; who waits for that is told, however it ends."""
@@ -135,8 +183,12 @@ class HealthChecker:
         """Probe a server and, when it is up, ask for what is due; return why it did not answer."""
         try:
             status, body, probe_ms = await self._probe(name)
-            if self._state.probe_answered(name, status, body, probe_ms=probe_ms, now=self._clock.monotonic()):
-                await self._take_stock(name)  # it may begin to hang right after its probe
+            answered = self._clock.monotonic()
+            if self._state.probe_answered(name, status, body, probe_ms=probe_ms, now=answered):
+                before, replies = self._book.servers[name], await self._take_stock(name)  # it may hang after its probe
+                learned = learned_since(before, self._book.servers[name])
+                if self._state.may_be_told(name):
+                    self._book.share(name, Round(answered, probe_ms, body, replies, learned))
             elif status != _OK or read_version(body) is None:
                 return f"answered its probe with {status}, without a version of Ollama"
         except RouterError as error:
@@ -145,7 +197,9 @@ class HealthChecker:
             return error.message
         return None
 
-    async def _take_stock(self, name: str) -> None:
+    async def _take_stock(self, name: str) -> tuple[Reply, ...]:
+        replies: list[Reply] = []
+
         def unusable(error: RouterError) -> None:
             self._warn(name, error.message)
 
@@ -153,12 +207,16 @@ class HealthChecker:
         try:
             question = next(steps)
             while True:
-                question = steps.send(await self._ask(name, question))
+                told = await self._ask(name, question)
+                if told is not None and told.status == _OK and question.method == "GET":
+                    replies.append(Reply(question.path, told.body, told.asked, told.now))
+                question = steps.send(told)
         except StopIteration as stop:
             if stop.value is not None:
                 self._state.is_no_ollama(name, stop.value, now=self._clock.monotonic())
         finally:
             steps.close()
+        return tuple(replies)
 
     async def _ask(self, name: str, question: Question) -> Told | None:
         target, path, asked = self._targets[name], question.path, self._clock.monotonic()

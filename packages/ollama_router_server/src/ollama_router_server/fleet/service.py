@@ -11,7 +11,7 @@ import structlog
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.prompts import PromptSize
 from ollama_router_core.config.settings import Config
-from ollama_router_core.coordination import Coordination, LoadBegan, News
+from ollama_router_core.coordination import Coordination, LoadBegan, News, ServerPolled
 from ollama_router_core.errors import UpstreamTimeout
 from ollama_router_core.fleet.clocked_fleet import ClockedFleet
 from ollama_router_core.fleet.load_counts import LoadCounts
@@ -25,6 +25,7 @@ from ollama_router_core.fleet.notices import (
     ServerSuspended,
     ServerUp,
 )
+from ollama_router_core.fleet.rounds import Round
 from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.fleet.speeds import Sample
@@ -45,8 +46,9 @@ _log = structlog.get_logger("fleet")
 class FleetService(ClockedFleet):
     """One background task per server; `snapshot` is what is believed now.
 
-    Workers of one router each probe the servers themselves. What they have in flight is counted together, drains apply
-    to all, and what one learns from its requests (a server that fails or is back, speeds) is sent to the others.
+    Of the processes of a group one polls each server, and the others take its answers. What they have in flight is
+    counted together, drains apply to all, and what one learns from its requests (a server that fails or is back,
+    speeds) is sent to the others.
     """
 
     def __init__(
@@ -165,6 +167,12 @@ class FleetService(ClockedFleet):
         super().learn_prompt(model, size, tokens)
         self._sharing.counted(model, size, tokens)
 
+    def was_cached(self, conversation: int, server: str, tokens: int) -> None:
+        """Learn what a server still had of a conversation's last turn, for all workers."""
+        learned = self.prefixes.was_cached(conversation, server, tokens)
+        if learned is not None:
+            self._sharing.kept(server, *learned)
+
     def holds(self, server: str, model: CanonicalName, conversation: int, tokens: int) -> None:
         """Note that a server holds the prompt of a conversation's last turn, for all workers."""
         super().holds(server, model, conversation, tokens)
@@ -199,7 +207,6 @@ class FleetService(ClockedFleet):
         """Have the models of one server, or of all, asked for again at once, in the background."""
         for server in self.servers if name is None else (name,):
             self._refresh(server)
-            self._sharing.changed(server)
 
     def _refresh(self, server: str) -> None:
         self.state.lists_are_due(server, self.now())
@@ -212,8 +219,7 @@ class FleetService(ClockedFleet):
 
     def polled(self, name: str, *, came_up: bool) -> None:
         """Note that a server was polled."""
-        self.state.suspect(name, self._waits(), self.now())
-        self._load_prober.begin(name)
+        self._judge(name)
         self._changed()
         if came_up:
             facts = self.servers[name]
@@ -221,6 +227,19 @@ class FleetService(ClockedFleet):
             _log.info("server_up", server=name, version=facts.version, models=models)
             for listener in self._up_listeners:
                 listener(name)
+
+    def _judge(self, name: str) -> None:
+        """Judge the requests that wait at a server which has just answered."""
+        self.state.suspect(name, self._waits(), self.now())
+        self._load_prober.begin(name)
+
+    def turn(self, name: str) -> int:
+        """Return how many other processes are to poll a server before this one."""
+        return self._sharing.turn(name)
+
+    def share(self, name: str, found: Round) -> None:
+        """Let the other processes have the answers of a server that was polled."""
+        self._sharing.polled(name, found)
 
     def _notice(self, notice: Notice) -> None:
         match notice:
@@ -279,6 +298,9 @@ class FleetService(ClockedFleet):
             if on is not None and on != (name in self.health.draining):
                 self._drain(name, on=on)
         asked_again = [self._sharing.hear(news) for news in told]
+        for news in told:
+            if isinstance(news, ServerPolled) and self._polls.heard(news.server, news.found):
+                self._judge(news.server)
         for loading in {news.server for news in told if isinstance(news, LoadBegan) and self._loading(news.server)}:
             self._polls.load_begun(loading)
         for server in asked_again:

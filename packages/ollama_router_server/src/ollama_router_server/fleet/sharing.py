@@ -16,10 +16,13 @@ from ollama_router_core.coordination import (
     News,
     PrefixHeld,
     PromptCounted,
+    PromptKept,
     RequestEnded,
     Scope,
+    ServerPolled,
     SpeedLearned,
     TokenVerified,
+    turn_of,
 )
 from ollama_router_core.fleet.notices import (
     ModelReturned,
@@ -31,6 +34,7 @@ from ollama_router_core.fleet.notices import (
     ServerSuspended,
     ServerUp,
 )
+from ollama_router_core.fleet.rounds import Round
 from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.fleet.speeds import Sample
@@ -129,21 +133,35 @@ class FleetSharing:
         """Tell that a server holds the prompt of a conversation's last turn."""
         self._tell_about(conversation, PrefixHeld(server, model, conversation, tokens))
 
-    def changed(self, server: str) -> None:
-        """Tell that a server went, came, or holds other models."""
-        self._tell_about(server, FactsChanged(server))
+    def kept(self, server: str, model: CanonicalName, part: float) -> None:
+        """Tell which part of a conversation's last turn a server still had in its cache."""
+        self._tell_about(("kept", server, model), PromptKept(server, model, part))
+
+    # --- polls ------------------------------------------------------------------------------------------------------
+
+    def turn(self, server: str) -> int:
+        """Return how many other processes are to poll a server before this one; while they cannot be heard, none."""
+        shared = self._coordination
+        return 0 if shared.away or not self.with_others else turn_of(server, shared.members, shared.rank)
+
+    def polled(self, server: str, found: Round) -> None:
+        """Let the others have a server's answers; while they cannot hear, they ask for themselves."""
+        if self.with_others and not self._coordination.away:
+            self._coordination.tell(ServerPolled(server, found))
+
+    # --- news -------------------------------------------------------------------------------------------------------
 
     def notice(self, notice: Notice) -> None:
         """Tell what the other workers need not find out again."""
         match notice:
             case ServerUp(server) | ServerDown(server):
-                self.changed(server)
+                self._tell_about(server, FactsChanged(server))
             case ServerSuspended(server, until, _, ejections, refused):
                 self._coordination.tell(BreakerOpened(server, until, ejections, refused))
             case ServerReturned(server):
                 self._coordination.tell(BreakerClosed(server))
             case ServerLost():
-                pass  # each worker probes by itself, and has requests of its own there
+                pass  # each worker believes its own failed probes only, and has requests of its own there
             case ModelSuspended() | ModelReturned():
                 pass  # each worker finds it out with its first request, which the next server then answers
             case _:
@@ -162,12 +180,14 @@ class FleetSharing:
                 self._state.sent(server, model, load, self._now())
             case PrefixHeld(server, model, conversation, tokens):
                 self._state.holds(server, model, conversation, tokens)
+            case PromptKept(server, model, part):
+                self._state.prefixes.kept(server, model, part)
             case PromptCounted(model, size, tokens):
                 self._state.prompts.learn(model, size, tokens)
             case FactsChanged(server):
                 return server if server in self._state.servers and self._is_quiet(server) else None
-            case TokenVerified() | RequestEnded():
-                pass  # not about servers
+            case ServerPolled() | TokenVerified() | RequestEnded():
+                pass  # for those who poll, and not about servers
             case _:
                 assert_never(news)
         return None

@@ -1,0 +1,88 @@
+"""What one process learned by asking a server, for the other processes of the group: they need not ask it too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from msgspec import Struct, structs
+
+from ollama_router_core.api.model_names import CanonicalName
+from ollama_router_core.errors import UpstreamProtocolError
+from ollama_router_core.fleet.inventory import Book, Told, copy_known_facts, note
+from ollama_router_core.fleet.observations import observe_ps, observe_tags, with_facts
+from ollama_router_core.fleet.snapshot import ModelFacts, ServerFacts
+
+__all__ = ["Reply", "Round", "learned_since", "moved_round", "take_over"]
+
+
+class Reply(Struct, frozen=True, array_like=True):
+    """What a server answered on a path. `asked` and `at` are seconds of a monotonic clock."""
+
+    path: str
+    body: bytes
+    asked: float
+    at: float
+
+    def told(self, wall: Callable[[float], float]) -> Told:
+        """Return it as an answer to a question of one's own; `wall` gives seconds since 1970 of a moment."""
+        return Told(200, self.body, self.at, wall(self.at), self.asked)
+
+
+class Round(Struct, frozen=True, array_like=True):
+    """One round of questions to a server that is up.
+
+    `at` is when its probe was answered, in seconds of a monotonic clock, and its version among rounds: an older one
+    teaches nothing. `version` is the body of the probe's answer; `learned` is what models were found to be made of.
+    """
+
+    at: float
+    probe_ms: float
+    version: bytes
+    replies: tuple[Reply, ...]
+    learned: dict[CanonicalName, ModelFacts]
+
+
+def moved_round(found: Round, seconds: float) -> Round:
+    """Translate the moments of a round between two clocks."""
+    replies = tuple(structs.replace(one, asked=one.asked + seconds, at=one.at + seconds) for one in found.replies)
+    return structs.replace(found, at=found.at + seconds, replies=replies)
+
+
+def learned_since(before: ServerFacts, after: ServerFacts) -> dict[CanonicalName, ModelFacts]:
+    """Return what a round found out of what models are made of."""
+    known = before.installed or {}
+    models = (after.installed or {}).values()
+    return {
+        model.name: model.facts
+        for model in models
+        if model.facts is not None and (model.name not in known or known[model.name].facts != model.facts)
+    }
+
+
+def take_over(
+    name: str,
+    book: Book,
+    found: Round,
+    *,
+    wall: Callable[[float], float],
+    unusable: Callable[[UpstreamProtocolError], None] = lambda _: None,
+) -> frozenset[CanonicalName]:
+    """Take in the answers of a round; return the models of which nobody has told what they are made of."""
+    for reply in found.replies:
+        change = _CHANGES.get(reply.path)
+        if change is not None:
+            note(name, book, unusable, partial(change, reply.told(wall)))
+    book.update(name, partial(with_facts, learned=found.learned))
+    return frozenset(model.name for models in copy_known_facts(name, book).values() for model in models)
+
+
+def _tags(told: Told, facts: ServerFacts) -> ServerFacts:
+    return observe_tags(facts, told.body, now=told.now)
+
+
+def _ps(told: Told, facts: ServerFacts) -> ServerFacts:
+    return observe_ps(facts, told.body, now=told.now, wall=told.wall, asked=told.asked)
+
+
+_CHANGES: Mapping[str, Callable[[Told, ServerFacts], ServerFacts]] = {"/api/tags": _tags, "/api/ps": _ps}

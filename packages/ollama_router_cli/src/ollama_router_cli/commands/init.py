@@ -84,7 +84,7 @@ def init(
 
 
 def _ask(urls: Sequence[str]) -> list[ProbedServer]:
-    servers = {f"server{number}": _address(url) for number, url in enumerate(urls, 1)}
+    servers = {f"{server.host}:{server.port}": server for server in map(_address, urls)}
     if not servers:
         return []
     facts = look(Config(servers=servers), {}).snapshot.servers

@@ -9,7 +9,8 @@ import pytest
 
 from ollama_router_core.access.grants import Grants
 from ollama_router_core.testing import OllamaSimulator, model
-from ollama_router_server.admin.openapi import OPERATIONS, openapi_document
+from ollama_router_server.admin.openapi import openapi_document
+from ollama_router_server.admin.openapi_operations import OPERATIONS
 from ollama_router_server.admin.shapes import GrantsBody
 from support.router import running_router, server_entry
 

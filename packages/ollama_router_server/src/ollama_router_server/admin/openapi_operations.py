@@ -1,0 +1,380 @@
+"""What the admin routes take and answer, as operations of OpenAPI: the rows of its document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from ollama_router_core.routing.strategies import STRATEGIES
+from ollama_router_server.admin import shapes
+from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
+from ollama_router_server.admin.doctor.resource import DoctorView
+from ollama_router_server.admin.operations import NewOperation
+from ollama_router_server.admin.usage_export import STEPS
+from ollama_router_server.admin.views.history import HistoryView
+from ollama_router_server.admin.views.me import MeView
+from ollama_router_server.admin.views.models import ModelDetailView, ModelsView
+from ollama_router_server.admin.views.operations import OperationsView, OperationView
+from ollama_router_server.admin.views.overview import OverviewView
+from ollama_router_server.admin.views.requests import RequestDetailView, RequestsView
+from ollama_router_server.admin.views.rights import RightsView
+from ollama_router_server.admin.views.servers import ProbeView, ServerDetailView, ServersView
+from ollama_router_server.admin.views.whatif import WhatIfView
+from ollama_router_server.storage.identities import Role
+from ollama_router_server.storage.log_totals import Dimension
+
+__all__ = ["OPERATIONS", "Operation"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method of one path, for users of these roles; `refused` are error statuses besides those of all routes.
+
+    Without an `answer` it is lines of CSV.
+    """
+
+    method: str
+    path: str
+    summary: str
+    answer: type[BaseModel] | None
+    body: type[BaseModel] | None = None
+    status: int = 200
+    roles: frozenset[Role] = ADMINS
+    refused: tuple[int, ...] = ()
+    query: tuple[tuple[str, dict[str, Any]], ...] = ()
+
+
+_ONE = "/router/operations/{id}"
+_USER, _TOKENS, _GROUP = "/router/users/{name}", "/router/users/{name}/tokens", "/router/groups/{name}"
+_USAGE_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("since", {"type": "number", "minimum": 0, "maximum": 2**52}),
+    ("before", {"type": "number", "minimum": 0, "maximum": 2**52}),
+    ("user", {"type": "string"}),
+)
+_AUDIT_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("since", {"type": "number", "minimum": 0, "maximum": 2**52}),
+    ("actor", {"type": "string"}),
+    ("action", {"type": "string", "description": "`user.create`, or `user` for every `user.*`."}),
+    ("limit", {"type": "integer", "minimum": 1, "maximum": 10_000}),
+)
+
+_MOMENT: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 2**52}
+_TEXT: dict[str, Any] = {"type": "string"}
+_USERS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("search", {"type": "string", "description": "A part of the name."}),
+    ("role", {"enum": ["", "admin", "user", "viewer"]}),
+    ("group", _TEXT),
+    ("active", {"enum": ["", "true", "false"]}),
+    ("after", {"type": "string", "description": "`next` of the page before."}),
+    ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
+)
+_REQUESTS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("user", _TEXT),
+    ("model", _TEXT),
+    ("server", _TEXT),
+    ("ending", {"enum": ["", "ok", "error", "refused", "client_left", "retried", "cold"]}),
+    ("slower_than", {**_MOMENT, "description": "Milliseconds."}),
+    ("since", _MOMENT),
+    ("before", _MOMENT),
+    ("cursor", {"type": "string", "description": "`next` of the page before."}),
+    ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
+)
+_EXPLAIN_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("model", _TEXT),
+    ("context", {"type": "integer", "minimum": 1}),
+    ("prompt_tokens", {"type": "integer", "minimum": 0}),
+    ("held_by", _TEXT),
+    ("need", _TEXT),
+    ("user", _TEXT),
+    ("all_strategies", {"enum": ["true", "false"]}),
+)
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        method="get",
+        path="/router/users",
+        summary="List users by name, a page at a time",
+        answer=shapes.UsersBody,
+        query=_USERS_QUERY,
+    ),
+    Operation(
+        method="post",
+        path="/router/users",
+        summary="Make a user",
+        body=shapes.NewUser,
+        answer=shapes.CreatedUserBody,
+        status=201,
+        refused=(404, 409, 413),
+    ),
+    Operation(method="get", path=_USER, summary="Show one user", answer=shapes.UserDetailsBody, refused=(404,)),
+    Operation(
+        method="patch",
+        path=_USER,
+        summary="Change a user",
+        body=shapes.UserPatch,
+        answer=shapes.UserDetailsBody,
+        refused=(404, 413),
+    ),
+    Operation(method="delete", path=_USER, summary="Delete a user", answer=shapes.DeletedBody, refused=(404,)),
+    Operation(method="get", path=_TOKENS, summary="List a user's tokens", answer=shapes.TokensBody, refused=(404,)),
+    Operation(
+        method="post",
+        path=_TOKENS,
+        summary="Give a user one more token",
+        body=shapes.NewToken,
+        answer=shapes.CreatedTokenBody,
+        status=201,
+        refused=(404, 409, 413),
+    ),
+    Operation(
+        method="delete",
+        path=f"{_TOKENS}/{{token}}",
+        summary="End a token",
+        answer=shapes.DeletedBody,
+        refused=(404,),
+    ),
+    Operation(
+        method="get",
+        path=f"{_USER}/rights",
+        summary="What a user may do, and which grant, role or setting says so",
+        answer=RightsView,
+        refused=(404,),
+    ),
+    Operation(
+        method="post",
+        path=f"{_USER}/invitation",
+        summary="Make a link that signs a user in, once",
+        answer=shapes.InvitationBody,
+        status=201,
+        refused=(404,),
+    ),
+    Operation(
+        method="delete",
+        path=f"{_USER}/invitation",
+        summary="End the user's links that nobody has used",
+        answer=shapes.WithdrawnBody,
+        refused=(404,),
+    ),
+    Operation(method="get", path="/router/groups", summary="List all groups", answer=shapes.GroupsBody),
+    Operation(
+        method="post",
+        path="/router/groups",
+        summary="Make a group",
+        body=shapes.NewGroup,
+        answer=shapes.GroupBody,
+        status=201,
+        refused=(409, 413),
+    ),
+    Operation(method="get", path=_GROUP, summary="Show one group", answer=shapes.GroupBody, refused=(404,)),
+    Operation(
+        method="patch",
+        path=_GROUP,
+        summary="Change a group",
+        body=shapes.GroupPatch,
+        answer=shapes.GroupBody,
+        refused=(404, 413),
+    ),
+    Operation(method="delete", path=_GROUP, summary="Delete a group", answer=shapes.DeletedBody, refused=(404, 409)),
+    Operation(
+        method="get",
+        path="/router/usage",
+        summary="Requests and tokens by user, model and server",
+        answer=shapes.UsageBody,
+        roles=READERS,
+        query=_USAGE_QUERY,
+    ),
+    Operation(
+        method="get",
+        path="/router/usage.csv",
+        summary="Requests and tokens by user, model or server, for each day or hour",
+        answer=None,
+        roles=READERS,
+        query=(
+            ("by", {"enum": list(get_args(Dimension))}),
+            ("step", {"enum": list(STEPS)}),
+            ("since", _MOMENT),
+            ("before", _MOMENT),
+        ),
+        refused=(429,),
+    ),
+    Operation(
+        method="get",
+        path="/router/audit",
+        summary="Who changed what",
+        answer=shapes.AuditBody,
+        query=_AUDIT_QUERY,
+    ),
+    Operation(method="get", path="/router/doctor", summary="What is wrong, and what mends it", answer=DoctorView),
+    Operation(
+        method="get",
+        path="/router/history",
+        summary="One day: which models servers answered with, what ran, waited and failed, what was changed",
+        answer=HistoryView,
+        roles=READERS,
+        query=(("day", {"type": "string", "description": "As `2026-11-28`, UTC. Default: today."}),),
+    ),
+    Operation(
+        method="get",
+        path="/router/usage/users",
+        summary="Who used a model in the last seven days",
+        answer=shapes.ModelUsersBody,
+        query=(("model", _TEXT),),
+    ),
+    Operation(method="get", path="/router/me", summary="What the asking user may do", answer=MeView, roles=EVERYBODY),
+    Operation(
+        method="get",
+        path="/router/me/usage",
+        summary="What the asking user's requests add up to",
+        answer=shapes.MyUsageBody,
+        roles=EVERYBODY,
+        query=(("days", {"type": "integer", "minimum": 1, "maximum": 366}),),
+    ),
+    Operation(
+        method="post",
+        path="/router/me/tokens",
+        summary="Give the asking user one more token",
+        body=shapes.NewToken,
+        answer=shapes.CreatedTokenBody,
+        status=201,
+        roles=EVERYBODY,
+        refused=(409, 413),
+    ),
+    Operation(
+        method="delete",
+        path="/router/me/tokens/{token}",
+        summary="End a token of the asking user",
+        answer=shapes.DeletedBody,
+        roles=EVERYBODY,
+        refused=(404,),
+    ),
+    Operation(
+        method="get",
+        path="/router/overview",
+        summary="What runs, what waits, what needs attention",
+        answer=OverviewView,
+        roles=READERS,
+    ),
+    Operation(
+        method="get",
+        path="/router/status",
+        summary="The known state of every server",
+        answer=shapes.ObjectBody,
+        roles=READERS,
+    ),
+    Operation(
+        method="get",
+        path="/router/explain",
+        summary="Which server would get a request, and why",
+        answer=shapes.ObjectBody,
+        roles=READERS,
+        query=_EXPLAIN_QUERY,
+        refused=(404,),
+    ),
+    Operation(
+        method="get", path="/router/queue", summary="What waits, by model", answer=shapes.QueueBody, roles=EVERYBODY
+    ),
+    Operation(
+        method="get",
+        path="/router/requests",
+        summary="Requests of the log, the newest first; users see their own",
+        answer=RequestsView,
+        roles=EVERYBODY,
+        query=_REQUESTS_QUERY,
+    ),
+    Operation(
+        method="get",
+        path="/router/requests/{id}",
+        summary="One request: its phases, and the decision of then",
+        answer=RequestDetailView,
+        roles=EVERYBODY,
+        refused=(404,),
+    ),
+    Operation(
+        method="post",
+        path="/router/requests/{id}/cancel",
+        summary="End a request in progress; users end their own",
+        answer=shapes.CancelledBody,
+        roles=frozenset({"admin", "user"}),
+        refused=(404,),
+    ),
+    Operation(method="get", path="/router/servers", summary="All servers", answer=ServersView, roles=READERS),
+    Operation(
+        method="get",
+        path="/router/servers/{name}",
+        summary="One server",
+        answer=ServerDetailView,
+        roles=READERS,
+        refused=(404,),
+    ),
+    *(
+        Operation(
+            method="post",
+            path=f"/router/servers/{{name}}/{verb}",
+            summary=summary,
+            answer=shapes.DrainBody,
+            refused=(404,),
+        )
+        for verb, summary in (("drain", "Send a server no new requests"), ("undrain", "Send it requests again"))
+    ),
+    Operation(
+        method="post",
+        path="/router/servers/{name}/probe",
+        summary="Ask a server now, for its models too",
+        answer=ProbeView,
+        refused=(404,),
+    ),
+    Operation(
+        method="get",
+        path="/router/models",
+        summary="The models that the asking user may use",
+        answer=ModelsView,
+        roles=EVERYBODY,
+    ),
+    Operation(
+        method="get",
+        path="/router/models/{name}",
+        summary="One model, server by server",
+        answer=ModelDetailView,
+        roles=READERS,
+        refused=(404,),
+    ),
+    Operation(
+        method="get",
+        path="/router/operations",
+        summary="Operations on models, the newest first",
+        answer=OperationsView,
+        query=(("limit", {"type": "integer", "minimum": 1, "maximum": 200}),),
+    ),
+    Operation(
+        method="post",
+        path="/router/operations",
+        summary="Pull, load, unload, copy or delete a model on servers",
+        body=NewOperation,
+        answer=OperationView,
+        status=202,
+        refused=(404, 413),
+    ),
+    Operation(method="get", path=_ONE, summary="One operation", answer=OperationView, refused=(404,)),
+    Operation(method="delete", path=_ONE, summary="End an operation", answer=shapes.CancelledBody, refused=(404, 409)),
+    Operation(
+        method="post",
+        path=f"{_ONE}/retry",
+        summary="Do it again where it is not done",
+        answer=OperationView,
+        status=202,
+        refused=(404, 409),
+    ),
+    Operation(
+        method="get",
+        path="/router/whatif",
+        summary="The router's own requests, decided by another strategy",
+        answer=WhatIfView,
+        query=(
+            ("strategy", {"enum": list(STRATEGIES)}),
+            ("days", {"type": "integer", "minimum": 1, "maximum": 30}),
+        ),
+    ),
+    Operation(method="get", path="/router/openapi.json", summary="This description", answer=shapes.ObjectBody),
+)

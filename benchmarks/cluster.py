@@ -273,13 +273,6 @@ async def make_users(base: str, admin: str) -> dict[str, str]:
     return tokens
 
 
-async def known_at(base: str, token: str) -> None:
-    """Wait until a router has heard of a token that another one made: it looks every quarter of a second."""
-    async with client_of(token, base) as client:
-        while (await client.get("/api/version")).status_code == 401:  # noqa: ASYNC110 - another process knows
-            await asyncio.sleep(0.05)
-
-
 @dataclass
 class Run:
     """The cluster, and what is done to it while it works."""
@@ -359,8 +352,6 @@ async def measure(options: argparse.Namespace, folder: Path, redis: RedisServer,
             (folder / "haproxy.cfg").write_text(HAPROXY.format(port=front_port, servers=servers))
             proxy.pid = started([str(shutil.which("haproxy")), "-db", "-f", str(folder / "haproxy.cfg")])
             tokens = await make_users(f"http://127.0.0.1:{run.routers[0].port}", admin)
-            for router in run.routers:
-                await known_at(f"http://127.0.0.1:{router.port}", list(tokens.values())[-1])
             ends, begun = asyncio.Event(), time.monotonic()
             users = [list(tokens.items())[number % USERS] for number in range(options.clients)]
             clients = [asyncio.create_task(client_loop(front, *user, run.tally, ends)) for user in users]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import string
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import bcrypt
@@ -104,6 +104,38 @@ async def test_a_known_token_names_its_user(store: UserStore, authenticator: Aut
     assert authenticator.verifications == 1
 
 
+async def test_a_token_that_another_process_just_made_is_known(store: UserStore, clock: FakeClock) -> None:
+    """Its first request finds it, however far off the next poll is."""
+    authenticator = Authenticator(store, clock=clock, workers=alone(), poll_interval=600.0)
+    await authenticator.start()
+    created = await store.create("alice")
+    assert (await verified(authenticator, bearer(created.token))).name == "alice"
+    replaced = await store.regenerate_token("alice")
+    assert (await verified(authenticator, bearer(replaced.token))).name == "alice"
+    await authenticator.aclose()
+
+
+async def test_tokens_of_nobody_cost_one_read_together(store: UserStore, clock: FakeClock) -> None:
+    """200 at once: some wait for it, the rest is refused at once; none is looked for twice."""
+    authenticator = Authenticator(store, clock=clock, workers=alone(), poll_interval=600.0)
+    await authenticator.start()
+    reads = 0
+
+    async def read(epoch: Callable[[], Awaitable[int]] = store.epoch) -> int:
+        nonlocal reads
+        reads += 1
+        return await epoch()
+
+    store.epoch = read  # type: ignore[method-assign]
+    junk = [bearer(seeded_token(seed)) for seed in range(200)]
+    found = await asyncio.gather(*(verified(authenticator, one) for one in junk), return_exceptions=True)
+    assert all(isinstance(one, InvalidCredential) for one in found)
+    assert reads <= 4
+    with pytest.raises(InvalidCredential):
+        authenticator.authenticate(junk[0])
+    await authenticator.aclose()
+
+
 async def test_what_one_worker_has_verified_no_other_verifies(store: UserStore, clock: FakeClock) -> None:
     """Told with a proof: for the same token as it is now, and for nobody else's."""
     group = InProcess("router", b"s" * 32, size=2)
@@ -160,9 +192,8 @@ async def test_junk_costs_no_bcrypt(store: UserStore, authenticator: Authenticat
     junk = [seeded_token(seed).reveal() for seed in range(9_970)]
     junk += [good[:position] + ("a" if good[position] != "a" else "b") + good[position + 1 :] for position in range(32)]
     junk += ["'OR'1'='1", digest, "x", good[:-1], good + "0", good.swapcase()]
-    for text in junk:
-        with pytest.raises(InvalidCredential):
-            authenticator.authenticate(bearer(text))
+    tried = await asyncio.gather(*(verified(authenticator, bearer(text)) for text in junk), return_exceptions=True)
+    assert all(isinstance(one, InvalidCredential) for one in tried)
     assert authenticator.verifications == 0
 
 
@@ -255,7 +286,7 @@ async def test_a_regenerated_token_ends_the_old_one(store: UserStore, authentica
     new = await store.regenerate_token("alice")
     await eventually(lambda: not authenticator.is_still_valid(user))
     with pytest.raises(InvalidCredential):
-        authenticator.authenticate(headers)
+        await verified(authenticator, headers)
     assert (await verified(authenticator, bearer(new.token))).id == user.id
 
 
@@ -283,7 +314,7 @@ async def test_revoked_while_bcrypt_runs(
     with pytest.raises(InvalidCredential):
         await entering
     with pytest.raises(InvalidCredential):
-        authenticator.authenticate(headers)
+        await verified(authenticator, headers)
 
 
 async def test_a_change_of_one_user_costs_the_others_no_bcrypt(store: UserStore, authenticator: Authenticator) -> None:

@@ -3,7 +3,7 @@
 The order keeps junk cheap: exactly one well-formed credential; a cached result; a public lookup that belongs to a
 token, and its checksum; the token's stored proof, which decides for and against; only for tokens that have none yet
 bcrypt, off the event loop, in a few threads with a bounded queue, once for all requests that wait for the same
-credential.
+credential. A well-formed one that nobody has is looked for in the database, by one read for all such.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ollama_router_core.access.tokens import (
 from ollama_router_core.coordination import Coordination, TokenVerified
 from ollama_router_core.errors import InvalidCredential, StorageUnavailable, UserInactive
 from ollama_router_server.accounts.directory import Directory, index, next_expiry, with_proofs
+from ollama_router_server.accounts.fresh_look import FreshLook
 from ollama_router_server.accounts.spoken_for import SpokenFor
 from ollama_router_server.accounts.token_writes import TokenWrites
 from ollama_router_server.accounts.verification import Verification, Verifier
@@ -74,6 +75,7 @@ class Authenticator:
         self._clock = clock
         self._poll_interval = poll_interval
         self.grace = grace
+        self._fresh = FreshLook(self.refresh, clock)
         self._verifier = Verifier(threads=threads, max_waiting=max_waiting)
         self._writes = TokenWrites(users, clock=clock)
         self.persons = SpokenFor(users, clock=clock)
@@ -199,9 +201,14 @@ class Authenticator:
         if (proven := self._find_proven(credential)) is not None:
             self._verified.accept(credential, proven, epoch=self._directory.epoch, now=now)
             return proven
-        if not self._unproven(credential):
+        if not self._unproven(credential) and not self._may_be_new(credential):
             raise _unknown()
         return None
+
+    def _may_be_new(self, credential: str) -> bool:
+        """Whether another process may have made this token since the last poll, and it can be looked for."""
+        unknown = not self._candidates(credential) and check_format(credential)
+        return unknown and self._reachable and self._fresh.has_room
 
     def _find_proven(self, credential: str) -> KnownToken | None:
         """Return the token whose proof this credential fits."""
@@ -232,6 +239,14 @@ class Authenticator:
         return user
 
     async def _verify(self, credential: str, address: str | None) -> User:
+        if not self._candidates(credential):
+            await self._fresh.take()
+            if not self._candidates(credential):
+                self._verified.reject(credential, epoch=self._directory.epoch, now=self._clock.monotonic())
+                raise _unknown()
+            found = self._find(credential)
+            if found is not None:
+                return self._admit(found)
         known = await self._verifier.once(credential, address, self._ask_bcrypt)
         if known is None:
             raise _unknown()

@@ -123,6 +123,16 @@ async def test_a_day_is_told_by_server_and_model(tmp_path: Path) -> None:
         assert re.search(r"^one +llama3.2:3b +\d\d:\d\d +\d\d:\d\d +1 +0 ", told, re.MULTILINE)
 
 
+async def test_incidents_are_listed(tmp_path: Path) -> None:
+    """A line for each; `--json` is the route's view."""
+    async with running_router(tmp_path, {"gone": {"host": "127.0.0.1", "port": 9}}) as router:
+        told = (await orouter(router, "incidents", "list", "--kind", "router.restart"))[1]
+        assert re.match(r"1 incident, none under way\.\n\n", told)
+        assert re.search(r" router\.restart +\S+:1: started for the first time", told)
+        shown = await as_json(router, "incidents", "list", "--server", "gone", "--under-way")
+        assert [one["kind"] for one in shown["incidents"]] == ["server.down"]
+
+
 async def test_rights_of_a_user_with_their_origins(tmp_path: Path) -> None:
     """The sentence, each right, each model; `--json` is the route's view."""
     async with (

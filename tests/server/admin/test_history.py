@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_server.admin.views.history import HistoryView, history_view
+from ollama_router_server.admin.views.incidents import IncidentView, incident_views
 from ollama_router_server.console.charts import strip_of
+from ollama_router_server.storage.incidents import Incident
 from ollama_router_server.storage.log_days import STEP, STEPS, DayGroup
 from support.router import running_router
 from support.storage import make_record
@@ -42,9 +44,9 @@ def groups(draw: st.DrawFn) -> DayGroup:
     )
 
 
-def viewed(found: list[DayGroup]) -> HistoryView:
+def viewed(found: list[DayGroup], incidents: list[IncidentView] | None = None) -> HistoryView:
     """The day of these groups."""
-    return history_view("2024-10-04", FIRST, found, [])
+    return history_view("2024-10-04", FIRST, found, [], incidents or [])
 
 
 @given(st.lists(groups(), max_size=30))
@@ -67,13 +69,42 @@ def test_every_request_of_a_server_is_in_one_block(found: list[DayGroup]) -> Non
 def test_the_strip_draws_what_the_view_says(found: list[DayGroup]) -> None:
     """A unit a step, nothing outside its box; lanes lie below each other."""
     view = viewed(found)
-    strip = strip_of(view.lanes, view.moments)
+    strip = strip_of(view)
     assert [lane.server for lane in strip.lanes] == [lane.server for lane in view.lanes]
     for lane in strip.lanes:
         for one in lane.blocks:
             assert (one.x, one.x + one.width - 1) == (one.block.begin, one.block.end)
             assert lane.y < one.y <= one.y + one.height <= strip.height
     assert strip.left_out == 0
+
+
+@st.composite
+def incidents(draw: st.DrawFn) -> IncidentView:
+    """Something that began on the day or before, and lasted into it."""
+    began = FIRST + draw(st.integers(-DAY, DAY - 1))
+    incident = Incident(
+        id=1,
+        router="here:11434",
+        kind="server.down",
+        server=draw(st.sampled_from(["big", "silent", ""])),
+        model="",
+        began_at=began,
+        ended_at=max(began, FIRST) + draw(st.integers(0, 2 * DAY)),
+        cause="refused",
+    )
+    return incident_views([incident], {}, 0.0)[0]
+
+
+@given(st.lists(groups(), max_size=10), st.lists(incidents(), max_size=10))
+def test_every_incident_is_a_mark_in_its_server_s_lane(found: list[DayGroup], told: list[IncidentView]) -> None:
+    """A server that answered nothing has a lane, too; what is about none is below; nothing is outside the day."""
+    strip = strip_of(viewed(found, told))
+    marks = [(lane.server, mark) for lane in strip.lanes for mark in lane.marks]
+    marks += [(None, mark) for mark in strip.marks]
+    assert sorted(id(mark.incident) for _, mark in marks) == sorted(map(id, told))
+    assert all(server == mark.incident.server for server, mark in marks)
+    assert all(0 <= mark.x < mark.x + mark.width <= STEPS for _, mark in marks)
+    assert {one.server for one in told if one.server} <= {lane.server for lane in strip.lanes}
 
 
 def test_a_day_with_more_than_can_be_shown_says_until_when_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +128,7 @@ def test_a_long_list_of_blocks_is_cut_by_requests() -> None:
         )
         for place in range(500)
     ]  # fmt: skip
-    strip = strip_of(viewed(found).lanes, [])
+    strip = strip_of(viewed(found))
     assert strip.left_out == 100
     assert min(one.block.requests for lane in strip.lanes for one in lane.blocks) == 101
 

@@ -10,6 +10,7 @@ import pytest
 from ollama_router_core.config.settings import RequestLogSettings
 from ollama_router_server.storage.audit import ROUTER, AuditFilter, AuditLog
 from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.incidents import Began, Ended, IncidentFilter, IncidentStore, Origin
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.log_retention import LogRetention
 from ollama_router_server.storage.request_log import RequestLog
@@ -44,6 +45,12 @@ async def log(database: Database) -> RequestLog:
     return log
 
 
+def retention_of(log: RequestLog, database: Database, settings: RequestLogSettings, **options: float) -> LogRetention:
+    """What cleans up by these settings."""
+    audit, incidents = AuditLog(database, clock=FakeClock()), IncidentStore(database)
+    return LogRetention(log, audit, incidents, settings, clock=FakeClock(), **options)
+
+
 async def left(log: RequestLog) -> list[int]:
     """The numbers of the rows that are there."""
     return sorted(int(row.id.removeprefix("request-")) for row in await log.list(LogFilter()))
@@ -63,7 +70,7 @@ async def test_rows_are_kept_as_the_settings_say(
     log: RequestLog, database: Database, settings: RequestLogSettings, kept: list[int]
 ) -> None:
     """By age, by number, by both, by neither; a second look finds nothing to do."""
-    retention = LogRetention(log, AuditLog(database, clock=FakeClock()), settings, clock=FakeClock())
+    retention = retention_of(log, database, settings)
     assert await retention.clean_up() == 10 - len(kept)
     assert await retention.clean_up() == 0
     assert await left(log) == kept
@@ -87,14 +94,24 @@ async def test_the_audit_trail_is_kept_as_rows_are(
     clock.advance(3 * DAY)
     await audit.record(ROUTER, "server.drain", "big")
     await audit.record(ROUTER, "server.undrain", "big")
-    await LogRetention(log, audit, settings, clock=FakeClock()).clean_up()
+    await retention_of(log, database, settings).clean_up()
     assert [entry.action for entry in reversed(await audit.list(AuditFilter()))] == kept
+
+
+async def test_incidents_are_kept_as_long_as_rows_and_while_they_go_on(log: RequestLog, database: Database) -> None:
+    """What ended before goes; what is under way stays, however long ago it began."""
+    store, now = IncidentStore(database), FakeClock().wall()
+    for server, begun, ended in (("old", 9, 3), ("new", 9, 1), ("lasting", 9, None)):
+        began = Began(kind="server.down", at=now - begun * DAY, cause="gone", server=server)
+        over = [] if ended is None else [Ended(kind="server.down", at=now - ended * DAY, server=server)]
+        await store.apply(Origin("one:11434"), [began, *over])
+    await retention_of(log, database, RequestLogSettings(keep_days=2.5)).clean_up()
+    assert {one.server for one in await store.list(IncidentFilter())} == {"new", "lasting"}
 
 
 async def test_it_works_in_the_background(log: RequestLog, database: Database) -> None:
     """Rows go without anybody asking."""
-    audit = AuditLog(database, clock=FakeClock())
-    retention = LogRetention(log, audit, RequestLogSettings(keep_days=2.5), clock=FakeClock(), interval=0.01)
+    retention = retention_of(log, database, RequestLogSettings(keep_days=2.5), interval=0.01)
     retention.start()
     try:
         await eventually_async(lambda: only_recent(log))

@@ -34,7 +34,7 @@ from support.storage import sqlite_url
 
 pytestmark = pytest.mark.anyio
 
-NEWEST = "0001_first_release"
+NEWEST = "0002_incidents_expand"
 
 
 def differences(connection: Connection) -> object:
@@ -182,7 +182,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "{name}"
-down_revision = "0001_first_release"
+down_revision = "0002_incidents_expand"
 branch_labels = None
 depends_on = None
 
@@ -214,6 +214,19 @@ async def columns_of_users(url: str) -> set[str]:
     return {column["name"] for column in found}
 
 
+async def test_the_release_before_incidents_shares_the_database(database_url: str) -> None:
+    """It starts on it and leaves it alone; its own database is brought up to date with what is in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(upgrade, "known_revisions", lambda: ("0001_first_release",))
+        assert (await prepare_database(database_url)).usable
+    await downgrade_database(database_url)
+    assert not (await check_database(database_url)).usable
+    assert (await upgrade_database(database_url)).up_to_date
+    database = Database(database_url)
+    assert await database.read(differences) == []
+    await database.aclose()
+
+
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
 async def test_a_revision_that_only_adds_is_shared_and_taken_back(
     tmp_path: Path, engine: str, request: pytest.FixtureRequest
@@ -221,14 +234,14 @@ async def test_a_revision_that_only_adds_is_shared_and_taken_back(
     """The release before starts on it and leaves it alone; the newer one takes it back, and what it added goes."""
     url = sqlite_url(tmp_path / "r.sqlite3") if engine == "sqlite" else request.getfixturevalue("empty_postgresql")
     await upgrade_database(url)
-    with next_release(tmp_path, "0002_colours_expand"):
+    with next_release(tmp_path, "0003_colours_expand"):
         assert (await upgrade_database(url)).up_to_date
     state = await prepare_database(url)
-    assert (state.current, state.usable, state.up_to_date) == ("0002_colours_expand", True, False)
+    assert (state.current, state.usable, state.up_to_date) == ("0003_colours_expand", True, False)
     assert "colour" in await columns_of_users(url)
-    with pytest.raises(ConfigError, match="orouter db downgrade --to 0001_first_release"):
+    with pytest.raises(ConfigError, match="orouter db downgrade --to 0002_incidents_expand"):
         await downgrade_database(url)
-    with next_release(tmp_path / "again", "0002_colours_expand"):
+    with next_release(tmp_path / "again", "0003_colours_expand"):
         assert (await downgrade_database(url)).current == NEWEST
     assert "colour" not in await columns_of_users(url)
     assert (await prepare_database(url)).up_to_date
@@ -238,9 +251,9 @@ async def test_a_revision_that_takes_away_is_refused_with_the_way_back(tmp_path:
     """By a release that may still need what is gone; the text has the command."""
     url = sqlite_url(tmp_path / "router.sqlite3")
     await upgrade_database(url)
-    with next_release(tmp_path, "0002_less"):
+    with next_release(tmp_path, "0003_less"):
         await upgrade_database(url)
-    with pytest.raises(ConfigError, match="with that one run: orouter db downgrade --to 0001_first_release"):
+    with pytest.raises(ConfigError, match="with that one run: orouter db downgrade --to 0002_incidents_expand"):
         await prepare_database(url)
 
 
@@ -250,11 +263,12 @@ async def test_there_is_nothing_before_the_first_revision(tmp_path: Path) -> Non
     with pytest.raises(StorageUnavailable):
         await downgrade_database(url)
     await upgrade_database(url)
+    await downgrade_database(url)
     with pytest.raises(ConfigError, match="none before it"):
         await downgrade_database(url)
-    with next_release(tmp_path, "0002_colours_expand"):
+    with next_release(tmp_path, "0003_colours_expand"):
         await upgrade_database(url)
-        with pytest.raises(ConfigError, match="those are 0001_first_release"):
+        with pytest.raises(ConfigError, match="those are 0001_first_release, 0002_incidents_expand"):
             await downgrade_database(url, "0003_more")
 
 

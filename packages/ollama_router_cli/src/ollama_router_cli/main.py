@@ -43,6 +43,7 @@ COMMANDS = {
     "requests": "Show requests of a running router, and end one.",
     "usage": "Show who used how much on a running router, or export it.",
     "history": "Show what happened on a day: models by server, failures, loads.",
+    "incidents": "Read what went wrong and when.",
     "me": "Show what your token may do, and what is left of its limits.",
     "top": "Watch servers, models, the queue and active requests.",
     "logs": "Read the request log.",

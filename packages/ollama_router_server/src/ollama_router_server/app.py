@@ -27,6 +27,7 @@ from ollama_router_server.admin.fleet import (
 )
 from ollama_router_server.admin.health import HealthResource, LiveResource, ReadyResource
 from ollama_router_server.admin.history import HistoryResource
+from ollama_router_server.admin.incidents import IncidentsResource
 from ollama_router_server.admin.invitations import InvitationResource
 from ollama_router_server.admin.me import MeResource, MyTokenResource, MyTokensResource, MyUsageResource
 from ollama_router_server.admin.metrics import MetricsResource
@@ -159,6 +160,7 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/audit", AuditResource(services))
     app.add_route("/router/doctor", DoctorResource(services))
     app.add_route("/router/history", HistoryResource(services))
+    app.add_route("/router/incidents", IncidentsResource(services))
     app.add_route("/router/me", MeResource(services))
     app.add_route("/router/me/usage", MyUsageResource(services))
     app.add_route("/router/me/tokens", MyTokensResource(services))

@@ -22,6 +22,7 @@ from ollama_router_server.coordination.alone import alone
 from ollama_router_server.coordination.between_routers import between_routers, unshared
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.fleet.discovery.service import Discovery
+from ollama_router_server.fleet.incidents import Incidents
 from ollama_router_server.fleet.lasting_drains import LastingDrains
 from ollama_router_server.fleet.loading import ModelLoader
 from ollama_router_server.fleet.operations import Operations
@@ -36,6 +37,7 @@ from ollama_router_server.storage.database import Database, default_database_url
 from ollama_router_server.storage.database_sink import DatabaseSink
 from ollama_router_server.storage.drains import DrainStore
 from ollama_router_server.storage.groups import GroupStore
+from ollama_router_server.storage.incidents import IncidentStore
 from ollama_router_server.storage.log_retention import LogRetention
 from ollama_router_server.storage.operations import OperationStore
 from ollama_router_server.storage.request_log import RequestLog
@@ -46,7 +48,7 @@ from ollama_router_server.storage.token_key import make_token_prover, token_key_
 from ollama_router_server.storage.token_usage import TokenUsage
 from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import UserStore
-from ollama_router_server.system import Clock, SystemClock
+from ollama_router_server.system import Clock, SystemClock, machine_name
 from ollama_router_server.telemetry.histograms import DECIDING, Histogram
 from ollama_router_server.telemetry.log_files import Several, open_log_files
 from ollama_router_server.telemetry.logs import set_level
@@ -100,8 +102,7 @@ class Services:
         """Why the config as it is now cannot be used; None while it can, and is."""
         self.environment = environment
         self._taken_up: list[Callable[[], None]] = []
-        self.draining = False
-        self.started = False
+        self.draining = self.started = False
         self._cancel: Callable[..., bool] = lambda _request_id, *, by: False  # noqa: ARG005 - until there is a relay
         self._warnings = missing_keys(config, environment)
         self.targets = build_targets(config, environment)
@@ -118,7 +119,10 @@ class Services:
         self.responses = ResponseStore(self.database, clock=self.clock, settings=config.responses)
         self.request_log = RequestLog(self.database)
         self.audit = AuditLog(self.database, clock=self.clock)
-        self.log_retention = LogRetention(self.request_log, self.audit, config.request_log, clock=self.clock)
+        self.incidents = self._new_incidents()
+        self.log_retention = LogRetention(
+            self.request_log, self.audit, self.incidents.store, config.request_log, clock=self.clock
+        )
         self.authenticator = Authenticator(
             self.users, clock=self.clock, workers=self.coordination, grace=config.database_grace
         )
@@ -188,6 +192,7 @@ class Services:
             await self.coordination.beat(self.clock.monotonic())
         await self.authenticator.start()
         self.sink.start()
+        self.incidents.start(self.config.servers)
         if self.log_files is not None:
             self.log_files.start()
         self.ledger.start()
@@ -195,6 +200,7 @@ class Services:
             self.log_retention.start()
             self.warm_up.start()
         await self.drains.start()
+        self.fleet.on_notice(self.incidents.notice)
         await self.fleet.start()
         await self.discovery.start()
         await self._take_up_found()
@@ -204,6 +210,10 @@ class Services:
         if self.sync is not None:
             self.sync.start()
         self.started = True
+
+    def _new_incidents(self) -> Incidents:
+        store, router = IncidentStore(self.database), f"{machine_name()[:80]}:{self.config.proxy_port}"
+        return Incidents(store, router=router, coordination=self.coordination, clock=self.clock)
 
     def _new_ledger(self) -> UsageLimits:
         shared = self.coordination
@@ -267,6 +277,7 @@ class Services:
         self.authenticator.persons.settings = config.persons
         self.log_retention.reconfigure(config.request_log)
         self.reachability.reconfigure(config)
+        self.incidents.reconfigure(config.servers)
         for taken_up in self._taken_up:
             taken_up()
 
@@ -310,6 +321,8 @@ class Services:
     def _follow(self, told: list[News]) -> None:
         """Do what other workers were told, and show them what they cannot see."""
         self.fleet.follow(told)
+        self.incidents.hear(told)
+        self.incidents.look()
         for news in told:
             match news:
                 case TokenVerified():
@@ -347,6 +360,7 @@ class Services:
         await self.upstream.aclose()
         await self.log_retention.aclose()
         await self.ledger.aclose()
+        await self.incidents.aclose()
         await self.sink.aclose()
         if self.log_files is not None:
             await self.log_files.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ __all__ = [
     "Clock",
     "SystemClock",
     "environment",
+    "machine_name",
     "new_request_id",
     "random_below",
     "random_bytes",
@@ -83,6 +85,11 @@ def random_bytes(count: int) -> bytes:
 def environment() -> Mapping[str, str]:
     """A copy of the process's environment."""
     return dict(os.environ)
+
+
+def machine_name() -> str:
+    """The name that this machine has for itself."""
+    return socket.gethostname()
 
 
 def read_text(path: str) -> str:

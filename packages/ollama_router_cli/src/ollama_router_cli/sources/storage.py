@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import getpass
 import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.token_key import find_token_prover, token_key_path
 from ollama_router_server.storage.upgrade import prepare_database
 from ollama_router_server.storage.users import UserStore
-from ollama_router_server.system import SystemClock
+from ollama_router_server.system import SystemClock, machine_name
 
 __all__ = ["open_audit", "open_database", "open_groups", "open_log", "open_users", "operator", "run_with"]
 
@@ -93,7 +92,7 @@ async def open_audit(settings: Settings) -> AsyncIterator[AuditLog]:
 def operator() -> Actor:
     """Return who runs this command: an account of this machine, the one before `sudo` if there was one."""
     name = os.environ.get("SUDO_USER") or _account()
-    return Actor(name[:100], "cli", socket.gethostname())
+    return Actor(name[:100], "cli", machine_name())
 
 
 def _account() -> str:

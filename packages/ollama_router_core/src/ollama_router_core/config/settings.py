@@ -171,7 +171,7 @@ class RequestLogSettings(Section):
 
     keep_days: Annotated[float, Field(gt=0)] | None = Field(
         default=90.0,
-        description="Days after which a row, or an entry of the audit trail, is deleted; null keeps them forever.",
+        description="Days after which rows, entries of the audit trail and incidents are deleted; null keeps them.",
     )
     max_rows: Annotated[int, Field(ge=1)] | None = Field(
         default=5_000_000,

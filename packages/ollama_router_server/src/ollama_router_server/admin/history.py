@@ -10,16 +10,19 @@ from falcon.asgi import Request, Response
 from ollama_router_core.errors import InvalidBody
 from ollama_router_server.admin.access import ADMINS, READERS
 from ollama_router_server.admin.bodies import answer
+from ollama_router_server.admin.incidents import find_incidents
 from ollama_router_server.admin.shapes import AuditEntryBody
 from ollama_router_server.admin.views.history import HistoryView, history_view
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit import AuditFilter
 from ollama_router_server.storage.identities import User
+from ollama_router_server.storage.incidents import IncidentFilter
 from ollama_router_server.storage.log_totals import DAY
 
 __all__ = ["HistoryResource", "find_day"]
 
 _MOST_CHANGES = 500
+_MOST_INCIDENTS = 200
 
 
 async def find_day(services: Services, request: Request, user: User) -> HistoryView:
@@ -35,7 +38,8 @@ async def find_day(services: Services, request: Request, user: User) -> HistoryV
         found = await services.audit.list(AuditFilter(since=begin, before=begin + DAY), limit=_MOST_CHANGES)
         changes = [AuditEntryBody(**entry.to_json()) for entry in found]
     groups = await services.request_log.day(begin)
-    return await asyncio.to_thread(history_view, day.isoformat(), begin, groups, changes)
+    told = await find_incidents(services, IncidentFilter(since=begin, before=begin + DAY), _MOST_INCIDENTS)
+    return await asyncio.to_thread(history_view, day.isoformat(), begin, groups, changes, told.incidents)
 
 
 def _day(text: str | None, wall: float) -> date:

@@ -14,6 +14,7 @@ from ollama_router_server.admin.doctor.resource import DoctorView
 from ollama_router_server.admin.operations import NewOperation
 from ollama_router_server.admin.usage_export import STEPS
 from ollama_router_server.admin.views.history import HistoryView
+from ollama_router_server.admin.views.incidents import IncidentsView
 from ollama_router_server.admin.views.me import MeView
 from ollama_router_server.admin.views.models import ModelDetailView, ModelsView
 from ollama_router_server.admin.views.operations import OperationsView, OperationView
@@ -23,6 +24,7 @@ from ollama_router_server.admin.views.rights import RightsView
 from ollama_router_server.admin.views.servers import ProbeView, ServerDetailView, ServersView
 from ollama_router_server.admin.views.whatif import WhatIfView
 from ollama_router_server.storage.identities import Role
+from ollama_router_server.storage.incidents import IncidentKind
 from ollama_router_server.storage.log_totals import Dimension
 
 __all__ = ["OPERATIONS", "Operation"]
@@ -210,10 +212,25 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="get",
         path="/router/history",
-        summary="One day: which models servers answered with, what ran, waited and failed, what was changed",
+        summary="One day: which models servers answered with, what ran, waited, failed, went wrong and was changed",
         answer=HistoryView,
         roles=READERS,
         query=(("day", {"type": "string", "description": "As `2026-11-28`, UTC. Default: today."}),),
+    ),
+    Operation(
+        method="get",
+        path="/router/incidents",
+        summary="What went wrong and when: those that were under way at any moment between `since` and `before`",
+        answer=IncidentsView,
+        roles=READERS,
+        query=(
+            ("since", _MOMENT),
+            ("before", _MOMENT),
+            ("kind", {"type": "string", "enum": list(get_args(IncidentKind))}),
+            ("server", _TEXT),
+            ("under_way", {"type": "boolean"}),
+            ("limit", {"type": "integer", "minimum": 1, "maximum": 200}),
+        ),
     ),
     Operation(
         method="get",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from ollama_router_server.admin.views.history import BlockView, LaneView, MomentView
-from ollama_router_server.storage.log_days import STEPS
+from ollama_router_server.admin.views.history import BlockView, HistoryView, LaneView
+from ollama_router_server.admin.views.incidents import IncidentView
+from ollama_router_server.storage.log_days import STEP, STEPS
 
-__all__ = ["Bar", "Segment", "Strip", "StripBlock", "StripLane", "columns_of", "segments", "strip_of"]
+__all__ = ["Bar", "Segment", "Strip", "StripBlock", "StripLane", "StripMark", "columns_of", "segments", "strip_of"]
 
 _TONES = 4
 _ROW, _NAME, _BETWEEN = 8, 16, 4  # heights: of a model's row, of a server's name, after a server
 _MOST_ROWS = 6
 _MOST_BLOCKS = 400
+_MARK = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,29 +81,46 @@ class StripBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class StripMark:
+    """When an incident was under way, one unit wide for each step that it touches."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+    incident: IncidentView
+
+
+@dataclass(frozen=True, slots=True)
 class StripLane:
     """A server's lane, from `y` on."""
 
     server: str
     y: int
     blocks: list[StripBlock]
+    marks: list[StripMark]
 
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """A day: lanes below each other, and outlines of what ran and waited. `left_out` blocks had the fewest requests."""
+    """A day: lanes below each other, and outlines of what ran and waited. `left_out` blocks had the fewest requests.
+
+    `marks` are incidents of no server, below the lanes.
+    """
 
     width: int
     height: int
     lanes: list[StripLane]
+    marks: list[StripMark]
     left_out: int
     running: str
     waiting: str
     most: int
 
 
-def strip_of(lanes: Sequence[LaneView], moments: Sequence[MomentView], *, height: int = 60) -> Strip:
+def strip_of(view: HistoryView, *, height: int = 60) -> Strip:
     """Lay a day out. Models of a server have rows of their own, up to six; further ones share the last."""
+    lanes, marks = _with_incidents(view), _marks(view)
     all_blocks = sorted((block for lane in lanes for block in lane.blocks), key=lambda one: -one.requests)
     kept = {id(block) for block in all_blocks[:_MOST_BLOCKS]}
     tones = {model: place % _TONES for place, model in enumerate(dict.fromkeys(_models(lanes)))}
@@ -110,12 +130,31 @@ def strip_of(lanes: Sequence[LaneView], moments: Sequence[MomentView], *, height
         blocks = [
             _laid(one, y + _NAME + rows[one.model] * _ROW, tones[one.model]) for one in lane.blocks if id(one) in kept
         ]
-        laid.append(StripLane(lane.server, y, blocks))
+        laid.append(StripLane(lane.server, y, blocks, [replace(one, y=y + one.y) for one in marks(lane.server)]))
         y += _NAME + min(len(rows), _MOST_ROWS) * _ROW + _BETWEEN
-    most = max((max(one.running, one.waiting) for one in moments), default=0) or 1
-    running = _outline({one.step: one.running for one in moments}, most, height)
-    waiting = _outline({one.step: one.waiting for one in moments}, most, height)
-    return Strip(STEPS, y, laid, len(all_blocks) - len(kept), running, waiting, most)
+    most = max((max(one.running, one.waiting) for one in view.moments), default=0) or 1
+    running = _outline({one.step: one.running for one in view.moments}, most, height)
+    waiting = _outline({one.step: one.waiting for one in view.moments}, most, height)
+    own = [replace(one, y=y - _BETWEEN) for one in marks(None)]
+    return Strip(STEPS, y, laid, own, len(all_blocks) - len(kept), running, waiting, most)
+
+
+def _with_incidents(view: HistoryView) -> list[LaneView]:
+    """The day's lanes, and empty ones for servers that answered nothing because something was wrong with them."""
+    missing = {one.server for one in view.incidents if one.server} - {lane.server for lane in view.lanes}
+    return sorted([*view.lanes, *(LaneView(server=name, blocks=[]) for name in missing)], key=lambda one: one.server)
+
+
+def _marks(view: HistoryView) -> Callable[[str | None], list[StripMark]]:
+    by_server: dict[str | None, list[StripMark]] = defaultdict(list)
+    for one in view.incidents:
+        first, last = (_step(at - view.begin) for at in (one.began_at, one.began_at + one.seconds))
+        by_server[one.server].append(StripMark(first, _NAME - _MARK - 1, last - first + 1, _MARK, one))
+    return lambda server: by_server[server]
+
+
+def _step(seconds: float) -> int:
+    return min(max(int(seconds // STEP), 0), STEPS - 1)
 
 
 def _models(lanes: Sequence[LaneView]) -> list[str | None]:

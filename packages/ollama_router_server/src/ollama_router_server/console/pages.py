@@ -164,7 +164,7 @@ class Pages:
         """A day as its requests tell, and who changed what; the audit trail is for admins."""
         view = await find_day(self.services, request, user)
         entries = await self.services.audit.list(AuditFilter(), limit=200) if user.role in ADMINS else ()
-        return {"view": view, "strip": strip_of(view.lanes, view.moments), "entries": entries}
+        return {"view": view, "strip": strip_of(view), "entries": entries}
 
 
 def _checks(servers: Any, models: int, request: Request) -> list[tuple[str, bool | None, str]]:

@@ -68,6 +68,7 @@ class FleetService(ClockedFleet):
         self._sharing = FleetSharing(self.state, coordination, clock.monotonic)
         self._listeners: list[Callable[[], None]] = []
         self._up_listeners: list[Callable[[str], None]] = []
+        self._notice_listeners: list[Callable[[Notice], None]] = []
         self._waits: Callable[[], Iterable[Wait]] = tuple
         self._load_prober = LoadProber(self.state, targets, upstream, clock.monotonic, self._changed)
         self._polls = self._new_polls()
@@ -121,6 +122,10 @@ class FleetService(ClockedFleet):
     def on_up(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the name of each server that comes up, once its facts are known."""
         self._up_listeners.append(listener)
+
+    def on_notice(self, listener: Callable[[Notice], None]) -> None:
+        """Call `listener` with each change of a server's state that this process found out by itself."""
+        self._notice_listeners.append(listener)
 
     def _changed(self) -> None:
         for listener in self._listeners:
@@ -260,6 +265,8 @@ class FleetService(ClockedFleet):
             case _:
                 assert_never(notice)
         self._sharing.notice(notice)
+        for listener in self._notice_listeners:
+            listener(notice)
 
     def _give_up_waiting(self, server: str) -> None:
         """End the requests that wait for a server which has stopped answering; those that may go on elsewhere do."""

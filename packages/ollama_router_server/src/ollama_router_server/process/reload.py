@@ -137,13 +137,16 @@ class Reloader:
                 await services.reconfigure(config)
         except ConfigError as error:
             services.config_problem = error.message
+            services.incidents.config(error.message)
             report.error("config_refused", error=error.message)
             return
         except Exception:  # noqa: BLE001 - the old config stays, whatever this was
             services.config_problem = "internal error; see the log"
+            services.incidents.config(services.config_problem)
             _log.exception("config_not_taken_up")
             return
         services.config_problem = None
+        services.incidents.config(None)
         await self._keep(read.text)
         if services.first and (paths or forced):
             await services.audit.record(

@@ -1,4 +1,4 @@
-"""Retention of the request log: deletes old rows while the router runs.
+"""Retention of the request log, the audit trail and incidents: deletes old rows while the router runs.
 
 Several processes on one database may do this at once: each step is a small transaction that finds its work done.
 """
@@ -12,6 +12,7 @@ import structlog
 from ollama_router_core.config.settings import RequestLogSettings
 from ollama_router_core.errors import StorageUnavailable
 from ollama_router_server.storage.audit import AuditLog
+from ollama_router_server.storage.incidents import IncidentStore
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.system import Clock
 
@@ -24,12 +25,13 @@ _log = structlog.get_logger(__name__)
 
 
 class LogRetention:
-    """Deletes rows and entries of the audit trail that the settings do not keep, every `interval` seconds."""
+    """Deletes rows, audit entries and incidents that the settings do not keep, every `interval` seconds."""
 
     def __init__(
         self,
         log: RequestLog,
         audit: AuditLog,
+        incidents: IncidentStore,
         settings: RequestLogSettings,
         *,
         clock: Clock,
@@ -37,6 +39,7 @@ class LogRetention:
     ) -> None:
         self._log = log
         self._audit = audit
+        self._incidents = incidents
         self._settings = settings
         self._clock = clock
         self._interval = interval
@@ -76,6 +79,7 @@ class LogRetention:
         gone, days = 0, self._settings.keep_days
         before = None if days is None else self._clock.wall() - days * _DAY
         await self._audit.cleanup(before=before, most=self._settings.max_rows)
+        await self._incidents.cleanup(before=before)
         if before is not None:
             gone += await self._log.cleanup(before=before)
         if self._settings.max_rows is not None:

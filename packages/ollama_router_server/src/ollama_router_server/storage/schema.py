@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "console_sessions",
     "drains",
     "groups",
+    "incidents",
     "log_drops",
     "log_latencies",
     "log_totals",
@@ -260,6 +262,33 @@ operations = Table(
     Column("finished_at", Double),
     Column("cancelled", Boolean, nullable=False),
     Column("targets", Text, nullable=False),
+)
+
+# What went wrong and when, once for all processes of a `scope`: a router, or the fleet of several. See `incidents`.
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", _Serial, primary_key=True),
+    Column("scope", String(100), nullable=False),
+    Column("router", String(100), nullable=False),  # that saw it
+    Column("kind", String(32), nullable=False),
+    Column("server", String(100), nullable=False),  # empty where it is about none; NULL would be equal to nothing
+    Column("model", String(512), nullable=False),
+    Column("began_at", Double, nullable=False, index=True),
+    Column("ended_at", Double),
+    Column("seen_at", Double, nullable=False),  # when the router that saw it last said that it goes on
+    Column("cause", Text, nullable=False),
+    Index(
+        "ix_incidents_under_way",
+        "scope",
+        "kind",
+        "server",
+        "model",
+        unique=True,
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    sqlite_autoincrement=True,
 )
 
 log_drops = Table(

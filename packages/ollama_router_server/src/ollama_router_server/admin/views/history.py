@@ -1,4 +1,4 @@
-"""One day: which models each server answered with, what ran and waited, what failed, and what was changed."""
+"""One day: which models servers answered with, what ran and waited, what failed, went wrong, and was changed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 
 from ollama_router_core.errors import amount
 from ollama_router_server.admin.shapes import AuditEntryBody
+from ollama_router_server.admin.views.incidents import IncidentView
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.storage.log_days import MOST_GROUPS, STEP, STEPS, DayGroup
 
@@ -52,7 +53,8 @@ class HistoryView(View):
     """A day (UTC) from `begin` on, in steps of `step_seconds`. Steps of which nothing is told were idle.
 
     `told_until` is the step from which on the day is not told, null for a whole day: a day may have more requests than
-    can be shown. `changes` are those of the audit trail, for admins alone.
+    can be shown. `incidents` were under way on the day, the newest first. `changes` are those of the audit trail, for
+    admins alone.
     """
 
     day: str
@@ -62,10 +64,17 @@ class HistoryView(View):
     lanes: list[LaneView]
     moments: list[MomentView]
     told_until: int | None
+    incidents: list[IncidentView]
     changes: list[AuditEntryBody]
 
 
-def history_view(day: str, begin: int, groups: Sequence[DayGroup], changes: list[AuditEntryBody]) -> HistoryView:
+def history_view(
+    day: str,
+    begin: int,
+    groups: Sequence[DayGroup],
+    changes: list[AuditEntryBody],
+    incidents: list[IncidentView],
+) -> HistoryView:
     """A day as its requests tell."""
     told_until = groups[-1].began if len(groups) >= MOST_GROUPS else None
     groups = [group for group in groups if group.ended >= 0]
@@ -78,6 +87,7 @@ def history_view(day: str, begin: int, groups: Sequence[DayGroup], changes: list
         lanes=_lanes(groups),
         moments=moments,
         told_until=told_until,
+        incidents=incidents,
         changes=changes,
     )
 

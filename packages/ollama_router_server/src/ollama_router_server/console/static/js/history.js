@@ -19,7 +19,9 @@ if (strip instanceof SVGElement && slider instanceof HTMLInputElement && told &&
     const { running, waiting, errors } = moments.get(step) ?? { running: 0, waiting: 0, errors: 0 };
     const failed = errors ? `, ${errors} failed` : "";
     const servers = [...strip.querySelectorAll("[data-server]")].map((lane) => held(lane, step)).filter(Boolean);
-    told.textContent = `${began.toISOString().slice(11, 16)}Z: ${running} ran, ${waiting} waited${failed}. ${servers.join("; ")}`;
+    const wrong = at(strip, "[data-incident]", step).map((mark) => mark.dataset.incident);
+    const rest = [servers.join("; "), ...wrong].filter(Boolean).join(". ");
+    told.textContent = `${began.toISOString().slice(11, 16)}Z: ${running} ran, ${waiting} waited${failed}. ${rest}`;
     for (const name of ["x1", "x2"]) line.setAttribute(name, String(step + 0.5));
     line.setAttribute("visibility", "visible");
   };
@@ -32,8 +34,18 @@ if (strip instanceof SVGElement && slider instanceof HTMLInputElement && told &&
  * @param {number} step
  */
 function held(lane, step) {
-  const models = [...lane.querySelectorAll("rect")]
-    .filter((block) => block.x.baseVal.value <= step && step < block.x.baseVal.value + block.width.baseVal.value)
-    .map((block) => block.dataset.model);
+  const models = at(lane, "[data-model]", step).map((block) => block.dataset.model);
   return models.length ? `${lane.getAttribute("data-server")}: ${models.join(", ")}` : "";
+}
+
+/**
+ * What of these lies over a step of the day.
+ * @param {Element} inside
+ * @param {string} selector
+ * @param {number} step
+ * @returns {SVGRectElement[]}
+ */
+function at(inside, selector, step) {
+  const found = /** @type {NodeListOf<SVGRectElement>} */ (inside.querySelectorAll(selector));
+  return [...found].filter((one) => one.x.baseVal.value <= step && step < one.x.baseVal.value + one.width.baseVal.value);
 }

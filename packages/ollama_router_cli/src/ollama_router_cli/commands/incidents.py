@@ -1,0 +1,72 @@
+"""`orouter incidents`: what went wrong and when."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from ollama_router_cli.arguments.options import JsonOption, command_group, examples
+from ollama_router_cli.arguments.router import RouterAccess, asks_router
+from ollama_router_cli.arguments.times import parse_moment
+from ollama_router_cli.rendering.streams import print_json, print_result
+from ollama_router_cli.rendering.tables import format_count, format_time, print_table
+from ollama_router_cli.sources.router import ask_router, router_client
+from ollama_router_server.system import SystemClock
+
+__all__ = ["app"]
+
+app = command_group("Read what went wrong and when. Incidents are kept as long as rows of the request log.")
+
+
+@app.command(
+    "list",
+    epilog=examples("orouter incidents list", "orouter incidents list --since 7d --server big --json"),
+)
+@asks_router
+def list_incidents(
+    *,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="What was under way since then: 30m, 12h, 7d or 2026-01-31T15:00.")
+    ] = "7d",
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="server.down, server.suspended, model.suspended, config.refused, coordination.away or router.restart.",
+        ),
+    ] = None,
+    server: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this server.")] = None,
+    under_way: Annotated[bool, typer.Option("--under-way", help="Only what is not over.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=200, metavar="N", help="Incidents to show.")] = 50,
+    router: RouterAccess,
+    as_json: JsonOption = False,
+) -> None:
+    """List incidents, newest first.
+
+    Of each its begin and end, what happened with its first cause, and which requests failed at that server in its first
+    hour, of how many users.
+    """
+    query: dict[str, Any] = {
+        "since": parse_moment(since, now=SystemClock().wall()),
+        "kind": kind,
+        "server": server,
+        "limit": limit,
+    }
+    with router_client(**asdict(router)) as client:
+        view = ask_router(client, "/router/incidents", under_way="true" if under_way else None, **query)
+    if as_json:
+        print_json(view)
+        return
+    print_result(view["sentence"])
+    if view["incidents"]:
+        print_result()
+        columns = ("began", "ended", "kind", "what", "failed", "users")
+        print_table(columns, map(_row, view["incidents"]), right=("failed", "users"))
+
+
+def _row(one: dict[str, Any]) -> tuple[object, ...]:
+    ended = "under way" if one["ended_at"] is None else format_time(one["ended_at"])
+    counts = (format_count(one[name]) for name in ("failed_requests", "users"))
+    return format_time(one["began_at"]), ended, one["kind"], one["sentence"], *counts

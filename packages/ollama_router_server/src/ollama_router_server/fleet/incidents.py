@@ -1,0 +1,145 @@
+"""What a process reports as incidents: of the fleet, the config and the coordination, what it alone can tell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Final, assert_never
+
+import structlog
+
+from ollama_router_core.coordination import BreakerClosed, Coordination, News
+from ollama_router_core.errors import StorageUnavailable
+from ollama_router_core.fleet.notices import (
+    ModelReturned,
+    ModelSuspended,
+    Notice,
+    ServerDown,
+    ServerLost,
+    ServerReturned,
+    ServerSuspended,
+    ServerUp,
+)
+from ollama_router_server.storage.incident_writer import IncidentWriter
+from ollama_router_server.storage.incidents import (
+    Began,
+    Change,
+    Ended,
+    IncidentStore,
+    Origin,
+    Reconfigured,
+    Started,
+    Stopped,
+)
+from ollama_router_server.system import Clock
+
+__all__ = ["Incidents"]
+
+_KEPT_ALIVE: Final = 600.0
+"""Seconds between two notes that incidents under way go on."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Incidents:
+    """One process's reports. What every worker sees by itself, the first one alone reports.
+
+    Args:
+        store: of the database.
+        router: its name.
+        coordination: with the other workers and routers; breakers count once for all that share them.
+        clock: for moments.
+    """
+
+    def __init__(self, store: IncidentStore, *, router: str, coordination: Coordination, clock: Clock) -> None:
+        self.store = store
+        self._coordination = coordination
+        self._clock = clock
+        self._first = coordination.index == 0
+        self._away = False
+        self._since = clock.wall()
+        self._task: asyncio.Task[None] | None = None
+        self.writer = IncidentWriter(store, Origin(router, coordination.group if coordination.asks else None))
+
+    def start(self, servers: Collection[str]) -> None:
+        """Begin to report; needs a running event loop. `servers` are those of the config."""
+        self._since = self._clock.wall()
+        self._report_first(Started(at=self._since, servers=frozenset(servers)))
+        self.writer.start()
+        if self._first:
+            self._task = asyncio.create_task(self._keep_alive(), name="incidents-under-way")
+
+    async def aclose(self) -> None:
+        """Write what waits, and that the router stops, as far as the database takes it at once."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self.writer.report(Stopped(at=self._clock.wall(), since=self._since))
+        await self.writer.aclose()
+
+    def notice(self, notice: Notice) -> None:
+        """Report a change of a server's state."""
+        at = self._clock.wall()
+        match notice:
+            case ServerUp(server):
+                self._report_first(Ended(kind="server.down", at=at, server=server))
+                self._report_first(Ended(kind="model.suspended", at=at, server=server, model=None))
+            case ServerDown(server, error):
+                self._report_first(Began(kind="server.down", at=at, cause=error, server=server))
+            case ServerSuspended(server, _, _, _, refused):
+                cause = "it refused connections" if refused else "requests to it failed or broke off"
+                self.writer.report(Began(kind="server.suspended", at=at, cause=cause, server=server))
+            case ServerReturned(server):
+                self.writer.report(Ended(kind="server.suspended", at=at, server=server))
+            case ModelSuspended(server, model, _, words):
+                self.writer.report(Began(kind="model.suspended", at=at, cause=words, server=server, model=model))
+            case ModelReturned(server, model):
+                self.writer.report(Ended(kind="model.suspended", at=at, server=server, model=model))
+            case ServerLost():
+                pass  # it is down already
+            case _:
+                assert_never(notice)
+
+    def hear(self, told: Collection[News]) -> None:
+        """Report what others told that ends an incident here: a router with a database of its own has it there, too."""
+        for news in told:
+            if isinstance(news, BreakerClosed):
+                self._report_first(Ended(kind="server.suspended", at=self._clock.wall(), server=news.server))
+
+    def look(self) -> None:
+        """Report whether what routers have in common is away; cheap, for every beat."""
+        away = self._coordination.asks and self._coordination.away
+        if away == self._away:
+            return
+        self._away, at = away, self._clock.wall()
+        if away:
+            cause = "the store in coordination.url does not answer"
+            self._report_first(Began(kind="coordination.away", at=at, cause=cause))
+        else:
+            self._report_first(Ended(kind="coordination.away", at=at))
+
+    def config(self, problem: str | None) -> None:
+        """Report why the config as it is now is refused; None once one was taken up."""
+        at = self._clock.wall()
+        if problem is None:
+            self._report_first(Ended(kind="config.refused", at=at))
+        else:
+            self._report_first(Began(kind="config.refused", at=at, cause=problem))
+
+    def reconfigure(self, servers: Collection[str]) -> None:
+        """Another config holds: what was wrong with servers that it does not name is over."""
+        self._report_first(Reconfigured(at=self._clock.wall(), servers=frozenset(servers)))
+
+    def _report_first(self, change: Change) -> None:
+        if self._first:
+            self.writer.report(change)
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await asyncio.sleep(_KEPT_ALIVE)
+            try:
+                await self.store.keep_alive(self.writer.origin, self._clock.wall())
+            except StorageUnavailable:
+                pass  # half an hour is three rounds
+            except Exception:  # noqa: BLE001 - the next round may succeed
+                _log.exception("incidents_not_kept_alive")

@@ -1,0 +1,324 @@
+"""What went wrong and when, as rows: one for each incident, from its first sign to its end.
+
+Of incidents with equal `scope`, kind, server and model at most one is under way; an index of the database holds that,
+so that workers, and routers that share breakers, may all report what they see. A router says every ten minutes that its
+incidents go on; one of which nobody has said so for half an hour ended when that was last said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Final, Literal, assert_never
+
+from sqlalchemy import ColumnElement, case, delete, exists, func, or_, select, update
+from sqlalchemy.engine import Connection
+
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.dialect import insert_into
+from ollama_router_server.storage.log_filter import IS_ERROR
+from ollama_router_server.storage.schema import incidents, request_log
+
+__all__ = [
+    "Began",
+    "Change",
+    "Ended",
+    "Hit",
+    "Incident",
+    "IncidentFilter",
+    "IncidentKind",
+    "IncidentStore",
+    "Origin",
+    "Reconfigured",
+    "Started",
+    "Stopped",
+]
+
+IncidentKind = Literal[
+    "server.down", "server.suspended", "model.suspended", "config.refused", "coordination.away", "router.restart"
+]
+
+_RESTART: Final[IncidentKind] = "router.restart"
+_AFTER_A_RESTART: Final[tuple[IncidentKind, ...]] = (
+    "server.suspended", "model.suspended", "config.refused", "coordination.away",
+)  # fmt: skip
+"""What a process that has just started does not suffer from, whatever the one before did."""
+_MOST_ROWS: Final = 10_000
+_DELETED_AT_ONCE: Final = 1_000
+_SILENT_SECONDS: Final = 1_800.0
+_COUNTED_SECONDS: Final = 3_600.0
+_LONGEST_CAUSE: Final = 1_000
+_LONGEST_MODEL: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who reports: a router by name, and the fleet that its breakers are shared in, if they are."""
+
+    router: str
+    fleet: str | None = None
+
+    def scope(self, kind: IncidentKind) -> str:
+        """For whom an incident of this kind counts once."""
+        return f"fleet {self.fleet}"[:100] if kind == "server.suspended" and self.fleet else self.router
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Began:
+    """An incident begins, unless the same is under way; `at` is seconds since 1970."""
+
+    kind: IncidentKind
+    at: float
+    cause: str
+    server: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """It is over, if it was under way; without a `model` (None), for every model."""
+
+    kind: IncidentKind
+    at: float
+    server: str = ""
+    model: str | None = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The router has started with these servers: what it cannot suffer from any more is over."""
+
+    at: float
+    servers: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconfigured:
+    """The router goes by a config with these servers."""
+
+    at: float
+    servers: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """The router stops, as it was told to; it had started at the moment `since`."""
+
+    at: float
+    since: float
+
+
+Change = Began | Ended | Started | Reconfigured | Stopped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """One incident; moments are seconds since 1970, `ended_at` is None while it is under way.
+
+    Attributes:
+        router: that saw it.
+        server: that it is about, empty for none; `model` alike.
+        cause: its first one.
+    """
+
+    id: int
+    router: str
+    kind: IncidentKind
+    server: str
+    model: str
+    began_at: float
+    ended_at: float | None
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncidentFilter:
+    """Conditions on incidents; None leaves a field open.
+
+    `since` and `before` are seconds since 1970: an incident is among those between if it was under way at any moment.
+    """
+
+    since: float | None = None
+    before: float | None = None
+    kind: IncidentKind | None = None
+    server: str | None = None
+    under_way: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """Requests that failed in an incident's first hour, at its server and for its model, and of how many users."""
+
+    requests: int
+    users: int
+
+
+_NAMES: Final = tuple(field.name for field in fields(Incident))
+
+
+class IncidentStore:
+    """The incidents of one database. Every method may raise `StorageUnavailable`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def apply(self, origin: Origin, changes: Sequence[Change]) -> None:
+        """Write changes in their order, in one transaction."""
+        await self._database.write(_apply, self._database.backend, origin, changes)
+
+    async def list(self, chosen: IncidentFilter, *, limit: int = 50) -> tuple[Incident, ...]:
+        """Return the newest first, at most `limit`."""
+        return await self._database.read(_select, chosen, limit)
+
+    async def hits(self, chosen: Iterable[Incident]) -> dict[int, Hit]:
+        """Count for each incident with a server, by id, which requests it hit."""
+        return await self._database.read(_count_hits, [one.id for one in chosen if one.server])
+
+    async def keep_alive(self, origin: Origin, now: float) -> None:
+        """Say that this router's incidents go on, and end those of which nobody has said so for half an hour."""
+        columns = incidents.c
+        under_way = select(columns.id).where(columns.ended_at.is_(None)).limit(1)
+        if await self._database.read(lambda connection: connection.execute(under_way).first()) is not None:
+            await self._database.write(_keep_alive, origin, now)
+
+    async def cleanup(self, *, before: float | None) -> int:
+        """Delete incidents that ended before a moment, and those beyond the newest 10,000; return how many.
+
+        Each thousand is a transaction of its own.
+        """
+        gone = 0
+        while deleted := await self._database.write(_delete, before):
+            gone += deleted
+        return gone
+
+
+def _apply(connection: Connection, backend: str, origin: Origin, changes: Sequence[Change]) -> None:
+    for change in changes:
+        match change:
+            case Began():
+                _begin(connection, backend, origin, change)
+            case Ended():
+                _end(connection, _is(origin, change), change.at)
+            case Started():
+                _start(connection, backend, origin, change)
+            case Reconfigured():
+                _forget_servers(connection, origin, change)
+            case Stopped():
+                _stop(connection, backend, origin, change)
+            case _:
+                assert_never(change)
+
+
+def _begin(
+    connection: Connection, backend: str, origin: Origin, began: Began, *, ended_at: float | None = None
+) -> None:
+    row = {
+        "scope": origin.scope(began.kind),
+        "router": origin.router,
+        "kind": began.kind,
+        "server": began.server,
+        "model": began.model[:_LONGEST_MODEL],
+        "began_at": began.at,
+        "ended_at": ended_at,
+        "seen_at": began.at,
+        "cause": began.cause[:_LONGEST_CAUSE].replace("\0", "\ufffd"),
+    }
+    connection.execute(insert_into(backend, incidents).on_conflict_do_nothing(), row)
+
+
+def _end(connection: Connection, condition: ColumnElement[bool], at: float) -> None:
+    columns = incidents.c
+    not_before = case((columns.began_at > at, columns.began_at), else_=at)  # the clock may have been set back
+    connection.execute(update(incidents).where(condition, columns.ended_at.is_(None)).values(ended_at=not_before))
+
+
+def _is(origin: Origin, change: Ended) -> ColumnElement[bool]:
+    columns = incidents.c
+    same = (columns.scope == origin.scope(change.kind)) & (columns.kind == change.kind)
+    same &= columns.server == change.server
+    return same if change.model is None else same & (columns.model == change.model[:_LONGEST_MODEL])
+
+
+def _forget_servers(connection: Connection, origin: Origin, change: Started | Reconfigured) -> None:
+    columns = incidents.c
+    gone = (columns.server != "") & columns.server.not_in(change.servers)
+    _end(connection, (columns.router == origin.router) & gone, change.at)
+
+
+def _start(connection: Connection, backend: str, origin: Origin, started: Started) -> None:
+    columns = incidents.c
+    _forget_servers(connection, origin, started)
+    _end(connection, (columns.router == origin.router) & columns.kind.in_(_AFTER_A_RESTART), started.at)
+    mine = (columns.router == origin.router) & (columns.kind == _RESTART)
+    newest = select(columns.id, columns.cause).where(mine).order_by(columns.began_at.desc(), columns.id.desc())
+    last = connection.execute(newest.limit(1)).one_or_none()
+    if last is not None and last.cause == "stopped":
+        restarted = {"ended_at": started.at, "cause": "stopped and started again"}
+        connection.execute(update(incidents).where(columns.id == last.id).values(restarted))
+        return
+    cause = "started for the first time" if last is None else "started; that it stopped before is not recorded"
+    _begin(connection, backend, origin, Began(kind=_RESTART, at=started.at, cause=cause), ended_at=started.at)
+
+
+def _stop(connection: Connection, backend: str, origin: Origin, stopped: Stopped) -> None:
+    """A router whose successor has started already, on the same socket, was never off."""
+    columns = incidents.c
+    mine = (columns.router == origin.router) & (columns.kind == _RESTART)
+    succeeded = select(exists().where(mine, columns.ended_at > stopped.since))
+    if not connection.execute(succeeded).scalar_one():
+        began = Began(kind=_RESTART, at=stopped.at, cause="stopped")
+        _begin(connection, backend, origin, began, ended_at=stopped.at)
+
+
+def _select(connection: Connection, chosen: IncidentFilter, limit: int) -> tuple[Incident, ...]:
+    columns = incidents.c
+    query = select(*(columns[name] for name in _NAMES)).order_by(columns.began_at.desc(), columns.id.desc())
+    if chosen.since is not None:
+        query = query.where(or_(columns.ended_at.is_(None), columns.ended_at >= chosen.since))
+    if chosen.before is not None:
+        query = query.where(columns.began_at < chosen.before)
+    if chosen.kind is not None:
+        query = query.where(columns.kind == chosen.kind)
+    if chosen.server is not None:
+        query = query.where(columns.server == chosen.server)
+    if chosen.under_way is not None:
+        over = columns.ended_at.is_not(None)
+        query = query.where(~over if chosen.under_way else over)
+    return tuple(Incident(**row) for row in connection.execute(query.limit(limit)).mappings())
+
+
+def _count_hits(connection: Connection, ids: Sequence[int]) -> dict[int, Hit]:
+    """Count by what was under way; a request that began an hour before or earlier is not looked for."""
+    one, row = incidents.c, request_log.c
+    first_hour = one.began_at + _COUNTED_SECONDS
+    until = case((one.ended_at < first_hour, one.ended_at), else_=first_hour)
+    ended = row.started_at + row.total_ms / 1000
+    during = (row.started_at >= one.began_at - _COUNTED_SECONDS) & (row.started_at <= until) & (ended >= one.began_at)
+    there = (row.server == one.server) & _of_model(one.model, func.lower(row.model_served))
+    query = select(one.id, func.count(row.seq), func.count(row.user.distinct()))
+    query = query.select_from(incidents.outerjoin(request_log, during & there & IS_ERROR))
+    counted = connection.execute(query.where(one.id.in_(ids)).group_by(one.id))
+    return {number: Hit(int(requests), int(users)) for number, requests, users in counted}
+
+
+def _of_model(model: ColumnElement[str], served: ColumnElement[str]) -> ColumnElement[bool]:
+    return or_(model == "", served == model, served == model + ":latest")
+
+
+def _keep_alive(connection: Connection, origin: Origin, now: float) -> None:
+    columns = incidents.c
+    under_way = columns.ended_at.is_(None)
+    mine = update(incidents).where(under_way, columns.router == origin.router)
+    connection.execute(mine.values(seen_at=now))
+    silent = update(incidents).where(under_way, columns.seen_at < now - _SILENT_SECONDS)
+    connection.execute(silent.values(ended_at=columns.seen_at))
+
+
+def _delete(connection: Connection, before: float | None) -> int:
+    columns = incidents.c
+    newest = select(columns.id).order_by(columns.id.desc()).offset(_MOST_ROWS).limit(1).scalar_subquery()
+    old = columns.id <= newest
+    if before is not None:
+        old |= columns.ended_at < before
+    step = select(columns.id).where(old).order_by(columns.id).limit(_DELETED_AT_ONCE)
+    return connection.execute(delete(incidents).where(columns.id.in_(step))).rowcount

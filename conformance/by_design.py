@@ -70,6 +70,14 @@ ROWS: tuple[Row, ...] = (
         absent="direct",
     ),
     Row(
+        key="an error is no stream",
+        reason="says no-cache on /v1/messages and /v1/responses only with a stream: no cache keeps an answer to POST",
+        topic="error of a stream",
+        status=404,
+        where="header cache-control",
+        absent="through",
+    ),
+    Row(
         key="hop-by-hop header",
         reason="Connection is between two neighbours; HTTP/1.1 keeps connections without it",
         where="header connection",

@@ -19,6 +19,9 @@ _LAYER = re.compile(rb'"(?:creating new|using existing) layer ')
 """Whether a layer is new depends on what was made before, by this run too."""
 _MODIFIED = re.compile(rb'"modified_at":"[^"]*"')
 _DIGEST = re.compile(rb"sha256[:-][0-9a-fA-F]{64}")
+_LINE = rb'(?:[^"\\]|\\[^n])*'
+_PARAMETERS = re.compile(rb'(?:PARAMETER %b\\n)+|"parameters":"%b(?:\\n%b)*"' % (_LINE, _LINE, _LINE))
+"""Of a model: Go lists them in another order each time."""
 
 
 def masked(pieces: Iterable[bytes], *, lists_models: bool, own_digest: bool, nonce: str) -> Iterator[bytes]:
@@ -29,6 +32,7 @@ def masked(pieces: Iterable[bytes], *, lists_models: bool, own_digest: bool, non
     """
     for piece in pieces:
         text = _LAYER.sub(b'"LAYER ', _BY_VALUE.sub(b'"ID"', _BY_KEY.sub(_keep_key, piece)))
+        text = _PARAMETERS.sub(_sorted_lines, text)
         if not lists_models:
             text = _CREATED_NOW.sub(b'"created":"TIME"', text)
         if own_digest:
@@ -39,3 +43,10 @@ def masked(pieces: Iterable[bytes], *, lists_models: bool, own_digest: bool, non
 def _keep_key(found: re.Match[bytes]) -> bytes:
     key = next(group for group in found.groups() if group and not group.startswith(b'"') and not group[:1].isdigit())
     return b'"%b":"MASKED"' % key
+
+
+def _sorted_lines(found: re.Match[bytes]) -> bytes:
+    head, quote, lines = found[0].partition(b':"')
+    if not quote:
+        return b"\\n".join(sorted(head.split(b"\\n")))
+    return head + quote + b"\\n".join(sorted(lines[:-1].split(b"\\n"))) + b'"'

@@ -46,9 +46,14 @@ def play(
         open_questions, designed = _judge(here, differences, one, other)
         unsteady: tuple[str, ...] = ()
         if open_questions and here.repeatable:
-            by_itself = {difference.where for difference in compare(here, one, direct.ask_all(here.requests))}
-            unsteady = tuple(one.where for one in open_questions if one.where in by_itself)
-            open_questions = [one for one in open_questions if one.where not in by_itself]
+            places = {difference.where for difference in open_questions}
+            for _ in range(_PATIENCE):
+                if places:
+                    again = direct.ask_all(here.requests)
+                    places -= _places(here, one, again)
+                    places &= _places(here, again, through.ask_all(there.requests), nonces)
+            unsteady = tuple(one.where for one in open_questions if one.where not in places)
+            open_questions = [one for one in open_questions if one.where in places]
         yield Result(
             exchange=here,
             status=tuple(answer.status for answer in other),
@@ -56,6 +61,12 @@ def play(
             by_design=tuple(dict.fromkeys(designed)),
             unsteady=unsteady,
         )
+
+
+def _places(
+    exchange: Exchange, one: Sequence[Answer], other: Sequence[Answer], nonces: tuple[str, str] = ("", "")
+) -> set[str]:
+    return {difference.where for difference in compare(exchange, one, other, nonces=nonces)}
 
 
 def _judge(

@@ -11,6 +11,7 @@ from conformance.subject import Subject
 __all__ = ["exchanges"]
 
 _GROUP, _PATH = "anthropic messages", "/v1/messages"
+_TOPICS = {"image": ("incapable",), "missing model": ("error of a stream",)}
 
 
 def exchanges(subject: Subject) -> Iterator[Exchange]:
@@ -24,7 +25,7 @@ def exchanges(subject: Subject) -> Iterator[Exchange]:
     yield post(_GROUP, "beta query", f"{_PATH}?beta=true", base)
     for label, more in _variants(subject).items():
         for flag in (True, False):
-            topics = ("incapable",) if label == "image" else ()
+            topics = _TOPICS.get(label, ())
             body = {**base, **more, "stream": flag}
             yield post(_GROUP, f"{label}, stream {str(flag).lower()}", _PATH, body, *topics)
     for key in ("max_tokens", "messages", "model"):

@@ -106,7 +106,8 @@ def _responses(subject: Subject) -> Iterator[Exchange]:
     yield post(group, "items of no meaning", path, {**base, "input": [{"type": "nothing"}]})
     yield post(group, "input of no meaning", path, {**base, "input": 5})
     yield post(group, "missing model", path, {**base, "model": MISSING})
-    yield post(group, "missing model, streamed", path, {**base, "model": MISSING, "stream": True})
+    nobody = {**base, "model": MISSING, "stream": True}
+    yield post(group, "missing model, streamed", path, nobody, "error of a stream")
 
 
 def _transcriptions(subject: Subject) -> Iterator[Exchange]:

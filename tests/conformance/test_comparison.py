@@ -99,11 +99,21 @@ def test_chunks_of_a_burst_may_all_be_joined() -> None:
         (b'{"total_duration":1,"eval_count":2}', b'{"total_duration":99999,"eval_count":2}'),
         (b'{"id":"chatcmpl-1","created":5}', b'{"id":"chatcmpl-999","created":6}'),
         (b'{"request_id":"req_1"}', b'{"request_id":"018f"}'),
+        (
+            rb'{"modelfile":"FROM x\nPARAMETER a \"1\"\nPARAMETER b 2\n","parameters":"a  1\nb  2"}',
+            rb'{"modelfile":"FROM x\nPARAMETER b 2\nPARAMETER a \"1\"\n","parameters":"b  2\na  1"}',
+        ),
     ],
 )
 def test_what_changes_by_itself_is_masked(one: bytes, other: bytes) -> None:
-    """Times, durations and ids of an answer."""
+    """Times, durations and ids of an answer, and the order of a model's parameters."""
     assert places(answer(one), answer(other)) == []
+
+
+def test_parameters_themselves_count() -> None:
+    """Only their order is Go's."""
+    one, other = rb'{"parameters":"a  1\nb  2"}', rb'{"parameters":"b  3\na  1"}'
+    assert places(answer(one), answer(other)) == ["body $.parameters"]
 
 
 def test_a_missing_duration_is_not_masked() -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from conformance.__main__ import main
 from conformance.catalogue import exchanges
+from conformance.catalogue.building import post
+from conformance.playing import play
 from conformance.subject import NoModelError, discover
-from conformance.wire import Request, Server
+from conformance.wire import Answer, Request, Server
 from ollama_router_core.testing import Cut, SimulatorThread, StreamError
 
 MODELS = ["llama3.1:8b", "llama3.2:1b", "qwen3:8b", "gemma3:12b", "nomic-embed-text"]
@@ -72,6 +75,28 @@ def test_a_cut_answer_is_a_problem(server: Server, one: SimulatorThread) -> None
     assert first.problem is not None
     assert len(first.chunks) == 2
     assert second.status == 0
+
+
+class Moody:
+    """A server whose fourth answer to the same question is another one, as cached prompts make a runner do."""
+
+    def __init__(self) -> None:
+        self.texts = iter([b"A", b"A", b"A", *[b"B"] * 9])
+
+    def ask_all(self, requests: Sequence[Request]) -> list[Answer]:
+        """One answer each."""
+        return [Answer(status=200, framing="length", chunks=(next(self.texts),), reusable=True) for _ in requests]
+
+
+def test_what_differs_only_at_first_is_unsteady() -> None:
+    """A difference is the router's if it is there each time the two are asked, one after the other."""
+    moody, steady = cast("Server", Moody()), Server(url="http://127.0.0.1:9", timeout=5)
+    asked = post("group", "name", "/api/chat", {})
+    moody.ask_all(asked.requests * 2)
+    (once,) = play([(asked, asked)], moody, moody, ("", ""))
+    assert (once.different, once.unsteady) == ((), ("body $",))
+    (always,) = play([(asked, asked)], moody, steady, ("", ""))
+    assert "status" in {difference.where for difference in always.different}
 
 
 def test_nobody_there_is_a_problem() -> None:

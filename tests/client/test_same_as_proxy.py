@@ -364,6 +364,27 @@ DAMAGED = replace(
     ],
 )
 
+
+async def _answers_a_load_probe(stage: Stage) -> None:
+    await stage.suspects("a", MODEL)
+    assert stage.of("a").requests_to("/api/generate")
+
+
+async def _answers_no_load_probe(stage: Stage) -> None:
+    stage.of("a").misbehave(Answer(status=500, body=b'{"error":"runner is gone"}'), path="/api/generate")
+    await stage.suspects("a", MODEL)
+
+
+SUSPECTED = Scene(
+    servers=_servers(),
+    config={**CALM, "load_probe": True},
+    rows=[Row(name="a runner that answers", json=CHAT, before=_answers_a_load_probe, sent=["a"])],
+)
+
+FROZEN = replace(
+    SUSPECTED, rows=[Row(name="a runner that does not", json=CHAT, before=_answers_no_load_probe, sent=["b"])]
+)
+
 REFUSING = replace(
     FAILURES,
     rows=[
@@ -499,6 +520,8 @@ SCENES = {
     "failures": FAILURES,
     "missing": MISSING,
     "damaged": DAMAGED,
+    "suspected": SUSPECTED,
+    "frozen": FROZEN,
     "refusing": REFUSING,
     "probes": PROBES,
     "draining": DRAINING,

@@ -15,8 +15,12 @@ from typing import Any, Protocol
 import httpx
 
 from ollama_router_core import AsyncRouterTransport, MemorySink
+from ollama_router_core.api.model_names import canonical_name
+from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config import load_config
+from ollama_router_core.fleet.clocked_fleet import ClockedFleet
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
+from ollama_router_core.fleet.stalls import Wait
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.testing import OllamaSimulator
 from support.eventually import eventually, eventually_async
@@ -83,6 +87,8 @@ class Way(Protocol):
 
     client: httpx.AsyncClient
 
+    @property
+    def fleet(self) -> ClockedFleet: ...
     def snapshot(self) -> FleetSnapshot: ...
     def waiting(self) -> int: ...
     async def look(self) -> None: ...
@@ -110,6 +116,23 @@ class Stage:
 
         await eventually_async(met)
 
+    async def suspects(self, server: str, model: str) -> None:
+        """Let a request have waited for hours on a server, and that be polled; return when its load probe has ended.
+
+        The model has never answered there: an answer since would excuse the wait.
+        """
+        fleet, name = self.way.fleet, canonical_name(model)
+        waiting = RouteRequest(model=name, model_text=model, stream=True)
+        fleet.state.suspect(server, [Wait(server, waiting, fleet.now() - 9999.0)], fleet.now())
+        fleet.measure_soon(server)
+
+        async def ended() -> bool:
+            await self.way.look()
+            left = fleet.health.models.to_json(server, fleet.now()).get(name)
+            return left is None or "load probe: " in left["error"]
+
+        await eventually_async(ended)
+
     async def hold(self, path: str, body: Any, *, running: int = 0, waiting: int = 0) -> None:
         """Send a request beside the script, and wait until so many run on servers and so many wait in the queue."""
         self.held.append(asyncio.create_task(self.way.client.post(path, json=body, headers=_HELD)))
@@ -131,6 +154,10 @@ class _Proxy:
         self._router = router
         self.client = client
 
+    @property
+    def fleet(self) -> ClockedFleet:
+        return self._router.services.fleet
+
     def snapshot(self) -> FleetSnapshot:
         return self._router.services.fleet.snapshot
 
@@ -149,6 +176,10 @@ class _Client:
         self._transport = transport
         self._sink = sink
         self.client = client
+
+    @property
+    def fleet(self) -> ClockedFleet:
+        return self._transport._state.fleet
 
     def snapshot(self) -> FleetSnapshot:
         return self._transport.snapshot

@@ -10,7 +10,7 @@ import anyio
 
 from ollama_router_core.client.async_upstream import CLOSING_SECONDS, AsyncUpstream, BackgroundTasks, Waits
 from ollama_router_core.client.connections import ConnectionPool
-from ollama_router_core.client.fleet_queries import ask_server
+from ollama_router_core.client.fleet_queries import ask_server, send_load_probe
 from ollama_router_core.client.state import State
 from ollama_router_core.client.tasks import Call, Output, Query, Task, Wait
 from ollama_router_core.client.transport import FIRST_FACTS_SECONDS, LONGEST_PAUSE
@@ -81,8 +81,7 @@ class AsyncDriver:
         unknown = fleet.has_unknown()
         names = fleet.claim(unknown_only=unknown)
         for name in names:
-            query = Query(self._state, library, self._open, ask_server(self._state, name))
-            self._tasks.start(partial(self._work, query))
+            self._tasks.start(partial(self._ask_server, library, name))
         if unknown:
             await self._tasks.wait_for(lambda: not fleet.has_unknown(), FIRST_FACTS_SECONDS)
 
@@ -90,6 +89,11 @@ class AsyncDriver:
         """Close every connection and cancel background work."""
         await self._tasks.aclose()
         await (self._pool if self._given is None else self._given).aclose()
+
+    async def _ask_server(self, library: Any, name: str) -> None:
+        probe = await self.drive(library, ask_server(self._state, name))
+        if probe is not None:
+            await self.drive(library, send_load_probe(self._state, probe))
 
     # --- driving ------------------------------------------------------------------------------------------------------
 

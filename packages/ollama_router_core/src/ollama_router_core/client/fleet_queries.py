@@ -7,15 +7,19 @@ from ollama_router_core.errors import ConnectFailed, RouterError, UpstreamTimeou
 from ollama_router_core.exchange.actions import Steps
 from ollama_router_core.exchange.asking import Reply, ask_all, own_request
 from ollama_router_core.fleet.inventory import Question, Told, take_stock
-from ollama_router_core.responses.server_documents import LONGEST_DOCUMENT
+from ollama_router_core.fleet.load_probes import LoadProbe
+from ollama_router_core.responses.server_documents import LONGEST_DOCUMENT, words_of
 
-__all__ = ["ask_server"]
+__all__ = ["ask_server", "send_load_probe"]
 
 _PROBE = Question("GET", "/api/version")
 
 
-def ask_server(state: State, name: str) -> Steps[None]:
-    """Query one server: whether it is up, its installed and loaded models, and the facts of new ones."""
+def ask_server(state: State, name: str) -> Steps[LoadProbe | None]:
+    """Query one server: whether it is up, its installed and loaded models, and the facts of new ones.
+
+    Returns the probe that its answers make due, if there is one.
+    """
     fleet, now = state.fleet, state.clock.monotonic
     try:
         started = now()
@@ -26,6 +30,21 @@ def ask_server(state: State, name: str) -> Steps[None]:
         fleet.probe_failed(name, error.message, refused=isinstance(error, ConnectFailed))
     finally:
         fleet.unclaim(name)
+    return fleet.load_probe_after_poll(name)
+
+
+def send_load_probe(state: State, probe: LoadProbe) -> Steps[None]:
+    """Ask a runner under suspicion for one token; whether it answers decides."""
+    error: str | None = "the transport was closed meanwhile"
+    try:
+        question = Question("POST", probe.path, probe.body)
+        reply = yield from _ask(state, probe.server, question, probe.seconds)
+        destination = state.environment.destinations[probe.server]
+        error = None if reply.status == 200 else words_of(reply.status, destination.redact(reply.body))
+    except RouterError as failure:
+        error = failure.message
+    finally:
+        state.fleet.load_probe_ended(probe, error)
 
 
 def _take_stock(state: State, name: str) -> Steps[None]:

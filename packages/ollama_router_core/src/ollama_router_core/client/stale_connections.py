@@ -1,7 +1,9 @@
-"""Requests that met a kept connection which its server was closing; the core decides which are sent again."""
+"""What the HTTP library tells of the connection of one request: whether it was a kept one; and how to end it."""
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from typing import Any
 
 from ollama_router_core.errors import UpstreamDisconnected, UpstreamError
@@ -9,21 +11,34 @@ from ollama_router_core.errors import UpstreamDisconnected, UpstreamError
 __all__ = ["ConnectionTrace"]
 
 _CONNECTS = "connection.connect_tcp.started"
+_CONNECTED = frozenset({"connection.connect_tcp.complete", "connection.start_tls.complete"})
 _SENDS = "http11.send_request_headers.started"
 
 
 class ConnectionTrace:
     """What the HTTP library's `trace` extension says of the connection that carries one request."""
 
-    __slots__ = ("_connected", "_sent")
+    __slots__ = ("_connected", "_ended", "_sent", "_socket")
 
     def __init__(self) -> None:
-        self._connected = self._sent = False
+        self._connected = self._ended = self._sent = False
+        self._socket: socket.socket | None = None
 
-    def note(self, event: str, _: Any) -> None:
+    def note(self, event: str, info: Any) -> None:
         """Take one event of a blocking request."""
         self._connected = self._connected or event == _CONNECTS
         self._sent = self._sent or event == _SENDS
+        if event in _CONNECTED:
+            self._socket = info["return_value"].get_extra_info("socket")
+            if self._ended:
+                self.end()
+
+    def end(self) -> None:
+        """Wake the thread that waits for an answer, on a connection that was made for this request."""
+        self._ended = True
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     async def note_async(self, event: str, info: Any) -> None:
         """Take one event of an asynchronous request."""

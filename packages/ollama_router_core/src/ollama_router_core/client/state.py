@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ollama_router_core.client.fleet_book import FleetBook
 from ollama_router_core.client.shipped_profiles import shipped_profiles
@@ -13,6 +13,7 @@ from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Headers
+from ollama_router_core.fleet.stalls import Wait
 from ollama_router_core.outbound.destinations import build_destinations
 from ollama_router_core.records.sinks import LogSink
 from ollama_router_core.routing.policy import leaks
@@ -48,6 +49,8 @@ class State:
             clock=self.clock,
             models_changed=self.fleet.models_changed,
         )
+        self._admitted: dict[str, RequestContext] = {}
+        self.fleet.watch(self._waits)
         self.probe_seconds = max(config.probe_timeout, config.server_busy_threshold_ms / 1000)
         self._new_id = request_ids()
 
@@ -62,6 +65,18 @@ class State:
             started=self.clock.monotonic(),
             started_at=self.clock.wall(),
         )
+
+    def admitted(self, context: RequestContext) -> None:
+        """Note that a request gets a server now or in turn, until `ended`."""
+        self._admitted[context.id] = context
+
+    def ended(self, context: RequestContext) -> None:
+        """Note that a request has left its record."""
+        self._admitted.pop(context.id, None)
+
+    def _waits(self) -> Iterator[Wait]:
+        waits = (context.wait for context in self._admitted.values())
+        return (wait for wait in waits if wait is not None)
 
 
 def _refuse(problems: Iterable[str]) -> None:

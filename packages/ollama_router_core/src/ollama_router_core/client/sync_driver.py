@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from typing import Any, TypeVar, assert_never, cast
 
 from ollama_router_core.client.connections import pooled_transport
-from ollama_router_core.client.fleet_queries import ask_server
+from ollama_router_core.client.fleet_queries import ask_server, send_load_probe
 from ollama_router_core.client.state import State
 from ollama_router_core.client.sync_upstream import BackgroundThreads, SyncUpstream
 from ollama_router_core.client.tasks import Call, Output, Query, Task, Wait
@@ -25,6 +25,7 @@ from ollama_router_core.exchange.actions import (
 from ollama_router_core.exchange.events import Refused
 from ollama_router_core.exchange.fan_out import ask_fleet
 from ollama_router_core.exchange.server_slot import ServerSlot, Waiter
+from ollama_router_core.fleet.load_probes import LoadProbe
 
 __all__ = ["SyncDriver"]
 
@@ -40,6 +41,7 @@ class SyncDriver:
         self._inner: dict[str, Any] = {}
         self._threads = BackgroundThreads()
         self._changed = self._threads.changed
+        self._probing: set[SyncUpstream] = set()
         self._closed = False
 
     def call(self, library: Any, request: Any, body: bytes) -> Call:
@@ -80,18 +82,43 @@ class SyncDriver:
             unknown = fleet.has_unknown()
             names = fleet.claim(unknown_only=unknown)
         for name in names:
-            query = Query(self._state, library, self._open, ask_server(self._state, name))
-            self._threads.start(self._work, query)
+            self._threads.start(self._ask_server, library, name)
         if unknown:
             with self._changed:
                 self._changed.wait_for(lambda: not fleet.has_unknown(), FIRST_FACTS_SECONDS)
 
     def close(self) -> None:
         """Close every connection and wait for background work."""
-        self._closed = True
+        with self._changed:
+            self._closed = True
+            for upstream in self._probing:
+                upstream.end()
         self._threads.join()
         for inner in self._inner.values() if self._given is None else (self._given,):
             inner.close()
+
+    def _ask_server(self, library: Any, name: str) -> None:
+        probe = self.drive(library, ask_server(self._state, name))
+        if probe is not None and not self._closed:
+            self._send_load_probe(library, probe)
+
+    def _send_load_probe(self, library: Any, probe: LoadProbe) -> None:
+        """Send it on a connection of its own, which `close` can end: no answer may come for minutes."""
+        transport = pooled_transport(library, self._origins()) if self._given is None else self._given
+        upstreams: list[SyncUpstream] = []
+
+        def sent(task: Task, request: Outgoing) -> SyncUpstream:
+            upstreams.append(SyncUpstream(transport, task, request))
+            self._probing.add(upstreams[-1])
+            return upstreams[-1]
+
+        try:
+            self._work(Query(self._state, library, sent, send_load_probe(self._state, probe)))
+        finally:
+            with self._changed:
+                self._probing.difference_update(upstreams)
+            if transport is not self._given:
+                transport.close()
 
     # --- driving ------------------------------------------------------------------------------------------------------
 
@@ -187,9 +214,11 @@ class SyncDriver:
         name = library.__name__
         with self._changed:
             if name not in self._inner:
-                origins = [one.base_url for one in self._state.environment.destinations.values()]
-                self._inner[name] = pooled_transport(library, origins)
+                self._inner[name] = pooled_transport(library, self._origins())
             return self._inner[name]
+
+    def _origins(self) -> list[str]:
+        return [one.base_url for one in self._state.environment.destinations.values()]
 
 
 def _ours(upstream: object) -> SyncUpstream:

@@ -34,6 +34,7 @@ class SyncUpstream:
         self._request = request
         self._stream: Any = None
         self._pieces: Iterator[bytes] = iter(())
+        self._trace = ConnectionTrace()
         self.status = 0
         self.headers: Headers = ()
         self.connect_seconds = 0.0
@@ -47,7 +48,7 @@ class SyncUpstream:
             UpstreamError: it does not come.
         """
         task, request = self._task, self._request
-        trace = ConnectionTrace()
+        trace = self._trace
         timeouts = task.timeouts(request.destination, request.patience)
         try:
             response = self._transport.handle_request(build_request(task.library, request, timeouts, trace.note))
@@ -77,6 +78,10 @@ class SyncUpstream:
             return Arrival(self, self.receive())
         except UpstreamError as error:
             return Arrival(self, error)
+
+    def end(self) -> None:
+        """Make `open` fail, which another thread is in: its connection is closed, if it was made for this request."""
+        self._trace.end()
 
     def close(self) -> None:
         """Give the connection back if the answer was read to its end, else close it."""

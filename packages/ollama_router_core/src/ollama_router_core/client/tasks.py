@@ -239,6 +239,7 @@ class Call(Task):
     def _carry_out(self, action: Admit | ReadBody | StreamBody | WriteHead | Write | Finish | Cut | Record) -> object:
         match action:
             case Admit():
+                self._state.admitted(self.context)
                 return self._state.admission.admit(action, self._wake)
             case ReadBody():
                 return self._read_body(action)
@@ -253,6 +254,7 @@ class Call(Task):
             case Cut():
                 self.cut = True
             case Record():
+                self._state.ended(self.context)
                 if self._state.sink is not None:
                     self._state.sink.write(action.row)
             case _:

@@ -11,6 +11,7 @@ from ollama_router_core.api.endpoints import Endpoint, Family, family_of_path
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.errors import RouterError, SelectionError
 from ollama_router_core.exchange.events import Caller, Headers, Reservation
+from ollama_router_core.fleet.stalls import Wait
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.records.user_text import shown, shown_within
 from ollama_router_core.responses.token_counts import NO_TOKENS, TokenCounts, count_tokens, estimate_unseen
@@ -153,6 +154,13 @@ class RequestContext(Struct, eq=False, kw_only=True):
         """What a translated answer says about itself."""
         model = None if self.route is None else self.route.model_text
         return ReplyIdentity(model=model or "", id=self.id, created_ns=int(self.started_at * 1e9))
+
+    @property
+    def wait(self) -> Wait | None:
+        """The wait for a first byte where it was sent first; when others were sent on is not known."""
+        if self.server is None or self.route is None or self.decided is None:
+            return None
+        return Wait(self.server, self.route, self.decided) if self.first_byte is None and self.attempts == 1 else None
 
     def elapsed_ns(self, now: float) -> int:
         """Nanoseconds since the request came."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.prompts import PromptSize
 from ollama_router_core.fleet.health import BreakerPermit, Health
+from ollama_router_core.fleet.load_probes import LoadProbe
 from ollama_router_core.fleet.prefixes import Prefixes
 from ollama_router_core.fleet.prompt_prices import PromptPrices
 from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.fleet.speeds import Sample
+from ollama_router_core.fleet.stalls import Wait
 from ollama_router_core.fleet.state import FleetState
 
 __all__ = ["ClockedFleet"]
@@ -29,6 +31,7 @@ class ClockedFleet:
         self.state = state
         self.now = now
         self._replies: dict[tuple[str, str], bytes] = {}
+        self._waits: Callable[[], Iterable[Wait]] = tuple
 
     # --- what is believed -------------------------------------------------------------------------------------------
 
@@ -87,6 +90,21 @@ class ClockedFleet:
     def forget_replies(self, kept: Collection[str]) -> None:
         """Forget what other servers than these answered."""
         self._replies = {key: body for key, body in self._replies.items() if key[0] in kept}
+
+    # --- runners that stand still -----------------------------------------------------------------------------------
+
+    def watch(self, waits: Callable[[], Iterable[Wait]]) -> None:
+        """Judge with each poll of a server the requests that wait there for a first byte."""
+        self._waits = waits
+
+    def load_probe_after_poll(self, name: str) -> LoadProbe | None:
+        """Judge those that wait at a server which was polled; return the probe of a runner that is to be sent now."""
+        self.state.suspect(name, self._waits(), self.now())
+        return self.state.load_probe_due(name, self.now())
+
+    def load_probe_ended(self, probe: LoadProbe, error: str | None) -> None:
+        """Take in what came of a probe: `error` says why it was not answered."""
+        self.state.load_probe_ended(probe, error, self.now())
 
     # --- traffic ----------------------------------------------------------------------------------------------------
 

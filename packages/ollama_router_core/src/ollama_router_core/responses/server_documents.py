@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from ollama_router_core.errors import UpstreamProtocolError
 
-__all__ = ["LONGEST_DOCUMENT", "MOST_MODELS", "Document", "is_version", "read_document", "read_rows"]
+__all__ = ["LONGEST_DOCUMENT", "MOST_MODELS", "Document", "is_version", "read_document", "read_rows", "words_of"]
 
 LONGEST_DOCUMENT = 2 * 1024 * 1024
 """Bytes of one answer: `/api/tags` of 2,000 models has 800 KB."""
@@ -20,6 +20,7 @@ MOST_MODELS = 2000
 _LONGEST_ODD = 256 * 1024
 """Bytes of an answer that is not strictly JSON with numbers that exist: the patient decoder is slow."""
 _LONGEST_VERSION = 64
+_LONGEST_WORDS = 300
 _DECODE = msgspec.json.Decoder().decode
 _MOST_DIGITS = 30
 
@@ -101,3 +102,13 @@ def _int(text: str) -> object:
 
 def _constant(_: str) -> object:
     return _NO_NUMBER
+
+
+def words_of(status: int, body: bytes) -> str:
+    """What a server says about why it has refused."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = None
+    words = found.get("error") if isinstance(found, dict) else body.decode("utf-8", "replace")
+    return f"{status} {words}".strip()[:_LONGEST_WORDS]

@@ -19,12 +19,13 @@ from msgspec import structs
 from ollama_router_core.config.settings import Config
 from ollama_router_core.errors import RouterError, StorageUnavailable
 from ollama_router_core.responses.progress import PullProgress
+from ollama_router_core.responses.server_documents import words_of
 from ollama_router_core.routing.model_placement import OperationKind, read_target, servers_for_operation
 from ollama_router_server.fleet.loading import ModelLoader
 from ollama_router_server.fleet.service import FleetService
 from ollama_router_server.storage.operations import Operation, OperationStore, TargetProgress
 from ollama_router_server.system import Clock, new_request_id
-from ollama_router_server.upstream.fetching import fetch, words_of
+from ollama_router_server.upstream.fetching import fetch
 from ollama_router_server.upstream.interface import Upstream, UpstreamRequest
 from ollama_router_server.upstream.targets import Target
 

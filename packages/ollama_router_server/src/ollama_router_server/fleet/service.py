@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import assert_never
 
 import structlog
@@ -15,6 +15,7 @@ from ollama_router_core.coordination import Coordination, LoadBegan, News, Serve
 from ollama_router_core.errors import UpstreamTimeout
 from ollama_router_core.fleet.clocked_fleet import ClockedFleet
 from ollama_router_core.fleet.load_counts import LoadCounts
+from ollama_router_core.fleet.load_probes import LoadProbe
 from ollama_router_core.fleet.notices import (
     ModelReturned,
     ModelSuspended,
@@ -29,7 +30,6 @@ from ollama_router_core.fleet.rounds import Round
 from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.fleet.speeds import Sample
-from ollama_router_core.fleet.stalls import Wait
 from ollama_router_core.fleet.state import FleetState
 from ollama_router_server.fleet.health_checker import HealthChecker
 from ollama_router_server.fleet.load_prober import LoadProber
@@ -69,8 +69,7 @@ class FleetService(ClockedFleet):
         self._listeners: list[Callable[[], None]] = []
         self._up_listeners: list[Callable[[str], None]] = []
         self._notice_listeners: list[Callable[[Notice], None]] = []
-        self._waits: Callable[[], Iterable[Wait]] = tuple
-        self._load_prober = LoadProber(self.state, targets, upstream, clock.monotonic, self._changed)
+        self._load_prober = LoadProber(targets, upstream, self._load_probe_ended)
         self._polls = self._new_polls()
         self._starting: asyncio.Task[None] | None = None
 
@@ -114,10 +113,6 @@ class FleetService(ClockedFleet):
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever facts or states changed in a way that may let a waiting request go."""
         self._listeners.append(listener)
-
-    def watch(self, waits: Callable[[], Iterable[Wait]]) -> None:
-        """Judge with each poll of a server the requests that wait there for a first byte."""
-        self._waits = waits
 
     def on_up(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with the name of each server that comes up, once its facts are known."""
@@ -235,8 +230,14 @@ class FleetService(ClockedFleet):
 
     def _judge(self, name: str) -> None:
         """Judge the requests that wait at a server which has just answered."""
-        self.state.suspect(name, self._waits(), self.now())
-        self._load_prober.begin(name)
+        probe = self.load_probe_after_poll(name)
+        if probe is not None:
+            self._load_prober.begin(probe)
+
+    def _load_probe_ended(self, probe: LoadProbe, error: str | None) -> None:
+        self.load_probe_ended(probe, error)
+        _log.info("load_probe", server=probe.server, model=probe.model, error=error)
+        self._changed()
 
     def turn(self, name: str) -> int:
         """Return how many other processes are to poll a server before this one."""

@@ -68,13 +68,11 @@ class ActiveRequests:
                 driver.interrupt(Revoked())
 
     def waits(self) -> Iterator[Wait]:
-        """Those that wait for a first byte where they were sent first; when others were sent on is not known."""
+        """Those that wait for a first byte."""
         for driver in self._active.values():
-            context = driver.exchange.context
-            if context.server is None or context.route is None or context.first_byte is not None:
-                continue
-            if context.decided is not None and context.attempts == 1:
-                yield Wait(context.server, context.route, context.decided)
+            wait = driver.exchange.context.wait
+            if wait is not None:
+                yield wait
 
     def to_json(self, now: float) -> list[dict[str, Any]]:
         """The oldest ones of known users, first come first; `now` is seconds of the monotonic clock.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from msgspec import structs
 
 from ollama_router_core.errors import UpstreamDisconnected, UpstreamProtocolError
@@ -11,9 +9,7 @@ from ollama_router_core.responses.server_documents import LONGEST_DOCUMENT
 from ollama_router_server.upstream.interface import Timeouts, Upstream, UpstreamRequest, UpstreamResponse
 from ollama_router_server.upstream.targets import Target
 
-__all__ = ["fetch", "fetch_whole", "words_of"]
-
-_LONGEST_WORDS = 300
+__all__ = ["fetch", "fetch_whole"]
 
 
 async def fetch(
@@ -65,13 +61,3 @@ async def _send(upstream: Upstream, request: UpstreamRequest) -> UpstreamRespons
         if not error.reused:
             raise
     return await upstream.send(structs.replace(request, fresh=True))
-
-
-def words_of(status: int, body: bytes) -> str:
-    """What a server says about why it has refused."""
-    try:
-        found = json.loads(body)
-    except ValueError:
-        found = None
-    words = found.get("error") if isinstance(found, dict) else body.decode("utf-8", "replace")
-    return f"{status} {words}".strip()[:_LONGEST_WORDS]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ollama_router_core.config.settings import ModelSettings, Server
 from ollama_router_core.errors import ModelTooLarge
 from ollama_router_core.fleet.capacity import Capacity
-from ollama_router_core.fleet.memory import automatic_contexts, estimate_memory, free_of_each, gpus_for, share_on_cpu
+from ollama_router_core.fleet.memory import automatic_contexts, estimate_memory, gpus_for, place_models, share_on_cpu
 from ollama_router_core.fleet.observations import observe_ps
 from ollama_router_core.fleet.snapshot import LoadedModel, ModelWeight, ServerFacts
 from ollama_router_core.fleet.speeds import Sample, SpeedBook
@@ -37,12 +39,35 @@ def partly(size: int, size_vram: int) -> LoadedModel:
     return LoadedModel(name=ON_DISK[0].name, size=size, size_vram=size_vram, context_length=4096)
 
 
+def whole(sizes: list[int]) -> list[LoadedModel]:
+    """Models of so many GiB, wholly in video memory."""
+    return [loaded(f"m{place}", size * GIB) for place, size in enumerate(sizes)]
+
+
+def free(sizes: list[int]) -> tuple[int, ...]:
+    """What they leave of two GPUs."""
+    return place_models([GPU, GPU], whole(sizes)).free
+
+
 def test_a_model_is_on_the_gpu_with_most_free_memory_where_it_fits() -> None:
     """Two that fit one each leave something of both; a third is split over what is left."""
-    assert free_of_each([GPU, GPU], [18 * GIB]) == (6 * GIB, GPU)
-    assert free_of_each([GPU, GPU], [18 * GIB, 16 * GIB]) == (6 * GIB, 8 * GIB)
-    assert free_of_each([GPU, GPU], [18 * GIB, 16 * GIB, 7 * GIB]) == (3 * GIB, 4 * GIB)
-    assert free_of_each([], [GIB]) == ()
+    assert free([18]) == (6 * GIB, GPU)
+    assert free([18, 16]) == (6 * GIB, 8 * GIB)
+    assert free([18, 16, 7]) == (3 * GIB, 4 * GIB)
+    assert place_models([], whole([1])).free == ()
+
+
+def test_which_gpu_a_model_is_on_is_assumed_unless_its_size_tells() -> None:
+    """One that no GPU could hold is on both; so it is assumed of one with a part on the CPU, whatever its size."""
+    small, large = loaded("small", 8 * GIB), loaded("large", 30 * GIB)
+    part, away = partly(20 * GIB, 10 * GIB), replace(loaded("away", 3 * GIB), size_vram=0)
+    placed = place_models([GPU, GPU], (small, large, away)).models
+    assert [(one.name, one.gpu, one.told) for one in placed] == [(large.name, None, True), (small.name, None, False)]
+    placed = place_models([GPU, GPU], (small, part)).models
+    assert [(one.name, one.gpu, one.told) for one in placed] == [(part.name, None, False), (small.name, 0, False)]
+    assert place_models([GPU, GPU], (part,)).free == (19 * GIB, 19 * GIB)
+    (alone,) = place_models([GPU], (part,)).models
+    assert (alone.gpu, alone.told) == (0, True)
 
 
 def test_what_no_single_gpu_holds_is_split_over_all() -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.config.settings import ModelSettings
 from ollama_router_core.fleet.memory import (
     estimate_memory,
-    free_of_each,
     gpus_for,
     kv_cache_size,
     parse_size_from_name,
+    place_models,
     predicted_vram,
 )
-from ollama_router_core.fleet.snapshot import ModelFacts
+from ollama_router_core.fleet.snapshot import LoadedModel, ModelFacts
 from support.fleets import GIB, installed, make_facts, make_fleet
 from support.routing_strategies import fleets, requests
 
@@ -78,22 +79,47 @@ def test_the_size_in_a_name_is_read(billions, rest):
 
 
 gpus = st.lists(st.integers(GIB, 200 * GIB), min_size=1, max_size=8)
-sizes = st.lists(st.integers(1, 100 * GIB), max_size=6)
+rows = st.tuples(st.integers(0, 100 * GIB), st.integers(0, 20 * GIB))
+models = st.lists(rows, max_size=6).map(
+    lambda rows: [
+        LoadedModel(name=canonical_name(f"m{place}"), size=vram + rest, size_vram=vram)
+        for place, (vram, rest) in enumerate(rows)
+    ]
+)
 
 
-@given(gpus, sizes)
+@given(gpus, models)
 def test_models_take_what_they_take_from_the_gpus(pools, held):
     """No GPU has less than nothing or more than it has; all together have what the models leave."""
-    free = free_of_each(pools, held)
+    free = place_models(pools, held).free
     assert all(0 <= left <= whole for left, whole in zip(free, pools, strict=True))
-    left = max(0, sum(pools) - sum(held))
+    left = max(0, sum(pools) - sum(one.size_vram for one in held))
     assert abs(sum(free) - left) <= len(pools) * (len(held) + 1) + left * 1e-9
 
 
-@given(gpus, sizes, st.integers(1, 200 * GIB))
+@given(gpus, models, st.integers(1, 200 * GIB))
 def test_a_model_is_on_one_gpu_or_on_all(pools, held, size):
     """On one only where that holds it."""
-    free = free_of_each(pools, held)
+    free = place_models(pools, held).free
     spread = gpus_for(size, free)
     assert spread in {1, len(pools)}
     assert spread == len(pools) or size <= max(free)
+
+
+@given(gpus, models, st.randoms())
+def test_what_lies_where_is_the_same_in_any_order(pools, held, random):
+    """Servers list what they hold in another order each time."""
+    other = random.sample(held, len(held))
+    assert place_models(pools, other) == place_models(pools, held)
+
+
+@given(gpus, models)
+def test_no_model_is_assumed_where_its_size_says_that_it_cannot_be(pools, held):
+    """What no GPU holds, and what has a part on the CPU, is on all; what takes nothing of them is on none."""
+    placed = {one.name: one for one in place_models(pools, held).models}
+    assert placed.keys() == {one.name for one in held if one.size_vram}
+    assert all(one.gpu is None or len(pools) == 1 or one.size <= pools[one.gpu] for one in placed.values())
+    for one in held if len(pools) > 1 else ():
+        if one.size_vram:
+            assert placed[one.name].told == (one.size_vram > max(pools))
+            assert placed[one.name].gpu is None or one.size <= 1.1 * one.size_vram

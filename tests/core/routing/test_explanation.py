@@ -12,7 +12,7 @@ from ollama_router_core.config import load_config
 from ollama_router_core.errors import RequestError
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ServerFacts
 from ollama_router_core.routing.explanation import Question, explain
-from support.fleets import GIB, LLAMA_8B, installed, loaded, make_facts, make_fleet
+from support.fleets import GIB, LLAMA_8B, installed, loaded, make_config, make_facts, make_fleet
 
 MODEL = canonical_name("llama3.1:8b")
 CONFIG = load_config(
@@ -113,6 +113,18 @@ def test_a_held_conversation_is_a_term_of_the_expected_time():
     assert "affinity" in answer["reason"]
 
 
+def test_where_models_are_assumed_to_lie_is_said():
+    """For a server with several GPUs: what is free of each, and whether a model's place is told or assumed."""
+    known, held = installed("llama3.1:8b", 4_900_000_000, facts=LLAMA_8B), loaded("mistral:7b", 5 * GIB)
+    config = make_config({"two": {"gpus": [8.0, 8.0]}})
+    fleet = make_fleet(make_facts("two", (known,), (held,)))
+    (row,) = explain(Question(model="llama3.1:8b"), fleet, config, now=0.0)["candidates"]
+    assert row["forecast"]["gpus"] == {
+        "free_bytes": [3 * GIB, 8 * GIB],
+        "models": [{"name": "mistral:7b", "bytes": 5 * GIB, "gpu": 0, "assumed": True}],
+    }
+
+
 def test_prediction_and_measurement_stand_side_by_side():
     """What Ollama's rule foretells, what is computed, what /api/ps said, and by how much that differs."""
     known = installed("llama3.1:8b", 4_900_000_000, facts=LLAMA_8B)
@@ -126,6 +138,7 @@ def test_prediction_and_measurement_stand_side_by_side():
         "computed_bytes": shown["old"]["computed_bytes"],
         "measured_bytes": 6_400_000_000,
         "correction": round(6_400_000_000 / shown["old"]["computed_bytes"], 3),
+        "gpus": None,
     }
     assert (shown["old"]["measured_bytes"], shown["old"]["correction"]) == (None, None)
     memory = next(row["memory"] for row in rows if row["server"] == "big")

@@ -21,7 +21,7 @@ def print_explanation(answer: Mapping[str, Any]) -> None:
     """
     print_result(clean(_headline(answer)))
     print_table(("", "", "", ""), [_row(one) for one in answer["candidates"]])
-    for line in _forecasts(answer["candidates"]):
+    for line in (*_forecasts(answer["candidates"]), *_placements(answer["candidates"])):
         print_result(clean(line))
     print_result(clean(_outlook(answer)))
     for change in answer["would_change"] if answer["error"] else ():
@@ -47,6 +47,22 @@ def _forecasts(candidates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         sizes = [f"{name} {forecast[key] / _GIB:.2f}" for name, key in _SIZES if forecast[key] is not None]
         where = f"{one['server']}, {_context(forecast['context'])}"
         yield f"{where}: {', '.join(sizes)} GiB, {forecast['correction']:.2f} of what was computed"
+
+
+def _placements(candidates: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What is free of each GPU, and on which the models lie: told by their sizes, or assumed."""
+    for one in candidates:
+        gpus = (one.get("forecast") or {}).get("gpus")
+        if gpus is None or not gpus["models"]:
+            continue
+        free = ", ".join(f"{size / _GIB:.1f}" for size in gpus["free_bytes"])
+        placed = ", ".join(_placed(model) for model in gpus["models"])
+        yield f"{one['server']}, free of each GPU: {free} GiB, with {placed}"
+
+
+def _placed(model: Mapping[str, Any]) -> str:
+    where = "all" if model["gpu"] is None else f"GPU {model['gpu']}"
+    return f"{model['name']} on {where}{' (assumed)' * model['assumed']}"
 
 
 def _headline(answer: Mapping[str, Any]) -> str:

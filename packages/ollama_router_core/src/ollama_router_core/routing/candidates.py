@@ -18,11 +18,11 @@ from ollama_router_core.fleet.memory import (
     GIB,
     MemoryEstimate,
     estimate_memory,
-    free_of_each,
     gpu_sizes,
     gpus_for,
     known_model,
     memory_limit,
+    place_models,
     share_on_cpu,
 )
 from ollama_router_core.fleet.runners import Load, explicit_context, misfit, runner_names, runner_of
@@ -147,16 +147,15 @@ def make_candidate(
     loaded = None if kind.model is None else runner_of(facts, kind.model)
     running = (*facts.loaded.values(), *facts.outdated)
     others = tuple([_sized(one, snapshot, facts, config, server) for one in running if one is not loaded])
-    beside = [one.held for one in others]
     estimate = estimate_memory(
-        kind.model, facts, snapshot, config.models, num_ctx=kind.num_ctx, host=server, beside=beside
+        kind.model, facts, snapshot, config.models, num_ctx=kind.num_ctx, host=server, beside=others
     )
-    size, held = estimate.size, sum(beside)
+    size, held = estimate.size, sum([one.held for one in others])
     room = facts.capacity.room(vram, models_told=server.max_loaded_models, gpus=len(server.gpus or (0.0,)))
     fits = room.fits(size, held, len(others))
     free = room.limit - held if room.is_known else None
     installed = None if kind.model is None else known_model(kind.model, facts, snapshot.servers.values())
-    warmth, reason = _warmth(kind, facts, server, loaded, fits=fits, free=free, gpus=_spread(size, server, beside))
+    warmth, reason = _warmth(kind, facts, server, loaded, fits=fits, free=free, gpus=_spread(size, server, others))
     on_cpu = share_on_cpu(facts, loaded) if loaded is not None else _foreseen_on_cpu(kind, facts, size, vram)
     return Candidate(
         name=name,
@@ -189,10 +188,10 @@ def reload_seconds(size: int) -> float:
     return 0.5 + size / 1.5e9
 
 
-def _spread(size: int, server: Server, beside: Sequence[int]) -> int:
+def _spread(size: int, server: Server, beside: Sequence[LoadedModel]) -> int:
     """How many GPUs a model would be split over, 1 where they are not known."""
     sizes = gpu_sizes(server)
-    return gpus_for(size, free_of_each(sizes, beside)) if len(sizes) > 1 else 1
+    return gpus_for(size, place_models(sizes, beside).free) if len(sizes) > 1 else 1
 
 
 def _foreseen_on_cpu(kind: RequestKind, facts: ServerFacts, size: int, vram: int | None) -> float:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.errors import RequestError, SelectionError
-from ollama_router_core.fleet.memory import MemoryEstimate, MemoryForecast
+from ollama_router_core.fleet.memory import MemoryEstimate, MemoryForecast, Placement
 from ollama_router_core.routing.candidates import Reason
 from ollama_router_core.routing.expected_time import ExpectedTime
 
@@ -151,6 +151,16 @@ def _forecast_json(forecast: MemoryForecast | None) -> dict[str, Any] | None:
         "computed_bytes": forecast.computed,
         "measured_bytes": forecast.measured,
         "correction": None if correction is None else round(correction, 3),
+        "gpus": None if forecast.placement is None else _placement_json(forecast.placement),
+    }
+
+
+def _placement_json(placement: Placement) -> dict[str, Any]:
+    return {
+        "free_bytes": list(placement.free),
+        "models": [
+            {"name": one.name, "bytes": one.size, "gpu": one.gpu, "assumed": not one.told} for one in placement.models
+        ],
     }
 
 

@@ -26,7 +26,7 @@ from ollama_router_core.fleet.memory.formulas import (
     predicted_vram,
 )
 from ollama_router_core.fleet.memory.names import parse_active_parameters, parse_size_from_name
-from ollama_router_core.fleet.memory.placement import free_of_each, gpus_for, share_on_cpu
+from ollama_router_core.fleet.memory.placement import Placed, Placement, gpus_for, place_models, share_on_cpu
 
 __all__ = [
     "GIB",
@@ -35,12 +35,13 @@ __all__ = [
     "MemoryForecast",
     "MemorySource",
     "MemoryTerm",
+    "Placed",
+    "Placement",
     "automatic_contexts",
     "compute_buffer_size",
     "effective_context",
     "estimate_memory",
     "forecast_memory",
-    "free_of_each",
     "gpu_sizes",
     "gpus_for",
     "known_model",
@@ -49,6 +50,7 @@ __all__ = [
     "memory_limit",
     "parse_active_parameters",
     "parse_size_from_name",
+    "place_models",
     "predicted_vram",
     "share_on_cpu",
 ]

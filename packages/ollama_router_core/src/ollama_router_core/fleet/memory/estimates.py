@@ -18,7 +18,7 @@ from ollama_router_core.fleet.memory.formulas import (
     kv_cache_size,
 )
 from ollama_router_core.fleet.memory.names import parse_size_from_name
-from ollama_router_core.fleet.memory.placement import free_of_each, gpus_for
+from ollama_router_core.fleet.memory.placement import gpus_for, place_models
 from ollama_router_core.fleet.runners import explicit_context, runner_of
 from ollama_router_core.fleet.slots import parallel_slots
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, LoadedModel, ModelFacts, ServerFacts
@@ -99,7 +99,7 @@ def estimate_memory(
     *,
     num_ctx: int | None = None,
     host: Server | None = None,
-    beside: Sequence[int] = (),
+    beside: Sequence[LoadedModel] = (),
 ) -> MemoryEstimate:
     """Estimate a model's memory on a server: override, then measured, computed, reported, named, matched, assumed.
 
@@ -156,7 +156,7 @@ def gpu_sizes(host: Server | None) -> tuple[int, ...]:
 
 
 def _largest(
-    installed: InstalledModel, contexts: Sequence[int], host: Server | None, beside: Sequence[int]
+    installed: InstalledModel, contexts: Sequence[int], host: Server | None, beside: Sequence[LoadedModel]
 ) -> MemoryEstimate:
     """Return the estimate for the first context that fits the server, for the last one when none does."""
     limit = None if host is None else memory_limit(host)
@@ -166,11 +166,11 @@ def _largest(
 
 
 def placed_memory(
-    installed: InstalledModel, num_ctx: int, host: Server | None, beside: Sequence[int] = ()
+    installed: InstalledModel, num_ctx: int, host: Server | None, beside: Sequence[LoadedModel] = ()
 ) -> MemoryEstimate:
     """Compute as `computed_memory` does, with buffers on every GPU that the model is split over."""
     found, sizes = computed_memory(installed, num_ctx, host), gpu_sizes(host)
-    count = gpus_for(found.size, free_of_each(sizes, beside)) if len(sizes) > 1 else 1
+    count = gpus_for(found.size, place_models(sizes, beside).free) if len(sizes) > 1 else 1
     return found if count == 1 else computed_memory(installed, num_ctx, host, gpus=count)
 
 

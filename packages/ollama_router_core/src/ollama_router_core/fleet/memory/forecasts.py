@@ -12,11 +12,13 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.config.settings import Server
 from ollama_router_core.fleet.memory.estimates import (
     automatic_contexts,
+    gpu_sizes,
     known_model,
     measured_memory,
     placed_memory,
 )
 from ollama_router_core.fleet.memory.formulas import effective_context, predicted_vram
+from ollama_router_core.fleet.memory.placement import Placement, place_models
 from ollama_router_core.fleet.runners import explicit_context, runner_of
 from ollama_router_core.fleet.slots import slots_for
 from ollama_router_core.fleet.snapshot import FleetSnapshot, InstalledModel, ServerFacts
@@ -29,13 +31,14 @@ class MemoryForecast(Struct, frozen=True, kw_only=True):
 
     `predicted` is what Ollama compares with the free memory before a load, without what larger batches add; `computed`
     are weights, KV cache and buffers; `measured` is what `/api/ps` said, now or when it was loaded last. None is not
-    known.
+    known. `placement` is where the models that are loaded there lie, None for a server without several GPUs.
     """
 
     context: int
     predicted: int | None
     computed: int
     measured: int | None
+    placement: Placement | None = None
 
     @property
     def correction(self) -> float | None:
@@ -52,11 +55,13 @@ def forecast_memory(
         return None
     context = _context(installed, server, num_ctx, host)
     slots = slots_for(installed, host, fleet.parallel.get(server.name))
+    gpus = gpu_sizes(host)
     return MemoryForecast(
         context=context,
         predicted=_predicted(installed, context, slots),
         computed=placed_memory(installed, context, host).size,
         measured=measured_memory(server, model, context),
+        placement=place_models(gpus, (*server.loaded.values(), *server.outdated)) if len(gpus) > 1 else None,
     )
 
 

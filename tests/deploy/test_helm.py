@@ -158,12 +158,12 @@ def test_a_release_s_pods_are_found_by_all_that_look_for_them() -> None:
     assert not selectors[0].items() <= migrating
 
 
-def test_a_router_that_finds_servers_may_list_them_and_nothing_else() -> None:
+def test_a_router_that_finds_servers_may_list_and_watch_them_and_nothing_else() -> None:
     """In the namespace where they are; without discovery it has no token at all."""
     config = {"discovery": {"kubernetes": {"selector": "app=ollama", "namespace": "models"}}}
     objects = render({"config": config})
     (rule,) = objects["Role"]["rules"]
-    assert rule == {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]}
+    assert rule == {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]}
     assert {objects[kind]["metadata"]["namespace"] for kind in ("Role", "RoleBinding")} == {"models"}
     (account,) = objects["RoleBinding"]["subjects"]
     assert account == {

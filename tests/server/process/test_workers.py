@@ -6,13 +6,12 @@ import os
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
-from ollama_router_core.testing import Delay, SimulatorThread
+from ollama_router_core.testing import Drip, SimulatorThread
 from support.orouter import Orouter
 from support.waiting import wait_until
 from support.workers import ServedRouter, served
@@ -131,26 +130,26 @@ def test_a_drain_reaches_every_worker(tmp_path):
 def test_requests_in_flight_are_seen_by_all_and_a_full_server_is_full_for_all(tmp_path):
     """`max_concurrent` holds for the workers together: what one worker sent counts for the others' decisions."""
     with SimulatorThread(models=["llama3.1:8b"]) as simulator:
-        simulator.simulator.faults.add([Delay(seconds=0.4)], path="/api/chat")
+        seen_by_all = threading.Event()
+        held = Drip(size=1, seconds=lambda: 0.0 if seen_by_all.is_set() else 0.5)
+        simulator.simulator.faults.add([held], path="/api/chat")
         entry = {"host": "127.0.0.1", "port": simulator.port, "max_concurrent": 2}
-        with served(tmp_path, {"a": entry}, "--workers", "2", queue={"max_wait": 25}) as router:
-            seen: set[int] = set()
-            done = threading.Event()
+        with (
+            served(tmp_path, {"a": entry}, "--workers", "2", queue={"max_wait": 120}) as router,
+            router.each_worker(router.admin_token) as clients,
+            ThreadPoolExecutor(12) as pool,
+        ):
+            asked = [pool.submit(chat_once, router) for _ in range(12)]
 
-            def watch() -> None:
-                with router.each_worker(router.admin_token) as clients:
-                    while not done.is_set():
-                        for client in clients.values():
-                            with suppress(httpx.HTTPError):
-                                seen.add(client.get("/router/status").json()["servers"]["a"]["in_flight"])
+            def in_flight(client: httpx.Client) -> int:
+                return client.get("/router/status").json()["servers"]["a"]["in_flight"]
 
-            with ThreadPoolExecutor(13) as pool:
-                watching = pool.submit(watch)
-                statuses = list(pool.map(lambda _: chat_once(router), range(12)))
-                done.set()
-                watching.result()
-            assert statuses == [200] * 12
-            assert 2 in seen
+            try:
+                for client in clients.values():
+                    wait_until(lambda client=client: in_flight(client) >= 2, "each worker sees both", seconds=60)
+            finally:
+                seen_by_all.set()
+            assert [one.result(timeout=100) for one in asked] == [200] * 12
             # Two workers may take the last slot in the same moment: one more than the limit is the most there can be.
             assert simulator.simulator.max_in_flight <= 3
 

@@ -32,7 +32,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* The namespace whose EndpointSlices the router lists; nothing where it looks for none. */}}
+{{/* The namespace whose EndpointSlices the router watches; nothing where it looks for none. */}}
 {{- define "router.discovers" -}}
 {{- with dig "discovery" "kubernetes" dict (default dict .Values.config) -}}
 {{- if .selector -}}{{- default $.Release.Namespace .namespace -}}{{- end -}}

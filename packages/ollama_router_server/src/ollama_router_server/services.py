@@ -22,6 +22,7 @@ from ollama_router_server.coordination.alone import alone
 from ollama_router_server.coordination.between_routers import between_routers, unshared
 from ollama_router_server.coordination.worker_sync import WorkerSync
 from ollama_router_server.fleet.discovery.service import Discovery
+from ollama_router_server.fleet.health_checker import START_SECONDS
 from ollama_router_server.fleet.incidents import Incidents
 from ollama_router_server.fleet.lasting_drains import LastingDrains
 from ollama_router_server.fleet.loading import ModelLoader
@@ -71,7 +72,8 @@ class Services:
     """What one process holds. `draining` is True from the moment it was asked to stop.
 
     `coordination` is what it shares with the other workers of the router; without, it is the only one. The first
-    worker alone does what is to be done once: cleaning the log, loading models.
+    worker alone does what is to be done once: cleaning the log, loading models. `start` waits for `patience` seconds at
+    the longest until servers have answered.
 
     Raises:
         ConfigError: a setting leads a model out of the house that has to stay (`local_only`).
@@ -84,6 +86,7 @@ class Services:
         *,
         clock: Clock | None = None,
         coordination: Coordination | None = None,
+        patience: float = START_SECONDS,
     ) -> None:
         if found := leaks(config):
             raise ConfigError("; ".join(found))
@@ -102,6 +105,7 @@ class Services:
         """Why the config as it is now cannot be used; None while it can, and is."""
         self.environment = environment
         self._taken_up: list[Callable[[], None]] = []
+        self._patience = patience
         self.draining = self.started = False
         self._cancel: Callable[..., bool] = lambda _request_id, *, by: False  # noqa: ARG005 - until there is a relay
         self._warnings = missing_keys(config, environment)
@@ -201,9 +205,10 @@ class Services:
             self.warm_up.start()
         await self.drains.start()
         self.fleet.on_notice(self.incidents.notice)
-        await self.fleet.start()
-        await self.discovery.start()
+        await self.fleet.start(self._patience)
+        await self.discovery.start(self._patience)
         await self._take_up_found()
+        await self.fleet.asked()
         if self.first:
             self.operations.start()
         self.reachability.start()

@@ -2,133 +2,210 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import ssl
 import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from structlog.testing import capture_logs
 
-from ollama_router_core.config import FoundServer
-from ollama_router_core.config.discovery_settings import Discovery
+from ollama_router_core.config import load_config
+from ollama_router_core.config.discovery_settings import Discovery as Settings
 from ollama_router_core.errors import RouterError
 from ollama_router_server.fleet.discovery.finder import LookFailed
 from ollama_router_server.fleet.discovery.kubernetes import KubernetesFinder
+from ollama_router_server.fleet.discovery.service import Discovery
+from ollama_router_server.system import SystemClock
 from ollama_router_server.upstream.engine import HttptoolsUpstream
-from support.certificates import certificate_for_loopback
+from support.eventually import eventually
+from support.kubernetes_api import SELECTOR, KubernetesApi, endpoint, kubernetes_api
 
 pytestmark = pytest.mark.anyio
 
-SELECTOR = "kubernetes.io/service-name=ollama"
-PORTS = [{"name": "metrics", "port": 9090}, {"name": "http", "port": 11434}]
-
-
-def endpoint(address: str, pod: str | None = None, *, ready: bool | None = True) -> dict[str, Any]:
-    """One pod of a slice."""
-    target = {} if pod is None else {"targetRef": {"kind": "Pod", "name": pod}}
-    return {"addresses": [address], "conditions": {"ready": ready}, **target}
-
-
-PAGES = {
-    "": {
-        "metadata": {"continue": "more"},
-        "items": [{"ports": PORTS, "endpoints": [endpoint("10.1.0.1", "ollama-0"), endpoint("10.1.0.2", ready=False)]}],
-    },
-    "more": {
-        "metadata": {},
-        "items": [
-            {"ports": PORTS, "endpoints": [endpoint("10.1.0.3", ready=None)]},
-            {"ports": None, "endpoints": None},
-        ],
-    },
-}
-
-
-class ApiServer(BaseHTTPRequestHandler):
-    """Answers for one namespace and one token."""
-
-    def do_GET(self) -> None:
-        """Answer a page, or 403."""
-        url = urlsplit(self.path)
-        query = {name: values[0] for name, values in parse_qs(url.query).items()}
-        known = url.path == "/apis/discovery.k8s.io/v1/namespaces/ai/endpointslices"
-        if self.headers["authorization"] != "Bearer of-the-pod" or not known or query["labelSelector"] != SELECTOR:
-            self._answer(403, {"kind": "Status"})
-        else:
-            self._answer(200, PAGES[query.get("continue", "")])
-
-    def _answer(self, status: int, value: object) -> None:
-        body = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class's name
-        """Print nothing."""
-
 
 @pytest.fixture
-def pod(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
-    """A service account's folder and the environment of a pod."""
-    certificate = certificate_for_loopback(tmp_path)
-    account = tmp_path / "serviceaccount"
-    account.mkdir()
-    (account / "ca.crt").write_bytes(certificate.with_suffix(".crt").read_bytes())
-    (account / "namespace").write_text("ai")
-    (account / "token").write_text("of-the-pod\n")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), ApiServer)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    host, port = server.server_address[:2]
-    yield account, {"KUBERNETES_SERVICE_HOST": str(host), "KUBERNETES_SERVICE_PORT": str(port)}
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def api(tmp_path: Path) -> Iterator[KubernetesApi]:
+    """An API server with a slice of one pod."""
+    with kubernetes_api(tmp_path) as running:
+        running.put("ollama-x", endpoint("10.1.0.1", "ollama-0"))
+        yield running
 
 
-async def look(account: Path, environment: dict[str, str], **settings: Any) -> tuple[FoundServer, ...]:
-    """What is found."""
+@asynccontextmanager
+async def finder(api: KubernetesApi, *, interval: float = 10.0, **settings: Any) -> AsyncIterator[KubernetesFinder]:
+    """What looks at it."""
     upstream = HttptoolsUpstream()
-    discovery = Discovery.model_validate({"kubernetes": {"selector": SELECTOR, **settings}})
+    wanted = Settings.model_validate({"interval": interval, "kubernetes": {"selector": SELECTOR, **settings}})
+    made = KubernetesFinder(wanted, upstream, api.environment, str(api.account))
     try:
-        return await KubernetesFinder(discovery, upstream, environment, str(account)).look()
+        yield made
     finally:
+        made.close()
         await upstream.aclose()
 
 
-async def test_ready_endpoints_of_every_page_are_servers(pod: tuple[Path, dict[str, str]]) -> None:
+async def names(looking: KubernetesFinder) -> set[str]:
+    """Who is found now."""
+    return {one.name for one in await looking.look()}
+
+
+async def until(looking: KubernetesFinder, wanted: set[str]) -> None:
+    """Look whenever it is time to, until these are found."""
+    async with asyncio.timeout(60):
+        while await names(looking) != wanted:
+            await looking.wait()
+
+
+async def test_ready_endpoints_of_every_page_are_servers(api: KubernetesApi) -> None:
     """By the pod's name where there is one, at the port that the settings name."""
-    found = await look(*pod, port="http")
-    assert [(one.name, one.settings.host, one.settings.port) for one in found] == [
-        ("ollama-0", "10.1.0.1", 11434),
-        ("10.1.0.3", "10.1.0.3", 11434),
+    api.put("ollama-x", endpoint("10.1.0.1", "ollama-0"), endpoint("10.1.0.2", ready=False))
+    api.put("ollama-y", endpoint("10.1.0.3", ready=None))
+    api.put("ollama-z", ports=None)
+    async with finder(api, port="http") as looking:
+        assert [(one.name, one.settings.host, one.settings.port) for one in await looking.look()] == [
+            ("ollama-0", "10.1.0.1", 11434),
+            ("10.1.0.3", "10.1.0.3", 11434),
+        ]
+    async with finder(api) as looking:
+        assert {one.settings.port for one in await looking.look()} == {9090}
+
+
+async def test_what_changes_is_told_and_not_asked_for(api: KubernetesApi) -> None:
+    """Pods that come, become unready and go are known without another list, long before the interval is over."""
+    async with finder(api, interval=600.0) as looking:
+        assert await names(looking) == {"ollama-0"}
+        lists = len(api.asked_for("list"))
+        api.put("ollama-y", endpoint("10.1.0.2", "ollama-1"))
+        await until(looking, {"ollama-0", "ollama-1"})
+        api.put("ollama-x", endpoint("10.1.0.1", "ollama-0", ready=False))
+        await until(looking, {"ollama-1"})
+        api.bookmark()
+        api.delete("ollama-y")
+        await until(looking, set())
+        assert len(api.asked_for("list")) == lists
+        assert len(api.asked_for("watch")) == 1
+
+
+async def test_a_watch_that_ends_is_taken_up_where_it_was(api: KubernetesApi) -> None:
+    """With the version of its last event and the token of then: nothing is missed, nothing is listed again."""
+    async with finder(api) as looking:
+        await looking.look()
+        lists = len(api.asked_for("list"))
+        api.put("ollama-y", endpoint("10.1.0.2", "ollama-1"))
+        await until(looking, {"ollama-0", "ollama-1"})
+        api.token = "renewed"
+        (api.account / "token").write_text("renewed\n")
+        api.end_watches()
+        api.put("ollama-z", endpoint("10.1.0.3", "ollama-2"))
+        await until(looking, {"ollama-0", "ollama-1", "ollama-2"})
+        first, second = api.asked_for("watch")
+        assert (first["token"], second["token"]) == ("Bearer of-the-pod", "Bearer renewed")
+        assert int(second["resourceVersion"]) == int(first["resourceVersion"]) + 1
+        assert len(api.asked_for("list")) == lists
+
+
+@pytest.mark.parametrize("told", ["in the watch", "at once"])
+async def test_slices_are_listed_again_once_their_history_is_gone(api: KubernetesApi, told: str) -> None:
+    """410 as an event or as a status: what was deleted meanwhile is not found any more."""
+    async with finder(api) as looking:
+        api.put("ollama-y", endpoint("10.1.0.2", "ollama-1"))
+        assert await names(looking) == {"ollama-0", "ollama-1"}
+        api.delete("ollama-y")
+        api.forget()
+        api.end_watches()
+        if told == "at once":
+            api.statuses["watch"] = 410
+            await until(looking, {"ollama-0"})
+            del api.statuses["watch"]
+            api.put("ollama-y", endpoint("10.1.0.2", "ollama-1"))
+            await until(looking, {"ollama-0", "ollama-1"})
+        else:
+            await until(looking, {"ollama-0"})
+
+
+async def test_an_api_server_that_is_away_is_asked_less_and_less(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pauses double up to the interval, and are short again after a watch that worked."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async with finder(api, interval=2.0) as looking:
+        monkeypatch.setattr("ollama_router_server.fleet.discovery.kubernetes.asyncio.sleep", sleep)
+        api.statuses = {"list": 503}
+        for _ in range(12):
+            with pytest.raises(LookFailed, match="answers 503"):
+                await looking.look()
+            await looking.wait()
+        assert pauses == [0.4, 0.8, 1.6, *[2.0] * 9]
+
+
+async def test_an_account_that_may_not_watch_lists_as_before(api: KubernetesApi) -> None:
+    """Every interval; the log says once what is missing."""
+    api.statuses["watch"] = 403
+    with capture_logs() as logged:
+        async with finder(api, interval=0.05) as looking:
+            assert await names(looking) == {"ollama-0"}
+            api.put("ollama-x", endpoint("10.1.0.4", "ollama-4"))
+            await until(looking, {"ollama-4"})
+    assert [(one["event"], one["detail"]) for one in logged] == [
+        (
+            "discovery_not_watched",
+            "its service account needs watch of endpointslices.discovery.k8s.io in namespace ai",
+        )
     ]
-    assert {one.settings.port for one in await look(*pod)} == {9090}
 
 
-async def test_a_refusal_says_what_the_account_needs(pod: tuple[Path, dict[str, str]]) -> None:
+async def test_a_refusal_says_what_the_account_needs(api: KubernetesApi) -> None:
     """The token is not shown."""
-    account, environment = pod
-    (account / "token").write_text("of-another")
-    with pytest.raises(LookFailed, match="needs list of endpointslices") as refused:
-        await look(account, environment)
+    (api.account / "token").write_text("of-another")
+    async with finder(api) as looking:
+        with pytest.raises(LookFailed, match="needs list of endpointslices") as refused:
+            await looking.look()
     assert "of-another" not in str(refused.value)
 
 
-async def test_outside_of_a_cluster_it_fails_in_words(pod: tuple[Path, dict[str, str]]) -> None:
+async def test_outside_of_a_cluster_it_fails_in_words(api: KubernetesApi) -> None:
     """Neither variables nor the account are there; or the API server does not answer."""
-    account, environment = pod
-    with pytest.raises(LookFailed, match="no pod of Kubernetes"):
-        await look(account, {})
-    with pytest.raises(LookFailed, match="No such file"):
-        await look(account / "nowhere", environment)
-    with pytest.raises(RouterError, match="Kubernetes API server"):
-        await look(account, {**environment, "KUBERNETES_SERVICE_PORT": "1"})
+    account, environment = api.account, api.environment
+    for wrong, words in (({}, "no pod of Kubernetes"), ({**environment, "KUBERNETES_SERVICE_PORT": "1"}, "API server")):
+        api.environment = wrong
+        async with finder(api) as looking:
+            with pytest.raises(RouterError, match=words):
+                await looking.look()
+    api.environment, api.account = environment, account / "nowhere"
+    async with finder(api) as looking:
+        with pytest.raises(LookFailed, match="No such file"):
+            await looking.look()
+
+
+async def test_discovery_tells_of_a_change_and_ends_the_watch(
+    api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without waiting for the interval; no connection is left behind."""
+    in_pod = partial(KubernetesFinder, account=str(api.account))
+    monkeypatch.setattr("ollama_router_server.fleet.discovery.service.KubernetesFinder", in_pod)
+    changes = asyncio.Semaphore(0)
+
+    async def changed() -> None:
+        changes.release()
+
+    wanted = {"interval": 600, "kubernetes": {"selector": SELECTOR}}
+    config = load_config(json.dumps({"servers": {}, "discovery": wanted}))
+    upstream = HttptoolsUpstream()
+    looking = Discovery(config, upstream=upstream, environment=api.environment, clock=SystemClock(), changed=changed)
+    await looking.start(60.0)
+    assert [one.name for one in looking.found] == ["ollama-0"]
+    api.put("ollama-y", endpoint("10.1.0.2", "ollama-1"))
+    await eventually(lambda: [one.name for one in looking.found] == ["ollama-0", "ollama-1"])
+    await looking.aclose()
+    await upstream.aclose()
+    api.end_watches()
+    await eventually(lambda: not any("process_request" in one.name for one in threading.enumerate()))

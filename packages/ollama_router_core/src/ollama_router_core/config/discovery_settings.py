@@ -57,7 +57,10 @@ class Discovery(Section):
         description="ask lists and probes a found server, and sends it nothing until `orouter servers undrain NAME`;"
         " auto uses it at once: whoever can write the records, the file or the network is sent prompts.",
     )
-    interval: Seconds = Field(default=10.0, description="Seconds between two looks at DNS and Kubernetes.")
+    interval: Seconds = Field(
+        default=10.0,
+        description="Seconds between two looks at DNS. Kubernetes is watched, and asked again so much later at most.",
+    )
     keep: Seconds = Field(
         default=60.0,
         description="Seconds for which a server is kept that is no longer found; none goes while looking fails.",

@@ -221,7 +221,8 @@ class Exchange:
             return
         for start in range(0, len(data), self.fault.size):
             await self._channel.write(data[start : start + self.fault.size])
-            await asyncio.sleep(self.fault.seconds)
+            pause = self.fault.seconds
+            await asyncio.sleep(pause() if callable(pause) else pause)
 
 
 def _reason(status: int) -> bytes:

@@ -6,7 +6,7 @@ Refused connections are no fault of a request: `OllamaSimulator.pause` closes th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -77,9 +77,9 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drip:
-    """The right answer, `size` bytes at a time with `seconds` of real time between."""
+    """The right answer, `size` bytes at a time with `seconds` of real time between, or what a function says."""
 
-    seconds: float = 0.01
+    seconds: float | Callable[[], float] = 0.01
     size: int = 1
 
 

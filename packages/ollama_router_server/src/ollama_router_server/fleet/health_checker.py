@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -27,12 +27,14 @@ from ollama_router_server.upstream.fetching import fetch
 from ollama_router_server.upstream.interface import Timeouts, Upstream
 from ollama_router_server.upstream.targets import Target
 
-__all__ = ["Book", "HealthChecker"]
+__all__ = ["START_SECONDS", "Book", "HealthChecker"]
+
+START_SECONDS: Final = 3.0
+"""How long the router's start waits for its servers, unless it is told otherwise."""
 
 _log = structlog.get_logger("fleet")
 
 _OK = 200
-_START_SECONDS = 3.0
 _MOST_WARNINGS = 1000
 _LEAST_PATIENCE = 0.5
 """Seconds at least that each process waits for those whose turn is before its own."""
@@ -87,14 +89,14 @@ class HealthChecker:
         self._probe_seconds = max(config.probe_timeout, config.server_busy_threshold_ms / 1000)
         self._probe_timeouts = _timeouts(config, self._probe_seconds)
 
-    async def start(self) -> None:
-        """Begin to ask. Returns when every server has answered or failed once, at the latest after 3 seconds."""
+    async def start(self, patience: float = START_SECONDS) -> None:
+        """Begin to ask. Returns when every server has answered or failed once, after `patience` seconds at most."""
         asked = {name: asyncio.Event() for name in self._names}
         for name, first in asked.items():
             self._wake[name] = asyncio.Event()
             self._tasks.append(asyncio.create_task(self._watch(name, first), name=f"fleet-{name}"))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_START_SECONDS):
+            async with asyncio.timeout(patience):
                 for first in asked.values():
                     await first.wait()
 

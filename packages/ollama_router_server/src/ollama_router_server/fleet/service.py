@@ -31,7 +31,7 @@ from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.fleet.speeds import Sample
 from ollama_router_core.fleet.state import FleetState
-from ollama_router_server.fleet.health_checker import HealthChecker
+from ollama_router_server.fleet.health_checker import START_SECONDS, HealthChecker
 from ollama_router_server.fleet.load_prober import LoadProber
 from ollama_router_server.fleet.sharing import FleetSharing
 from ollama_router_server.system import Clock
@@ -72,6 +72,7 @@ class FleetService(ClockedFleet):
         self._load_prober = LoadProber(targets, upstream, self._load_probe_ended)
         self._polls = self._new_polls()
         self._starting: asyncio.Task[None] | None = None
+        self._patience = START_SECONDS
 
     def _new_polls(self) -> HealthChecker:
         return HealthChecker(
@@ -83,9 +84,15 @@ class FleetService(ClockedFleet):
             book=self,
         )
 
-    async def start(self) -> None:
-        """Begin to poll. Returns when every server has answered or failed once, after 3 seconds at the latest."""
-        await self._polls.start()
+    async def start(self, patience: float = START_SECONDS) -> None:
+        """Begin to poll. Returns when every server has answered or failed once, after `patience` seconds at most."""
+        self._patience = patience
+        await self._polls.start(patience)
+
+    async def asked(self) -> None:
+        """Wait, as `start` does, for the servers that came with the last change of the config."""
+        while self._starting is not None and not self._starting.done():
+            await asyncio.wait([self._starting])  # another change replaces it
 
     async def aclose(self) -> None:
         """Stop polling."""
@@ -107,7 +114,9 @@ class FleetService(ClockedFleet):
         self.forget_replies(self.servers.keys() - set(moved))
         closing, self._polls = self._polls, self._new_polls()
         await closing.aclose()
-        self._starting = asyncio.create_task(self._polls.start())
+        if self._starting is not None:
+            self._starting.cancel()
+        self._starting = asyncio.create_task(self._polls.start(self._patience))
         self._changed()
 
     def on_change(self, listener: Callable[[], None]) -> None:

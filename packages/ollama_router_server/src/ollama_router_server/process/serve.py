@@ -21,7 +21,13 @@ from ollama_router_server.process.listening import console_url, listen, print_li
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.process.reload import ConfigSource
 from ollama_router_server.process.server import serve
-from ollama_router_server.process.succession import Successor, inherited_socket, start_successor, tell_predecessor
+from ollama_router_server.process.succession import (
+    Successor,
+    inherited_socket,
+    start_patience,
+    start_successor,
+    tell_predecessor,
+)
 from ollama_router_server.process.workers import Supervisor, Worker
 from ollama_router_server.services import Services, database_url_of
 from ollama_router_server.storage.token_key import token_key_path
@@ -73,7 +79,7 @@ def run(
 async def _serve_alone(
     config: Config, environment: Mapping[str, str], sock: socket.socket, source: ConfigSource | None
 ) -> None:
-    services = Services(config, environment)
+    services = Services(config, environment, patience=start_patience(environment))
     try:
         await _prepare(services, environment, sock)
     except RouterError:
@@ -189,7 +195,8 @@ def _run_worker(
         worker.ready()
 
     with _logging(config, worker.index):
-        services = Services(config, environment, coordination=worker.coordination)
+        patience = start_patience(environment)
+        services = Services(config, environment, coordination=worker.coordination, patience=patience)
         _run_loop(serve(services, sock, accepting=accepting, source=source, lifeline=worker.lifeline))
 
 

@@ -17,11 +17,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Successor", "inherited_socket", "start_successor", "tell_predecessor"]
+from ollama_router_server.fleet.health_checker import START_SECONDS
+
+__all__ = ["Successor", "inherited_socket", "start_patience", "start_successor", "tell_predecessor"]
 
 _SOCKET: Final = "OROUTER_LISTEN_FD"
 _READY: Final = "OROUTER_READY_FD"
 _FIRST_OF_MANAGER: Final = 3
+_PATIENCE: Final = 30.0
+"""Seconds that a successor gives its servers to answer: one that knows of none yet would refuse what its predecessor,
+which serves meanwhile, does not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +71,11 @@ def inherited_socket(environment: Mapping[str, str], pid: int) -> socket.socket 
     found = socket.socket(fileno=int(number))
     found.set_inheritable(False)
     return found
+
+
+def start_patience(environment: Mapping[str, str]) -> float:
+    """Seconds that the start waits for servers: more than usual for a successor, since somebody serves meanwhile."""
+    return _PATIENCE if _READY in environment else START_SECONDS
 
 
 def tell_predecessor(environment: Mapping[str, str]) -> None:

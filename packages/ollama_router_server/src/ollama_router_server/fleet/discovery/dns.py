@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ollama_router_core.config import FoundServer, found_server
 from ollama_router_core.config.discovery_settings import Discovery, DnsName
 from ollama_router_core.errors import ConfigError
-from ollama_router_server.fleet.discovery.finder import LookFailed
+from ollama_router_server.fleet.discovery.finder import LookFailed, Periodic
 
 if TYPE_CHECKING:
     from dns.asyncresolver import Resolver
@@ -19,7 +19,7 @@ __all__ = ["DnsFinder"]
 _PATIENCE = 3.0  # seconds for one question
 
 
-class DnsFinder:
+class DnsFinder(Periodic):
     """One name in DNS.
 
     Raises:

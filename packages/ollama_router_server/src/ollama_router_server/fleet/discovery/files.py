@@ -8,14 +8,14 @@ from pathlib import Path
 from ollama_router_core.config import FoundServer
 from ollama_router_core.config.found_servers import servers_of
 from ollama_router_core.errors import ConfigError
-from ollama_router_server.fleet.discovery.finder import LookFailed
+from ollama_router_server.fleet.discovery.finder import LookFailed, Periodic
 
 __all__ = ["FileFinder"]
 
 _INTERVAL = 0.5
 
 
-class FileFinder:
+class FileFinder(Periodic):
     """A file with servers by name, read again when it has changed."""
 
     interval = _INTERVAL

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 from ollama_router_core.config import FoundServer
 from ollama_router_core.errors import RouterError
 
-__all__ = ["Finder", "LookFailed"]
+__all__ = ["Finder", "LookFailed", "Periodic"]
 
 
 class LookFailed(RouterError):
@@ -17,10 +18,9 @@ class LookFailed(RouterError):
 
 
 class Finder(Protocol):
-    """One place to look at: `source` names it, `interval` is in seconds."""
+    """One place to look at; `source` names it."""
 
     source: str
-    interval: float
 
     async def look(self) -> tuple[FoundServer, ...]:
         """Find what is there now.
@@ -28,3 +28,22 @@ class Finder(Protocol):
         Raises:
             RouterError: nothing can be told; the text says why.
         """
+
+    async def wait(self) -> None:
+        """Return when it is time to look again."""
+
+    def close(self) -> None:
+        """Let go of what is held between two looks."""
+
+
+class Periodic:
+    """Of a finder that looks every `interval` seconds, and holds nothing in between."""
+
+    interval: float
+
+    async def wait(self) -> None:
+        """Return after the interval."""
+        await asyncio.sleep(self.interval)
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,28 +1,48 @@
-"""Servers behind a Service of Kubernetes: the ready endpoints of its EndpointSlices."""
+"""Servers behind a Service of Kubernetes: the ready endpoints of its EndpointSlices, listed once and then watched."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, urlencode
 
-import msgspec
+import structlog
 
-from ollama_router_core.config import FoundServer, found_server
+from ollama_router_core.config import FoundServer
 from ollama_router_core.config.discovery_settings import Discovery
+from ollama_router_core.errors import RouterError
+from ollama_router_server.fleet.discovery.endpoint_slices import EndpointSlices, EventLines, Page, Slice, read_document
 from ollama_router_server.fleet.discovery.finder import LookFailed
 from ollama_router_server.system import read_text
 from ollama_router_server.upstream.fetching import fetch_whole
-from ollama_router_server.upstream.interface import Headers, Origin, Timeouts, Upstream, UpstreamRequest
+from ollama_router_server.upstream.interface import (
+    Headers,
+    Origin,
+    Timeouts,
+    Upstream,
+    UpstreamRequest,
+    UpstreamResponse,
+)
 
 __all__ = ["KubernetesFinder"]
 
 ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where Kubernetes puts a pod's token, the authority of its API server, and the name of its namespace."""
 
+_log = structlog.get_logger("discovery")
+
 _PAGE = 200
+_WATCH_SECONDS: Final = 120
+"""After which the API server ends a watch. The next one is begun with the token of then: tokens are renewed."""
 _TIMEOUTS = Timeouts(connect=3.0, first_byte=10.0, idle=10.0)
+_WATCH_TIMEOUTS = Timeouts(connect=3.0, first_byte=10.0, idle=_WATCH_SECONDS + 30.0)
+_SETTLE: Final = 0.2
+_BATCHES: Final = 5
+"""A rollout is many events: those with less than `_SETTLE` seconds between are one change, for up to a second."""
+_FIRST_PAUSE: Final = 0.2
+_OK, _GONE, _REFUSED = 200, 410, frozenset({401, 403, 405})
 
 
 class KubernetesFinder:
@@ -41,47 +61,131 @@ class KubernetesFinder:
         self._wanted = settings.kubernetes
         self.source = f"kubernetes:{self._wanted.selector}"
         self.interval = settings.interval
-        self._settings = settings.servers
         self._upstream = upstream
         self._environment = environment
         self._account = Path(account)
+        self._slices = EndpointSlices(settings, self.source)
+        self._watch: UpstreamResponse | None = None
+        self._lines = EventLines()
+        self._may_watch = True
+        self._worked = False  # whether the present watch has told something, or was quiet for an interval
+        self._failures = 0
 
     async def look(self) -> tuple[FoundServer, ...]:
-        """Ask the API server for all slices, page by page.
+        """List the slices, page by page, unless they are watched; begin to watch them.
 
         Raises:
             LookFailed: this is no pod, or the API server refuses.
             UpstreamError: it cannot be reached.
         """
-        found: dict[str, FoundServer] = {}
-        more = ""
+        try:
+            if self._slices.version is None:
+                await self._list()
+            if self._watch is None and self._may_watch:
+                await self._begin_to_watch()
+        except RouterError:
+            self._failures += 1
+            raise
+        return self._slices.found()
+
+    async def wait(self) -> None:
+        """Return when something has changed, or the watch is over, or after an interval."""
+        if self._watch is not None:
+            if await self._heard(self.interval):
+                for _ in range(_BATCHES):
+                    if not await self._heard(_SETTLE):
+                        break
+        elif self._may_watch:
+            await asyncio.sleep(min(self.interval, _FIRST_PAUSE * 2 ** min(self._failures, 10)))
+        else:
+            await asyncio.sleep(self.interval)
+            self._slices.version = None
+
+    def close(self) -> None:
+        """End the watch."""
+        if self._watch is not None:
+            self._watch.close()
+        self._watch = None
+
+    # --- the list ---------------------------------------------------------------------------------------------------
+
+    async def _list(self) -> None:
+        slices: list[Slice] = []
+        more: str | None = None
         while True:
             page = await self._page(more)
-            for slice_ in page.get("items") or ():
-                found |= {one.name: one for one in self._of_slice(slice_)}
-            more = (page.get("metadata") or {}).get("continue") or ""
+            slices += page.items or ()
+            more = page.metadata.more
             if not more:
-                return tuple(found.values())
+                self._slices.replace(slices, page.metadata.resource_version or "")
+                return
 
-    async def _page(self, more: str) -> dict[str, Any]:
-        namespace = self._wanted.namespace or self._read("namespace")
-        asked = {"labelSelector": self._wanted.selector or "", "limit": str(_PAGE)} | (
-            {"continue": more} if more else {}
-        )
-        request = UpstreamRequest(
+    async def _page(self, more: str | None) -> Page:
+        asked = {"limit": str(_PAGE)} | ({"continue": more} if more else {})
+        status, body = await fetch_whole(self._upstream, self._request(_TIMEOUTS, asked))
+        if status != _OK:
+            raise LookFailed(f"the Kubernetes API server answers {status}{self._advice(status, 'list')}")
+        return read_document(body, Page)
+
+    # --- the watch --------------------------------------------------------------------------------------------------
+
+    async def _begin_to_watch(self) -> None:
+        asked = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": self._slices.version or "",
+            "timeoutSeconds": str(_WATCH_SECONDS),
+        }
+        watch = await self._upstream.send(self._request(_WATCH_TIMEOUTS, asked, fresh=True))
+        if watch.status == _OK:
+            self._watch, self._lines, self._worked = watch, EventLines(), False
+            return
+        watch.close()
+        if watch.status == _GONE:
+            self._slices.version = None
+            self._failures += 1
+        elif watch.status in _REFUSED:
+            self._may_watch = False
+            _log.warning("discovery_not_watched", source=self.source, detail=self._advice(watch.status, "watch")[2:])
+        else:
+            raise LookFailed(f"the Kubernetes API server answers {watch.status} to a watch")
+
+    async def _heard(self, seconds: float) -> bool:
+        """Read on in the watch for a while; say whether something has changed. A watch that is over is closed."""
+        if self._watch is None:
+            return False
+        try:
+            async with asyncio.timeout(seconds):
+                piece = await self._watch.read()
+            changed = [self._slices.apply(event) for event in self._lines.feed(piece)]
+        except TimeoutError:
+            self._worked = True
+            return False
+        except RouterError:
+            self._over()
+            return False
+        if not piece:
+            self._over()
+        self._worked = self._worked or bool(changed)
+        return any(changed)
+
+    def _over(self) -> None:
+        """Close the watch. One that never worked is a failure: the next begins later."""
+        self.close()
+        self._failures = 0 if self._worked else self._failures + 1
+
+    # --- what is asked ----------------------------------------------------------------------------------------------
+
+    def _request(self, timeouts: Timeouts, asked: dict[str, str], *, fresh: bool = False) -> UpstreamRequest:
+        query = urlencode({"labelSelector": self._wanted.selector or "", **asked})
+        return UpstreamRequest(
             origin=self._origin(),
             method="GET",
-            target=f"/apis/discovery.k8s.io/v1/namespaces/{quote(namespace)}/endpointslices?{urlencode(asked)}",
+            target=f"/apis/discovery.k8s.io/v1/namespaces/{quote(self._namespace())}/endpointslices?{query}",
             headers=self._headers(),
-            timeouts=_TIMEOUTS,
+            timeouts=timeouts,
+            fresh=fresh,
         )
-        status, body = await fetch_whole(self._upstream, request)
-        if status != 200:
-            raise LookFailed(f"the Kubernetes API server answers {status}{_advice(status, namespace)}")
-        try:
-            return msgspec.json.decode(body, type=dict[str, Any])
-        except msgspec.MsgspecError:
-            raise LookFailed("the Kubernetes API server answers with something else than JSON") from None
 
     def _origin(self) -> Origin:
         host = self._environment.get("KUBERNETES_SERVICE_HOST")
@@ -89,6 +193,9 @@ class KubernetesFinder:
         if not host or not port.isdecimal():
             raise LookFailed("this is no pod of Kubernetes: KUBERNETES_SERVICE_HOST is not set")
         return Origin("https", host, int(port), "the Kubernetes API server", str(self._account / "ca.crt"))
+
+    def _namespace(self) -> str:
+        return self._wanted.namespace or self._read("namespace")
 
     def _headers(self) -> Headers:
         return ((b"authorization", b"Bearer " + self._read("token").encode()), (b"accept", b"application/json"))
@@ -100,24 +207,8 @@ class KubernetesFinder:
         except OSError as error:
             raise LookFailed(f"{self._account / name}: {error.strerror}") from None
 
-    def _of_slice(self, slice_: Mapping[str, Any]) -> Iterator[FoundServer]:
-        port = self._port(slice_.get("ports") or ())
-        if port is None:
-            return
-        for endpoint in slice_.get("endpoints") or ():
-            ready = (endpoint.get("conditions") or {}).get("ready")
-            for address in (endpoint.get("addresses") or ())[:1] if ready is not False else ():
-                name = (endpoint.get("targetRef") or {}).get("name") or address
-                one = found_server(name, self.source, address, port, self._settings)
-                if one is not None:
-                    yield one
-
-    def _port(self, ports: Any) -> int | None:
-        numbers = [one.get("port") for one in ports if self._wanted.port in {None, one.get("name")}]
-        return next((number for number in numbers if isinstance(number, int)), None)
-
-
-def _advice(status: int, namespace: str) -> str:
-    if status not in {401, 403}:
-        return ""
-    return f"; its service account needs list of endpointslices.discovery.k8s.io in namespace {namespace}"
+    def _advice(self, status: int, verb: str) -> str:
+        if status not in _REFUSED:
+            return ""
+        needs = f"{verb} of endpointslices.discovery.k8s.io in namespace {self._namespace()}"
+        return f"; its service account needs {needs}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ollama_router_core.config import FoundServer, found_server
 from ollama_router_core.config.discovery_settings import Discovery
 from ollama_router_core.errors import ConfigError
-from ollama_router_server.fleet.discovery.finder import LookFailed
+from ollama_router_server.fleet.discovery.finder import LookFailed, Periodic
 
 if TYPE_CHECKING:
     from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
@@ -21,7 +21,7 @@ _LISTEN = 1.5  # seconds for answers; half of them come within 0.2
 _RESOLVE_MS = 1_000.0
 
 
-class MdnsFinder:
+class MdnsFinder(Periodic):
     """One type of service, asked for anew with each look, so that nothing is held open in between.
 
     Args:

@@ -16,12 +16,12 @@ from ollama_router_server.fleet.discovery.files import FileFinder
 from ollama_router_server.fleet.discovery.finder import Finder
 from ollama_router_server.fleet.discovery.kubernetes import KubernetesFinder
 from ollama_router_server.fleet.discovery.mdns import MdnsFinder
+from ollama_router_server.fleet.health_checker import START_SECONDS
 from ollama_router_server.system import Clock
 from ollama_router_server.upstream.interface import Upstream
 
 __all__ = ["Discovery"]
 
-_START_SECONDS = 3.0
 _log = structlog.get_logger("discovery")
 
 
@@ -75,15 +75,15 @@ class Discovery:
         """Servers by source, for every source."""
         return {finder.source: self._known.counts().get(finder.source, 0) for finder in self._finders}
 
-    async def start(self) -> None:
-        """Begin to look. Returns when every source has told or failed once, after 3 seconds at the latest."""
+    async def start(self, patience: float = START_SECONDS) -> None:
+        """Begin to look. Returns when every source has told or failed once, after `patience` seconds at most."""
         first = [asyncio.Event() for _ in self._finders]
         self._tasks = [
             asyncio.create_task(self._watch(finder, looked), name=f"discovery-{finder.source}")
             for finder, looked in zip(self._finders, first, strict=True)
         ]
         with suppress(TimeoutError):
-            async with asyncio.timeout(_START_SECONDS):
+            async with asyncio.timeout(patience):
                 for looked in first:
                     await looked.wait()
 
@@ -110,13 +110,16 @@ class Discovery:
         await self.start()
 
     async def _watch(self, finder: Finder, looked: asyncio.Event) -> None:
-        while True:
-            before = self.found
-            await self._look(finder)
-            looked.set()
-            if self.found != before:
-                await self._changed()
-            await asyncio.sleep(finder.interval)
+        try:
+            while True:
+                before = self.found
+                await self._look(finder)
+                looked.set()
+                if self.found != before:
+                    await self._changed()
+                await finder.wait()
+        finally:
+            finder.close()
 
     async def _look(self, finder: Finder) -> None:
         try:

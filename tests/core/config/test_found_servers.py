@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ollama_router_core.api.model_names import canonical_name
+from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.config import Config, FoundServer, FoundServers, found_server, load_config, with_found
 from ollama_router_core.config.discovery_settings import FoundServerSettings
+from ollama_router_core.config.found_servers import unknown_assignments
+from ollama_router_core.errors import ConfigError
+from ollama_router_core.routing.selector import assigned_destination
 
 AUTO = load_config("servers: {a: {host: 10.0.0.1}}\nproxy_port: 1\ndiscovery: {use: auto, files: [f.yml]}\n")
 ASK = load_config("discovery: {files: [f.yml]}\nproxy_port: 1\n")
@@ -55,6 +61,39 @@ def test_one_address_is_one_server():
     )
     assert set(config.servers) == {"a", "a-10.0.0.2-11434"}
     assert set(sources) == {"a-10.0.0.2-11434"}
+
+
+def test_a_name_that_several_have_is_nobodys():
+    """So that what is said of a name, such as an assignment or an admin's consent, never holds for another machine."""
+    one, two = found("10.0.0.2", "gpu"), found("10.0.0.3", "gpu")
+    assert set(with_found(ASK, [one])[0].servers) == {"gpu"}
+    assert set(with_found(ASK, [one, two])[0].servers) == {"gpu-10.0.0.2-11434", "gpu-10.0.0.3-11434"}
+
+
+def test_a_server_that_moves_keeps_its_name():
+    """A pod that is started anew elsewhere is found under its name at once; its old address is not kept."""
+    book = FoundServers()
+    book.report("dns:x", [found("10.0.0.2", "ollama-0"), found("10.0.0.3", "ollama-1")], 0.0, keep=60.0)
+    book.report("dns:x", [found("10.0.0.4", "ollama-0")], 1.0, keep=60.0)
+    config, _ = with_found(ASK, book.all())
+    assert {name: server.host for name, server in config.servers.items()} == {
+        "ollama-0": "10.0.0.4",
+        "ollama-1": "10.0.0.3",
+    }
+
+
+def test_a_model_may_be_assigned_to_a_server_that_is_still_to_be_found():
+    """A warning until it is there, and only where servers are looked for."""
+    text = "servers: {a: {host: 10.0.0.1}}\nmodels: {explicit_assignments: {m: gpu-7}}\n"
+    config = load_config(f"{text}discovery: {{use: auto, files: [f.yml]}}\n")
+    (told,) = unknown_assignments(config)
+    assert told.startswith("models.explicit_assignments.m: there is no server 'gpu-7' yet")
+    with_it = with_found(config, [found("10.0.0.7", "gpu-7")])[0]
+    assert unknown_assignments(with_it) == []
+    request = RouteRequest(model_text="m", model=canonical_name("m"))
+    assert (assigned_destination(request, config), assigned_destination(request, with_it)) == (None, "gpu-7")
+    with pytest.raises(ConfigError, match="expected the name of a server or an external host"):
+        load_config(text)
 
 
 def test_no_more_than_a_thousand_are_added():

@@ -78,11 +78,11 @@ async def test_addresses_are_servers() -> None:
 
 
 async def test_services_have_ports_of_their_own() -> None:
-    """SRV names hosts; what is no port is left out."""
-    records = {("_ollama._tcp.lan", "SRV"): ["0 0 11434 gpu1.lan.", "0 0 11435 gpu2.lan.", "0 0 0 gpu3.lan."]}
+    """SRV names hosts, and several servers of one by their ports; what is no port is left out."""
+    records = {("_ollama._tcp.lan", "SRV"): ["0 0 11434 gpu1.lan.", "0 0 11435 gpu1.lan.", "0 0 0 gpu3.lan."]}
     assert sorted(await places(records, name="_ollama._tcp.lan", type="srv")) == [
         ("gpu1.lan", "gpu1.lan", 11434, 3),
-        ("gpu2.lan", "gpu2.lan", 11435, 3),
+        ("gpu1.lan-11435", "gpu1.lan", 11435, 3),
     ]
 
 

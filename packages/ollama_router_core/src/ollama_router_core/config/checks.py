@@ -16,7 +16,7 @@ from ollama_router_core.config.settings import Config, Server
 from ollama_router_core.config.value_types import with_address
 from ollama_router_core.config.words import nearest
 
-__all__ = ["LOCALHOST", "Finding", "check_section", "folded_host"]
+__all__ = ["LOCALHOST", "Finding", "check_section", "folded_host", "looks_for_servers"]
 
 Finding = tuple[KeyPath, str]
 """Where, and what is wrong."""
@@ -45,7 +45,7 @@ def check_section(section: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _no_destination(section: Mapping[str, Any]) -> Iterator[Finding]:
     destinations = [section.get(key) or {} for key in _DESTINATIONS]
-    if _mapping(section, "discovery"):
+    if looks_for_servers(_mapping(section, "discovery")):
         return
     misspelt = any(key not in _DESTINATIONS and nearest(key, Config.model_fields) in _DESTINATIONS for key in section)
     if misspelt or not all(isinstance(entries, dict) for entries in destinations):
@@ -84,7 +84,14 @@ def _calls_itself(section: Mapping[str, Any]) -> Iterator[Finding]:
             yield ("servers", name), message
 
 
+def looks_for_servers(discovery: Mapping[str, Any]) -> bool:
+    """Whether settings of discovery name a place to look at."""
+    return any(discovery.get(source) for source in ("files", "dns", "kubernetes", "mdns"))
+
+
 def _unknown_assignments(section: Mapping[str, Any]) -> Iterator[Finding]:
+    if looks_for_servers(_mapping(section, "discovery")):
+        return  # it may be found: a warning, see `unknown_assignments`
     known = [*_mapping(section, "servers"), *_mapping(section, "external_hosts")]
     for model, target in _models(section, "explicit_assignments").items():
         if isinstance(target, str) and target not in known:

@@ -5,6 +5,7 @@ What was found is a fact with an age; which servers the router then has is decid
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -19,9 +20,10 @@ from ollama_router_core.config.problems import Problem, config_error, render_pat
 from ollama_router_core.config.sections import Section
 from ollama_router_core.config.settings import Config
 from ollama_router_core.config.value_types import DestinationName, safe_name
+from ollama_router_core.config.words import nearest
 from ollama_router_core.config.yaml_document import compose
 
-__all__ = ["FoundServer", "FoundServers", "found_server", "servers_of", "with_found"]
+__all__ = ["FoundServer", "FoundServers", "found_server", "servers_of", "unknown_assignments", "with_found"]
 
 
 _MOST: Final = 1_000
@@ -83,10 +85,14 @@ class FoundServers:
         self._seen: dict[str, dict[tuple[str, int], tuple[FoundServer, float]]] = {}
 
     def report(self, source: str, found: Iterable[FoundServer], now: float, *, keep: float) -> None:
-        """Take over the result of a look that succeeded; what has been missing for `keep` seconds goes."""
+        """Take over the result of a look that succeeded; what has been missing for `keep` seconds goes.
+
+        At once goes what is found under its name at another address: it has moved.
+        """
         seen = {_address(one.settings): (one, now) for one in found}
+        present = {one.name for one, _ in seen.values()}
         for address, (one, at) in self._seen.get(source, {}).items():
-            if address not in seen and now - at < keep:
+            if address not in seen and one.name not in present and now - at < keep:
                 seen[address] = (one, at)
         self._seen[source] = seen
 
@@ -108,30 +114,49 @@ class FoundServers:
 def with_found(config: Config, found: Iterable[FoundServer]) -> tuple[Config, Mapping[str, str]]:
     """Add found servers to a config; also return the source of each that was added, by its name.
 
-    A server at an address that is in the config, or was found before, is the same one. With `discovery.use: ask` an
-    added one is drained from the start. No more than a thousand are added: whoever announces servers must not decide
-    how many are probed.
+    A server at an address that is in the config, or was found before, is the same one. A name of the config, or one
+    that several found servers have, is none of theirs: they are called by their addresses, too. With
+    `discovery.use: ask` an added one is drained from the start. No more than a thousand are added: whoever announces
+    servers must not decide how many are probed.
     """
     servers, sources = dict(config.servers), dict[str, str]()
-    taken = {_address(server) for server in servers.values()} | {(folded_host(config.proxy_host), config.proxy_port)}
-    for one in found:
-        address = _address(one.settings)
-        if address in taken:
-            continue
-        if len(sources) == _MOST:
-            break
-        taken.add(address)
-        name = _free_name(one.name, address, servers.keys() | config.external_hosts.keys())
+    added = _new_ones(config, found)
+    claims = Counter([*config.servers, *config.external_hosts, *(one.name for one in added)])
+    for one in added:
+        name = one.name if claims[one.name] == 1 else _with_address(one)
         drained = one.settings.drain or config.discovery.use == "ask"
         servers[name] = one.settings.model_copy(update={"drain": drained})
         sources[name] = one.source
     return (config.model_copy(update={"servers": servers}) if sources else config), sources
 
 
+def unknown_assignments(config: Config) -> list[str]:
+    """Tell of models that are assigned to a server which is neither in the config nor found, one text each."""
+    known = [*config.servers, *config.external_hosts]
+    return [
+        f"models.explicit_assignments.{model}: there is no server {target!r} yet; it counts once one is found"
+        + (f" (or is {near!r} meant?)" if (near := nearest(target, known)) else "")
+        for model, target in config.models.explicit_assignments.items()
+        if target not in known
+    ]
+
+
 def _address(server: Server) -> tuple[str, int]:
     return folded_host(server.host), server.port
 
 
-def _free_name(name: str, address: tuple[str, int], taken: Iterable[str]) -> str:
-    """The name itself, else with its address: the same in every router, whatever the order."""
-    return name if name not in set(taken) else safe_name(f"{name}-{address[0]}-{address[1]}")
+def _new_ones(config: Config, found: Iterable[FoundServer]) -> list[FoundServer]:
+    """Those at addresses that are neither the config's nor another's before them."""
+    taken = {_address(server) for server in config.servers.values()}
+    taken.add((folded_host(config.proxy_host), config.proxy_port))
+    added: list[FoundServer] = []
+    for one in found:
+        if _address(one.settings) not in taken and len(added) < _MOST:
+            taken.add(_address(one.settings))
+            added.append(one)
+    return added
+
+
+def _with_address(one: FoundServer) -> str:
+    host, port = _address(one.settings)
+    return safe_name(f"{one.name}-{host}-{port}")

@@ -69,7 +69,8 @@ class ModelSettings(Section):
     explicit_assignments: dict[str, str] = Field(
         default_factory=dict,
         examples=[{"gpt-4o": "openai"}],
-        description="Model to the server or external host that always serves it.",
+        description="Model to the server or external host that always serves it. Where `discovery` finds servers, a"
+        " name that is not there yet is a warning: until then the model goes where it would without.",
     )
     memory_overrides: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict,

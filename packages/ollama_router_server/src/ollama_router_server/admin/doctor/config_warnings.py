@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ollama_router_core.client.shipped_profiles import shipped_profiles
+from ollama_router_core.config.found_servers import unknown_assignments
 from ollama_router_core.config.settings import Tls
 from ollama_router_core.errors import ConfigError
 from ollama_router_core.outbound.host_profiles import vain_lines
@@ -15,11 +16,12 @@ __all__ = ["config_warnings"]
 
 
 def config_warnings(installed: Installation) -> list[str]:
-    """List keys that cannot be had, lines of profiles without effect, a bad certificate, what routers do not share."""
+    """List what cannot be had or has no effect: keys, lines of profiles, certificate, servers; what is not shared."""
     return [
         *missing_keys(installed.config, installed.variables),
         *vain_lines(installed.config, shipped_profiles()),
         *_certificate(installed.config.tls),
+        *unknown_assignments(installed.config),
         *unshared(installed.config, installed.database_url),
     ]
 

@@ -40,7 +40,7 @@ async def doctor_view(services: Services) -> DoctorView:
     """Look at the machine that the router runs on, and at what it knows of its servers."""
     now = services.clock.wall()
     installed = Installation(
-        config=services.declared,
+        config=services.config,
         path=None,
         source="the config in use",
         database_url=services.database_url,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DnsFinder"]
 
+_USUAL_PORT = 11434
 _PATIENCE = 3.0  # seconds for one question
 
 
@@ -49,7 +50,8 @@ class DnsFinder(Periodic):
         if self._name.type == "srv":
             for record in await self._ask("SRV"):
                 host = record.target.to_text(omit_final_dot=True)
-                yield host, host, record.port
+                usual = record.port == _USUAL_PORT  # a host with several servers has several names
+                yield host if usual else f"{host}-{record.port}", host, record.port
             return
         label = self._name.name.partition(".")[0]
         for kind in ("A", "AAAA"):

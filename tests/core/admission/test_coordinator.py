@@ -308,6 +308,33 @@ class TestFastest:
         assert admission.arrive(ticket(1), WARM, 0.0) == ()
         assert numbers(admission.finished(0, WARM, 1.0)) == [1]
 
+    def test_one_more_than_is_proven_is_sent_where_two_wait(self):
+        """Nobody told the slots: whether it waits there tells them. A single one waits here."""
+        admission, fleet = make(), replace(WARM, proven={"a": 1})
+        admission.arrive(ticket(0), fleet, 0.0)
+        assert [numbers(admission.arrive(ticket(number), fleet, 0.0)) for number in (1, 2, 3, 4)] == [[], [1], [], []]
+
+    def test_a_proven_slot_is_used_at_once(self):
+        """By one after the other."""
+        admission, fleet = make(), replace(WARM, proven={"a": 2})
+        assert [numbers(admission.arrive(ticket(number), fleet, 0.0)) for number in (0, 1, 2)] == [[0], [1], []]
+
+    @pytest.mark.parametrize("slots", [{"num_parallel": 1}, {"num_parallel": 2}])
+    def test_told_slots_are_not_tried_beyond(self, slots):
+        """Whatever is proven."""
+        admission, fleet = make({"a": slots}), replace(WARM, proven={"a": 8})
+        found = [one for number in range(6) for one in numbers(admission.arrive(ticket(number), fleet, 0.0))]
+        assert len(found) == slots["num_parallel"]
+
+    @pytest.mark.parametrize(("ahead", "server"), [(500, None), (100_000, "b")])
+    def test_a_slot_that_is_taken_for_long_is_worth_a_second_load(self, ahead, server):
+        """What runs where the model is loaded has to end before anybody else begins there."""
+        admission = make({name: {"max_memory_gb": 48.0} for name in "ab"})
+        fleet = make_fleet(make_facts("a", DISK, (loaded(SMALL, 5 * GIB),)), make_facts("b", DISK))
+        admission.arrive(ticket(0, prompt_tokens=ahead), fleet, 0.0)
+        outcomes = admission.arrive(ticket(1, prompt_tokens=500), fleet, 0.0)
+        assert [one.server for one in outcomes] == ([server] if server else [])
+
     def test_an_idle_server_loads_at_once(self):
         """No reason to wait."""
         empty = make_fleet(make_facts("a", DISK))

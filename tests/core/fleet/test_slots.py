@@ -82,12 +82,16 @@ def test_a_wait_now_and_then_is_somebody_elses_request() -> None:
 
 
 def test_one_more_is_tried_after_ten_minutes() -> None:
-    """One that waits brings the old number back; where none does, the server has got more slots."""
+    """One that waits brings the old number back; where none does, the server has got more slots.
+
+    With one slot nothing but such a trial ever finds a request before it.
+    """
     learned = ALONE
     for _ in range(2):
         learned = learned.observe(800 * MS, 4000 * MS, 1, 0.0)
     assert learned.slots == 1
-    assert learned.observe(2 * MS, 4000 * MS, 0, 601.0).slots == 1
+    assert learned.observe(2 * MS, 4000 * MS, 0, 599.0).slots == 1
+    assert learned.observe(2 * MS, 4000 * MS, 0, 601.0).slots == 2
     tried = learned.observe(200 * MS, 4000 * MS, 1, 601.0)
     assert tried.slots == 2
     assert tried.observe(800 * MS, 4000 * MS, 1, 602.0).slots == 1
@@ -95,6 +99,47 @@ def test_one_more_is_tried_after_ten_minutes() -> None:
     for _ in range(3):
         grown = grown.observe(2 * MS, 4000 * MS, 1, 602.0)
     assert grown.slots == 2
+
+
+@given(slots=st.integers(1, 12), ahead=st.lists(st.integers(0, 11), max_size=80))
+def test_no_more_slots_are_proven_than_there_are(slots: int, ahead: list[int]) -> None:
+    """Whatever overlaps: a request beyond the slots never begins at once, and none is sent further than one beyond."""
+    learned = ALONE
+    for overlapping in ahead:
+        before = min(overlapping, learned.slots or (learned.proven or 1))
+        learned = learned.observe(1500 * MS if before >= slots else 3 * MS, 4000 * MS, before, 1.0)
+        assert learned.proven is not None
+        assert learned.proven <= slots
+
+
+@given(slots=st.integers(1, 12))
+def test_slots_are_proven_one_by_one(slots: int) -> None:
+    """Where one more than is proven is sent each time, three requests a slot tell them all."""
+    learned = ALONE
+    for _ in range(3 * slots):
+        before = learned.slots or learned.proven or 1
+        learned = learned.observe(1500 * MS if before >= slots else 3 * MS, 4000 * MS, before, 1.0)
+    assert (learned.proven, learned.slots) == (slots, slots)
+
+
+def test_nothing_is_proven_before_one_was_seen_alone() -> None:
+    """Then no more are sent either, as their waits would tell nothing."""
+    assert LearnedSlots().proven is None
+    assert LearnedSlots().observe(2 * MS, 4000 * MS, 1, 0.0).proven is None
+    assert ALONE.proven == 1
+
+
+def test_a_server_that_has_fewer_slots_than_it_had_is_found_out() -> None:
+    """A few waits where there was none before are somebody else's requests, waits without end are not."""
+    learned = ALONE
+    for _ in range(4):
+        learned = learned.observe(2 * MS, 4000 * MS, 1, 0.0)
+    for _ in range(2):
+        learned = learned.observe(800 * MS, 4000 * MS, 1, 0.0)
+    assert learned.proven == 2
+    for _ in range(4):
+        learned = learned.observe(800 * MS, 4000 * MS, 1, 0.0)
+    assert (learned.proven, learned.slots) == (1, 1)
 
 
 @given(seen=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 40), st.floats(0, 2000)), max_size=60))

@@ -56,6 +56,14 @@ def test_slots_are_learned_from_overlapping_answers(told: int, real: int, believ
     assert snapshot.parallel.get("card") == believed
 
 
+@pytest.mark.parametrize("real", [1, 2, 4])
+def test_untold_slots_are_learned_upward(real: int) -> None:
+    """Nothing is told, and one more than was seen to begin at once is sent where requests would wait."""
+    machine = Machine(name="card", vram_gib=24, bandwidth=900, tflops=60, load_rate=2.0, num_parallel=real)
+    snapshot = learned(jobs([SMALL.name], every=1.5), {}, machine)
+    assert (snapshot.parallel.get("card"), snapshot.proven.get("card")) == (real, real)
+
+
 @pytest.mark.parametrize("told", [None, 27.0, 48.0])
 def test_memory_is_learned_from_what_was_held_together(told: float | None) -> None:
     """24 GiB hold the large one alone, or two others: what was told too high is corrected."""

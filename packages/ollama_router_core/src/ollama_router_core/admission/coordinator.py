@@ -344,7 +344,7 @@ def _changed_servers(old: FleetSnapshot, new: FleetSnapshot) -> frozenset[str] |
 
 
 def _limits_of(one: FleetSnapshot) -> tuple[object, ...]:
-    return one.draining, one.suspended, one.suspended_models, one.slots, one.parallel, one.elsewhere
+    return one.draining, one.suspended, one.suspended_models, one.slots, one.parallel, one.proven, one.elsewhere
 
 
 def _only_full(decision: Decision) -> bool:

@@ -14,7 +14,7 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel
 from ollama_router_core.fleet.speeds import model_weight
 from ollama_router_core.routing.candidates import RESPONSIVE, WARM, Candidate, RequestKind, reload_seconds
-from ollama_router_core.routing.filters import in_service, runner_slots
+from ollama_router_core.routing.filters import in_service, proven_slots, runner_slots
 from ollama_router_core.routing.selector import ServerSelector
 
 __all__ = ["CostModel", "ServiceCost"]
@@ -38,6 +38,7 @@ are renewed in one refresh, and how many servers of a group are looked at for a 
 class ServiceCost:
     """What a kind of request costs on a server: seconds a prompt token, an answer, a load; `parallel` slots a model.
 
+    In a line `most` are sent at once: one more than `parallel` where that may be too few, to see whether it waits.
     `loaded` says that the facts show it loaded as needed, `warm` that they do or an answer has begun since; that
     holds for one refresh.
     """
@@ -48,6 +49,7 @@ class ServiceCost:
     decode: float
     load: float
     parallel: int
+    most: int
     loaded: bool
     warm: bool = False
 
@@ -64,6 +66,8 @@ class ServiceCost:
 @dataclass(slots=True, eq=False)
 class _KindCosts:
     """The servers of a kind, kept over some refreshes, and what was derived from them in the latest one.
+
+    `ahead` are the tickets that each could serve before it takes up the kind's: while it loads, or has no free slot.
 
     Who is warm is marked first; rates are worked out only when a load is weighed.
     """
@@ -217,7 +221,7 @@ class CostModel:
         return costs
 
     def _derive(self, found: _KindCosts, group: RequestGroup) -> None:
-        """Who serves the kind, at how many tickets a second, and how many their loads delay."""
+        """Who serves the kind, at how many tickets a second, and from when on."""
         kind, tokens = group.kind, group.mean_tokens
         running = self._in_flight.running(kind)
         found.rates, found.ahead = {}, {}
@@ -230,9 +234,16 @@ class CostModel:
             ):
                 rate = cost.parallel / (cost.work(tokens) * server_load.pace)
                 found.rates[name] = rate
-                found.ahead[name] = 0.0 if cost.warm else rate * cost.load
+                found.ahead[name] = rate * (self._busy_for(cost) if cost.warm else cost.load)
         found.rate = sum(found.rates.values())
         found.all_ahead = sum(found.ahead.values())
+
+    def _busy_for(self, cost: ServiceCost) -> float:
+        """Seconds until a loaded model has a free slot."""
+        server_load, runner = cost.server_load, cost.candidate.runner
+        if not server_load.by_kind or server_load.running_of(runner) < cost.parallel:
+            return 0.0
+        return server_load.first_free(runner, self._now)
 
     def _cost_on(self, candidate: Candidate, group: RequestGroup) -> ServiceCost:
         speed = candidate.speed(group.kind.model, self._snapshot.speeds)
@@ -243,12 +254,17 @@ class CostModel:
             1.0 / speed.prefill_rate,
             decode,
             speed.load_seconds,
-            runner_slots(candidate, self._snapshot) or 1,
+            proven_slots(candidate, self._snapshot),
+            self._most_sent(candidate),
             loaded=candidate.warmth == WARM and candidate.loaded is not None,
         )
 
+    def _most_sent(self, candidate: Candidate) -> int:
+        slots, proven = runner_slots(candidate, self._snapshot), self._snapshot.proven.get(candidate.name)
+        return slots or (1 if proven is None else proven + 1)
+
     def elsewhere(self, group: RequestGroup, server: str) -> tuple[float, float]:
-        """Tickets a second that other servers serve or are about to, and those their loads delay."""
+        """Tickets a second that other servers serve, and those that would have been served until then."""
         found = self._rated(group)
         own = found.rates.get(server)
         if own is None:

@@ -65,13 +65,19 @@ class ServerLoad:
 
     def rest(self, model: CanonicalName, now: float) -> float:
         """Seconds until the requests of a model should be over; never quite none while they run."""
+        return max(self._rests((model,), now), default=0.0)
+
+    def first_free(self, models: Collection[CanonicalName], now: float) -> float:
+        """Seconds until the first of the requests of some models should be over."""
+        return min(self._rests(models, now), default=0.0)
+
+    def _rests(self, models: Collection[CanonicalName], now: float) -> list[float]:
         pace = self.pace
-        left = [
+        return [
             max(running.since + running.load + running.work * pace - now, 0.2 * running.work)
             for running in self.running.values()
-            if running.kind.model == model
+            if running.kind.model in models
         ]
-        return max(left, default=0.0)
 
 
 class InFlightTable:

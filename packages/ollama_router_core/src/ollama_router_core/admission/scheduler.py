@@ -37,6 +37,10 @@ CALM_MARGIN, CROWDED_MARGIN, CROWD = 1.1, 2.5, 4.0
 """A load must gain this much more than it costs: changing one's mind is not free. The more requests wait (`CROWD` for
 each server), the more: all who wait pay for a load, and who is passed over now is served by the next batch."""
 
+_CROWDED = 2
+"""Tickets of a kind that wait before one more than a server surely serves at once is sent there: a trial may wait in
+Ollama, out of reach of what gets free meanwhile, and more slots are worth something in a line."""
+
 _ASKED_WITHIN = 2.0
 """Seconds in which a server tells what it holds after a load; where it does not, the facts are all there is."""
 
@@ -98,7 +102,8 @@ class Scheduler:
         costs = self._costs.costs_of(group)
         where = costs.values() if servers is None else [costs[name] for name in servers if name in costs]
         kind = group.kind
-        open_ = [cost for cost in where if cost.warm and self._has_slot(cost, kind)]
+        crowded = len(group.tickets) >= _CROWDED
+        open_ = [cost for cost in where if cost.warm and self._has_slot(cost, kind, crowded=crowded)]
         if not open_:
             return None
         tokens, usual = group.mean_tokens, open_[0]
@@ -112,11 +117,12 @@ class Scheduler:
             reason += f", holds {amount(held, 'token')} of the conversation"
         return self._schedule(group, ticket, cost, load=0.0, unload=(), reason=reason, held=held)
 
-    def _has_slot(self, cost: ServiceCost, kind: RequestKind) -> bool:
+    def _has_slot(self, cost: ServiceCost, kind: RequestKind, *, crowded: bool) -> bool:
         server_load = cost.server_load
         if server_load.evicting and kind.model in server_load.evicting and server_load.reserved_for != kind:
             return False
-        if server_load.by_kind and server_load.running_of(cost.candidate.runner) >= cost.parallel:
+        slots = cost.most if crowded else cost.parallel
+        if server_load.by_kind and server_load.running_of(cost.candidate.runner) >= slots:
             return False
         if self._is_leaving(cost, kind, server_load):
             return False

@@ -95,7 +95,8 @@ class Server(Section):
     num_parallel: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
         description="Requests that a loaded model serves at once (the server's OLLAMA_NUM_PARALLEL), and no more are"
-        " sent; null learns it from who had to wait there, and until then `fastest` sends one, the others any number."
+        " sent; null learns it from who had to wait there, and until then `fastest` sends one, and"
+        " in a line one more than began at once before, the others any number."
         " For another router: what its fleet serves.",
     )
     max_loaded_models: Annotated[int, Field(ge=1)] | None = Field(

@@ -90,24 +90,37 @@ class LearnedSlots(Struct, frozen=True):
         """The same with all the votes that count: what its operator told is believed against a few odd answers."""
         return self._least(_MOST_VOTES)
 
+    @property
+    def proven(self) -> int | None:
+        """The slots that requests which began at once have shown; None while there is nothing to compare waits with."""
+        return None if self.alone_ns is None else 1 + self.surely_free
+
+    @property
+    def surely_free(self) -> int:
+        """The requests that may be before one that still begins at once."""
+        return next((place for place, vote in enumerate(self.votes) if vote > -_SURE), _MOST_SLOTS - 1)
+
     def _least(self, votes: int) -> int | None:
         return next((place for place, vote in enumerate(self.votes, 1) if vote >= votes), None)
 
     def observe(self, queued_ns: int, whole_ns: int, ahead: int, now: float) -> LearnedSlots:
         """Learn from one answer: `queued_ns` of its whole time are neither load nor work, `ahead` came before it."""
+        tried = self._tried_again(now)
         if not ahead:
             known = self.alone_ns
-            return replace(self, alone_ns=queued_ns if known is None else known + (queued_ns - known) / 8)
+            return replace(tried, alone_ns=queued_ns if known is None else known + (queued_ns - known) / 8)
         if self.alone_ns is None:
             return self
-        tried = self._tried_again(now)
         if queued_ns >= max(_WAITED_NS, 4 * self.alone_ns, whole_ns / 8):
-            return tried if tried.never_waits(ahead) else tried.vote(ahead, _MOST_SLOTS, 1)
+            return tried.vote(ahead, tried.surely_free if tried.never_waits(ahead) else _MOST_SLOTS, 1)
         began_at_once = queued_ns <= max(_AT_ONCE_NS, 2 * self.alone_ns, whole_ns / 64)
         return tried.vote(1, ahead, -1) if began_at_once else tried
 
     def never_waits(self, ahead: int) -> bool:
-        """Whether so many before it are known not to matter: then it waited for requests that are not ours."""
+        """Whether so many before it are known not to matter: then it waited for requests that are not ours.
+
+        It says nothing about more before it; where it happens often the server has fewer slots than it had.
+        """
         return ahead <= _MOST_SLOTS and self.votes[ahead - 1] <= -_SURE
 
     def vote(self, first: int, last: int, vote: int) -> LearnedSlots:

@@ -205,7 +205,7 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
     `suspended` maps a server that its circuit breaker keeps out to the time when it may be tried again,
     `suspended_models` likewise models of servers; `slots` are
     limits below `max_concurrent`, for servers that have just come back. `parallel` are the learned slots of each loaded
-    model, by server. `draining` servers take no new requests.
+    model, by server, and `proven` those that are there at least. `draining` servers take no new requests.
     `speeds` is what was learned from finished requests, `demand` the requests a second of each model of late.
     `prefixes` are the conversations that servers hold: those of now, whatever the snapshot's age.
 
@@ -220,6 +220,7 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
     suspended_models: Mapping[str, Mapping[CanonicalName, SuspendedModel]] = EMPTY
     slots: Mapping[str, int] = EMPTY
     parallel: Mapping[str, int] = EMPTY
+    proven: Mapping[str, int] = EMPTY
     draining: frozenset[str] = frozenset()
     speeds: Speeds | None = None
     demand: Mapping[CanonicalName, float] = EMPTY
@@ -252,6 +253,7 @@ class FleetSnapshot(Struct, frozen=True, kw_only=True):
             suspended_models=self.suspended_models,
             slots=self.slots,
             parallel=self.parallel,
+            proven=self.proven,
             draining=self.draining,
             speeds=self.speeds,
             demand=demand,

@@ -76,6 +76,7 @@ class FleetState:
         self._active: dict[str, Mapping[CanonicalName, int]] = {}
         self._slots: dict[str, LearnedSlots] = {}
         self._parallel: Mapping[str, int] = EMPTY
+        self._proven: Mapping[str, int] = EMPTY
         self._speeds = SpeedBook()
         self._refreshed_at = float("-inf")
         self.health = Health(config, notify)
@@ -125,6 +126,7 @@ class FleetState:
             suspended_models=health.models.suspended(partial(self._holders, now=now), now) if troubled else EMPTY,
             slots=self._less(slots, reserved) if reserved else slots,
             parallel=self._parallel,
+            proven=self._proven,
             draining=health.draining,
             speeds=self._speeds,
             prefixes=self.prefixes,
@@ -396,17 +398,24 @@ class FleetState:
         self._slots[name] = learned
         settings = self._config.servers.get(name)
         told = settings is not None and settings.num_parallel is not None
-        slots = learned.surest if told else learned.slots
-        if slots != self._parallel.get(name):
-            others = {one: number for one, number in self._parallel.items() if one != name}
-            self._parallel = MappingProxyType(others if slots is None else {**others, name: slots})
+        self._parallel = _with(self._parallel, name, learned.surest if told else learned.slots)
+        self._proven = _with(self._proven, name, learned.proven)
 
     def holds(self, name: str, model: CanonicalName, conversation: int, tokens: int) -> None:
         """Note that a server holds the prompt of a conversation's last turn."""
         settings, facts = self._config.servers.get(name), self.servers.get(name)
         if settings is not None and facts is not None:
-            slots = slots_for((facts.installed or EMPTY).get(model), settings, self._parallel.get(name))
+            learned = self._parallel.get(name) or self._proven.get(name)
+            slots = slots_for((facts.installed or EMPTY).get(model), settings, learned)
             self.prefixes.answered(conversation, name, model, tokens=tokens, slots=slots)
+
+
+def _with(slots: Mapping[str, int], name: str, number: int | None) -> Mapping[str, int]:
+    """The slots with those of one server; the same mapping where they are the same."""
+    if number == slots.get(name):
+        return slots
+    others = {one: other for one, other in slots.items() if one != name}
+    return MappingProxyType(others if number is None else {**others, name: number})
 
 
 def _weight_there(facts: ServerFacts, model: CanonicalName) -> ModelWeight:

@@ -10,7 +10,7 @@ from ollama_router_core.fleet.prefixes import HeldPrefix
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ModelSpeed
 from ollama_router_core.fleet.speeds import SHARING
 from ollama_router_core.routing.candidates import EVICTS, WARM, Candidate, reload_seconds
-from ollama_router_core.routing.filters import runner_slots
+from ollama_router_core.routing.filters import proven_slots
 
 __all__ = ["ExpectedTime", "expected_time"]
 
@@ -85,7 +85,7 @@ def _ahead(candidate: Candidate, request: RouteRequest, snapshot: FleetSnapshot)
     active = snapshot.active.get(candidate.name)
     if not active or request.model is None:
         return 0.0
-    slots = runner_slots(candidate, snapshot) or 1
+    slots = proven_slots(candidate, snapshot)
     running = sum([active.get(name, 0) for name in candidate.runner])
     return max(0, running - slots + 1) / slots
 

@@ -22,6 +22,7 @@ __all__ = [
     "Filter",
     "LiveFilter",
     "in_service",
+    "proven_slots",
     "refused",
     "refused_now",
     "runner_slots",
@@ -232,8 +233,13 @@ def slots_of(candidate: Candidate, snapshot: FleetSnapshot) -> int | None:
 
 
 def runner_slots(candidate: Candidate, snapshot: FleetSnapshot) -> int | None:
-    """How many requests the model's runner serves at once; None when that is not known."""
+    """How many requests the model's runner serves at once at most; None when that is not known."""
     return least_slots(candidate.slots, snapshot.parallel.get(candidate.name))
+
+
+def proven_slots(candidate: Candidate, snapshot: FleetSnapshot) -> int:
+    """How many requests the model's runner serves at once as far as is known: one where nothing is."""
+    return runner_slots(candidate, snapshot) or snapshot.proven.get(candidate.name, 1)
 
 
 def installed_model(facts: ServerFacts, request: RouteRequest) -> InstalledModel | None:

@@ -16,6 +16,33 @@ pytestmark = pytest.mark.anyio
 FIRST = 20_000 * 86_400
 
 
+async def test_two_worlds_are_told_at_the_same_minute(browser: Browser, tmp_path: Path) -> None:
+    """The slider moves the line on both strips, and each world has its words."""
+    rows = [
+        make_record(
+            number, started_at=FIRST + 601.0 + number, server="one", model_served="qwen3:8b", streamed=True,
+            ttft_ms=500.0, total_ms=700.0, prompt_tokens=100, completion_tokens=10, load_ms=0.0,
+        )
+        for number in range(5)
+    ]  # fmt: skip
+    async with (
+        running_router(tmp_path, {"one": {"host": "127.0.0.1", "port": 9, "max_memory_gb": 24}}) as router,
+        signed_in(browser, router, router.admin_token) as watched,
+    ):
+        await router.services.request_log.insert(rows)
+        page = watched.page
+        await watched.open("history?day=2024-10-04&strategy=fastest&add=one")
+        told = await page.locator("[data-minute-told]").all_inner_texts()
+        assert [one[:13] for one in told] == ["00:10Z: 5 ran", "00:10Z: 5 ran"]
+        await page.focus("[data-minute]")
+        await page.keyboard.press("ArrowRight")
+        told = await page.locator("[data-minute-told]").all_inner_texts()
+        assert [one[:6] for one in told] == ["00:12Z", "00:12Z"]
+        lines = page.locator("[data-strip-line]")
+        assert [await lines.nth(place).get_attribute("x1") for place in range(2)] == ["6.5", "6.5"]
+        assert watched.problems == []
+
+
 async def test_the_slider_tells_the_minute(browser: Browser, tmp_path: Path) -> None:
     """What ran, waited and failed, and which models each server answered with; by keyboard, too."""
     rows = [

@@ -40,6 +40,7 @@ JSON: dict[str, set[str]] = {
     "GET /router/usage": READERS,
     "GET /router/usage.csv": READERS,
     "GET /router/history": READERS,
+    "GET /router/history/whatif": ADMINS,
     "GET /router/incidents": READERS,
     "GET /router/usage/users": ADMINS,
     "GET /router/audit": ADMINS,

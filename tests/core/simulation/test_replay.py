@@ -83,3 +83,19 @@ def test_an_empty_log_has_nothing_to_tell():
     """No figure is made up."""
     told = replay([], FleetSnapshot(), config("one")).to_json()
     assert (told["requests"], told["measured_p50"], told["worlds"][0]["ttft_p50"]) == (0, None, None)
+
+
+def test_every_request_of_another_world_is_placed_at_the_time_when_it_came():
+    """Under the name that was logged, whatever pauses were cut; one that is refused has no server."""
+    rows = [row(0), row(1, started_at=30 * 86_400.0), row(2, started_at=30 * 86_400.0 + 1.0)]
+    patient = replay(rows, FleetSnapshot(), config("one")).others[0].placed
+    assert {(one.model, one.server, one.began) for one in patient} == {
+        ("m:8b", "one", 0.0), ("m:8b", "one", 30 * 86_400.0), ("m:8b", "one", 30 * 86_400.0 + 1.0),
+    }  # fmt: skip
+    assert all(one.began <= one.served < one.ended < one.began + 60.0 for one in patient)
+    assert sum(one.loaded for one in patient) == 2
+    hasty = config("one", queue={"max_wait": 0.5, "max_waiting_per_model": 1}, routing_strategy="fastest")
+    crowd = [row(number, started_at=0.001 * number) for number in range(12)]
+    refused = [one for one in replay(crowd, FleetSnapshot(), hasty).others[0].placed if one.server is None]
+    assert refused
+    assert all(one.served == one.ended and not one.loaded for one in refused)

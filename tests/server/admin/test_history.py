@@ -44,9 +44,9 @@ def groups(draw: st.DrawFn) -> DayGroup:
     )
 
 
-def viewed(found: list[DayGroup], incidents: list[IncidentView] | None = None) -> HistoryView:
+def viewed(found: list[DayGroup]) -> HistoryView:
     """The day of these groups."""
-    return history_view("2024-10-04", FIRST, found, [], incidents or [])
+    return history_view("2024-10-04", FIRST, found, [], [])
 
 
 @given(st.lists(groups(), max_size=30))
@@ -69,7 +69,7 @@ def test_every_request_of_a_server_is_in_one_block(found: list[DayGroup]) -> Non
 def test_the_strip_draws_what_the_view_says(found: list[DayGroup]) -> None:
     """A unit a step, nothing outside its box; lanes lie below each other."""
     view = viewed(found)
-    strip = strip_of(view)
+    strip = strip_of(view.lanes, view.moments)
     assert [lane.server for lane in strip.lanes] == [lane.server for lane in view.lanes]
     for lane in strip.lanes:
         for one in lane.blocks:
@@ -98,7 +98,7 @@ def incidents(draw: st.DrawFn) -> IncidentView:
 @given(st.lists(groups(), max_size=10), st.lists(incidents(), max_size=10))
 def test_every_incident_is_a_mark_in_its_server_s_lane(found: list[DayGroup], told: list[IncidentView]) -> None:
     """A server that answered nothing has a lane, too; what is about none is below; nothing is outside the day."""
-    strip = strip_of(viewed(found, told))
+    strip = strip_of(viewed(found).lanes, [], told, begin=FIRST)
     marks = [(lane.server, mark) for lane in strip.lanes for mark in lane.marks]
     marks += [(None, mark) for mark in strip.marks]
     assert sorted(id(mark.incident) for _, mark in marks) == sorted(map(id, told))
@@ -128,7 +128,7 @@ def test_a_long_list_of_blocks_is_cut_by_requests() -> None:
         )
         for place in range(500)
     ]  # fmt: skip
-    strip = strip_of(viewed(found))
+    strip = strip_of(viewed(found).lanes, [])
     assert strip.left_out == 100
     assert min(one.block.requests for lane in strip.lanes for one in lane.blocks) == 101
 

@@ -8,13 +8,21 @@ from typing import Any
 
 import pytest
 
+from ollama_router_core.fleet.snapshot import FleetSnapshot
+from ollama_router_core.simulation import Change, replay
 from ollama_router_core.testing import OllamaSimulator, model
 from ollama_router_server.admin.views.whatif import whatif_view
+from ollama_router_server.storage.log_days import STEP
 from support.router import running_router, server_entry
+from support.storage import make_record
 
 pytestmark = pytest.mark.anyio
 
 CHAT = {"model": "llama3.2:3b", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+
+
+FIRST = 20_000 * 86_400
+OURS, PERSON = {"x-console": "1"}, {"accept": "text/html"}
 
 
 def found(**changes: Any) -> dict[str, Any]:
@@ -30,7 +38,7 @@ def found(**changes: Any) -> dict[str, Any]:
 
 def test_a_verdict_names_both_worlds_and_its_own_error() -> None:
     """In one sentence."""
-    view = whatif_view("fastest", 1, found())
+    view = whatif_view("fastest", None, "the last day", found())
     assert view.verdict
     assert [(one.name, one.after) for one in view.worse] == [("ada", 5.0)]
     assert view.sentence == (
@@ -41,7 +49,7 @@ def test_a_verdict_names_both_worlds_and_its_own_error() -> None:
 
 def test_there_is_no_verdict_where_today_is_foretold_badly() -> None:
     """More than a quarter off: the numbers stay, the sentence says how far off they are."""
-    view = whatif_view("fastest", 7, found(measured_p50=5.0))
+    view = whatif_view("fastest", None, "the last 7 days", found(measured_p50=5.0))
     assert not view.verdict
     assert view.sentence.startswith("No verdict: of the last 7 days")
     assert "100% off" in view.sentence
@@ -65,3 +73,46 @@ async def test_own_requests_are_replayed_in_a_process_of_their_own(tmp_path: Pat
         assert view["loads_before"] >= 1
         refused = await admin.get("/router/whatif?strategy=best")
         assert (refused.status_code, "priority_with_memory" in refused.json()["error"]) == (400, True)
+
+
+async def test_a_day_of_another_world_lies_below_the_real_one(tmp_path: Path) -> None:
+    """With the figures of `orouter replay`, by the same steps and tones; for admins, of servers that there are."""
+    rows = [
+        make_record(
+            number, started_at=FIRST + 20 * STEP + 2.5 * number, server="one", model_served="Qwen3:8b", streamed=True,
+            ttft_ms=1_000.0 + 1_500.0 * number, queue_ms=1_500.0 * number, total_ms=4_000.0 + 1_500.0 * number,
+            prompt_tokens=1_000, completion_tokens=100, load_ms=0.0,
+        )
+        for number in range(60)
+    ]  # fmt: skip
+    async with (
+        running_router(tmp_path, {"one": {"host": "127.0.0.1", "port": 9, "max_memory_gb": 48}}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        await router.services.request_log.insert(rows)
+        query = {"day": "2024-10-04", "strategy": "fastest", "add": "one"}
+        view = (await admin.get("/router/history/whatif", params=query)).json()
+        config = router.services.config.model_copy(update={"routing_strategy": "fastest"})
+        told = replay(rows, FleetSnapshot(servers=router.services.fleet.servers), config, change=Change(more=("one",)))
+        assert view["answer"]["after"]["p50"] == round(told.others[-1].summary.completion_p50, 3)
+        assert view["answer"]["before"]["p50"] == round(told.logged.summary.completion_p50, 3)
+        assert view["answer"]["sentence"].startswith("With fastest and one more one, p50 ")
+        assert view["answer"]["sentence"].endswith("29 of 60 requests elsewhere (of 2024-10-04, ±7%).")
+        blocks = [(lane["server"], one["model"], one["requests"]) for lane in view["lanes"] for one in lane["blocks"]]
+        assert [block[:2] for block in blocks] == [("one", "Qwen3:8b"), ("one-2", "Qwen3:8b")]
+        assert sum(block[2] for block in blocks) == 60
+        assert {moment["step"] for moment in view["moments"]} <= {20, 21}
+        for wrong in ({"strategy": "best"}, {"add": "two"}, {"day": "yesterday"}):
+            assert (await admin.get("/router/history/whatif", params=wrong)).status_code == 400
+        await admin.post("/console/session", json={"token": router.admin_token}, headers=OURS)
+        page = (await admin.get("/console/history", params=query, headers=PERSON)).text
+        assert page.count("data-strip ") == page.count("data-minute-told>") == 2
+        assert f"<h2>{view['answer']['sentence']}</h2>" in page
+        assert page.count('<rect class="tone0" x="20"') == 3
+        made = (await admin.post("/router/users", json={"name": "vic", "role": "viewer"})).json()
+        await router.services.authenticator.refresh()
+        async with router.client(made["token"]) as viewer:
+            await viewer.post("/console/session", json={"token": made["token"]}, headers=OURS)
+            assert (await viewer.get("/console/history", params=query, headers=PERSON)).status_code == 403
+            plain = (await viewer.get("/console/history", params={"day": "2024-10-04"}, headers=PERSON)).text
+            assert "Lay another world below" not in plain

@@ -52,7 +52,7 @@ from ollama_router_server.admin.users import (
     UserResource,
     UsersResource,
 )
-from ollama_router_server.admin.whatif import WhatIf, WhatIfResource
+from ollama_router_server.admin.whatif import OtherDayResource, WhatIf, WhatIfResource
 from ollama_router_server.console.playground import PLAY_PATH, PlayDoor
 from ollama_router_server.console.routes import add_console
 from ollama_router_server.http.cycle import FrontCycle
@@ -240,6 +240,7 @@ def create_app(services: Services) -> RouterApp:
     whatif, usage_export = WhatIf(services), UsageExportResource(services, Exports())
     app.add_route("/router/usage.csv", usage_export)
     app.add_route("/router/whatif", WhatIfResource(whatif))
+    app.add_route("/router/history/whatif", OtherDayResource(whatif))
     console = add_console(app, services, sync, whatif, usage_export)
     relay = Relay(deps())
     app.add_route("/router/status", StatusResource(services, sync))

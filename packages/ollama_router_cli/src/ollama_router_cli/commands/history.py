@@ -1,4 +1,4 @@
-"""`orouter history`: what happened on a day."""
+"""`orouter history`: what happened on a day, or would have in another world."""
 
 from __future__ import annotations
 
@@ -17,26 +17,45 @@ __all__ = ["app"]
 
 app = command_group()
 
+_REPLAY_TIMEOUT = 150.0
 
-@app.command(epilog=examples("orouter history", "orouter history --day 2026-11-28", "orouter history --json"))
+
+@app.command(
+    epilog=examples(
+        "orouter history --day 2026-11-28",
+        "orouter history --day 2026-11-28 --strategy fastest",
+        "orouter history --add big --json",
+    )
+)
 @asks_router
 def history(
     *,
     day: Annotated[str | None, typer.Option(metavar="DAY", help="As 2026-11-28, UTC. Default: today.")] = None,
+    strategy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What if this strategy had decided? Needs an admin's token.")
+    ] = None,
+    add: Annotated[
+        str | None, typer.Option(metavar="SERVER", help="What if there had been one more server like this one?")
+    ] = None,
     router: RouterAccess,
     as_json: JsonOption = False,
 ) -> None:
     """Show what happened on a day: models by server, failures, loads.
 
     Prints which models each server answered with and when, and how many requests failed and had a model loaded. Times
-    are UTC, in steps of two minutes.
+    are UTC, in steps of two minutes. With `--strategy` or `--add` the day's requests are served again in virtual time,
+    by the router, for two minutes at most.
     """
     with router_client(**asdict(router)) as client:
-        view = ask_router(client, "/router/history", day=day)
+        if strategy is None and add is None:
+            view = ask_router(client, "/router/history", day=day)
+        else:
+            client.timeout = _REPLAY_TIMEOUT
+            view = ask_router(client, "/router/history/whatif", day=day, strategy=strategy, add=add)
     if as_json:
         print_json(view)
         return
-    print_result(view["sentence"])
+    print_result(view["sentence"] if "sentence" in view else view["answer"]["sentence"])
     rows = [_row(view, lane["server"], block) for lane in view["lanes"] for block in lane["blocks"]]
     if rows:
         print_result()

@@ -11,7 +11,7 @@ from ollama_router_core.simulation.comparison import ROUTERS, bound, compare, se
 from ollama_router_core.simulation.engine import Outage, Outcome, Rejection, SimulationResult, Slowdown, simulate
 from ollama_router_core.simulation.fleet_file import parse_fleet
 from ollama_router_core.simulation.machine import Machine
-from ollama_router_core.simulation.replay import Replay, World, replay
+from ollama_router_core.simulation.replay import Placed, Replay, World, replay
 from ollama_router_core.simulation.report import Summary, percentile, summarise, table
 from ollama_router_core.simulation.routers import Knowledge, StrategyRouter
 from ollama_router_core.simulation.scenarios import FLEET, MODELS, Scenario, make_scenario
@@ -39,6 +39,7 @@ __all__ = [
     "Machine",
     "Outage",
     "Outcome",
+    "Placed",
     "Rejection",
     "Replay",
     "Scenario",

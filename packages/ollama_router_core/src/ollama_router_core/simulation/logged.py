@@ -22,7 +22,7 @@ from ollama_router_core.simulation.routers import Knowledge
 from ollama_router_core.simulation.scenarios import Scenario
 from ollama_router_core.simulation.workload import Job, SimulatedModel
 
-__all__ = ["LoggedRouter", "logged_scenario", "replayed"]
+__all__ = ["LoggedRouter", "logged_scenario", "model_of", "replayed"]
 
 _CALLS = frozenset({"/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/v1/chat/completions",
                     "/v1/completions", "/v1/embeddings", "/v1/messages", "/v1/responses"})  # fmt: skip
@@ -37,19 +37,20 @@ def replayed(rows: Iterable[RequestRecord], config: Config) -> tuple[RequestReco
 
     Of those that were refused only those count that had to wait too long or found the queue full.
     """
-    found = [row for row in rows if row.path in _CALLS and _model_of(row) and _is_ours(row, config)]
+    found = [row for row in rows if row.path in _CALLS and model_of(row) and _is_ours(row, config)]
     return tuple(sorted(found, key=lambda row: row.started_at))
 
 
 def _is_ours(row: RequestRecord, config: Config) -> bool:
     if row.server in config.external_hosts or (row.server is None and row.error_code != Overloaded.code):
         return False
-    name = _model_of(row)
+    name = model_of(row)
     assigned = assigned_destination(RouteRequest(model_text=name, model=canonical_name(name)), config)
     return assigned is None or assigned in config.servers
 
 
-def _model_of(row: RequestRecord) -> str:
+def model_of(row: RequestRecord) -> str:
+    """The model that a row is about, as it was logged; empty for none."""
     return row.model_served or (row.model_asked or "" if row.server is None else "")
 
 
@@ -79,7 +80,7 @@ def _weights(rows: Iterable[RequestRecord], snapshot: FleetSnapshot) -> dict[Can
     installed: dict[CanonicalName, InstalledModel] = {}
     for facts in snapshot.servers.values():
         installed |= facts.installed or {}
-    asked = {canonical_name(_model_of(row)) for row in rows}
+    asked = {canonical_name(model_of(row)) for row in rows}
     return {name: model_weight(name, installed.get(name)) for name in asked}
 
 
@@ -92,7 +93,7 @@ def _machine(
     book: SpeedBook,
 ) -> Machine:
     facts, settings = snapshot.servers.get(name), config.servers.get(name)
-    served = {canonical_name(_model_of(row)) for row in rows if row.server == name}
+    served = {canonical_name(model_of(row)) for row in rows if row.server == name}
     limit = None if settings is None else settings.max_memory_gb or (sum(settings.gpus) if settings.gpus else None)
     slots = None if settings is None else settings.num_parallel
     most = None if settings is None else settings.max_loaded_models
@@ -114,7 +115,7 @@ def _jobs(rows: Sequence[RequestRecord]) -> Iterator[Job]:
     """Requests that were refused are as long as others for their model."""
     prompts, outputs = _usual(rows, "prompt_tokens"), _usual(rows, "completion_tokens")
     for number, (row, at) in enumerate(zip(rows, _without_pauses(rows), strict=True)):
-        model = canonical_name(_model_of(row))
+        model = canonical_name(model_of(row))
         told = row.server is not None
         yield Job(
             number=number,
@@ -131,7 +132,7 @@ def _usual(rows: Iterable[RequestRecord], field: str) -> dict[CanonicalName, int
     found: dict[CanonicalName, list[int]] = {}
     for row in rows:
         if row.server is not None and getattr(row, field):
-            found.setdefault(canonical_name(_model_of(row)), []).append(getattr(row, field))
+            found.setdefault(canonical_name(model_of(row)), []).append(getattr(row, field))
     return {model: round(median(values)) for model, values in found.items()}
 
 
@@ -149,7 +150,7 @@ def _learned(rows: Iterable[RequestRecord], snapshot: FleetSnapshot) -> SpeedBoo
     for row in rows:
         if row.server is None or row.ttft_ms is None or row.status != 200:
             continue
-        model = canonical_name(_model_of(row))
+        model = canonical_name(model_of(row))
         facts = snapshot.servers.get(row.server)
         weight = model_weight(model, ((None if facts is None else facts.installed) or {}).get(model))
         book = book.observe(row.server, model, weight, _sample(row, row.ttft_ms))

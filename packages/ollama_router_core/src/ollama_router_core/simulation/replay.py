@@ -7,7 +7,7 @@ simulated; `measured` says how long the requests really took, and so how far the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,11 +16,11 @@ from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.simulation.comparison import results, serve
 from ollama_router_core.simulation.engine import SimulationResult
-from ollama_router_core.simulation.logged import LoggedRouter, logged_scenario, replayed
+from ollama_router_core.simulation.logged import LoggedRouter, logged_scenario, model_of, replayed
 from ollama_router_core.simulation.report import Summary, percentile, summarise
 from ollama_router_core.simulation.what_if import Change, losses
 
-__all__ = ["Move", "Replay", "World", "replay"]
+__all__ = ["Move", "Placed", "Replay", "World", "replay"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,32 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """Where and when a logged request would be served: seconds since 1970, as it came when it did.
+
+    `model` is its name as it was logged. `server` is None for one that would be refused, at `served`. `loaded` tells
+    whether its model would be loaded for it.
+    """
+
+    model: str
+    server: str | None
+    began: float
+    served: float
+    ended: float
+    loaded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """How the requests fare in one world: its figures, requests by server, and `moves` against the log."""
+    """How the requests fare in one world: its figures, requests by server, and `moves` against the log.
+
+    `placed` has each request, in no order.
+    """
 
     summary: Summary
     servers: Mapping[str, int]
     moves: tuple[Move, ...] = ()
+    placed: tuple[Placed, ...] = ()
 
     @property
     def moved(self) -> int:
@@ -101,11 +121,13 @@ def replay(
     return Replay(
         measured=tuple([row.total_ms / 1000 for row in told]),
         logged=World(summary=summarise(before), servers=_servers(before)),
-        others=tuple([_world(before, after) for after in results(own, routers or (config.routing_strategy,), change)]),
+        others=tuple(
+            [_world(before, after, told) for after in results(own, routers or (config.routing_strategy,), change)]
+        ),
     )
 
 
-def _world(before: SimulationResult, after: SimulationResult) -> World:
+def _world(before: SimulationResult, after: SimulationResult, rows: Sequence[RequestRecord]) -> World:
     was = {one.job.number: one.server for one in before.outcomes}
     moves = Counter(
         (str(one.job.model), was[one.job.number], one.server)
@@ -116,7 +138,27 @@ def _world(before: SimulationResult, after: SimulationResult) -> World:
         summary=summarise(after),
         servers=_servers(after),
         moves=tuple(Move(*key, count) for key, count in moves.most_common()),
+        placed=tuple(_placed(after, rows)),
     )
+
+
+def _placed(result: SimulationResult, rows: Sequence[RequestRecord]) -> Iterator[Placed]:
+    """Each request at the moment when it came: the simulation has shorter pauses."""
+    for one in result.outcomes:
+        row = rows[one.job.number]
+        later = row.started_at - one.job.at
+        yield Placed(
+            model=model_of(row),
+            server=one.server,
+            began=row.started_at,
+            served=one.sent + later,
+            ended=one.finished + later,
+            loaded=one.load > 0,
+        )
+    for refused in result.rejections:
+        row = rows[refused.job.number]
+        at = row.started_at + refused.at - refused.job.at
+        yield Placed(model=model_of(row), server=None, began=row.started_at, served=at, ended=at, loaded=False)
 
 
 def _servers(result: SimulationResult) -> dict[str, int]:

@@ -19,7 +19,7 @@ from ollama_router_server.storage.identities import User
 from ollama_router_server.storage.incidents import IncidentFilter
 from ollama_router_server.storage.log_totals import DAY
 
-__all__ = ["HistoryResource", "find_day"]
+__all__ = ["HistoryResource", "asked_day", "find_day"]
 
 _MOST_CHANGES = 500
 _MOST_INCIDENTS = 200
@@ -31,15 +31,24 @@ async def find_day(services: Services, request: Request, user: User) -> HistoryV
     Raises:
         InvalidBody: it is no day.
     """
-    day = _day(request.get_param("day") or None, services.clock.wall())
-    begin = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+    day, begin = asked_day(request, services.clock.wall())
     changes: list[AuditEntryBody] = []
     if user.role in ADMINS:
         found = await services.audit.list(AuditFilter(since=begin, before=begin + DAY), limit=_MOST_CHANGES)
         changes = [AuditEntryBody(**entry.to_json()) for entry in found]
     groups = await services.request_log.day(begin)
     told = await find_incidents(services, IncidentFilter(since=begin, before=begin + DAY), _MOST_INCIDENTS)
-    return await asyncio.to_thread(history_view, day.isoformat(), begin, groups, changes, told.incidents)
+    return await asyncio.to_thread(history_view, day, begin, groups, changes, told.incidents)
+
+
+def asked_day(request: Request, wall: float) -> tuple[str, int]:
+    """The day that the query asks for, today without one, and when it begins (UTC).
+
+    Raises:
+        InvalidBody: it is no day.
+    """
+    day = _day(request.get_param("day") or None, wall)
+    return day.isoformat(), int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
 
 
 def _day(text: str | None, wall: float) -> date:

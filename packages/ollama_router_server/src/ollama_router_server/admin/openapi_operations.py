@@ -18,6 +18,7 @@ from ollama_router_server.admin.views.incidents import IncidentsView
 from ollama_router_server.admin.views.me import MeView
 from ollama_router_server.admin.views.models import ModelDetailView, ModelsView
 from ollama_router_server.admin.views.operations import OperationsView, OperationView
+from ollama_router_server.admin.views.other_day import OtherDayView
 from ollama_router_server.admin.views.overview import OverviewView
 from ollama_router_server.admin.views.requests import RequestDetailView, RequestsView
 from ollama_router_server.admin.views.rights import RightsView
@@ -219,6 +220,17 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         method="get",
+        path="/router/history/whatif",
+        summary="One day as it would have been by another strategy, or with one server more",
+        answer=OtherDayView,
+        query=(
+            ("day", {"type": "string", "description": "As `2026-11-28`, UTC. Default: today."}),
+            ("strategy", {"enum": list(STRATEGIES)}),
+            ("add", {"type": "string", "description": "A server of the config, to have one more like it."}),
+        ),
+    ),
+    Operation(
+        method="get",
         path="/router/incidents",
         summary="What went wrong and when: those that were under way at any moment between `since` and `before`",
         answer=IncidentsView,
@@ -386,10 +398,11 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="get",
         path="/router/whatif",
-        summary="The router's own requests, decided by another strategy",
+        summary="The router's own requests, decided by another strategy, or with one server more",
         answer=WhatIfView,
         query=(
             ("strategy", {"enum": list(STRATEGIES)}),
+            ("add", {"type": "string", "description": "A server of the config, to have one more like it."}),
             ("days", {"type": "integer", "minimum": 1, "maximum": 30}),
         ),
     ),

@@ -9,26 +9,47 @@ import json
 import os
 import pickle
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ollama_router_core.config.settings import Config
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.records.request_record import RequestRecord
 
-__all__ = ["ReplayQuestion", "pack"]
+if TYPE_CHECKING:
+    from ollama_router_core.simulation import Placed
+
+__all__ = ["ReplayQuestion", "Steps", "pack"]
 
 _LEAST_IMPORTANT = 19
+_WAITED = 1.0
+"""Seconds from which on a request counts as one that waited; in the log, too."""
 
 
 @dataclass(frozen=True, slots=True)
+class Steps:
+    """Equal parts of time, counted from the moment `begin` (seconds since 1970), of so many `seconds` each."""
+
+    begin: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayQuestion:
-    """How these requests would fare on these servers under each of two configs."""
+    """How these requests would fare on these servers by this config.
+
+    Attributes:
+        more: servers of which there is one more.
+        steps: if given, the answer tells in `groups` what each server would do in each of them.
+    """
 
     rows: Sequence[RequestRecord]
     servers: Mapping[str, ServerFacts]
     config: Config
+    more: tuple[str, ...] = ()
+    steps: Steps | None = None
 
 
 def pack(question: ReplayQuestion) -> bytes:
@@ -47,9 +68,27 @@ def _plain(facts: ServerFacts) -> ServerFacts:
 
 
 def _answer(question: ReplayQuestion) -> dict[str, Any]:
-    from ollama_router_core.simulation import replay  # noqa: PLC0415 - the router itself never simulates
+    from ollama_router_core.simulation import Change, replay  # noqa: PLC0415 - the router itself never simulates
 
-    return replay(question.rows, FleetSnapshot(servers=question.servers), question.config).to_json()
+    change = Change(more=question.more)
+    found = replay(question.rows, FleetSnapshot(servers=question.servers), question.config, change=change)
+    steps, last = question.steps, found.others[-1].placed
+    return found.to_json() if steps is None else {**found.to_json(), "groups": _groups(last, steps)}
+
+
+def _groups(placed: Iterable[Placed], steps: Steps) -> list[list[Any]]:
+    """Count requests that are equal in all that a strip of the day shows."""
+    counted = Counter(
+        (
+            one.server,
+            one.model,
+            one.served - one.began >= _WAITED,
+            *(int((at - steps.begin) // steps.seconds) for at in (one.began, one.served, one.ended)),
+            one.loaded,
+        )
+        for one in placed
+    )
+    return [[*kind, requests] for kind, requests in counted.items()]
 
 
 if __name__ == "__main__":

@@ -1,28 +1,44 @@
-"""What if another strategy decided: `GET /router/whatif`, the console's twin of `orouter replay`."""
+"""What if another strategy decided, or there were one server more: the console's twin of `orouter replay`."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
+from dataclasses import dataclass
 from typing import Any, Final
 
 from falcon.asgi import Request, Response
 
+from ollama_router_core.config.settings import Config, StrategyName
 from ollama_router_core.errors import InvalidBody, Overloaded
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin.access import ADMINS
 from ollama_router_server.admin.bodies import answer
-from ollama_router_server.admin.replaying import ReplayQuestion, pack
+from ollama_router_server.admin.history import asked_day
+from ollama_router_server.admin.replaying import ReplayQuestion, Steps, pack
+from ollama_router_server.admin.views.other_day import OtherDayView, other_day_view
 from ollama_router_server.admin.views.whatif import WhatIfView, whatif_view
 from ollama_router_server.services import Services
+from ollama_router_server.storage.log_days import STEP
 from ollama_router_server.storage.log_filter import LogFilter
+from ollama_router_server.storage.log_totals import DAY
 
-__all__ = ["WhatIf", "WhatIfResource"]
+__all__ = ["OtherDayResource", "OtherWorld", "WhatIf", "WhatIfResource"]
 
 _MOST_ROWS: Final = 20_000
-_DAY: Final = 86_400.0
 _SECONDS: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherWorld:
+    """What would be different: the strategy, and perhaps one more server like the one named `add`."""
+
+    strategy: StrategyName
+    add: str | None = None
+
+    def __str__(self) -> str:
+        return self.strategy if self.add is None else f"{self.strategy} and one more {self.add}"
 
 
 class WhatIf:
@@ -33,52 +49,89 @@ class WhatIf:
         self._busy = False
 
     async def ask(self, request: Request) -> WhatIfView:
-        """Answer what the query asks for: `strategy` and `days`.
+        """Answer what the query asks for: `strategy`, `add` and `days`.
 
         Raises:
-            InvalidBody: there is no such strategy.
+            InvalidBody: there is no such strategy, or no such server.
             Overloaded: another question is being answered, or this one took two minutes.
         """
-        strategy = request.get_param("strategy", default=self._services.config.routing_strategy)
-        if strategy not in STRATEGIES:
-            raise InvalidBody(f"strategy must be one of {', '.join(STRATEGIES)}")
+        world = asked_world(request, self._services.config)
         days = request.get_param_as_int("days", min_value=1, max_value=30) or 1
+        chosen = LogFilter(since=self._services.clock.wall() - days * DAY)
+        span = "the last day" if days == 1 else f"the last {days} days"
+        return whatif_view(world.strategy, world.add, span, await self._replayed(chosen, world))
+
+    async def ask_day(self, request: Request) -> OtherDayView:
+        """Answer what the query asks for, of one day: `day`, `strategy` and `add`.
+
+        Raises:
+            InvalidBody, Overloaded: as `ask`; or it is no day.
+        """
+        world = asked_world(request, self._services.config)
+        day, begin = asked_day(request, self._services.clock.wall())
+        found = await self._replayed(LogFilter(since=begin, before=begin + DAY), world, Steps(begin, STEP))
+        answered = whatif_view(world.strategy, world.add, day, found)
+        return await asyncio.to_thread(other_day_view, day, begin, str(world), answered, found)
+
+    async def _replayed(self, chosen: LogFilter, world: OtherWorld, steps: Steps | None = None) -> dict[str, Any]:
         if self._busy:
             raise Overloaded("another what-if is being answered", retry_after=10)
         self._busy = True
         try:
-            return whatif_view(strategy, days, await self._replayed(strategy, days))
+            rows = await self._services.request_log.list(chosen, limit=_MOST_ROWS)
+            question = ReplayQuestion(
+                rows=rows,
+                servers=self._services.fleet.servers,
+                config=self._services.config.model_copy(update={"routing_strategy": world.strategy}),
+                more=() if world.add is None else (world.add,),
+                steps=steps,
+            )
+            found = await _answered(await asyncio.to_thread(pack, question))
         finally:
             self._busy = False
+        return {**found, "told_from": rows[-1].started_at if len(rows) == _MOST_ROWS else None}
 
-    async def _replayed(self, strategy: str, days: int) -> dict[str, Any]:
-        services = self._services
-        since = services.clock.wall() - days * _DAY
-        rows = await services.request_log.list(LogFilter(since=since), limit=_MOST_ROWS)
-        config = services.config.model_copy(update={"routing_strategy": strategy})
-        question = await asyncio.to_thread(pack, ReplayQuestion(rows, services.fleet.servers, config))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "ollama_router_server.admin.replaying",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        try:
-            async with asyncio.timeout(_SECONDS):
-                told, _ = await process.communicate(question)
-        except TimeoutError:
-            raise Overloaded("the replay took more than two minutes; ask for fewer days") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        found: dict[str, Any] = json.loads(told)
-        return found
+
+async def _answered(question: bytes) -> dict[str, Any]:
+    """Have it answered by a process of its own, which does not outlive the wait for it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "ollama_router_server.admin.replaying",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(_SECONDS):
+            told, _ = await process.communicate(question)
+    except TimeoutError:
+        raise Overloaded("the replay took more than two minutes; ask for fewer requests") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    found: dict[str, Any] = json.loads(told)
+    return found
+
+
+def asked_world(request: Request, config: Config) -> OtherWorld:
+    """The world that a query asks for; without a strategy the config's own.
+
+    Raises:
+        InvalidBody: there is no such strategy, or no such server.
+    """
+    asked = request.get_param("strategy") or config.routing_strategy
+    strategy = next((name for name in STRATEGIES if name == asked), None)
+    if strategy is None:
+        raise InvalidBody(f"strategy must be one of {', '.join(STRATEGIES)}")
+    add = request.get_param("add") or None
+    if add is not None and add not in config.servers:
+        raise InvalidBody(f"the config has no server {add[:128]!r} to have one more of")
+    return OtherWorld(strategy=strategy, add=add)
 
 
 class WhatIfResource:
-    """`GET /router/whatif[?strategy=NAME][&days=N]`."""
+    """`GET /router/whatif[?strategy=NAME][&add=SERVER][&days=N]`."""
 
     roles = ADMINS
 
@@ -88,3 +141,16 @@ class WhatIfResource:
     async def on_get(self, request: Request, response: Response) -> None:
         """Answer both worlds."""
         answer(response, await self._whatif.ask(request))
+
+
+class OtherDayResource:
+    """`GET /router/history/whatif[?day=2026-11-28][&strategy=NAME][&add=SERVER]`."""
+
+    roles = ADMINS
+
+    def __init__(self, whatif: WhatIf) -> None:
+        self._whatif = whatif
+
+    async def on_get(self, request: Request, response: Response) -> None:
+        """Answer the day in the other world."""
+        answer(response, await self._whatif.ask_day(request))

@@ -6,11 +6,22 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ollama_router_server.admin.views.history import BlockView, HistoryView, LaneView
+from ollama_router_server.admin.views.history import BlockView, LaneView, MomentView
 from ollama_router_server.admin.views.incidents import IncidentView
 from ollama_router_server.storage.log_days import STEP, STEPS
 
-__all__ = ["Bar", "Segment", "Strip", "StripBlock", "StripLane", "StripMark", "columns_of", "segments", "strip_of"]
+__all__ = [
+    "Bar",
+    "Segment",
+    "Strip",
+    "StripBlock",
+    "StripLane",
+    "StripMark",
+    "columns_of",
+    "models_of",
+    "segments",
+    "strip_of",
+]
 
 _TONES = 4
 _ROW, _NAME, _BETWEEN = 8, 16, 4  # heights: of a model's row, of a server's name, after a server
@@ -118,37 +129,49 @@ class Strip:
     most: int
 
 
-def strip_of(view: HistoryView, *, height: int = 60) -> Strip:
-    """Lay a day out. Models of a server have rows of their own, up to six; further ones share the last."""
-    lanes, marks = _with_incidents(view), _marks(view)
+def strip_of(
+    lanes: Sequence[LaneView],
+    moments: Sequence[MomentView],
+    incidents: Sequence[IncidentView] = (),
+    *,
+    begin: float = 0.0,
+    models: Sequence[str | None] = (),
+    height: int = 60,
+) -> Strip:
+    """Lay a day out. Models of a server have rows of their own, up to six; further ones share the last.
+
+    `begin` is when the day begins. `models` come first among the tones, so that of strips which are compared each has
+    the same tone for the same model.
+    """
+    lanes, marks = _with_incidents(lanes, incidents), _marks(incidents, begin)
     all_blocks = sorted((block for lane in lanes for block in lane.blocks), key=lambda one: -one.requests)
     kept = {id(block) for block in all_blocks[:_MOST_BLOCKS]}
-    tones = {model: place % _TONES for place, model in enumerate(dict.fromkeys(_models(lanes)))}
+    tones = {model: place % _TONES for place, model in enumerate(dict.fromkeys([*models, *models_of(lanes)]))}
     laid, y = [], 0
     for lane in lanes:
-        rows = {model: min(place, _MOST_ROWS - 1) for place, model in enumerate(dict.fromkeys(_models([lane])))}
+        rows = {model: min(place, _MOST_ROWS - 1) for place, model in enumerate(dict.fromkeys(models_of([lane])))}
         blocks = [
             _laid(one, y + _NAME + rows[one.model] * _ROW, tones[one.model]) for one in lane.blocks if id(one) in kept
         ]
         laid.append(StripLane(lane.server, y, blocks, [replace(one, y=y + one.y) for one in marks(lane.server)]))
         y += _NAME + min(len(rows), _MOST_ROWS) * _ROW + _BETWEEN
-    most = max((max(one.running, one.waiting) for one in view.moments), default=0) or 1
-    running = _outline({one.step: one.running for one in view.moments}, most, height)
-    waiting = _outline({one.step: one.waiting for one in view.moments}, most, height)
+    most = max((max(one.running, one.waiting) for one in moments), default=0) or 1
+    running = _outline({one.step: one.running for one in moments}, most, height)
+    waiting = _outline({one.step: one.waiting for one in moments}, most, height)
     own = [replace(one, y=y - _BETWEEN) for one in marks(None)]
     return Strip(STEPS, y, laid, own, len(all_blocks) - len(kept), running, waiting, most)
 
 
-def _with_incidents(view: HistoryView) -> list[LaneView]:
+def _with_incidents(lanes: Sequence[LaneView], incidents: Sequence[IncidentView]) -> list[LaneView]:
     """The day's lanes, and empty ones for servers that answered nothing because something was wrong with them."""
-    missing = {one.server for one in view.incidents if one.server} - {lane.server for lane in view.lanes}
-    return sorted([*view.lanes, *(LaneView(server=name, blocks=[]) for name in missing)], key=lambda one: one.server)
+    missing = {one.server for one in incidents if one.server} - {lane.server for lane in lanes}
+    return sorted([*lanes, *(LaneView(server=name, blocks=[]) for name in missing)], key=lambda one: one.server)
 
 
-def _marks(view: HistoryView) -> Callable[[str | None], list[StripMark]]:
+def _marks(incidents: Sequence[IncidentView], begin: float) -> Callable[[str | None], list[StripMark]]:
     by_server: dict[str | None, list[StripMark]] = defaultdict(list)
-    for one in view.incidents:
-        first, last = (_step(at - view.begin) for at in (one.began_at, one.began_at + one.seconds))
+    for one in incidents:
+        first, last = (_step(at - begin) for at in (one.began_at, one.began_at + one.seconds))
         by_server[one.server].append(StripMark(first, _NAME - _MARK - 1, last - first + 1, _MARK, one))
     return lambda server: by_server[server]
 
@@ -157,7 +180,8 @@ def _step(seconds: float) -> int:
     return min(max(int(seconds // STEP), 0), STEPS - 1)
 
 
-def _models(lanes: Sequence[LaneView]) -> list[str | None]:
+def models_of(lanes: Sequence[LaneView]) -> list[str | None]:
+    """The models of all blocks, one after the other."""
     return [block.model for lane in lanes for block in lane.blocks]
 
 

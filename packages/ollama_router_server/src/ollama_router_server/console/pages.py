@@ -10,7 +10,7 @@ from falcon.asgi import Request, Response
 
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.strategies import STRATEGIES
-from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
+from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS, check_role
 from ollama_router_server.admin.doctor.resource import doctor_view
 from ollama_router_server.admin.history import find_day
 from ollama_router_server.admin.links import base_url
@@ -27,7 +27,7 @@ from ollama_router_server.admin.views.requests import active_views, request_deta
 from ollama_router_server.admin.views.rights import rights_view
 from ollama_router_server.admin.views.servers import server_views
 from ollama_router_server.admin.whatif import WhatIf
-from ollama_router_server.console.charts import columns_of, strip_of
+from ollama_router_server.console.charts import columns_of, models_of, strip_of
 from ollama_router_server.console.playground import PLAYERS
 from ollama_router_server.console.rendering import Rendered, Renderer
 from ollama_router_server.console.shared_parts import SharedParts
@@ -152,19 +152,30 @@ class Pages:
         return {"view": await rights_view(self.services, name), "title": name}
 
     async def whatif(self, request: Request, _user: User) -> Values:
-        """Another strategy on the router's own requests, once it is asked for."""
+        """Another strategy, or one more server, on the router's own requests, once it is asked for."""
         asked = "strategy" in request.params
-        return {"view": await self.whatifs.ask(request) if asked else None, "strategies": list(STRATEGIES)}
+        view = await self.whatifs.ask(request) if asked else None
+        return {"view": view, "chosen_days": request.get_param_as_int("days"), **self._worlds()}
 
     async def doctor(self, _request: Request, _user: User) -> Values:
         """What is wrong, and what mends it."""
         return {"view": await doctor_view(self.services)}
 
     async def history(self, request: Request, user: User) -> Values:
-        """A day as its requests tell, and who changed what; the audit trail is for admins."""
+        """A day as its requests tell, and who changed what; the audit trail is for admins, and another world, too."""
         view = await find_day(self.services, request, user)
+        strip = strip_of(view.lanes, view.moments, view.incidents, begin=view.begin)
+        values = {"view": view, "strip": strip, "other": None, **self._worlds()}
+        if "strategy" in request.params:
+            check_role(user, ADMINS)
+            values["other"] = other = await self.whatifs.ask_day(request)
+            values["other_strip"] = strip_of(other.lanes, other.moments, models=models_of(view.lanes))
         entries = await self.services.audit.list(AuditFilter(), limit=200) if user.role in ADMINS else ()
-        return {"view": view, "strip": strip_of(view), "entries": entries}
+        return {**values, "entries": entries}
+
+    def _worlds(self) -> Values:
+        """What another world may have: its strategy, and one more server."""
+        return {"strategies": list(STRATEGIES), "servers": sorted(self.services.config.servers)}
 
 
 def _checks(servers: Any, models: int, request: Request) -> list[tuple[str, bool | None, str]]:

@@ -13,7 +13,16 @@ from ollama_router_server.admin.views.incidents import IncidentView
 from ollama_router_server.admin.views.view import View
 from ollama_router_server.storage.log_days import MOST_GROUPS, STEP, STEPS, DayGroup
 
-__all__ = ["BlockView", "HistoryView", "LaneView", "MomentView", "clock", "history_view"]
+__all__ = [
+    "BlockView",
+    "HistoryView",
+    "LaneView",
+    "MomentView",
+    "clock",
+    "day_lanes",
+    "day_moments",
+    "history_view",
+]
 
 _GAP: Final = 2
 """Steps without a request that do not end a block: a model stays in memory for a while."""
@@ -78,13 +87,13 @@ def history_view(
     """A day as its requests tell."""
     told_until = groups[-1].began if len(groups) >= MOST_GROUPS else None
     groups = [group for group in groups if group.ended >= 0]
-    moments = _moments(groups)
+    moments = day_moments(groups)
     return HistoryView(
         day=day,
         begin=begin,
         step_seconds=STEP,
         sentence=_sentence(groups, moments, told_until),
-        lanes=_lanes(groups),
+        lanes=day_lanes(groups),
         moments=moments,
         told_until=told_until,
         incidents=incidents,
@@ -92,7 +101,8 @@ def history_view(
     )
 
 
-def _lanes(groups: Iterable[DayGroup]) -> list[LaneView]:
+def day_lanes(groups: Iterable[DayGroup]) -> list[LaneView]:
+    """What each server answered with."""
     by_place: dict[str, dict[str | None, list[DayGroup]]] = defaultdict(lambda: defaultdict(list))
     for group in groups:
         if group.server is not None and group.served < STEPS:
@@ -127,7 +137,8 @@ def _blocks(groups: list[DayGroup]) -> Iterable[BlockView]:
         )
 
 
-def _moments(groups: Iterable[DayGroup]) -> list[MomentView]:
+def day_moments(groups: Iterable[DayGroup]) -> list[MomentView]:
+    """What was under way in each step in which anything was."""
     running, waiting, errors = ([0] * (STEPS + 1) for _ in range(3))
     for group in groups:
         if group.server is not None and group.served < STEPS:

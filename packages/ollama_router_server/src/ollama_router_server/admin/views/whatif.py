@@ -40,13 +40,14 @@ class LossView(View):
 class WhatIfView(View):
     """The answer; without a `verdict` where today's world is foretold too badly.
 
-    `error` is by how much, as a share; null without requests.
+    `error` is by how much, as a share; null without requests. `add` is the server of which there would be one more.
     """
 
     sentence: str
     verdict: bool
     strategy: str
-    days: int
+    add: str | None
+    span: str
     requests: int
     moved: int
     unplaced: int
@@ -59,17 +60,18 @@ class WhatIfView(View):
     worse: list[LossView]
 
 
-def whatif_view(strategy: str, days: int, found: dict[str, Any]) -> WhatIfView:
-    """The answer of a replay, with a sentence, and without a verdict where its own error is above 25 %."""
-    logged, after = found["worlds"]
+def whatif_view(strategy: str, add: str | None, span: str, found: dict[str, Any]) -> WhatIfView:
+    """The answer of a replay of some `span`, with a sentence, and without a verdict where its error is above 25 %."""
+    logged, after = found["worlds"][0], found["worlds"][-1]
     requests, measured = found["requests"], found["measured_p50"]
     error = abs(logged["completion_p50"] / measured - 1) if requests and measured else None
     verdict = error is not None and error <= _BELIEVED
     return WhatIfView(
-        sentence=_sentence(strategy, days, found, error, verdict=verdict),
+        sentence=_sentence(strategy if add is None else f"{strategy} and one more {add}", span, found, error),
         verdict=verdict,
         strategy=strategy,
-        days=days,
+        add=add,
+        span=span,
         requests=requests,
         moved=after["moved"],
         unplaced=after["refused"],
@@ -89,18 +91,17 @@ def _spread(world: dict[str, Any]) -> SpreadView:
     return SpreadView(p50=world["completion_p50"], p95=world["completion_p95"], p99=world["completion_p99"])
 
 
-def _sentence(strategy: str, days: int, found: dict[str, Any], error: float | None, *, verdict: bool) -> str:
-    span = "the last day" if days == 1 else f"the last {days} days"
+def _sentence(world: str, span: str, found: dict[str, Any], error: float | None) -> str:
     if error is None:
         return f"No request of {span} can be served again."
-    logged, after = found["worlds"]
-    if not verdict:
+    logged, after = found["worlds"][0], found["worlds"][-1]
+    if error > _BELIEVED:
         return (
             f"No verdict: of {span} half of the requests should have ended within {logged['completion_p50']:.1f} s, "
             f"and did within {found['measured_p50']:.1f} s, which is {error:.0%} off."
         )
     return (
-        f"With {strategy}, p50 {after['completion_p50']:.1f} s instead of {logged['completion_p50']:.1f} s, "
+        f"With {world}, p50 {after['completion_p50']:.1f} s instead of {logged['completion_p50']:.1f} s, "
         f"p95 {after['completion_p95']:.1f} s instead of {logged['completion_p95']:.1f} s, "
         f"{after['loads']} loads instead of {logged['loads']}, "
         f"{after['moved']} of {found['requests']} requests elsewhere (of {span}, ±{error:.0%})."

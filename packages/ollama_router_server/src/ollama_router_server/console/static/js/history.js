@@ -1,32 +1,43 @@
 // @ts-check
 // The slider of a day: what each server answered with at that minute, and how much ran and waited.
 
-const strip = document.querySelector("[data-strip]");
 const slider = document.querySelector("[data-minute]");
-const told = document.querySelector("[data-minute-told]");
-const line = document.querySelector("[data-strip-line]");
+const told = document.querySelectorAll("[data-minute-told]");
+const strips = /** @type {NodeListOf<SVGElement>} */ (document.querySelectorAll("[data-strip]"));
 
-if (strip instanceof SVGElement && slider instanceof HTMLInputElement && told && line) {
-  const moments = new Map(
+if (slider instanceof HTMLInputElement) {
+  const worlds = [...strips].map((strip, place) => ({ strip, told: told[place], moments: momentsOf(strip) }));
+  const show = () => worlds.forEach((world) => tell(world, Number(slider.value)));
+  slider.addEventListener("input", show);
+  show();
+}
+
+/** @param {SVGElement} strip */
+function momentsOf(strip) {
+  return new Map(
     (strip.dataset.moments ?? "").trim().split(" ").map((text) => {
       const [step = 0, running = 0, waiting = 0, errors = 0] = text.split(":").map(Number);
       return [step, { running, waiting, errors }];
     }),
   );
-  const show = () => {
-    const step = Number(slider.value);
-    const began = new Date((Number(strip.dataset.begin) + step * Number(strip.dataset.step)) * 1000);
-    const { running, waiting, errors } = moments.get(step) ?? { running: 0, waiting: 0, errors: 0 };
-    const failed = errors ? `, ${errors} failed` : "";
-    const servers = [...strip.querySelectorAll("[data-server]")].map((lane) => held(lane, step)).filter(Boolean);
-    const wrong = at(strip, "[data-incident]", step).map((mark) => mark.dataset.incident);
-    const rest = [servers.join("; "), ...wrong].filter(Boolean).join(". ");
-    told.textContent = `${began.toISOString().slice(11, 16)}Z: ${running} ran, ${waiting} waited${failed}. ${rest}`;
-    for (const name of ["x1", "x2"]) line.setAttribute(name, String(step + 0.5));
-    line.setAttribute("visibility", "visible");
-  };
-  slider.addEventListener("input", show);
-  show();
+}
+
+/**
+ * One world at a step of the day, in words and by a line on its strip.
+ * @param {{ strip: SVGElement, told: Element | undefined, moments: ReturnType<typeof momentsOf> }} world
+ * @param {number} step
+ */
+function tell({ strip, told, moments }, step) {
+  const began = new Date((Number(strip.dataset.begin) + step * Number(strip.dataset.step)) * 1000);
+  const { running, waiting, errors } = moments.get(step) ?? { running: 0, waiting: 0, errors: 0 };
+  const failed = errors ? `, ${errors} failed` : "";
+  const servers = [...strip.querySelectorAll("[data-server]")].map((lane) => held(lane, step)).filter(Boolean);
+  const wrong = at(strip, "[data-incident]", step).map((mark) => mark.dataset.incident);
+  const rest = [servers.join("; "), ...wrong].filter(Boolean).join(". ");
+  if (told) told.textContent = `${began.toISOString().slice(11, 16)}Z: ${running} ran, ${waiting} waited${failed}. ${rest}`;
+  const line = strip.querySelector("[data-strip-line]");
+  for (const name of ["x1", "x2"]) line?.setAttribute(name, String(step + 0.5));
+  line?.setAttribute("visibility", "visible");
 }
 
 /**

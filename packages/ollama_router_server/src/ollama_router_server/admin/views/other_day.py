@@ -1,0 +1,62 @@
+"""A day as it would have been, in the form in which `/router/history` tells how it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ollama_router_server.admin.views.history import LaneView, MomentView, day_lanes, day_moments
+from ollama_router_server.admin.views.view import View
+from ollama_router_server.admin.views.whatif import WhatIfView
+from ollama_router_server.storage.log_days import STEP, DayGroup
+
+__all__ = ["OtherDayView", "other_day_view"]
+
+
+class OtherDayView(View):
+    """A day (UTC) of another `world`, from `begin` on in steps of `step_seconds`; steps that are not told were idle.
+
+    `told_from` is the step before which nothing is told, null for a whole day: the newest 20,000 requests of a day are
+    served again. `answer` has the figures of both worlds.
+    """
+
+    day: str
+    begin: int
+    step_seconds: int
+    world: str
+    answer: WhatIfView
+    lanes: list[LaneView]
+    moments: list[MomentView]
+    told_from: int | None
+
+
+def other_day_view(day: str, begin: int, world: str, answered: WhatIfView, found: dict[str, Any]) -> OtherDayView:
+    """A day of a replay that was asked for in the day's steps."""
+    groups = list(_groups(found["groups"]))
+    told_from = found["told_from"]
+    return OtherDayView(
+        day=day,
+        begin=begin,
+        step_seconds=STEP,
+        world=world,
+        answer=answered,
+        lanes=day_lanes(groups),
+        moments=day_moments(groups),
+        told_from=None if told_from is None else int((told_from - begin) // STEP),
+    )
+
+
+def _groups(counted: Iterable[list[Any]]) -> Iterator[DayGroup]:
+    """What is refused fails, and is answered by no server."""
+    for server, model, waited, began, served, ended, loaded, requests in counted:
+        yield DayGroup(
+            server=server,
+            model=model,
+            waited=waited,
+            began=began,
+            served=served,
+            ended=ended,
+            requests=requests,
+            errors=requests if server is None else 0,
+            loads=requests if loaded else 0,
+        )

@@ -238,3 +238,14 @@ def test_a_server_that_held_nothing_is_wrong_usage(cli, fleet):
     result = cli("route", "explain", "llama3.2:3b", "--snapshot", fleet, "--held-by", "bigg")
     assert result.code == 2
     assert "known: " in result.err
+
+
+def test_where_the_models_of_several_gpus_lie_is_said(cli, write_config, tmp_path):
+    """What is free of each, and what is only assumed, as `/api/ps` does not tell."""
+    write_config("servers:\n  big: {host: gpu1, gpus: [24.0, 48.0]}\n")
+    path, loaded = tmp_path / "fleet.json", {"size": 6 << 30, "size_vram": 6 << 30}
+    ps = {"models": [{"name": "llama3.2:3b", "model": "llama3.2:3b", "digest": "bb", **loaded}]}
+    show = {"llama3.3:70b": {"model_info": model("llama3.3:70b").model_info(verbose=False)}}
+    path.write_text(json.dumps({"servers": {"big": {"tags": TAGS, "show": show, "ps": ps}}}))
+    said = cli("route", "explain", "llama3.3:70b", "--snapshot", str(path)).stdout
+    assert "big, free of each GPU: 24.0, 42.0 GiB, with llama3.2:3b on GPU 1 (assumed)" in said

@@ -77,6 +77,18 @@ def test_what_no_single_gpu_holds_is_split_over_all() -> None:
     assert gpus_for(19 * GIB, [10 * GIB, GPU]) == 1
 
 
+def test_a_server_that_spreads_splits_every_model() -> None:
+    """`sched_spread`: nothing is assumed then, and the buffers of each GPU count for a small model, too."""
+    held = place_models([GPU, GPU], whole([4]), spread=True)
+    assert [(one.gpu, one.told) for one in held.models] == [(None, True)]
+    assert held.free == (22 * GIB, 22 * GIB)
+    facts = make_facts("a", (installed("llama3.1:8b", SIZE_8B, facts=LLAMA_8B),))
+    config = make_config({"a": {"gpus": [24.0, 24.0], "sched_spread": True}})
+    candidate = make_candidate("a", kind_of(make_request(num_ctx=4096)), make_fleet(facts), config)
+    assert candidate.estimate.terms[-1].name == "compute on 2 GPUs"
+    assert candidate.warm_reason.text == "not loaded, fits beside what is, split over 2 GPUs"
+
+
 def test_each_gpu_of_a_split_model_has_buffers_of_its_own() -> None:
     """So it takes more than on one."""
     facts = make_facts("a", ON_DISK)

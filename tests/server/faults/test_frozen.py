@@ -135,3 +135,26 @@ async def test_a_runner_that_stands_still_is_left_to_those_who_wait(tmp_path: Pa
     assert shown["up"] is True
     (found,) = shown["suspended_models"].values()
     assert "its runner may be frozen" in found["error"]
+
+
+async def test_loads_that_stand_still_are_named_with_the_remedy(tmp_path: Path) -> None:
+    """A model that never leaves memory and is in use keeps others from being loaded; hours of waiting are skipped."""
+    pace = {"time_scale": 1.0, "load_speed": 1e13, "answer_tokens": 100_000}
+    async with (
+        OllamaSimulator(models=[model("tiny:0.1b"), model("kept:0.1b")], max_loaded_models=1, **pace) as one,
+        running_router(tmp_path, {"one": server_entry(one)}, **QUICK) as router,
+        router.client() as client,
+        router.client(router.admin_token) as admin,
+    ):
+        fleet, asked = router.services.fleet, {**CHAT, "stream": True, "keep_alive": -1}
+        busy = asyncio.create_task(client.post("/api/chat", json={**asked, "model": "kept:0.1b"}))
+        await eventually(lambda: "kept:0.1b" in fleet.snapshot.servers["one"].loaded)
+        waits = asyncio.create_task(client.post("/api/chat", json={**asked, "model": "tiny:0.1b"}))
+        await eventually(lambda: any(wait.request.model == "tiny:0.1b" for wait in fleet._waits()))
+        fleet.state.suspect("one", fleet._waits(), fleet.now() + 9999.0)
+        shown = (await admin.get("/router/status")).json()["servers"]["one"]
+        for task in (waits, busy):
+            task.cancel()
+        await asyncio.gather(waits, busy, return_exceptions=True)
+    assert "loads stand still there, waiting for kept:0.1b" in shown["suspended_models"]["tiny:0.1b"]["error"]
+    assert "`ollama stop kept:0.1b` on that server ends it" in shown["suspended_models"]["tiny:0.1b"]["error"]

@@ -72,6 +72,10 @@ class Server(Section):
         description="Memory of each of its GPUs in GiB; their sum is the limit where max_memory_gb is null. A model"
         " that no single one holds is split over all, with buffers on each.",
     )
+    sched_spread: bool = Field(
+        default=False,
+        description="Whether it runs with OLLAMA_SCHED_SPREAD: every model is then split over all `gpus`.",
+    )
     system_memory_gb: Annotated[float, Field(ge=0)] = Field(
         default=0.0,
         description="GiB of the machine's own memory for what its GPUs cannot hold of a model (partial offload): such"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -18,11 +17,9 @@ from ollama_router_core.fleet.memory import (
     GIB,
     MemoryEstimate,
     estimate_memory,
-    gpu_sizes,
-    gpus_for,
+    gpus_there,
     known_model,
     memory_limit,
-    place_models,
     share_on_cpu,
 )
 from ollama_router_core.fleet.runners import Load, explicit_context, misfit, runner_names, runner_of
@@ -155,7 +152,7 @@ def make_candidate(
     fits = room.fits(size, held, len(others))
     free = room.limit - held if room.is_known else None
     installed = None if kind.model is None else known_model(kind.model, facts, snapshot.servers.values())
-    warmth, reason = _warmth(kind, facts, server, loaded, fits=fits, free=free, gpus=_spread(size, server, others))
+    warmth, reason = _warmth(kind, facts, server, loaded, fits=fits, free=free, gpus=gpus_there(size, server, others))
     on_cpu = share_on_cpu(facts, loaded) if loaded is not None else _foreseen_on_cpu(kind, facts, size, vram)
     return Candidate(
         name=name,
@@ -186,12 +183,6 @@ def make_candidate(
 def reload_seconds(size: int) -> float:
     """A guess at how long bytes take from disk to GPU on a server of which nothing is known."""
     return 0.5 + size / 1.5e9
-
-
-def _spread(size: int, server: Server, beside: Sequence[LoadedModel]) -> int:
-    """How many GPUs a model would be split over, 1 where they are not known."""
-    sizes = gpu_sizes(server)
-    return gpus_for(size, place_models(sizes, beside).free) if len(sizes) > 1 else 1
 
 
 def _foreseen_on_cpu(kind: RequestKind, facts: ServerFacts, size: int, vram: int | None) -> float:

@@ -31,6 +31,7 @@ __all__ = [
     "computed_memory",
     "estimate_memory",
     "gpu_sizes",
+    "gpus_there",
     "known_model",
     "measured_memory",
     "memory_limit",
@@ -169,9 +170,15 @@ def placed_memory(
     installed: InstalledModel, num_ctx: int, host: Server | None, beside: Sequence[LoadedModel] = ()
 ) -> MemoryEstimate:
     """Compute as `computed_memory` does, with buffers on every GPU that the model is split over."""
-    found, sizes = computed_memory(installed, num_ctx, host), gpu_sizes(host)
-    count = gpus_for(found.size, place_models(sizes, beside).free) if len(sizes) > 1 else 1
+    found = computed_memory(installed, num_ctx, host)
+    count = 1 if host is None else gpus_there(found.size, host, beside)
     return found if count == 1 else computed_memory(installed, num_ctx, host, gpus=count)
+
+
+def gpus_there(size: int, host: Server, beside: Sequence[LoadedModel]) -> int:
+    """Return how many of a server's GPUs a model of `size` bytes would be on, 1 where they are not known."""
+    sizes, spread = gpu_sizes(host), host.sched_spread
+    return gpus_for(size, place_models(sizes, beside, spread=spread).free, spread=spread) if len(sizes) > 1 else 1
 
 
 def _single(source: MemorySource, size: int) -> MemoryEstimate:

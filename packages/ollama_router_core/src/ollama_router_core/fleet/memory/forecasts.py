@@ -55,13 +55,12 @@ def forecast_memory(
         return None
     context = _context(installed, server, num_ctx, host)
     slots = slots_for(installed, host, fleet.parallel.get(server.name))
-    gpus = gpu_sizes(host)
     return MemoryForecast(
         context=context,
         predicted=_predicted(installed, context, slots),
         computed=placed_memory(installed, context, host).size,
         measured=measured_memory(server, model, context),
-        placement=place_models(gpus, (*server.loaded.values(), *server.outdated)) if len(gpus) > 1 else None,
+        placement=_placement(server, host),
     )
 
 
@@ -72,6 +71,11 @@ def _context(installed: InstalledModel, server: ServerFacts, num_ctx: int | None
         return held.context_length
     chosen = wanted or automatic_contexts(server, installed.name, host)[0]
     return effective_context(installed.facts, chosen)
+
+
+def _placement(server: ServerFacts, host: Server) -> Placement | None:
+    gpus, models = gpu_sizes(host), (*server.loaded.values(), *server.outdated)
+    return place_models(gpus, models, spread=host.sched_spread) if len(gpus) > 1 else None
 
 
 def _predicted(installed: InstalledModel, context: int, slots: int) -> int | None:

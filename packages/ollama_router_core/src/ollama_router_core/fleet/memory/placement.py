@@ -23,7 +23,7 @@ _LEAST_ON_CPU = 0.02
 class Placed(Struct, frozen=True, kw_only=True):
     """Where a model lies that takes `size` bytes of video memory: on `gpu`, counted from 0; None is on all of them.
 
-    `told` says that `/api/ps` leaves no other place; else it is where Ollama would place the model now.
+    `told` says that there is no other place, by `/api/ps` or the settings; else Ollama would place the model there now.
     """
 
     name: CanonicalName
@@ -39,13 +39,13 @@ class Placement(Struct, frozen=True):
     models: tuple[Placed, ...] = ()
 
 
-def gpus_for(size: int, free: Sequence[int]) -> int:
-    """Return how many GPUs a model of `size` bytes is spread over, given the bytes free of each."""
-    return len(free) if size > _FIT_SHARE * max(free, default=0) else 1
+def gpus_for(size: int, free: Sequence[int], *, spread: bool = False) -> int:
+    """Return how many GPUs a model of `size` bytes is on, given the bytes free of each; all where it is to `spread`."""
+    return len(free) if spread or size > _FIT_SHARE * max(free, default=0) else 1
 
 
-def place_models(gpus: Sequence[int], models: Iterable[LoadedModel]) -> Placement:
-    """Return where `models` lie, given the bytes of each GPU.
+def place_models(gpus: Sequence[int], models: Iterable[LoadedModel], *, spread: bool = False) -> Placement:
+    """Return where `models` lie, given the bytes of each GPU; on all of them where Ollama is told to `spread`.
 
     `/api/ps` says how much video memory a model takes, not of which GPU. One that takes more than any GPU has is on all
     of them; one that takes none is on none, and left out. One with a part on the CPU is assumed to be on all, as Ollama
@@ -58,10 +58,10 @@ def place_models(gpus: Sequence[int], models: Iterable[LoadedModel]) -> Placemen
     for one in sorted(models, key=lambda one: (not _is_split(one, gpus), -one.size_vram, one.name)):
         if not one.size_vram:
             continue
-        on_all = len(gpus) > 1 and (_is_split(one, gpus) or gpus_for(one.size_vram, free) > 1)
+        on_all = len(gpus) > 1 and (_is_split(one, gpus) or gpus_for(one.size_vram, free, spread=spread) > 1)
         gpu = None if on_all else free.index(max(free))
         free = _taken(free, one.size_vram, gpu)
-        told = len(gpus) == 1 or one.size_vram > max(gpus)
+        told = spread or len(gpus) == 1 or one.size_vram > max(gpus)
         placed.append(Placed(name=one.name, size=one.size_vram, gpu=gpu, told=told))
     return Placement(tuple(free), tuple(placed))
 

@@ -247,5 +247,5 @@ def test_where_the_models_of_several_gpus_lie_is_said(cli, write_config, tmp_pat
     ps = {"models": [{"name": "llama3.2:3b", "model": "llama3.2:3b", "digest": "bb", **loaded}]}
     show = {"llama3.3:70b": {"model_info": model("llama3.3:70b").model_info(verbose=False)}}
     path.write_text(json.dumps({"servers": {"big": {"tags": TAGS, "show": show, "ps": ps}}}))
-    said = cli("route", "explain", "llama3.3:70b", "--snapshot", str(path)).stdout
+    said = cli("route", "explain", "llama3.3:70b", "--snapshot", str(path)).out
     assert "big, free of each GPU: 24.0, 42.0 GiB, with llama3.2:3b on GPU 1 (assumed)" in said

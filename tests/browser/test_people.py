@@ -47,3 +47,25 @@ async def test_a_link_lets_a_new_user_in(browser: Browser, tmp_path: Path) -> No
         assert await page.inner_text("h1") == "carol may use 0 of 0 models."
         assert watched.problems == []
         await made.close()
+
+
+async def test_what_would_hold_is_shown_before_it_is_saved(browser: Browser, tmp_path: Path) -> None:
+    """The form tells the sentence and the rights that differ; saving is possible only for what was shown."""
+    async with (
+        running_router(tmp_path, {"gone": {"host": "127.0.0.1", "port": 9}}) as router,
+        signed_in(browser, router, router.admin_token) as watched,
+    ):
+        page = watched.page
+        await watched.open("people/alice")
+        assert await page.is_disabled("[data-act=save-rights]")
+        await page.fill("input[name=requests_per_minute]", "60")
+        await page.click("text=Show what would hold")
+        await page.wait_for_selector("tr.differs[data-right=requests_per_minute] b:text-is('→ 60, own')")
+        assert "If saved: alice may use" in await page.inner_text("[data-preview]")
+        await page.fill("input[name=tokens_per_day]", "9")
+        assert await page.is_disabled("[data-act=save-rights]")
+        await page.click("text=Show what would hold")
+        await page.click("[data-act=save-rights]:enabled")
+        await page.wait_for_selector("tr[data-right=tokens_per_day]:has-text('own'):not(.differs)")
+        assert await page.input_value("input[name=requests_per_minute]") == "60"
+        assert watched.problems == []

@@ -149,6 +149,21 @@ async def test_rights_of_a_user_with_their_origins(tmp_path: Path) -> None:
         assert shown == (await admin.get("/router/users/alice/rights")).json()
 
 
+async def test_who_is_signed_in_is_told_and_ended(tmp_path: Path) -> None:
+    """By the session's name, which the list tells."""
+    async with (
+        OllamaSimulator() as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client("") as browser,
+    ):
+        for _ in range(2):
+            await browser.post("/console/session", json={"token": router.token}, headers={"x-console": "1"})
+        told = (await orouter(router, "users", "sessions", "alice"))[1]
+        first, _ = re.findall(r"^([0-9a-f]{12}) +token ", told, re.MULTILINE)
+        ended = await as_json(router, "users", "sign-out", "alice", "--session", first)
+        assert ended == {"user": "alice", "ended": 1}
+
+
 async def test_me_says_what_is_left(tmp_path: Path) -> None:
     """Role, models, limits."""
     async with (

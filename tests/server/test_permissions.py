@@ -61,6 +61,10 @@ JSON: dict[str, set[str]] = {
     "PATCH /router/users/{name}": ADMINS,
     "DELETE /router/users/{name}": ADMINS,
     "GET /router/users/{name}/rights": ADMINS,
+    "POST /router/users/{name}/rights": ADMINS,
+    "GET /router/users/{name}/sessions": ADMINS,
+    "DELETE /router/users/{name}/sessions": ADMINS,
+    "DELETE /router/users/{name}/sessions/{id}": ADMINS,
     "POST /router/users/{name}/invitation": ADMINS,
     "DELETE /router/users/{name}/invitation": ADMINS,
     "GET /router/users/{name}/tokens": ADMINS,
@@ -163,7 +167,8 @@ async def test_the_table_has_every_route(router: RunningRouter) -> None:
 async def test_each_role_may_what_the_table_says(router: RunningRouter) -> None:
     """By token for JSON, by session for pages and what they do; a stranger may nothing."""
     clients = await clients_of(router)
-    actions = {route: roles for route, roles in acting(JSON).items() if route in routes_of(router)}
+    routes = routes_of(router)
+    actions = {route: roles for route, roles in acting(JSON).items() if route in routes}
     stranger = router.client("")
     for route, allowed in JSON.items():
         assert await refused(stranger, route, {}) == 401, route

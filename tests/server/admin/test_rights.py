@@ -76,6 +76,24 @@ async def test_what_shuts_somebody_out_is_the_first_thing_said(
         assert (await admin.get("/router/users/alice/rights")).json()["sentence"] == sentence
 
 
+async def test_rights_are_told_before_they_are_saved(tmp_path: Path) -> None:
+    """As they would be after the same body as PATCH; nothing is changed, and what cannot be saved is refused alike."""
+    async with (
+        OllamaSimulator(models=[model("llama3.2:3b"), model("qwen3:8b")]) as sim,
+        running_router(tmp_path, {"one": server_entry(sim)}) as router,
+        router.client(router.admin_token) as admin,
+    ):
+        await admin.post("/router/groups", json={"name": "team", "grants": {"models": ["llama3*"]}})
+        change = {"group": "team", "grants": {"requests_per_minute": 60}}
+        told = (await admin.post("/router/users/alice/rights", json=change)).json()
+        assert told["sentence"] == "alice may use 1 of 2 models."
+        assert (await admin.get("/router/users/alice/rights")).json()["sentence"] == "alice may use 2 of 2 models."
+        await admin.patch("/router/users/alice", json=change)
+        assert (await admin.get("/router/users/alice/rights")).json() == told
+        wrong = await admin.post("/router/users/alice/rights", json={"group": "nobody"})
+        assert (wrong.status_code, wrong.json()["code"]) == (404, "unknown_group")
+
+
 async def test_whoever_is_invited_signs_in_once_and_gets_a_token(tmp_path: Path) -> None:
     """The link alone was sent; the token is in the answer to the one who opened it, and works."""
     async with (

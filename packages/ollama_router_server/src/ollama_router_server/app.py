@@ -42,6 +42,7 @@ from ollama_router_server.admin.overview import (
 )
 from ollama_router_server.admin.requests import CancelResource, RequestResource, RequestsResource
 from ollama_router_server.admin.rights import RightsResource
+from ollama_router_server.admin.sessions import UserSessionResource, UserSessionsResource
 from ollama_router_server.admin.usage import ModelUsersResource, UsageResource
 from ollama_router_server.admin.usage_export import Exports, UsageExportResource
 from ollama_router_server.admin.users import (
@@ -149,6 +150,8 @@ def _add_admin_routes(app: Any, services: Services) -> None:
     app.add_route("/router/users/{name}/tokens", TokensResource(services))
     app.add_route("/router/users/{name}/tokens/{token}", TokenResource(services))
     app.add_route("/router/users/{name}/rights", RightsResource(services))
+    app.add_route("/router/users/{name}/sessions", UserSessionsResource(services))
+    app.add_route("/router/users/{name}/sessions/{id}", UserSessionResource(services))
     app.add_route("/router/users/{name}/invitation", InvitationResource(services))
     app.add_route("/router/groups", GroupsResource(services))
     app.add_route("/router/groups/{name}", GroupResource(services))

@@ -1,11 +1,13 @@
-"""What a user may do in the end: `GET /router/users/{name}/rights`."""
+"""What a user may do in the end, now or after a change: `GET` and `POST /router/users/{name}/rights`."""
 
 from __future__ import annotations
 
 from falcon.asgi import Request, Response
 
 from ollama_router_server.admin.access import ADMINS
-from ollama_router_server.admin.bodies import answer
+from ollama_router_server.admin.bodies import answer, read_body
+from ollama_router_server.admin.shapes import UserPatch
+from ollama_router_server.admin.users import change_of
 from ollama_router_server.admin.views.rights import rights_view
 from ollama_router_server.services import Services
 
@@ -13,7 +15,7 @@ __all__ = ["RightsResource"]
 
 
 class RightsResource:
-    """`GET /router/users/{name}/rights`: each right with its origin, each model and host with the reason."""
+    """Each right with its origin, each model and host with the reason: `GET` as it is, `POST` as it would be."""
 
     roles = ADMINS
 
@@ -23,3 +25,8 @@ class RightsResource:
     async def on_get(self, _request: Request, response: Response, name: str) -> None:
         """Answer one user's rights."""
         answer(response, await rights_view(self._services, name))
+
+    async def on_post(self, request: Request, response: Response, name: str) -> None:
+        """Answer what one user could do after a change, in the form of `PATCH /router/users/{name}`; it is not made."""
+        change = change_of(await read_body(request, UserPatch))
+        answer(response, await rights_view(self._services, name, change))

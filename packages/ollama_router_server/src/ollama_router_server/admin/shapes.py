@@ -22,6 +22,7 @@ __all__ = [
     "CreatedUserBody",
     "DeletedBody",
     "DrainBody",
+    "EndedSessionsBody",
     "ErrorBody",
     "GrantsBody",
     "GroupBody",
@@ -37,6 +38,8 @@ __all__ = [
     "ObjectBody",
     "QueueBody",
     "QueuedBody",
+    "SessionBody",
+    "SessionsBody",
     "TokenBody",
     "TokensBody",
     "UsageBody",
@@ -190,6 +193,30 @@ class WithdrawnBody(_Out):
 
     user: str
     withdrawn: int
+
+
+class SessionBody(_Out):
+    """An open session of the console: opened with a `token` or a `link`, ended with the token of this name."""
+
+    id: str
+    method: str
+    token: str
+    created_at: float
+    seen_at: float
+
+
+class SessionsBody(_Out):
+    """A user's open sessions, the newest first; `seen_at` is a minute late at most."""
+
+    user: str
+    sessions: list[SessionBody]
+
+
+class EndedSessionsBody(_Out):
+    """How many sessions of a user have ended."""
+
+    user: str
+    ended: int
 
 
 class CreatedUserBody(_Out):

@@ -48,6 +48,7 @@ __all__ = [
     "TokensResource",
     "UserResource",
     "UsersResource",
+    "change_of",
     "list_users",
 ]
 
@@ -122,14 +123,7 @@ class UserResource:
 
     async def on_patch(self, request: Request, response: Response, name: str) -> None:
         """Change a user, completely or not at all."""
-        patch = await read_body(request, UserPatch)
-        change = UserChange(
-            role=patch.role,
-            active=patch.active,
-            moves="group" in patch.model_fields_set,
-            group=patch.group,
-            grants=_changes(patch.grants),
-        )
+        change = change_of(await read_body(request, UserPatch))
         await self._users.by(actor_of(request)).change(name, change)
         await self._show(response, name)
 
@@ -224,6 +218,17 @@ class GroupResource:
         """Delete a group without members."""
         await self._groups.by(actor_of(request)).delete(name)
         answer(response, DeletedBody(name=name, deleted=True))
+
+
+def change_of(patch: UserPatch) -> UserChange:
+    """The change that a body describes."""
+    return UserChange(
+        role=patch.role,
+        active=patch.active,
+        moves="group" in patch.model_fields_set,
+        group=patch.group,
+        grants=_changes(patch.grants),
+    )
 
 
 def _grants(body: GrantsBody | None) -> Grants:

@@ -18,6 +18,7 @@ from ollama_router_server.admin.me import my_usage
 from ollama_router_server.admin.operations import list_operations
 from ollama_router_server.admin.overview import find_model, find_server
 from ollama_router_server.admin.requests import find_request, list_requests
+from ollama_router_server.admin.sessions import list_sessions
 from ollama_router_server.admin.users import list_users
 from ollama_router_server.admin.views.clients import client_views
 from ollama_router_server.admin.views.me import me_view
@@ -148,8 +149,15 @@ class Pages:
         }
 
     async def person(self, _request: Request, _user: User, name: str) -> Values:
-        """One user: what this user may do, and why."""
-        return {"view": await rights_view(self.services, name), "title": name}
+        """One user: what this user may do, and why; who is signed in as this user."""
+        view = await rights_view(self.services, name)
+        return {
+            "view": view,
+            "own": {one.name: one.value for one in view.rights if one.origin == "own"},
+            "groups": await self.services.groups.list(),
+            "sessions": (await list_sessions(self.services, name)).sessions,
+            "title": name,
+        }
 
     async def whatif(self, request: Request, _user: User) -> Values:
         """Another strategy, or one more server, on the router's own requests, once it is asked for."""

@@ -14,6 +14,8 @@ from ollama_router_server.admin.invitations import InvitationResource
 from ollama_router_server.admin.me import MyTokenResource, MyTokensResource
 from ollama_router_server.admin.operations import OperationResource, OperationsResource, RetryResource
 from ollama_router_server.admin.requests import CancelResource
+from ollama_router_server.admin.rights import RightsResource
+from ollama_router_server.admin.sessions import UserSessionResource, UserSessionsResource
 from ollama_router_server.admin.usage import ModelUsersResource
 from ollama_router_server.admin.usage_export import UsageExportResource
 from ollama_router_server.admin.users import TokenResource, TokensResource, UserResource, UsersResource
@@ -85,6 +87,9 @@ def _add_actions(app: Any, services: Services, sync: WorkerSync) -> None:
     app.add_route("/console/act/usage/users", ModelUsersResource(services))
     app.add_route("/console/act/users", UsersResource(services))
     app.add_route("/console/act/users/{name}", UserResource(services))
+    app.add_route("/console/act/users/{name}/rights", RightsResource(services))
+    app.add_route("/console/act/users/{name}/sessions", UserSessionsResource(services))
+    app.add_route("/console/act/users/{name}/sessions/{id}", UserSessionResource(services))
     app.add_route("/console/act/users/{name}/invitation", InvitationResource(services))
     app.add_route("/console/act/users/{name}/tokens", TokensResource(services))
     app.add_route("/console/act/users/{name}/tokens/{token}", TokenResource(services))

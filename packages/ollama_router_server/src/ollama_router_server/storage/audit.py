@@ -40,6 +40,7 @@ AuditAction = Literal[
     "user.import",
     "user.invite",
     "user.uninvite",
+    "user.sign_out",
     "token.create",
     "token.replace",
     "token.revoke",

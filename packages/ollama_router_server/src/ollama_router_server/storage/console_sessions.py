@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Executable, delete, func, insert, select, update
@@ -16,7 +16,7 @@ from ollama_router_server.storage.identity_rows import require_user
 from ollama_router_server.storage.schema import console_claims, console_sessions, tokens, users
 from ollama_router_server.system import Clock, random_bytes
 
-__all__ = ["ConsoleSessions", "StoredSession"]
+__all__ = ["ConsoleSessions", "OpenSession", "StoredSession"]
 
 _SEEN_EVERY = 60.0  # seconds between two notes that a session was used
 _MOST_OF_USER = 20
@@ -29,6 +29,17 @@ class StoredSession:
     user_id: int
     token_id: int
     role: Role
+    created_at: float
+    seen_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenSession:
+    """A session as others see it: `id` names it and opens nothing, `token` is what it ends with."""
+
+    id: str
+    method: str
+    token: str
     created_at: float
     seen_at: float
 
@@ -83,6 +94,24 @@ class ConsoleSessions:
         ours = console_sessions.c.digest == _digest(secret)
         await self._database.write(_execute, delete(console_sessions).where(ours))
 
+    async def list(self, user: str) -> tuple[OpenSession, ...]:
+        """The open sessions of a user, the newest first.
+
+        Raises:
+            UnknownUser: there is no such user.
+        """
+        now = self._clock.wall()
+        return await self._database.read(_list, user, idle_since=now - self._idle, begun_before=now - self._longest)
+
+    async def end(self, user: str, *, by: Actor, only: str | None = None) -> int:
+        """End a user's sessions, or the one with this id; return how many.
+
+        Raises:
+            UnknownUser: there is no such user.
+        """
+        entry = AuditEntry(at=self._clock.wall(), actor=by, action="user.sign_out", subject=user)
+        return await self._database.write(_end, user, entry, only)
+
     async def invite(self, user: str, *, seconds: float, by: Actor | None = None) -> str:
         """Make a link's secret that opens one session as this user, once, within so many seconds.
 
@@ -135,6 +164,37 @@ def _find(connection: Connection, digest: str) -> StoredSession | None:
     query = select(columns.user_id, columns.token_id, columns.role, columns.created_at, columns.seen_at)
     row = connection.execute(query.where(columns.digest == digest)).mappings().one_or_none()
     return None if row is None else StoredSession(**row)
+
+
+def _list(connection: Connection, user: str, *, idle_since: float, begun_before: float) -> tuple[OpenSession, ...]:
+    columns = console_sessions.c
+    query = (
+        select(columns.digest, columns.method, tokens.c.name, columns.created_at, columns.seen_at)
+        .join(tokens, tokens.c.id == columns.token_id)
+        .where(columns.user_id == require_user(connection, user).id)
+        .where(columns.seen_at >= idle_since, columns.created_at >= begun_before)
+        .order_by(columns.created_at.desc())
+    )
+    return tuple(
+        OpenSession(id=_name_of(digest), method=method, token=token, created_at=created_at, seen_at=seen_at)
+        for digest, method, token, created_at, seen_at in connection.execute(query)
+    )
+
+
+def _end(connection: Connection, user: str, entry: AuditEntry, only: str | None) -> int:
+    columns = console_sessions.c
+    theirs = select(columns.digest).where(columns.user_id == require_user(connection, user).id)
+    digests = connection.execute(theirs).scalars().all()
+    chosen = [digest for digest in digests if only is None or _name_of(digest) == only]
+    if chosen:
+        connection.execute(delete(console_sessions).where(columns.digest.in_(chosen)))
+        insert_entry(connection, replace(entry, detail={"sessions": len(chosen)}))
+    return len(chosen)
+
+
+def _name_of(digest: str) -> str:
+    """What an admin calls a session: the digest itself stays in the database."""
+    return _digest(f"name of {digest}")[:12]
 
 
 def _invite(

@@ -11,6 +11,7 @@ from ollama_router_cli.commands.users.changes import set_user
 from ollama_router_cli.commands.users.invitations import invite
 from ollama_router_cli.commands.users.rails import import_users
 from ollama_router_cli.commands.users.rights import rights
+from ollama_router_cli.commands.users.sessions import sessions, sign_out
 from ollama_router_cli.commands.users.tokens import tokens_app
 
 __all__ = ["app"]
@@ -28,6 +29,13 @@ app.command(
     "invite",
     epilog=examples("orouter users invite alice", "orouter users invite carol --group team --role viewer"),
 )(invite)
+app.command("sessions", epilog=examples("orouter users sessions alice", "orouter users sessions alice --json"))(
+    sessions
+)
+app.command(
+    "sign-out",
+    epilog=examples("orouter users sign-out alice", "orouter users sign-out alice --session 3f0a9c12b7de"),
+)(sign_out)
 app.add_typer(tokens_app, name="tokens")
 app.command(
     "import",

@@ -17,6 +17,7 @@ from ollama_router_cli.main import COMMANDS, app
 from ollama_router_core.client.shipped_profiles import shipped_profiles
 from ollama_router_core.config import render_reference
 from ollama_router_core.config.host_profiles import ProfileLine, ProfileName, parse_profile
+from ollama_router_core.fleet.gpus import GPUS
 from ollama_router_core.outbound.profile_texts import models_in_words, words_of
 from ollama_router_server.admin.views.clients import client_views
 
@@ -98,6 +99,15 @@ def commands_index() -> str:
     )
 
 
+def gpus_table() -> str:
+    """Return the GPUs that a simulation may add, each with the page that tells its figures."""
+    rows = [
+        f"| `{gpu.name}` | {gpu.memory_gib:g} | {gpu.bandwidth:,.0f} | {gpu.tflops:.1f} | [{gpu.year}]({gpu.source}) |"
+        for gpu in GPUS.values()
+    ]
+    return "\n".join(["| GPU | GiB | GB/s | TFLOP/s | source |", "|---|---|---|---|---|", *rows, ""])
+
+
 def host_profiles() -> str:
     """Each shipped profile: when it is guessed, and its lines with their pages."""
     return "\n".join(_profile(name) for name in get_args(ProfileName) if name != "none")
@@ -128,6 +138,7 @@ def _code(text: str) -> str:
 
 
 _PARTS: dict[str, Callable[[], str]] = {
+    "gpus": gpus_table,
     "settings": render_reference,
     "decisions": decisions_index,
     "commands": commands_index,

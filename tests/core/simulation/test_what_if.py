@@ -36,8 +36,28 @@ def test_one_more_is_like_the_one_it_is_named_after():
     assert replace(third, name="mid1") == FLEET[1]
 
 
+@pytest.mark.parametrize("configured", [False, True])
+def test_a_server_with_another_gpu(configured):
+    """As fast as that is, known by its memory where the router has a config; what fits on it is there."""
+    config = Config.model_validate({"servers": {one.name: {"host": one.name} for one in SCENARIO.machines}})
+    scenario = replace(SCENARIO, knowledge=Knowledge(config=config)) if configured else SCENARIO
+    change = Change(gpus=("rtx-4090", "rtx-4090"))
+    assert str(change) == "2 more rtx-4090"
+    world = changed(scenario, change)
+    *_, one, two = world.machines
+    assert (one.name, one.vram_gib, one.bandwidth, one.tflops) == ("rtx-4090", 24, 1010, 82.58)
+    assert two == replace(one, name="rtx-4090-2")
+    if world.knowledge.config is not None:
+        assert world.knowledge.config.servers["rtx-4090"].gpus == (24,)
+    before, after = compare(scenario, ["least_loaded"], change)
+    assert after.requests == before.requests == len(JOBS)
+    assert after.utilisation > 0
+
+
 def test_what_cannot_be_added_is_an_error():
     """It says what there is."""
+    with pytest.raises(ConfigError, match=r"no GPU is known as abacus; known are p40, "):
+        changed(SCENARIO, Change(gpus=("abacus",)))
     with pytest.raises(ConfigError, match="no server mac to have one more of; there are big, mid1"):
         changed(SCENARIO, Change(more=("mac",)))
 

@@ -11,7 +11,7 @@ import pytest
 from ollama_router_core.fleet.snapshot import FleetSnapshot
 from ollama_router_core.simulation import Change, replay
 from ollama_router_core.testing import OllamaSimulator, model
-from ollama_router_server.admin.views.whatif import whatif_view
+from ollama_router_server.admin.views.whatif import WorldView, whatif_view
 from ollama_router_server.storage.log_days import STEP
 from support.router import running_router, server_entry
 from support.storage import make_record
@@ -21,6 +21,7 @@ pytestmark = pytest.mark.anyio
 CHAT = {"model": "llama3.2:3b", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 
 
+FASTEST = WorldView(name="fastest", strategy="fastest", add=None, add_gpu=None)
 FIRST = 20_000 * 86_400
 OURS, PERSON = {"x-console": "1"}, {"accept": "text/html"}
 
@@ -38,7 +39,7 @@ def found(**changes: Any) -> dict[str, Any]:
 
 def test_a_verdict_names_both_worlds_and_its_own_error() -> None:
     """In one sentence."""
-    view = whatif_view("fastest", None, "the last day", found())
+    view = whatif_view(FASTEST, "the last day", found())
     assert view.verdict
     assert [(one.name, one.after) for one in view.worse] == [("ada", 5.0)]
     assert view.sentence == (
@@ -49,7 +50,7 @@ def test_a_verdict_names_both_worlds_and_its_own_error() -> None:
 
 def test_there_is_no_verdict_where_today_is_foretold_badly() -> None:
     """More than a quarter off: the numbers stay, the sentence says how far off they are."""
-    view = whatif_view("fastest", None, "the last 7 days", found(measured_p50=5.0))
+    view = whatif_view(FASTEST, "the last 7 days", found(measured_p50=5.0))
     assert not view.verdict
     assert view.sentence.startswith("No verdict: of the last 7 days")
     assert "100% off" in view.sentence
@@ -69,7 +70,7 @@ async def test_own_requests_are_replayed_in_a_process_of_their_own(tmp_path: Pat
         answers = await asyncio.gather(*[admin.get("/router/whatif?strategy=fastest&days=1") for _ in range(2)])
         assert sorted(answer.status_code for answer in answers) == [200, 503]
         (view,) = [answer.json() for answer in answers if answer.status_code == 200]
-        assert (view["requests"], view["strategy"], view["unplaced"]) == (3, "fastest", 0)
+        assert (view["requests"], view["world"]["name"], view["unplaced"]) == (3, "fastest", 0)
         assert view["loads_before"] >= 1
         refused = await admin.get("/router/whatif?strategy=best")
         assert (refused.status_code, "priority_with_memory" in refused.json()["error"]) == (400, True)
@@ -102,7 +103,7 @@ async def test_a_day_of_another_world_lies_below_the_real_one(tmp_path: Path) ->
         assert [block[:2] for block in blocks] == [("one", "Qwen3:8b"), ("one-2", "Qwen3:8b")]
         assert sum(block[2] for block in blocks) == 60
         assert {moment["step"] for moment in view["moments"]} <= {20, 21}
-        for wrong in ({"strategy": "best"}, {"add": "two"}, {"day": "yesterday"}):
+        for wrong in ({"strategy": "best"}, {"add": "two"}, {"add_gpu": "abacus"}, {"day": "yesterday"}):
             assert (await admin.get("/router/history/whatif", params=wrong)).status_code == 400
         await admin.post("/console/session", json={"token": router.admin_token}, headers=OURS)
         page = (await admin.get("/console/history", params=query, headers=PERSON)).text

@@ -17,7 +17,12 @@ STRATEGIES_HELP = "Comma-separated names, `own` for the router's strategies, or 
 
 
 def _read(typed: Mapping[str, Any]) -> Change:
-    return Change(num_parallel=typed["num_parallel"], max_wait=typed["max_wait"], more=tuple(typed["add"] or ()))
+    return Change(
+        num_parallel=typed["num_parallel"],
+        max_wait=typed["max_wait"],
+        more=tuple(typed["add"] or ()),
+        gpus=tuple(typed["add_gpu"] or ()),
+    )
 
 
 asks_what_if = in_place_of(
@@ -29,6 +34,13 @@ asks_what_if = in_place_of(
             None,
             metavar="SERVER",
             help="What if there were one more server like this one? May be repeated.",
+        ),
+        option(
+            "add_gpu",
+            list[str] | None,
+            None,
+            metavar="GPU",
+            help="What if there were one more server, with this GPU (rtx-4090, l40s, ...)? May be repeated.",
         ),
         option(
             "num_parallel",

@@ -37,21 +37,25 @@ def history(
     add: Annotated[
         str | None, typer.Option(metavar="SERVER", help="What if there had been one more server like this one?")
     ] = None,
+    add_gpu: Annotated[
+        str | None, typer.Option(metavar="GPU", help="What if there had been one more server, with this GPU?")
+    ] = None,
     router: RouterAccess,
     as_json: JsonOption = False,
 ) -> None:
     """Show what happened on a day: models by server, failures, loads.
 
     Prints which models each server answered with and when, and how many requests failed and had a model loaded. Times
-    are UTC, in steps of two minutes. With `--strategy` or `--add` the day's requests are served again in virtual time,
-    by the router, for two minutes at most.
+    are UTC, in steps of two minutes. With `--strategy`, `--add` or `--add-gpu` the day's requests
+    are served again in virtual time, by the router, for two minutes at most.
     """
     with router_client(**asdict(router)) as client:
-        if strategy is None and add is None:
+        if strategy is None and add is None and add_gpu is None:
             view = ask_router(client, "/router/history", day=day)
         else:
             client.timeout = _REPLAY_TIMEOUT
-            view = ask_router(client, "/router/history/whatif", day=day, strategy=strategy, add=add)
+            world: dict[str, Any] = {"strategy": strategy, "add": add, "add_gpu": add_gpu}
+            view = ask_router(client, "/router/history/whatif", day=day, **world)
     if as_json:
         print_json(view)
         return

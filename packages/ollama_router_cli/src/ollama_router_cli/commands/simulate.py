@@ -90,6 +90,7 @@ _WORLD = in_place_of(
         "orouter simulate --fleet fleet.yml --trace arrivals.csv --strategies fastest,least_loaded --stretch 4",
         "orouter simulate --trace arrivals.csv --strategies all --plot out.png",
         "orouter simulate --fleet fleet.yml --config orouter.yml --trace arrivals.csv --strategies fastest --add big",
+        "orouter simulate --trace arrivals.csv --strategies fastest --add-gpu rtx-4090",
         "orouter simulate --trace arrivals.csv --strategies fastest --num-parallel 4 --max-wait 60",
     )
 )

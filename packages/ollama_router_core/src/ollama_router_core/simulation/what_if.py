@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from ollama_router_core.config.settings import Server
 from ollama_router_core.errors import ConfigError
+from ollama_router_core.fleet.gpus import GPUS
 from ollama_router_core.simulation.machine import Machine
 from ollama_router_core.simulation.report import Summary
 from ollama_router_core.simulation.routers import Knowledge
@@ -15,6 +17,8 @@ from ollama_router_core.simulation.scenarios import Scenario
 
 __all__ = ["Change", "Loss", "changed", "losses"]
 
+_LOAD_RATE = 1.5
+"""Assumed: GB/s from the disk of a server that is not there yet."""
 _NOTICED = 1.05
 _SECOND = 1.0
 """A wait that is longer by less than five per cent, or by less than a second, is no loss that anybody could tell."""
@@ -22,18 +26,23 @@ _SECOND = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What would differ: slots of each loaded model, seconds of `queue.max_wait`, and servers like those in `more`."""
+    """What would differ: slots of each loaded model, seconds of `queue.max_wait`, more servers.
+
+    `more` are names of servers, each to have one more like it; `gpus` are names of `GPUS`, each in a server of its own.
+    """
 
     num_parallel: int | None = None
     max_wait: float | None = None
     more: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self != Change()
 
     def __str__(self) -> str:
         parts = [
-            f"one more {name}" if count == 1 else f"{count} more {name}" for name, count in Counter(self.more).items()
+            f"one more {name}" if count == 1 else f"{count} more {name}"
+            for name, count in Counter((*self.more, *self.gpus)).items()
         ]
         if self.num_parallel is not None:
             parts.append(f"num_parallel {self.num_parallel}")
@@ -46,10 +55,12 @@ def changed(scenario: Scenario, change: Change) -> Scenario:
     """The scenario with the change made to its servers, and told to its router.
 
     Raises:
-        ConfigError: there is no server of that name to have one more of.
+        ConfigError: there is no server, or no GPU, of that name to have one more of.
     """
     machines = list(scenario.machines)
     twins: dict[str, str] = {}
+    for gpu in change.gpus:
+        machines.append(_with_gpu(gpu, machines))
     for name in change.more:
         machines.append(twin := _twin(name, machines))
         twins[twin.name] = name
@@ -62,14 +73,35 @@ def _twin(name: str, machines: Iterable[Machine]) -> Machine:
     known = {one.name: one for one in machines}
     if name not in known:
         raise ConfigError(f"there is no server {name} to have one more of; there are {', '.join(sorted(known))}")
+    return replace(known[name], name=_free_name(name, known))
+
+
+def _with_gpu(gpu: str, machines: Iterable[Machine]) -> Machine:
+    """A server with this GPU alone, which has every model on disk that fits."""
+    if gpu not in GPUS:
+        raise ConfigError(f"no GPU is known as {gpu}; known are {', '.join(GPUS)}")
+    names, found = {one.name for one in machines}, GPUS[gpu]
+    return Machine(
+        name=gpu if gpu not in names else _free_name(gpu, names),
+        vram_gib=found.memory_gib,
+        bandwidth=found.bandwidth,
+        tflops=found.tflops,
+        load_rate=_LOAD_RATE,
+    )
+
+
+def _free_name(name: str, taken: Container[str]) -> str:
     number = 2
-    while f"{name}-{number}" in known:
+    while f"{name}-{number}" in taken:
         number += 1
-    return replace(known[name], name=f"{name}-{number}")
+    return f"{name}-{number}"
 
 
 def _told(knows: Knowledge, machines: Iterable[Machine], twins: Mapping[str, str], change: Change) -> Knowledge:
-    """What the router is told in the changed world; a twin has the settings of the server that it is like."""
+    """What the router is told in the changed world; a twin has the settings of the server that it is like.
+
+    Of a server with another GPU it is told how much memory that has.
+    """
     slots = {} if change.num_parallel is None else {"num_parallel": change.num_parallel}
     patience = {} if change.max_wait is None else {"max_wait": change.max_wait}
     config = knows.config
@@ -78,6 +110,7 @@ def _told(knows: Knowledge, machines: Iterable[Machine], twins: Mapping[str, str
         queue = {**knows.settings.get("queue", {}), **patience}
         return replace(knows, servers=servers, settings={**knows.settings, "queue": queue})
     known = config.servers | {name: config.servers[like] for name, like in twins.items()}
+    known |= {one.name: Server(host=one.name, gpus=(one.vram_gib,)) for one in machines if one.name not in known}
     changes = {
         "servers": {name: one.model_copy(update=slots) for name, one in known.items()},
         "queue": config.queue.model_copy(update=patience),

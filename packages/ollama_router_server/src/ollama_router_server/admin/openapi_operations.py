@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from ollama_router_core.fleet.gpus import GPUS
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin import shapes
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS
@@ -65,6 +66,10 @@ _AUDIT_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
 
 _MOMENT: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 2**52}
 _TEXT: dict[str, Any] = {"type": "string"}
+_ONE_MORE: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("add", {"type": "string", "description": "A server of the config, to have one more like it."}),
+    ("add_gpu", {"enum": list(GPUS)}),
+)
 _USERS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("search", {"type": "string", "description": "A part of the name."}),
     ("role", {"enum": ["", "admin", "user", "viewer"]}),
@@ -255,7 +260,7 @@ OPERATIONS: tuple[Operation, ...] = (
         query=(
             ("day", {"type": "string", "description": "As `2026-11-28`, UTC. Default: today."}),
             ("strategy", {"enum": list(STRATEGIES)}),
-            ("add", {"type": "string", "description": "A server of the config, to have one more like it."}),
+            *_ONE_MORE,
         ),
     ),
     Operation(
@@ -431,7 +436,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=WhatIfView,
         query=(
             ("strategy", {"enum": list(STRATEGIES)}),
-            ("add", {"type": "string", "description": "A server of the config, to have one more like it."}),
+            *_ONE_MORE,
             ("days", {"type": "integer", "minimum": 1, "maximum": 30}),
         ),
     ),

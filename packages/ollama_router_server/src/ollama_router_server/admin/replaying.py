@@ -42,6 +42,7 @@ class ReplayQuestion:
 
     Attributes:
         more: servers of which there is one more.
+        gpus: GPUs that one more server each has.
         steps: if given, the answer tells in `groups` what each server would do in each of them.
     """
 
@@ -49,6 +50,7 @@ class ReplayQuestion:
     servers: Mapping[str, ServerFacts]
     config: Config
     more: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
     steps: Steps | None = None
 
 
@@ -70,7 +72,7 @@ def _plain(facts: ServerFacts) -> ServerFacts:
 def _answer(question: ReplayQuestion) -> dict[str, Any]:
     from ollama_router_core.simulation import Change, replay  # noqa: PLC0415 - the router itself never simulates
 
-    change = Change(more=question.more)
+    change = Change(more=question.more, gpus=question.gpus)
     found = replay(question.rows, FleetSnapshot(servers=question.servers), question.config, change=change)
     steps, last = question.steps, found.others[-1].placed
     return found.to_json() if steps is None else {**found.to_json(), "groups": _groups(last, steps)}

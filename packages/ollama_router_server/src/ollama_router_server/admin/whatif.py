@@ -12,13 +12,14 @@ from falcon.asgi import Request, Response
 
 from ollama_router_core.config.settings import Config, StrategyName
 from ollama_router_core.errors import InvalidBody, Overloaded
+from ollama_router_core.fleet.gpus import GPUS
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin.access import ADMINS
 from ollama_router_server.admin.bodies import answer
 from ollama_router_server.admin.history import asked_day
 from ollama_router_server.admin.replaying import ReplayQuestion, Steps, pack
 from ollama_router_server.admin.views.other_day import OtherDayView, other_day_view
-from ollama_router_server.admin.views.whatif import WhatIfView, whatif_view
+from ollama_router_server.admin.views.whatif import WhatIfView, WorldView, whatif_view
 from ollama_router_server.services import Services
 from ollama_router_server.storage.log_days import STEP
 from ollama_router_server.storage.log_filter import LogFilter
@@ -32,13 +33,14 @@ _SECONDS: Final = 120.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherWorld:
-    """What would be different: the strategy, and perhaps one more server like the one named `add`."""
+    """What would be different: the strategy, and perhaps one more server, like the one named `add` or with a GPU."""
 
     strategy: StrategyName
     add: str | None = None
+    add_gpu: str | None = None
 
     def __str__(self) -> str:
-        return self.strategy if self.add is None else f"{self.strategy} and one more {self.add}"
+        return " and one more ".join(name for name in (self.strategy, self.add, self.add_gpu) if name is not None)
 
 
 class WhatIf:
@@ -49,7 +51,7 @@ class WhatIf:
         self._busy = False
 
     async def ask(self, request: Request) -> WhatIfView:
-        """Answer what the query asks for: `strategy`, `add` and `days`.
+        """Answer what the query asks for: `strategy`, `add`, `add_gpu` and `days`.
 
         Raises:
             InvalidBody: there is no such strategy, or no such server.
@@ -59,10 +61,10 @@ class WhatIf:
         days = request.get_param_as_int("days", min_value=1, max_value=30) or 1
         chosen = LogFilter(since=self._services.clock.wall() - days * DAY)
         span = "the last day" if days == 1 else f"the last {days} days"
-        return whatif_view(world.strategy, world.add, span, await self._replayed(chosen, world))
+        return whatif_view(_named(world), span, await self._replayed(chosen, world))
 
     async def ask_day(self, request: Request) -> OtherDayView:
-        """Answer what the query asks for, of one day: `day`, `strategy` and `add`.
+        """Answer what the query asks for, of one day: `day`, `strategy`, `add` and `add_gpu`.
 
         Raises:
             InvalidBody, Overloaded: as `ask`; or it is no day.
@@ -70,8 +72,8 @@ class WhatIf:
         world = asked_world(request, self._services.config)
         day, begin = asked_day(request, self._services.clock.wall())
         found = await self._replayed(LogFilter(since=begin, before=begin + DAY), world, Steps(begin, STEP))
-        answered = whatif_view(world.strategy, world.add, day, found)
-        return await asyncio.to_thread(other_day_view, day, begin, str(world), answered, found)
+        answered = whatif_view(_named(world), day, found)
+        return await asyncio.to_thread(other_day_view, day, begin, answered, found)
 
     async def _replayed(self, chosen: LogFilter, world: OtherWorld, steps: Steps | None = None) -> dict[str, Any]:
         if self._busy:
@@ -84,6 +86,7 @@ class WhatIf:
                 servers=self._services.fleet.servers,
                 config=self._services.config.model_copy(update={"routing_strategy": world.strategy}),
                 more=() if world.add is None else (world.add,),
+                gpus=() if world.add_gpu is None else (world.add_gpu,),
                 steps=steps,
             )
             found = await _answered(await asyncio.to_thread(pack, question))
@@ -118,7 +121,7 @@ def asked_world(request: Request, config: Config) -> OtherWorld:
     """The world that a query asks for; without a strategy the config's own.
 
     Raises:
-        InvalidBody: there is no such strategy, or no such server.
+        InvalidBody: there is no such strategy, server or GPU.
     """
     asked = request.get_param("strategy") or config.routing_strategy
     strategy = next((name for name in STRATEGIES if name == asked), None)
@@ -127,11 +130,18 @@ def asked_world(request: Request, config: Config) -> OtherWorld:
     add = request.get_param("add") or None
     if add is not None and add not in config.servers:
         raise InvalidBody(f"the config has no server {add[:128]!r} to have one more of")
-    return OtherWorld(strategy=strategy, add=add)
+    add_gpu = request.get_param("add_gpu") or None
+    if add_gpu is not None and add_gpu not in GPUS:
+        raise InvalidBody(f"add_gpu must be one of {', '.join(GPUS)}")
+    return OtherWorld(strategy=strategy, add=add, add_gpu=add_gpu)
+
+
+def _named(world: OtherWorld) -> WorldView:
+    return WorldView(name=str(world), strategy=world.strategy, add=world.add, add_gpu=world.add_gpu)
 
 
 class WhatIfResource:
-    """`GET /router/whatif[?strategy=NAME][&add=SERVER][&days=N]`."""
+    """`GET /router/whatif[?strategy=NAME][&add=SERVER][&add_gpu=GPU][&days=N]`."""
 
     roles = ADMINS
 
@@ -144,7 +154,7 @@ class WhatIfResource:
 
 
 class OtherDayResource:
-    """`GET /router/history/whatif[?day=2026-11-28][&strategy=NAME][&add=SERVER]`."""
+    """`GET /router/history/whatif[?day=2026-11-28][&strategy=NAME][&add=SERVER][&add_gpu=GPU]`."""
 
     roles = ADMINS
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from falcon.asgi import Request, Response
 
+from ollama_router_core.fleet.gpus import GPUS
 from ollama_router_core.routing.explanation import Question, explain
 from ollama_router_core.routing.strategies import STRATEGIES
 from ollama_router_server.admin.access import ADMINS, EVERYBODY, READERS, check_role
@@ -182,8 +183,8 @@ class Pages:
         return {**values, "entries": entries}
 
     def _worlds(self) -> Values:
-        """What another world may have: its strategy, and one more server."""
-        return {"strategies": list(STRATEGIES), "servers": sorted(self.services.config.servers)}
+        """What another world may have: its strategy, and one more server, like another or with another GPU."""
+        return {"strategies": list(STRATEGIES), "servers": sorted(self.services.config.servers), "gpus": GPUS}
 
 
 def _checks(servers: Any, models: int, request: Request) -> list[tuple[str, bool | None, str]]:

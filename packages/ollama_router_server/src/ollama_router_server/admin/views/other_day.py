@@ -14,7 +14,7 @@ __all__ = ["OtherDayView", "other_day_view"]
 
 
 class OtherDayView(View):
-    """A day (UTC) of another `world`, from `begin` on in steps of `step_seconds`; steps that are not told were idle.
+    """A day (UTC) of another world, from `begin` on in steps of `step_seconds`; steps that are not told were idle.
 
     `told_from` is the step before which nothing is told, null for a whole day: the newest 20,000 requests of a day are
     served again. `answer` has the figures of both worlds.
@@ -23,14 +23,13 @@ class OtherDayView(View):
     day: str
     begin: int
     step_seconds: int
-    world: str
     answer: WhatIfView
     lanes: list[LaneView]
     moments: list[MomentView]
     told_from: int | None
 
 
-def other_day_view(day: str, begin: int, world: str, answered: WhatIfView, found: dict[str, Any]) -> OtherDayView:
+def other_day_view(day: str, begin: int, answered: WhatIfView, found: dict[str, Any]) -> OtherDayView:
     """A day of a replay that was asked for in the day's steps."""
     groups = list(_groups(found["groups"]))
     told_from = found["told_from"]
@@ -38,7 +37,6 @@ def other_day_view(day: str, begin: int, world: str, answered: WhatIfView, found
         day=day,
         begin=begin,
         step_seconds=STEP,
-        world=world,
         answer=answered,
         lanes=day_lanes(groups),
         moments=day_moments(groups),

@@ -6,7 +6,7 @@ from typing import Any
 
 from ollama_router_server.admin.views.view import View
 
-__all__ = ["LossView", "MoveView", "SpreadView", "WhatIfView", "whatif_view"]
+__all__ = ["LossView", "MoveView", "SpreadView", "WhatIfView", "WorldView", "whatif_view"]
 
 _BELIEVED = 0.25
 
@@ -37,16 +37,24 @@ class LossView(View):
     after: float
 
 
+class WorldView(View):
+    """What is different in another world: the strategy, one more server like `add`, one more with the GPU `add_gpu`."""
+
+    name: str
+    strategy: str
+    add: str | None
+    add_gpu: str | None
+
+
 class WhatIfView(View):
     """The answer; without a `verdict` where today's world is foretold too badly.
 
-    `error` is by how much, as a share; null without requests. `add` is the server of which there would be one more.
+    `error` is by how much, as a share; null without requests.
     """
 
     sentence: str
     verdict: bool
-    strategy: str
-    add: str | None
+    world: WorldView
     span: str
     requests: int
     moved: int
@@ -60,17 +68,16 @@ class WhatIfView(View):
     worse: list[LossView]
 
 
-def whatif_view(strategy: str, add: str | None, span: str, found: dict[str, Any]) -> WhatIfView:
+def whatif_view(world: WorldView, span: str, found: dict[str, Any]) -> WhatIfView:
     """The answer of a replay of some `span`, with a sentence, and without a verdict where its error is above 25 %."""
     logged, after = found["worlds"][0], found["worlds"][-1]
     requests, measured = found["requests"], found["measured_p50"]
     error = abs(logged["completion_p50"] / measured - 1) if requests and measured else None
     verdict = error is not None and error <= _BELIEVED
     return WhatIfView(
-        sentence=_sentence(strategy if add is None else f"{strategy} and one more {add}", span, found, error),
+        sentence=_sentence(world.name, span, found, error),
         verdict=verdict,
-        strategy=strategy,
-        add=add,
+        world=world,
         span=span,
         requests=requests,
         moved=after["moved"],

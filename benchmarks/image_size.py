@@ -2,8 +2,9 @@
 
     python benchmarks/image_size.py [--base MB]
 
-No container engine is needed: the Dockerfile's own `uv sync` runs into a folder. `--base` is the compressed size of the
-base image (`docker manifest inspect -v`), to which the limit of 150 MB then applies; without it nothing is judged.
+No container engine is needed: the Dockerfile's own `uv sync` and `strip` run into a folder. `--base` is the
+compressed size of the base image (`docker manifest inspect -v`), to which the limit of 150 MB then applies; without it
+nothing is judged.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ MB = 1e6
 def install(folder: Path) -> None:
     """Do what the Dockerfile does."""
     dockerfile = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
-    found = re.search(r'^RUN (\["uv", "sync".*\])$', dockerfile, re.MULTILINE)
-    assert found is not None, "the Dockerfile has no uv sync"
+    commands = [json.loads(words) for words in re.findall(r"^RUN (\[.*\])$", dockerfile, re.MULTILINE)]
+    (sync,) = (command for command in commands if command[:2] == ["uv", "sync"])
+    (strip,) = (command for command in commands if "strip" in command)
     variables = {
         "UV_PROJECT_ENVIRONMENT": str(folder),
         "UV_LINK_MODE": "copy",
@@ -37,7 +39,9 @@ def install(folder: Path) -> None:
         "UV_PYTHON": sys.executable,
     }
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    subprocess.run([*json.loads(found[1]), "-q"], cwd=ROOT, env={**environment, **variables}, check=True)
+    subprocess.run([*sync, "-q"], cwd=ROOT, env={**environment, **variables}, check=True)
+    subprocess.run([word.replace("/opt/ollama-router", str(folder)) for word in strip], check=True)
+    subprocess.run([folder / "bin" / "python", "-c", "import psycopg.pq, pydantic, re2, uvloop"], check=True)
 
 
 def sizes(folder: Path) -> tuple[float, float]:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import os
+
 import pytest
 
 from ollama_router_cli.sources.settings import FILE_NAME
 from ollama_router_server.storage.config_history import config_history
+from ollama_router_server.storage.config_versions import ConfigVersionStore
+from ollama_router_server.storage.database import Database
+from ollama_router_server.storage.upgrade import upgrade_database
+from support.postgresql import find_binaries, running_cluster
 
 ONE = "servers: {a: {host: one}}\ndatabase_url: postgresql://r:hunter2@db/r\n"
 TWO = "servers: {a: {host: two, priority: 3}}\ndatabase_url: postgresql://r:hunter2@db/r\n"
@@ -76,3 +84,45 @@ def test_without_versions_the_commands_say_so(cli, write_config):
     write_config(ONE)
     assert "none is kept yet" in cli("config", "rollback", "1", "--yes").err
     assert "a running router keeps" in cli("config", "diff").err
+
+
+def test_versions_of_routers_on_postgresql_are_told_with_who_took_them_up(cli, write_config, monkeypatch):
+    """Found by the database that the file names, although the file has a problem elsewhere."""
+    binaries = find_binaries()
+    if binaries is None:
+        pytest.skip("no PostgreSQL")
+    with running_cluster(binaries) as cluster:
+        path = write_config(f"servers: {{a: {{host: }}}}\ndatabase_url: {cluster.url}\n")
+
+        async def taken_up() -> None:
+            await upgrade_database(cluster.url)
+            database = Database(cluster.url)
+            store = ConfigVersionStore(database, path)
+            await store.keep("servers: {a: {host: one}}\n", 1_000_000.0, router="pod-1:11434", cause="start")
+            await store.keep("servers: {a: {host: two}}\n", 2_000_000.0, router="pod-2:11434", cause="file")
+            await database.aclose()
+
+        asyncio.run(taken_up())
+        monkeypatch.setenv("OROUTER_DATABASE_URL", "")
+        rows = cli("config", "history", "--json").json()["versions"]
+        assert [(row["version"], row["router"], row["cause"]) for row in rows] == [
+            (2, "pod-2:11434", "file"),
+            (1, "pod-1:11434", "start"),
+        ]
+        assert "pod-2:11434" in cli("config", "history").out
+        assert "+servers: {a: {host: two}}" in cli("config", "diff", "1", "2").out
+
+
+def test_a_file_that_is_mounted_read_only_is_changed_where_it_comes_from(cli, versions, monkeypatch):
+    """The text says where that is, and which command shows what to change there."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("ollama_router_cli.commands.config.versions.shutil.copy2", refuse)
+    done = cli("config", "rollback", "1", "--yes")
+    assert done.code == 1
+    assert "Read-only file system" in done.err
+    assert "helm rollback RELEASE" in done.err
+    assert "orouter config diff 1 " in done.err
+    assert versions.read_text() == TWO

@@ -15,20 +15,21 @@ def test_each_text_is_a_version_and_the_same_again_is_none(tmp_path: Path) -> No
     """Numbered from 1, with the moment; a restart adds nothing."""
     history = ConfigHistory(tmp_path / "versions")
     history.keep("a: 1\n", 100.7)
-    assert history.keep("a: 1\n", 200.0) is None
+    assert not history.keep("a: 1\n", 200.0)
     history.keep("a: 2\n", 300.0)
-    assert [(version.number, version.at) for version in history.versions()] == [(1, 100), (2, 300)]
-    assert history.text(1) == "a: 1\n"
+    kept = history.kept()
+    assert [(version.number, version.at) for version in kept.versions] == [(1, 100), (2, 300)]
+    assert kept.text(1) == "a: 1\n"
 
 
 def test_files_are_their_owner_s_alone_and_without_secrets(tmp_path: Path) -> None:
     """Folder 0700, file 0600, `***` for a password."""
     history = ConfigHistory(tmp_path / "versions")
-    version = history.keep("database_url: postgresql://r:hunter2@db/r\n", 1.0)
-    assert version is not None
+    assert history.keep("database_url: postgresql://r:hunter2@db/r\n", 1.0)
+    (file,) = history.folder.iterdir()
     assert stat.S_IMODE(history.folder.stat().st_mode) == 0o700
-    assert stat.S_IMODE(version.path.stat().st_mode) == 0o600
-    assert "hunter2" not in version.path.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "hunter2" not in file.read_text()
 
 
 def test_the_oldest_go(tmp_path: Path) -> None:
@@ -36,6 +37,6 @@ def test_the_oldest_go(tmp_path: Path) -> None:
     history = ConfigHistory(tmp_path, most=3)
     for number in range(5):
         history.keep(f"a: {number}\n", number)
-    assert [version.number for version in history.versions()] == [3, 4, 5]
+    assert [version.number for version in history.kept().versions] == [3, 4, 5]
     with pytest.raises(ConfigError, match="3 to 5 are kept"):
-        history.text(1)
+        history.kept().text(1)

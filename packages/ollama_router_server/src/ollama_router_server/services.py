@@ -217,8 +217,13 @@ class Services:
         self.started = True
 
     def _new_incidents(self) -> Incidents:
-        store, router = IncidentStore(self.database), f"{machine_name()[:80]}:{self.config.proxy_port}"
-        return Incidents(store, router=router, coordination=self.coordination, clock=self.clock)
+        store = IncidentStore(self.database)
+        return Incidents(store, router=self.router_name, coordination=self.coordination, clock=self.clock)
+
+    @property
+    def router_name(self) -> str:
+        """What this router is called among those on one database."""
+        return f"{machine_name()[:80]}:{self.config.proxy_port}"
 
     def _new_ledger(self) -> UsageLimits:
         shared = self.coordination

@@ -15,7 +15,6 @@ from ollama_router_cli.sources.settings import read_settings
 from ollama_router_core.config import Config
 from ollama_router_server.process.reload import ConfigSource, ReadConfig
 from ollama_router_server.process.serve import run
-from ollama_router_server.storage.config_history import config_history
 
 __all__ = ["app"]
 
@@ -79,8 +78,7 @@ def serve(
         return ReadConfig(config=_with_log_format(again.config, log_format), text=again.text)
 
     chosen = _with_log_format(settings.config, log_format)
-    history = None if settings.path is None else config_history(settings.path)
-    source = ConfigSource(path=settings.path, text=settings.text, read=read_again, history=history)
+    source = ConfigSource(path=settings.path, text=settings.text, read=read_again)
     try:
         run(chosen, settings.variables, host=host, port=port, workers=workers, source=source)
     except KeyboardInterrupt:

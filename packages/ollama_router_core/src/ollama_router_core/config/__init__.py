@@ -6,7 +6,7 @@ from ollama_router_core.config.changes import changed_paths, needs_restart
 from ollama_router_core.config.commented import render_commented
 from ollama_router_core.config.defaults import default_config, parse_ollama_host
 from ollama_router_core.config.found_servers import FoundServer, FoundServers, found_server, with_found
-from ollama_router_core.config.loading import dump_config, load_config, redacted
+from ollama_router_core.config.loading import dump_config, load_config, read_setting, redacted
 from ollama_router_core.config.masking import fill_secrets, mask_secrets
 from ollama_router_core.config.problems import Problem
 from ollama_router_core.config.reference import Setting, render_reference, settings_reference
@@ -50,6 +50,7 @@ __all__ = [
     "needs_restart",
     "parse_ollama_host",
     "parse_size",
+    "read_setting",
     "redacted",
     "render_commented",
     "render_reference",

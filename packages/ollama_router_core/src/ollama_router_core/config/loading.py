@@ -22,8 +22,9 @@ from ollama_router_core.config.problems import KeyPath, Problem, config_error, r
 from ollama_router_core.config.settings import Config, ExternalHost, Server
 from ollama_router_core.config.words import nearest, type_at, type_words, value_words
 from ollama_router_core.config.yaml_document import compose, line_of
+from ollama_router_core.errors import ConfigError
 
-__all__ = ["dump_config", "load_config", "redacted"]
+__all__ = ["dump_config", "load_config", "read_setting", "redacted"]
 
 Destination = TypeVar("Destination", Server, ExternalHost)
 
@@ -61,6 +62,20 @@ def load_config(text: str, *, environment: str = "production", env: Mapping[str,
     if found.problems:
         raise config_error(found.problems)
     return config
+
+
+def read_setting(
+    text: str, name: str, *, environment: str = "production", env: Mapping[str, str] = _NO_VARIABLES
+) -> object:
+    """Read one setting of a text whose others may have problems; None where it is not there or cannot be read."""
+    try:
+        root = compose(without_erb(text)[0])
+        reader = NodeReader(env)
+        section = choose_section(root, environment, reader)
+        values = None if section is None else reader.read(section)
+    except ConfigError:
+        return None
+    return values.get(name) if isinstance(values, dict) else None
 
 
 def dump_config(config: Config) -> str:

@@ -17,11 +17,12 @@ import structlog
 
 from ollama_router_core.config import changed_paths, needs_restart
 from ollama_router_core.config.settings import Config
-from ollama_router_core.errors import ConfigError
+from ollama_router_core.errors import ConfigError, RouterError
 from ollama_router_server.process.notify import Notifier
 from ollama_router_server.services import Services
 from ollama_router_server.storage.audit import ROUTER, Actor
-from ollama_router_server.storage.config_history import ConfigHistory
+from ollama_router_server.storage.config_history import config_history
+from ollama_router_server.storage.config_versions import ConfigVersionStore
 
 __all__ = ["ConfigSource", "ReadConfig", "Reloader"]
 
@@ -46,13 +47,11 @@ class ConfigSource:
         path: its file, None for the built-in defaults.
         text: what the router was started with.
         read: reads and checks it again; raises ConfigError.
-        history: of its versions; None keeps none.
     """
 
     path: Path | None
     text: str | None = field(repr=False)
     read: Callable[[], ReadConfig]
-    history: ConfigHistory | None
 
 
 class Reloader:
@@ -97,7 +96,7 @@ class Reloader:
 
     async def _run(self) -> None:
         applied = seen = self._stamp()
-        await self._keep(self._source.text)
+        await self._keep(self._source.text, "start")
         while True:
             requested = await self._requested_within(self._interval)
             last, seen = seen, self._stamp()
@@ -147,7 +146,7 @@ class Reloader:
             return
         services.config_problem = None
         services.incidents.config(None)
-        await self._keep(read.text)
+        await self._keep(read.text, "signal" if forced else "file")
         if services.first and (paths or forced):
             await services.audit.record(
                 Actor(ROUTER.name, "signal" if forced else "file"), "config.reload", changed=paths
@@ -155,15 +154,20 @@ class Reloader:
         waiting = needs_restart(changed_paths(self._started_with, config))
         report.info("config_reloaded", changed=list(paths), needs_restart=list(waiting))
 
-    async def _keep(self, text: str | None) -> None:
+    async def _keep(self, text: str | None, cause: str) -> None:
         """Keep a text that was taken up, in one of the workers; a router that cannot goes on without."""
-        history = self._source.history
-        if history is None or text is None or not self._services.first:
+        services, path = self._services, self._source.path
+        if path is None or text is None or not services.first:
             return
+        now = services.clock.wall()
         try:
-            await asyncio.to_thread(history.keep, text, self._services.clock.wall())
-        except (ConfigError, OSError) as error:
-            _log.warning("config_not_kept", folder=str(history.folder), error=str(error))
+            if services.database.path is None:  # routers share it, and may have no folder that lasts
+                store = ConfigVersionStore(services.database, path)
+                await store.keep(text, now, router=services.router_name, cause=cause)
+            else:
+                await asyncio.to_thread(config_history(path).keep, text, now)
+        except (RouterError, OSError) as error:
+            _log.warning("config_not_kept", path=str(path), error=str(error))
 
 
 class _Silent:

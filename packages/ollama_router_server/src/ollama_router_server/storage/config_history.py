@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -15,19 +16,45 @@ import platformdirs
 from ollama_router_core.config import mask_secrets
 from ollama_router_core.errors import ConfigError
 
-__all__ = ["ConfigHistory", "ConfigVersion", "config_history"]
+__all__ = ["MOST_VERSIONS", "ConfigHistory", "ConfigVersion", "KeptConfigs", "config_history"]
 
-_MOST: Final = 50
+MOST_VERSIONS: Final = 50
+"""Of one config; the oldest go first."""
 _NAME: Final = re.compile(r"(\d{6})-(\d{1,12})\.yml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigVersion:
-    """A config that was taken up: `number` counts from 1, `at` is seconds since 1970."""
+    """A config that was taken up: `number` counts from 1, `at` is seconds since 1970, `text` has `***` for secrets.
+
+    `router` took it up because of `cause`: start, file or signal. Files do not tell either.
+    """
 
     number: int
     at: int
-    path: Path
+    text: str = field(repr=False)
+    router: str | None = None
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptConfigs:
+    """The versions that are kept at a place, oldest first."""
+
+    place: str
+    versions: Sequence[ConfigVersion]
+
+    def text(self, number: int) -> str:
+        """The text of a version, with `***` in place of secrets.
+
+        Raises:
+            ConfigError: there is no such version.
+        """
+        known = {version.number: version for version in self.versions}
+        if number not in known:
+            kept = f"{min(known)} to {max(known)} are kept" if known else "none is kept yet"
+            raise ConfigError(f"there is no version {number} of the config; {kept} (orouter config history)")
+        return known[number].text
 
 
 def config_history(config: Path) -> ConfigHistory:
@@ -47,48 +74,41 @@ class ConfigHistory:
         most: versions to keep; the oldest go first.
     """
 
-    def __init__(self, folder: Path, *, most: int = _MOST) -> None:
+    def __init__(self, folder: Path, *, most: int = MOST_VERSIONS) -> None:
         self.folder = folder
         self._most = most
 
-    def keep(self, text: str, now: float) -> ConfigVersion | None:
-        """Keep a text that was taken up; None if it is the newest version already.
+    def keep(self, text: str, now: float) -> bool:
+        """Keep a text that was taken up; say whether it was not the newest version already.
 
         Raises:
             ConfigError: it is no YAML.
             OSError: it cannot be written.
         """
         masked = mask_secrets(text)
-        known = self.versions()
-        if known and known[-1].path.read_text(encoding="utf-8") == masked:
-            return None
+        known = self._files()
+        if known and known[-1][2].read_text(encoding="utf-8") == masked:
+            return False
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        number = known[-1].number + 1 if known else 1
+        number = known[-1][0] + 1 if known else 1
         path = self.folder / f"{number:06}-{int(now)}.yml"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(masked)
-        for old in known[: len(known) + 1 - self._most]:
+        for _, _, old in known[: len(known) + 1 - self._most]:
             with suppress(OSError):
-                old.path.unlink()
-        return ConfigVersion(number=number, at=int(now), path=path)
+                old.unlink()
+        return True
 
-    def versions(self) -> list[ConfigVersion]:
-        """The versions that are kept, oldest first."""
+    def kept(self) -> KeptConfigs:
+        """Read the versions."""
+        versions = [
+            ConfigVersion(number=number, at=at, text=path.read_text(encoding="utf-8"))
+            for number, at, path in self._files()
+        ]
+        return KeptConfigs(str(self.folder), versions)
+
+    def _files(self) -> list[tuple[int, int, Path]]:
+        """Numbers, times and files, oldest first."""
         found = ((path, _NAME.fullmatch(path.name)) for path in self.folder.glob("*.yml"))
-        versions = (
-            ConfigVersion(number=int(name[1]), at=int(name[2]), path=path) for path, name in found if name is not None
-        )
-        return sorted(versions, key=lambda version: version.number)
-
-    def text(self, number: int) -> str:
-        """The text of a version, with `***` in place of secrets.
-
-        Raises:
-            ConfigError: there is no such version.
-        """
-        known = {version.number: version for version in self.versions()}
-        if number not in known:
-            kept = f"{min(known)} to {max(known)} are kept" if known else "none is kept yet"
-            raise ConfigError(f"there is no version {number} of the config; {kept} (orouter config history)")
-        return known[number].path.read_text(encoding="utf-8")
+        return sorted((int(name[1]), int(name[2]), path) for path, name in found if name is not None)

@@ -27,6 +27,7 @@ __all__ = [
     "activity",
     "audit_log",
     "auth_epoch",
+    "config_versions",
     "console_claims",
     "console_sessions",
     "drains",
@@ -262,6 +263,18 @@ operations = Table(
     Column("finished_at", Double),
     Column("cancelled", Boolean, nullable=False),
     Column("targets", Text, nullable=False),
+)
+
+# Texts of the config without secrets, by the path that it has for every router; `cause` is start, file or signal.
+config_versions = Table(
+    "config_versions",
+    metadata,
+    Column("path", String(512), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("taken_up_at", Double, nullable=False),
+    Column("router", String(100), nullable=False),
+    Column("cause", String(16), nullable=False),
+    Column("text", Text, nullable=False),
 )
 
 # What went wrong and when, once for all processes of a `scope`: a router, or the fleet of several. See `incidents`.

@@ -5,6 +5,7 @@ They read no more of the present config than its text: it may be the one with pr
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import os
 import shutil
@@ -18,9 +19,11 @@ from ollama_router_cli.errors import CommandFailed
 from ollama_router_cli.rendering.streams import clean, confirm_word, print_json, print_outcome, print_result
 from ollama_router_cli.rendering.tables import format_time, print_table
 from ollama_router_cli.sources.settings import chosen_environment, find_config_file, load_text, read_text
-from ollama_router_core.config import changed_paths, fill_secrets, mask_secrets
+from ollama_router_core.config import changed_paths, fill_secrets, mask_secrets, read_setting
 from ollama_router_core.errors import ConfigError
-from ollama_router_server.storage.config_history import ConfigHistory, ConfigVersion, config_history
+from ollama_router_server.storage.config_history import ConfigVersion, KeptConfigs, config_history
+from ollama_router_server.storage.config_versions import kept_in_database
+from ollama_router_server.storage.database import sqlite_path
 
 __all__ = ["diff", "history", "rollback"]
 
@@ -33,21 +36,35 @@ OtherArgument = Annotated[int | None, typer.Argument(metavar="[OTHER]", min=1, h
 def history(*, shared: SharedOptions) -> None:
     """List the configs that the router took up, the newest first, and what changed with each.
 
-    The last fifty are kept, in a folder of the router's user, without passwords and values of header fields. Run it as
-    that user.
+    The last fifty are kept, without passwords and values of header fields: in PostgreSQL where that is the database,
+    with who took them up and why, else in a folder of the router's user. Run it as that user.
     """
     path, kept = _kept(shared)
-    known = kept.versions()
+    known = kept.versions
     changes = [_changes(path, shared, before, version) for before, version in zip([None, *known], known, strict=False)]
     rows = [*zip(known, changes, strict=True)][::-1]
     if shared.as_json:
-        versions = [{"version": one.number, "taken_up_at": one.at, "changed": changed} for one, changed in rows]
-        print_json({"config": str(path), "folder": str(kept.folder), "versions": versions})
+        versions = [
+            {
+                "version": one.number,
+                "taken_up_at": one.at,
+                "router": one.router,
+                "cause": one.cause,
+                "changed": changed,
+            }
+            for one, changed in rows
+        ]
+        print_json({"config": str(path), "kept_in": kept.place, "versions": versions})
         return
     if not rows:
         raise _nothing_kept(path, kept)
-    shown = [(one.number, format_time(one.at), _words(changed)) for one, changed in rows]
-    print_table(("VERSION", "TAKEN UP", "CHANGED"), shown, right=("VERSION",))
+    told = any(one.router for one in known)
+    columns = ("VERSION", "TAKEN UP", *(("BY", "BECAUSE OF") if told else ()), "CHANGED")
+    shown = [
+        (one.number, format_time(one.at), *((one.router, one.cause) if told else ()), _words(changed))
+        for one, changed in rows
+    ]
+    print_table(columns, shown, right=("VERSION",))
 
 
 @takes_shared_options
@@ -57,7 +74,7 @@ def diff(version: ComparedArgument = None, other: OtherArgument = None, *, share
     Secrets are shown as `***` on both sides.
     """
     path, kept = _kept(shared)
-    known = kept.versions()
+    known = kept.versions
     if version is None and not known:
         raise _nothing_kept(path, kept)
     first = known[-1].number if version is None else version
@@ -86,20 +103,32 @@ def rollback(version: VersionArgument, *, yes: YesOption = False, shared: Shared
     load_text(path, text, chosen_environment(shared.environment, os.environ), os.environ)
     if not yes:
         confirm_word(f"{path} is replaced by version {version}.", "rollback")
-    saved = _replace(path.resolve(), text)
+    saved = _replaced(path, text, version)
     value = {"config": str(path), "version": version, "before": str(saved)}
     print_outcome(value, f"{path} is version {version} again; what it was is in {saved}", as_json=shared.as_json)
 
 
-def _kept(shared: SharedOptions) -> tuple[Path, ConfigHistory]:
+def _kept(shared: SharedOptions) -> tuple[Path, KeptConfigs]:
     path = find_config_file(shared.config, os.environ)
     if path is None:
         raise CommandFailed("there is no config file: the built-in defaults are in effect, which have no versions")
-    return path, config_history(path)
+    url = _database_url(path, shared)
+    if url is None or sqlite_path(url) is not None:
+        return path, config_history(path).kept()
+    return path, asyncio.run(kept_in_database(url, path))
 
 
-def _nothing_kept(path: Path, kept: ConfigHistory) -> CommandFailed:
-    return CommandFailed(f"no version of {path} is kept in {kept.folder}; a running router keeps what it takes up")
+def _database_url(path: Path, shared: SharedOptions) -> str | None:
+    """What is known of the database although the file may have problems."""
+    environment = chosen_environment(shared.environment, os.environ)
+    told = os.environ.get("OROUTER_DATABASE_URL") or read_setting(
+        read_text(path), "database_url", environment=environment, env=os.environ
+    )
+    return told if isinstance(told, str) else None
+
+
+def _nothing_kept(path: Path, kept: KeptConfigs) -> CommandFailed:
+    return CommandFailed(f"no version of {path} is kept in {kept.place}; a running router keeps what it takes up")
 
 
 def _changes(path: Path, shared: SharedOptions, before: ConfigVersion | None, after: ConfigVersion) -> list[str] | None:
@@ -108,10 +137,7 @@ def _changes(path: Path, shared: SharedOptions, before: ConfigVersion | None, af
         return None
     environment = chosen_environment(shared.environment, os.environ)
     try:
-        old, new = (
-            load_text(path, version.path.read_text(encoding="utf-8"), environment, os.environ)
-            for version in (before, after)
-        )
+        old, new = (load_text(path, version.text, environment, os.environ) for version in (before, after))
     except ConfigError:
         return None
     return list(changed_paths(old, new))
@@ -119,6 +145,18 @@ def _changes(path: Path, shared: SharedOptions, before: ConfigVersion | None, af
 
 def _words(changed: list[str] | None) -> str | None:
     return None if changed is None else ", ".join(changed) or "comments or secrets alone"
+
+
+def _replaced(path: Path, text: str, version: int) -> Path:
+    """Write it, or say who else has to."""
+    try:
+        return _replace(path.resolve(), text)
+    except OSError as error:
+        raise CommandFailed(
+            f"{path} cannot be written here ({error.strerror}). Where it is mounted read-only, as a ConfigMap of"
+            " Kubernetes is, it is changed where it comes from: helm rollback RELEASE, or kubectl edit configmap;"
+            f" orouter config diff {version} shows what to change"
+        ) from None
 
 
 def _replace(path: Path, text: str) -> Path:

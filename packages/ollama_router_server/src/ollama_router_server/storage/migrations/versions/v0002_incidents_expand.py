@@ -1,4 +1,7 @@
-"""What went wrong and when: a new table, which the release before does not look at."""
+"""What went wrong and when, and configs that were taken up: new tables, which the release before does not look at.
+
+A release has one revision that adds: the release before works with the next one, and no other.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _OPEN = sa.text("ended_at IS NULL")
 
 
 def upgrade() -> None:
-    """Create the table."""
+    """Create both tables."""
     op.create_table(
         "incidents",
         sa.Column("id", _SERIAL, nullable=False),
@@ -40,8 +43,19 @@ def upgrade() -> None:
         sqlite_where=_OPEN,
         postgresql_where=_OPEN,
     )
+    op.create_table(
+        "config_versions",
+        sa.Column("path", sa.String(512), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("taken_up_at", sa.Double(), nullable=False),
+        sa.Column("router", sa.String(100), nullable=False),
+        sa.Column("cause", sa.String(16), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("path", "number", name="pk_config_versions"),
+    )
 
 
 def downgrade() -> None:
-    """Forget every incident."""
+    """Forget every incident and every version."""
+    op.drop_table("config_versions")
     op.drop_table("incidents")

@@ -21,17 +21,20 @@ pytestmark = pytest.mark.anyio
 CHAT = {"model": "llama3.2:3b", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 
 
-FASTEST = WorldView(name="fastest", strategy="fastest", add=None, add_gpu=None)
+FASTEST = WorldView(name="fastest", strategy="fastest", add=None, add_gpu=None, max_wait=None, options="")
 FIRST = 20_000 * 86_400
 OURS, PERSON = {"x-console": "1"}, {"accept": "text/html"}
 
 
 def found(**changes: Any) -> dict[str, Any]:
     """What a replay told."""
-    logged = {"completion_p50": 10.0, "completion_p95": 40.0, "completion_p99": 60.0, "loads": 94}
+    logged = {
+        "completion_p50": 10.0, "completion_p95": 40.0, "completion_p99": 60.0, "loads": 94, "refused": 2,
+        "utilisation": 0.9, "models": {"a": 3.0, "b": 30.0},
+    }  # fmt: skip
     other = {
         "completion_p50": 4.0, "completion_p95": 9.0, "completion_p99": 12.0, "loads": 31, "moved": 30, "refused": 0,
-        "moves": [{"model": "m", "from": "a", "to": "b", "requests": 30}],
+        "moves": [{"model": "m", "from": "a", "to": "b", "requests": 30}], "utilisation": 0.5, "models": {"b": 4.0},
         "worse": [{"kind": "user", "name": "ada", "before": 2.0, "after": 5.0}],
     }  # fmt: skip
     return {"requests": 100, "measured_p50": 11.0, "worlds": [logged, other], **changes}
@@ -42,6 +45,7 @@ def test_a_verdict_names_both_worlds_and_its_own_error() -> None:
     view = whatif_view(FASTEST, "the last day", found())
     assert view.verdict
     assert [(one.name, one.after) for one in view.worse] == [("ada", 5.0)]
+    assert [(one.model, one.before, one.after) for one in view.models] == [("b", 30.0, 4.0), ("a", 3.0, None)]
     assert view.sentence == (
         "With fastest, p50 4.0 s instead of 10.0 s, p95 9.0 s instead of 40.0 s, 31 loads instead of 94, "
         "30 of 100 requests elsewhere (of the last day, ±9%)."
@@ -91,7 +95,7 @@ async def test_a_day_of_another_world_lies_below_the_real_one(tmp_path: Path) ->
         router.client(router.admin_token) as admin,
     ):
         await router.services.request_log.insert(rows)
-        query = {"day": "2024-10-04", "strategy": "fastest", "add": "one"}
+        query = {"day": "2024-10-04", "strategy": "fastest", "add": "one", "max_wait": ""}
         view = (await admin.get("/router/history/whatif", params=query)).json()
         config = router.services.config.model_copy(update={"routing_strategy": "fastest"})
         told = replay(rows, FleetSnapshot(servers=router.services.fleet.servers), config, change=Change(more=("one",)))
@@ -103,7 +107,14 @@ async def test_a_day_of_another_world_lies_below_the_real_one(tmp_path: Path) ->
         assert [block[:2] for block in blocks] == [("one", "Qwen3:8b"), ("one-2", "Qwen3:8b")]
         assert sum(block[2] for block in blocks) == 60
         assert {moment["step"] for moment in view["moments"]} <= {20, 21}
-        for wrong in ({"strategy": "best"}, {"add": "two"}, {"add_gpu": "abacus"}, {"day": "yesterday"}):
+        assert view["answer"]["world"]["options"] == "--strategies fastest --add one"
+        for wrong in (
+            {"strategy": "best"},
+            {"add": "two"},
+            {"add_gpu": "abacus"},
+            {"max_wait": "0"},
+            {"day": "yesterday"},
+        ):
             assert (await admin.get("/router/history/whatif", params=wrong)).status_code == 400
         await admin.post("/console/session", json={"token": router.admin_token}, headers=OURS)
         page = (await admin.get("/console/history", params=query, headers=PERSON)).text

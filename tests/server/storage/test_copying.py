@@ -20,6 +20,7 @@ from ollama_router_server.storage.database import Database
 from ollama_router_server.storage.database_status import database_status
 from ollama_router_server.storage.groups import GroupStore
 from ollama_router_server.storage.identities import UserChange
+from ollama_router_server.storage.incidents import Began, IncidentStore, Origin
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.request_log import RequestLog
 from ollama_router_server.storage.schema import request_log, users
@@ -66,6 +67,8 @@ async def filled(url: str, rows: int = ROWS) -> Token:
     await store.create("bob")
     await store.delete("bob")
     await TokenUsage(database).add({("alice", 19_000): 12_345})
+    down = Began(kind="server.down", at=1_000.0, cause="refused", server="big")
+    await IncidentStore(database).apply(Origin("here:11434"), [down])
     log = RequestLog(database)
     for first in range(0, rows, 500):
         await log.insert([make_record(number, ttft_ms=number / 3) for number in range(first, first + 500)])

@@ -196,7 +196,7 @@ class Services:
             await self.coordination.beat(self.clock.monotonic())
         await self.authenticator.start()
         self.sink.start()
-        self.incidents.start(self.config.servers)
+        self.incidents.start(_asked(self.config))
         if self.log_files is not None:
             self.log_files.start()
         self.ledger.start()
@@ -287,7 +287,7 @@ class Services:
         self.authenticator.persons.settings = config.persons
         self.log_retention.reconfigure(config.request_log)
         self.reachability.reconfigure(config)
-        self.incidents.reconfigure(config.servers)
+        self.incidents.reconfigure(_asked(config))
         for taken_up in self._taken_up:
             taken_up()
 
@@ -383,6 +383,12 @@ class Services:
 
 def _proxies(config: Config) -> Proxies:
     return Proxies(config.trusted_proxies, config.forwarded_header)
+
+
+def _asked(config: Config) -> set[str]:
+    """The servers and hosts of which anything can be wrong: those that are in use."""
+    servers = {name for name, one in config.servers.items() if one.enabled}
+    return servers | {name for name, one in config.external_hosts.items() if one.enabled}
 
 
 def _drain(config: Config, name: str) -> bool | None:

@@ -40,21 +40,24 @@ def history(
     add_gpu: Annotated[
         str | None, typer.Option(metavar="GPU", help="What if there had been one more server, with this GPU?")
     ] = None,
+    max_wait: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0.001, help="What if `queue.max_wait` had been this?")
+    ] = None,
     router: RouterAccess,
     as_json: JsonOption = False,
 ) -> None:
     """Show what happened on a day: models by server, failures, loads.
 
     Prints which models each server answered with and when, and how many requests failed and had a model loaded. Times
-    are UTC, in steps of two minutes. With `--strategy`, `--add` or `--add-gpu` the day's requests
-    are served again in virtual time, by the router, for two minutes at most.
+    are UTC, in steps of two minutes. With `--strategy`, `--add`, `--add-gpu` or `--max-wait` the day's requests are
+    served again in virtual time, by the router, for two minutes at most.
     """
     with router_client(**asdict(router)) as client:
-        if strategy is None and add is None and add_gpu is None:
+        world: dict[str, Any] = {"strategy": strategy, "add": add, "add_gpu": add_gpu, "max_wait": max_wait}
+        if not any(world.values()):
             view = ask_router(client, "/router/history", day=day)
         else:
             client.timeout = _REPLAY_TIMEOUT
-            world: dict[str, Any] = {"strategy": strategy, "add": add, "add_gpu": add_gpu}
             view = ask_router(client, "/router/history/whatif", day=day, **world)
     if as_json:
         print_json(view)

@@ -69,6 +69,7 @@ _TEXT: dict[str, Any] = {"type": "string"}
 _ONE_MORE: tuple[tuple[str, dict[str, Any]], ...] = (
     ("add", {"type": "string", "description": "A server of the config, to have one more like it."}),
     ("add_gpu", {"enum": list(GPUS)}),
+    ("max_wait", {"type": "number", "minimum": 0.001, "maximum": 86_400}),
 )
 _USERS_QUERY: tuple[tuple[str, dict[str, Any]], ...] = (
     ("search", {"type": "string", "description": "A part of the name."}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import sys
 from dataclasses import dataclass
 from typing import Any, Final
@@ -33,14 +34,21 @@ _SECONDS: Final = 120.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherWorld:
-    """What would be different: the strategy, and perhaps one more server, like the one named `add` or with a GPU."""
+    """What would be different: the strategy, perhaps one more server (like `add`, or with a GPU), `queue.max_wait`."""
 
     strategy: StrategyName
     add: str | None = None
     add_gpu: str | None = None
+    max_wait: float | None = None
 
     def __str__(self) -> str:
-        return " and one more ".join(name for name in (self.strategy, self.add, self.add_gpu) if name is not None)
+        told = " and one more ".join(name for name in (self.strategy, self.add, self.add_gpu) if name is not None)
+        return told if self.max_wait is None else f"{told} and waits of at most {self.max_wait:g} s"
+
+    def options(self) -> str:
+        """The options of `orouter replay` that make this world."""
+        told = {"strategies": self.strategy, "add": self.add, "add-gpu": self.add_gpu, "max-wait": self.max_wait}
+        return " ".join(f"--{name} {shlex.quote(f'{value}')}" for name, value in told.items() if value is not None)
 
 
 class WhatIf:
@@ -51,7 +59,7 @@ class WhatIf:
         self._busy = False
 
     async def ask(self, request: Request) -> WhatIfView:
-        """Answer what the query asks for: `strategy`, `add`, `add_gpu` and `days`.
+        """Answer what the query asks for: `strategy`, `add`, `add_gpu`, `max_wait` and `days`.
 
         Raises:
             InvalidBody: there is no such strategy, or no such server.
@@ -64,7 +72,7 @@ class WhatIf:
         return whatif_view(_named(world), span, await self._replayed(chosen, world))
 
     async def ask_day(self, request: Request) -> OtherDayView:
-        """Answer what the query asks for, of one day: `day`, `strategy`, `add` and `add_gpu`.
+        """Answer what the query asks for, of one day: `day`, `strategy`, `add`, `add_gpu` and `max_wait`.
 
         Raises:
             InvalidBody, Overloaded: as `ask`; or it is no day.
@@ -87,6 +95,7 @@ class WhatIf:
                 config=self._services.config.model_copy(update={"routing_strategy": world.strategy}),
                 more=() if world.add is None else (world.add,),
                 gpus=() if world.add_gpu is None else (world.add_gpu,),
+                max_wait=world.max_wait,
                 steps=steps,
             )
             found = await _answered(await asyncio.to_thread(pack, question))
@@ -133,15 +142,24 @@ def asked_world(request: Request, config: Config) -> OtherWorld:
     add_gpu = request.get_param("add_gpu") or None
     if add_gpu is not None and add_gpu not in GPUS:
         raise InvalidBody(f"add_gpu must be one of {', '.join(GPUS)}")
-    return OtherWorld(strategy=strategy, add=add, add_gpu=add_gpu)
+    named = request.get_param("max_wait") or None  # an empty field of the form is none
+    max_wait = None if named is None else request.get_param_as_float("max_wait", min_value=0.001, max_value=86_400.0)
+    return OtherWorld(strategy=strategy, add=add, add_gpu=add_gpu, max_wait=max_wait)
 
 
 def _named(world: OtherWorld) -> WorldView:
-    return WorldView(name=str(world), strategy=world.strategy, add=world.add, add_gpu=world.add_gpu)
+    return WorldView(
+        name=str(world),
+        strategy=world.strategy,
+        add=world.add,
+        add_gpu=world.add_gpu,
+        max_wait=world.max_wait,
+        options=world.options(),
+    )
 
 
 class WhatIfResource:
-    """`GET /router/whatif[?strategy=NAME][&add=SERVER][&add_gpu=GPU][&days=N]`."""
+    """`GET /router/whatif[?strategy=NAME][&add=SERVER][&add_gpu=GPU][&max_wait=S][&days=N]`."""
 
     roles = ADMINS
 
@@ -154,7 +172,7 @@ class WhatIfResource:
 
 
 class OtherDayResource:
-    """`GET /router/history/whatif[?day=2026-11-28][&strategy=NAME][&add=SERVER][&add_gpu=GPU]`."""
+    """`GET /router/history/whatif[?day=2026-11-28][&strategy=NAME][&add=SERVER][&add_gpu=GPU][&max_wait=S]`."""
 
     roles = ADMINS
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ollama_router_server.admin.views.view import View
 
-__all__ = ["LossView", "MoveView", "SpreadView", "WhatIfView", "WorldView", "whatif_view"]
+__all__ = ["LossView", "ModelWaitView", "MoveView", "SpreadView", "WhatIfView", "WorldView", "whatif_view"]
 
 _BELIEVED = 0.25
 
@@ -38,18 +38,33 @@ class LossView(View):
 
 
 class WorldView(View):
-    """What is different in another world: the strategy, one more server like `add`, one more with the GPU `add_gpu`."""
+    """What is different in another world; null for what is not.
+
+    The strategy, one more server like `add`, one more with the GPU `add_gpu`, seconds of `queue.max_wait`. `options`
+    are those of `orouter replay` that ask for it.
+    """
 
     name: str
     strategy: str
     add: str | None
     add_gpu: str | None
+    max_wait: float | None
+    options: str
+
+
+class ModelWaitView(View):
+    """A model's 95th percentiles of seconds to the first token; null in a world in which nobody asked for it."""
+
+    model: str
+    before: float | None
+    after: float | None
 
 
 class WhatIfView(View):
     """The answer; without a `verdict` where today's world is foretold too badly.
 
-    `error` is by how much, as a share; null without requests.
+    `error` is by how much, as a share; null without requests. `busy_before` and `busy_after` are the mean shares of
+    time in which servers worked, `unplaced` the requests that would be refused.
     """
 
     sentence: str
@@ -64,6 +79,10 @@ class WhatIfView(View):
     after: SpreadView | None
     loads_before: int
     loads_after: int
+    refused_before: int
+    busy_before: float
+    busy_after: float
+    models: list[ModelWaitView]
     moves: list[MoveView]
     worse: list[LossView]
 
@@ -87,11 +106,24 @@ def whatif_view(world: WorldView, span: str, found: dict[str, Any]) -> WhatIfVie
         after=_spread(after) if requests else None,
         loads_before=logged["loads"],
         loads_after=after["loads"],
+        refused_before=logged["refused"],
+        busy_before=logged["utilisation"],
+        busy_after=after["utilisation"],
+        models=_models(logged["models"], after["models"])[:50],
         moves=[MoveView(model=m["model"], old=m["from"], new=m["to"], requests=m["requests"]) for m in after["moves"]][
             :50
         ],
         worse=[LossView(**one) for one in after["worse"]][:50],
     )
+
+
+def _models(before: dict[str, float], after: dict[str, float]) -> list[ModelWaitView]:
+    """Those that wait longest first."""
+    found = [
+        ModelWaitView(model=name, before=before.get(name), after=after.get(name))
+        for name in sorted(before.keys() | after.keys())
+    ]
+    return sorted(found, key=lambda one: -(one.before or 0.0))
 
 
 def _spread(world: dict[str, Any]) -> SpreadView:

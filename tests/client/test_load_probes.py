@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from anyio.lowlevel import checkpoint
 
 from ollama_router_core import AsyncRouterTransport, RouterTransport
 from ollama_router_core.api.model_names import canonical_name
@@ -109,7 +110,7 @@ async def _returns_async(config: Config, clock: Any) -> None:
             while is_out(transport):
                 clock.now += 10.0
                 await transport.explain(NAME)
-                await anyio.lowlevel.checkpoint()
+                await checkpoint()
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -126,7 +127,7 @@ def test_closing_gives_up_a_load_probe(backend: str, clock: Any) -> None:
                     while not asked_for_one_token(one):
                         clock.now += 10.0
                         await transport.explain(NAME)
-                        await anyio.lowlevel.checkpoint()
+                        await checkpoint()
 
         with_time_limit = threading.Thread(target=anyio.run, args=(run,), kwargs={"backend": backend}, daemon=True)
         with_time_limit.start()

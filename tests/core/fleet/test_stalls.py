@@ -10,10 +10,10 @@ from msgspec.structs import replace as replace_request
 
 from ollama_router_core.api.model_names import canonical_name
 from ollama_router_core.api.requests import RouteRequest
-from ollama_router_core.fleet.snapshot import ModelSpeed
-from ollama_router_core.fleet.stalls import Wait, patience, stall_words, stalled
+from ollama_router_core.fleet.snapshot import ModelFacts, ModelSpeed
+from ollama_router_core.fleet.stalls import Progress, Wait, patience, stall_words, stalled
 from ollama_router_core.fleet.state import FleetState
-from support.fleets import loaded, make_config, make_facts
+from support.fleets import installed, loaded, make_config, make_facts
 
 MODEL = canonical_name("llama3.1:8b")
 SPEED = ModelSpeed(load_seconds=5.0, prefill_rate=100.0, decode_rate=10.0, answer_tokens=50.0)
@@ -51,6 +51,33 @@ def test_the_words_tell_a_frozen_runner_from_loads_that_stand_still() -> None:
     words = stall_words(MODEL, 90.0, make_facts("a", held=(loaded("qwen3:8b"),)))
     assert "loads stand still" in words
     assert "`ollama stop qwen3:8b`" in words
+
+
+def progress(pieces: int, name: str = "llama3.1:8b") -> Progress:
+    """An answer of which so many pieces have come."""
+    return Progress("a", canonical_name(name), "x", pieces)
+
+
+def test_an_answer_that_goes_on_excuses_who_waits_for_its_runner() -> None:
+    """A long answer is no frozen runner; one of which nothing more has come is no excuse."""
+    state = FleetState(make_config({"a": {}}))
+    state.update("a", lambda facts: replace(facts, up=True), 0.0)
+    state.suspect("a", [progress(10)], 900.0)
+    state.suspect("a", [Wait("a", request(), 0.0), progress(20)], 1000.0)
+    assert state.health.models.until("a", MODEL) is None
+    state.suspect("a", [Wait("a", request(), 1001.0), progress(20)], 2000.0)
+    assert state.health.models.until("a", MODEL) is not None
+
+
+def test_what_comes_of_a_sibling_comes_of_the_same_runner() -> None:
+    """Names on one file of weights wait for each other."""
+    weights = ModelFacts(weights="f" * 64)
+    facts = make_facts("a", tuple(installed(name, facts=weights) for name in ("llama3.1:8b", "mine")))
+    state = FleetState(make_config({"a": {}}))
+    state.update("a", lambda _: facts, 0.0)
+    state.suspect("a", [progress(1, "mine")], 900.0)
+    state.suspect("a", [Wait("a", request(), 0.0), progress(2, "mine")], 1000.0)
+    assert state.health.models.until("a", MODEL) is None
 
 
 def suspected(*, load_probe: bool = True, **asked: Any) -> tuple[FleetState, list[Wait]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ollama_router_core.fleet.stalls import Progress, Wait
 from ollama_router_core.testing import Drip, OllamaSimulator, Silence, model
 from support.eventually import eventually
 from support.router import RunningRouter, running_router, server_entry
@@ -149,9 +150,10 @@ async def test_loads_that_stand_still_are_named_with_the_remedy(tmp_path: Path) 
         fleet, asked = router.services.fleet, {**CHAT, "stream": True, "keep_alive": -1}
         busy = asyncio.create_task(client.post("/api/chat", json={**asked, "model": "kept:0.1b"}))
         await eventually(lambda: "kept:0.1b" in fleet.snapshot.servers["one"].loaded)
+        await eventually(lambda: any(isinstance(one, Progress) and one.pieces for one in fleet._watched()))
         waits = asyncio.create_task(client.post("/api/chat", json={**asked, "model": "tiny:0.1b"}))
-        await eventually(lambda: any(wait.request.model == "tiny:0.1b" for wait in fleet._waits()))
-        fleet.state.suspect("one", fleet._waits(), fleet.now() + 9999.0)
+        await eventually(lambda: any(isinstance(one, Wait) for one in fleet._watched()))
+        fleet.state.suspect("one", fleet._watched(), fleet.now() + 9999.0)
         shown = (await admin.get("/router/status")).json()["servers"]["one"]
         for task in (waits, busy):
             task.cancel()

@@ -13,7 +13,7 @@ from ollama_router_core.exchange.admission_controller import AdmissionController
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment
 from ollama_router_core.exchange.events import Headers
-from ollama_router_core.fleet.stalls import Wait
+from ollama_router_core.fleet.stalls import Watched
 from ollama_router_core.outbound.destinations import build_destinations
 from ollama_router_core.records.sinks import LogSink
 from ollama_router_core.routing.policy import leaks
@@ -50,7 +50,7 @@ class State:
             models_changed=self.fleet.models_changed,
         )
         self._admitted: dict[str, RequestContext] = {}
-        self.fleet.watch(self._waits)
+        self.fleet.watch(self._watched)
         self.probe_seconds = max(config.probe_timeout, config.server_busy_threshold_ms / 1000)
         self._new_id = request_ids()
 
@@ -74,9 +74,9 @@ class State:
         """Note that a request has left its record."""
         self._admitted.pop(context.id, None)
 
-    def _waits(self) -> Iterator[Wait]:
-        waits = (context.wait for context in self._admitted.values())
-        return (wait for wait in waits if wait is not None)
+    def _watched(self) -> Iterator[Watched]:
+        watched = (context.watched for context in self._admitted.values())
+        return (one for one in watched if one is not None)
 
 
 def _refuse(problems: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from ollama_router_core.api.endpoints import Endpoint, Family, family_of_path
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.errors import RouterError, SelectionError
 from ollama_router_core.exchange.events import Caller, Headers, Reservation
-from ollama_router_core.fleet.stalls import Wait
+from ollama_router_core.fleet.stalls import Progress, Wait, Watched
 from ollama_router_core.records.request_record import RequestRecord
 from ollama_router_core.records.user_text import shown, shown_within
 from ollama_router_core.responses.token_counts import NO_TOKENS, TokenCounts, count_tokens, estimate_unseen
@@ -156,11 +156,18 @@ class RequestContext(Struct, eq=False, kw_only=True):
         return ReplyIdentity(model=model or "", id=self.id, created_ns=int(self.started_at * 1e9))
 
     @property
-    def wait(self) -> Wait | None:
-        """The wait for a first byte where it was sent first; when others were sent on is not known."""
+    def watched(self) -> Watched | None:
+        """What it tells of its runner: the wait for a first byte where it was sent first, or how far the answer is.
+
+        When a request was sent on is not known.
+        """
         if self.server is None or self.route is None or self.decided is None:
             return None
-        return Wait(self.server, self.route, self.decided) if self.first_byte is None and self.attempts == 1 else None
+        if self.first_byte is None:
+            return Wait(self.server, self.route, self.decided) if self.attempts == 1 else None
+        if self.usage is None or self.route.model is None:
+            return None
+        return Progress(self.server, self.route.model, self.id, self.usage.pieces)
 
     def elapsed_ns(self, now: float) -> int:
         """Nanoseconds since the request came."""

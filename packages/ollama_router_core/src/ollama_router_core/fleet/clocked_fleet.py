@@ -13,7 +13,7 @@ from ollama_router_core.fleet.prompt_prices import PromptPrices
 from ollama_router_core.fleet.runners import Load
 from ollama_router_core.fleet.snapshot import FleetSnapshot, ServerFacts
 from ollama_router_core.fleet.speeds import Sample
-from ollama_router_core.fleet.stalls import Wait
+from ollama_router_core.fleet.stalls import Watched
 from ollama_router_core.fleet.state import FleetState
 
 __all__ = ["ClockedFleet"]
@@ -31,7 +31,7 @@ class ClockedFleet:
         self.state = state
         self.now = now
         self._replies: dict[tuple[str, str], bytes] = {}
-        self._waits: Callable[[], Iterable[Wait]] = tuple
+        self._watched: Callable[[], Iterable[Watched]] = tuple
 
     # --- what is believed -------------------------------------------------------------------------------------------
 
@@ -93,13 +93,13 @@ class ClockedFleet:
 
     # --- runners that stand still -----------------------------------------------------------------------------------
 
-    def watch(self, waits: Callable[[], Iterable[Wait]]) -> None:
-        """Judge with each poll of a server the requests that wait there for a first byte."""
-        self._waits = waits
+    def watch(self, watched: Callable[[], Iterable[Watched]]) -> None:
+        """Judge the runners of a server with each poll by the requests that wait or are answered there."""
+        self._watched = watched
 
     def load_probe_after_poll(self, name: str) -> LoadProbe | None:
         """Judge those that wait at a server which was polled; return the probe of a runner that is to be sent now."""
-        self.state.suspect(name, self._waits(), self.now())
+        self.state.suspect(name, self._watched(), self.now())
         return self.state.load_probe_due(name, self.now())
 
     def load_probe_ended(self, probe: LoadProbe, error: str | None) -> None:

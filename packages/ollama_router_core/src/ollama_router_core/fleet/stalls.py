@@ -14,7 +14,7 @@ from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.fleet.snapshot import ModelSpeed, ServerFacts
 
-__all__ = ["Wait", "patience", "stall_words", "stalled"]
+__all__ = ["AnswersSeen", "Progress", "Wait", "Watched", "patience", "stall_words", "stalled"]
 
 _MARGIN = 4.0
 """Times the expected seconds that a wait may last: speeds are learned, and rough before they are."""
@@ -26,6 +26,32 @@ class Wait(Struct, frozen=True):
     server: str
     request: RouteRequest
     since: float
+
+
+class Progress(Struct, frozen=True):
+    """A request whose answer comes from a server: so many pieces so far. `id` is the request's."""
+
+    server: str
+    model: CanonicalName
+    id: str
+    pieces: int
+
+
+Watched = Wait | Progress
+"""What a request in progress tells of the runner that serves it."""
+
+
+class AnswersSeen:
+    """How far the answers of each server were when it was polled last."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[str, dict[str, int]] = {}
+
+    def moved(self, server: str, answers: Collection[Progress]) -> frozenset[CanonicalName]:
+        """Return the models of which more has come since the last poll of their server."""
+        before = self._pieces.get(server, {})
+        self._pieces[server] = {one.id: one.pieces for one in answers}
+        return frozenset(one.model for one in answers if one.pieces > before.get(one.id, one.pieces))
 
 
 def patience(request: RouteRequest, speed: ModelSpeed, *, running: int) -> float:

@@ -34,7 +34,7 @@ from ollama_router_core.fleet.runners import Load, misfit, runner_names, runner_
 from ollama_router_core.fleet.slots import LearnedSlots, slots_for
 from ollama_router_core.fleet.snapshot import EMPTY, FleetSnapshot, LoadedModel, ModelWeight, ServerFacts, stubs
 from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
-from ollama_router_core.fleet.stalls import Wait, patience, stall_words, stalled
+from ollama_router_core.fleet.stalls import AnswersSeen, Progress, Wait, Watched, patience, stall_words, stalled
 
 __all__ = ["WHILE_LOADING", "FleetState"]
 
@@ -84,6 +84,7 @@ class FleetState:
         self.prompts = PromptPrices()
         self.loads = LoadCounts()
         self._load_probes = LoadProbes()
+        self._answers = AnswersSeen()
         self._enlist(EMPTY)
 
     def reconfigure(self, config: Config, *, moved: Collection[str] = ()) -> None:
@@ -207,22 +208,31 @@ class FleetState:
         if probe.lost:
             self._notify(ServerLost(name))
 
-    def suspect(self, name: str, waits: Iterable[Wait], now: float) -> None:
+    def suspect(self, name: str, watched: Iterable[Watched], now: float) -> None:
         """Judge the requests that wait for a first byte on a server that answers its probes.
 
-        A model of which nothing came for much longer than expected is not asked for there for a while.
+        A model of which nothing came for much longer than expected is not asked for there for a while. An answer that
+        goes on excuses who waits for its runner.
         """
         facts = self.servers.get(name)
         if facts is None or not facts.up:
             return
-        here = [wait for wait in waits if wait.server == name]
-        signs = {model: at for (server, model), at in self.health.signs.items() if server == name} if here else {}
+        told = [one for one in watched if one.server == name]
+        for moved in self._answers.moved(name, [one for one in told if isinstance(one, Progress)]):
+            self.health.signs[name, moved] = now
+        here = [one for one in told if isinstance(one, Wait)]
+        signs = {model: self._last_sign(facts, model) for one in here if (model := one.request.model) is not None}
         expected = {model: self._patience(facts, wait) for wait in here if (model := wait.request.model) is not None}
         for model, seconds in stalled(here, signs, expected, now).items():
             words = stall_words(model, seconds, facts)
             self.health.models.failed(name, model, words, now, at_once=True)
             request = next(wait.request for wait in here if wait.request.model == model)
             self._load_probes.suspect(name, request, words, now)
+
+    def _last_sign(self, facts: ServerFacts, model: CanonicalName) -> float:
+        """Return when anything last came of the runner that serves a model, under any of its names."""
+        signs = self.health.signs
+        return max(signs.get((facts.name, name), float("-inf")) for name in runner_names(facts, model))
 
     def load_probe_due(self, name: str, now: float) -> LoadProbe | None:
         """Return the probe of a suspected runner that is to be sent now, if the operator wants such probes."""

@@ -74,6 +74,11 @@ class UsageReader:
         self._held = data
 
     @property
+    def pieces(self) -> int:
+        """Pieces of a stream that have come, about one for each token; 0 for an answer that is no stream."""
+        return self._pieces
+
+    @property
     def mid_line(self) -> bool:
         """Whether a stream's last piece ended within a line."""
         return self._lines and bool(self._held)

@@ -10,7 +10,7 @@ from ollama_router_core.admission import WaitForecasts
 from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.events import Caller, Cancelled, Interruption, Revoked
 from ollama_router_core.exchange.machine import Exchange
-from ollama_router_core.fleet.stalls import Wait
+from ollama_router_core.fleet.stalls import Watched
 
 __all__ = ["ActiveRequests"]
 
@@ -67,12 +67,12 @@ class ActiveRequests:
             if user is not None and not is_valid(user):
                 driver.interrupt(Revoked())
 
-    def waits(self) -> Iterator[Wait]:
-        """Those that wait for a first byte."""
+    def watched(self) -> Iterator[Watched]:
+        """What they tell of the runners that serve them."""
         for driver in self._active.values():
-            wait = driver.exchange.context.wait
-            if wait is not None:
-                yield wait
+            one = driver.exchange.context.watched
+            if one is not None:
+                yield one
 
     def to_json(self, now: float) -> list[dict[str, Any]]:
         """The oldest ones of known users, first come first; `now` is seconds of the monotonic clock.

@@ -98,7 +98,7 @@ class Relay:
             beside=ThreadPoolExecutor(1, thread_name_prefix="large-bodies"),
             unfinished=UnfinishedBodies(),
         )
-        deps.fleet.watch(self._active.waits)
+        deps.fleet.watch(self._active.watched)
         deps.authenticator.on_change(lambda: self._active.interrupt_revoked(self._is_valid))
         self.reconfigure(deps)
 

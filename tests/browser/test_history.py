@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import Browser
 
 from browser.conftest import signed_in
+from ollama_router_server.storage.incidents import Began, Ended, Origin
 from support.router import running_router
 from support.storage import make_record
 
@@ -44,7 +45,7 @@ async def test_two_worlds_are_told_at_the_same_minute(browser: Browser, tmp_path
 
 
 async def test_the_slider_tells_the_minute(browser: Browser, tmp_path: Path) -> None:
-    """What ran, waited and failed, and which models each server answered with; by keyboard, too."""
+    """What ran, waited and failed, which models each server answered with, what went wrong; by keyboard, too."""
     rows = [
         make_record(1, started_at=FIRST + 601.0, server="big", model_served="qwen3:8b", total_ms=300_000.0),
         make_record(2, started_at=FIRST + 602.0, server="mid", model_served="llama3.2:3b", status=502, total_ms=5.0),
@@ -54,10 +55,15 @@ async def test_the_slider_tells_the_minute(browser: Browser, tmp_path: Path) -> 
         signed_in(browser, router, router.admin_token) as watched,
     ):
         await router.services.request_log.insert(rows)
+        down = Began(kind="server.down", at=FIRST + 610.0, cause="refused", server="mid")
+        over = Ended(kind="server.down", at=FIRST + 700.0, server="mid")
+        await router.services.incidents.store.apply(Origin("here:11434"), [down, over])
         page = watched.page
         await watched.open("history?day=2024-10-04")
         told = await page.inner_text("[data-minute-told]")
-        assert told == "00:10Z: 2 ran, 0 waited, 1 failed. big: qwen3:8b; mid: llama3.2:3b"
+        assert told == (
+            "00:10Z: 2 ran, 0 waited, 1 failed. big: qwen3:8b; mid: llama3.2:3b. mid was down for 90 s: refused"
+        )
         await page.focus("[data-minute]")
         await page.keyboard.press("ArrowRight")
         assert await page.inner_text("[data-minute-told]") == "00:12Z: 1 ran, 0 waited. big: qwen3:8b"

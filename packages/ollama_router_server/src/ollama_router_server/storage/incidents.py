@@ -47,6 +47,7 @@ _MOST_ROWS: Final = 10_000
 _DELETED_AT_ONCE: Final = 1_000
 _SILENT_SECONDS: Final = 1_800.0
 _COUNTED_SECONDS: Final = 3_600.0
+_LOOKED_BACK: Final = 600.0
 _LONGEST_CAUSE: Final = 1_000
 _LONGEST_MODEL: Final = 512
 
@@ -288,12 +289,12 @@ def _select(connection: Connection, chosen: IncidentFilter, limit: int) -> tuple
 
 
 def _count_hits(connection: Connection, ids: Sequence[int]) -> dict[int, Hit]:
-    """Count by what was under way; a request that began an hour before or earlier is not looked for."""
+    """Count by what was under way; a request that began ten minutes before or earlier is not looked for."""
     one, row = incidents.c, request_log.c
     first_hour = one.began_at + _COUNTED_SECONDS
     until = case((one.ended_at < first_hour, one.ended_at), else_=first_hour)
     ended = row.started_at + row.total_ms / 1000
-    during = (row.started_at >= one.began_at - _COUNTED_SECONDS) & (row.started_at <= until) & (ended >= one.began_at)
+    during = (row.started_at >= one.began_at - _LOOKED_BACK) & (row.started_at <= until) & (ended >= one.began_at)
     there = (row.server == one.server) & _of_model(one.model, func.lower(row.model_served))
     query = select(one.id, func.count(row.seq), func.count(row.user.distinct()))
     query = query.select_from(incidents.outerjoin(request_log, during & there & IS_ERROR))

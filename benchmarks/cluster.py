@@ -431,7 +431,10 @@ def report(run: Run, seconds: float, missing: set[str], asked: int) -> bool:
 
 
 async def latency(options: argparse.Namespace, folder: Path, redis: RedisServer) -> None:
-    """Time requests to a server with a limit, in turn through a router with coordination and one without."""
+    """Time requests to a server with a limit, in turn through a router with coordination and one without.
+
+    CPU is the routers' own, which other programs on the machine change less.
+    """
     times: dict[bool, list[float]] = {False: [], True: []}
     async with simulators(1, 0.0001) as sims, contextlib.AsyncExitStack() as stack:
         asking: dict[bool, tuple[Router, httpx.AsyncClient]] = {}
@@ -445,14 +448,24 @@ async def latency(options: argparse.Namespace, folder: Path, redis: RedisServer)
             stack.callback(router.kill, signal.SIGTERM)
             await router.start(environment_of(home, database))
             asking[shared] = router, await stack.enter_async_context(client_of(token))
+        before = {shared: cpu_seconds(router.pid) for shared, (router, _) in asking.items()}
         for _ in range(options.requests):
             for shared, (router, client) in asking.items():
                 begun = time.perf_counter()
                 answer = await client.post(f"http://127.0.0.1:{router.port}/api/chat", json=CHAT)
                 times[shared].append(time.perf_counter() - begun)
                 assert answer.status_code == 200, answer.text
+        spent = {shared: cpu_seconds(router.pid) - before[shared] for shared, (router, _) in asking.items()}
     alone, both = (statistics.median(times[shared]) * 1000 for shared in (False, True))
     print(f"p50 without coordination {alone:.2f} ms, with {both:.2f} ms: added {both - alone:.2f} ms")
+    alone, both = (spent[shared] / options.requests * 1000 for shared in (False, True))
+    print(f"CPU of a request {alone:.2f} and {both:.2f} ms: added {both - alone:.2f} ms, with what happens beside it")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Seconds that a process has spent on the CPU so far."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(path.read_text().split()[0]) for path in threads) / 1e9
 
 
 def main() -> int:

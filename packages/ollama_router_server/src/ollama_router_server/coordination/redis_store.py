@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
@@ -26,6 +26,7 @@ _SETTLE_MS = 2000
 """How long a store that knows nothing waits for the first member that does: within this all have tried to join."""
 _GRACE_ROUNDS = 3
 
+Result = TypeVar("Result")
 Operation = Sequence[str | float]
 """A function of the script, then its arguments."""
 
@@ -58,7 +59,7 @@ class RedisStore:
         self._sentinels: list[Any] = []
         self._client: Any = self._make_client(url, settings)
         lease = int(settings.heartbeat * 2 * 1000)
-        self._terms = json.dumps({"lease": lease, "patience": _PATIENCE_MS, "settle": _SETTLE_MS})
+        self._terms = msgspec.json.encode({"lease": lease, "patience": _PATIENCE_MS, "settle": _SETTLE_MS})
         self._digest: str | None = None
 
     def _make_client(self, url: str, settings: CoordinationSettings) -> Any:
@@ -95,25 +96,17 @@ class RedisStore:
     async def _run(
         self, fence: str, operations: Sequence[Operation], *, look: bool, heard: str, seconds: float
     ) -> Answer:
-        arguments = [self._member, fence, self._terms, json.dumps(operations), "1" if look else "0", heard]
-        task = asyncio.ensure_future(self._call(arguments))
+        carried = msgspec.json.encode(operations)
+        arguments = [self._member, fence, self._terms, carried, "1" if look else "0", heard]
         try:
-            await asyncio.wait({task}, timeout=seconds)
-            for _ in range(_GRACE_ROUNDS):  # where this process was late, the answer is there already
-                if not task.done():
-                    await asyncio.sleep(0)
-            if not task.done():
-                raise StoreAway(f"no answer within {seconds:g} s")
-            body = json.loads(task.result())
+            body = msgspec.json.decode(await _within(seconds, self._call(arguments)))
+        except TimeoutError:
+            raise StoreAway(f"no answer within {seconds:g} s") from None
         except (RedisError, OSError, ValueError) as error:
             raise StoreAway(str(error) or type(error).__name__) from None
-        finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
         return Answer(bool(body["ok"]), body)
 
-    async def _call(self, arguments: list[str]) -> bytes:
+    async def _call(self, arguments: Sequence[Any]) -> bytes:
         if self._digest is None:
             self._digest = str(await self._client.script_load(_SCRIPT))
         try:
@@ -147,3 +140,28 @@ class RedisStore:
         """Close the connections."""
         for client in (self._client, *self._sentinels):
             await client.aclose()
+
+
+async def _within(seconds: float, call: Coroutine[Any, Any, Result]) -> Result:
+    """Await a call without a task of its own: each would cost as much as the rest of the client.
+
+    Raises:
+        TimeoutError: it took longer, and a few rounds of the loop: where this process was late, the answer is there.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as deadline:
+
+        def late(rounds: int) -> None:
+            if done:
+                return
+            if rounds:
+                loop.call_soon(late, rounds - 1)
+            else:
+                deadline.reschedule(loop.time())
+
+        done, timer = False, loop.call_later(seconds, late, _GRACE_ROUNDS)
+        try:
+            return await call
+        finally:
+            done = True
+            timer.cancel()

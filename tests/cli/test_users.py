@@ -157,3 +157,15 @@ def test_a_link_invites_somebody_who_need_not_exist_yet(cli, write_config):
     config = write_config("servers: {one: {host: gpu1}}\nconsole: {enabled: false}\n")
     assert cli("users", "invite", "dora", "--config", str(config)).code == 1
     assert [user["name"] for user in cli("users", "list", "--json").json()] == ["carol"]
+
+
+def test_users_are_listed_by_pages(cli):
+    """Where the next one begins is said beside the results."""
+    for name in ("alice", "albert", "bob"):
+        cli("users", "create", name)
+    first = cli("users", "list", "--limit", "2", "--json")
+    assert [user["name"] for user in first.json()] == ["albert", "alice"]
+    assert "3 users in all; --after alice shows the next page" in first.err
+    assert [user["name"] for user in cli("users", "list", "--after", "alice", "--json").json()] == ["bob"]
+    assert [user["name"] for user in cli("users", "list", "--search", "AL", "--json").json()] == ["albert", "alice"]
+    assert "no such users" in cli("users", "list", "--search", "carol").err

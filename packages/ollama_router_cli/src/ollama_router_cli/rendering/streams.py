@@ -13,7 +13,8 @@ __all__ = ["clean", "confirm_word", "print_json", "print_note", "print_outcome",
 
 def clean(text: object) -> str:
     """Replace every unprintable character by `?`."""
-    return "".join(char if char.isprintable() else "?" for char in str(text))
+    shown = str(text)
+    return shown if shown.isprintable() else "".join(char if char.isprintable() else "?" for char in shown)
 
 
 def print_result(text: str = "") -> None:

@@ -9,10 +9,24 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import get_args
 
-from sqlalchemy import ColumnElement, Executable, and_, func, literal, or_, select, true, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Executable,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.engine import Connection
 
-from ollama_router_server.storage.dialect import whole
+from ollama_router_server.storage.dialect import give_room, whole
 from ollama_router_server.storage.log_filter import LogFilter
 from ollama_router_server.storage.log_totals import DAY, FIGURES, HOUR, Dimension, Measure, band, rows_where, sums_of
 from ollama_router_server.storage.schema import log_drops, log_latencies, log_totals, request_log
@@ -31,6 +45,8 @@ __all__ = [
 ]
 
 _NO_END = 2**53
+
+_UsageByName = Mapping[Dimension, defaultdict[str, Counter[str]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +101,14 @@ class HourRow:
 
 def read_stats(connection: Connection, chosen: LogFilter, *, few_rows: int) -> LogStats:
     """Figures over all rows of a filter, with exact percentiles unless there are more than `few_rows`."""
-    usage = _usage(connection, chosen)
-    total = sum(usage["server"].values(), Counter())
-    times = _times(connection, chosen, exact=total["requests"] <= few_rows)
+    give_room(connection)
+    if chosen.only_time:
+        usage = _usage(connection, chosen)
+        total = sum(usage["server"].values(), Counter())
+        times = _times(connection, chosen, exact=total["requests"] <= few_rows)
+    else:
+        usage, times = _all_of_rows(connection, _condition(chosen), few_rows=few_rows)
+        total = sum(usage["server"].values(), Counter())
     return LogStats(
         **total,
         dropped=_dropped(connection, chosen),
@@ -130,7 +151,8 @@ def requests_by_user(connection: Connection, names: Sequence[str] | None = None)
 def usage_of_user(connection: Connection, user: str) -> tuple[UsageRow, float | None]:
     """Figures over all of a user's rows, and the mean of their times in milliseconds."""
     chosen = LogFilter(user=user)
-    sums = _usage(connection, chosen)["user"][user]
+    usage, _ = _all_of_rows(connection, _condition(chosen), few_rows=0)
+    sums = usage["user"][user]
     mean = select(func.avg(request_log.c.total_ms)).where(*chosen.conditions())
     return UsageRow(name=user, **sums), connection.execute(mean).scalar_one()
 
@@ -145,12 +167,40 @@ def tokens_by_day(connection: Connection, user: str, *, since: int) -> dict[int,
     return {int(start): int(total) for start, total in connection.execute(query)}
 
 
-def _usage(connection: Connection, chosen: LogFilter) -> Mapping[Dimension, defaultdict[str, Counter[str]]]:
+def _no_usage() -> _UsageByName:
+    return {dimension: defaultdict(Counter) for dimension in get_args(Dimension)}
+
+
+def _all_of_rows(
+    connection: Connection, condition: ColumnElement[bool], *, few_rows: int
+) -> tuple[_UsageByName, Mapping[Measure, Counter[float]]]:
+    """Usage and times of rows that one statement chooses once: to look at millions of them is what takes long."""
+    rows = rows_where(condition)
+    exact = select(func.count()).select_from(rows).scalar_subquery() <= few_rows
+    nothing = [literal(0) for _ in FIGURES[1:]]
+    parts = [
+        select(literal(one).label("kind"), rows.c[one], *sums_of(rows), cast(null(), Double)).group_by(rows.c[one])
+        for one in get_args(Dimension)
+    ]
+    for measure in get_args(Measure):
+        time = rows.c[measure]
+        shown = case((exact, time), else_=cast(band(connection.dialect.name, time), Double)).label("ms")
+        counted = select(literal(measure).label("kind"), literal(""), func.count(), *nothing, shown)
+        parts.append(counted.where(time.is_not(None)).group_by("ms"))
+    usage, times = _no_usage(), {measure: Counter[float]() for measure in get_args(Measure)}
+    for kind, name, *figures, milliseconds in connection.execute(union_all(*parts)):
+        if kind in usage:
+            usage[kind][name].update(dict(zip(FIGURES, map(int, figures), strict=True)))
+        else:
+            times[kind][float(milliseconds)] += int(figures[0])
+    return usage, times
+
+
+def _usage(connection: Connection, chosen: LogFilter) -> _UsageByName:
     columns = log_totals.c
     sums = [func.sum(columns[name]) for name in FIGURES]
     totals = select(columns.dimension, columns.name, *sums).group_by(columns.dimension, columns.name)
-    usage: dict[Dimension, defaultdict[str, Counter[str]]]
-    usage = {dimension: defaultdict(Counter) for dimension in get_args(Dimension)}
+    usage = _no_usage()
     for query in _queries(chosen, totals.where(_whole_spans(chosen)), _usage_of_rows):
         for dimension, name, *more in connection.execute(query):
             usage[dimension][name].update({figure: int(value) for figure, value in zip(FIGURES, more, strict=True)})
@@ -209,8 +259,8 @@ def _busiest_first(by_name: Mapping[str, Counter[str]]) -> tuple[UsageRow, ...]:
 def _queries(
     chosen: LogFilter, totals: Executable, of_rows: Callable[[ColumnElement[bool]], Executable]
 ) -> list[Executable]:
-    """What to add up: totals of whole hours and the rows beside them, or with a filter the rows alone."""
-    return [totals, *map(of_rows, _ends(chosen))] if chosen.only_time else [of_rows(_condition(chosen))]
+    """What to add up where only the time is restricted: totals of whole hours and the rows beside them."""
+    return [totals, *map(of_rows, _ends(chosen))]
 
 
 def _condition(chosen: LogFilter) -> ColumnElement[bool]:

@@ -38,7 +38,7 @@ class RequestLog:
         few_rows: up to so many rows are counted one by one, for exact percentiles.
     """
 
-    def __init__(self, database: Database, *, few_rows: int = 100_000) -> None:
+    def __init__(self, database: Database, *, few_rows: int = 20_000) -> None:
         self._database = database
         self._few_rows = few_rows
         self._in_doubt = False

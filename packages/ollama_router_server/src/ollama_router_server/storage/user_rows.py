@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
+from ollama_router_server.storage.dialect import give_room
 from ollama_router_server.storage.identities import (
     TokenInfo,
     UserChange,
@@ -36,6 +37,7 @@ _LAST_REQUESTS = 10
 
 def read_summaries(connection: Connection) -> tuple[UserSummary, ...]:
     """Read every user, by name."""
+    give_room(connection)
     rows = connection.execute(select(users).order_by(users.c.name)).all()
     infos = token_infos(connection)
     counts = requests_by_user(connection)

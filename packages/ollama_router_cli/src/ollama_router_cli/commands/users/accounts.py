@@ -12,14 +12,17 @@ from ollama_router_cli.arguments.options import SharedOptions, YesOption, comman
 from ollama_router_cli.commands.users.store import NameArgument, Role, with_users
 from ollama_router_cli.rendering.grants import describe_grants
 from ollama_router_cli.rendering.request_log import print_records
-from ollama_router_cli.rendering.streams import confirm_word, print_json, print_note, print_outcome, print_result
+from ollama_router_cli.rendering.streams import clean, confirm_word, print_json, print_note, print_outcome, print_result
 from ollama_router_cli.rendering.tables import format_count, format_ms, format_time, print_table
 from ollama_router_cli.rendering.token import show_token
 from ollama_router_core.access.grants import grants_from_json, grants_to_json
-from ollama_router_server.storage.identities import CreatedToken, UserDetails, UserSummary
+from ollama_router_server.storage.identities import CreatedToken, UserDetails, UserFilter, UserPage, UserSummary
 from ollama_router_server.storage.users import UserStore
 
 __all__ = ["app"]
+
+_MOST = 1_000
+"""Users on a page."""
 
 app = command_group("Create, list and change users. A token is shown once, when it is made.")
 
@@ -56,23 +59,45 @@ def create(
     show_token(settings, created, f"user {created.user} created ({created.role})", as_json=shared.as_json)
 
 
-@app.command("list", epilog=examples("orouter users list", "orouter users list --json"))
+@app.command(
+    "list",
+    epilog=examples("orouter users list", "orouter users list --json", "orouter users list --search ali --limit 50"),
+)
 @takes_shared_options
-def list_users(*, shared: SharedOptions) -> None:
-    """List all users.
+def list_users(
+    *,
+    search: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only users whose name has this in it, whatever its case.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, max=_MOST, metavar="N", help="A page of at most N users.")
+    ] = None,
+    after: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The page that begins behind this user, by name.")
+    ] = None,
+    shared: SharedOptions,
+) -> None:
+    """List users by name: all, or a page.
 
-    Prints role, status, number of requests, the first 8 characters of each token, creation and last use.
+    Prints role, status, number of requests, the first 8 characters of each token, creation and last use. Pages have
+    1,000 users where --search or --after is given without --limit.
     """
 
-    async def read(users: UserStore) -> tuple[UserSummary, ...]:
-        return await users.list()
+    async def read(users: UserStore) -> UserPage:
+        if search is None and limit is None and after is None:
+            found = await users.list()
+            return UserPage(users=found, next=None, matching=len(found))
+        return await users.page(UserFilter(search=search), after=after, limit=limit or _MOST)
 
-    _, found = with_users(shared, read)
+    _, page = with_users(shared, read)
+    found = page.users
+    if page.next is not None:
+        print_note(f"{page.matching:,} users in all; --after {clean(page.next)} shows the next page")
     if shared.as_json:
         print_json([_summary_json(user) for user in found])
         return
     if not found:
-        print_note("no users yet; orouter users create NAME adds one")
+        print_note("no such users" if search or after else "no users yet; orouter users create NAME adds one")
         return
     columns = ("name", "role", "status", "requests", "token", "created", "last used", "group")
     print_table(

@@ -26,18 +26,21 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+from redis.asyncio import Redis
 from sqlalchemy import create_engine, text
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from ollama_router_core.coordination import Scope
 from ollama_router_core.testing import Delay, OllamaSimulator
 from support.postgresql import Cluster, find_binaries, running_cluster
+from support.redis_group import RedisGroup
 from support.redis_server import RedisServer, find_server, running_redis
 from support.router import users_at
 
@@ -462,6 +465,32 @@ async def latency(options: argparse.Namespace, folder: Path, redis: RedisServer)
     print(f"CPU of a request {alone:.2f} and {both:.2f} ms: added {both - alone:.2f} ms, with what happens beside it")
 
 
+async def round_trips(redis_url: str, count: int) -> None:
+    """Time claims of one member, each by itself, beside a bare question to Redis by the same client."""
+    group = RedisGroup(redis_url, 1)
+    member = group.redis(0)
+    await member.beat(time.monotonic())
+
+    async def claim() -> None:
+        granted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        member.claim(Scope.SERVER, "s0", 10**9, granted.set_result)
+        assert await granted
+
+    spent, redis = {}, Redis.from_url(redis_url)
+    for name, ask in {"claim": claim, "ping": redis.ping}.items():
+        times = [await _seconds(ask) for _ in range(count)]
+        spent[name] = statistics.median(times) * 1000
+    await redis.aclose()
+    await group.aclose()
+    print(f"p50 of a claim alone {spent['claim']:.3f} ms, of a ping {spent['ping']:.3f} ms")
+
+
+async def _seconds(ask: Callable[[], Awaitable[object]]) -> float:
+    begun = time.perf_counter()
+    await ask()
+    return time.perf_counter() - begun
+
+
 def cpu_seconds(pid: int) -> float:
     """Seconds that a process has spent on the CPU so far."""
     threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
@@ -491,6 +520,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="orouter-cluster-") as name, running_redis(server) as redis:
         if options.latency:
             asyncio.run(latency(options, Path(name), redis))
+            asyncio.run(round_trips(redis.url, options.requests))
             return 0
         with running_cluster(binaries) as postgres:
             return 0 if asyncio.run(measure(options, Path(name), redis, postgres)) else 1

@@ -124,3 +124,33 @@ def test_what_a_selector_remembers_never_changes_an_answer(fleet, earlier, reque
     used.decide(request, snapshot.with_server(dataclasses.replace(first, up=not first.up)), now=NOW)
     fresh = decide(request, snapshot, config, now=NOW, tiebreak=tiebreak)
     assert comparable(used.decide(request, snapshot, now=NOW, tiebreak=tiebreak)) == comparable(fresh)
+
+
+@given(fleets(), requests)
+def test_priority_wins_where_nobody_works(fleet, request):
+    """Under `priority_with_memory` an idle fleet goes by health, priority, warmth: the meaning of imported configs."""
+    config, snapshot = fleet
+    config = config.model_copy(update={"when_nothing_fits": "refuse", "routing_strategy": "priority_with_memory"})
+    idle = replace(snapshot, in_flight={})
+    ranking = decide(request, idle, config, now=NOW).ranking
+    plan = {one.name: one for one in ServerSelector(config).plan(request, idle).able}
+    keys = [(plan[name].health_tier, plan[name].server.priority, plan[name].warmth) for name in ranking]
+    assert keys == sorted(keys)
+
+
+@given(fleets(), requests, st.sampled_from(NAMES), st.integers(1, 40))
+def test_more_work_never_makes_a_server_more_attractive(fleet, request, name, more):
+    """Under `priority_with_memory`: one that is passed over stays so when it gets more to do."""
+    config, snapshot = fleet
+    config = config.model_copy(update={"when_nothing_fits": "refuse", "routing_strategy": "priority_with_memory"})
+    busy = {**snapshot.in_flight, name: snapshot.in_flight.get(name, 0) + more}
+    before = decide(request, _serving(snapshot, snapshot.in_flight, request), config, now=NOW).ranking
+    after = decide(request, _serving(snapshot, busy, request), config, now=NOW).ranking
+    if name in after:
+        assert set(before[: before.index(name)]) <= set(after[: after.index(name)])
+
+
+def _serving(snapshot, in_flight, request):
+    """The fleet with all its requests for one model."""
+    active = {name: {request.model: count} for name, count in in_flight.items() if count and request.model}
+    return replace(snapshot, in_flight=in_flight, active=active)

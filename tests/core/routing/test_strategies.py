@@ -14,7 +14,7 @@ HAS_8B = (installed("llama3.1:8b"),)
 
 def winner(servers, *facts, request=None, **more):
     """The chosen server's name."""
-    fleet = {key: more.pop(key) for key in ("in_flight", "suspended") if key in more}
+    fleet = {key: more.pop(key) for key in ("in_flight", "active", "suspended") if key in more}
     tiebreak = more.pop("tiebreak", 0)
     return decide(
         request or make_request(), make_fleet(*facts, **fleet), make_config(servers, **more), now=0.0, tiebreak=tiebreak
@@ -71,6 +71,40 @@ class TestPriorityWithMemory:
         """Different tie-breaks lead to both of two equal servers."""
         facts = (make_facts("a", HAS_8B), make_facts("b", HAS_8B))
         assert {winner(TWO, *facts, tiebreak=number) for number in range(16)} == {"a", "b"}
+
+    def test_a_busy_server_gives_way_once_the_wait_is_worth_a_load(self):
+        """Behind a short answer or two the preferred server is sooner, behind many the next."""
+        servers = {"a": {"priority": 1}, "b": {"priority": 2}}
+        facts = (make_facts("a", HAS_8B, (loaded("llama3.1:8b"),)), make_facts("b", HAS_8B))
+        request = make_request(prompt_tokens=10, max_tokens=10)
+
+        def chosen(running):
+            at_work = {"in_flight": {"a": running}, "active": {"a": {"llama3.1:8b": running}}}
+            return winner(servers, *facts, request=request, **at_work)
+
+        assert [chosen(running) for running in (0, 1, 2)] == ["a", "a", "a"]
+        assert chosen(20) == "b"
+
+    def test_a_load_at_a_server_at_work_counts(self):
+        """An idle server of a lower rank loads the model without disturbing anybody."""
+        servers = {"a": {"priority": 1}, "b": {"priority": 2}}
+        facts = (make_facts("a", HAS_8B), make_facts("b", HAS_8B))
+        assert winner(servers, *facts) == "a"
+        assert winner(servers, *facts, in_flight={"a": 1}) == "b"
+
+    def test_where_all_are_at_work_priority_wins_among_those_that_are_as_busy(self):
+        """Nothing is gained elsewhere."""
+        servers = {"a": {"priority": 1}, "b": {"priority": 2}}
+        facts = (make_facts("a", HAS_8B), make_facts("b", HAS_8B))
+        assert winner(servers, *facts, in_flight={"a": 2, "b": 1}) == "a"
+
+    def test_says_why_the_preferred_server_was_passed_over(self):
+        """In seconds, beside its priority."""
+        config = make_config({"a": {"priority": 1}, "b": {"priority": 2}})
+        fleet = make_fleet(make_facts("a", HAS_8B), make_facts("b", HAS_8B), in_flight={"a": 1})
+        passed_over = decide(make_request(), fleet, config, now=0.0).verdicts[1]
+        assert passed_over.server == "a"
+        assert "priority 1, at work, would begin in ~" in passed_over.text
 
     def test_slow_server_only_when_nothing_else_is_left(self):
         """A probe beyond server_busy_threshold_ms puts a server behind every other, whatever its priority."""

@@ -19,14 +19,16 @@ pytestmark = pytest.mark.anyio
 MODEL = "llama3.1:8b"
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}], "stream": False}
 QUICK = {"health_check_interval": 0.2, "probe_timeout": 0.3, "server_busy_threshold_ms": 300.0}
-WAITING = 20
+SHORT = {**CHAT, "options": {"num_predict": 1}}
+WAITING = 8
+"""Few and short enough that waiting behind them is quicker than a load on another server."""
 
 
 async def wait_there(
     router: RunningRouter, client: httpx.AsyncClient, server: str
 ) -> list[asyncio.Task[httpx.Response]]:
     """Requests that a server holds without a byte of an answer."""
-    asking = [asyncio.create_task(client.post("/api/chat", json=CHAT)) for _ in range(WAITING)]
+    asking = [asyncio.create_task(client.post("/api/chat", json=SHORT)) for _ in range(WAITING)]
     await eventually(lambda: router.services.fleet.running(server) == WAITING)
     return asking
 

@@ -151,6 +151,10 @@ class FakeFleet:
         """Requests in flight."""
         return self.state.running(name)
 
+    def beside(self, name: str) -> Mapping[CanonicalName, int]:
+        """In flight by model."""
+        return self.state.beside(name)
+
     def running_for(self, name: str, model: CanonicalName) -> int:
         """In flight for a model."""
         return self.state.running_for(name, model)

@@ -6,9 +6,11 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace as replace_request
 
-from ollama_router_core.api.model_names import canonical_name
+from ollama_router_core.api.model_names import CanonicalName, canonical_name
 from ollama_router_core.api.requests import RouteRequest
 from ollama_router_core.fleet.snapshot import ModelFacts, ModelSpeed
 from ollama_router_core.fleet.stalls import Progress, Wait, patience, stall_words, stalled
@@ -26,22 +28,80 @@ def request(*, stream: bool = True, prompt_tokens: int = 1000, max_tokens: int |
     )
 
 
+OTHER = canonical_name("qwen3:8b")
+SLOW = ModelSpeed(load_seconds=20.0, prefill_rate=50.0, decode_rate=5.0, answer_tokens=50.0)
+
+
+def patience_for(asked: RouteRequest, beside: dict[CanonicalName, int] | None = None) -> float:
+    """Of a request sent at second 0."""
+    return patience(Wait("a", asked, 0.0, beside or {}), lambda model: SLOW if model == OTHER else SPEED)
+
+
 def test_patience_is_four_times_what_is_expected() -> None:
-    """A load and the prompt; for an answer in one piece its writing, too; and all that may be before it."""
-    assert patience(request(), SPEED, running=1) == 4 * (5 + 10)
-    assert patience(request(stream=False), SPEED, running=1) == 4 * (5 + 10 + 5)
-    assert patience(request(stream=False, max_tokens=1000), SPEED, running=1) == 4 * (5 + 10 + 100)
-    assert patience(request(), SPEED, running=3) == 4 * (5 + 30)
+    """A load and the prompt; for an answer in one piece its writing, too."""
+    assert patience_for(request()) == 4 * (5 + 10)
+    assert patience_for(request(), {MODEL: 1}) == 4 * (5 + 10)
+    assert patience_for(request(stream=False)) == 4 * (5 + 10 + 5)
+    assert patience_for(request(stream=False, max_tokens=1000)) == 4 * (5 + 10 + 100)
+
+
+def test_patience_covers_all_that_was_there_before() -> None:
+    """Each by the speeds of its own model: its load, a prompt as long, and the whole answer."""
+    assert patience_for(request(), {MODEL: 3}) == 4 * (15 + 2 * (5 + 10 + 5))
+    assert patience_for(request(), {MODEL: 1, OTHER: 2}) == 4 * (15 + 2 * (20 + 20 + 10))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([MODEL, OTHER]), st.floats(0.0, 30.0), st.floats(1.0, 3.9)), max_size=30),
+    st.floats(0.0, 2000.0),
+)
+def test_a_server_that_serves_in_turn_is_never_suspected(
+    arrivals: list[tuple[CanonicalName, float, float]], now: float
+) -> None:
+    """One after the other, each loaded anew, nearly four times as slow as is expected: nobody stands still.
+
+    An arrival is its model, the seconds since the one before and how many times as long as expected it takes.
+    """
+    speeds = {MODEL: SPEED, OTHER: SLOW}
+    sent, free = 0.0, 0.0
+    unfinished: list[tuple[CanonicalName, float]] = []
+    waits: list[Wait] = []
+    signs: dict[CanonicalName, float] = {}
+    for model, pause, factor in arrivals:
+        sent += pause
+        if sent > now:
+            break
+        unfinished = [one for one in unfinished if one[1] > sent]
+        speed = speeds[model]
+        first = max(free, sent) + factor * (speed.load_seconds + 1000 / speed.prefill_rate)
+        free = first + factor * speed.answer_tokens / speed.decode_rate
+        unfinished.append((model, free))
+        beside = {name: sum(one[0] == name for one in unfinished) for name in speeds}
+        asked = replace_request(request(), model=model)
+        if first > now:
+            waits.append(Wait("a", asked, sent, beside))
+        else:
+            signs[model] = first
+    assert stalled(waits, signs, lambda wait: patience(wait, speeds.__getitem__), now) == {}
 
 
 def test_a_wait_is_a_stall_when_nothing_came_of_the_model_meanwhile() -> None:
     """An answer to somebody else says that the runner lives: the request waits in Ollama's queue."""
     waits = (Wait("a", request(), 10.0), Wait("a", request(), 20.0))
-    expected = {MODEL: 60.0}
-    assert stalled(waits, {}, expected, 69.0) == {}
-    assert stalled(waits, {}, expected, 100.0) == {MODEL: 90.0}
-    assert stalled(waits, {MODEL: 15.0}, expected, 100.0) == {MODEL: 80.0}
-    assert stalled(waits, {MODEL: 25.0}, expected, 100.0) == {}
+
+    def found(now: float, signs: dict[CanonicalName, float] | None = None) -> dict[CanonicalName, float]:
+        return stalled(waits, signs or {}, lambda _: 60.0, now)
+
+    assert found(69.0) == {}
+    assert found(100.0) == {MODEL: 90.0}
+    assert found(100.0, {MODEL: 15.0}) == {MODEL: 80.0}
+    assert found(100.0, {MODEL: 25.0}) == {}
+
+
+def test_a_wait_behind_others_does_not_excuse_one_that_began_alone() -> None:
+    """Each is judged by what was there when it was sent: newcomers at a frozen runner hide nothing."""
+    waits = [Wait("a", request(), float(number), {MODEL: number + 1}) for number in range(20)]
+    assert stalled(waits, {}, lambda wait: patience(wait, lambda _: SPEED), 61.0) == {MODEL: 61.0}
 
 
 def test_the_words_tell_a_frozen_runner_from_loads_that_stand_still() -> None:

@@ -26,6 +26,7 @@ from ollama_router_core.exchange.feedback import Sent, note_fault, note_finished
 from ollama_router_core.exchange.heartbeat import StreamHeartbeat, heartbeat_for
 from ollama_router_core.exchange.redaction import Redactor, redactor_for
 from ollama_router_core.fleet.health import BreakerPermit
+from ollama_router_core.fleet.stalls import Wait
 from ollama_router_core.outbound.destinations import Destination
 from ollama_router_core.outbound.header_fields import request_fields
 from ollama_router_core.outbound.sending import Outbound, Translation, prepare, work_of
@@ -137,7 +138,7 @@ def forward_request(
     steps = forward(slot.decision.ranking, may_retry=slot.may_retry)
     step = next(steps)
     while True:
-        context.server, context.attempts = step.server, step.attempt
+        context.server, context.attempts, context.last_wait = step.server, step.attempt, None
         destination = environment.destinations[step.server]
         outcome, answer = yield from _try(environment, context, request, slot, destination, heartbeat)
         try:
@@ -211,6 +212,7 @@ def _answer(
     outbound = yield from computed(work_of(request, destination), preparing)
     context.changed = outbound.dropped
     sent = note_sent(environment.fleet, destination.name, request, environment.now(), context.conversation)
+    context.last_wait = Wait(destination.name, request.route, environment.now(), sent.beside)
     outgoing = _outgoing(context, destination, outbound, repeatable=repeatable)
     upstream = yield from _head(context, outgoing, heartbeat)
     answer = Answer(destination, upstream, None, sent, outbound.translation, redactor_for(destination))

@@ -64,6 +64,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
         reached: when there was a connection to the server that answered.
         kept_decision: the decision as JSON, where somebody may ask for it later.
         first_byte: when the first byte of an answer came.
+        last_wait: where it was sent last, when, and beside what.
         head_written: the answer has begun; its status and fields stand.
         framed: the answer has a declared length, so nothing can be added to it.
         kept_alive: it began with a heartbeat, before the server's head was there.
@@ -98,6 +99,7 @@ class RequestContext(Struct, eq=False, kw_only=True):
     changed: tuple[str, ...] = ()
     origin_fields: tuple[tuple[bytes, bytes], ...] = ()
     first_byte: float | None = None
+    last_wait: Wait | None = None
     server: str | None = None
     attempts: int = 0
     status: int = 0
@@ -157,15 +159,10 @@ class RequestContext(Struct, eq=False, kw_only=True):
 
     @property
     def watched(self) -> Watched | None:
-        """What it tells of its runner: the wait for a first byte where it was sent first, or how far the answer is.
-
-        When a request was sent on is not known.
-        """
-        if self.server is None or self.route is None or self.decided is None:
-            return None
+        """What it tells of its runner: the wait for a first byte where it was sent last, or how far the answer is."""
         if self.first_byte is None:
-            return Wait(self.server, self.route, self.decided) if self.attempts == 1 else None
-        if self.usage is None or self.route.model is None:
+            return self.last_wait
+        if self.usage is None or self.server is None or self.route is None or self.route.model is None:
             return None
         return Progress(self.server, self.route.model, self.id, self.usage.pieces)
 

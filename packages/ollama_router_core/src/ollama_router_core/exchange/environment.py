@@ -61,6 +61,9 @@ class Fleet(Protocol):
     def running(self, name: str) -> int:
         """Requests in flight on a server."""
 
+    def beside(self, name: str) -> Mapping[CanonicalName, int]:
+        """The same by model."""
+
     def running_for(self, name: str, model: CanonicalName) -> int:
         """Those that the runner of a model serves there."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -15,6 +16,7 @@ from ollama_router_core.exchange.context import RequestContext
 from ollama_router_core.exchange.environment import Environment, Fleet
 from ollama_router_core.fleet.observations import forget_model, observe_unloaded
 from ollama_router_core.fleet.runners import load_of
+from ollama_router_core.fleet.snapshot import EMPTY
 from ollama_router_core.fleet.traffic import inferred_model, observe_answered, queued_ns, sample_of, shows_nothing_new
 from ollama_router_core.responses.server_faults import Fault, FaultKind
 from ollama_router_core.responses.usage import Usage
@@ -25,7 +27,8 @@ __all__ = ["Sent", "note_answered", "note_fault", "note_finished", "note_sent"]
 class Sent(Struct, frozen=True):
     """The server as it was when a request left at `at`: `loads` says that it began the only load there.
 
-    `running` are the requests in flight, this one included, `ahead` the others that the model's runner had to serve;
+    `running` are the requests in flight, this one included, `beside` the same by model where there are others,
+    `ahead` the others that the model's runner had to serve;
     `prompt_held` says that it was believed to hold the conversation.
     """
 
@@ -36,6 +39,7 @@ class Sent(Struct, frozen=True):
     ahead: int = 0
     at: float = 0.0
     prompt_held: bool = False
+    beside: Mapping[CanonicalName, int] = EMPTY
 
 
 def note_sent(fleet: Fleet, server: str, request: ParsedRequest, now: float, conversation: int | None = None) -> Sent:
@@ -47,7 +51,8 @@ def note_sent(fleet: Fleet, server: str, request: ParsedRequest, now: float, con
     running = fleet.running(server)
     ahead = fleet.running_for(server, model) - 1 if running > 1 else 0
     held = None if conversation is None else fleet.prefixes.of(conversation)
-    return Sent(server, model, loads, running, ahead, now, held is not None and held.server == server)
+    beside = fleet.beside(server) if running > 1 else EMPTY
+    return Sent(server, model, loads, running, ahead, now, held is not None and held.server == server, beside)
 
 
 def note_answered(environment: Environment, server: str, request: ParsedRequest, status: int) -> None:

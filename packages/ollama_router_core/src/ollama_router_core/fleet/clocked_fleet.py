@@ -120,6 +120,10 @@ class ClockedFleet:
         """Return this process's requests in flight on a server."""
         return self.state.running(name)
 
+    def beside(self, name: str) -> Mapping[CanonicalName, int]:
+        """Return them by their models."""
+        return self.state.beside(name)
+
     def running_for(self, name: str, model: CanonicalName) -> int:
         """Return those that the runner of a model serves there."""
         return self.state.running_for(name, model)

@@ -6,13 +6,13 @@ A frozen runner, or loads that wait for a model which never goes (`keep_alive: -
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec import Struct
 
 from ollama_router_core.api.model_names import CanonicalName
 from ollama_router_core.api.requests import RouteRequest
-from ollama_router_core.fleet.snapshot import ModelSpeed, ServerFacts
+from ollama_router_core.fleet.snapshot import EMPTY, ModelSpeed, ServerFacts
 
 __all__ = ["AnswersSeen", "Progress", "Wait", "Watched", "patience", "stall_words", "stalled"]
 
@@ -21,11 +21,15 @@ _MARGIN = 4.0
 
 
 class Wait(Struct, frozen=True):
-    """A request that was sent to a server at `since` and has got no byte of an answer."""
+    """A request that was sent to a server at `since` and has got no byte of an answer.
+
+    `beside` are the requests that were there when it had been sent, itself among them, by their models.
+    """
 
     server: str
     request: RouteRequest
     since: float
+    beside: Mapping[CanonicalName, int] = EMPTY
 
 
 class Progress(Struct, frozen=True):
@@ -54,19 +58,29 @@ class AnswersSeen:
         return frozenset(one.model for one in answers if one.pieces > before.get(one.id, one.pieces))
 
 
-def patience(request: RouteRequest, speed: ModelSpeed, *, running: int) -> float:
-    """Seconds in which a request should get its first byte, beside as many on its server: loading, and each in turn.
+def patience(wait: Wait, speed_of: Callable[[CanonicalName], ModelSpeed]) -> float:
+    """Seconds in which a request should get its first byte: after all that was before it, each loaded anew, in turn.
 
-    Of an answer in one piece that is the end.
+    Of an answer in one piece that is the end. What others ask for is not known any more: a prompt like its own.
     """
-    seconds = request.prompt_tokens / speed.prefill_rate
+    request, own = wait.request, wait.request.model or CanonicalName("")
+    speed = speed_of(own)
+    seconds = speed.load_seconds + request.prompt_tokens / speed.prefill_rate
     if not request.stream:
         seconds += (request.max_tokens or speed.answer_tokens) / speed.decode_rate
-    return _MARGIN * (speed.load_seconds + seconds * max(1, running))
+    for model, count in wait.beside.items():
+        before = count - (model == own)
+        seconds += before * _turn(speed_of(model), request.prompt_tokens) if before > 0 else 0.0
+    return _MARGIN * seconds
+
+
+def _turn(speed: ModelSpeed, prompt_tokens: int) -> float:
+    """Seconds of a whole request that finds another model in memory."""
+    return speed.load_seconds + prompt_tokens / speed.prefill_rate + speed.answer_tokens / speed.decode_rate
 
 
 def stalled(
-    waits: Iterable[Wait], signs: Mapping[CanonicalName, float], expected: Mapping[CanonicalName, float], now: float
+    waits: Iterable[Wait], signs: Mapping[CanonicalName, float], expected: Callable[[Wait], float], now: float
 ) -> dict[CanonicalName, float]:
     """The models of one server of which nothing has come for longer than was `expected`, with the seconds.
 
@@ -77,7 +91,7 @@ def stalled(
         model = wait.request.model
         if model is None or signs.get(model, float("-inf")) >= wait.since:
             continue
-        if now - wait.since > expected.get(model, float("inf")):
+        if now - wait.since > expected(wait):
             found[model] = max(now - wait.since, found.get(model, 0.0))
     return found
 

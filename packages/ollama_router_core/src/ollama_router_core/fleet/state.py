@@ -222,8 +222,7 @@ class FleetState:
             self.health.signs[name, moved] = now
         here = [one for one in told if isinstance(one, Wait)]
         signs = {model: self._last_sign(facts, model) for one in here if (model := one.request.model) is not None}
-        expected = {model: self._patience(facts, wait) for wait in here if (model := wait.request.model) is not None}
-        for model, seconds in stalled(here, signs, expected, now).items():
+        for model, seconds in stalled(here, signs, partial(self._patience, facts), now).items():
             words = stall_words(model, seconds, facts)
             self.health.models.failed(name, model, words, now, at_once=True)
             request = next(wait.request for wait in here if wait.request.model == model)
@@ -244,7 +243,7 @@ class FleetState:
             now,
             is_out=lambda model: self.health.models.until(name, model) is not None,
             take=partial(self.health.models.probe, name),
-            seconds=lambda request: self._patience(facts, Wait(name, request, now)),
+            seconds=lambda request: self._patience(facts, Wait(name, request, now, self.beside(name))),
         )
 
     def load_probe_ended(self, probe: LoadProbe, error: str | None, now: float) -> None:
@@ -260,10 +259,11 @@ class FleetState:
 
     def _patience(self, facts: ServerFacts, wait: Wait) -> float:
         """Seconds that a request may wait for its first byte, at least three intervals between probes."""
-        model = wait.request.model or CanonicalName("")
-        speed = self._speeds.expect(facts.name, model, _weight_there(facts, model))
         least = 3.0 * self._config.health_check_interval
-        return max(least, patience(wait.request, speed, running=self.running(facts.name)))
+        return max(
+            least,
+            patience(wait, lambda model: self._speeds.expect(facts.name, model, _weight_there(facts, model))),
+        )
 
     def probe_pause(self, name: str) -> float:
         """Return seconds until the next probe of a server; few while a load of ours has to be seen to end."""
@@ -348,6 +348,10 @@ class FleetState:
     def running(self, name: str) -> int:
         """Return this process's requests in flight on a server."""
         return self._in_flight.get(name, 0)
+
+    def beside(self, name: str) -> Mapping[CanonicalName, int]:
+        """Return them by their models; the mapping is replaced, never changed."""
+        return self._active.get(name, EMPTY)
 
     def running_for(self, name: str, model: CanonicalName) -> int:
         """Return those that the runner of a model serves there."""

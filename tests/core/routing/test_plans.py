@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ollama_router_core.api.model_names import canonical_name
+from ollama_router_core.fleet.speeds import Sample, SpeedBook, model_weight
 from ollama_router_core.routing.plans import Planner
 from support.fleets import GIB, installed, loaded, make_config, make_facts, make_fleet, make_request
 
@@ -46,3 +48,27 @@ class TestPlans:
         assert planner.plan(REQUEST, before).able[0].size == 5 * GIB
         assert planner.plan(REQUEST, after).able[0].size != 5 * GIB
         assert planner.plan(REQUEST, before).able[0].size == 5 * GIB
+
+
+class TestSpeeds:
+    """What is expected of a server is kept while nothing was learned that changes it."""
+
+    def test_answers_of_another_server_change_what_is_expected_here(self):
+        """How long a model's answers are is learned from all servers, and an estimate that was kept is not stale."""
+        model, book = canonical_name("llama3.1:8b"), SpeedBook()
+        candidate = Planner(CONFIG).plan(REQUEST, fleet()).able[0]
+        assert candidate.speed(model, book).answer_tokens == 200.0
+        for _ in range(20):
+            sample = Sample(output_tokens=1000, output_ns=10_000_000_000)
+            book = book.observe("b", model, model_weight(model, DISK[0]), sample)
+            expected = book.expect("a", model, candidate.weight)
+            assert abs(candidate.speed(model, book).answer_tokens / expected.answer_tokens - 1.0) <= 0.021
+        assert candidate.speed(model, book).answer_tokens > 900.0
+
+    def test_what_does_not_matter_here_is_not_worked_out_again(self):
+        """Two hundred servers are not weighed anew because one answer ended."""
+        model, book = canonical_name("llama3.1:8b"), SpeedBook()
+        candidate = Planner(CONFIG).plan(REQUEST, fleet()).able[0]
+        known = candidate.speed(model, book)
+        sample = Sample(output_tokens=200, output_ns=2_000_000_000)
+        assert candidate.speed(model, book.observe("b", model, candidate.weight, sample)) is known

@@ -189,6 +189,9 @@ class Speeds(Protocol):
     def version(self, server: str) -> object:
         """Another object whenever something about this server was learned."""
 
+    def answer_tokens(self, model: CanonicalName) -> float:
+        """The usual length of an answer, learned from all servers."""
+
 
 class SuspendedModel(Struct, frozen=True):
     """A model that its server could not serve, in the server's `words`; it is not asked for it before `until`."""

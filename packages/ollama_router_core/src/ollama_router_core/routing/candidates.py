@@ -59,6 +59,9 @@ RESPONSIVE, SLOW, PARTLY, UNLISTED = 0, 1, 2, 3
 """Health tiers, best first: a server of a worse tier is chosen only when no better one is left."""
 
 _NOTHING_LEARNED = SpeedBook()
+_DRIFT = 0.02
+"""Part of the usual length of an answer by which that may differ before speeds are worked out anew: every request
+that ends anywhere moves it a little."""
 
 
 class Reason(Struct, frozen=True):
@@ -123,15 +126,23 @@ class Candidate:
     runner: tuple[CanonicalName, ...]
     _speed: ModelSpeed | None = field(default=None, repr=False)
     _version: Any = field(default=None, repr=False)
+    _book: Any = field(default=None, repr=False)
 
     def speed(self, model: CanonicalName | None, speeds: Speeds | None) -> ModelSpeed:
-        """The model's expected speeds here; worked out anew only when something was learned about this server."""
+        """The model's expected speeds here; worked out anew only when something was learned that changes them."""
         book = speeds if speeds is not None else _NOTHING_LEARNED
-        version = book.version(self.name)
-        if self._speed is None or version is not self._version:
-            self._speed = book.expect(self.name, model or CanonicalName(""), self.weight)
-            self._version = version
-        return self._speed
+        known = self._speed
+        if known is None or (book is not self._book and self._has_changed(known, book, model or CanonicalName(""))):
+            known = self._speed = book.expect(self.name, model or CanonicalName(""), self.weight)
+            self._version = book.version(self.name)
+        self._book = book
+        return known
+
+    def _has_changed(self, known: ModelSpeed, book: Speeds, model: CanonicalName) -> bool:
+        """Whether more is known about this server, or other servers' answers were longer or shorter than usual."""
+        if book.version(self.name) is not self._version:
+            return True
+        return abs(book.answer_tokens(model) - known.answer_tokens) > _DRIFT * known.answer_tokens
 
 
 def make_candidate(
